@@ -1,0 +1,55 @@
+# Every target sets itself up: a virtual environment in .venv, with uv where it is there and pip where it is not.
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRAS := server,compression,templates,mcp,aiohttp
+# pip before 25.1 does not know dependency groups, so pip itself is brought up to date first.
+UV := $(shell command -v uv 2>/dev/null)
+
+.PHONY: demo test test-all lint format bench clean help
+help:  ## Say what each target does.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/demo: pyproject.toml
+ifdef UV
+	@test -x $(BIN)/python || uv venv --quiet --seed --python ">=3.11" .venv
+	@uv pip install --quiet --python $(BIN)/python -e ".[server]"
+else
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[server]"
+endif
+	@touch $@
+
+.venv/dev: pyproject.toml
+ifdef UV
+	@test -x $(BIN)/python || uv venv --quiet --seed --python ">=3.11" .venv
+	@uv pip install --quiet --python $(BIN)/python -e ".[$(EXTRAS)]" --group dev
+else
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$(EXTRAS)]" --group dev
+endif
+	@touch $@ .venv/demo
+
+demo: .venv/demo  ## Two models of different vocabularies talk, think, call tools and answer.
+	@$(BIN)/codec-agents run examples/travel_desk.yaml --input question="Find me a cheap flight from Lisbon to Oslo on Friday, and tell me what to pack."
+
+test: .venv/dev  ## The test suite, without the slow tests.
+	@$(BIN)/python -m pytest
+
+test-all: .venv/dev  ## The whole test suite.
+	@$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: .venv/dev  ## Lint, format check and strict types.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: .venv/dev  ## Format the code.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: .venv/dev  ## The benchmarks, side by side with the peers (installs them in a separate environment).
+	@$(BIN)/python -m tests.benchmarks
+
+clean:  ## Remove what make made.
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

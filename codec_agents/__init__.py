@@ -1,0 +1,1 @@
+"""Pipelines of language models that exchange token ids."""
