@@ -1,0 +1,46 @@
+"""Fixtures that more than one test module uses."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codec_core.maps import TokenizerMap, read_map
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def maps_directory() -> Path:
+    """Where the real tokenizer maps lie: `CODEC_MAPS`, or `../shared/maps` beside the repository."""
+    return Path(os.environ.get("CODEC_MAPS") or REPOSITORY.parent / "shared" / "maps")
+
+
+def vectors_directory() -> Path:
+    """Where the public reference cases lie: beside the maps."""
+    return maps_directory().parent / "vectors"
+
+
+_loaded: dict[str, TokenizerMap] = {}
+
+
+def load_shared_map(map_id: str) -> TokenizerMap:
+    """Load a real map once per test session, or skip the test with the reason."""
+    if map_id not in _loaded:
+        path = maps_directory() / f"{map_id}.json"
+        if not path.is_file():
+            pytest.skip(f"the real map {map_id} is not at {path}; set CODEC_MAPS to the folder of maps")
+        _loaded[map_id] = read_map(path)
+    return _loaded[map_id]
+
+
+@pytest.fixture(scope="session")
+def shared_map() -> Callable[[str], TokenizerMap]:
+    """Give a function that loads a real map by id, and skips where the maps are not there."""
+    return load_shared_map
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run anyio tests on asyncio unless a test asks for more."""
+    return "asyncio"
