@@ -1,0 +1,263 @@
+"""What a run tells while it goes.
+
+Events are frozen values, given in the order in which things happened; consumers match on the type. Instants (`at`) are seconds
+since the run started, read from a monotonic clock. Ids are given in batches, never one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from codec_agents.dialects import ToolCall
+    from codec_agents.dispatch import Attempt
+
+Port: TypeAlias = Literal["answer", "reasoning", "tool_calls"]
+"""A named lane of a node's stream."""
+
+Outcome: TypeAlias = Literal["finished", "limited", "failed", "skipped", "cancelled"]
+"""How a node ended: by itself, at one of its limits, by an error, by its failure policy, or because the run was left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts of one node, over all its turns."""
+
+    prompt_ids: int = 0
+    """Ids sent in prompts, cached ones included."""
+    cached_ids: int = 0
+    """Ids of prompts that the engine reports to have found in its prefix cache."""
+    generated_ids: int = 0
+    """Ids that the model produced, reasoning and tool calls included."""
+    reasoning_ids: int = 0
+    """Ids that left by the reasoning port."""
+    turns: int = 0
+    """Generations asked for."""
+    tool_calls: int = 0
+    """Tool calls attempted."""
+    retries: int = 0
+    """Requests sent again after a transient failure."""
+    bytes_received: int = 0
+    """Body bytes received from the engine, before decompression."""
+    bytes_sent: int = 0
+    """Body bytes sent to the engine."""
+
+    def __add__(self, other: Usage) -> Usage:
+        """Return the sums."""
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffReport:
+    """What one edge into a prompt did and cost. All durations in seconds; instants in seconds since the run started."""
+
+    source: str
+    """Where the ids came from, as `node.port`."""
+    target: str
+    """Where they went, as `node.slot`."""
+    strategy: Literal["pass_through", "translate", "encode"]
+    """Same map, another map, or text from an input encoded once."""
+    source_map: str | None
+    target_map: str
+    input_ids: int
+    """Ids that entered the edge (0 where text entered)."""
+    output_ids: int
+    """Ids that reached the slot."""
+    dropped_ids: int
+    """Special ids of the source that were dropped."""
+    replaced: int
+    """Invalid UTF-8 sequences that became U+FFFD."""
+    translate_seconds: float
+    """Time spent in the translator, or encoding text."""
+    tail_seconds: float
+    """Of that, the part after the source's last id."""
+    first_in: float | None
+    """When the source's first id arrived."""
+    last_in: float | None
+    """When the source ended."""
+    request_sent: float | None
+    """When the target's request was written."""
+    first_out: float | None
+    """When the target's first id arrived."""
+    wire_bytes: int
+    """Body bytes of the source's stream."""
+    wire_ids: int
+    """Ids of the source's stream, of all its ports."""
+
+    @property
+    def gap(self) -> float | None:
+        """Seconds from the source's last id to the target's request: what this side cost."""
+        return None if self.last_in is None or self.request_sent is None else self.request_sent - self.last_in
+
+    @property
+    def first_id_latency(self) -> float | None:
+        """Seconds from the source's last id to the target's first: what a user feels."""
+        return None if self.last_in is None or self.first_out is None else self.first_out - self.last_in
+
+    @property
+    def bytes_per_id(self) -> float | None:
+        """Body bytes an id on the source's stream."""
+        return self.wire_bytes / self.wire_ids if self.wire_ids else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run began."""
+
+    run_id: str
+    pipeline: str
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted:
+    """A node has its inputs and begins its work."""
+
+    node: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStarted:
+    """A model was asked for a turn."""
+
+    node: str
+    turn: int
+    prompt_ids: tuple[int, ...]
+    """The whole prompt of this turn."""
+    kept_prefix: int
+    """How many of its first ids are exactly the turn before: its prompt and what was generated."""
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class IdsReceived:
+    """A model produced ids on one of its ports."""
+
+    node: str
+    port: Port
+    turn: int
+    ids: tuple[int, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationFinished:
+    """A model's turn ended."""
+
+    node: str
+    turn: int
+    generated_ids: tuple[int, ...]
+    """All ids of the turn as sampled, markers and turn end included."""
+    finish_reason: str | None
+    bytes_received: int
+    first_id_at: float | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A tool call was cut out of the stream and is being run."""
+
+    node: str
+    turn: int
+    call: ToolCall
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """A tool call has a result, or an error that the model is told."""
+
+    node: str
+    turn: int
+    attempt: Attempt
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffFinished:
+    """Ids of one node stand in the request of the next."""
+
+    report: HandoffReport
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SinkIds:
+    """Ids reached an id sink."""
+
+    sink: str
+    ids: tuple[int, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SinkText:
+    """Text reached a text sink."""
+
+    sink: str
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A transient failure; the node asks again."""
+
+    node: str
+    turn: int
+    error: BaseException
+    delay: float
+    kept_ids: int
+    """Ids already received, from which the stream continues without a seam."""
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFinished:
+    """A node ended."""
+
+    node: str
+    outcome: Outcome
+    reason: str
+    usage: Usage
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailed:
+    """A node ended by an error; what happens then is its failure policy."""
+
+    node: str
+    error: BaseException
+    usage: Usage
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """The run ended with a result."""
+
+    usage: dict[str, Usage] = field(default_factory=dict)
+    at: float = 0.0
+
+
+Event: TypeAlias = (
+    RunStarted
+    | NodeStarted
+    | GenerationStarted
+    | IdsReceived
+    | GenerationFinished
+    | ToolStarted
+    | ToolFinished
+    | HandoffFinished
+    | SinkIds
+    | SinkText
+    | Retried
+    | NodeFinished
+    | NodeFailed
+    | RunFinished
+)
+"""Everything a run can tell."""
