@@ -1,7 +1,8 @@
 """What a run tells while it goes.
 
-Events are frozen values, given in the order in which things happened; consumers match on the type. Instants (`at`) are seconds
-since the run started, read from a monotonic clock. Ids are given in batches, never one by one.
+Events are frozen values, given in the order in which things happened; consumers match on the type.
+Instants (`at`) are seconds since the run started, read from a monotonic clock. Ids are given in batches,
+never one by one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Port: TypeAlias = Literal["answer", "reasoning", "tool_calls"]
 """A named lane of a node's stream."""
 
 Outcome: TypeAlias = Literal["finished", "limited", "failed", "skipped", "cancelled"]
-"""How a node ended: by itself, at one of its limits, by an error, by its failure policy, or because the run was left."""
+"""How a node ended: by itself, at a limit, by an error, by its failure policy, or when the run was left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class HandoffReport:
-    """What one edge into a prompt did and cost. All durations in seconds; instants in seconds since the run started."""
+    """What one edge into a prompt did and cost; durations in seconds, instants since the run started."""
 
     source: str
     """Where the ids came from, as `node.port`."""

@@ -1,0 +1,137 @@
+"""Bounded channels of batches: what an edge is while a run goes.
+
+The bound is on ids, not on batches, so that memory does not depend on how an engine cuts its frames. Sending
+never waits while there is room, and a receiver takes all that is ready at once: under load the cost of a
+wake-up is spread over many ids. Everything here runs in one event loop and needs no lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Generic, TypeVar
+
+import anyio
+
+DEFAULT_CHANNEL_IDS = 4096
+"""Ids an edge may hold before its producer waits: some seconds of one model's output, 32 KiB."""
+
+Batch = TypeVar("Batch", bound=Sequence[object])
+
+
+class Signal:
+    """Wake the one task that waits; a signal given while nobody waits is kept for the next wait."""
+
+    __slots__ = ("_event", "_given")
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+        self._given = False
+
+    def give(self) -> None:
+        """Wake the waiting task, or let the next wait return at once."""
+        if self._event is not None:
+            self._event.set()
+        else:
+            self._given = True
+
+    async def wait(self) -> None:
+        """Return once the signal was given since the last wait."""
+        if not self._given:
+            self._event = anyio.Event()
+            try:
+                await self._event.wait()
+            finally:
+                self._event = None
+        self._given = False
+
+
+class Channel(Generic[Batch]):
+    """Carry batches from one producer to one consumer, in order, with a bound on what is held."""
+
+    __slots__ = ("_abandoned", "_batches", "_bound", "_room", "closed", "held", "ready", "waited")
+
+    def __init__(self, bound: int = DEFAULT_CHANNEL_IDS, ready: Signal | None = None) -> None:
+        self._batches: deque[Batch] = deque()
+        self._bound = bound
+        self._room = Signal()
+        self.ready = ready or Signal()
+        """Given whenever there is something to take; several channels may share one."""
+        self._abandoned = False
+        self.closed = False
+        self.held = 0
+        """Items queued now."""
+        self.waited = 0
+        """How often the producer had to wait for room."""
+
+    async def send(self, batch: Batch) -> None:
+        """Queue a batch, waiting while the channel is full.
+
+        A batch larger than the bound is taken when the channel is empty: nothing is ever cut or lost.
+        """
+        while self.held and self.held + len(batch) > self._bound and not self._abandoned:
+            self.waited += 1
+            await self._room.wait()
+        if self._abandoned:
+            return
+        self._batches.append(batch)
+        self.held += len(batch)
+        self.ready.give()
+
+    def close(self) -> None:
+        """Say that no more will come; what is queued can still be taken."""
+        self.closed = True
+        self.ready.give()
+
+    def abandon(self) -> None:
+        """Say that nobody will take any more: what is queued is dropped, and the producer never waits again."""
+        self._abandoned = True
+        self._batches.clear()
+        self.held = 0
+        self._room.give()
+
+    def take(self) -> list[Batch]:
+        """Return all that is queued, without waiting."""
+        batches = list(self._batches)
+        self._batches.clear()
+        if batches:
+            self.held = 0
+            self._room.give()
+        return batches
+
+    @property
+    def finished(self) -> bool:
+        """Whether the producer closed the channel and everything was taken."""
+        return self.closed and not self._batches
+
+    async def __aiter__(self) -> AsyncIterator[list[Batch]]:
+        """Yield all that is ready, again and again, until the producer is done."""
+        while not self.finished:
+            if batches := self.take():
+                yield batches
+            else:
+                await self.ready.wait()
+
+
+async def receive_all(
+    channels: Sequence[Channel[Batch]], ready: Signal
+) -> AsyncIterator[tuple[int, list[Batch]]]:
+    """Yield `(index, batches)` from whichever of the channels has something, and `(index, [])` when one ends.
+
+    All of them must share `ready`. Reading them together is what keeps a node with two inputs from one
+    producer from waiting for ever: no input is left full while another is awaited.
+    """
+    open_indexes = set(range(len(channels)))
+    while open_indexes:
+        progressed = False
+        for index in sorted(open_indexes):
+            channel = channels[index]
+            if batches := channel.take():
+                progressed = True
+                yield index, batches
+            if channel.finished:
+                progressed = True
+                open_indexes.discard(index)
+                yield index, []
+        if not progressed:
+            await ready.wait()
