@@ -84,7 +84,7 @@ class Channel(Generic[Batch]):
         self.ready.give()
 
     def abandon(self) -> None:
-        """Say that nobody will take any more: what is queued is dropped, and the producer never waits again."""
+        """Say that nobody will take more: what is queued is dropped, and the producer never waits again."""
         self._abandoned = True
         self._batches.clear()
         self.held = 0
