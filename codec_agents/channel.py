@@ -20,7 +20,11 @@ Batch = TypeVar("Batch", bound=Sequence[object])
 
 
 class Signal:
-    """Wake the one task that waits; a signal given while nobody waits is kept for the next wait."""
+    """Wake the tasks that wait; a signal given while nobody waits is kept for the next wait.
+
+    Whoever waits does so in a loop that checks its own condition first, so a wake-up too many does no harm
+    and none is lost.
+    """
 
     __slots__ = ("_event", "_given")
 
@@ -29,21 +33,21 @@ class Signal:
         self._given = False
 
     def give(self) -> None:
-        """Wake the waiting task, or let the next wait return at once."""
-        if self._event is not None:
-            self._event.set()
-        else:
+        """Wake the waiting tasks, or let the next wait return at once."""
+        if self._event is None:
             self._given = True
+        else:
+            self._event.set()
+            self._event = None
 
     async def wait(self) -> None:
         """Return once the signal was given since the last wait."""
-        if not self._given:
+        if self._given:
+            self._given = False
+            return
+        if self._event is None:
             self._event = anyio.Event()
-            try:
-                await self._event.wait()
-            finally:
-                self._event = None
-        self._given = False
+        await self._event.wait()
 
 
 class Channel(Generic[Batch]):

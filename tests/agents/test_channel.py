@@ -1,0 +1,106 @@
+"""Bounded channels: order, bound, back-pressure, completion."""
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codec_agents.channel import Channel, Signal, receive_all
+
+pytestmark = pytest.mark.anyio
+BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+
+
+@BACKENDS
+async def test_everything_arrives_in_order_whatever_the_bound() -> None:
+    channel: Channel[list[int]] = Channel(bound=3)
+    sent = [[i] * (i % 5) for i in range(50)]
+    received: list[int] = []
+
+    async def produce() -> None:
+        for batch in sent:
+            await channel.send(batch)
+        channel.close()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(produce)
+        async for batches in channel:
+            for batch in batches:
+                received += batch
+    assert received == [i for batch in sent for i in batch]
+
+
+@BACKENDS
+async def test_a_full_channel_stalls_its_producer_until_there_is_room() -> None:
+    channel: Channel[list[int]] = Channel(bound=4)
+    progress: list[str] = []
+
+    async def produce() -> None:
+        await channel.send([1, 2, 3])
+        progress.append("first")
+        await channel.send([4, 5])
+        progress.append("second")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(produce)
+        await anyio.wait_all_tasks_blocked()
+        assert progress == ["first"]
+        assert channel.held == 3
+        assert channel.take() == [[1, 2, 3]]
+        await anyio.wait_all_tasks_blocked()
+        assert progress == ["first", "second"]
+    assert channel.waited == 1
+
+
+async def test_a_batch_larger_than_the_bound_is_taken_whole() -> None:
+    channel: Channel[list[int]] = Channel(bound=2)
+    await channel.send([1, 2, 3, 4])
+    assert channel.take() == [[1, 2, 3, 4]]
+
+
+@BACKENDS
+async def test_an_abandoned_channel_frees_its_producer() -> None:
+    channel: Channel[list[int]] = Channel(bound=1)
+    async with anyio.create_task_group() as group:
+        await channel.send([1])
+        group.start_soon(channel.send, [2])
+        await anyio.wait_all_tasks_blocked()
+        channel.abandon()
+    await channel.send([3])
+    assert channel.take() == []
+
+
+@BACKENDS
+async def test_two_inputs_of_one_producer_cannot_wait_for_each_other() -> None:
+    """A node that read its inputs one after the other would never see the end of the first."""
+    ready = Signal()
+    channels: list[Channel[list[int]]] = [Channel(bound=2, ready=ready) for _ in range(2)]
+    got: list[list[int]] = [[], []]
+
+    async def produce() -> None:
+        for i in range(20):
+            await channels[1].send([i])
+        for i in range(20):
+            await channels[0].send([i])
+        for channel in channels:
+            channel.close()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(produce)
+        async for index, batches in receive_all(channels, ready):
+            for batch in batches:
+                got[index] += batch
+    assert got == [list(range(20))] * 2
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=4), max_size=30), st.integers(1, 9))
+def test_held_counts_the_items_between_send_and_take(batches: list[list[int]], bound: int) -> None:
+    async def check() -> None:
+        channel: Channel[list[int]] = Channel(bound)
+        for batch in batches:
+            if channel.held and channel.held + len(batch) > bound:
+                channel.take()
+            await channel.send(batch)
+            assert channel.held <= max(bound, len(batch))
+
+    anyio.run(check)
