@@ -1,0 +1,134 @@
+"""The one contract of all engines: prompt ids and sampling options in, a stream of frames out.
+
+A node does not know which engine it talks to. An engine opens one request a stream, and closing the stream, for
+any reason, closes the request. It never retries, never invents an id, and never gives an id that it is not sure
+of. Every failure is an `EngineError` with the number of ids delivered before it; `transient` says whether
+sending the same request again can help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+
+from codec_core.frames import CodecFrame
+from codec_core.vocabulary import Vocabulary
+
+DEFAULT_MAX_TOKENS = 1024
+"""Sent whenever the caller names no limit: the engines' own defaults run from 16 ids to no limit at all."""
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long an engine may take, in seconds; None waits for ever."""
+
+    connect: float | None = 5.0
+    """Until a connection stands, waiting for a free one in the pool included."""
+    first_id: float | None = 120.0
+    """From the request until its first id: queueing and prefill lie here."""
+    idle: float | None = 30.0
+    """Between two ids of a running stream."""
+    whole: float | None = None
+    """The whole request, from start to end."""
+
+
+class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine is asked to do; a field that is None is left to the engine."""
+
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    stop_token_ids: tuple[int, ...] = ()
+    stop: tuple[str, ...] = ()
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Fields of the engine's own API, sent as they stand."""
+
+
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One generation: what stands in the prompt, whose ids they are, and how to sample."""
+
+    prompt_ids: Sequence[int]
+    vocabulary: Vocabulary
+    """The vocabulary of the prompt and of the answer; ids outside it are refused before sending."""
+    model: str | None = None
+    options: SamplingOptions = SamplingOptions()
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Headers of this request alone, `traceparent` for one."""
+    timeouts: Timeouts = Timeouts()
+
+
+@dataclass(slots=True)
+class StreamStats:
+    """What a stream cost and when things happened; filled as the stream goes, never reset.
+
+    Instants are readings of `time.perf_counter()`.
+    """
+
+    format: str = ""
+    """The wire format that came back: `msgpack`, `protobuf`, `sse`, `json`, ..."""
+    bytes_received: int = 0
+    """Body bytes, before decompression."""
+    bytes_sent: int = 0
+    """Body bytes of the request."""
+    chunks: int = 0
+    """Pieces in which the body arrived."""
+    ids: int = 0
+    request_started: float | None = None
+    request_sent: float | None = None
+    """When the response's headers were there: the latest instant at which the whole request was sent."""
+    first_id: float | None = None
+    last_id: float | None = None
+    prompt_tokens: int | None = None
+    """What the engine counts; None where it does not say."""
+    cached_tokens: int | None = None
+    finish_reason: str | None = None
+    server_address: str | None = None
+    server_port: int | None = None
+
+
+class FrameStream(Protocol):
+    """The frames of one generation, to be read once.
+
+    The last frame has `done`, and `finish_reason` where the engine gave one. The id that ended the generation
+    is among the ids where the engine gives it.
+    """
+
+    @property
+    def stats(self) -> StreamStats:
+        """What has been measured so far."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[CodecFrame]:
+        """Yield the frames in order.
+
+        Raises:
+            EngineError: the stream broke, ran out of time, or ended before it was done.
+        """
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """An inference server, or something that behaves like one."""
+
+    name: str
+    """What the pipeline calls it; errors carry it."""
+    provider: str
+    """`codec`, `vllm`, `sglang`, `llama_cpp`, `openai`, `scripted`."""
+
+    def stream(self, request: GenerationRequest) -> AbstractAsyncContextManager[FrameStream]:
+        """Send a request; leaving the context closes it, and the server notices.
+
+        Raises:
+            EngineError: on entering, when the request cannot be sent or is refused.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections; streams that are open end with an error."""
+        ...
