@@ -1,9 +1,9 @@
 """The one contract of all engines: prompt ids and sampling options in, a stream of frames out.
 
-A node does not know which engine it talks to. An engine opens one request a stream, and closing the stream, for
-any reason, closes the request. It never retries, never invents an id, and never gives an id that it is not sure
-of. Every failure is an `EngineError` with the number of ids delivered before it; `transient` says whether
-sending the same request again can help.
+A node does not know which engine it talks to. An engine opens one request a stream, and closing the stream,
+for any reason, closes the request. It never retries, never invents an id, and never gives an id that it is
+not sure of. Every failure is an `EngineError` with the number of ids delivered before it; `transient` says
+whether sending the same request again can help.
 """
 
 from __future__ import annotations
