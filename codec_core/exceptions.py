@@ -1,0 +1,277 @@
+"""Every error that `codec_core` raises.
+
+    CodecError
+    ├── FrameError (ValueError)             a frame stream broke the protocol; has `offset`
+    │   ├── MalformedFrameError             bytes that are no frame, a wrong type, a missing field, an id out of range
+    │   ├── FrameTooLargeError              a declared or gathered size past the limit
+    │   ├── NestingError                    values nested deeper than any frame needs
+    │   ├── TrailingDataError               bytes after the frame that said `done`
+    │   └── TruncatedStreamError            the body ended inside a frame, or before a frame that said `done`
+    ├── UnsupportedFormatError (ValueError) a frame format or content type that is not Codec's
+    ├── CompressionError
+    │   ├── UnsupportedEncodingError        a Content-Encoding that nobody here can read or write
+    │   ├── CorruptBodyError                compressed bytes that do not decompress
+    │   ├── TruncatedBodyError              a compressed body that ended early
+    │   ├── DecompressionBudgetError        a body that decompresses past its budget
+    │   ├── MissingExtraError (ImportError) the package that reads this encoding is not installed
+    │   └── CodecZstdDictError              a dictionary that is missing, not named, wrong, or named without zstd
+    ├── CodecVersionRequiredError           426: the server wants a newer client or more features
+    ├── CodecVersionBodyError (ValueError)  426 with a body that is not the protocol's
+    ├── VersionPolicyError (ValueError)     a version policy document that does not hold to its shape
+    ├── ToolWatcherError (ValueError)       a region marker that the map does not have
+    ├── RegionKindError (ValueError)        region kinds that cannot be told apart or are badly formed
+    ├── LeafTokenizationError (ValueError)  a `_meta` tokenization that does not hold to its shape
+    │   └── LeafMapMismatchError            a tokenization made with another map
+    ├── TokenizerMapValidationError (ValueError)
+    ├── TokenizerMapHashMismatchError (ValueError)
+    ├── MapDiscoveryError (ValueError)      a discovery document is malformed, too big, or points where it must not
+    │   └── MapDiscoveryNotFoundError       the server does not have it
+    ├── SafetyPolicyValidationError (ValueError)
+    ├── SafetyPolicyHashMismatchError (ValueError)
+    └── SafetyPolicyDiscoveryError (ValueError)
+        └── SafetyPolicyDiscoveryNotFoundError
+
+Names and bases that the existing client has are kept, so `except` clauses written for it go on working.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from codec_core.versions import CodecVersionRequiredBody
+
+
+class CodecError(Exception):
+    """The root of all errors of `codec_core`."""
+
+
+# Frames
+
+
+class FrameError(CodecError, ValueError):
+    """A stream of frames broke the protocol.
+
+    Attributes:
+        reason: what was wrong, without the place.
+        offset: the byte in the stream, after decompression, at which it shows.
+    """
+
+    def __init__(self, reason: str, offset: int) -> None:
+        super().__init__(f"{reason} (at byte {offset} of the stream)")
+        self.reason = reason
+        self.offset = offset
+
+
+class MalformedFrameError(FrameError):
+    """The bytes are not a frame: unknown bytes, a wrong type, a missing field, an id outside 0..2^32-1."""
+
+
+class FrameTooLargeError(FrameError):
+    """A frame is, or declares itself, larger than the limit; it was not buffered.
+
+    Attributes:
+        limit: the limit in bytes.
+    """
+
+    def __init__(self, reason: str, offset: int, limit: int) -> None:
+        super().__init__(f"{reason}; the limit is {limit} bytes a frame", offset)
+        self.limit = limit
+
+
+class NestingError(FrameError):
+    """A value is nested deeper than any frame needs."""
+
+
+class TrailingDataError(FrameError):
+    """Bytes follow the frame that said `done`."""
+
+
+class TruncatedStreamError(FrameError):
+    """The body ended inside a frame, or before any frame said `done`."""
+
+
+class UnsupportedFormatError(CodecError, ValueError):
+    """A stream format or content type that is not one of Codec's."""
+
+
+# Compression
+
+
+class CompressionError(CodecError):
+    """A content encoding could not be read or written."""
+
+
+class UnsupportedEncodingError(CompressionError):
+    """The `Content-Encoding` is not one that this library knows."""
+
+
+class CorruptBodyError(CompressionError):
+    """The compressed bytes do not decompress."""
+
+
+class TruncatedBodyError(CompressionError):
+    """The compressed body ended before its own end mark."""
+
+
+class DecompressionBudgetError(CompressionError):
+    """The body decompresses to more than its budget; it is rejected, not cut.
+
+    Attributes:
+        budget: the budget in bytes.
+    """
+
+    def __init__(self, budget: int) -> None:
+        super().__init__(
+            f"the body decompresses past its budget of {budget} bytes; raise `budget` if it is trusted"
+        )
+        self.budget = budget
+
+
+class MissingExtraError(CompressionError, ImportError):
+    """The package that an encoding needs is not installed."""
+
+    def __init__(self, encoding: str, package: str) -> None:
+        super().__init__(
+            f"{encoding} needs {package}; install it with: pip install 'codec-agents[compression]'"
+        )
+        self.encoding = encoding
+
+
+class CodecZstdDictError(CompressionError):
+    """A zstd dictionary is missing, unnamed, of another hash, or named for a body that is not zstd."""
+
+
+# Versions
+
+
+class CodecVersionRequiredError(CodecError):
+    """The server answered 426 in the protocol's form: this client is too old, or lacks a feature. Do not retry.
+
+    Attributes:
+        body: what the server said.
+    """
+
+    def __init__(self, body: CodecVersionRequiredBody) -> None:
+        wanted = f", with {', '.join(body.required_features)}" if body.required_features else ""
+        more = f"; see {body.docs_url}" if body.docs_url else ""
+        super().__init__(
+            f"the server requires Codec {body.minimum_version}{wanted}; this client speaks {body.client_version}{more}"
+        )
+        self.body = body
+
+
+class CodecVersionBodyError(CodecError, ValueError):
+    """The server answered 426, but its body does not have the protocol's form. Do not retry.
+
+    Attributes:
+        excerpt: the beginning of the body.
+        minimum_version: from the `Codec-Min-Version` header, if it was there.
+        required_features: from the `Codec-Required-Features` header.
+    """
+
+    def __init__(
+        self, reason: str, excerpt: str, minimum_version: str | None, required_features: tuple[str, ...]
+    ) -> None:
+        super().__init__(f"426 Upgrade Required with a body that is not Codec's ({reason}): {excerpt!r}")
+        self.excerpt = excerpt
+        self.minimum_version = minimum_version
+        self.required_features = required_features
+
+
+class VersionPolicyError(CodecError, ValueError):
+    """A version policy document does not have the protocol's form."""
+
+
+# Regions and leaves
+
+
+class ToolWatcherError(CodecError, ValueError):
+    """A marker's name is not one of the map's special tokens."""
+
+
+class RegionKindError(CodecError, ValueError):
+    """Region kinds are badly formed, or cannot be told apart."""
+
+
+class LeafTokenizationError(CodecError, ValueError):
+    """A tool result's `ai.codec/leaf-tokenization` does not have the protocol's form."""
+
+
+class LeafMapMismatchError(LeafTokenizationError):
+    """A tool result was tokenized with another map.
+
+    Attributes:
+        expected: the hash of the reader's map.
+        actual: the hash that the tool result names.
+    """
+
+    def __init__(self, expected: str | None, actual: str) -> None:
+        super().__init__(
+            f"the tool result was tokenized with map {actual}, the reader holds {expected}; use its text instead"
+        )
+        self.expected = expected
+        self.actual = actual
+
+
+# Maps and discovery
+
+
+class TokenizerMapValidationError(CodecError, ValueError):
+    """A tokenizer map does not hold to its shape; the message names the field."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class TokenizerMapHashMismatchError(CodecError, ValueError):
+    """A tokenizer map's bytes do not have the hash that was asked for."""
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(
+            f"the tokenizer map has hash {actual}, not {expected}: not the document that was pinned"
+        )
+        self.expected = expected
+        self.actual = actual
+
+
+class MapDiscoveryError(CodecError, ValueError):
+    """A map cannot be discovered: a bad id, a malformed or oversized document, a pointer that leads astray."""
+
+
+class MapDiscoveryNotFoundError(MapDiscoveryError):
+    """The server answered, and does not have the document."""
+
+    def __init__(self, url: str, status: int) -> None:
+        super().__init__(f"nothing at {url} (HTTP {status})")
+        self.url = url
+        self.status = status
+
+
+class SafetyPolicyValidationError(CodecError, ValueError):
+    """A safety policy descriptor does not hold to its shape; the message names the field."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class SafetyPolicyHashMismatchError(CodecError, ValueError):
+    """A safety policy does not have the hash that was asked for."""
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(f"the safety policy has hash {actual}, not {expected}")
+        self.expected = expected
+        self.actual = actual
+
+
+class SafetyPolicyDiscoveryError(CodecError, ValueError):
+    """A safety policy cannot be discovered."""
+
+
+class SafetyPolicyDiscoveryNotFoundError(SafetyPolicyDiscoveryError):
+    """The server answered, and does not have the policy."""
+
+    def __init__(self, url: str, status: int) -> None:
+        super().__init__(f"nothing at {url} (HTTP {status})")
+        self.url = url
+        self.status = status
