@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from typing import Self
 
 from codec_agents.channel import Signal
 from codec_agents.events import Event
@@ -18,45 +18,76 @@ EVENT_BACKLOG = 1024
 class EventLog:
     """Carry events from the nodes to one reader; without a reader keep only the last few."""
 
-    __slots__ = ("_attached", "_closed", "_events", "_ready", "_room")
+    __slots__ = ("_closed", "_error", "_events", "_ready", "_room", "wanted")
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque(maxlen=EVENT_BACKLOG)
-        self._attached = False
         self._closed = False
+        self._error: BaseException | None = None
         self._ready = Signal()
         self._room = Signal()
-
-    @property
-    def wanted(self) -> bool:
+        self.wanted = False
         """Whether somebody reads."""
-        return self._attached
 
     async def write(self, event: Event) -> None:
         """Add an event, waiting for the reader where there is one that lags."""
-        while self._attached and not self._closed and len(self._events) >= EVENT_BOUND:
+        while self.wanted and not self._closed and len(self._events) >= EVENT_BOUND:
             await self._room.wait()
         self._events.append(event)
         self._ready.give()
 
-    def close(self) -> None:
-        """Say that no more will come."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Say that no more will come; the reader gets the error, if there is one, after the last event."""
         self._closed = True
+        self._error = error
         self._ready.give()
         self._room.give()
 
-    async def read(self) -> AsyncIterator[Event]:
-        """Yield what is kept and what comes, until the log is closed."""
-        self._attached = True
-        try:
-            while True:
-                while self._events:
-                    event = self._events.popleft()
-                    self._room.give()
-                    yield event
-                if self._closed:
-                    return
-                await self._ready.wait()
-        finally:
-            self._attached = False
-            self._room.give()
+    def read(self) -> EventReader:
+        """Read what is kept and what comes, until the log is closed."""
+        self.wanted = True
+        return EventReader(self)
+
+    async def take(self) -> Event | None:
+        """Return the next event, or None at the end.
+
+        Raises:
+            BaseException: what the log was closed with.
+        """
+        while not self._events:
+            if self._error is not None:
+                raise self._error
+            if self._closed:
+                return None
+            await self._ready.wait()
+        event = self._events.popleft()
+        self._room.give()
+        return event
+
+    def detach(self) -> None:
+        """Let the writers go on without a reader."""
+        self.wanted = False
+        self._room.give()
+
+
+class EventReader:
+    """Iterate over a log. Dropping the reader, as `break` does, lets the run go on without it.
+
+    A class and not an async generator: a generator left early is closed by the event loop at some later time,
+    and until then the writers would wait for it.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self._log.take()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    def __del__(self) -> None:
+        self._log.detach()

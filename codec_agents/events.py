@@ -133,6 +133,16 @@ class GenerationStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class IdsSampled:
+    """A frame of a model arrived, markers and turn end included; `IdsReceived` says what it means."""
+
+    node: str
+    turn: int
+    ids: tuple[int, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class IdsReceived:
     """A model produced ids on one of its ports."""
 
@@ -152,6 +162,8 @@ class GenerationFinished:
     generated_ids: tuple[int, ...]
     """All ids of the turn as sampled, markers and turn end included."""
     finish_reason: str | None
+    regions: tuple[tuple[Port, int, int], ...]
+    """The lanes of the turn: port, first position and last (exclusive) among the generated ids."""
     bytes_received: int
     first_id_at: float | None
     at: float
@@ -249,6 +261,7 @@ Event: TypeAlias = (
     RunStarted
     | NodeStarted
     | GenerationStarted
+    | IdsSampled
     | IdsReceived
     | GenerationFinished
     | ToolStarted

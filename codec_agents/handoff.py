@@ -7,15 +7,14 @@ tail is left to do. It keeps the clock of the edge; nothing is timed per id.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from codec_agents.channel import DEFAULT_CHANNEL_IDS, Channel, Signal
-from codec_agents.events import HandoffReport
+from codec_agents.events import HandoffReport, Usage
 from codec_core.tokenizer import Tokenizer
-from codec_core.translator import Translator
 from codec_core.vocabulary import Vocabulary
 
-Strategy: TypeAlias = Literal["pass_through", "translate", "encode"]
+if TYPE_CHECKING:
+    from codec_agents.build import BuiltEdge
 
 Batch: TypeAlias = Sequence[int] | str
 """What a channel carries: ids of the source's vocabulary, or text that a person gave."""
@@ -29,7 +28,7 @@ class Transducer(Protocol):
     replaced: int
     """Invalid UTF-8 sequences of the source that became U+FFFD."""
 
-    def feed(self, batch: Batch, /) -> list[int]:
+    def feed(self, batch: Any, /) -> list[int]:
         """Return the ids that no later input can change."""
         ...
 
@@ -46,13 +45,13 @@ class PassThrough:
         self.dropped = 0
         self.replaced = 0
 
-    def feed(self, batch: Batch, /) -> list[int]:
+    def feed(self, batch: Sequence[int], /) -> list[int]:
         """Return the batch without special ids."""
         if self._special_ids.isdisjoint(batch):
-            return list(batch)  # type: ignore[arg-type]
+            return list(batch)
         kept = [token_id for token_id in batch if token_id not in self._special_ids]
         self.dropped += len(batch) - len(kept)
-        return kept  # type: ignore[return-value]
+        return kept
 
     def flush(self) -> list[int]:
         """Return nothing: nothing is held."""
@@ -68,9 +67,8 @@ class EncodeText:
         self.dropped = 0
         self.replaced = 0
 
-    def feed(self, batch: Batch, /) -> list[int]:
+    def feed(self, batch: str, /) -> list[int]:
         """Keep the text until `flush`."""
-        assert isinstance(batch, str)
         self._parts.append(batch)
         return []
 
@@ -82,23 +80,8 @@ class EncodeText:
 class Handoff:
     """One edge into one slot, for one run."""
 
-    def __init__(
-        self,
-        *,
-        source: str,
-        target: str,
-        strategy: Strategy,
-        transducer: Transducer | Translator,
-        clock: Callable[[], float],
-        ready: Signal,
-        source_map: str | None,
-        target_map: str,
-        bound: int = DEFAULT_CHANNEL_IDS,
-    ) -> None:
-        self.source = source
-        self.target = target
-        self.strategy: Strategy = strategy
-        self.channel: Channel[Batch] = Channel(bound, ready)
+    def __init__(self, edge: BuiltEdge, transducer: Transducer, clock: Callable[[], float]) -> None:
+        self.edge = edge
         self.ids: list[int] = []
         """What reached the slot so far, in the target's vocabulary."""
         self.input_ids = 0
@@ -108,7 +91,6 @@ class Handoff:
         self.tail_seconds = 0.0
         self._transducer = transducer
         self._clock = clock
-        self._maps = (source_map, target_map)
 
     def take(self, batches: Iterable[Batch]) -> None:
         """Take what has arrived; add to `ids` what it completes."""
@@ -118,26 +100,27 @@ class Handoff:
         for batch in batches:
             if not isinstance(batch, str):
                 self.input_ids += len(batch)
-            self.ids += self._transducer.feed(batch)  # type: ignore[arg-type]
+            self.ids += self._transducer.feed(batch)
         self.translate_seconds += self._clock() - started
 
     def finish(self) -> None:
-        """The source has ended: add to `ids` what was held back."""
+        """Take note that the source has ended; add to `ids` what was held back."""
         self.last_in = self._clock()
         self.ids += self._transducer.flush()
         self.tail_seconds = self._clock() - self.last_in
         self.translate_seconds += self.tail_seconds
 
     def report(
-        self, *, request_sent: float | None, first_out: float | None, wire_bytes: int, wire_ids: int
+        self, *, request_sent: float | None, first_out: float | None, source: Usage | None
     ) -> HandoffReport:
         """Return what the edge did, once the target's request is on its way."""
+        edge = self.edge
         return HandoffReport(
-            source=self.source,
-            target=self.target,
-            strategy=self.strategy,
-            source_map=self._maps[0],
-            target_map=self._maps[1],
+            source=edge.source,
+            target=edge.target,
+            strategy=edge.strategy,
+            source_map=edge.source_vocabulary.id if edge.source_vocabulary else None,
+            target_map=edge.target_vocabulary.id if edge.target_vocabulary else "",
             input_ids=self.input_ids,
             output_ids=len(self.ids),
             dropped_ids=self._transducer.dropped,
@@ -148,6 +131,6 @@ class Handoff:
             last_in=self.last_in,
             request_sent=request_sent,
             first_out=first_out,
-            wire_bytes=wire_bytes,
-            wire_ids=wire_ids,
+            wire_bytes=source.bytes_received if source else 0,
+            wire_ids=source.generated_ids if source else 0,
         )

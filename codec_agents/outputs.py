@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
+from typing import Generic, Self, TypeVar
 
 from codec_agents.channel import Signal
 
@@ -10,11 +11,15 @@ READ_AHEAD = 256
 """Batches a sink may be ahead of the one who reads along before the stream stalls."""
 
 
+Item = TypeVar("Item", bound=Sequence[object])
+
+
 class SinkOutput:
     """Keep what reached one sink; let one reader follow it, and stall the stream when it lags."""
 
     __slots__ = (
         "_closed",
+        "_error",
         "_position",
         "_reading",
         "_ready",
@@ -31,6 +36,7 @@ class SinkOutput:
         self.batches: list[list[int]] = []
         self.has_text = False
         self._closed = False
+        self._error: BaseException | None = None
         self._reading = False
         self._position = 0
         self._ready = Signal()
@@ -51,36 +57,59 @@ class SinkOutput:
         while self._reading and not self._closed and len(self.batches) - self._position > READ_AHEAD:
             await self._room.wait()
 
-    def close(self) -> None:
-        """Say that no more will come."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Say that no more will come; the reader gets the error, if there is one, after the last batch."""
         self._closed = True
+        self._error = error
         self._ready.give()
         self._room.give()
 
-    async def read_text(self) -> AsyncIterator[str]:
-        """Yield the text from the first piece on."""
-        async for position in self._read():
-            if self.pieces[position]:
-                yield self.pieces[position]
+    def read_text(self) -> SinkReader[str]:
+        """Follow the text from the first piece on."""
+        return SinkReader(self, self.pieces)
 
-    async def read_ids(self) -> AsyncIterator[list[int]]:
-        """Yield the ids, batch by batch, from the first on."""
-        async for position in self._read():
-            if self.batches[position]:
-                yield self.batches[position]
+    def read_ids(self) -> SinkReader[list[int]]:
+        """Follow the ids, batch by batch, from the first on."""
+        return SinkReader(self, self.batches)
 
-    async def _read(self) -> AsyncIterator[int]:
+    async def next_position(self) -> int | None:
+        """Return where the reader reads next, or None at the end.
+
+        Raises:
+            BaseException: what the sink was closed with.
+        """
         self._reading = True
-        try:
-            while True:
-                while self._position < len(self.batches):
-                    position = self._position
-                    self._position += 1
-                    self._room.give()
-                    yield position
-                if self._closed:
-                    return
-                await self._ready.wait()
-        finally:
-            self._reading = False
-            self._room.give()
+        while self._position == len(self.batches):
+            if self._error is not None:
+                raise self._error
+            if self._closed:
+                return None
+            await self._ready.wait()
+        self._position += 1
+        self._room.give()
+        return self._position - 1
+
+    def detach(self) -> None:
+        """Let the stream go on without a reader."""
+        self._reading = False
+        self._room.give()
+
+
+class SinkReader(Generic[Item]):
+    """Follow one sink. Dropping the reader, as `break` does, lets the stream go on without it."""
+
+    def __init__(self, output: SinkOutput, items: list[Item]) -> None:
+        self._output = output
+        self._items = items
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        while (position := await self._output.next_position()) is not None:
+            if self._items[position]:
+                return self._items[position]
+        raise StopAsyncIteration
+
+    def __del__(self) -> None:
+        self._output.detach()

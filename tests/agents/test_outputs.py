@@ -1,0 +1,52 @@
+"""What reached a sink: kept for the result, followed by a reader, stalled by one that lags."""
+
+import anyio
+import pytest
+
+from codec_agents.outputs import READ_AHEAD, SinkOutput
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])]
+
+
+async def test_a_reader_sees_all_text_from_the_first_piece_on() -> None:
+    sink = SinkOutput()
+    await sink.write([1], "a")
+    await sink.write([2], "")
+    await sink.write([3], "b")
+    sink.close()
+    assert [piece async for piece in sink.read_text()] == ["a", "b"]
+    assert sink.text == "ab"
+    assert sink.ids == [1, 2, 3]
+
+
+async def test_without_a_reader_nothing_waits() -> None:
+    sink = SinkOutput()
+    for number in range(READ_AHEAD * 3):
+        await sink.write([number], None)
+    assert len(sink.ids) == READ_AHEAD * 3
+    assert not sink.has_text
+
+
+async def test_a_reader_that_stops_reading_stalls_the_stream() -> None:
+    sink = SinkOutput()
+    written = 0
+
+    async def write() -> None:
+        nonlocal written
+        for number in range(READ_AHEAD * 3):
+            await sink.write([number], None)
+            written += 1
+
+    await sink.write([-1], None)
+    reader = sink.read_ids()
+    assert await anext(reader) == [-1]
+    async with anyio.create_task_group() as group:
+        group.start_soon(write)
+        await anyio.wait_all_tasks_blocked()
+        assert written == READ_AHEAD
+        for _ in range(READ_AHEAD):
+            await anext(reader)
+        await anyio.wait_all_tasks_blocked()
+        assert READ_AHEAD < written < READ_AHEAD * 3
+        del reader
+    assert written == READ_AHEAD * 3
