@@ -1,0 +1,340 @@
+"""Every error that `codec_agents` raises.
+
+    CodecAgentsError
+    ├── PipelineError (ValueError)              a declaration that cannot be built; has `faults`, all of them
+    ├── ReferenceRefusedError (ImportError)     "module:name" that may not be, or cannot be, imported
+    ├── SecretMissingError (LookupError)        "${NAME}" whose environment variable is not set
+    ├── DialectError (ValueError)               a map without the markers that a model family's dialect needs
+    ├── PromptError (ValueError)                a prompt that cannot be assembled
+    │   └── ForgedTokenError                    content that holds a control id
+    ├── ToolDefinitionError (TypeError)         a callable from which no tool can be made
+    ├── RunError                                a run failed; everything below happens while it goes
+    │   ├── InputError (ValueError)             the caller's inputs are not those the pipeline declares
+    │   ├── NodeFailedError                     a node ended by an error, kept as `cause`
+    │   ├── LimitExceededError                  a node reached a limit of its policy
+    │   ├── RunTimeoutError (TimeoutError)      a node or the run took longer than its policy allows
+    │   ├── RunCancelledError                   the run was left before it had a result
+    │   └── EngineError                         an inference server; has `engine`, `delivered`, `transient`
+    │       ├── EngineUnavailableError          no connection
+    │       ├── EngineStatusError               an answer that says no; has `status` and `body`
+    │       ├── EngineStreamError               the stream was cut off, or broke its format
+    │       ├── EngineTimeoutError              silence for longer than allowed; has `phase`
+    │       └── MapMismatchError                the server speaks another vocabulary than the node's
+    └── RecordError (ValueError)                a record of a run that cannot be written, read or replayed
+
+What can be found when a pipeline is built is never left to a run: errors of the first half are raised before
+anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from codec_agents.graph.faults import Fault
+
+MAX_BODY_EXCERPT = 500
+"""Characters of a server's error body that a message shows: the first lines say what is wrong."""
+
+TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers after which the same request may succeed: time-outs, too many requests, a server in trouble."""
+
+TimeoutPhase: TypeAlias = Literal["connect", "first_id", "idle", "whole"]
+"""What an engine was too slow at."""
+
+
+class CodecAgentsError(Exception):
+    """The root of all errors of `codec_agents`."""
+
+
+# Before a run
+
+
+class PipelineError(CodecAgentsError, ValueError):
+    """A declaration cannot be built.
+
+    Attributes:
+        faults: every fault found, each with its place, what was found and what would do; warnings included.
+    """
+
+    def __init__(self, faults: Sequence[Fault], pipeline: str | None = None) -> None:
+        self.faults = tuple(faults)
+        self.pipeline = pipeline
+        super().__init__(self._message())
+
+    @property
+    def errors(self) -> tuple[Fault, ...]:
+        """The faults that keep the pipeline from being built."""
+        return tuple(fault for fault in self.faults if fault.severity == "error")
+
+    def _message(self) -> str:
+        name = f"the pipeline {self.pipeline!r}" if self.pipeline else "the pipeline"
+        count = len(self.errors)
+        lines = [f"{name} has {count} {'fault' if count == 1 else 'faults'}"]
+        lines += [f"  {fault}" for fault in self.faults]
+        return "\n".join(lines)
+
+
+class ReferenceRefusedError(CodecAgentsError, ImportError):
+    """A reference names something that may not be imported, or that is not there.
+
+    Attributes:
+        reference: the reference as it was written.
+        reason: why it was refused.
+        remedy: what would do.
+    """
+
+    def __init__(self, reference: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{reference!r}: {reason}; {remedy}")
+        self.reference = reference
+        self.reason = reason
+        self.remedy = remedy
+
+
+class SecretMissingError(CodecAgentsError, LookupError):
+    """A `${NAME}` reference has no environment variable behind it.
+
+    Attributes:
+        variable: the name of the environment variable.
+    """
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(
+            f"the environment variable {variable!r} is not set; set it, or give ${{{variable}:-default}}"
+        )
+        self.variable = variable
+
+
+class DialectError(CodecAgentsError, ValueError):
+    """A map does not have the markers that a dialect needs, or no dialect fits it.
+
+    Attributes:
+        missing: the markers that the map lacks.
+    """
+
+    def __init__(self, message: str, missing: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+
+
+class PromptError(CodecAgentsError, ValueError):
+    """A prompt cannot be assembled."""
+
+
+class ForgedTokenError(PromptError):
+    """Content holds an id that is a control token of the vocabulary; only a template may place those.
+
+    Attributes:
+        slot: the slot that the content was meant for.
+        token_id: the control id.
+        token: its name in the vocabulary.
+    """
+
+    def __init__(self, slot: str, token_id: int, token: str) -> None:
+        super().__init__(
+            f"the content for slot {slot!r} holds the control id {token_id} ({token}); "
+            "content may hold ordinary ids only, so drop it or encode its text with `encode_ordinary`"
+        )
+        self.slot = slot
+        self.token_id = token_id
+        self.token = token
+
+
+class ToolDefinitionError(CodecAgentsError, TypeError):
+    """A callable cannot be offered to a model as a tool."""
+
+
+# While a run goes
+
+
+class RunError(CodecAgentsError):
+    """A run failed."""
+
+
+class InputError(RunError, ValueError):
+    """The inputs given to a run are not those that the pipeline declares."""
+
+
+class NodeFailedError(RunError):
+    """A node ended by an error.
+
+    Attributes:
+        node: the node.
+        cause: the error itself.
+        engine: the engine that it talked to, if an engine failed.
+        delivered: how many ids had left the node before; they stay readable as a valid prefix.
+    """
+
+    def __init__(
+        self, node: str, cause: BaseException, *, engine: str | None = None, delivered: int = 0
+    ) -> None:
+        self.node = node
+        self.cause = cause
+        self.engine = engine if engine is not None else getattr(cause, "engine", None)
+        self.delivered = delivered
+        what = str(cause) if isinstance(cause, CodecAgentsError) else f"{type(cause).__name__}: {cause}"
+        super().__init__(f"node {node!r} failed after {delivered} ids: {what}")
+
+
+class LimitExceededError(RunError):
+    """A node reached a limit of its policy.
+
+    Attributes:
+        node: the node.
+        limit: the limit's name, as in the policy: `turns`, `max_ids`, `tool_calls`, `wall`.
+        allowed: its value.
+        delivered: how many ids had left the node before.
+    """
+
+    def __init__(self, node: str, limit: str, allowed: float, *, delivered: int = 0) -> None:
+        super().__init__(
+            f"node {node!r} reached its limit of {allowed:g} {_LIMITS.get(limit, limit)}; "
+            f"raise `policy.limits.{limit}` if that is meant"
+        )
+        self.node = node
+        self.limit = limit
+        self.allowed = allowed
+        self.delivered = delivered
+
+
+_LIMITS = {
+    "turns": "turns",
+    "max_ids": "ids",
+    "tool_calls": "tool calls",
+    "wall": "seconds",
+}
+
+
+class RunTimeoutError(RunError, TimeoutError):
+    """A node, or the whole run, took longer than its policy allows.
+
+    Attributes:
+        node: the node, or None where the run as a whole was too slow.
+        seconds: what was allowed.
+        delivered: how many ids had left the node before.
+    """
+
+    def __init__(self, seconds: float, *, node: str | None = None, delivered: int = 0) -> None:
+        what = "the run" if node is None else f"node {node!r}"
+        super().__init__(f"{what} was stopped after {seconds:g} seconds, the time that its policy allows")
+        self.node = node
+        self.seconds = seconds
+        self.delivered = delivered
+
+
+class RunCancelledError(RunError):
+    """The run was left before it had a result; `run.partial_result()` has what was delivered."""
+
+
+# Engines
+
+
+class EngineError(RunError):
+    """An inference server failed.
+
+    Attributes:
+        engine: the engine's name in the pipeline.
+        delivered: ids of this stream that were handed on before.
+        transient: whether sending the same request again can help.
+    """
+
+    transient: bool = False
+
+    def __init__(self, engine: str, message: str, *, delivered: int = 0) -> None:
+        after = f" (after {delivered} ids)" if delivered else ""
+        super().__init__(f"engine {engine!r}: {message}{after}")
+        self.engine = engine
+        self.delivered = delivered
+
+
+class EngineUnavailableError(EngineError):
+    """No connection to the engine could be made."""
+
+    transient = True
+
+
+class EngineStatusError(EngineError):
+    """The engine answered with a status that is not a success.
+
+    Attributes:
+        status: the HTTP status.
+        body: the beginning of the answer's body, without control characters.
+        retry_after: seconds the server asks to wait, where it says so.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        status: int,
+        body: str = "",
+        *,
+        retry_after: float | None = None,
+        delivered: int = 0,
+    ) -> None:
+        excerpt = "".join(char if char.isprintable() else " " for char in body[:MAX_BODY_EXCERPT]).strip()
+        super().__init__(engine, f"answered {status}{': ' + excerpt if excerpt else ''}", delivered=delivered)
+        self.status = status
+        self.body = excerpt
+        self.retry_after = retry_after
+        self.transient = status in TRANSIENT_STATUSES
+
+
+class EngineStreamError(EngineError):
+    """The stream was cut off, or broke its format; the lower error is the `__cause__`.
+
+    A stream that was cut off can be asked for again; one that does not parse will not parse the next time.
+    """
+
+    def __init__(self, engine: str, message: str, *, delivered: int = 0, transient: bool = True) -> None:
+        super().__init__(engine, message, delivered=delivered)
+        self.transient = transient
+
+
+class EngineTimeoutError(EngineError):
+    """The engine was silent for longer than allowed.
+
+    Attributes:
+        phase: what took too long: `connect`, `first_id`, `idle` or `whole`.
+        seconds: what was allowed.
+    """
+
+    def __init__(
+        self, engine: str, phase: TimeoutPhase, seconds: float | None = None, *, delivered: int = 0
+    ) -> None:
+        allowed = "" if seconds is None else f" within {seconds:g} seconds"
+        super().__init__(engine, f"{_PHASES[phase]}{allowed}", delivered=delivered)
+        self.phase = phase
+        self.seconds = seconds
+        self.transient = phase != "whole"
+
+
+_PHASES: dict[TimeoutPhase, str] = {
+    "connect": "no connection",
+    "first_id": "no first id",
+    "idle": "no further id",
+    "whole": "the answer did not end",
+}
+
+
+class MapMismatchError(EngineError):
+    """The server's vocabulary is not the node's: its ids would be read as other tokens.
+
+    Attributes:
+        expected: the hash or id of the node's map.
+        found: what the server says.
+    """
+
+    def __init__(self, engine: str, expected: str, found: str) -> None:
+        super().__init__(
+            engine, f"speaks the map {found}, the node declares {expected}; give the node the server's map"
+        )
+        self.expected = expected
+        self.found = found
+
+
+# After a run
+
+
+class RecordError(CodecAgentsError, ValueError):
+    """A record of a run cannot be written, read or replayed."""

@@ -1,0 +1,1 @@
+"""The declaration of a pipeline: values, YAML, and pure checks; nothing here runs anything."""
