@@ -24,6 +24,7 @@
     │   └── LeafMapMismatchError            a tokenization made with another map
     ├── TokenizerMapValidationError (ValueError)
     ├── TokenizerMapHashMismatchError (ValueError)
+    ├── MapBuildError (ValueError)          a tokenizer file from which no exact map can be made
     ├── MapDiscoveryError (ValueError)      a discovery document is malformed, too big, or points where it must not
     │   └── MapDiscoveryNotFoundError       the server does not have it
     ├── SafetyPolicyValidationError (ValueError)
@@ -233,6 +234,10 @@ class TokenizerMapHashMismatchError(CodecError, ValueError):
         )
         self.expected = expected
         self.actual = actual
+
+
+class MapBuildError(CodecError, ValueError):
+    """A tokenizer file is damaged, or does something that a map cannot say."""
 
 
 class MapDiscoveryError(CodecError, ValueError):
