@@ -1,0 +1,38 @@
+"""OpenTelemetry spans and metrics of runs, API only: without an SDK they cost microseconds and emit nothing.
+
+`names` holds every name. `opentelemetry` is imported when the first run begins, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+    from codec_agents.telemetry.spans import RunScope
+
+__all__ = ["configure", "run_scope"]
+
+
+def run_scope(pipeline: str, *, run_id: str | None = None, digest: str | None = None) -> RunScope:
+    """Begin the span of a run, under whatever span the caller is in."""
+    from codec_agents.telemetry import spans
+
+    return spans.run_scope(pipeline, run_id=run_id, digest=digest)
+
+
+def configure(
+    *,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    capture_content: bool | None = None,
+) -> None:
+    """Send the spans and metrics of later runs to these providers instead of the global ones.
+
+    None stands for the global provider, and for what the environment says about content.
+    """
+    from codec_agents.telemetry import scope, spans
+
+    spans.use(scope.Telemetry(tracer_provider, meter_provider, capture_content))

@@ -1,0 +1,125 @@
+"""Every name that telemetry gives out: spans, attributes, metrics.
+
+`gen_ai.*`, `server.*` and `error.type` are OpenTelemetry's semantic conventions (GenAI v0.1.0); they are
+copied here because the package that holds them is a beta that moves. `codec.*` names what the conventions are
+silent about: handoffs, translation, maps, the stream's format.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCOPE: Final = "codec_agents"
+"""The instrumentation scope of all spans and metrics."""
+
+# --- spans: the operation, then what it was done to ---
+
+RUN: Final = "invoke_workflow"
+NODE: Final = "invoke_agent"
+CALL: Final = "text_completion"
+TOOL: Final = "execute_tool"
+HANDOFF: Final = "codec.handoff"
+
+# --- attributes of the conventions ---
+
+OPERATION: Final = "gen_ai.operation.name"
+PROVIDER: Final = "gen_ai.provider.name"
+AGENT: Final = "gen_ai.agent.name"
+WORKFLOW: Final = "gen_ai.workflow.name"
+"""The v1.41 name; v0.1.0 readers look at `gen_ai.agent.name`."""
+CONVERSATION: Final = "gen_ai.conversation.id"
+
+REQUEST_MODEL: Final = "gen_ai.request.model"
+REQUEST_STREAM: Final = "gen_ai.request.stream"
+REQUEST_SEED: Final = "gen_ai.request.seed"
+REQUEST_TOP_K: Final = "gen_ai.request.top_k"
+REQUEST_TOP_P: Final = "gen_ai.request.top_p"
+REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
+REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+REQUEST_STOP: Final = "gen_ai.request.stop_sequences"
+
+RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+RESPONSE_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+
+USAGE_INPUT: Final = "gen_ai.usage.input_tokens"
+USAGE_OUTPUT: Final = "gen_ai.usage.output_tokens"
+USAGE_CACHED: Final = "gen_ai.usage.cache_read.input_tokens"
+USAGE_REASONING: Final = "gen_ai.usage.reasoning.output_tokens"
+TOKEN_MODALITY: Final = "gen_ai.token.modality"  # noqa: S105 - not that kind of token
+
+TOOL_NAME: Final = "gen_ai.tool.name"
+TOOL_TYPE: Final = "gen_ai.tool.type"
+TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
+TOOL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
+TOOL_RESULT: Final = "gen_ai.tool.call.result"
+
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+ERROR_TYPE: Final = "error.type"
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+
+# --- attributes of this project ---
+
+RUN_ID: Final = "codec.run.id"
+PIPELINE_DIGEST: Final = "codec.pipeline.digest"
+CANCELLED: Final = "codec.cancelled"
+TURN: Final = "codec.turn"
+RETRY: Final = "codec.retry"
+MAP: Final = "codec.map.id"
+SOURCE_MAP: Final = "codec.map.source.id"
+TARGET_MAP: Final = "codec.map.target.id"
+
+STREAM_FORMAT: Final = "codec.stream.format"
+STREAM_RECEIVED: Final = "codec.stream.bytes_received"
+STREAM_SENT: Final = "codec.stream.bytes_sent"
+STREAM_INTERVAL: Final = "codec.stream.chunk_interval"
+
+HANDOFF_SOURCE: Final = "codec.handoff.source"
+HANDOFF_TARGET: Final = "codec.handoff.target"
+HANDOFF_STRATEGY: Final = "codec.handoff.strategy"
+HANDOFF_MODE: Final = "codec.handoff.mode"
+HANDOFF_INPUT: Final = "codec.handoff.input_tokens"
+HANDOFF_OUTPUT: Final = "codec.handoff.output_tokens"
+HANDOFF_TRANSLATE: Final = "codec.handoff.translate.duration"
+HANDOFF_TAIL: Final = "codec.handoff.tail.duration"
+HANDOFF_GAP: Final = "codec.handoff.gap"
+HANDOFF_FIRST_TOKEN: Final = "codec.handoff.first_token_latency"  # noqa: S105
+HANDOFF_DIRECTION: Final = "codec.handoff.direction"
+HANDOFF_DROPPED: Final = "codec.handoff.dropped_tokens"
+HANDOFF_REPLACED: Final = "codec.handoff.replaced_sequences"
+
+REGION_TOKENS: Final = "codec.region.tokens"
+TOOL_STATUS: Final = "codec.tool.status"
+
+PROMPT_IDS: Final = "codec.prompt.ids"
+"""Only with content capture: token ids are content."""
+GENERATED_IDS: Final = "codec.generated.ids"
+
+# --- events, as log records ---
+
+EXCEPTION_EVENT: Final = "gen_ai.client.operation.exception"
+
+# --- metrics of the conventions ---
+
+METRIC_CALL: Final = "gen_ai.client.inference.duration"
+METRIC_FIRST_CHUNK: Final = "gen_ai.client.inference.time_to_first_chunk"
+METRIC_USAGE_INPUT: Final = "gen_ai.client.inference.usage.input_tokens"
+METRIC_USAGE_OUTPUT: Final = "gen_ai.client.inference.usage.output_tokens"
+METRIC_USAGE_CACHED: Final = "gen_ai.client.inference.usage.cache_read.input_tokens"
+METRIC_USAGE_REASONING: Final = "gen_ai.client.inference.usage.reasoning.output_tokens"
+METRIC_NODE: Final = "gen_ai.invoke_agent.duration"
+METRIC_TOOL: Final = "gen_ai.execute_tool.duration"
+
+# --- metrics of this project ---
+
+METRIC_GAP: Final = "codec.handoff.gap"
+METRIC_HANDOFF_FIRST_TOKEN: Final = "codec.handoff.first_token_latency"  # noqa: S105
+METRIC_HANDOFF_TOKENS: Final = "codec.handoff.tokens"
+METRIC_TRANSLATE: Final = "codec.translate.duration"
+METRIC_STREAM_BYTES: Final = "codec.stream.bytes"
+
+# --- environment ---
+
+CAPTURE_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+"""`SPAN_ONLY` or `SPAN_AND_EVENT` puts ids, tool arguments and results on spans; all else does not."""

@@ -1,0 +1,147 @@
+"""One span: its context for what happens inside, how it ends, and where it is sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+
+from codec_agents.telemetry import names
+from codec_agents.telemetry.metrics import Instruments
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+Attributes: TypeAlias = dict[str, Any]
+
+
+def _captures_content() -> bool:
+    return os.environ.get(names.CAPTURE_VARIABLE, "").upper() in {"SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"}
+
+
+class Telemetry:
+    """Where spans and metrics go, and whether content goes with them."""
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        capture_content: bool | None = None,
+    ) -> None:
+        self.tracer = trace.get_tracer(names.SCOPE, tracer_provider=tracer_provider)
+        self.instruments = Instruments(meter_provider)
+        self.capture_content = _captures_content() if capture_content is None else capture_content
+
+
+class Scope:
+    """One span, its context for what happens inside, and how it ends."""
+
+    __slots__ = ("_cancelled", "_ended", "_error", "_started", "context", "span", "telemetry")
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        name: str,
+        parent: Context | None,
+        attributes: Attributes,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+    ) -> None:
+        self.telemetry = telemetry
+        self._started = perf_counter()
+        self.span = telemetry.tracer.start_span(
+            name, parent, kind, attributes, links, start_time, record_exception=False
+        )
+        self.context = trace.set_span_in_context(self.span, parent)
+        self._ended = False
+        self._error: BaseException | None = None
+        self._cancelled = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end(error)
+
+    def attached(self) -> Attached:
+        """Make this span the current one, for foreign code only."""
+        return Attached(self)
+
+    def end(self, error: BaseException | None = None, *, end_time: int | None = None) -> None:
+        """End the span; an `Exception` is an error, anything else that is raised a cancellation."""
+        if self._ended:
+            return
+        self._ended = True
+        self._error = error if isinstance(error, Exception) else None
+        self._cancelled = error is not None and self._error is None
+        if self.span.is_recording():
+            self._describe_end()
+        self._record()
+        self.span.end(end_time)
+
+    @property
+    def link(self) -> Link | None:
+        """A link to this span, if it is a real one."""
+        span_context = self.span.get_span_context()
+        return Link(span_context) if span_context.is_valid else None
+
+    @property
+    def seconds(self) -> float:
+        """Since the scope was opened."""
+        return perf_counter() - self._started
+
+    def _describe_end(self) -> None:
+        found = self._closing_attributes()
+        if self._error is not None:
+            found[names.ERROR_TYPE] = type(self._error).__name__
+            self.span.set_status(Status(StatusCode.ERROR, str(self._error)))
+        elif self._cancelled:
+            found[names.CANCELLED] = True
+        self.span.set_attributes(found)
+
+    def _closing_attributes(self) -> Attributes:
+        """What is known only at the end."""
+        return {}
+
+    def _record(self) -> None:
+        """Record metrics; they do not depend on whether the span records."""
+
+    def _with_error(self, attributes: Attributes) -> Attributes:
+        if self._error is None:
+            return attributes
+        return {**attributes, names.ERROR_TYPE: type(self._error).__name__}
+
+
+class Attached:
+    """Makes a scope's span the current one while foreign code runs."""
+
+    __slots__ = ("_scope", "_token")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._token: Any = None
+
+    def __enter__(self) -> None:
+        if self._scope.span.get_span_context().is_valid:
+            self._token = otel_context.attach(self._scope.context)
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            otel_context.detach(self._token)
+
+
+def links_to(scopes: Iterable[Scope]) -> list[Link]:
+    """Return links to the spans of these scopes."""
+    return [link for scope in scopes if (link := scope.link) is not None]
