@@ -28,6 +28,7 @@ class Instruments:
     """All instruments of one meter; made once, bound to whatever provider is set later."""
 
     def __init__(self, provider: MeterProvider | None = None) -> None:
+        self._provider = provider
         meter = metrics.get_meter(names.SCOPE, meter_provider=provider)
 
         def seconds(name: str, buckets: list[float], description: str) -> metrics.Histogram:
@@ -53,6 +54,12 @@ class Instruments:
         self.handoff_tokens = tokens(names.METRIC_HANDOFF_TOKENS, "Ids into and out of a handoff.")
         self.translate = seconds(names.METRIC_TRANSLATE, GAP_BUCKETS, "Time spent translating.")
         self.stream_bytes = meter.create_counter(names.METRIC_STREAM_BYTES, "By", "Body bytes received.")
+
+    @property
+    def live(self) -> bool:
+        """Whether records go anywhere: the providers of the API itself keep nothing."""
+        provider = self._provider or metrics.get_meter_provider()
+        return not type(provider).__module__.startswith("opentelemetry.metrics")
 
     def record_call(
         self, attributes: Attributes, usage: Attributes, seconds: float, stats: StreamStats | None

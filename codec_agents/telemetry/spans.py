@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 from opentelemetry import context as otel_context
@@ -44,8 +44,44 @@ def use(telemetry: Telemetry) -> None:
 
 
 def run_scope(pipeline: str, *, run_id: str | None = None, digest: str | None = None) -> RunScope:
-    """Begin the span of a run, under whatever span the caller is in."""
-    return RunScope(_current, pipeline, run_id, digest)
+    """Begin the span of a run, under whatever span the caller is in.
+
+    Where neither spans nor metrics go anywhere, the scope and all scopes in it do nothing.
+    """
+    scope = RunScope(_current, pipeline, run_id, digest)
+    if scope.link is None and not _current.instruments.live:
+        return cast("RunScope", SILENT)
+    return scope
+
+
+class Silent:
+    """Stands for every scope of a run that nobody listens to."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def open(self, *_: object, **__: object) -> Self:
+        """Open nothing."""
+        return self
+
+    node = call = tool = handoff = attached = open
+
+    def finish(self, *_: object, **__: object) -> None:
+        """Close nothing."""
+
+    end = finish
+
+    def headers(self) -> dict[str, str]:
+        """Send nothing."""
+        return {}
+
+
+SILENT = Silent()
 
 
 class RunScope(Scope):
