@@ -28,6 +28,8 @@ async def run_model(node: BuiltModel, wiring: Wiring, run: Run) -> None:
     await slots.fill()
     with run.scope.node(node.name, node.model) as scope:
         await run.emit(NodeStarted(node.name, run.clock()))
+        for handoff in slots.handoffs:
+            scope.handoff(handoff.edge, since=handoff.last_in or run.clock())
         conversation = Conversation(node, wiring, run, scope, slots)
         reason = await conversation.hold(node.template.render(slots.ids()))
     await run.emit(NodeFinished(node.name, "finished", reason, run.usage[node.name], run.clock()))
@@ -97,7 +99,9 @@ class Conversation:
     async def _report_handoffs(self, turn: Turn) -> None:
         """The first turn is under way: say what each edge into the prompt did."""
         for handoff in self._slots.handoffs:
-            await self._run.report(handoff.report_for(turn.stats[0], self._run))
+            report = handoff.report_for(turn.stats[0], self._run)
+            self._scope.finish_handoff(report)
+            await self._run.report(report)
 
     async def _run_tools(self, turn: Turn, calls: list[ToolCall]) -> list[Attempt]:
         """Run the calls of a turn in parallel; return the attempts in the order of the calls."""

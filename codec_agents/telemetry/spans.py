@@ -65,16 +65,16 @@ class Silent:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def open(self, *_: object, **__: object) -> Self:
+    def node(self, *_: object, **__: object) -> Self:
         """Open nothing."""
         return self
 
-    node = call = tool = handoff = attached = open
+    call = tool = handoff = attached = node
 
     def finish(self, *_: object, **__: object) -> None:
         """Close nothing."""
 
-    end = finish
+    end = finish_handoff = finish
 
     def headers(self) -> dict[str, str]:
         """Send nothing."""
@@ -105,13 +105,6 @@ class RunScope(Scope):
         """Begin `invoke_agent {node}`."""
         return NodeScope(self, name, model)
 
-    def handoff(self, edge: BuiltEdge, *, since: float, mode: str = "streamed") -> HandoffScope:
-        """Begin `codec.handoff {source} -> {target}`, backdated to `since` seconds after the run's start.
-
-        Its link leads to the source's last call; the call that the handoff feeds gets it by `link_to`.
-        """
-        return HandoffScope(self, edge, since, mode)
-
     def finish(self, error: BaseException | None = None) -> None:
         """End the run."""
         self.end(error)
@@ -136,7 +129,7 @@ class RunScope(Scope):
 class NodeScope(Scope):
     """`invoke_agent {node}`: one an activation; it holds all its turns. Usage stands on the calls alone."""
 
-    __slots__ = ("_attributes", "_last_call", "name", "run")
+    __slots__ = ("_attributes", "_handoffs", "_last_call", "name", "run")
 
     def __init__(self, run: RunScope, name: str, model: str | None) -> None:
         self._attributes: Attributes = {names.OPERATION: names.NODE, names.AGENT: name}
@@ -145,17 +138,37 @@ class NodeScope(Scope):
         self.run = run
         self.name = name
         self._last_call: CallScope | None = None
+        self._handoffs: dict[str, HandoffScope] = {}
         super().__init__(run.telemetry, f"{names.NODE} {name}", run.context, self._attributes)
 
-    def call(self, node: BuiltModel, turn: Turn, link_to: Iterable[Scope] = ()) -> CallScope:
+    def handoff(self, edge: BuiltEdge, *, since: float, mode: str = "streamed") -> None:
+        """Begin `codec.handoff {source} -> {target}`, backdated to `since` seconds after the run's start.
+
+        It is linked to the source's last call, and this node's first call is linked to it.
+        """
+        self._handoffs[edge.source] = HandoffScope(self.run, edge, since, mode)
+
+    def finish_handoff(self, report: HandoffReport) -> None:
+        """End the span of a handoff at the instant at which the request was sent."""
+        if (handoff := self._handoffs.get(report.source)) is not None:
+            handoff.finish(report)
+
+    def call(self, node: BuiltModel, turn: Turn) -> CallScope:
         """Begin `text_completion {model}`: one request, of which a retry makes another."""
-        self._last_call = CallScope(self, node, turn, link_to)
+        handoffs = self._handoffs.values() if turn.number == 1 else ()
+        self._last_call = CallScope(self, node, turn, handoffs)
         self.run.call_began(self.name, self._last_call)
         return self._last_call
 
     def tool(self, call: ToolCall) -> ToolScope:
         """Begin `execute_tool {tool}`, linked to the call that asked for it."""
         return ToolScope(self, call, self._last_call)
+
+    def end(self, error: BaseException | None = None, *, end_time: int | None = None) -> None:
+        """End the node, and the handoffs into it that never became a request."""
+        for handoff in self._handoffs.values():
+            handoff.end(error)
+        super().end(error, end_time=end_time)
 
     def _record(self) -> None:
         self.telemetry.instruments.node.record(self.seconds, self._with_error(self._attributes))
