@@ -33,7 +33,7 @@ from codec_agents.handoff import Batch
 from codec_agents.nodes import run_node
 from codec_agents.nodes.wiring import Inlet, Outlet, Wiring
 from codec_agents.outputs import SinkOutput, SinkReader
-from codec_agents.telemetry.spans import run_scope
+from codec_agents.telemetry import run_scope
 
 if TYPE_CHECKING:
     from codec_agents.build import BuiltNode, BuiltPipeline
