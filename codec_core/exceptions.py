@@ -2,11 +2,12 @@
 
     CodecError
     ├── FrameError (ValueError)             a frame stream broke the protocol; has `offset`
-    │   ├── MalformedFrameError             bytes that are no frame, a wrong type, a missing field, an id out of range
+    │   ├── MalformedFrameError             no frame, a wrong type, a missing field, an id out of range
     │   ├── FrameTooLargeError              a declared or gathered size past the limit
     │   ├── NestingError                    values nested deeper than any frame needs
     │   ├── TrailingDataError               bytes after the frame that said `done`
     │   └── TruncatedStreamError            the body ended inside a frame, or before a frame that said `done`
+    ├── FrameEncodeError (ValueError)       a frame or request that the wire format cannot hold
     ├── UnsupportedFormatError (ValueError) a frame format or content type that is not Codec's
     ├── CompressionError
     │   ├── UnsupportedEncodingError        a Content-Encoding that nobody here can read or write
@@ -14,7 +15,7 @@
     │   ├── TruncatedBodyError              a compressed body that ended early
     │   ├── DecompressionBudgetError        a body that decompresses past its budget
     │   ├── MissingExtraError (ImportError) the package that reads this encoding is not installed
-    │   └── CodecZstdDictError              a dictionary that is missing, not named, wrong, or named without zstd
+    │   └── CodecZstdDictError              a dictionary missing, unnamed, wrong, or named without zstd
     ├── CodecVersionRequiredError           426: the server wants a newer client or more features
     ├── CodecVersionBodyError (ValueError)  426 with a body that is not the protocol's
     ├── VersionPolicyError (ValueError)     a version policy document that does not hold to its shape
@@ -25,7 +26,7 @@
     ├── TokenizerMapValidationError (ValueError)
     ├── TokenizerMapHashMismatchError (ValueError)
     ├── MapBuildError (ValueError)          a tokenizer file from which no exact map can be made
-    ├── MapDiscoveryError (ValueError)      a discovery document is malformed, too big, or points where it must not
+    ├── MapDiscoveryError (ValueError)      a document is malformed, too big, or points where it must not
     │   └── MapDiscoveryNotFoundError       the server does not have it
     ├── SafetyPolicyValidationError (ValueError)
     ├── SafetyPolicyHashMismatchError (ValueError)
@@ -92,6 +93,10 @@ class TruncatedStreamError(FrameError):
     """The body ended inside a frame, or before any frame said `done`."""
 
 
+class FrameEncodeError(CodecError, ValueError):
+    """A frame or request cannot be written: an id out of range, a wrong type, a frame after `done`."""
+
+
 class UnsupportedFormatError(CodecError, ValueError):
     """A stream format or content type that is not one of Codec's."""
 
@@ -124,7 +129,7 @@ class DecompressionBudgetError(CompressionError):
 
     def __init__(self, budget: int) -> None:
         super().__init__(
-            f"the body decompresses past its budget of {budget} bytes; raise `budget` if it is trusted"
+            f"the body decompresses past its budget of {budget} bytes; raise the budget if it is trusted"
         )
         self.budget = budget
 
@@ -147,7 +152,7 @@ class CodecZstdDictError(CompressionError):
 
 
 class CodecVersionRequiredError(CodecError):
-    """The server answered 426 in the protocol's form: this client is too old, or lacks a feature. Do not retry.
+    """The server answered 426 as the protocol says: this client is too old, or lacks a feature. Do not retry.
 
     Attributes:
         body: what the server said.
@@ -157,7 +162,8 @@ class CodecVersionRequiredError(CodecError):
         wanted = f", with {', '.join(body.required_features)}" if body.required_features else ""
         more = f"; see {body.docs_url}" if body.docs_url else ""
         super().__init__(
-            f"the server requires Codec {body.minimum_version}{wanted}; this client speaks {body.client_version}{more}"
+            f"the server requires Codec {body.minimum_version}{wanted}; "
+            f"this client speaks {body.client_version}{more}"
         )
         self.body = body
 
@@ -209,7 +215,8 @@ class LeafMapMismatchError(LeafTokenizationError):
 
     def __init__(self, expected: str | None, actual: str) -> None:
         super().__init__(
-            f"the tool result was tokenized with map {actual}, the reader holds {expected}; use its text instead"
+            f"the tool result was tokenized with map {actual}, "
+            f"the reader holds {expected}; use its text instead"
         )
         self.expected = expected
         self.actual = actual
@@ -229,9 +236,7 @@ class TokenizerMapHashMismatchError(CodecError, ValueError):
     """A tokenizer map's bytes do not have the hash that was asked for."""
 
     def __init__(self, expected: str, actual: str) -> None:
-        super().__init__(
-            f"the tokenizer map has hash {actual}, not {expected}: not the document that was pinned"
-        )
+        super().__init__(f"the tokenizer map has hash {actual}, not the pinned {expected}")
         self.expected = expected
         self.actual = actual
 
@@ -241,7 +246,7 @@ class MapBuildError(CodecError, ValueError):
 
 
 class MapDiscoveryError(CodecError, ValueError):
-    """A map cannot be discovered: a bad id, a malformed or oversized document, a pointer that leads astray."""
+    """A map cannot be discovered: a bad id, a malformed or oversized document, a pointer astray."""
 
 
 class MapDiscoveryNotFoundError(MapDiscoveryError):

@@ -1,0 +1,34 @@
+"""Wire formats: one a file, one decoder contract; bytes in, frames out, no I/O."""
+
+from codec_core.frames.content_types import CONTENT_TYPES, StreamFormat, format_of_content_type
+from codec_core.frames.decoder import FrameDecoder
+from codec_core.frames.encoder import FrameEncoder
+from codec_core.frames.formats import DECODERS, ENCODERS, decoder, encoder
+from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_ID, CodecFrame, CodecRequest
+from codec_core.frames.protobuf import parse_frame as decode_protobuf_frame
+from codec_core.frames.requests import decode_request, encode_request
+from codec_core.frames.schema import SCHEMA
+from codec_core.frames.streams import decode_msgpack_stream, decode_protobuf_stream, decode_stream
+
+__all__ = [
+    "CONTENT_TYPES",
+    "DECODERS",
+    "ENCODERS",
+    "MAX_FRAME_BYTES",
+    "MAX_ID",
+    "SCHEMA",
+    "CodecFrame",
+    "CodecRequest",
+    "FrameDecoder",
+    "FrameEncoder",
+    "StreamFormat",
+    "decode_msgpack_stream",
+    "decode_protobuf_frame",
+    "decode_protobuf_stream",
+    "decode_request",
+    "decode_stream",
+    "decoder",
+    "encode_request",
+    "encoder",
+    "format_of_content_type",
+]

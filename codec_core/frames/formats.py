@@ -1,0 +1,53 @@
+"""The family of wire formats by name."""
+
+from __future__ import annotations
+
+from codec_core.exceptions import UnsupportedFormatError
+from codec_core.frames.decoder import FrameDecoder
+from codec_core.frames.encoder import FrameEncoder
+from codec_core.frames.frame import MAX_FRAME_BYTES
+from codec_core.frames.msgpack import MsgpackDecoder, MsgpackEncoder
+from codec_core.frames.msgpack_delta import MsgpackDeltaEncoder
+from codec_core.frames.protobuf import ProtobufDecoder, ProtobufEncoder
+from codec_core.frames.protobuf_delta import ProtobufDeltaEncoder
+
+DECODERS: dict[str, type[FrameDecoder]] = {
+    "msgpack": MsgpackDecoder,
+    "protobuf": ProtobufDecoder,
+    "msgpack-delta": MsgpackDecoder,
+    "protobuf-delta": ProtobufDecoder,
+}
+"""A client may ask for deltas and get plain frames, so each decoder reads both."""
+
+ENCODERS: dict[str, type[FrameEncoder]] = {
+    "msgpack": MsgpackEncoder,
+    "protobuf": ProtobufEncoder,
+    "msgpack-delta": MsgpackDeltaEncoder,
+    "protobuf-delta": ProtobufDeltaEncoder,
+}
+
+
+def decoder(fmt: str, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> FrameDecoder:
+    """Return a new decoder for one body in this format.
+
+    Raises:
+        UnsupportedFormatError: there is no such format.
+    """
+    if fmt not in DECODERS:
+        raise _unsupported(format)
+    return DECODERS[fmt](max_frame_bytes=max_frame_bytes)
+
+
+def encoder(fmt: str) -> FrameEncoder:
+    """Return a new encoder for one stream in this format.
+
+    Raises:
+        UnsupportedFormatError: there is no such format.
+    """
+    if fmt not in ENCODERS:
+        raise _unsupported(format)
+    return ENCODERS[fmt]()
+
+
+def _unsupported(fmt: str) -> UnsupportedFormatError:
+    return UnsupportedFormatError(f"no stream format {fmt!r}; there are {', '.join(DECODERS)}")

@@ -1,0 +1,45 @@
+"""What travels: the frame, the request, and the limits both sides keep."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+MAX_ID = 2**32 - 1
+"""Ids are uint32 on the wire."""
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+"""The largest frame that a decoder takes unless told otherwise.
+
+A frame of 64 ids has some 200 bytes; a generation of a million ids in one frame has 5 MB. A declared size
+past the limit fails before anything of it is buffered.
+"""
+
+TokenId = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+
+
+class CodecFrame(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """One unit of a stream: the ids that became ready together.
+
+    Unknown fields are forbidden here only to keep the fast path honest: the decoders skip them with care.
+    """
+
+    ids: tuple[TokenId, ...]
+    """Possibly none, on the last frame."""
+    done: bool
+    """True on the last frame, and only there."""
+    finish_reason: str | None = None
+    """Why the generation ended, on the last frame. The set is open; unknown values are passed on."""
+
+
+class CodecRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The binary form of a completion request, for prompts too long for comfort in JSON."""
+
+    prompt_ids: tuple[TokenId, ...]
+    max_tokens: TokenId = 0
+    """0 leaves it to the server."""
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    stream_format: str = ""
+    """Empty leaves it to the server."""

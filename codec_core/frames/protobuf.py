@@ -1,0 +1,149 @@
+"""Frames as protobuf messages, each behind four bytes of length, big end first.
+
+The usual frame, packed ids and then `done`, goes through the protobuf runtime's C code after a look at its
+shape; the runtime alone would take wrong wire types and numbers above 2^32-1 in silence. Any other frame is
+read field by field.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codec_core.exceptions import FrameEncodeError
+from codec_core.frames.decoder import PREFIX_BYTES, Bytes, FrameDecoder
+from codec_core.frames.delta import from_deltas
+from codec_core.frames.encoder import FrameEncoder
+from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_ID, CodecFrame
+from codec_core.frames.packed import has_long_varints, read_packed, write_packed
+from codec_core.frames.protobuf_wire import BYTES, VARINT, FieldReader, write_bytes, write_number
+from codec_core.frames.schema import packed_ids_class
+
+IDS, DONE, FINISH_REASON, BASE_ID = 1, 2, 3, 4
+
+IDS_TAG = IDS << 3 | BYTES
+
+_AFTER_IDS = {b"": False, b"\x10\x00": False, b"\x10\x01": True}
+"""What usually follows the ids, and what it says about `done`."""
+
+
+class ProtobufDecoder(FrameDecoder):
+    """Reads plain and delta frames: `base_id` tells which."""
+
+    __slots__ = ()
+
+    def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        super().__init__(max_frame_bytes=max_frame_bytes)
+
+    def feed(self, data: Bytes) -> list[CodecFrame]:
+        """Return the frames that these bytes complete.
+
+        Raises:
+            FrameError: the stream broke the protocol and no frame came before that in `data`.
+        """
+        size = len(data) - PREFIX_BYTES
+        if self._fresh and 0 <= size <= self._limit and int.from_bytes(data[:PREFIX_BYTES], "big") == size:
+            frame = _parse_usual(bytes(data[PREFIX_BYTES:]))
+            if frame is not None:
+                self._offset += len(data)
+                if frame.done:
+                    self._done, self._fresh = True, False
+                return [frame]
+        return super().feed(data)
+
+    def _read(self, frames: list[CodecFrame]) -> None:
+        self._read_prefixed(parse_frame, frames)
+
+
+def parse_frame(data: bytes, offset: int = 0) -> CodecFrame:
+    """Return the frame that these bytes are, no length before them; `offset` is their place, for errors.
+
+    Raises:
+        MalformedFrameError: they are not a frame.
+        NestingError: unknown groups are nested without end.
+    """
+    return _parse_usual(data) or _parse_any(data, offset)
+
+
+def _parse_usual(data: bytes) -> CodecFrame | None:
+    """Return the frame where it is packed ids and `done`, in this order; None where it is anything else."""
+    if len(data) < 2 or data[0] != IDS_TAG:
+        return None
+    size, start = data[1], 2
+    if size > 0x7F:
+        if len(data) < 3 or data[2] > 0x7F:
+            return None  # 16 KB of ids or more: the time is in the ids, not here
+        size, start = size & 0x7F | data[2] << 7, 3
+    end = start + size
+    done = _AFTER_IDS.get(data[end:])
+    if done is None or end > len(data) or not size or data[end - 1] > 0x7F:
+        return None
+    if has_long_varints(data[start:end]):
+        return None
+    return CodecFrame(tuple(packed_ids_class().FromString(data).ids[:]), done)
+
+
+def _parse_any(data: bytes, offset: int) -> CodecFrame:
+    reader = FieldReader(data, offset)
+    ids: list[int] = []
+    values: dict[str, Any] = {}
+    for field in reader.fields():
+        if field.number == IDS:
+            reader.expect(field, "ids", BYTES, VARINT)
+            if field.wire_type == VARINT:
+                ids.append(reader.uint32(field.value, "an id", field.offset))
+            else:
+                ids += read_packed(reader, field.value, field.end, "an id")
+        elif field.number == DONE:
+            reader.expect(field, "done", VARINT)
+            values["done"] = bool(field.value)
+        elif field.number == FINISH_REASON:
+            values["finish_reason"] = reader.text(field, "finish_reason")
+        elif field.number == BASE_ID:
+            reader.expect(field, "base_id", VARINT)
+            values["base_id"] = _base_id(reader, field.value, field.offset)
+    return _build(reader, ids, values)
+
+
+def _base_id(reader: FieldReader, value: int, at: int) -> int:
+    """Return the id that an int32 stands for: one from 2^31 on is negative there, and ten bytes long."""
+    if MAX_ID < value < 2**64 - 2**31:
+        raise reader.malformed("base_id is no int32", at)
+    return value & MAX_ID
+
+
+def _build(reader: FieldReader, ids: list[int], values: dict[str, Any]) -> CodecFrame:
+    base_id = values.pop("base_id", None)
+    if base_id is None:
+        return CodecFrame(tuple(ids), values.get("done", False), values.get("finish_reason"))
+    try:
+        return CodecFrame(from_deltas(ids, base_id), values.get("done", False), values.get("finish_reason"))
+    except ValueError as error:
+        raise reader.malformed(str(error), 0) from None
+
+
+class ProtobufEncoder(FrameEncoder):
+    """Writes plain frames."""
+
+    format = "protobuf"
+
+    def _write(self, frame: CodecFrame) -> bytes:
+        return with_length(write_message(frame, frame.ids))
+
+
+def write_message(frame: CodecFrame, numbers: Any, base_id: int | None = None) -> bytes:
+    """Return the message: `numbers` in field 1, `base_id` where the numbers are deltas."""
+    data: bytes = write_packed(numbers)
+    if frame.done:
+        data += write_number(DONE, 1)
+    if frame.finish_reason is not None:
+        data += write_bytes(FINISH_REASON, frame.finish_reason.encode())
+    if base_id is not None:
+        data += write_number(BASE_ID, base_id if base_id < 2**31 else base_id + 2**64 - 2**32)
+    return data
+
+
+def with_length(message: bytes) -> bytes:
+    """Return the message behind its length."""
+    if len(message) > MAX_ID:
+        raise FrameEncodeError("a frame longer than 4 GiB")
+    return len(message).to_bytes(PREFIX_BYTES, "big") + message

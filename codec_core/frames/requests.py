@@ -1,0 +1,126 @@
+"""The binary completion request, in both encodings: the HTTP body is the request, without a length."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+from codec_core.exceptions import (
+    FrameEncodeError,
+    FrameTooLargeError,
+    MalformedFrameError,
+    NestingError,
+    UnsupportedFormatError,
+)
+from codec_core.frames.frame import MAX_FRAME_BYTES, CodecRequest
+from codec_core.frames.packed import read_packed, write_packed
+from codec_core.frames.protobuf_wire import (
+    BYTES,
+    FIXED32,
+    VARINT,
+    Field,
+    FieldReader,
+    write_bytes,
+    write_number,
+    write_varint,
+)
+
+PROMPT_IDS, MAX_TOKENS, TEMPERATURE, STOP, STREAM_FORMAT = 1, 2, 3, 4, 5
+
+_decode = msgspec.msgpack.Decoder(CodecRequest).decode
+
+
+def encode_request(request: CodecRequest, fmt: str = "msgpack") -> bytes:
+    """Return the body of a request; `fmt` is `msgpack` or `protobuf`, also to ask for a delta form.
+
+    Raises:
+        FrameEncodeError: a field has a wrong type or lies outside its range.
+        UnsupportedFormatError: `fmt` is neither.
+    """
+    try:
+        checked = msgspec.convert(msgspec.to_builtins(request), CodecRequest)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise FrameEncodeError(f"the request cannot be written: {error}") from None
+    return _WRITERS[_known(format)](checked)
+
+
+def decode_request(
+    data: bytes, fmt: str = "msgpack", *, max_request_bytes: int = MAX_FRAME_BYTES
+) -> CodecRequest:
+    """Return the request that a body holds; unknown fields are skipped.
+
+    Raises:
+        FrameError: the body is not a request, or is longer than the limit.
+        UnsupportedFormatError: `fmt` is neither `msgpack` nor `protobuf`.
+    """
+    if len(data) > max_request_bytes:
+        raise FrameTooLargeError(f"the request has {len(data)} bytes", 0, max_request_bytes)
+    return _READERS[_known(format)](data)
+
+
+def _known(fmt: str) -> str:
+    if fmt not in _WRITERS:
+        raise UnsupportedFormatError(f"requests travel as msgpack or protobuf, not as {fmt!r}")
+    return fmt
+
+
+def _read_msgpack(data: bytes) -> CodecRequest:
+    try:
+        return _decode(data)
+    except RecursionError:
+        raise NestingError("a value of the request is nested without end", 0) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedFrameError(f"the request is malformed: {error}", 0) from None
+
+
+def _read_protobuf(data: bytes) -> CodecRequest:
+    reader = FieldReader(data, 0)
+    values: dict[str, Any] = {"prompt_ids": [], "stop": []}
+    for field in reader.fields():
+        _read_field(reader, field, values)
+    return CodecRequest(**values | {"prompt_ids": tuple(values["prompt_ids"]), "stop": tuple(values["stop"])})
+
+
+def _read_field(reader: FieldReader, field: Field, values: dict[str, Any]) -> None:
+    if field.number == PROMPT_IDS:
+        reader.expect(field, "prompt_ids", BYTES, VARINT)
+        if field.wire_type == VARINT:
+            values["prompt_ids"].append(reader.uint32(field.value, "an id", field.offset))
+        else:
+            values["prompt_ids"] += read_packed(reader, field.value, field.end, "an id")
+    elif field.number == MAX_TOKENS:
+        reader.expect(field, "max_tokens", VARINT)
+        values["max_tokens"] = reader.uint32(field.value, "max_tokens", field.offset)
+    elif field.number == TEMPERATURE:
+        reader.expect(field, "temperature", FIXED32)
+        values["temperature"] = struct.unpack_from("<f", reader.data, field.value)[0]
+    elif field.number == STOP:
+        values["stop"].append(reader.text(field, "stop"))
+    elif field.number == STREAM_FORMAT:
+        values["stream_format"] = reader.text(field, "stream_format")
+
+
+def _write_protobuf(request: CodecRequest) -> bytes:
+    data = write_packed(request.prompt_ids)
+    if request.max_tokens:
+        data += write_number(MAX_TOKENS, request.max_tokens)
+    if request.temperature:
+        data += write_varint(TEMPERATURE << 3 | FIXED32) + _float32(request.temperature)
+    for stop in request.stop:
+        data += write_bytes(STOP, stop.encode())
+    if request.stream_format:
+        data += write_bytes(STREAM_FORMAT, request.stream_format.encode())
+    return data
+
+
+def _float32(value: float) -> bytes:
+    try:
+        return struct.pack("<f", value)
+    except OverflowError:
+        raise FrameEncodeError(f"the temperature {value} does not fit 32 bits") from None
+
+
+_READERS = {"msgpack": _read_msgpack, "protobuf": _read_protobuf}
+_WRITERS = {"msgpack": msgspec.msgpack.Encoder().encode, "protobuf": _write_protobuf}
