@@ -34,7 +34,7 @@ def decoder(fmt: str, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> FrameDecoder
         UnsupportedFormatError: there is no such format.
     """
     if fmt not in DECODERS:
-        raise _unsupported(format)
+        raise _unsupported(fmt)
     return DECODERS[fmt](max_frame_bytes=max_frame_bytes)
 
 
@@ -45,7 +45,7 @@ def encoder(fmt: str) -> FrameEncoder:
         UnsupportedFormatError: there is no such format.
     """
     if fmt not in ENCODERS:
-        raise _unsupported(format)
+        raise _unsupported(fmt)
     return ENCODERS[fmt]()
 
 

@@ -43,7 +43,7 @@ def encode_request(request: CodecRequest, fmt: str = "msgpack") -> bytes:
         checked = msgspec.convert(msgspec.to_builtins(request), CodecRequest)
     except (msgspec.ValidationError, TypeError) as error:
         raise FrameEncodeError(f"the request cannot be written: {error}") from None
-    return _WRITERS[_known(format)](checked)
+    return _WRITERS[_known(fmt)](checked)
 
 
 def decode_request(
@@ -57,7 +57,7 @@ def decode_request(
     """
     if len(data) > max_request_bytes:
         raise FrameTooLargeError(f"the request has {len(data)} bytes", 0, max_request_bytes)
-    return _READERS[_known(format)](data)
+    return _READERS[_known(fmt)](data)
 
 
 def _known(fmt: str) -> str:
