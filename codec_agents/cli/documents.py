@@ -1,0 +1,51 @@
+"""Runs and events as JSON."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from codec_agents.events import Event, HandoffReport
+    from codec_agents.runtime import RunResult
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def result_document(result: RunResult, pipeline: str) -> dict[str, Any]:
+    """Return what a run left behind."""
+    return {
+        "pipeline": pipeline,
+        "run_id": result.run_id,
+        "text": result.text,
+        "ids": result.ids,
+        "outcomes": result.outcomes,
+        "usage": {node: asdict(usage) for node, usage in result.usage.items()},
+        "handoffs": [handoff_document(report) for report in result.handoffs],
+        "seconds": result.seconds,
+    }
+
+
+def handoff_document(report: HandoffReport) -> dict[str, Any]:
+    """Return a handoff with the figures that follow from its instants."""
+    derived = {name: getattr(report, name) for name in ("gap", "first_id_latency", "bytes_per_id")}
+    return {**asdict(report), **derived}
+
+
+def event_line(event: Event) -> str:
+    """Return an event as one line of JSON; `event` says which."""
+    name = re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
+    return _encode({"event": name, **_plain(event)}).decode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        return {"type": type(value).__name__, "message": str(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return value

@@ -1,0 +1,94 @@
+"""Text that is written piece by piece, wrapped at words, behind a gutter."""
+
+from __future__ import annotations
+
+import re
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+_TOKENS = re.compile(r"\n|[^\S\n]+|\S+")
+
+MAX_HELD = 40
+"""Characters of an unfinished word that wait for its end; scripts without spaces come out at once."""
+
+
+class Flow:
+    """Write text as it comes. Only the last, unfinished word is held back."""
+
+    def __init__(self, console: Console, gutter: str, width: int, style: str) -> None:
+        self._console = console
+        self._gutter = gutter
+        self._room = width - cell_len(gutter)
+        self._style = Style.parse(style)
+        self._column = 0
+        self._fresh = True
+        self._held = ""
+
+    def write(self, text: str) -> None:
+        """Write what is complete."""
+        text = self._held + text
+        tail = re.search(r"\S+\Z", text)
+        keep = tail.group() if tail and len(tail.group()) <= MAX_HELD and tail.group().isascii() else ""
+        self._held = keep
+        self._put(text[: len(text) - len(keep)])
+
+    def end(self) -> None:
+        """Write what is held, and end the line."""
+        self._put(self._held)
+        self._held = ""
+        if not self._fresh:
+            self._newline()
+
+    def _put(self, text: str) -> None:
+        for token in _TOKENS.findall(text):
+            if token == "\n":
+                self._open()
+                self._newline()
+            elif token.isspace():
+                self._space(token.expandtabs(4))
+            else:
+                self._word(token)
+
+    def _space(self, token: str) -> None:
+        if self._column + len(token) <= self._room:
+            self._open()
+            self._emit(token)
+
+    def _word(self, token: str) -> None:
+        if self._column and self._column + cell_len(token) > self._room:
+            self._newline()
+        while cell_len(token) > self._room:
+            cut = _fitting(token, self._room - self._column)
+            self._open()
+            self._emit(token[:cut])
+            self._newline()
+            token = token[cut:]
+        self._open()
+        self._emit(token)
+
+    def _open(self) -> None:
+        if self._fresh:
+            self._console.print(Text(self._gutter, style="dim"), end="", soft_wrap=True)
+            self._fresh = False
+
+    def _emit(self, text: str) -> None:
+        self._console.print(Text(text, style=self._style), end="", soft_wrap=True)
+        self._column += cell_len(text)
+
+    def _newline(self) -> None:
+        self._console.print("", soft_wrap=True)
+        self._column = 0
+        self._fresh = True
+
+
+def _fitting(token: str, room: int) -> int:
+    """Return how many characters fit into the room, at least one."""
+    used = 0
+    for count, character in enumerate(token):
+        used += cell_len(character)
+        if used > room:
+            return max(count, 1)
+    return len(token)
