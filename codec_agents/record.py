@@ -146,6 +146,13 @@ class RecordedTurn:
     generated: list[int] = field(default_factory=list)
     batches: list[list[int]] = field(default_factory=list)
     """The same ids, as the frames cut them."""
+    times: list[float] = field(default_factory=list)
+    """When each frame arrived, in seconds since the run started."""
+    started: float = 0.0
+    """When the turn was asked for."""
+    first_id: float | None = None
+    ended: float | None = None
+    bytes_received: int = 0
     regions: list[tuple[str, int, int]] = field(default_factory=list)
     """Port, first and last position (exclusive) among the generated ids."""
     finish_reason: str | None = None
@@ -256,13 +263,16 @@ def _assemble(lines: list[dict[str, Any]]) -> RecordedRun:
             before = open_turns.get(node)
             kept = (before.prompt + before.generated)[: line["kept"]] if before else []
             open_turns[node] = turn = RecordedTurn(node, line["turn"], kept + line["ids"], line["kept"])
+            turn.started = line["at"]
             run.turns.append(turn)
         elif kind == "ids":
             open_turns[node].generated += line["ids"]
             open_turns[node].batches.append(line["ids"])
+            open_turns[node].times.append(line["at"])
         elif kind == "turn":
             turn = open_turns[node]
             turn.finish_reason, turn.complete = line["reason"], True
+            turn.first_id, turn.ended, turn.bytes_received = line["first_id_at"], line["at"], line["bytes"]
             turn.regions = [(port, start, stop) for port, start, stop in line["regions"]]
         elif kind == "tool":
             open_turns[node].tools.append(line)

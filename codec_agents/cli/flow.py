@@ -43,14 +43,14 @@ class Flow:
             self._newline()
 
     def _put(self, text: str) -> None:
-        for token in _TOKENS.findall(text):
-            if token == "\n":
+        for part in _TOKENS.findall(text):
+            if part == "\n":
                 self._open()
                 self._newline()
-            elif token.isspace():
-                self._space(token.expandtabs(4))
+            elif part.isspace():
+                self._space(part.expandtabs(4))
             else:
-                self._word(token)
+                self._word(part)
 
     def _space(self, token: str) -> None:
         if self._column + len(token) <= self._room:

@@ -15,7 +15,7 @@ from codec_agents.cli.inputs import parse_inputs
 from codec_agents.cli.options import as_json, load, pipeline_file, print_json
 
 if TYPE_CHECKING:
-    from codec_agents.build import BuiltPipeline
+    from codec_agents.built import BuiltPipeline
     from codec_agents.cli.lanes import LaneKey, LanePrinter
     from codec_agents.pipeline import Pipeline
     from codec_agents.runtime import Run
@@ -139,17 +139,18 @@ async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
 
 
 def _lane_printer(built: BuiltPipeline, console: Any) -> LanePrinter:
+    from codec_agents.built import BuiltAsking
     from codec_agents.cli.lanes import LanePrinter
 
     vocabularies = {
-        name: node.vocabulary for name, node in built.nodes.items() if hasattr(node, "vocabulary")
+        name: node.vocabulary for name, node in built.nodes.items() if isinstance(node, BuiltAsking)
     }
     return LanePrinter(console, vocabularies, _lanes_of_sinks(built))
 
 
 def _sinks(built: BuiltPipeline) -> dict[str, bool]:
     """Return the sinks, and whether they make text."""
-    return {name: built.nodes[name].text for name in built.sinks}  # type: ignore[union-attr]
+    return {name: sink.text for name, sink in built.sinks.items()}
 
 
 def _lanes_of_sinks(built: BuiltPipeline) -> dict[LaneKey, str]:

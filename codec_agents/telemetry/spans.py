@@ -27,7 +27,7 @@ from codec_agents.telemetry.scope import Attributes, Scope, Telemetry, links_to
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
-    from codec_agents.build import BuiltEdge, BuiltModel
+    from codec_agents.built import BuiltAsking, BuiltEdge
     from codec_agents.dialects import ToolCall
     from codec_agents.dispatch import Attempt
     from codec_agents.engines.base import SamplingOptions, StreamStats
@@ -153,7 +153,7 @@ class NodeScope(Scope):
         if (handoff := self._handoffs.get(report.source)) is not None:
             handoff.finish(report)
 
-    def call(self, node: BuiltModel, turn: Turn) -> CallScope:
+    def call(self, node: BuiltAsking, turn: Turn) -> CallScope:
         """Begin `text_completion {model}`: one request, of which a retry makes another."""
         handoffs = self._handoffs.values() if turn.number == 1 else ()
         self._last_call = CallScope(self, node, turn, handoffs)
@@ -179,7 +179,7 @@ class CallScope(Scope):
 
     __slots__ = ("_before", "_metric", "_requests", "_turn", "_usage")
 
-    def __init__(self, parent: NodeScope, node: BuiltModel, turn: Turn, link_to: Iterable[Scope]) -> None:
+    def __init__(self, parent: NodeScope, node: BuiltAsking, turn: Turn, link_to: Iterable[Scope]) -> None:
         self._turn = turn
         self._before = (len(turn.generated), turn.reasoning_ids)
         self._requests = len(turn.stats)
@@ -345,7 +345,7 @@ class HandoffScope(Scope):
             self.telemetry.instruments.record_handoff(self._attributes, self._report)
 
 
-def _metric_attributes(node: BuiltModel) -> Attributes:
+def _metric_attributes(node: BuiltAsking) -> Attributes:
     attributes: Attributes = {names.OPERATION: names.CALL, names.PROVIDER: node.engine.provider}
     if node.model:
         attributes[names.REQUEST_MODEL] = node.model
