@@ -1,0 +1,223 @@
+"""A Codec server, natively: frames in any of the formats, JSON or binary requests, compression, map check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.http_engine import HttpEngine, Outgoing
+from codec_agents.engines.http_stream import Deadlines, FrameParser
+from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
+from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError, MapMismatchError
+from codec_core.compression import Decompressor, decompressor
+from codec_core.exceptions import CodecError, UnsupportedFormatError
+from codec_core.frames import (
+    CodecFrame,
+    CodecRequest,
+    FrameDecoder,
+    decoder,
+    encode_request,
+    format_of_content_type,
+)
+
+CLIENT_VERSION = "0.5"
+BINARY_FROM = 10_000
+"""Prompt ids from which a binary request is worth it; below, JSON is as small and says more."""
+
+RequestForm = Literal["auto", "json", "binary"]
+
+
+class CodecEngine(HttpEngine):
+    """A server that speaks Codec.
+
+    Args:
+        url: the server's origin.
+        format: `msgpack`, `protobuf`, `msgpack-delta` or `protobuf-delta`; what comes back decides.
+        requests: `json`, `binary`, or `auto`: binary for long prompts whose options it can express.
+        encodings: content encodings to accept. None by default: with a flush at every small frame they cost
+            more time than they save bytes.
+        dictionaries: zstd dictionaries, by their `sha256:<hex>`.
+    """
+
+    provider = "codec"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        format: str = "msgpack",  # noqa: A002 - the protocol's own word
+        requests: RequestForm = "auto",
+        encodings: Sequence[str] = (),
+        dictionaries: Mapping[str, bytes] | None = None,
+        settings: HttpSettings | None = None,
+        client: HttpClient | None = None,
+    ) -> None:
+        super().__init__(url, name=name, settings=settings, client=client)
+        decoder(format)  # an unknown format fails here, not at the first request
+        self._format = format
+        self._requests = requests
+        self._encodings = ", ".join(encodings) or "identity"
+        self._dictionaries = dict(dictionaries or {})
+        self._binary_missing = False
+        """The server has answered 404 to a binary request: it gets JSON from now on."""
+
+    async def _begin(
+        self, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
+    ) -> tuple[HttpResponse, FrameParser]:
+        try:
+            return await super()._begin(request, stats, deadlines)
+        except EngineStatusError as error:
+            if error.status != 404 or not self._uses_binary(request):
+                raise
+        self._binary_missing = True
+        return await super()._begin(request, stats, deadlines)
+
+    def _uses_binary(self, request: GenerationRequest) -> bool:
+        if self._binary_missing or self._requests == "json":
+            return False
+        if self._requests == "binary":
+            return True
+        return len(request.prompt_ids) >= BINARY_FROM and _fits_binary(request.options)
+
+    def _outgoing(self, request: GenerationRequest) -> Outgoing:
+        headers = {"Codec-Client-Version": CLIENT_VERSION, "Accept-Encoding": self._encodings}
+        if request.vocabulary.hash is not None:
+            headers["X-Codec-Map"] = request.vocabulary.hash
+        if self._uses_binary(request):
+            headers["Content-Type"] = "application/x-msgpack"
+            query = "" if request.model is None else f"?model={request.model}"
+            return Outgoing(f"/v1/completions/codec{query}", self._binary_body(request), headers)
+        headers["Content-Type"] = "application/json"
+        return Outgoing("/v1/completions", msgspec.json.encode(self._json_body(request)), headers)
+
+    def _json_body(self, request: GenerationRequest) -> dict[str, Any]:
+        body = {"prompt": request.prompt_ids, "stream": True, "stream_format": self._format}
+        if request.model is not None:
+            body["model"] = request.model
+        return {**body, **openai_sampling(request.options)}
+
+    def _binary_body(self, request: GenerationRequest) -> bytes:
+        options = request.options
+        asked = CodecRequest(
+            prompt_ids=tuple(request.prompt_ids),
+            max_tokens=options.max_tokens,
+            temperature=options.temperature or 0.0,
+            stop=options.stop,
+            stream_format=self._format,
+        )
+        return encode_request(asked, "msgpack")
+
+    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        check_map(self.name, response, request)
+        parser = frame_parser(self.name, response, self._dictionaries, stats)
+        if parser is None:
+            found = response.headers.get("content-type", "nothing")
+            raise EngineStreamError(
+                self.name,
+                f"answered {found} where frames were asked for: it speaks no Codec; "
+                "declare the engine as what it is (vllm, sglang, llamacpp, openai), or as auto",
+                transient=False,
+            )
+        return parser
+
+    async def _refusal(self, response: HttpResponse, deadlines: Deadlines) -> EngineError:
+        """A server that refuses the client's map says which one is its own."""
+        if response.status_code == 412 and "codec-tokenizer-map" in response.headers:
+            held = response.request.headers.get("x-codec-map", "unknown")  # type: ignore[attr-defined]
+            return MapMismatchError(self.name, held, response.headers["codec-tokenizer-map"])
+        return await super()._refusal(response, deadlines)
+
+
+class PlainFrames:
+    """Frames as they stand in the body."""
+
+    def __init__(self, frames: FrameDecoder) -> None:
+        self.feed = frames.feed
+        self._close = frames.close
+
+    def close(self) -> Sequence[CodecFrame]:
+        """Check that the body ended where it should."""
+        self._close()
+        return ()
+
+
+class CompressedFrames:
+    """Frames behind a content encoding."""
+
+    def __init__(self, frames: FrameDecoder, body: Decompressor) -> None:
+        self._frames = frames
+        self._body = body
+
+    def feed(self, data: bytes) -> Sequence[CodecFrame]:
+        """Return the frames that these bytes complete."""
+        return self._frames.feed(self._body.feed(data))
+
+    def close(self) -> Sequence[CodecFrame]:
+        """Check that both ended where they should."""
+        frames = self._frames.feed(self._body.flush())
+        self._frames.close()
+        return frames
+
+
+def frame_parser(
+    engine: str, response: HttpResponse, dictionaries: Mapping[str, bytes], stats: StreamStats
+) -> FrameParser | None:
+    """Return what reads the frames of an answer; None where the answer holds no frames.
+
+    Raises:
+        EngineStreamError: the content encoding cannot be read.
+    """
+    try:
+        wire_format = format_of_content_type(response.headers.get("content-type", ""))
+    except UnsupportedFormatError:
+        return None
+    stats.format = wire_format
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return PlainFrames(decoder(wire_format))
+    stats.format = f"{wire_format}+{encoding}"
+    try:
+        return CompressedFrames(decoder(wire_format), decompressor(response.headers, dictionaries))
+    except CodecError as error:
+        raise EngineStreamError(engine, str(error), transient=False) from error
+
+
+def check_map(engine: str, response: HttpResponse, request: GenerationRequest) -> None:
+    """Compare the map that the server names, if it names one, with the node's.
+
+    Raises:
+        MapMismatchError: they differ; every id would be read as another token.
+    """
+    found = response.headers.get("codec-tokenizer-map")
+    held = request.vocabulary.hash
+    if found is not None and held is not None and found.strip() != held:
+        raise MapMismatchError(engine, held, found.strip())
+
+
+def openai_sampling(options: SamplingOptions) -> dict[str, Any]:
+    """Return the options in OpenAI's words, as Codec servers, vLLM and SGLang take them; unset ones not."""
+    fields = {
+        "max_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "seed": options.seed,
+        "stop": list(options.stop) or None,
+        "stop_token_ids": list(options.stop_token_ids) or None,
+    }
+    return {**{name: value for name, value in fields.items() if value is not None}, **options.extra}
+
+
+def _fits_binary(options: SamplingOptions) -> bool:
+    """A binary request has room for a limit, a temperature and stop texts only."""
+    others = (options.top_p, options.top_k, options.seed)
+    return (
+        options.temperature is not None
+        and all(value is None for value in others)
+        and not options.stop_token_ids
+        and not options.extra
+    )

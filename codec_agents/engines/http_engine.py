@@ -1,0 +1,187 @@
+"""What all engines over HTTP share: check the prompt, send, look at the answer's head, read the stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import anyio
+import msgspec
+
+from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
+from codec_agents.engines.http_stream import Deadlines, FrameParser, HttpStream
+from codec_agents.engines.transport import HttpClient, HttpPool, HttpResponse, HttpSettings, translated
+from codec_agents.exceptions import EngineError, EngineStatusError
+from codec_core.vocabulary import Vocabulary
+
+MAX_ERROR_BODY = 64 * 1024
+"""Bytes of an error's body that are read; the connection is given up beyond that."""
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """One HTTP request of an engine's own API."""
+
+    path: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class HttpEngine:
+    """The frame of an engine over HTTP. Subclasses say what goes out and what the answer means."""
+
+    provider = "http"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        settings: HttpSettings | None = None,
+        client: HttpClient | None = None,
+    ) -> None:
+        self.name = name or self.provider
+        self.pool = HttpPool(self.name, url, settings, client)
+
+    async def aclose(self) -> None:
+        """Close the connections; a client that the caller gave stays open."""
+        await self.pool.aclose()
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
+        """Send a request; leaving the context closes it, and the server notices.
+
+        Raises:
+            EngineError: the prompt is not in the map, or the request cannot be sent or is refused.
+        """
+        check_prompt(self.name, request)
+        stats = StreamStats(
+            prompt_tokens=len(request.prompt_ids),
+            request_started=time.perf_counter(),
+            server_address=self.pool.host,
+            server_port=self.pool.port,
+        )
+        deadlines = Deadlines(request.timeouts)
+        response, parser = await self._begin(request, stats, deadlines)
+        stream = HttpStream(self.name, response, parser, stats, request, deadlines)
+        try:
+            yield stream
+        finally:
+            await stream.aclose()
+
+    async def _begin(
+        self, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
+    ) -> tuple[HttpResponse, FrameParser]:
+        """Send the request; return the answer and what reads it."""
+        response = await self._send(self._outgoing(request), request, stats, deadlines)
+        return response, await self._reader(response, request, stats, deadlines)
+
+    async def _reader(
+        self, response: HttpResponse, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
+    ) -> FrameParser:
+        """Return what reads the answer; close it if nothing does."""
+        try:
+            if response.status_code != 200:
+                raise await self._refusal(response, deadlines)
+            return self._parser(response, request, stats)
+        except BaseException:
+            await close(response)
+            raise
+
+    async def _send(
+        self, outgoing: Outgoing, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
+    ) -> HttpResponse:
+        """Send and wait for the head of the answer."""
+        scope = anyio.CancelScope(deadline=deadlines.instant)
+        with scope:
+            response = await self.pool.send(
+                "POST",
+                outgoing.path,
+                content=outgoing.body,
+                headers={**outgoing.headers, **request.headers},
+                timeouts=request.timeouts,
+            )
+        if scope.cancelled_caught:
+            raise deadlines.error(self.name, 0)
+        stats.bytes_sent += len(outgoing.body)
+        stats.request_sent = time.perf_counter()
+        return response
+
+    def _outgoing(self, request: GenerationRequest) -> Outgoing:
+        """Return the request in the engine's own words."""
+        raise NotImplementedError
+
+    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        """Return what reads an answer with status 200.
+
+        Raises:
+            EngineError: the head shows that nothing can read it.
+        """
+        raise NotImplementedError
+
+    async def _refusal(self, response: HttpResponse, deadlines: Deadlines) -> EngineError:
+        """Return the error for an answer with another status."""
+        body = await self._read_limited(response, deadlines)
+        return EngineStatusError(
+            self.name,
+            response.status_code,
+            error_message(body),
+            retry_after=_seconds(response.headers.get("retry-after")),
+        )
+
+    async def _read_limited(self, response: HttpResponse, deadlines: Deadlines) -> bytes:
+        body = bytearray()
+        try:
+            with anyio.CancelScope(deadline=deadlines.instant):
+                async for chunk in response.stream:
+                    body += chunk
+                    if len(body) > MAX_ERROR_BODY:
+                        break
+        except Exception as error:
+            lower = translated(self.name, error, deadlines.timeouts)
+            if not isinstance(lower, EngineError):
+                raise
+        return bytes(body)
+
+
+def check_prompt(engine: str, request: GenerationRequest) -> None:
+    """Check that a prompt can be sent: some engines take any number for an id, and answer nonsense.
+
+    Raises:
+        EngineError: the prompt is empty, or holds an id that the map does not.
+    """
+    if not request.prompt_ids:
+        raise EngineError(engine, "the prompt is empty; give it at least one id")
+    if (bad := invalid_id(request.prompt_ids, request.vocabulary)) is not None:
+        raise EngineError(engine, f"the prompt's id {bad} is not in the map {request.vocabulary.id!r}")
+
+
+def invalid_id(ids: object, vocabulary: Vocabulary) -> int | None:
+    """Return an id that the vocabulary does not have, if there is one."""
+    return next((token for token in set(ids) if not vocabulary.is_valid(token)), None)  # type: ignore[call-overload]
+
+
+async def close(response: HttpResponse) -> None:
+    """Close a response, also while being cancelled."""
+    with anyio.CancelScope(shield=True):
+        await response.aclose()
+
+
+def error_message(body: bytes) -> str:
+    """Return what an error body says: OpenAI's and FastAPI's forms, or the text as it is."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return body.decode("utf-8", "replace")
+    for key in ("error", "detail", "message"):
+        if isinstance(document, dict) and document.get(key):
+            found = document[key]
+            return str(found.get("message", found)) if isinstance(found, dict) else str(found)
+    return body.decode("utf-8", "replace")
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        return None if value is None else max(0.0, float(value))
+    except ValueError:
+        return None

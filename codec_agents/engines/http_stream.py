@@ -1,0 +1,190 @@
+"""One streamed answer: chunks of a body in, frames out, within its time.
+
+What a body means is the parser's business: it takes bytes and gives frames, without any I/O. This reads
+for it, keeps the time, and counts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import anyio
+
+from codec_agents.engines.base import GenerationRequest, StreamStats, Timeouts
+from codec_agents.engines.transport import HttpResponse, translated
+from codec_agents.exceptions import EngineError, EngineStreamError, EngineTimeoutError, TimeoutPhase
+from codec_core.exceptions import CodecError, TruncatedBodyError, TruncatedStreamError
+from codec_core.frames import CodecFrame
+
+DRAIN_SECONDS = 0.5
+"""How long the rest of a body may take after its last frame, so that its connection can be used again."""
+
+
+CUT_OFF = (TruncatedStreamError, TruncatedBodyError)
+"""What a second attempt may not meet again; any other fault of the format it would."""
+
+
+class FrameParser(Protocol):
+    """What a body means. Errors are `EngineError`s, or `CodecError`s that get the engine's name here."""
+
+    def feed(self, data: bytes) -> Sequence[CodecFrame]:
+        """Return the frames that these bytes complete."""
+        ...
+
+    def close(self) -> Sequence[CodecFrame]:
+        """Say that the body has ended; return what it held back.
+
+        Raises:
+            CodecError, EngineError: the body ended too early.
+        """
+        ...
+
+
+class Deadlines:
+    """When the time of a request is over, and what it was too slow at."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self.timeouts = timeouts
+        now = anyio.current_time()
+        self._whole = math.inf if timeouts.whole is None else now + timeouts.whole
+        self._next = math.inf if timeouts.first_id is None else now + timeouts.first_id
+        self._phase: TimeoutPhase = "first_id"
+
+    def received(self) -> None:
+        """Ids have come: the time until the next ones begins."""
+        self._phase = "idle"
+        idle = self.timeouts.idle
+        self._next = math.inf if idle is None else anyio.current_time() + idle
+
+    @property
+    def instant(self) -> float:
+        """The nearer of the two ends."""
+        return min(self._whole, self._next)
+
+    def error(self, engine: str, delivered: int) -> EngineTimeoutError:
+        """Return the error for the end that has been reached."""
+        phase = "whole" if self._whole <= self._next else self._phase
+        return EngineTimeoutError(engine, phase, getattr(self.timeouts, phase), delivered=delivered)
+
+
+class HttpStream:
+    """The frames of one response. To be read once, and closed."""
+
+    def __init__(
+        self,
+        engine: str,
+        response: HttpResponse,
+        parser: FrameParser,
+        stats: StreamStats,
+        request: GenerationRequest,
+        deadlines: Deadlines,
+    ) -> None:
+        self.stats = stats
+        self._engine = engine
+        self._response = response
+        self._parser = parser
+        self._size = request.vocabulary.size
+        self._deadlines = deadlines
+        self._chunks = aiter(response.stream)
+        self._ready: deque[CodecFrame] = deque()
+        self._done = False
+        self._ended = False
+
+    def __aiter__(self) -> AsyncIterator[CodecFrame]:
+        return self
+
+    async def __anext__(self) -> CodecFrame:
+        """Return the next frame.
+
+        Raises:
+            EngineError: the stream broke, ran out of time, or ended before it was done.
+        """
+        while not self._ready:
+            if self._done:
+                await self._drain()
+            if self._ended:
+                raise StopAsyncIteration
+            await self._read()
+        return self._ready.popleft()
+
+    async def _read(self) -> None:
+        """Read one chunk and take its frames in."""
+        scope = anyio.CancelScope(deadline=self._deadlines.instant)
+        try:
+            with scope:
+                chunk = await anext(self._chunks, None)
+        except Exception as error:
+            self._ended = True
+            raise translated(
+                self._engine, error, self._deadlines.timeouts, delivered=self.stats.ids
+            ) from error
+        if scope.cancelled_caught:
+            self._ended = True
+            raise self._deadlines.error(self._engine, self.stats.ids)
+        if chunk is None:
+            self._ended = True
+            self._take(None)
+            if not self._done:
+                raise self._broken("the answer ended before it was done")
+        else:
+            self._take(chunk)
+
+    def _take(self, chunk: bytes | None) -> None:
+        try:
+            frames = self._parser.close() if chunk is None else self._parser.feed(chunk)
+        except EngineError as error:
+            self._ended = True
+            error.delivered = self.stats.ids
+            raise
+        except CodecError as error:
+            self._ended = True
+            raise self._broken(str(error), transient=isinstance(error, CUT_OFF)) from error
+        if chunk is not None:
+            self.stats.chunks += 1
+            self.stats.bytes_received += len(chunk)
+        for frame in frames:
+            self._count(frame)
+        self._ready += frames
+
+    def _count(self, frame: CodecFrame) -> None:
+        stats = self.stats
+        if frame.ids:
+            if max(frame.ids) >= self._size:
+                raise self._broken(f"the id {max(frame.ids)} is not in the map", transient=False)
+            stats.last_id = time.perf_counter()
+            stats.first_id = stats.first_id or stats.last_id
+            stats.ids += len(frame.ids)
+            self._deadlines.received()
+        if frame.done:
+            self._done = True
+            stats.finish_reason = frame.finish_reason
+
+    def _broken(self, what: str, *, transient: bool = True) -> EngineStreamError:
+        self._ended = True
+        return EngineStreamError(self._engine, what, delivered=self.stats.ids, transient=transient)
+
+    async def _drain(self) -> None:
+        """Read the body to its end: only then is the connection used again.
+
+        The answer is complete; what breaks now costs a connection, and nothing else.
+        """
+        try:
+            with anyio.move_on_after(DRAIN_SECONDS):
+                while not self._ended:
+                    await self._read()
+        except EngineError as error:
+            if not error.transient:
+                raise
+        self._ended = True
+
+    async def aclose(self) -> None:
+        """Close the request; an unfinished one ends at the server, too."""
+        with anyio.CancelScope(shield=True):
+            await self._response.aclose()
+            close = getattr(self._chunks, "aclose", None)
+            if close is not None:
+                await close()

@@ -1,0 +1,230 @@
+"""What a scripted model says: the pieces of a turn, and the ids that they become.
+
+A script decides on a turn when it has seen the prompt. What it says is what arrives: text becomes the ids of
+exactly that text and never a control id; control ids come from the pieces that stand for markers, and from
+`Raw`, which is there to write broken turns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from codec_agents.engines.prompt_view import PromptView
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.vocabulary import Vocabulary
+
+
+class ScriptError(ValueError):
+    """A script says what its vocabulary cannot express, or has no answer to a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Think:
+    """Reasoning, between the reasoning markers.
+
+    The opening marker is left out where the prompt already holds it, and the piece is left out where the
+    prompt has closed the reasoning: a model that was told not to think does not.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Text of the answer, as it stands."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Call:
+    """A tool call: `Call("weather", city="Oslo")`."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    def __init__(self, name: str, /, **arguments: Any) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "arguments", arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Ids as they are, or text in which the names of special tokens become control ids."""
+
+    content: str | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A pause, in seconds, before the ids that follow."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The end of the turn, and the reason that is given for it.
+
+    Without it, a turn ends with the turn-end id and `stop`. `length` and `error` end it without that id.
+    """
+
+    reason: str = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A fault: the answer breaks off here, without a last frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A fault, and the only piece of its turn: the request is answered with an HTTP error."""
+
+    status: int = 500
+    message: str = "the script refuses"
+
+
+Piece: TypeAlias = Think | Say | Call | Raw | Wait | Stop | Cut | Refuse
+Turn: TypeAlias = str | Piece | Iterable[Piece]
+"""A string is short for `Say`."""
+Script: TypeAlias = Callable[[PromptView], Turn]
+
+SILENT_ENDS = frozenset({"length", "error", "policy_violation"})
+"""Reasons for which a model has not ended its turn itself."""
+
+TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "</s>", "<|endoftext|>")
+
+
+@dataclass(slots=True)
+class EncodedTurn:
+    """The ids of a turn, and what happens between them."""
+
+    ids: list[int] = field(default_factory=list)
+    waits: dict[int, float] = field(default_factory=dict)
+    """Pauses, by the number of ids before them."""
+    finish_reason: str | None = "stop"
+    """None: the answer is cut off."""
+    refusal: Refuse | None = None
+
+
+def pieces_of(turn: Turn) -> list[Piece]:
+    """Return a turn as a list of pieces."""
+    if isinstance(turn, str):
+        return [Say(turn)]
+    if isinstance(turn, Think | Say | Call | Raw | Wait | Stop | Cut | Refuse):
+        return [turn]
+    return list(turn)
+
+
+def encode_turn(turn: Turn, vocabulary: Vocabulary, prompt: PromptView) -> EncodedTurn:
+    """Return the ids of a turn in a vocabulary.
+
+    Raises:
+        ScriptError: the vocabulary has no marker that the turn needs.
+    """
+    writer = _TurnWriter(vocabulary, prompt)
+    for piece in pieces_of(turn):
+        if writer.write(piece):
+            return writer.turn
+    writer.end("stop")
+    return writer.turn
+
+
+class _TurnWriter:
+    """Gathers neighbouring text, so that it is encoded as one, and puts markers between."""
+
+    def __init__(self, vocabulary: Vocabulary, prompt: PromptView) -> None:
+        self.turn = EncodedTurn()
+        self._vocabulary = vocabulary
+        self._tokenizer = pick_tokenizer(vocabulary)
+        self._prompt = prompt
+        self._thinking = prompt.thinking
+        self._text: list[str] = []
+
+    def write(self, piece: Piece) -> bool:
+        """Write a piece; return whether it ended the turn."""
+        match piece:
+            case Say(text):
+                self._text.append(text)
+            case Think(text):
+                self._think(text)
+            case Call(name, arguments):
+                payload = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
+                self._marked("<tool_call>", f"\n{payload}\n", "</tool_call>")
+            case Raw(content):
+                self._flush()
+                self.turn.ids += self._tokenizer.encode(content) if isinstance(content, str) else content
+            case Wait(seconds):
+                self._flush()
+                at = len(self.turn.ids)
+                self.turn.waits[at] = self.turn.waits.get(at, 0.0) + seconds
+            case _:
+                self._finish(piece)
+                return True
+        return False
+
+    def _finish(self, piece: Stop | Cut | Refuse) -> None:
+        match piece:
+            case Stop(reason):
+                self.end(reason)
+            case Cut():
+                self._flush()
+                self.turn.finish_reason = None
+            case Refuse():
+                self.turn.refusal = piece
+
+    def end(self, reason: str) -> None:
+        self._flush()
+        self.turn.finish_reason = reason
+        if reason not in SILENT_ENDS:
+            self.turn.ids.append(self._turn_end())
+
+    def _think(self, text: str) -> None:
+        if self._thinking == "closed":
+            return
+        if self._thinking == "open":
+            self._text.append(text)
+            self._flush()
+            self.turn.ids.append(self._control("</think>"))
+        else:
+            self._marked("<think>", text, "</think>")
+        self._thinking = None
+
+    def _marked(self, start: str, text: str, end: str) -> None:
+        self._flush()
+        self.turn.ids.append(self._control(start))
+        self._text.append(text)
+        self._flush()
+        self.turn.ids.append(self._control(end))
+
+    def _flush(self) -> None:
+        if self._text:
+            self.turn.ids += self._tokenizer.encode_ordinary("".join(self._text))
+            self._text.clear()
+
+    def _control(self, name: str) -> int:
+        try:
+            return self._vocabulary.special_tokens[name]
+        except KeyError:
+            raise ScriptError(
+                f"the map {self._vocabulary.id!r} has no special token {name!r}, which the script needs; "
+                "use a map that has it, or write the turn without it"
+            ) from None
+
+    def _turn_end(self) -> int:
+        """The end that the prompt's own turns have, or else the first one that the map knows."""
+        known = [self._vocabulary.special_tokens[name] for name in TURN_ENDS if self._has(name)]
+        if not known:
+            raise ScriptError(
+                f"the map {self._vocabulary.id!r} has no token that ends a turn (looked for "
+                f"{', '.join(TURN_ENDS)}); end the script's turns with Stop('length')"
+            )
+        seen = set(self._prompt.ids)
+        return next((token for token in known if token in seen), known[0])
+
+    def _has(self, name: str) -> bool:
+        return name in self._vocabulary.special_tokens

@@ -1,0 +1,176 @@
+"""A model that says what a script tells it to: in this process, without a server, and fast.
+
+`ScriptedModel` is the model; `ScriptedEngine` makes an engine of it without a wire, and
+`codec_agents.server` puts the same model behind real HTTP.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.prompt_view import PromptView
+from codec_agents.engines.script import EncodedTurn, Script, ScriptError, encode_turn
+from codec_agents.exceptions import EngineStatusError, EngineStreamError
+from codec_core.frames import CodecFrame
+from codec_core.vocabulary import Vocabulary
+
+FRAMES_A_CHECKPOINT = 16
+"""Unpaced, other tasks may run after so many frames; a checkpoint each would cost more than the frames."""
+
+
+class CutOffError(Exception):
+    """The script breaks the answer off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedModel:
+    """A script, and how fast and in which portions it speaks. It speaks whatever vocabulary it is asked in.
+
+    Attributes:
+        script: decides on each turn.
+        ids_a_second: its pace; None for as fast as it is read.
+        ids_a_frame: how many ids a frame holds; a pair draws a number between the two, ends included.
+        first_id_after: seconds before the first id, as if for reading the prompt.
+        seed: makes the drawn numbers the same each time.
+    """
+
+    script: Script
+    ids_a_second: float | None = None
+    ids_a_frame: int | tuple[int, int] = 1
+    first_id_after: float = 0.0
+    seed: int = 0
+
+    def turn(
+        self,
+        prompt_ids: Sequence[int],
+        vocabulary: Vocabulary,
+        options: SamplingOptions,
+        model: str | None = None,
+    ) -> EncodedTurn:
+        """Return the turn that follows a prompt, within the options' limits.
+
+        Raises:
+            ScriptError: the script has no answer, or the vocabulary cannot express it.
+        """
+        prompt = PromptView(prompt_ids, vocabulary, model)
+        return _limited(encode_turn(self.script(prompt), vocabulary, prompt), options)
+
+    async def frames(self, turn: EncodedTurn) -> AsyncGenerator[CodecFrame, None]:
+        """Yield the frames of a turn when they are due; being read late does not shift those that follow.
+
+        Raises:
+            CutOffError: the script breaks the turn off.
+        """
+        due = anyio.current_time() + self.first_id_after
+        for number, (start, stop) in enumerate(self._portions(turn)):
+            due += turn.waits.get(start, 0.0) + self._seconds_for(stop - start)
+            if due > anyio.current_time():
+                await anyio.sleep_until(due)
+            elif number % FRAMES_A_CHECKPOINT == 0:
+                await checkpoint()
+            if stop > start:
+                yield CodecFrame(tuple(turn.ids[start:stop]), done=False)
+        if turn.finish_reason is None:
+            raise CutOffError
+        yield CodecFrame((), done=True, finish_reason=turn.finish_reason)
+
+    def _seconds_for(self, ids: int) -> float:
+        return ids / self.ids_a_second if self.ids_a_second else 0.0
+
+    def _portions(self, turn: EncodedTurn) -> Iterator[tuple[int, int]]:
+        """Cut the turn into frames; a pause always begins a new one."""
+        sizes = _frame_sizes(self.ids_a_frame, self.seed)
+        start, end = 0, len(turn.ids)
+        while start < end:
+            stop = min(start + next(sizes), end, *(at for at in turn.waits if at > start))
+            yield start, stop
+            start = stop
+        if end in turn.waits:
+            yield end, end
+
+
+def _frame_sizes(ids_a_frame: int | tuple[int, int], seed: int) -> Iterator[int]:
+    low, high = (ids_a_frame, ids_a_frame) if isinstance(ids_a_frame, int) else ids_a_frame
+    if not 1 <= low <= high:
+        raise ScriptError(f"ids_a_frame must be at least 1, not {ids_a_frame!r}")
+    draw = random.Random(seed)  # noqa: S311 - reproducible cuts, nothing secret
+    while True:
+        yield low if low == high else draw.randint(low, high)
+
+
+def _limited(turn: EncodedTurn, options: SamplingOptions) -> EncodedTurn:
+    """Stop where the caller's limits say so; the stop id itself is part of the answer."""
+    stops = set(options.stop_token_ids)
+    for position, token in enumerate(turn.ids[: options.max_tokens]):
+        if token in stops:
+            return replace(turn, ids=turn.ids[: position + 1], finish_reason="stop")
+    if len(turn.ids) > options.max_tokens:
+        return replace(turn, ids=turn.ids[: options.max_tokens], finish_reason="length")
+    return turn
+
+
+class ScriptedEngine:
+    """An engine without a wire: a scripted model in this process. It speaks each request's own vocabulary."""
+
+    provider = "scripted"
+
+    def __init__(self, model: ScriptedModel | Script, *, name: str = "scripted") -> None:
+        self.name = name
+        self.model = model if isinstance(model, ScriptedModel) else ScriptedModel(script=model)
+        self.requests: list[GenerationRequest] = []
+        """Every request seen, in order."""
+        self.open_streams = 0
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
+        """Start a turn; leaving the context ends it."""
+        self.requests.append(request)
+        stats = StreamStats(format="ids", request_started=time.perf_counter())
+        stats.prompt_tokens = len(request.prompt_ids)
+        turn = self._turn(request)
+        stats.request_sent = time.perf_counter()
+        frames = self.model.frames(turn)
+        self.open_streams += 1
+        try:
+            yield _ScriptedStream(self.name, frames, stats)
+        finally:
+            self.open_streams -= 1
+            await frames.aclose()
+
+    async def aclose(self) -> None:
+        """Do nothing: there is no connection."""
+
+    def _turn(self, request: GenerationRequest) -> EncodedTurn:
+        turn = self.model.turn(request.prompt_ids, request.vocabulary, request.options, request.model)
+        if turn.refusal is not None:
+            raise EngineStatusError(self.name, turn.refusal.status, turn.refusal.message)
+        return turn
+
+
+class _ScriptedStream:
+    def __init__(self, engine: str, frames: AsyncGenerator[CodecFrame, None], stats: StreamStats) -> None:
+        self.stats = stats
+        self._engine = engine
+        self._frames = frames
+
+    async def __aiter__(self) -> AsyncIterator[CodecFrame]:
+        stats = self.stats
+        try:
+            async for frame in self._frames:
+                if frame.ids:
+                    stats.last_id = time.perf_counter()
+                    stats.first_id = stats.first_id or stats.last_id
+                    stats.ids += len(frame.ids)
+                stats.finish_reason = frame.finish_reason
+                yield frame
+        except CutOffError as cut:
+            message = "the script breaks the answer off"
+            raise EngineStreamError(self._engine, message, delivered=stats.ids) from cut

@@ -1,0 +1,203 @@
+"""Connections to one engine: a pool, its limits, and its failures as the SDK's errors.
+
+httpx is the interface. Where `httpx-aiohttp` is installed and asyncio runs, its transport carries the bytes,
+because httpx's own costs several times more CPU a chunk (`tests/benchmarks/engines.py` measures it). A client
+of the caller's own is used as it is: an `httpx.AsyncClient`, or anything with its `build_request` and `send`,
+such as `httpx2.AsyncClient`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterable, Mapping
+from typing import Any, Protocol
+
+import httpx
+import msgspec
+from anyio.lowlevel import current_token
+
+from codec_agents.engines.base import Timeouts
+from codec_agents.exceptions import (
+    EngineError,
+    EngineStreamError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+)
+
+MAX_CONNECTIONS = 2000
+"""Streams at once over one engine; each holds a connection."""
+MAX_IDLE = 100
+"""Idle connections kept: httpx's pool does work at every request that grows with them."""
+IDLE_SECONDS = 30.0
+
+
+class HttpResponse(Protocol):
+    """What an engine needs of a response."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    stream: AsyncIterable[bytes]
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it if the body has not been read."""
+        ...
+
+
+class HttpClient(Protocol):
+    """What an engine needs of a client: `httpx.AsyncClient` and `httpx2.AsyncClient` have it."""
+
+    def build_request(self, method: str, url: str, **arguments: Any) -> Any:
+        """Return a request."""
+        ...
+
+    async def send(self, request: Any, *, stream: bool = False) -> Any:
+        """Send it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How an engine is reached."""
+
+    api_key: str | None = None
+    """Sent as a bearer token."""
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    """Sent with every request."""
+    proxy: str | None = None
+    verify: bool | str = True
+    """False accepts any certificate; a path names a file of trusted ones."""
+    max_connections: int = MAX_CONNECTIONS
+    transport: str = "auto"
+    """`httpx`, `aiohttp`, or `auto` for the faster one that can be used."""
+
+
+class HttpPool:
+    """One engine's connections. A client that the pool made belongs to the event loop that first used it."""
+
+    def __init__(
+        self, engine: str, url: str, settings: HttpSettings | None = None, client: HttpClient | None = None
+    ) -> None:
+        self.engine = engine
+        self.url = url.rstrip("/")
+        self.settings = settings or HttpSettings()
+        parsed = httpx.URL(self.url)
+        self.host: str = parsed.host
+        self.port: int = parsed.port or (443 if parsed.scheme == "https" else 80)
+        self._given = client
+        self._made: tuple[object, HttpClient] | None = None
+
+    async def send(
+        self, method: str, path: str, *, content: bytes | None, headers: Mapping[str, str], timeouts: Timeouts
+    ) -> HttpResponse:
+        """Send a request and return the response, its body unread.
+
+        Raises:
+            EngineError: the engine cannot be reached, or closed the connection.
+        """
+        client = self._client()
+        connect = timeouts.connect
+        request = client.build_request(
+            method,
+            self.url + path,
+            content=content,
+            headers=self._headers(headers),
+            timeout=httpx.Timeout(None, connect=connect, pool=connect),
+        )
+        try:
+            response: HttpResponse = await client.send(request, stream=True)
+        except Exception as error:
+            raise translated(self.engine, error, timeouts) from error
+        return response
+
+    def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        merged = {**self.settings.headers, **headers}
+        if self.settings.api_key is not None:
+            merged.setdefault("Authorization", f"Bearer {self.settings.api_key}")
+        return merged
+
+    async def aclose(self) -> None:
+        """Close the connections of the client that the pool made; a client of the caller's stays open."""
+        if self._made is not None:
+            (loop, client), self._made = self._made, None
+            if loop is current_token():
+                await client.aclose()
+
+    def _client(self) -> HttpClient:
+        if self._given is not None:
+            return self._given
+        loop = current_token()
+        if self._made is None or self._made[0] is not loop:
+            self._made = (loop, make_client(self.settings))
+        return self._made[1]
+
+
+def make_client(settings: HttpSettings) -> HttpClient:
+    """Return a client for the event loop that runs, with the fastest transport there is.
+
+    Raises:
+        ImportError: the settings ask for `aiohttp`, and `httpx-aiohttp` is not installed.
+    """
+    limits = httpx.Limits(
+        max_connections=settings.max_connections,
+        max_keepalive_connections=MAX_IDLE,
+        keepalive_expiry=IDLE_SECONDS,
+    )
+    verify: bool | ssl.SSLContext = (
+        ssl.create_default_context(cafile=settings.verify)
+        if isinstance(settings.verify, str)
+        else settings.verify
+    )
+    transport = _transport(settings, limits, verify)
+    return httpx.AsyncClient(
+        transport=transport,
+        proxy=settings.proxy if transport is None else None,
+        verify=verify,
+        limits=limits,
+        timeout=None,  # noqa: S113 - every request brings its own
+        follow_redirects=False,
+    )
+
+
+def _transport(
+    settings: HttpSettings, limits: httpx.Limits, verify: bool | ssl.SSLContext
+) -> httpx.AsyncBaseTransport | None:
+    if settings.transport == "httpx" or (settings.transport == "auto" and not _asyncio_runs()):
+        return None
+    try:
+        import httpx_aiohttp
+    except ImportError:
+        if settings.transport == "aiohttp":
+            raise
+        return None
+    proxy = None if settings.proxy is None else httpx.Proxy(settings.proxy)
+    transport: httpx.AsyncBaseTransport = httpx_aiohttp.AiohttpTransport(
+        verify=verify, limits=limits, proxy=proxy, trust_env=False
+    )
+    return transport
+
+
+def _asyncio_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def translated(
+    engine: str, error: Exception, timeouts: Timeouts, *, delivered: int = 0
+) -> EngineError | Exception:
+    """Return the SDK's error for a client's; by name, since httpx and httpx2 have classes of their own."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if names & {"ConnectTimeout", "PoolTimeout"}:
+        return EngineTimeoutError(engine, "connect", timeouts.connect)
+    if names & {"ConnectError", "ProxyError", "UnsupportedProtocol", "InvalidURL"}:
+        return EngineUnavailableError(engine, what)
+    if names & {"TransportError", "StreamError", "ClientError", "OSError"}:
+        return EngineStreamError(engine, f"the connection broke: {what}", delivered=delivered)
+    return error

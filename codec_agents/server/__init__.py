@@ -1,0 +1,23 @@
+"""A Codec server: scripted, transformers and bridge back ends behind one ASGI application."""
+
+from codec_agents.server.app import CodecServer, create_app
+from codec_agents.server.backend import Backend, BrokenOffError, Job, ServedModel
+from codec_agents.server.embedded import EmbeddedServer
+from codec_agents.server.scripted import ScriptedBackend
+from codec_agents.server.serving import serve
+from codec_agents.server.settings import ServerSettings
+from codec_agents.server.uvicorn_extra import MissingServerError
+
+__all__ = [
+    "Backend",
+    "BrokenOffError",
+    "CodecServer",
+    "EmbeddedServer",
+    "Job",
+    "MissingServerError",
+    "ScriptedBackend",
+    "ServedModel",
+    "ServerSettings",
+    "create_app",
+    "serve",
+]

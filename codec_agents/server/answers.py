@@ -1,0 +1,229 @@
+"""The forms in which a generation is answered: frames, OpenAI's server-sent events, OpenAI's JSON.
+
+Each is a transducer: `write` takes a frame of the back end and gives the bytes that may go out now, `close`
+gives the rest. Only the OpenAI forms make text; frames carry ids and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any, Protocol
+
+import msgspec
+
+from codec_agents.server.backend import Job
+from codec_agents.server.lanes import Lanes
+from codec_core.compression import compressor
+from codec_core.frames import CONTENT_TYPES, CodecFrame, encoder
+
+OPENAI_REASONS = {"eos_token": "stop", "stop_sequence": "stop", "policy_violation": "content_filter"}
+"""Codec's finish reasons in OpenAI's words; those not listed are the same in both."""
+
+
+class Answer(Protocol):
+    """One form of answer."""
+
+    headers: dict[str, str]
+    streamed: bool
+    """Whether its head goes out before the generation has ended."""
+
+    def write(self, frame: CodecFrame) -> bytes:
+        """Take a frame; return what may go out now."""
+        ...
+
+    def close(self) -> bytes:
+        """Return the end of the body, after the last frame."""
+        ...
+
+
+class FrameAnswer:
+    """Codec frames, compressed if the client takes it, flushed at every frame."""
+
+    streamed = True
+
+    def __init__(
+        self, job: Job, wire_format: str, encoding: str | None, dictionary: bytes | None = None
+    ) -> None:
+        self.headers = {"content-type": CONTENT_TYPES[wire_format], "vary": "Accept-Encoding"}
+        if job.model.vocabulary.hash is not None:
+            self.headers["codec-tokenizer-map"] = job.model.vocabulary.hash
+        if encoding is not None:
+            self.headers["content-encoding"] = encoding
+        self._encoder = encoder(wire_format)
+        self._compressor = None if encoding is None else compressor(encoding, dictionary)
+
+    def write(self, frame: CodecFrame) -> bytes:
+        """Return the frame's bytes."""
+        body = self._encoder.encode(frame.ids, frame.done, frame.finish_reason)
+        return body if self._compressor is None else self._compressor.feed(body)
+
+    def close(self) -> bytes:
+        """Return the end of the compressed body."""
+        return b"" if self._compressor is None else self._compressor.flush()
+
+
+class OpenAIForm:
+    """What completions and chat have in common: identity, counts, reasons."""
+
+    def __init__(self, job: Job, kind: str, prefix: str, lanes: Lanes) -> None:
+        self.job = job
+        self.lanes = lanes
+        self.ids = 0
+        self.reason: str | None = None
+        self._base = {
+            "id": f"{prefix}-{uuid.uuid4().hex}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": job.model.name,
+        }
+
+    def take(self, frame: CodecFrame) -> None:
+        """Count a frame, and keep its reason."""
+        self.ids += len(frame.ids)
+        if frame.done:
+            self.reason = OPENAI_REASONS.get(frame.finish_reason or "stop", frame.finish_reason or "stop")
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """OpenAI's counts."""
+        prompt = len(self.job.prompt_ids)
+        return {"prompt_tokens": prompt, "completion_tokens": self.ids, "total_tokens": prompt + self.ids}
+
+    def document(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        """Return a response, or a part of one."""
+        return {**self._base, "choices": choices, **more}
+
+
+class CompletionEvents(OpenAIForm):
+    """`text_completion` server-sent events."""
+
+    streamed = True
+
+    def __init__(self, job: Job, *, with_ids: bool, usage: bool) -> None:
+        super().__init__(job, "text_completion", "cmpl", Lanes(job, plain=True))
+        self.headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+        self._with_ids = with_ids
+        self._with_usage = usage
+        self._first = True
+
+    def write(self, frame: CodecFrame) -> bytes:
+        """Return one event for the frame."""
+        self.take(frame)
+        text = "".join(part.text for part in self.lanes.feed(frame))
+        choice: dict[str, Any] = {
+            "index": 0,
+            "text": text,
+            "logprobs": None,
+            "finish_reason": self.reason if frame.done else None,
+        }
+        if self._with_ids:
+            choice["token_ids"] = frame.ids
+            if self._first:
+                choice["prompt_token_ids"] = self.job.prompt_ids
+        self._first = False
+        return event(self.document([choice]))
+
+    def close(self) -> bytes:
+        """Return the counts, if asked for, and the end mark."""
+        return (event(self.document([], usage=self.usage)) if self._with_usage else b"") + END
+
+
+class CompletionDocument(OpenAIForm):
+    """One `text_completion` object."""
+
+    streamed = False
+
+    def __init__(self, job: Job, *, with_ids: bool) -> None:
+        super().__init__(job, "text_completion", "cmpl", Lanes(job, plain=True))
+        self.headers = {"content-type": "application/json"}
+        self._with_ids = with_ids
+        self._text: list[str] = []
+        self._ids: list[int] = []
+
+    def write(self, frame: CodecFrame) -> bytes:
+        """Keep the frame."""
+        self.take(frame)
+        self._ids += frame.ids
+        self._text += [part.text for part in self.lanes.feed(frame)]
+        return b""
+
+    def close(self) -> bytes:
+        """Return the whole answer."""
+        choice = {"index": 0, "text": "".join(self._text), "logprobs": None, "finish_reason": self.reason}
+        if self._with_ids:
+            choice |= {"token_ids": self._ids, "prompt_token_ids": self.job.prompt_ids}
+        return msgspec.json.encode(self.document([choice], usage=self.usage))
+
+
+class ChatEvents(OpenAIForm):
+    """`chat.completion.chunk` server-sent events."""
+
+    streamed = True
+
+    def __init__(self, job: Job, *, usage: bool, tools: bool) -> None:
+        super().__init__(job, "chat.completion.chunk", "chatcmpl", Lanes(job, tools=tools))
+        self.headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+        self._with_usage = usage
+        self._first = True
+
+    def write(self, frame: CodecFrame) -> bytes:
+        """Return the events that the frame makes."""
+        self.take(frame)
+        deltas = [part.delta(self.lanes) for part in self.lanes.feed(frame)]
+        if self._first:
+            deltas.insert(0, {"role": "assistant", "content": ""})
+            self._first = False
+        body = b"".join(self._chunk(delta, None) for delta in deltas)
+        return body + self._chunk({}, self._ending()) if frame.done else body
+
+    def _ending(self) -> str | None:
+        return "tool_calls" if self.lanes.calls and self.reason == "stop" else self.reason
+
+    def _chunk(self, delta: dict[str, Any], reason: str | None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return event(self.document([choice]))
+
+    def close(self) -> bytes:
+        """Return the counts, if asked for, and the end mark."""
+        return (event(self.document([], usage=self.usage)) if self._with_usage else b"") + END
+
+
+class ChatDocument(OpenAIForm):
+    """One `chat.completion` object."""
+
+    streamed = False
+
+    def __init__(self, job: Job, *, tools: bool) -> None:
+        super().__init__(job, "chat.completion", "chatcmpl", Lanes(job, tools=tools))
+        self.headers = {"content-type": "application/json"}
+        self._deltas: list[dict[str, Any]] = []
+
+    def write(self, frame: CodecFrame) -> bytes:
+        """Keep the frame."""
+        self.take(frame)
+        self._deltas += [part.delta(self.lanes) for part in self.lanes.feed(frame)]
+        return b""
+
+    def close(self) -> bytes:
+        """Return the whole answer."""
+        message: dict[str, Any] = {"role": "assistant", "content": self._joined("content")}
+        if reasoning := self._joined("reasoning_content"):
+            message["reasoning_content"] = reasoning
+        if calls := [call for delta in self._deltas for call in delta.get("tool_calls", ())]:
+            message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
+            message["content"] = message["content"] or None
+        reason = "tool_calls" if calls and self.reason == "stop" else self.reason
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+        return msgspec.json.encode(self.document([choice], usage=self.usage))
+
+    def _joined(self, key: str) -> str:
+        return "".join(delta.get(key) or "" for delta in self._deltas)
+
+
+END = b"data: [DONE]\n\n"
+
+
+def event(document: Any) -> bytes:
+    """Return one server-sent event."""
+    return b"data: " + msgspec.json.encode(document) + b"\n\n"

@@ -1,0 +1,67 @@
+"""What stands behind the server: models that turn prompt ids into frames."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from codec_agents.engines.base import SamplingOptions
+from codec_core.frames import CodecFrame
+from codec_core.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model by the name that requests use, and the vocabulary of its ids."""
+
+    name: str
+    vocabulary: Vocabulary
+    context: int | None = None
+    """The most ids that prompt and answer may have together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One generation that a client asked for."""
+
+    model: ServedModel
+    prompt_ids: Sequence[int]
+    options: SamplingOptions
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of the request that a back end may pass on, such as `traceparent`."""
+
+
+class BrokenOffError(Exception):
+    """The back end lost the generation half-way; the answer is to end without a last frame."""
+
+
+class Backend(Protocol):
+    """A source of generations.
+
+    Frames arrive as they are sampled; the last one has `done`. Leaving the context stops the generation.
+    """
+
+    @property
+    def models(self) -> Sequence[ServedModel]:
+        """The models, the default one first."""
+        ...
+
+    @property
+    def gathers(self) -> bool:
+        """Whether frames that are ready together may go out as one."""
+        ...
+
+    def generate(self, job: Job) -> AbstractAsyncContextManager[AsyncIterator[CodecFrame]]:
+        """Start a generation.
+
+        Raises:
+            HttpError: on entering, when the job is refused.
+            BrokenOffError: while iterating, when the generation was lost.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give everything back."""
+        ...

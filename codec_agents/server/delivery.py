@@ -1,0 +1,135 @@
+"""From a generation to the socket.
+
+A generation is pulled at the pace of the client: nothing runs ahead of a slow reader by more than a bounded
+number of ids. The client's leaving stops it at once. Where the back end allows it, ids that are ready
+together go out in one frame, because every frame costs more than the ids in it; none waits for another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import anyio
+
+from codec_agents.server.answers import Answer
+from codec_agents.server.backend import Backend, BrokenOffError, Job
+from codec_agents.server.exchanges import Exchange
+from codec_agents.server.gathering import Gathering
+from codec_agents.server.http import Receive, Send, answer, begin, send_part
+from codec_agents.server.settings import ServerSettings
+from codec_agents.server.stops import StopWatcher
+from codec_core.frames import CodecFrame
+
+
+class AnswerCutError(Exception):
+    """Raised into the ASGI server, which then closes the connection: the client sees a body cut off."""
+
+
+async def deliver(
+    backend: Backend,
+    job: Job,
+    form: Answer,
+    exchange: Exchange,
+    settings: ServerSettings,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Run a generation and send it in the form asked for.
+
+    Raises:
+        HttpError: the back end refuses the job; nothing has been sent.
+        AnswerCutError: the generation was lost half-way.
+    """
+    async with AsyncExitStack() as stack:
+        frames = await stack.enter_async_context(backend.generate(job))
+        delivery = _Delivery(form, exchange, settings, send)
+        cut: BrokenOffError | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(delivery.watch, receive, group.cancel_scope)
+            group.start_soon(delivery.drop_if_stalled, group.cancel_scope)
+            source = _until_stop(frames, job)
+            if backend.gathers and settings.gather:
+                gathering = Gathering()
+                group.start_soon(gathering.fill, source)
+                source = gathering
+            try:
+                await delivery.send_all(source)
+            except BrokenOffError as error:
+                cut = error
+            group.cancel_scope.cancel()
+    if cut is not None:
+        raise AnswerCutError(str(cut)) from cut
+
+
+def _until_stop(frames: AsyncIterator[CodecFrame], job: Job) -> AsyncIterator[CodecFrame]:
+    if not job.options.stop:
+        return frames
+    return StopWatcher(job.model.vocabulary, job.options.stop).watch(frames)
+
+
+class _Delivery:
+    def __init__(self, form: Answer, exchange: Exchange, settings: ServerSettings, send: Send) -> None:
+        self._form = form
+        self._exchange = exchange
+        self._settings = settings
+        self._send = send
+        self._sending_since: float | None = None
+        self._complete = False
+
+    async def send_all(self, frames: AsyncIterator[CodecFrame]) -> None:
+        """Send the whole answer."""
+        if self._form.streamed:
+            await self._begin()
+        async for frame in frames:
+            body = self._form.write(frame)
+            self._count(frame)
+            if body:
+                await self._send_part(body)
+            if frame.done:
+                break
+        await self._finish(self._form.close())
+
+    async def _begin(self) -> None:
+        self._exchange.status = 200
+        await begin(self._send, 200, self._form.headers)
+
+    async def _finish(self, body: bytes) -> None:
+        if self._form.streamed:
+            self._complete = True
+            await send_part(self._send, body, last=True)
+        else:
+            self._exchange.status, self._complete = 200, True
+            await answer(self._send, 200, body, headers=self._form.headers)
+
+    async def _send_part(self, body: bytes) -> None:
+        self._sending_since = time.perf_counter()
+        await send_part(self._send, body)
+        self._sending_since = None
+
+    def _count(self, frame: CodecFrame) -> None:
+        exchange = self._exchange
+        exchange.frames += 1
+        if frame.ids:
+            exchange.last_id = time.perf_counter()
+            exchange.first_id = exchange.first_id or exchange.last_id
+            exchange.ids += frame.ids
+
+    async def watch(self, receive: Receive, scope: anyio.CancelScope) -> None:
+        """Stop everything when the client leaves."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if not self._complete:
+            self._exchange.closed_by_client = time.perf_counter()
+            scope.cancel()
+
+    async def drop_if_stalled(self, scope: anyio.CancelScope) -> None:
+        """Stop everything when the client has not read for too long."""
+        limit = self._settings.stalled_after
+        while True:
+            await anyio.sleep(limit / 4)
+            since = self._sending_since
+            if since is not None and time.perf_counter() - since > limit:
+                scope.cancel()
+                return

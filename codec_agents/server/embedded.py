@@ -1,0 +1,146 @@
+"""A server inside this process, on a free port of the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from codec_agents.server.uvicorn_extra import require_uvicorn
+
+App = TypeVar("App")
+
+STARTED_WITHIN = 10.0
+"""Seconds until the thread of a server must be listening."""
+
+
+class EmbeddedServer(Generic[App]):
+    """Serves an ASGI application over real HTTP, on 127.0.0.1 and a port that the system picks.
+
+    `async with EmbeddedServer(app) as server` runs it in the event loop where that is asyncio, in a thread
+    elsewhere; `with EmbeddedServer(app) as server` always runs it in a thread. Leaving drops what is open and
+    waits until every request has noticed. Nothing is ever logged or printed.
+
+    Raises:
+        MissingServerError: on construction, when the extra `server` is not installed.
+    """
+
+    def __init__(self, app: App, *, port: int = 0) -> None:
+        require_uvicorn()
+        self.app = app
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", port))
+        self.port: int = self._socket.getsockname()[1]
+        self._state: Any = None
+        self._async_stack = AsyncExitStack()
+        self._stack = ExitStack()
+
+    @property
+    def url(self) -> str:
+        """The origin: scheme, address and port."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        """How many connections stand."""
+        return len(self._state.connections)
+
+    def drop_connections(self) -> None:
+        """Cut every connection off, as a crash would. To be called from the server's event loop."""
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        if _on_asyncio():
+            await self._async_stack.enter_async_context(self._listening())
+        else:
+            self._stack.enter_context(self._in_thread())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._async_stack.aclose()
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self._in_thread())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncIterator[None]:
+        """Listen in this event loop.
+
+        uvicorn's protocol is driven without uvicorn's server: that one polls ten times a second for signals
+        and for its end, which would make every start and stop a tenth of a second.
+        """
+        import uvicorn
+        from uvicorn.server import ServerState
+
+        config = uvicorn.Config(
+            self.app, log_config=None, access_log=False, log_level="critical", lifespan="off"
+        )  # type: ignore[arg-type]
+        config.load()
+        self._state = state = ServerState()
+        protocol: Any = config.http_protocol_class
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: protocol(config=config, server_state=state, app_state={}), sock=self._socket, backlog=2048
+        )
+        try:
+            yield
+        finally:
+            server.close()
+            await _drop(state)
+
+    @contextmanager
+    def _in_thread(self) -> Iterator[None]:
+        """Listen in the event loop of a thread of its own."""
+        ready = threading.Event()
+        stop: list[Any] = []
+
+        async def main() -> None:
+            done = asyncio.Event()
+            stop.extend((asyncio.get_running_loop(), done))
+            async with self._listening():
+                ready.set()
+                await done.wait()
+
+        thread = threading.Thread(target=asyncio.run, args=(main(),), name="codec server", daemon=True)
+        thread.start()
+        if not ready.wait(STARTED_WITHIN):
+            raise RuntimeError(f"the embedded server did not listen within {STARTED_WITHIN:g} seconds")
+        try:
+            yield
+        finally:
+            loop, done = stop
+            loop.call_soon_threadsafe(done.set)
+            thread.join()
+
+
+async def _drop(state: Any) -> None:
+    """Cut connections, and wait for the requests on them to end."""
+    for connection in list(state.connections):
+        connection.transport.abort()
+    tasks = list(state.tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _on_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,77 @@
+"""The scripted back end: models that say what a script tells them to, behind real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+from codec_agents.engines.script import Script, ScriptError
+from codec_agents.engines.scripted import CutOffError, ScriptedModel
+from codec_agents.server.backend import BrokenOffError, Job, ServedModel
+from codec_agents.server.http import HttpError
+from codec_core.frames import CodecFrame
+from codec_core.maps import TokenizerMap
+from codec_core.vocabulary import Vocabulary, vocabulary_of
+
+
+class ScriptedBackend:
+    """Scripted models by name; the first one is the default."""
+
+    gathers = False
+    """A script says how its ids are cut into frames."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, ScriptedModel] = {}
+        self._served: list[ServedModel] = []
+
+    @classmethod
+    def of(
+        cls,
+        source: TokenizerMap | Vocabulary,
+        script: Script | ScriptedModel,
+        name: str = "scripted",
+        **settings: Any,
+    ) -> ScriptedBackend:
+        """Return a back end with one model; the settings are those of `ScriptedModel`."""
+        backend = cls()
+        backend.add(name, source, script, **settings)
+        return backend
+
+    def add(
+        self, name: str, source: TokenizerMap | Vocabulary, script: Script | ScriptedModel, **settings: Any
+    ) -> None:
+        """Serve a further model, in the vocabulary of a map; the settings are those of `ScriptedModel`."""
+        model = script if isinstance(script, ScriptedModel) else ScriptedModel(script=script, **settings)
+        vocabulary = source if isinstance(source, Vocabulary) else vocabulary_of(source)
+        self._models[name] = model
+        self._served.append(ServedModel(name, vocabulary))
+
+    @property
+    def models(self) -> Sequence[ServedModel]:
+        """The models, the default one first."""
+        return self._served
+
+    @asynccontextmanager
+    async def generate(self, job: Job) -> AsyncIterator[AsyncIterator[CodecFrame]]:
+        """Start the turn that the script decides on."""
+        model = self._models[job.model.name]
+        try:
+            turn = model.turn(job.prompt_ids, job.model.vocabulary, job.options, job.model.name)
+        except ScriptError as error:
+            raise HttpError(500, str(error), code="script_error") from error
+        if turn.refusal is not None:
+            raise HttpError(turn.refusal.status, turn.refusal.message)
+        async with aclosing(model.frames(turn)) as frames:
+            yield _broken_off(frames)
+
+    async def aclose(self) -> None:
+        """Do nothing: a script holds nothing."""
+
+
+async def _broken_off(frames: AsyncIterator[CodecFrame]) -> AsyncIterator[CodecFrame]:
+    try:
+        async for frame in frames:
+            yield frame
+    except CutOffError as error:
+        raise BrokenOffError("the script breaks the answer off") from error

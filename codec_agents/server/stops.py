@@ -1,0 +1,41 @@
+"""Texts that end an answer, for back ends that know only ids.
+
+An answer ends with the id that completes a stop text; the id stays, since the model has sampled it. Clients
+that read text get the text up to the stop text (`codec_agents.server.lanes` cuts it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from codec_core.detokenizer import Detokenizer
+from codec_core.frames import CodecFrame
+from codec_core.vocabulary import Vocabulary
+
+
+class StopWatcher:
+    """Finds the first id that completes one of the stop texts."""
+
+    def __init__(self, vocabulary: Vocabulary, stops: Sequence[str]) -> None:
+        self._stops = [stop for stop in stops if stop]
+        self._keep = max((len(stop) for stop in self._stops), default=1) - 1
+        self._detokenizer = Detokenizer(vocabulary)
+        self._tail = ""
+
+    def find(self, ids: Sequence[int]) -> int | None:
+        """Return how many of these ids there are up to the end of a stop text; None while there is none."""
+        for number, token in enumerate(ids, 1):
+            self._tail += self._detokenizer.feed((token,))
+            if any(stop in self._tail for stop in self._stops):
+                return number
+            self._tail = self._tail[-self._keep :] if self._keep else ""
+        return None
+
+    async def watch(self, frames: AsyncIterator[CodecFrame]) -> AsyncIterator[CodecFrame]:
+        """Yield the frames up to a stop text."""
+        async for frame in frames:
+            found = self.find(frame.ids)
+            if found is not None:
+                yield CodecFrame(tuple(frame.ids[:found]), done=True, finish_reason="stop_sequence")
+                return
+            yield frame

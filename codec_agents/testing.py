@@ -1,0 +1,110 @@
+"""Models that say what a test tells them to, for tests of pipelines.
+
+    def planner(prompt):
+        if prompt.turn == 1:
+            yield Think("I need the forecast.")
+            yield Call("weather", city="Oslo")
+        else:
+            yield Say(f"It will be {prompt.results[0]}.")
+
+    engine = ScriptedEngine(planner)                      # in this process, no HTTP
+    engine = EmbeddedEngine(planner)                      # a real Codec server on loopback
+    engine = ScriptedEngine(turns("first", "second"))     # fixed turns; one more is an error
+
+A turn that nobody expected is an error, never a made-up answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from codec_agents.engines.embedded import EmbeddedEngine
+from codec_agents.engines.prompt_view import Message, PromptView
+from codec_agents.engines.rules import Rule, Rules
+from codec_agents.engines.script import (
+    Call,
+    Cut,
+    Piece,
+    Raw,
+    Refuse,
+    Say,
+    Script,
+    ScriptError,
+    Stop,
+    Think,
+    Turn,
+    Wait,
+    encode_turn,
+)
+from codec_agents.engines.scripted import ScriptedEngine, ScriptedModel
+from codec_core.maps import TokenizerMap
+from codec_core.vocabulary import Vocabulary
+
+__all__ = [
+    "Call",
+    "Cut",
+    "EmbeddedEngine",
+    "Message",
+    "Piece",
+    "PromptView",
+    "Raw",
+    "Refuse",
+    "Rule",
+    "Rules",
+    "Say",
+    "Script",
+    "ScriptError",
+    "ScriptedEngine",
+    "ScriptedModel",
+    "Stop",
+    "Think",
+    "Turn",
+    "Turns",
+    "Wait",
+    "encode_turn",
+    "scripted_server",
+    "turns",
+]
+
+
+class Turns:
+    """A script of fixed turns, one a request, whatever the prompts are; one request more is an error."""
+
+    def __init__(self, *said: Turn) -> None:
+        self.said = said
+        self.prompts: list[PromptView] = []
+        """The prompts seen, in order."""
+
+    def __call__(self, prompt: PromptView) -> Turn:
+        """Return the next turn."""
+        self.prompts.append(prompt)
+        if len(self.prompts) > len(self.said):
+            raise ScriptError(
+                f"request {len(self.prompts)} was not expected, the script has {len(self.said)} turns; "
+                f"the prompt ends with {prompt.text[-120:]!r}"
+            )
+        return self.said[len(self.prompts) - 1]
+
+
+def turns(*said: Turn) -> Turns:
+    """Return a script of fixed turns, one a request."""
+    return Turns(*said)
+
+
+@contextmanager
+def scripted_server(
+    source: TokenizerMap | Vocabulary, script: Script | ScriptedModel, **settings: Any
+) -> Iterator[Any]:
+    """Serve a scripted model over real HTTP, from a thread; gives the server: `url`, `app.exchanges`.
+
+    Args:
+        source: the map, or its vocabulary.
+        script: what the model says.
+        settings: those of `ScriptedModel`.
+    """
+    from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
+
+    with EmbeddedServer(create_app(ScriptedBackend.of(source, script, **settings))) as server:
+        yield server
