@@ -1,0 +1,20 @@
+"""What happened in recorded runs, and when: a timeline, a handoff table, and a page for the browser."""
+
+from codec_agents.trace.page import page, write_page
+from codec_agents.trace.percentiles import EdgeFigures, edge_figures
+from codec_agents.trace.reading import read_run, read_runs
+from codec_agents.trace.timeline import Bar, Edge, LaneSpan, TracedRun, traced
+
+__all__ = [
+    "Bar",
+    "Edge",
+    "EdgeFigures",
+    "LaneSpan",
+    "TracedRun",
+    "edge_figures",
+    "page",
+    "read_run",
+    "read_runs",
+    "traced",
+    "write_page",
+]

@@ -1,0 +1,211 @@
+"""A recorded run, arranged by time: bars of a waterfall, lanes of ids, edges with what went over them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from codec_agents.record import RecordedRun, RecordedTurn
+
+BarKind: TypeAlias = Literal["wait", "reasoning", "answer", "tool_calls", "tool", "handoff"]
+"""Waiting for the first id; ids of a port; a tool at work; a handoff from the source's end to the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One stretch of time of one node; instants are seconds since the run started."""
+
+    node: str
+    kind: BarKind
+    start: float
+    end: float
+    label: str
+    ids: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSpan:
+    """The ids of one port in one turn."""
+
+    node: str
+    turn: int
+    port: str
+    start: float
+    end: float
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One edge of the graph, and what went over it; figures are None where nobody measured them."""
+
+    source: str
+    target: str
+    strategy: str
+    ids_in: int | None = None
+    ids_out: int | None = None
+    bytes: int | None = None
+    translate: float | None = None
+    tail: float | None = None
+    """Translating what the source's last id completed."""
+    send: float | None = None
+    """From there until the target's request was sent: assembling the prompt, queueing, writing."""
+    engine: float | None = None
+    """From there until the target's first id."""
+
+    @property
+    def name(self) -> str:
+        """The edge as people write it."""
+        return f"{self.source} -> {self.target}"
+
+    @property
+    def gap(self) -> float | None:
+        """From the source's last id to the target's request."""
+        return None if self.tail is None or self.send is None else self.tail + self.send
+
+    @property
+    def first_id_latency(self) -> float | None:
+        """From the source's last id to the target's first: all parts together."""
+        return None if self.gap is None or self.engine is None else self.gap + self.engine
+
+
+@dataclass(slots=True)
+class TracedRun:
+    """One run."""
+
+    name: str
+    pipeline: str
+    run_id: str
+    complete: bool
+    seconds: float
+    nodes: dict[str, dict[str, Any]]
+    """By name, in the order in which they first appear: `map`, `model`, `outcome`, `usage`, `error`."""
+    maps: dict[str, str | None]
+    """The hash of each map."""
+    edges: list[Edge] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+    lanes: list[LaneSpan] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    """The text of each text sink."""
+
+
+def traced(record: RecordedRun, name: str) -> TracedRun:
+    """Arrange a record by time."""
+    run = TracedRun(
+        name=name,
+        pipeline=record.header.get("pipeline", ""),
+        run_id=record.header.get("run_id", ""),
+        complete=record.complete,
+        seconds=_last_instant(record),
+        nodes={node: dict(details) for node, details in record.header.get("nodes", {}).items()},
+        maps=dict(record.header.get("maps", {})),
+    )
+    for turn in record.turns:
+        run.lanes += _lanes(turn)
+        run.bars += _bars(turn)
+    for line in record.lines:
+        _add_line(run, line)
+    run.bars.sort(key=lambda bar: bar.start)
+    run.edges = list(_edges(record, run))
+    return run
+
+
+def _last_instant(record: RecordedRun) -> float:
+    instants = [line["at"] for line in record.lines if "at" in line]
+    instants += [turn.ended if turn.ended is not None else turn.started for turn in record.turns]
+    return max(instants, default=0.0)
+
+
+def _add_line(run: TracedRun, line: dict[str, Any]) -> None:
+    kind = line.get("kind")
+    if kind == "text":
+        run.texts[line["sink"]] = run.texts.get(line["sink"], "") + line["text"]
+    elif kind == "node":
+        details = run.nodes.setdefault(line["node"], {})
+        details |= {key: line[key] for key in ("outcome", "reason", "usage", "error") if key in line}
+    elif kind == "handoff" and line["last_in"] is not None and line["request_sent"] is not None:
+        target = line["target"].partition(".")[0]
+        label = f"{line['source']} -> {line['target']}"
+        ends = line["last_in"], line["request_sent"]
+        run.bars.append(Bar(target, "handoff", *ends, label=label, ids=line["output_ids"]))
+
+
+# --- turns ---
+
+
+def _instant(turn: RecordedTurn, position: int, starts: list[int]) -> float:
+    """Return when the id at a position arrived."""
+    frame = bisect_right(starts, position) - 1
+    return turn.times[frame] if 0 <= frame < len(turn.times) else turn.started
+
+
+def _frame_starts(turn: RecordedTurn) -> list[int]:
+    starts, position = [], 0
+    for batch in turn.batches:
+        starts.append(position)
+        position += len(batch)
+    return starts
+
+
+def _lanes(turn: RecordedTurn) -> Iterator[LaneSpan]:
+    starts = _frame_starts(turn)
+    regions = turn.regions or [("answer", 0, len(turn.generated))] * bool(turn.generated)
+    for port, start, stop in regions:
+        if stop > start:
+            times = _instant(turn, start, starts), _instant(turn, stop - 1, starts)
+            yield LaneSpan(turn.node, turn.number, port, *times, ids=tuple(turn.generated[start:stop]))
+
+
+def _bars(turn: RecordedTurn) -> Iterator[Bar]:
+    first = turn.times[0] if turn.times else turn.ended
+    if first is not None:
+        kept = f", {turn.kept} kept" if turn.kept else ""
+        label = f"turn {turn.number}: {len(turn.prompt)} prompt ids{kept}"
+        yield Bar(turn.node, "wait", turn.started, first, label, len(turn.prompt))
+    before = first
+    for lane in _lanes(turn):
+        start = before if before is not None else lane.start
+        yield Bar(turn.node, lane.port, start, lane.end, f"{lane.port}, {len(lane.ids)} ids", len(lane.ids))  # type: ignore[arg-type]
+        before = lane.end
+    for tool in turn.tools:
+        start = tool["at"] - (tool.get("seconds") or 0.0)
+        yield Bar(turn.node, "tool", start, tool["at"], f"{tool['name']}: {tool['status']}")
+
+
+# --- edges ---
+
+
+def _edges(record: RecordedRun, run: TracedRun) -> Iterator[Edge]:
+    handoffs = {(h["source"], h["target"]): h for h in record.lines if h.get("kind") == "handoff"}
+    for edge in record.header.get("edges", []):
+        source, target, strategy = edge["from"], edge["to"], edge["strategy"]
+        handoff = handoffs.pop((source, target), None)
+        if handoff is not None:
+            yield _measured(handoff, strategy)
+        else:
+            node, _, port = source.partition(".")
+            count = sum(len(lane.ids) for lane in run.lanes if (lane.node, lane.port) == (node, port))
+            yield Edge(source, target, strategy, count or None, None)
+    for handoff in handoffs.values():
+        yield _measured(handoff, handoff["strategy"])
+
+
+def _measured(handoff: dict[str, Any], strategy: str) -> Edge:
+    """The parts add up: tail and send make the gap, with the engine's part the latency to the first id."""
+    last, sent, first = handoff["last_in"], handoff["request_sent"], handoff["first_out"]
+    gap = None if last is None or sent is None else sent - last
+    tail = None if gap is None else min(handoff["tail_seconds"], gap)
+    return Edge(
+        source=handoff["source"],
+        target=handoff["target"],
+        strategy=strategy,
+        ids_in=handoff["input_ids"],
+        ids_out=handoff["output_ids"],
+        bytes=handoff["wire_bytes"],
+        translate=handoff["translate_seconds"],
+        tail=tail,
+        send=None if gap is None or tail is None else gap - tail,
+        engine=None if first is None or sent is None else first - sent,
+    )
