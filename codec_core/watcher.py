@@ -82,9 +82,9 @@ class ToolWatcher:
 
     def feed(self, ids: Sequence[int] | Iterable[int]) -> list[WatcherEvent]:
         """Return what these ids complete, in stream order."""
-        batch = ids if isinstance(ids, (list, tuple)) else list(ids)
+        batch = ids if type(ids) is tuple else tuple(ids)
         if not self._inside and self._start not in batch:
-            return [WatcherEvent("passthrough", tuple(batch))] if batch else []
+            return [WatcherEvent("passthrough", batch)] if batch else []
         events: list[WatcherEvent] = []
         at = 0
         while at < len(batch):
@@ -97,15 +97,15 @@ class ToolWatcher:
         self.reset()
         return events
 
-    def _skip(self, batch: Sequence[int], at: int, events: list[WatcherEvent]) -> int:
+    def _skip(self, batch: tuple[int, ...], at: int, events: list[WatcherEvent]) -> int:
         """Pass over ids outside; return the place after the next start marker."""
         stop = _find(batch, self._start, at)
         if stop > at:
-            events.append(WatcherEvent("passthrough", tuple(batch[at:stop])))
+            events.append(WatcherEvent("passthrough", batch[at:stop]))
         self._inside = stop < len(batch)
         return stop + 1
 
-    def _read_region(self, batch: Sequence[int], at: int, events: list[WatcherEvent]) -> int:
+    def _read_region(self, batch: tuple[int, ...], at: int, events: list[WatcherEvent]) -> int:
         """Read ids inside; return the place after the next end marker."""
         stop = _find(batch, self._end, at)
         while (nested := _find(batch, self._start, at, stop)) < stop:
@@ -126,7 +126,7 @@ class ToolWatcher:
             self._overflowed, self._ids = True, []
 
 
-def _find(batch: Sequence[int], wanted: int, start: int, stop: int | None = None) -> int:
+def _find(batch: tuple[int, ...], wanted: int, start: int, stop: int | None = None) -> int:
     """Return the place of the next `wanted` id, or of the end."""
     stop = len(batch) if stop is None else stop
     try:
