@@ -8,7 +8,7 @@ wake-up is spread over many ids. Everything here runs in one event loop and need
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, TypeVar
 
 import anyio
@@ -53,7 +53,18 @@ class Signal:
 class Channel(Generic[Batch]):
     """Carry batches from one producer to one consumer, in order, with a bound on what is held."""
 
-    __slots__ = ("_abandoned", "_batches", "_bound", "_room", "closed", "held", "ready", "waited")
+    __slots__ = (
+        "_batches",
+        "_bound",
+        "_room",
+        "abandoned",
+        "closed",
+        "held",
+        "on_abandoned",
+        "ready",
+        "skipped",
+        "waited",
+    )
 
     def __init__(self, bound: int = DEFAULT_CHANNEL_IDS, ready: Signal | None = None) -> None:
         self._batches: deque[Batch] = deque()
@@ -61,8 +72,13 @@ class Channel(Generic[Batch]):
         self._room = Signal()
         self.ready = ready or Signal()
         """Given whenever there is something to take; several channels may share one."""
-        self._abandoned = False
+        self.abandoned = False
+        """Whether the consumer wants no more."""
+        self.on_abandoned: Callable[[], None] | None = None
+        """Called once when the consumer wants no more: a producer that nobody listens to can stop."""
         self.closed = False
+        self.skipped = False
+        """Whether the channel was closed because its producer never ran: a branch not taken."""
         self.held = 0
         """Items queued now."""
         self.waited = 0
@@ -73,26 +89,33 @@ class Channel(Generic[Batch]):
 
         A batch larger than the bound is taken when the channel is empty: nothing is ever cut or lost.
         """
-        while self.held and self.held + len(batch) > self._bound and not self._abandoned:
+        while self.held and self.held + len(batch) > self._bound and not self.abandoned:
             self.waited += 1
             await self._room.wait()
-        if self._abandoned:
+        if self.abandoned:
             return
         self._batches.append(batch)
         self.held += len(batch)
         self.ready.give()
 
-    def close(self) -> None:
+    def close(self, *, skipped: bool = False) -> None:
         """Say that no more will come; what is queued can still be taken."""
+        if self.closed:
+            return
         self.closed = True
+        self.skipped = skipped
         self.ready.give()
 
     def abandon(self) -> None:
         """Say that nobody will take more: what is queued is dropped, and the producer never waits again."""
-        self._abandoned = True
+        if self.abandoned:
+            return
+        self.abandoned = True
         self._batches.clear()
         self.held = 0
         self._room.give()
+        if self.on_abandoned is not None and not self.closed:
+            self.on_abandoned()
 
     def take(self) -> list[Batch]:
         """Return all that is queued, without waiting."""

@@ -57,10 +57,12 @@ class HandoffReport:
     """Where the ids came from, as `node.port`."""
     target: str
     """Where they went, as `node.slot`."""
-    strategy: Literal["pass_through", "translate", "encode"]
-    """Same map, another map, or text from an input encoded once."""
+    strategy: Literal["pass_through", "translate", "encode", "decode", "text"]
+    """Same map, another map, text encoded once, ids decoded for a function that wants text, text as it is."""
     source_map: str | None
-    target_map: str
+    """None where the source gives text."""
+    target_map: str | None
+    """None where the target takes text."""
     input_ids: int
     """Ids that entered the edge (0 where text entered)."""
     output_ids: int

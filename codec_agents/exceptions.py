@@ -12,6 +12,7 @@
     │   ├── InputError (ValueError)             the caller's inputs are not those the pipeline declares
     │   ├── NodeFailedError                     a node ended by an error, kept as `cause`
     │   ├── LimitExceededError                  a node reached a limit of its policy
+    │   ├── RouteError                          a router's model gave none of its labels
     │   ├── RunTimeoutError (TimeoutError)      a node or the run took longer than its policy allows
     │   ├── RunCancelledError                   the run was left before it had a result
     │   └── EngineError                         an inference server; has `engine`, `delivered`, `transient`
@@ -204,6 +205,21 @@ _LIMITS = {
     "tool_calls": "tool calls",
     "wall": "seconds",
 }
+
+
+class RouteError(RunError):
+    """A router's model answered with none of the labels, and the router has no default.
+
+    Attributes:
+        node: the router.
+        labels: what it may answer.
+    """
+
+    def __init__(self, node: str, labels: Sequence[str]) -> None:
+        known = ", ".join(map(repr, labels))
+        super().__init__(f"router {node!r}: the answer is none of {known}; give the router a `default`")
+        self.node = node
+        self.labels = tuple(labels)
 
 
 class RunTimeoutError(RunError, TimeoutError):

@@ -1,4 +1,4 @@
-"""An edge into a prompt while a run goes: what arrives in one vocabulary leaves in the target's.
+"""An edge into a slot while a run goes: what arrives in one vocabulary leaves in the target's.
 
 A handoff works while its source still streams, so that when the source's last id arrives only the held-back
 tail is left to do. It keeps the clock of the edge; nothing is timed per id.
@@ -6,33 +6,34 @@ tail is left to do. It keeps the clock of the edge; nothing is timed per id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from codec_agents.events import HandoffReport, Usage
-from codec_core.tokenizer import Tokenizer
-from codec_core.vocabulary import Vocabulary
+from codec_core.detokenizer import Detokenizer
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.translator import Translator
 
 if TYPE_CHECKING:
-    from codec_agents.build import BuiltEdge
+    from codec_agents.built import BuiltEdge
 
 Batch: TypeAlias = Sequence[int] | str
-"""What a channel carries: ids of the source's vocabulary, or text that a person gave."""
+"""What a channel carries: ids of the source's vocabulary, or text."""
 
 
 class Transducer(Protocol):
-    """Turn what arrives on an edge into ids of the target's vocabulary, none of them special."""
+    """Turn what arrives on an edge into what the slot takes: ids, none of them special, or text."""
 
     dropped: int
     """Special ids of the source that were left out."""
     replaced: int
     """Invalid UTF-8 sequences of the source that became U+FFFD."""
 
-    def feed(self, batch: Any, /) -> list[int]:
-        """Return the ids that no later input can change."""
+    def feed(self, batch: Any, /) -> list[int] | str:
+        """Return what no later input can change."""
         ...
 
-    def flush(self) -> list[int]:
+    def flush(self) -> list[int] | str:
         """Return the rest."""
         ...
 
@@ -40,17 +41,32 @@ class Transducer(Protocol):
 class PassThrough:
     """Hand ids on as they are, without the special ones: content never reaches a control token."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._special_ids = vocabulary.special_ids
+    def __init__(self, edge: BuiltEdge) -> None:
+        assert edge.source_vocabulary is not None
+        self._special_ids = edge.source_vocabulary.special_ids
+        self._spelled = self._spell(edge) if edge.keep_special else {}
         self.dropped = 0
         self.replaced = 0
 
+    @staticmethod
+    def _spell(edge: BuiltEdge) -> dict[int, list[int]]:
+        """Return the names of special tokens in ordinary ids."""
+        assert edge.source_vocabulary is not None
+        encode = pick_tokenizer(edge.source_vocabulary).encode_ordinary
+        return {number: encode(name) for name, number in edge.source_vocabulary.special_tokens.items()}
+
     def feed(self, batch: Sequence[int], /) -> list[int]:
-        """Return the batch without special ids."""
+        """Return the batch without special ids, or with their names spelled out."""
         if self._special_ids.isdisjoint(batch):
             return list(batch)
-        kept = [token_id for token_id in batch if token_id not in self._special_ids]
-        self.dropped += len(batch) - len(kept)
+        kept: list[int] = []
+        for token_id in batch:
+            if token_id not in self._special_ids:
+                kept.append(token_id)
+            elif token_id in self._spelled:
+                kept += self._spelled[token_id]
+            else:
+                self.dropped += 1
         return kept
 
     def flush(self) -> list[int]:
@@ -58,14 +74,31 @@ class PassThrough:
         return []
 
 
-class EncodeText:
-    """Encode a person's text, once and whole, with special tokens disabled."""
+class KeepText:
+    """Hand text on as it is."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    dropped = 0
+    replaced = 0
+
+    def feed(self, batch: str, /) -> str:
+        """Return the text."""
+        return batch
+
+    def flush(self) -> str:
+        """Return nothing: nothing is held."""
+        return ""
+
+
+class EncodeText:
+    """Encode a text, once and whole, with special tokens disabled."""
+
+    dropped = 0
+    replaced = 0
+
+    def __init__(self, edge: BuiltEdge) -> None:
+        assert edge.target_vocabulary is not None
+        self._tokenizer = pick_tokenizer(edge.target_vocabulary)
         self._parts: list[str] = []
-        self.dropped = 0
-        self.replaced = 0
 
     def feed(self, batch: str, /) -> list[int]:
         """Keep the text until `flush`."""
@@ -77,38 +110,85 @@ class EncodeText:
         return self._tokenizer.encode_ordinary("".join(self._parts))
 
 
+class DecodeIds:
+    """Decode ids for a function that wants text; `explain` shows such an edge as a text boundary."""
+
+    replaced = 0
+
+    def __init__(self, edge: BuiltEdge) -> None:
+        assert edge.source_vocabulary is not None
+        self._special_ids = edge.source_vocabulary.special_ids
+        self._detokenizer = Detokenizer(edge.source_vocabulary)
+        self._keep_special = edge.keep_special
+        self.dropped = 0
+
+    def feed(self, batch: Sequence[int], /) -> str:
+        """Return the text that the ids complete."""
+        if not self._keep_special:
+            self.dropped += sum(map(self._special_ids.__contains__, batch))
+        return self._detokenizer.feed(batch, render_special=self._keep_special)
+
+    def flush(self) -> str:
+        """Return what an unfinished character becomes."""
+        return self._detokenizer.flush()
+
+
+def _translate(edge: BuiltEdge) -> Transducer:
+    assert edge.source_vocabulary is not None
+    assert edge.target_vocabulary is not None
+    return Translator(edge.source_vocabulary, edge.target_vocabulary, keep_special=edge.keep_special)
+
+
+TRANSDUCERS: Mapping[str, Callable[[BuiltEdge], Transducer]] = {
+    "pass_through": PassThrough,
+    "translate": _translate,
+    "encode": EncodeText,
+    "decode": DecodeIds,
+    "text": lambda _: KeepText(),
+}
+"""What carries out each strategy."""
+
+
 class Handoff:
     """One edge into one slot, for one run."""
 
-    def __init__(self, edge: BuiltEdge, transducer: Transducer, clock: Callable[[], float]) -> None:
+    def __init__(self, edge: BuiltEdge, clock: Callable[[], float]) -> None:
         self.edge = edge
         self.ids: list[int] = []
         """What reached the slot so far, in the target's vocabulary."""
+        self.text: list[str] = []
+        """The same, where the slot takes text."""
         self.input_ids = 0
         self.first_in: float | None = None
         self.last_in: float | None = None
         self.translate_seconds = 0.0
         self.tail_seconds = 0.0
-        self._transducer = transducer
+        self._transducer = TRANSDUCERS[edge.strategy](edge)
         self._clock = clock
 
     def take(self, batches: Iterable[Batch]) -> None:
-        """Take what has arrived; add to `ids` what it completes."""
+        """Take what has arrived; keep what it completes."""
         started = self._clock()
         if self.first_in is None:
             self.first_in = started
         for batch in batches:
             if not isinstance(batch, str):
                 self.input_ids += len(batch)
-            self.ids += self._transducer.feed(batch)
+            self._keep(self._transducer.feed(batch))
         self.translate_seconds += self._clock() - started
 
     def finish(self) -> None:
-        """Take note that the source has ended; add to `ids` what was held back."""
+        """Take note that the source has ended; keep what was held back."""
         self.last_in = self._clock()
-        self.ids += self._transducer.flush()
+        self._keep(self._transducer.flush())
         self.tail_seconds = self._clock() - self.last_in
         self.translate_seconds += self.tail_seconds
+
+    def _keep(self, output: list[int] | str) -> None:
+        if isinstance(output, str):
+            self.text.append(output)
+        else:
+            self.ids += output
 
     def report(
         self, *, request_sent: float | None, first_out: float | None, source: Usage | None
@@ -120,7 +200,7 @@ class Handoff:
             target=edge.target,
             strategy=edge.strategy,
             source_map=edge.source_vocabulary.id if edge.source_vocabulary else None,
-            target_map=edge.target_vocabulary.id if edge.target_vocabulary else "",
+            target_map=edge.target_vocabulary.id if edge.target_vocabulary else None,
             input_ids=self.input_ids,
             output_ids=len(self.ids),
             dropped_ids=self._transducer.dropped,

@@ -12,13 +12,13 @@ import anyio
 import sniffio
 
 from codec_agents import graph
-from codec_agents.build import BuiltPipeline, build
-from codec_agents.handoff import Batch
+from codec_agents.build import build
+from codec_agents.built import BuiltPipeline, Value
 from codec_agents.record import Recorder
 from codec_agents.runtime import Run, RunResult
 
 DEFAULT_BATCH_CONCURRENCY = 8
-"""Runs of a batch under way at once: enough to keep an engine's batch busy, few enough for one connection pool."""
+"""Runs of a batch under way at once: enough to keep an engine's batch busy, few enough for one pool."""
 
 
 class Pipeline(graph.Pipeline):
@@ -41,7 +41,7 @@ class Pipeline(graph.Pipeline):
 
     def run(
         self,
-        inputs: Mapping[str, Batch] | None = None,
+        inputs: Mapping[str, Value] | None = None,
         *,
         record: str | Path | None = None,
         deps: object = None,
@@ -59,7 +59,7 @@ class Pipeline(graph.Pipeline):
         recorder = None if record is None else Recorder(record, built.header())
         return Run(built, built.checked_inputs(inputs or {}), run_id=run_id, recorder=recorder, deps=deps)
 
-    async def invoke(self, inputs: Mapping[str, Batch] | None = None, **options: Any) -> RunResult:
+    async def invoke(self, inputs: Mapping[str, Value] | None = None, **options: Any) -> RunResult:
         """Run to the end and return the result.
 
         Raises:
@@ -67,8 +67,8 @@ class Pipeline(graph.Pipeline):
         """
         return await self.run(inputs, **options).execute()
 
-    def invoke_sync(self, inputs: Mapping[str, Batch] | None = None, **options: Any) -> RunResult:
-        """Run to the end in an event loop of its own; also where a loop is running already, as in a notebook."""
+    def invoke_sync(self, inputs: Mapping[str, Value] | None = None, **options: Any) -> RunResult:
+        """Run to the end in an event loop of its own, also where one is running already, as in a notebook."""
 
         async def execute() -> RunResult:
             try:
@@ -84,7 +84,7 @@ class Pipeline(graph.Pipeline):
 
     async def batch(
         self,
-        inputs: Iterable[Mapping[str, Batch]],
+        inputs: Iterable[Mapping[str, Value]],
         *,
         concurrency: int = DEFAULT_BATCH_CONCURRENCY,
         progress: Callable[[int, int], None] | None = None,

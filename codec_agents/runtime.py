@@ -1,9 +1,4 @@
-"""One execution of a pipeline: one task group, one task a node, one bounded channel an edge.
-
-There is no scheduler. Every node's task starts at once and waits for its inputs; bounded channels give
-back-pressure, closing them gives completion. A task never raises into the group: a failure is kept, the rest
-is cancelled, and whoever waits for the run gets the failure itself, not a group of exceptions.
-"""
+"""One run of a pipeline, as its caller sees it: events, text as it comes, a result, cancellation."""
 
 from __future__ import annotations
 
@@ -12,31 +7,20 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
-from codec_agents.channel import Channel, Signal
 from codec_agents.event_log import EventLog, EventReader
-from codec_agents.events import (
-    Event,
-    HandoffFinished,
-    HandoffReport,
-    NodeFailed,
-    RunFinished,
-    RunStarted,
-    Usage,
-)
-from codec_agents.exceptions import RunError
-from codec_agents.handoff import Batch
-from codec_agents.nodes import run_node
-from codec_agents.nodes.wiring import Inlet, Outlet, Wiring
+from codec_agents.events import Event, HandoffFinished, HandoffReport, RunFinished, RunStarted, Usage
+from codec_agents.exceptions import RunCancelledError, RunError
+from codec_agents.execution import Execution
 from codec_agents.outputs import SinkOutput, SinkReader
-from codec_agents.telemetry import run_scope
+from codec_agents.telemetry.spans import run_scope
 
 if TYPE_CHECKING:
-    from codec_agents.build import BuiltNode, BuiltPipeline
+    from codec_agents.built import BuiltPipeline, Value
     from codec_agents.record import Recorder
 
 
@@ -69,7 +53,7 @@ class Run:
     def __init__(
         self,
         built: BuiltPipeline,
-        inputs: Mapping[str, Batch],
+        inputs: Mapping[str, Value],
         *,
         run_id: str | None = None,
         recorder: Recorder | None = None,
@@ -80,22 +64,18 @@ class Run:
         self.deps = deps
         """What the caller hands to its tools, by their context argument."""
         self.recorder = recorder
-        self.sinks = {name: SinkOutput() for name in built.sinks}
         self.usage: dict[str, Usage] = {}
         self.handoffs: list[HandoffReport] = []
         self.outcomes: dict[str, str] = {}
-        self.wire: dict[str, tuple[int, int]] = {}
-        """Body bytes and ids received so far, by model node."""
-        self.scope = run_scope(built.name, digest=built.digest)
-        self.inputs = inputs
-        self._events = EventLog()
-        self._started = time.perf_counter()
-        self._error: BaseException | None = None
-        self._finished = anyio.Event()
-        self._group: TaskGroup | None = None
-        self._nodes: anyio.CancelScope | None = None
         self.stopping = False
         """Set by `cancel(after="turn")`: no node asks for a further turn."""
+        self.scope = run_scope(built.name, run_id=self.run_id, digest=built.digest)
+        self._execution = Execution(built, inputs, self)
+        self._events = EventLog()
+        self._started = time.perf_counter()
+        self._finished = anyio.Event()
+        self._error: BaseException | None = None
+        self._group: TaskGroup | None = None
 
     # --- for the caller ---
 
@@ -129,10 +109,11 @@ class Run:
         return self._sink(sink).read_ids()
 
     def _sink(self, name: str) -> SinkOutput:
-        if name not in self.sinks:
-            known = ", ".join(sorted(self.sinks)) or "none"
+        sinks = self._execution.sinks
+        if name not in sinks:
+            known = ", ".join(sorted(sinks)) or "none"
             raise RunError(f"the pipeline {self.built.name!r} has no sink {name!r}; it has: {known}")
-        return self.sinks[name]
+        return sinks[name]
 
     async def wait(self) -> RunResult:
         """Wait until the run is over and return its result; raise its error if it failed."""
@@ -154,28 +135,35 @@ class Run:
 
     def partial_result(self) -> RunResult:
         """Return what there is by now; after a failure or a cancellation, what had been delivered."""
+        sinks = self._execution.sinks
         return RunResult(
             run_id=self.run_id,
-            text={name: sink.text for name, sink in self.sinks.items() if sink.has_text},
-            ids={name: list(sink.ids) for name, sink in self.sinks.items()},
+            text={name: sinks[name].text for name, node in self.built.sinks.items() if node.text},
+            ids={name: list(sink.ids) for name, sink in sinks.items()},
             usage=dict(self.usage),
             handoffs=list(self.handoffs),
             outcomes=dict(self.outcomes),
             seconds=self.clock(),
         )
 
-    def cancel(self, after: str = "now") -> None:
-        """Stop the run: at once, or (`after="turn"`) when the turns that are under way have ended."""
-        if after == "turn":
-            self.stopping = True
-        elif self._nodes is not None:
-            self._nodes.cancel()
+    def cancel(self, after: Literal["now", "turn"] = "now") -> None:
+        """Stop the run: at once, or (`after="turn"`) when the turns that are under way have ended.
+
+        A run that was stopped at once has no result; `partial_result` has what was delivered.
+        """
+        self.stopping = True
+        if after == "now":
+            self._execution.cancel(RunCancelledError(f"the run of {self.built.name!r} was cancelled"))
 
     # --- for the nodes ---
 
     def clock(self) -> float:
         """Seconds since the run was made, from a monotonic clock."""
         return time.perf_counter() - self._started
+
+    def since_start(self, instant: float | None) -> float | None:
+        """Turn a reading of `time.perf_counter()` into seconds since the run was made."""
+        return None if instant is None else instant - self._started
 
     @property
     def observed(self) -> bool:
@@ -193,67 +181,38 @@ class Run:
         self.handoffs.append(report)
         await self.emit(HandoffFinished(report, self.clock()))
 
-    def since_start(self, instant: float) -> float:
-        """Turn a reading of `time.perf_counter()` into seconds since the run was made."""
-        return instant - self._started
-
-    async def _fail(self, node: str, error: BaseException) -> None:
-        """End the run with a node's error; the first one wins."""
-        if self._error is None:
-            self._error = error
-        self.outcomes[node] = "failed"
-        await self.emit(NodeFailed(node, error, self.usage.get(node, Usage()), self.clock()))
-        if self._nodes is not None:
-            self._nodes.cancel()
+    def add_usage(self, node: str, usage: Usage) -> None:
+        """Add to the counts of a node."""
+        self.usage[node] = self.usage.get(node, Usage()) + usage
 
     # --- the execution itself ---
 
     async def execute(self) -> RunResult:
-        """Run to the end in the calling task."""
+        """Run to the end in the calling task; return the result.
+
+        Raises:
+            RunError: the run failed.
+        """
         await self._execute()
         return self.result
 
     async def _execute(self) -> None:
-        await self.emit(RunStarted(self.run_id, self.built.name))
         try:
-            async with anyio.create_task_group() as group:
-                self._nodes = group.cancel_scope
-                self._start_nodes(group)
+            await self.emit(RunStarted(self.run_id, self.built.name))
+            await self._execution.execute()
             if self._error is None:
                 await self.emit(RunFinished(dict(self.usage), self.clock()))
+        except Exception as error:  # kept for whoever waits: `result` raises it
+            self._error = error
+        except BaseException:
+            self._error = self._error or RunCancelledError(f"the run of {self.built.name!r} was left")
+            raise
         finally:
             self._end()
 
     def _end(self) -> None:
-        for sink in self.sinks.values():
-            sink.close(self._error)
         self.scope.finish(error=self._error)
         if self.recorder is not None:
             self.recorder.close()
         self._events.close(self._error)
         self._finished.set()
-
-    def _start_nodes(self, group: TaskGroup) -> None:
-        ready = {name: Signal() for name in self.built.nodes}
-        inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in self.built.edges]
-        for name, node in self.built.nodes.items():
-            outgoing: dict[str, list[Channel[Batch]]] = {}
-            for inlet in inlets:
-                if inlet.edge.source_node == name:
-                    outgoing.setdefault(inlet.edge.source_port, []).append(inlet.channel)
-            wiring = Wiring(
-                inlets=[inlet for inlet in inlets if inlet.edge.target_node == name],
-                outlets={port: Outlet(channels) for port, channels in outgoing.items()},
-                ready=ready[name],
-            )
-            group.start_soon(self._run_node, node, wiring, name=f"codec node {name}")
-
-    async def _run_node(self, node: BuiltNode, wiring: Wiring) -> None:
-        """Run one node; whatever it raises is kept for the caller, and its neighbours are told."""
-        try:
-            await run_node(node, wiring, self)
-            self.outcomes.setdefault(node.name, "finished")
-        except Exception as error:  # a task never raises into the group; `wait` raises it
-            await self._fail(node.name, error)
-        finally:
-            wiring.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,24 +12,49 @@ import msgspec
 
 from codec_agents.dialects import CallRegion, TurnEvent, TurnReader
 from codec_agents.engines.base import GenerationRequest, StreamStats
-from codec_agents.events import GenerationFinished, GenerationStarted, IdsReceived, IdsSampled, Port, Retried
-from codec_agents.exceptions import EngineError
+from codec_agents.events import (
+    GenerationFinished,
+    GenerationStarted,
+    IdsReceived,
+    IdsSampled,
+    Port,
+    Retried,
+    Usage,
+)
+from codec_agents.exceptions import (
+    EngineError,
+    EngineStatusError,
+    EngineStreamError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+)
 
 if TYPE_CHECKING:
-    from codec_agents.build import BuiltModel
+    from codec_agents.built import BuiltAsking
     from codec_agents.nodes.wiring import Wiring
     from codec_agents.runtime import Run
     from codec_agents.telemetry.spans import NodeScope
 
+_TRANSIENT_KINDS: tuple[tuple[type[EngineError], str], ...] = (
+    (EngineUnavailableError, "connect"),
+    (EngineStatusError, "status"),
+    (EngineTimeoutError, "timeout"),
+    (EngineStreamError, "stream"),
+)
+"""What a policy's `retry.on` calls the kinds of failure."""
+
 
 @dataclass(slots=True)
 class Turn:
-    """What one turn gave."""
+    """What one turn gave so far."""
 
     number: int
     prompt: list[int]
+    kept_prefix: int
+    """How many of the prompt's first ids are exactly the turn before."""
     generated: list[int] = field(default_factory=list)
     """All ids as sampled, markers and turn end included."""
+    answer: list[int] = field(default_factory=list)
     regions: list[CallRegion] = field(default_factory=list)
     spans: list[tuple[Port, int, int]] = field(default_factory=list)
     """The lanes of the turn, by position among the generated ids."""
@@ -48,29 +73,49 @@ class Turn:
         stop = event.start + len(event.ids)
         if event.port == "reasoning":
             self.reasoning_ids += len(event.ids)
+        else:
+            self.answer += event.ids
         if self.spans and self.spans[-1][0] == event.port and self.spans[-1][2] == event.start:
             self.spans[-1] = (event.port, self.spans[-1][1], stop)
         else:
             self.spans.append((event.port, event.start, stop))
         return event.port
 
-    @property
-    def bytes_received(self) -> int:
-        """Body bytes of all its requests."""
-        return sum(stats.bytes_received for stats in self.stats)
+    def usage(self) -> Usage:
+        """Return the counts of the turn."""
+        last = self.stats[-1] if self.stats else StreamStats()
+        return Usage(
+            prompt_ids=len(self.prompt),
+            cached_ids=last.cached_tokens or 0,
+            generated_ids=len(self.generated),
+            reasoning_ids=self.reasoning_ids,
+            turns=1,
+            retries=self.retries,
+            bytes_received=sum(stats.bytes_received for stats in self.stats),
+            bytes_sent=sum(stats.bytes_sent for stats in self.stats),
+        )
 
 
 class Generation:
     """Ask a model for one turn, and hand on its ids as they come."""
 
-    def __init__(self, node: BuiltModel, wiring: Wiring, run: Run, scope: NodeScope) -> None:
+    def __init__(
+        self,
+        node: BuiltAsking,
+        wiring: Wiring,
+        run: Run,
+        scope: NodeScope,
+        on_first_id: Callable[[Turn], Awaitable[None]],
+    ) -> None:
         self._node = node
         self._wiring = wiring
         self._run = run
         self._scope = scope
+        self._on_first_id = on_first_id
+        """Called once, when the first id of the node's first turn is there, or that turn ended empty."""
 
-    async def ask(self, prompt: list[int], number: int, *, kept_prefix: int, max_ids: int) -> Turn:
-        """Return the whole turn, after its ids have left by their ports.
+    async def ask(self, turn: Turn, *, max_ids: int, enough: Callable[[Turn], bool] | None = None) -> None:
+        """Read a whole turn, or as much as is enough, while its ids leave by their ports.
 
         A transient failure is tried again as the node's policy says. The stream downstream has no seam: the
         next request continues from the exact prefix, the prompt and all that was received.
@@ -78,48 +123,53 @@ class Generation:
         Raises:
             EngineError: the last attempt failed, or the failure was not transient.
         """
-        turn = Turn(number, prompt)
-        reader = self._node.dialect.reader(prompt)
-        if self._run.observed:
-            started = GenerationStarted(
-                self._node.name, number, tuple(prompt), kept_prefix, self._run.clock()
-            )
-            await self._run.emit(started)
+        reader = self._node.dialect.reader(turn.prompt)
+        await self._emit_started(turn)
         delays = self._node.policy.retry.delays()
         while True:
             try:
-                await self._stream(turn, reader, max_ids)
+                await self._stream(turn, reader, max_ids, enough)
                 break
             except EngineError as error:
                 await self._wait_to_retry(turn, error, next(delays, None))
         await self._hand_on(turn, reader.flush(turn.finish_reason))
-        if self._run.observed:
-            await self._run.emit(self._finished(turn))
-        return turn
+        if turn.number == 1 and not turn.generated:
+            await self._on_first_id(turn)
+        await self._emit_finished(turn)
 
-    async def _stream(self, turn: Turn, reader: TurnReader, max_ids: int) -> None:
+    async def _stream(
+        self, turn: Turn, reader: TurnReader, max_ids: int, enough: Callable[[Turn], bool] | None
+    ) -> None:
         """Send one request and read it to its end."""
-        remaining = max_ids - len(turn.generated)
         with self._scope.call(self._node, turn) as call:
-            request = self._request(turn, remaining, call.headers())
             async with AsyncExitStack() as stack:
+                if self._node.engine_slots is not None:
+                    await stack.enter_async_context(self._node.engine_slots)
+                request = self._request(turn, max_ids - len(turn.generated), call.headers())
                 with call.attached():
                     frames = await stack.enter_async_context(self._node.engine.stream(request))
                 turn.stats.append(frames.stats)
                 async for frame in frames:
                     if frame.ids:
-                        turn.generated += frame.ids
-                        if self._run.observed:
-                            sampled = IdsSampled(self._node.name, turn.number, frame.ids, self._run.clock())
-                            await self._run.emit(sampled)
-                        await self._hand_on(turn, reader.feed(frame.ids))
+                        await self._take(turn, reader, frame.ids)
+                        if enough is not None and enough(turn):
+                            return
                     if frame.done:
                         turn.finish_reason = frame.finish_reason
+
+    async def _take(self, turn: Turn, reader: TurnReader, ids: tuple[int, ...]) -> None:
+        first = turn.number == 1 and not turn.generated
+        turn.generated += ids
+        if first:
+            await self._on_first_id(turn)
+        if self._run.observed:
+            await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock()))
+        await self._hand_on(turn, reader.feed(ids))
 
     def _request(self, turn: Turn, max_tokens: int, headers: dict[str, str]) -> GenerationRequest:
         node = self._node
         return GenerationRequest(
-            prompt_ids=turn.prompt + turn.generated,
+            prompt_ids=turn.prompt + turn.generated if turn.generated else turn.prompt,
             vocabulary=node.vocabulary,
             model=node.model,
             options=msgspec.structs.replace(node.options, max_tokens=max_tokens),
@@ -133,29 +183,39 @@ class Generation:
             port = turn.note(event)
             if self._run.observed:
                 received = IdsReceived(
-                    self._node.name, port, turn.number, tuple(event.ids), self._run.clock()
+                    self._node.path, port, turn.number, tuple(event.ids), self._run.clock()
                 )
                 await self._run.emit(received)
             await self._wiring.send(port, event.ids)
 
     async def _wait_to_retry(self, turn: Turn, error: EngineError, delay: float | None) -> None:
-        if delay is None or not error.transient:
+        kind = next((name for cls, name in _TRANSIENT_KINDS if isinstance(error, cls)), None)
+        if delay is None or not error.transient or kind not in self._node.policy.retry.on:
             raise error
         turn.retries += 1
-        await self._run.emit(
-            Retried(self._node.name, turn.number, error, delay, len(turn.generated), self._run.clock())
-        )
+        delay = max(delay, getattr(error, "retry_after", None) or 0.0)
+        kept = len(turn.generated)
+        await self._run.emit(Retried(self._node.path, turn.number, error, delay, kept, self._run.clock()))
         await anyio.sleep(delay)
 
-    def _finished(self, turn: Turn) -> GenerationFinished:
-        first_id = turn.stats[0].first_id if turn.stats else None
-        return GenerationFinished(
-            self._node.name,
-            turn.number,
-            tuple(turn.generated),
-            turn.finish_reason,
-            tuple(turn.spans),
-            turn.bytes_received,
-            None if first_id is None else self._run.since_start(first_id),
-            self._run.clock(),
-        )
+    async def _emit_started(self, turn: Turn) -> None:
+        if self._run.observed:
+            prompt = tuple(turn.prompt)
+            await self._run.emit(
+                GenerationStarted(self._node.path, turn.number, prompt, turn.kept_prefix, self._run.clock())
+            )
+
+    async def _emit_finished(self, turn: Turn) -> None:
+        if self._run.observed:
+            await self._run.emit(
+                GenerationFinished(
+                    self._node.path,
+                    turn.number,
+                    tuple(turn.generated),
+                    turn.finish_reason,
+                    tuple(turn.spans),
+                    sum(stats.bytes_received for stats in turn.stats),
+                    self._run.since_start(turn.stats[0].first_id if turn.stats else None),
+                    self._run.clock(),
+                )
+            )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from codec_agents.graph.nodes import VALUE
+
 if TYPE_CHECKING:
-    from codec_agents.build import BuiltInput
+    from codec_agents.built import BuiltInput
+    from codec_agents.execution import Execution
     from codec_agents.nodes.wiring import Wiring
-    from codec_agents.runtime import Run
-
-INPUT_PORT = "value"
-"""The one port of an input node."""
 
 
-async def run_input(node: BuiltInput, wiring: Wiring, run: Run) -> None:
+async def run_input(node: BuiltInput, wiring: Wiring, execution: Execution) -> None:
     """Send the value of one input."""
-    await wiring.send(INPUT_PORT, run.inputs[node.name])
+    await wiring.send(VALUE, execution.inputs[node.name])

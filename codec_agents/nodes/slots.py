@@ -1,41 +1,70 @@
-"""Fill the slots of a prompt from the edges that lead into it."""
+"""Fill the slots of a node from the edges that lead into it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from codec_agents.channel import receive_all
-from codec_agents.nodes.wiring import Wiring
+from codec_agents.handoff import Handoff
+from codec_agents.nodes.skipping import NodeSkipped
+from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.runtime import Run
+    from codec_agents.built import BuiltNode
+    from codec_agents.execution import Execution
+    from codec_agents.nodes.wiring import Wiring
 
 
 class Slots:
     """The slots of one node, filled while their sources stream."""
 
-    def __init__(self, wiring: Wiring, run: Run, separators: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, node: BuiltNode, wiring: Wiring, execution: Execution) -> None:
+        self._vocabularies = node.vocabularies
         self._wiring = wiring
-        self._separators = separators
-        self.handoffs = [inlet.edge.open(run.clock) for inlet in wiring.inlets]
+        self.handoffs = [Handoff(inlet.edge, execution.run.clock) for inlet in wiring.inlets]
 
     async def fill(self) -> None:
-        """Take all that arrives until every edge has ended."""
-        channels = [inlet.channel for inlet in self._wiring.inlets]
-        async for index, batches in receive_all(channels, self._wiring.ready):
+        """Take all that arrives until every edge has ended.
+
+        Raises:
+            NodeSkipped: a slot gets nothing, because no edge into it was taken.
+        """
+        async for index, batches in receive_all(self._wiring.channels, self._wiring.ready):
             if batches:
                 self.handoffs[index].take(batches)
             else:
                 self.handoffs[index].finish()
+        self._drop_branches_not_taken()
+
+    def _drop_branches_not_taken(self) -> None:
+        channels = self._wiring.channels
+        slots = {handoff.edge.target_slot for handoff in self.handoffs}
+        self.handoffs = [
+            handoff for handoff, channel in zip(self.handoffs, channels, strict=True) if not channel.skipped
+        ]
+        if slots - {handoff.edge.target_slot for handoff in self.handoffs}:
+            raise NodeSkipped
 
     def ids(self) -> dict[str, list[int]]:
-        """Return the ids of each slot; several edges into one slot follow each other in declared order."""
+        """Return the ids of each slot that takes ids; several edges follow each other in declared order."""
         slots: dict[str, list[int]] = {}
         for handoff in self.handoffs:
-            slot = handoff.edge.target_port
-            if slot in slots:
-                slots[slot] += [*self._separators.get(slot, ()), *handoff.ids]
-            else:
+            slot, vocabulary = handoff.edge.target_slot, handoff.edge.target_vocabulary
+            if vocabulary is None:
+                continue
+            if slot not in slots:
                 slots[slot] = list(handoff.ids)
+            else:
+                separator = pick_tokenizer(vocabulary).encode_ordinary(handoff.edge.separator)
+                slots[slot] += [*separator, *handoff.ids]
         return slots
+
+    def values(self) -> dict[str, list[int] | str]:
+        """Return what each slot holds: ids, or text where it takes text."""
+        values: dict[str, list[int] | str] = dict(self.ids())
+        for handoff in self.handoffs:
+            if handoff.edge.target_vocabulary is None:
+                slot, text = handoff.edge.target_slot, "".join(handoff.text)
+                before = values.get(slot)
+                values[slot] = f"{before}{handoff.edge.separator}{text}" if slot in values else text
+        return values

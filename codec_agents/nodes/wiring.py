@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codec_agents.channel import Channel, Signal
+from codec_agents.graph.nodes import REASONING
 from codec_agents.handoff import Batch
 
 if TYPE_CHECKING:
-    from codec_agents.build import BuiltEdge
+    from codec_agents.built import BuiltEdge
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +25,46 @@ class Inlet:
 class Outlet:
     """One port of one node: every edge that leaves it gets every batch."""
 
-    __slots__ = ("_channels", "sent")
+    __slots__ = ("_channels", "_delivered", "_fallbacks", "sent")
 
-    def __init__(self, channels: Sequence[Channel[Batch]]) -> None:
+    def __init__(self, channels: Sequence[Channel[Batch]], fallbacks: Sequence[Channel[Batch]] = ()) -> None:
         self._channels = channels
+        self._fallbacks = fallbacks
+        self._delivered: list[Batch] = []
         self.sent = 0
         """Ids or characters sent so far."""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody listens any more."""
+        return all(channel.abandoned for channel in (*self._channels, *self._fallbacks))
+
+    def on_abandoned(self, callback: Callable[[], None]) -> None:
+        """Call back whenever one of the listeners wants no more."""
+        for channel in (*self._channels, *self._fallbacks):
+            channel.on_abandoned = callback
 
     async def send(self, batch: Batch) -> None:
         """Send to all edges; the slowest one sets the pace."""
         self.sent += len(batch)
+        if self._fallbacks:
+            self._delivered.append(batch)
         for channel in self._channels:
             await channel.send(batch)
 
-    def close(self) -> None:
-        """Say that no more will come."""
-        for channel in self._channels:
+    async def send_fallback(self) -> None:
+        """Give the fallback edges what had been delivered, now that the node has failed."""
+        for channel in self._fallbacks:
+            for batch in self._delivered:
+                await channel.send(batch)
             channel.close()
+
+    def close(self, *, skipped: bool = False) -> None:
+        """Say that no more will come; a fallback edge that was not needed is a branch not taken."""
+        for channel in self._channels:
+            channel.close(skipped=skipped)
+        for channel in self._fallbacks:
+            channel.close(skipped=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +76,54 @@ class Wiring:
     ready: Signal
     """Given when any inlet has something."""
 
+    @classmethod
+    def of_node(cls, name: str, inlets: Sequence[Inlet], ready: Signal) -> Wiring:
+        """Gather the ends of all edges at one node."""
+        outgoing: dict[str, tuple[list[Channel[Batch]], list[Channel[Batch]]]] = {}
+        for inlet in inlets:
+            edge = inlet.edge
+            if edge.source_node == name:
+                for port in (edge.source_port, REASONING) if edge.reasoning else (edge.source_port,):
+                    outgoing.setdefault(port, ([], []))[edge.fallback].append(inlet.channel)
+        return cls(
+            inlets=[inlet for inlet in inlets if inlet.edge.target_node == name],
+            outlets={port: Outlet(*channels) for port, channels in outgoing.items()},
+            ready=ready,
+        )
+
+    @property
+    def channels(self) -> list[Channel[Batch]]:
+        """The channels of all inlets."""
+        return [inlet.channel for inlet in self.inlets]
+
     async def send(self, port: str, batch: Batch) -> None:
         """Send a batch out of a port; a port that nobody reads swallows it."""
         outlet = self.outlets.get(port)
         if outlet is not None:
             await outlet.send(batch)
 
+    async def send_fallback(self) -> None:
+        """Give all fallback edges what had been delivered."""
+        for outlet in self.outlets.values():
+            await outlet.send_fallback()
+
     def sent(self) -> int:
         """Ids sent so far, out of all ports."""
         return sum(outlet.sent for outlet in self.outlets.values())
 
-    def close(self) -> None:
+    def stop_when_unheard(self, stop: Callable[[], None]) -> None:
+        """Call `stop` as soon as everybody who listened to this node wants no more."""
+
+        def check() -> None:
+            if all(outlet.abandoned for outlet in self.outlets.values()):
+                stop()
+
+        for outlet in self.outlets.values():
+            outlet.on_abandoned(check)
+
+    def close(self, *, skipped: bool = False) -> None:
         """End all ports, and take no more from any inlet: whoever still sends is not held up."""
         for outlet in self.outlets.values():
-            outlet.close()
+            outlet.close(skipped=skipped)
         for inlet in self.inlets:
             inlet.channel.abandon()

@@ -1,0 +1,252 @@
+"""What a checked declaration becomes: nodes that can run, and edges that are proven to be exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import anyio
+
+from codec_agents.dialects import BoundDialect
+from codec_agents.dispatch import Dispatcher
+from codec_agents.engines.base import Engine, SamplingOptions, Timeouts
+from codec_agents.exceptions import InputError
+from codec_agents.graph.faults import Fault
+from codec_agents.graph.policy import Policy
+from codec_agents.graph.spec import PipelineSpec
+from codec_agents.prompts import PromptTemplate
+from codec_core.vocabulary import Vocabulary
+
+Strategy: TypeAlias = Literal["pass_through", "translate", "encode", "decode", "text"]
+"""What an edge does: ids pass through, or are translated; text is encoded, ids decoded, text stays text."""
+
+Value: TypeAlias = "str | Sequence[int]"
+"""What a caller gives to an input: text, or ids of the input's map."""
+
+
+def strategy_between(source: Vocabulary | None, target: Vocabulary | None) -> Strategy:
+    """Return what an edge between two vocabularies does; None stands for text."""
+    if source is None:
+        return "text" if target is None else "encode"
+    if target is None:
+        return "decode"
+    return "pass_through" if source is target or source.hash == target.hash else "translate"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BuiltEdge:
+    """One edge, with both ends known and its strategy proven."""
+
+    source_node: str
+    source_port: str
+    target_node: str
+    target_slot: str
+    """Empty at a sink."""
+    strategy: Strategy
+    source_vocabulary: Vocabulary | None
+    """None where the source gives text."""
+    target_vocabulary: Vocabulary | None
+    """None where the target takes text."""
+    buffer: int
+    separator: str = ""
+    """What stands before this edge's content in a slot that other edges have filled already."""
+    keep_special: bool = False
+    reasoning: bool = False
+    fallback: bool = False
+    prefill: bool = False
+
+    @property
+    def source(self) -> str:
+        """The source as `node.port`."""
+        return f"{self.source_node}.{self.source_port}"
+
+    @property
+    def target(self) -> str:
+        """The target as `node.slot`, or the sink's name."""
+        return f"{self.target_node}.{self.target_slot}" if self.target_slot else self.target_node
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltNode:
+    """What every kind of node has."""
+
+    name: str
+    """Its name in its own pipeline."""
+    path: str
+    """Its name in the whole: that of a nested node begins with the node that it is in."""
+    policy: Policy
+    conditional: bool
+    """Whether it runs only when a router chooses it, or a node before it fails."""
+    vocabularies: Mapping[str, Vocabulary | None]
+    """The vocabulary of each slot; None for text."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltInput(BuiltNode):
+    """A place where the caller's value enters."""
+
+    vocabulary: Vocabulary | None
+    default: Value | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltSink(BuiltNode):
+    """A place where a stream leaves."""
+
+    text: bool
+    write: tuple[Callable[[Any], Any], ...] = ()
+    """Called with each piece as it comes: text at a text sink, lists of ids at an id sink."""
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltAsking(BuiltNode):
+    """A node that asks a model."""
+
+    model: str | None
+    engine: Engine
+    engine_slots: anyio.CapacityLimiter | None
+    """Bounds the requests at once to the engine; shared by all nodes that ask it."""
+    vocabulary: Vocabulary
+    dialect: BoundDialect
+    dialect_reason: str
+    """Why this dialect: named in the declaration, or what it was derived from."""
+    template: PromptTemplate
+    options: SamplingOptions
+    timeouts: Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltModel(BuiltAsking):
+    """A model node, ready to be asked."""
+
+    dispatcher: Dispatcher
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltRouter(BuiltAsking):
+    """A model whose answer chooses which nodes run."""
+
+    labels: Mapping[str, bytes]
+    """What the model may answer."""
+    targets: Mapping[str, tuple[str, ...]]
+    default: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltFunction(BuiltNode):
+    """A Python callable."""
+
+    call: Callable[..., Any]
+    vocabulary: Vocabulary | None
+    """Of what it gives; None for text."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltJoin(BuiltNode):
+    """Several edges brought together."""
+
+    first: int | None
+    until: Callable[[Mapping[str, Sequence[int]]], Any] | None
+    vocabulary: Vocabulary | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltMap(BuiltNode):
+    """A pipeline run once for each item of a stream."""
+
+    body: BuiltPipeline
+    over: str
+    split: str | Callable[[Sequence[int]], Sequence[Sequence[int]]]
+    parallel: int
+    in_order: bool
+    separator: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltLoop(BuiltNode):
+    """A pipeline run again and again."""
+
+    body: BuiltPipeline
+    turns: int
+    feedback: Mapping[str, str]
+    until: Callable[[Mapping[str, Sequence[int]]], Any] | None
+    starts_with: tuple[str, bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPipeline:
+    """A pipeline that can run, any number of times and at the same time."""
+
+    name: str
+    digest: str
+    """Names the declaration: equal for equal declarations."""
+    spec: PipelineSpec
+    nodes: Mapping[str, BuiltNode]
+    edges: Sequence[BuiltEdge]
+    warnings: tuple[Fault, ...] = ()
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+    """The engines that the pipeline made and closes; those that the caller gave are the caller's."""
+
+    def edges_into(self, node: str) -> list[BuiltEdge]:
+        """Return the edges that end at a node, in declared order."""
+        return [edge for edge in self.edges if edge.target_node == node]
+
+    @property
+    def sinks(self) -> dict[str, BuiltSink]:
+        """The sinks, by name."""
+        return {name: node for name, node in self.nodes.items() if isinstance(node, BuiltSink)}
+
+    @property
+    def inputs(self) -> dict[str, BuiltInput]:
+        """The inputs, by name."""
+        return {name: node for name, node in self.nodes.items() if isinstance(node, BuiltInput)}
+
+    def checked_inputs(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        """Return a value for each input.
+
+        Raises:
+            InputError: an input is missing, unknown, of the wrong type, or holds an id that its map has not.
+        """
+        unknown = sorted(given.keys() - self.inputs.keys())
+        if unknown:
+            known = ", ".join(self.inputs) or "none"
+            raise InputError(f"there is no input {unknown[0]!r}; the pipeline {self.name!r} has: {known}")
+        return {
+            name: _checked_value(node, given.get(name, node.default)) for name, node in self.inputs.items()
+        }
+
+    def header(self) -> dict[str, Any]:
+        """Return what the first line of a record says about the pipeline."""
+        asking = {name: node for name, node in self.nodes.items() if isinstance(node, BuiltAsking)}
+        vocabularies = {node.vocabulary.id: node.vocabulary.hash for node in asking.values()}
+        nodes = {
+            name: {"map": node.vocabulary.id, "dialect": node.dialect.name, "model": node.model}
+            for name, node in asking.items()
+        }
+        edges = [{"from": edge.source, "to": edge.target, "strategy": edge.strategy} for edge in self.edges]
+        return {"digest": self.digest, "maps": vocabularies, "nodes": nodes, "edges": edges}
+
+    async def aclose(self) -> None:
+        """Close the engines that the pipeline made."""
+        for engine in self.engines.values():
+            await engine.aclose()
+
+
+def _checked_value(node: BuiltInput, value: Value | None) -> Value:
+    if value is None:
+        raise InputError(f"the input {node.name!r} has no value; give it one: --input {node.name}=...")
+    if node.vocabulary is None:
+        if not isinstance(value, str):
+            raise InputError(f"the input {node.name!r} takes text, not {type(value).__name__}")
+        return value
+    if isinstance(value, str):
+        raise InputError(f"the input {node.name!r} takes ids of the map {node.vocabulary.id}, not text")
+    for position, token_id in enumerate(value):
+        if not node.vocabulary.is_valid(token_id):
+            raise InputError(
+                f"the input {node.name!r} holds {token_id} at position {position}, "
+                f"which is no id of the map {node.vocabulary.id}"
+            )
+    return list(value)

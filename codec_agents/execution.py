@@ -1,0 +1,161 @@
+"""Run the nodes of a pipeline: one task group, one task a node, one bounded channel an edge.
+
+There is no scheduler. Every node's task starts at once and waits for its inputs; bounded channels give
+back-pressure, closing them gives completion. A node that only a router or a failure can start waits at its
+gate. A node that nobody listens to any more is stopped. A task never raises into the group: the first failure
+is kept, the rest is cancelled, and the caller gets that failure itself, not a group of exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from codec_agents.built import BuiltNode, BuiltPipeline, BuiltRouter, Value
+from codec_agents.channel import Channel, Signal
+from codec_agents.events import NodeFailed, NodeFinished, Outcome, Usage
+from codec_agents.exceptions import LimitExceededError, NodeFailedError, RunCancelledError, RunError
+from codec_agents.gate import Gate
+from codec_agents.nodes import NodeSkipped, run_node
+from codec_agents.nodes.wiring import Inlet, Wiring
+from codec_agents.outputs import SinkOutput
+
+if TYPE_CHECKING:
+    from codec_agents.runtime import Run
+
+Item = TypeVar("Item")
+
+
+class Execution:
+    """One pass over the nodes of a pipeline, the outermost or a nested one."""
+
+    def __init__(self, built: BuiltPipeline, inputs: Mapping[str, Value], run: Run) -> None:
+        self.built = built
+        self.inputs = inputs
+        self.run = run
+        self.sinks = {name: SinkOutput() for name in built.sinks}
+        self.gates = {name: Gate() for name, node in built.nodes.items() if node.conditional}
+        self.error: BaseException | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._declare_deciders()
+
+    def _declare_deciders(self) -> None:
+        for name, node in self.built.nodes.items():
+            if isinstance(node, BuiltRouter):
+                for target in {*sum(node.targets.values(), ()), *(node.default or ())}:
+                    self.gates[target].wait_for(name)
+        for edge in self.built.edges:
+            if edge.fallback:
+                self.gates[edge.target_node].wait_for(edge.source_node)
+
+    async def execute(self) -> None:
+        """Run all nodes to their end.
+
+        Raises:
+            RunError: the first failure that no policy of its node took care of.
+        """
+        try:
+            async with anyio.create_task_group() as group:
+                self._scope = group.cancel_scope
+                self._start(group)
+        except BaseException:
+            self.error = self.error or RunCancelledError(f"the run of {self.built.name!r} was left")
+            raise
+        finally:
+            for sink in self.sinks.values():
+                sink.close(self.error)
+        if self.error is not None:
+            raise self.error
+
+    def inside(self, body: BuiltPipeline, inputs: Mapping[str, Value]) -> Execution:
+        """Return a pass over a nested pipeline, as a part of the same run."""
+        return Execution(body, inputs, self.run)
+
+    async def run_all(self, run_item: Callable[[int, Item], Awaitable[None]], items: Sequence[Item]) -> None:
+        """Run a function for all items at once.
+
+        Raises:
+            Exception: what the first one that failed raised; the others are cancelled.
+        """
+        errors: list[Exception] = []
+
+        async def guarded(position: int, item: Item) -> None:
+            try:
+                await run_item(position, item)
+            except Exception as error:
+                errors.append(error)
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for position, item in enumerate(items):
+                group.start_soon(guarded, position, item)
+        if errors:
+            raise errors[0]
+
+    def cancel(self, reason: BaseException) -> None:
+        """Stop all nodes; `execute` raises the reason, unless there is an earlier one."""
+        self.error = self.error or reason
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def _start(self, group: TaskGroup) -> None:
+        ready = {name: Signal() for name in self.built.nodes}
+        inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in self.built.edges]
+        for name, node in self.built.nodes.items():
+            wiring = Wiring.of_node(name, inlets, ready[name])
+            group.start_soon(self._run_node, node, wiring, name=f"codec node {name}")
+
+    async def _run_node(self, node: BuiltNode, wiring: Wiring) -> None:
+        """Run one node; whatever it raises is kept for the caller, and its neighbours are told."""
+        skipped = False
+        try:
+            with anyio.CancelScope() as scope:
+                wiring.stop_when_unheard(scope.cancel)
+                await self._pass_gate(node)
+                await run_node(node, wiring, self)
+            outcome: Outcome = "cancelled" if scope.cancelled_caught else "finished"
+            self._end_node(node, outcome)
+        except NodeSkipped:
+            skipped = True
+            await self._skipped(node)
+        except Exception as error:
+            skipped = await self._failed(node, wiring, error)
+        finally:
+            wiring.close(skipped=skipped)
+
+    async def _pass_gate(self, node: BuiltNode) -> None:
+        gate = self.gates.get(node.name)
+        if gate is not None and not await gate.passed():
+            raise NodeSkipped
+
+    def _end_node(self, node: BuiltNode, outcome: Outcome) -> None:
+        self.run.outcomes[node.path] = outcome
+        for gate in self.gates.values():
+            gate.decide(node.name)
+
+    async def _skipped(self, node: BuiltNode) -> None:
+        self._end_node(node, "skipped")
+        reason = "no branch led here"
+        await self.run.emit(NodeFinished(node.path, "skipped", reason, Usage(), self.run.clock()))
+
+    async def _failed(self, node: BuiltNode, wiring: Wiring, error: Exception) -> bool:
+        """Do what the node's policy says; return whether the nodes after it go without its output."""
+        known = error if isinstance(error, RunError) else NodeFailedError(node.path, error)
+        known.__cause__ = error if known is not error else error.__cause__
+        usage = self.run.usage.get(node.path, Usage())
+        await self.run.emit(NodeFailed(node.path, known, usage, self.run.clock()))
+        limited = isinstance(known, LimitExceededError)
+        if node.policy.on_failure == "fail":
+            self.run.outcomes[node.path] = "failed"
+            self.cancel(known)
+            return False
+        if node.policy.on_failure == "fallback":
+            await wiring.send_fallback()
+            for edge in self.built.edges:
+                if edge.fallback and edge.source_node == node.name:
+                    self.gates[edge.target_node].start(node.name)
+        self._end_node(node, "limited" if limited else "failed")
+        return True

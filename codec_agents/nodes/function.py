@@ -1,0 +1,55 @@
+"""A function node: a Python callable on ids, or on text where it says so."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from anyio import to_thread
+
+from codec_agents.exceptions import NodeFailedError
+from codec_agents.graph.nodes import VALUE
+from codec_agents.nodes.slots import Slots
+
+if TYPE_CHECKING:
+    from codec_agents.built import BuiltFunction
+    from codec_agents.execution import Execution
+    from codec_agents.nodes.wiring import Wiring
+
+
+async def run_function(node: BuiltFunction, wiring: Wiring, execution: Execution) -> None:
+    """Call the function once, when all its arguments are there, and send what it returns."""
+    slots = Slots(node, wiring, execution)
+    await slots.fill()
+    result = await call(node.call, **slots.values())
+    await wiring.send(VALUE, _checked(node, result))
+
+
+async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function of the user's: an async one here, any other in a worker thread."""
+    if is_async(function):
+        return await function(*args, **kwargs)
+    return await to_thread.run_sync(partial(function, *args, **kwargs), abandon_on_cancel=True)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a callable is a coroutine function, or an object whose call is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _checked(node: BuiltFunction, result: Any) -> list[int] | str:
+    """Refuse what the edges behind the function could not carry."""
+    if node.vocabulary is None:
+        if not isinstance(result, str):
+            raise NodeFailedError(
+                node.path, TypeError(f"the function returned {type(result).__name__}, not text")
+            )
+        return result
+    ids = list(result)
+    for token_id in ids:
+        if type(token_id) is not int or not node.vocabulary.is_valid(token_id):
+            problem = f"the function returned {token_id!r}, which is no id of the map {node.vocabulary.id}"
+            raise NodeFailedError(node.path, ValueError(problem))
+    return ids

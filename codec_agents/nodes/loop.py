@@ -1,0 +1,40 @@
+"""A loop node: a pipeline run again and again, until a condition holds or its turns are used up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codec_agents.nodes.function import call
+from codec_agents.nodes.nested import fed_back, run_body, sink_vocabulary
+from codec_agents.nodes.slots import Slots
+
+if TYPE_CHECKING:
+    from codec_agents.built import BuiltLoop, Value
+    from codec_agents.execution import Execution
+    from codec_agents.nodes.wiring import Wiring
+
+
+async def run_loop(node: BuiltLoop, wiring: Wiring, execution: Execution) -> None:
+    """Run the body; feed what its sinks give back into its inputs; send what the last round gave."""
+    slots = Slots(node, wiring, execution)
+    await slots.fill()
+    values: dict[str, Value] = dict(slots.values())
+    outputs: dict[str, list[int]] = {}
+    for _ in range(node.turns):
+        outputs = await run_body(node.body, values, execution)
+        if await _done(node, outputs):
+            break
+        for sink, name in node.feedback.items():
+            values[name] = fed_back(node.body, sink, name, outputs[sink])
+    for sink, ids in outputs.items():
+        await wiring.send(sink, ids)
+
+
+async def _done(node: BuiltLoop, outputs: dict[str, list[int]]) -> bool:
+    if node.until is not None:
+        return bool(await call(node.until, outputs))
+    if node.starts_with is not None:
+        sink, beginning = node.starts_with
+        token_bytes = sink_vocabulary(node.body, sink).token_bytes
+        return b"".join(map(token_bytes, outputs[sink])).lstrip().startswith(beginning)
+    return False

@@ -1,0 +1,53 @@
+"""Which function runs which kind of node."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from codec_agents.built import (
+    BuiltFunction,
+    BuiltInput,
+    BuiltJoin,
+    BuiltLoop,
+    BuiltMap,
+    BuiltModel,
+    BuiltNode,
+    BuiltRouter,
+    BuiltSink,
+)
+from codec_agents.nodes.function import run_function
+from codec_agents.nodes.input import run_input
+from codec_agents.nodes.join import run_join
+from codec_agents.nodes.loop import run_loop
+from codec_agents.nodes.map import run_map
+from codec_agents.nodes.model import run_model
+from codec_agents.nodes.router import run_router
+from codec_agents.nodes.sink import run_sink
+
+if TYPE_CHECKING:
+    from codec_agents.execution import Execution
+    from codec_agents.nodes.wiring import Wiring
+
+Runner: TypeAlias = "Callable[[Any, Wiring, Execution], Awaitable[None]]"
+
+RUNNERS: Mapping[type[BuiltNode], Runner] = {
+    BuiltInput: run_input,
+    BuiltModel: run_model,
+    BuiltRouter: run_router,
+    BuiltFunction: run_function,
+    BuiltJoin: run_join,
+    BuiltMap: run_map,
+    BuiltLoop: run_loop,
+    BuiltSink: run_sink,
+}
+
+
+async def run_node(node: BuiltNode, wiring: Wiring, execution: Execution) -> None:
+    """Run one node to its end.
+
+    Raises:
+        NodeSkipped: the node is on a branch that was not taken.
+        RunError: the node failed or reached a limit.
+    """
+    await RUNNERS[type(node)](node, wiring, execution)
