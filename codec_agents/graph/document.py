@@ -1,0 +1,210 @@
+"""YAML and JSON with the line of every value.
+
+The text is read by the YAML 1.2 core rules, of which JSON is a part: `on`, `yes` and `12:30` are strings. No
+tag makes an object. A text that is too big, too deep, or that grows by its aliases is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from codec_agents.graph.base import Place, place_name
+from codec_agents.graph.faults import Fault
+
+MAX_DOCUMENT_CHARACTERS = 1_000_000
+"""A pipeline of hundreds of nodes with long prompts takes a tenth of this."""
+
+MAX_VALUES = 100_000
+"""Values after aliases are followed: what stops a text of a kilobyte from becoming gigabytes."""
+
+MAX_DEPTH = 64
+"""Levels; a node's policy inside three nested pipelines is at level 16."""
+
+_NULL, _BOOL, _INT, _FLOAT, _STR = (
+    f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")
+)
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """Reads plain scalars by the YAML 1.2 core schema."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's name
+
+
+for _tag, _pattern, _first in (
+    (_NULL, r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    (_BOOL, r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    (_INT, r"^[-+]?[0-9]+$", list("-+0123456789")),
+    (_FLOAT, r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
+    (_MERGE, r"^<<$", ["<"]),
+):
+    _CoreLoader.add_implicit_resolver(_tag, re.compile(_pattern), _first)
+
+_SCALARS: Mapping[str, Callable[[str], Any]] = {
+    _NULL: lambda _: None,
+    _BOOL: lambda text: text.lower() == "true",
+    _INT: int,
+    _FLOAT: float,
+    _STR: str,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a value stands."""
+
+    file: str | None
+    line: int
+
+
+@dataclass(slots=True)
+class Document:
+    """What a text says, and where it says it."""
+
+    data: Any = None
+    file: str | None = None
+    positions: dict[Place, Position] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def position(self, path: Place) -> Position | None:
+        """Return where a value stands, or the nearest one around it that stands somewhere."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.positions:
+                return self.positions[path[:end]]
+        return None
+
+    def fault(self, path: Place, found: str, remedy: str) -> None:
+        """Add a fault at a place."""
+        position = self.position(path)
+        where = (position.file, position.line) if position else (self.file, None)
+        self.faults.append(Fault(place_name(path), found, remedy, "error", *where))
+
+
+def read_document(text: str, file: str | None = None) -> Document:
+    """Read one YAML or JSON document; what is wrong with its form is among its faults."""
+    document = Document(file=file)
+    if len(text) > MAX_DOCUMENT_CHARACTERS:
+        document.fault(
+            (), f"the text has more than {MAX_DOCUMENT_CHARACTERS} characters", "split the pipeline"
+        )
+        return document
+    loader = _CoreLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is not None:
+            document.data = _Construction(document).value(root, (), 0)
+    except yaml.MarkedYAMLError as error:
+        _add_syntax_fault(document, error)
+    except yaml.YAMLError as error:
+        document.fault((), f"not YAML: {error}", "save the file as UTF-8 text without control characters")
+    except _TooMuchError as error:
+        document.fault(error.path, str(error), "write less, or use fewer aliases")
+    except RecursionError:
+        document.fault((), f"the document is nested deeper than {MAX_DEPTH} levels", "write less")
+    finally:
+        loader.dispose()
+    return document
+
+
+def _add_syntax_fault(document: Document, error: yaml.MarkedYAMLError) -> None:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else None
+    what = ", ".join(part for part in (error.context, error.problem) if part)
+    column = f" at column {mark.column + 1}" if mark else ""
+    document.faults.append(
+        Fault("the pipeline", f"not YAML: {what}{column}", "see the line", "error", document.file, line)
+    )
+
+
+class _TooMuchError(Exception):
+    """The document is larger than any pipeline."""
+
+    def __init__(self, path: Place, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class _Construction:
+    """Turn YAML nodes into plain data, and keep the line of each."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._count = 0
+
+    def value(self, node: Node, path: Place, depth: int) -> Any:
+        """Return the plain data of a node."""
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise _TooMuchError(path, f"the document has more than {MAX_VALUES} values")
+        if depth > MAX_DEPTH:
+            raise _TooMuchError(path[:MAX_DEPTH], f"the document is nested deeper than {MAX_DEPTH} levels")
+        self._document.positions.setdefault(path, Position(self._document.file, node.start_mark.line + 1))
+        if isinstance(node, MappingNode):
+            return self._mapping(node, path, depth)
+        if isinstance(node, SequenceNode):
+            items = node.value
+            return [self.value(item, (*path, index), depth + 1) for index, item in enumerate(items)]
+        return self._scalar(node, path)
+
+    def _mapping(self, node: MappingNode, path: Place, depth: int) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE:
+                merged.update(self._merged(value_node, path, depth))
+                continue
+            key = self._key(key_node, path)
+            if key is None:
+                continue
+            place = (*path, key)
+            if key in result:
+                self._document.faults.append(self._duplicate(place, key, key_node))
+                continue
+            self._document.positions[place] = Position(self._document.file, key_node.start_mark.line + 1)
+            result[key] = self.value(value_node, place, depth + 1)
+        return {**merged, **result}
+
+    def _merged(self, node: Node, path: Place, depth: int) -> dict[str, Any]:
+        """Return what `<<` takes over from one mapping, or from several, the first one winning."""
+        nodes = node.value if isinstance(node, SequenceNode) else [node]
+        result: dict[str, Any] = {}
+        for each in reversed(nodes):
+            if isinstance(each, MappingNode):
+                result.update(self._mapping(each, path, depth + 1))
+            else:
+                self._document.fault(path, "`<<` takes a mapping", "name an anchor of a mapping")
+        return result
+
+    def _key(self, node: Node, path: Place) -> str | None:
+        if isinstance(node, ScalarNode) and node.tag in _SCALARS:
+            return str(node.value)
+        self._document.fault(path, "a key that is not a plain word", "use a string as the key")
+        return None
+
+    def _duplicate(self, place: Place, key: str, node: Node) -> Fault:
+        first = self._document.positions[place].line
+        line = node.start_mark.line + 1
+        found = f"{key!r} is declared twice, first in line {first}"
+        return Fault(place_name(place), found, "rename or remove one", "error", self._document.file, line)
+
+    def _scalar(self, node: Node, path: Place) -> Any:
+        if node.tag not in _SCALARS:
+            self._document.fault(path, f"the tag {node.tag!r} is not known here", "write a plain value")
+            return None
+        if node.tag in (_INT, _FLOAT) and len(node.value) > 40:
+            self._document.fault(path, "a number of more than 40 digits", "write a smaller number")
+            return None
+        try:
+            return _SCALARS[node.tag](node.value)
+        except ValueError:
+            self._document.fault(
+                path, f"not a value of type {node.tag.rpartition(':')[2]}", "write a plain value"
+            )
+            return None

@@ -1,0 +1,94 @@
+"""Edges as they are written: from a node's port to another node's slot, or to a sink."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from codec_agents.graph.base import Count, Declared
+
+DEFAULT_BUFFER = 4096
+"""Ids an edge may hold before its producer waits: some seconds of one model's output, 32 KiB."""
+
+DEFAULT_SEPARATOR = "\n\n"
+"""Between several edges into one slot: what parts two paragraphs."""
+
+ARROW = "->"
+
+_END = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)?$")
+
+
+def _end(text: str) -> str:
+    if not _END.match(text):
+        raise PydanticCustomError("edge_end", "an end of an edge is `node` or `node.name`")
+    return text
+
+
+def split_end(end: str) -> tuple[str, str | None]:
+    """Return the node and, if it is written, the port or slot of one end of an edge."""
+    node, _, name = end.partition(".")
+    return node, name or None
+
+
+class EdgeSpec(Declared):
+    """One edge. In a file, `planner.answer -> writer.draft` is the short form of `{from:, to:}`."""
+
+    source: Annotated[str, AfterValidator(_end), Field(alias="from")]
+    """Where it begins: `node.port`, or `node` for the node's usual port."""
+    target: Annotated[str, AfterValidator(_end), Field(alias="to")]
+    """Where it ends: `node.slot`, or `node` for a sink and for a node with a single slot."""
+    separator: str = DEFAULT_SEPARATOR
+    """What stands before this edge's content in a slot that other edges have filled already."""
+    keep_special: bool = False
+    """Whether special tokens of the source are kept, as the text of their names and never as control ids."""
+    buffer: Count = DEFAULT_BUFFER
+    """Ids the edge may hold before its producer waits."""
+    prefill: Literal["ahead"] | None = None
+    """`ahead`: the target's engine reads the prompt while the source still streams."""
+    reasoning: bool = False
+    """Whether the answer comes with the reasoning before it, in the order of the stream."""
+    fallback: bool = False
+    """Taken only if the source fails: it carries what the source had delivered, and starts the target."""
+
+    @property
+    def source_node(self) -> str:
+        """The node at which the edge begins."""
+        return split_end(self.source)[0]
+
+    @property
+    def source_port(self) -> str | None:
+        """The port as it was written; None for the node's usual one."""
+        return split_end(self.source)[1]
+
+    @property
+    def target_node(self) -> str:
+        """The node at which the edge ends."""
+        return split_end(self.target)[0]
+
+    @property
+    def target_slot(self) -> str | None:
+        """The slot as it was written; None where there is only one, or none, as at a sink."""
+        return split_end(self.target)[1]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, data: Any) -> Any:
+        """Read `source -> target`, as files write it."""
+        if isinstance(data, str):
+            return _parse_arrow(data)
+        if not isinstance(data, Mapping | EdgeSpec):
+            raise PydanticCustomError(
+                "edge", "an edge is written `source -> target`, or with `from` and `to`"
+            )
+        return data
+
+
+def _parse_arrow(text: str) -> dict[str, str]:
+    ends = [end.strip() for end in text.split(ARROW)]
+    if len(ends) != 2:
+        raise PydanticCustomError("edge", "an edge is written `source -> target`")
+    return {"from": ends[0], "to": ends[1]}

@@ -1,0 +1,107 @@
+"""Edges with both ends resolved: which port, which slot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from codec_agents.graph.base import place_name
+from codec_agents.graph.edges import EdgeSpec
+from codec_agents.graph.faults import Fault, suggest
+from codec_agents.graph.nodes import InputNode, Node, SinkNode
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An edge whose ends are known."""
+
+    index: int
+    """Its position among the declared edges, which is also the order within a slot."""
+    edge: EdgeSpec
+    source_node: str
+    source_port: str
+    target_node: str
+    target_slot: str
+    """Empty at a sink."""
+
+    @property
+    def source(self) -> str:
+        """The beginning as `node.port`."""
+        return f"{self.source_node}.{self.source_port}"
+
+    @property
+    def target(self) -> str:
+        """The end as `node.slot`, or the sink's name."""
+        return f"{self.target_node}.{self.target_slot}" if self.target_slot else self.target_node
+
+
+class EdgeFaultError(Exception):
+    """One end of an edge leads nowhere."""
+
+    def __init__(self, field: str, found: str, remedy: str) -> None:
+        super().__init__(found)
+        self.field = field
+        self.found = found
+        self.remedy = remedy
+
+
+def resolve(nodes: Mapping[str, Node], edges: Sequence[EdgeSpec]) -> tuple[list[Link], list[Fault]]:
+    """Return the edges whose ends are there, and a fault for each end that is not."""
+    links: list[Link] = []
+    faults: list[Fault] = []
+    for index, edge in enumerate(edges):
+        ends = []
+        for find in (_source, _target):
+            try:
+                ends.append(find(nodes, edge))
+            except EdgeFaultError as error:
+                faults.append(Fault(place_name(("edges", index, error.field)), error.found, error.remedy))
+        if len(ends) == 2:
+            (source_node, source_port), (target_node, target_slot) = ends
+            links.append(Link(index, edge, source_node, source_port, target_node, target_slot))
+    return links, faults
+
+
+def _source(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
+    name, port = edge.source_node, edge.source_port
+    node = _node(nodes, name, "from")
+    if isinstance(node, SinkNode):
+        raise EdgeFaultError("from", f"{name!r} is a sink; nothing leaves it", "begin at the node before it")
+    if port is None:
+        if node.default_port is None:
+            raise EdgeFaultError("from", f"{name!r} has several ports", _choices(name, node.ports, "port"))
+        return name, node.default_port
+    if port not in node.ports:
+        raise EdgeFaultError("from", f"{name!r} has no port {port!r}", suggest(port, node.ports, "ports"))
+    return name, port
+
+
+def _target(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
+    name, slot = edge.target_node, edge.target_slot
+    node = _node(nodes, name, "to")
+    if isinstance(node, InputNode):
+        raise EdgeFaultError("to", f"{name!r} is an input; only the caller fills it", "end at another node")
+    if isinstance(node, SinkNode):
+        if slot is not None:
+            raise EdgeFaultError("to", f"the sink {name!r} has no slots", f"write {name!r} alone")
+        return name, ""
+    if slot is None:
+        if node.default_slot is None:
+            count = "several slots" if node.slots else "no slots"
+            raise EdgeFaultError("to", f"{name!r} has {count}", _choices(name, node.slots, "slot"))
+        return name, node.default_slot
+    if slot not in node.slots:
+        raise EdgeFaultError("to", f"{name!r} has no slot {slot!r}", suggest(slot, node.slots, "slots"))
+    return name, slot
+
+
+def _node(nodes: Mapping[str, Node], name: str, field: str) -> Node:
+    if name not in nodes:
+        raise EdgeFaultError(field, f"there is no node {name!r}", suggest(name, nodes, "nodes"))
+    return nodes[name]
+
+
+def _choices(name: str, ends: Sequence[str], what: str) -> str:
+    if not ends:
+        return f"give the node a {what}, or leave the edge out"
+    return f"name the {what}: {', '.join(f'{name}.{end}' for end in ends)}"

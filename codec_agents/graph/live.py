@@ -1,0 +1,80 @@
+"""Objects that a Python program gives in place of names: they stand beside the declaration, not in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from codec_agents.graph.faults import Fault
+from codec_agents.imports import reference_of
+
+
+@dataclass(slots=True)
+class LiveObjects:
+    """Engines, maps and callables by the names under which the declaration knows them."""
+
+    engines: dict[str, Any] = field(default_factory=dict)
+    """`Engine` objects, by the name of their engine."""
+    maps: dict[str, Any] = field(default_factory=dict)
+    """`TokenizerMap` objects, by the name of their map."""
+    callables: dict[str, Any] = field(default_factory=dict)
+    """Functions and `Tool` objects, by reference."""
+    scripts: dict[str, Any] = field(default_factory=dict)
+    """Scripts of engines, by reference."""
+    nested: dict[str, LiveObjects] = field(default_factory=dict)
+    """Those of the pipelines inside nodes."""
+
+    def within(self, node: str) -> LiveObjects:
+        """Return the objects that the pipeline inside a node sees: its own, then those around it."""
+        inner = self.nested.get(node, LiveObjects())
+        return LiveObjects(
+            {**self.engines, **inner.engines},
+            {**self.maps, **inner.maps},
+            {**self.callables, **inner.callables},
+            {**self.scripts, **inner.scripts},
+            inner.nested,
+        )
+
+    def add_callable(self, given: Callable[..., Any] | Any) -> str:
+        """Keep a callable; return the reference by which the declaration names it.
+
+        One that can be imported is named by its import path; any other gets a name that no file can hold.
+        """
+        reference = reference_of(given) or unique(_short_name(given), self.callables, given)
+        self.callables[reference] = given
+        return reference
+
+    def unwritable(self, place: str = "") -> list[Fault]:
+        """Return a fault for each object that a file cannot name."""
+        faults = [
+            Fault(f"{place}engines.{name}", "a live engine object", "declare an EngineSpec in its place")
+            for name in self.engines
+        ]
+        faults += [
+            Fault(
+                f"{place}{name}",
+                "a callable that cannot be imported by name",
+                "define it at the top level of a module",
+            )
+            for name in (*self.callables, *self.scripts)
+            if ":" not in name
+        ]
+        for node, nested in self.nested.items():
+            faults += nested.unwritable(f"{place}nodes.{node}.body.")
+        return faults
+
+
+def unique(name: str, taken: dict[str, Any], owner: Any) -> str:
+    """Return the name, with a number if another object has it already."""
+    candidate, number = name, 2
+    while candidate in taken and taken[candidate] is not owner:
+        candidate = f"{name}_{number}"
+        number += 1
+    return candidate
+
+
+def _short_name(given: Any) -> str:
+    name = getattr(given, "name", None) or getattr(given, "__name__", None) or type(given).__name__
+    return re.sub(r"\W", "_", str(name))

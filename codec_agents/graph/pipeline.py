@@ -1,0 +1,468 @@
+"""Declaring a pipeline in Python: each call adds to the same value that a file reads into."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+
+from pydantic import ValidationError
+
+from codec_agents.exceptions import PipelineError
+from codec_agents.graph.base import Declared, Place, place_name
+from codec_agents.graph.chat import Chat, Piece
+from codec_agents.graph.checks import check
+from codec_agents.graph.document import Document, read_document
+from codec_agents.graph.edges import EdgeSpec
+from codec_agents.graph.faults import Fault
+from codec_agents.graph.live import LiveObjects, unique
+from codec_agents.graph.nodes import (
+    FunctionNode,
+    InputNode,
+    JoinNode,
+    LoopNode,
+    MapNode,
+    ModelNode,
+    Node,
+    PipelineNode,
+    RouterNode,
+    Sampling,
+    SinkNode,
+    StartsWith,
+)
+from codec_agents.graph.policy import Policy
+from codec_agents.graph.positions import located
+from codec_agents.graph.reading import prepare, read_spec, validation_faults
+from codec_agents.graph.sources import EngineSpec, MapSpec
+from codec_agents.graph.spec import PipelineSpec
+from codec_agents.graph.writing import to_yaml
+
+if TYPE_CHECKING:
+    from codec_agents.engines.base import Engine
+    from codec_core.maps import TokenizerMap
+
+EngineLike: TypeAlias = "str | EngineSpec | Engine"
+"""The name of a declared engine, the URL of one, a declaration, or a live engine."""
+
+MapLike: TypeAlias = "str | MapSpec | TokenizerMap"
+"""The name of a declared map, an id, a path, a declaration, or a loaded map."""
+
+PromptLike: TypeAlias = str | Chat | Sequence[Piece | Mapping[str, str]]
+"""The user's turn, a chat, or pieces put together by hand."""
+
+CallableLike: TypeAlias = "str | Callable[..., Any] | Any"
+"""A reference as `module:name`, a function, or a `Tool`."""
+
+_Value = TypeVar("_Value", bound=Declared)
+
+BodyLike: TypeAlias = "Pipeline | PipelineSpec"
+"""A pipeline inside a node."""
+
+
+class Pipeline:
+    """A declaration that grows by calls, or is read from a file.
+
+    A call raises `PipelineError` when what it is given can mean nothing; what only shows when all is
+    declared, such as an unfilled slot, is told by `check`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        policy: Policy | Mapping[str, Any] | None = None,
+        imports: Sequence[str] = (),
+        directory: str | Path | None = None,
+    ) -> None:
+        self.live = LiveObjects()
+        """Objects given in place of names."""
+        self.directory = None if directory is None else Path(directory)
+        """Where files and modules beside the pipeline lie."""
+        self._header: dict[str, Any] = {"pipeline": name}
+        self._header |= _given(description=description, policy=policy, imports=tuple(imports) or None)
+        self._engines: dict[str, EngineSpec] = {}
+        self._maps: dict[str, MapSpec] = {}
+        self._nodes: dict[str, Node] = {}
+        self._edges: list[EdgeSpec] = []
+        self._faults: list[Fault] = []
+        self._document: Document | None = None
+        self._spec: PipelineSpec | None = None
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return str(self._header["pipeline"])
+
+    @property
+    def spec(self) -> PipelineSpec:
+        """The declaration as one frozen value.
+
+        Raises:
+            PipelineError: there is nothing in it yet, or a part of it has no meaning.
+        """
+        if self._spec is None:
+            self._spec = self._validated(
+                PipelineSpec,
+                (),
+                **self._header,
+                **_given(engines=self._engines or None, maps=self._maps or None),
+                nodes=dict(self._nodes),
+                edges=tuple(self._edges),
+            )
+        return self._spec
+
+    # --- nodes ---
+
+    def input(
+        self,
+        name: str,
+        *,
+        type: str = "text",  # noqa: A002 - the name that files use
+        map: MapLike | None = None,  # noqa: A002
+        default: str | Sequence[int] | None = None,
+        title: str | None = None,
+    ) -> Self:
+        """Add a place where the caller's value enters: text, or ids of a map."""
+        fields = _given(map=self._map_name(map), default=default, title=title)
+        return self._add(name, InputNode, type=type, **fields)
+
+    def model(
+        self,
+        name: str,
+        *,
+        prompt: PromptLike,
+        engine: EngineLike | None = None,
+        model: str | None = None,
+        map: MapLike | None = None,  # noqa: A002
+        tools: Sequence[CallableLike] = (),
+        dialect: str | None = None,
+        sampling: Sampling | Mapping[str, Any] | None = None,
+        policy: Policy | Mapping[str, Any] | None = None,
+        title: str | None = None,
+    ) -> Self:
+        """Add a language model, and the tools that it may call."""
+        asking = self._asking(name, prompt, engine, model, map, dialect, sampling)
+        references = tuple(self._reference(given) for given in tools)
+        return self._add(
+            name, ModelNode, **asking, **_given(tools=references or None, policy=policy, title=title)
+        )
+
+    def router(
+        self,
+        name: str,
+        *,
+        prompt: PromptLike,
+        labels: Mapping[str, str | Sequence[str]],
+        default: str | Sequence[str] | None = None,
+        engine: EngineLike | None = None,
+        model: str | None = None,
+        map: MapLike | None = None,  # noqa: A002
+        dialect: str | None = None,
+        sampling: Sampling | Mapping[str, Any] | None = None,
+        policy: Policy | Mapping[str, Any] | None = None,
+        title: str | None = None,
+    ) -> Self:
+        """Add a model that answers with a label; only the nodes of that label run."""
+        asking = self._asking(name, prompt, engine, model, map, dialect, sampling)
+        fields = _given(default=default, policy=policy, title=title)
+        return self._add(name, RouterNode, labels=dict(labels), **asking, **fields)
+
+    def function(
+        self,
+        name: str,
+        call: CallableLike,
+        *,
+        inputs: Sequence[str] | None = None,
+        wants: str | None = None,
+        map: MapLike | None = None,  # noqa: A002
+        policy: Policy | Mapping[str, Any] | None = None,
+        title: str | None = None,
+    ) -> Self:
+        """Add a callable on ids, or with `wants="text"` on text.
+
+        Its slots are the names of the callable's arguments, unless `inputs` says otherwise.
+        """
+        slots = inputs if inputs is not None else _arguments(call)
+        fields = _given(inputs=slots and tuple(slots), wants=wants, map=self._map_name(map), policy=policy)
+        return self._add(name, FunctionNode, call=self._reference(call), **fields, **_given(title=title))
+
+    def join(
+        self,
+        name: str,
+        *,
+        first: int | None = None,
+        until: CallableLike | None = None,
+        map: MapLike | None = None,  # noqa: A002
+        policy: Policy | Mapping[str, Any] | None = None,
+        title: str | None = None,
+    ) -> Self:
+        """Bring edges together: all of them, the first ones to end, or until a condition holds."""
+        fields = _given(first=first, until=self._reference(until), map=self._map_name(map))
+        return self._add(name, JoinNode, **fields, **_given(policy=policy, title=title))
+
+    def map(
+        self,
+        name: str,
+        each: BodyLike,
+        *,
+        over: str | None = None,
+        split: str | None = None,
+        items: CallableLike | None = None,
+        parallel: int | None = None,
+        order: str | None = None,
+        separator: str | None = None,
+        policy: Policy | Mapping[str, Any] | None = None,
+        title: str | None = None,
+    ) -> Self:
+        """Run a pipeline once for each item of a stream."""
+        fields = _given(over=over, split=split, items=self._reference(items), parallel=parallel, order=order)
+        fields |= _given(separator=separator, policy=policy, title=title)
+        return self._add(name, MapNode, body=self._body(name, each), **fields)
+
+    def loop(
+        self,
+        name: str,
+        body: BodyLike,
+        *,
+        turns: int,
+        feedback: Mapping[str, str] | None = None,
+        until: StartsWith | CallableLike | None = None,
+        policy: Policy | Mapping[str, Any] | None = None,
+        title: str | None = None,
+    ) -> Self:
+        """Run a pipeline again and again, at most `turns` times; what its sinks give goes back into it."""
+        condition = until if isinstance(until, StartsWith | Mapping) else self._reference(until)
+        fields = _given(feedback=feedback, until=condition, policy=policy, title=title)
+        return self._add(name, LoopNode, body=self._body(name, body), turns=turns, **fields)
+
+    def pipeline(
+        self,
+        name: str,
+        body: BodyLike,
+        *,
+        policy: Policy | Mapping[str, Any] | None = None,
+        title: str | None = None,
+    ) -> Self:
+        """Add a whole pipeline as a node: its inputs are the node's slots, its sinks the node's ports."""
+        fields = _given(policy=policy, title=title)
+        return self._add(name, PipelineNode, body=self._body(name, body), **fields)
+
+    def sink(
+        self,
+        name: str,
+        *,
+        text: bool = True,
+        to: str | None = None,
+        file: str | Path | None = None,
+        call: CallableLike | None = None,
+        title: str | None = None,
+    ) -> Self:
+        """Add a place where a stream leaves: as text for a person, or as ids."""
+        fields = _given(to=to, file=None if file is None else str(file), call=self._reference(call))
+        return self._add(name, SinkNode, text=text, **fields, **_given(title=title))
+
+    # --- what nodes name ---
+
+    def engine(self, name: str, engine: EngineLike | None = None, **fields: Any) -> Self:
+        """Declare an engine: by its fields, by a value, or as a live object."""
+        if engine is None:
+            script = fields.get("script")
+            if callable(script):
+                fields["script"] = reference = self.live.add_callable(script)
+                self.live.scripts[reference] = self.live.callables.pop(reference)
+            engine = self._validated(EngineSpec, ("engines", name), **fields)
+        elif isinstance(engine, str):
+            engine = self._validated(EngineSpec, ("engines", name), url=engine, **fields)
+        self._keep("engines", self._engines, name, self._engine_spec(name, engine))
+        return self
+
+    def tokenizer_map(self, name: str, source: MapLike | None = None, **fields: Any) -> Self:
+        """Declare a map: by its fields (`path`, `url`, `hash`), by a value, or as a loaded map."""
+        if source is None:
+            source = self._validated(MapSpec, ("maps", name), **fields)
+        elif isinstance(source, str):
+            source = MapSpec.of(source)
+        self._keep("maps", self._maps, name, self._map_spec(name, source))
+        return self
+
+    # --- edges ---
+
+    def connect(self, source: str, target: str, **fields: Any) -> Self:
+        """Add an edge from `node.port` to `node.slot`, or to a sink.
+
+        Args:
+            source: Where it begins; the node alone for its usual port.
+            target: Where it ends; the node alone for a sink or a node with one slot.
+            fields: What an `EdgeSpec` declares: `separator`, `keep_special`, `buffer`, `prefill`,
+                `reasoning`, `fallback`.
+        """
+        place = ("edges", len(self._edges))
+        self._edges.append(self._validated(EdgeSpec, place, **{"from": source, "to": target}, **fields))
+        self._spec = None
+        return self
+
+    # --- as a whole ---
+
+    def check(self) -> list[Fault]:
+        """Return everything that is wrong or suspicious, as far as the declaration itself can tell."""
+        return [*self._faults, *located(check(self.spec), self._document)]
+
+    def to_yaml(self) -> str:
+        """Return the declaration as a YAML text, which reads back as an equal declaration.
+
+        Raises:
+            PipelineError: it holds live objects that a file cannot name.
+        """
+        faults = self.live.unwritable()
+        if faults:
+            raise PipelineError(faults, self.name)
+        return to_yaml(self.spec)
+
+    @classmethod
+    def from_yaml(cls, source: str | Path, *, directory: str | Path | None = None) -> Self:
+        """Read a YAML or JSON text, or a file.
+
+        Args:
+            source: A path, or a text of more than one line.
+            directory: Where files and modules beside a text lie; those beside a file lie in its folder.
+
+        Raises:
+            PipelineError: it cannot be read; with every fault of the rest as well.
+            OSError: the file cannot be opened.
+        """
+        if isinstance(source, Path) or ("\n" not in source and not source.lstrip().startswith("{")):
+            path = Path(source)
+            document = read_document(path.read_text(encoding="utf-8"), str(source))
+            directory = directory or path.parent
+        else:
+            document = read_document(source)
+        return cls._from_document(document, None if directory is None else Path(directory))
+
+    @classmethod
+    def from_spec(cls, spec: PipelineSpec, *, directory: str | Path | None = None) -> Self:
+        """Return a pipeline that holds a declaration, and can be added to."""
+        pipeline = cls(spec.pipeline, directory=directory)
+        header = {"pipeline", "version", "description", "imports", "policy"} & spec.model_fields_set
+        pipeline._header = {name: getattr(spec, name) for name in header}
+        pipeline._engines, pipeline._maps = dict(spec.engines), dict(spec.maps)
+        pipeline._nodes, pipeline._edges = dict(spec.nodes), list(spec.edges)
+        return pipeline
+
+    @classmethod
+    def _from_document(cls, document: Document, directory: Path | None) -> Self:
+        prepare(document, directory)
+        reading = read_spec(document)
+        errors = [fault for fault in reading.faults if fault.severity == "error"]
+        if reading.spec is None or errors:
+            faults = list(reading.faults)
+            if reading.spec is not None:
+                faults += located(check(reading.spec, unread=reading.unread), document)
+            raise PipelineError(faults, reading.spec.pipeline if reading.spec else None)
+        pipeline = cls.from_spec(reading.spec, directory=directory)
+        pipeline._document = document
+        pipeline._faults = list(reading.faults)
+        return pipeline
+
+    # --- inside ---
+
+    def _asking(
+        self,
+        name: str,
+        prompt: PromptLike,
+        engine: EngineLike | None,
+        model: str | None,
+        map: MapLike | None,  # noqa: A002
+        dialect: str | None,
+        sampling: Sampling | Mapping[str, Any] | None,
+    ) -> dict[str, Any]:
+        fields = _given(engine=self._engine_name(name, engine), model=model, map=self._map_name(map))
+        return {"prompt": prompt, **fields, **_given(dialect=dialect, sampling=sampling)}
+
+    def _add(self, name: str, kind: type[Node], **fields: Any) -> Self:
+        node = self._validated(kind, ("nodes", name), **fields)
+        self._keep("nodes", self._nodes, name, node)
+        return self
+
+    def _keep(self, where: str, values: dict[str, Any], name: str, value: Any) -> None:
+        """Keep a value under its name; a name that is taken is a fault, and the first one stays."""
+        self._spec = None
+        if name in values:
+            place = place_name((where, name))
+            self._faults.append(Fault(place, f"{name!r} is declared twice", "rename or remove one"))
+        else:
+            values[name] = value
+
+    def _validated(self, kind: type[_Value], place: Place, /, **fields: Any) -> _Value:
+        try:
+            return kind.model_validate(fields)
+        except ValidationError as error:
+            faults = list(validation_faults(error, fields, place=place, model=kind))
+            raise PipelineError(faults, self.name) from None
+
+    def _engine_name(self, node: str, engine: EngineLike | None) -> str | None:
+        if engine is None or isinstance(engine, str):
+            return engine
+        for name, known in (*self._engines.items(), *self.live.engines.items()):
+            if known == engine:
+                return name
+        name = re.sub(r"[^\w-]", "_", str(getattr(engine, "name", f"{node}_engine")))
+        name = unique(name, self._engines, engine)
+        self._keep("engines", self._engines, name, self._engine_spec(name, engine))
+        return name
+
+    def _engine_spec(self, name: str, engine: EngineSpec | Engine) -> EngineSpec:
+        if isinstance(engine, EngineSpec):
+            return engine
+        self.live.engines[name] = engine
+        return EngineSpec(kind="live")
+
+    def _map_name(self, source: MapLike | None) -> str | None:
+        if source is None or isinstance(source, str):
+            return source
+        known = next((name for name, value in self._maps.items() if value == source), None)
+        if known is not None:
+            return known
+        name = source.id or getattr(source, "path", None) or getattr(source, "url", None) or "map"
+        spec = self._map_spec(name, source)
+        if self._maps.get(name) != spec:
+            self._keep("maps", self._maps, name, spec)
+        return str(name)
+
+    def _map_spec(self, name: str, source: MapSpec | TokenizerMap) -> MapSpec:
+        if isinstance(source, MapSpec):
+            return source
+        self.live.maps[name] = source
+        return MapSpec(id=source.id, hash=source.hash)
+
+    def _reference(self, given: CallableLike | None) -> str | None:
+        return given if given is None or isinstance(given, str) else self.live.add_callable(given)
+
+    def _body(self, name: str, body: BodyLike) -> PipelineSpec:
+        if isinstance(body, PipelineSpec):
+            return body
+        self.live.nested[name] = body.live
+        return body.spec
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that the caller gave: what is left out stays out of the declaration."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _arguments(call: CallableLike) -> list[str] | None:
+    """Return the names of a callable's arguments; None where they are not known."""
+    if isinstance(call, str):
+        return None
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    return [
+        each.name for each in parameters if each.default is each.empty and each.kind not in _VARIADIC
+    ] or None
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

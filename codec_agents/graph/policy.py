@@ -1,0 +1,133 @@
+"""How long, how often and how much: what a pipeline and each of its nodes may do."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from codec_agents.graph.base import Count, Declared, Seconds
+
+DEFAULT_CONNECT_TIMEOUT = 5.0
+"""A server on the same network answers within milliseconds; one that takes longer is down or overloaded."""
+
+DEFAULT_FIRST_ID_TIMEOUT = 120.0
+"""Queueing and the reading of a long prompt lie here: 100,000 ids at 1,000 a second."""
+
+DEFAULT_IDLE_TIMEOUT = 30.0
+"""Even a slow engine gives an id a second; half a minute of silence is a lost connection."""
+
+DEFAULT_TOOL_TIMEOUT = 60.0
+"""A tool usually waits for another service, which has time-outs of half a minute of its own."""
+
+DEFAULT_ATTEMPTS = 3
+"""The first one and two more: what is transient passes within seconds, what is not is said soon."""
+
+DEFAULT_BACKOFF_INITIAL = 0.5
+DEFAULT_BACKOFF_MAX = 20.0
+DEFAULT_BACKOFF_JITTER = 0.5
+"""Half of each delay is drawn, so that runs that failed together do not come back together."""
+
+DEFAULT_MAX_IDS = 32_768
+"""All turns of a node together: as long as a reasoning model's longest answers, and no endless repetition."""
+
+DEFAULT_TURNS = 10
+"""Generations of one node: a model that needs more rounds of tools than this goes in circles."""
+
+DEFAULT_TOOL_CALLS = 50
+"""Five calls in each of ten turns."""
+
+DEFAULT_WALL = 3600.0
+"""32,768 ids at 10 a second take 55 minutes: a node that takes longer is stuck, not slow."""
+
+Transient: TypeAlias = Literal["connect", "status", "timeout", "stream"]
+"""No connection; an answer such as 429 or 503; silence; a stream cut off."""
+
+OnFailure: TypeAlias = Literal["fail", "skip", "fallback"]
+"""When a node fails or reaches a limit: fail the run, go on without it, or take its fallback edges."""
+
+
+class TimeoutPolicy(Declared):
+    """How long things may take, in seconds; null waits for ever."""
+
+    connect: Seconds | None = DEFAULT_CONNECT_TIMEOUT
+    """Until a connection to the engine stands."""
+    first_id: Seconds | None = DEFAULT_FIRST_ID_TIMEOUT
+    """From a request until its first id."""
+    idle: Seconds | None = DEFAULT_IDLE_TIMEOUT
+    """Between two ids of a stream."""
+    whole: Seconds | None = None
+    """A whole request, from start to end."""
+    tool: Seconds | None = DEFAULT_TOOL_TIMEOUT
+    """One tool call."""
+
+
+class RetryPolicy(Declared):
+    """What is tried again, how often, and after which delays."""
+
+    attempts: Count = DEFAULT_ATTEMPTS
+    """Requests in all, the first one included; 1 never retries."""
+    initial: Annotated[float, Field(ge=0)] = DEFAULT_BACKOFF_INITIAL
+    """The first delay in seconds; each further one is twice as long."""
+    max: Annotated[float, Field(ge=0)] = DEFAULT_BACKOFF_MAX
+    """No delay is longer."""
+    jitter: Annotated[float, Field(ge=0, le=1)] = DEFAULT_BACKOFF_JITTER
+    """The part of each delay that is drawn at random: 0 none, 1 all of it."""
+    on: tuple[Transient, ...] = ("connect", "status", "timeout", "stream")
+    """The kinds of transient failure that are tried again."""
+
+    def delays(self, draw: random.Random | None = None) -> Iterator[float]:
+        """Yield the delay before each further attempt; it ends when there are none left."""
+        uniform = (draw or random).random
+        for number in range(self.attempts - 1):
+            delay = min(self.initial * 2**number, self.max)
+            yield delay * (1 - self.jitter * uniform())
+
+
+class Limits(Declared):
+    """What ends a node that would go on."""
+
+    max_ids: Count = DEFAULT_MAX_IDS
+    """Ids generated, over all turns."""
+    turns: Count = DEFAULT_TURNS
+    """Generations asked for: one, and one after each round of tool calls."""
+    tool_calls: Annotated[int, Field(ge=0)] = DEFAULT_TOOL_CALLS
+    """Tool calls, over all turns."""
+    wall: Seconds | None = DEFAULT_WALL
+    """Seconds, from the node's start to its end; null for no limit."""
+
+
+class Policy(Declared):
+    """What holds for a pipeline, or for one node; what a node leaves out, the pipeline decides."""
+
+    timeouts: TimeoutPolicy = TimeoutPolicy()
+    retry: RetryPolicy = RetryPolicy()
+    limits: Limits = Limits()
+    concurrency: Count | None = None
+    """Requests at once to each engine that does not say its own number; null for no limit."""
+    on_failure: OnFailure = "fail"
+    """What happens when the node fails or reaches a limit."""
+
+    def overridden_by(self, other: Policy | None) -> Policy:
+        """Return this policy with what the other one sets explicitly."""
+        return self if other is None else _merge(self, other)
+
+    @model_validator(mode="after")
+    def _check_backoff(self) -> Self:
+        if self.retry.initial > self.retry.max:
+            raise PydanticCustomError("backoff", "retry.initial is longer than retry.max")
+        return self
+
+
+def _merge(base: Policy, over: Policy) -> Policy:
+    """Take field by field what `over` sets, and go one level down into its parts."""
+    changes: dict[str, object] = {}
+    for name in over.model_fields_set:
+        mine, theirs = getattr(base, name), getattr(over, name)
+        if isinstance(theirs, Declared):
+            theirs = mine.model_copy(update={part: getattr(theirs, part) for part in theirs.model_fields_set})
+        changes[name] = theirs
+    return base.model_copy(update=changes)

@@ -1,0 +1,267 @@
+"""From a document to a declaration: short forms are spelled out, nested files read, all faults gathered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from codec_agents.graph.base import NAME_PATTERN, Place, place_name
+from codec_agents.graph.document import Document, read_document
+from codec_agents.graph.edges import ARROW
+from codec_agents.graph.faults import Fault, suggest
+from codec_agents.graph.nodes import KINDS, Nested, kind_of
+from codec_agents.graph.spec import PipelineSpec
+
+MAX_NESTED_FILES = 8
+"""Levels of pipeline files inside pipeline files; more is a file that names itself in a roundabout way."""
+
+BODY_FIELDS = ("pipeline", "each", "loop", "body")
+"""The fields of a node that hold a pipeline, or the name of a file with one."""
+
+
+def prepare(document: Document, directory: Path | None, depth: int = 0) -> None:
+    """Spell out what a file may leave out; the document's data are then those of a `PipelineSpec`."""
+    if not isinstance(document.data, dict):
+        found = "the file is empty" if document.data is None else "the file is not a mapping"
+        document.fault((), found, "begin with `pipeline: name` and `nodes:`")
+        return
+    _prepare_pipeline(document, document.data, (), directory, depth)
+
+
+def _prepare_pipeline(
+    document: Document, data: dict[str, Any], path: Place, directory: Path | None, depth: int
+) -> None:
+    nodes = data.setdefault("nodes", {})
+    if not isinstance(nodes, dict):
+        return
+    for name, node in nodes.items():
+        if isinstance(node, dict):
+            _prepare_body(document, node, (*path, "nodes", name), directory, depth)
+    _infer_ends(document, data, nodes, path)
+
+
+def _prepare_body(
+    document: Document, node: dict[str, Any], path: Place, directory: Path | None, depth: int
+) -> None:
+    """Make the body of a nested pipeline complete: read from its file, with a name, prepared itself."""
+    field = next((name for name in BODY_FIELDS if name in node), None)
+    if field is None:
+        return
+    place = (*path, field)
+    if isinstance(node[field], str):
+        file = node[field]
+        body = _read_nested(document, file, place, directory, depth)
+        if body is None:
+            return
+        node.update({field: body, "file": file})
+        node.setdefault("kind", kind_of({field: body}))
+    elif isinstance(node[field], dict):
+        node[field].setdefault("pipeline", str(path[-1]))
+        _prepare_pipeline(document, node[field], place, directory, depth)
+
+
+def _read_nested(
+    document: Document, file: str, place: Place, directory: Path | None, depth: int
+) -> dict[str, Any] | None:
+    if directory is None:
+        document.fault(place, f"the file {file!r} is beside a pipeline file, and there is none", "use a file")
+        return None
+    if depth >= MAX_NESTED_FILES:
+        document.fault(place, f"more than {MAX_NESTED_FILES} files inside one another", "look for a circle")
+        return None
+    path = directory / file
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        document.fault(place, f"cannot read {file!r}: {reason}", "give a path beside the pipeline file")
+        return None
+    nested = read_document(text, str(path))
+    prepare(nested, path.parent, depth + 1)
+    document.positions.update({(*place, *at): position for at, position in nested.positions.items()})
+    document.faults += nested.faults
+    return nested.data if isinstance(nested.data, dict) else None
+
+
+def _infer_ends(document: Document, data: dict[str, Any], nodes: dict[str, Any], path: Place) -> None:
+    """Declare what only edges name: a bare source is a text input, a bare target a text sink."""
+    edges = data.get("edges")
+    if not isinstance(edges, list):
+        return
+    declared = list(nodes)
+    for index, edge in enumerate(edges):
+        for field, end in _ends(edge):
+            if "." in end or end in nodes or not re.match(NAME_PATTERN, end):
+                continue
+            nodes[end] = {"kind": "input"} if field == "from" else {"kind": "sink"}
+            place = (*path, "nodes", end)
+            position = document.position((*path, "edges", index))
+            if position is not None:
+                document.positions[place] = position
+            _warn_if_close(document, place, end, declared)
+
+
+def _ends(edge: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(edge, str) and edge.count(ARROW) == 1:
+        source, target = edge.split(ARROW)
+        yield "from", source.strip()
+        yield "to", target.strip()
+    elif isinstance(edge, Mapping):
+        for field in ("from", "to"):
+            if isinstance(edge.get(field), str):
+                yield field, edge[field].strip()
+
+
+def _warn_if_close(document: Document, place: Place, name: str, declared: list[str]) -> None:
+    remedy = suggest(name, declared)
+    if remedy.startswith("did you mean"):
+        kind = document_kind(document, place)
+        found = f"{name!r} is not declared, and is taken for {kind}"
+        position = document.position(place)
+        where = (position.file, position.line) if position else (document.file, None)
+        remedy = f"{remedy} If not, declare it to say so"
+        document.faults.append(Fault(place_name(place), found, remedy, "warning", *where))
+
+
+def document_kind(document: Document, place: Place) -> str:
+    """Return what an inferred node was taken for, as a message says it."""
+    node: Any = document.data
+    for part in place:
+        node = node[part]
+    return "a text input" if node["kind"] == "input" else "a text sink"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A declaration as far as it could be read, and what was wrong."""
+
+    spec: PipelineSpec | None
+    """None where the whole could not be read."""
+    faults: tuple[Fault, ...]
+    unread: frozenset[str] = frozenset()
+    """Nodes that are there but could not be read: what names them is not at fault."""
+
+
+def read_spec(document: Document) -> Reading:
+    """Return the declaration that a prepared document holds."""
+    if not isinstance(document.data, dict):
+        return Reading(None, tuple(document.faults))
+    try:
+        spec = PipelineSpec.model_validate(document.data)
+    except ValidationError as error:
+        faults = list(validation_faults(error, document.data, document))
+        rest, unread = _salvage(document.data, error)
+        return Reading(rest, (*document.faults, *faults), unread)
+    return Reading(spec, tuple(document.faults))
+
+
+def _salvage(data: dict[str, Any], error: ValidationError) -> tuple[PipelineSpec | None, frozenset[str]]:
+    """Read what is left without the nodes and edges at fault, so that the rest can be checked as well."""
+    paths = [detail["loc"] for detail in error.errors(include_url=False, include_input=False)]
+    nodes = {str(path[1]) for path in paths if len(path) > 1 and path[0] == "nodes"}
+    edges = {path[1] for path in paths if len(path) > 1 and path[0] == "edges"}
+    rest = dict(data)
+    if isinstance(data.get("nodes"), dict):
+        rest["nodes"] = {name: node for name, node in data["nodes"].items() if name not in nodes}
+    if isinstance(data.get("edges"), list):
+        rest["edges"] = [edge for index, edge in enumerate(data["edges"]) if index not in edges]
+    try:
+        return PipelineSpec.model_validate(rest), frozenset(nodes)
+    except ValidationError:
+        return None, frozenset(nodes)
+
+
+def validation_faults(
+    error: ValidationError,
+    data: Any,
+    document: Document | None = None,
+    *,
+    place: Place = (),
+    model: type[BaseModel] = PipelineSpec,
+) -> Iterator[Fault]:
+    """Yield a fault for each thing that a value has wrong.
+
+    Args:
+        error: What pydantic found.
+        data: The value.
+        document: Where the value was read from.
+        place: Where in the declaration the value stands.
+        model: What the value should have been.
+    """
+    for detail in error.errors(include_url=False, include_input=False):
+        path, holder = _follow(detail["loc"], data, model)
+        found, remedy = _describe(detail, path, holder)
+        position = document.position(path) if document else None
+        where = (position.file, position.line) if position else (document.file if document else None, None)
+        yield Fault(place_name((*place, *path)), found, remedy, "error", *where)
+
+
+def _follow(
+    location: tuple[int | str, ...], data: Any, root: type[BaseModel]
+) -> tuple[Place, type[BaseModel] | None]:
+    """Return the path without the names of alternatives, and the model that holds its last step."""
+    path: list[str | int] = []
+    model: type[BaseModel] | None = root
+    holder = model
+    for index, part in enumerate(location):
+        is_last = index == len(location) - 1
+        has_part = (isinstance(data, Mapping) and part in data) or (
+            isinstance(data, list) and part in range(len(data))
+        )
+        after_node = len(path) >= 2 and path[-2] == "nodes" and location[index - 1] == path[-1]
+        if after_node and part in KINDS:
+            model = KINDS[str(part)]
+            continue
+        if not has_part and not is_last:
+            continue
+        if not has_part and not isinstance(data, Mapping):
+            continue
+        path.append(part)
+        holder, model = model, _model_of(model, part)
+        data = data[part] if has_part else None
+    return tuple(path), holder
+
+
+def _model_of(model: type[BaseModel] | None, name: str | int) -> type[BaseModel] | None:
+    """Return the model of a field's value, where it is one; a step into a list or mapping stays with it."""
+    if model is None or not isinstance(name, str):
+        return model
+    for field_name, field in model.model_fields.items():
+        if name in (field_name, field.alias) or (issubclass(model, Nested) and name in BODY_FIELDS):
+            return next(_models_in(field.annotation), None)
+    return model
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _describe(detail: ErrorDetails, path: Place, model: type[BaseModel] | None) -> tuple[str, str]:
+    """Return what was found and what would do."""
+    kind, name = detail["type"], path[-1] if path else ""
+    if kind == "missing":
+        return f"{name!r} is missing", f"add `{name}:`"
+    if kind == "extra_forbidden":
+        return f"there is no field {name!r} here", suggest(str(name), _field_names(model), "fields")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return "the kind of this node is not clear", f"give it a `kind`: {', '.join(KINDS)}"
+    if kind == "string_pattern_mismatch":
+        return f"{name!r} is not a name", "use letters, digits, _ and -, and begin with a letter"
+    message = detail["msg"]
+    found, _, remedy = message.partition("; ")
+    return found[:1].lower() + found[1:], remedy or "see docs/pipelines.md"
+
+
+def _field_names(model: type[BaseModel] | None) -> list[str]:
+    if model is None:
+        return []
+    return [field.alias or name for name, field in model.model_fields.items()]

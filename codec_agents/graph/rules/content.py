@@ -1,0 +1,58 @@
+"""Rules about what flows: where text is, and where ids of which map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from codec_agents.graph.faults import Fault
+from codec_agents.graph.nodes import FunctionNode, InputNode, JoinNode, SinkNode
+from codec_agents.graph.rules.base import Checked, Rule, error
+
+
+def _text_into_ids(checked: Checked) -> Iterator[Fault]:
+    """Text can only become ids where a map is declared."""
+    texts = _text_sources(checked)
+    for link in checked.links:
+        if link.source_node not in texts:
+            continue
+        target = checked.spec.nodes[link.target_node]
+        if isinstance(target, SinkNode) and not target.text:
+            found = f"{link.source!r} gives text, and the sink takes ids"
+            yield error(("edges", link.index), found, "make it a text sink, or begin at a node with a map")
+        elif isinstance(target, FunctionNode) and target.wants == "ids" and target.map is None:
+            found = f"{link.source!r} gives text, and {link.target_node!r} has no map to encode it with"
+            yield error(("nodes", link.target_node), found, "give the function a `map`, or `wants: text`")
+
+
+def _text_sources(checked: Checked) -> set[str]:
+    """Return the nodes whose port gives text: inputs and functions of text, and joins of those."""
+    nodes = checked.spec.nodes
+    texts = {
+        name
+        for name, node in nodes.items()
+        if (isinstance(node, InputNode) and node.type == "text")
+        or (isinstance(node, FunctionNode) and node.wants == "text")
+    }
+    joins = [name for name, node in nodes.items() if isinstance(node, JoinNode) and node.map is None]
+    for _ in joins:
+        texts |= {
+            name for name in joins if any(link.source_node in texts for link in checked.into(name, "value"))
+        }
+    return texts
+
+
+def _mixed_joins(checked: Checked) -> Iterator[Fault]:
+    texts = _text_sources(checked)
+    for name, node in checked.spec.nodes.items():
+        if isinstance(node, JoinNode) and node.map is None:
+            kinds = {link.source_node in texts for link in checked.into(name, "value")}
+            if len(kinds) == 2:
+                yield error(
+                    ("nodes", name), "it joins text and ids", "give it a `map`, in which both are ids"
+                )
+
+
+RULES: tuple[Rule, ...] = (
+    _text_into_ids,
+    _mixed_joins,
+)

@@ -1,0 +1,183 @@
+"""Rules about single nodes: what each kind needs, and what it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from codec_agents.graph.faults import Fault, suggest
+from codec_agents.graph.nodes import (
+    Asking,
+    InputNode,
+    JoinNode,
+    LoopNode,
+    MapNode,
+    ModelNode,
+    Nested,
+    RouterNode,
+    SinkNode,
+    StartsWith,
+)
+from codec_agents.graph.rules.base import Checked, Rule, error, warning
+from codec_agents.imports import is_reference
+
+
+def _inputs(checked: Checked) -> Iterator[Fault]:
+    for name, node in checked.spec.nodes.items():
+        if not isinstance(node, InputNode):
+            continue
+        if node.type == "ids" and node.map is None:
+            yield error(("nodes", name), "ids mean nothing without a map", "add `map:`")
+        if node.type == "text" and isinstance(node.default, list):
+            yield error(("nodes", name, "default"), "ids as the default of a text input", "use `type: ids`")
+        if node.type == "ids" and isinstance(node.default, str):
+            yield error(
+                ("nodes", name, "default"), "text as the default of an input of ids", "use `type: text`"
+            )
+
+
+def _engines(checked: Checked) -> Iterator[Fault]:
+    spec = checked.spec
+    for name, node in spec.nodes.items():
+        if not isinstance(node, Asking) or spec.engine_of(node.engine) is not None:
+            continue
+        if node.engine is None:
+            found = "no engine is named, and there are several" if spec.engines else "no engine is named"
+            remedy = f"add `engine:` with one of {', '.join(spec.engines)}" if spec.engines else "declare one"
+            yield error(("nodes", name), found, f"{remedy}, or give a URL")
+        else:
+            remedy = suggest(node.engine, spec.engines, "engines")
+            found = f"there is no engine {node.engine!r}"
+            yield error(("nodes", name, "engine"), found, f"{remedy}; declare it under `engines`")
+
+
+def _maps(checked: Checked) -> Iterator[Fault]:
+    for name, node in checked.spec.nodes.items():
+        if isinstance(node, Asking) and node.map is None:
+            yield error(
+                ("nodes", name), "no map is named", "add `map:` with the id or the path of the model's map"
+            )
+
+
+def _routers(checked: Checked) -> Iterator[Fault]:
+    spec = checked.spec
+    for name, node in spec.nodes.items():
+        if not isinstance(node, RouterNode):
+            continue
+        for place, targets in _router_choices(name, node):
+            for target in targets:
+                yield from _router_target(checked, place, name, target)
+        if node.default is None:
+            remedy = "add `default:` with the node that runs then"
+            yield warning(("nodes", name), "without a default the run fails when no label fits", remedy)
+        if "" in {label.strip() for label in node.labels}:
+            yield error(
+                ("nodes", name, "labels"), "an empty label", "give it a text that the model can answer"
+            )
+
+
+def _router_choices(name: str, node: RouterNode) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    for label, targets in node.labels.items():
+        yield ("nodes", name, "labels", label), targets
+    if node.default is not None:
+        yield ("nodes", name, "default"), node.default
+
+
+def _router_target(checked: Checked, place: tuple[str, ...], name: str, target: str) -> Iterator[Fault]:
+    nodes = checked.spec.nodes
+    if target in checked.unread:
+        return
+    if target not in nodes:
+        yield error(place, f"there is no node {target!r}", suggest(target, set(nodes) - {name}, "nodes"))
+    elif isinstance(nodes[target], InputNode | SinkNode):
+        what = "an input" if isinstance(nodes[target], InputNode) else "a sink"
+        yield error(place, f"{target!r} is {what}, which a router cannot start", "name a node that runs")
+
+
+def _joins(checked: Checked) -> Iterator[Fault]:
+    for name, node in checked.spec.nodes.items():
+        if not isinstance(node, JoinNode):
+            continue
+        count = len(checked.into(name, "value"))
+        if node.first is not None and node.first > count > 0:
+            found = f"it waits for {node.first} edges, and has {count}"
+            yield error(("nodes", name, "first"), found, f"use a number up to {count}")
+        if node.first is not None and node.until is not None:
+            yield error(("nodes", name), "both `first` and `until`", "keep the one that decides")
+
+
+def _nested(checked: Checked) -> Iterator[Fault]:
+    for name, node in checked.spec.nodes.items():
+        if isinstance(node, Nested) and not node.ports:
+            yield warning(("nodes", name), "the pipeline inside has no sink", "add a sink for what it gives")
+        if isinstance(node, MapNode):
+            yield from _map_input(name, node)
+        if isinstance(node, LoopNode):
+            yield from _loop_ends(name, node)
+
+
+def _map_input(name: str, node: MapNode) -> Iterator[Fault]:
+    if node.over is not None and node.over not in node.slots:
+        remedy = suggest(node.over, node.slots, "inputs")
+        yield error(("nodes", name, "over"), f"the pipeline inside has no input {node.over!r}", remedy)
+    if node.over is None and node.default_slot is None:
+        remedy = f"add `over:` with one of {', '.join(node.slots)}" if node.slots else "add an input"
+        yield error(("nodes", name), "which input gets the items is not clear", remedy)
+
+
+def _loop_ends(name: str, node: LoopNode) -> Iterator[Fault]:
+    for sink, slot in node.feedback.items():
+        place = ("nodes", name, "feedback", sink)
+        if sink not in node.ports:
+            yield error(
+                place, f"the pipeline inside has no sink {sink!r}", suggest(sink, node.ports, "sinks")
+            )
+        if slot not in node.slots:
+            yield error(
+                place, f"the pipeline inside has no input {slot!r}", suggest(slot, node.slots, "inputs")
+            )
+    if isinstance(node.until, StartsWith) and node.until.sink not in node.ports:
+        remedy = suggest(node.until.sink, node.ports, "sinks")
+        found = f"the pipeline inside has no sink {node.until.sink!r}"
+        yield error(("nodes", name, "until", "sink"), found, remedy)
+    if not node.feedback and node.turns > 1:
+        remedy = "add `feedback:` from a sink to an input"
+        yield warning(("nodes", name), "nothing goes back, so each round is the same", remedy)
+
+
+def _references(checked: Checked) -> Iterator[Fault]:
+    """A reference in a file has the form `module:name`; a name without a colon stands for a live object."""
+    for name, node in checked.spec.nodes.items():
+        tools: tuple[str, ...] = node.tools if isinstance(node, ModelNode) else ()
+        for field in ("call", "until", "items"):
+            reference = getattr(node, field, None)
+            if isinstance(reference, str) and ":" in reference and not is_reference(reference):
+                yield error(("nodes", name, field), f"{reference!r} is no reference", "write `module:name`")
+        for index, reference in enumerate(tools):
+            if ":" in reference and not is_reference(reference):
+                yield error(
+                    ("nodes", name, "tools", index), f"{reference!r} is no reference", "write `module:name`"
+                )
+        repeated = sorted({tool for tool in tools if tools.count(tool) > 1})
+        if repeated:
+            yield error(("nodes", name, "tools"), f"{', '.join(repeated)} is given twice", "remove one")
+
+
+def _names(checked: Checked) -> Iterator[Fault]:
+    """Two names that differ only in upper and lower case are one name to whoever reads them."""
+    seen: dict[str, str] = {}
+    for name in checked.spec.nodes:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            yield warning(("nodes", name), f"differs from {other!r} only in case", "rename one")
+
+
+RULES: tuple[Rule, ...] = (
+    _inputs,
+    _engines,
+    _maps,
+    _routers,
+    _joins,
+    _nested,
+    _references,
+    _names,
+)

@@ -1,0 +1,124 @@
+"""Where engines and maps come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from codec_agents.graph.base import Count, Declared, Seconds
+from codec_agents.secrets import is_reference, looks_secret, url_has_password
+
+EngineKind: TypeAlias = Literal[
+    "scripted", "embedded", "codec", "vllm", "sglang", "llamacpp", "openai", "auto", "live"
+]
+"""Which server: `scripted` runs in the process, `embedded` is the same model behind real HTTP on loopback,
+`auto` asks the server, `live` is an object that a Python program gave."""
+
+LOCAL_KINDS = frozenset({"scripted", "embedded"})
+"""Engines that speak what a script says."""
+
+WireFormat: TypeAlias = Literal["msgpack", "protobuf", "msgpack-delta", "protobuf-delta"]
+
+HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
+
+
+def _api_key(value: str) -> str:
+    if not is_reference(value):
+        raise PydanticCustomError(
+            "literal_secret", "a secret does not stand in a declaration; write ${NAME} and set the variable"
+        )
+    return value
+
+
+def _url(value: str) -> str:
+    if url_has_password(value):
+        raise PydanticCustomError("literal_secret", "a URL holds no password; use `api_key: ${NAME}`")
+    if not value.startswith(("http://", "https://", "${")):
+        raise PydanticCustomError("url", "a URL begins with http:// or https://")
+    return value
+
+
+def _headers(value: dict[str, str]) -> dict[str, str]:
+    for name, content in value.items():
+        if looks_secret(name) and not is_reference(content):
+            raise PydanticCustomError(
+                "literal_secret",
+                "the header {name} holds a secret; write ${{NAME}} and set the variable",
+                {"name": name},
+            )
+    return value
+
+
+class EngineSpec(Declared):
+    """An inference server, or a script that stands in for one."""
+
+    kind: EngineKind = "auto"
+    url: Annotated[str, AfterValidator(_url)] | None = None
+    """Where it listens: `http://127.0.0.1:8000`; `${NAME}` is read from the environment."""
+    model: str | None = None
+    """The model asked for when a node names none."""
+    api_key: Annotated[str, AfterValidator(_api_key)] | None = None
+    """`${NAME}`: the environment variable that holds the key."""
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(default_factory=dict)
+    """Sent with each request."""
+    format: WireFormat | None = None
+    """The wire format asked for; chosen by the engine's client when left out."""
+    compression: bool | None = None
+    """Whether compressed answers are asked for; chosen by the engine's client when left out."""
+    concurrency: Count | None = None
+    """Requests at once; the pipeline's policy decides when left out."""
+    script: str | list[Any] | None = None
+    """What a scripted model says: `module:callable`, a list of rules, or one answer."""
+    ids_a_second: Annotated[float, Field(gt=0)] | None = None
+    """The pace of a scripted model; as fast as it is read when left out."""
+    ids_a_frame: Count | tuple[Count, Count] = 1
+    """How many ids a frame of a scripted model holds; a pair draws a number between the two."""
+    first_id_after: Seconds | None = None
+    """How long a scripted model reads the prompt."""
+    seed: int = 0
+    """Makes what a scripted model draws the same each time."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of this kind of engine's client, as they stand."""
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Self:
+        local = self.kind in LOCAL_KINDS
+        if local and self.url is not None:
+            raise PydanticCustomError("engine", "a {kind} engine has no url", {"kind": self.kind})
+        if not local and self.kind != "live" and self.url is None:
+            raise PydanticCustomError("engine", "an engine of kind {kind} needs a `url`", {"kind": self.kind})
+        if not local and self.script is not None:
+            raise PydanticCustomError("engine", "a script needs `kind: scripted` or `kind: embedded`")
+        return self
+
+
+MapHash: TypeAlias = Annotated[str, StringConstraints(pattern=HASH_PATTERN)]
+
+
+class MapSpec(Declared):
+    """A tokenizer map: by id (bundled or in the cache), by path, or by URL and hash."""
+
+    id: str | None = None
+    path: str | None = None
+    """Beside the pipeline file, or absolute."""
+    url: Annotated[str, AfterValidator(_url)] | None = None
+    hash: MapHash | None = None
+    """`sha256:` and the hex digest of the document; what is loaded must have it."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.path is not None and self.url is not None:
+            raise PydanticCustomError("map", "a map comes from a `path` or from a `url`, not both")
+        if self.url is not None and self.hash is None:
+            raise PydanticCustomError(
+                "map", "a map from a `url` needs its `hash`: what is fetched is verified"
+            )
+        return self
+
+    @classmethod
+    def of(cls, text: str) -> MapSpec:
+        """Return the map that a node's `map` names: a path if it looks like one, else an id."""
+        is_path = text.startswith((".", "/", "~")) or text.endswith((".json", ".json.gz"))
+        return cls(path=text) if is_path else cls(id=text)

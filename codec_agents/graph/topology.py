@@ -1,0 +1,99 @@
+"""What can be said about a pipeline from who leads to whom: circles, dead ends, what nothing reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from codec_agents.graph.nodes import RouterNode
+from codec_agents.graph.spec import PipelineSpec
+
+Successors = Mapping[str, tuple[str, ...]]
+"""For each node the nodes after it, in declared order."""
+
+
+def successors(spec: PipelineSpec) -> Successors:
+    """Return who leads to whom, by edges and by the choices of routers."""
+    after: dict[str, dict[str, None]] = {name: {} for name in spec.nodes}
+    for link in spec.links:
+        after[link.source_node][link.target_node] = None
+    for name, node in spec.nodes.items():
+        if isinstance(node, RouterNode):
+            after[name].update(dict.fromkeys(target for target in node.targets if target in after))
+    return {name: tuple(names) for name, names in after.items()}
+
+
+def reversed_successors(after: Successors) -> Successors:
+    """Return who comes before whom."""
+    before: dict[str, list[str]] = {name: [] for name in after}
+    for name, names in after.items():
+        for each in names:
+            before[each].append(name)
+    return {name: tuple(names) for name, names in before.items()}
+
+
+def reachable(after: Successors, roots: Iterable[str]) -> set[str]:
+    """Return the nodes that can be reached from the roots, the roots included."""
+    found: set[str] = set()
+    todo = [root for root in roots if root in after]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += after[name]
+    return found
+
+
+def cycles(after: Successors) -> list[list[str]]:
+    """Return one circle of each part that has any, as the names along it.
+
+    The search is a depth-first walk without recursion: a chain of thousands of nodes is no problem.
+    """
+    state: dict[str, bool] = {}
+    found: list[list[str]] = []
+    for root in after:
+        if root not in state:
+            found += _cycles_from(root, after, state)
+    return found
+
+
+def _cycles_from(root: str, after: Successors, state: dict[str, bool]) -> list[list[str]]:
+    """Walk from a root; `state` is True for the nodes on the path, False for those that are done."""
+    found: list[list[str]] = []
+    path = [root]
+    pending = [iter(after[root])]
+    state[root] = True
+    while path:
+        following = next(pending[-1], None)
+        if following is None:
+            state[path.pop()] = False
+            pending.pop()
+        elif state.get(following):
+            found.append(path[path.index(following) :])
+        elif following not in state:
+            state[following] = True
+            path.append(following)
+            pending.append(iter(after[following]))
+    return found
+
+
+def layers(after: Successors) -> list[list[str]]:
+    """Return the nodes by their distance from the beginning: each stands after all that lead to it.
+
+    Edges that close a circle are not counted.
+    """
+    before = reversed_successors(after)
+    depth: dict[str, int] = {}
+    waiting = {name: len(names) for name, names in before.items()}
+    ready = [name for name, count in waiting.items() if count == 0]
+    for name in ready:
+        depth[name] = 1 + max((depth[each] for each in before[name] if each in depth), default=-1)
+        for each in after[name]:
+            waiting[each] -= 1
+            if waiting[each] == 0:
+                ready.append(each)
+    for name in after:
+        depth.setdefault(name, 0)
+    rows: list[list[str]] = [[] for _ in range(1 + max(depth.values(), default=-1))]
+    for name in after:
+        rows[depth[name]].append(name)
+    return rows

@@ -1,0 +1,159 @@
+"""Callables by reference: `module:name`, imported only from where the declaration allows.
+
+Allowed are modules that lie beside the pipeline file, and installed packages that the file names. Nothing is
+imported to find out whether it may be, and the standard library is never a place for tools: a file that says
+`os:system` is refused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from codec_agents.exceptions import ReferenceRefusedError
+
+_REFERENCE = re.compile(r"^(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z]\w*(\.[A-Za-z]\w*)*)$")
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text has the form `module:name`, with no private names on the right."""
+    return _REFERENCE.match(text) is not None
+
+
+class Importer:
+    """Resolve references under one allow-list."""
+
+    def __init__(self, directory: str | Path | None = None, packages: Iterable[str] = ()) -> None:
+        self.directory = None if directory is None else Path(directory).resolve()
+        self.packages = tuple(packages)
+
+    def check(self, reference: str) -> None:
+        """Check whether a reference may be imported, without importing anything.
+
+        Raises:
+            ReferenceRefusedError: the form is wrong, or the allow-list does not have it.
+        """
+        self._allowed_module(reference)
+
+    def resolve(self, reference: str) -> Any:
+        """Import what a reference names.
+
+        Raises:
+            ReferenceRefusedError: it may not be imported, is not there, or its module fails when imported.
+        """
+        module_name, is_local = self._allowed_module(reference)
+        try:
+            module = (
+                self._import_local(reference, module_name)
+                if is_local
+                else importlib.import_module(module_name)
+            )
+        except ReferenceRefusedError:
+            raise
+        except ModuleNotFoundError as error:
+            reason = f"there is no module {error.name!r}"
+            raise ReferenceRefusedError(reference, reason, "install it, or correct the name") from error
+        except Exception as error:
+            reason = f"the module fails when imported: {type(error).__name__}: {error}"
+            raise ReferenceRefusedError(reference, reason, "correct the module") from error
+        return _attribute(reference, module)
+
+    def _allowed_module(self, reference: str) -> tuple[str, bool]:
+        """Return the module's name, and whether it lies beside the file."""
+        match = _REFERENCE.match(reference)
+        if match is None:
+            raise ReferenceRefusedError(reference, "not a reference", "write `module:name`")
+        module = match["module"]
+        top = module.partition(".")[0]
+        if top in sys.stdlib_module_names:
+            reason = f"{top!r} is part of the standard library, which holds no tools"
+            raise ReferenceRefusedError(reference, reason, "wrap what you need in a function of your own")
+        if self._find_local(top) is not None:
+            return module, True
+        if any(module == package or module.startswith(f"{package}.") for package in self.packages):
+            return module, False
+        where = (
+            f"beside the pipeline file in {self.directory}" if self.directory else "beside a pipeline file"
+        )
+        remedy = f"put {top}.py there, or add `imports: [{top}]` if it is an installed package that you trust"
+        raise ReferenceRefusedError(reference, f"{top!r} is not {where} and not in `imports`", remedy)
+
+    def _find_local(self, top: str) -> importlib.machinery.ModuleSpec | None:
+        if self.directory is None:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(top, [str(self.directory)])
+        return spec if spec is not None and spec.origin is not None else None
+
+    def _import_local(self, reference: str, name: str) -> ModuleType:
+        """Import a module that lies beside the file, under its own name.
+
+        The folder goes to the end of `sys.path` and stays there, so that the module finds its neighbours also
+        when it imports them late, and shadows nothing that is installed.
+        """
+        top = name.partition(".")[0]
+        spec = self._find_local(top)
+        assert spec is not None
+        assert spec.origin is not None
+        loaded = sys.modules.get(top)
+        if loaded is not None and getattr(loaded, "__file__", None) != spec.origin:
+            reason = (
+                f"another module named {top!r} is loaded, from {getattr(loaded, '__file__', 'elsewhere')}"
+            )
+            raise ReferenceRefusedError(reference, reason, f"give {spec.origin} another name")
+        if str(self.directory) not in sys.path:
+            sys.path.append(str(self.directory))
+        if loaded is None:
+            _load(top, spec)
+        return importlib.import_module(name)
+
+
+def _load(name: str, spec: importlib.machinery.ModuleSpec) -> None:
+    """Run a module found by its place; one of the same name elsewhere on the path is not looked for."""
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    assert spec.loader is not None
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+
+
+def _attribute(reference: str, module: ModuleType) -> Any:
+    """Follow the dotted name, but never through another module: `tools:os.system` stays out."""
+    found: Any = module
+    name = reference.partition(":")[2]
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            names = ", ".join(sorted(each for each in vars(module) if not each.startswith("_"))) or "none"
+            reason = f"{module.__name__!r} has no {name!r}"
+            raise ReferenceRefusedError(reference, reason, f"its names are {names}") from None
+        if isinstance(found, ModuleType):
+            raise ReferenceRefusedError(
+                reference, f"{part!r} is a module", "name a callable of the module itself"
+            )
+    return found
+
+
+def reference_of(given: Any) -> str | None:
+    """Return the reference that leads to an object, or None if none does.
+
+    A tool made by a decorator is found under the name of the function that it wraps.
+    """
+    function = given if hasattr(given, "__qualname__") else getattr(given, "call", None)
+    module_name, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if module_name in (None, "__main__") or name is None or not is_reference(f"{module_name}:{name}"):
+        return None
+    found: Any = sys.modules.get(str(module_name))
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return f"{module_name}:{name}" if found is given else None

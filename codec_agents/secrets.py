@@ -1,0 +1,84 @@
+"""References to environment variables in a declaration: `${NAME}`, and `${NAME:-default}`.
+
+The declaration keeps the reference; only the engine that needs the value asks for it, just before use. No
+value of a variable appears in a message, an explanation, a drawing or a dump.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from codec_agents.exceptions import SecretMissingError
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+_SECRET_NAME = re.compile(r"authorization|cookie|secret|token|password|api[-_]?key", re.IGNORECASE)
+
+
+def references(text: str) -> tuple[str, ...]:
+    """Return the names of the variables that a text refers to, in order."""
+    return tuple(match.group(1) for match in _REFERENCE.finditer(text))
+
+
+def missing(text: str, environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return the names that a text refers to, that have no default, and that are not set."""
+    values = os.environ if environment is None else environment
+    return tuple(
+        match.group(1)
+        for match in _REFERENCE.finditer(text)
+        if match.group(2) is None and match.group(1) not in values
+    )
+
+
+def expand(text: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return the text with each reference replaced by the variable's value.
+
+    The result may hold a secret: it goes to the server and nowhere else.
+
+    Raises:
+        SecretMissingError: a variable is not set and has no default.
+    """
+    values = os.environ if environment is None else environment
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        found = values.get(name, default)
+        if found is None:
+            raise SecretMissingError(name)
+        return found
+
+    return _REFERENCE.sub(value, text)
+
+
+def expand_secret(text: str, environment: Mapping[str, str] | None = None) -> SecretStr:
+    """Return the text with its references replaced, in a wrapper that does not print itself.
+
+    Raises:
+        SecretMissingError: a variable is not set and has no default.
+    """
+    return SecretStr(expand(text, environment))
+
+
+def is_reference(text: str) -> bool:
+    """Whether the text holds a reference, and nothing but a scheme such as `Bearer` beside it."""
+    rest = _REFERENCE.sub("", text).strip()
+    return _REFERENCE.search(text) is not None and rest.lower() in {"", "bearer", "basic", "token"}
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a header or field of this name usually holds a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def url_has_password(url: str) -> bool:
+    """Whether a URL holds a literal password."""
+    try:
+        password = urlsplit(_REFERENCE.sub("", url)).password
+    except ValueError:
+        return False
+    return bool(password)
