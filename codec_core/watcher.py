@@ -39,7 +39,7 @@ class ToolWatcher:
     other are joined.
     """
 
-    __slots__ = ("_cap", "_end", "_ids", "_inside", "_overflowed", "_start")
+    __slots__ = ("_cap", "_end", "_ids", "_inside", "_markers", "_overflowed", "_start")
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class ToolWatcher:
         """
         self._start = _special(map, start_name)
         self._end = _special(map, end_name)
+        self._markers = frozenset((self._start, self._end))
         self._cap = cap
         self.reset()
 
@@ -86,6 +87,9 @@ class ToolWatcher:
         if not self._inside and self._start not in batch:
             return [WatcherEvent("passthrough", batch)] if batch else []
         events: list[WatcherEvent] = []
+        if self._inside and self._markers.isdisjoint(batch):
+            self._gather(batch, events)
+            return events
         at = 0
         while at < len(batch):
             at = self._read_region(batch, at, events) if self._inside else self._skip(batch, at, events)
