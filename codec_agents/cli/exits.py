@@ -11,13 +11,18 @@ import click
 
 from codec_agents.exceptions import (
     CodecAgentsError,
+    DialectError,
     EngineError,
+    InputError,
     LimitExceededError,
     NodeFailedError,
     PipelineError,
+    PromptError,
     RecordError,
+    ReferenceRefusedError,
     RunTimeoutError,
     SecretMissingError,
+    ToolDefinitionError,
 )
 from codec_core.exceptions import CodecError
 
@@ -40,6 +45,11 @@ INTERRUPTED = 130
 CODES: tuple[tuple[type[BaseException], int], ...] = (
     (PipelineError, FAULTS),
     (SecretMissingError, FAULTS),
+    (ReferenceRefusedError, FAULTS),
+    (DialectError, FAULTS),
+    (PromptError, FAULTS),
+    (ToolDefinitionError, FAULTS),
+    (InputError, USAGE),
     (EngineError, ENGINE_FAILED),
     (LimitExceededError, LIMIT_REACHED),
     (RunTimeoutError, LIMIT_REACHED),

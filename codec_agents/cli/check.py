@@ -1,0 +1,72 @@
+"""`codec-agents check`: say everything that is wrong with a pipeline, without asking any engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.text import Text
+
+from codec_agents.cli import terminal
+from codec_agents.cli.exits import FAULTS, reporting
+from codec_agents.cli.options import as_json, load, pipeline_file, print_json
+
+if TYPE_CHECKING:
+    from codec_agents.graph.faults import Fault
+
+FIELDS = ("severity", "place", "found", "remedy", "file", "line")
+
+
+@click.command("check")
+@pipeline_file
+@as_json
+@click.option("--strict", is_flag=True, help="Count warnings as faults.")
+@reporting
+def command(file: Path, as_json: bool, strict: bool) -> None:
+    """Check the pipeline in FILE: names, edges, maps, dialects, tools.
+
+    All faults are shown at once, each with its place and what would do. No engine is asked. Ends with 3 if
+    the pipeline cannot be built.
+    """
+    faults = find_faults(file)
+    bad = [fault for fault in faults if strict or fault.severity == "error"]
+    if as_json:
+        listed = [{name: getattr(fault, name) for name in FIELDS} for fault in faults]
+        print_json({"file": str(file), "ok": not bad, "faults": listed})
+    else:
+        show_faults(file, faults)
+    if bad:
+        raise SystemExit(FAULTS)
+
+
+def find_faults(file: Path) -> Sequence[Fault]:
+    """Return the faults and warnings of a pipeline file."""
+    from codec_agents.exceptions import PipelineError
+
+    try:
+        return load(file).build().warnings
+    except PipelineError as error:
+        return error.faults
+
+
+def show_faults(file: Path, faults: Sequence[Fault]) -> None:
+    """Print the faults, and a line that sums them up."""
+    console = terminal.console()
+    signs = terminal.glyphs(console)
+    for fault in faults:
+        colour = "red" if fault.severity == "error" else "yellow"
+        where = fault.file or str(file)
+        position = where if fault.line is None else f"{where}:{fault.line}"
+        console.print(Text.assemble((fault.severity, colour), f" {position} ", (fault.place, "bold")))
+        console.print(Text(f"  {fault.found}"), soft_wrap=True)
+        if fault.remedy:
+            console.print(Text(f"  {signs.arrow} {fault.remedy}", style="dim"), soft_wrap=True)
+    errors = sum(fault.severity == "error" for fault in faults)
+    warnings = len(faults) - errors
+    if errors:
+        console.print(Text(f"{signs.bad} {terminal.plural(errors, 'fault')}", style="red"), end="")
+    else:
+        console.print(Text(f"{signs.ok} {file} can be built", style="green"), end="")
+    console.print(f", {terminal.plural(warnings, 'warning')}" if warnings else "")

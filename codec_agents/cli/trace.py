@@ -1,0 +1,142 @@
+"""`codec-agents trace`: show recorded runs as a waterfall and a handoff table, or as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from codec_agents.cli import terminal
+from codec_agents.cli.exits import reporting
+from codec_agents.cli.options import as_json, print_json
+
+if TYPE_CHECKING:
+    from codec_agents.trace import EdgeFigures, TracedRun
+
+FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
+STYLES = {
+    "wait": "bright_black",
+    "reasoning": "magenta",
+    "answer": "green",
+    "tool_calls": "cyan",
+    "tool": "yellow",
+    "handoff": "red",
+}
+LETTERS = {"wait": ".", "reasoning": "r", "answer": "a", "tool_calls": "c", "tool": "t", "handoff": "h"}
+"""What a bar is made of where there is no colour."""
+MAX_ROWS = 60
+"""Rows of a waterfall; the page shows more."""
+
+
+@click.command("trace")
+@click.argument("files", nargs=-1, required=True, type=FILES)
+@as_json
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page for the browser.")
+@click.option(
+    "--map", "maps", multiple=True, type=FILES, help="A map to decode ids with, beside the bundled."
+)
+@click.option("--node", help="Only the nodes whose name contains this.")
+@reporting
+def command(
+    files: Sequence[Path], as_json: bool, html: Path | None, maps: Sequence[Path], node: str | None
+) -> None:
+    """Show the runs that FILES record: when what happened, and what each handoff cost.
+
+    Records come from `run --record` or `run --trace`. Given several, the table shows percentiles over them.
+    """
+    from codec_agents.trace import edge_figures, read_runs, write_page
+
+    runs = read_runs(files)
+    if html is not None:
+        write_page(html, runs, maps)
+        click.echo(f"wrote {html}", err=True)
+    elif as_json:
+        figures = [asdict(edge) for edge in edge_figures(runs)]
+        print_json({"runs": [_summary(run) for run in runs], "edges": figures})
+    else:
+        console = terminal.console()
+        for run in runs[-1:]:
+            show_waterfall(console, run, node)
+        show_figures(console, edge_figures(runs))
+
+
+def _summary(run: TracedRun) -> dict[str, object]:
+    return {
+        "name": run.name,
+        "pipeline": run.pipeline,
+        "run_id": run.run_id,
+        "complete": run.complete,
+        "seconds": run.seconds,
+        "nodes": run.nodes,
+        "bars": [asdict(bar) for bar in run.bars],
+        "edges": [
+            {**asdict(edge), "gap": edge.gap, "first_id_latency": edge.first_id_latency} for edge in run.edges
+        ],
+    }
+
+
+def show_waterfall(console: Console, run: TracedRun, node: str | None = None) -> None:
+    """Print what each node did, over time."""
+    width = terminal.width(console)
+    names = max((len(bar.node) for bar in run.bars), default=4)
+    left = min(names, width // 4)
+    room = max(10, width - left - 12)
+    state = "" if run.complete else ", not complete"
+    console.print(Text(f"{run.pipeline} {run.name}: {terminal.seconds(run.seconds)}{state}", style="bold"))
+    bars = [bar for bar in run.bars if node is None or node in bar.node]
+    for bar in bars[:MAX_ROWS]:
+        start, length = _extent(bar.start, bar.end, run.seconds, room)
+        solid = terminal.glyphs(console).gutter == "│" and console.color_system is not None
+        drawn = ("█" if solid else LETTERS[bar.kind]) * length
+        name = bar.node if len(bar.node) <= left else bar.node[: left - 1] + "."
+        line = Text.assemble(
+            f"{name:<{left}} ", " " * start, (drawn, STYLES[bar.kind]), " " * (room - start - length)
+        )
+        line.append(f" {terminal.seconds(bar.end - bar.start):>9}")
+        console.print(line, soft_wrap=True)
+    if len(bars) > MAX_ROWS:
+        console.print(Text(f"{len(bars) - MAX_ROWS} more: choose with --node, or see the page of --html"))
+    legend = Text("  ").join(Text(f"{LETTERS[kind]} {kind}", style=style) for kind, style in STYLES.items())
+    console.print(legend, width=width)
+
+
+def _extent(start: float, end: float, whole: float, room: int) -> tuple[int, int]:
+    """Return the first column and the length of a bar; at least one column."""
+    scale = room / whole if whole > 0 else 0.0
+    first = min(int(start * scale), room - 1)
+    return first, min(max(1, round((end - start) * scale)), room - first)
+
+
+def show_figures(console: Console, figures: Sequence[EdgeFigures]) -> None:
+    """Print the handoffs, with percentiles where there are several runs."""
+    if not figures:
+        console.print("no handoff was measured")
+        return
+    several = any(edge.runs > 1 for edge in figures)
+    shares = (50, 90, 99) if several else (50,)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("handoff")
+    heads = [*(["runs"] if several else []), "ids in", "ids out", "bytes", "translate"]
+    for name in ("gap", "first id"):
+        heads += [f"{name} p{share}" for share in shares] if several else [name]
+    for head in heads:
+        table.add_column(head, justify="right")
+    for edge in figures:
+        table.add_row(edge.name, *([str(edge.runs)] if several else []), *_cells(edge, shares))
+    console.print(table)
+
+
+def _cells(edge: EdgeFigures, shares: Sequence[int]) -> list[str]:
+    from codec_agents.trace.percentiles import percentile
+
+    counts = [f"{value:,.0f}" for value in (edge.ids_in, edge.ids_out, edge.bytes)]
+    times = [percentile(edge.translate, 50)]
+    times += [percentile(values, share) for values in (edge.gap, edge.first_id) for share in shares]
+    return counts + [terminal.seconds(value) for value in times]
