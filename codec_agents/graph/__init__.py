@@ -4,27 +4,22 @@ from codec_agents.graph.chat import Chat, ChatTurn, Piece, RawPrompt, Slot, Text
 from codec_agents.graph.checks import check
 from codec_agents.graph.edges import DEFAULT_BUFFER, DEFAULT_SEPARATOR, EdgeSpec
 from codec_agents.graph.faults import Fault
-from codec_agents.graph.links import Link
-from codec_agents.graph.live import LiveObjects
-from codec_agents.graph.nodes import (
+from codec_agents.graph.kinds import (
     FunctionNode,
     InputNode,
     JoinNode,
-    LoopNode,
-    MapNode,
     ModelNode,
     Node,
-    NodeSpec,
-    PipelineNode,
     RouterNode,
     Sampling,
     SinkNode,
-    StartsWith,
 )
+from codec_agents.graph.links import Link
+from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.pipeline import Pipeline
 from codec_agents.graph.policy import Limits, Policy, RetryPolicy, TimeoutPolicy
 from codec_agents.graph.sources import EngineSpec, MapSpec
-from codec_agents.graph.spec import PipelineSpec
+from codec_agents.graph.spec import LoopNode, MapNode, NodeSpec, PipelineNode, PipelineSpec, StartsWith
 
 __all__ = [
     "DEFAULT_BUFFER",

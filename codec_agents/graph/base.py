@@ -25,7 +25,7 @@ class Declared(BaseModel):
         extra="forbid",
         hide_input_in_errors=True,
         populate_by_name=True,
-        use_attribute_docstrings=True,
+        defer_build=True,
     )
 
 

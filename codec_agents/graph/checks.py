@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from codec_agents.graph.faults import Fault
-from codec_agents.graph.nodes import Nested
 from codec_agents.graph.rules import RULES, Checked
-from codec_agents.graph.spec import PipelineSpec
+from codec_agents.graph.spec import Nested, PipelineSpec
 
 
 def check(spec: PipelineSpec, *, unread: frozenset[str] = frozenset(), is_body: bool = False) -> list[Fault]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from codec_agents.graph.base import place_name
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.faults import Fault, suggest
-from codec_agents.graph.nodes import InputNode, Node, SinkNode
+from codec_agents.graph.kinds import InputNode, Node, SinkNode
 
 
 @dataclass(frozen=True, slots=True)

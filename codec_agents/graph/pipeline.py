@@ -17,26 +17,22 @@ from codec_agents.graph.checks import check
 from codec_agents.graph.document import Document, read_document
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.faults import Fault
-from codec_agents.graph.live import LiveObjects, unique
-from codec_agents.graph.nodes import (
+from codec_agents.graph.kinds import (
     FunctionNode,
     InputNode,
     JoinNode,
-    LoopNode,
-    MapNode,
     ModelNode,
     Node,
-    PipelineNode,
     RouterNode,
     Sampling,
     SinkNode,
-    StartsWith,
 )
+from codec_agents.graph.live import LiveObjects, unique
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.positions import located
 from codec_agents.graph.reading import prepare, read_spec, validation_faults
 from codec_agents.graph.sources import EngineSpec, MapSpec
-from codec_agents.graph.spec import PipelineSpec
+from codec_agents.graph.spec import LoopNode, MapNode, PipelineNode, PipelineSpec, StartsWith
 from codec_agents.graph.writing import to_yaml
 
 if TYPE_CHECKING:

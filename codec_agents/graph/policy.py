@@ -103,9 +103,9 @@ class Limits(Declared):
 class Policy(Declared):
     """What holds for a pipeline, or for one node; what a node leaves out, the pipeline decides."""
 
-    timeouts: TimeoutPolicy = TimeoutPolicy()
-    retry: RetryPolicy = RetryPolicy()
-    limits: Limits = Limits()
+    timeouts: TimeoutPolicy = Field(default_factory=TimeoutPolicy)
+    retry: RetryPolicy = Field(default_factory=RetryPolicy)
+    limits: Limits = Field(default_factory=Limits)
     concurrency: Count | None = None
     """Requests at once to each engine that does not say its own number; null for no limit."""
     on_failure: OnFailure = "fail"

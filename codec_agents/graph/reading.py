@@ -15,8 +15,7 @@ from codec_agents.graph.base import NAME_PATTERN, Place, place_name
 from codec_agents.graph.document import Document, read_document
 from codec_agents.graph.edges import ARROW
 from codec_agents.graph.faults import Fault, suggest
-from codec_agents.graph.nodes import KINDS, Nested, kind_of
-from codec_agents.graph.spec import PipelineSpec
+from codec_agents.graph.spec import KINDS, Nested, PipelineSpec, kind_of
 
 MAX_NESTED_FILES = 8
 """Levels of pipeline files inside pipeline files; more is a file that names itself in a roundabout way."""

@@ -2,20 +2,175 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Discriminator, Field, Tag
 
-from codec_agents.graph.base import Declared
+from codec_agents.graph.base import Count, Declared, Reference
 from codec_agents.graph.edges import EdgeSpec
+from codec_agents.graph.kinds import (
+    FunctionNode,
+    InputNode,
+    JoinNode,
+    ModelNode,
+    Name,
+    Node,
+    RouterNode,
+    SinkNode,
+)
 from codec_agents.graph.links import Link, resolve
-from codec_agents.graph.nodes import LoopNode, MapNode, Name, Nested, NodeSpec, PipelineNode, RouterNode
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.sources import EngineSpec, MapSpec
 
 SPEC_VERSION = 1
 """The version of the declaration's form; a file of a newer one is refused."""
+
+
+class Nested(Node):
+    """A node with a pipeline inside: its inputs are the node's slots, its sinks the node's ports.
+
+    A nested sink hands on ids, whatever it says: text is made where a stream leaves the outermost pipeline.
+    """
+
+    body: PipelineSpec
+    file: str | None = None
+    """The file that the body was read from, beside the pipeline's own."""
+    body_field: ClassVar[str]
+    """What a file calls the body."""
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The sinks of the body."""
+        return tuple(name for name, node in self.body.nodes.items() if isinstance(node, SinkNode))
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The inputs of the body."""
+        return tuple(name for name, node in self.body.nodes.items() if isinstance(node, InputNode))
+
+    @property
+    def optional_slots(self) -> frozenset[str]:
+        """The inputs of the body that have a default."""
+        nodes = self.body.nodes.items()
+        return frozenset(n for n, node in nodes if isinstance(node, InputNode) and node.default is not None)
+
+
+class PipelineNode(Nested):
+    """A whole pipeline as a node."""
+
+    kind: Literal["pipeline"] = "pipeline"
+    body: Annotated[PipelineSpec, Field(validation_alias=AliasChoices("body", "pipeline"))]
+    body_field: ClassVar[str] = "pipeline"
+
+
+class MapNode(Nested):
+    """Run a pipeline once for each item of a stream."""
+
+    kind: Literal["map"] = "map"
+    body: Annotated[PipelineSpec, Field(validation_alias=AliasChoices("body", "each"))]
+    body_field: ClassVar[str] = "each"
+    over: Name | None = None
+    """The body's input that gets the items, its only one if left out; others get the same value each time."""
+    split: Annotated[str, Field(min_length=1)] = "\n"
+    """The text that ends an item; compared as bytes, no text is made. Items without content are left out."""
+    items: Reference | None = None
+    """A callable that cuts a list of ids into lists, in place of `split`."""
+    parallel: Count = 4
+    """Items under way at once."""
+    order: Literal["input", "completion"] = "input"
+    """In which order the results leave."""
+    separator: str = "\n"
+    """What stands between results."""
+
+
+class StartsWith(Declared):
+    """Hold when a sink of the body begins with a text; compared as bytes, no text is made."""
+
+    sink: Name
+    starts_with: Annotated[str, Field(min_length=1)]
+
+
+class LoopNode(Nested):
+    """Run a pipeline again and again: what its sinks give goes back into its inputs."""
+
+    kind: Literal["loop"] = "loop"
+    body: Annotated[PipelineSpec, Field(validation_alias=AliasChoices("body", "loop"))]
+    body_field: ClassVar[str] = "loop"
+    turns: Count
+    """Rounds at most."""
+    feedback: dict[Name, Name] = Field(default_factory=dict)
+    """For each sink that goes back: the input that it fills in the next round."""
+    until: StartsWith | Reference | None = None
+    """What ends the loop before: a sink that begins with a text, or `module:callable` on the ids by sink."""
+
+
+def _kinds() -> Mapping[str, type[Node]]:
+    kinds = (
+        InputNode,
+        ModelNode,
+        RouterNode,
+        FunctionNode,
+        JoinNode,
+        MapNode,
+        LoopNode,
+        PipelineNode,
+        SinkNode,
+    )
+    return {kind.model_fields["kind"].default: kind for kind in kinds}
+
+
+KINDS = _kinds()
+"""Every kind of node, by the name that files use."""
+
+_TELLING_FIELDS: Mapping[str, str] = {
+    "labels": "router",
+    "each": "map",
+    "loop": "loop",
+    "pipeline": "pipeline",
+    "prompt": "model",
+    "model": "model",
+    "tools": "model",
+    "items": "map",
+    "inputs": "function",
+    "wants": "function",
+    "first": "join",
+    "until": "join",
+    "text": "sink",
+    "to": "sink",
+    "file": "sink",
+    "call": "function",
+    "type": "input",
+    "default": "input",
+}
+"""A field, and the kind of a node that has it and says no `kind`; the first one found decides."""
+
+
+def kind_of(data: Any) -> str | None:
+    """Return the kind of a node from what is written: its `kind`, or the field that tells."""
+    if isinstance(data, Node):
+        return str(data.kind)  # type: ignore[attr-defined]
+    if not isinstance(data, Mapping):
+        return None
+    if "kind" in data:
+        return str(data["kind"])
+    return next((kind for name, kind in _TELLING_FIELDS.items() if name in data), None)
+
+
+NodeSpec: TypeAlias = Annotated[
+    Annotated[InputNode, Tag("input")]
+    | Annotated[ModelNode, Tag("model")]
+    | Annotated[RouterNode, Tag("router")]
+    | Annotated[FunctionNode, Tag("function")]
+    | Annotated[JoinNode, Tag("join")]
+    | Annotated[MapNode, Tag("map")]
+    | Annotated[LoopNode, Tag("loop")]
+    | Annotated[PipelineNode, Tag("pipeline")]
+    | Annotated[SinkNode, Tag("sink")],
+    Discriminator(kind_of),
+]
+"""A node of any kind."""
 
 
 def _map_form(value: Any) -> Any:
@@ -40,7 +195,7 @@ class PipelineSpec(Declared):
     """The maps that nodes name, where an id or a path alone does not say enough."""
     imports: tuple[str, ...] = ()
     """Installed packages from which callables may be imported; modules beside the file always may."""
-    policy: Policy = Policy()
+    policy: Policy = Field(default_factory=Policy)
     """What holds for every node that says nothing else."""
     nodes: Annotated[dict[Name, NodeSpec], Field(min_length=1)]
     edges: tuple[EdgeSpec, ...] = ()
@@ -112,8 +267,3 @@ class PipelineSpec(Declared):
 def is_url(text: str) -> bool:
     """Whether a node's `engine` is a URL and not a name."""
     return text.startswith(("http://", "https://"))
-
-
-for _nested in (Nested, PipelineNode, MapNode, LoopNode):
-    _nested.model_rebuild(_types_namespace={"PipelineSpec": PipelineSpec})
-PipelineSpec.model_rebuild()

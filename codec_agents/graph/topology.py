@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from codec_agents.graph.nodes import RouterNode
+from codec_agents.graph.kinds import RouterNode
 from codec_agents.graph.spec import PipelineSpec
 
 Successors = Mapping[str, tuple[str, ...]]

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from codec_agents.graph.edges import ARROW, EdgeSpec
-from codec_agents.graph.nodes import Nested, Node, kind_of
-from codec_agents.graph.spec import PipelineSpec
+from codec_agents.graph.kinds import Node
+from codec_agents.graph.spec import Nested, PipelineSpec, kind_of
 
 _ORDER = ("pipeline", "version", "description", "imports", "engines", "maps", "policy", "nodes", "edges")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from codec_agents.graph.faults import Fault
-from codec_agents.graph.nodes import Asking, FunctionNode, ModelNode, Node
+from codec_agents.graph.kinds import Asking, FunctionNode, ModelNode, Node
 from codec_agents.graph.rules.base import Checked, Rule, error
 
 

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from codec_agents.graph.faults import Fault, suggest
-from codec_agents.graph.nodes import (
-    Asking,
-    InputNode,
-    JoinNode,
-    LoopNode,
-    MapNode,
-    ModelNode,
-    Nested,
-    RouterNode,
-    SinkNode,
-    StartsWith,
-)
+from codec_agents.graph.kinds import Asking, InputNode, JoinNode, ModelNode, RouterNode, SinkNode
 from codec_agents.graph.rules.base import Checked, Rule, error, warning
+from codec_agents.graph.spec import LoopNode, MapNode, Nested, StartsWith
 from codec_agents.imports import is_reference
 
 

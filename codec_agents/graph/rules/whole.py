@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from codec_agents.graph.faults import Fault
-from codec_agents.graph.nodes import REASONING, TOOL_CALLS, Asking, InputNode, Nested, SinkNode
+from codec_agents.graph.kinds import REASONING, TOOL_CALLS, Asking, InputNode, SinkNode
 from codec_agents.graph.rules.base import Checked, Rule, error, warning
+from codec_agents.graph.spec import Nested
 from codec_agents.graph.topology import cycles, reachable, reversed_successors, successors
 
 

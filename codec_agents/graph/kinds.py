@@ -1,0 +1,241 @@
+"""The kinds of node without a pipeline inside: what each declares, which ports it has and which slots.
+
+A *port* is where ids leave, a *slot* is where they enter. Every kind answers the same four questions, so that
+checks, drawings and the runtime need no list of kinds: `ports`, `slots`, `default_port`, `default_slot`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from codec_agents.graph.base import NAME_PATTERN, Count, Declared, Reference
+from codec_agents.graph.chat import Chat, RawPrompt
+from codec_agents.graph.policy import Policy
+
+ANSWER, REASONING, TOOL_CALLS = "answer", "reasoning", "tool_calls"
+"""The ports of a model."""
+
+VALUE = "value"
+"""The one port of nodes that give one thing, and the one slot of nodes that take one."""
+
+Name: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+class Node(Declared):
+    """What every kind of node can declare."""
+
+    title: str | None = None
+    """What drawings call it."""
+    policy: Policy | None = None
+    """What differs from the pipeline's policy."""
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The names of its ports."""
+        return ()
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of its slots. A sink has none: its edges name only the node."""
+        return ()
+
+    @property
+    def optional_slots(self) -> frozenset[str]:
+        """Those of its slots that may stay without an edge."""
+        return frozenset()
+
+    @property
+    def default_port(self) -> str | None:
+        """The port of an edge that names only the node."""
+        return self.ports[0] if len(self.ports) == 1 else None
+
+    @property
+    def default_slot(self) -> str | None:
+        """The slot of an edge that names only the node: the only one, or the only one that needs an edge."""
+        if len(self.slots) == 1:
+            return self.slots[0]
+        needed = [slot for slot in self.slots if slot not in self.optional_slots]
+        return needed[0] if len(needed) == 1 else None
+
+
+class InputNode(Node):
+    """Where the caller's value enters: text from a person, or ids."""
+
+    kind: Literal["input"] = "input"
+    type: Literal["text", "ids"] = "text"
+    map: str | None = None
+    """The map whose ids are given, where `type` is `ids`."""
+    default: str | list[int] | None = None
+    """The value when the caller gives none; without it the input must be given."""
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The value."""
+        return (VALUE,)
+
+
+class SinkNode(Node):
+    """Where a stream leaves the graph, as the text that a person reads or as ids."""
+
+    kind: Literal["sink"] = "sink"
+    text: bool = True
+    """Whether ids become text here."""
+    to: Literal["result", "stdout"] | None = None
+    """`stdout` writes as it comes. The result, and `run.text` or `run.ids`, always have it."""
+    file: str | None = None
+    """A file to write as it comes: text, or one JSON array of ids a line."""
+    call: Reference | None = None
+    """A callable that is given each piece as it comes."""
+
+
+class Sampling(Declared):
+    """What the engine is asked to do; what is left out, the engine decides."""
+
+    max_tokens: Count | None = None
+    """Ids of one turn at most."""
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """Strings that end a turn."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the engine's own API, sent as they stand."""
+
+
+def _prompt_form(value: Any) -> Any:
+    """Read a string as the user's turn."""
+    return {"user": value} if isinstance(value, str) else value
+
+
+def _prompt_tag(value: Any) -> str:
+    return "pieces" if isinstance(value, list | tuple | RawPrompt) else "chat"
+
+
+Prompt: TypeAlias = Annotated[
+    Annotated[Chat, Tag("chat")] | Annotated[RawPrompt, Tag("pieces")],
+    Discriminator(_prompt_tag),
+    BeforeValidator(_prompt_form, json_schema_input_type=str | Chat | RawPrompt),
+]
+"""A chat, a list of pieces, or a string for the user's turn alone."""
+
+
+class Asking(Node):
+    """What nodes that ask a model have in common."""
+
+    model: str | None = None
+    """The name that the engine knows the model by."""
+    engine: str | None = None
+    """A declared engine, or the URL of one; the only declared one when left out."""
+    map: str | None = None
+    """The model's map: a declared one, an id (bundled or in the cache), or a path."""
+    prompt: Prompt
+    dialect: str | None = None
+    """How the model writes turns, calls and reasoning; derived from the map when left out."""
+    sampling: Sampling = Field(default_factory=Sampling)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The slots of the prompt."""
+        return self.prompt.slots
+
+
+class ModelNode(Asking):
+    """A language model, and the tools that it may call."""
+
+    kind: Literal["model"] = "model"
+    tools: tuple[Reference, ...] = ()
+    """Callables as `module:name`."""
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The lanes of its stream."""
+        return (ANSWER, REASONING, TOOL_CALLS)
+
+    @property
+    def default_port(self) -> str:
+        """The answer."""
+        return ANSWER
+
+
+def _targets(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Targets: TypeAlias = Annotated[
+    tuple[Name, ...], Field(min_length=1), BeforeValidator(_targets, json_schema_input_type=str | list[str])
+]
+"""The nodes that a decision starts: one name, or a list."""
+
+
+class RouterNode(Asking):
+    """A model that answers with one of several labels; the nodes of the chosen label run, the others do not.
+
+    The decision is made in ids: the labels are encoded once, and the first ids that tell them apart decide.
+    A node that a router names runs only when it is chosen; its slots are filled by ordinary edges.
+    """
+
+    kind: Literal["router"] = "router"
+    labels: Annotated[dict[str, Targets], Field(min_length=1)]
+    """What the model may answer, and which nodes run then."""
+    default: Targets | None = None
+    """The nodes that run when no label fits; without them the node fails."""
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The ids of the chosen label."""
+        return (VALUE,)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All nodes that the router may start, each once."""
+        chosen = [*self.labels.values(), self.default or ()]
+        return tuple(dict.fromkeys(name for names in chosen for name in names))
+
+
+class FunctionNode(Node):
+    """A Python callable on ids; one that wants text makes a text boundary, and `explain` says so."""
+
+    kind: Literal["function"] = "function"
+    call: Reference
+    """`module:name`. It is called with one argument a slot, by name, when all are there."""
+    inputs: Annotated[tuple[Name, ...], Field(min_length=1)] = (VALUE,)
+    """Its slots: the names of the callable's arguments."""
+    wants: Literal["ids", "text"] = "ids"
+    """What it takes and gives: lists of ids, or strings."""
+    map: str | None = None
+    """The map of the ids that it takes and gives; that of what reaches its first slot when left out."""
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """What the callable returns."""
+        return (VALUE,)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Its arguments."""
+        return self.inputs
+
+
+class JoinNode(Node):
+    """Bring several edges together: all of them, the first ones to end, or until a condition holds."""
+
+    kind: Literal["join"] = "join"
+    first: Count | None = None
+    """How many edges are waited for; the nodes behind the others are stopped. All when left out."""
+    until: Reference | None = None
+    """A callable: given the ids that have ended so far, by source, it says whether that is enough."""
+    map: str | None = None
+    """The map of what it gives; that of its sources, which then must be one, when left out."""
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """What was waited for, in the declared order of the edges, separated as the edges say."""
+        return (VALUE,)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """One slot, for all its edges."""
+        return (VALUE,)
