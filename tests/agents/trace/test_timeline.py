@@ -1,0 +1,81 @@
+"""A recorded run, arranged by time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codec_agents.exceptions import RecordError
+from codec_agents.trace import edge_figures, read_run, read_runs
+from codec_agents.trace.percentiles import percentile
+
+WriteChain = Callable[..., None]
+
+
+def test_parts_of_a_handoff_add_up(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl", gap=0.003)
+    edge = read_run(tmp_path / "a.jsonl").edges[1]
+    assert edge.name == "node000.answer -> node001.text"
+    assert edge.tail == pytest.approx(0.001)
+    assert edge.send == pytest.approx(0.002)
+    assert edge.engine == pytest.approx(0.01)
+    assert edge.gap == pytest.approx(0.003)
+    assert edge.first_id_latency == pytest.approx(0.013)
+
+
+def test_bars_wait_then_stream_and_tile_the_turn(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl", nodes=1)
+    bars = read_run(tmp_path / "a.jsonl").bars
+    assert [bar.kind for bar in bars] == ["wait", "reasoning", "answer"]
+    assert [bar.start for bar in bars[1:]] == [bar.end for bar in bars[:-1]]
+
+
+def test_lanes_hold_all_ids_in_order(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl", nodes=1, ids=5_000)
+    run = read_run(tmp_path / "a.jsonl")
+    assert [lane.port for lane in run.lanes] == ["reasoning", "answer"]
+    assert sum(len(lane.ids) for lane in run.lanes) == 4 + len(run.lanes[1].ids)
+    assert run.lanes[0].end <= run.lanes[1].start <= run.lanes[1].end <= run.seconds
+
+
+def test_an_edge_that_nobody_measured_still_counts_its_ids(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl")
+    last = read_run(tmp_path / "a.jsonl").edges[-1]
+    assert (last.target, last.gap) == ("reader", None)
+    assert last.ids_in
+
+
+def test_figures_over_several_runs(tmp_path: Path, write_chain: WriteChain) -> None:
+    paths = [tmp_path / f"{number}.jsonl" for number in range(5)]
+    for number, path in enumerate(paths):
+        write_chain(path, gap=0.001 * (number + 1))
+    [edge] = edge_figures(read_runs(paths))
+    assert edge.runs == 5
+    assert edge.gap == pytest.approx((0.001, 0.002, 0.003, 0.004, 0.005))
+    assert percentile(edge.gap, 50) == pytest.approx(0.003)
+
+
+def test_runs_of_the_same_file_name_keep_apart(tmp_path: Path, write_chain: WriteChain) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_chain(tmp_path / folder / "run.jsonl")
+    names = [run.name for run in read_runs([tmp_path / "a" / "run.jsonl", tmp_path / "b" / "run.jsonl"])]
+    assert len(set(names)) == 2
+
+
+def test_a_run_cut_off_is_shown_as_far_as_it_came(tmp_path: Path, write_chain: WriteChain) -> None:
+    path = tmp_path / "a.jsonl"
+    write_chain(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:4]) + lines[4][:10])
+    run = read_run(path)
+    assert not run.complete
+    assert run.bars
+
+
+def test_a_file_that_is_no_record_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"kind": "other"}\n')
+    with pytest.raises(RecordError, match="not a record"):
+        read_run(tmp_path / "a.jsonl")
