@@ -25,6 +25,7 @@
     │   └── LeafMapMismatchError            a tokenization made with another map
     ├── TokenizerMapValidationError (ValueError)
     ├── TokenizerMapHashMismatchError (ValueError)
+    ├── UnencodableTextError (ValueError)   text that no ids of the vocabulary spell: lone surrogates
     ├── MapBuildError (ValueError)          a tokenizer file from which no exact map can be made
     ├── MapDiscoveryError (ValueError)      a document is malformed, too big, or points where it must not
     │   └── MapDiscoveryNotFoundError       the server does not have it
@@ -239,6 +240,10 @@ class TokenizerMapHashMismatchError(CodecError, ValueError):
         super().__init__(f"the tokenizer map has hash {actual}, not the pinned {expected}")
         self.expected = expected
         self.actual = actual
+
+
+class UnencodableTextError(CodecError, ValueError):
+    """A text has no ids: it holds a lone surrogate, or a character that the vocabulary cannot spell."""
 
 
 class MapBuildError(CodecError, ValueError):

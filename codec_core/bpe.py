@@ -1,0 +1,260 @@
+"""Byte-pair encoding of one piece, for both kinds of vocabulary.
+
+Both give the ids that the merge list gives. They go by tiktoken's engine where `rank_engine` proves it
+equal for the tokens at hand, and by the list itself elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from itertools import chain
+from typing import Protocol
+
+import tiktoken
+
+from codec_core.byte_level import ALPHABET, encode_byte_level_chars
+from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
+from codec_core.merging import check_merges, merge_symbols
+from codec_core.rank_engine import MergePlaces, SplitProofs
+from codec_core.vocabulary import Vocabulary
+
+_WHOLE_TEXT = r"[\s\S]+"  # the pieces are cut before they come here
+
+
+class Merger(Protocol):
+    """Turns one piece into ids."""
+
+    def ids_of(self, piece: str) -> tuple[int, ...]:
+        """Return the ids of a piece."""
+
+
+class MergeList:
+    """The merges of a map that can take part in encoding ordinary text.
+
+    A merge that makes a special token is left out: ordinary text never becomes one.
+
+    Attributes:
+        merges: the merges in order.
+        result_ids: the id that each of them makes.
+        rank_of: what a token's string counts as in merging, or None if no merge can make or use it.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        merges = vocabulary.map.merges or []
+        check_merges(merges)
+        self._ids = vocabulary.map.vocab or vocabulary.ordinary()
+        self._special = vocabulary.special_ids
+        results = "\n".join(merges).replace(" ", "").split("\n") if merges else []
+        ids = list(map(self._ids.get, results))
+        if None in ids:
+            at = ids.index(None)
+            raise TokenizerMapValidationError(f"merges: {merges[at]!r} makes a token that is not in vocab")
+        self.merges: Sequence[str] = merges
+        self.result_ids: list[int] = [number for number in ids if number is not None]
+        if not self._special.isdisjoint(self.result_ids):
+            kept = [place for place, number in enumerate(self.result_ids) if number not in self._special]
+            self.merges = [merges[place] for place in kept]
+            self.result_ids = [self.result_ids[place] for place in kept]
+        self.places = MergePlaces(self.result_ids, self._ids)
+        self.may_use_ranks = self.places.in_id_order or len(set(self.merges)) == len(self.merges)
+
+    def id_of(self, token: str) -> int | None:
+        """Return the id of an ordinary token."""
+        token_id = self._ids.get(token)
+        return None if token_id in self._special else token_id
+
+    @cached_property
+    def ranks(self) -> dict[str, int]:
+        """Return each merge's place; a merge that is listed twice counts where it stands last."""
+        return {merge: place for place, merge in enumerate(self.merges)}
+
+
+class ByteLevelMerger:
+    """Encodes pieces of text over GPT-2's byte alphabet.
+
+    Attributes:
+        missing_bytes: bytes without a token. They leave no id, as in the reference tokenizers.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._list = merges = MergeList(vocabulary)
+        base = [merges.id_of(character) for character in ALPHABET]
+        self.missing_bytes = frozenset(byte for byte, number in enumerate(base) if number is None)
+        self._base = base
+        self._ids = set(merges.result_ids)
+        self._unreachable = self._find_unreachable() if vocabulary.facts.ignore_merges else {}
+        self._proofs = SplitProofs(merges.merges, merges.places, self._rank_of)
+        self._proven: set[int] = set()
+
+    def ids_of(self, piece: str) -> tuple[int, ...]:
+        """Return the ids of a piece."""
+        if self._unreachable:
+            whole = self._unreachable.get(encode_byte_level_chars(piece.encode()))
+            if whole is not None:
+                return (whole,)
+        ids = self._encode(piece)
+        if not self._proven.issuperset(ids) and not self._prove(ids):
+            return self._ids_by_list(piece)
+        return tuple(ids)
+
+    def _prove(self, ids: Sequence[int]) -> bool:
+        if len(ids) == 1 and self._vocabulary.facts.ignore_merges:
+            return True
+        if not self._list.may_use_ranks:
+            return False
+        for token_id in set(ids) - self._proven:
+            if not self._proofs.prove(self._vocabulary.raw_token(token_id)):
+                return False
+            self._proven.add(token_id)
+        return True
+
+    def _ids_by_list(self, piece: str) -> tuple[int, ...]:
+        spelled = encode_byte_level_chars(piece.encode())
+        if self._vocabulary.facts.ignore_merges and (whole := self._list.id_of(spelled)) is not None:
+            return (whole,)
+        known = [c if self._list.id_of(c) is not None else "\0" for c in spelled]
+        ids = map(self._list.id_of, merge_symbols(known, self._list.ranks))
+        return tuple(number for number in ids if number is not None)
+
+    def _rank_of(self, token: str) -> int | None:
+        token_id = self._list.id_of(token)
+        return token_id if token_id in self._ids or len(token) == 1 else None
+
+    def _find_unreachable(self) -> dict[str, int]:
+        made = self._ids | set(self._base)
+        return {token: number for token, number in self._vocabulary.ordinary().items() if number not in made}
+
+    @cached_property
+    def _encode(self) -> Callable[[str], list[int]]:
+        """Return tiktoken's merging, answering with ids of the vocabulary."""
+        vocabulary, size = self._vocabulary, self._vocabulary.size
+        in_order = self._list.places.in_id_order
+        order = self._list.result_ids if in_order else list(dict.fromkeys(self._list.result_ids))
+        ids = order if in_order else range(len(order))
+        spell = vocabulary.token_bytes
+        ranks = {spell(token_id): rank for rank, token_id in zip(ids, order, strict=True)}
+        stand_ins = range(size, size + 256)
+        for byte, token_id in enumerate(self._base):
+            rank = token_id if in_order and token_id is not None else stand_ins[byte]
+            ranks[bytes((byte,))] = rank
+        encode = engine(ranks)
+        if in_order and not self.missing_bytes:
+            return encode
+        table = list(range(size)) if in_order else order + [0] * (size - len(order))
+        real = [*table, *(-1 if number is None else number for number in self._base)]
+        return lambda piece: [number for number in map(real.__getitem__, encode(piece)) if number >= 0]
+
+
+class MetaspaceMerger:
+    """Encodes pieces of text in which U+2581 stands for spaces, with bytes for characters without a token.
+
+    tiktoken merges bytes, the list merges characters. So the characters are put together first, by merges
+    that rank before all others; what is left of unknown characters are the bytes to fall back to.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._list = MergeList(vocabulary)
+        self._fallback = vocabulary.byte_fallback
+        unk = vocabulary.special_tokens.get("<unk>")
+        self._unk = unk
+        self._ids = set(self._list.result_ids)
+        self._proofs = SplitProofs(self._list.merges, self._list.places, self._rank_of)
+        self._proven: set[int] = set()
+
+    def ids_of(self, piece: str) -> tuple[int, ...]:
+        """Return the ids of a piece.
+
+        Raises:
+            UnencodableTextError: a character has no token and the vocabulary no bytes to fall back to.
+        """
+        encode, table, tokens = self._ranked
+        ranks = encode(piece)
+        if not self._fallback or (not self._proven.issuperset(ranks) and not self._prove(ranks, tokens)):
+            return self._ids_by_list(piece)
+        return tuple(chain.from_iterable(map(table.__getitem__, ranks)))
+
+    def is_known(self, character: str) -> bool:
+        """Tell whether a character has a token of its own."""
+        return self._list.id_of(character) is not None
+
+    def joinable(self) -> list[str]:
+        """Return the tokens that merges make."""
+        return list(map(self._vocabulary.raw_token, self._ids))
+
+    def _prove(self, ranks: Sequence[int], tokens: Mapping[int, str]) -> bool:
+        if not self._list.may_use_ranks:
+            return False
+        for rank in set(ranks) - self._proven:
+            token = tokens.get(rank)
+            if token is not None and not self._proofs.prove(token):
+                return False
+            self._proven.add(rank)
+        return True
+
+    def _ids_by_list(self, piece: str) -> tuple[int, ...]:
+        symbols = [c if self.is_known(c) else "\0" + c for c in piece]
+        ids: list[int] = []
+        for symbol in merge_symbols(symbols, self._list.ranks):
+            if not symbol.startswith("\0"):
+                ids.append(self._list.id_of(symbol) or 0)
+            elif self._fallback:
+                ids.extend(self._fallback[byte] for byte in symbol[1:].encode())
+            else:
+                raise UnencodableTextError(
+                    f"vocabulary {self._vocabulary.id} has no token for {symbol[1:]!r}, nor for its bytes"
+                )
+        return tuple(ids)
+
+    def _rank_of(self, token: str) -> int | None:
+        place = self._list.places.of(token)
+        if place is not None:
+            return place[0]
+        return -1 if len(token) == 1 and self.is_known(token) else None
+
+    @cached_property
+    def _ranked(self) -> tuple[Callable[[str], list[int]], list[tuple[int, ...]], dict[int, str]]:
+        """Return tiktoken's merging, the ids that each rank stands for, and the tokens that merges made."""
+        order = list(dict.fromkeys(self._list.result_ids))
+        ranks: dict[bytes, int] = {}
+        table: list[tuple[int, ...]] = []
+
+        def add(data: bytes, ids: tuple[int, ...]) -> None:
+            ranks[data] = len(table)
+            table.append(ids)
+
+        for byte in range(256):
+            data = bytes((byte,))
+            known = self._list.id_of(chr(byte)) if byte < 128 else None
+            add(data, (known,) if known is not None else self._fallback_ids(data))
+        for character in self._known_characters():
+            data = character.encode()
+            for length in range(2, len(data)):
+                if data[:length] not in ranks:
+                    add(data[:length], self._fallback_ids(data[:length]))
+            token_id = self._list.id_of(character)
+            assert token_id is not None
+            add(data, (token_id,))
+        tokens = {}
+        for token_id in order:
+            token = self._vocabulary.raw_token(token_id)
+            tokens[len(table)] = token
+            add(token.encode(), (token_id,))
+        return engine(ranks), table, tokens
+
+    def _known_characters(self) -> list[str]:
+        vocab = self._vocabulary.map.vocab or self._vocabulary.ordinary()
+        return [token for token in vocab if len(token) == 1 and not token.isascii() and self.is_known(token)]
+
+    def _fallback_ids(self, data: bytes) -> tuple[int, ...]:
+        return tuple(self._fallback[byte] for byte in data) if self._fallback else ()
+
+
+def engine(ranks: Mapping[bytes, int]) -> Callable[[str], list[int]]:
+    """Return a function from a piece to ranks, merging the lowest rank first."""
+    encoding = tiktoken.Encoding(
+        "pieces", pat_str=_WHOLE_TEXT, mergeable_ranks=dict(ranks), special_tokens={}
+    )
+    return encoding.encode_ordinary

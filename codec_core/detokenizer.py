@@ -1,0 +1,84 @@
+"""Ids to text, as the stream arrives.
+
+Bytes are gathered across tokens, calls and frames. Complete characters are given out; invalid bytes become
+U+FFFD exactly where Python's `errors="replace"` puts them, whatever the cuts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from codec_core.maps import TokenizerMap
+from codec_core.vocabulary import Vocabulary, decode_utf_8, vocabulary_of
+
+
+class Detokenizer:
+    """Turns the ids of one stream into text.
+
+    The concatenation of everything returned never depends on how the ids were divided among calls. Special
+    tokens are left out unless asked for. An unknown id becomes U+FFFD. For a metaspace vocabulary, the one
+    space that encoding put before the first word does not come back.
+    """
+
+    __slots__ = ("_bytes", "_map", "_pending", "_plain", "_strips", "_texts", "_trims")
+
+    def __init__(self, tokenizer_map: TokenizerMap | Vocabulary) -> None:
+        self._map = vocabulary = vocabulary_of(tokenizer_map)
+        self._texts = vocabulary.text_table.__getitem__
+        self._bytes = vocabulary.byte_table.__getitem__
+        self._trims = vocabulary.trims_first_space
+        self._strips = self._trims
+        self._plain = not self._strips
+        self._pending = b""
+
+    def feed(self, ids: Iterable[int], render_special: bool = False) -> str:
+        """Return the text that these ids complete.
+
+        Bytes of an unfinished character are held until the next call or `flush`.
+        """
+        if self._plain and not render_special:
+            if ids.__class__ is not list:
+                ids = list(ids)
+            try:
+                return "".join(map(self._texts, ids))  # type: ignore[arg-type] # None raises, and means: go by bytes
+            except TypeError:
+                pass
+        return self._feed_bytes(ids, render_special, final=False)
+
+    def flush(self) -> str:
+        """End the stream: return what was held, with U+FFFD for an unfinished character.
+
+        The detokenizer is then ready for another stream.
+        """
+        text = self._feed_bytes((), render_special=False, final=True)
+        self.reset()
+        return text
+
+    def render(self, ids: Iterable[int], *, partial: bool = False, render_special: bool = False) -> str:
+        """Return the text of these ids; with `partial` more of the stream is expected, else it ends here."""
+        text = self.feed(ids, render_special)
+        return text if partial else text + self.flush()
+
+    def reset(self) -> None:
+        """Forget the stream so far."""
+        self._pending = b""
+        self._strips = self._trims
+        self._plain = not self._strips
+
+    def _feed_bytes(self, ids: Iterable[int], render_special: bool, *, final: bool) -> str:
+        table = self._map.spelled_byte_table.__getitem__ if render_special else self._bytes
+        data = self._pending + b"".join(map(table, ids))
+        text, used = decode_utf_8(data, "replace", final)
+        self._pending = data[used:]
+        if self._strips and text:
+            self._strips = False
+            text = text.removeprefix(" ")
+        self._plain = not self._pending and not self._strips
+        return text
+
+
+def detokenize(
+    tokenizer_map: TokenizerMap | Vocabulary, ids: Iterable[int], *, render_special: bool = False
+) -> str:
+    """Return the text of a whole sequence of ids."""
+    return Detokenizer(tokenizer_map).render(ids, render_special=render_special)

@@ -1,0 +1,64 @@
+"""What published maps leave out, by model family.
+
+A map's own fields come first; this table only answers for what a map does not say. It names families whose
+tokenizer files are public and whose maps can be told by their id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from codec_core.maps import AddedToken, TokenizerMap
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Facts that exact encoding needs besides vocabulary, merges and pre-tokenizer.
+
+    Attributes:
+        normalizer: applied to the text before anything else.
+        ignore_merges: a piece that is itself a token skips the merges.
+        metaspace_prefix: which stretches of text get U+2581 before them.
+        added_tokens: special tokens that take the white space beside them.
+    """
+
+    normalizer: Literal["nfc", "none"] = "none"
+    ignore_merges: bool = False
+    metaspace_prefix: Literal["always", "first", "never"] = "always"
+    added_tokens: tuple[AddedToken, ...] = ()
+
+
+_PHI_3_STRIPS = (
+    "<|assistant|>",
+    "<|system|>",
+    "<|end|>",
+    "<|user|>",
+    *(f"<|placeholder{number}|>" for number in range(1, 7)),
+)
+
+_FAMILIES: dict[str, Facts] = {
+    # The tokenizer files of Qwen 2, 2.5 and 3 normalize to NFC.
+    "qwen/": Facts(normalizer="nfc"),
+    # Llama 3's file sets ignore_merges; tiktoken, the tokenizer of OpenAI's models, always works so.
+    "meta-llama/llama-3": Facts(ignore_merges=True),
+    "openai/": Facts(ignore_merges=True),
+    # Phi 3's chat markers take the white space after them.
+    "microsoft/phi-3": Facts(added_tokens=tuple(AddedToken(name, rstrip=True) for name in _PHI_3_STRIPS)),
+}
+
+
+def facts_of(tokenizer_map: TokenizerMap) -> Facts:
+    """Return the facts a map states, completed by what is known of its family."""
+    facts = next(
+        (known for prefix, known in _FAMILIES.items() if tokenizer_map.id.startswith(prefix)), Facts()
+    )
+    if tokenizer_map.normalizer is not None:
+        facts = replace(facts, normalizer=tokenizer_map.normalizer)
+    if tokenizer_map.ignore_merges is not None:
+        facts = replace(facts, ignore_merges=tokenizer_map.ignore_merges)
+    if tokenizer_map.metaspace_prefix is not None:
+        facts = replace(facts, metaspace_prefix=tokenizer_map.metaspace_prefix)
+    if tokenizer_map.added_tokens is not None:
+        facts = replace(facts, added_tokens=tuple(tokenizer_map.added_tokens))
+    return facts

@@ -1,0 +1,286 @@
+"""Tokenizer maps: the JSON document of one tokenizer, parsed and checked.
+
+A map is immutable and named by the sha256 of its bytes. Checks run over whole columns at once, so a map of
+100,000 entries costs hardly more than decoding it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from codec_core.exceptions import TokenizerMapValidationError
+from codec_core.programs import Program, check_program
+
+MAX_MAP_BYTES = 32 * 2**20
+"""The largest known map, 262,144 tokens with all their merges, takes 24 MB; anything above is not a map."""
+
+MAX_MAP_VALUES = 4 * 2**20
+"""Values in one map. Bounds the memory of a hostile document that packs many tiny entries under the size
+limit."""
+
+MAX_ID = 2**32 - 1
+
+_TRUSTED_BYTES = 4 * 2**20  # below this size the number of values is bounded by the size alone
+
+
+class ToolCallingMarkers(msgspec.Struct, frozen=True):
+    """The names of the special tokens around a tool call."""
+
+    start: str
+    end: str
+
+
+class ToolCallingBlock(msgspec.Struct, frozen=True):
+    """How the models of this map write tool calls."""
+
+    convention: str
+    markers: ToolCallingMarkers
+    args_format: str = "json"
+    result_format: str = "text"
+
+
+class ZstdDictionary(msgspec.Struct, frozen=True):
+    """A trained dictionary for streams of this map's ids, one per stream format."""
+
+    format: str
+    url: str
+    hash: str
+    size_bytes: int | None = None
+
+
+class AddedToken(msgspec.Struct, frozen=True):
+    """A special token that takes the white space beside it, as the model's own tokenizer does."""
+
+    content: str
+    lstrip: bool = False
+    rstrip: bool = False
+
+
+class TokenizerMap(msgspec.Struct, frozen=True, dict=True):
+    """A tokenizer map, version 1 (`tokens`) or 2 (`vocab`).
+
+    Fields the protocol does not know are ignored. The last five are this project's additions, which hold
+    what exact encoding needs and published maps leave out; absent, the family's known behaviour applies
+    (`families`).
+
+    Attributes:
+        normalizer: "nfc" or "none".
+        ignore_merges: whether a piece that is itself a token skips the merges.
+        metaspace_prefix: which stretches of text get U+2581 before them: "always" (each stretch between
+            special tokens), "first" (only one at the start of the text) or "never".
+        added_tokens: special tokens that take white space beside them.
+    """
+
+    id: str
+    version: str
+    vocab_size: int
+    vocab: dict[str, int] | None = None
+    tokens: dict[str, str] | None = None
+    encoder: Literal["byte_level", "metaspace"] | None = None
+    merges: list[str] | None = None
+    pre_tokenizer_pattern: str | None = None
+    byte_fallback_start: int | None = None
+    byte_fallback_end: int | None = None
+    special_tokens: dict[str, int] | None = None
+    tool_calling: ToolCallingBlock | None = None
+    published_at: str | None = None
+    pre_tokenizer_program: Program | None = None
+    zstd_dictionaries: list[ZstdDictionary] | None = None
+    normalizer: Literal["nfc", "none"] | None = None
+    ignore_merges: bool | None = None
+    metaspace_prefix: Literal["always", "first", "never"] | None = None
+    added_tokens: list[AddedToken] | None = None
+
+    @property
+    def hash(self) -> str | None:
+        """Return `sha256:<hex>` of the bytes this map was parsed from, or None for one made in memory."""
+        value: str | None = self.__dict__.get("hash")
+        return value
+
+    @classmethod
+    def from_json(cls, data: bytes | str | Mapping[str, Any]) -> TokenizerMap:
+        """Parse and check a map given as JSON or as the object decoded from it.
+
+        Raises:
+            TokenizerMapValidationError: the map breaks the protocol; the message names the field.
+        """
+        if isinstance(data, str):
+            data = data.encode("utf-8", "surrogatepass")
+        if isinstance(data, bytes | bytearray | memoryview):
+            return parse_map(bytes(data))
+        try:
+            tokenizer_map = msgspec.convert(data, cls)
+        except msgspec.ValidationError as error:
+            raise TokenizerMapValidationError(f"not a tokenizer map: {error}") from error
+        check_map(tokenizer_map)
+        return tokenizer_map
+
+    def __repr__(self) -> str:
+        return f"TokenizerMap(id={self.id!r}, version={self.version!r}, vocab_size={self.vocab_size})"
+
+
+_decoder = msgspec.json.Decoder(TokenizerMap)
+
+
+def hash_map(data: bytes) -> str:
+    """Return the name of a map with these bytes: `sha256:<hex>`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def parse_map(data: bytes) -> TokenizerMap:
+    """Parse and check a map.
+
+    Raises:
+        TokenizerMapValidationError: the bytes are no map, or break the protocol; the message names the field.
+    """
+    _check_size(data)
+    try:
+        tokenizer_map = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TokenizerMapValidationError(f"not a tokenizer map: {error}") from error
+    check_map(tokenizer_map)
+    tokenizer_map.__dict__["hash"] = hash_map(data)
+    return tokenizer_map
+
+
+def read_map(path: str | Path) -> TokenizerMap:
+    """Read, parse and check a map from a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        TokenizerMapValidationError: it holds no map, or one that breaks the protocol.
+    """
+    with Path(path).open("rb") as file:
+        return parse_map(file.read(MAX_MAP_BYTES + 1))
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > MAX_MAP_BYTES:
+        raise TokenizerMapValidationError(f"the map is larger than the limit of {MAX_MAP_BYTES} bytes")
+    if len(data) > _TRUSTED_BYTES and data.count(b",") > MAX_MAP_VALUES:
+        raise TokenizerMapValidationError(f"the map has more than {MAX_MAP_VALUES} entries")
+
+
+def check_map(tokenizer_map: TokenizerMap) -> None:
+    """Refuse a map that breaks the protocol.
+
+    Raises:
+        TokenizerMapValidationError: names the field and what is wrong with it.
+    """
+    for field in ("id", "version"):
+        if not getattr(tokenizer_map, field):
+            raise TokenizerMapValidationError(f"{field} must be a non-empty string")
+    if tokenizer_map.vocab_size < 0:
+        raise TokenizerMapValidationError("vocab_size must not be negative")
+    if tokenizer_map.vocab is None and tokenizer_map.tokens is None:
+        raise TokenizerMapValidationError("one of vocab (version 2) or tokens (version 1) is required")
+    if tokenizer_map.vocab is not None:
+        _check_vocab(tokenizer_map.vocab)
+    elif tokenizer_map.tokens is not None:
+        ids_of_version_1(tokenizer_map.tokens)
+    _check_special_tokens(tokenizer_map)
+    _check_byte_fallback(tokenizer_map)
+    if tokenizer_map.pre_tokenizer_program is not None:
+        check_program(tokenizer_map.pre_tokenizer_program)
+    tokenizer_map.__dict__["checked"] = True
+
+
+def _check_vocab(vocab: dict[str, int]) -> None:
+    if not vocab:
+        return
+    ids = set(vocab.values())
+    if min(ids) < 0 or max(ids) > MAX_ID:
+        wrong = next(token for token, number in vocab.items() if not 0 <= number <= MAX_ID)
+        raise TokenizerMapValidationError(f"vocab: {wrong!r} has id {vocab[wrong]}, outside 0..2^32-1")
+    if len(ids) != len(vocab):
+        _name_conflict(vocab)
+
+
+def _name_conflict(vocab: Mapping[str, int]) -> None:
+    owners: dict[int, str] = {}
+    for token, number in vocab.items():
+        if number in owners:
+            raise TokenizerMapValidationError(
+                f"vocab: id {number} is given to both {owners[number]!r} and {token!r}"
+            )
+        owners[number] = token
+
+
+def ids_of_version_1(tokens: Mapping[str, str]) -> dict[int, str]:
+    """Return id to text of a version 1 map, which may be written either way round.
+
+    Raises:
+        TokenizerMapValidationError: neither the keys nor the values are all ids, or an id has two texts.
+    """
+    if all(map(_is_id, tokens)):
+        pairs = ((int(number), text) for number, text in tokens.items())
+    elif all(map(_is_id, tokens.values())):
+        pairs = ((int(number), text) for text, number in tokens.items())
+    else:
+        raise TokenizerMapValidationError(
+            "tokens: neither all keys nor all values are decimal ids within 0..2^32-1"
+        )
+    texts: dict[int, str] = {}
+    for number, text in pairs:
+        if texts.setdefault(number, text) != text:
+            raise TokenizerMapValidationError(
+                f"tokens: id {number} is given to both {texts[number]!r} and {text!r}"
+            )
+    return texts
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_ID
+
+
+def _check_special_tokens(tokenizer_map: TokenizerMap) -> None:
+    special = tokenizer_map.special_tokens
+    if not special:
+        return
+    if any(not 0 <= number <= MAX_ID for number in special.values()):
+        raise TokenizerMapValidationError("special_tokens: an id is outside 0..2^32-1")
+    if "" in special:
+        raise TokenizerMapValidationError("special_tokens: a name is empty")
+    _name_conflict(special)
+    _check_special_owners(tokenizer_map, special)
+
+
+def _check_special_owners(tokenizer_map: TokenizerMap, special: Mapping[str, int]) -> None:
+    vocab = tokenizer_map.vocab
+    if vocab is None:
+        return
+    for name, number in special.items():
+        if vocab.get(name, number) != number:
+            raise TokenizerMapValidationError(
+                f"special_tokens: {name!r} has id {number}, in vocab it has {vocab[name]}"
+            )
+    outside = {number: name for name, number in special.items() if name not in vocab}
+    if outside and not outside.keys().isdisjoint(vocab.values()):
+        token, number = next((token, number) for token, number in vocab.items() if number in outside)
+        raise TokenizerMapValidationError(
+            f"special_tokens: id {number} of {outside[number]!r} is given to {token!r} in vocab"
+        )
+
+
+def _check_byte_fallback(tokenizer_map: TokenizerMap) -> None:
+    start, end = tokenizer_map.byte_fallback_start, tokenizer_map.byte_fallback_end
+    if start is None and end is None:
+        return
+    if start is None or end is None:
+        missing = "byte_fallback_start" if start is None else "byte_fallback_end"
+        raise TokenizerMapValidationError(f"{missing} is missing; both ends must be there, or neither")
+    if start < 0 or end > MAX_ID or end - start != 255:
+        raise TokenizerMapValidationError(
+            f"byte_fallback_start..byte_fallback_end is {start}..{end}; it must hold the 256 byte tokens"
+        )
+    vocab = tokenizer_map.vocab or {}
+    for byte in range(256):
+        if vocab.get(f"<0x{byte:02X}>", start + byte) != start + byte:
+            raise TokenizerMapValidationError(
+                f"byte_fallback_start: <0x{byte:02X}> has another id in vocab than {start + byte}"
+            )

@@ -1,0 +1,256 @@
+"""Pre-tokenizer programs: the operations a map may state, as typed values, and the same read from a pattern.
+
+A program of version 1 is one alternation of operations. A program of version 2 is a list of stages, each
+run over every piece the stage before it left. What each operation means is in `pretokenizer`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import msgspec
+
+from codec_core.exceptions import TokenizerMapValidationError
+
+
+class _Op(msgspec.Struct, frozen=True, tag_field="op"):
+    """An operation of an alternation."""
+
+
+class LiteralsCi(_Op, frozen=True, tag="literals_ci"):
+    """The longest of the patterns, in upper or lower case."""
+
+    patterns: tuple[str, ...]
+
+
+class Literals(_Op, frozen=True, tag="literals"):
+    """The longest of the patterns, exactly."""
+
+    patterns: tuple[str, ...]
+
+
+class Letters(_Op, frozen=True, tag="letters"):
+    """A run of letters, with one character before it if it is of the lead class."""
+
+    lead_other: bool = False
+    lead_space: bool = False
+    lead_other_class: Literal["l_n", "l_p_s"] | None = None
+    body: Literal["L", "L_M"] | None = None
+
+
+class LettersCased(_Op, frozen=True, tag="letters_cased"):
+    """A run of letters that ends in lower case (title) or begins in upper case (upper)."""
+
+    kind: Literal["title", "upper"]
+    lead_other: bool = False
+    trailing_ci: tuple[str, ...] = ()
+
+
+class Numbers(_Op, frozen=True, tag="numbers"):
+    """A run of numbers, at most `max_run` of them."""
+
+    max_run: int = 0
+    lead_space: bool = False
+
+
+class PunctRun(_Op, frozen=True, tag="punct_run"):
+    """A run of what is neither white space, letter nor number, or of punctuation and symbols."""
+
+    lead_space: bool = False
+    trailing_newlines: bool = False
+    trailing_chars: str | None = None
+    charset: Literal["p_s"] | None = None
+
+
+class PunctAsciiLetters(_Op, frozen=True, tag="punct_ascii_letters"):
+    """One ASCII punctuation character and the ASCII letters after it."""
+
+
+class NewlineBlock(_Op, frozen=True, tag="newline_block"):
+    """White space up to the last newline of its run."""
+
+
+class TrailingWs(_Op, frozen=True, tag="trailing_ws"):
+    """White space up to the last character before something else."""
+
+
+class WsRun(_Op, frozen=True, tag="ws_run"):
+    """A run of white space."""
+
+
+class MetaspaceSplit(_Op, frozen=True, tag="metaspace_split"):
+    """Words at white space, each marked with U+2581."""
+
+    prefix_first: bool = False
+
+
+Op = (
+    LiteralsCi
+    | Literals
+    | Letters
+    | LettersCased
+    | Numbers
+    | PunctRun
+    | PunctAsciiLetters
+    | NewlineBlock
+    | TrailingWs
+    | WsRun
+    | MetaspaceSplit
+)
+
+
+class Alternation(msgspec.Struct, frozen=True, tag_field="op", tag="alternation"):
+    """A stage that cuts by the first operation that matches at each position."""
+
+    ops: tuple[Op, ...]
+
+
+class DigitsIsolate(msgspec.Struct, frozen=True, tag_field="op", tag="digits_isolate"):
+    """A stage that isolates numbers, one by one or in runs."""
+
+    mode: Literal["individual", "grouped"] = "individual"
+    max_run: int = 0
+
+
+class DigitTriplesIsolate(msgspec.Struct, frozen=True, tag_field="op", tag="digit_triples_isolate"):
+    """A stage that isolates each three ASCII digits in a row."""
+
+
+class PunctuationContiguous(msgspec.Struct, frozen=True, tag_field="op", tag="punctuation_contiguous"):
+    """A stage that isolates runs of punctuation."""
+
+
+class CjkIsolate(msgspec.Struct, frozen=True, tag_field="op", tag="cjk_isolate"):
+    """A stage that isolates runs of CJK ideographs, Hiragana and Katakana."""
+
+
+Stage = Alternation | DigitsIsolate | DigitTriplesIsolate | PunctuationContiguous | CjkIsolate
+
+
+class ProgramV1(msgspec.Struct, frozen=True, tag_field="version", tag=1):
+    """One alternation."""
+
+    ops: tuple[Op, ...]
+
+
+class ProgramV2(msgspec.Struct, frozen=True, tag_field="version", tag=2):
+    """Stages in order."""
+
+    stages: tuple[Stage, ...]
+
+
+Program = ProgramV1 | ProgramV2
+
+
+def stages_of(program: Program) -> tuple[Stage, ...]:
+    """Return the stages of a program; a version 1 program is a single alternation."""
+    if isinstance(program, ProgramV1):
+        return (Alternation(program.ops),)
+    return program.stages
+
+
+def check_program(program: Program) -> None:
+    """Refuse what the types allow and no pre-tokenizer can run.
+
+    Raises:
+        TokenizerMapValidationError: the operation and what is wrong with it.
+    """
+    stages = stages_of(program)
+    if not stages:
+        raise TokenizerMapValidationError("pre_tokenizer_program: no stages; leave the field out instead")
+    for stage in stages:
+        if isinstance(stage, Alternation):
+            _check_ops(stage.ops)
+        elif isinstance(stage, DigitsIsolate) and stage.max_run < 0:
+            raise TokenizerMapValidationError("pre_tokenizer_program: digits_isolate.max_run is negative")
+
+
+def _check_ops(ops: tuple[Op, ...]) -> None:
+    if not ops:
+        raise TokenizerMapValidationError("pre_tokenizer_program: an alternation without ops")
+    for op in ops:
+        if isinstance(op, Literals | LiteralsCi) and not (op.patterns and all(op.patterns)):
+            raise TokenizerMapValidationError("pre_tokenizer_program: literals need patterns, none empty")
+        if isinstance(op, Numbers) and op.max_run < 0:
+            raise TokenizerMapValidationError("pre_tokenizer_program: numbers.max_run is negative")
+        if isinstance(op, MetaspaceSplit) and len(ops) > 1:
+            raise TokenizerMapValidationError("pre_tokenizer_program: metaspace_split must stand alone")
+
+
+# Patterns
+
+_FIXED: dict[str, Op] = {
+    r"[^\r\n\p{L}\p{N}]?\p{L}+": Letters(lead_other=True),
+    r"[^\r\n\p{L}\p{N}]?+\p{L}+": Letters(lead_other=True),
+    r"[^\r\n\p{L}\p{N}]?+\p{L}++": Letters(lead_other=True),
+    r" ?\p{L}+": Letters(lead_space=True),
+    r" ?\p{L}++": Letters(lead_space=True),
+    r"\p{L}+": Letters(),
+    r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+": Letters(lead_other=True, lead_other_class="l_p_s", body="L_M"),
+    r" ?[^\s\p{L}\p{N}]+": PunctRun(lead_space=True),
+    r" ?[^\s\p{L}\p{N}]++": PunctRun(lead_space=True),
+    r"[^\s\p{L}\p{N}]+": PunctRun(),
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*": PunctRun(lead_space=True, trailing_newlines=True),
+    r" ?[^\s\p{L}\p{N}]++[\r\n]*": PunctRun(lead_space=True, trailing_newlines=True),
+    r" ?[^\s\p{L}\p{N}]++[\r\n]*+": PunctRun(lead_space=True, trailing_newlines=True),
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*": PunctRun(lead_space=True, trailing_newlines=True, trailing_chars="\r\n/"),
+    r" ?[\p{P}\p{S}]+[\r\n]*": PunctRun(lead_space=True, trailing_newlines=True, charset="p_s"),
+    r"\s*[\r\n]+": NewlineBlock(),
+    r"\s*[\r\n]": NewlineBlock(),  # the run's last newline ends it either way: `\s*` is greedy
+    r"\s+(?!\S)": TrailingWs(),
+    r"\s+": WsRun(),
+}
+_NUMBERS = re.compile(r"(?P<lead> \?)?\\p\{N\}(?P<run>\+|\{1,(?P<max>\d{1,3})\}\+?)?")
+_CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
+_LITERALS: dict[str, Op] = {
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)": LiteralsCi(_CONTRACTIONS),
+    r"'(?i:[sdmt]|ll|ve|re)": LiteralsCi(_CONTRACTIONS),
+    r"'s|'t|'re|'ve|'m|'ll|'d": Literals(_CONTRACTIONS),
+    r"'(?:[sdmt]|ll|ve|re)": Literals(_CONTRACTIONS),
+}
+_CASED = {
+    r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+": "title",
+    r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*": "upper",
+}
+
+
+def ops_of_pattern(pattern: str) -> tuple[Op, ...] | None:
+    """Return the operations that a known pattern spells, or None when it holds anything else.
+
+    Every alternative has to be one of the forms of the protocol's table, written as the reference
+    tokenizers write it. So what this returns is equal to the pattern by construction.
+    """
+    ops: list[Op] = []
+    rest = pattern
+    for spelled, literals in _LITERALS.items():
+        if rest.startswith(spelled + "|"):
+            ops.append(literals)
+            rest = rest[len(spelled) + 1 :]
+            break
+    for alternative in rest.split("|"):
+        op = _FIXED.get(alternative) or _numbers(alternative) or _cased(alternative)
+        if op is None:
+            return None
+        ops.append(op)
+    return tuple(ops)
+
+
+def _numbers(alternative: str) -> Op | None:
+    match = _NUMBERS.fullmatch(alternative)
+    if match is None:
+        return None
+    if match["run"] is None:
+        maximum = 1
+    else:
+        maximum = int(match["max"] or 0)
+    return Numbers(max_run=maximum, lead_space=match["lead"] is not None)
+
+
+def _cased(alternative: str) -> Op | None:
+    lead = r"[^\r\n\p{L}\p{N}]?"
+    lead_other = alternative.startswith(lead)
+    kind = _CASED.get(alternative[len(lead) if lead_other else 0 :])
+    if kind is None:
+        return None
+    return LettersCased(kind="title" if kind == "title" else "upper", lead_other=lead_other)

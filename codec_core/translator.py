@@ -1,0 +1,182 @@
+"""Ids of one vocabulary to ids of another, as the stream arrives.
+
+The ids become text, the text the ids that the target's own tokenizer gives. An id is given out only when
+nothing that may follow can change it; the target's pre-tokenizer (or, for a metaspace vocabulary, its
+tokens) says where that is. So every way of cutting the stream gives the ids of the text as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from codec_core.detokenizer import Detokenizer
+from codec_core.maps import TokenizerMap
+from codec_core.normalization import NfcStream
+from codec_core.tokenizer import Tokenizer, pick_tokenizer
+from codec_core.vocabulary import REPLACEMENT, Vocabulary, decode_utf_8, vocabulary_of
+
+_SHORT_TAIL = 256
+"""A held tail up to here is looked at again with every feed; a longer one only after it grew by an eighth,
+which keeps
+the whole work linear when a text has no place to cut."""
+
+
+class Translator:
+    """Translates the ids of one stream.
+
+    Whatever the cuts, the concatenation of everything returned is `translate(from_map, to_map, all_ids)`.
+
+    Source special tokens are left out, or with `keep_special` spelled as ordinary text. No target special
+    token is ever given. Invalid UTF-8 becomes U+FFFD, as Python's `errors="replace"` puts it.
+
+    Attributes:
+        from_id: the id of the source's map.
+        to_id: the id of the target's map.
+        replaced: how many U+FFFD were made of invalid bytes and unknown ids.
+        dropped: how many special tokens of the source were left out.
+    """
+
+    __slots__ = (
+        "_first", "_grown", "_keep_special", "_looked_at", "_nfc", "_pending", "_source", "_strips", "_tail",
+        "_target", "dropped", "replaced",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        from_map: TokenizerMap | Vocabulary,
+        to_map: TokenizerMap | Vocabulary,
+        *,
+        keep_special: bool = False,
+    ) -> None:
+        self._source = vocabulary_of(from_map)
+        self._target = pick_tokenizer(to_map)
+        self._keep_special = keep_special
+        self._nfc = NfcStream() if self._target.normalizes else None
+        self.replaced = 0
+        self.dropped = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._pending = b""
+        self._strips = self._source.trims_first_space
+        self._first = True
+        self._tail = ""
+        self._grown: list[str] = []
+        self._looked_at = 0
+
+    @property
+    def from_id(self) -> str:
+        """Return the id of the source's map."""
+        return self._source.id
+
+    @property
+    def to_id(self) -> str:
+        """Return the id of the target's map."""
+        return self._target.id
+
+    @property
+    def held_bytes(self) -> int:
+        """Return how many bytes of text are held back until more is known."""
+        text = self._tail + "".join(self._grown) + (self._nfc.held if self._nfc else "")
+        return len(self._pending) + len(text.encode())
+
+    def feed(self, ids: Iterable[int]) -> list[int]:
+        """Return the target ids that these source ids settle."""
+        text = self._decode(ids, final=False)
+        if text and self._nfc is not None:
+            text = self._nfc.feed(text)
+        return self._encode(text) if text else []
+
+    def flush(self) -> list[int]:
+        """End the stream: return the ids of what was held.
+
+        The translator is then ready for another stream.
+        """
+        text = self._decode((), final=True)
+        if self._nfc is not None:
+            text = self._nfc.feed(text) + self._nfc.flush()
+        rest = self._tail + "".join(self._grown) + self._target.prepare(text, first=self._first)
+        self._start()
+        return self._target.encode_prepared(rest)
+
+    def translate(self, ids: Iterable[int], *, partial: bool = False) -> list[int]:
+        """Return the target ids of these; unless `partial`, the stream ends here."""
+        given = self.feed(ids)
+        return given if partial else given + self.flush()
+
+    def finish(self) -> list[int]:
+        """End the stream: return the ids of what was held."""
+        return self.flush()
+
+    def reset(self) -> None:
+        """Forget the stream so far, and what was counted."""
+        self._start()
+        self.replaced = self.dropped = 0
+        if self._nfc is not None:
+            self._nfc = NfcStream()
+
+    def _decode(self, ids: Iterable[int], *, final: bool) -> str:
+        source = self._source
+        if ids.__class__ is not list:
+            ids = list(ids)
+        if source.special_ids and not source.special_ids.isdisjoint(ids) and not self._keep_special:
+            self.dropped += sum(map(source.special_ids.__contains__, ids))
+        table = source.spelled_byte_table if self._keep_special else source.byte_table
+        data = b"".join(map(table.__getitem__, ids))
+        if self._pending:
+            data = self._pending + data
+        text, used = decode_utf_8(data, "replace", final)
+        self._pending = data[used:]
+        if REPLACEMENT in text:
+            unknown = sum(not source.is_valid(number) for number in ids)
+            self.replaced += text.count(REPLACEMENT) - data[:used].count(_SPELLED) + unknown
+        if self._strips and text:
+            self._strips = False
+            text = text.removeprefix(" ")
+        return text
+
+    def _encode(self, text: str) -> list[int]:
+        text = self._target.prepare(text, first=self._first)
+        self._first = False
+        if len(self._tail) > _SHORT_TAIL:
+            self._grown.append(text)
+            self._looked_at += len(text)
+            if self._looked_at < len(self._tail) // 8:
+                return []
+            text = "".join(self._grown)
+            self._grown.clear()
+            self._looked_at = 0
+        seen = len(self._tail)
+        ids, self._tail = self._target.settle(self._tail + text, seen)
+        return ids
+
+
+_SPELLED = REPLACEMENT.encode()
+
+
+def translate(
+    from_map: TokenizerMap | Vocabulary, to_map: TokenizerMap | Vocabulary, ids: Iterable[int]
+) -> list[int]:
+    """Return the target ids of a whole sequence of source ids."""
+    text = Detokenizer(from_map).render(ids)
+    return pick_tokenizer(to_map).encode_ordinary(text)
+
+
+def static_translation_table(
+    from_map: TokenizerMap | Vocabulary, to_map: TokenizerMap | Vocabulary
+) -> dict[int, list[int]]:
+    """Return, for each ordinary token of the source that is whole text, the target ids of that text alone.
+
+    For looking at how vocabularies relate. Joining its entries is not a translation: use `Translator`.
+    """
+    source, target = vocabulary_of(from_map), pick_tokenizer(to_map)
+    table: dict[int, list[int]] = {}
+    for token_id in range(source.size):
+        if token_id not in source.special_ids and source.is_valid(token_id):
+            text = source.token_bytes(token_id).decode("utf-8", "replace")
+            table[token_id] = _translate_token(target, text)
+    return table
+
+
+def _translate_token(target: Tokenizer, text: str) -> list[int]:
+    return target.encode_ordinary(text)

@@ -1,0 +1,105 @@
+"""Character classes of one fixed Unicode version, as `re` character sets over the Basic Multilingual Plane.
+
+`re` looks a character up in a set of the BMP in constant time, but walks sets that reach beyond it range by
+range. So the classes here stop at U+FFFF, and `shadow` replaces each astral character by a BMP character of
+the same general category that no pre-tokenizer operation names. A text and its shadow are cut at the same
+places.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+WHITE_SPACE = (
+    "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+"""Unicode White_Space: U+0085 is in it, U+001C to U+001F and U+FEFF are not."""
+
+CJK = r"\u3040-\u30ff\u4e00-\u9fa5"
+"""Hiragana, Katakana and the ideographs, as the tokenizers that isolate them define the set."""
+
+_STAND_INS = {
+    "Lu": "À", "Ll": "à", "Lt": "ǅ", "Lm": "ʰ", "Lo": "א", "Mn": "\u0300", "Mc": "\u0903", "Me": "\u0488",
+    "Nd": "٠", "Nl": "ⅰ", "No": "²", "Pc": "‿", "Pd": "‐", "Ps": "⁅", "Pe": "⁆", "Pi": "«", "Pf": "»",
+    "Po": "¡", "Sm": "±", "Sc": "£", "Sk": "¨", "So": "©", "Cf": "\u00ad", "Co": "\ue000", "Cn": "\uffff",
+}  # fmt: skip
+"""One BMP character a category, outside ASCII, white space and CJK. The categories missing here are not
+astral."""
+
+_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
+
+
+@cache
+def category_ranges() -> dict[str, list[tuple[int, int]]]:
+    """Return the code point ranges, both ends included, of each general category."""
+    from codec_core._generated_unicode import CATEGORY_RUNS
+
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    start = 0
+    for run in CATEGORY_RUNS.split():
+        stop = start + int(run[2:])
+        ranges.setdefault(run[:2], []).append((start, stop - 1))
+        start = stop
+    return ranges
+
+
+@cache
+def char_class(name: str) -> str:
+    r"""Return the inside of a `re` character set for `\p{name}` within the BMP, or for `\s` with name "s"."""
+    if name == "s":
+        return _escape_ranges([(ord(character), ord(character)) for character in WHITE_SPACE])
+    found = [
+        (start, min(stop, 0xFFFF))
+        for category, ranges in category_ranges().items()
+        if category.startswith(name)
+        for start, stop in ranges
+        if start <= 0xFFFF
+    ]
+    return _escape_ranges(_joined(found))
+
+
+def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if joined and joined[-1][1] == start - 1:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _escape_ranges(ranges: list[tuple[int, int]]) -> str:
+    return "".join(
+        f"\\u{start:04x}" if start == stop else f"\\u{start:04x}-\\u{stop:04x}" for start, stop in ranges
+    )
+
+
+@cache
+def representatives() -> str:
+    """Return characters that stand for all: the ASCII ones, white space, and each category's stand-in."""
+    return "".join(map(chr, range(128))) + WHITE_SPACE + "ſ" + "".join(_STAND_INS.values()) + "あア一"
+
+
+class _StandIns(dict[str, str]):
+    """Astral character to its stand-in, found once a character. At most one entry an astral code point."""
+
+    def __missing__(self, character: str) -> str:
+        point = ord(character)
+        category = next(
+            name
+            for name, ranges in category_ranges().items()
+            if any(start <= point <= stop for start, stop in ranges)
+        )
+        stand_in = _STAND_INS[category]
+        self[character] = stand_in
+        return stand_in
+
+
+_stand_ins = _StandIns()
+
+
+def shadow(text: str) -> str:
+    """Return the text with every astral character replaced by one of its class. The length stays."""
+    return _ASTRAL.sub(lambda match: _stand_ins[match.group()], text)

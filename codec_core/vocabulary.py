@@ -1,0 +1,221 @@
+"""The immutable view of a map that all streams share.
+
+Everything here is derived once per map and lives as long as the map does: `vocabulary_of(map)` keeps the
+vocabulary on the map, so dropping the map drops its tables.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from codec_core.byte_level import decode_byte_level_token
+from codec_core.exceptions import TokenizerMapValidationError
+from codec_core.families import Facts, facts_of
+from codec_core.maps import TokenizerMap, check_map, ids_of_version_1
+
+METASPACE: Final = "▁"
+"""U+2581, which metaspace vocabularies write for a space."""
+
+REPLACEMENT: Final = "\ufffd"
+_REPLACEMENT_BYTES = REPLACEMENT.encode()
+
+
+class Vocabulary:
+    """Ids, what they spell, and which of them are special.
+
+    Attributes:
+        map: the map this was made from.
+        id: the map's id.
+        hash: the map's hash, or None for a map made in memory.
+        size: the largest id plus one.
+        special_tokens: name to id.
+        special_ids: the ids of special tokens.
+        facts: what exact encoding needs besides.
+        trims_first_space: whether a text's first space is one that encoding put there.
+    """
+
+    def __init__(self, tokenizer_map: TokenizerMap) -> None:
+        if "checked" not in tokenizer_map.__dict__:
+            check_map(tokenizer_map)
+        self.map = tokenizer_map
+        self.id = tokenizer_map.id
+        self.hash = tokenizer_map.hash
+        self.facts: Facts = facts_of(tokenizer_map)
+        self.special_tokens: Mapping[str, int] = MappingProxyType(dict(tokenizer_map.special_tokens or {}))
+        self.special_ids = frozenset(self.special_tokens.values())
+        self._names = {number: name for name, number in self.special_tokens.items()}
+        self._raw = _raw_tokens(tokenizer_map)
+        self.size = max(len(self._raw), max(self.special_ids, default=-1) + 1)
+        self._spell = _SPELLERS[tokenizer_map.encoder]
+        start = tokenizer_map.byte_fallback_start
+        self._fallback = range(0) if start is None else range(start, start + 256)
+        if self._fallback:
+            self.size = max(self.size, self._fallback.stop)
+        self.trims_first_space = (
+            tokenizer_map.encoder == "metaspace" and self.facts.metaspace_prefix != "never"
+        )
+        self.byte_table = ByteTable(self)
+        self.text_table = TextTable(self.byte_table)
+        self.spelled_byte_table = SpelledByteTable(self)
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary {self.id} of {self.size} ids>"
+
+    @property
+    def byte_fallback(self) -> range:
+        """Return the ids of the 256 byte tokens, or an empty range."""
+        return self._fallback
+
+    def is_valid(self, token_id: int) -> bool:
+        """Tell whether the vocabulary has this id."""
+        return 0 <= token_id < self.size and (
+            token_id in self.special_ids
+            or token_id in self._fallback
+            or self._raw_token(token_id) is not None
+        )
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return the bytes that a token stands for; a special token stands for its name.
+
+        Raises:
+            KeyError: the vocabulary has no such id.
+        """
+        if token_id in self._names:
+            return self._names[token_id].encode("utf-8", "replace")
+        if token_id in self._fallback:
+            return bytes((token_id - self._fallback.start,))
+        raw = self._raw_token(token_id)
+        if raw is None:
+            raise KeyError(token_id)
+        return self._spell(raw)
+
+    def raw_token(self, token_id: int) -> str:
+        """Return a token as the map writes it.
+
+        Raises:
+            KeyError: the vocabulary has no such id.
+        """
+        raw = self._raw_token(token_id)
+        if raw is None:
+            raise KeyError(token_id)
+        return raw
+
+    def _raw_token(self, token_id: int) -> str | None:
+        return self._raw[token_id] if 0 <= token_id < len(self._raw) else None
+
+    def ordinary(self) -> dict[str, int]:
+        """Return token to id of everything that is not special, as a dict the caller owns."""
+        vocab = self.map.vocab
+        if vocab is None:
+            pairs = ((raw, number) for number, raw in enumerate(self._raw) if raw is not None)
+            ordinary: dict[str, int] = {}
+            for raw, number in pairs:
+                if number not in self.special_ids:
+                    ordinary.setdefault(raw, number)
+            return ordinary
+        ordinary = dict(vocab)
+        for name in self.special_tokens:
+            ordinary.pop(name, None)
+        return ordinary
+
+
+def vocabulary_of(source: TokenizerMap | Vocabulary) -> Vocabulary:
+    """Return the vocabulary of a map, made at the first call and shared by all later ones."""
+    if isinstance(source, Vocabulary):
+        return source
+    known = source.__dict__.get("vocabulary")
+    if known is None:
+        # Two threads may both make one; the first that is stored is the one everybody uses.
+        known = source.__dict__.setdefault("vocabulary", Vocabulary(source))
+    assert isinstance(known, Vocabulary)
+    return known
+
+
+class ByteTable(dict[int, bytes]):
+    """Id to the bytes it renders as: none for a special token, U+FFFD for an unknown id.
+
+    Filled as ids come; holds at most one entry an id of the vocabulary.
+    """
+
+    __slots__ = ("_vocabulary",)
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def __missing__(self, token_id: int) -> bytes:
+        vocabulary = self._vocabulary
+        if not vocabulary.is_valid(token_id):
+            return _REPLACEMENT_BYTES
+        data = b"" if token_id in vocabulary.special_ids else vocabulary.token_bytes(token_id)
+        self[token_id] = data
+        return data
+
+
+class SpelledByteTable(dict[int, bytes]):
+    """Id to the bytes it renders as, special tokens by their name."""
+
+    __slots__ = ("_vocabulary",)
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def __missing__(self, token_id: int) -> bytes:
+        if not self._vocabulary.is_valid(token_id):
+            return _REPLACEMENT_BYTES
+        data = self[token_id] = self._vocabulary.token_bytes(token_id)
+        return data
+
+
+class TextTable(dict[int, str | None]):
+    """Id to its text, or None where its bytes are no whole characters."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, table: ByteTable) -> None:
+        self._bytes = table
+
+    def __missing__(self, token_id: int) -> str | None:
+        data = self._bytes[token_id]
+        try:
+            text: str | None = data.decode()
+        except UnicodeDecodeError:
+            text = None
+        if token_id in self._bytes:
+            self[token_id] = text
+        return text
+
+
+def _raw_tokens(tokenizer_map: TokenizerMap) -> list[str | None]:
+    if tokenizer_map.vocab is not None:
+        pairs = {number: token for token, number in tokenizer_map.vocab.items()}
+    else:
+        pairs = ids_of_version_1(tokenizer_map.tokens or {})
+    size = max(pairs, default=-1) + 1
+    if size > 4 * len(pairs) + 2**20:
+        raise TokenizerMapValidationError(
+            f"vocab: {len(pairs)} tokens reach up to id {size - 1}; so sparse a map is refused"
+        )
+    raw: list[str | None] = [None] * size
+    for number, token in pairs.items():
+        raw[number] = token
+    return raw
+
+
+def _plain_bytes(token: str) -> bytes:
+    return token.encode("utf-8", "replace")
+
+
+def _metaspace_bytes(token: str) -> bytes:
+    return token.replace(METASPACE, " ").encode("utf-8", "replace")
+
+
+_SPELLERS: dict[str | None, Callable[[str], bytes]] = {
+    "byte_level": decode_byte_level_token,
+    "metaspace": _metaspace_bytes,
+    None: _plain_bytes,
+}
+
+decode_utf_8 = codecs.utf_8_decode
