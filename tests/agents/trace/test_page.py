@@ -53,7 +53,6 @@ def test_content_cannot_leave_its_place(tmp_path: Path, write_chain: WriteChain)
     assert html.count("</script>") == 2
 
 
-@pytest.mark.slow
 def test_a_browser_shows_graph_waterfall_handoffs_and_text(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", said="Grüße aus Oslo, <b>kalt</b>.")
     body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
@@ -64,7 +63,6 @@ def test_a_browser_shows_graph_waterfall_handoffs_and_text(tmp_path: Path, write
     assert "3.00 ms" in body
 
 
-@pytest.mark.slow
 def test_a_browser_compares_runs(tmp_path: Path, write_chain: WriteChain) -> None:
     for name, gap in (("slow", 0.009), ("fast", 0.001)):
         write_chain(tmp_path / f"{name}.jsonl", gap=gap)
@@ -73,7 +71,6 @@ def test_a_browser_compares_runs(tmp_path: Path, write_chain: WriteChain) -> Non
     assert "5.00 ms" in body  # the median gap of both
 
 
-@pytest.mark.slow
 def test_a_browser_takes_100_nodes_and_100_000_ids(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=100, ids=100_000)
     [run] = read_runs([tmp_path / "a.jsonl"])
