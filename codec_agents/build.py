@@ -1,0 +1,185 @@
+"""A checked declaration becomes a pipeline that can run.
+
+Everything that can be known before a run is found out here, and all faults are told at once: maps are loaded
+and their hashes compared, dialects bound to vocabularies, prompts assembled in ids, tools imported and their
+schemas derived, and every edge proven to be exact or refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from codec_agents import graph
+from codec_agents.build_nodes import BUILDERS, NodeBuilder
+from codec_agents.built import BuiltEdge, BuiltNode, BuiltPipeline, strategy_between
+from codec_agents.exceptions import CodecAgentsError, PipelineError
+from codec_agents.flatten import FlatGraph, FlatNode, Wire, flatten
+from codec_agents.flows import Flows
+from codec_agents.graph.faults import Fault
+from codec_agents.graph.nodes import LoopNode, Nested, PipelineNode, RouterNode
+from codec_agents.graph.positions import located
+from codec_agents.graph.spec import PipelineSpec
+from codec_agents.resources import ResourceError, Resources
+from codec_core.exceptions import CodecError
+from codec_core.vocabulary import Vocabulary
+
+
+def build(pipeline: graph.Pipeline) -> BuiltPipeline:
+    """Check a declaration, and load what a run of it needs.
+
+    Raises:
+        PipelineError: with every fault, each with its place, what was found and what would do.
+    """
+    found = pipeline.check()
+    resources = Resources(pipeline.spec, pipeline.live, pipeline.directory)
+    if any(fault.severity == "error" for fault in found):
+        raise PipelineError(found, pipeline.name)
+    steps = Build(pipeline.spec, resources)
+    built = steps.run(warnings=tuple(found))
+    if steps.faults:
+        raise PipelineError([*located(steps.faults, pipeline.document), *found], pipeline.name)
+    return built
+
+
+class BodyFaultsError(Exception):
+    """The pipeline inside a node has faults, which are kept already."""
+
+
+class Build:
+    """One pass over one declaration: the outermost, or the body of a loop or a map."""
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        resources: Resources,
+        *,
+        inputs: Mapping[str, Vocabulary | None] | None = None,
+        path: str = "",
+        place: str = "",
+    ) -> None:
+        self._spec = spec
+        self._resources = resources
+        self._path = path
+        self._place = place
+        self.is_body = inputs is not None
+        """Whether it runs inside a loop or a map, where no text is made."""
+        self.faults: list[Fault] = []
+        self.flat = flatten(spec, resources)
+        self.flows = Flows(self.flat, inputs or {}, self.body)
+        self._bodies: dict[str, BuiltPipeline] = {}
+
+    def run(self, warnings: tuple[Fault, ...] = ()) -> BuiltPipeline:
+        """Build all nodes, then all edges; `faults` has what went wrong."""
+        conditional = self._conditional()
+        nodes: dict[str, BuiltNode] = {}
+        for path, flat in self.flat.nodes.items():
+            built = self._node(flat, conditional=path in conditional)
+            if built is not None:
+                nodes[path] = built
+        edges = [] if self.faults else [self._edge(wire) for wire in self.flat.wires]
+        return BuiltPipeline(
+            name=self._spec.pipeline,
+            digest=digest_of(self._spec),
+            spec=self._spec,
+            nodes=nodes,
+            edges=edges,
+            warnings=warnings,
+            engines=self._resources.own_engines,
+        )
+
+    def body(self, flat: FlatNode) -> BuiltPipeline:
+        """Return what runs inside a loop or a map, built once.
+
+        Raises:
+            BodyFaultsError: it has faults, which are kept.
+        """
+        if flat.path not in self._bodies:
+            assert isinstance(flat.node, Nested)
+            inputs = {slot: self.flows.arriving(flat.path, slot) for slot in flat.node.slots}
+            built = self._build_body(flat, inputs)
+            fed = feedback_vocabularies(flat.node, built, inputs)
+            self._bodies[flat.path] = built if fed == inputs else self._build_body(flat, fed)
+        return self._bodies[flat.path]
+
+    def _build_body(self, flat: FlatNode, inputs: Mapping[str, Vocabulary | None]) -> BuiltPipeline:
+        assert isinstance(flat.node, Nested)
+        steps = Build(
+            flat.spec.body_of(flat.name),
+            flat.resources.inside(flat.name),
+            inputs=inputs,
+            path=f"{self._path}{flat.path}/",
+            place=f"{self._place}nodes.{flat.path}.{flat.node.body_field}.",
+        )
+        built = steps.run()
+        if steps.faults:
+            self.faults += [fault for fault in steps.faults if fault not in self.faults]
+            raise BodyFaultsError
+        return built
+
+    def _node(self, flat: FlatNode, *, conditional: bool) -> BuiltNode | None:
+        place = f"{self._place}nodes.{flat.path.replace('/', '.body.nodes.')}"
+        builder = NodeBuilder(flat, self, place=place, path=self._path + flat.path, conditional=conditional)
+        try:
+            return BUILDERS[type(flat.node)](builder)
+        except BodyFaultsError:
+            pass
+        except ResourceError as error:
+            self.faults.append(Fault(place, error.found, error.remedy))
+        except (CodecAgentsError, CodecError) as error:
+            self.faults.append(Fault(place, str(error), ""))
+        return None
+
+    def _edge(self, wire: Wire) -> BuiltEdge:
+        (source, port), (target, slot) = wire.source, wire.target
+        gives = self.flows.port(source, port)
+        takes = self.flows.slot(target, slot) if slot else gives
+        return BuiltEdge(
+            source_node=source,
+            source_port=port,
+            target_node=target,
+            target_slot=slot,
+            strategy=strategy_between(gives, takes),
+            source_vocabulary=gives,
+            target_vocabulary=takes,
+            buffer=wire.edge.buffer,
+            separator=wire.edge.separator,
+            keep_special=wire.edge.keep_special,
+            reasoning=wire.edge.reasoning,
+            fallback=wire.edge.fallback,
+            prefill=wire.edge.prefill == "ahead",
+        )
+
+    def _conditional(self) -> set[str]:
+        """Return the nodes that run only when a router chooses them, or when a node before them fails."""
+        chosen = {wire.target[0] for wire in self.flat.wires if wire.edge.fallback}
+        for flat in self.flat.nodes.values():
+            if isinstance(flat.node, RouterNode):
+                for name in flat.node.targets:
+                    chosen.update(expand_target(self.flat, flat, name))
+        return chosen
+
+
+def expand_target(graph: FlatGraph, router: FlatNode, name: str) -> list[str]:
+    """Return what a router starts by a name: a node, or the entries of a nested pipeline."""
+    path = router.prefix + name
+    if isinstance(router.spec.nodes[name], PipelineNode):
+        return graph.entries(f"{path}/")
+    return [path]
+
+
+def feedback_vocabularies(
+    node: Nested, body: BuiltPipeline, inputs: Mapping[str, Vocabulary | None]
+) -> dict[str, Vocabulary | None]:
+    """Return what the inputs of a body take when ids are fed back into an input that text first filled."""
+    fed = dict(inputs)
+    for sink, name in node.feedback.items() if isinstance(node, LoopNode) else ():
+        if fed[name] is None:
+            fed[name] = body.edges_into(sink)[0].source_vocabulary
+    return fed
+
+
+def digest_of(spec: PipelineSpec) -> str:
+    """Return a name for a declaration: equal for equal declarations."""
+    document = spec.model_dump_json(by_alias=True, exclude_defaults=True)
+    return "sha256:" + hashlib.sha256(document.encode()).hexdigest()

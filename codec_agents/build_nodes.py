@@ -1,0 +1,228 @@
+"""How each kind of node is built: one function a kind, all with the same argument."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from codec_agents.built import (
+    BuiltFunction,
+    BuiltInput,
+    BuiltJoin,
+    BuiltLoop,
+    BuiltMap,
+    BuiltModel,
+    BuiltNode,
+    BuiltRouter,
+    BuiltSink,
+)
+from codec_agents.dialects import BoundDialect, Dialect, derive_dialect, get_dialect
+from codec_agents.dispatch import Dispatcher
+from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
+from codec_agents.graph.chat import Chat
+from codec_agents.graph.nodes import (
+    Asking,
+    FunctionNode,
+    InputNode,
+    JoinNode,
+    LoopNode,
+    MapNode,
+    ModelNode,
+    Node,
+    RouterNode,
+    Sampling,
+    SinkNode,
+    StartsWith,
+)
+from codec_agents.graph.policy import Policy, TimeoutPolicy
+from codec_agents.tools import Tool, Toolset, tool
+from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_agents.build import Build
+    from codec_agents.flatten import FlatNode
+
+Declared = TypeVar("Declared", bound=Node)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBuilder:
+    """One node, and what its building may ask for."""
+
+    flat: FlatNode
+    build: Build
+    place: str
+    path: str
+    conditional: bool
+
+    def declared(self, kind: type[Declared]) -> Declared:
+        """Return the declaration."""
+        assert isinstance(self.flat.node, kind)
+        return self.flat.node
+
+    @property
+    def policy(self) -> Policy:
+        """What holds for the node."""
+        return self.flat.spec.policy_of(self.flat.name)
+
+    def common(self) -> dict[str, Any]:
+        """Return what every built node has."""
+        slots = {wire.target[1] for wire in self.build.flat.into(self.flat.path)} - {""}
+        return {
+            "name": self.flat.path,
+            "path": self.path,
+            "policy": self.policy,
+            "conditional": self.conditional,
+            "vocabularies": {slot: self.build.flows.slot(self.flat.path, slot) for slot in sorted(slots)},
+        }
+
+    def callable(self, reference: str) -> Callable[..., Any]:
+        """Return what a reference names."""
+        return self.flat.resources.callable(reference)
+
+
+def _input(b: NodeBuilder) -> BuiltInput:
+    node = b.declared(InputNode)
+    return BuiltInput(
+        **b.common(), vocabulary=b.build.flows.port(b.flat.path, node.ports[0]), default=node.default
+    )
+
+
+def _sink(b: NodeBuilder) -> BuiltSink:
+    node = b.declared(SinkNode)
+    write: list[Callable[[Any], Any]] = []
+    if node.to == "stdout":
+        write.append(_print)
+    if node.call is not None:
+        write.append(b.callable(node.call))
+    return BuiltSink(**b.common(), text=node.text and not b.build.is_body, write=tuple(write), file=node.file)
+
+
+def _print(piece: Any) -> None:
+    sys.stdout.write(str(piece))
+    sys.stdout.flush()
+
+
+def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
+    node = b.declared(Asking)
+    vocabulary = b.flat.resources.vocabulary(node.map or "")
+    family, reason = _dialect(node, vocabulary)
+    thinking = node.prompt.thinking if isinstance(node.prompt, Chat) else None
+    dialect = family.bind(vocabulary, tools, thinking)
+    engine = b.flat.spec.engine_of(node.engine)
+    return {
+        **b.common(),
+        "model": node.model or (engine.model if engine else None),
+        "engine": b.flat.resources.engine(node.engine),
+        "engine_slots": b.flat.resources.engine_slots(node.engine, b.policy),
+        "vocabulary": vocabulary,
+        "dialect": dialect,
+        "dialect_reason": reason,
+        "template": dialect.template(node.prompt),
+        "options": _options(node.sampling, dialect),
+        "timeouts": _timeouts(b.policy.timeouts),
+    }
+
+
+def _dialect(node: Asking, vocabulary: Vocabulary) -> tuple[Dialect, str]:
+    if node.dialect is not None:
+        return get_dialect(node.dialect), "named in the declaration"
+    return derive_dialect(vocabulary)
+
+
+def _options(sampling: Sampling, dialect: BoundDialect) -> SamplingOptions:
+    return SamplingOptions(
+        max_tokens=sampling.max_tokens or DEFAULT_MAX_TOKENS,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        seed=sampling.seed,
+        stop=sampling.stop,
+        stop_token_ids=dialect.stop_ids,
+        extra=sampling.extra,
+    )
+
+
+def _timeouts(policy: TimeoutPolicy) -> Timeouts:
+    return Timeouts(connect=policy.connect, first_id=policy.first_id, idle=policy.idle, whole=policy.whole)
+
+
+def _model(b: NodeBuilder) -> BuiltModel:
+    node = b.declared(ModelNode)
+    found = [b.callable(reference) for reference in node.tools]
+    tools = [each if isinstance(each, Tool) else tool(each) for each in found]
+    dispatcher = Dispatcher(Toolset(tools), timeout=b.policy.timeouts.tool)
+    return BuiltModel(**_asking(b, tools), dispatcher=dispatcher)
+
+
+def _router(b: NodeBuilder) -> BuiltRouter:
+    from codec_agents.build import expand_target
+
+    node = b.declared(RouterNode)
+
+    def targets(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(path for name in names for path in expand_target(b.build.flat, b.flat, name))
+
+    return BuiltRouter(
+        **_asking(b),
+        labels={label: label.encode() for label in node.labels},
+        targets={label: targets(names) for label, names in node.labels.items()},
+        default=None if node.default is None else targets(node.default),
+    )
+
+
+def _function(b: NodeBuilder) -> BuiltFunction:
+    node = b.declared(FunctionNode)
+    vocabulary = b.build.flows.port(b.flat.path, node.ports[0])
+    return BuiltFunction(**b.common(), call=b.callable(node.call), vocabulary=vocabulary)
+
+
+def _join(b: NodeBuilder) -> BuiltJoin:
+    node = b.declared(JoinNode)
+    return BuiltJoin(
+        **b.common(),
+        first=node.first,
+        until=None if node.until is None else b.callable(node.until),
+        vocabulary=b.build.flows.port(b.flat.path, node.ports[0]),
+    )
+
+
+def _map(b: NodeBuilder) -> BuiltMap:
+    node = b.declared(MapNode)
+    return BuiltMap(
+        **b.common(),
+        body=b.build.body(b.flat),
+        over=node.over or node.slots[0],
+        split=node.split if node.items is None else b.callable(node.items),
+        parallel=node.parallel,
+        in_order=node.order == "input",
+        separator=node.separator,
+    )
+
+
+def _loop(b: NodeBuilder) -> BuiltLoop:
+    node = b.declared(LoopNode)
+    until = node.until
+    return BuiltLoop(
+        **b.common(),
+        body=b.build.body(b.flat),
+        turns=node.turns,
+        feedback=node.feedback,
+        until=b.callable(until) if isinstance(until, str) else None,
+        starts_with=(until.sink, until.starts_with.encode()) if isinstance(until, StartsWith) else None,
+    )
+
+
+BUILDERS: Mapping[type[Node], Callable[[NodeBuilder], BuiltNode]] = {
+    InputNode: _input,
+    ModelNode: _model,
+    RouterNode: _router,
+    FunctionNode: _function,
+    JoinNode: _join,
+    MapNode: _map,
+    LoopNode: _loop,
+    SinkNode: _sink,
+}
+"""What builds each kind; nested pipelines are taken apart before."""

@@ -1,0 +1,132 @@
+"""A pipeline inside a pipeline becomes part of it: ids stream through, and nothing waits at its border.
+
+The inputs and sinks of a nested pipeline are relays: an edge into one and an edge out of it become one edge.
+Bodies of loops and maps are not taken apart, because they run several times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from codec_agents.graph.edges import EdgeSpec
+from codec_agents.graph.nodes import VALUE, InputNode, Node, PipelineNode, SinkNode
+from codec_agents.graph.spec import PipelineSpec
+from codec_agents.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class FlatNode:
+    """A node, and where what it names is declared."""
+
+    path: str
+    """Its name in the whole; that of a nested node begins with the node that it is in."""
+    node: Node
+    spec: PipelineSpec
+    """The declaration that it stands in."""
+    resources: Resources
+    prefix: str = ""
+    """What the names of its neighbours begin with."""
+
+    @property
+    def name(self) -> str:
+        """Its name in its own declaration."""
+        return self.path.removeprefix(self.prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """An edge between two flat nodes."""
+
+    source: tuple[str, str]
+    """Node and port."""
+    target: tuple[str, str]
+    """Node and slot."""
+    edge: EdgeSpec
+
+
+@dataclass(slots=True)
+class FlatGraph:
+    """All nodes and edges of a pipeline and of the pipelines in it."""
+
+    nodes: dict[str, FlatNode]
+    wires: list[Wire]
+
+    def into(self, node: str, slot: str | None = None) -> list[Wire]:
+        """Return the edges into a node, or into one of its slots, in declared order."""
+        return [wire for wire in self.wires if wire.target[0] == node and slot in (None, wire.target[1])]
+
+    def entries(self, prefix: str) -> list[str]:
+        """Return the nodes of a nested pipeline that nothing inside it feeds."""
+        inside = [path for path in self.nodes if path.startswith(prefix)]
+        fed = {wire.target[0] for wire in self.wires if wire.source[0].startswith(prefix)}
+        return [path for path in inside if path not in fed]
+
+
+def flatten(spec: PipelineSpec, resources: Resources, prefix: str = "") -> FlatGraph:
+    """Return all nodes and edges, nested pipelines taken apart."""
+    flat = FlatGraph({}, [])
+    relays: list[str] = []
+    for name, node in spec.nodes.items():
+        path = prefix + name
+        if not isinstance(node, PipelineNode):
+            flat.nodes[path] = FlatNode(path, node, spec, resources, prefix)
+            continue
+        inner = flatten(spec.body_of(name), resources.inside(name), f"{path}/")
+        flat.nodes |= inner.nodes
+        flat.wires += inner.wires
+        relays += _ends(inner, f"{path}/")
+    for link in spec.links:
+        flat.wires.append(
+            Wire(
+                _source(spec, prefix, link.source_node, link.source_port),
+                _target(spec, prefix, link.target_node, link.target_slot),
+                link.edge,
+            )
+        )
+    for relay in relays:
+        _remove_relay(flat, relay)
+    return flat
+
+
+def _ends(inner: FlatGraph, prefix: str) -> list[str]:
+    """Return the inputs and sinks of a nested pipeline itself, not of those deeper inside."""
+    mine = (path for path, flat in inner.nodes.items() if flat.prefix == prefix)
+    return [path for path in mine if isinstance(inner.nodes[path].node, InputNode | SinkNode)]
+
+
+def _source(spec: PipelineSpec, prefix: str, node: str, port: str) -> tuple[str, str]:
+    nested = isinstance(spec.nodes[node], PipelineNode)
+    return (f"{prefix}{node}/{port}", VALUE) if nested else (prefix + node, port)
+
+
+def _target(spec: PipelineSpec, prefix: str, node: str, slot: str) -> tuple[str, str]:
+    nested = isinstance(spec.nodes[node], PipelineNode)
+    return (f"{prefix}{node}/{slot}", "") if nested else (prefix + node, slot)
+
+
+def _remove_relay(flat: FlatGraph, relay: str) -> None:
+    """Join the edges into a relay with those out of it; an input that keeps its default stays a node."""
+    before = flat.into(relay)
+    after = [wire for wire in flat.wires if wire.source[0] == relay]
+    if not before and isinstance(flat.nodes[relay].node, InputNode):
+        return
+    joined: list[Wire] = []
+    for wire in flat.wires:
+        if wire in after:
+            joined += [_join(first, wire, several=len(before) > 1) for first in before]
+        elif wire not in before:
+            joined.append(wire)
+    flat.wires[:] = joined
+    del flat.nodes[relay]
+
+
+def _join(first: Wire, second: Wire, *, several: bool) -> Wire:
+    options = {
+        "separator": first.edge.separator if several else second.edge.separator,
+        "keep_special": first.edge.keep_special or second.edge.keep_special,
+        "buffer": min(first.edge.buffer, second.edge.buffer),
+        "prefill": first.edge.prefill or second.edge.prefill,
+        "reasoning": first.edge.reasoning,
+        "fallback": first.edge.fallback,
+    }
+    return replace(first, target=second.target, edge=first.edge.model_copy(update=options))

@@ -1,0 +1,94 @@
+"""Which vocabulary flows where: what each port gives, and what each slot takes. None stands for text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from codec_agents.graph.nodes import Asking, FunctionNode, InputNode, JoinNode, Nested, Node
+from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_agents.built import BuiltPipeline
+    from codec_agents.flatten import FlatGraph, FlatNode
+
+
+class Flows:
+    """Find the vocabularies of a flat graph; it has no circles, so each question comes to an end."""
+
+    def __init__(
+        self,
+        flat: FlatGraph,
+        inputs: Mapping[str, Vocabulary | None],
+        body: Callable[[FlatNode], BuiltPipeline],
+    ) -> None:
+        self._flat = flat
+        self._inputs = inputs
+        """What the inputs of a body are given by the node around it."""
+        self._body = body
+        """Builds what is inside a loop or a map, once."""
+        self._ports: dict[tuple[str, str], Vocabulary | None] = {}
+
+    def port(self, node: str, port: str) -> Vocabulary | None:
+        """Return what a port gives."""
+        key = (node, port)
+        if key not in self._ports:
+            flat = self._flat.nodes[node]
+            self._ports[key] = _PORTS[_kind(flat.node, _PORTS)](self, flat, port)
+        return self._ports[key]
+
+    def slot(self, node: str, slot: str) -> Vocabulary | None:
+        """Return what a slot takes."""
+        flat = self._flat.nodes[node]
+        return _SLOTS[_kind(flat.node, _SLOTS)](self, flat, slot)
+
+    def arriving(self, node: str, slot: str | None = None) -> Vocabulary | None:
+        """Return the first vocabulary among the edges into a node or slot; None where all bring text."""
+        given = (self.port(*wire.source) for wire in self._flat.into(node, slot))
+        return next((vocabulary for vocabulary in given if vocabulary is not None), None)
+
+    def _input(self, flat: FlatNode, _: str) -> Vocabulary | None:
+        node = flat.node
+        assert isinstance(node, InputNode)
+        if flat.name in self._inputs and not flat.prefix:
+            return self._inputs[flat.name]
+        return flat.resources.vocabulary(node.map) if node.type == "ids" and node.map else None
+
+    def _asking(self, flat: FlatNode, _: str) -> Vocabulary | None:
+        assert isinstance(flat.node, Asking)
+        return flat.resources.vocabulary(flat.node.map or "")
+
+    def _function(self, flat: FlatNode, _: str) -> Vocabulary | None:
+        node = flat.node
+        assert isinstance(node, FunctionNode)
+        if node.wants == "text":
+            return None
+        if node.map is not None:
+            return flat.resources.vocabulary(node.map)
+        return self.arriving(flat.path, node.slots[0]) or self.arriving(flat.path)
+
+    def _join(self, flat: FlatNode, _: str) -> Vocabulary | None:
+        assert isinstance(flat.node, JoinNode)
+        return flat.resources.vocabulary(flat.node.map) if flat.node.map else self.arriving(flat.path)
+
+    def _nested_slot(self, flat: FlatNode, slot: str) -> Vocabulary | None:
+        return self._body(flat).inputs[slot].vocabulary
+
+    def _nested_port(self, flat: FlatNode, port: str) -> Vocabulary | None:
+        return self._body(flat).edges_into(port)[0].source_vocabulary
+
+
+def _kind(node: Node, table: Mapping[type[Node], Any]) -> type[Node]:
+    return next(kind for kind in type(node).__mro__ if kind in table)
+
+
+_Rule = Callable[["Flows", "FlatNode", str], "Vocabulary | None"]
+
+_COMMON: dict[type[Node], _Rule] = {
+    InputNode: Flows._input,
+    Asking: Flows._asking,
+    FunctionNode: Flows._function,
+    JoinNode: Flows._join,
+}
+_PORTS: Mapping[type[Node], _Rule] = {**_COMMON, Nested: Flows._nested_port}
+_SLOTS: Mapping[type[Node], _Rule] = {**_COMMON, Nested: Flows._nested_slot}

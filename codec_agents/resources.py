@@ -1,0 +1,200 @@
+"""What a declaration names and a build needs: maps, engines and callables.
+
+Each is loaded once a build. A name that leads nowhere raises `ResourceError`, which the build turns into a
+fault at the place where the name stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import anyio
+
+from codec_agents.engines.base import Engine
+from codec_agents.engines.making import make_engine
+from codec_agents.exceptions import CodecAgentsError, ReferenceRefusedError
+from codec_agents.graph.live import LiveObjects
+from codec_agents.graph.policy import Policy
+from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec, MapSpec
+from codec_agents.graph.spec import PipelineSpec
+from codec_agents.imports import Importer, is_reference
+from codec_agents.secrets import expand
+from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
+from codec_core.discovery import DiskMapCache, load_map
+from codec_core.exceptions import CodecError
+from codec_core.maps import TokenizerMap, read_map
+from codec_core.vocabulary import Vocabulary, vocabulary_of
+
+
+class ResourceError(Exception):
+    """A name leads nowhere: what was found, and what would do."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(f"{found}; {remedy}")
+        self.found = found
+        self.remedy = remedy
+
+
+class Resources:
+    """Load what one declaration names, each thing once."""
+
+    def __init__(self, spec: PipelineSpec, live: LiveObjects, directory: Path | None) -> None:
+        self._spec = spec
+        self._live = live
+        self._directory = directory
+        self._importer = Importer(directory, spec.imports)
+        self._engines: dict[str, Engine] = {}
+        self._slots: dict[str, anyio.CapacityLimiter] = {}
+        self.own_engines: dict[str, Engine] = {}
+        """Engines made here, which whoever made them closes."""
+
+    def inside(self, node: str) -> Resources:
+        """Return the resources of the pipeline inside a node; engines of the same name are the same."""
+        inner = Resources(self._spec.body_of(node), self._live.within(node), self._directory)
+        inner._engines, inner._slots, inner.own_engines = self._engines, self._slots, self.own_engines
+        return inner
+
+    # --- maps ---
+
+    def vocabulary(self, name: str) -> Vocabulary:
+        """Return the vocabulary of the map that a node names.
+
+        Raises:
+            ResourceError: there is no such map, it is damaged, or it has another hash than declared.
+        """
+        spec = self._spec.map_of(name)
+        try:
+            found = self._live.maps.get(name) or self._find_map(name, spec)
+        except (CodecError, OSError) as error:
+            raise ResourceError(str(error), f"correct the map {name!r}, or name another one") from error
+        if spec.hash is not None and found.hash != spec.hash:
+            raise ResourceError(
+                f"the map {name!r} has the hash {found.hash}, and {spec.hash} is declared",
+                "declare the hash of the map that the model was trained with",
+            )
+        return vocabulary_of(found)
+
+    def _find_map(self, name: str, spec: MapSpec) -> TokenizerMap:
+        if spec.path is not None:
+            path = Path(spec.path).expanduser()
+            return _read_map_file(str((self._directory or Path()) / path))
+        cache = DiskMapCache()
+        cached = cache.get(spec.hash) if spec.hash is not None else None
+        if cached is not None:
+            return cached
+        if spec.url is not None:
+            return _run_in_thread(partial(load_map, url=spec.url, hash=spec.hash, cache=cache))
+        if (map_id := spec.id or name) in BUNDLED_MAPS:
+            return bundled_map(map_id)
+        raise ResourceError(
+            f"no map {map_id!r} is bundled or given",
+            f"declare where it is: maps: {{{map_id}: {{path: ...}}}} or {{url: ..., hash: ...}}; "
+            f"bundled are {', '.join(BUNDLED_MAPS)}",
+        )
+
+    # --- engines ---
+
+    def engine(self, name: str | None) -> Engine:
+        """Return the engine that a node names.
+
+        Raises:
+            ResourceError: there is no such engine, or what it needs is not there.
+        """
+        found = self._spec.engine_name(name)
+        spec = self._spec.engine_of(name)
+        if found is None or spec is None:
+            raise ResourceError(f"there is no engine {name!r}", "declare it under `engines`")
+        if found in self._live.engines:
+            engine: Engine = self._live.engines[found]
+            return engine
+        if found not in self._engines:
+            self._engines[found] = self.own_engines[found] = self._make_engine(found, spec)
+        return self._engines[found]
+
+    def engine_slots(self, name: str | None, policy: Policy) -> anyio.CapacityLimiter | None:
+        """Return what bounds the requests at once to an engine; one for all nodes that ask it."""
+        found, spec = self._spec.engine_name(name), self._spec.engine_of(name)
+        bound = (spec.concurrency if spec else None) or policy.concurrency
+        if found is None or bound is None:
+            return None
+        if found not in self._slots:
+            self._slots[found] = anyio.CapacityLimiter(bound)
+        return self._slots[found]
+
+    def _make_engine(self, name: str, spec: EngineSpec) -> Engine:
+        try:
+            return make_engine(
+                spec.kind,
+                name=name,
+                url=None if spec.url is None else expand(spec.url),
+                api_key=None if spec.api_key is None else expand(spec.api_key),
+                headers={key: expand(value) for key, value in spec.headers.items()},
+                format=spec.format,
+                compression=spec.compression,
+                script=self._script(spec),
+                ids_a_second=spec.ids_a_second,
+                ids_a_frame=spec.ids_a_frame,
+                first_id_after=spec.first_id_after,
+                seed=spec.seed,
+                options=spec.options,
+            )
+        except (ValueError, CodecAgentsError, ImportError) as error:
+            raise ResourceError(str(error), f"correct the engine {name!r}") from error
+
+    def _script(self, spec: EngineSpec) -> Any:
+        if spec.kind not in LOCAL_KINDS or not isinstance(spec.script, str):
+            return spec.script
+        if spec.script in self._live.scripts:
+            return self._live.scripts[spec.script]
+        return self.callable(spec.script) if is_reference(spec.script) else spec.script
+
+    # --- callables ---
+
+    def callable(self, reference: str) -> Callable[..., Any]:
+        """Return what a reference names.
+
+        Raises:
+            ResourceError: it may not be imported, or is not there.
+        """
+        if reference in self._live.callables:
+            found: Callable[..., Any] = self._live.callables[reference]
+            return found
+        try:
+            resolved: Callable[..., Any] = self._importer.resolve(reference)
+        except ReferenceRefusedError as error:
+            raise ResourceError(f"{error.reference!r}: {error.reason}", error.remedy) from error
+        return resolved
+
+
+_files: dict[tuple[str, int, int], TokenizerMap] = {}
+
+
+def _read_map_file(path: str) -> TokenizerMap:
+    """Read a map once a process, as long as its file stays as it is."""
+    status = Path(path).stat()
+    key = (path, status.st_mtime_ns, status.st_size)
+    if key not in _files:
+        _files[key] = read_map(path)
+    return _files[key]
+
+
+def _run_in_thread(fetch: Callable[[], Any]) -> Any:
+    """Run an async function to its end; a build is synchronous, and may happen inside a running loop."""
+    outcome: list[Any] = []
+
+    def target() -> None:
+        try:
+            outcome.append(anyio.run(fetch))
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = Thread(target=target, name="codec map download")
+    thread.start()
+    thread.join()
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
