@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -12,7 +12,6 @@ from codec_agents.engines.http_engine import HttpEngine, Outgoing
 from codec_agents.engines.http_stream import Deadlines, FrameParser
 from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
 from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError, MapMismatchError
-from codec_core.compression import Decompressor, decompressor
 from codec_core.exceptions import CodecError, UnsupportedFormatError
 from codec_core.frames import (
     CodecFrame,
@@ -22,6 +21,9 @@ from codec_core.frames import (
     encode_request,
     format_of_content_type,
 )
+
+if TYPE_CHECKING:
+    from codec_core.compression import Decompressor
 
 CLIENT_VERSION = "0.5"
 BINARY_FROM = 10_000
@@ -137,11 +139,16 @@ class PlainFrames:
 
     def __init__(self, frames: FrameDecoder) -> None:
         self.feed = frames.feed
-        self._close = frames.close
+        self._frames = frames
+
+    @property
+    def error(self) -> Exception | None:
+        """What is wrong behind the frames given out last."""
+        return self._frames.error
 
     def close(self) -> Sequence[CodecFrame]:
         """Check that the body ended where it should."""
-        self._close()
+        self._frames.close()
         return ()
 
 
@@ -151,6 +158,11 @@ class CompressedFrames:
     def __init__(self, frames: FrameDecoder, body: Decompressor) -> None:
         self._frames = frames
         self._body = body
+
+    @property
+    def error(self) -> Exception | None:
+        """What is wrong behind the frames given out last."""
+        return self._frames.error
 
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
         """Return the frames that these bytes complete."""
@@ -179,6 +191,8 @@ def frame_parser(
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return PlainFrames(decoder(wire_format))
+    from codec_core.compression import decompressor
+
     stats.format = f"{wire_format}+{encoding}"
     try:
         return CompressedFrames(decoder(wire_format), decompressor(response.headers, dictionaries))

@@ -31,6 +31,8 @@ class HttpEngine:
     """The frame of an engine over HTTP. Subclasses say what goes out and what the answer means."""
 
     provider = "http"
+    text_boundary = False
+    """Whether content becomes text on the way to the engine."""
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class HttpEngine:
             EngineError: the prompt is not in the map, or the request cannot be sent or is refused.
         """
         check_prompt(self.name, request)
+        await self.prepare(request)
         stats = StreamStats(
             prompt_tokens=len(request.prompt_ids),
             request_started=time.perf_counter(),
@@ -68,6 +71,13 @@ class HttpEngine:
             yield stream
         finally:
             await stream.aclose()
+
+    async def prepare(self, request: GenerationRequest) -> None:
+        """Do what has to be done once, before the first request.
+
+        Raises:
+            EngineError: the engine cannot serve such requests.
+        """
 
     async def _begin(
         self, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
@@ -121,21 +131,23 @@ class HttpEngine:
 
     async def _refusal(self, response: HttpResponse, deadlines: Deadlines) -> EngineError:
         """Return the error for an answer with another status."""
-        body = await self._read_limited(response, deadlines)
-        return EngineStatusError(
-            self.name,
-            response.status_code,
-            error_message(body),
-            retry_after=_seconds(response.headers.get("retry-after")),
-        )
+        body = await self.read_limited(response, deadlines)
+        return self.status_error(response.status_code, body, response.headers.get("retry-after"))
 
-    async def _read_limited(self, response: HttpResponse, deadlines: Deadlines) -> bytes:
+    def status_error(self, status: int, body: bytes, retry_after: str | None = None) -> EngineStatusError:
+        """Return the error for an answer that says no."""
+        return EngineStatusError(self.name, status, error_message(body), retry_after=_seconds(retry_after))
+
+    async def read_limited(
+        self, response: HttpResponse, deadlines: Deadlines, limit: int = MAX_ERROR_BODY
+    ) -> bytes:
+        """Read a small body, as far as it comes in time."""
         body = bytearray()
         try:
             with anyio.CancelScope(deadline=deadlines.instant):
                 async for chunk in response.stream:
                     body += chunk
-                    if len(body) > MAX_ERROR_BODY:
+                    if len(body) > limit:
                         break
         except Exception as error:
             lower = translated(self.name, error, deadlines.timeouts)

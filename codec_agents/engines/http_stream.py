@@ -31,6 +31,11 @@ CUT_OFF = (TruncatedStreamError, TruncatedBodyError)
 class FrameParser(Protocol):
     """What a body means. Errors are `EngineError`s, or `CodecError`s that get the engine's name here."""
 
+    @property
+    def error(self) -> Exception | None:
+        """The error that stands behind the frames given out last."""
+        ...
+
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
         """Return the frames that these bytes complete."""
         ...
@@ -104,6 +109,8 @@ class HttpStream:
             EngineError: the stream broke, ran out of time, or ended before it was done.
         """
         while not self._ready:
+            if self._parser.error is not None:
+                self._take(None)
             if self._done:
                 await self._drain()
             if self._ended:
@@ -134,6 +141,7 @@ class HttpStream:
             self._take(chunk)
 
     def _take(self, chunk: bytes | None) -> None:
+        """Take in what the parser makes of a chunk, or of the end."""
         try:
             frames = self._parser.close() if chunk is None else self._parser.feed(chunk)
         except EngineError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.engines.base import Engine
@@ -30,8 +31,8 @@ def make_engine(
 ) -> Engine:
     """Return an engine of a kind; what the kind does not know is left out.
 
-    The kind is one of `KINDS`. `script` is for the first two of them: a function, a list of rules, or the text
-    of every answer. `options` are further arguments of the engine's class, and fields of `HttpSettings`.
+    The kind is one of `KINDS`. `script` is for the first two of them: a function, a list of rules, or the
+    text of every answer. `options` are further arguments of the engine's class, and fields of `HttpSettings`.
 
     Raises:
         ValueError: there is no such kind, or it does not know an option.
@@ -57,7 +58,7 @@ def make_engine(
     if kind in ("codec", "auto"):
         arguments = {**_wire(format, compression), **arguments}
     try:
-        return _REMOTE[kind]()(url, name=name or kind, client=client, settings=settings, **arguments)
+        return _class_of(kind)(url, name=name or kind, client=client, settings=settings, **arguments)
     except TypeError as error:
         raise ValueError(f"an engine of kind {kind} does not know an option: {error}") from error
 
@@ -89,12 +90,20 @@ def _settings(
     return arguments, HttpSettings(**merged)
 
 
-def _codec() -> Callable[..., Engine]:
-    from codec_agents.engines.codec import CodecEngine
-
-    return CodecEngine
-
-
-_REMOTE: dict[str, Callable[[], Callable[..., Engine]]] = {"codec": _codec}
+_REMOTE = {
+    "codec": "codec:CodecEngine",
+    "vllm": "vllm:VllmEngine",
+    "sglang": "sglang:SglangEngine",
+    "llamacpp": "llamacpp:LlamaCppEngine",
+    "openai": "openai:OpenAIEngine",
+    "auto": "auto:AutoEngine",
+}
+"""Where the class of each kind stands; imported when it is first asked for."""
 
 KINDS = ("scripted", "embedded", *_REMOTE)
+
+
+def _class_of(kind: str) -> Callable[..., Engine]:
+    module, _, name = _REMOTE[kind].partition(":")
+    found: Callable[..., Engine] = getattr(import_module(f"codec_agents.engines.{module}"), name)
+    return found

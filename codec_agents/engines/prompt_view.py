@@ -108,11 +108,10 @@ class PromptView:
         return positions[-1] + 1 if positions else 0
 
     def _find_messages(self) -> Iterator[Message]:
-        names = {token: name for name, token in self.vocabulary.special_tokens.items()}
         role: str | None = None
         begun: int | None = None
         for position, token in enumerate(self.ids):
-            name = names.get(token)
+            name = self._names.get(token)
             if name in TURN_STARTS:
                 role, begun = None, position + 1
             elif name == HEADER_STOP and begun is not None:
@@ -130,8 +129,19 @@ class PromptView:
         return Message(role.strip(), text)
 
     def _render(self, ids: Sequence[int]) -> str:
+        """Decode what stands between control ids piece by piece: each piece was encoded by itself."""
         detokenizer = Detokenizer(self.vocabulary)
-        return detokenizer.feed(ids, render_special=True) + detokenizer.flush()
+        parts: list[str] = []
+        begun = 0
+        for position, token in enumerate(ids):
+            if token in self._names:
+                parts += (detokenizer.render(ids[begun:position]), self._names[token])
+                begun = position + 1
+        return "".join(parts) + detokenizer.render(ids[begun:])
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return {token: name for name, token in self.vocabulary.special_tokens.items()}
 
 
 def _is_result(message: Message) -> bool:

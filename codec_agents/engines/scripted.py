@@ -161,16 +161,19 @@ class _ScriptedStream:
         self._engine = engine
         self._frames = frames
 
-    async def __aiter__(self) -> AsyncIterator[CodecFrame]:
-        stats = self.stats
+    def __aiter__(self) -> AsyncIterator[CodecFrame]:
+        return self
+
+    async def __anext__(self) -> CodecFrame:
         try:
-            async for frame in self._frames:
-                if frame.ids:
-                    stats.last_id = time.perf_counter()
-                    stats.first_id = stats.first_id or stats.last_id
-                    stats.ids += len(frame.ids)
-                stats.finish_reason = frame.finish_reason
-                yield frame
+            frame = await anext(self._frames)
         except CutOffError as cut:
             message = "the script breaks the answer off"
-            raise EngineStreamError(self._engine, message, delivered=stats.ids) from cut
+            raise EngineStreamError(self._engine, message, delivered=self.stats.ids) from cut
+        stats = self.stats
+        if frame.ids:
+            stats.last_id = time.perf_counter()
+            stats.first_id = stats.first_id or stats.last_id
+            stats.ids += len(frame.ids)
+        stats.finish_reason = frame.finish_reason
+        return frame

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from codec_agents.server.backend import Job
 from codec_agents.server.lanes import Lanes
-from codec_core.compression import compressor
 from codec_core.frames import CONTENT_TYPES, CodecFrame, encoder
+
+if TYPE_CHECKING:
+    from codec_core.compression import Compressor
 
 OPENAI_REASONS = {"eos_token": "stop", "stop_sequence": "stop", "policy_violation": "content_filter"}
 """Codec's finish reasons in OpenAI's words; those not listed are the same in both."""
@@ -51,7 +53,7 @@ class FrameAnswer:
         if encoding is not None:
             self.headers["content-encoding"] = encoding
         self._encoder = encoder(wire_format)
-        self._compressor = None if encoding is None else compressor(encoding, dictionary)
+        self._compressor = None if encoding is None else _compressor(encoding, dictionary)
 
     def write(self, frame: CodecFrame) -> bytes:
         """Return the frame's bytes."""
@@ -61,6 +63,12 @@ class FrameAnswer:
     def close(self) -> bytes:
         """Return the end of the compressed body."""
         return b"" if self._compressor is None else self._compressor.flush()
+
+
+def _compressor(encoding: str, dictionary: bytes | None) -> Compressor:
+    from codec_core.compression import compressor
+
+    return compressor(encoding, dictionary)
 
 
 class OpenAIForm:

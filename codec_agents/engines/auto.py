@@ -1,0 +1,144 @@
+"""An engine that finds out what it talks to, from the answer to a request that all of them take.
+
+A Codec server answers with frames. vLLM, and SGLang of mid-2026 and later, answer with events that hold ids.
+An older SGLang and llama.cpp answer with text; which of them it is, they say at an address of their own. A
+server that gives text and nothing else is refused: a text boundary is declared, never slipped in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from codec_agents.engines.base import Engine, FrameStream, GenerationRequest, StreamStats
+from codec_agents.engines.codec import CLIENT_VERSION, CodecEngine, check_map, frame_parser
+from codec_agents.engines.handshake import ask
+from codec_agents.engines.http_engine import HttpEngine, Outgoing
+from codec_agents.engines.http_stream import FrameParser
+from codec_agents.engines.llamacpp import LlamaCppEngine
+from codec_agents.engines.openai_ids import CompletionEvents, completion_body
+from codec_agents.engines.sglang import SglangEngine
+from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
+from codec_agents.engines.vllm import VllmEngine, require_events
+from codec_agents.exceptions import EngineStreamError
+
+KNOWN_BY = (("/server_info", "sglang"), ("/get_server_info", "sglang"), ("/props", "llama_cpp"))
+"""Addresses that only one engine answers."""
+
+
+class AutoEngine:
+    """A server of a kind that nobody has declared. The first request decides, and the decision is kept.
+
+    Args:
+        url: the server's origin.
+        format: the frame format asked for, should it be a Codec server.
+        encodings: content encodings to accept, likewise.
+        handshake: whether to compare a stock engine's tokenizer with the map.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        format: str = "msgpack",  # noqa: A002 - the protocol's own word
+        encodings: Sequence[str] = (),
+        handshake: bool = True,
+        settings: HttpSettings | None = None,
+        client: HttpClient | None = None,
+    ) -> None:
+        self.name = name or "auto"
+        self._probe = _Probe(url, format, name=self.name, settings=settings, client=client)
+        shared: dict[str, Any] = {"name": self.name, "settings": settings, "client": client}
+        self._kinds: Mapping[str, HttpEngine] = {
+            "codec": CodecEngine(url, format=format, encodings=encodings, **shared),
+            "vllm": VllmEngine(url, handshake=handshake, **shared),
+            "sglang": SglangEngine(url, handshake=handshake, **shared),
+            "llama_cpp": LlamaCppEngine(url, handshake=handshake, **shared),
+        }
+        self._found: Engine | None = None
+
+    @property
+    def provider(self) -> str:
+        """What the engine turned out to be; `auto` until the first request."""
+        return "auto" if self._found is None else self._found.provider
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
+        """Send a request; leaving the context closes it, and the server notices.
+
+        Raises:
+            EngineError: as the engine that it turns out to be; or it gives text alone.
+        """
+        if self._found is None:
+            self._found = self._kinds[await self._find(request)]
+        async with self._found.stream(request) as frames:
+            yield frames
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for engine in (self._probe, *self._kinds.values()):
+            await engine.aclose()
+
+    async def _find(self, request: GenerationRequest) -> str:
+        """Ask for one id in all dialects at once, and see what comes."""
+        options = msgspec.structs.replace(request.options, max_tokens=1, stop=(), extra={})
+        async with self._probe.stream(msgspec.structs.replace(request, options=options)) as frames:
+            try:
+                async for _ in frames:
+                    break
+            except EngineStreamError:
+                return await self._ask_who(request)
+            if frames.stats.format != "sse":
+                return "codec"
+        return await self._who(request) or "vllm"
+
+    async def _ask_who(self, request: GenerationRequest) -> str:
+        found = await self._who(request)
+        if found is None:
+            raise EngineStreamError(
+                self.name,
+                "the server gives text and no ids, and is no engine whose own API is known; declare it as "
+                "kind openai, a text boundary, if that is meant",
+                transient=False,
+            )
+        return found
+
+    async def _who(self, request: GenerationRequest) -> str | None:
+        for path, kind in KNOWN_BY:
+            status, _ = await ask(self._probe, "GET", path, None, request.timeouts)
+            if status == 200:
+                return kind
+        return None
+
+
+class _Probe(HttpEngine):
+    """Sends what a Codec server, vLLM, SGLang and llama.cpp all take."""
+
+    provider = "auto"
+
+    def __init__(self, url: str, wire_format: str, **shared: Any) -> None:
+        super().__init__(url, **shared)
+        self._format = wire_format
+
+    def _outgoing(self, request: GenerationRequest) -> Outgoing:
+        headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "Codec-Client-Version": CLIENT_VERSION,
+        }
+        if request.vocabulary.hash is not None:
+            headers["X-Codec-Map"] = request.vocabulary.hash
+        body = {**completion_body(request), "stream_format": self._format}
+        return Outgoing("/v1/completions", msgspec.json.encode(body), headers)
+
+    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        check_map(self.name, response, request)
+        frames = frame_parser(self.name, response, {}, stats)
+        if frames is not None:
+            return frames
+        require_events(self.name, response)
+        return CompletionEvents(self.name, request, stats)

@@ -1,0 +1,107 @@
+"""What the event streams of stock engines have in common: JSON in events, errors after a 200, an end mark."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+
+from codec_agents.engines.base import StreamStats
+from codec_agents.engines.sse import SseDecoder
+from codec_agents.exceptions import TRANSIENT_STATUSES, EngineStreamError
+from codec_core.frames import MAX_ID, CodecFrame
+
+TokenIds = tuple[Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)], ...]
+END_MARK = b"[DONE]"
+Event = TypeVar("Event")
+
+
+class IdsMissingError(EngineStreamError):
+    """The engine answers with text alone: it is too old, or it is another engine."""
+
+
+class EventParser(ABC, Generic[Event]):
+    """Reads one event stream. Subclasses say what an event means."""
+
+    def __init__(self, engine: str, stats: StreamStats, kind: type[Event]) -> None:
+        self.engine = engine
+        self.stats = stats
+        stats.format = "sse"
+        self.received = 0
+        """Ids given out so far."""
+        self.reason: str | None = None
+        """Why the generation ended, once that is known."""
+        self.error: EngineStreamError | None = None
+        """What is wrong behind the frames that were given out."""
+        self._events = SseDecoder()
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._done = False
+
+    def feed(self, data: bytes) -> Sequence[CodecFrame]:
+        """Return the frames that these bytes complete; an error behind good frames waits in `error`."""
+        frames: list[CodecFrame] = []
+        try:
+            for event in self._events.feed(data):
+                if self._done:
+                    break
+                frames += (self._end(),) if event == END_MARK else self._read_event(event)
+        except EngineStreamError as error:
+            self.error = error
+            if not frames:
+                raise
+        return frames
+
+    def close(self) -> Sequence[CodecFrame]:
+        """Return the last frame, where the generation had ended and only the end mark is missing."""
+        if self.error is not None:
+            raise self.error
+        if self._done:
+            return ()
+        if self.reason is None:
+            raise self.broken("the answer ended before it was done")
+        return (self._end(),)
+
+    def _end(self) -> CodecFrame:
+        if self.reason is None:
+            raise self.broken("the stream's end mark came before a finish reason")
+        self.check_counts()
+        self._done = True
+        return CodecFrame((), done=True, finish_reason=self.reason)
+
+    def _read_event(self, data: bytes) -> Sequence[CodecFrame]:
+        try:
+            event = self._decode(data)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise self.broken(f"an event cannot be read: {error}", transient=False) from error
+        ids = self.read(event)
+        self.received += len(ids)
+        return (CodecFrame(ids, done=False),) if ids else ()
+
+    @abstractmethod
+    def read(self, event: Event) -> tuple[int, ...]:
+        """Return the new ids of an event; note reasons and counts.
+
+        Raises:
+            EngineStreamError: the event tells of an error, or cannot be right.
+        """
+
+    def check_counts(self) -> None:
+        """Compare, at the end, what was received with what the engine says it sent.
+
+        Raises:
+            EngineStreamError: ids were lost.
+        """
+
+    def broken(self, what: str, *, transient: bool = True) -> EngineStreamError:
+        """Return an error of this stream."""
+        return EngineStreamError(self.engine, what, delivered=self.received, transient=transient)
+
+    def told(self, error: Any) -> EngineStreamError:
+        """Return the error that an event tells of, after the engine had answered 200."""
+        if not isinstance(error, dict):
+            return self.broken(f"the engine says: {error}")
+        code = error.get("code")
+        transient = bool(error.get("retryable", code in TRANSIENT_STATUSES or not isinstance(code, int)))
+        return self.broken(f"the engine says: {error.get('message', error)}", transient=transient)

@@ -1,0 +1,118 @@
+"""Before the first request: does the engine's tokenizer agree with the node's map?
+
+A difference is silent otherwise: every id is valid on both sides and means something else. The probe holds
+prose, digits, white space, another script, and the names of control tokens, which have to become control ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import msgspec
+
+from codec_agents.engines.base import GenerationRequest, Timeouts
+from codec_agents.engines.http_engine import MAX_ERROR_BODY, HttpEngine, close
+from codec_agents.engines.http_stream import Deadlines
+from codec_agents.exceptions import MapMismatchError
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.vocabulary import Vocabulary
+
+PROBE = "The quick brown fox jumps over 1234 lazy dogs.\n\ndef f(x):\n    return x + 1  # naïve 東京"
+MARKERS = 3
+"""Names of control tokens in the probe."""
+ABSENT = frozenset({404, 405, 501})
+"""Answers of an engine that has no such call."""
+
+
+class TokenCounts(msgspec.Struct):
+    """The answer of `/tokenize`."""
+
+    tokens: list[int]
+
+
+class Handshake:
+    """Compares tokenizers once for each vocabulary, however many requests wait for it."""
+
+    def __init__(self, engine: HttpEngine, text_field: str, **fields: Any) -> None:
+        self._engine = engine
+        self._text_field = text_field
+        self._fields = fields
+        self._agreed: set[str] = set()
+        self._lock: anyio.Lock | None = None
+
+    async def ensure(self, request: GenerationRequest) -> None:
+        """Compare, unless that was done before.
+
+        Raises:
+            MapMismatchError: the tokenizers disagree.
+            EngineError: the engine cannot be asked.
+        """
+        vocabulary = request.vocabulary
+        key = vocabulary.hash or vocabulary.id
+        if key in self._agreed:
+            return
+        found = await self._ask(probe_text(vocabulary), request)
+        if found is not None:
+            self._compare(found, vocabulary)
+        self._agreed.add(key)
+
+    def _compare(self, found: Sequence[int], vocabulary: Vocabulary) -> None:
+        text = probe_text(vocabulary)
+        expected = pick_tokenizer(vocabulary).encode(text)
+        if list(found) == expected:
+            return
+        at = next((i for i, pair in enumerate(zip(found, expected, strict=False)) if pair[0] != pair[1]), -1)
+        raise MapMismatchError(
+            self._engine.name,
+            f"{vocabulary.id} (probe: {len(expected)} ids, {expected[at : at + 4]} at {at})",
+            f"of its own tokenizer (probe: {len(found)} ids, {list(found)[at : at + 4]} at {at})",
+        )
+
+    async def _ask(self, text: str, request: GenerationRequest) -> list[int] | None:
+        """Return the engine's ids for a text; None where it has no such call."""
+        body = {self._text_field: text, **self._fields}
+        if request.model is not None:
+            body["model"] = request.model
+        status, answer = await ask(self._engine, "POST", "/tokenize", body, request.timeouts)
+        if status in ABSENT:
+            return None
+        if status != 200:
+            raise self._engine.status_error(status, answer)
+        try:
+            return msgspec.json.decode(answer, type=TokenCounts).tokens
+        except msgspec.DecodeError:
+            return None
+
+
+def probe_text(vocabulary: Vocabulary) -> str:
+    """Return the text that both tokenizers encode."""
+    return PROBE + "".join(list(vocabulary.special_tokens)[:MARKERS])
+
+
+async def ask(
+    engine: HttpEngine,
+    method: str,
+    path: str,
+    body: Any,
+    timeouts: Timeouts,
+    *,
+    limit: int = MAX_ERROR_BODY,
+) -> tuple[int, bytes]:
+    """Make one plain call; return the status and the body.
+
+    Raises:
+        EngineError: no answer came in time.
+    """
+    deadlines = Deadlines(timeouts)
+    content = None if body is None else msgspec.json.encode(body)
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    scope = anyio.CancelScope(deadline=deadlines.instant)
+    with scope:
+        response = await engine.pool.send(method, path, content=content, headers=headers, timeouts=timeouts)
+        try:
+            return response.status_code, await engine.read_limited(response, deadlines, limit)
+        finally:
+            await close(response)
+    raise deadlines.error(engine.name, 0)

@@ -1,0 +1,302 @@
+"""llama.cpp's server, at token level. Its stream loses ids, and this engine never guesses which."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import msgspec
+
+from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.event_parser import EventParser, TokenIds
+from codec_agents.engines.handshake import Handshake, ask
+from codec_agents.engines.http_engine import HttpEngine, Outgoing, check_prompt, invalid_id
+from codec_agents.engines.http_stream import FrameParser
+from codec_agents.engines.lost_ids import find_lost_ids
+from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
+from codec_agents.engines.vllm import require_events
+from codec_agents.exceptions import EngineStreamError
+from codec_core.frames import CodecFrame
+
+LostIds = Literal["ask", "error", "no_stream"]
+
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of an answer that is not streamed; it repeats the prompt."""
+
+
+class LostIdsError(EngineStreamError):
+    """The engine generated ids that it did not send, and their text has more than one reading."""
+
+
+class LlamaCppEngine(HttpEngine):
+    """A llama.cpp server (`llama-server`).
+
+    While a character is incomplete, the server sends no event, and afterwards only the last of its ids. The
+    count that it sends tells how many are missing. Where the text leaves one reading, they are put back;
+    `lost_ids` says what happens elsewhere.
+
+    Args:
+        url: the server's origin.
+        lost_ids: `ask` generates the rest again from the exact prefix, without streaming, which is exact;
+            `error` raises `LostIdsError`; `no_stream` never streams at all.
+        handshake: whether to compare the engine's tokenizer with the map before the first request.
+    """
+
+    provider = "llama_cpp"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        lost_ids: LostIds = "ask",
+        handshake: bool = True,
+        settings: HttpSettings | None = None,
+        client: HttpClient | None = None,
+    ) -> None:
+        super().__init__(url, name=name, settings=settings, client=client)
+        self._lost_ids = lost_ids
+        self._handshake = (
+            Handshake(self, "content", add_special=False, parse_special=True) if handshake else None
+        )
+
+    async def prepare(self, request: GenerationRequest) -> None:
+        """Compare the tokenizers."""
+        if self._handshake is not None:
+            await self._handshake.ensure(request)
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
+        """Send a request; leaving the context closes it, and the server notices.
+
+        Raises:
+            EngineError: the prompt is not in the map, or the request cannot be sent or is refused.
+        """
+        if self._lost_ids == "no_stream":
+            await self.prepare(request)
+            check_prompt(self.name, request)
+            yield _Recovering(self, request, None)
+            return
+        async with super().stream(request) as frames:
+            yield _Recovering(self, request, frames) if self._lost_ids == "ask" else frames
+
+    def _outgoing(self, request: GenerationRequest) -> Outgoing:
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        body = completion_body(request, stream=True)
+        return Outgoing("/completion", msgspec.json.encode(body), headers)
+
+    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        require_events(self.name, response)
+        return CompletionEvents(
+            self.name, stats, request.vocabulary, frozenset(request.options.stop_token_ids)
+        )
+
+    async def whole(self, request: GenerationRequest) -> Completion:
+        """Generate without streaming: all ids, the last one included.
+
+        Raises:
+            EngineError: the engine refused or failed.
+        """
+        body = completion_body(request, stream=False)
+        timeouts = msgspec.structs.replace(request.timeouts, first_id=request.timeouts.whole)
+        status, answer = await ask(self, "POST", "/completion", body, timeouts, limit=MAX_ANSWER)
+        if status != 200:
+            raise self.status_error(status, answer)
+        try:
+            return msgspec.json.decode(answer, type=Completion)
+        except msgspec.DecodeError as error:
+            raise EngineStreamError(
+                self.name, f"the answer cannot be read: {error}", transient=False
+            ) from error
+
+
+def completion_body(request: GenerationRequest, *, stream: bool) -> dict[str, Any]:
+    """Return the body of `/completion`. It knows no stop ids; those end the request from this side."""
+    body: dict[str, Any] = {
+        "prompt": request.prompt_ids,
+        "n_predict": request.options.max_tokens,
+        "stream": stream,
+        "return_tokens": True,
+        "cache_prompt": True,
+    }
+    if request.model is not None:
+        body["model"] = request.model
+    return {**body, **sampling_fields(request.options)}
+
+
+def sampling_fields(options: SamplingOptions) -> dict[str, Any]:
+    """Return llama.cpp's own sampling fields; unset ones are left to the server."""
+    fields = {
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "seed": options.seed,
+        "stop": list(options.stop) or None,
+    }
+    return {**{name: value for name, value in fields.items() if value is not None}, **options.extra}
+
+
+class Timings(msgspec.Struct):
+    """Part of the last event."""
+
+    cache_n: int | None = None
+
+
+class Completion(msgspec.Struct):
+    """One event of `/completion`, or a whole answer."""
+
+    content: str = ""
+    tokens: TokenIds = ()
+    stop: bool = False
+    tokens_predicted: int | None = None
+    tokens_evaluated: int | None = None
+    stop_type: str | None = None
+    truncated: bool = False
+    timings: Timings | None = None
+    error: Any = None
+
+
+REASONS = {"eos": "stop", "word": "stop_sequence", "limit": "length", "none": "stop"}
+
+
+def finish_reason(event: Completion) -> str:
+    """Return Codec's word for why a generation ended."""
+    return "length" if event.truncated else REASONS.get(event.stop_type or "none", event.stop_type or "stop")
+
+
+class CompletionEvents(EventParser[Completion]):
+    """Reads the events of `/completion`, and finds what they leave out."""
+
+    def __init__(self, engine: str, stats: StreamStats, request: GenerationRequest) -> None:
+        super().__init__(engine, stats, Completion)
+        self._vocabulary = request.vocabulary
+        self._stop_ids = frozenset(request.options.stop_token_ids)
+        self._held_for_stops = bool(request.options.stop)
+        """The server also holds back what may begin a stop text: then nothing is known of the missing ids."""
+
+    def read(self, event: Completion) -> tuple[int, ...]:
+        """Return the ids of an event, with those put back that the text tells."""
+        if event.error is not None:
+            raise self.told(event.error)
+        ids = self._complete(event)
+        stopped = up_to_stop(ids, self._stop_ids)
+        if stopped is not None:
+            self.reason = "stop"
+            return stopped
+        if event.stop:
+            self._note_end(event)
+        return ids
+
+    def _complete(self, event: Completion) -> tuple[int, ...]:
+        if event.tokens_predicted is None:
+            raise self.broken("an event without tokens_predicted, which tells lost ids", transient=False)
+        missing = event.tokens_predicted - self.received - len(event.tokens)
+        if missing == 0:
+            return event.tokens
+        found = None
+        if missing > 0 and not event.stop and not self._held_for_stops:
+            found = find_lost_ids(self._vocabulary, missing, event.tokens, event.content)
+        if found is None:
+            raise LostIdsError(
+                self.engine,
+                f"the engine counts {event.tokens_predicted} ids, {self.received} and {len(event.tokens)} "
+                f"came, and the text {event.content[:40]!r} does not tell the others",
+                delivered=self.received,
+            )
+        return (*found, *event.tokens)
+
+    def _note_end(self, event: Completion) -> None:
+        self.reason = finish_reason(event)
+        self.stats.prompt_tokens = event.tokens_evaluated
+        if event.timings is not None:
+            self.stats.cached_tokens = event.timings.cache_n
+
+    def _read_event(self, data: bytes) -> list[CodecFrame]:
+        """There is no end mark: the event that says `stop` is the last."""
+        frames = list(super()._read_event(data))
+        return frames if self.reason is None else [*frames, self._end()]
+
+
+class _Recovering:
+    """A stream that goes on from its exact prefix, without streaming, when ids were lost.
+
+    Without a stream to begin with, all of it is asked for that way.
+    """
+
+    def __init__(
+        self, engine: LlamaCppEngine, request: GenerationRequest, frames: FrameStream | None
+    ) -> None:
+        address = {"server_address": engine.pool.host, "server_port": engine.pool.port}
+        self.stats = StreamStats(format="json", **address) if frames is None else frames.stats  # type: ignore[arg-type]
+        self._engine = engine
+        self._request = request
+        self._frames = None if frames is None else aiter(frames)
+        self._received: list[int] = []
+        self._rest: deque[CodecFrame] | None = None
+
+    def __aiter__(self) -> AsyncIterator[CodecFrame]:
+        return self
+
+    async def __anext__(self) -> CodecFrame:
+        """Return the next frame.
+
+        Raises:
+            EngineError: the stream, or the request for the rest, failed.
+        """
+        if self._frames is not None:
+            try:
+                frame = await anext(self._frames)
+            except LostIdsError:
+                self._frames = None
+            else:
+                self._received += frame.ids
+                return frame
+        if self._rest is None:
+            self._rest = deque(await self._ask_for_rest())
+        if not self._rest:
+            raise StopAsyncIteration
+        return self._rest.popleft()
+
+    async def _ask_for_rest(self) -> list[CodecFrame]:
+        options = self._request.options
+        remaining = options.max_tokens - len(self._received)
+        if remaining < 1:
+            return [CodecFrame((), done=True, finish_reason="length")]
+        rest = msgspec.structs.replace(
+            self._request,
+            prompt_ids=[*self._request.prompt_ids, *self._received],
+            options=msgspec.structs.replace(options, max_tokens=remaining),
+        )
+        return await whole_frames(self._engine, rest, self.stats)
+
+
+async def whole_frames(
+    engine: LlamaCppEngine, request: GenerationRequest, stats: StreamStats
+) -> list[CodecFrame]:
+    """Generate without streaming; return the ids and the end, counted.
+
+    Raises:
+        EngineError: the engine refused or failed, or its counts do not agree.
+    """
+    answer = await engine.whole(request)
+    if answer.error is not None or len(answer.tokens) != (answer.tokens_predicted or 0):
+        what = answer.error or f"{answer.tokens_predicted} ids counted, {len(answer.tokens)} sent"
+        raise EngineStreamError(engine.name, f"the whole answer is not whole: {what}", delivered=stats.ids)
+    stopped = up_to_stop(answer.tokens, frozenset(request.options.stop_token_ids))
+    ids = answer.tokens if stopped is None else stopped
+    stats.finish_reason = finish_reason(answer) if stopped is None else "stop"
+    stats.last_id = time.perf_counter()
+    stats.first_id = stats.first_id or stats.last_id
+    stats.ids += len(ids)
+    if invalid_id(ids, request.vocabulary) is not None:
+        raise EngineStreamError(engine.name, "an id of the answer is not in the map", transient=False)
+    return [CodecFrame(ids, done=False), CodecFrame((), done=True, finish_reason=stats.finish_reason)]
+
+
+def up_to_stop(ids: tuple[int, ...], stops: frozenset[int]) -> tuple[int, ...] | None:
+    """Return the ids up to the first stop id, that one included; None if there is none."""
+    found = next((position for position, token in enumerate(ids, 1) if token in stops), None)
+    return None if found is None else ids[:found]

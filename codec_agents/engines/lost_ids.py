@@ -1,0 +1,81 @@
+"""Which ids a text is made of, where an engine has kept some of them back.
+
+While its text ends inside a character, llama.cpp's server sends nothing; the next event has the joined
+text and the last id alone. How many ids are missing is known, and what is known of each: after it, the text
+was still inside a character. Where that leaves one reading, it is the truth; where it leaves two, there is no
+answer. (A control id has no text and could stand among the missing ones, so fewer ordinary ids that make the
+same text are a second reading, too.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from codec_core.vocabulary import Vocabulary
+
+MOST_MISSING = 12
+"""Characters of several ids may follow one another without a break; beyond this many, ask the engine."""
+
+Index = dict[bytes, tuple[int, ...]]
+_indexes: dict[int, tuple[Vocabulary, Index]] = {}
+
+
+def find_lost_ids(
+    vocabulary: Vocabulary, missing: int, known: Sequence[int], text: str
+) -> tuple[int, ...] | None:
+    """Return the ids that stand before the known ones; None unless there is exactly one reading.
+
+    Args:
+        vocabulary: whose ids they are.
+        missing: how many there are.
+        known: the ids that the engine did send, which end the text.
+        text: the text that missing and known ids make together.
+    """
+    content = text.encode("utf-8", "surrogatepass")
+    tail = b"".join(map(vocabulary.token_bytes, known))
+    if missing > MOST_MISSING or not content.endswith(tail) or "\ufffd" in text:
+        return None
+    index, unknown = _index(vocabulary), content[: len(content) - len(tail)]
+    readings = (reading for count in range(missing + 1) for reading in _readings(index, unknown, count))
+    found = list(islice(readings, 2))
+    return found[0] if len(found) == 1 and len(found[0]) == missing else None
+
+
+def _readings(index: Index, content: bytes, missing: int, done: bytes = b"") -> Iterator[tuple[int, ...]]:
+    """Yield every way in which so many tokens make the content, each ending inside a character."""
+    if missing == 0:
+        if not content:
+            yield ()
+        return
+    for size in range(1, len(content) - missing + 2):
+        piece = content[:size]
+        if piece in index and _inside_character(done + piece):
+            for rest in _readings(index, content[size:], missing - 1, done + piece):
+                for token in index[piece]:
+                    yield (token, *rest)
+
+
+def _inside_character(data: bytes) -> bool:
+    """Say whether a text ends in a character that is not complete."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte >= 0xC0:
+            return back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4)
+        if byte < 0x80:
+            return False
+    return False
+
+
+def _index(vocabulary: Vocabulary) -> Index:
+    """Ordinary ids by their bytes; made when the first id is lost."""
+    known = _indexes.get(id(vocabulary))
+    if known is not None and known[0] is vocabulary:
+        return known[1]
+    gathered: dict[bytes, list[int]] = {}
+    for token in range(vocabulary.size):
+        if vocabulary.is_valid(token) and token not in vocabulary.special_ids:
+            gathered.setdefault(vocabulary.token_bytes(token), []).append(token)
+    index = {data: tuple(tokens) for data, tokens in gathered.items() if data}
+    _indexes[id(vocabulary)] = (vocabulary, index)
+    return index

@@ -1,0 +1,134 @@
+"""Any OpenAI-style text API: a text boundary, since nothing but text goes in and comes out.
+
+The prompt's ids become text, and the answer's text becomes ids of the node's map. They are ids of a text, not
+the ids that the model sampled. The class says so (`text_boundary`), and so do `explain` and the trace.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.event_parser import EventParser
+from codec_agents.engines.http_engine import HttpEngine, Outgoing
+from codec_agents.engines.http_stream import FrameParser
+from codec_agents.engines.prompt_view import PromptView
+from codec_agents.engines.text_encoding import TextEncoder
+from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
+from codec_agents.engines.vllm import require_events
+from codec_core.frames import CodecFrame
+
+Api = Literal["chat", "completions"]
+
+
+class OpenAIEngine(HttpEngine):
+    """A server that speaks text.
+
+    Args:
+        url: where the API's paths begin, without `/v1`.
+        api: `chat` sends the prompt's turns as messages, `completions` the whole prompt as one text.
+    """
+
+    provider = "openai"
+    text_boundary = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        api: Api = "chat",
+        settings: HttpSettings | None = None,
+        client: HttpClient | None = None,
+    ) -> None:
+        super().__init__(url.removesuffix("/v1"), name=name, settings=settings, client=client)
+        self._api = api
+
+    def _outgoing(self, request: GenerationRequest) -> Outgoing:
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        prompt = PromptView(request.prompt_ids, request.vocabulary)
+        body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+        if request.model is not None:
+            body["model"] = request.model
+        if self._api == "chat":
+            body["messages"] = [{"role": said.role, "content": said.text} for said in prompt.messages]
+        else:
+            body["prompt"] = prompt.text
+        path = "/v1/chat/completions" if self._api == "chat" else "/v1/completions"
+        return Outgoing(path, msgspec.json.encode({**body, **sampling(request.options)}), headers)
+
+    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        require_events(self.name, response)
+        return TextEvents(self.name, request, stats)
+
+
+def sampling(options: SamplingOptions) -> dict[str, Any]:
+    """Return the options in OpenAI's words, stop ids left out: a text API has none."""
+    fields = {
+        "max_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "seed": options.seed,
+        "stop": list(options.stop) or None,
+    }
+    return {**{name: value for name, value in fields.items() if value is not None}, **options.extra}
+
+
+class Delta(msgspec.Struct):
+    """What is new in a chat choice."""
+
+    content: str | None = None
+
+
+class TextChoice(msgspec.Struct):
+    """One choice of an event."""
+
+    index: int = 0
+    text: str | None = None
+    delta: Delta | None = None
+    finish_reason: str | None = None
+
+
+class Usage(msgspec.Struct):
+    """OpenAI's counts."""
+
+    prompt_tokens: int | None = None
+
+
+class TextEvent(msgspec.Struct):
+    """One event of either API."""
+
+    choices: list[TextChoice] = []
+    usage: Usage | None = None
+    error: Any = None
+
+
+class TextEvents(EventParser[TextEvent]):
+    """Reads text, and gives the ids of it, the same whatever the cuts."""
+
+    def __init__(self, engine: str, request: GenerationRequest, stats: StreamStats) -> None:
+        super().__init__(engine, stats, TextEvent)
+        self._encoder = TextEncoder(request.vocabulary)
+
+    def read(self, event: TextEvent) -> tuple[int, ...]:
+        """Return the ids that no later text can change."""
+        if event.error is not None:
+            raise self.told(event.error)
+        if event.usage is not None:
+            self.stats.prompt_tokens = event.usage.prompt_tokens
+        ids: list[int] = []
+        for choice in event.choices:
+            text = choice.text if choice.delta is None else choice.delta.content
+            if text:
+                ids += self._encoder.feed(text)
+            if choice.finish_reason is not None:
+                self.reason = choice.finish_reason
+        return tuple(ids)
+
+    def _end(self) -> CodecFrame:
+        end = super()._end()
+        ids = tuple(self._encoder.flush())
+        self.received += len(ids)
+        return CodecFrame(ids, done=True, finish_reason=end.finish_reason)

@@ -1,0 +1,126 @@
+"""`/v1/completions` with `return_token_ids`: text completions that also say which ids they are made of.
+
+vLLM and SGLang write the same events. The text in them is not aligned with the ids and is never looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.codec import openai_sampling
+from codec_agents.engines.event_parser import EventParser, IdsMissingError, TokenIds
+
+
+class PromptDetails(msgspec.Struct):
+    """Part of `usage`."""
+
+    cached_tokens: int | None = None
+
+
+class Usage(msgspec.Struct):
+    """OpenAI's counts."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+
+
+class Choice(msgspec.Struct):
+    """One choice of an event, or of a whole answer."""
+
+    index: int = 0
+    text: str | None = None
+    token_ids: TokenIds | msgspec.UnsetType | None = msgspec.UNSET
+    prompt_token_ids: TokenIds | None = None
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    matched_stop: int | str | None = None
+
+
+class Completion(msgspec.Struct):
+    """One event, or a whole answer."""
+
+    choices: list[Choice] = []
+    usage: Usage | None = None
+    prompt_token_ids: TokenIds | None = None
+    error: Any = None
+
+
+class CompletionEvents(EventParser[Completion]):
+    """Reads the events of one generation."""
+
+    def __init__(self, engine: str, request: GenerationRequest, stats: StreamStats) -> None:
+        super().__init__(engine, stats, Completion)
+        self._prompt = request.prompt_ids
+        self._exact_count = not request.options.stop
+        """With stop texts, engines trim surplus ids and count them all the same."""
+        self._reported: int | None = None
+        self._ids_seen = False
+
+    def read(self, event: Completion) -> tuple[int, ...]:
+        """Return the new ids; a chunk may hold none, one, or many."""
+        if event.error is not None:
+            raise self.told(event.error)
+        if event.usage is not None:
+            self._count(event.usage)
+        self._check_prompt(event.prompt_token_ids)
+        ids: tuple[int, ...] = ()
+        for choice in event.choices:
+            if choice.index != 0:
+                raise self.broken(f"a choice {choice.index} nobody asked for", transient=False)
+            ids += self._read_choice(choice)
+        return ids
+
+    def _read_choice(self, choice: Choice) -> tuple[int, ...]:
+        self._check_prompt(choice.prompt_token_ids)
+        self._ids_seen = self._ids_seen or choice.token_ids is not msgspec.UNSET
+        if not self._ids_seen and (choice.text or choice.finish_reason):
+            raise IdsMissingError(
+                self.engine,
+                "the answer has text and no token_ids; the engine is too old for return_token_ids",
+                transient=False,
+            )
+        if choice.finish_reason is not None:
+            self.reason = finish_reason(choice)
+        return choice.token_ids or ()
+
+    def _check_prompt(self, echoed: Sequence[int] | None) -> None:
+        if echoed and list(echoed) != list(self._prompt):
+            raise self.broken("the engine generates from another prompt than the one sent", transient=False)
+
+    def _count(self, usage: Usage) -> None:
+        if usage.prompt_tokens is not None:
+            self.stats.prompt_tokens = usage.prompt_tokens
+        if usage.prompt_tokens_details is not None:
+            self.stats.cached_tokens = usage.prompt_tokens_details.cached_tokens
+        self._reported = usage.completion_tokens
+
+    def check_counts(self) -> None:
+        """Compare with the engine's own count."""
+        if self._exact_count and self._reported is not None and self._reported != self.received:
+            raise self.broken(f"the engine counts {self._reported} ids and sent {self.received}")
+
+
+def finish_reason(choice: Choice) -> str:
+    """Return Codec's word for why a choice ended; unknown words are passed on."""
+    matched = choice.stop_reason if choice.stop_reason is not None else choice.matched_stop
+    if choice.finish_reason == "stop" and isinstance(matched, str):
+        return "stop_sequence"
+    return choice.finish_reason or "stop"
+
+
+def completion_body(request: GenerationRequest) -> dict[str, Any]:
+    """Return the body that asks for a stream of ids."""
+    body: dict[str, Any] = {
+        "prompt": request.prompt_ids,
+        "stream": True,
+        "return_token_ids": True,
+        "stream_options": {"include_usage": True},
+    }
+    if request.model is not None:
+        body["model"] = request.model
+    return {**body, **openai_sampling(request.options)}

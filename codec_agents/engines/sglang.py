@@ -1,0 +1,182 @@
+"""SGLang, at token level: completions with ids where the server has them, its own generate call elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.event_parser import EventParser, TokenIds
+from codec_agents.engines.handshake import Handshake, ask
+from codec_agents.engines.http_engine import HttpEngine, Outgoing
+from codec_agents.engines.http_stream import FrameParser
+from codec_agents.engines.openai_ids import CompletionEvents, completion_body
+from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
+from codec_agents.engines.vllm import require_events
+from codec_agents.exceptions import TRANSIENT_STATUSES
+
+Api = Literal["auto", "generate", "completions"]
+
+
+class SglangEngine(HttpEngine):
+    """A stock SGLang server.
+
+    Args:
+        url: the server's origin.
+        api: `completions` is `/v1/completions` with `return_token_ids`; `generate` is `/generate`, which by
+            the server's default repeats all ids in every event; `auto` asks once whether the first is there.
+        handshake: whether to compare the engine's tokenizer with the map before the first request.
+    """
+
+    provider = "sglang"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        api: Api = "auto",
+        handshake: bool = True,
+        settings: HttpSettings | None = None,
+        client: HttpClient | None = None,
+    ) -> None:
+        super().__init__(url, name=name, settings=settings, client=client)
+        self._completes: bool | None = None if api == "auto" else api == "completions"
+        self._handshake = Handshake(self, "prompt", add_special_tokens=False) if handshake else None
+
+    async def prepare(self, request: GenerationRequest) -> None:
+        """Compare the tokenizers, and find out which call gives ids."""
+        if self._handshake is not None:
+            await self._handshake.ensure(request)
+        if self._completes is None:
+            self._completes = await self._gives_ids(request)
+
+    async def _gives_ids(self, request: GenerationRequest) -> bool:
+        """Generate one id and see whether it comes back as an id."""
+        body: dict[str, Any] = {
+            "prompt": list(request.prompt_ids[:8]),
+            "max_tokens": 1,
+            "return_token_ids": True,
+        }
+        if request.model is not None:
+            body["model"] = request.model
+        status, answer = await ask(self, "POST", "/v1/completions", body, request.timeouts)
+        try:
+            return status == 200 and bool(msgspec.json.decode(answer)["choices"][0].get("token_ids"))
+        except (msgspec.DecodeError, LookupError, AttributeError, TypeError):
+            return False
+
+    def _outgoing(self, request: GenerationRequest) -> Outgoing:
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if self._completes:
+            return Outgoing("/v1/completions", msgspec.json.encode(completion_body(request)), headers)
+        return Outgoing("/generate", msgspec.json.encode(generate_body(request)), headers)
+
+    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        require_events(self.name, response)
+        if self._completes:
+            return CompletionEvents(self.name, request, stats)
+        return GenerateEvents(self.name, stats)
+
+
+def generate_body(request: GenerationRequest) -> dict[str, Any]:
+    """Return the body of `/generate`, whose sampling parameters refuse every unknown key."""
+    return {
+        "input_ids": request.prompt_ids,
+        "sampling_params": sampling_params(request.options),
+        "stream": True,
+    }
+
+
+def sampling_params(options: SamplingOptions) -> dict[str, Any]:
+    """Return SGLang's own sampling parameters; unset ones are left to the server."""
+    fields = {
+        "max_new_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "sampling_seed": options.seed,
+        "stop": list(options.stop) or None,
+        "stop_token_ids": list(options.stop_token_ids) or None,
+    }
+    return {**{name: value for name, value in fields.items() if value is not None}, **options.extra}
+
+
+class FinishReason(msgspec.Struct):
+    """Why a generation ended."""
+
+    type: str
+    matched: int | str | list[int] | None = None
+    message: str | None = None
+    status_code: int | None = None
+
+
+class MetaInfo(msgspec.Struct):
+    """The counts of an event."""
+
+    completion_tokens: int
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    finish_reason: FinishReason | None = None
+
+
+class Generated(msgspec.Struct):
+    """One event of `/generate`."""
+
+    output_ids: TokenIds = ()
+    meta_info: MetaInfo | None = None
+    index: int = 0
+    error: Any = None
+
+
+class GenerateEvents(EventParser[Generated]):
+    """Reads the events of `/generate`, cumulative or not: the engine's own count tells which.
+
+    `completion_tokens` is always the sum. Ids that add up to it are new; as many ids as it says are all of
+    them. Anything else is a loss, or the repeated last id of an aborted stream.
+    """
+
+    def __init__(self, engine: str, stats: StreamStats) -> None:
+        super().__init__(engine, stats, Generated)
+        self._ids: list[int] = []
+
+    def read(self, event: Generated) -> tuple[int, ...]:
+        """Return the ids that were not there before."""
+        if event.error is not None:
+            raise self.told(event.error)
+        if event.meta_info is None or event.index != 0:
+            raise self.broken("an event without counts, or of another generation", transient=False)
+        new = self._new_ids(event.output_ids, event.meta_info.completion_tokens)
+        self._ids += new
+        self._note(event.meta_info)
+        return new
+
+    def _new_ids(self, ids: tuple[int, ...], total: int) -> tuple[int, ...]:
+        seen = len(self._ids)
+        if seen + len(ids) == total:
+            return ids
+        if len(ids) == total >= seen and list(ids[:seen]) == self._ids:
+            return ids[seen:]
+        repeated = seen + len(ids) - total
+        if total >= seen and 0 < repeated <= len(ids) and list(ids[:repeated]) == self._ids[-repeated:]:
+            return ids[repeated:]
+        raise self.broken(f"the engine counts {total} ids; {seen} and then {len(ids)} came")
+
+    def _note(self, meta: MetaInfo) -> None:
+        if meta.prompt_tokens is not None:
+            self.stats.prompt_tokens = meta.prompt_tokens
+        if meta.cached_tokens is not None:
+            self.stats.cached_tokens = meta.cached_tokens
+        finish = meta.finish_reason
+        if finish is None:
+            return
+        if finish.type == "abort":
+            transient = finish.status_code is None or finish.status_code in TRANSIENT_STATUSES
+            raise self.broken(
+                f"the engine aborted: {finish.message or 'no reason given'}", transient=transient
+            )
+        if finish.matched == "NaN happened":
+            raise self.broken("the engine computed no number (NaN); the last id is not the model's")
+        is_text = finish.type == "stop" and isinstance(finish.matched, str)
+        self.reason = "stop_sequence" if is_text else finish.type

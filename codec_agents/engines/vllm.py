@@ -1,0 +1,110 @@
+"""vLLM, at token level: its own generate call where the server has it, completions with ids elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.codec import openai_sampling
+from codec_agents.engines.handshake import Handshake
+from codec_agents.engines.http_engine import HttpEngine, Outgoing
+from codec_agents.engines.http_stream import Deadlines, FrameParser
+from codec_agents.engines.openai_ids import CompletionEvents, completion_body
+from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
+from codec_agents.exceptions import EngineStatusError, EngineStreamError
+
+GENERATE = "/inference/v1/generate"
+COMPLETIONS = "/v1/completions"
+NOT_ENABLED = frozenset({403, 404, 405, 501})
+"""Answers of a server that does not have the generate call, or has it switched off."""
+
+Api = Literal["auto", "generate", "completions"]
+
+
+class VllmEngine(HttpEngine):
+    """A stock vLLM server.
+
+    Args:
+        url: the server's origin.
+        api: `generate` is `/inference/v1/generate`, where ids go in and out without detokenizing;
+            `completions` is `/v1/completions` with `return_token_ids`; `auto` tries the first once, and
+            remembers.
+        handshake: whether to compare the engine's tokenizer with the map before the first request.
+    """
+
+    provider = "vllm"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        api: Api = "auto",
+        handshake: bool = True,
+        settings: HttpSettings | None = None,
+        client: HttpClient | None = None,
+    ) -> None:
+        super().__init__(url, name=name, settings=settings, client=client)
+        self._api = api
+        self._generates = api != "completions"
+        self._handshake = Handshake(self, "prompt", add_special_tokens=False) if handshake else None
+
+    async def prepare(self, request: GenerationRequest) -> None:
+        """Compare the tokenizers."""
+        if self._handshake is not None:
+            await self._handshake.ensure(request)
+
+    async def _begin(
+        self, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
+    ) -> tuple[HttpResponse, FrameParser]:
+        try:
+            return await super()._begin(request, stats, deadlines)
+        except EngineStatusError as error:
+            if self._api != "auto" or not self._generates or error.status not in NOT_ENABLED:
+                raise
+        self._generates = False
+        return await super()._begin(request, stats, deadlines)
+
+    def _outgoing(self, request: GenerationRequest) -> Outgoing:
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        path, body = (
+            (GENERATE, generate_body(request)) if self._generates else (COMPLETIONS, completion_body(request))
+        )
+        return Outgoing(path, msgspec.json.encode(body), headers)
+
+    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        require_events(self.name, response)
+        return CompletionEvents(self.name, request, stats)
+
+
+def generate_body(request: GenerationRequest) -> dict[str, Any]:
+    """Return the body of the generate call; it takes stop texts only when it detokenizes."""
+    body: dict[str, Any] = {
+        "token_ids": request.prompt_ids,
+        "sampling_params": sampling_params(request.options),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if request.model is not None:
+        body["model"] = request.model
+    return body
+
+
+def sampling_params(options: SamplingOptions) -> dict[str, Any]:
+    """Return vLLM's own sampling parameters."""
+    return {"detokenize": bool(options.stop), **openai_sampling(options)}
+
+
+def require_events(engine: str, response: HttpResponse) -> None:
+    """Check that an answer is an event stream.
+
+    Raises:
+        EngineStreamError: it is something else.
+    """
+    found = response.headers.get("content-type", "nothing")
+    if not found.startswith("text/event-stream"):
+        raise EngineStreamError(
+            engine, f"answered {found} where an event stream was asked for", transient=False
+        )
