@@ -156,7 +156,7 @@ class CodecVersionRequiredError(CodecError):
     """The server answered 426 as the protocol says: this client is too old, or lacks a feature. Do not retry.
 
     Attributes:
-        body: what the server said.
+        body: what the server said; its fields are attributes of the error too.
     """
 
     def __init__(self, body: CodecVersionRequiredBody) -> None:
@@ -167,6 +167,11 @@ class CodecVersionRequiredError(CodecError):
             f"this client speaks {body.client_version}{more}"
         )
         self.body = body
+        self.minimum_version = body.minimum_version
+        self.required_features = body.required_features
+        self.client_version = body.client_version
+        self.docs_url = body.docs_url
+        self.deployment_id = body.deployment_id
 
 
 class CodecVersionBodyError(CodecError, ValueError):
