@@ -10,6 +10,9 @@ from pydantic_core import PydanticCustomError
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 """Names of nodes, slots, engines: no dot, which separates a node from its port, and no white space."""
 
+BODY_FIELDS = ("pipeline", "each", "loop", "body")
+"""The fields of a node that hold a pipeline, or the name of a file with one; `body` stands for all."""
+
 REFERENCE_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 """A callable by import path: `module:name`, `package.module:Class.method`."""
 

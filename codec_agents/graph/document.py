@@ -7,14 +7,15 @@ tag makes an object. A text that is too big, too deep, or that grows by its alia
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from codec_agents.graph.base import Place, place_name
+from codec_agents.graph.base import BODY_FIELDS, Place, place_name
 from codec_agents.graph.faults import Fault
 
 MAX_DOCUMENT_CHARACTERS = 1_000_000
@@ -76,8 +77,9 @@ class Document:
     def position(self, path: Place) -> Position | None:
         """Return where a value stands, or the nearest one around it that stands somewhere."""
         for end in range(len(path), -1, -1):
-            if path[:end] in self.positions:
-                return self.positions[path[:end]]
+            for candidate in _spellings(path[:end]):
+                if candidate in self.positions:
+                    return self.positions[candidate]
         return None
 
     def fault(self, path: Place, found: str, remedy: str) -> None:
@@ -85,6 +87,13 @@ class Document:
         position = self.position(path)
         where = (position.file, position.line) if position else (self.file, None)
         self.faults.append(Fault(place_name(path), found, remedy, "error", *where))
+
+
+def _spellings(path: Place) -> Iterator[Place]:
+    """Yield a path, and the path with the names that files use for the pipeline inside a node."""
+    yield path
+    if "body" in path:
+        yield from product(*(BODY_FIELDS if step == "body" else (step,) for step in path))
 
 
 def read_document(text: str, file: str | None = None) -> Document:

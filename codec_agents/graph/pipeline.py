@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
@@ -84,7 +84,8 @@ class Pipeline:
         self._nodes: dict[str, Node] = {}
         self._edges: list[EdgeSpec] = []
         self._faults: list[Fault] = []
-        self._document: Document | None = None
+        self.document: Document | None = None
+        """The text that it was read from, with the line of each value."""
         self._spec: PipelineSpec | None = None
 
     @property
@@ -304,7 +305,11 @@ class Pipeline:
 
     def check(self) -> list[Fault]:
         """Return everything that is wrong or suspicious, as far as the declaration itself can tell."""
-        return [*self._faults, *located(check(self.spec), self._document)]
+        return [*self._faults, *self.located(check(self.spec))]
+
+    def located(self, faults: Iterable[Fault]) -> list[Fault]:
+        """Return the faults with file and line, where the declaration was read from a text."""
+        return located(faults, self.document)
 
     def to_yaml(self) -> str:
         """Return the declaration as a YAML text, which reads back as an equal declaration.
@@ -358,7 +363,7 @@ class Pipeline:
                 faults += located(check(reading.spec, unread=reading.unread), document)
             raise PipelineError(faults, reading.spec.pipeline if reading.spec else None)
         pipeline = cls.from_spec(reading.spec, directory=directory)
-        pipeline._document = document
+        pipeline.document = document
         pipeline._faults = list(reading.faults)
         return pipeline
 

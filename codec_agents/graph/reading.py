@@ -11,7 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from codec_agents.graph.base import NAME_PATTERN, Place, place_name
+from codec_agents.graph.base import BODY_FIELDS, NAME_PATTERN, Place, place_name
 from codec_agents.graph.document import Document, read_document
 from codec_agents.graph.edges import ARROW
 from codec_agents.graph.faults import Fault, suggest
@@ -19,9 +19,6 @@ from codec_agents.graph.spec import KINDS, Nested, PipelineSpec, kind_of
 
 MAX_NESTED_FILES = 8
 """Levels of pipeline files inside pipeline files; more is a file that names itself in a roundabout way."""
-
-BODY_FIELDS = ("pipeline", "each", "loop", "body")
-"""The fields of a node that hold a pipeline, or the name of a file with one."""
 
 
 def prepare(document: Document, directory: Path | None, depth: int = 0) -> None:

@@ -1,0 +1,204 @@
+"""What a built pipeline will do, as plain values and as text.
+
+The values are filled in when a pipeline is built; everything here only holds and shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+from codec_agents.graph.faults import Fault
+
+Strategy: TypeAlias = Literal["pass_through", "translate", "encode", "decode", "text"]
+"""What an edge does: ids pass through, or are translated; text is encoded, ids decoded, text stays text."""
+
+HELD_BACK: Mapping[Strategy, str] = {
+    "pass_through": "nothing: each id leaves as it comes",
+    "translate": "the ids after the last cut that no later id can move; the rest when the source ends",
+    "encode": "the whole text, encoded once when it is complete",
+    "decode": "the bytes of an unfinished character, 3 at most; the rest when the source ends",
+    "text": "nothing",
+}
+"""What an edge keeps before it hands on, and when that leaves."""
+
+_VERBS: Mapping[Strategy, str] = {
+    "pass_through": "identity",
+    "translate": "translate",
+    "encode": "text to ids",
+    "decode": "ids to text",
+    "text": "text",
+}
+
+MAX_SHOWN = 60
+"""Characters of a literal piece that the text form shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PieceExplanation:
+    """One piece of an assembled prompt."""
+
+    kind: Literal["token", "text", "slot"]
+    content: str
+    """The token's name, the text, or the slot's name."""
+    ids: int = 0
+    """How many ids it is; 0 for a slot, which is as long as its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeExplanation:
+    """One node, and what was found out about it."""
+
+    name: str
+    kind: str
+    engine: str | None = None
+    model: str | None = None
+    map: str | None = None
+    map_hash: str | None = None
+    dialect: str | None = None
+    dialect_reason: str | None = None
+    """Why this dialect: named in the declaration, or what it was derived from."""
+    prompt: tuple[PieceExplanation, ...] = ()
+    tools: tuple[str, ...] = ()
+    conditional: bool = False
+    """Whether it runs only when it is chosen, or when a node before it fails."""
+    makes_text: bool = False
+    """Whether ids become text in it: a text sink, or a function that wants text."""
+    notes: tuple[str, ...] = ()
+    """What else is worth knowing."""
+
+    @property
+    def prompt_ids(self) -> int:
+        """The ids of its prompt that stand before anything is filled in."""
+        return sum(piece.ids for piece in self.prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeExplanation:
+    """One edge, and what it was proven to do."""
+
+    source: str
+    """`node.port`"""
+    target: str
+    """`node.slot`, or a sink."""
+    strategy: Strategy
+    buffer: int
+    """Ids it may hold before its producer waits."""
+    source_map: str | None = None
+    """None where the source gives text."""
+    target_map: str | None = None
+    """None where the target takes text."""
+    separator: str | None = None
+    """What stands before its content; None where nothing can stand before it."""
+    keep_special: bool = False
+    reasoning: bool = False
+    fallback: bool = False
+    prefill: bool = False
+
+    @property
+    def is_text_boundary(self) -> bool:
+        """Whether ids become text on this edge, or text becomes ids."""
+        return self.strategy in ("encode", "decode")
+
+    @property
+    def held_back(self) -> str:
+        """What it keeps before it hands on, and when that leaves."""
+        return HELD_BACK[self.strategy]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A whole pipeline."""
+
+    pipeline: str
+    nodes: tuple[NodeExplanation, ...]
+    edges: tuple[EdgeExplanation, ...]
+    warnings: tuple[Fault, ...] = ()
+
+    @property
+    def text_boundaries(self) -> tuple[str, ...]:
+        """Where ids become text, or text ids: edges as `source -> target`, then nodes."""
+        edges = tuple(f"{edge.source} -> {edge.target}" for edge in self.edges if edge.is_text_boundary)
+        return (*edges, *(node.name for node in self.nodes if node.makes_text))
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the explanation as plain data, with what is derived as well."""
+        edges = [{**asdict(edge), "held_back": edge.held_back} for edge in self.edges]
+        nodes = [{**asdict(node), "prompt_ids": node.prompt_ids} for node in self.nodes]
+        return {
+            "pipeline": self.pipeline,
+            "nodes": nodes,
+            "edges": edges,
+            "text_boundaries": list(self.text_boundaries),
+            "warnings": [asdict(fault) for fault in self.warnings],
+        }
+
+
+def render_text(explanation: Explanation) -> str:
+    """Return the explanation as text for a terminal, without colours."""
+    return "\n".join(_lines(explanation)) + "\n"
+
+
+def _lines(explanation: Explanation) -> Iterator[str]:
+    yield f"pipeline {explanation.pipeline}"
+    yield ""
+    yield "nodes"
+    for node in explanation.nodes:
+        yield from _node_lines(node)
+    yield ""
+    yield "edges"
+    for edge in explanation.edges:
+        yield from _edge_lines(edge)
+    yield ""
+    boundaries = explanation.text_boundaries
+    yield f"text is made or read at: {', '.join(boundaries)}" if boundaries else "text is made nowhere"
+    for warning in explanation.warnings:
+        yield str(warning)
+
+
+def _node_lines(node: NodeExplanation) -> Iterator[str]:
+    yield f"  {node.name} ({node.kind}{', conditional' if node.conditional else ''})"
+    facts = {"engine": node.engine, "model": node.model, "map": node.map}
+    known = [f"{name} {value}" for name, value in facts.items() if value is not None]
+    if known:
+        yield f"    {', '.join(known)}"
+    if node.dialect is not None:
+        reason = f": {node.dialect_reason}" if node.dialect_reason else ""
+        yield f"    dialect {node.dialect}{reason}"
+    if node.prompt:
+        slots = ", ".join(f"{{{piece.content}}}" for piece in node.prompt if piece.kind == "slot")
+        yield f"    prompt of {node.prompt_ids} ids{' and ' + slots if slots else ''}"
+        yield from (f"      {_piece(piece)}" for piece in node.prompt)
+    if node.tools:
+        yield f"    tools {', '.join(node.tools)}"
+    yield from (f"    {note}" for note in node.notes)
+
+
+def _piece(piece: PieceExplanation) -> str:
+    if piece.kind == "slot":
+        return f"{'slot':>5}  {{{piece.content}}}"
+    shown = piece.content if len(piece.content) <= MAX_SHOWN else f"{piece.content[: MAX_SHOWN - 1]}…"
+    return f"{piece.ids:>5}  {shown if piece.kind == 'token' else repr(shown)}"
+
+
+def _edge_lines(edge: EdgeExplanation) -> Iterator[str]:
+    yield f"  {edge.source} -> {edge.target}: {_VERBS[edge.strategy]}{_maps(edge)}"
+    yield f"    holds back {edge.held_back}; buffer of {edge.buffer} ids"
+    options = {
+        "special tokens kept as text": edge.keep_special,
+        "with the reasoning": edge.reasoning,
+        "only if the source fails": edge.fallback,
+        "prefilled ahead": edge.prefill,
+        f"after {edge.separator!r}": bool(edge.separator),
+    }
+    said = [option for option, is_set in options.items() if is_set]
+    if said:
+        yield f"    {', '.join(said)}"
+
+
+def _maps(edge: EdgeExplanation) -> str:
+    if edge.strategy == "translate":
+        return f" from {edge.source_map} to {edge.target_map}"
+    known = edge.source_map or edge.target_map
+    return f" ({known})" if known else ""

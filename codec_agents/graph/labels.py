@@ -1,0 +1,39 @@
+"""What drawings write on nodes and edges."""
+
+from __future__ import annotations
+
+from codec_agents.graph.kinds import VALUE, Asking, Node
+from codec_agents.graph.links import Link
+from codec_agents.graph.spec import LoopNode, MapNode, kind_of
+
+MAX_LABEL = 40
+"""Characters of a label; a drawing is no place for more."""
+
+
+def node_label(name: str, node: Node) -> str:
+    """Return a node's title, or its name, and what it is."""
+    return shorten(f"{node.title or name} ({node_note(node)})")
+
+
+def node_note(node: Node) -> str:
+    """Return what a node is, in a word or two."""
+    if isinstance(node, Asking) and node.model:
+        return node.model
+    if isinstance(node, LoopNode):
+        return f"loop, {node.turns} turns"
+    if isinstance(node, MapNode):
+        return f"map, {node.parallel} at once"
+    return str(kind_of(node))
+
+
+def edge_label(link: Link) -> str:
+    """Return the port and the slot of an edge, without those that go without saying."""
+    port = "" if link.source_port == VALUE else link.source_port
+    slot = "" if link.target_slot == VALUE else link.target_slot
+    return shorten(" to ".join(part for part in (port, slot) if part))
+
+
+def shorten(text: str) -> str:
+    """Return the text in one line, cut where it is too long for a drawing."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_LABEL else f"{line[: MAX_LABEL - 1]}…"

@@ -1,0 +1,104 @@
+"""The JSON Schema of pipeline files, with which editors complete and check them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import textwrap
+from typing import Any
+
+from pydantic import BaseModel
+
+from codec_agents.graph import chat, edges, kinds, policy, sources
+from codec_agents.graph import spec as spec_module
+from codec_agents.graph.base import BODY_FIELDS
+from codec_agents.graph.spec import Nested, PipelineSpec
+
+SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema of a pipeline file.
+
+    It describes the short forms as well: an edge as `source -> target`, a prompt as a string, a nested
+    pipeline as a file name.
+    """
+    schema = PipelineSpec.model_json_schema(by_alias=True, mode="validation")
+    definitions = schema["$defs"]
+    for model in _models():
+        definition = definitions.get(model.__name__)
+        if definition is not None:
+            _describe(model, definition)
+            if issubclass(model, Nested):
+                _allow_files(model, definition)
+    for definition in definitions.values():
+        for entry in definition.get("properties", {}).values():
+            if "patternProperties" in entry:
+                entry["additionalProperties"] = False
+    _add_short_forms(definitions)
+    return {"$schema": SCHEMA_ID, "title": "Pipeline of codec-agents", **schema}
+
+
+def schema_text() -> str:
+    """Return the schema as it is published: indented JSON with a newline at its end."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _models() -> list[type[BaseModel]]:
+    modules = (chat, edges, kinds, policy, sources, spec_module)
+    values = [value for module in modules for value in vars(module).values()]
+    return [value for value in values if isinstance(value, type) and issubclass(value, BaseModel)]
+
+
+def _describe(model: type[BaseModel], definition: dict[str, Any]) -> None:
+    """Take over what stands under each field in the source: pydantic could, at every import."""
+    texts: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if base.__module__.startswith("codec_agents.") and "[" not in base.__name__:
+            texts |= _field_texts(base)
+    for name, field in model.model_fields.items():
+        entry = definition.get("properties", {}).get(field.alias or name)
+        if entry is not None and name in texts:
+            entry["description"] = texts[name]
+
+
+def _field_texts(model: type[BaseModel]) -> dict[str, str]:
+    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts: dict[str, str] = {}
+    for statement, following in zip(body.body, body.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            text = following.value if isinstance(following, ast.Expr) else None
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                texts[statement.target.id] = inspect.cleandoc(text.value)
+    return texts
+
+
+def _allow_files(model: type[Nested], definition: dict[str, Any]) -> None:
+    """A nested pipeline stands under the field that tells the kind, or in a file that the field names."""
+    properties = definition["properties"]
+    body = next(properties.pop(name) for name in BODY_FIELDS if name in properties)
+    inline = {**body, "description": "The pipeline inside."}
+    file = {"type": "string", "description": "A file beside this one."}
+    properties[model.body_field] = {"anyOf": [file, inline]}
+    properties.pop("file", None)
+    others = [name for name in definition.get("required", ()) if name not in BODY_FIELDS]
+    definition["required"] = [model.body_field, *others]
+
+
+def _add_short_forms(definitions: dict[str, Any]) -> None:
+    edge = definitions.pop("EdgeSpec")
+    pattern = r"^\s*[^\s>]+\s*->\s*[^\s>]+\s*$"
+    arrow = {"type": "string", "pattern": pattern, "description": "`source -> target`"}
+    definitions["EdgeSpec"] = {"title": "Edge", "anyOf": [arrow, edge]}
+    turn = definitions["ChatTurn"]
+    roles = turn["properties"]["role"]["enum"]
+    short = {
+        "type": "object",
+        "properties": {role: {"type": "string"} for role in roles},
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+    }
+    definitions["ChatTurn"] = {"title": "ChatTurn", "anyOf": [short, turn]}
