@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import click
 
-COMMANDS = ("run", "check", "graph", "explain", "schema", "serve", "maps", "trace", "top")
+COMMANDS = ("run", "check", "graph", "explain", "schema", "serve", "maps", "trace")
 """Each is a module of this package with a click command `command`."""
 
 

@@ -65,7 +65,7 @@ Params = ParamSpec("Params")
 
 def exit_code(error: BaseException) -> int:
     """Return the code with which an error ends the command."""
-    cause = error.__cause__ if isinstance(error, NodeFailedError) else None
+    cause = error.cause if isinstance(error, NodeFailedError) else None
     if isinstance(cause, EngineError):
         return ENGINE_FAILED
     return next((code for kind, code in CODES if isinstance(error, kind)), RUN_FAILED)

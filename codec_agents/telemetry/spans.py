@@ -249,6 +249,8 @@ class ToolScope(Scope):
         self._attempt: Attempt | None = None
         self._metric: Attributes = {names.OPERATION: names.TOOL, names.TOOL_NAME: call.name}
         attributes = {**self._metric, names.TOOL_TYPE: "function", names.AGENT: parent.name}
+        if call.stop > call.start:
+            attributes[names.REGION_TOKENS] = call.stop - call.start
         if call.call_id:
             attributes[names.TOOL_CALL_ID] = call.call_id
         links = links_to([asked_by] if asked_by else [])

@@ -1,0 +1,31 @@
+"""`codec-agents explain`: what a pipeline will do to ids, edge by edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from codec_agents.cli import terminal
+from codec_agents.cli.exits import reporting
+from codec_agents.cli.options import as_json, load, pipeline_file, print_json
+
+
+@click.command("explain")
+@pipeline_file
+@as_json
+@reporting
+def command(file: Path, as_json: bool) -> None:
+    """Explain the pipeline in FILE: what each edge does to ids, what it holds back, where text appears.
+
+    It is built for this, so that what is shown is what would run; no engine is asked.
+    """
+    from codec_agents.explanation import explain
+    from codec_agents.graph.explain import render_text
+
+    explanation = explain(load(file).build())
+    if as_json:
+        print_json(explanation.to_data())
+    else:
+        console = terminal.console()
+        console.print(render_text(explanation), end="", soft_wrap=True)

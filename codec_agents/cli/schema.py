@@ -1,0 +1,27 @@
+"""`codec-agents schema`: the JSON Schema of pipeline files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from codec_agents.cli.exits import reporting
+
+
+@click.command("schema")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
+@click.option("--json", "_json", is_flag=True, help="JSON is what it prints in any case.")
+@reporting
+def command(output: Path | None, _json: bool) -> None:
+    """Print the JSON Schema of pipeline files, with which editors complete and check them.
+
+    A file that begins with `# yaml-language-server: $schema=PATH` is checked as it is written.
+    """
+    from codec_agents.graph.schema import schema_text
+
+    if output is None:
+        click.echo(schema_text(), nl=False)
+    else:
+        output.write_text(schema_text(), encoding="utf-8")
+        click.echo(f"wrote {output}", err=True)

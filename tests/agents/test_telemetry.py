@@ -1,0 +1,351 @@
+"""Spans, links, metrics and propagation, with an SDK and without."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from codec_agents import telemetry
+from codec_agents.graph import Chat
+from codec_agents.pipeline import Pipeline
+from codec_agents.telemetry import names
+from codec_agents.testing import Call, Cut, EmbeddedEngine, PromptView, Say, Script, ScriptedEngine, Think
+
+SILENT_RUN_MICROSECONDS = 20
+"""The promise for a two-model run without an SDK."""
+
+
+def weather(city: str) -> str:
+    """Look up the weather.
+
+    Args:
+        city: Where.
+    """
+    if city == "Atlantis":
+        raise LookupError("no such city")
+    return f"fog in {city}"
+
+
+def planner(prompt: PromptView) -> Any:
+    if prompt.turn == 1:
+        return [Think("I look it up."), Call("weather", city=prompt.user.strip())]
+    return [Say(f"The weather: {prompt.results[0]}")]
+
+
+def writer(prompt: PromptView) -> Any:
+    return [Say(f"Dear reader: {prompt.user}")]
+
+
+def two_models(engine: Callable[..., Any] = ScriptedEngine, *, first: Script = planner) -> Pipeline:
+    pipeline = Pipeline("desk")
+    pipeline.input("city")
+    pipeline.model(
+        "planner",
+        engine=engine(first, name="a"),
+        model="m1",
+        map="demo/bytes",
+        tools=[weather],
+        prompt=Chat(user="{city}"),
+    )
+    pipeline.model(
+        "writer", engine=engine(writer, name="b"), model="m2", map="demo/words", prompt=Chat(user="{draft}")
+    )
+    pipeline.sink("reader")
+    pipeline.connect("city", "planner.city").connect("planner.answer", "writer.draft")
+    return pipeline.connect("writer.answer", "reader")
+
+
+class Collected:
+    """What a run sent to an SDK."""
+
+    def __init__(self) -> None:
+        self._exporter = InMemorySpanExporter()
+        self._reader = InMemoryMetricReader()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.meters = MeterProvider([self._reader])
+
+    @property
+    def spans(self) -> dict[str, ReadableSpan]:
+        return {span.name: span for span in self._exporter.get_finished_spans()}
+
+    def all_named(self, name: str) -> list[ReadableSpan]:
+        return [span for span in self._exporter.get_finished_spans() if span.name == name]
+
+    def parent_of(self, name: str) -> str | None:
+        by_id = {span.context.span_id: span.name for span in self._exporter.get_finished_spans()}
+        parent = self.spans[name].parent
+        return None if parent is None else by_id[parent.span_id]
+
+    def linked(self, name: str, position: int = 0) -> list[str]:
+        by_id = {span.context.span_id: span.name for span in self._exporter.get_finished_spans()}
+        return [by_id[link.context.span_id] for link in self.all_named(name)[position].links]
+
+    def metrics(self) -> dict[str, list[Any]]:
+        data = self._reader.get_metrics_data()
+        found: dict[str, list[Any]] = {}
+        for resource in data.resource_metrics if data else ():
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    found[metric.name] = list(metric.data.data_points)
+        return found
+
+
+@pytest.fixture
+def collected() -> Iterator[Collected]:
+    found = Collected()
+    telemetry.configure(tracer_provider=found.tracers, meter_provider=found.meters)
+    yield found
+    telemetry.configure()
+    found.tracers.shutdown()
+    found.meters.shutdown()
+
+
+@pytest.mark.asyncio
+async def test_the_tree(collected: Collected) -> None:
+    await two_models().invoke({"city": "Oslo"})
+    assert {name: collected.parent_of(name) for name in collected.spans} == {
+        "invoke_workflow desk": None,
+        "invoke_agent planner": "invoke_workflow desk",
+        "text_completion m1": "invoke_agent planner",
+        "execute_tool weather": "invoke_agent planner",
+        "codec.handoff city -> planner": "invoke_workflow desk",
+        "codec.handoff planner -> writer": "invoke_workflow desk",
+        "invoke_agent writer": "invoke_workflow desk",
+        "text_completion m2": "invoke_agent writer",
+    }
+    kinds = {span.name: span.kind for span in collected.spans.values()}
+    clients = {name for name, kind in kinds.items() if kind is SpanKind.CLIENT}
+    assert clients == {"text_completion m1", "text_completion m2"}
+    assert set(kinds.values()) == {SpanKind.CLIENT, SpanKind.INTERNAL}
+
+
+@pytest.mark.asyncio
+async def test_links_tell_the_flow_of_the_data(collected: Collected) -> None:
+    await two_models().invoke({"city": "Oslo"})
+    assert collected.linked("codec.handoff planner -> writer") == ["text_completion m1"]
+    assert collected.linked("text_completion m2") == ["codec.handoff planner -> writer"]
+    assert collected.linked("execute_tool weather") == ["text_completion m1"]
+    first, second = collected.all_named("text_completion m1")
+    [asked] = collected.spans["execute_tool weather"].links
+    assert asked.context.span_id == first.context.span_id
+    [fed] = collected.spans["codec.handoff planner -> writer"].links
+    assert fed.context.span_id == second.context.span_id
+
+
+@pytest.mark.asyncio
+async def test_a_handoff_lies_between_its_calls(collected: Collected) -> None:
+    await two_models().invoke({"city": "Oslo"})
+    handoff = collected.spans["codec.handoff planner -> writer"]
+    call = collected.spans["text_completion m2"]
+    assert handoff.start_time is not None
+    assert handoff.end_time is not None
+    assert call.end_time is not None
+    assert handoff.start_time <= handoff.end_time <= call.end_time
+    attributes = handoff.attributes or {}
+    assert attributes[names.HANDOFF_STRATEGY] == "translate"
+    assert attributes[names.SOURCE_MAP] == "demo/bytes"
+    assert attributes[names.TARGET_MAP] == "demo/words"
+    gap, first = attributes[names.HANDOFF_GAP], attributes[names.HANDOFF_FIRST_TOKEN]
+    assert isinstance(gap, float)
+    assert isinstance(first, float)
+    assert 0 <= gap <= first
+
+
+@pytest.mark.asyncio
+async def test_names_and_types_of_attributes(collected: Collected) -> None:
+    await two_models().invoke({"city": "Oslo"})
+    known = {value for name, value in vars(names).items() if name.isupper()}
+    for span in collected.spans.values():
+        for name, value in (span.attributes or {}).items():
+            assert name in known
+            assert isinstance(value, str | int | float | tuple), name
+    call = collected.spans["text_completion m2"].attributes or {}
+    assert call[names.OPERATION] == "text_completion"
+    assert call[names.PROVIDER] == "scripted"
+    assert call[names.RESPONSE_FINISH_REASONS] == ("stop",)
+    assert call[names.MAP] == "demo/words"
+    assert isinstance(call[names.USAGE_OUTPUT], int)
+    assert call[names.USAGE_OUTPUT] > 0
+
+
+@pytest.mark.asyncio
+async def test_usage_is_counted_once(collected: Collected) -> None:
+    result = await two_models().invoke({"city": "Oslo"})
+    calls = collected.all_named("text_completion m1") + collected.all_named("text_completion m2")
+    counted = sum(int((span.attributes or {})[names.USAGE_OUTPUT]) for span in calls)  # type: ignore[arg-type]
+    assert counted == result.total.generated_ids
+    others = [span for span in collected.spans.values() if span.kind is not SpanKind.CLIENT]
+    assert not any(names.USAGE_OUTPUT in (span.attributes or {}) for span in others)
+
+
+@pytest.mark.asyncio
+async def test_content_is_off_unless_asked_for(collected: Collected) -> None:
+    content = {names.PROMPT_IDS, names.GENERATED_IDS, names.TOOL_ARGUMENTS, names.TOOL_RESULT}
+    await two_models().invoke({"city": "Oslo"})
+    assert not any(content & set(span.attributes or {}) for span in collected.spans.values())
+    telemetry.configure(
+        tracer_provider=collected.tracers, meter_provider=collected.meters, capture_content=True
+    )
+    await two_models().invoke({"city": "Oslo"})
+    found = set().union(*(span.attributes or {} for span in collected.spans.values()))
+    assert content <= found
+
+
+@pytest.mark.asyncio
+async def test_a_failed_tool_is_an_error_of_its_span_alone(collected: Collected) -> None:
+    await two_models().invoke({"city": "Atlantis"})
+    tool = collected.spans["execute_tool weather"]
+    assert tool.status.status_code is StatusCode.ERROR
+    assert (tool.attributes or {})[names.ERROR_TYPE] == "tool_error"
+    assert collected.spans["invoke_agent planner"].status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.asyncio
+async def test_a_broken_stream_is_an_error_all_the_way_up(collected: Collected) -> None:
+    with pytest.raises(Exception, match="breaks"):
+        await two_models(first=lambda _: [Say("half"), Cut()]).invoke({"city": "Oslo"})
+    for name in ("text_completion m1", "invoke_agent planner", "invoke_workflow desk"):
+        span = collected.spans[name]
+        assert span.status.status_code is StatusCode.ERROR, name
+        assert names.ERROR_TYPE in (span.attributes or {})
+        assert not span.events
+    assert (collected.spans["text_completion m1"].attributes or {})[names.RESPONSE_FINISH_REASONS] == (
+        "error",
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_is_left_is_cancelled_and_no_error(collected: Collected) -> None:
+    endless = Say("word " * 20_000)
+    async with two_models(first=lambda _: endless).run({"city": "Oslo"}) as run:
+        async for event in run:
+            if type(event).__name__ == "IdsReceived":
+                break
+    span = collected.spans["text_completion m1"]
+    assert (span.attributes or {})[names.CANCELLED] is True
+    assert all(span.status.status_code is StatusCode.UNSET for span in collected.spans.values())
+
+
+@pytest.mark.asyncio
+async def test_a_run_is_part_of_the_callers_trace(collected: Collected) -> None:
+    with collected.tracers.get_tracer("caller").start_as_current_span("request"):
+        await two_models().invoke({"city": "Oslo"})
+    assert collected.parent_of("invoke_workflow desk") == "request"
+
+
+@pytest.mark.asyncio
+async def test_metrics(collected: Collected) -> None:
+    result = await two_models().invoke({"city": "Oslo"})
+    metrics = collected.metrics()
+    known = {value for name, value in vars(names).items() if name.startswith("METRIC_")}
+    assert set(metrics) <= known
+    assert sum(point.value for point in metrics[names.METRIC_USAGE_OUTPUT]) == result.total.generated_ids
+    assert sum(point.value for point in metrics[names.METRIC_USAGE_INPUT]) == result.total.prompt_ids
+    assert sum(point.count for point in metrics[names.METRIC_CALL]) == 3
+    assert sum(point.count for point in metrics[names.METRIC_TOOL]) == 1
+    assert sum(point.count for point in metrics[names.METRIC_GAP]) == 2
+    assert sum(point.count for point in metrics[names.METRIC_NODE]) == 3
+
+
+# --- propagation ---
+
+
+def _parents_seen(engine: EmbeddedEngine) -> list[str]:
+    return [exchange.headers["traceparent"].split("-")[2] for exchange in engine.exchanges]
+
+
+@pytest.mark.asyncio
+async def test_the_engine_gets_the_calls_context(collected: Collected) -> None:
+    engines: list[EmbeddedEngine] = []
+
+    def engine(script: Script, name: str) -> EmbeddedEngine:
+        engines.append(EmbeddedEngine(script, name=name))
+        return engines[-1]
+
+    pipeline = two_models(engine)
+    async with pipeline.opened():
+        await pipeline.invoke({"city": "Oslo"})
+        seen = _parents_seen(engines[0])
+    assert seen == [f"{span.context.span_id:016x}" for span in collected.all_named("text_completion m1")]
+    for each in engines:
+        await each.aclose()
+
+
+@pytest.fixture
+def instrumented_httpx(collected: Collected) -> Iterator[None]:
+    instrumentor = HTTPXClientInstrumentor()
+    instrumentor.instrument(tracer_provider=collected.tracers)
+    yield
+    instrumentor.uninstrument()
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("instrumented_httpx")
+async def test_instrumented_httpx_stays_in_the_trace(collected: Collected) -> None:
+    engines: list[EmbeddedEngine] = []
+
+    def engine(script: Script, name: str) -> EmbeddedEngine:
+        engines.append(EmbeddedEngine(script, name=name))
+        return engines[-1]
+
+    pipeline = two_models(engine)
+    async with pipeline.opened():
+        await pipeline.invoke({"city": "Oslo"})
+    posts = collected.all_named("POST")
+    assert len(posts) == 3
+    calls = {
+        span.context.span_id
+        for name in ("m1", "m2")
+        for span in collected.all_named(f"text_completion {name}")
+    }
+    assert {post.parent.span_id for post in posts if post.parent} == calls
+    for each in engines:
+        await each.aclose()
+
+
+# --- without an SDK ---
+
+
+@pytest.mark.asyncio
+async def test_without_an_sdk_nothing_is_sent() -> None:
+    engine = ScriptedEngine(writer, name="b")
+    pipeline = Pipeline("one").input("draft")
+    pipeline.model("writer", engine=engine, map="demo/words", prompt=Chat(user="{draft}")).sink("reader")
+    pipeline.connect("draft", "writer.draft").connect("writer.answer", "reader")
+    await pipeline.invoke({"draft": "hello"})
+    assert "traceparent" not in engine.requests[0].headers
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+def test_a_silent_run_costs_microseconds() -> None:
+    def run() -> None:
+        scope = telemetry.run_scope("pipeline", digest="d")
+        for _ in range(2):
+            with scope.node("node", "model") as node:
+                node.handoff(None, since=0.0)  # type: ignore[arg-type]
+                with node.call(None, None) as call:  # type: ignore[arg-type]
+                    call.headers()
+                    with call.attached():
+                        pass
+                node.finish_handoff(None)  # type: ignore[arg-type]
+        scope.finish()
+
+    best = float("inf")
+    for _ in range(20):
+        started = time.perf_counter()
+        for _ in range(200):
+            run()
+        best = min(best, (time.perf_counter() - started) / 200)
+    assert best * 1e6 < SILENT_RUN_MICROSECONDS
