@@ -41,6 +41,7 @@ _STYLE = (
     ".note,.label{font-size:11px;fill:#5a6876}"
     "rect{stroke:#7b8a99}path{fill:none;stroke:#5a6876;stroke-width:1.4}"
     ".dashed{stroke-dasharray:5 4}.back{fill:#fff;stroke:none}"
+    ".label{paint-order:stroke;stroke:#fff;stroke-width:4px}"
 )
 
 
@@ -65,7 +66,7 @@ def to_svg(spec: PipelineSpec) -> str:
     boxes = _place(spec)
     width = max(box.x + box.width for box in boxes.values()) + MARGIN
     height = max(box.y for box in boxes.values()) + BOX_HEIGHT + MARGIN
-    arrows = list(_arrows(spec))
+    arrows = _arrows(spec)
     body = [*(_arrow(boxes, *arrow, height) for arrow in arrows), *_nodes(spec, boxes)]
     needs_room = any(_is_bent(boxes[source], boxes[target]) for source, target, _, _ in arrows)
     size = f"{width:.0f} {height + (60 if needs_room else 0):.0f}"
@@ -75,6 +76,7 @@ def to_svg(spec: PipelineSpec) -> str:
             f"<title>{escape(spec.pipeline)}</title>",
             f"<style>{_STYLE}</style>",
             _ARROW_TIP,
+            '<rect class="back" width="100%" height="100%"/>',
             *body,
             "</svg>",
             "",
@@ -115,15 +117,25 @@ def _gap_after(spec: PipelineSpec, column: list[str]) -> float:
     return max(MIN_COLUMN_GAP, max(map(len, labels), default=0) * CHARACTER + 30)
 
 
-def _arrows(spec: PipelineSpec) -> Iterator[tuple[str, str, str, bool]]:
-    """Yield source, target, label and whether the line is dashed: it is where the way is not always taken."""
+def _arrows(spec: PipelineSpec) -> list[tuple[str, str, str, bool]]:
+    """Return source, target, label and whether the line is dashed: there the way is not always taken.
+
+    Several edges between the same two nodes are one line with all their labels.
+    """
+    labels: dict[tuple[str, str, bool], list[str]] = {}
     for link in spec.links:
-        yield link.source_node, link.target_node, edge_label(link), link.edge.fallback
+        ends = link.source_node, link.target_node, link.edge.fallback
+        labels.setdefault(ends, []).append(edge_label(link))
     for name, node in spec.nodes.items():
         if isinstance(node, RouterNode):
             for label, targets in [*node.labels.items(), ("default", node.default or ())]:
-                known = [target for target in targets if target in spec.nodes]
-                yield from ((name, target, shorten(label), True) for target in known)
+                for target in targets:
+                    labels.setdefault((name, target, True), []).append(label)
+    return [
+        (source, target, shorten(", ".join(filter(None, texts))), is_dashed)
+        for (source, target, is_dashed), texts in labels.items()
+        if target in spec.nodes
+    ]
 
 
 def _is_bent(source: _Box, target: _Box) -> bool:
