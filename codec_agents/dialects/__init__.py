@@ -1,0 +1,35 @@
+"""Dialects: how model families write turns, tool calls and reasoning, in the ids of a vocabulary."""
+
+from codec_agents.dialects.base import (
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ThinkingForm,
+    ToolsForm,
+)
+from codec_agents.dialects.bound import BoundDialect
+from codec_agents.dialects.derive import derive_dialect
+from codec_agents.dialects.reader import TurnReader
+from codec_agents.dialects.registry import dialects, get_dialect, register
+from codec_agents.dialects.values import CallRegion, PortIds, ThinkingMode, ToolCall, TurnEvent
+
+__all__ = [
+    "BoundDialect",
+    "CallForm",
+    "CallRegion",
+    "Dialect",
+    "Openings",
+    "PortIds",
+    "ResultForm",
+    "ThinkingForm",
+    "ThinkingMode",
+    "ToolCall",
+    "ToolsForm",
+    "TurnEvent",
+    "TurnReader",
+    "derive_dialect",
+    "dialects",
+    "get_dialect",
+    "register",
+]

@@ -1,0 +1,174 @@
+"""A dialect: how one model family writes turns, tool calls and reasoning, as data.
+
+All strings of a dialect may hold its markers, which become control ids, and holes such as `{content}`, which
+are filled with ordinary ids only. Code enters in one place, the grammar that reads a call's payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from codec_agents.dialects.values import ThinkingMode
+
+if TYPE_CHECKING:
+    from codec_agents.dialects.bound import BoundDialect
+    from codec_agents.tools import Tool
+    from codec_core.maps import TokenizerMap
+    from codec_core.vocabulary import Vocabulary
+
+Content = Literal["text", "json", "json_string"]
+"""How a result stands in its turn: as it is; as JSON, quoted if it is none; or always as a JSON string."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Openings(_Part):
+    """What the prompt ends with, so that the model speaks next."""
+
+    default: str
+    """Where nothing is asked about thinking."""
+    on: str | None = None
+    """Thinking asked for; None: as the default."""
+    off: str | None = None
+    """Thinking asked not to happen; None: as the default."""
+    forced: str | None = None
+    """Thinking opened in the prompt; None: the family cannot."""
+
+    def for_mode(self, mode: ThinkingMode | None) -> str | None:
+        """Return the opening for a mode, or None where the family has none."""
+        if mode == "forced":
+            return self.forced
+        return {"on": self.on, "off": self.off}.get(mode or "") or self.default
+
+
+class ThinkingForm(_Part):
+    """How reasoning is marked."""
+
+    open: str
+    close: str
+    calls_end_it: bool = True
+    """Whether a turn may end in a call that stands inside reasoning that was never closed."""
+
+
+class ToolsForm(_Part):
+    """How tools are told to the model."""
+
+    place: Literal["system", "before_system", "user"] = "system"
+    """After the system text, as a turn of its own before it, or before the text of the last user turn."""
+    form: str
+    """The text around them; `{tools}` is where they stand."""
+    each: Literal["openai", "function", "xml", "gemma", "typescript"] = "openai"
+    """How one tool is written."""
+    join: str = "\n"
+    list_of: bool = False
+    """Whether they stand in one JSON list."""
+    indent: int | None = None
+    between: str = ""
+    """What stands between the system text and the tools, where there is a system text."""
+    quote: str | None = None
+    """The control token that the family writes for a quotation mark in declarations."""
+
+
+class CallForm(_Part):
+    """How calls are marked, and the grammar of what stands between."""
+
+    grammar: str
+    """The name of a payload grammar."""
+    starts: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
+    """Empty: a call ends at the next start or with the turn."""
+    inner: tuple[str, ...] = ()
+    """Control tokens that the grammar reads inside a payload."""
+    text_starts: tuple[str, ...] = ()
+    """What a call begins with where it is not marked by ids."""
+    text_end: str | None = None
+    text_anywhere: bool = False
+    keep_text_start: bool = True
+    text_unless_marked: bool = False
+    """Look for the text only where the vocabulary lacks the control tokens."""
+    speculative: bool = False
+    """Text is a call only if it parses, and names a tool that the model was given."""
+
+
+class ResultForm(_Part):
+    """How results are told to the model."""
+
+    each: str
+    """One result: holes `{content}`, `{name}`, `{id}`."""
+    open: str = ""
+    join: str = ""
+    close: str = ""
+    content: Content = "text"
+    then: Literal["opening", "nothing"] = "opening"
+    """Whether the assistant's turn is opened again, or the model goes on where the results end."""
+    in_turn: bool = False
+    """Whether the results stand inside the assistant's turn, which is not ended before them."""
+    id_form: str = "{index}"
+    """The id of a call to which the model gave none: `{index}` and `{name}` may stand in it."""
+
+
+class Dialect(_Part):
+    """One model family. Immutable; bind it to a map to use it."""
+
+    name: str
+    description: str = ""
+    markers: tuple[str, ...]
+    """Control tokens without which the dialect cannot be written."""
+    optional_markers: tuple[str, ...] = ()
+    """Control tokens that some of the family's vocabularies lack; their text stands in prompts there."""
+    begin: str = ""
+    """What every prompt begins with."""
+    system: str
+    user: str
+    assistant: str
+    default_system: str | None = None
+    """The system text where none is declared."""
+    tools_system: str | None = None
+    """The system text beside tools where none is declared; None: as `default_system`."""
+    thinking_system: dict[str, str] = {}
+    """What a thinking mode adds to the system text."""
+    thinking_user: dict[str, str] = {}
+    """What a thinking mode adds to the last user text."""
+    opening: Openings
+    turn_starts: tuple[str, ...]
+    """Control tokens that begin a turn: a search for reasoning opened in the prompt stops there."""
+    turn_end: str | None
+    """The control token that ends the assistant's turn in a prompt; None where the next turn's start does."""
+    also_ends: tuple[str, ...] = ()
+    """Control tokens that models generate in its place."""
+    after_turn: str = ""
+    """What the prompt holds between a turn's end and the next turn, which models do not generate."""
+    stops: tuple[str, ...]
+    """Control tokens at which the model's turn is over."""
+    wrappers: tuple[str, ...] = ()
+    """Control tokens around an answer that say nothing more."""
+    thinking: ThinkingForm | None = None
+    tools: ToolsForm | None = None
+    calls: CallForm | None = None
+    results: ResultForm | None = None
+    reader: Literal["regions", "messages"] = "regions"
+    """How a turn is cut: by pairs of markers, or by messages whose headers say what they are."""
+
+    def all_markers(self) -> Iterator[str]:
+        """Yield every control token of the dialect."""
+        yield from dict.fromkeys((*self.markers, *self.optional_markers))
+
+    def bind(
+        self,
+        vocabulary: TokenizerMap | Vocabulary,
+        tools: Sequence[Tool] = (),
+        thinking: ThinkingMode | None = None,
+    ) -> BoundDialect:
+        """Return the dialect in the ids of one vocabulary, for the tools a node has.
+
+        Raises:
+            DialectError: the map lacks markers that the dialect needs, or the thinking mode cannot be had.
+        """
+        from codec_agents.dialects.bound import BoundDialect
+
+        return BoundDialect(self, vocabulary, tools, thinking)

@@ -1,0 +1,103 @@
+"""From pieces to ids, and from ids to the segments of a payload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece, join_literals, parse_pieces
+from codec_agents.dialects.values import Marked, Segment
+from codec_agents.exceptions import PromptError
+from codec_agents.graph.chat import RawPrompt
+from codec_agents.prompts import PromptIds, PromptPiece, PromptSlot, PromptTemplate
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.vocabulary import Vocabulary
+
+
+class PieceEncoder:
+    """Encodes the pieces of one dialect in one vocabulary.
+
+    Control ids come from `Marker` pieces and from nowhere else: texts are encoded as ordinary.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, markers: Iterable[str]) -> None:
+        self._vocabulary = vocabulary
+        self._markers = tuple(markers)
+        self._marker_names = {vocabulary.special_tokens[name]: name for name in self._markers}
+        self.encode = pick_tokenizer(vocabulary).encode_ordinary
+
+    def parse(self, form: str, holes: Sequence[str] = (), only: Sequence[str] | None = None) -> list[Piece]:
+        """Split a dialect's string; `only` narrows which of its markers are control tokens there."""
+        markers = self._markers if only is None else [name for name in self._markers if name in only]
+        return parse_pieces(form, markers, holes)
+
+    def raw(self, prompt: RawPrompt) -> list[Piece]:
+        """Return the pieces of a prompt put together by hand.
+
+        Raises:
+            PromptError: a token that the map does not have.
+        """
+        return [self._raw_piece(piece.token, piece.text, piece.slot) for piece in prompt.pieces]
+
+    def _raw_piece(self, token: str | None, text: str | None, slot: str | None) -> Piece:
+        if token is None:
+            return Hole(slot) if slot is not None else Literal(text or "")
+        if token not in self._vocabulary.special_tokens:
+            raise PromptError(
+                f"{token!r} is no special token of the map {self._vocabulary.id!r}; "
+                "write it as `text`, or take one that the map lists in `special_tokens`"
+            )
+        return Marker(token)
+
+    def ids(self, pieces: Iterable[Piece]) -> list[int]:
+        """Return the ids of pieces without holes."""
+        ids: list[int] = []
+        for piece in join_literals(pieces):
+            assert not isinstance(piece, Hole)
+            ids += self._piece_ids(piece)
+        return ids
+
+    def template(self, pieces: Iterable[Piece]) -> PromptTemplate:
+        """Return a template whose slots are the holes."""
+        parts: list[PromptPiece] = []
+        fixed: list[int] = []
+        for piece in join_literals(pieces):
+            if isinstance(piece, Hole):
+                if fixed:
+                    parts.append(PromptIds(tuple(fixed)))
+                    fixed = []
+                parts.append(PromptSlot(piece.name))
+            else:
+                fixed += self._piece_ids(piece)
+        if fixed:
+            parts.append(PromptIds(tuple(fixed)))
+        return PromptTemplate(parts, self._vocabulary)
+
+    def segments(self, ids: Iterable[int]) -> list[Segment]:
+        """Return what a payload spells, with the dialect's control tokens apart."""
+        segments: list[Segment] = []
+        spelled = b""
+        for token_id in ids:
+            name = self._marker_names.get(token_id)
+            if name is None:
+                spelled += self._spelling(token_id)
+                continue
+            if spelled:
+                segments.append(spelled.decode("utf-8", "replace"))
+            segments.append(Marked(name))
+            spelled = b""
+        return [*segments, spelled.decode("utf-8", "replace")] if spelled else segments
+
+    def _piece_ids(self, piece: Marker | Literal | Ids) -> Sequence[int]:
+        match piece:
+            case Marker(name):
+                return (self._vocabulary.special_tokens[name],)
+            case Literal(text):
+                return self.encode(text)
+            case Ids(ids):
+                return ids
+
+    def _spelling(self, token_id: int) -> bytes:
+        """A control token that is not the dialect's stands for its name."""
+        if token_id in self._vocabulary.special_ids:
+            return self._vocabulary.token_bytes(token_id)
+        return self._vocabulary.byte_table[token_id]

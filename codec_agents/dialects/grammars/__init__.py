@@ -1,0 +1,33 @@
+"""The grammars of call payloads, by name: each returns the calls of a payload, or says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from codec_agents.dialects.grammars.base import FoundCall, Grammar, Payload, PayloadError
+from codec_agents.dialects.grammars.gemma import read_gemma
+from codec_agents.dialects.grammars.json_calls import read_json
+from codec_agents.dialects.grammars.llama import read_llama
+from codec_agents.dialects.grammars.marked import (
+    read_deepseek,
+    read_glm,
+    read_harmony,
+    read_kimi,
+    read_mistral,
+)
+from codec_agents.dialects.grammars.tagged import read_invokes, read_tagged
+
+GRAMMARS: Mapping[str, Grammar] = {
+    "json": read_json,
+    "llama": read_llama,
+    "tagged": read_tagged,
+    "invoke": read_invokes,
+    "mistral": read_mistral,
+    "deepseek": read_deepseek,
+    "glm": read_glm,
+    "kimi": read_kimi,
+    "harmony": read_harmony,
+    "gemma": read_gemma,
+}
+
+__all__ = ["GRAMMARS", "FoundCall", "Grammar", "Payload", "PayloadError"]

@@ -1,0 +1,82 @@
+"""Calls written as JSON: one object, a list, or several objects one after the other."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, as_arguments
+
+_NAME_KEYS = ("name", "tool_name")
+_ARGUMENT_KEYS = ("arguments", "parameters")
+_ID_KEYS = ("id", "tool_call_id", "call_id")
+_BETWEEN = re.compile(r"[\s;,]*")
+_PREFIX = re.compile(r"\s*(?:functools)?\s*")
+_DECODER = json.JSONDecoder(strict=False)
+
+
+def read_json(payload: Payload) -> list[FoundCall]:
+    """Return the calls of a JSON payload.
+
+    Raises:
+        PayloadError: no JSON, or JSON that is no call.
+    """
+    return [call for value in load_values(payload.text) for call in _calls(value)]
+
+
+def load_values(text: str) -> list[Any]:
+    """Return the JSON values of a text, one after the other.
+
+    Raises:
+        PayloadError: there is none, or something else stands between.
+    """
+    values: list[Any] = []
+    place = _end_of(_PREFIX, text, 0)
+    while place < len(text) or not values:
+        try:
+            value, place = _DECODER.raw_decode(text, place)
+        except RecursionError:
+            raise PayloadError("the call is nested too deeply") from None
+        except ValueError as error:
+            raise PayloadError(f"the call is not valid JSON: {error}", name_in(text)) from None
+        values.append(value)
+        place = _end_of(_BETWEEN, text, place)
+    return values
+
+
+def name_in(text: str) -> str:
+    """Return the tool that broken JSON names, or "", so that the model can be told which call was broken."""
+    match = re.search(r'"(?:tool_)?name"\s*:\s*"([^"\\]{1,200})"', text)
+    return match[1] if match else ""
+
+
+def _end_of(pattern: re.Pattern[str], text: str, place: int) -> int:
+    match = pattern.match(text, place)
+    return match.end() if match else place
+
+
+def _calls(value: Any) -> list[FoundCall]:
+    if isinstance(value, list):
+        return [call for item in value for call in _calls(item)]
+    if not isinstance(value, dict):
+        raise PayloadError(f"a call must be a JSON object, not {type(value).__name__}")
+    if isinstance(value.get("function"), dict):
+        value = {**value, **value["function"]}
+    name = _first(value, _NAME_KEYS)
+    if not isinstance(name, str) or not name:
+        raise PayloadError('a call must have a "name"')
+    call_id = _first(value, _ID_KEYS)
+    try:
+        arguments = as_arguments(_first(value, _ARGUMENT_KEYS), name)
+    except PayloadError as error:
+        return [FoundCall(name, None, _text(call_id), str(error))]
+    return [FoundCall(name, arguments, _text(call_id))]
+
+
+def _first(value: dict[str, Any], keys: tuple[str, ...]) -> Any:
+    return next((value[key] for key in keys if key in value), None)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

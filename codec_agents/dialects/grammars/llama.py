@@ -1,0 +1,96 @@
+"""What Llama models write: JSON with `parameters`, Python-like calls, or plain Python code."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError
+from codec_agents.dialects.grammars.json_calls import read_json
+
+if TYPE_CHECKING:
+    from codec_agents.tools import Tool
+
+CODE_TOOL = "code_interpreter"
+"""The tool that plain Python code is meant for, in Llama's own words."""
+
+MAX_PYTHON = 100_000
+"""Characters: longer than any call, short enough for the parser."""
+
+
+def read_llama(payload: Payload) -> list[FoundCall]:
+    """Return the calls of a payload, in whichever of the family's forms it is.
+
+    Raises:
+        PayloadError: it is none of them.
+    """
+    text = payload.text.strip()
+    if text.startswith("{"):
+        return read_json(payload)
+    try:
+        return _python_calls(text, payload)
+    except PayloadError:
+        if text.startswith("["):
+            if '"name"' in text:
+                return read_json(payload)
+            raise
+        return [FoundCall(CODE_TOOL, {"code": text})]
+
+
+def _python_calls(text: str, payload: Payload) -> list[FoundCall]:
+    """Read `[f(a='x'), g()]` or `f.call(a='x')`; only literals are values, nothing is run."""
+    if len(text) > MAX_PYTHON:
+        raise PayloadError("the calls are too long")
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise PayloadError(f"the calls are not Python calls: {error}") from None
+    nodes = tree.elts if isinstance(tree, ast.List) else [tree]
+    if not nodes:
+        raise PayloadError("the list of calls is empty")
+    return [_call(node, payload) for node in nodes]
+
+
+def _call(node: ast.expr, payload: Payload) -> FoundCall:
+    if not isinstance(node, ast.Call):
+        raise PayloadError("each call must have the form name(key=value)")
+    name = _dotted(node.func)
+    if name not in payload.tools:
+        name = name.removesuffix(".call")
+    arguments = dict(zip(_positions(node, payload.tools.get(name)), map(_value, node.args), strict=False))
+    for keyword in node.keywords:
+        if keyword.arg is None:
+            raise PayloadError("** is not a value", name)
+        arguments[keyword.arg] = _value(keyword.value)
+    return FoundCall(name, arguments)
+
+
+def _positions(node: ast.Call, tool: Tool | None) -> list[str]:
+    """Return the names of the parameters that positional values are for."""
+    if not node.args:
+        return []
+    names = list(tool.parameters.get("properties", {})) if tool is not None else []
+    if len(names) < len(node.args):
+        raise PayloadError("values must be given by name: name(key=value)", _dotted(node.func))
+    return names
+
+
+def _dotted(node: ast.expr) -> str:
+    match node:
+        case ast.Name(name):
+            return name
+        case ast.Attribute(value, name):
+            return f"{_dotted(value)}.{name}"
+    raise PayloadError("each call must have the form name(key=value)")
+
+
+def _value(node: ast.expr) -> object:
+    if isinstance(node, ast.Name) and node.id in _JSON_WORDS:
+        return _JSON_WORDS[node.id]
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, RecursionError, MemoryError):
+        raise PayloadError("values must be literals") from None
+
+
+_JSON_WORDS: dict[str, object] = {"true": True, "false": False, "null": None}

@@ -1,0 +1,138 @@
+"""Calls whose parts are told apart by control tokens inside the region."""
+
+from __future__ import annotations
+
+import re
+
+from codec_agents.dialects.grammars.base import (
+    FoundCall,
+    Grammar,
+    Payload,
+    PayloadError,
+    load_arguments,
+    read_values,
+)
+from codec_agents.dialects.grammars.json_calls import read_json
+from codec_agents.dialects.values import Marked, Segment
+
+_FENCED = re.compile(r"\s*([^\n]+?)\s*\n```(?:json)?\s*\n(.*?)\n?```\s*", re.DOTALL)
+_HEAD_AND_JSON = re.compile(r"\s*([^\s{\[]+)\s*(\{.*)", re.DOTALL)
+
+
+def read_mistral(payload: Payload) -> list[FoundCall]:
+    """Read `[{"name", "arguments", "id"}]`, `name[CALL_ID]id[ARGS]{..}` or `name[ARGS]{..}`.
+
+    Raises:
+        PayloadError: it is none of them.
+    """
+    if payload.text.lstrip().startswith(("[{", "{")):
+        return read_json(payload)
+    head, *rest = payload.split("[ARGS]")
+    if not rest:
+        match = _HEAD_AND_JSON.fullmatch(payload.text)
+        if match is None:
+            raise PayloadError("a call must have the form name[ARGS]{...}", payload.text.strip()[:200])
+        return [FoundCall(match[1], load_arguments(match[2], match[1]))]
+    name, *call_id = [_text(part).strip() for part in Payload(head).split("[CALL_ID]")]
+    return [FoundCall(name, load_arguments(_text(rest[0]), name), call_id[0] if call_id else None)]
+
+
+def read_deepseek(payload: Payload) -> list[FoundCall]:
+    """Read the calls of a block: name and JSON parted by a control token, with a code fence in older models.
+
+    Raises:
+        PayloadError: there is no whole call.
+    """
+    return _each(payload, "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", _deepseek_call)
+
+
+def _deepseek_call(call: Payload) -> list[FoundCall]:
+    head, *rest = [_text(part) for part in call.split("<｜tool▁sep｜>")]
+    if not rest:
+        raise PayloadError("a call must have a name and arguments")
+    if fenced := _FENCED.fullmatch(rest[0]):
+        return [FoundCall(fenced[1], load_arguments(fenced[2], fenced[1]))]
+    return [FoundCall(head.strip(), load_arguments(rest[0], head.strip()))]
+
+
+def read_kimi(payload: Payload) -> list[FoundCall]:
+    """Read the calls of a section; the id, `functions.NAME:IDX`, names the tool.
+
+    Raises:
+        PayloadError: there is no whole call.
+    """
+    return _each(payload, "<|tool_call_begin|>", "<|tool_call_end|>", _kimi_call)
+
+
+def _kimi_call(call: Payload) -> list[FoundCall]:
+    head, *rest = [_text(part) for part in call.split("<|tool_call_argument_begin|>")]
+    call_id = head.strip()
+    name = call_id.removeprefix("functions.").rpartition(":")[0] or call_id
+    if not rest:
+        raise PayloadError("a call must have arguments", name)
+    return [FoundCall(name, load_arguments(rest[0], name), call_id)]
+
+
+def read_glm(payload: Payload) -> list[FoundCall]:
+    """Read a name, then keys and values in control tokens; the tool's schema types the values.
+
+    Raises:
+        PayloadError: a key without a value.
+    """
+    head, *pairs = payload.split("<arg_key>")
+    name = _text(head).strip()
+    if not name:
+        raise PayloadError("a call must begin with the tool's name")
+    values = []
+    for pair in pairs:
+        key, *value = Payload(pair).split("<arg_value>")
+        if not value:
+            raise PayloadError("each <arg_key> must be followed by an <arg_value>", name)
+        values.append((_until(key, "</arg_key>").strip(), _until(value[0], "</arg_value>")))
+    return [FoundCall(name, read_values(name, values, payload.tools))]
+
+
+def read_harmony(payload: Payload) -> list[FoundCall]:
+    """Read a message to a recipient; the header names the tool.
+
+    Raises:
+        PayloadError: there is no recipient.
+    """
+    head, *body = payload.split("header")
+    recipient = recipient_of(_text(head))
+    if recipient is None:
+        raise PayloadError("a call must be addressed: to=functions.name")
+    name = recipient.removeprefix("functions.")
+    text = _text(body[0]) if body else ""
+    if recipient == "python":
+        return [FoundCall(name, {"code": text})]
+    return [FoundCall(name, load_arguments(text, name))]
+
+
+def recipient_of(header: str) -> str | None:
+    """Return the recipient that a message header names."""
+    match = re.search(r"\bto=([^\s<]+)", header)
+    return match[1] if match else None
+
+
+def _each(payload: Payload, begin: str, end: str, read: Grammar) -> list[FoundCall]:
+    found = []
+    for part in payload.split(begin)[1:]:
+        call, *rest = Payload(part).split(end)
+        if not rest:
+            raise PayloadError(f"a call was not closed by {end}")
+        try:
+            found += read(Payload(call, payload.tools))
+        except PayloadError as error:
+            found.append(FoundCall(error.name, None, None, str(error)))
+    if not found:
+        raise PayloadError(f"a call must begin with {begin}")
+    return found
+
+
+def _text(segments: list[Segment]) -> str:
+    return "".join(part if isinstance(part, str) else part.name for part in segments)
+
+
+def _until(segments: list[Segment], marker: str) -> str:
+    return _text(segments[: segments.index(Marked(marker))] if Marked(marker) in segments else segments)

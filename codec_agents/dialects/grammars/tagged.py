@@ -1,0 +1,49 @@
+"""Calls written in tags of ordinary text, whose values have the types that the tool's schema says."""
+
+from __future__ import annotations
+
+import re
+
+from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, read_values
+
+_FUNCTION = re.compile(r"<function=([^>\n]+)>(.*?)(?:</function>(?=\s*(?:<function=|\Z))|\Z)", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=([^>\n]+)>(.*?)(?:</parameter>(?=\s*(?:<parameter=|\Z))|\Z)", re.DOTALL)
+_INVOKE = re.compile(r"<invoke name=\"?([^\">\n]+)\"?>(.*?)(?:</invoke>(?=\s*(?:<invoke |\Z))|\Z)", re.DOTALL)
+_NAMED = re.compile(
+    r"<parameter name=\"?([^\">\n]+)\"?>(.*?)(?:</parameter>(?=\s*(?:<parameter |\Z))|\Z)", re.DOTALL
+)
+
+
+def read_tagged(payload: Payload) -> list[FoundCall]:
+    r"""Read `<function=NAME>\n<parameter=KEY>\nVALUE\n</parameter>\n</function>`.
+
+    Raises:
+        PayloadError: there is no function.
+    """
+    return _read(payload, _FUNCTION, _PARAMETER, "<function=name>")
+
+
+def read_invokes(payload: Payload) -> list[FoundCall]:
+    r"""Read `<invoke name="NAME">\n<parameter name="KEY">VALUE</parameter>\n</invoke>`.
+
+    Raises:
+        PayloadError: there is no call.
+    """
+    return _read(payload, _INVOKE, _NAMED, '<invoke name="name">')
+
+
+def _read(payload: Payload, call: re.Pattern[str], parameter: re.Pattern[str], form: str) -> list[FoundCall]:
+    """A closing tag ends a value only where another tag, or nothing, follows: values may hold tags."""
+    found = []
+    for match in call.finditer(payload.text):
+        name = match[1].strip()
+        values = [(pair[1].strip(), _unwrap(pair[2])) for pair in parameter.finditer(match[2])]
+        found.append(FoundCall(name, read_values(name, values, payload.tools)))
+    if not found:
+        raise PayloadError(f"a call must have the form {form}")
+    return found
+
+
+def _unwrap(value: str) -> str:
+    """Take off the one line break that the form puts on either side."""
+    return value.removeprefix("\n").removesuffix("\n")

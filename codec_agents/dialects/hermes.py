@@ -1,0 +1,107 @@
+"""ChatML with Hermes tool calls: Qwen2.5, QwQ, Qwen3, and models trained on the same form."""
+
+from __future__ import annotations
+
+from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+
+_TOOLS = """\
+# Tools
+
+You may call one or more functions to assist with the user query.
+
+You are provided with function signatures within <tools></tools> XML tags:
+<tools>
+{tools}
+</tools>
+
+For each function call, return a json object with function name and arguments within \
+<tool_call></tool_call> XML tags:
+<tool_call>
+{"name": <function-name>, "arguments": <args-json-object>}
+</tool_call>"""
+
+HERMES = Dialect(
+    name="hermes",
+    description="ChatML turns; calls as JSON in <tool_call>; reasoning in <think> where the map has it",
+    markers=("<|im_start|>", "<|im_end|>"),
+    optional_markers=(
+        "<tool_call>",
+        "</tool_call>",
+        "<tool_response>",
+        "</tool_response>",
+        "<think>",
+        "</think>",
+        "<|endoftext|>",
+    ),
+    system="<|im_start|>system\n{content}<|im_end|>\n",
+    user="<|im_start|>user\n{content}<|im_end|>\n",
+    assistant="<|im_start|>assistant\n{content}<|im_end|>\n",
+    opening=Openings(
+        default="<|im_start|>assistant\n",
+        off="<|im_start|>assistant\n<think>\n\n</think>\n\n",
+        forced="<|im_start|>assistant\n<think>\n",
+    ),
+    turn_starts=("<|im_start|>",),
+    turn_end="<|im_end|>",
+    after_turn="\n",
+    stops=("<|im_end|>", "<|endoftext|>"),
+    thinking=ThinkingForm(open="<think>", close="</think>"),
+    tools=ToolsForm(form=_TOOLS, between="\n\n"),
+    calls=CallForm(
+        grammar="json",
+        starts=("<tool_call>",),
+        ends=("</tool_call>",),
+        text_starts=("<tool_call>",),
+        text_end="</tool_call>",
+        text_anywhere=True,
+        keep_text_start=False,
+        text_unless_marked=True,
+    ),
+    results=ResultForm(
+        open="<|im_start|>user\n",
+        each="<tool_response>\n{content}\n</tool_response>",
+        join="\n",
+        close="<|im_end|>\n",
+    ),
+)
+
+QWEN2_5 = HERMES.model_copy(
+    update={
+        "name": "qwen2.5",
+        "description": "as hermes; the model's own system text where none is declared",
+        "markers": ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"),
+        "default_system": "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+    }
+)
+
+QWEN3 = HERMES.model_copy(
+    update={
+        "name": "qwen3",
+        "description": "as hermes, with reasoning",
+        "markers": (
+            "<|im_start|>",
+            "<|im_end|>",
+            "<tool_call>",
+            "</tool_call>",
+            "<tool_response>",
+            "</tool_response>",
+            "<think>",
+            "</think>",
+        ),
+        "optional_markers": ("<|endoftext|>",),
+    }
+)
+
+QWQ = QWEN3.model_copy(
+    update={
+        "name": "qwq",
+        "description": "as qwen3; every turn opens with reasoning (QwQ, Qwen3 Thinking-2507)",
+        "opening": Openings(
+            default="<|im_start|>assistant\n<think>\n",
+            off="<|im_start|>assistant\n<think>\n\n</think>\n\n",
+            forced="<|im_start|>assistant\n<think>\n",
+        ),
+    }
+)
+
+DIALECTS = (HERMES, QWEN2_5, QWEN3, QWQ)

@@ -1,0 +1,171 @@
+"""Cut a turn that is a sequence of messages, each with a header that says what its body is.
+
+A header runs from `<|start|>` or `<|channel|>` to `<|message|>`, the body to the message's end. The channel
+`analysis` is reasoning, a message with a recipient is a call, everything else is answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Literal
+
+from codec_agents.dialects.grammars.marked import recipient_of
+from codec_agents.dialects.reader import PROPER_ENDS
+from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
+from codec_core.vocabulary import Vocabulary
+
+MAX_HEADER_IDS = 256
+"""A header is a role, a channel and a recipient: a longer one is no header, and its ids are dropped."""
+
+
+class _Place(Enum):
+    HEADER = auto()
+    BODY = auto()
+    BETWEEN = auto()
+    ENDED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTable:
+    """The control ids of the form, and how a header is read."""
+
+    message: int
+    channel: int
+    start: int
+    constrain: int | None
+    end: int
+    stops: frozenset[int]
+    call: int | None
+    spell: Callable[[int], bytes]
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> MessageTable:
+        """Resolve the form's control tokens in a vocabulary that has them."""
+        known = vocabulary.special_tokens
+        stops = {known[name] for name in ("<|return|>", "<|call|>", "<|endoftext|>") if name in known}
+        return cls(
+            known["<|message|>"],
+            known["<|channel|>"],
+            known["<|start|>"],
+            known.get("<|constrain|>"),
+            known["<|end|>"],
+            frozenset(stops),
+            known.get("<|call|>"),
+            vocabulary.byte_table.__getitem__,
+        )
+
+
+class MessageReader:
+    """Reads a turn of messages; the prompt has opened the first header."""
+
+    __slots__ = (
+        "_body",
+        "_channel",
+        "_control",
+        "_header",
+        "_place",
+        "_port",
+        "_position",
+        "_start",
+        "_table",
+    )
+
+    def __init__(self, table: MessageTable) -> None:
+        self._table = table
+        self._control = {table.message, table.channel, table.start, table.end, *table.stops}
+        self._place = _Place.HEADER
+        self._header: list[int] = []
+        self._channel: list[int] | None = None
+        self._body: list[int] = []
+        self._port: Literal["answer", "reasoning"] | None = "answer"
+        self._position = 0
+        self._start = 0
+
+    def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
+        """Take the next ids; return what is known of the turn now."""
+        events: list[TurnEvent] = []
+        begin = 0
+        if not self._control.isdisjoint(ids):
+            for place, token_id in enumerate(ids):
+                if token_id in self._control:
+                    self._content(ids[begin:place], events)
+                    self._marker(token_id, events)
+                    self._position += 1
+                    begin = place + 1
+        self._content(ids[begin:], events)
+        return events
+
+    def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:
+        """End the turn; a call still open is given as not closed."""
+        events: list[TurnEvent] = []
+        if self._place is _Place.BODY and self._port is None:
+            self._give_call(events, closed=finish_reason in PROPER_ENDS, stop=self._position)
+        self._place = _Place.ENDED
+        return events
+
+    def _content(self, ids: Sequence[int], events: list[TurnEvent]) -> None:
+        if not ids:
+            return
+        start = self._position
+        self._position += len(ids)
+        if self._place is _Place.HEADER:
+            if len(self._header) < MAX_HEADER_IDS:
+                self._header += ids
+                if self._channel is not None:
+                    self._channel += ids
+        elif self._place is _Place.BODY and self._port is None:
+            self._body += ids
+        elif self._place is _Place.BODY and self._port is not None:
+            events.append(PortIds(self._port, tuple(ids), start))
+        elif self._place is _Place.BETWEEN:
+            events.append(PortIds("answer", tuple(ids), start))
+
+    def _marker(self, token_id: int, events: list[TurnEvent]) -> None:
+        table = self._table
+        if self._place is _Place.ENDED:
+            return
+        if token_id == table.message and self._place is _Place.HEADER:
+            self._begin_body()
+        elif token_id in (table.start, table.channel):
+            self._begin_header(token_id, events)
+        elif token_id == table.end or token_id in table.stops:
+            self._end_body(token_id, events)
+
+    def _begin_header(self, token_id: int, events: list[TurnEvent]) -> None:
+        if self._place is _Place.BODY and self._port is None:
+            self._give_call(events, closed=False, stop=self._position)
+        if token_id == self._table.channel:
+            if self._place is not _Place.HEADER:
+                self._open_header()
+            self._channel = []
+        else:
+            self._open_header()
+        self._place = _Place.HEADER
+
+    def _open_header(self) -> None:
+        self._header, self._channel = [], None
+        self._start = self._position
+
+    def _begin_body(self) -> None:
+        header = self._spelled(self._header)
+        channel = self._spelled(self._channel or []).split()
+        self._place, self._body = _Place.BODY, []
+        if recipient_of(header) is not None:
+            self._port = None
+        else:
+            self._port = "reasoning" if channel[:1] == ["analysis"] else "answer"
+
+    def _end_body(self, token_id: int, events: list[TurnEvent]) -> None:
+        if self._place is _Place.BODY and self._port is None:
+            self._give_call(events, closed=True, stop=self._position + 1)
+        self._place = _Place.ENDED if token_id in self._table.stops else _Place.BETWEEN
+        self._start = self._position + 1
+
+    def _give_call(self, events: list[TurnEvent], *, closed: bool, stop: int) -> None:
+        header = tuple(token_id for token_id in self._header if token_id != self._table.constrain)
+        events.append(CallRegion(tuple(self._body), self._start, stop, closed, header=header))
+
+    def _spelled(self, ids: Sequence[int]) -> str:
+        return b"".join(map(self._table.spell, ids)).decode("utf-8", "replace")

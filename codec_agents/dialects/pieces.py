@@ -1,0 +1,85 @@
+"""Pieces of prompts: strings in which declared markers are control tokens and `{name}` is a hole.
+
+Only a dialect's own strings are read like this. Whatever fills a hole is encoded as ordinary text, so it
+can never become a marker, whatever it spells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A control token by its name in the map."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """Text that is encoded as ordinary ids."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Where something is put in."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Ids made beforehand."""
+
+    ids: tuple[int, ...]
+
+
+Piece: TypeAlias = Marker | Literal | Hole | Ids
+
+
+def parse_pieces(form: str, markers: Iterable[str], holes: Sequence[str] = ()) -> list[Piece]:
+    """Split a dialect's string into markers, literal texts and the named holes.
+
+    Markers that are not in `markers` stay literal text. Longer markers win over their own prefixes.
+    """
+    names = sorted(markers, key=len, reverse=True)
+    tokens = [*(re.escape(name) for name in names), *(re.escape(f"{{{hole}}}") for hole in holes)]
+    if not tokens:
+        return [Literal(form)] if form else []
+    known = frozenset(names)
+    parts = re.split(f"({'|'.join(tokens)})", form)
+    return [_piece(part, position, known) for position, part in enumerate(parts) if part]
+
+
+def _piece(part: str, position: int, markers: frozenset[str]) -> Piece:
+    if position % 2 == 0:
+        return Literal(part)
+    return Marker(part) if part in markers else Hole(part[1:-1])
+
+
+def fill_holes(pieces: Iterable[Piece], fillings: dict[str, Sequence[Piece]]) -> list[Piece]:
+    """Return the pieces with each hole replaced; a hole without a filling stays."""
+    filled: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece, Hole) and piece.name in fillings:
+            filled += fillings[piece.name]
+        else:
+            filled.append(piece)
+    return filled
+
+
+def join_literals(pieces: Iterable[Piece]) -> list[Piece]:
+    """Join neighbouring texts, so that they are encoded as one: a tokenizer's pieces cross their seams."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece, Literal) and joined and isinstance(joined[-1], Literal):
+            joined[-1] = Literal(joined[-1].text + piece.text)
+        elif not (isinstance(piece, Literal) and not piece.text):
+            joined.append(piece)
+    return joined

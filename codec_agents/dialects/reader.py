@@ -1,0 +1,211 @@
+"""Cut a model's turn into lanes while it streams.
+
+The rules of this file:
+
+1. Only a control id of the dialect changes the lane. The same characters spelled by ordinary ids are content.
+2. A marker is in no event; every other id before the turn's end is in exactly one.
+3. A call that opens while reasoning is open is held back until it is known what it was: reasoning that closes
+   later makes it a rehearsal, which stays reasoning; a turn that ends properly makes it a call.
+4. How the ids were cut into feeds never changes what comes out, put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from codec_agents.dialects.text_lane import TextLane
+from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
+
+PROPER_ENDS = frozenset({"stop", "tool_calls", "eos", "eos_token", "end_turn", "stop_sequence"})
+"""Reasons that mean the model itself ended its turn; after any other, what is open was cut off."""
+
+
+class Action(Enum):
+    """What a control id does to the lane."""
+
+    THINK_OPEN = auto()
+    THINK_CLOSE = auto()
+    CALL_OPEN = auto()
+    CALL_CLOSE = auto()
+    TURN_END = auto()
+    WRAPPER = auto()
+    """Stands around an answer and says nothing more."""
+
+
+class Lane(Enum):
+    """Where content goes."""
+
+    ANSWER = auto()
+    REASONING = auto()
+    CALL = auto()
+    ENDED = auto()
+
+
+class TurnReader(Protocol):
+    """Reads one turn."""
+
+    def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
+        """Take the next ids; return what is known of the turn now."""
+
+    def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:
+        """End the turn; return what was held back. A call still open is given as not closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderTable:
+    """What a reader needs to know of a dialect, resolved to the ids of one vocabulary.
+
+    Fields:
+        actions: what each control id does.
+        calls_end_thinking: whether a call may open without reasoning being closed first.
+        calls_end_with_turn: whether a call is ended by the next one or by the turn, having no end marker.
+    """
+
+    actions: Mapping[int, Action]
+    calls_end_thinking: bool
+    calls_end_with_turn: bool
+
+
+class RegionReader:
+    """Reads turns whose regions are marked by single control ids, as nearly all families do."""
+
+    __slots__ = ("_call_start", "_control", "_held", "_lane", "_payload", "_position", "_table", "_text")
+
+    def __init__(self, table: ReaderTable, *, thinking: bool = False, text: TextLane | None = None) -> None:
+        self._table = table
+        self._control = table.actions.keys()
+        self._lane = Lane.REASONING if thinking else Lane.ANSWER
+        self._text = text
+        self._position = 0
+        self._payload: list[int] = []
+        self._call_start = 0
+        self._held: list[TurnEvent] | None = None
+
+    def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
+        """Take the next ids; return what is known of the turn now."""
+        events: list[TurnEvent] = []
+        if self._control.isdisjoint(ids):
+            self._content(ids, events)
+            return events
+        actions, begin = self._table.actions, 0
+        for place, token_id in enumerate(ids):
+            if token_id in actions:
+                self._content(ids[begin:place], events)
+                _TRANSITIONS[actions[token_id]](self, token_id, events)
+                self._position += 1
+                begin = place + 1
+        self._content(ids[begin:], events)
+        return events
+
+    def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:
+        """End the turn; return what was held back. A call still open is given as not closed."""
+        events: list[TurnEvent] = []
+        if self._lane is not Lane.ENDED:
+            self._end(events, proper=finish_reason in PROPER_ENDS)
+        return events
+
+    def _content(self, ids: Sequence[int], events: list[TurnEvent]) -> None:
+        if not ids:
+            return
+        start = self._position
+        self._position += len(ids)
+        match self._lane:
+            case Lane.CALL:
+                self._payload += ids
+            case Lane.REASONING:
+                self._emit(PortIds("reasoning", tuple(ids), start), events)
+            case Lane.ANSWER if self._text is not None:
+                events += self._text.feed(ids, start)
+            case Lane.ANSWER:
+                events.append(PortIds("answer", tuple(ids), start))
+            case Lane.ENDED:
+                pass  # an engine that goes on after the turn's end says nothing that belongs to it
+
+    def _emit(self, event: TurnEvent, events: list[TurnEvent]) -> None:
+        (events if self._held is None else self._held).append(event)
+
+    def _open_thinking(self, token_id: int, events: list[TurnEvent]) -> None:
+        if self._lane is Lane.ANSWER:
+            self._flush_text(events, proper=True)
+            self._lane = Lane.REASONING
+        elif self._lane is Lane.CALL:
+            self._payload.append(token_id)
+
+    def _close_thinking(self, token_id: int, events: list[TurnEvent]) -> None:
+        if self._held is not None:
+            self._withdraw(events)
+            self._lane = Lane.ANSWER
+        elif self._lane is Lane.REASONING:
+            self._lane = Lane.ANSWER
+        elif self._lane is Lane.CALL:
+            self._payload.append(token_id)
+
+    def _open_call(self, _id: int, events: list[TurnEvent]) -> None:
+        if self._lane is Lane.ENDED or (self._lane is Lane.REASONING and not self._table.calls_end_thinking):
+            return
+        if self._lane is Lane.CALL:
+            self._finish_call(events, closed=self._table.calls_end_with_turn, stop=self._position)
+        elif self._lane is Lane.ANSWER:
+            self._flush_text(events, proper=True)
+        elif self._held is None:
+            self._held = []
+        self._lane = Lane.CALL
+        self._call_start = self._position
+        self._payload = []
+
+    def _close_call(self, _id: int, events: list[TurnEvent]) -> None:
+        if self._lane is Lane.CALL:
+            self._finish_call(events, closed=True, stop=self._position + 1)
+            self._lane = Lane.ANSWER if self._held is None else Lane.REASONING
+
+    def _end_turn(self, _id: int, events: list[TurnEvent]) -> None:
+        if self._lane is not Lane.ENDED:
+            self._end(events, proper=True)
+
+    def _skip(self, _id: int, _events: list[TurnEvent]) -> None:
+        """A wrapper says nothing, but inside a call it is part of what cannot be read there."""
+
+    def _finish_call(self, events: list[TurnEvent], *, closed: bool, stop: int) -> None:
+        self._emit(CallRegion(tuple(self._payload), self._call_start, stop, closed), events)
+
+    def _end(self, events: list[TurnEvent], *, proper: bool) -> None:
+        if self._lane is Lane.CALL:
+            closed = proper and self._table.calls_end_with_turn
+            self._finish_call(events, closed=closed, stop=self._position)
+        if self._held is not None:
+            if proper:
+                events += self._held
+                self._held = None
+            else:
+                self._withdraw(events)  # reasoning was cut off: it may have been closed later
+        self._flush_text(events, proper=proper)
+        self._lane = Lane.ENDED
+
+    def _withdraw(self, events: list[TurnEvent]) -> None:
+        """Give what was held, and a call still open, as the reasoning that it was."""
+        assert self._held is not None
+        if self._lane is Lane.CALL:
+            self._held.append(CallRegion(tuple(self._payload), self._call_start, self._position, False))
+        for event in self._held:
+            if isinstance(event, PortIds):
+                events.append(event)
+            elif event.ids:
+                events.append(PortIds("reasoning", event.ids, event.start + 1))
+        self._held = None
+
+    def _flush_text(self, events: list[TurnEvent], *, proper: bool) -> None:
+        if self._text is not None:
+            events += self._text.flush(proper=proper)
+
+
+_TRANSITIONS: Mapping[Action, Callable[[RegionReader, int, list[TurnEvent]], None]] = {
+    Action.THINK_OPEN: RegionReader._open_thinking,
+    Action.THINK_CLOSE: RegionReader._close_thinking,
+    Action.CALL_OPEN: RegionReader._open_call,
+    Action.CALL_CLOSE: RegionReader._close_call,
+    Action.TURN_END: RegionReader._end_turn,
+    Action.WRAPPER: RegionReader._skip,
+}

@@ -1,0 +1,110 @@
+"""How families write down the tools that a model may call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codec_agents.dialects.base import ToolsForm
+    from codec_agents.tools import Tool
+
+
+def write_tools(tools: Sequence[Tool], form: ToolsForm) -> str:
+    """Return the tools in the family's form."""
+    if form.each in _WRITERS:
+        return form.join.join(_WRITERS[form.each](tool) for tool in tools)
+    shapes = [_SHAPES[form.each](tool) for tool in tools]
+    if form.list_of:
+        return _json(shapes, form.indent)
+    return form.join.join(_json(shape, form.indent) for shape in shapes)
+
+
+def _json(value: Any, indent: int | None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _function(tool: Tool) -> dict[str, Any]:
+    return {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+
+
+def _openai(tool: Tool) -> dict[str, Any]:
+    return {"type": "function", "function": _function(tool)}
+
+
+def _properties(tool: Tool) -> Mapping[str, Any]:
+    properties: Mapping[str, Any] = tool.parameters.get("properties", {})
+    return properties
+
+
+def _xml(tool: Tool) -> str:
+    lines = ["<function>", f"<name>{tool.name}</name>"]
+    lines += [f"<description>{tool.description}</description>"] if tool.description else []
+    lines.append("<parameters>")
+    for name, schema in _properties(tool).items():
+        lines += ["<parameter>", f"<name>{name}</name>", f"<type>{schema.get('type', 'any')}</type>"]
+        if "description" in schema:
+            lines.append(f"<description>{schema['description']}</description>")
+        rest = {key: value for key, value in schema.items() if key not in ("type", "description", "title")}
+        lines += [f"<{key}>{_json(value, None)}</{key}>" for key, value in rest.items()]
+        lines.append("</parameter>")
+    if required := tool.parameters.get("required"):
+        lines.append(f"<required>{_json(required, None)}</required>")
+    return "\n".join([*lines, "</parameters>", "</function>"])
+
+
+def _typescript(tool: Tool) -> str:
+    """Harmony's form: one function type in a namespace."""
+    required = set(tool.parameters.get("required", ()))
+    lines = [f"// {line}" for line in tool.description.splitlines()]
+    if not _properties(tool):
+        return "\n".join([*lines, f"type {tool.name} = () => any;"])
+    lines.append(f"type {tool.name} = (_: {{")
+    for name, schema in _properties(tool).items():
+        if "description" in schema:
+            lines.append(f"// {schema['description']}")
+        default = f" // default: {_json(schema['default'], None)}" if "default" in schema else ""
+        lines.append(f"{name}{'' if name in required else '?'}: {_ts_type(schema)},{default}")
+    return "\n".join([*lines, "}) => any;"])
+
+
+def _ts_type(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return " | ".join(_json(value, None) for value in schema["enum"])
+    branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    if branches:
+        return " | ".join(_ts_type(branch) for branch in branches)
+    if schema.get("type") == "array":
+        return f"{_ts_type(schema.get('items', {}))}[]"
+    return {"integer": "number", "object": "object"}.get(
+        str(schema.get("type")), str(schema.get("type", "any"))
+    )
+
+
+def _gemma(tool: Tool) -> str:
+    declared = {"description": tool.description, "parameters": dict(tool.parameters)}
+    return f"<|tool>declaration:{tool.name}{_gemma_value(declared)}<tool|>"
+
+
+def _gemma_value(value: Any) -> str:
+    """Strings stand between control tokens, keys are bare; type names are in capitals."""
+    if isinstance(value, str):
+        return f'<|"|>{value}<|"|>'
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_gemma_entry(key, entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(_gemma_value, value)) + "]"
+    return json.dumps(value)
+
+
+def _gemma_entry(key: str, entry: Any) -> str:
+    return _gemma_value(entry.upper() if key == "type" and isinstance(entry, str) else entry)
+
+
+_SHAPES: Mapping[str, Callable[[Tool], dict[str, Any]]] = {"openai": _openai, "function": _function}
+_WRITERS: Mapping[str, Callable[[Tool], str]] = {
+    "xml": _xml,
+    "typescript": _typescript,
+    "gemma": _gemma,
+}

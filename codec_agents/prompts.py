@@ -1,0 +1,100 @@
+"""Prompts are put together in ids: fixed ids and named slots.
+
+Control ids stand in the fixed pieces only. What fills a slot is checked: an id that is a control token of the
+vocabulary is refused, whoever made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from codec_agents.exceptions import ForgedTokenError, PromptError
+from codec_core.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class PromptIds:
+    """Fixed ids of a template."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSlot:
+    """A hole of a template, filled for each run."""
+
+    name: str
+
+
+PromptPiece: TypeAlias = PromptIds | PromptSlot
+
+
+def refuse_control_ids(ids: Sequence[int], vocabulary: Vocabulary, slot: str) -> None:
+    """Let ordinary ids pass.
+
+    Raises:
+        ForgedTokenError: one of the ids is a control token of the vocabulary.
+    """
+    control = vocabulary.special_ids
+    if control.isdisjoint(ids):
+        return
+    forged = next(token_id for token_id in ids if token_id in control)
+    raise ForgedTokenError(slot, forged, control_name(vocabulary, forged))
+
+
+def control_name(vocabulary: Vocabulary, token_id: int) -> str:
+    """Return the name of a control id."""
+    names = (name for name, known in vocabulary.special_tokens.items() if known == token_id)
+    return next(names, f"id {token_id}")
+
+
+class PromptTemplate:
+    """Fixed ids and slots, in order."""
+
+    __slots__ = ("_pieces", "_vocabulary")
+
+    def __init__(self, pieces: Iterable[PromptPiece], vocabulary: Vocabulary) -> None:
+        self._pieces = tuple(pieces)
+        self._vocabulary = vocabulary
+
+    @property
+    def pieces(self) -> tuple[PromptPiece, ...]:
+        """The pieces in order."""
+        return self._pieces
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of all slots, in order, each once."""
+        names = (piece.name for piece in self._pieces if isinstance(piece, PromptSlot))
+        return tuple(dict.fromkeys(names))
+
+    def render(self, slots: Mapping[str, Sequence[int]]) -> list[int]:
+        """Return the prompt's ids.
+
+        Raises:
+            PromptError: a slot without content, or content without a slot.
+            ForgedTokenError: content that holds a control id.
+        """
+        self._check_names(slots)
+        for name, ids in slots.items():
+            refuse_control_ids(ids, self._vocabulary, name)
+        prompt: list[int] = []
+        for piece in self._pieces:
+            prompt += piece.ids if isinstance(piece, PromptIds) else slots[piece.name]
+        return prompt
+
+    def token_counts(self) -> dict[str, int]:
+        """Return how many ids are fixed, and how many of those are control ids."""
+        fixed = [token_id for piece in self._pieces if isinstance(piece, PromptIds) for token_id in piece.ids]
+        control = sum(1 for token_id in fixed if token_id in self._vocabulary.special_ids)
+        return {"fixed": len(fixed), "control": control, "slots": len(self.slots)}
+
+    def _check_names(self, slots: Mapping[str, Sequence[int]]) -> None:
+        missing = [name for name in self.slots if name not in slots]
+        if missing:
+            raise PromptError(f"no content for the slots {missing}; the template has {list(self.slots)}")
+        unknown = [name for name in slots if name not in self.slots]
+        if unknown:
+            raise PromptError(f"the template has no slots {unknown}; it has {list(self.slots)}")

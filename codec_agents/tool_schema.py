@@ -1,0 +1,200 @@
+"""The JSON schema of a callable's arguments, and the check of a call against it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+from pydantic.fields import FieldInfo
+
+from codec_agents.docstrings import read_docstring
+from codec_agents.exceptions import ToolDefinitionError
+
+
+class CallSignature:
+    """What a callable takes, read from its signature, its annotations and its docstring.
+
+    Attributes:
+        name: the callable's name.
+        description: its docstring without the parameters.
+        parameters: the JSON schema of its arguments.
+        is_async: whether calling it gives an awaitable.
+        context_parameter: the parameter annotated with the context type.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, context_type: type) -> None:
+        self._function = function
+        target = _target(function)
+        self.name = _name(function)
+        self.is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(function)
+        documented = read_docstring(inspect.getdoc(target) or inspect.getdoc(_unwrapped(function)) or "")
+        self.description = documented.text
+        self._context_type = context_type
+        self.context_parameter: str | None = None
+        self._keys: dict[str, str] = {}
+        self._extra: str | None = None
+        self._model = self._make_model(target, documented.parameters)
+        self.parameters = self._schema()
+
+    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments as the callable takes them, converted to the annotated types.
+
+        Raises:
+            pydantic.ValidationError: they do not hold to the schema.
+        """
+        checked = self._model.model_validate(dict(arguments))
+        values = {name: getattr(checked, key) for key, name in self._keys.items()}
+        if self._extra is not None:
+            values |= checked.model_extra or {}
+        return values
+
+    def _make_model(self, target: Callable[..., Any], described: Mapping[str, str]) -> type[BaseModel]:
+        try:
+            hints = typing.get_type_hints(target, include_extras=True)
+            signature = inspect.signature(target)
+        except (NameError, TypeError, ValueError) as error:
+            raise ToolDefinitionError(
+                f"the tool {self.name!r} has a signature that cannot be read: {error}"
+            ) from error
+        fields: dict[str, Any] = {}
+        for position, parameter in enumerate(_own_parameters(self._function, signature)):
+            annotation = hints.get(parameter.name, parameter.annotation)
+            self._add(fields, position, parameter, annotation, described.get(parameter.name))
+        config = ConfigDict(
+            extra="allow" if self._extra is not None else "forbid", arbitrary_types_allowed=False
+        )
+        try:
+            return create_model(self.name, __config__=config, **fields)
+        except PydanticUserError as error:
+            raise ToolDefinitionError(
+                f"the tool {self.name!r} has a parameter that JSON cannot carry: {_first_line(error)}"
+            ) from error
+
+    def _add(
+        self,
+        fields: dict[str, Any],
+        position: int,
+        parameter: inspect.Parameter,
+        annotation: Any,
+        description: str | None,
+    ) -> None:
+        if _is_context(annotation, self._context_type):
+            self.context_parameter = parameter.name
+            return
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            self._extra = parameter.name
+            return
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
+            raise ToolDefinitionError(
+                f"the tool {self.name!r} takes {parameter.name!r} by position only; models give names"
+            )
+        key = f"field_{position}"
+        self._keys[key] = parameter.name
+        fields[key] = (_annotation(annotation), _field(parameter, annotation, description))
+
+    def _schema(self) -> dict[str, Any]:
+        try:
+            schema = self._model.model_json_schema()
+        except PydanticInvalidForJsonSchema as error:
+            raise ToolDefinitionError(
+                f"the tool {self.name!r} has a parameter that JSON cannot carry: {_first_line(error)}"
+            ) from error
+        untitled = _without_titles(schema)
+        assert isinstance(untitled, dict)
+        untitled.setdefault("properties", {})
+        untitled.pop("additionalProperties", None)
+        untitled.pop("description", None)
+        return {"type": "object", **{key: value for key, value in untitled.items() if key != "type"}}
+
+
+def _unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _target(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what has the signature: the function itself, or the `__call__` of an object."""
+    function = _unwrapped(function)
+    if inspect.isroutine(function):
+        return function
+    if isinstance(function, type) or not callable(function):
+        raise ToolDefinitionError(f"{function!r} is no function, method or object with __call__")
+    call: Callable[..., Any] = type(function).__call__
+    return call
+
+
+def _name(function: Callable[..., Any]) -> str:
+    function = _unwrapped(function)
+    name = getattr(function, "__name__", None) or type(function).__name__
+    if name == "<lambda>":
+        raise ToolDefinitionError("a lambda has no name; give one by name=...")
+    return str(name)
+
+
+def _own_parameters(function: Callable[..., Any], signature: inspect.Signature) -> list[inspect.Parameter]:
+    """Return the parameters that a caller gives: without `self`, and without what a partial has bound."""
+    parameters = list(signature.parameters.values())
+    plain = _unwrapped(function)
+    if parameters and parameters[0].name in ("self", "cls") and not inspect.ismethod(plain):
+        parameters = parameters[1:]
+    if isinstance(function, functools.partial):
+        bound = set(inspect.signature(function).parameters)
+        given = set(function.keywords)
+        parameters = [parameter for parameter in parameters if parameter.name in bound - given]
+    return parameters
+
+
+def _is_context(annotation: Any, context_type: type) -> bool:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation is context_type or context_type in get_args(annotation)
+
+
+def _first_line(error: PydanticUserError) -> str:
+    return str(error.message).partition("\n")[0]
+
+
+def _annotation(annotation: Any) -> Any:
+    return Any if annotation is inspect.Parameter.empty else annotation
+
+
+def _field(parameter: inspect.Parameter, annotation: Any, documented: str | None) -> FieldInfo:
+    told = [extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, str)]
+    options: dict[str, Any] = {"alias": parameter.name}
+    description = told[0] if told else documented
+    if description is not None and not _describes_itself(annotation):
+        options["description"] = description
+    if isinstance(parameter.default, FieldInfo):
+        return FieldInfo.merge_field_infos(parameter.default, **options)
+    if parameter.default is not inspect.Parameter.empty:
+        options["default"] = parameter.default
+    field: FieldInfo = Field(**options)
+    return field
+
+
+def _describes_itself(annotation: Any) -> bool:
+    extras = getattr(annotation, "__metadata__", ())
+    return any(isinstance(extra, FieldInfo) and extra.description for extra in extras)
+
+
+def _without_titles(schema: Any) -> Any:
+    """Leave out the titles that pydantic makes up from names: they cost a model ids and tell it nothing."""
+    if isinstance(schema, list):
+        return [_without_titles(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    cleaned = {}
+    for key, value in schema.items():
+        if key == "title" and isinstance(value, str):
+            continue
+        if key in ("properties", "$defs") and isinstance(value, dict):
+            cleaned[key] = {name: _without_titles(entry) for name, entry in value.items()}
+        else:
+            cleaned[key] = _without_titles(value)
+    return cleaned

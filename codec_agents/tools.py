@@ -1,0 +1,298 @@
+"""Tools: Python callables that models may call.
+
+`@tool` makes one from a function, a method or an object with `__call__`; its schema comes from the signature
+and the docstring. A `Toolset` is an ordered set of tools with different names, that can be combined,
+filtered, renamed and prefixed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, overload
+
+from codec_agents.exceptions import ToolDefinitionError
+from codec_agents.tool_schema import CallSignature
+
+DEFAULT_RESULT_CHARACTERS = 200_000
+"""About 50,000 ids: a result longer than this fills most models' context, and is cut with a note."""
+
+NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
+"""What all families' grammars can carry as a tool's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a tool may know of the run that calls it; asked for by a parameter of this type.
+
+    Fields:
+        run_id: the run.
+        node: the model node that called.
+        deadline: when the call must be over, on the event loop's clock; None for no limit.
+        deps: what the run was given for its tools.
+    """
+
+    run_id: str
+    node: str
+    deadline: float | None = None
+    deps: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultIds:
+    """A result whose ids were made beforehand, or in part.
+
+    Fields:
+        parts: ids, used as they are, and texts, encoded when the tool returns. Control ids are refused.
+        map_hash: the map the ids are of; another map gets the text instead.
+        text: the whole result as text, for the record and for other vocabularies.
+    """
+
+    parts: tuple[str | tuple[int, ...], ...]
+    map_hash: str
+    text: str
+
+
+class ToolFailure(Exception):  # noqa: N818 - a tool raises it to say something to the model, not to fail
+    """Raised by a tool to tell the model what went wrong, in its own words."""
+
+
+Approval: TypeAlias = bool | Callable[[Any, ToolContext], "bool | str | Awaitable[bool | str]"]
+"""True: ask the dispatcher's approver. A callable: ask it; a string denies with these words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A callable with a name, a description and a schema.
+
+    Fields:
+        name: what models call it.
+        description: what models are told it does.
+        parameters: the JSON schema of its arguments.
+        call: the callable; arguments are those that `validate` returns.
+        is_async: whether it is awaited, or run in a worker thread.
+        validate: checks and converts a call's arguments; raises `pydantic.ValidationError` or ValueError.
+        context_parameter: the parameter that gets the `ToolContext`, if it has one.
+        read_only: whether running it changes nothing, so that it may start early and be withdrawn.
+        timeout: seconds for one attempt; None for what the policy says.
+        retries: how often it is tried again after an exception of its own.
+        concurrency: how many calls of it may run at once; None for any number.
+        max_result: characters after which a result is cut, with a note.
+        approval: whether somebody must agree before it runs.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    call: Callable[..., Any]
+    is_async: bool
+    validate: Callable[[Mapping[str, Any]], dict[str, Any]]
+    context_parameter: str | None = None
+    read_only: bool = False
+    timeout: float | None = None
+    retries: int = 0
+    concurrency: int | None = None
+    max_result: int = DEFAULT_RESULT_CHARACTERS
+    approval: Approval = False
+
+    def renamed(self, name: str) -> Tool:
+        """Return the same tool under another name."""
+        return replace(self, name=_checked_name(name))
+
+    def schema(self) -> dict[str, Any]:
+        """Return the declaration as most servers and providers write it."""
+        return {
+            "type": "function",
+            "function": {
+                "name": self.name,
+                "description": self.description,
+                "parameters": dict(self.parameters),
+            },
+        }
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call what the tool was made from, as if it were no tool."""
+        return self.call(*args, **kwargs)
+
+
+def make_tool(
+    function: Callable[..., Any],
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    read_only: bool = False,
+    timeout: float | None = None,
+    retries: int = 0,
+    concurrency: int | None = None,
+    max_result: int = DEFAULT_RESULT_CHARACTERS,
+    approval: Approval = False,
+) -> Tool:
+    """Return a tool made from a callable; what is not given comes from its signature and docstring.
+
+    Raises:
+        ToolDefinitionError: no schema can be made from the signature, or the name cannot be one.
+    """
+    if isinstance(function, Tool):
+        return function if name is None else function.renamed(name)
+    signature = CallSignature(function, context_type=ToolContext)
+    if timeout is not None and timeout <= 0:
+        raise ToolDefinitionError(
+            f"the tool {signature.name!r} has a timeout of {timeout}; it must be positive"
+        )
+    return Tool(
+        name=_checked_name(name or signature.name),
+        description=signature.description if description is None else inspect.cleandoc(description),
+        parameters=signature.parameters,
+        call=function,
+        is_async=signature.is_async,
+        validate=signature.validate,
+        context_parameter=signature.context_parameter,
+        read_only=read_only,
+        timeout=timeout,
+        retries=retries,
+        concurrency=concurrency,
+        max_result=max_result,
+        approval=approval,
+    )
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    read_only: bool = False,
+    timeout: float | None = None,
+    retries: int = 0,
+    concurrency: int | None = None,
+    max_result: int = DEFAULT_RESULT_CHARACTERS,
+    approval: Approval = False,
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a tool of a function: `@tool`, or `@tool(read_only=True, timeout=5)`.
+
+    The tool can still be called like the function. Parameters are described by `Annotated[..., "text"]`,
+    pydantic's `Field`, or the docstring in Google, NumPy or Sphinx style.
+
+    Raises:
+        ToolDefinitionError: no schema can be made from the signature, or the name cannot be one.
+    """
+    if function is not None:
+        return make_tool(function)
+    return lambda decorated: make_tool(decorated, **options)
+
+
+def _checked_name(name: str) -> str:
+    if not re.match(NAME_PATTERN, name):
+        raise ToolDefinitionError(
+            f"{name!r} cannot be a tool's name; use up to 64 letters, digits, `_`, `-` and `.`, by `name=...`"
+        )
+    return name
+
+
+class Toolset(Sequence[Tool]):
+    """Tools with different names, in order. Immutable."""
+
+    __slots__ = ("_tools",)
+
+    def __init__(self, tools: Iterable[Tool | Callable[..., Any]] = ()) -> None:
+        self._tools: dict[str, Tool] = {}
+        for given in tools:
+            made = make_tool(given)
+            if made.name in self._tools:
+                raise ToolDefinitionError(
+                    f"two tools are named {made.name!r}; rename one, or prefix the names of one toolset"
+                )
+            self._tools[made.name] = made
+
+    @classmethod
+    def of_methods(cls, owner: object) -> Toolset:
+        """Return the tools of an object: its public methods that are marked by `@tool`."""
+        names = [name for name in dir(type(owner)) if isinstance(getattr(type(owner), name), Tool)]
+        return cls(_bound_method(getattr(type(owner), name), owner) for name in names)
+
+    @overload
+    def __getitem__(self, key: int) -> Tool: ...
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[Tool]: ...
+    def __getitem__(self, key: int | slice) -> Tool | Sequence[Tool]:
+        """Return a tool by its place."""
+        return list(self._tools.values())[key]
+
+    def __len__(self) -> int:
+        """Return how many tools there are."""
+        return len(self._tools)
+
+    def __iter__(self) -> Iterator[Tool]:
+        """Yield the tools in order."""
+        return iter(self._tools.values())
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is a tool of this name, or this tool."""
+        return name in self._tools or name in self._tools.values()
+
+    def __add__(self, other: Iterable[Tool]) -> Toolset:
+        """Return both sets as one."""
+        return Toolset([*self, *other])
+
+    def get(self, name: str) -> Tool | None:
+        """Return a tool by its name."""
+        return self._tools.get(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in order."""
+        return tuple(self._tools)
+
+    def only(self, *names: str) -> Toolset:
+        """Return these tools and no others.
+
+        Raises:
+            ToolDefinitionError: there is no tool of a name.
+        """
+        if unknown := [name for name in names if name not in self._tools]:
+            raise ToolDefinitionError(f"there are no tools {unknown}; there are {list(self._tools)}")
+        return Toolset(self._tools[name] for name in names)
+
+    def filtered(self, keep: Callable[[Tool], bool]) -> Toolset:
+        """Return the tools that `keep` says yes to."""
+        return Toolset(tool for tool in self if keep(tool))
+
+    def prefixed(self, prefix: str) -> Toolset:
+        """Return the tools with a prefix before each name."""
+        return Toolset(tool.renamed(prefix + tool.name) for tool in self)
+
+    def renamed(self, names: Mapping[str, str]) -> Toolset:
+        """Return the tools with some of them under other names."""
+        self.only(*names)
+        return Toolset(tool.renamed(names.get(tool.name, tool.name)) for tool in self)
+
+    def schemas(self) -> list[dict[str, Any]]:
+        """Return the declarations of all tools."""
+        return [tool.schema() for tool in self]
+
+
+def _bound_method(unbound: Tool, owner: object) -> Tool:
+    """Return the tool of a method for one object; the schema already leaves out `self`."""
+    return replace(unbound, call=unbound.call.__get__(owner))
+
+
+ToolResult: TypeAlias = Any
+"""What a tool returns: a text, anything JSON can say, a pydantic model, a dataclass, or `ResultIds`."""
+
+__all__ = [
+    "DEFAULT_RESULT_CHARACTERS",
+    "Approval",
+    "ResultIds",
+    "Tool",
+    "ToolContext",
+    "ToolFailure",
+    "ToolResult",
+    "Toolset",
+    "make_tool",
+    "tool",
+]
