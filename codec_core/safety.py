@@ -1,0 +1,120 @@
+"""Safety policies as published: which categories a deployment acts on, and never how it recognizes them.
+
+Token ids, thresholds and patterns are not part of the published form, so the types have no place for them:
+unknown fields are dropped when a descriptor is read, and never written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from codec_core.exceptions import SafetyPolicyValidationError
+
+CATEGORY_NAME = r"^[a-z0-9_-]+\Z"
+
+CategoryAction = Literal["stop", "redact", "regenerate", "flag"]
+ClassifierHost = Literal["server", "client", "both"]
+EngineFeature = Literal["logits_processor", "hidden_states", "sampling_chain"]
+
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class SafetyCategory(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A kind of content, and what happens to it."""
+
+    name: Annotated[str, msgspec.Meta(pattern=CATEGORY_NAME)]
+    action: CategoryAction
+    description: str | None = None
+
+
+class SafetyClassifierBlock(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What kind of classifier decides, and where it runs."""
+
+    family: _Text
+    host: ClassifierHost | None = None
+    requires_engine_features: tuple[EngineFeature, ...] | None = None
+
+
+class SafetyRulesSummary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many rules there are of each sort; never the rules."""
+
+    banned_token_id_count: _Count | None = None
+    regex_pattern_count: _Count | None = None
+    grammar_constraint_count: _Count | None = None
+    multi_token_pattern_count: _Count | None = None
+
+
+class SafetyClientHooksBlock(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a client may do before it sends anything."""
+
+    prefilter_categories: tuple[str, ...] | None = None
+    client_classifier_family: str | None = None
+
+
+class SafetyPublisherBlock(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who answers for the policy."""
+
+    name: str | None = None
+    url: str | None = None
+    contact: str | None = None
+
+
+class SafetyPolicyDescriptor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A published safety policy. The order of the fields is that of its canonical bytes."""
+
+    id: _Text
+    version: str
+    tokenizers: Annotated[tuple[_Text, ...], msgspec.Meta(min_length=1)]
+    categories: Annotated[tuple[SafetyCategory, ...], msgspec.Meta(min_length=1)]
+    classifier: SafetyClassifierBlock
+    category_registry: str | None = None
+    rules_summary: SafetyRulesSummary | None = None
+    client_hooks: SafetyClientHooksBlock | None = None
+    published_at: str | None = None
+    publisher: SafetyPublisherBlock | None = None
+
+
+def descriptor_from_json(raw: dict[str, Any]) -> SafetyPolicyDescriptor:
+    """Return the descriptor that a decoded JSON object holds; what has no place in one is dropped.
+
+    Raises:
+        SafetyPolicyValidationError: a field is missing or wrong; the message names it.
+    """
+    try:
+        return msgspec.convert(raw, SafetyPolicyDescriptor)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise SafetyPolicyValidationError(f"not a safety policy: {error}") from None
+
+
+def validate_safety_policy(value: Any) -> None:
+    """Check that a value, decoded JSON or a descriptor, is a safety policy.
+
+    Raises:
+        SafetyPolicyValidationError: a field is missing or wrong; the message names it.
+    """
+    if isinstance(value, SafetyPolicyDescriptor):
+        value = msgspec.to_builtins(value)
+    descriptor_canonical_bytes(descriptor_from_json(value))
+
+
+def descriptor_canonical_bytes(descriptor: SafetyPolicyDescriptor) -> bytes:
+    """Return the bytes that a policy's hash is taken of: the ones to publish.
+
+    Raises:
+        SafetyPolicyValidationError: a text holds a lone surrogate, which has no bytes.
+    """
+    text = json.dumps(msgspec.to_builtins(descriptor), indent=2, ensure_ascii=False) + "\n"
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise SafetyPolicyValidationError(f"the policy's text is not Unicode: {error}") from None
+
+
+def hash_safety_policy(descriptor: SafetyPolicyDescriptor) -> str:
+    """Return the name of a policy: `sha256:<hex>` of its canonical bytes."""
+    return "sha256:" + hashlib.sha256(descriptor_canonical_bytes(descriptor)).hexdigest()
