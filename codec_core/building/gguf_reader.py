@@ -1,7 +1,7 @@
 """Read the metadata of a GGUF file: untrusted bytes, so every length is checked before it is believed.
 
-The format is documented with ggml (docs/gguf.md): a header, then key-value pairs, then tensors, which are never
-read here. Little-endian files of versions 2 and 3 are read.
+The format is documented with ggml (docs/gguf.md): a header, then key-value pairs, then tensors, which are
+never read here. Little-endian files of versions 2 and 3 are read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,19 @@ MAX_ARRAY_ITEMS = 16_000_000
 """The largest real vocabulary has some 260,000 tokens, and some 500,000 merges."""
 
 _STRING, _ARRAY = 8, 9
-_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_SCALARS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
 
 
 class _Reader:

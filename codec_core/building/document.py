@@ -1,0 +1,85 @@
+"""Write the document of a map, and read the files that it is made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from codec_core.exceptions import MapBuildError, TokenizerMapValidationError
+from codec_core.maps import MAX_MAP_BYTES, parse_map
+
+MAX_SOURCE_BYTES = 2 * MAX_MAP_BYTES
+"""The largest tokenizer files state each merge as a pair and indent it, which about doubles their size."""
+
+_TOOL_CALL = ("<tool_call>", "</tool_call>")
+
+
+def read_source(path: str | Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        MapBuildError: it cannot be read, or is larger than any tokenizer file.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_SOURCE_BYTES:
+            raise MapBuildError(f"{path} has {size} bytes; a tokenizer file has at most {MAX_SOURCE_BYTES}")
+        return path.read_bytes()
+    except OSError as error:
+        raise MapBuildError(f"cannot read {path}: {error.strerror}") from error
+
+
+def write_document(map_id: str, vocab: Mapping[str, int], special: Mapping[str, int], **fields: Any) -> bytes:
+    """Return the bytes of a map: the same input gives the same bytes, so the same hash.
+
+    Args:
+        map_id: `org/family`.
+        vocab: All tokens, special ones included.
+        special: The special tokens.
+        fields: The other fields; those that are None are left out.
+
+    Raises:
+        MapBuildError: what was read does not make a valid map.
+    """
+    by_id = dict(sorted({**vocab, **special}.items(), key=lambda item: item[1]))
+    document: dict[str, Any] = {
+        "id": map_id,
+        "version": "2",
+        "vocab_size": max(by_id.values(), default=-1) + 1,
+        "vocab": by_id,
+        "special_tokens": dict(sorted(special.items(), key=lambda item: item[1])) or None,
+        "tool_calling": _tool_calling(special),
+        **fields,
+    }
+    present = {name: value for name, value in document.items() if value is not None}
+    data = json.dumps(present, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        parse_map(data)
+    except TokenizerMapValidationError as error:
+        raise MapBuildError(f"the file does not make a valid map: {error}") from error
+    return data
+
+
+def _tool_calling(special: Mapping[str, int]) -> dict[str, Any] | None:
+    if not special.keys() >= set(_TOOL_CALL):
+        return None
+    markers = dict(zip(("start", "end"), _TOOL_CALL, strict=True))
+    return {"convention": "qwen25", "markers": markers, "args_format": "json", "result_format": "text"}
+
+
+def byte_fallback(vocab: Mapping[str, int]) -> dict[str, int]:
+    """Return the fields for the ids of `<0x00>` to `<0xFF>`; empty where the vocabulary has none of them.
+
+    Raises:
+        MapBuildError: it has some of them, or they do not follow each other.
+    """
+    ids = [vocab.get(f"<0x{byte:02X}>") for byte in range(256)]
+    if all(token_id is None for token_id in ids):
+        return {}
+    start = ids[0]
+    if start is None or ids != list(range(start, start + 256)):
+        raise MapBuildError("the byte-fallback tokens <0x00> to <0xFF> are not 256 ids in a row")
+    return {"byte_fallback_start": start, "byte_fallback_end": start + 255}

@@ -1,0 +1,101 @@
+"""The pre-tokenizer of a `tokenizer.json` as the fields of a map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from codec_core.exceptions import MapBuildError
+from codec_core.programs import (
+    Alternation,
+    CjkIsolate,
+    DigitsIsolate,
+    DigitTriplesIsolate,
+    ProgramV1,
+    ProgramV2,
+    PunctuationContiguous,
+    Stage,
+    ops_of_pattern,
+)
+
+GPT_2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""What `ByteLevel` with `use_regex` cuts by."""
+
+_KNOWN_SPLITS: Mapping[str, Stage] = {
+    "[0-9][0-9][0-9]": DigitTriplesIsolate(),
+    "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+": CjkIsolate(),
+}
+"""Patterns that are a stage of their own in a map."""
+
+
+def fields_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return `pre_tokenizer_pattern` and `pre_tokenizer_program` for a byte-level pre-tokenizer.
+
+    Args:
+        steps: The members of the file's `Sequence`, or its one pre-tokenizer.
+
+    Raises:
+        MapBuildError: a step that a map cannot say.
+    """
+    patterns: list[str] = []
+    stages: list[Stage | None] = []
+    for step in steps:
+        kind = step.get("type")
+        read = _STEPS.get(str(kind))
+        if read is None:
+            raise MapBuildError(f"the pre-tokenizer {kind!r} has no form in a map")
+        read(step, patterns, stages)
+    if len(stages) == 1 and len(patterns) == 1:
+        return {"pre_tokenizer_pattern": patterns[0], "pre_tokenizer_program": _single(stages[0])}
+    if None in stages:
+        raise MapBuildError("several pre-tokenizer steps, one of them with a pattern that has no operations")
+    program = ProgramV2(tuple(stage for stage in stages if stage is not None))
+    return {"pre_tokenizer_program": msgspec.to_builtins(program)}
+
+
+def _single(stage: Stage | None) -> Any:
+    """Return a program of version 1 where one alternation says all; None leaves it to the pattern."""
+    return msgspec.to_builtins(ProgramV1(stage.ops)) if isinstance(stage, Alternation) else None
+
+
+def _split(step: Mapping[str, Any], patterns: list[str], stages: list[Stage | None]) -> None:
+    pattern = step.get("pattern", {})
+    source = pattern.get("Regex")
+    behavior, inverted = step.get("behavior"), bool(step.get("invert"))
+    if source is None:
+        raise MapBuildError("a Split by a plain string has no form in a map")
+    if (behavior, inverted) not in {("Isolated", False), ("Removed", True)}:
+        raise MapBuildError(f"a Split with behavior {behavior!r} and invert {inverted} has no form in a map")
+    if source in _KNOWN_SPLITS:
+        stages.append(_KNOWN_SPLITS[source])
+        return
+    ops = ops_of_pattern(source)
+    patterns.append(source)
+    stages.append(None if ops is None else Alternation(ops))
+
+
+def _byte_level(step: Mapping[str, Any], patterns: list[str], stages: list[Stage | None]) -> None:
+    if step.get("add_prefix_space"):
+        raise MapBuildError("ByteLevel with add_prefix_space has no form in a map")
+    if step.get("use_regex", True):
+        _split({"pattern": {"Regex": GPT_2_PATTERN}, "behavior": "Isolated"}, patterns, stages)
+
+
+def _digits(step: Mapping[str, Any], _: list[str], stages: list[Stage | None]) -> None:
+    stages.append(DigitsIsolate("individual" if step.get("individual_digits") else "grouped"))
+
+
+def _punctuation(step: Mapping[str, Any], _: list[str], stages: list[Stage | None]) -> None:
+    if step.get("behavior") != "Contiguous":
+        raise MapBuildError(f"Punctuation with behavior {step.get('behavior')!r} has no form in a map")
+    stages.append(PunctuationContiguous())
+
+
+_STEPS: Mapping[str, Callable[[Mapping[str, Any], list[str], list[Stage | None]], None]] = {
+    "Split": _split,
+    "ByteLevel": _byte_level,
+    "Digits": _digits,
+    "Punctuation": _punctuation,
+}
