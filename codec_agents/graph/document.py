@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -48,13 +49,23 @@ for _tag, _pattern, _first in (
 ):
     _CoreLoader.add_implicit_resolver(_tag, re.compile(_pattern), _first)
 
+
+def _joined_surrogates(text: str) -> str:
+    r"""Return the text with `\ud83d\ude00`, as JSON writes it, made one character; a lone one is refused."""
+    if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+
+
 _SCALARS: Mapping[str, Callable[[str], Any]] = {
     _NULL: lambda _: None,
     _BOOL: lambda text: text.lower() == "true",
     _INT: int,
     _FLOAT: float,
-    _STR: str,
+    _STR: _joined_surrogates,
 }
+
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +115,8 @@ def read_document(text: str, file: str | None = None) -> Document:
             (), f"the text has more than {MAX_DOCUMENT_CHARACTERS} characters", "split the pipeline"
         )
         return document
-    loader = _CoreLoader(text)
     try:
-        root = loader.get_single_node()
+        root = _compose(text)
         if root is not None:
             document.data = _Construction(document).value(root, (), 0)
     except yaml.MarkedYAMLError as error:
@@ -117,9 +127,15 @@ def read_document(text: str, file: str | None = None) -> Document:
         document.fault(error.path, str(error), "write less, or use fewer aliases")
     except RecursionError:
         document.fault((), f"the document is nested deeper than {MAX_DEPTH} levels", "write less")
+    return document
+
+
+def _compose(text: str) -> Node | None:
+    loader = _CoreLoader(text)
+    try:
+        return loader.get_single_node()
     finally:
         loader.dispose()
-    return document
 
 
 def _add_syntax_fault(document: Document, error: yaml.MarkedYAMLError) -> None:
@@ -155,6 +171,9 @@ class _Construction:
         if depth > MAX_DEPTH:
             raise _TooMuchError(path[:MAX_DEPTH], f"the document is nested deeper than {MAX_DEPTH} levels")
         self._document.positions.setdefault(path, Position(self._document.file, node.start_mark.line + 1))
+        if not isinstance(node, ScalarNode) and node.tag not in _COLLECTIONS:
+            self._document.fault(path, f"the tag {node.tag!r} is not known here", "write a plain value")
+            return None
         if isinstance(node, MappingNode):
             return self._mapping(node, path, depth)
         if isinstance(node, SequenceNode):
@@ -193,7 +212,8 @@ class _Construction:
 
     def _key(self, node: Node, path: Place) -> str | None:
         if isinstance(node, ScalarNode) and node.tag in _SCALARS:
-            return str(node.value)
+            with suppress(UnicodeDecodeError):
+                return _joined_surrogates(str(node.value))
         self._document.fault(path, "a key that is not a plain word", "use a string as the key")
         return None
 

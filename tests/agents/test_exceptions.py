@@ -1,0 +1,91 @@
+"""The tree of errors: what each says and carries."""
+
+import inspect
+
+import pytest
+
+from codec_agents import exceptions
+from codec_agents.exceptions import (
+    CodecAgentsError,
+    EngineStatusError,
+    EngineStreamError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    LimitExceededError,
+    MapMismatchError,
+    NodeFailedError,
+    PipelineError,
+    RunError,
+    RunTimeoutError,
+)
+from codec_agents.graph import Fault
+
+
+def _classes():
+    members = vars(exceptions).values()
+    return [each for each in members if inspect.isclass(each) and issubclass(each, CodecAgentsError)]
+
+
+def test_the_drawing_names_every_error_with_its_parents():
+    drawing = exceptions.__doc__
+    for each in _classes():
+        assert f" {each.__name__} " in drawing or f" {each.__name__}\n" in drawing, each.__name__
+
+
+def test_a_pipeline_error_shows_all_faults():
+    faults = [Fault("nodes.a", "x", "do y", file="p.yaml", line=3), Fault("edges[0]", "z", "w", "warning")]
+    error = PipelineError(faults, "desk")
+    assert str(error) == (
+        "the pipeline 'desk' has 1 fault\n  p.yaml:3: nodes.a: x; do y\n  warning: edges[0]: z; w"
+    )
+    assert error.errors == (faults[0],)
+    assert isinstance(error, ValueError)
+
+
+def test_a_failed_node_names_engine_and_what_was_delivered():
+    cause = EngineStreamError("A", "the body ended inside a frame", delivered=12)
+    error = NodeFailedError("planner", cause, delivered=10)
+    assert (error.node, error.engine, error.delivered, error.cause) == ("planner", "A", 10, cause)
+    assert "planner" in str(error)
+    assert "'A'" in str(error)
+    assert "10 ids" in str(error)
+
+
+def test_a_failure_that_is_none_of_ours_says_its_type():
+    assert "KeyError: 'x'" in str(NodeFailedError("planner", KeyError("x")))
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (EngineUnavailableError("A", "refused"), True),
+        (EngineStatusError("A", 503), True),
+        (EngineStatusError("A", 429), True),
+        (EngineStatusError("A", 400), False),
+        (EngineStatusError("A", 401), False),
+        (EngineStreamError("A", "cut off"), True),
+        (EngineStreamError("A", "not msgpack", transient=False), False),
+        (EngineTimeoutError("A", "idle", 3), True),
+        (EngineTimeoutError("A", "whole", 3), False),
+        (MapMismatchError("A", "a", "b"), False),
+    ],
+)
+def test_what_can_be_tried_again(error, transient):
+    assert error.transient is transient
+    assert isinstance(error, RunError)
+    assert error.engine == "A"
+
+
+def test_a_body_is_shown_short_and_without_control_characters():
+    error = EngineStatusError("A", 500, "\x1b[31mboom\n" + "x" * 10_000, retry_after=2)
+    assert "\x1b" not in str(error)
+    assert len(str(error)) < 600
+    assert "boom" in error.body
+    assert error.retry_after == 2
+
+
+def test_limits_and_timeouts_say_what_was_allowed():
+    assert "10 turns" in str(LimitExceededError("planner", "turns", 10))
+    assert "32768 ids" in str(LimitExceededError("planner", "max_ids", 32768))
+    assert isinstance(RunTimeoutError(3.5, node="planner"), TimeoutError)
+    assert "the run was stopped after 3.5 seconds" in str(RunTimeoutError(3.5))
