@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from codec_agents.engines.base import Engine, FrameStream, GenerationRequest, StreamStats
-from codec_agents.engines.codec import CLIENT_VERSION, CodecEngine, check_map, frame_parser
+from codec_agents.engines.codec import CodecEngine, check_map, frame_parser
 from codec_agents.engines.handshake import ask
 from codec_agents.engines.http_engine import HttpEngine, Outgoing
 from codec_agents.engines.http_stream import FrameParser
@@ -24,6 +24,7 @@ from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
 from codec_agents.engines.vllm import VllmEngine, require_events
 from codec_agents.exceptions import EngineStreamError
+from codec_core.versions import CODEC_CLIENT_VERSION
 
 KNOWN_BY = (("/server_info", "sglang"), ("/get_server_info", "sglang"), ("/props", "llama_cpp"))
 """Addresses that only one engine answers."""
@@ -128,7 +129,7 @@ class _Probe(HttpEngine):
         headers = {
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
-            "Codec-Client-Version": CLIENT_VERSION,
+            "Codec-Client-Version": CODEC_CLIENT_VERSION,
         }
         if request.vocabulary.hash is not None:
             headers["X-Codec-Map"] = request.vocabulary.hash

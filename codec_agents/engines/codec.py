@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -12,7 +12,7 @@ from codec_agents.engines.http_engine import HttpEngine, Outgoing
 from codec_agents.engines.http_stream import Deadlines, FrameParser
 from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
 from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError, MapMismatchError
-from codec_core.exceptions import CodecError, UnsupportedFormatError
+from codec_core.exceptions import CodecError, CodecVersionBodyError, UnsupportedFormatError
 from codec_core.frames import (
     CodecFrame,
     CodecRequest,
@@ -21,11 +21,11 @@ from codec_core.frames import (
     encode_request,
     format_of_content_type,
 )
+from codec_core.versions import CODEC_CLIENT_VERSION, parse_version_required
 
 if TYPE_CHECKING:
     from codec_core.compression import Decompressor
 
-CLIENT_VERSION = "0.5"
 BINARY_FROM = 10_000
 """Prompt ids from which a binary request is worth it; below, JSON is as small and says more."""
 
@@ -86,7 +86,7 @@ class CodecEngine(HttpEngine):
         return len(request.prompt_ids) >= BINARY_FROM and _fits_binary(request.options)
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
-        headers = {"Codec-Client-Version": CLIENT_VERSION, "Accept-Encoding": self._encodings}
+        headers = {"Codec-Client-Version": CODEC_CLIENT_VERSION, "Accept-Encoding": self._encodings}
         if request.vocabulary.hash is not None:
             headers["X-Codec-Map"] = request.vocabulary.hash
         if self._uses_binary(request):
@@ -131,7 +131,29 @@ class CodecEngine(HttpEngine):
         if response.status_code == 412 and "codec-tokenizer-map" in response.headers:
             held = response.request.headers.get("x-codec-map", "unknown")  # type: ignore[attr-defined]
             return MapMismatchError(self.name, held, response.headers["codec-tokenizer-map"])
+        if response.status_code == 426:
+            return await self._version_required(response, deadlines)
         return await super()._refusal(response, deadlines)
+
+    async def _version_required(self, response: HttpResponse, deadlines: Deadlines) -> EngineError:
+        """Return the error; its cause has the protocol's fields."""
+        body = await self.read_limited(response, deadlines)
+        answer = _Answer(426, body.decode("utf-8", "replace"), response.headers)
+        try:
+            cause: CodecError | None = parse_version_required(answer)
+        except CodecVersionBodyError as error:
+            cause = error
+        refusal = EngineStatusError(self.name, 426, str(cause))
+        refusal.__cause__ = cause
+        return refusal
+
+
+class _Answer(NamedTuple):
+    """A response, its body read."""
+
+    status_code: int
+    text: str
+    headers: Mapping[str, str]
 
 
 class PlainFrames:
@@ -195,7 +217,9 @@ def frame_parser(
 
     stats.format = f"{wire_format}+{encoding}"
     try:
-        return CompressedFrames(decoder(wire_format), decompressor(response.headers, dictionaries))
+        return CompressedFrames(
+            decoder(wire_format), decompressor(response.headers, dictionaries=dictionaries)
+        )
     except CodecError as error:
         raise EngineStreamError(engine, str(error), transient=False) from error
 

@@ -66,13 +66,13 @@ class EmbeddedEngine:
         if self._running is None:
             return
         running, self._running = self._running, None
-        if running.loop is current_token():
+        if running.loop == current_token():
             await running.client.aclose()
             await running.server.__aexit__(None, None, None)
 
     async def _started(self) -> _Running:
         loop = current_token()
-        if self._running is None or self._running.loop is not loop:
+        if self._running is None or self._running.loop != loop:
             self._running = await self._start(loop)
         return self._running
 

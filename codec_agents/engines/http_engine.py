@@ -10,7 +10,7 @@ import anyio
 import msgspec
 
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
-from codec_agents.engines.http_stream import Deadlines, FrameParser, HttpStream
+from codec_agents.engines.http_stream import Deadlines, FrameParser, HttpStream, finish
 from codec_agents.engines.transport import HttpClient, HttpPool, HttpResponse, HttpSettings, translated
 from codec_agents.exceptions import EngineError, EngineStatusError
 from codec_core.vocabulary import Vocabulary
@@ -143,16 +143,16 @@ class HttpEngine:
     ) -> bytes:
         """Read a small body, as far as it comes in time."""
         body = bytearray()
+        chunks = aiter(response.stream)
         try:
             with anyio.CancelScope(deadline=deadlines.instant):
-                async for chunk in response.stream:
+                while len(body) <= limit and (chunk := await anext(chunks, None)) is not None:
                     body += chunk
-                    if len(body) > limit:
-                        break
         except Exception as error:
-            lower = translated(self.name, error, deadlines.timeouts)
-            if not isinstance(lower, EngineError):
+            if not isinstance(translated(self.name, error, deadlines.timeouts), EngineError):
                 raise
+        if len(body) > limit:
+            await close(response, chunks)
         return bytes(body)
 
 
@@ -173,10 +173,12 @@ def invalid_id(ids: object, vocabulary: Vocabulary) -> int | None:
     return next((token for token in set(ids) if not vocabulary.is_valid(token)), None)  # type: ignore[call-overload]
 
 
-async def close(response: HttpResponse) -> None:
+async def close(response: HttpResponse, chunks: AsyncIterator[bytes] | None = None) -> None:
     """Close a response, also while being cancelled."""
     with anyio.CancelScope(shield=True):
         await response.aclose()
+        if chunks is not None:
+            await finish(chunks)
 
 
 def error_message(body: bytes) -> str:

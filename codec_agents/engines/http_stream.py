@@ -10,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import anyio
@@ -23,6 +24,9 @@ from codec_core.frames import CodecFrame
 DRAIN_SECONDS = 0.5
 """How long the rest of a body may take after its last frame, so that its connection can be used again."""
 
+
+MAX_LEFT_OVER = 10_000
+"""Chunks that a closed response may still hold."""
 
 CUT_OFF = (TruncatedStreamError, TruncatedBodyError)
 """What a second attempt may not meet again; any other fault of the format it would."""
@@ -193,6 +197,16 @@ class HttpStream:
         """Close the request; an unfinished one ends at the server, too."""
         with anyio.CancelScope(shield=True):
             await self._response.aclose()
-            close = getattr(self._chunks, "aclose", None)
-            if close is not None:
-                await close()
+            await finish(self._chunks)
+
+
+async def finish(chunks: AsyncIterator[bytes]) -> None:
+    """Run a client's generators to their end.
+
+    They stand one inside the other, and closing the outermost leaves the others to the garbage collector, of
+    which trio warns. Reading on from what is closed, and cancelled besides, unwinds them all.
+    """
+    with anyio.move_on_after(0), suppress(Exception):
+        for _ in range(MAX_LEFT_OVER):
+            if await anext(chunks, None) is None:
+                return

@@ -105,7 +105,7 @@ class HttpPool:
             self.url + path,
             content=content,
             headers=self._headers(headers),
-            timeout=httpx.Timeout(None, connect=connect, pool=connect),
+            timeout=(connect, None, None, connect),  # connect, read, write, pool: read is timed here
         )
         try:
             response: HttpResponse = await client.send(request, stream=True)
@@ -123,14 +123,14 @@ class HttpPool:
         """Close the connections of the client that the pool made; a client of the caller's stays open."""
         if self._made is not None:
             (loop, client), self._made = self._made, None
-            if loop is current_token():
+            if loop == current_token():
                 await client.aclose()
 
     def _client(self) -> HttpClient:
         if self._given is not None:
             return self._given
         loop = current_token()
-        if self._made is None or self._made[0] is not loop:
+        if self._made is None or self._made[0] != loop:
             self._made = (loop, make_client(self.settings))
         return self._made[1]
 
@@ -191,13 +191,34 @@ def _asyncio_runs() -> bool:
 def translated(
     engine: str, error: Exception, timeouts: Timeouts, *, delivered: int = 0
 ) -> EngineError | Exception:
-    """Return the SDK's error for a client's; by name, since httpx and httpx2 have classes of their own."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if names & {"ConnectTimeout", "PoolTimeout"}:
+    """Return the SDK's error for a client's; an error of another kind as it is.
+
+    By name, since httpx and httpx2 have classes of their own; and by the cause, where there is one from
+    aiohttp, whose transport tells a refused connection, a slow one and a broken one by the same class.
+    """
+    lower = error.__cause__ if _is_from(error.__cause__, "aiohttp") else error
+    names = {kind.__name__ for kind in type(lower).__mro__}
+    what = f"{type(lower).__name__}: {lower}" if str(lower) else type(lower).__name__
+    if names & CONNECT_TIMEOUTS:
         return EngineTimeoutError(engine, "connect", timeouts.connect)
-    if names & {"ConnectError", "ProxyError", "UnsupportedProtocol", "InvalidURL"}:
+    if names & UNREACHABLE:
         return EngineUnavailableError(engine, what)
-    if names & {"TransportError", "StreamError", "ClientError", "OSError"}:
+    if names & BROKEN:
         return EngineStreamError(engine, f"the connection broke: {what}", delivered=delivered)
     return error
+
+
+CONNECT_TIMEOUTS = {"ConnectTimeout", "PoolTimeout", "ConnectionTimeoutError"}
+UNREACHABLE = {
+    "ConnectError",
+    "ProxyError",
+    "UnsupportedProtocol",
+    "InvalidURL",
+    "ClientConnectorError",
+    "ClientProxyConnectionError",
+}
+BROKEN = {"TransportError", "StreamError", "ClientError", "OSError"}
+
+
+def _is_from(error: BaseException | None, package: str) -> bool:
+    return error is not None and type(error).__module__.partition(".")[0] == package

@@ -44,16 +44,19 @@ class FrameAnswer:
 
     streamed = True
 
-    def __init__(
-        self, job: Job, wire_format: str, encoding: str | None, dictionary: bytes | None = None
-    ) -> None:
-        self.headers = {"content-type": CONTENT_TYPES[wire_format], "vary": "Accept-Encoding"}
+    def __init__(self, job: Job, wire_format: str, accepted: str | None, dictionary: bytes | None) -> None:
+        self.headers = {"Content-Type": CONTENT_TYPES[wire_format], "Vary": "Accept-Encoding"}
         if job.model.vocabulary.hash is not None:
-            self.headers["codec-tokenizer-map"] = job.model.vocabulary.hash
-        if encoding is not None:
-            self.headers["content-encoding"] = encoding
+            self.headers["Codec-Tokenizer-Map"] = job.model.vocabulary.hash
         self._encoder = encoder(wire_format)
-        self._compressor = None if encoding is None else _compressor(encoding, dictionary)
+        self._compressor = self._compress(accepted, dictionary) if accepted else None
+
+    def _compress(self, accepted: str, dictionary: bytes | None) -> Compressor | None:
+        from codec_core.compression import choose_encoding, compressor, encoding_headers
+
+        encoding = choose_encoding(accepted, dictionary=dictionary is not None)
+        self.headers |= encoding_headers(encoding, dictionary)
+        return None if encoding == "identity" else compressor(encoding, dictionary)
 
     def write(self, frame: CodecFrame) -> bytes:
         """Return the frame's bytes."""
@@ -63,12 +66,6 @@ class FrameAnswer:
     def close(self) -> bytes:
         """Return the end of the compressed body."""
         return b"" if self._compressor is None else self._compressor.flush()
-
-
-def _compressor(encoding: str, dictionary: bytes | None) -> Compressor:
-    from codec_core.compression import compressor
-
-    return compressor(encoding, dictionary)
 
 
 class OpenAIForm:

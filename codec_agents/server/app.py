@@ -37,7 +37,7 @@ from codec_agents.server.http import (
 )
 from codec_agents.server.jobs import JobMaker
 from codec_agents.server.metrics import render_metrics
-from codec_agents.server.negotiation import pick_encoding, require_format, require_map, require_version
+from codec_agents.server.negotiation import require_format, require_version
 from codec_agents.server.settings import ServerSettings
 from codec_core.frames import SCHEMA, decode_request, format_of_content_type
 
@@ -116,15 +116,14 @@ class CodecServer:
             job, form = generation(request)
             await self._generate(exchange, job, form, receive, send)
             return
-        _require_method(request, "GET", "HEAD")
         content_type, body = self._document(request)
         exchange.status = 200
         await answer(send, 200, b"" if request.method == "HEAD" else body, content_type=content_type)
 
     def _document(self, request: Request) -> tuple[str, bytes]:
-        if request.path.startswith(WELL_KNOWN):
-            return self._library.find(request)
-        if (document := self._documents.get(request.path)) is not None:
+        document = self._library.find if request.path.startswith(WELL_KNOWN) else None
+        if (document := document or self._documents.get(request.path)) is not None:
+            _require_method(request, "GET", "HEAD")
             return document(request)
         raise HttpError(404, f"there is nothing at {request.path[:200]}", code="not_found")
 
@@ -173,10 +172,8 @@ class CodecServer:
 
     def _frames(self, request: Request, wire_format: str, job: Job) -> Answer:
         require_version(request, self.settings.minimum_version, self.settings.required_features)
-        require_map(request, job.model.vocabulary)
         dictionary = self.settings.dictionaries.get(require_format(wire_format))
-        encoding = pick_encoding(request.headers.get("accept-encoding", ""), dictionary)
-        return FrameAnswer(job, wire_format, encoding, dictionary)
+        return FrameAnswer(job, wire_format, request.headers.get("accept-encoding"), dictionary)
 
     async def _generate(
         self, exchange: Exchange, job: Job, form: Answer, receive: Receive, send: Send

@@ -52,7 +52,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 class CompletionBody(Sampling, frozen=True, kw_only=True):
     """`POST /v1/completions`."""
 
-    prompt: str | list[int] | list[str] | list[list[int]]
+    prompt: str | list[int | str | list[int]]
+    """One text or one list of ids; also a list with one of these in it."""
     return_token_ids: bool = False
     echo: bool = False
 

@@ -37,6 +37,8 @@ class EmbeddedServer(Generic[App]):
         self._socket.bind(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
         self._state: Any = None
+        self.accepted = 0
+        """Connections accepted so far."""
         self._async_stack = AsyncExitStack()
         self._stack = ExitStack()
 
@@ -94,9 +96,12 @@ class EmbeddedServer(Generic[App]):
         self._state = state = ServerState()
         protocol: Any = config.http_protocol_class
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: protocol(config=config, server_state=state, app_state={}), sock=self._socket, backlog=2048
-        )
+
+        def accept() -> Any:
+            self.accepted += 1
+            return protocol(config=config, server_state=state, app_state={})
+
+        server = await loop.create_server(accept, sock=self._socket, backlog=2048)
         try:
             yield
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ class Exchange:
     frames: int = 0
     first_id: float | None = None
     last_id: float | None = None
+
+    over: threading.Event = field(default_factory=threading.Event)
+    """Set when the answer is over; a test in another thread, or under another event loop, can wait for it."""
 
     @property
     def open(self) -> bool:
@@ -61,6 +65,7 @@ class Exchanges:
         self.closed_by_client += exchange.closed_by_client is not None
         self.ids += len(exchange.ids)
         self.frames += exchange.frames
+        exchange.over.set()
 
     @property
     def open(self) -> int:

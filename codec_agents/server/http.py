@@ -121,9 +121,9 @@ async def answer(
     headers: Mapping[str, str] | None = None,
 ) -> None:
     """Send a whole answer."""
-    await begin(
-        send, status, {"content-type": content_type, "content-length": str(len(body)), **(headers or {})}
-    )
+    own = {"content-type": content_type, "content-length": str(len(body))}
+    given = {name.lower(): value for name, value in (headers or {}).items()}
+    await begin(send, status, own | given)
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 

@@ -9,6 +9,7 @@ from codec_agents.server.backend import Backend, Job, ServedModel
 from codec_agents.server.bodies import ChatBody, CompletionBody, Sampling
 from codec_agents.server.chat import chat_prompt
 from codec_agents.server.http import HttpError, Request
+from codec_agents.server.negotiation import require_map
 from codec_agents.server.settings import ServerSettings
 from codec_core.frames import CodecRequest
 from codec_core.tokenizer import pick_tokenizer
@@ -95,6 +96,7 @@ class JobMaker:
     def _job(
         self, model: ServedModel, prompt_ids: Sequence[int], options: SamplingOptions, request: Request
     ) -> Job:
+        require_map(request, model.vocabulary)
         self._check_prompt(model, prompt_ids, options)
         passed_on = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
         return Job(model, prompt_ids, options, passed_on)
@@ -118,14 +120,12 @@ class JobMaker:
                 raise HttpError(400, f"token id {token} is out of vocabulary", param="prompt")
 
 
-def _prompt_ids(
-    prompt: str | list[int] | list[str] | list[list[int]], vocabulary: Vocabulary
-) -> Sequence[int]:
+def _prompt_ids(prompt: str | list[int | str | list[int]], vocabulary: Vocabulary) -> Sequence[int]:
     """A prompt is one text or one list of ids; a list with one prompt in it is the same."""
-    if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
-        if len(prompt) > 1:
-            raise HttpError(400, "one request has one prompt; send several requests", param="prompt")
-        return _prompt_ids(prompt[0], vocabulary)
     if isinstance(prompt, str):
         return pick_tokenizer(vocabulary).encode(prompt)
+    if prompt and not isinstance(prompt[0], int):
+        if len(prompt) > 1:
+            raise HttpError(400, "one request has one prompt; send several requests", param="prompt")
+        return _prompt_ids(prompt[0], vocabulary)  # type: ignore[arg-type]
     return prompt  # type: ignore[return-value]
