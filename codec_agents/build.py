@@ -17,7 +17,7 @@ from codec_agents.exceptions import CodecAgentsError, PipelineError
 from codec_agents.flatten import FlatGraph, FlatNode, Wire, flatten
 from codec_agents.flows import Flows
 from codec_agents.graph.faults import Fault
-from codec_agents.graph.nodes import LoopNode, Nested, PipelineNode, RouterNode
+from codec_agents.graph.nodes import LoopNode, Nested, PipelineNode, RouterNode, SinkNode
 from codec_agents.graph.positions import located
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.resources import ResourceError, Resources
@@ -133,7 +133,7 @@ class Build:
     def _edge(self, wire: Wire) -> BuiltEdge:
         (source, port), (target, slot) = wire.source, wire.target
         gives = self.flows.port(source, port)
-        takes = self.flows.slot(target, slot) if slot else gives
+        takes = self.flows.slot(target, slot) if slot else self._sink_takes(target, gives)
         return BuiltEdge(
             source_node=source,
             source_port=port,
@@ -149,6 +149,11 @@ class Build:
             fallback=wire.edge.fallback,
             prefill=wire.edge.prefill == "ahead",
         )
+
+    def _sink_takes(self, sink: str, gives: Vocabulary | None) -> Vocabulary | None:
+        node = self.flat.nodes[sink].node
+        assert isinstance(node, SinkNode)
+        return None if node.text and not self.is_body else gives
 
     def _conditional(self) -> set[str]:
         """Return the nodes that run only when a router chooses them, or when a node before them fails."""

@@ -78,6 +78,10 @@ class NodeBuilder:
             "vocabularies": {slot: self.build.flows.slot(self.flat.path, slot) for slot in sorted(slots)},
         }
 
+    def file(self, name: str | None) -> str | None:
+        """Return the place of a file that a node writes: beside the declaration, or absolute."""
+        return None if name is None else str(self.flat.resources.directory / name)
+
     def callable(self, reference: str) -> Callable[..., Any]:
         """Return what a reference names."""
         return self.flat.resources.callable(reference)
@@ -97,7 +101,9 @@ def _sink(b: NodeBuilder) -> BuiltSink:
         write.append(_print)
     if node.call is not None:
         write.append(b.callable(node.call))
-    return BuiltSink(**b.common(), text=node.text and not b.build.is_body, write=tuple(write), file=node.file)
+    return BuiltSink(
+        **b.common(), text=node.text and not b.build.is_body, write=tuple(write), file=b.file(node.file)
+    )
 
 
 def _print(piece: Any) -> None:

@@ -12,6 +12,7 @@
     │   ├── InputError (ValueError)             the caller's inputs are not those the pipeline declares
     │   ├── NodeFailedError                     a node ended by an error, kept as `cause`
     │   ├── LimitExceededError                  a node reached a limit of its policy
+    │   ├── RepeatedFailureError                a model repeats a tool call that keeps failing in the same way
     │   ├── RouteError                          a router's model gave none of its labels
     │   ├── RunTimeoutError (TimeoutError)      a node or the run took longer than its policy allows
     │   ├── RunCancelledError                   the run was left before it had a result
@@ -205,6 +206,26 @@ _LIMITS = {
     "tool_calls": "tool calls",
     "wall": "seconds",
 }
+
+
+class RepeatedFailureError(RunError):
+    """A model repeats a tool call that keeps failing in the same way; telling it again is of no use.
+
+    Attributes:
+        node: the node.
+        tool: the tool.
+        times: how often the same call failed.
+        told: what the model was told the last time.
+    """
+
+    def __init__(self, node: str, tool: str, times: int, told: str) -> None:
+        super().__init__(
+            f"node {node!r} called {tool!r} {times} times in the same way, and it failed: {told}"
+        )
+        self.node = node
+        self.tool = tool
+        self.times = times
+        self.told = told
 
 
 class RouteError(RunError):

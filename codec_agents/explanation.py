@@ -1,48 +1,43 @@
-"""What a built pipeline will do, read from what was built: nothing here is asked of the declaration twice."""
+"""What a built pipeline will do, said in the values of `graph.explain`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-
-from codec_agents.built import BuiltAsking, BuiltEdge, BuiltFunction, BuiltNode, BuiltPipeline, BuiltSink
+from codec_agents.built import (
+    BuiltAsking,
+    BuiltEdge,
+    BuiltFunction,
+    BuiltModel,
+    BuiltNode,
+    BuiltPipeline,
+    BuiltSink,
+)
 from codec_agents.graph.explain import EdgeExplanation, Explanation, NodeExplanation, PieceExplanation
-from codec_agents.graph.kinds import FunctionNode, ModelNode
-from codec_agents.prompts import PromptSlot, PromptTemplate
+from codec_agents.prompts import PromptIds, PromptTemplate
 from codec_core.detokenizer import detokenize
 from codec_core.vocabulary import Vocabulary
 
 
 def explain(built: BuiltPipeline) -> Explanation:
-    """Return what each node asks and each edge does."""
+    """Return what each node and edge was proven to do."""
     return Explanation(
         pipeline=built.name,
-        nodes=tuple(_node(node, built) for node in built.nodes.values()),
-        edges=tuple(_edge(edge) for edge in built.edges),
+        nodes=tuple(_node(name, node) for name, node in built.nodes.items()),
+        edges=tuple(_edge(built, edge) for edge in built.edges),
         warnings=built.warnings,
     )
 
 
-def _node(node: BuiltNode, built: BuiltPipeline) -> NodeExplanation:
+def _node(name: str, node: BuiltNode) -> NodeExplanation:
     kind = type(node).__name__.removeprefix("Built").lower()
-    if isinstance(node, BuiltAsking):
-        return _asking(node, kind, built)
-    return NodeExplanation(
-        name=node.name, kind=kind, conditional=node.conditional, makes_text=_makes_text(node, built)
+    makes_text = (isinstance(node, BuiltSink) and node.text) or (
+        isinstance(node, BuiltFunction) and node.vocabulary is None
     )
-
-
-def _makes_text(node: BuiltNode, built: BuiltPipeline) -> bool:
-    declared = built.spec.nodes.get(node.name)
-    wants_text = isinstance(declared, FunctionNode) and declared.wants == "text"
-    return (isinstance(node, BuiltSink) and node.text) or (isinstance(node, BuiltFunction) and wants_text)
-
-
-def _asking(node: BuiltAsking, kind: str, built: BuiltPipeline) -> NodeExplanation:
-    declared = built.spec.nodes.get(node.name)
+    if not isinstance(node, BuiltAsking):
+        return NodeExplanation(name, kind, conditional=node.conditional, makes_text=makes_text)
+    absent = node.dialect.absent
     return NodeExplanation(
-        name=node.name,
-        kind=kind,
+        name,
+        kind,
         engine=f"{node.engine.name} ({node.engine.provider})",
         model=node.model,
         map=node.vocabulary.id,
@@ -50,31 +45,35 @@ def _asking(node: BuiltAsking, kind: str, built: BuiltPipeline) -> NodeExplanati
         dialect=node.dialect.name,
         dialect_reason=node.dialect_reason,
         prompt=tuple(_pieces(node.template, node.vocabulary)),
-        tools=declared.tools if isinstance(declared, ModelNode) else (),
+        tools=node.dispatcher.tools.names if isinstance(node, BuiltModel) else (),
         conditional=node.conditional,
+        notes=(f"the map has no {', '.join(absent)}: what they mark is not told apart",) if absent else (),
     )
 
 
-def _pieces(template: PromptTemplate, vocabulary: Vocabulary) -> Iterator[PieceExplanation]:
+def _pieces(template: PromptTemplate, vocabulary: Vocabulary) -> list[PieceExplanation]:
+    """Say a template in tokens, texts and slots. Its own text is scaffolding, which a person may read."""
+    names = {number: name for name, number in vocabulary.special_tokens.items()}
+    pieces: list[PieceExplanation] = []
     for piece in template.pieces:
-        if isinstance(piece, PromptSlot):
-            yield PieceExplanation("slot", piece.name)
-        else:
-            yield from _fixed(piece.ids, vocabulary)
+        if not isinstance(piece, PromptIds):
+            pieces.append(PieceExplanation("slot", piece.name))
+            continue
+        ordinary: list[int] = []
+        for token_id in (*piece.ids, None):
+            if token_id is not None and token_id not in names:
+                ordinary.append(token_id)
+                continue
+            if ordinary:
+                pieces.append(PieceExplanation("text", detokenize(vocabulary, ordinary), len(ordinary)))
+                ordinary = []
+            if token_id is not None:
+                pieces.append(PieceExplanation("token", names[token_id], 1))
+    return pieces
 
 
-def _fixed(ids: Sequence[int], vocabulary: Vocabulary) -> Iterator[PieceExplanation]:
-    """Tell control ids, one by one, from the text between them."""
-    names = {token_id: name for name, token_id in vocabulary.special_tokens.items()}
-    for is_text, run in groupby(ids, key=lambda token_id: token_id not in names):
-        if is_text:
-            text = tuple(run)
-            yield PieceExplanation("text", detokenize(vocabulary, text), len(text))
-        else:
-            yield from (PieceExplanation("token", names[token_id], 1) for token_id in run)
-
-
-def _edge(edge: BuiltEdge) -> EdgeExplanation:
+def _edge(built: BuiltPipeline, edge: BuiltEdge) -> EdgeExplanation:
+    alone = len([other for other in built.edges_into(edge.target_node) if other.target == edge.target]) == 1
     return EdgeExplanation(
         source=edge.source,
         target=edge.target,
@@ -82,7 +81,7 @@ def _edge(edge: BuiltEdge) -> EdgeExplanation:
         buffer=edge.buffer,
         source_map=edge.source_vocabulary.id if edge.source_vocabulary else None,
         target_map=edge.target_vocabulary.id if edge.target_vocabulary else None,
-        separator=edge.separator or None,
+        separator=None if alone or not edge.target_slot else edge.separator,
         keep_special=edge.keep_special,
         reasoning=edge.reasoning,
         fallback=edge.fallback,

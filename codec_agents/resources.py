@@ -6,6 +6,7 @@ fault at the place where the name stands.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,18 @@ from codec_core.exceptions import CodecError
 from codec_core.maps import TokenizerMap, read_map
 from codec_core.vocabulary import Vocabulary, vocabulary_of
 
+CACHE_VARIABLE = "CODEC_CACHE"
+"""Names the folder for downloaded maps, in place of the user's cache folder."""
+
+
+def map_cache_folder() -> Path:
+    """Return where downloaded maps are kept: `$CODEC_CACHE`, or `codec/maps` in the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "codec" / "maps"
+
 
 class ResourceError(Exception):
     """A name leads nowhere: what was found, and what would do."""
@@ -46,6 +59,8 @@ class Resources:
         self._spec = spec
         self._live = live
         self._directory = directory
+        self.directory = directory or Path()
+        """Where files beside the declaration lie."""
         self._importer = Importer(directory, spec.imports)
         self._engines: dict[str, Engine] = {}
         self._slots: dict[str, anyio.CapacityLimiter] = {}
@@ -82,12 +97,14 @@ class Resources:
         if spec.path is not None:
             path = Path(spec.path).expanduser()
             return _read_map_file(str((self._directory or Path()) / path))
-        cache = DiskMapCache()
+        cache = DiskMapCache(map_cache_folder())
         cached = cache.get(spec.hash) if spec.hash is not None else None
         if cached is not None:
             return cached
         if spec.url is not None:
-            return _run_in_thread(partial(load_map, url=spec.url, hash=spec.hash, cache=cache))
+            fetch = partial(load_map, url=expand(spec.url), hash=spec.hash, cache=cache)
+            fetched: TokenizerMap = _run_in_thread(fetch)
+            return fetched
         if (map_id := spec.id or name) in BUNDLED_MAPS:
             return bundled_map(map_id)
         raise ResourceError(

@@ -9,7 +9,7 @@ import anyio
 
 from codec_agents.dispatch import Attempt
 from codec_agents.events import ToolFinished, ToolStarted, Usage
-from codec_agents.exceptions import EngineError, LimitExceededError, NodeFailedError
+from codec_agents.exceptions import EngineError, LimitExceededError, NodeFailedError, RepeatedFailureError
 from codec_agents.nodes.generation import Generation, Turn
 from codec_agents.tools import ToolContext
 
@@ -59,10 +59,16 @@ class Conversation:
                 return turn.finish_reason or "stop"
             self._check("tool_calls", self._spent.tool_calls + len(calls), limits.tool_calls)
             attempts = await self._run_tools(node, turn, calls)
+            self._give_up_on_repeats(node, attempts)
             said = turn.prompt + turn.generated
             kept = len(said)
             prompt = said + node.dialect.extend(turn.generated, turn.finish_reason, attempts)
         raise self._limit("turns", limits.turns)
+
+    def _give_up_on_repeats(self, node: BuiltModel, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            if attempt.status != "ok" and node.dispatcher.gives_up_on(attempt):
+                raise RepeatedFailureError(node.path, attempt.call.name, attempt.repeated + 1, attempt.text)
 
     def _first_prompt(self) -> list[int]:
         return self._node.template.render(self._slots.ids())

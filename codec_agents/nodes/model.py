@@ -25,7 +25,10 @@ async def run_model(node: BuiltModel, wiring: Wiring, execution: Execution) -> N
     with run.scope.node(node.path, node.model) as scope:
         await run.emit(NodeStarted(node.path, run.clock()))
         conversation = Conversation(node, wiring, execution, scope, slots)
-        reason = await _within_wall_time(node, wiring, conversation)
+        try:
+            reason = await _within_wall_time(node, wiring, conversation)
+        finally:
+            node.dispatcher.forget(run.run_id)
     await run.emit(NodeFinished(node.path, "finished", reason, run.usage[node.path], run.clock()))
 
 
