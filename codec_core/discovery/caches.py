@@ -1,0 +1,186 @@
+"""Where loaded maps are kept: in memory, on disk, or wherever a `MapCache` says.
+
+Keys are what a map was asked for by: its hash, or the caller's `cache_key`, or its URL. A map under its
+hash never becomes stale; one under a URL is what was there when it was first asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from pathlib import Path
+
+from codec_core.discovery.documents import check_hash
+from codec_core.exceptions import MapDiscoveryError, TokenizerMapValidationError
+from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map, parse_map
+
+
+class MapCache(ABC):
+    """Keeps maps by key. Write `get` and `set`; `store` where the map's own bytes are needed."""
+
+    @abstractmethod
+    def get(self, key: str) -> TokenizerMap | None:
+        """Return the map under this key, or None."""
+
+    @abstractmethod
+    def set(self, key: str, value: TokenizerMap) -> None:
+        """Keep a map under this key."""
+
+    def store(self, key: str, value: TokenizerMap, data: bytes) -> None:  # noqa: ARG002 - for those that need it
+        """Keep a map that was just parsed from these bytes."""
+        self.set(key, value)
+
+
+class MemoryMapCache(MapCache):
+    """Keeps maps in this process.
+
+    Nothing is evicted unless `max_maps` is given; then the map that was not asked for the longest goes
+    first. A map that is in use elsewhere stays in memory all the same.
+    """
+
+    def __init__(self, max_maps: int | None = None) -> None:
+        if max_maps is not None and max_maps < 1:
+            raise ValueError(f"max_maps must be at least 1, got {max_maps}")
+        self._max_maps = max_maps
+        self._maps: OrderedDict[str, TokenizerMap] = OrderedDict()
+
+    def get(self, key: str) -> TokenizerMap | None:
+        """Return the map under this key, or None."""
+        found = self._maps.get(key)
+        if found is not None:
+            self._maps.move_to_end(key)
+        return found
+
+    def set(self, key: str, value: TokenizerMap) -> None:
+        """Keep a map under this key."""
+        self._maps[key] = value
+        self._maps.move_to_end(key)
+        while self._max_maps is not None and len(self._maps) > self._max_maps:
+            self._maps.popitem(last=False)
+
+    def clear(self) -> None:
+        """Drop all maps."""
+        self._maps.clear()
+
+
+class DiskMapCache(MapCache):
+    """Keeps the bytes of maps in a folder, each under its hash; several processes may share it.
+
+    A file appears whole or not at all, is checked against its name whenever it is read, and is removed when
+    it does not fit. Nothing is ever evicted: delete files, or the folder, at any time.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._maps = Path(folder) / "maps"
+        self._keys = Path(folder) / "keys"
+
+    def get(self, key: str) -> TokenizerMap | None:
+        """Return the map under this key, read and checked again, or None."""
+        name = self._name_of(key)
+        if name is None:
+            return None
+        path = self._path(name)
+        data = _read(path)
+        if data is None:
+            return None
+        if hash_map(data) == name:
+            with contextlib.suppress(TokenizerMapValidationError):
+                return parse_map(data)
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+
+    def set(self, key: str, value: TokenizerMap) -> None:
+        """Remember that this key means this map, whose bytes must be here already: only `store` has them.
+
+        Raises:
+            MapDiscoveryError: the map was made in memory, or its bytes are not in this cache.
+        """
+        if value.hash is None or not self._path(value.hash).is_file():
+            raise MapDiscoveryError("a cache on disk keeps the bytes of maps; store the map with its bytes")
+        self._remember(key, value.hash)
+
+    def store(self, key: str, value: TokenizerMap, data: bytes) -> None:  # noqa: ARG002 - the bytes are enough
+        """Keep the bytes of a map."""
+        name = hash_map(data)
+        path = self._path(name)
+        if not path.is_file():
+            _write(path, data)
+        self._remember(key, name)
+
+    def _remember(self, key: str, name: str) -> None:
+        if key != name:
+            _write(self._key_path(key), name.encode())
+
+    def _name_of(self, key: str) -> str | None:
+        """Return the hash that a key stands for; a hash stands for itself."""
+        data = key.encode() if _is_hash(key) else _read(self._key_path(key))
+        name = (data or b"").decode("ascii", "replace").strip()
+        return name if _is_hash(name) else None
+
+    def _path(self, name: str) -> Path:
+        return self._maps / (name.removeprefix("sha256:") + ".json")
+
+    def _key_path(self, key: str) -> Path:
+        return self._keys / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class ChainedMapCache(MapCache):
+    """Asks several caches in turn, the fastest first, and gives what a later one has to the earlier ones."""
+
+    def __init__(self, *caches: MapCache) -> None:
+        self._caches = caches
+
+    def get(self, key: str) -> TokenizerMap | None:
+        """Return the map under this key from the first cache that has it, or None."""
+        for number, cache in enumerate(self._caches):
+            found = cache.get(key)
+            if found is not None:
+                for earlier in self._caches[:number]:
+                    earlier.set(key, found)
+                return found
+        return None
+
+    def set(self, key: str, value: TokenizerMap) -> None:
+        """Keep a map in all caches."""
+        for cache in self._caches:
+            cache.set(key, value)
+
+    def store(self, key: str, value: TokenizerMap, data: bytes) -> None:
+        """Keep a map and its bytes in all caches."""
+        for cache in self._caches:
+            cache.store(key, value, data)
+
+
+def _is_hash(text: str) -> bool:
+    try:
+        check_hash(text)
+    except MapDiscoveryError:
+        return False
+    return True
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_MAP_BYTES + 1)
+    except OSError:
+        return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, also where another process writes the same one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise

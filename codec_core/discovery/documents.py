@@ -1,0 +1,201 @@
+"""The documents under `/.well-known/codec`: where they lie, and what makes one well-formed. No I/O."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from codec_core.exceptions import CodecError, MapDiscoveryError, SafetyPolicyDiscoveryError
+
+WELL_KNOWN_BASE = "/.well-known/codec"
+POLICY_WELL_KNOWN_BASE = WELL_KNOWN_BASE + "/policies"
+
+_ID = re.compile(r"[a-z0-9._/-]+")
+_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+Document = TypeVar("Document")
+
+
+class MapPointer(msgspec.Struct, frozen=True):
+    """Says where a map lies, and which bytes it has."""
+
+    id: str
+    url: str
+    hash: str
+    published_at: str | None = None
+
+
+class SafetyPolicyPointer(msgspec.Struct, frozen=True):
+    """Says where a safety policy lies, and which hash it has."""
+
+    id: str
+    url: str
+    hash: str
+    published_at: str | None = None
+
+
+class MapIndex(msgspec.Struct, frozen=True):
+    """The maps that an origin publishes."""
+
+    codec_version: str
+    maps: tuple[MapPointer, ...]
+
+
+def check_id(id: str, error: type[CodecError] = MapDiscoveryError) -> str:  # noqa: A002 - the protocol's word
+    """Return the id if it can be part of a path.
+
+    Raises:
+        MapDiscoveryError: (or `error`) it holds other characters, `..`, or an empty segment.
+    """
+    if not _ID.fullmatch(id) or ".." in id or not all(id.split("/")):
+        raise error(
+            f"invalid id {id!r}: it must match [a-z0-9._/-]+, no '..', no empty segment, no slash at an end"
+        )
+    return id
+
+
+def check_hash(value: str, error: type[CodecError] = MapDiscoveryError) -> str:
+    """Return the hash if it is `sha256:` and 64 hex digits in lower case.
+
+    Raises:
+        MapDiscoveryError: (or `error`) it is not.
+    """
+    if not _HASH.fullmatch(value):
+        raise error(f"invalid hash {value!r}: it must be sha256: and 64 hex digits in lower case")
+    return value
+
+
+def check_url(url: str, error: type[CodecError] = MapDiscoveryError) -> str:
+    """Return the URL if it is http or https and names a host.
+
+    Raises:
+        MapDiscoveryError: (or `error`) it is not.
+    """
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        sound = False
+    if not sound or any(character <= " " or character == "\x7f" for character in url):
+        raise error(f"invalid URL {url[:200]!r}: it must be http or https, with a host")
+    return url
+
+
+def well_known_map_url(origin: str, id: str) -> str:  # noqa: A002 - the existing client's name
+    """Return where an origin says where a map is."""
+    return f"{_base(origin)}{WELL_KNOWN_BASE}/maps/{check_id(id)}.json"
+
+
+def well_known_index_url(origin: str) -> str:
+    """Return where an origin lists its maps."""
+    return f"{_base(origin)}{WELL_KNOWN_BASE}/index.json"
+
+
+def well_known_policy_url(origin: str, policy_id: str) -> str:
+    """Return where an origin publishes a safety policy by its id."""
+    name = check_id(policy_id, SafetyPolicyDiscoveryError)
+    return f"{_base(origin, SafetyPolicyDiscoveryError)}{POLICY_WELL_KNOWN_BASE}/{name}.json"
+
+
+def well_known_policy_hash_url(origin: str, hash_hex: str) -> str:
+    """Return where an origin publishes a safety policy by its hash, 64 hex digits."""
+    if not _HEX.fullmatch(hash_hex):
+        raise SafetyPolicyDiscoveryError(
+            f"invalid policy hash {hash_hex!r}: it must be 64 hex digits in lower case"
+        )
+    return f"{_base(origin, SafetyPolicyDiscoveryError)}{POLICY_WELL_KNOWN_BASE}/sha256/{hash_hex}.json"
+
+
+def well_known_version_policy_url(origin: str) -> str:
+    """Return where an origin says which clients it takes."""
+    return f"{_base(origin)}{WELL_KNOWN_BASE}/version-policy.json"
+
+
+def well_known_dict_url(origin: str, name: str) -> str:
+    """Return where an origin publishes a zstd dictionary by its name, `sha256:<hex>`."""
+    return f"{_base(origin)}{WELL_KNOWN_BASE}/dicts/{check_hash(name).removeprefix('sha256:')}.zstd"
+
+
+def parse_json(data: bytes, what: str, error: type[CodecError]) -> Any:
+    """Return the JSON value of a document.
+
+    Raises:
+        CodecError: of the class `error`: it is not JSON.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise error(f"{what} is not JSON: {cause}") from None
+
+
+class MapDocument(msgspec.Struct, frozen=True):
+    """What lies where a map is looked for: a pointer, or the map itself, its large parts left unread."""
+
+    id: str
+    url: str | None = None
+    hash: str | None = None
+    published_at: str | None = None
+    vocab: msgspec.Raw = msgspec.Raw()
+    tokens: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def is_map(self) -> bool:
+        """Whether this is the map itself."""
+        return any(memoryview(part)[:1] == b"{" for part in (self.vocab, self.tokens))
+
+    def pointer(self, where: str) -> MapPointer:
+        """Return the pointer that this is.
+
+        Raises:
+            MapDiscoveryError: it is neither a map nor a pointer.
+        """
+        if self.url is None or self.hash is None:
+            raise MapDiscoveryError(f"{where} is neither a map (vocab, tokens) nor a pointer (url, hash)")
+        return MapPointer(self.id, self.url, self.hash, self.published_at)
+
+
+def parse_map_document(data: bytes, where: str) -> MapDocument:
+    """Return what lies where a map is looked for.
+
+    Raises:
+        MapDiscoveryError: it is no JSON object with an id, or a field of a pointer has a wrong type.
+    """
+    try:
+        return msgspec.json.decode(data, type=MapDocument)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise MapDiscoveryError(f"{where} is neither a map nor a pointer: {cause}") from None
+
+
+def read_document(raw: Any, kind: type[Document], what: str, error: type[CodecError]) -> Document:
+    """Return a decoded JSON value as a document of this kind.
+
+    Raises:
+        CodecError: of the class `error`: it has another form.
+    """
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as cause:
+        raise error(f"{what} is malformed: {cause}") from None
+
+
+def check_pointer(
+    pointer: MapPointer | SafetyPolicyPointer, wanted: str | None, error: type[CodecError]
+) -> None:
+    """Check that a pointer is for the id asked for and leads to an http or https URL with a sound hash.
+
+    Raises:
+        CodecError: of the class `error`: it is not.
+    """
+    check_id(pointer.id, error)
+    if wanted is not None and pointer.id != wanted:
+        raise error(f"the pointer is for {pointer.id!r}, not for {wanted!r}")
+    check_url(pointer.url, error)
+    check_hash(pointer.hash, error)
+
+
+def _base(origin: str, error: type[CodecError] = MapDiscoveryError) -> str:
+    return check_url(origin, error).rstrip("/")

@@ -1,0 +1,140 @@
+"""Loading maps: from a URL, or from an origin that says where they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codec_core.discovery.caches import MapCache
+from codec_core.discovery.documents import (
+    MapIndex,
+    check_hash,
+    check_pointer,
+    parse_json,
+    parse_map_document,
+    read_document,
+    well_known_index_url,
+    well_known_map_url,
+)
+from codec_core.discovery.fetch import DEFAULT_TIMEOUT, Progress, fetch
+from codec_core.exceptions import MapDiscoveryError, TokenizerMapHashMismatchError
+from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map, parse_map
+
+if TYPE_CHECKING:
+    import httpx
+
+
+async def load_map(
+    *,
+    url: str,
+    hash: str | None = None,  # noqa: A002 - the existing client's name
+    cache: MapCache | None = None,
+    client: httpx.AsyncClient | None = None,
+    cache_key: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    max_bytes: int = MAX_MAP_BYTES,
+    progress: Progress | None = None,
+) -> TokenizerMap:
+    """Return the map at a URL, or the one that the cache has.
+
+    Args:
+        url: http or https.
+        hash: the `sha256:<hex>` that the map's bytes must have.
+        cache: asked first, and given what was loaded.
+        client: used, and not closed; without one a client is made for this call.
+        cache_key: the key in the cache; the hash or else the URL where none is given.
+        timeout: seconds that may pass without a byte.
+        max_bytes: the largest body that is read.
+        progress: called with the bytes received and their total, which may be unknown.
+
+    Raises:
+        MapDiscoveryNotFoundError: there is nothing at the URL.
+        MapDiscoveryError: the URL or the hash is malformed, the body is too large, or the server failed.
+        TokenizerMapHashMismatchError: the bytes have another hash.
+        TokenizerMapValidationError: they are not a map.
+        httpx.HTTPError: the connection failed or timed out.
+    """
+    if hash is not None:
+        check_hash(hash)
+    key = cache_key or hash or url
+    cached = cache.get(key) if cache is not None else None
+    if cached is not None and (hash is None or cached.hash == hash):
+        return cached
+    data = await fetch(url, client=client, timeout=timeout, max_bytes=max_bytes, progress=progress)
+    return _accept(data, hash, key, cache)
+
+
+async def discover_map(
+    *,
+    origin: str,
+    id: str,  # noqa: A002 - the existing client's name
+    cache: MapCache | None = None,
+    client: httpx.AsyncClient | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    max_bytes: int = MAX_MAP_BYTES,
+    progress: Progress | None = None,
+) -> TokenizerMap:
+    """Return the map that an origin publishes under an id.
+
+    The origin answers with the map, or with a pointer to it; a pointer leads to the map itself, never to a
+    further pointer. With a pointer, the cache is asked by the hash.
+
+    Raises:
+        MapDiscoveryNotFoundError: the origin does not have it, or the pointer leads nowhere.
+        MapDiscoveryError: the id, the origin or the document is malformed, too large, for another id, or
+        leads
+            to something that is not http or https.
+        TokenizerMapHashMismatchError: the pointer leads to bytes of another hash.
+        TokenizerMapValidationError: the bytes are not a map.
+        httpx.HTTPError: the connection failed or timed out.
+    """
+    url = well_known_map_url(origin, id)
+    data = await fetch(url, client=client, timeout=timeout, max_bytes=max_bytes, progress=progress)
+    document = parse_map_document(data, url)
+    if document.is_map:
+        return _accept_direct(data, document.id, id, cache)
+    pointer = document.pointer(url)
+    check_pointer(pointer, id, MapDiscoveryError)
+    return await load_map(
+        url=pointer.url,
+        hash=pointer.hash,
+        cache=cache,
+        client=client,
+        timeout=timeout,
+        max_bytes=max_bytes,
+        progress=progress,
+    )
+
+
+async def discover_index(
+    *, origin: str, client: httpx.AsyncClient | None = None, timeout: float = DEFAULT_TIMEOUT
+) -> MapIndex:
+    """Return the list of maps that an origin publishes.
+
+    Raises:
+        MapDiscoveryNotFoundError: the origin has no index.
+        MapDiscoveryError: the origin or the index is malformed or too large; a bad pointer spoils the whole.
+        httpx.HTTPError: the connection failed or timed out.
+    """
+    url = well_known_index_url(origin)
+    data = await fetch(url, client=client, timeout=timeout)
+    index = read_document(parse_json(data, url, MapDiscoveryError), MapIndex, url, MapDiscoveryError)
+    for pointer in index.maps:
+        check_pointer(pointer, None, MapDiscoveryError)
+    return index
+
+
+def _accept_direct(data: bytes, stated: str, wanted: str, cache: MapCache | None) -> TokenizerMap:
+    """Accept a map that came where a pointer might have; nothing but its id ties it to the question."""
+    if stated != wanted:
+        raise MapDiscoveryError(f"the map is {stated!r}, not {wanted!r}")
+    return _accept(data, None, hash_map(data), cache)
+
+
+def _accept(data: bytes, wanted: str | None, key: str, cache: MapCache | None) -> TokenizerMap:
+    actual = hash_map(data)
+    if wanted is not None and actual != wanted:
+        raise TokenizerMapHashMismatchError(wanted, actual)
+    tokenizer_map = parse_map(data)
+    if cache is not None:
+        cache.store(key, tokenizer_map, data)
+    return tokenizer_map

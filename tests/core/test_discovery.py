@@ -1,0 +1,469 @@
+"""Discovery: what is loaded is what was asked for, or a typed error; nothing hostile passes the limit."""
+
+import gzip
+import hashlib
+import json
+import multiprocessing
+
+import httpx
+import pytest
+
+from codec_core import discovery
+from codec_core.dictionaries import hash_zstd_dict
+from codec_core.discovery import (
+    ChainedMapCache,
+    DiskMapCache,
+    MapPointer,
+    MemoryMapCache,
+    MemorySafetyPolicyCache,
+    discover_index,
+    discover_map,
+    discover_safety_policy,
+    discover_version_policy,
+    discover_zstd_dict,
+    load_map,
+    load_map_dicts,
+    load_safety_policy,
+)
+from codec_core.exceptions import (
+    CodecZstdDictError,
+    MapDiscoveryError,
+    MapDiscoveryNotFoundError,
+    SafetyPolicyDiscoveryError,
+    SafetyPolicyDiscoveryNotFoundError,
+    SafetyPolicyHashMismatchError,
+    SafetyPolicyValidationError,
+    TokenizerMapHashMismatchError,
+    TokenizerMapValidationError,
+    VersionPolicyError,
+)
+from codec_core.maps import parse_map
+from codec_core.safety import descriptor_canonical_bytes, descriptor_from_json, hash_safety_policy
+
+pytestmark = pytest.mark.asyncio
+
+ORIGIN = "https://maps.example"
+KNOWN = "/.well-known/codec"
+MAP = json.dumps({"id": "a/b", "version": "2", "vocab_size": 2, "vocab": {"a": 0, "b": 1}}).encode()
+HASH = "sha256:" + hashlib.sha256(MAP).hexdigest()
+POINTER = {"id": "a/b", "url": ORIGIN + "/m.json", "hash": HASH}
+HERE = KNOWN + "/maps/a/b.json"
+
+
+class Server:
+    """An origin that serves what a table says and remembers what it was asked."""
+
+    def __init__(self, routes):
+        self.routes = routes
+        self.asked = []
+
+    def __call__(self, request):
+        self.asked.append(request.url.path)
+        answer = self.routes.get(request.url.path, 404)
+        if isinstance(answer, int):
+            return httpx.Response(answer)
+        if isinstance(answer, httpx.Response):
+            return answer
+        return httpx.Response(
+            200, content=answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        )
+
+
+async def ask(routes, call, **options):
+    """Call a discovery function against a server, and return its result and what it asked for."""
+    server = Server(routes)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as client:
+        result = await call(client=client, **options)
+    return result, server.asked
+
+
+async def test_a_pointer_leads_to_the_map():
+    found, asked = await ask({HERE: POINTER, "/m.json": MAP}, discover_map, origin=ORIGIN + "/", id="a/b")
+    assert (found.id, found.hash) == ("a/b", HASH)
+    assert asked == [HERE, "/m.json"]
+
+
+async def test_the_map_itself_may_lie_where_the_pointer_would():
+    found, asked = await ask({HERE: MAP}, discover_map, origin=ORIGIN, id="a/b")
+    assert found.hash == HASH
+    assert asked == [HERE]
+
+
+async def test_every_request_says_the_version():
+    def serve(request):
+        assert request.headers["codec-client-version"] == "0.5"
+        return httpx.Response(200, content=MAP)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(serve)) as client:
+        await load_map(url=ORIGIN + "/m", client=client)
+
+
+@pytest.mark.parametrize("map_id", ["", "A/b", "../x", "a/../b", "a//b", "/a", "a/", "a b", "a\n", "..", "é"])
+async def test_an_id_that_could_lead_elsewhere_is_refused(map_id):
+    with pytest.raises(MapDiscoveryError):
+        await ask({}, discover_map, origin=ORIGIN, id=map_id)
+    with pytest.raises(SafetyPolicyDiscoveryError):
+        await ask({}, discover_safety_policy, origin=ORIGIN, id=map_id)
+
+
+@pytest.mark.parametrize(
+    "origin", ["", "ftp://x", "file:///etc", "https://", "x.y", "https://[::1", "https://a b"]
+)
+async def test_an_origin_is_http_or_https(origin):
+    with pytest.raises(MapDiscoveryError):
+        await ask({}, discover_map, origin=origin, id="a/b")
+
+
+@pytest.mark.parametrize(
+    ("routes", "error"),
+    [
+        ({}, MapDiscoveryNotFoundError),
+        ({HERE: 410}, MapDiscoveryNotFoundError),
+        ({HERE: POINTER}, MapDiscoveryNotFoundError),
+        ({HERE: 500}, MapDiscoveryError),
+        ({HERE: 204}, MapDiscoveryError),
+        ({HERE: b"not json"}, MapDiscoveryError),
+        ({HERE: b"\xff\xfe"}, MapDiscoveryError),
+        ({HERE: b"[" * 100_000}, MapDiscoveryError),
+        ({HERE: []}, MapDiscoveryError),
+        ({HERE: {"id": "a/b"}}, MapDiscoveryError),
+        ({HERE: POINTER | {"id": "a/c"}}, MapDiscoveryError),
+        ({HERE: POINTER | {"url": "file:///etc/passwd"}}, MapDiscoveryError),
+        ({HERE: POINTER | {"url": "javascript:alert(1)"}}, MapDiscoveryError),
+        ({HERE: POINTER | {"url": "//maps.example/m.json"}}, MapDiscoveryError),
+        ({HERE: POINTER | {"url": 5}}, MapDiscoveryError),
+        ({HERE: POINTER | {"hash": "md5:00"}}, MapDiscoveryError),
+        ({HERE: POINTER | {"hash": HASH.upper()}}, MapDiscoveryError),
+        ({HERE: POINTER, "/m.json": MAP + b" "}, TokenizerMapHashMismatchError),
+        ({HERE: POINTER | {"url": ORIGIN + HERE}}, TokenizerMapHashMismatchError),
+        ({HERE: json.loads(MAP) | {"id": "a/c"}}, MapDiscoveryError),
+        ({HERE: json.loads(MAP) | {"vocab": {"a": -1}}}, TokenizerMapValidationError),
+    ],
+)
+async def test_whatever_is_wrong_has_its_own_error(routes, error):
+    with pytest.raises(error) as caught:
+        await ask(routes, discover_map, origin=ORIGIN, id="a/b")
+    assert type(caught.value) is error
+
+
+async def test_a_pointer_never_leads_to_a_pointer():
+    second = json.dumps(POINTER).encode()
+    first = POINTER | {"hash": "sha256:" + hashlib.sha256(second).hexdigest()}
+    with pytest.raises(TokenizerMapValidationError):
+        await ask({HERE: first, "/m.json": second}, discover_map, origin=ORIGIN, id="a/b")
+
+
+class Endless(httpx.AsyncByteStream):
+    """A body that goes on and on."""
+
+    def __init__(self, chunk):
+        self.chunk = chunk
+        self.sent = 0
+
+    async def __aiter__(self):
+        while True:
+            self.sent += len(self.chunk)
+            yield self.chunk
+
+
+async def test_a_body_without_end_costs_no_more_than_the_limit():
+    body = Endless(b" " * 10_000)
+    routes = {"/m": httpx.Response(200, stream=body)}
+    with pytest.raises(MapDiscoveryError, match="limit of 50000"):
+        await ask(routes, load_map, url=ORIGIN + "/m", max_bytes=50_000)
+    assert body.sent <= 70_000
+
+
+async def test_a_body_that_says_it_is_too_large_is_not_read():
+    body = Endless(b" ")
+    routes = {"/m": httpx.Response(200, headers={"content-length": "1000000"}, stream=body)}
+    with pytest.raises(MapDiscoveryError, match="1000000 bytes"):
+        await ask(routes, load_map, url=ORIGIN + "/m", max_bytes=1000)
+    assert body.sent == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        (gzip.compress(bytes(2_000_000)), "gzip"),
+        (b"garbage", "gzip"),
+        (gzip.compress(MAP)[:-3], "gzip"),
+        (MAP, "lzma"),
+    ],
+)
+async def test_a_bomb_or_a_broken_encoding_is_refused(content, encoding):
+    def serve(request):
+        return httpx.Response(200, headers={"content-encoding": encoding}, stream=Once(content))
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(serve)) as client:
+        with pytest.raises(MapDiscoveryError, match="cannot be decompressed"):
+            await load_map(url=ORIGIN + "/m", client=client, max_bytes=100_000)
+
+
+class Once(httpx.AsyncByteStream):
+    def __init__(self, content):
+        self.content = content
+
+    async def __aiter__(self):
+        yield self.content
+
+
+async def test_a_compressed_map_is_read_and_hashed_as_it_was():
+    compressed = gzip.compress(MAP)
+    response = httpx.Response(200, headers={"content-encoding": "gzip"}, stream=Once(compressed))
+    seen = []
+    found, _ = await ask(
+        {"/m": response}, load_map, url=ORIGIN + "/m", hash=HASH, progress=lambda *args: seen.append(args)
+    )
+    assert found.hash == HASH
+    assert seen == [(len(compressed), None)]
+
+
+async def test_progress_is_told_with_the_total():
+    seen = []
+    await ask({"/m": MAP}, load_map, url=ORIGIN + "/m", progress=lambda *args: seen.append(args))
+    assert seen == [(len(MAP), len(MAP))]
+
+
+@pytest.mark.parametrize("wanted", ["", "x", "sha256:" + "0" * 63, HASH + "\n"])
+async def test_a_hash_that_is_none_is_refused_before_any_request(wanted):
+    with pytest.raises(MapDiscoveryError):
+        await ask({"/m": 500}, load_map, url=ORIGIN + "/m", hash=wanted)
+
+
+async def test_a_failing_connection_stays_the_error_of_httpx():
+    def fail(request):
+        raise httpx.ConnectError("no route")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(fail)) as client:
+        with pytest.raises(httpx.ConnectError):
+            await load_map(url=ORIGIN + "/m", client=client)
+
+
+async def test_without_a_client_one_is_made_and_closed():
+    with pytest.raises(httpx.ConnectError):
+        await load_map(url="http://127.0.0.1:9/m", timeout=2)
+
+
+async def test_an_index_lists_the_maps():
+    document = {"codec_version": "0.5", "maps": [POINTER], "more": 1}
+    index, _ = await ask({KNOWN + "/index.json": document}, discover_index, origin=ORIGIN)
+    assert index.maps == (MapPointer("a/b", ORIGIN + "/m.json", HASH),)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"codec_version": "0.5"},
+        {"codec_version": "0.5", "maps": [POINTER, POINTER | {"id": "../x"}]},
+        b"x",
+    ],
+)
+async def test_a_malformed_index_is_an_error(document):
+    with pytest.raises(MapDiscoveryError):
+        await ask({KNOWN + "/index.json": document}, discover_index, origin=ORIGIN)
+
+
+# Caches
+
+
+def caches(tmp_path):
+    return [
+        MemoryMapCache(),
+        DiskMapCache(tmp_path),
+        ChainedMapCache(MemoryMapCache(), DiskMapCache(tmp_path / "c")),
+    ]
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+async def test_a_cached_map_is_not_asked_for_again(tmp_path, which):
+    cache = caches(tmp_path)[which]
+    routes = {HERE: POINTER, "/m.json": MAP}
+    await ask(routes, discover_map, origin=ORIGIN, id="a/b", cache=cache)
+    found, asked = await ask(routes, discover_map, origin=ORIGIN, id="a/b", cache=cache)
+    assert (found.hash, asked) == (HASH, [HERE])
+    found, asked = await ask({}, load_map, url=ORIGIN + "/m.json", hash=HASH, cache=cache)
+    assert (found.hash, asked) == (HASH, [])
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+async def test_a_cache_keeps_maps_by_url_and_by_key_too(tmp_path, which):
+    cache = caches(tmp_path)[which]
+    await ask({"/m": MAP}, load_map, url=ORIGIN + "/m", cache=cache)
+    await ask({"/m": MAP}, load_map, url=ORIGIN + "/m", cache=cache, cache_key="mine")
+    for key in (ORIGIN + "/m", "mine"):
+        assert cache.get(key).hash == HASH
+    assert cache.get("unknown") is None
+
+
+async def test_a_cached_map_of_another_hash_is_not_used():
+    cache = MemoryMapCache()
+    cache.set("mine", parse_map(MAP + b" "))
+    found, asked = await ask(
+        {"/m": MAP}, load_map, url=ORIGIN + "/m", hash=HASH, cache=cache, cache_key="mine"
+    )
+    assert (found.hash, asked) == (HASH, ["/m"])
+
+
+async def test_a_memory_cache_evicts_only_when_told_to():
+    maps = [parse_map(MAP + b" " * n) for n in range(3)]
+    unbounded, bounded = MemoryMapCache(), MemoryMapCache(max_maps=2)
+    for number, one in enumerate(maps):
+        unbounded.set(str(number), one)
+        bounded.set(str(number), one)
+        bounded.get("0")
+    assert all(unbounded.get(str(number)) for number in range(3))
+    assert [bool(bounded.get(str(number))) for number in range(3)] == [True, False, True]
+    with pytest.raises(ValueError, match="at least 1"):
+        MemoryMapCache(0)
+
+
+@pytest.mark.parametrize("damage", [b"", MAP[:-1], MAP + b"x"])
+async def test_a_damaged_file_is_a_miss_and_goes_away(tmp_path, damage):
+    cache = DiskMapCache(tmp_path)
+    cache.store(HASH, parse_map(MAP), MAP)
+    [file] = (tmp_path / "maps").iterdir()
+    file.write_bytes(damage)
+    assert cache.get(HASH) is None
+    assert not file.exists()
+
+
+async def test_a_damaged_key_is_a_miss(tmp_path):
+    cache = DiskMapCache(tmp_path)
+    cache.store("key", parse_map(MAP), MAP)
+    [file] = (tmp_path / "keys").iterdir()
+    file.write_bytes(b"../../etc/passwd")
+    assert cache.get("key") is None
+
+
+async def test_a_map_made_in_memory_has_no_place_on_disk(tmp_path):
+    with pytest.raises(MapDiscoveryError):
+        DiskMapCache(tmp_path).set("key", parse_map(MAP))
+
+
+def store_and_read(folder):
+    cache = DiskMapCache(folder)
+    for _ in range(20):
+        cache.store("key", parse_map(MAP), MAP)
+        assert cache.get("key").hash == HASH
+
+
+async def test_several_processes_may_share_a_folder(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=store_and_read, args=(tmp_path,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert not list(tmp_path.rglob(".*"))
+
+
+# Policies
+
+
+POLICY = descriptor_from_json(
+    {
+        "id": "p/q",
+        "version": "1",
+        "tokenizers": ["a/b"],
+        "categories": [{"name": "n", "action": "stop"}],
+        "classifier": {"family": "f"},
+    }
+)
+POLICY_BYTES = descriptor_canonical_bytes(POLICY)
+POLICY_HASH = hash_safety_policy(POLICY)
+POLICY_HERE = KNOWN + "/policies/p/q.json"
+BY_HASH = KNOWN + "/policies/sha256/" + POLICY_HASH.removeprefix("sha256:") + ".json"
+POLICY_POINTER = {"id": "p/q", "url": ORIGIN + "/p.json", "hash": POLICY_HASH}
+
+
+@pytest.mark.parametrize(
+    ("routes", "wanted", "asked"),
+    [
+        ({POLICY_HERE: POLICY_BYTES}, None, [POLICY_HERE]),
+        ({BY_HASH: POLICY_BYTES}, POLICY_HASH, [BY_HASH]),
+        ({POLICY_HERE: POLICY_POINTER, "/p.json": POLICY_BYTES}, None, [POLICY_HERE, "/p.json"]),
+        ({POLICY_HERE: POLICY_POINTER, "/p.json": json.loads(POLICY_BYTES)}, None, [POLICY_HERE, "/p.json"]),
+    ],
+)
+async def test_a_policy_is_found_by_id_and_by_hash(routes, wanted, asked):
+    assert await ask(routes, discover_safety_policy, origin=ORIGIN, id="p/q", hash=wanted) == (POLICY, asked)
+
+
+@pytest.mark.parametrize(
+    ("routes", "error"),
+    [
+        ({}, SafetyPolicyDiscoveryNotFoundError),
+        ({POLICY_HERE: 500}, SafetyPolicyDiscoveryError),
+        ({POLICY_HERE: b"x"}, SafetyPolicyDiscoveryError),
+        ({POLICY_HERE: {}}, SafetyPolicyDiscoveryError),
+        ({POLICY_HERE: POLICY_POINTER | {"id": "p/r"}}, SafetyPolicyDiscoveryError),
+        ({POLICY_HERE: POLICY_POINTER | {"url": "file:///x"}}, SafetyPolicyDiscoveryError),
+        ({POLICY_HERE: json.loads(POLICY_BYTES) | {"id": "p/r"}}, SafetyPolicyDiscoveryError),
+        ({POLICY_HERE: json.loads(POLICY_BYTES) | {"classifier": {}}}, SafetyPolicyValidationError),
+        (
+            {POLICY_HERE: POLICY_POINTER, "/p.json": json.loads(POLICY_BYTES) | {"version": "2"}},
+            SafetyPolicyHashMismatchError,
+        ),
+        ({POLICY_HERE: POLICY_POINTER, "/p.json": POLICY_POINTER}, SafetyPolicyHashMismatchError),
+    ],
+)
+async def test_whatever_is_wrong_with_a_policy_has_its_own_error(routes, error):
+    with pytest.raises(error) as caught:
+        await ask(routes, discover_safety_policy, origin=ORIGIN, id="p/q")
+    assert type(caught.value) is error
+
+
+async def test_a_cached_policy_is_not_asked_for_again():
+    cache = MemorySafetyPolicyCache()
+    options = {"url": ORIGIN + "/p", "hash": POLICY_HASH, "cache": cache}
+    assert await ask({"/p": POLICY_BYTES}, load_safety_policy, **options) == (POLICY, ["/p"])
+    assert await ask({}, load_safety_policy, **options) == (POLICY, [])
+    found = await ask({}, discover_safety_policy, origin=ORIGIN, id="p/q", hash=POLICY_HASH, cache=cache)
+    assert found == (POLICY, [])
+
+
+async def test_a_version_policy_is_optional():
+    where = KNOWN + "/version-policy.json"
+    document = {"minimum_version": "0.3", "required_features": ["x"]}
+    assert (await ask({}, discover_version_policy, origin=ORIGIN))[0] is None
+    found, _ = await ask({where: document}, discover_version_policy, origin=ORIGIN)
+    assert found.required_features == ("x",)
+    for bad in (500, b"x", {}):
+        with pytest.raises(VersionPolicyError):
+            await ask({where: bad}, discover_version_policy, origin=ORIGIN)
+
+
+# Dictionaries
+
+
+async def test_a_dictionary_is_found_by_its_hash():
+    name = hash_zstd_dict(b"dictionary")
+    where = f"{KNOWN}/dicts/{name.removeprefix('sha256:')}.zstd"
+    assert await ask({where: b"dictionary"}, discover_zstd_dict, origin=ORIGIN, hash=name) == (
+        b"dictionary",
+        [where],
+    )
+    with pytest.raises(CodecZstdDictError):
+        await ask({where: b"another"}, discover_zstd_dict, origin=ORIGIN, hash=name)
+    with pytest.raises(MapDiscoveryNotFoundError):
+        await ask({}, discover_zstd_dict, origin=ORIGIN, hash=name)
+
+
+async def test_a_map_lists_its_dictionaries():
+    name = hash_zstd_dict(b"dictionary")
+    listed = [
+        {"format": fmt, "url": "d/1.zstd", "hash": name, "size_bytes": 10} for fmt in ("msgpack", "protobuf")
+    ]
+    one = parse_map(json.dumps(json.loads(MAP) | {"zstd_dictionaries": listed}).encode())
+
+    async def load(client):
+        return await load_map_dicts(one, formats=("msgpack",), base_url=ORIGIN + "/x/m.json", client=client)
+
+    assert await ask({"/x/d/1.zstd": b"dictionary"}, load) == ({name: b"dictionary"}, ["/x/d/1.zstd"])
+
+
+async def test_all_names_are_there():
+    assert all(hasattr(discovery, name) for name in discovery.__all__)
