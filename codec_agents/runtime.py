@@ -90,7 +90,9 @@ class Run:
     ) -> bool | None:
         assert self._group is not None
         self._group.cancel_scope.cancel()
-        return await self._group.__aexit__(kind, error, trace)
+        # The caller's own exception stays outside the group, which would wrap it into a group of exceptions.
+        await self._group.__aexit__(None, None, None)
+        return None
 
     def __aiter__(self) -> EventReader:
         """Yield the events in order; raise the run's error at the end if it failed.
