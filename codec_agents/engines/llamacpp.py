@@ -90,9 +90,7 @@ class LlamaCppEngine(HttpEngine):
 
     def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         require_events(self.name, response)
-        return CompletionEvents(
-            self.name, stats, request.vocabulary, frozenset(request.options.stop_token_ids)
-        )
+        return CompletionEvents(self.name, stats, request)
 
     async def whole(self, request: GenerationRequest) -> Completion:
         """Generate without streaming: all ids, the last one included.

@@ -47,7 +47,7 @@ class HttpResponse(Protocol):
 class HttpClient(Protocol):
     """What an engine needs of a client: `httpx.AsyncClient` and `httpx2.AsyncClient` have it."""
 
-    def build_request(self, method: str, url: str, **arguments: Any) -> Any:
+    def build_request(self, method: str, url: Any, **arguments: Any) -> Any:
         """Return a request."""
         ...
 

@@ -121,8 +121,9 @@ class CodecServer:
         await answer(send, 200, b"" if request.method == "HEAD" else body, content_type=content_type)
 
     def _document(self, request: Request) -> tuple[str, bytes]:
-        document = self._library.find if request.path.startswith(WELL_KNOWN) else None
-        if (document := document or self._documents.get(request.path)) is not None:
+        published = request.path.startswith(WELL_KNOWN)
+        document = self._library.find if published else self._documents.get(request.path)
+        if document is not None:
             _require_method(request, "GET", "HEAD")
             return document(request)
         raise HttpError(404, f"there is nothing at {request.path[:200]}", code="not_found")

@@ -89,9 +89,8 @@ class EmbeddedServer(Generic[App]):
         import uvicorn
         from uvicorn.server import ServerState
 
-        config = uvicorn.Config(
-            self.app, log_config=None, access_log=False, log_level="critical", lifespan="off"
-        )  # type: ignore[arg-type]
+        app: Any = self.app
+        config = uvicorn.Config(app, log_config=None, access_log=False, log_level="critical", lifespan="off")
         config.load()
         self._state = state = ServerState()
         protocol: Any = config.http_protocol_class

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from codec_agents.server.app import CodecServer
 from codec_agents.server.uvicorn_extra import require_uvicorn
 
@@ -24,7 +26,7 @@ def serve(app: CodecServer, host: str = "127.0.0.1", port: int = 8000, *, drain:
     class Server(uvicorn.Server):
         """Tells the application before the connections are waited for."""
 
-        async def shutdown(self, sockets: object = None) -> None:
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.draining = True
             await super().shutdown(sockets)
             await app.backend.aclose()

@@ -133,7 +133,7 @@ def byte_alphabet() -> list[str]:
 
 
 def _document(map_id: str, tokens: list[str], **fields: Any) -> dict[str, Any]:
-    vocab = {}
+    vocab: dict[str, int] = {}
     for token in tokens:
         vocab.setdefault(token, len(vocab))
     return {
