@@ -58,11 +58,12 @@ class ThinkingForm(_Part):
 class ToolsForm(_Part):
     """How tools are told to the model."""
 
-    place: Literal["system", "before_system", "user"] = "system"
-    """After the system text, as a turn of its own before it, or before the text of the last user turn."""
+    place: Literal["system", "before_system", "after_system", "before_user", "user"] = "system"
+    """After the system text; as a turn of its own beside the system turn, or before the last user turn; or before
+    that turn's text."""
     form: str
     """The text around them; `{tools}` is where they stand."""
-    each: Literal["openai", "function", "xml", "gemma", "typescript"] = "openai"
+    each: Literal["openai", "function", "headed", "xml", "gemma", "typescript"] = "openai"
     """How one tool is written."""
     join: str = "\n"
     list_of: bool = False
@@ -70,8 +71,6 @@ class ToolsForm(_Part):
     indent: int | None = None
     between: str = ""
     """What stands between the system text and the tools, where there is a system text."""
-    quote: str | None = None
-    """The control token that the family writes for a quotation mark in declarations."""
 
 
 class CallForm(_Part):
@@ -99,7 +98,7 @@ class ResultForm(_Part):
     """How results are told to the model."""
 
     each: str
-    """One result: holes `{content}`, `{name}`, `{id}`."""
+    """One result: holes `{content}`, `{name}`, `{id}`, and `{id_json}`, the id as a JSON string."""
     open: str = ""
     join: str = ""
     close: str = ""
@@ -123,7 +122,12 @@ class Dialect(_Part):
     """Control tokens that some of the family's vocabularies lack; their text stands in prompts there."""
     begin: str = ""
     """What every prompt begins with."""
+    begin_with_tools: str | None = None
+    """What it begins with where there are tools; None: the same."""
     system: str
+    """The system turn; empty where the family has none."""
+    system_in_user: str | None = None
+    """How the system text stands before the last user text, in families without a system turn."""
     user: str
     assistant: str
     default_system: str | None = None

@@ -150,7 +150,8 @@ class BoundDialect:
 
     def _chat_pieces(self, chat: Chat, tools: list[Tool]) -> list[Piece]:
         mode = chat.thinking or self.thinking
-        pieces = self._parse(self.dialect.begin)
+        begin = self.dialect.begin_with_tools if tools else None
+        pieces = self._parse(self.dialect.begin if begin is None else begin)
         pieces += self._system(chat, tools, mode)
         turns = [(turn.role, _content(turn.content)) for turn in chat.turns]
         if chat.user is not None:
@@ -158,7 +159,8 @@ class BoundDialect:
         last_user = max((n for n, (role, _) in enumerate(turns) if role == "user"), default=-1)
         for number, (role, content) in enumerate(turns):
             if number == last_user:
-                content = self._last_user(content, tools, mode)
+                pieces += self._tools(tools) if self._tools_at("before_user", tools) else []
+                content = self._last_user(chat, content, tools, mode)
             pieces += self._filled(self._turn_form(role), content)
         return [*pieces, *self._parse(self._opening(mode))]
 
@@ -166,15 +168,20 @@ class BoundDialect:
         return {"system": self.dialect.system, "user": self.dialect.user}.get(role, self.dialect.assistant)
 
     def _system(self, chat: Chat, tools: list[Tool], mode: ThinkingMode | None) -> list[Piece]:
-        form = self.dialect.tools
         told = self._tools(tools) if tools else []
         content = self._system_text(chat, bool(tools))
         if addition := self.dialect.thinking_system.get(mode or "default"):
             content = [*(content or []), *self._parse(addition)]
-        if told and form is not None and form.place == "system":
-            content = [*content, *self._parse(form.between), *told] if content else told
-        before = told if form is not None and form.place == "before_system" else []
-        return [*before, *(self._filled(self.dialect.system, content) if content is not None else [])]
+        if self._tools_at("system", tools):
+            assert self.dialect.tools is not None
+            content = [*content, *self._parse(self.dialect.tools.between), *told] if content else told
+        turn = [] if content is None else self._filled(self.dialect.system, content)
+        before = told if self._tools_at("before_system", tools) else []
+        after = told if self._tools_at("after_system", tools) else []
+        return [*before, *turn, *after]
+
+    def _tools_at(self, place: str, tools: list[Tool]) -> bool:
+        return bool(tools) and self.dialect.tools is not None and self.dialect.tools.place == place
 
     def _system_text(self, chat: Chat, with_tools: bool) -> list[Piece] | None:
         if chat.system is not None:
@@ -184,10 +191,13 @@ class BoundDialect:
             text = self.dialect.tools_system
         return None if text is None else [Literal(text)]
 
-    def _last_user(self, content: list[Piece], tools: list[Tool], mode: ThinkingMode | None) -> list[Piece]:
-        form = self.dialect.tools
-        if tools and form is not None and form.place == "user":
+    def _last_user(
+        self, chat: Chat, content: list[Piece], tools: list[Tool], mode: ThinkingMode | None
+    ) -> list[Piece]:
+        if self._tools_at("user", tools):
             content = [*self._tools(tools), *content]
+        if self.dialect.system_in_user is not None and chat.system is not None:
+            content = [*self._filled(self.dialect.system_in_user, _content(chat.system)), *content]
         return [*content, *self._parse(self.dialect.thinking_user.get(mode or "default", ""))]
 
     def _tools(self, tools: list[Tool]) -> list[Piece]:
@@ -195,12 +205,7 @@ class BoundDialect:
         if form is None or self.dialect.calls is None:
             raise PromptError(f"the dialect {self.name!r} has no form for tools")
         pieces = self._parse(form.form, ("tools",))
-        return _fill(pieces, {"tools": self._written(write_tools(tools, form))})
-
-    def _written(self, text: str) -> list[Piece]:
-        """Descriptions of tools are content, apart from quotes that the family writes as a control token."""
-        quote = self.dialect.tools.quote if self.dialect.tools is not None else None
-        return self._parse(text, (), (quote,)) if quote is not None else [Literal(text)]
+        return _fill(pieces, {"tools": write_tools(tools, form)})
 
     def _result(self, attempt: Attempt, number: int) -> list[Piece]:
         form = self.dialect.results
@@ -210,8 +215,9 @@ class BoundDialect:
             "content": [self._result_content(attempt)],
             "name": [Literal(attempt.call.name)],
             "id": [Literal(call_id)],
+            "id_json": [Literal(json.dumps(call_id))],
         }
-        return _fill(self._parse(form.each, ("content", "name", "id")), fillings)
+        return _fill(self._parse(form.each, tuple(fillings)), fillings)
 
     def _result_content(self, attempt: Attempt) -> Piece:
         form = self.dialect.results
@@ -241,8 +247,8 @@ class BoundDialect:
     def _filled(self, form: str, content: Sequence[Piece]) -> list[Piece]:
         return _fill(self._parse(form, ("content",)), {"content": content})
 
-    def _parse(self, form: str, holes: Sequence[str] = (), only: Sequence[str] | None = None) -> list[Piece]:
-        return self._encoder.parse(form, holes, only)
+    def _parse(self, form: str, holes: Sequence[str] = ()) -> list[Piece]:
+        return self._encoder.parse(form, holes)
 
     # Turns
 

@@ -25,10 +25,9 @@ class PieceEncoder:
         self._marker_names = {vocabulary.special_tokens[name]: name for name in self._markers}
         self.encode = pick_tokenizer(vocabulary).encode_ordinary
 
-    def parse(self, form: str, holes: Sequence[str] = (), only: Sequence[str] | None = None) -> list[Piece]:
-        """Split a dialect's string; `only` narrows which of its markers are control tokens there."""
-        markers = self._markers if only is None else [name for name in self._markers if name in only]
-        return parse_pieces(form, markers, holes)
+    def parse(self, form: str, holes: Sequence[str] = ()) -> list[Piece]:
+        """Split a dialect's string into its markers, texts and holes."""
+        return parse_pieces(form, self._markers, holes)
 
     def raw(self, prompt: RawPrompt) -> list[Piece]:
         """Return the pieces of a prompt put together by hand.

@@ -7,7 +7,7 @@ from importlib import import_module
 from codec_agents.dialects.base import Dialect
 from codec_agents.exceptions import DialectError
 
-FAMILIES = ("hermes",)
+FAMILIES = ("hermes", "plain")
 """The modules of this folder that hold families, each with its `DIALECTS`."""
 
 

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from codec_agents.dialects.pieces import Literal, Marker, Piece
 
 if TYPE_CHECKING:
     from codec_agents.dialects.base import ToolsForm
     from codec_agents.tools import Tool
 
 
-def write_tools(tools: Sequence[Tool], form: ToolsForm) -> str:
-    """Return the tools in the family's form."""
+def write_tools(tools: Sequence[Tool], form: ToolsForm) -> list[Piece]:
+    """Return the tools in the family's form.
+
+    Names and descriptions are content, whoever wrote them: only a form that has control tokens of its own
+    places any here.
+    """
+    if form.each == "gemma":
+        return [piece for tool in tools for piece in _gemma(tool)]
+    return [Literal(_written(tools, form))]
+
+
+def _written(tools: Sequence[Tool], form: ToolsForm) -> str:
     if form.each in _WRITERS:
         return form.join.join(_WRITERS[form.each](tool) for tool in tools)
     shapes = [_SHAPES[form.each](tool) for tool in tools]
@@ -82,29 +94,46 @@ def _ts_type(schema: Mapping[str, Any]) -> str:
     )
 
 
-def _gemma(tool: Tool) -> str:
+def _headed(tool: Tool) -> str:
+    parameters = _json(dict(tool.parameters), None)
+    return f"### {tool.name}\nDescription: {tool.description}\n\nParameters: {parameters}\n"
+
+
+def _gemma(tool: Tool) -> list[Piece]:
+    """Gemma's form: strings stand between control tokens, keys are bare, type names in capitals."""
     declared = {"description": tool.description, "parameters": dict(tool.parameters)}
-    return f"<|tool>declaration:{tool.name}{_gemma_value(declared)}<tool|>"
+    begin = [Marker("<|tool>"), Literal(f"declaration:{tool.name}")]
+    return [*begin, *_gemma_value(declared), Marker("<tool|>")]
 
 
-def _gemma_value(value: Any) -> str:
-    """Strings stand between control tokens, keys are bare; type names are in capitals."""
+def _gemma_value(value: Any) -> Iterator[Piece]:
     if isinstance(value, str):
-        return f'<|"|>{value}<|"|>'
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_gemma_entry(key, entry)}" for key, entry in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(_gemma_value, value)) + "]"
-    return json.dumps(value)
+        yield from (Marker('<|"|>'), Literal(value), Marker('<|"|>'))
+    elif isinstance(value, Mapping):
+        items = [[Literal(f"{key}:"), *_gemma_value(_cased(key, entry))] for key, entry in value.items()]
+        yield from _between("{", items, "}")
+    elif isinstance(value, (list, tuple)):
+        yield from _between("[", [list(_gemma_value(entry)) for entry in value], "]")
+    else:
+        yield Literal(json.dumps(value))
 
 
-def _gemma_entry(key: str, entry: Any) -> str:
-    return _gemma_value(entry.upper() if key == "type" and isinstance(entry, str) else entry)
+def _between(begin: str, items: Sequence[Sequence[Piece]], end: str) -> Iterator[Piece]:
+    yield Literal(begin)
+    for number, item in enumerate(items):
+        if number:
+            yield Literal(",")
+        yield from item
+    yield Literal(end)
+
+
+def _cased(key: str, entry: Any) -> Any:
+    return entry.upper() if key == "type" and isinstance(entry, str) else entry
 
 
 _SHAPES: Mapping[str, Callable[[Tool], dict[str, Any]]] = {"openai": _openai, "function": _function}
 _WRITERS: Mapping[str, Callable[[Tool], str]] = {
     "xml": _xml,
     "typescript": _typescript,
-    "gemma": _gemma,
+    "headed": _headed,
 }

@@ -1,0 +1,47 @@
+"""Gemma 4: literals of its own in calls, and results inside the model's turn."""
+
+from __future__ import annotations
+
+from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+
+GEMMA_4 = Dialect(
+    name="gemma-4",
+    description="turn tokens; calls as call:name{...}; the turn stays open over results",
+    markers=(
+        "<bos>",
+        "<|turn>",
+        "<turn|>",
+        "<|tool>",
+        "<tool|>",
+        "<|tool_call>",
+        "<tool_call|>",
+        "<|tool_response>",
+        "<tool_response|>",
+        '<|"|>',
+    ),
+    optional_markers=("<eos>", "<|think|>", "<|channel>", "<channel|>"),
+    begin="<bos>",
+    system="<|turn>system\n{content}<turn|>\n",
+    user="<|turn>user\n{content}<turn|>\n",
+    assistant="<|turn>model\n{content}<turn|>\n",
+    thinking_system={"on": "<|think|>", "forced": "<|think|>"},
+    opening=Openings(
+        default="<|turn>model\n",
+        off="<|turn>model\n<|channel>thought\n<channel|>",
+        forced="<|turn>model\n<|channel>thought\n",
+    ),
+    turn_starts=("<|turn>",),
+    turn_end="<turn|>",
+    after_turn="\n",
+    stops=("<turn|>", "<|tool_response>", "<eos>"),
+    thinking=ThinkingForm(open="<|channel>", close="<channel|>"),
+    tools=ToolsForm(form="{tools}", each="gemma", join=""),
+    calls=CallForm(grammar="gemma", starts=("<|tool_call>",), ends=("<tool_call|>",), inner=('<|"|>',)),
+    results=ResultForm(
+        each='<|tool_response>response:{name}{value:<|"|>{content}<|"|>}<tool_response|>',
+        then="nothing",
+        in_turn=True,
+    ),
+)
+
+DIALECTS = (GEMMA_4,)

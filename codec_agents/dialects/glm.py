@@ -1,0 +1,84 @@
+"""GLM 4.5 to 4.7: keys and values of calls in control tokens; a turn ends where the next one begins."""
+
+from __future__ import annotations
+
+from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+
+_TOOLS = """\
+<|system|>
+# Tools
+
+You may call one or more functions to assist with the user query.
+
+You are provided with function signatures within <tools></tools> XML tags:
+<tools>
+{tools}
+</tools>
+
+For each function call, output the function name and arguments within the following XML format:
+"""
+
+_CALL = """\
+<tool_call>{function-name}
+<arg_key>{arg-key-1}</arg_key>
+<arg_value>{arg-value-1}</arg_value>
+<arg_key>{arg-key-2}</arg_key>
+<arg_value>{arg-value-2}</arg_value>
+...
+</tool_call>"""
+
+_INNER = ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
+
+GLM_4_5 = Dialect(
+    name="glm-4.5",
+    description="role tokens; calls as <arg_key>, <arg_value>; reasoning generated",
+    markers=(
+        "[gMASK]",
+        "<sop>",
+        "<|system|>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|observation|>",
+        "<tool_call>",
+        "</tool_call>",
+        *_INNER,
+        "<think>",
+        "</think>",
+    ),
+    optional_markers=("<|endoftext|>", "<tool_response>", "</tool_response>", "/nothink"),
+    begin="[gMASK]<sop>",
+    system="<|system|>\n{content}",
+    user="<|user|>\n{content}",
+    assistant="<|assistant|>\n{content}",
+    thinking_user={"off": "/nothink"},
+    opening=Openings(
+        default="<|assistant|>",
+        off="<|assistant|>\n<think></think>",
+        forced="<|assistant|>\n<think>",
+    ),
+    turn_starts=("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
+    turn_end=None,
+    stops=("<|endoftext|>", "<|user|>", "<|observation|>"),
+    thinking=ThinkingForm(open="<think>", close="</think>"),
+    tools=ToolsForm(form=_TOOLS + _CALL, place="before_system"),
+    calls=CallForm(grammar="glm", starts=("<tool_call>",), ends=("</tool_call>",), inner=_INNER),
+    results=ResultForm(open="<|observation|>", each="\n<tool_response>\n{content}\n</tool_response>"),
+)
+
+GLM_4_7 = GLM_4_5.model_copy(
+    update={
+        "name": "glm-4.7",
+        "description": "as glm-4.5 without line breaks; every turn opens with reasoning",
+        "system": "<|system|>{content}",
+        "user": "<|user|>{content}",
+        "assistant": "<|assistant|></think>{content}",
+        "thinking_user": {},
+        "opening": Openings(
+            default="<|assistant|><think>", off="<|assistant|></think>", forced="<|assistant|><think>"
+        ),
+        "tools": ToolsForm(form=_TOOLS + _CALL.replace("\n", ""), place="before_system"),
+        "results": ResultForm(open="<|observation|>", each="<tool_response>{content}</tool_response>"),
+    }
+)
+
+DIALECTS = (GLM_4_5, GLM_4_7)

@@ -1,0 +1,54 @@
+"""Granite 3 and 4. Reasoning that Granite 3 writes in plain words or plain tags is answer here."""
+
+from __future__ import annotations
+
+from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm
+from codec_agents.dialects.hermes import HERMES
+
+GRANITE_3 = Dialect(
+    name="granite-3",
+    description="role turns; calls as a JSON list after <|tool_call|>, to the end of the turn",
+    markers=("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"),
+    optional_markers=("<|tool_call|>", "<tool_call>"),
+    system="<|start_of_role|>system<|end_of_role|>{content}<|end_of_text|>\n",
+    user="<|start_of_role|>user<|end_of_role|>{content}<|end_of_text|>\n",
+    assistant="<|start_of_role|>assistant<|end_of_role|>{content}<|end_of_text|>\n",
+    opening=Openings(default="<|start_of_role|>assistant<|end_of_role|>"),
+    turn_starts=("<|start_of_role|>",),
+    turn_end="<|end_of_text|>",
+    after_turn="\n",
+    stops=("<|end_of_text|>",),
+    tools=ToolsForm(
+        form="<|start_of_role|>available_tools<|end_of_role|>{tools}<|end_of_text|>\n",
+        place="after_system",
+        list_of=True,
+        indent=4,
+    ),
+    calls=CallForm(
+        grammar="json",
+        starts=("<|tool_call|>", "<tool_call>"),
+        text_starts=("<|tool_call|>", "<tool_call>"),
+        keep_text_start=False,
+        text_unless_marked=True,
+        speculative=True,
+    ),
+    results=ResultForm(each="<|start_of_role|>tool<|end_of_role|>{content}<|end_of_text|>\n"),
+)
+
+GRANITE_4 = GRANITE_3.model_copy(
+    update={
+        "name": "granite-4",
+        "description": "role turns; calls in <tool_call> as in hermes",
+        "markers": (*GRANITE_3.markers, "<tool_call>", "</tool_call>"),
+        "optional_markers": ("<tool_response>", "</tool_response>"),
+        "tools": HERMES.tools,
+        "calls": CallForm(grammar="json", starts=("<tool_call>",), ends=("</tool_call>",)),
+        "results": ResultForm(
+            open="<|start_of_role|>user<|end_of_role|>",
+            each="\n<tool_response>\n{content}\n</tool_response>",
+            close="<|end_of_text|>\n",
+        ),
+    }
+)
+
+DIALECTS = (GRANITE_3, GRANITE_4)

@@ -1,0 +1,65 @@
+"""Llama 3.1, 3.2 and 3.3: calls are JSON, or Python-like, and fill the turn; nothing marks them.
+
+The models' own templates also write the date into the system turn; here it stands only where it is declared.
+"""
+
+from __future__ import annotations
+
+from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm
+
+_TOOLS = """\
+Given the following functions, please respond with a JSON for a function call with its proper arguments that \
+best answers the given prompt.
+
+Respond in the format {"name": function name, "parameters": dictionary of argument name and its value}.\
+Do not use variables.
+
+{tools}
+
+"""
+
+_PYTHONIC_TOOLS = """\
+You are given a question and a set of possible functions. If they can answer it, respond with nothing but the \
+calls, in the format [func_name1(params_name1=params_value1, params_name2=params_value2...), \
+func_name2(params)].
+
+Here is a list of functions in JSON format that you can invoke.
+{tools}
+"""
+
+LLAMA3 = Dialect(
+    name="llama3",
+    description="header turns; the whole turn is one JSON call, or follows <|python_tag|>",
+    markers=("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    optional_markers=("<|python_tag|>", "<|eom_id|>", "<|end_of_text|>"),
+    begin="<|begin_of_text|>",
+    system="<|start_header_id|>system<|end_header_id|>\n\n{content}<|eot_id|>",
+    user="<|start_header_id|>user<|end_header_id|>\n\n{content}<|eot_id|>",
+    assistant="<|start_header_id|>assistant<|end_header_id|>\n\n{content}<|eot_id|>",
+    opening=Openings(default="<|start_header_id|>assistant<|end_header_id|>\n\n"),
+    turn_starts=("<|start_header_id|>",),
+    turn_end="<|eot_id|>",
+    also_ends=("<|eom_id|>",),
+    stops=("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"),
+    tools=ToolsForm(form=_TOOLS, place="user", join="\n\n", indent=4),
+    calls=CallForm(
+        grammar="llama",
+        starts=("<|python_tag|>",),
+        text_starts=("{",),
+        speculative=True,
+    ),
+    results=ResultForm(each="<|start_header_id|>ipython<|end_header_id|>\n\n{content}<|eot_id|>"),
+)
+
+LLAMA3_PYTHONIC = LLAMA3.model_copy(
+    update={
+        "name": "llama3-pythonic",
+        "description": "as llama3; calls as a Python list: [name(key=value)]",
+        "tools": ToolsForm(form=_PYTHONIC_TOOLS, place="system", between="\n\n", list_of=True, indent=4),
+        "calls": CallForm(
+            grammar="llama", starts=("<|python_tag|>",), text_starts=("[", "{"), speculative=True
+        ),
+    }
+)
+
+DIALECTS = (LLAMA3, LLAMA3_PYTHONIC)
