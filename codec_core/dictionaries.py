@@ -82,7 +82,7 @@ def train_zstd_dict(samples: Iterable[bytes], *, size: int = DEFAULT_DICT_BYTES)
         import zstandard
     except ImportError:
         raise MissingExtraError("zstd", "zstandard") from None
-    bodies = [bytes(sample) for sample in samples]
+    bodies: list[bytes | bytearray | memoryview] = [bytes(sample) for sample in samples]
     if len(bodies) < MIN_SAMPLES:
         raise CodecZstdDictError(
             f"training a dictionary needs {MIN_SAMPLES} samples or more, got {len(bodies)}"

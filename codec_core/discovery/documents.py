@@ -145,7 +145,7 @@ class MapDocument(msgspec.Struct, frozen=True):
     @property
     def is_map(self) -> bool:
         """Whether this is the map itself."""
-        return any(memoryview(part)[:1] == b"{" for part in (self.vocab, self.tokens))
+        return any(bytes(memoryview(part)[:1]) == b"{" for part in (self.vocab, self.tokens))
 
     def pointer(self, where: str) -> MapPointer:
         """Return the pointer that this is.
