@@ -191,37 +191,37 @@ def validation_faults(
         model: What the value should have been.
     """
     for detail in error.errors(include_url=False, include_input=False):
-        path, holder = _follow(detail["loc"], data, model)
+        path, holder = _follow(detail, data, model)
         found, remedy = _describe(detail, path, holder)
         position = document.position(path) if document else None
         where = (position.file, position.line) if position else (document.file if document else None, None)
         yield Fault(place_name((*place, *path)), found, remedy, "error", *where)
 
 
-def _follow(
-    location: tuple[int | str, ...], data: Any, root: type[BaseModel]
-) -> tuple[Place, type[BaseModel] | None]:
+def _follow(detail: ErrorDetails, data: Any, root: type[BaseModel]) -> tuple[Place, type[BaseModel] | None]:
     """Return the path without the names of alternatives, and the model that holds its last step."""
+    location = detail["loc"]
     path: list[str | int] = []
     model: type[BaseModel] | None = root
     holder = model
     for index, part in enumerate(location):
-        is_last = index == len(location) - 1
-        has_part = (isinstance(data, Mapping) and part in data) or (
-            isinstance(data, list) and part in range(len(data))
-        )
         after_node = len(path) >= 2 and path[-2] == "nodes" and location[index - 1] == path[-1]
         if after_node and part in KINDS:
             model = KINDS[str(part)]
             continue
-        if not has_part and not is_last:
-            continue
-        if not has_part and not isinstance(data, Mapping):
+        is_missing = detail["type"] == "missing" and index == len(location) - 1
+        if not is_missing and not _has(data, part):
             continue
         path.append(part)
         holder, model = model, _model_of(model, part)
-        data = data[part] if has_part else None
+        data = None if is_missing else data[part]
     return tuple(path), holder
+
+
+def _has(data: Any, part: str | int) -> bool:
+    if isinstance(data, Mapping):
+        return part in data
+    return isinstance(data, list | tuple) and part in range(len(data))
 
 
 def _model_of(model: type[BaseModel] | None, name: str | int) -> type[BaseModel] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TypeAlias
 
 from codec_agents.graph.base import Place, place_name
@@ -45,9 +46,25 @@ class Checked:
         """Whether any edge ends at a node."""
         return any(link.target_node == name for link in self.links)
 
-    def is_fed_by_unread(self, name: str) -> bool:
-        """Whether an edge that could not be followed may fill a slot of this node."""
-        return any(edge.target_node == name and edge.source_node in self.unread for edge in self.spec.edges)
+    def may_be_filled(self, name: str, slot: str | None = None) -> bool:
+        """Whether an edge that leads nowhere was meant for a node, or for one of its slots.
+
+        That edge is the fault; what it leaves empty is not told a second time.
+        """
+        followed = {link.index for link in self.links}
+        lost = [
+            edge for i, edge in enumerate(self.spec.edges) if i not in followed and edge.target_node == name
+        ]
+        return any(
+            slot is None or _means(edge.target_slot, slot, self.spec.nodes[name].slots) for edge in lost
+        )
+
+
+def _means(written: str | None, slot: str, slots: tuple[str, ...]) -> bool:
+    """Whether what stands in an edge was meant for a slot."""
+    if written is None or written == slot or len(slots) == 1:
+        return True
+    return written not in slots and get_close_matches(written, slots, n=1) == [slot]
 
 
 Rule: TypeAlias = Callable[[Checked], Iterator[Fault]]

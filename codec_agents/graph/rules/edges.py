@@ -15,10 +15,10 @@ def _edge_ends(checked: Checked) -> Iterator[Fault]:
 
 def _unfilled_slots(checked: Checked) -> Iterator[Fault]:
     for name, node in checked.spec.nodes.items():
-        if checked.is_fed_by_unread(name):
-            continue
         for slot in node.slots:
-            if slot not in node.optional_slots and not checked.into(name, slot):
+            if slot in node.optional_slots or checked.may_be_filled(name, slot):
+                continue
+            if not checked.into(name, slot):
                 place = ("nodes", name, *_slot_place(node, slot))
                 yield error(place, f"nothing fills the slot {slot!r}", f"add an edge to `{name}.{slot}`")
 

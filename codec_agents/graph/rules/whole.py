@@ -23,7 +23,7 @@ def _unreachable(checked: Checked) -> Iterator[Fault]:
     """Parts that no input and no self-starting node leads to; what other rules explain is left to them."""
     spec, after = checked.spec, successors(checked.spec)
     explained = {name for names in cycles(after) for name in names}
-    explained |= {name for name in spec.nodes if checked.is_fed_by_unread(name)}
+    explained |= {name for name in spec.nodes if checked.may_be_filled(name)}
     starts = [name for name, node in spec.nodes.items() if not node.slots and not isinstance(node, SinkNode)]
     starts += [name for name, node in spec.nodes.items() if node.slots and not checked.has_edges(name)]
     reached = reachable(after, [*starts, *explained])
@@ -34,7 +34,7 @@ def _unreachable(checked: Checked) -> Iterator[Fault]:
 
 def _sinks(checked: Checked) -> Iterator[Fault]:
     for name, node in checked.spec.nodes.items():
-        if isinstance(node, SinkNode) and not checked.into(name) and not checked.is_fed_by_unread(name):
+        if isinstance(node, SinkNode) and not checked.into(name) and not checked.may_be_filled(name):
             yield error(
                 ("nodes", name), "no edge leads to this sink", f"add an edge to `{name}`, or remove it"
             )
