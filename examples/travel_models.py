@@ -18,9 +18,9 @@ DAYS = list(calendar.day_name)
 MONTHS = list(calendar.month_name)[1:]
 ROUTE = re.compile(r"\bfrom\s+(\w+)\s+to\s+(\w+)", re.IGNORECASE)
 FLIGHT = re.compile(
-    r"^FLIGHT (\S+) (.+) - (.+), (\w+), ([\d:]+)-([\d:]+), EUR (\d+)(?:, (.+))?$", re.MULTILINE
+    r"^ ?FLIGHT (\S+) (.+) - (.+), (\w+), ([\d:]+)-([\d:]+), EUR (\d+)(?:, (.+))?$", re.MULTILINE
 )
-NO_FLIGHT = re.compile(r"^NO FLIGHT (.+) - (.+), (\w+)(?:, but on (.+))?$", re.MULTILINE)
+NO_FLIGHT = re.compile(r"^ ?NO FLIGHT (.+) - (.+), (\w+)(?:, but on (.+))?$", re.MULTILINE)
 WEATHER = re.compile(r"^WEATHER (.+), (\w+): (-?\d+) to (-?\d+) C, (\d+) wet days$", re.MULTILINE)
 PACK = re.compile(r"^PACK (.+)$", re.MULTILINE)
 
@@ -128,7 +128,7 @@ def writer(prompt: PromptView) -> Iterable[Piece]:
 
 
 def _sentences(draft: str) -> Iterable[str]:
-    if asked := re.search(r"^ASK (.+)$", draft, re.MULTILINE):
+    if asked := re.search(r"^ ?ASK (.+)$", draft, re.MULTILINE):
         yield f"I am glad to help! {asked[1]}"
     if flight := FLIGHT.search(draft):
         number, origin, city, day, departs, arrives, fare, more = flight.groups()
@@ -140,6 +140,7 @@ def _sentences(draft: str) -> Iterable[str]:
         yield f"There is no flight from {origin} to {city} on {day}" + (f"; try {days}." if days else ".")
     if weather := WEATHER.search(draft):
         city, month, low, high, wet = weather.groups()
+        month = next((name for name in MONTHS if name.startswith(month)), month)
         yield f"In {month}, {city} has {low} to {high} °C, with rain or snow on {wet} days of the month."
     if pack := PACK.search(draft):
         yield f"Pack {_listed(pack[1].split('; '))}. Have a good trip!"

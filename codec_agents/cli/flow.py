@@ -25,6 +25,7 @@ class Flow:
         self._style = Style.parse(style)
         self._column = 0
         self._fresh = True
+        self._space = ""
         self._held = ""
 
     def write(self, text: str) -> None:
@@ -48,26 +49,23 @@ class Flow:
                 self._open()
                 self._newline()
             elif part.isspace():
-                self._space(part.expandtabs(4))
+                self._space += part.expandtabs(4)
             else:
                 self._word(part)
 
-    def _space(self, token: str) -> None:
-        if self._column + len(token) <= self._room:
-            self._open()
-            self._emit(token)
-
-    def _word(self, token: str) -> None:
-        if self._column and self._column + cell_len(token) > self._room:
+    def _word(self, word: str) -> None:
+        """Write a word after the space that came before it; a space at which the line breaks is left out."""
+        if self._column and self._column + len(self._space) + cell_len(word) > self._room:
             self._newline()
-        while cell_len(token) > self._room:
-            cut = _fitting(token, self._room - self._column)
-            self._open()
-            self._emit(token[:cut])
+        else:
+            self._emit(self._space[: self._room - 1])
+        while self._column + cell_len(word) > self._room:
+            cut = _fitting(word, self._room - self._column)
+            self._emit(word[:cut])
             self._newline()
-            token = token[cut:]
-        self._open()
-        self._emit(token)
+            word = word[cut:]
+        self._emit(word)
+        self._space = ""
 
     def _open(self) -> None:
         if self._fresh:
@@ -75,12 +73,16 @@ class Flow:
             self._fresh = False
 
     def _emit(self, text: str) -> None:
+        if not text:
+            return
+        self._open()
         self._console.print(Text(text, style=self._style), end="", soft_wrap=True)
         self._column += cell_len(text)
 
     def _newline(self) -> None:
         self._console.print("", soft_wrap=True)
         self._column = 0
+        self._space = ""
         self._fresh = True
 
 

@@ -42,6 +42,8 @@ class Lane:
     key: LaneKey
     pending: list[str] = field(default_factory=list)
     closed: bool = False
+    draining: bool = False
+    """Whether all but its last characters has come: it is live until another lane has something to show."""
 
 
 class LanePrinter:
@@ -117,8 +119,8 @@ class LanePrinter:
             if key[0] == event.node:
                 self._close(key)
         for (node, _), sink in self._sinks.items():
-            if node == event.node:
-                self._close((sink, ""))
+            if node == event.node and (lane := self._lanes.get((sink, ""))) is not None:
+                lane.draining = True
 
     # --- lanes ---
 
@@ -133,9 +135,11 @@ class LanePrinter:
         text = terminal.safe(text)
         if not text:
             return
-        if self._live is None:
-            self._begin(self._lanes.setdefault(key, Lane(key)))
         lane = self._lanes.setdefault(key, Lane(key))
+        if self._live is not None and self._live.draining and lane is not self._live:
+            self._close(self._live.key)
+        if self._live is None:
+            self._begin(lane)
         if lane is self._live and self._flow is not None:
             self._flow.write(text)
         else:

@@ -67,7 +67,7 @@ def _show_list(console: Console, reports: Sequence[HandoffReport]) -> None:
     for report in reports:
         console.print(Text(f"{report.source} {signs.arrow} {report.target}", style="bold"))
         named = zip((title for title, _ in COLUMNS[1:]), cells(report), strict=True)
-        text = f" {signs.dot} ".join(f"{title} {value}".strip() for title, value in named)
+        text = f" {signs.dot} ".join(f"{title} {value}".strip() for title, value in named if value != "-")
         console.print(Text(f"  {text}"), soft_wrap=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from rich.text import Text
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import as_json, print_json
+from codec_agents.cli.tables import WIDE
 
 if TYPE_CHECKING:
     from codec_agents.trace import EdgeFigures, TracedRun
@@ -121,16 +122,29 @@ def show_figures(console: Console, figures: Sequence[EdgeFigures]) -> None:
         return
     several = any(edge.runs > 1 for edge in figures)
     shares = (50, 90, 99) if several else (50,)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("handoff")
     heads = [*(["runs"] if several else []), "ids in", "ids out", "bytes", "translate"]
     for name in ("gap", "first id"):
         heads += [f"{name} p{share}" for share in shares] if several else [name]
+    rows = {edge.name: [*([str(edge.runs)] if several else []), *_cells(edge, shares)] for edge in figures}
+    if console.width < WIDE:
+        _print_list(console, heads, rows)
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("handoff")
     for head in heads:
-        table.add_column(head, justify="right")
-    for edge in figures:
-        table.add_row(edge.name, *([str(edge.runs)] if several else []), *_cells(edge, shares))
+        table.add_column(head, justify="right", no_wrap=True)
+    for edge_name, cells in rows.items():
+        table.add_row(edge_name, *cells)
     console.print(table)
+
+
+def _print_list(console: Console, heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    """Print one handoff below the other: a table would not fit."""
+    dot = f" {terminal.glyphs(console).dot} "
+    for name, cells in rows.items():
+        console.print(Text(name, style="bold"))
+        named = dot.join(f"{head} {cell}" for head, cell in zip(heads, cells, strict=True))
+        console.print(Text(f"  {named}"))
 
 
 def _cells(edge: EdgeFigures, shares: Sequence[int]) -> list[str]:
