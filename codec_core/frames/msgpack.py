@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from codec_core.exceptions import MalformedFrameError
+from codec_core.exceptions import FrameTooLargeError, MalformedFrameError
 from codec_core.frames.decoder import Bytes, FrameDecoder
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.frame import MAX_FRAME_BYTES, CodecFrame
@@ -122,7 +122,10 @@ def parse_frame(data: bytes, offset: int = 0) -> CodecFrame:
 
 def _scan_frame(data: bytes, offset: int) -> CodecFrame:
     scanner = FrameScanner(bytearray(data), offset, max(len(data), 1))
-    frame = scanner.advance()
+    try:
+        frame = scanner.advance()
+    except FrameTooLargeError as error:
+        raise MalformedFrameError("the frame is longer than its length says", error.offset) from None
     if frame is None:
         raise MalformedFrameError("the frame is longer than its length says", offset + len(data))
     if scanner.size != len(data):

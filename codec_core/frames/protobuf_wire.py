@@ -48,6 +48,8 @@ class FieldReader:
         at = 0
         while at < len(self.data):
             field = self._field(at)
+            if field.wire_type == END_GROUP:
+                raise self.malformed("a group ends that did not begin", at)
             if field.wire_type == GROUP:
                 at = self._after_group(field)
             else:

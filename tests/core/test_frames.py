@@ -1,0 +1,556 @@
+"""Frames: whatever the cuts, the same frames; whatever the bytes, a frame or a typed error with its place."""
+
+import contextlib
+import time
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codec_core.exceptions import (
+    FrameEncodeError,
+    FrameError,
+    FrameTooLargeError,
+    MalformedFrameError,
+    NestingError,
+    TrailingDataError,
+    TruncatedStreamError,
+    UnsupportedFormatError,
+)
+from codec_core.frames import (
+    CONTENT_TYPES,
+    DECODERS,
+    MAX_ID,
+    CodecFrame,
+    CodecRequest,
+    decode_msgpack_stream,
+    decode_protobuf_frame,
+    decode_protobuf_stream,
+    decode_request,
+    decode_stream,
+    decoder,
+    encode_request,
+    encoder,
+    format_of_content_type,
+)
+
+FORMATS = tuple(DECODERS)
+pack = msgspec.msgpack.encode
+
+ids = st.one_of(st.integers(0, 300), st.integers(0, 200_000), st.integers(0, MAX_ID))
+streams = st.lists(st.lists(ids, max_size=20).map(tuple), max_size=5)
+
+
+def written(fmt, batches, finish_reason="stop"):
+    """Return the bytes of a whole stream and its frames."""
+    out = encoder(fmt)
+    frames = [CodecFrame(batch, False) for batch in batches] + [CodecFrame((), True, finish_reason)]
+    return b"".join(out.encode(frame.ids, frame.done, frame.finish_reason) for frame in frames), frames
+
+
+def read(fmt, data, cut=None, **options):
+    """Feed a body in pieces; return the frames and the error, if there is one."""
+    body = decoder(fmt, **options)
+    frames = []
+    step = cut or max(len(data), 1)
+    try:
+        for at in range(len(data), step):
+            frames += body.feed(data[at : at + step])
+        body.close()
+    except FrameError as error:
+        return frames, error
+    return frames, None
+
+
+def prefixed(*frames):
+    return b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames)
+
+
+DONE = pack({"ids": [7], "done": True})
+MORE = pack({"ids": [1, 2, 3], "done": False})
+
+
+# Round trips and cuts
+
+
+@settings(max_examples=150)
+@given(streams, st.integers(1, 40), st.sampled_from(FORMATS))
+def test_what_is_written_is_read_however_cut(batches, cut, fmt):
+    data, frames = written(fmt, batches)
+    assert read(fmt, data, cut) == (frames, None)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_frames_come_out_with_their_last_byte(fmt):
+    out, body = encoder(fmt), decoder(fmt)
+    for number in range(5):
+        data = out.encode([number, 70_000, 3_000_000_000], done=number == 4)
+        for byte in data[:-1]:
+            assert body.feed(bytes([byte])) == []
+        assert [frame.ids[0] for frame in body.feed(data[-1:])] == [number]
+    body.close()
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_a_decoder_takes_every_kind_of_bytes(fmt):
+    data, frames = written(fmt, [(1, 2)])
+    for kind in (bytes, bytearray, memoryview):
+        body = decoder(fmt)
+        assert body.feed(kind(data)) == frames
+        body.close()
+        assert body.done
+        assert body.offset == len(data)
+
+
+@given(streams, st.integers(1, 30))
+def test_plain_and_delta_frames_may_be_mixed(batches, cut):
+    for plain, delta in (("msgpack", "msgpack-delta"), ("protobuf", "protobuf-delta")):
+        outs = [encoder(plain), encoder(delta)]
+        pieces = [outs[number % 2].encode(batch) for number, batch in enumerate(batches)]
+        data = b"".join([*pieces, encoder(plain).encode((), done=True)])
+        frames, error = read(plain, data, cut)
+        assert [frame.ids for frame in frames[:-1]] == batches
+        assert error is None
+
+
+@given(streams, st.integers(1, 30))
+def test_msgpack_behind_lengths_is_told_from_the_first_byte(batches, cut):
+    out = encoder("msgpack")
+    data = prefixed(*[out.encode(batch) for batch in batches], out.encode((), done=True))
+    frames, error = read("msgpack", data, cut)
+    assert ([frame.ids for frame in frames[:-1]], error) == (batches, None)
+
+
+@given(st.permutations(["ids", "done", "finish_reason", "x", "y"]), st.integers(1, 40))
+def test_keys_come_in_any_order_and_unknown_ones_are_skipped(order, cut):
+    values = {"ids": [1, 70_000], "done": True, "finish_reason": "stop"}
+    values |= {
+        "x": {"a": [1, 2.5, None, True, "s" * 300, b"b" * 300, -5]},
+        "y": msgspec.msgpack.Ext(5, b"abc"),
+    }
+    data = pack({name: values[name] for name in order})
+    assert read("msgpack", data, cut) == ([CodecFrame((1, 70_000), True, "stop")], None)
+
+
+def test_keys_that_are_no_text_are_skipped():
+    data = b"\x84\x05\x06" + b"\xa3ids\x91\x07" + b"\x91\x01\x02" + b"\xa4done\xc3"
+    assert read("msgpack", data) == ([CodecFrame((7,), True)], None)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        b"\xcc\x05",
+        b"\xcd\0\5",
+        b"\xce\0\0\0\5",
+        b"\xcf" + bytes(7) + b"\5",
+        b"\xd0\5",
+        b"\xd3" + bytes(7) + b"\5",
+    ],
+)
+@pytest.mark.parametrize("cut", [None, 1])
+def test_an_id_may_be_written_wider_than_needed(number, cut):
+    data = b"\x82\xa3ids\x93" + number * 3 + b"\xa4done\xc3"
+    assert read("msgpack", data, cut) == ([CodecFrame((5, 5, 5), True)], None)
+
+
+def test_an_unknown_finish_reason_is_passed_on():
+    assert (
+        read("msgpack", pack({"ids": [], "done": True, "finish_reason": "moon"}))[0][0].finish_reason
+        == "moon"
+    )
+
+
+def test_a_run_of_frames_is_read_in_one_go_with_a_partial_one_behind():
+    body = decoder("msgpack")
+    assert len(body.feed(MORE * 1000 + MORE[:-1])) == 1000
+    assert len(body.feed(MORE[-1:] + DONE)) == 2
+    body.close()
+
+
+def test_ids_that_spell_a_key_do_not_confuse_the_count():
+    batch = [int.from_bytes(b"\xa3ids", "big")] * 3
+    frame = pack({"ids": batch, "done": False})
+    frames, error = read("msgpack", frame * 5 + DONE)
+    assert ([list(frame.ids) for frame in frames], error) == ([batch] * 5 + [[7]], None)
+
+
+# Ends
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_a_body_cut_anywhere_is_truncated_and_never_looks_finished(fmt):
+    data, frames = written(fmt, [(1, 2), (70_000,)])
+    for size in range(len(data)):
+        found, error = read(fmt, data[:size])
+        assert type(error) is TruncatedStreamError
+        assert error.offset == size
+        assert found == frames[: len(found)]
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("cut", [None, 1])
+def test_bytes_after_done_are_an_error_that_loses_no_frame(fmt, cut):
+    data, frames = written(fmt, [(1, 2)])
+    found, error = read(fmt, data + b"\x00", cut)
+    assert (found, type(error), error.offset) == (frames, TrailingDataError, len(data))
+
+
+@pytest.mark.parametrize("cut", [None, 1])
+def test_frames_before_an_error_are_handed_over_first(cut):
+    found, error = read("msgpack", MORE * 3 + b"\xc1", cut)
+    assert len(found) == 3
+    assert type(error) is MalformedFrameError
+    assert error.offset == 3 * len(MORE)
+
+
+def test_an_error_is_final():
+    body = decoder("msgpack")
+    assert len(body.feed(MORE + b"\xc1")) == 1
+    assert isinstance(body.error, MalformedFrameError)
+    for call in (lambda: body.feed(DONE), lambda: body.feed(b""), body.close):
+        with pytest.raises(MalformedFrameError):
+            call()
+
+
+# Malformed bytes
+
+
+def frame_of(value, **more):
+    return pack({"ids": value, "done": True} | more)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "offset"),
+    [
+        (b"\xc1", MalformedFrameError, 0),
+        (b"{", MalformedFrameError, 0),
+        (b"\x93\x01\x02\x03", MalformedFrameError, 0),
+        (frame_of([-5]), MalformedFrameError, 6),
+        (frame_of([1, 2**40]), MalformedFrameError, 7),
+        (frame_of([1.0]), MalformedFrameError, 6),
+        (frame_of([True]), MalformedFrameError, 6),
+        (frame_of(["1"]), MalformedFrameError, 6),
+        (frame_of([None]), MalformedFrameError, 6),
+        (frame_of([[1]]), MalformedFrameError, 6),
+        (frame_of(5), MalformedFrameError, 5),
+        (frame_of(b"\x01\x02"), MalformedFrameError, 5),
+        (pack({"ids": [], "done": 1}), MalformedFrameError, 11),
+        (pack({"ids": [], "done": None}), MalformedFrameError, 11),
+        (frame_of([], finish_reason=5), MalformedFrameError, 26),
+        (b"\x83\xa3ids\x90\xa4done\xc3\xadfinish_reason\xa1\xff", MalformedFrameError, 27),
+        (pack({"ids": []}), MalformedFrameError, 0),
+        (pack({"done": True}), MalformedFrameError, 0),
+        (b"\x80", MalformedFrameError, 0),
+        (pack({"ids": [], "ids_delta": [], "base_id": 0, "done": True}), MalformedFrameError, 0),
+        (pack({"ids_delta": [2], "done": True}), MalformedFrameError, 0),
+        (pack({"ids_delta": [1], "base_id": 0, "done": True}), MalformedFrameError, 0),
+        (pack({"ids_delta": [-1], "base_id": 0, "done": True}), MalformedFrameError, 12),
+        (pack({"base_id": -1, "ids_delta": [], "done": True}), MalformedFrameError, 9),
+        (pack({"base_id": 2**32, "ids_delta": [], "done": True}), MalformedFrameError, 9),
+        (b"\x82\xa3ids\xdd\xff\xff\xff\xff", FrameTooLargeError, 6),
+        (b"\x82\xa1x\xdd\xff\xff\xff\xff", FrameTooLargeError, 4),
+        (b"\x82\xa1x\xdf\xff\xff\xff\xff", FrameTooLargeError, 4),
+        (b"\x82\xdb\xff\xff\xff\xff", FrameTooLargeError, 6),
+        (b"\xdf\xff\xff\xff\xff", FrameTooLargeError, 1),
+        (b"\x01\x00\x00\x01", FrameTooLargeError, 0),
+        (b"\x82\xa1x" + b"\x91" * 100_000, NestingError, 11),
+        (b"\x82" + b"\x81" * 100_000, NestingError, 9),
+        (prefixed(b""), MalformedFrameError, 4),
+        (prefixed(DONE[:-1]), MalformedFrameError, 4 + len(DONE) - 1),
+        (prefixed(DONE + b"\x00"), MalformedFrameError, 4 + len(DONE)),
+    ],
+)
+@pytest.mark.parametrize("cut", [None, 1])
+def test_malformed_msgpack_is_a_typed_error_with_its_place(data, error, offset, cut):
+    found, caught = read("msgpack", MORE + data if data[:1] > b"\x01" else data, cut)
+    before = len(MORE) if data[:1] > b"\x01" else 0
+    assert len(found) == bool(before)
+    assert type(caught) is error, caught
+    assert caught.offset == before + offset
+
+
+def message(*fields):
+    return b"".join(fields)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "offset"),
+    [
+        (b"\x0a\x02\x01", MalformedFrameError, 0),
+        (b"\x0a\x01\x80", MalformedFrameError, 2),
+        (b"\x0a\x05\xff\xff\xff\xff\x1f", MalformedFrameError, 2),
+        (b"\x0a\x0b" + b"\xff" * 10 + b"\x01", MalformedFrameError, 2),
+        (b"\x08\xff\xff\xff\xff\x1f", MalformedFrameError, 0),
+        (b"\x08" + b"\xff" * 9 + b"\x7f", MalformedFrameError, 1),
+        (b"\x09" + bytes(8), MalformedFrameError, 0),
+        (b"\x0d" + bytes(4), MalformedFrameError, 0),
+        (b"\x12\x01\x01", MalformedFrameError, 0),
+        (b"\x18\x01", MalformedFrameError, 0),
+        (b"\x1a\x01\xff", MalformedFrameError, 2),
+        (b"\x22\x01\x01", MalformedFrameError, 0),
+        (b"\x20\x80\x80\x80\x80\x20", MalformedFrameError, 0),
+        (b"\x20\x00\x0a\x01\x01", MalformedFrameError, 0),
+        (b"\x00\x01", MalformedFrameError, 0),
+        (b"\x0e", MalformedFrameError, 0),
+        (b"\x3c", MalformedFrameError, 0),
+        (b"\x3b\x08", MalformedFrameError, 2),
+        (b"\x3b\x44", MalformedFrameError, 1),
+        (b"\x3b" * 100_000, NestingError, 9),
+        (b"\x7a\xff\xff\xff\xff\x0f", MalformedFrameError, 0),
+        (b"\x80", MalformedFrameError, 0),
+    ],
+)
+@pytest.mark.parametrize("cut", [None, 1])
+def test_malformed_protobuf_is_a_typed_error_with_its_place(data, error, offset, cut):
+    found, caught = read("protobuf", prefixed(b"\x08\x01", data), cut)
+    assert len(found) == 1
+    assert type(caught) is error, caught
+    assert caught.offset == 10 + offset
+    with pytest.raises(error):
+        decode_protobuf_frame(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "frame"),
+    [
+        (b"", CodecFrame((), False)),
+        (b"\x08\x01\x08\xff\xff\xff\xff\x0f", CodecFrame((1, MAX_ID), False)),
+        (b"\x08\x01\x0a\x02\x02\x03\x08\x04", CodecFrame((1, 2, 3, 4), False)),
+        (b"\x10\x01\x0a\x01\x05", CodecFrame((5,), True)),
+        (b"\x0a\x05\xff\xff\xff\xff\x0f", CodecFrame((MAX_ID,), False)),
+        (b"\x0a\x02\x85\x00", CodecFrame((5,), False)),
+        (b"\x0a\x06\x85\x80\x80\x80\x80\x00", CodecFrame((5,), False)),
+        (b"\x10\x00\x1a\x04stop", CodecFrame((), False, "stop")),
+        (b"\x32\x03abc\x3d1234\x3912345678\x28\x05\x10\x01", CodecFrame((), True)),
+        (b"\x3b\x08\x01\x43\x44\x3c\x10\x01", CodecFrame((), True)),
+        (b"\x20\x05\x0a\x02\x02\x01", CodecFrame((6, 5), False)),
+        (
+            b"\x20" + b"\xfb\xff\xff\xff\xff\xff\xff\xff\xff\x01" + b"\x0a\x01\x02",
+            CodecFrame((2**32 - 4,), False),
+        ),
+    ],
+)
+def test_every_form_that_protobuf_allows_is_read(data, frame):
+    assert decode_protobuf_frame(data) == frame
+
+
+def test_a_frame_past_the_limit_fails_before_it_is_there():
+    for fmt, start in (("protobuf", (1001).to_bytes(4, "big")), ("msgpack", b"\x82\xa3ids\xdc\x03\xe9")):
+        body = decoder(fmt, max_frame_bytes=1000)
+        with pytest.raises(FrameTooLargeError) as caught:
+            body.feed(start)
+        assert caught.value.limit == 1000
+
+
+def test_a_limit_counts_each_frame_and_not_the_body():
+    data = MORE * 1000 + DONE
+    assert read("msgpack", data, max_frame_bytes=len(MORE))[1] is None
+    found, error = read("msgpack", data, max_frame_bytes=len(MORE) - 1)
+    assert (found, type(error)) == ([], FrameTooLargeError)
+
+
+def test_random_bytes_never_raise_anything_else():
+    @settings(max_examples=300)
+    @given(st.binary(max_size=60), st.integers(1, 7), st.sampled_from(FORMATS))
+    def check(data, cut, fmt):
+        whole, pieces = read(fmt, data), read(fmt, data, cut)
+        assert whole[0] == pieces[0]
+        assert type(whole[1]) is type(pieces[1])
+        assert getattr(whole[1], "offset", None) == getattr(pieces[1], "offset", None)
+
+    check()
+
+
+@settings(max_examples=300)
+@given(streams, st.sampled_from(FORMATS), st.data())
+def test_mutated_streams_never_raise_anything_else(batches, fmt, data):
+    body = bytearray(written(fmt, batches)[0])
+    for _ in range(data.draw(st.integers(1, 3))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(1, 9))
+    whole, pieces = read(fmt, bytes(body)), read(fmt, bytes(body), cut)
+    assert whole[0] == pieces[0]
+    assert repr(whole[1]) == repr(pieces[1])
+
+
+# Cost
+
+
+def seconds(work):
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_byte_by_byte_costs_are_linear(fmt):
+    small = encoder(fmt).encode(range(10_000), done=True)
+    large = encoder(fmt).encode(range(80_000), done=True)
+    read(fmt, small, 1)
+    assert seconds(lambda: read(fmt, large, 1)) < 30 * seconds(lambda: read(fmt, small, 1))
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_a_large_frame_in_chunks_takes_less_than_a_second(fmt):
+    data = encoder(fmt).encode([2**20 + 7] * 1_000_000, done=True)
+    assert seconds(lambda: read(fmt, data, 16_384)) < 3.0
+
+
+# Encoders
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("bad", [-1, 2**32, 1.0, True, "1", None])
+def test_only_ids_are_written(fmt, bad):
+    with pytest.raises(FrameEncodeError):
+        encoder(fmt).encode([1, bad])
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_nothing_is_written_after_done(fmt):
+    out = encoder(fmt)
+    out.encode([1], done=True)
+    with pytest.raises(FrameEncodeError):
+        out.encode([2])
+
+
+def test_plain_frames_have_the_form_of_the_protocol():
+    assert encoder("msgpack").encode([1, 300]) == b"\x82\xa3ids\x92\x01\xcd\x01\x2c\xa4done\xc2"
+    assert encoder("protobuf").encode([1, 300], done=True) == b"\0\0\0\x07\x0a\x03\x01\xac\x02\x10\x01"
+    assert msgspec.msgpack.decode(encoder("msgpack-delta").encode([3, 1])) == {
+        "base_id": 0,
+        "ids_delta": [6, 3],
+        "done": False,
+    }
+
+
+# Formats, content types, requests, streams
+
+
+@pytest.mark.parametrize("call", [decoder, encoder])
+def test_an_unknown_format_is_refused(call):
+    with pytest.raises(UnsupportedFormatError, match="msgpack-delta"):
+        call("cbor")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "fmt"),
+    [
+        *[(content_type, fmt.removesuffix("-delta")) for fmt, content_type in CONTENT_TYPES.items()],
+        ("application/codec+msgpack", "msgpack"),
+        ("Application/X-Codec-Msgpack; charset=x", "msgpack"),
+        ("application/codec+protobuf", "protobuf"),
+    ],
+)
+def test_content_types_in_the_field_are_understood(content_type, fmt):
+    assert format_of_content_type(content_type) == fmt
+
+
+@pytest.mark.parametrize("content_type", ["", "application/json", "text/event-stream", "msgpack"])
+def test_other_content_types_are_refused(content_type):
+    with pytest.raises(UnsupportedFormatError):
+        format_of_content_type(content_type)
+
+
+requests = st.builds(
+    CodecRequest,
+    prompt_ids=st.lists(ids).map(tuple),
+    max_tokens=st.integers(0, MAX_ID),
+    temperature=st.floats(0, 2, width=32),
+    stop=st.lists(st.text(st.characters(exclude_categories=["Cs"]))).map(tuple),
+    stream_format=st.sampled_from(("", *FORMATS)),
+)
+
+
+@given(requests, st.sampled_from(["msgpack", "protobuf"]))
+def test_requests_go_both_ways(request_, fmt):
+    assert decode_request(encode_request(request_, fmt), fmt) == request_
+
+
+@given(st.binary(max_size=80), st.sampled_from(["msgpack", "protobuf"]))
+def test_random_requests_are_typed_errors(data, fmt):
+    with contextlib.suppress(FrameError):
+        decode_request(data, fmt)
+
+
+@pytest.mark.parametrize(
+    ("data", "fmt"),
+    [
+        (b"\x82\xa1x" + b"\x91" * 100_000, "msgpack"),
+        (pack({"prompt_ids": [-1]}), "msgpack"),
+        (pack({"prompt_ids": [1.5]}), "msgpack"),
+        (b"\x0a\x05\xff\xff\xff\xff\x1f", "protobuf"),
+        (b"\x18\x01", "protobuf"),
+        (b"\x3b" * 100_000, "protobuf"),
+    ],
+)
+def test_malformed_requests_are_typed_errors(data, fmt):
+    with pytest.raises(FrameError):
+        decode_request(data, fmt)
+
+
+def test_requests_have_limits_and_types():
+    with pytest.raises(FrameTooLargeError):
+        decode_request(bytes(11), max_request_bytes=10)
+    with pytest.raises(FrameEncodeError):
+        encode_request(CodecRequest(prompt_ids=(-1,)))
+    with pytest.raises(FrameEncodeError):
+        encode_request(CodecRequest(prompt_ids=(1,), temperature=1e300), "protobuf")
+    with pytest.raises(UnsupportedFormatError):
+        encode_request(CodecRequest(prompt_ids=()), "msgpack-delta")
+
+
+class Body:
+    """A body in chunks that remembers whether it was read to its end."""
+
+    def __init__(self, *chunks):
+        self.chunks = chunks
+        self.finished = False
+
+    async def __aiter__(self):
+        for chunk in self.chunks:
+            yield chunk
+        self.finished = True
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("fmt", "call"),
+    [
+        ("msgpack", decode_stream),
+        ("msgpack", decode_msgpack_stream),
+        ("protobuf", decode_protobuf_stream),
+        ("protobuf-delta", lambda body: decode_stream(body, "protobuf-delta")),
+    ],
+)
+async def test_streams_are_read_to_their_end(fmt, call):
+    data, frames = written(fmt, [(1, 2), (3,)])
+    body = Body(data[:5], data[5:], b"")
+    assert [frame async for frame in call(body)] == frames
+    assert body.finished
+
+
+async def collect(stream, frames):
+    async for frame in stream:
+        frames.append(frame)
+
+
+@pytest.mark.asyncio
+async def test_a_stream_gives_out_its_frames_before_its_error():
+    for tail, error in ((b"\xc1", MalformedFrameError), (b"", TruncatedStreamError)):
+        frames = []
+        with pytest.raises(error):
+            await collect(decode_stream(Body(MORE + MORE + tail)), frames)
+        assert len(frames) == 2
+
+
+@pytest.mark.asyncio
+async def test_an_error_does_not_wait_for_the_next_chunk():
+    async def stalling():
+        yield MORE + b"\xc1"
+        raise AssertionError("asked for more after the error")
+
+    with pytest.raises(MalformedFrameError):
+        await collect(decode_stream(stalling()), [])
