@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import msgspec
 from anyio.lowlevel import current_token
 
@@ -43,6 +44,7 @@ class EmbeddedEngine:
         self.model = model if isinstance(model, ScriptedModel) else ScriptedModel(script=model)
         self._client = client
         self._running: _Running | None = None
+        self._starting = anyio.Lock()
 
     @property
     def app(self) -> CodecServer | None:
@@ -72,9 +74,10 @@ class EmbeddedEngine:
 
     async def _started(self) -> _Running:
         loop = current_token()
-        if self._running is None or self._running.loop != loop:
-            self._running = await self._start(loop)
-        return self._running
+        async with self._starting:  # several requests may be the first one
+            if self._running is None or self._running.loop != loop:
+                self._running = await self._start(loop)
+            return self._running
 
     async def _start(self, loop: object) -> _Running:
         from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app

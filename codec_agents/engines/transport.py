@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import httpx
@@ -47,12 +47,14 @@ class HttpResponse(Protocol):
 class HttpClient(Protocol):
     """What an engine needs of a client: `httpx.AsyncClient` and `httpx2.AsyncClient` have it."""
 
-    def build_request(self, method: str, url: Any, **arguments: Any) -> Any:
-        """Return a request."""
+    @property
+    def build_request(self) -> Callable[..., Any]:
+        """Make a request."""
         ...
 
-    async def send(self, request: Any, *, stream: bool = False) -> Any:
-        """Send it."""
+    @property
+    def send(self) -> Callable[..., Awaitable[Any]]:
+        """Send it; with `stream=True` the body stays unread."""
         ...
 
     async def aclose(self) -> None:

@@ -2,6 +2,7 @@
 
 from codec_agents.server.app import CodecServer, create_app
 from codec_agents.server.backend import Backend, BrokenOffError, Job, ServedModel
+from codec_agents.server.bridge import BridgeBackend
 from codec_agents.server.embedded import EmbeddedServer
 from codec_agents.server.scripted import ScriptedBackend
 from codec_agents.server.serving import serve
@@ -10,6 +11,7 @@ from codec_agents.server.uvicorn_extra import MissingServerError
 
 __all__ = [
     "Backend",
+    "BridgeBackend",
     "BrokenOffError",
     "CodecServer",
     "EmbeddedServer",

@@ -53,6 +53,11 @@ class Backend(Protocol):
         """Whether frames that are ready together may go out as one."""
         ...
 
+    @property
+    def stops_itself(self) -> bool:
+        """Whether the back end knows stop texts; where it does not, the server watches for them."""
+        ...
+
     def generate(self, job: Job) -> AbstractAsyncContextManager[AsyncIterator[CodecFrame]]:
         """Start a generation.
 

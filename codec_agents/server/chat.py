@@ -41,30 +41,51 @@ Parts = list[str | tuple[str, str]]
 
 
 class _ChatMl:
+    """Writes turns. Text between two control ids is encoded as one, as the models were trained."""
+
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._specials = vocabulary.special_tokens
         self._encode = pick_tokenizer(vocabulary).encode_ordinary
         self._ids: list[int] = []
+        self._text = ""
 
     def turn(self, role: str, parts: Parts) -> None:
-        self.open(role)
+        """Write a finished turn."""
+        self._begin(role)
         for part in parts:
             if isinstance(part, str):
-                self._ids += self._encode(part)
+                self._text += part
             else:
                 self._marked(*part)
-        self._ids += [self._specials["<|im_end|>"], *self._encode("\n")]
+        self._control(self._specials["<|im_end|>"])
+        self._text = "\n"
 
     def open(self, role: str) -> list[int]:
-        self._ids += [self._specials["<|im_start|>"], *self._encode(f"{role}\n")]
+        """Begin the turn that is asked for; return the whole prompt."""
+        self._begin(role)
+        self._flush()
         return self._ids
+
+    def _begin(self, role: str) -> None:
+        self._control(self._specials["<|im_start|>"])
+        self._text = f"{role}\n"
 
     def _marked(self, name: str, text: str) -> None:
         start, stop = self._specials.get(f"<{name}>"), self._specials.get(f"</{name}>")
         if start is None or stop is None:
-            self._ids += self._encode(f"<{name}>\n{text}\n</{name}>")
-        else:
-            self._ids += [start, *self._encode(f"\n{text}\n"), stop]
+            self._text += f"<{name}>\n{text}\n</{name}>"
+            return
+        self._control(start)
+        self._text = f"\n{text}\n"
+        self._control(stop)
+
+    def _control(self, token: int) -> None:
+        self._flush()
+        self._ids.append(token)
+
+    def _flush(self) -> None:
+        self._ids += self._encode(self._text) if self._text else ()
+        self._text = ""
 
 
 def _turns(body: ChatBody) -> Iterable[tuple[str, Parts]]:

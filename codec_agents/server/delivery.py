@@ -49,7 +49,7 @@ async def deliver(
         async with anyio.create_task_group() as group:
             group.start_soon(delivery.watch, receive, group.cancel_scope)
             group.start_soon(delivery.drop_if_stalled, group.cancel_scope)
-            source = _until_stop(frames, job)
+            source = frames if backend.stops_itself else _until_stop(frames, job)
             if backend.gathers and settings.gather:
                 gathering = Gathering()
                 group.start_soon(gathering.fill, source)

@@ -20,6 +20,7 @@ class ScriptedBackend:
 
     gathers = False
     """A script says how its ids are cut into frames."""
+    stops_itself = False
 
     def __init__(self) -> None:
         self._models: dict[str, ScriptedModel] = {}

@@ -268,9 +268,9 @@ async def test_a_stream_that_breaks_off_keeps_what_came(words, ask):
 @pytest.mark.parametrize(
     ("timeouts", "script", "phase"),
     [
-        (Timeouts(first_id=0.1), [Wait(5), Say("late")], "first_id"),
-        (Timeouts(idle=0.1), [Say("a"), Wait(5), Say("late")], "idle"),
-        (Timeouts(whole=0.1), [Say("a"), Wait(5), Say("late")], "whole"),
+        (Timeouts(first_id=0.2), [Wait(5), Say("late")], "first_id"),
+        (Timeouts(idle=0.2), [Say("a"), Wait(5), Say("late")], "idle"),
+        (Timeouts(whole=0.6), [Say("a"), Wait(5), Say("late")], "whole"),
     ],
 )
 async def test_time_is_kept(words, ask, timeouts, script, phase):
@@ -279,7 +279,7 @@ async def test_time_is_kept(words, ask, timeouts, script, phase):
         started = time.perf_counter()
         with pytest.raises(EngineTimeoutError) as slow:
             await read(engine, ask(words, timeouts=timeouts))
-        assert time.perf_counter() - started < 1
+        assert time.perf_counter() - started < 3
         assert slow.value.phase == phase
         assert slow.value.delivered == (0 if phase == "first_id" else 1)
         await engine.aclose()
