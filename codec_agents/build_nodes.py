@@ -21,6 +21,7 @@ from codec_agents.built import (
 from codec_agents.dialects import BoundDialect, Dialect, derive_dialect, get_dialect
 from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
+from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.nodes import (
     Asking,
@@ -135,7 +136,12 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
 def _dialect(node: Asking, vocabulary: Vocabulary) -> tuple[Dialect, str]:
     if node.dialect is not None:
         return get_dialect(node.dialect), "named in the declaration"
-    return derive_dialect(vocabulary)
+    try:
+        return derive_dialect(vocabulary)
+    except DialectError:
+        if isinstance(node.prompt, Chat):
+            raise
+        return get_dialect("plain"), "the map names no family, and the prompt is given as pieces"
 
 
 def _options(sampling: Sampling, dialect: BoundDialect) -> SamplingOptions:

@@ -7,7 +7,22 @@ from importlib import import_module
 from codec_agents.dialects.base import Dialect
 from codec_agents.exceptions import DialectError
 
-FAMILIES = ("hermes", "plain")
+FAMILIES = (
+    "hermes",
+    "qwen_coder",
+    "llama",
+    "mistral",
+    "deepseek",
+    "glm",
+    "kimi",
+    "harmony",
+    "phi",
+    "gemma",
+    "cohere",
+    "granite",
+    "minimax",
+    "plain",
+)
 """The modules of this folder that hold families, each with its `DIALECTS`."""
 
 

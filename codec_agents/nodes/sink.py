@@ -60,7 +60,7 @@ class Writer:
         self._output = execution.sinks[node.name]
         self._calls: list[Callable[[Any], Any]] = list(node.write)
         if node.file is not None:
-            file = files.enter_context(Path(node.file).open("w", encoding="utf-8"))
+            file = files.enter_context(Path(node.file).open("w", encoding="utf-8"))  # noqa: SIM115
             self._calls.append(_text_to(file) if node.text else _ids_to(file))
 
     async def write(self, ids: list[int], text: str | None) -> None:
