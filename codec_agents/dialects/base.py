@@ -59,8 +59,8 @@ class ToolsForm(_Part):
     """How tools are told to the model."""
 
     place: Literal["system", "before_system", "after_system", "before_user", "user"] = "system"
-    """After the system text; as a turn of its own beside the system turn, or before the last user turn; or before
-    that turn's text."""
+    """After the system text; as a turn of its own beside the system turn, or before the last user turn;
+    or before that turn's text."""
     form: str
     """The text around them; `{tools}` is where they stand."""
     each: Literal["openai", "function", "headed", "xml", "gemma", "typescript"] = "openai"

@@ -9,13 +9,41 @@ from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of
 
 SIGNATURES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("<|channel|>", "<|message|>", "<|call|>", "<|return|>"), "harmony"),
+    (("<|tool_calls_section_begin|>", "<|im_middle|>"), "kimi-k2"),
+    (("<minimax:tool_call>", "]~b]"), "minimax-m2"),
+    (("<|turn>", "<|tool_call>", '<|"|>'), "gemma-4"),
+    (("<|START_ACTION|>", "<|START_TOOL_RESULT|>"), "command-a"),
+    (("[gMASK]", "<|observation|>", "<arg_key>"), "glm-4.5"),
+    (("<｜tool▁calls▁begin｜>", "<｜Assistant｜>"), "deepseek-v3"),
+    (("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"), "mistral-v11"),
+    (("[TOOL_CALLS]", "[ARGS]"), "mistral-v13"),
+    (("[TOOL_CALLS]", "[SYSTEM_PROMPT]", "[TOOL_CONTENT]"), "mistral-v7"),
+    (("[TOOL_CALLS]", "[INST]"), "mistral-v3"),
+    (("<|start_of_role|>", "<tool_call>", "<tool_response>"), "granite-4"),
+    (("<|start_of_role|>", "<|end_of_role|>"), "granite-3"),
+    (("<|start_header_id|>", "<|eot_id|>"), "llama3"),
+    (("<|im_start|>", "<|im_sep|>"), "phi4"),
     (("<|im_start|>", "<|im_end|>", "<tool_call>", "<tool_response>", "<think>"), "qwen3"),
-    (("<|im_start|>", "<|im_end|>", "<tool_call>"), "hermes"),
     (("<|im_start|>", "<|im_end|>"), "hermes"),
+    (("<|assistant|>", "<|end|>", "<|tool_call|>"), "phi4-mini"),
+    (("<|assistant|>", "<|end|>", "<|user|>", "<|system|>"), "phi3"),
 )
-"""Special tokens that only one family has, the most telling first."""
+"""Special tokens that tell families apart, the most telling first.
 
-CONVENTIONS = {"qwen25": "hermes"}
+Models that share a vocabulary share what is derived here: a Qwen3-Coder writes calls otherwise than a Qwen3
+with the same special tokens, an R1 opens turns otherwise than a V3. There the dialect must be named, or derived
+from the model's own chat template.
+"""
+
+CONVENTIONS = {
+    "qwen25": "hermes",
+    "llama3": "llama3",
+    "phi4": "phi4-mini",
+    "mistral_nemo": "mistral-v3",
+    "deepseek_v3": "deepseek-v3",
+    "deepseek_r1": "deepseek-r1",
+}
 """The protocol's `tool_calling.convention` to a dialect, where no special tokens say more."""
 
 

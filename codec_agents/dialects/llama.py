@@ -11,7 +11,8 @@ _TOOLS = """\
 Given the following functions, please respond with a JSON for a function call with its proper arguments that \
 best answers the given prompt.
 
-Respond in the format {"name": function name, "parameters": dictionary of argument name and its value}.\
+Respond in the format {"name": function name, "parameters": dictionary of argument name and its \
+value}.\
 Do not use variables.
 
 {tools}
@@ -19,8 +20,8 @@ Do not use variables.
 """
 
 _PYTHONIC_TOOLS = """\
-You are given a question and a set of possible functions. If they can answer it, respond with nothing but the \
-calls, in the format [func_name1(params_name1=params_value1, params_name2=params_value2...), \
+You are given a question and a set of possible functions. If they can answer it, respond with nothing but \
+the calls, in the format [func_name1(params_name1=params_value1, params_name2=params_value2...), \
 func_name2(params)].
 
 Here is a list of functions in JSON format that you can invoke.

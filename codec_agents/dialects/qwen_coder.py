@@ -60,7 +60,9 @@ QWEN3_CODER = QWEN3.model_copy(
         "thinking": None,
         "opening": Openings(default="<|im_start|>assistant\n"),
         "tools": ToolsForm(form=_TOOLS, between="\n\n", each="xml"),
-        "tools_system": "You are Qwen, a helpful AI assistant that can interact with a computer to solve tasks.",
+        "tools_system": (
+            "You are Qwen, a helpful AI assistant that can interact with a computer to solve tasks."
+        ),
         "calls": _CALLS,
         "results": ResultForm(
             open="<|im_start|>user\n",

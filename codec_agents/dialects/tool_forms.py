@@ -102,7 +102,7 @@ def _headed(tool: Tool) -> str:
 def _gemma(tool: Tool) -> list[Piece]:
     """Gemma's form: strings stand between control tokens, keys are bare, type names in capitals."""
     declared = {"description": tool.description, "parameters": dict(tool.parameters)}
-    begin = [Marker("<|tool>"), Literal(f"declaration:{tool.name}")]
+    begin: list[Piece] = [Marker("<|tool>"), Literal(f"declaration:{tool.name}")]
     return [*begin, *_gemma_value(declared), Marker("<tool|>")]
 
 
@@ -110,7 +110,9 @@ def _gemma_value(value: Any) -> Iterator[Piece]:
     if isinstance(value, str):
         yield from (Marker('<|"|>'), Literal(value), Marker('<|"|>'))
     elif isinstance(value, Mapping):
-        items = [[Literal(f"{key}:"), *_gemma_value(_cased(key, entry))] for key, entry in value.items()]
+        items: list[list[Piece]] = [
+            [Literal(f"{key}:"), *_gemma_value(_cased(key, entry))] for key, entry in value.items()
+        ]
         yield from _between("{", items, "}")
     elif isinstance(value, (list, tuple)):
         yield from _between("[", [list(_gemma_value(entry)) for entry in value], "]")
