@@ -12,6 +12,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
+from codec_agents.exceptions import RunCancelledError
 from codec_agents.telemetry import names
 from codec_agents.telemetry.metrics import Instruments
 
@@ -80,11 +81,12 @@ class Scope:
         return Attached(self)
 
     def end(self, error: BaseException | None = None, *, end_time: int | None = None) -> None:
-        """End the span; an `Exception` is an error, anything else that is raised a cancellation."""
+        """End the span; an `Exception` is an error, unless it says that the run was left."""
         if self._ended:
             return
         self._ended = True
-        self._error = error if isinstance(error, Exception) else None
+        is_error = isinstance(error, Exception) and not isinstance(error, RunCancelledError)
+        self._error = error if is_error else None
         self._cancelled = error is not None and self._error is None
         if self.span.is_recording():
             self._describe_end()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from opentelemetry import trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -17,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from codec_agents import telemetry
+from codec_agents.engines.transport import HttpSettings
 from codec_agents.graph import Chat
 from codec_agents.pipeline import Pipeline
 from codec_agents.telemetry import names
@@ -262,25 +264,41 @@ async def test_metrics(collected: Collected) -> None:
 # --- propagation ---
 
 
+@pytest_asyncio.fixture
+async def engines() -> AsyncIterator[list[EmbeddedEngine]]:
+    """The engines that `embedded` made, closed at the end."""
+    made: list[EmbeddedEngine] = []
+    yield made
+    for engine in made:
+        await engine.aclose()
+
+
+@pytest.fixture
+def embedded(engines: list[EmbeddedEngine]) -> Callable[..., EmbeddedEngine]:
+    def make(script: Script, name: str) -> EmbeddedEngine:
+        engines.append(EmbeddedEngine(script, name=name, settings=HttpSettings(transport="httpx")))
+        return engines[-1]
+
+    return make
+
+
 def _parents_seen(engine: EmbeddedEngine) -> list[str]:
-    return [exchange.headers["traceparent"].split("-")[2] for exchange in engine.exchanges]
+    assert engine.app is not None
+    headers = [exchange.request.headers for exchange in engine.app.exchanges.recent]
+    return [each["traceparent"].split("-")[2] for each in headers]
+
+
+def _span_ids(spans: list[ReadableSpan]) -> list[str]:
+    return [f"{span.context.span_id:016x}" for span in spans]
 
 
 @pytest.mark.asyncio
-async def test_the_engine_gets_the_calls_context(collected: Collected) -> None:
-    engines: list[EmbeddedEngine] = []
-
-    def engine(script: Script, name: str) -> EmbeddedEngine:
-        engines.append(EmbeddedEngine(script, name=name))
-        return engines[-1]
-
-    pipeline = two_models(engine)
-    async with pipeline.opened():
-        await pipeline.invoke({"city": "Oslo"})
-        seen = _parents_seen(engines[0])
-    assert seen == [f"{span.context.span_id:016x}" for span in collected.all_named("text_completion m1")]
-    for each in engines:
-        await each.aclose()
+async def test_the_engine_gets_the_calls_context(
+    collected: Collected, engines: list[EmbeddedEngine], embedded: Callable[..., EmbeddedEngine]
+) -> None:
+    await two_models(embedded).invoke({"city": "Oslo"})
+    assert _parents_seen(engines[0]) == _span_ids(collected.all_named("text_completion m1"))
+    assert _parents_seen(engines[1]) == _span_ids(collected.all_named("text_completion m2"))
 
 
 @pytest.fixture
@@ -293,26 +311,16 @@ def instrumented_httpx(collected: Collected) -> Iterator[None]:
 
 @pytest.mark.asyncio
 @pytest.mark.usefixtures("instrumented_httpx")
-async def test_instrumented_httpx_stays_in_the_trace(collected: Collected) -> None:
-    engines: list[EmbeddedEngine] = []
-
-    def engine(script: Script, name: str) -> EmbeddedEngine:
-        engines.append(EmbeddedEngine(script, name=name))
-        return engines[-1]
-
-    pipeline = two_models(engine)
-    async with pipeline.opened():
-        await pipeline.invoke({"city": "Oslo"})
+async def test_instrumented_httpx_stays_in_the_trace(
+    collected: Collected, engines: list[EmbeddedEngine], embedded: Callable[..., EmbeddedEngine]
+) -> None:
+    await two_models(embedded).invoke({"city": "Oslo"})
     posts = collected.all_named("POST")
-    assert len(posts) == 3
-    calls = {
-        span.context.span_id
-        for name in ("m1", "m2")
-        for span in collected.all_named(f"text_completion {name}")
-    }
-    assert {post.parent.span_id for post in posts if post.parent} == calls
-    for each in engines:
-        await each.aclose()
+    calls = [span for name in ("m1", "m2") for span in collected.all_named(f"text_completion {name}")]
+    assert sorted(post.parent.span_id for post in posts if post.parent) == sorted(
+        span.context.span_id for span in calls
+    )
+    assert sorted(_parents_seen(engines[0]) + _parents_seen(engines[1])) == sorted(_span_ids(posts))
 
 
 # --- without an SDK ---
