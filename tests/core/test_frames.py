@@ -55,7 +55,7 @@ def read(fmt, data, cut=None, **options):
     frames = []
     step = cut or max(len(data), 1)
     try:
-        for at in range(len(data), step):
+        for at in range(0, len(data), step):
             frames += body.feed(data[at : at + step])
         body.close()
     except FrameError as error:
