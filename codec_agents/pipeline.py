@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import sniffio
+from anyio.lowlevel import current_token
 
 from codec_agents import graph
 from codec_agents.build import build
@@ -77,8 +77,8 @@ class Pipeline(graph.Pipeline):
                 await self.aclose()
 
         try:
-            sniffio.current_async_library()
-        except sniffio.AsyncLibraryNotFoundError:
+            current_token()
+        except RuntimeError:  # no event loop runs in this thread
             return anyio.run(execute)
         return _in_thread(execute)
 

@@ -114,10 +114,10 @@ async def _show_quiet(run: Run, built: BuiltPipeline) -> None:  # noqa: ARG001
     from codec_agents.events import SinkText
 
     last = ""
-    clean = terminal.safe if click.get_text_stream("stdout").isatty() else str
+    is_terminal = click.get_text_stream("stdout").isatty()
     async for event in run:
         if isinstance(event, SinkText):
-            click.echo(clean(event.text), nl=False)
+            click.echo(terminal.safe(event.text) if is_terminal else event.text, nl=False)
             last = event.text or last
     if not last.endswith("\n"):
         click.echo()
