@@ -35,5 +35,5 @@ def edge_label(link: Link) -> str:
 
 def shorten(text: str) -> str:
     """Return the text in one line, cut where it is too long for a drawing."""
-    line = " ".join(text.split())
+    line = "".join(char if char.isprintable() else "\ufffd" for char in " ".join(text.split()))
     return line if len(line) <= MAX_LABEL else f"{line[: MAX_LABEL - 1]}…"

@@ -36,6 +36,7 @@ def json_schema() -> dict[str, Any]:
         for entry in definition.get("properties", {}).values():
             if "patternProperties" in entry:
                 entry["additionalProperties"] = False
+    definitions["Body"] = {**definitions["PipelineSpec"], "title": "Body", "required": []}
     _add_short_forms(definitions)
     return {"$schema": SCHEMA_ID, "title": "Pipeline of codec-agents", **schema}
 
@@ -78,9 +79,10 @@ def _field_texts(model: type[BaseModel]) -> dict[str, str]:
 def _allow_files(model: type[Nested], definition: dict[str, Any]) -> None:
     """A nested pipeline stands under the field that tells the kind, or in a file that the field names."""
     properties = definition["properties"]
-    body = next(properties.pop(name) for name in BODY_FIELDS if name in properties)
-    inline = {**body, "description": "The pipeline inside."}
+    for name in BODY_FIELDS:
+        properties.pop(name, None)
     file = {"type": "string", "description": "A file beside this one."}
+    inline = {"$ref": "#/$defs/Body", "description": "The pipeline inside; its name may be left out."}
     properties[model.body_field] = {"anyOf": [file, inline]}
     properties.pop("file", None)
     others = [name for name in definition.get("required", ()) if name not in BODY_FIELDS]

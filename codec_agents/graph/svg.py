@@ -73,7 +73,7 @@ def to_svg(spec: PipelineSpec) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" role="img">',
-            f"<title>{escape(spec.pipeline)}</title>",
+            f"<title>{escape(shorten(spec.pipeline))}</title>",
             f"<style>{_STYLE}</style>",
             _ARROW_TIP,
             '<rect class="back" width="100%" height="100%"/>',

@@ -56,8 +56,14 @@ _Dumper.add_implicit_resolver(
 )
 
 
+_UNICODE_BREAKS = re.compile("[\r\x85\u2028\u2029\ufeff]")
+"""Characters that YAML 1.1 folds like line ends; only escaped do they come back as they were."""
+
+
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "|" if "\n" in text else None
+    if _UNICODE_BREAKS.search(text):
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeAlias
 
 from codec_agents.graph.base import Place, place_name
+from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.faults import Fault
 from codec_agents.graph.links import Link, resolve
 from codec_agents.graph.spec import PipelineSpec
@@ -18,12 +20,15 @@ class Checked:
     """A declaration under check, with its edges followed as far as they lead."""
 
     spec: PipelineSpec
-    links: list[Link]
-    edge_faults: list[Fault]
-    unread: frozenset[str] = frozenset()
+    links: Sequence[Link]
+    edge_faults: Sequence[Fault]
+    unread: frozenset[str]
     """Nodes that are declared but could not be read: what names them is not at fault."""
-    is_body: bool = False
+    is_body: bool
     """Whether the pipeline stands inside a node."""
+    by_target: Mapping[tuple[str, str], Sequence[Link]]
+    lost: Mapping[str, Sequence[EdgeSpec]]
+    """The edges that lead nowhere, by the node that they name as their end."""
 
     @classmethod
     def of(
@@ -31,33 +36,44 @@ class Checked:
     ) -> Checked:
         """Follow the edges of a declaration."""
         links, faults = resolve(spec.nodes, spec.edges)
-        if unread:
-            ends = {(i, "from"): edge.source_node for i, edge in enumerate(spec.edges)}
-            ends |= {(i, "to"): edge.target_node for i, edge in enumerate(spec.edges)}
-            excused = {place_name(("edges", *end)) for end, node in ends.items() if node in unread}
-            faults = [fault for fault in faults if fault.place not in excused]
-        return cls(spec, links, faults, unread, is_body)
+        by_target: dict[tuple[str, str], list[Link]] = defaultdict(list)
+        for link in links:
+            by_target[link.target_node, link.target_slot].append(link)
+        followed = {link.index for link in links}
+        lost: dict[str, list[EdgeSpec]] = defaultdict(list)
+        for index, edge in enumerate(spec.edges):
+            if index not in followed:
+                lost[edge.target_node].append(edge)
+        told = _without(faults, spec, unread)
+        return cls(spec, links, told, unread, is_body, dict(by_target), dict(lost))
 
-    def into(self, name: str, slot: str = "") -> list[Link]:
+    def into(self, name: str, slot: str = "") -> Sequence[Link]:
         """Return the edges into one slot of a node, or into a sink."""
-        return [link for link in self.links if link.target_node == name and link.target_slot == slot]
+        return self.by_target.get((name, slot), ())
 
     def has_edges(self, name: str) -> bool:
         """Whether any edge ends at a node."""
-        return any(link.target_node == name for link in self.links)
+        return any((name, slot) in self.by_target for slot in (*self.spec.nodes[name].slots, ""))
 
     def may_be_filled(self, name: str, slot: str | None = None) -> bool:
         """Whether an edge that leads nowhere was meant for a node, or for one of its slots.
 
         That edge is the fault; what it leaves empty is not told a second time.
         """
-        followed = {link.index for link in self.links}
-        lost = [
-            edge for i, edge in enumerate(self.spec.edges) if i not in followed and edge.target_node == name
-        ]
+        lost = self.lost.get(name, ())
         return any(
             slot is None or _means(edge.target_slot, slot, self.spec.nodes[name].slots) for edge in lost
         )
+
+
+def _without(faults: Sequence[Fault], spec: PipelineSpec, unread: frozenset[str]) -> Sequence[Fault]:
+    """Return the faults without those of edges whose other end is a node that could not be read."""
+    if not unread:
+        return faults
+    ends = {("edges", i, "from"): edge.source_node for i, edge in enumerate(spec.edges)}
+    ends |= {("edges", i, "to"): edge.target_node for i, edge in enumerate(spec.edges)}
+    excused = {place_name(place) for place, node in ends.items() if node in unread}
+    return [fault for fault in faults if fault.place not in excused]
 
 
 def _means(written: str | None, slot: str, slots: tuple[str, ...]) -> bool:

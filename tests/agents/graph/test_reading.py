@@ -1,6 +1,7 @@
 """Declaring in YAML: short forms, inference, positions, nested files, and the round trip."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,93 +19,10 @@ from codec_agents.graph import (
     SinkNode,
 )
 
-TRAVEL_DESK = """\
-pipeline: travel-desk
-engines:
-  A: {kind: scripted, script: "travel:script"}
-nodes:
-  planner:
-    model: qwen2.5-7b
-    engine: A
-    map: qwen/qwen2
-    tools: ["travel:fares"]
-    prompt: {system: "..", user: "{question}"}
-  writer: {map: meta-llama/llama-3, prompt: "Rewrite:\\n{draft}"}
-edges:
-  - question -> planner.question
-  - planner.answer -> writer.draft
-  - {from: planner.reasoning, to: audit, buffer: 64}
-  - writer.answer -> reader
-"""
-
-EVERYTHING = """\
-pipeline: everything
-description: every kind of node
-imports: [some_package]
-maps:
-  local: {path: maps/local.json, hash: "sha256:%s"}
-  short: ./other.json
-engines:
-  A: {kind: vllm, url: "http://${HOST:-localhost}:8000", api_key: "${KEY}", headers: {X-Team: blue}}
-  B: {kind: scripted, script: [{say: hi}], ids_a_frame: [1, 8]}
-policy:
-  timeouts: {idle: 5, whole: null}
-  retry: {attempts: 2, on: [connect, status]}
-nodes:
-  question: {kind: input, title: "What is asked"}
-  history: {type: ids, map: local, default: [1, 2]}
-  triage:
-    engine: B
-    map: local
-    prompt: "{question}"
-    labels: {yes: desk, no: [desk, spare]}
-    default: spare
-  desk:
-    engine: A
-    map: local
-    tools: ["tools:one", "tools:two"]
-    prompt:
-      system: "You {{are}} a desk."
-      turns: [{user: hi}, {assistant: hello}]
-      user: "{question} {history}"
-      thinking: off
-    sampling: {temperature: 0.5, max_tokens: 100, stop: ["END"], extra: {best_of: 2}}
-    policy: {on_failure: fallback, limits: {turns: 4}}
-  spare: {engine: B, map: local, prompt: [{token: "<s>"}, {text: "{x}"}, {slot: draft}]}
-  upper: {call: "tools:upper", wants: text}
-  race: {first: 1, map: local}
-  refine:
-    turns: 3
-    feedback: {better: draft}
-    until: {sink: better, starts_with: "OK"}
-    loop:
-      nodes: {m: {engine: B, map: local, prompt: "{draft}"}}
-      edges: [draft -> m.draft, m.answer -> better]
-  items:
-    each:
-      nodes: {m: {engine: B, map: local, prompt: "{item}"}}
-      edges: [item -> m.item, m.answer -> done]
-    parallel: 2
-    order: completion
-  copy:
-    pipeline:
-      edges: [x -> y]
-  reader: {text: true, to: stdout}
-  log: {kind: sink, file: log.txt}
-edges:
-  - question -> triage
-  - question -> desk.question
-  - history -> desk.history
-  - {from: desk, to: spare.draft, fallback: true}
-  - {from: desk, to: race, separator: ", "}
-  - spare -> race
-  - {from: race, to: refine, keep_special: true}
-  - refine -> items
-  - question -> upper
-  - upper -> log
-  - items -> copy
-  - {from: copy, to: reader}
-""" % ("0" * 64)
+HERE = Path(__file__).parent
+TRAVEL_DESK = (HERE / "travel_desk.yaml").read_text()
+EVERYTHING = (HERE / "everything.yaml").read_text()
+"""Every kind of node, and nearly every field."""
 
 
 def errors(text, **options):
