@@ -1,0 +1,70 @@
+"""Each family's turns are cut into the same lanes and calls however the stream is cut."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+
+import pytest
+
+from codec_core.maps import TokenizerMap
+
+
+from tests.agents.dialects.families import FAMILIES, Bench, Case, cases, lanes, random_cuts, small_map_of
+
+ALL = [pytest.param(name, case, id=f"{name}: {case.name}") for name in FAMILIES for case in cases(name)]
+CUTS = 50
+
+_benches: dict[str, Bench] = {}
+
+
+def bench(name: str, shared_map: Callable[[str], TokenizerMap]) -> Bench:
+    if name not in _benches:
+        real = FAMILIES[name].get("map")
+        _benches[name] = Bench(name, shared_map(real) if real else small_map_of(name))
+    return _benches[name]
+
+
+@pytest.mark.parametrize(("name", "case"), ALL)
+def test_turn(name: str, case: Case, shared_map: Callable[[str], TokenizerMap]) -> None:
+    family = bench(name, shared_map)
+    ids = family.ids(case.turn)
+    prompt = family.prompt()
+    whole = lanes(family.read(prompt, ids, [], case.finish))
+    answer, reasoning, regions = whole
+    assert family.text(answer).strip() == case.answer.strip()
+    thought = family.text(reasoning).removeprefix("thought").strip()
+    if case.reasoning.endswith("…"):
+        assert thought.startswith(case.reasoning[:-1].strip())
+        assert "Oslo" in thought
+    else:
+        assert thought == case.reasoning
+    calls = [call for region in regions for call in family.bound.parse_calls(region)]
+    if case.unclosed:
+        assert [call.closed for call in calls] == [False]
+    elif case.error:
+        assert len(calls) == 1
+        assert calls[0].error
+        assert calls[0].closed
+    else:
+        assert [(call.name, call.arguments) for call in calls] == case.calls
+        assert not any(call.error for call in calls)
+    draw = random.Random(f"{name} {case.name}")
+    for _ in range(CUTS):
+        assert lanes(family.read(prompt, ids, random_cuts(len(ids), draw), case.finish)) == whole
+    assert lanes(family.read(prompt, ids, list(range(1, len(ids))), case.finish)) == whole
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_places_of_ids_are_exact(name: str, shared_map: Callable[[str], TokenizerMap]) -> None:
+    family = bench(name, shared_map)
+    for case in cases(name):
+        ids = family.ids(case.turn)
+        for event in family.read(family.prompt(), ids, [], case.finish):
+            if hasattr(event, "port"):
+                assert tuple(ids[event.start : event.start + len(event.ids)]) == event.ids
+            elif event.text is None:
+                span = tuple(ids[event.start : event.stop])
+                assert "".join(map(chr, event.ids)) in "".join(map(chr, span))
