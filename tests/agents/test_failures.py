@@ -1,0 +1,451 @@
+"""What a run does when it is left, when tools fail, and when engines fail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any, Self
+
+import anyio
+import pytest
+
+from codec_agents import Chat, Pipeline, tool
+from codec_agents.events import NodeFailed, SinkText, ToolFinished
+from codec_agents.exceptions import (
+    EngineStatusError,
+    EngineStreamError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    NodeFailedError,
+    RepeatedFailureError,
+)
+from codec_agents.testing import (
+    Call,
+    Cut,
+    EmbeddedEngine,
+    PromptView,
+    Raw,
+    Refuse,
+    Say,
+    ScriptedModel,
+    Stop,
+    Wait,
+)
+
+pytestmark = pytest.mark.asyncio
+
+NO_RETRY = {"retry": {"attempts": 1}}
+QUICK_RETRY = {"retry": {"attempts": 3, "initial": 0.0, "max": 0.0}}
+
+
+def one_model(engine: Any, **fields: Any) -> Pipeline:
+    """Declare a question, one model and a reader."""
+    p = Pipeline("one")
+    p.input("question")
+    p.model("model", engine=engine, map="demo/bytes", prompt=Chat(user="{question}"), **fields)
+    p.sink("reader")
+    p.connect("question", "model.question")
+    p.connect("model.answer", "reader")
+    return p
+
+
+@asynccontextmanager
+async def embedded(script: Any, **settings: Any) -> AsyncIterator[EmbeddedEngine]:
+    engine = EmbeddedEngine(ScriptedModel(script=script, **settings), name="desk")
+    try:
+        yield engine
+    finally:
+        await engine.aclose()
+
+
+class TestLeaving:
+    async def test_leaving_early_closes_the_connection_within_100_ms(self) -> None:
+        """Seen from the server; and afterwards no task and no socket is left."""
+        tasks_before = asyncio.all_tasks()
+        async with embedded(lambda _: "word " * 400, ids_a_second=100) as engine:
+            async with one_model(engine).run({"question": "go"}) as run:
+                async for event in run:
+                    if isinstance(event, SinkText):
+                        break
+                left = time.perf_counter()
+            assert engine.app is not None
+            (exchange,) = engine.app.exchanges.generations
+            with anyio.fail_after(5):
+                await anyio.to_thread.run_sync(exchange.over.wait)
+            assert exchange.closed_by_client is not None
+            assert exchange.closed_by_client - left < 0.1
+            assert run.partial_result().text["reader"].startswith("w")
+        assert asyncio.all_tasks() == tasks_before
+
+    async def test_an_exception_in_the_body_stops_the_run_and_comes_out_as_it_is(self) -> None:
+        async with embedded(lambda _: "word " * 400, ids_a_second=100) as engine:
+            with pytest.raises(ZeroDivisionError):
+                await self._fail_while_reading(one_model(engine))
+            assert engine.app is not None
+            (exchange,) = engine.app.exchanges.generations
+            with anyio.fail_after(5):
+                await anyio.to_thread.run_sync(exchange.over.wait)
+            assert len(exchange.ids) < 300
+
+    @staticmethod
+    async def _fail_while_reading(p: Pipeline) -> None:
+        async with p.run({"question": "go"}) as run:
+            async for _ in run.text("reader"):
+                raise ZeroDivisionError
+
+    async def test_outside_cancellation_is_not_swallowed(self) -> None:
+        async with embedded(lambda _: "word " * 400, ids_a_second=100) as engine:
+            with anyio.move_on_after(0.3) as scope:
+                await one_model(engine).invoke({"question": "go"})
+            assert scope.cancelled_caught
+
+    async def test_a_sink_that_stops_reading_stalls_the_server(self) -> None:
+        """Without back-pressure the client would take in the endless stream, and its memory would grow."""
+        async with EndlessServer() as server:
+            most = {"max_tokens": ENDLESS_IDS}
+            p = codec_model(server.url, sampling=most, limits={"max_ids": ENDLESS_IDS})
+            async with p.opened(), p.run({"question": "go"}) as run:
+                reader = run.text("reader")
+                await anext(reader)
+                with anyio.fail_after(30):
+                    await server.stalled.wait()
+                assert server.ids_sent < ENDLESS_IDS
+                assert len(run.partial_result().ids["reader"]) < server.ids_sent
+
+
+class TestTools:
+    async def attempts(self, calls: list[Any], tools: list[Any], **fields: Any) -> tuple[list[Any], str]:
+        """Let the model make calls; return the attempts, and what the model then says about the results."""
+
+        def script(prompt: PromptView) -> Iterator[Any]:
+            if prompt.turn == 1:
+                yield from calls
+            else:
+                yield Say(" | ".join(prompt.results))
+
+        async with (
+            embedded(script) as engine,
+            one_model(engine, tools=tools, **fields).run({"question": "go"}) as run,
+        ):
+            attempts = [event.attempt async for event in run if isinstance(event, ToolFinished)]
+            return attempts, run.result.text["reader"]
+
+    async def test_a_tool_that_raises(self) -> None:
+        def broken(city: str) -> str:
+            """Fail."""
+            raise LookupError(f"no such city: {city}")
+
+        (attempt,), told = await self.attempts([Call("broken", city="Atlantis")], [broken])
+        assert attempt.status == "tool_error"
+        assert "no such city: Atlantis" in told
+
+    async def test_a_tool_that_hangs_past_its_timeout(self) -> None:
+        @tool(timeout=0.05)
+        async def slow() -> str:
+            """Never answer."""
+            await anyio.sleep_forever()
+            return ""
+
+        (attempt,), told = await self.attempts([Call("slow")], [slow])
+        assert attempt.status == "timeout"
+        assert "0.05" in told
+
+    async def test_bad_json_and_unknown_tools_and_wrong_arguments(self) -> None:
+        def add(a: int, b: int) -> int:
+            """Add."""
+            return a + b
+
+        calls = [
+            Raw('<tool_call>\n{"name": "add", "arguments": {"a": 1,\n</tool_call>'),
+            Call("subtract", a=1, b=2),
+            Call("add", a="one", b=2),
+            Call("add", a=1, b=2),
+        ]
+        attempts, told = await self.attempts(calls, [add])
+        by_status = [attempt.status for attempt in sorted(attempts, key=lambda each: each.call.start)]
+        assert by_status == ["invalid_json", "unknown_tool", "bad_arguments", "ok"]
+        results = told.split(" | ")
+        assert "could not be read" in results[0]
+        assert "the tools are: add" in results[1]
+        assert "add" in results[2]
+        assert results[3] == "3"
+
+    async def test_a_call_cut_off_by_the_limit_is_never_run(self) -> None:
+        ran: list[str] = []
+
+        def note(text: str) -> str:
+            """Note."""
+            ran.append(text)
+            return "noted"
+
+        def script(prompt: PromptView) -> Iterator[Any]:
+            if prompt.turn == 1:
+                yield Raw('<tool_call>\n{"name": "note", "arguments": {"text": "a"}}')
+                yield Stop("length")
+            else:
+                yield Say(prompt.results[0])
+
+        async with embedded(script) as engine:
+            result = await one_model(engine, tools=[note]).invoke({"question": "go"})
+        assert ran == []
+        assert "cut off" in result.text["reader"]
+
+    async def test_results_come_in_the_order_of_the_calls(self) -> None:
+        first_may_end = anyio.Event()
+
+        async def first() -> str:
+            """Wait for the second."""
+            await first_may_end.wait()
+            return "first"
+
+        async def second() -> str:
+            """End at once."""
+            first_may_end.set()
+            return "second"
+
+        _, told = await self.attempts([Call("first"), Call("second")], [first, second])
+        assert told == "first | second"
+
+    async def test_the_same_failing_call_again_and_again_ends_with_a_typed_error(self) -> None:
+        def broken() -> str:
+            """Fail."""
+            raise ValueError("always")
+
+        async with embedded(lambda _: Call("broken")) as engine:
+            with pytest.raises(RepeatedFailureError, match="'broken' 3 times"):
+                await one_model(engine, tools=[broken]).invoke({"question": "go"})
+
+    async def test_each_prompt_begins_with_exactly_the_turn_before(self) -> None:
+        def look(number: int) -> int:
+            """Look."""
+            return number * 2
+
+        def script(prompt: PromptView) -> Any:
+            return Call("look", number=prompt.turn) if prompt.turn < 4 else "done"
+
+        async with embedded(script) as engine:
+            await one_model(engine, tools=[look]).invoke({"question": "go"})
+            assert engine.app is not None
+            exchanges = engine.app.exchanges.generations
+        assert len(exchanges) == 4
+        for before, after in pairwise(exchanges):
+            said = (*before.prompt_ids, *before.ids)
+            assert after.prompt_ids[: len(said)] == said
+
+
+ENDLESS_IDS = 32_000_000
+"""32 MB of frames: more than all buffers between two processes hold."""
+
+
+class EndlessServer:
+    """A server that sends frames as fast as they are taken, and notes when they are not."""
+
+    def __init__(self) -> None:
+        self.stalled = asyncio.Event()
+        self.ids_sent = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD)
+        frame = b"\x82\xa3ids\xdc\x10\x00" + b"\x41" * 4096 + b"\xa4done\xc2"
+        try:
+            while self.ids_sent < ENDLESS_IDS:
+                writer.write(frame)
+                self.ids_sent += 4096
+                await asyncio.wait_for(writer.drain(), 0.5)
+        except TimeoutError:
+            self.stalled.set()
+        except ConnectionError:
+            pass
+        writer.close()
+
+
+class RawServer:
+    """A server that answers every request with the same bytes, then closes or hangs."""
+
+    def __init__(self, answer: bytes, *, hang: bool = False) -> None:
+        self._answer = answer
+        self._hang = hang
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self._answer)
+        await writer.drain()
+        if self._hang:
+            await reader.read()
+        writer.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-msgpack\r\nconnection: close\r\n\r\n"
+FRAME = b"\x82\xa3ids\x93\x41\x42\x43\xa4done\xc2"
+
+
+def codec_model(url: str, *, sampling: Any = None, **policy: Any) -> Pipeline:
+    p = one_model("desk", policy={**NO_RETRY, **policy}, sampling=sampling)
+    p.engine("desk", kind="codec", url=url)
+    return p
+
+
+class TestEngines:
+    async def failure(self, p: Pipeline) -> NodeFailedError:
+        async with p.opened():
+            with anyio.fail_after(10), pytest.raises(NodeFailedError) as caught:
+                await p.invoke({"question": "go"})
+        assert caught.value.node == "model"
+        assert caught.value.engine == "desk"
+        return caught.value
+
+    async def test_down(self) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            error = await self.failure(codec_model(f"http://127.0.0.1:{taken.getsockname()[1]}"))
+        assert isinstance(error.cause, EngineUnavailableError)
+        assert error.delivered == 0
+
+    async def test_answering_500(self) -> None:
+        async with embedded(lambda _: Refuse(500, "out of memory")) as engine:
+            error = await self.failure(one_model(engine, policy=NO_RETRY))
+        assert isinstance(error.cause, EngineStatusError)
+        assert error.cause.status == 500
+        assert "out of memory" in str(error)
+
+    async def test_cut_off_mid_stream(self) -> None:
+        async with embedded(lambda _: [Say("some words"), Cut()]) as engine:
+            error = await self.failure(one_model(engine, policy=NO_RETRY))
+        assert isinstance(error.cause, EngineStreamError)
+        assert error.delivered > 0
+
+    async def test_a_body_that_ends_without_done(self) -> None:
+        async with RawServer(HEAD + FRAME) as url:
+            error = await self.failure(codec_model(url))
+        assert isinstance(error.cause, EngineStreamError)
+        assert error.delivered == 3
+
+    async def test_a_frame_that_does_not_parse(self) -> None:
+        async with RawServer(HEAD + FRAME + b"\xc1\xc1") as url:
+            error = await self.failure(codec_model(url))
+        assert isinstance(error.cause, EngineStreamError)
+        assert not error.cause.transient
+        assert error.delivered == 3
+
+    @pytest.mark.parametrize(
+        ("answer", "phase"), [(b"", "first_id"), (HEAD, "first_id"), (HEAD + FRAME, "idle")]
+    )
+    async def test_silence(self, answer: bytes, phase: str) -> None:
+        async with RawServer(answer, hang=True) as url:
+            timeouts = {"first_id": 0.2, "idle": 0.2}
+            error = await self.failure(codec_model(url, timeouts=timeouts))
+        assert isinstance(error.cause, EngineTimeoutError)
+        assert error.cause.phase == phase
+
+    @staticmethod
+    async def _failures_told(run: Any) -> list[NodeFailed]:
+        told: list[NodeFailed] = []
+        with contextlib.suppress(NodeFailedError):
+            async for event in run:
+                told += [event] if isinstance(event, NodeFailed) else []
+            raise AssertionError("the events end with the error")
+        return told
+
+    async def test_what_had_been_delivered_stays_readable(self) -> None:
+        async with embedded(lambda _: [Say("some words that came"), Cut()]) as engine:
+            async with one_model(engine, policy=NO_RETRY).run({"question": "go"}) as run:
+                failed = await self._failures_told(run)
+                with pytest.raises(NodeFailedError):
+                    await run.wait()
+            assert len(failed) == 1
+            assert run.partial_result().text["reader"] == "some words that came"
+
+
+class TestRetries:
+    async def test_a_retry_after_output_continues_without_a_seam(self) -> None:
+        """The second request holds the prompt and everything received; the stream goes on after that."""
+        whole = "one two three four five six seven eight nine ten"
+        seen: list[str] = []
+
+        def script(prompt: PromptView) -> Iterator[Any]:
+            said = prompt.text.rpartition("<|im_start|>assistant\n")[2]
+            seen.append(said)
+            rest = whole[len(said) :]
+            if len(seen) < 3:
+                yield Say(rest[:12])
+                yield Cut()
+            else:
+                yield Say(rest)
+
+        async with embedded(script) as engine:
+            result = await one_model(engine, policy=QUICK_RETRY).invoke({"question": "go"})
+        assert result.text["reader"] == whole
+        assert seen == ["", whole[:12], whole[:24]]
+        assert result.usage["model"].retries == 2
+
+    async def test_what_is_not_transient_is_not_tried_again(self) -> None:
+        calls: list[int] = []
+
+        def script(_: PromptView) -> Any:
+            calls.append(1)
+            return Refuse(400, "no")
+
+        async with embedded(script) as engine:
+            with pytest.raises(NodeFailedError):
+                await one_model(engine, policy=QUICK_RETRY).invoke({"question": "go"})
+        assert calls == [1]
+
+
+class TestRecord:
+    async def test_a_record_says_every_id_once_and_reads_back(self, tmp_path: Any) -> None:
+        from codec_agents.record import read_record
+
+        def look(number: int) -> int:
+            """Look."""
+            return number
+
+        def script(prompt: PromptView) -> Any:
+            return Call("look", number=7) if prompt.turn == 1 else f"it is {prompt.results[0]}"
+
+        path = tmp_path / "run.jsonl"
+        async with embedded(script) as engine:
+            await one_model(engine, tools=[look]).invoke({"question": "go"}, record=path)
+            assert engine.app is not None
+            exchanges = engine.app.exchanges.generations
+        record = read_record(path)
+        assert record.complete
+        assert [tuple(turn.prompt) for turn in record.turns] == [each.prompt_ids for each in exchanges]
+        assert [turn.generated for turn in record.turns] == [each.ids for each in exchanges]
+        written = sum(len(json.loads(line).get("ids", ())) for line in path.read_text().splitlines())
+        assert written == len(exchanges[-1].prompt_ids) + len(exchanges[-1].ids)
+        (trajectory,) = record.trajectories()
+        assert trajectory["ids"] == [*exchanges[-1].prompt_ids, *exchanges[-1].ids]
+        assert sum(trajectory["sampled"]) == sum(len(each.ids) for each in exchanges)
+        assert record.differences(read_record(path)) == []
+        lines = path.read_bytes()
+        for cut in range(len(lines) - 200, len(lines)):
+            path.write_bytes(lines[:cut])
+            assert read_record(path).turns[0].generated == exchanges[0].ids
+
+
+async def test_a_pause_in_the_stream_does_not_end_it() -> None:
+    async with embedded(lambda _: [Say("a"), Wait(0.05), Say("b")]) as engine:
+        result = await one_model(engine).invoke({"question": "go"})
+    assert result.text["reader"] == "ab"
