@@ -27,6 +27,7 @@ class Flow:
         self._fresh = True
         self._space = ""
         self._held = ""
+        self._unprinted = ""
 
     def write(self, text: str) -> None:
         """Write what is complete."""
@@ -35,6 +36,7 @@ class Flow:
         keep = tail.group() if tail and len(tail.group()) <= MAX_HELD and tail.group().isascii() else ""
         self._held = keep
         self._put(text[: len(text) - len(keep)])
+        self._print()
 
     def end(self) -> None:
         """Write what is held, and end the line."""
@@ -42,6 +44,7 @@ class Flow:
         self._held = ""
         if not self._fresh:
             self._newline()
+        self._print()
 
     def _put(self, text: str) -> None:
         for part in _TOKENS.findall(text):
@@ -76,14 +79,21 @@ class Flow:
         if not text:
             return
         self._open()
-        self._console.print(Text(text, style=self._style), end="", soft_wrap=True)
+        self._unprinted += text
         self._column += cell_len(text)
 
     def _newline(self) -> None:
-        self._console.print("", soft_wrap=True)
+        self._unprinted += "\n"
+        self._print()
         self._column = 0
         self._space = ""
         self._fresh = True
+
+    def _print(self) -> None:
+        """Print what has gathered: once a piece and line, not once a word."""
+        if self._unprinted:
+            self._console.print(Text(self._unprinted, style=self._style), end="", soft_wrap=True)
+            self._unprinted = ""
 
 
 def _fitting(token: str, room: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,7 @@ async def _show_quiet(run: Run, built: BuiltPipeline) -> None:  # noqa: ARG001
     from codec_agents.events import SinkText
 
     last = ""
-    is_terminal = click.get_text_stream("stdout").isatty()
+    is_terminal = sys.stdout.isatty()
     async for event in run:
         if isinstance(event, SinkText):
             click.echo(terminal.safe(event.text) if is_terminal else event.text, nl=False)

@@ -63,12 +63,26 @@ def _show_table(console: Console, reports: Sequence[HandoffReport]) -> None:
 
 
 def _show_list(console: Console, reports: Sequence[HandoffReport]) -> None:
-    signs = terminal.glyphs(console)
     for report in reports:
-        console.print(Text(f"{report.source} {signs.arrow} {report.target}", style="bold"))
-        named = zip((title for title, _ in COLUMNS[1:]), cells(report), strict=True)
-        text = f" {signs.dot} ".join(f"{title} {value}".strip() for title, value in named if value != "-")
-        console.print(Text(f"  {text}"), soft_wrap=False)
+        titles = (title for title, _ in COLUMNS[1:])
+        pairs = zip(titles, cells(report), strict=True)
+        show_item(console, f"{report.source} {terminal.glyphs(console).arrow} {report.target}", pairs)
+
+
+def show_item(console: Console, name: str, pairs: Iterable[tuple[str, str]]) -> None:
+    """Print a name, and below it what is known of it; a figure and its title stay on one line."""
+    dot = f" {terminal.glyphs(console).dot} "
+    console.print(Text(name, style="bold"))
+    line = ""
+    for title, value in pairs:
+        part = f"{title} {value}".strip()
+        if value == "-":
+            continue
+        if line and len(line) + len(dot) + len(part) > terminal.width(console):
+            console.print(Text(line), soft_wrap=True)
+            line = ""
+        line += f"{dot if line else '  '}{part}"
+    console.print(Text(line), soft_wrap=True)
 
 
 def cells(report: HandoffReport) -> Iterator[str]:

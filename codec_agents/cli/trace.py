@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from rich.text import Text
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import as_json, print_json
-from codec_agents.cli.tables import WIDE
+from codec_agents.cli.tables import WIDE, show_item
 
 if TYPE_CHECKING:
     from codec_agents.trace import EdgeFigures, TracedRun
@@ -127,24 +127,16 @@ def show_figures(console: Console, figures: Sequence[EdgeFigures]) -> None:
         heads += [f"{name} p{share}" for share in shares] if several else [name]
     rows = {edge.name: [*([str(edge.runs)] if several else []), *_cells(edge, shares)] for edge in figures}
     if console.width < WIDE:
-        _print_list(console, heads, rows)
+        for name, cells in rows.items():
+            show_item(console, name, zip(heads, cells, strict=True))
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("handoff")
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
-    for edge_name, cells in rows.items():
-        table.add_row(edge_name, *cells)
+    for edge_name, figures_of_edge in rows.items():
+        table.add_row(edge_name, *figures_of_edge)
     console.print(table)
-
-
-def _print_list(console: Console, heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
-    """Print one handoff below the other: a table would not fit."""
-    dot = f" {terminal.glyphs(console).dot} "
-    for name, cells in rows.items():
-        console.print(Text(name, style="bold"))
-        named = dot.join(f"{head} {cell}" for head, cell in zip(heads, cells, strict=True))
-        console.print(Text(f"  {named}"))
 
 
 def _cells(edge: EdgeFigures, shares: Sequence[int]) -> list[str]:
