@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Protocol
 
 import anyio
@@ -102,6 +103,8 @@ class HttpStream:
         self._ready: deque[CodecFrame] = deque()
         self._done = False
         self._ended = False
+        self._read_out = False
+        """Whether the body was read to its end, rather than given up."""
 
     def __aiter__(self) -> AsyncIterator[CodecFrame]:
         return self
@@ -137,7 +140,7 @@ class HttpStream:
             self._ended = True
             raise self._deadlines.error(self._engine, self.stats.ids)
         if chunk is None:
-            self._ended = True
+            self._ended = self._read_out = True
             self._take(None)
             if not self._done:
                 raise self._broken("the answer ended before it was done")
@@ -158,9 +161,10 @@ class HttpStream:
         if chunk is not None:
             self.stats.chunks += 1
             self.stats.bytes_received += len(chunk)
-        for frame in frames:
+        if frames:
+            frame = merged(frames)
             self._count(frame)
-        self._ready += frames
+            self._ready.append(frame)
 
     def _count(self, frame: CodecFrame) -> None:
         stats = self.stats
@@ -197,7 +201,16 @@ class HttpStream:
         """Close the request; an unfinished one ends at the server, too."""
         with anyio.CancelScope(shield=True):
             await self._response.aclose()
-            await finish(self._chunks)
+            if not self._read_out:
+                await finish(self._chunks)
+
+
+def merged(frames: Sequence[CodecFrame]) -> CodecFrame:
+    """Return frames that arrived together as one: every frame costs more than the ids in it."""
+    if len(frames) == 1:
+        return frames[0]
+    ids = tuple(chain.from_iterable([frame.ids for frame in frames]))
+    return CodecFrame(ids, done=frames[-1].done, finish_reason=frames[-1].finish_reason)
 
 
 async def finish(chunks: AsyncIterator[bytes]) -> None:
