@@ -1,0 +1,151 @@
+"""Frames and regions against their peers: `python -m tests.benchmarks wire`.
+
+The existing client, msgpack's Unpacker and protobuf's runtime run in an interpreter of their own
+(`peers.py`).
+"""
+
+import asyncio
+import base64
+import json
+import subprocess
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+from codec_core.frames import decode_stream, decoder, encoder
+from codec_core.regions import RegionKind, RegionScanner, ToolWatcher
+from tests.benchmarks.peers import peer_python
+from tests.benchmarks.rows import Row, report, timed
+
+FRAMES = 2000
+"""Frames in one measured run, so that starting a stream does not count."""
+
+
+class Peers:
+    """The peers in their own interpreter, if there is one."""
+
+    def __init__(self) -> None:
+        python = peer_python()
+        script = Path(__file__).with_name("wire_peer.py")
+        pipe = subprocess.PIPE
+        self._contestants = 0
+        self._process = python and subprocess.Popen([python, str(script)], stdin=pipe, stdout=pipe, text=True)
+
+    def contestant(self, name: str, units: int, **request: Any) -> dict[str, Callable[[], float]]:
+        """Return a contestant by the peer's name; none where there is no interpreter."""
+        if not self._process:
+            return {}
+        self._contestants += 1
+        request["name"] = str(self._contestants)
+        for key, value in request.items():
+            if key == "chunks":
+                request[key] = [base64.b64encode(chunk).decode() for chunk in value]
+        line = json.dumps(request) + "\n"
+        return {name: lambda: self._ask(line) / units}
+
+    def _ask(self, line: str) -> float:
+        assert self._process
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(line)
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the interpreter."""
+        if self._process:
+            assert self._process.stdin
+            self._process.stdin.close()
+            self._process.wait(10)
+
+
+def stream(fmt: str, size: int, frames: int = FRAMES) -> list[bytes]:
+    """Return the frames of a stream, `size` ids each."""
+    random, out = Random(1), encoder(fmt)
+    batches = [[int(150_000 * random.random() ** 2) for _ in range(size)] for _ in range(frames - 1)]
+    return [*(out.encode(batch) for batch in batches), out.encode((), done=True)]
+
+
+def feed_all(fmt: str, chunks: Sequence[bytes]) -> Callable[[], None]:
+    """Return the decoding of a stream, chunk by chunk."""
+
+    def run() -> None:
+        body = decoder(fmt)
+        for chunk in chunks:
+            body.feed(chunk)
+        body.close()
+
+    return run
+
+
+def drain_all(fmt: str, chunks: Sequence[bytes]) -> Callable[[], object]:
+    """Return the decoding of a stream by the async shell, as the existing client does it."""
+
+    async def body() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    async def drain() -> object:
+        return [frame async for frame in decode_stream(body(), fmt)]
+
+    return lambda: asyncio.run(drain())
+
+
+def frame_rows(peers: Peers) -> list[Row]:
+    """Return the rows about frames."""
+    rows = []
+    for fmt, size, bar in (("msgpack", 1, 8.0), ("msgpack", 64, 25.0), ("protobuf", 64, 6.0)):
+        chunks = stream(fmt, size)
+        against = peers.contestant("codecai", FRAMES, action="codecai", kind=fmt, chunks=chunks)
+        other = {"msgpack": ("Unpacker", "unpacker"), "protobuf": ("upb", "upb")}[fmt]
+        against |= peers.contestant(other[0], FRAMES, action=other[1], chunks=chunks)
+        name = f"{fmt} frame, {size} id(s), chunk = frame"
+        rows.append(Row(name, timed(feed_all(fmt, chunks), FRAMES), against, {"codecai": bar}))
+        rows.append(Row(f"{name}, async shell", timed(drain_all(fmt, chunks), FRAMES), against))
+    return [*rows, byte_row(peers)]
+
+
+def byte_row(peers: Peers) -> Row:
+    """Return the row about frames that come byte by byte."""
+    frames = 100
+    chunks = [bytes([byte]) for byte in b"".join(stream("msgpack", 64, frames))]
+    against = peers.contestant("codecai", frames, action="codecai", kind="msgpack", chunks=chunks)
+    against |= peers.contestant("Unpacker", frames, action="unpacker", chunks=chunks)
+    ours = timed(feed_all("msgpack", chunks), frames)
+    return Row("msgpack frame, 64 ids, byte by byte", ours, against, {"codecai": 10.0})
+
+
+def region_rows(peers: Peers) -> list[Row]:
+    """Return the rows about regions."""
+    random = Random(1)
+    ids = tuple(random.randrange(150_000) for _ in range(64))
+    units = FRAMES * len(ids)
+    pair: Any = SimpleNamespace(id="bench/map", special_tokens={"<t>": 150_001, "</t>": 150_002})
+    kinds = [RegionKind(f"kind{n}", ((150_001 + 2 * n,),), ((150_002 + 2 * n,),)) for n in range(4)]
+
+    def repeat(feed: Callable[[tuple[int, ...]], object]) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(FRAMES):
+                feed(ids)
+
+        return run
+
+    watch = timed(repeat(ToolWatcher(pair, "<t>", "</t>").feed), units)
+    scan = timed(repeat(RegionScanner(kinds).feed), units)
+    against = peers.contestant("codecai", units, action="watcher", ids=ids, repeats=FRAMES)
+    return [
+        Row("region watcher, an id, 64 ids a feed", watch, against, {"codecai": 4.0}),
+        Row("region scanner of 4 kinds, an id, 64 ids a feed", scan, against, limit=15e-9),
+    ]
+
+
+def main() -> bool:
+    """Measure and print all rows; tell whether every bar is reached."""
+    peers = Peers()
+    try:
+        outcomes = [report(row) for row in (*frame_rows(peers), *region_rows(peers))]
+        return all(outcomes)
+    finally:
+        peers.close()

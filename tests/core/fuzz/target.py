@@ -1,0 +1,100 @@
+"""What the fuzzer holds all decoders to, for any bytes.
+
+1. Nothing but the library's own errors is raised.
+2. How the bytes were cut changes neither the frames, nor the error, nor its place.
+3. What was read can be written, and reads the same again.
+
+`python -m tests.core.fuzz` runs it under atheris, where that is installed; the suite replays the corpus.
+"""
+
+import contextlib
+
+from codec_core.compression import decompressor
+from codec_core.exceptions import CodecError, CompressionError, FrameError
+from codec_core.frames import decode_protobuf_frame, decode_request, decoder, encode_request, encoder
+from codec_core.regions import RegionKind, RegionScanner
+from codec_core.regions_reference import join, scan_whole
+
+FORMATS = ("msgpack", "protobuf")
+LIMIT = 1 << 16
+
+
+def frames_of(fmt, data, step):
+    """Return the frames of a body fed in pieces, and its error in words."""
+    body, frames = decoder(fmt, max_frame_bytes=LIMIT), []
+    try:
+        for at in range(0, len(data), step):
+            frames += body.feed(data[at : at + step])
+        body.close()
+    except FrameError as error:
+        return frames, repr(error)
+    return frames, None
+
+
+def check_frames(fmt, data, step):
+    """Hold a frame decoder to its promises."""
+    whole = frames_of(fmt, data, max(len(data), 1))
+    pieces = frames_of(fmt, data, step)
+    assert whole == pieces, (fmt, step, whole, pieces)
+    for name in (fmt, fmt + "-delta"):
+        out = encoder(name)
+        again = b"".join(out.encode(frame.ids, frame.done, frame.finish_reason) for frame in whole[0])
+        assert frames_of(fmt, again, step)[0] == whole[0]
+
+
+def check_request(fmt, data):
+    """Hold the reader of requests to its promises."""
+    with contextlib.suppress(FrameError):
+        request = decode_request(data, fmt)
+        again = encode_request(request, fmt)
+        assert encode_request(decode_request(again, fmt), fmt) == again
+
+
+def body_of(encoding, data, step):
+    """Return what a body decompresses to, or its error's class."""
+    body, out = decompressor(encoding, budget=LIMIT), b""
+    try:
+        for at in range(0, len(data), step):
+            out += body.feed(data[at : at + step])
+        return out + body.flush()
+    except CompressionError as error:
+        return type(error)
+
+
+def check_compression(data, step):
+    """Hold the decompressors to their promises."""
+    for encoding in ("gzip", "deflate", "br"):
+        assert body_of(encoding, data, max(len(data), 1)) == body_of(encoding, data, step), (encoding, step)
+
+
+KINDS = [
+    RegionKind("tool", ((1,), (1, 2, 3)), ((4,),), cap=3),
+    RegionKind("think", ((2, 2),), ((5, 5),), True, ((1,), (6,))),
+]
+
+
+def check_regions(data, step):
+    """Hold the region scanner to its reference; the bytes are the ids."""
+    scanner = RegionScanner(KINDS)
+    ids = [byte & 7 for byte in data]
+    events = [event for at in range(0, len(ids), step) for event in scanner.feed(ids[at : at + step])]
+    assert join(events + scanner.flush()) == scan_whole(KINDS, ids)
+
+
+def check(data):
+    """Hold everything to its promises with these bytes; the first one says what and how it is cut."""
+    if not data:
+        return
+    choice, data = data[0], bytes(data[1:])
+    step = 1 + (choice >> 3)
+    if choice & 7 < 2:
+        check_frames(FORMATS[choice & 1], data, step)
+    elif choice & 7 < 4:
+        check_request(FORMATS[choice & 1], data)
+    elif choice & 7 == 4:
+        with contextlib.suppress(CodecError):
+            decode_protobuf_frame(data)
+    elif choice & 7 == 5:
+        check_compression(data, step)
+    else:
+        check_regions(data, step)
