@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import anyio
 
@@ -131,34 +131,54 @@ class Channel(Generic[Batch]):
         """Whether the producer closed the channel and everything was taken."""
         return self.closed and not self._batches
 
-    async def __aiter__(self) -> AsyncIterator[list[Batch]]:
+    def __aiter__(self) -> AsyncIterator[list[Batch]]:
         """Yield all that is ready, again and again, until the producer is done."""
-        while not self.finished:
-            if batches := self.take():
-                yield batches
-            else:
-                await self.ready.wait()
+        return _Batches(self)
 
 
-async def receive_all(
-    channels: Sequence[Channel[Batch]], ready: Signal
-) -> AsyncIterator[tuple[int, list[Batch]]]:
-    """Yield `(index, batches)` from whichever of the channels has something, and `(index, [])` when one ends.
+class _Batches(Generic[Batch]):
+    """Iterate over one channel."""
 
-    All of them must share `ready`. Reading them together is what keeps a node with two inputs from one
-    producer from waiting for ever: no input is left full while another is awaited.
+    def __init__(self, channel: Channel[Batch]) -> None:
+        self._channel = channel
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Batch]:
+        while not self._channel.finished:
+            if batches := self._channel.take():
+                return batches
+            await self._channel.ready.wait()
+        raise StopAsyncIteration
+
+
+class Arrivals(Generic[Batch]):
+    """Yield `(index, batches)` from whichever channel has something, and `(index, [])` when one ends.
+
+    Reading channels together is what keeps a node with two inputs from one producer from waiting for ever:
+    no input is left full while another is awaited.
+
+    A class and not an async generator: one that is left early would be closed at some later time.
     """
-    open_indexes = set(range(len(channels)))
-    while open_indexes:
-        progressed = False
-        for index in sorted(open_indexes):
-            channel = channels[index]
-            if batches := channel.take():
-                progressed = True
-                yield index, batches
-            if channel.finished:
-                progressed = True
-                open_indexes.discard(index)
-                yield index, []
-        if not progressed:
-            await ready.wait()
+
+    def __init__(self, channels: Sequence[Channel[Batch]], ready: Signal) -> None:
+        """Read channels that all share one signal."""
+        self._channels = channels
+        self._ready = ready
+        self._open = list(range(len(channels)))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[int, list[Batch]]:
+        while self._open:
+            for index in self._open:
+                channel = self._channels[index]
+                if batches := channel.take():
+                    return index, batches
+                if channel.closed:
+                    self._open.remove(index)
+                    return index, []
+            await self._ready.wait()
+        raise StopAsyncIteration

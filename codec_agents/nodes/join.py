@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codec_agents.channel import receive_all
+from codec_agents.channel import Arrivals
 from codec_agents.graph.nodes import VALUE
 from codec_agents.handoff import Handoff
 from codec_agents.nodes.function import call
@@ -21,7 +21,7 @@ async def run_join(node: BuiltJoin, wiring: Wiring, execution: Execution) -> Non
     """Wait for as many edges as the node wants; stop the nodes behind the others; send what came."""
     handoffs = [Handoff(inlet.edge, execution.run.clock) for inlet in wiring.inlets]
     ended: list[int] = []
-    async for index, batches in receive_all(wiring.channels, wiring.ready):
+    async for index, batches in Arrivals(wiring.channels, wiring.ready):
         if batches:
             handoffs[index].take(batches)
             continue

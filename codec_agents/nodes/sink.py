@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
-from codec_agents.channel import receive_all
+from codec_agents.channel import Arrivals
 from codec_agents.events import SinkIds, SinkText
 from codec_agents.nodes.function import call
 from codec_agents.nodes.skipping import NodeSkipped
@@ -30,7 +30,7 @@ async def run_sink(node: BuiltSink, wiring: Wiring, execution: Execution) -> Non
     decoders = [_decoder(node, inlet) for inlet in wiring.inlets]
     with ExitStack() as files:
         writer = Writer(node, execution, files)
-        async for index, batches in receive_all(wiring.channels, wiring.ready):
+        async for index, batches in Arrivals(wiring.channels, wiring.ready):
             decoder = decoders[index]
             for batch in batches:
                 await writer.write(*_decode(decoder, batch))

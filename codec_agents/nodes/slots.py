@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codec_agents.channel import receive_all
+from codec_agents.channel import Arrivals
 from codec_agents.handoff import Handoff
 from codec_agents.nodes.skipping import NodeSkipped
 from codec_core.tokenizer import pick_tokenizer
@@ -29,7 +29,7 @@ class Slots:
         Raises:
             NodeSkipped: a slot gets nothing, because no edge into it was taken.
         """
-        async for index, batches in receive_all(self._wiring.channels, self._wiring.ready):
+        async for index, batches in Arrivals(self._wiring.channels, self._wiring.ready):
             if batches:
                 self.handoffs[index].take(batches)
             else:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec_agents.channel import Channel, Signal, receive_all
+from codec_agents.channel import Arrivals, Channel, Signal
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -87,7 +87,7 @@ async def test_two_inputs_of_one_producer_cannot_wait_for_each_other() -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(produce)
-        async for index, batches in receive_all(channels, ready):
+        async for index, batches in Arrivals(channels, ready):
             for batch in batches:
                 got[index] += batch
     assert got == [list(range(20))] * 2

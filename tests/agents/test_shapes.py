@@ -1,0 +1,370 @@
+"""Graph shapes: what runs, in what order, and that neither frame cuts nor delays change the result."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+import pytest
+
+from codec_agents import Chat, Pipeline
+from codec_agents.events import NodeFinished, NodeStarted
+from codec_agents.exceptions import InputError, LimitExceededError, NodeFailedError, RouteError
+from codec_agents.testing import PromptView, Refuse, Say, ScriptedEngine, ScriptedModel, Wait
+
+pytestmark = pytest.mark.anyio
+BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+
+MAPS = ("demo/bytes", "demo/words")
+FAIL = {"retry": {"attempts": 1}}
+
+
+def engine(script: Any, seed: int = 0) -> ScriptedEngine:
+    """Return an engine whose frames are cut at random."""
+    return ScriptedEngine(ScriptedModel(script=script, ids_a_frame=(1, 7), seed=seed))
+
+
+def echo(name: str, seed: int = 0) -> ScriptedEngine:
+    """Return a model that says its name around what it is told, after a delay that the seed draws."""
+    delay = random.Random(seed).random() * 0.01 if seed else 0.0
+
+    def script(prompt: PromptView) -> Any:
+        return [Wait(delay), Say(f"{name}({prompt.user.strip()})")]
+
+    return engine(script, seed)
+
+
+def model(
+    p: Pipeline, name: str, *, said_by: ScriptedEngine | None = None, seed: int = 0, **fields: Any
+) -> None:
+    """Add a model that echoes its one slot."""
+    map_id = MAPS[len(p._nodes) % 2]
+    fields = {"prompt": Chat(user="{text}"), "map": map_id, "model": name, **fields}
+    p.model(name, engine=said_by or echo(name, seed), **fields)
+
+
+def chain(seed: int) -> Pipeline:
+    p = Pipeline("chain").input("q").sink("out")
+    for name in "abc":
+        model(p, name, seed=seed)
+    return p.connect("q", "a").connect("a", "b").connect("b", "c").connect("c", "out")
+
+
+def diamond(seed: int) -> Pipeline:
+    p = Pipeline("diamond").input("q").sink("out")
+    for name in "abc":
+        model(p, name, seed=seed)
+    model(p, "d", seed=seed, prompt=Chat(user="{left}+{right}"))
+    p.connect("q", "a").connect("a", "b").connect("a", "c")
+    return p.connect("b", "d.left").connect("c", "d.right").connect("d", "out")
+
+
+def several_into_one_slot(seed: int) -> Pipeline:
+    p = Pipeline("several").input("q").sink("out")
+    for name in "abc":
+        model(p, name, seed=seed)
+    p.connect("q", "a").connect("q", "b")
+    return p.connect("a", "c", separator="!").connect("b", "c", separator=";").connect("c", "out")
+
+
+def nested(seed: int) -> Pipeline:
+    inner = Pipeline("inner").input("x").sink("y", text=False)
+    model(inner, "m", seed=seed)
+    inner.connect("x", "m").connect("m", "y")
+    p = Pipeline("nested").input("q").sink("out").pipeline("box", inner)
+    model(p, "z", seed=seed)
+    return p.connect("q", "box").connect("box", "z").connect("z", "out")
+
+
+def mapped(seed: int) -> Pipeline:
+    each = Pipeline("each").input("item").sink("said", text=False)
+    model(each, "m", seed=seed)
+    each.connect("item", "m").connect("m", "said")
+    p = Pipeline("mapped").input("q").sink("out")
+    model(p, "lister", said_by=engine(lambda _: "one\ntwo\n\nthree", seed))
+    p.map("each", each, parallel=2, separator=", ")
+    return p.connect("q", "lister").connect("lister", "each").connect("each", "out")
+
+
+def looped(seed: int) -> Pipeline:
+    def script(prompt: PromptView) -> Any:
+        said = prompt.user.strip()
+        return f"stop {said}" if said.count("x") >= 3 else f"{said}x"
+
+    body = Pipeline("body").input("draft").sink("next", text=False)
+    model(body, "m", said_by=engine(script, seed))
+    body.connect("draft", "m").connect("m", "next")
+    p = Pipeline("looped").input("q").sink("out")
+    p.loop("again", body, turns=9, feedback={"next": "draft"}, until={"sink": "next", "starts_with": "stop"})
+    return p.connect("q", "again").connect("again", "out")
+
+
+def functions(seed: int) -> Pipeline:
+    def shout(value: str) -> str:
+        return value.upper()
+
+    async def reverse(value: Sequence[int]) -> list[int]:
+        return list(value)[::-1]
+
+    p = Pipeline("functions").input("q").sink("out").sink("ids", text=False)
+    model(p, "a", seed=seed)
+    p.function("shout", shout, wants="text").function("reverse", reverse)
+    p.connect("q", "a").connect("a", "shout").connect("a", "reverse")
+    return p.connect("shout", "out").connect("reverse", "ids")
+
+
+SHAPES: Mapping[str, tuple[Any, str]] = {
+    "chain": (chain, "c(b(a(q)))"),
+    "diamond": (diamond, "d(b(a(q))+c(a(q)))"),
+    "several into one slot": (several_into_one_slot, "c(a(q);b(q))"),
+    "nested": (nested, "z(m(q))"),
+    "map": (mapped, "m(one), m(two), m(three)"),
+    "loop": (looped, "stop qxxx"),
+    "function": (functions, "A(Q)"),
+}
+
+
+@BACKENDS
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_cuts_and_delays_never_change_the_result(shape: str) -> None:
+    make, expected = SHAPES[shape]
+    for seed in range(8):
+        result = await make(seed).invoke({"q": "q"})
+        assert result.text["out"].replace(" ", "").replace(",", ", ") == expected.replace(" ", "").replace(
+            ",", ", "
+        )
+
+
+@BACKENDS
+async def test_events_of_a_chain_come_in_order() -> None:
+    async with chain(0).run({"q": "q"}) as run:
+        told = [e async for e in run if isinstance(e, NodeStarted | NodeFinished)]
+    order = [(type(e).__name__, e.node) for e in told]
+    assert order == [(kind, node) for node in "abc" for kind in ("NodeStarted", "NodeFinished")]
+
+
+@BACKENDS
+async def test_there_is_no_barrier() -> None:
+    """In a to {fast, slow} and fast to d, d starts while slow still speaks."""
+    release = anyio.Event()
+
+    class Gated(ScriptedEngine):
+        """Hold the answer until the test lets it go."""
+
+        def stream(self, request: Any) -> Any:
+            return _after(release, super().stream(request))
+
+    p = Pipeline("barrier").input("q").sink("out").sink("late")
+    model(p, "a")
+    model(p, "fast")
+    model(p, "slow", said_by=Gated(ScriptedModel(script=lambda _: "slow")))
+    model(p, "d")
+    p.connect("q", "a").connect("a", "fast").connect("a", "slow")
+    p.connect("fast", "d").connect("slow", "late").connect("d", "out")
+    async with p.run({"q": "q"}) as run:
+        async for event in run:
+            if isinstance(event, NodeFinished) and event.node == "d":
+                release.set()
+        assert run.result.text["late"] == "slow"
+        assert run.result.text["out"].startswith("d(fast(a(q")
+
+
+class _after:  # noqa: N801 - stands where a context manager function would
+    def __init__(self, event: anyio.Event, stream: Any) -> None:
+        self._event = event
+        self._stream = stream
+
+    async def __aenter__(self) -> Any:
+        await self._event.wait()
+        return await self._stream.__aenter__()
+
+    async def __aexit__(self, *error: object) -> Any:
+        return await self._stream.__aexit__(*error)
+
+
+@BACKENDS
+async def test_the_losers_of_a_race_are_stopped() -> None:
+    entered, left = [], []
+
+    class Slow(ScriptedEngine):
+        """Note when a stream is closed."""
+
+        def stream(self, request: Any) -> Any:
+            return _Noting(super().stream(request), entered, left)
+
+    p = Pipeline("race").input("q").sink("out")
+    model(p, "quick")
+    model(
+        p,
+        "slow",
+        said_by=Slow(ScriptedModel(script=lambda _: [Say("never"), Wait(60), Say("!")])),
+        map=MAPS[0],
+    )
+    p.join("first", first=1, map=MAPS[0])
+    p.connect("q", "quick").connect("q", "slow").connect("quick", "first").connect("slow", "first")
+    p.connect("first", "out")
+    with anyio.fail_after(5):
+        result = await p.invoke({"q": "q"})
+    assert result.text["out"].strip() == "quick(q)"
+    assert result.outcomes["slow"] == "cancelled"
+    assert entered == left == ["stream"]
+
+
+class _Noting:
+    def __init__(self, stream: Any, entered: list[str], left: list[str]) -> None:
+        self._stream, self._entered, self._left = stream, entered, left
+
+    async def __aenter__(self) -> Any:
+        self._entered.append("stream")
+        return await self._stream.__aenter__()
+
+    async def __aexit__(self, *error: object) -> Any:
+        self._left.append("stream")
+        return await self._stream.__aexit__(*error)
+
+
+def routed(said: str, **fields: Any) -> Pipeline:
+    p = Pipeline("routed").input("q").sink("bills").sink("sales").sink("other")
+    p.router(
+        "desk",
+        engine=engine(lambda _: said),
+        map="demo/bytes",
+        prompt=Chat(user="{text}"),
+        labels={"billing": "biller", "sales": "seller"},
+        **fields,
+    )
+    for name, sink in (("biller", "bills"), ("seller", "sales"), ("helper", "other")):
+        model(p, name)
+        p.connect("q", name).connect(name, sink)
+    return p.connect("q", "desk")
+
+
+@BACKENDS
+@pytest.mark.parametrize(
+    ("said", "chosen"), [("billing", "bills"), (" Sales please", "sales"), ("no idea", "other")]
+)
+async def test_a_router_runs_only_the_chosen_branch(said: str, chosen: str) -> None:
+    result = await routed(said, default="helper").invoke({"q": "q"})
+    assert {name for name, text in result.text.items() if text} == {chosen}
+    assert sorted(result.outcomes.values()).count("skipped") == 4
+
+
+@BACKENDS
+async def test_a_router_without_a_default_fails_when_nothing_fits() -> None:
+    p = routed("no idea")
+    p._nodes.pop("helper")
+    p._nodes.pop("other")
+    p._edges = [edge for edge in p._edges if "helper" not in (edge.source_node, edge.target_node)]
+    with pytest.raises(NodeFailedError) as caught:
+        await p.invoke({"q": "q"})
+    assert isinstance(caught.value.cause, RouteError)
+
+
+@BACKENDS
+async def test_a_map_over_no_items_gives_nothing() -> None:
+    p = mapped(0)
+    p._nodes.pop("lister")
+    p._edges = [edge for edge in p._edges if "lister" not in (edge.source_node, edge.target_node)]
+    p.connect("q", "each")
+    result = await p.invoke({"q": "  \n \n"})
+    assert result.text["out"] == ""
+
+
+def failing(on_failure: str) -> Pipeline:
+    p = Pipeline("failing").input("q").sink("out")
+    model(p, "bad", said_by=engine(lambda _: Refuse(500, "no")), policy={**FAIL, "on_failure": on_failure})
+    model(p, "after")
+    return p.connect("q", "bad").connect("bad", "after").connect("after", "out")
+
+
+@BACKENDS
+async def test_a_failing_branch_fails_the_run_is_skipped_or_takes_its_fallback() -> None:
+    with pytest.raises(NodeFailedError, match="bad"):
+        await failing("fail").invoke({"q": "q"})
+    p = failing("skip").sink("spare")
+    model(p, "sound")
+    p.connect("q", "sound").connect("sound", "spare")
+    result = await p.invoke({"q": "q"})
+    assert result.outcomes["bad"] == "failed"
+    assert result.outcomes["after"] == "skipped"
+    assert result.text["spare"].startswith("sound(")
+    p = failing("fallback").sink("spare")
+    model(p, "rescue", prompt=Chat(user="{text}{heard}"))
+    p.connect("q", "rescue.text").connect("bad", "rescue.heard", fallback=True).connect("rescue", "spare")
+    result = await p.invoke({"q": "q"})
+    assert result.text["spare"].replace(" ", "") == "rescue(q)"
+
+
+@BACKENDS
+async def test_limits_end_a_node_with_a_typed_error() -> None:
+    p = Pipeline("limited").input("q").sink("out")
+    model(p, "talker", said_by=engine(lambda _: "word " * 100), policy={"limits": {"max_ids": 10}})
+    p.connect("q", "talker").connect("talker", "out")
+    result = await p.invoke({"q": "q"})
+    assert result.usage["talker"].generated_ids == 10
+    p = Pipeline("slow").input("q").sink("out")
+    script = lambda _: [Say("a"), Wait(60)]  # noqa: E731
+    model(p, "sleeper", said_by=engine(script), policy={"limits": {"wall": 0.05}})
+    p.connect("q", "sleeper").connect("sleeper", "out")
+    with pytest.raises(LimitExceededError, match="wall"):
+        await p.invoke({"q": "q"})
+
+
+@BACKENDS
+async def test_a_batch_keeps_its_order_and_its_failures() -> None:
+    def script(prompt: PromptView) -> Any:
+        return Refuse(400, "odd") if prompt.user == "3" else prompt.user
+
+    p = Pipeline("batch").input("q").sink("out")
+    model(p, "m", said_by=engine(script))
+    p.connect("q", "m").connect("m", "out")
+    progress: list[tuple[int, int]] = []
+    results = await p.batch(
+        [{"q": str(n)} for n in range(6)], concurrency=2, progress=lambda *at: progress.append(at)
+    )
+    said = [None if isinstance(each, Exception) else each.text["out"] for each in results]
+    assert said == ["0", "1", "2", None, "4", "5"]
+    assert progress == [(n, 6) for n in range(1, 7)]
+
+
+async def test_invoke_sync_works_inside_a_running_loop() -> None:
+    assert chain(0).invoke_sync({"q": "q"}).text["out"].startswith("c(")
+
+
+def test_invoke_sync_works_without_a_loop() -> None:
+    assert chain(0).invoke_sync({"q": "q"}).text["out"].startswith("c(")
+
+
+@BACKENDS
+async def test_inputs_are_checked() -> None:
+    with pytest.raises(InputError, match="no input 'x'"):
+        await chain(0).invoke({"x": "q"})
+    with pytest.raises(InputError, match="has no value"):
+        await chain(0).invoke({})
+    with pytest.raises(InputError, match="takes text"):
+        await chain(0).invoke({"q": [1, 2]})
+
+
+@BACKENDS
+async def test_cancelling_after_the_turn_lets_it_end() -> None:
+    p = Pipeline("turns").input("q").sink("out")
+
+    def look() -> str:
+        """Look."""
+        return "seen"
+
+    def script(prompt: PromptView) -> Any:
+        from codec_agents.testing import Call
+
+        return [Say("looking "), Call("look")]
+
+    model(p, "m", said_by=engine(script), tools=[look])
+    p.connect("q", "m").connect("m", "out")
+    async with p.run({"q": "q"}) as run:
+        await anext(run.text("out"))
+        run.cancel(after="turn")
+        result = await run.wait()
+    assert result.text["out"].startswith("looking")
+    assert result.usage["m"].turns <= 2
