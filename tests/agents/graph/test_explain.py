@@ -41,14 +41,17 @@ def explanation():
         EdgeExplanation("writer.answer", "reader", "decode", 4096, "b"),
     )
     sink = NodeExplanation("reader", "sink", makes_text=True)
-    return Explanation("desk", (planner, sink), edges, (Fault("nodes.a", "unused", "remove it", "warning"),))
+    shout = NodeExplanation("shout", "function", makes_text=True)
+    return Explanation(
+        "desk", (planner, sink, shout), edges, (Fault("nodes.a", "unused", "remove it", "warning"),)
+    )
 
 
 def test_text_boundaries_are_edges_and_nodes(explanation):
     assert explanation.text_boundaries == (
         "question.value -> planner.question",
         "writer.answer -> reader",
-        "reader",
+        "shout",
     )
 
 
@@ -66,7 +69,7 @@ def test_the_text_says_what_the_values_hold(explanation):
         "planner.answer -> writer.draft: translate from a to b",
         HELD_BACK["translate"] + "; buffer of 64 ids",
         "only if the source fails, after ', '",
-        "text is made or read at: question.value -> planner.question, writer.answer -> reader, reader",
+        "text is made or read at: question.value -> planner.question, writer.answer -> reader, shout",
         "warning: nodes.a: unused; remove it",
     ):
         assert part in text
