@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,69 @@ MAP_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.group("maps")
 def command() -> None:
     """Work with tokenizer maps: the documents that say what the ids of a model mean."""
+
+
+@command.command("build")
+@click.argument("source", type=MAP_FILE)
+@click.option("--id", "map_id", required=True, metavar="ORG/FAMILY", help="The id of the map.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--pattern", help="The pre-tokenizer's regular expression; for tiktoken ranks only.")
+@reporting
+def build_command(source: Path, map_id: str, output: Path, pattern: str | None) -> None:
+    """Make a map from SOURCE: a tokenizer.json, a GGUF file, or tiktoken ranks.
+
+    What a map cannot say is an error: a map encodes as the model does, or there is none.
+    """
+    document = _built(source, map_id, pattern)
+    output.write_bytes(document)
+    click.echo(f"{_hash(document)}  {output}")
+
+
+@command.command("get")
+@click.argument("origin")
+@click.argument("map_id", required=False)
+@click.option("--hash", "expected", metavar="sha256:HEX", help="The hash that the map must have.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Keep a copy here.")
+@as_json
+@reporting
+def get_command(
+    origin: str, map_id: str | None, expected: str | None, output: Path | None, as_json: bool
+) -> None:
+    """Fetch the map MAP_ID that ORIGIN publishes, or the map at the URL ORIGIN; verify and cache it.
+
+    Prints what a pipeline declares to use it from the cache.
+    """
+    import anyio
+
+    tokenizer_map = anyio.run(_fetch, origin, map_id, expected, output)
+    found = {"id": tokenizer_map.id, "hash": tokenizer_map.hash}
+    if as_json:
+        print_json(found)
+    else:
+        place = origin if map_id is None else f"{origin.rstrip('/')}/.well-known/codec/maps/{map_id}.json"
+        click.echo(f"{tokenizer_map.id}: {{url: {place!r}, hash: {tokenizer_map.hash!r}}}")
+
+
+@command.command("publish")
+@click.argument("files", nargs=-1, required=True, type=MAP_FILE)
+@click.option("--to", "folder", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--origin", required=True, metavar="URL", help="Where the folder will be served.")
+@reporting
+def publish_command(files: tuple[Path, ...], folder: Path, origin: str) -> None:
+    """Write maps and their index into a folder that any web server can serve for discovery."""
+    base = folder / ".well-known" / "codec"
+    pointers = []
+    for file in files:
+        tokenizer_map, document = _read(file), file.read_bytes()
+        target = base / "maps" / f"{tokenizer_map.id}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(document)
+        url = f"{origin.rstrip('/')}/.well-known/codec/maps/{tokenizer_map.id}.json"
+        pointers.append({"id": tokenizer_map.id, "url": url, "hash": _hash(document)})
+        click.echo(f"wrote {target}")
+    index = {"codec_version": "0.5", "maps": pointers}
+    (base / "index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    click.echo(f"wrote {base / 'index.json'}")
 
 
 @command.command("hash")
@@ -75,6 +139,51 @@ def show_command(name: str, text: str | None, as_json: bool) -> None:
         click.echo(f"{key + ':':<16}{shown}")
     for token_id, piece in pieces or []:
         click.echo(f"{token_id:>8}  {piece!r}")
+
+
+def _built(source: Path, map_id: str, pattern: str | None) -> bytes:
+    from codec_core import building
+
+    if source.suffix == ".gguf":
+        return building.build_from_gguf(source, map_id=map_id)
+    if source.suffix == ".json":
+        return building.build_from_tokenizer_json(source, map_id=map_id)
+    if source.suffix == ".tiktoken":
+        if pattern is None:
+            raise click.UsageError("tiktoken ranks do not say how text is cut; add --pattern")
+        return building.build_from_tiktoken(source, map_id=map_id, pattern=pattern)
+    raise click.BadParameter(f"{source} is neither tokenizer.json, .gguf nor .tiktoken")
+
+
+async def _fetch(origin: str, map_id: str | None, expected: str | None, output: Path | None) -> TokenizerMap:
+    import httpx
+
+    from codec_agents.resources import map_cache_folder
+    from codec_core.discovery import DiskMapCache, discover_map, load_map
+    from codec_core.exceptions import TokenizerMapHashMismatchError
+
+    class Copying(DiskMapCache):
+        """Fetches anew where a copy is asked for, because it is the bytes that are wanted."""
+
+        def get(self, key: str) -> TokenizerMap | None:
+            return super().get(key) if output is None else None
+
+        def store(self, key: str, value: TokenizerMap, data: bytes) -> None:
+            super().store(key, value, data)
+            if output is not None:
+                output.write_bytes(data)
+
+    cache = Copying(map_cache_folder())
+    try:
+        if map_id is None:
+            found = await load_map(url=origin, hash=expected, cache=cache)
+        else:
+            found = await discover_map(origin=origin, id=map_id, cache=cache)
+    except httpx.HTTPError as error:
+        raise OSError(f"cannot fetch from {origin}: {error or type(error).__name__}") from error
+    if expected is not None and found.hash != expected:
+        raise TokenizerMapHashMismatchError(expected, found.hash or "of no document")
+    return found
 
 
 def _tell(as_json: bool, document: dict[str, Any]) -> None:

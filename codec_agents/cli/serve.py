@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,9 @@ def command(
     backend = ScriptedBackend.of(tokenizer_map, _script(script), model, **pace)
     click.echo(f"serving {model} ({tokenizer_map.id}) on http://{host}:{port}", err=True)
     maps = {tokenizer_map.id: document}
-    serve(create_app(backend, _settings(api_key_env), maps=maps), host, port)
+    # uvicorn raises the signal again after it has ended what ran: for a server that is the usual end.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(create_app(backend, _settings(api_key_env), maps=maps), host, port)
 
 
 def _map_bytes(name: str) -> bytes:

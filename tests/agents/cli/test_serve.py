@@ -1,0 +1,54 @@
+"""`codec-agents serve`, as a process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from codec_agents.vocabularies import bundled_map
+
+pytest.importorskip("uvicorn", reason="needs the extra `server`")
+
+
+@contextmanager
+def serving(*arguments: str, folder: Path) -> Iterator[str]:
+    """Run the server on a port of its own; give its URL."""
+    command = [sys.executable, "-m", "codec_agents.cli", "serve", "--port", "0", *arguments]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, encoding="utf-8")
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if "running on" in line:
+                yield next(word for word in line.split() if word.startswith("http://"))
+                break
+        else:
+            pytest.fail("the server did not start")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_a_text_is_what_every_turn_says(tmp_path: Path) -> None:
+    with serving("--script", "hello there", folder=tmp_path) as url:
+        answer = httpx.post(f"{url}/v1/completions", json={"prompt": "hi", "max_tokens": 50}, timeout=20)
+        assert answer.json()["choices"][0]["text"] == "hello there"
+        models = httpx.get(f"{url}/v1/models", timeout=20).json()["data"]
+        assert [model["id"] for model in models] == ["scripted"]
+        index = httpx.get(f"{url}/.well-known/codec/index.json", timeout=20).json()
+        assert index["maps"][0]["hash"] == bundled_map("demo/bytes").hash
+
+
+def test_a_function_of_a_module_in_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def echo(prompt):\n    return prompt.user.upper()\n")
+    with serving("--script", "mine:echo", "--map", "demo/words", folder=tmp_path) as url:
+        body = {"messages": [{"role": "user", "content": "loud"}], "max_tokens": 50}
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=20)
+        assert answer.json()["choices"][0]["message"]["content"] == "LOUD"
