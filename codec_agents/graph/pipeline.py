@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
@@ -27,23 +26,14 @@ from codec_agents.graph.kinds import (
     Sampling,
     SinkNode,
 )
-from codec_agents.graph.live import LiveObjects, unique
+from codec_agents.graph.live import LiveObjects
+from codec_agents.graph.naming import EngineLike, MapLike, Names
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.positions import located
 from codec_agents.graph.reading import prepare, read_spec, validation_faults
 from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, PipelineNode, PipelineSpec, StartsWith
 from codec_agents.graph.writing import to_yaml
-
-if TYPE_CHECKING:
-    from codec_agents.engines.base import Engine
-    from codec_core.maps import TokenizerMap
-
-EngineLike: TypeAlias = "str | EngineSpec | Engine"
-"""The name of a declared engine, the URL of one, a declaration, or a live engine."""
-
-MapLike: TypeAlias = "str | MapSpec | TokenizerMap"
-"""The name of a declared map, an id, a path, a declaration, or a loaded map."""
 
 PromptLike: TypeAlias = str | Chat | Sequence[Piece | Mapping[str, str]]
 """The user's turn, a chat, or pieces put together by hand."""
@@ -79,8 +69,7 @@ class Pipeline:
         """Where files and modules beside the pipeline lie."""
         self._header: dict[str, Any] = {"pipeline": name}
         self._header |= _given(description=description, policy=policy, imports=tuple(imports) or None)
-        self._engines: dict[str, EngineSpec] = {}
-        self._maps: dict[str, MapSpec] = {}
+        self._names = Names(self.live)
         self._nodes: dict[str, Node] = {}
         self._edges: list[EdgeSpec] = []
         self._faults: list[Fault] = []
@@ -105,7 +94,7 @@ class Pipeline:
                 PipelineSpec,
                 (),
                 **self._header,
-                **_given(engines=self._engines or None, maps=self._maps or None),
+                **_given(engines=self._names.engines or None, maps=self._names.maps or None),
                 nodes=dict(self._nodes),
                 edges=tuple(self._edges),
             )
@@ -123,7 +112,7 @@ class Pipeline:
         title: str | None = None,
     ) -> Self:
         """Add a place where the caller's value enters: text, or ids of a map."""
-        fields = _given(map=self._map_name(map), default=default, title=title)
+        fields = _given(map=self._names.map(map), default=default, title=title)
         return self._add(name, InputNode, type=type, **fields)
 
     def model(
@@ -183,7 +172,7 @@ class Pipeline:
         Its slots are the names of the callable's arguments, unless `inputs` says otherwise.
         """
         slots = inputs if inputs is not None else _arguments(call)
-        fields = _given(inputs=slots and tuple(slots), wants=wants, map=self._map_name(map), policy=policy)
+        fields = _given(inputs=slots and tuple(slots), wants=wants, map=self._names.map(map), policy=policy)
         return self._add(name, FunctionNode, call=self._reference(call), **fields, **_given(title=title))
 
     def join(
@@ -197,7 +186,7 @@ class Pipeline:
         title: str | None = None,
     ) -> Self:
         """Bring edges together: all of them, the first ones to end, or until a condition holds."""
-        fields = _given(first=first, until=self._reference(until), map=self._map_name(map))
+        fields = _given(first=first, until=self._reference(until), map=self._names.map(map))
         return self._add(name, JoinNode, **fields, **_given(policy=policy, title=title))
 
     def map(
@@ -273,7 +262,7 @@ class Pipeline:
             engine = self._validated(EngineSpec, ("engines", name), **fields)
         elif isinstance(engine, str):
             engine = self._validated(EngineSpec, ("engines", name), url=engine, **fields)
-        self._keep("engines", self._engines, name, self._engine_spec(name, engine))
+        self._keep("engines", self._names.engines, name, self._names.engine_spec(name, engine))
         return self
 
     def tokenizer_map(self, name: str, source: MapLike | None = None, **fields: Any) -> Self:
@@ -282,7 +271,7 @@ class Pipeline:
             source = self._validated(MapSpec, ("maps", name), **fields)
         elif isinstance(source, str):
             source = MapSpec.of(source)
-        self._keep("maps", self._maps, name, self._map_spec(name, source))
+        self._keep("maps", self._names.maps, name, self._names.map_spec(name, source))
         return self
 
     # --- edges ---
@@ -348,7 +337,7 @@ class Pipeline:
         pipeline = cls(spec.pipeline, directory=directory)
         header = {"pipeline", "version", "description", "imports", "policy"} & spec.model_fields_set
         pipeline._header = {name: getattr(spec, name) for name in header}
-        pipeline._engines, pipeline._maps = dict(spec.engines), dict(spec.maps)
+        pipeline._names.engines, pipeline._names.maps = dict(spec.engines), dict(spec.maps)
         pipeline._nodes, pipeline._edges = dict(spec.nodes), list(spec.edges)
         return pipeline
 
@@ -379,7 +368,7 @@ class Pipeline:
         dialect: str | None,
         sampling: Sampling | Mapping[str, Any] | None,
     ) -> dict[str, Any]:
-        fields = _given(engine=self._engine_name(name, engine), model=model, map=self._map_name(map))
+        fields = _given(engine=self._names.engine(name, engine), model=model, map=self._names.map(map))
         return {"prompt": prompt, **fields, **_given(dialect=dialect, sampling=sampling)}
 
     def _add(self, name: str, kind: type[Node], **fields: Any) -> Self:
@@ -402,41 +391,6 @@ class Pipeline:
         except ValidationError as error:
             faults = list(validation_faults(error, fields, place=place, model=kind))
             raise PipelineError(faults, self.name) from None
-
-    def _engine_name(self, node: str, engine: EngineLike | None) -> str | None:
-        if engine is None or isinstance(engine, str):
-            return engine
-        for name, known in (*self._engines.items(), *self.live.engines.items()):
-            if known == engine:
-                return name
-        name = re.sub(r"[^\w-]", "_", str(getattr(engine, "name", f"{node}_engine")))
-        name = unique(name, self._engines, engine)
-        self._keep("engines", self._engines, name, self._engine_spec(name, engine))
-        return name
-
-    def _engine_spec(self, name: str, engine: EngineSpec | Engine) -> EngineSpec:
-        if isinstance(engine, EngineSpec):
-            return engine
-        self.live.engines[name] = engine
-        return EngineSpec(kind="live")
-
-    def _map_name(self, source: MapLike | None) -> str | None:
-        if source is None or isinstance(source, str):
-            return source
-        known = next((name for name, value in self._maps.items() if value == source), None)
-        if known is not None:
-            return known
-        name = source.id or getattr(source, "path", None) or getattr(source, "url", None) or "map"
-        spec = self._map_spec(name, source)
-        if self._maps.get(name) != spec:
-            self._keep("maps", self._maps, name, spec)
-        return str(name)
-
-    def _map_spec(self, name: str, source: MapSpec | TokenizerMap) -> MapSpec:
-        if isinstance(source, MapSpec):
-            return source
-        self.live.maps[name] = source
-        return MapSpec(id=source.id, hash=source.hash)
 
     def _reference(self, given: CallableLike | None) -> str | None:
         return given if given is None or isinstance(given, str) else self.live.add_callable(given)

@@ -1,0 +1,74 @@
+"""Names for the engines and maps that a Python program gives as values or as live objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from codec_agents.graph.live import LiveObjects, unique
+from codec_agents.graph.sources import EngineSpec, MapSpec
+
+if TYPE_CHECKING:
+    from codec_agents.engines.base import Engine
+    from codec_core.maps import TokenizerMap
+
+EngineLike: TypeAlias = "str | EngineSpec | Engine"
+"""The name of a declared engine, the URL of one, a declaration, or a live engine."""
+
+MapLike: TypeAlias = "str | MapSpec | TokenizerMap"
+"""The name of a declared map, an id, a path, a declaration, or a loaded map."""
+
+
+class Names:
+    """The engines and maps of a declaration; equal ones, and the same objects, are declared once."""
+
+    def __init__(self, live: LiveObjects) -> None:
+        self.engines: dict[str, EngineSpec] = {}
+        self.maps: dict[str, MapSpec] = {}
+        self._live = live
+
+    def engine(self, node: str, engine: EngineLike | None) -> str | None:
+        """Return the name of an engine, and declare it if it has none yet."""
+        if engine is None or isinstance(engine, str):
+            return engine
+        known = _name_of(engine, self.engines, self._live.engines)
+        if known is not None:
+            return known
+        wish = re.sub(r"[^A-Za-z0-9_-]", "_", str(getattr(engine, "name", "") or f"{node}_engine"))
+        name = unique(wish if wish[0].isalpha() else f"_{wish}", self.engines, engine)
+        self.engines[name] = self.engine_spec(name, engine)
+        return name
+
+    def engine_spec(self, name: str, engine: EngineSpec | Engine) -> EngineSpec:
+        """Return what the declaration says of an engine; a live one is kept beside it."""
+        if isinstance(engine, EngineSpec):
+            return engine
+        self._live.engines[name] = engine
+        return EngineSpec(kind="live")
+
+    def map(self, source: MapLike | None) -> str | None:
+        """Return the name of a map, and declare it if it has none yet."""
+        if source is None or isinstance(source, str):
+            return source
+        known = _name_of(source, self.maps, self._live.maps)
+        if known is not None:
+            return known
+        wish = source.id or getattr(source, "path", None) or getattr(source, "url", None) or "map"
+        name = unique(str(wish), self.maps, source)
+        self.maps[name] = self.map_spec(name, source)
+        return name
+
+    def map_spec(self, name: str, source: MapSpec | TokenizerMap) -> MapSpec:
+        """Return what the declaration says of a map; a loaded one is kept beside it."""
+        if isinstance(source, MapSpec):
+            return source
+        self._live.maps[name] = source
+        return MapSpec(id=source.id, hash=source.hash)
+
+
+def _name_of(given: Any, declared: Mapping[str, Any], live: Mapping[str, Any]) -> str | None:
+    """Return the name under which an equal declaration, or the same object, is known."""
+    same = (name for name, value in live.items() if value is given)
+    equal = (name for name, value in declared.items() if type(value) is type(given) and value == given)
+    return next(same, None) or next(equal, None)
