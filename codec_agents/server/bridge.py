@@ -1,4 +1,4 @@
-"""The bridge back end: a stock engine behind this server becomes a Codec server. Ids pass, no text is made."""
+"""The bridge back end: a stock engine becomes a Codec server. Ids pass, and no text is made."""
 
 from __future__ import annotations
 

@@ -1,0 +1,187 @@
+"""The `transformers` back end: a causal language model in this process, raw ids in and out.
+
+Every generation runs in a worker thread with its own cache and its own random numbers, so streams run side by
+side and a seed means the same with or without others. The reader's pace holds the thread back; its leaving
+stops the thread at its next id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import from_thread, to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from codec_agents.engines.base import SamplingOptions
+from codec_agents.server.backend import BrokenOffError, Job, ServedModel
+from codec_core.frames import CodecFrame
+from codec_core.maps import TokenizerMap
+from codec_core.vocabulary import Vocabulary, vocabulary_of
+
+if TYPE_CHECKING:
+    import torch
+
+STREAMS = 8
+"""Generations at once; more wait. Beyond the number of cores they share the same speed."""
+AHEAD = 64
+"""Ids that a generation may be ahead of its reader."""
+
+
+class MissingModelRuntimeError(ImportError):
+    """The packages that run models are not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'this back end needs torch and transformers: pip install "codec-agents[transformers]"'
+        )
+
+
+class TransformersBackend:
+    """Serves one causal language model.
+
+    Args:
+        model: a loaded model, or the folder or hub name to load it from.
+        source: the map of the model's tokenizer, or its vocabulary.
+        name: what clients call the model.
+        device: where a model that is loaded here runs: `cpu`, `cuda`, ...
+        streams: generations at once.
+    """
+
+    gathers = True
+    stops_itself = False
+
+    def __init__(
+        self,
+        model: Any,
+        source: TokenizerMap | Vocabulary,
+        name: str = "default",
+        *,
+        device: str = "cpu",
+        streams: int = STREAMS,
+    ) -> None:
+        self._model = load_model(model, device) if isinstance(model, str | Path) else model
+        vocabulary = source if isinstance(source, Vocabulary) else vocabulary_of(source)
+        context = getattr(self._model.config, "max_position_embeddings", None)
+        self.models: Sequence[ServedModel] = (ServedModel(name, vocabulary, context),)
+        self._ends = _as_ids(self._model.generation_config.eos_token_id)
+        self._limiter = anyio.CapacityLimiter(streams)
+
+    @asynccontextmanager
+    async def generate(self, job: Job) -> AsyncIterator[AsyncIterator[CodecFrame]]:
+        """Start a generation in a thread of its own."""
+        send, receive = anyio.create_memory_object_stream[CodecFrame](AHEAD)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._work, job, send)
+            async with receive:
+                yield _Frames(receive)
+            group.cancel_scope.cancel()
+
+    async def _work(self, job: Job, send: MemoryObjectSendStream[CodecFrame]) -> None:
+        with anyio.CancelScope(shield=True), send:
+            await to_thread.run_sync(self._run, job, send, limiter=self._limiter)
+
+    def _run(self, job: Job, send: MemoryObjectSendStream[CodecFrame]) -> None:
+        """Generate, in a thread; end when nobody reads any more."""
+        try:
+            reason = "length"
+            for token in self._ids(job.prompt_ids, job.options):
+                from_thread.run(send.send, CodecFrame((token,), done=False))
+                if token in self._ends or token in job.options.stop_token_ids:
+                    reason = "stop"
+                    break
+            from_thread.run(send.send, CodecFrame((), done=True, finish_reason=reason))
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+
+    def _ids(self, prompt_ids: Sequence[int], options: SamplingOptions) -> Iterable[int]:
+        """Yield ids, one for each pass of the model."""
+        import torch
+
+        pick = make_picker(self._model, options)
+        cache = None
+        ids = torch.tensor([list(prompt_ids)], device=self._model.device)
+        for _ in range(options.max_tokens):
+            with torch.inference_mode():
+                output = self._model(input_ids=ids, past_key_values=cache, use_cache=True)
+                cache = output.past_key_values
+                ids = pick(output.logits[:, -1, :].float())
+            yield int(ids)
+
+    async def aclose(self) -> None:
+        """Do nothing: the model goes with its last reference."""
+
+
+class _Frames:
+    def __init__(self, receive: MemoryObjectReceiveStream[CodecFrame]) -> None:
+        self._receive = receive
+
+    def __aiter__(self) -> AsyncIterator[CodecFrame]:
+        return self
+
+    async def __anext__(self) -> CodecFrame:
+        try:
+            return await self._receive.receive()
+        except anyio.EndOfStream:
+            raise BrokenOffError("the model failed") from None
+
+
+def load_model(source: str | Path, device: str = "cpu") -> Any:
+    """Return a causal language model, ready to generate.
+
+    Raises:
+        MissingModelRuntimeError: the extra `transformers` is not installed.
+    """
+    try:
+        from transformers import AutoModelForCausalLM
+    except ImportError as error:
+        raise MissingModelRuntimeError from error
+    return AutoModelForCausalLM.from_pretrained(str(source)).to(device).eval()
+
+
+def make_picker(model: Any, options: SamplingOptions) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what chooses the next id: the most likely one, or a draw as `model.generate` would make it.
+
+    What the options leave open, the model's own generation settings decide.
+    """
+    import torch
+
+    settings = model.generation_config
+    temperature = options.temperature
+    if temperature is None:
+        temperature = (settings.temperature or 1.0) if settings.do_sample else 0.0
+    if temperature == 0:
+        return lambda logits: logits.argmax(dim=-1, keepdim=True)
+    warpers = _warpers(temperature, options, settings)
+    draw = torch.Generator(device=model.device)
+    draw.manual_seed(options.seed) if options.seed is not None else draw.seed()
+
+    def pick(logits: torch.Tensor) -> torch.Tensor:
+        for warper in warpers:
+            logits = warper(None, logits)
+        return torch.multinomial(logits.softmax(dim=-1), num_samples=1, generator=draw)
+
+    return pick
+
+
+def _warpers(temperature: float, options: SamplingOptions, settings: Any) -> list[Any]:
+    """In the order in which `generate` applies them."""
+    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    top_k = options.top_k if options.top_k is not None else settings.top_k
+    top_p = options.top_p if options.top_p is not None else settings.top_p
+    warpers: list[Any] = [TemperatureLogitsWarper(temperature)] if temperature != 1.0 else []
+    if top_k:
+        warpers.append(TopKLogitsWarper(top_k))
+    if top_p is not None and top_p < 1.0:
+        warpers.append(TopPLogitsWarper(top_p))
+    return warpers
+
+
+def _as_ids(value: int | list[int] | None) -> frozenset[int]:
+    if value is None:
+        return frozenset()
+    return frozenset([value] if isinstance(value, int) else value)
