@@ -32,8 +32,8 @@ SIGNATURES: tuple[tuple[tuple[str, ...], str], ...] = (
 """Special tokens that tell families apart, the most telling first.
 
 Models that share a vocabulary share what is derived here: a Qwen3-Coder writes calls otherwise than a Qwen3
-with the same special tokens, an R1 opens turns otherwise than a V3. There the dialect must be named, or derived
-from the model's own chat template.
+with the same special tokens, an R1 opens turns otherwise than a V3. There the dialect must be named, or
+derived from the model's own chat template.
 """
 
 CONVENTIONS = {

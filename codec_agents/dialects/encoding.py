@@ -23,7 +23,9 @@ class PieceEncoder:
         self._vocabulary = vocabulary
         self._markers = tuple(markers)
         self._marker_names = {vocabulary.special_tokens[name]: name for name in self._markers}
-        self.encode = pick_tokenizer(vocabulary).encode_ordinary
+        self._tokenizer = pick_tokenizer(vocabulary)
+        self._marks_only_first = vocabulary.facts.metaspace_prefix == "first"
+        self.encode = self._tokenizer.encode_ordinary
 
     def parse(self, form: str, holes: Sequence[str] = ()) -> list[Piece]:
         """Split a dialect's string into its markers, texts and holes."""
@@ -91,12 +93,25 @@ class PieceEncoder:
             case Marker(name):
                 return (self._vocabulary.special_tokens[name],)
             case Literal(text):
-                return self.encode(text)
+                return self._literal_ids(well_formed(text))
             case Ids(ids):
                 return ids
+
+    def _literal_ids(self, text: str) -> list[int]:
+        """Encode text that stands between control tokens, as the model's own tokenizer does there."""
+        if self._marks_only_first:
+            return self._tokenizer.encode_prepared(self._tokenizer.prepare(text, first=False))
+        return self.encode(text)
 
     def _spelling(self, token_id: int) -> bytes:
         """A control token that is not the dialect's stands for its name."""
         if token_id in self._vocabulary.special_ids:
             return self._vocabulary.token_bytes(token_id)
         return self._vocabulary.byte_table[token_id]
+
+
+def well_formed(text: str) -> str:
+    """Return text that UTF-8 can carry: halves of surrogate pairs, which JSON lets pass, become U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
