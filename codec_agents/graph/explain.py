@@ -118,11 +118,9 @@ class Explanation:
 
     @property
     def text_boundaries(self) -> tuple[str, ...]:
-        """Where ids become text, or text ids: edges as `source -> target`, then other nodes."""
-        edges = [edge for edge in self.edges if edge.is_text_boundary]
-        named = {edge.target.partition(".")[0] for edge in edges}
-        nodes = [node.name for node in self.nodes if node.makes_text and node.name not in named]
-        return (*(f"{edge.source} -> {edge.target}" for edge in edges), *nodes)
+        """Where ids become text, or text ids: edges as `source -> target`, then nodes."""
+        edges = tuple(f"{edge.source} -> {edge.target}" for edge in self.edges if edge.is_text_boundary)
+        return (*edges, *(node.name for node in self.nodes if node.makes_text))
 
     def to_data(self) -> dict[str, Any]:
         """Return the explanation as plain data, with what is derived as well."""
