@@ -180,7 +180,7 @@ async def _fetch(origin: str, map_id: str | None, expected: str | None, output: 
         else:
             found = await discover_map(origin=origin, id=map_id, cache=cache)
     except httpx.HTTPError as error:
-        raise OSError(f"cannot fetch from {origin}: {error or type(error).__name__}") from error
+        raise OSError(f"cannot fetch from {origin}: {error!s}") from error
     if expected is not None and found.hash != expected:
         raise TokenizerMapHashMismatchError(expected, found.hash or "of no document")
     return found

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from codec_agents.events import HandoffReport
     from codec_agents.runtime import RunResult
 
-WIDE = 100
+WIDE = 118
 """Columns from which a handoff is a row of a table; below, it is a few lines."""
 
 COLUMNS = (

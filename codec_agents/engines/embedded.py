@@ -72,6 +72,10 @@ class EmbeddedEngine:
             await running.client.aclose()
             await running.server.__aexit__(None, None, None)
 
+    async def start(self) -> None:
+        """Start the server now, so that the first request does not wait for it."""
+        await self._started()
+
     async def _started(self) -> _Running:
         loop = current_token()
         async with self._starting:  # several requests may be the first one
