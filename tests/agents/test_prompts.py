@@ -58,7 +58,7 @@ REAL_MAPS = [
 
 @pytest.mark.parametrize("map_id", ["demo/bytes", "demo/words", *REAL_MAPS])
 def test_no_text_becomes_a_control_id(map_id: str, shared_map: Callable[[str], TokenizerMap]) -> None:
-    """Every special token's name, whole and in the middle of text, and joined with every other kind of text."""
+    """Every special token by name: whole, in the middle of text, doubled, and beginning twice."""
     tokenizer_map = bundled_map(map_id) if map_id.startswith("demo/") else shared_map(map_id)
     vocabulary, encode = vocabulary_of(tokenizer_map), pick_tokenizer(tokenizer_map).encode_ordinary
     for name in vocabulary.special_tokens:

@@ -1,4 +1,4 @@
-"""The cases of `tests/vectors/dialects.yaml`: turns of each family, in the ids of a vocabulary that it has."""
+"""The cases of `tests/vectors/dialects.yaml`: turns of each family, in ids of its vocabulary."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def small_map(markers: list[str]) -> TokenizerMap:
     """Return the bundled byte-level map, with these special tokens in place of its own."""
     plain = bundled_map("demo/bytes")
     assert plain.vocab is not None
-    vocab = {token: number for token, number in plain.vocab.items() if token not in (plain.special_tokens or {})}
+    vocab = {
+        token: number for token, number in plain.vocab.items() if token not in (plain.special_tokens or {})
+    }
     special = {name: max(vocab.values()) + 1 + place for place, name in enumerate(markers)}
     return msgspec.structs.replace(
         plain,
@@ -118,14 +120,40 @@ def cases(name: str) -> Iterator[Case]:
 def _thinking_cases(family: dict[str, Any], said: list[str], call_end: str) -> Iterator[Case]:
     start, stop = family["thought"]
     end, opened = family["end"], family.get("opened", False)
-    yield Case("thought", [start, "hm 三", stop, *said, end], answer="It is 三 😀 sunny.\n", reasoning="hm 三", opened=opened)
-    yield Case("thought, then call", [start, "hm", stop, family["one"], call_end], reasoning="hm", calls=[WEATHER], opened=opened)
+    yield Case(
+        "thought",
+        [start, "hm 三", stop, *said, end],
+        answer="It is 三 😀 sunny.\n",
+        reasoning="hm 三",
+        opened=opened,
+    )
+    yield Case(
+        "thought, then call",
+        [start, "hm", stop, family["one"], call_end],
+        reasoning="hm",
+        calls=[WEATHER],
+        opened=opened,
+    )
     yield Case("thought cut off", [start, "hm"], finish="length", reasoning="hm", opened=opened)
     if family.get("rehearsed"):
         rehearsal = [start, "I might ", family["one"], " or not", stop, *said, end]
-        yield Case("rehearsed call", rehearsal, answer="It is 三 😀 sunny.\n", reasoning="I might …", opened=opened)
-        yield Case("call in open thought", [start, "hm", family["one"], call_end], reasoning="hm", calls=[WEATHER], opened=opened)
-        yield Case("call in thought, cut", [start, "hm", family["one"]], finish="length", reasoning="hm …", opened=opened)
+        yield Case(
+            "rehearsed call", rehearsal, answer="It is 三 😀 sunny.\n", reasoning="I might …", opened=opened
+        )
+        yield Case(
+            "call in open thought",
+            [start, "hm", family["one"], call_end],
+            reasoning="hm",
+            calls=[WEATHER],
+            opened=opened,
+        )
+        yield Case(
+            "call in thought, cut",
+            [start, "hm", family["one"]],
+            finish="length",
+            reasoning="hm …",
+            opened=opened,
+        )
 
 
 class Bench:
@@ -152,7 +180,9 @@ class Bench:
         return ids
 
     def prompt(self) -> list[int]:
-        return self.bound.template(Chat(system="Be brief.", user="{question}")).render({"question": self.encode("Hi")})
+        return self.bound.template(Chat(system="Be brief.", user="{question}")).render(
+            {"question": self.encode("Hi")}
+        )
 
     def read(self, prompt: list[int], ids: list[int], cuts: list[int], finish: str) -> list[TurnEvent]:
         reader = self.bound.reader(prompt)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from pathlib import Path
-
 
 import pytest
 
 from codec_core.maps import TokenizerMap
-
-
 from tests.agents.dialects.families import FAMILIES, Bench, Case, cases, lanes, random_cuts, small_map_of
 
 ALL = [pytest.param(name, case, id=f"{name}: {case.name}") for name in FAMILIES for case in cases(name)]

@@ -1,0 +1,237 @@
+"""Every call becomes an attempt with a status, and with words for the model; only cancellation passes."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import anyio
+import pytest
+
+from codec_agents.dialects import ToolCall
+from codec_agents.dispatch import Attempt, Dispatcher
+from codec_agents.tools import ResultIds, ToolContext, ToolFailure, make_tool, tool
+from codec_agents.vocabularies import bundled_map
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.vocabulary import vocabulary_of
+
+pytestmark = pytest.mark.anyio
+
+CONTEXT = ToolContext("run-1", "planner", deps={"key": "value"})
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    backend: str = request.param
+    return backend
+
+
+def call(name: str, **arguments: Any) -> ToolCall:
+    return ToolCall(0, name, arguments, None, f"{name} {arguments}")
+
+
+async def run(given: Any, what: ToolCall, **options: Any) -> Attempt:
+    return await Dispatcher([given], **options).run(what, CONTEXT)
+
+
+@tool
+def add(left: int, right: int) -> int:
+    return left + right
+
+
+@tool
+async def who(context: ToolContext) -> dict[str, Any]:
+    return {"node": context.node, "deps": context.deps, "limited": context.deadline is not None}
+
+
+async def test_sync_and_async_tools_answer() -> None:
+    assert (await run(add, call("add", left="1", right=2))).text == "3"
+    assert (
+        await run(who, call("who"))
+    ).text == '{"node": "planner", "deps": {"key": "value"}, "limited": true}'
+
+
+async def test_sync_tools_run_in_threads() -> None:
+    @tool
+    def where() -> str:
+        return threading.current_thread().name
+
+    assert (await run(where, call("where"))).text != threading.current_thread().name
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "told"),
+    [
+        (ToolCall(0, "add", None, None, "{", error="not valid JSON"), "invalid_json", "not valid JSON"),
+        (ToolCall(0, "add", None, None, "{", error="cut", closed=False), "unclosed", "cut off"),
+        (call("subtract"), "unknown_tool", "the tools are: add"),
+        (call("add", left=1), "bad_arguments", "right: Field required"),
+        (call("add", left=1, right="x"), "bad_arguments", "right: Input should be a valid integer"),
+    ],
+)
+async def test_calls_that_cannot_run_are_told(what: ToolCall, status: str, told: str) -> None:
+    attempt = await run(add, what)
+    assert attempt.status == status
+    assert told in attempt.text
+    assert attempt.text.startswith("Error: ")
+
+
+async def test_errors_of_tools_are_told() -> None:
+    @tool
+    async def broken() -> None:
+        raise KeyError("secret")
+
+    @tool
+    def refuses() -> None:
+        raise ToolFailure("no trains on Sundays")
+
+    attempt = await run(broken, call("broken"))
+    assert (attempt.status, type(attempt.error)) == ("tool_error", KeyError)
+    assert (await run(refuses, call("refuses"))).text == "Error: no trains on Sundays"
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_tool_that_hangs_is_given_up(is_async: bool) -> None:
+    released = threading.Event()
+
+    async def hang_async() -> None:
+        await anyio.sleep_forever()
+
+    def hang_sync() -> None:
+        released.wait(10)
+
+    attempt = await run(
+        make_tool(hang_async if is_async else hang_sync, name="hang", timeout=0.02), call("hang")
+    )
+    released.set()
+    assert attempt.status == "timeout"
+    assert attempt.duration < 5
+
+
+async def test_time_out_of_the_tools_own_is_its_error() -> None:
+    @tool
+    async def slow() -> None:
+        raise TimeoutError("upstream")
+
+    assert (await run(slow, call("slow"))).status == "tool_error"
+
+
+async def test_cancellation_reaches_the_tool() -> None:
+    seen: list[str] = []
+
+    @tool
+    async def waits() -> None:
+        try:
+            await anyio.sleep_forever()
+        except BaseException:
+            seen.append("cancelled")
+            raise
+
+    with anyio.move_on_after(0.01) as scope:
+        await run(waits, call("waits"))
+    assert scope.cancelled_caught
+    assert seen == ["cancelled"]
+
+
+async def test_concurrency_is_bounded() -> None:
+    running = most = 0
+
+    @tool(concurrency=2)
+    async def counted() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        running -= 1
+
+    dispatcher = Dispatcher([counted])
+    async with anyio.create_task_group() as group:
+        for _ in range(6):
+            group.start_soon(dispatcher.run, call("counted"), CONTEXT)
+    assert most == 2
+
+
+async def test_retries_after_errors_but_not_after_a_tools_own_words() -> None:
+    tries: list[str] = []
+
+    @tool(retries=2)
+    async def flaky() -> str:
+        tries.append("flaky")
+        if len(tries) < 3:
+            raise OSError("again")
+        return "done"
+
+    @tool(retries=2)
+    async def certain() -> str:
+        tries.append("certain")
+        raise ToolFailure("no")
+
+    assert (await run(flaky, call("flaky"))).text == "done"
+    assert (await run(certain, call("certain"))).status == "tool_error"
+    assert tries.count("certain") == 1
+
+
+async def test_long_results_are_cut_with_a_note() -> None:
+    @tool(max_result=10)
+    def long() -> str:
+        return "x" * 25
+
+    assert (await run(long, call("long"))).text == "x" * 10 + "\n[cut: 15 more characters]"
+
+
+async def test_result_without_a_json_form_is_an_error() -> None:
+    @tool
+    def opaque() -> object:
+        return object()
+
+    assert (await run(opaque, call("opaque"))).status == "tool_error"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "told"),
+    [(True, "ok", "3"), (False, "denied", "not allowed"), ("ask the boss", "denied", "ask the boss")],
+)
+async def test_approval(answer: bool | str, status: str, told: str) -> None:
+    asked: list[str] = []
+
+    async def approver(what: ToolCall, context: ToolContext) -> bool | str:
+        asked.append(f"{context.node} {what.name}")
+        return answer
+
+    guarded = make_tool(add.call, approval=True)
+    attempt = await run(guarded, call("add", left=1, right=2), approver=approver)
+    assert (attempt.status, asked) == (status, ["planner add"])
+    assert told in attempt.text
+
+
+async def test_approval_without_anybody_to_ask_is_denied() -> None:
+    assert (await run(make_tool(add.call, approval=True), call("add", left=1, right=2))).status == "denied"
+
+
+async def test_identical_failing_calls_are_counted() -> None:
+    dispatcher = Dispatcher([add])
+    attempts = [await dispatcher.run(call("add", left=1), CONTEXT) for _ in range(3)]
+    assert [attempt.repeated for attempt in attempts] == [0, 1, 2]
+    assert [dispatcher.gives_up_on(attempt) for attempt in attempts] == [False, False, True]
+    assert "do not repeat it" in attempts[1].text
+    assert (await dispatcher.run(call("add", left=2), CONTEXT)).repeated == 0
+    dispatcher.forget("run-1")
+    assert (await dispatcher.run(call("add", left=1), CONTEXT)).repeated == 0
+
+
+async def test_ids_made_beforehand_are_used_for_their_own_map() -> None:
+    own, other = bundled_map("demo/bytes"), bundled_map("demo/words")
+    tokenizer = pick_tokenizer(own)
+    fixed = tuple(tokenizer.encode_ordinary('{"price": '))
+    assert own.hash is not None
+    result = ResultIds((fixed, "42", tuple(tokenizer.encode_ordinary("}"))), own.hash, '{"price": 42}')
+
+    @tool
+    def prepared() -> Any:
+        return result
+
+    got = await run(prepared, call("prepared"), vocabulary=vocabulary_of(own))
+    assert got.ids == (*fixed, *tokenizer.encode_ordinary("42"), *tokenizer.encode_ordinary("}"))
+    got = await run(prepared, call("prepared"), vocabulary=vocabulary_of(other))
+    assert (got.ids, got.text) == (None, '{"price": 42}')

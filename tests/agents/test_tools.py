@@ -1,0 +1,224 @@
+"""Tools: schemas from signatures, arguments checked against them, sets of tools."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError
+
+from codec_agents.exceptions import ToolDefinitionError
+from codec_agents.tools import ToolContext, Toolset, make_tool, tool
+
+
+class Place(BaseModel):
+    """A place."""
+
+    city: str
+    country: str = "NO"
+
+
+@dataclasses.dataclass
+class Stay:
+    nights: int
+    guests: int = 1
+
+
+@tool
+async def book(
+    place: Place,
+    stay: Stay,
+    kind: Literal["room", "flat"],
+    note: Annotated[str, "for the host"] = "",
+    budget: Annotated[float | None, Field(description="per night", gt=0)] = None,
+    *,
+    context: ToolContext,
+) -> str:
+    """Book a stay.
+
+    It is not paid yet.
+
+    Args:
+        place: where
+        kind: what sort of place
+        note: not this text, the annotation's
+    """
+    return f"{place.city} {stay.nights} {kind} {context.node}"
+
+
+def test_schema_holds_models_dataclasses_literals_and_descriptions() -> None:
+    properties = book.parameters["properties"]
+    assert book.description == "Book a stay.\n\nIt is not paid yet."
+    assert list(properties) == ["place", "stay", "kind", "note", "budget"]
+    assert book.parameters["required"] == ["place", "stay", "kind"]
+    assert properties["kind"] == {
+        "description": "what sort of place",
+        "enum": ["room", "flat"],
+        "type": "string",
+    }
+    assert properties["note"] == {"default": "", "description": "for the host", "type": "string"}
+    assert properties["budget"]["description"] == "per night"
+    assert book.parameters["$defs"]["Stay"]["required"] == ["nights"]
+    assert book.is_async
+    assert book.context_parameter == "context"
+
+
+def test_arguments_are_converted_to_the_annotated_types() -> None:
+    values = book.validate({"place": {"city": "Oslo"}, "stay": {"nights": "2"}, "kind": "flat", "budget": 10})
+    assert values["place"] == Place(city="Oslo")
+    assert values["stay"] == Stay(2)
+    assert values["budget"] == 10.0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"stay": {"nights": 1}, "kind": "flat"},
+        {"place": {"city": "Oslo"}, "stay": {"nights": 1}, "kind": "tent"},
+        {"place": {"city": "Oslo"}, "stay": {"nights": 1}, "kind": "flat", "context": {}},
+        {"place": {"city": "Oslo"}, "stay": {"nights": 1}, "kind": "flat", "more": 1},
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        book.validate(arguments)
+
+
+def google(city: str, days: int = 1) -> None:
+    """Say it.
+
+    Args:
+        city: where,
+            exactly
+        days (int): how many
+
+    Returns:
+        nothing: at all
+    """
+
+
+def numpy(city: str, days: int = 1) -> None:
+    """Say it.
+
+    Parameters
+    ----------
+    city : str
+        where,
+        exactly
+    days : int, optional
+        how many
+
+    Returns
+    -------
+    None
+    """
+
+
+def sphinx(city: str, days: int = 1) -> None:
+    """Say it.
+
+    :param city: where,
+        exactly
+    :param int days: how many
+    :returns: nothing
+    """
+
+
+@pytest.mark.parametrize("function", [google, numpy, sphinx])
+def test_docstring_styles(function: Any) -> None:
+    made = make_tool(function)
+    assert made.description == "Say it."
+    described = {name: entry.get("description") for name, entry in made.parameters["properties"].items()}
+    assert described == {"city": "where, exactly", "days": "how many"}
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    @tool(read_only=True)
+    def add(self, amount: int) -> int:
+        """Add."""
+        self.count += amount
+        return self.count
+
+    def __call__(self, amount: int) -> int:
+        """Take away."""
+        self.count -= amount
+        return self.count
+
+
+def test_methods_callables_and_partials() -> None:
+    counter = Counter()
+    (add,) = Toolset.of_methods(counter)
+    assert add.read_only
+    assert list(add.parameters["properties"]) == ["amount"]
+    assert add.call(**add.validate({"amount": 2})) == 2
+    away = make_tool(counter, name="away")
+    assert away.description == "Take away."
+    assert away.call(**away.validate({"amount": 1})) == 1
+    bound = make_tool(counter.__call__, name="bound")
+    assert bound.call(amount=1) == 0
+    partial = make_tool(functools.partial(google, days=3), name="partial")
+    assert list(partial.parameters["properties"]) == ["city"]
+
+
+def test_parameter_names_that_pydantic_keeps_for_itself() -> None:
+    @tool
+    def odd(_hidden: int, model_config: str, schema: str, copy: bool = False) -> str:
+        return f"{_hidden}{model_config}{schema}{copy}"
+
+    assert list(odd.parameters["properties"]) == ["_hidden", "model_config", "schema", "copy"]
+    arguments = odd.validate({"_hidden": 1, "model_config": "a", "schema": "b"})
+    assert odd.call(**arguments) == "1abFalse"
+
+
+def test_further_arguments_by_name() -> None:
+    @tool
+    def open_ended(first: int, **rest: Any) -> None: ...
+
+    assert open_ended.validate({"first": 1, "second": 2}) == {"first": 1, "second": 2}
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: x, "lambda"),
+        (print, "position only"),
+        (Counter, "no function"),
+    ],
+)
+def test_what_cannot_be_a_tool_is_refused(function: Any, message: str) -> None:
+    with pytest.raises(ToolDefinitionError, match=message):
+        make_tool(function)
+
+
+def test_parameter_that_json_cannot_carry_is_refused() -> None:
+    class Opaque: ...
+
+    def takes(it: Opaque) -> None: ...
+
+    takes.__annotations__["it"] = Opaque
+    with pytest.raises(ToolDefinitionError, match="takes"):
+        make_tool(takes)
+
+
+def test_toolsets_combine_filter_rename_and_prefix() -> None:
+    both = Toolset([google]) + Toolset([numpy, sphinx])
+    assert both.names == ("google", "numpy", "sphinx")
+    assert both.only("sphinx", "google").names == ("sphinx", "google")
+    assert both.filtered(lambda made: "g" in made.name).names == ("google",)
+    assert both.prefixed("doc_").renamed({"doc_numpy": "np"}).names == ("doc_google", "np", "doc_sphinx")
+    assert [entry["function"]["name"] for entry in both.schemas()] == list(both.names)
+    assert "numpy" in both
+    with pytest.raises(ToolDefinitionError, match="two tools"):
+        both + Toolset([google])
+    with pytest.raises(ToolDefinitionError, match="no tools"):
+        both.only("pandas")
+
+
+def test_name_that_no_grammar_carries_is_refused() -> None:
+    with pytest.raises(ToolDefinitionError, match="name"):
+        make_tool(google, name="two words")
