@@ -16,8 +16,12 @@ import tiktoken
 from codec_core.byte_level import ALPHABET, encode_byte_level_chars
 from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
 from codec_core.merging import check_merges, merge_symbols
+from codec_core.proofs import KnownProofs, NothingProven, Proofs, ProofsOnDemand, known_proofs
 from codec_core.rank_engine import MergePlaces, SplitProofs
-from codec_core.vocabulary import Vocabulary
+from codec_core.vocabulary import METASPACE, Vocabulary
+
+_SHORT_MARK = " "
+"""Stands for U+2581 within the engine: prepared text holds no spaces, and one byte merges faster than three."""
 
 _WHOLE_TEXT = r"[\s\S]+"  # the pieces are cut before they come here
 
@@ -45,6 +49,7 @@ class MergeList:
         check_merges(merges)
         self._ids = vocabulary.map.vocab or vocabulary.ordinary()
         self._special = vocabulary.special_ids
+        self._special_names = vocabulary.special_tokens
         results = "\n".join(merges).replace(" ", "").split("\n") if merges else []
         ids = list(map(self._ids.get, results))
         if None in ids:
@@ -56,13 +61,37 @@ class MergeList:
             kept = [place for place, number in enumerate(self.result_ids) if number not in self._special]
             self.merges = [merges[place] for place in kept]
             self.result_ids = [self.result_ids[place] for place in kept]
-        self.places = MergePlaces(self.result_ids, self._ids)
-        self.may_use_ranks = self.places.in_id_order or len(set(self.merges)) == len(self.merges)
+        self.places = MergePlaces(self.result_ids)
+        self.may_use_ranks = self._is_plain()
+
+    def _is_plain(self) -> bool:
+        """Tell whether merging by rank is worth a proof.
+
+        It is not where a pair is listed twice with others between, or where a single character is special and so
+        takes part in no merge.
+        """
+        if any(len(name) == 1 for name in self._special_names):
+            return False
+        return self.places.in_id_order or len(set(self.merges)) == len(self.merges)
 
     def id_of(self, token: str) -> int | None:
         """Return the id of an ordinary token."""
         token_id = self._ids.get(token)
         return None if token_id in self._special else token_id
+
+    @cached_property
+    def rank_of(self) -> Callable[[str], int | None]:
+        """Return the rank of a token in the engine: its id, or where ids do not rise, the place of its first merge.
+
+        In the first case a token that no merge makes has a rank too, though the engine never makes it: the proof then
+        fails where it might have held, which costs time only.
+        """
+        if self.places.in_id_order:
+            return self._ids.get
+        places = {number: place for place, number in reversed(list(enumerate(self.result_ids)))}
+        ranks = {token: -1 for token in self._ids if len(token) == 1}
+        ranks.update((token, places[number]) for token, number in self._ids.items() if number in places)
+        return ranks.get
 
     @cached_property
     def ranks(self) -> dict[str, int]:
@@ -85,8 +114,7 @@ class ByteLevelMerger:
         self._base = base
         self._ids = set(merges.result_ids)
         self._unreachable = self._find_unreachable() if vocabulary.facts.ignore_merges else {}
-        self._proofs = SplitProofs(merges.merges, merges.places, self._rank_of)
-        self._proven: set[int] = set()
+        self._proofs = proofs_of(merges, vocabulary.hash)
 
     def ids_of(self, piece: str) -> tuple[int, ...]:
         """Return the ids of a piece."""
@@ -95,20 +123,14 @@ class ByteLevelMerger:
             if whole is not None:
                 return (whole,)
         ids = self._encode(piece)
-        if not self._proven.issuperset(ids) and not self._prove(ids):
+        if not self._is_exact(ids):
             return self._ids_by_list(piece)
         return tuple(ids)
 
-    def _prove(self, ids: Sequence[int]) -> bool:
+    def _is_exact(self, ids: Sequence[int]) -> bool:
         if len(ids) == 1 and self._vocabulary.facts.ignore_merges:
             return True
-        if not self._list.may_use_ranks:
-            return False
-        for token_id in set(ids) - self._proven:
-            if not self._proofs.prove(self._vocabulary.raw_token(token_id)):
-                return False
-            self._proven.add(token_id)
-        return True
+        return self._proofs.cover(ids, self._vocabulary.raw_token)
 
     def _ids_by_list(self, piece: str) -> tuple[int, ...]:
         spelled = encode_byte_level_chars(piece.encode())
@@ -117,10 +139,6 @@ class ByteLevelMerger:
         known = [c if self._list.id_of(c) is not None else "\0" for c in spelled]
         ids = map(self._list.id_of, merge_symbols(known, self._list.ranks))
         return tuple(number for number in ids if number is not None)
-
-    def _rank_of(self, token: str) -> int | None:
-        token_id = self._list.id_of(token)
-        return token_id if token_id in self._ids or len(token) == 1 else None
 
     def _find_unreachable(self) -> dict[str, int]:
         made = self._ids | set(self._base)
@@ -161,8 +179,7 @@ class MetaspaceMerger:
         unk = vocabulary.special_tokens.get("<unk>")
         self._unk = unk
         self._ids = set(self._list.result_ids)
-        self._proofs = SplitProofs(self._list.merges, self._list.places, self._rank_of)
-        self._proven: set[int] = set()
+        self._proofs = proofs_of(self._list, vocabulary.hash)
 
     def ids_of(self, piece: str) -> tuple[int, ...]:
         """Return the ids of a piece.
@@ -171,8 +188,10 @@ class MetaspaceMerger:
             UnencodableTextError: a character has no token and the vocabulary no bytes to fall back to.
         """
         encode, table, tokens = self._ranked
-        ranks = encode(piece)
-        if not self._fallback or (not self._proven.issuperset(ranks) and not self._prove(ranks, tokens)):
+        ranks = encode(piece.replace(METASPACE, _SHORT_MARK))
+        if not self._fallback:
+            return self._ids_by_list(piece)
+        if not self._proofs.cover(ranks, tokens.get):
             return self._ids_by_list(piece)
         return tuple(chain.from_iterable(map(table.__getitem__, ranks)))
 
@@ -183,16 +202,6 @@ class MetaspaceMerger:
     def joinable(self) -> list[str]:
         """Return the tokens that merges make."""
         return list(map(self._vocabulary.raw_token, self._ids))
-
-    def _prove(self, ranks: Sequence[int], tokens: Mapping[int, str]) -> bool:
-        if not self._list.may_use_ranks:
-            return False
-        for rank in set(ranks) - self._proven:
-            token = tokens.get(rank)
-            if token is not None and not self._proofs.prove(token):
-                return False
-            self._proven.add(rank)
-        return True
 
     def _ids_by_list(self, piece: str) -> tuple[int, ...]:
         symbols = [c if self.is_known(c) else "\0" + c for c in piece]
@@ -208,12 +217,6 @@ class MetaspaceMerger:
                 )
         return tuple(ids)
 
-    def _rank_of(self, token: str) -> int | None:
-        place = self._list.places.of(token)
-        if place is not None:
-            return place[0]
-        return -1 if len(token) == 1 and self.is_known(token) else None
-
     @cached_property
     def _ranked(self) -> tuple[Callable[[str], list[int]], list[tuple[int, ...]], dict[int, str]]:
         """Return tiktoken's merging, the ids that each rank stands for, and the tokens that merges made."""
@@ -227,7 +230,8 @@ class MetaspaceMerger:
 
         for byte in range(256):
             data = bytes((byte,))
-            known = self._list.id_of(chr(byte)) if byte < 128 else None
+            character = METASPACE if byte == ord(_SHORT_MARK) else chr(byte)
+            known = self._list.id_of(character) if byte < 128 else None
             add(data, (known,) if known is not None else self._fallback_ids(data))
         for character in self._known_characters():
             data = character.encode()
@@ -241,15 +245,29 @@ class MetaspaceMerger:
         for token_id in order:
             token = self._vocabulary.raw_token(token_id)
             tokens[len(table)] = token
-            add(token.encode(), (token_id,))
+            add(token.replace(METASPACE, _SHORT_MARK).encode(), (token_id,))
         return engine(ranks), table, tokens
 
     def _known_characters(self) -> list[str]:
         vocab = self._vocabulary.map.vocab or self._vocabulary.ordinary()
-        return [token for token in vocab if len(token) == 1 and not token.isascii() and self.is_known(token)]
+        return [
+            token
+            for token in vocab
+            if len(token) == 1 and not token.isascii() and token != METASPACE and self.is_known(token)
+        ]
 
     def _fallback_ids(self, data: bytes) -> tuple[int, ...]:
         return tuple(self._fallback[byte] for byte in data) if self._fallback else ()
+
+
+def proofs_of(merges: MergeList, map_hash: str | None) -> Proofs:
+    """Return what is known of a map's tokens: all of them for a known map, else what will be proven."""
+    if not merges.may_use_ranks:
+        return NothingProven()
+    unproven = known_proofs(map_hash, merges.places)
+    if unproven is not None:
+        return KnownProofs(unproven)
+    return ProofsOnDemand(SplitProofs(merges.merges, merges.places, merges.rank_of))
 
 
 def engine(ranks: Mapping[bytes, int]) -> Callable[[str], list[int]]:

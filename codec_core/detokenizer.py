@@ -37,12 +37,17 @@ class Detokenizer:
         Bytes of an unfinished character are held until the next call or `flush`.
         """
         if self._plain and not render_special:
-            if ids.__class__ is not list:
+            if not isinstance(ids, list):
                 ids = list(ids)
-            try:
-                return "".join(map(self._texts, ids))  # type: ignore[arg-type] # None raises, and means: go by bytes
-            except TypeError:
-                pass
+            if len(ids) == 1:
+                text = self._texts(ids[0])
+                if text is not None:
+                    return text
+            else:
+                try:
+                    return "".join(map(self._texts, ids))  # type: ignore[arg-type] # None raises: go by bytes
+                except TypeError:
+                    pass
         return self._feed_bytes(ids, render_special, final=False)
 
     def flush(self) -> str:

@@ -54,6 +54,7 @@ class PreTokenizer:
     def __init__(self, stages: Sequence[Stage], *, shadowed: bool = True) -> None:
         self._stages = stages
         self._first = stages[0].cut
+        self._settle = stages[0].settle if len(stages) == 1 else self._settle_stages
         self._shadowed = shadowed
 
     def cut(self, text: str) -> list[str]:
@@ -68,7 +69,7 @@ class PreTokenizer:
         For every string `more`, `cut(text + more)` begins with these pieces.
         """
         del seen  # a cut is found from the beginning of its piece
-        if self._shadowed and not text.isascii() and _has_astral(text):
+        if not text.isascii() and self._shadowed and _has_astral(text):
             pieces, _ = self._settle(shadow(text))
             settled = sum(map(len, pieces))
             return _pieces_like(text, pieces), text[settled:]
@@ -80,9 +81,7 @@ class PreTokenizer:
             pieces = list(chain.from_iterable(map(stage.cut, pieces)))
         return pieces
 
-    def _settle(self, text: str) -> tuple[list[str], str]:
-        if len(self._stages) == 1:
-            return self._stages[0].settle(text)
+    def _settle_stages(self, text: str) -> tuple[list[str], str]:
         return _settle_stages(self._stages, text)
 
 
@@ -140,6 +139,7 @@ class AlternationStage:
         self._longest = max(map(len, exact | folded), default=0)
         self._longest_trailing = max(map(len, trailing), default=0)
         cased = any(isinstance(op, programs.LettersCased) for op in ops)
+        self._is_simple = self._total and not cased
         self._cased = re.compile(f"[{char_class('L')}{char_class('M')}]").match if cased else None
 
     def reach(self, rest: str) -> str:  # noqa: ARG002 - nothing of a rest is certain to be one piece
@@ -149,6 +149,9 @@ class AlternationStage:
     def settle(self, text: str) -> tuple[list[str], str]:
         """Return the settled pieces and the rest."""
         pieces = self.cut(text)
+        if self._is_simple and pieces and len(pieces[-1]) > self._longest and not text[-1].isspace():
+            # Only the last piece touches the end, and no earlier one is near enough to become a literal.
+            return pieces[:-1], pieces[-1]
         end = len(text)
         blank = len(text.rstrip(WHITE_SPACE))
         letters = self._start_of_letters(text) if self._cased else end

@@ -34,6 +34,11 @@ class Tokenizer(ABC):
         self._prefix = self.vocabulary.facts.metaspace_prefix
 
     @property
+    def prepares(self) -> bool:
+        """Tell whether `prepare` changes anything."""
+        return self._marks_spaces
+
+    @property
     def id(self) -> str:
         """Return the id of the map."""
         return self.vocabulary.id
@@ -157,6 +162,11 @@ class LongestMatchTokenizer(Tokenizer):
     def __init__(self, m: TokenizerMap | Vocabulary) -> None:
         super().__init__(m)
         self._matcher = LongestMatcher(self.vocabulary)
+
+    @property
+    def prepares(self) -> bool:
+        """Tell whether `prepare` changes anything."""
+        return True
 
     def prepare(self, text: str, *, first: bool) -> str:
         """Return text as the vocabulary writes it."""

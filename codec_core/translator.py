@@ -37,8 +37,8 @@ class Translator:
     """
 
     __slots__ = (
-        "_first", "_grown", "_keep_special", "_looked_at", "_nfc", "_pending", "_source", "_strips", "_tail",
-        "_target", "dropped", "replaced",
+        "_first", "_grown", "_keep_special", "_nfc", "_pending", "_prepares", "_settle", "_source", "_strips", "_tail",
+        "_target", "_texts", "_unseen", "dropped", "replaced",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +51,9 @@ class Translator:
         self._source = vocabulary_of(from_map)
         self._target = pick_tokenizer(to_map)
         self._keep_special = keep_special
+        self._texts = self._source.plain_text_table.__getitem__
+        self._settle = self._target.settle
+        self._prepares = self._target.prepares
         self._nfc = NfcStream() if self._target.normalizes else None
         self.replaced = 0
         self.dropped = 0
@@ -62,7 +65,7 @@ class Translator:
         self._first = True
         self._tail = ""
         self._grown: list[str] = []
-        self._looked_at = 0
+        self._unseen = 0
 
     @property
     def from_id(self) -> str:
@@ -82,10 +85,29 @@ class Translator:
 
     def feed(self, ids: Iterable[int]) -> list[int]:
         """Return the target ids that these source ids settle."""
-        text = self._decode(ids, final=False)
-        if text and self._nfc is not None:
+        if ids.__class__ is not list:
+            ids = list(ids)
+        if self._pending or self._strips or self._keep_special:
+            text = self._decode(ids, final=False)
+        else:
+            try:
+                text = "".join(map(self._texts, ids))  # type: ignore[arg-type] # None raises: look closer
+            except TypeError:
+                text = self._decode(ids, final=False)
+        if self._nfc is not None:
             text = self._nfc.feed(text)
-        return self._encode(text) if text else []
+        if not text:
+            return []
+        if self._prepares:
+            text = self._target.prepare(text, first=self._first)
+            self._first = False
+        seen = len(self._tail)
+        if seen > _SHORT_TAIL:
+            text = self._gather(text)
+        if text:
+            given, self._tail = self._settle(self._tail + text, seen)
+            return given
+        return []
 
     def flush(self) -> list[int]:
         """End the stream: return the ids of what was held.
@@ -117,8 +139,7 @@ class Translator:
 
     def _decode(self, ids: Iterable[int], *, final: bool) -> str:
         source = self._source
-        if ids.__class__ is not list:
-            ids = list(ids)
+        ids = list(ids)
         if source.special_ids and not source.special_ids.isdisjoint(ids) and not self._keep_special:
             self.dropped += sum(map(source.special_ids.__contains__, ids))
         table = source.spelled_byte_table if self._keep_special else source.byte_table
@@ -135,20 +156,16 @@ class Translator:
             text = text.removeprefix(" ")
         return text
 
-    def _encode(self, text: str) -> list[int]:
-        text = self._target.prepare(text, first=self._first)
-        self._first = False
-        if len(self._tail) > _SHORT_TAIL:
-            self._grown.append(text)
-            self._looked_at += len(text)
-            if self._looked_at < len(self._tail) // 8:
-                return []
-            text = "".join(self._grown)
-            self._grown.clear()
-            self._looked_at = 0
-        seen = len(self._tail)
-        ids, self._tail = self._target.settle(self._tail + text, seen)
-        return ids
+    def _gather(self, text: str) -> str:
+        """Keep the text until it is worth another look, and then return all that was kept."""
+        self._grown.append(text)
+        self._unseen += len(text)
+        if self._unseen < len(self._tail) // 8:
+            return ""
+        text = "".join(self._grown)
+        self._grown.clear()
+        self._unseen = 0
+        return text
 
 
 _SPELLED = REPLACEMENT.encode()

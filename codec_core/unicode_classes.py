@@ -9,6 +9,7 @@ places.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from functools import cache
 
 WHITE_SPACE = (
@@ -27,6 +28,8 @@ _STAND_INS = {
 }  # fmt: skip
 """One BMP character a category, outside ASCII, white space and CJK. The categories missing here are not
 astral."""
+
+_MAX_STAND_INS = 8192
 
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 
@@ -82,18 +85,21 @@ def representatives() -> str:
     return "".join(map(chr, range(128))) + WHITE_SPACE + "ſ" + "".join(_STAND_INS.values()) + "あア一"
 
 
+@cache
+def _runs() -> tuple[list[int], list[str]]:
+    """Return where each run of one category starts, and its category."""
+    runs = sorted((start, name) for name, ranges in category_ranges().items() for start, _ in ranges)
+    return [start for start, _ in runs], [name for _, name in runs]
+
+
 class _StandIns(dict[str, str]):
-    """Astral character to its stand-in, found once a character. At most one entry an astral code point."""
+    """Astral character to its stand-in; a text uses few different ones, and more than that are not kept."""
 
     def __missing__(self, character: str) -> str:
-        point = ord(character)
-        category = next(
-            name
-            for name, ranges in category_ranges().items()
-            if any(start <= point <= stop for start, stop in ranges)
-        )
-        stand_in = _STAND_INS[category]
-        self[character] = stand_in
+        starts, names = _runs()
+        stand_in = _STAND_INS[names[bisect_right(starts, ord(character)) - 1]]
+        if len(self) < _MAX_STAND_INS:
+            self[character] = stand_in
         return stand_in
 
 

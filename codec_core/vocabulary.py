@@ -59,6 +59,7 @@ class Vocabulary:
         )
         self.byte_table = ByteTable(self)
         self.text_table = TextTable(self.byte_table)
+        self.plain_text_table = PlainTextTable(self)
         self.spelled_byte_table = SpelledByteTable(self)
 
     def __repr__(self) -> str:
@@ -167,6 +168,26 @@ class SpelledByteTable(dict[int, bytes]):
             return _REPLACEMENT_BYTES
         data = self[token_id] = self._vocabulary.token_bytes(token_id)
         return data
+
+
+class PlainTextTable(dict[int, str | None]):
+    """Id to its text, or None where there is anything to be said of it: part of a character, special, unknown."""
+
+    __slots__ = ("_vocabulary",)
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def __missing__(self, token_id: int) -> str | None:
+        vocabulary = self._vocabulary
+        if token_id in vocabulary.special_ids or not vocabulary.is_valid(token_id):
+            return None
+        try:
+            text: str | None = vocabulary.token_bytes(token_id).decode()
+        except UnicodeDecodeError:
+            text = None
+        self[token_id] = text
+        return text
 
 
 class TextTable(dict[int, str | None]):

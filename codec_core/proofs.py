@@ -1,0 +1,66 @@
+"""Which tokens of a map may be taken from the rank engine: known beforehand, or proven as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from codec_core.rank_engine import MergePlaces, SplitProofs
+
+
+class Proofs(Protocol):
+    """Answers whether the ranks that the engine gave for a piece are what the merge list gives."""
+
+    def cover(self, ranks: Sequence[int], token_of: Callable[[int], str | None]) -> bool:
+        """Tell whether every token of an answer is proven; `token_of` spells a rank, None for a single symbol."""
+
+
+class NothingProven:
+    """For a merge list that merging by rank cannot follow."""
+
+    def cover(self, ranks: Sequence[int], token_of: Callable[[int], str | None]) -> bool:  # noqa: ARG002
+        """Return False."""
+        return False
+
+
+class KnownProofs:
+    """For a map whose every token was looked at before, and all but a few proven."""
+
+    def __init__(self, unproven: Iterable[int]) -> None:
+        self._unproven = frozenset(unproven)
+
+    def cover(self, ranks: Sequence[int], token_of: Callable[[int], str | None]) -> bool:  # noqa: ARG002
+        """Tell whether no token is one of the few."""
+        return self._unproven.isdisjoint(ranks)
+
+
+class ProofsOnDemand:
+    """For any other map. Holds at most one entry a token."""
+
+    def __init__(self, proofs: SplitProofs) -> None:
+        self._proofs = proofs
+        self._proven: set[int] = set()
+
+    def cover(self, ranks: Sequence[int], token_of: Callable[[int], str | None]) -> bool:
+        """Prove the tokens that have not come before."""
+        if self._proven.issuperset(ranks):
+            return True
+        for rank in set(ranks) - self._proven:
+            token = token_of(rank)
+            if token is not None and not self._proofs.prove(token):
+                return False
+            self._proven.add(rank)
+        return True
+
+
+def known_proofs(map_hash: str | None, places: MergePlaces) -> tuple[int, ...] | None:
+    """Return the unproven ids of a known map, or None for a map that is not known.
+
+    They are ranks too, because known maps with unproven tokens have their ids in the order of their merges.
+    """
+    from codec_core._generated_proofs import UNPROVEN
+
+    numbers = UNPROVEN.get(map_hash or "")
+    if numbers is None or (numbers and not places.in_id_order):
+        return None
+    return tuple(map(int, numbers.split()))

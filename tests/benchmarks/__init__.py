@@ -1,0 +1,1 @@
+"""Benchmarks: this project and its peers in one run, as ratios."""

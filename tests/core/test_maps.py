@@ -1,0 +1,134 @@
+"""Maps: both versions, what is refused and how the field is named, limits."""
+
+import json
+import time
+
+import msgspec
+import pytest
+
+from codec_core.exceptions import TokenizerMapValidationError
+from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map, parse_map
+from codec_core.vocabulary import vocabulary_of
+from tests.conftest import load_shared_map, maps_directory
+
+BASE = {"id": "a/b", "version": "2", "vocab_size": 3}
+
+
+def parse(**fields) -> TokenizerMap:
+    return parse_map(json.dumps({**BASE, **fields}).encode())
+
+
+def test_a_map_is_named_by_its_bytes():
+    data = json.dumps({**BASE, "vocab": {"a": 0}}).encode()
+    assert parse_map(data).hash == hash_map(data)
+    assert TokenizerMap.from_json({**BASE, "vocab": {"a": 0}}).hash is None
+    assert TokenizerMap.from_json(data.decode()).hash == hash_map(data)
+
+
+def test_shared_maps_have_the_hashes_of_the_index(shared_map):
+    index_path = maps_directory() / "index.json"
+    if not index_path.is_file():
+        pytest.skip(f"no shared maps at {index_path}; set CODEC_MAPS")
+    for map_id, map_hash in json.loads(index_path.read_text()).items():
+        assert load_shared_map(map_id).hash == map_hash
+
+
+def test_a_document_cannot_name_itself():
+    assert parse(vocab={"a": 0}, hash="sha256:00").hash != "sha256:00"
+
+
+@pytest.mark.parametrize(
+    "tokens", [{"0": "a", "1": "b"}, {"a": "0", "b": "1"}], ids=["id to text", "text to id"]
+)
+def test_version_1_is_read_both_ways_round(tokens):
+    vocabulary = vocabulary_of(parse(tokens=tokens, version="1"))
+    assert [vocabulary.token_bytes(number) for number in (0, 1)] == [b"a", b"b"]
+
+
+def test_unknown_fields_are_ignored():
+    assert parse(vocab={"a": 0}, _note="x", later={"deep": [1]}).vocab == {"a": 0}
+
+
+def test_ids_above_a_too_small_vocab_size_are_valid():
+    vocabulary = vocabulary_of(parse(vocab={"a": 0, "b": 9}))
+    assert vocabulary.size == 10
+    assert vocabulary.is_valid(9)
+    assert not vocabulary.is_valid(5)
+    assert not vocabulary.is_valid(10)
+    assert not vocabulary.is_valid(-1)
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("vocab", {}),
+        ("vocab", {"vocab": {"a": -1}}),
+        ("vocab", {"vocab": {"a": 2**32}}),
+        ("vocab", {"vocab": {"a": 10**30}}),
+        ("vocab", {"vocab": {"a": True}}),
+        ("vocab", {"vocab": {"a": 1.5}}),
+        ("vocab", {"vocab": {"a": "1"}}),
+        ("vocab", {"vocab": {"a": 7, "b": 7}}),
+        ("tokens", {"tokens": {"a": "b"}}),
+        ("tokens", {"tokens": {"1": "a", "01": "b"}}),
+        ("tokens", {"tokens": {"-1": "a"}}),
+        ("encoder", {"vocab": {"a": 0}, "encoder": "bytes"}),
+        ("byte_fallback_end", {"vocab": {"a": 0}, "byte_fallback_start": 3}),
+        ("byte_fallback_start", {"vocab": {"a": 0}, "byte_fallback_end": 258}),
+        ("byte_fallback", {"vocab": {"a": 0}, "byte_fallback_start": 3, "byte_fallback_end": 200}),
+        ("byte_fallback", {"vocab": {"<0x00>": 5}, "byte_fallback_start": 3, "byte_fallback_end": 258}),
+        ("special_tokens", {"vocab": {"a": 0}, "special_tokens": {"a": 1}}),
+        ("special_tokens", {"vocab": {"a": 0}, "special_tokens": {"<s>": 0}}),
+        ("special_tokens", {"vocab": {"a": 0}, "special_tokens": {"<s>": -2}}),
+        ("special_tokens", {"vocab": {"a": 0}, "special_tokens": {"": 2}}),
+        ("merges", {"vocab": {"a": 0}, "merges": [["a", "b"]]}),
+        ("pre_tokenizer_program", {"vocab": {}, "pre_tokenizer_program": {"version": 3, "ops": []}}),
+        ("pre_tokenizer_program", {"vocab": {}, "pre_tokenizer_program": {"version": 1, "ops": []}}),
+        ("pre_tokenizer_program", {"vocab": {}, "pre_tokenizer_program": {"version": 2, "stages": []}}),
+        (
+            "pre_tokenizer_program",
+            {"vocab": {}, "pre_tokenizer_program": {"version": 1, "ops": [{"op": "dance"}]}},
+        ),
+        ("id", {"vocab": {}, "id": ""}),
+        ("version", {"vocab": {}, "version": ""}),
+        ("vocab_size", {"vocab": {}, "vocab_size": -1}),
+    ],
+)
+def test_broken_maps_are_refused_by_field(field, fields):
+    with pytest.raises(TokenizerMapValidationError, match=field):
+        parse(**fields)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"id":' * 100_000])
+def test_what_is_no_map_is_refused(data):
+    with pytest.raises(TokenizerMapValidationError):
+        parse_map(data)
+
+
+def test_a_map_of_ten_million_entries_is_refused_at_once():
+    entries = b",".join(b'"%d":%d' % (number, number) for number in range(200_000))
+    data = b'{"id":"a","version":"2","vocab_size":1,"vocab":{' + entries * 50 + b"}}"
+    assert len(data) > MAX_MAP_BYTES
+    started = time.perf_counter()
+    with pytest.raises(TokenizerMapValidationError, match="limit"):
+        parse_map(data)
+    assert time.perf_counter() - started < 1
+
+
+def test_many_tiny_entries_are_refused_before_decoding():
+    data = b'{"id":"a","version":"2","vocab_size":1,"vocab":{},"x":[' + b"0," * (6 * 2**20) + b"0]}"
+    with pytest.raises(TokenizerMapValidationError, match="entries"):
+        parse_map(data)
+
+
+def test_a_sparse_map_is_refused_when_it_is_used():
+    with pytest.raises(TokenizerMapValidationError, match="sparse"):
+        vocabulary_of(parse(vocab={"a": 2**32 - 1}))
+
+
+def test_maps_are_frozen_and_short_to_print():
+    tokenizer_map = parse(vocab={"a": 0})
+    assert len(repr(tokenizer_map)) < 100
+    with pytest.raises(AttributeError):
+        tokenizer_map.id = "c"
+    assert msgspec.json.decode(msgspec.json.encode(tokenizer_map))["vocab"] == {"a": 0}

@@ -1,0 +1,290 @@
+"""Text to ids, equal to the models' own tokenizers."""
+
+import json
+import time
+import tracemalloc
+from random import Random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codec_core import reference
+from codec_core.byte_level import ALPHABET
+from codec_core.detokenizer import detokenize
+from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
+from codec_core.maps import AddedToken, TokenizerMap
+from codec_core.merging import merge_symbols
+from codec_core.pieces import PieceCache
+from codec_core.tokenizer import BPETokenizer, LongestMatchTokenizer, pick_tokenizer, tokenize
+from codec_core.vocabulary import vocabulary_of
+from tests.conftest import load_shared_map, vectors_directory
+from tests.oracle import reference_ids, reference_tokenizer
+from tests.texts import random_text
+
+BYTE_LEVEL = [
+    "meta-llama/llama-3",
+    "microsoft/phi-4",
+    "openai/cl100k_base",
+    "openai/r50k_base",
+    "qwen/qwen2",
+    "qwen/qwen3",
+]
+METASPACE = ["meta-llama/llama-2", "microsoft/phi-3", "mistralai/mistral-v3"]
+FLATTENED = ["huggingfacetb/smollm2", "tiiuae/falcon"]
+"""Their pattern gives a number the space before it, their program does not; equal for all ASCII numbers."""
+
+PHRASES = ["a", "b", "c", "ab", "bc", "abc", "abab", " ", "\n", "x", "é", "<s>", "▁", "aa", "漢"]
+
+
+def byte_level_map(merges, special=None, **fields) -> TokenizerMap:
+    """Return a byte-level map with these merges; ids in their order."""
+    tokens = [*ALPHABET, *dict.fromkeys(merge.replace(" ", "") for merge in merges), *(special or [])]
+    vocab = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    names = {name: vocab[name] for name in special or []}
+    return TokenizerMap(
+        id="test/bytes", version="2", vocab_size=len(vocab), vocab=vocab, merges=merges,
+        encoder="byte_level", special_tokens=names, **fields,
+    )  # fmt: skip
+
+
+def metaspace_map(merges, characters="abcx▁é", special=("<s>",)) -> TokenizerMap:
+    """Return a metaspace map with these merges and byte fallback."""
+    tokens = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *characters]
+    tokens += [merge.replace(" ", "") for merge in merges]
+    vocab = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    first = len(special)
+    return TokenizerMap(
+        id="test/words", version="2", vocab_size=len(vocab), vocab=vocab, merges=merges, encoder="metaspace",
+        byte_fallback_start=first, byte_fallback_end=first + 255,
+        special_tokens={name: vocab[name] for name in special},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("map_id", [*BYTE_LEVEL, *METASPACE])
+def test_ids_equal_the_reference(map_id, shared_map):
+    tokenizer_map = shared_map(map_id)
+    ours, theirs = pick_tokenizer(tokenizer_map), reference_tokenizer(tokenizer_map)
+    random = Random(map_id)
+    for _ in range(400):
+        text = random_text(random)
+        assert ours.encode(text) == reference_ids(theirs, text), text
+
+
+@pytest.mark.parametrize("map_id", FLATTENED)
+def test_ids_equal_the_reference_but_for_other_numbers(map_id, shared_map):
+    tokenizer_map = shared_map(map_id)
+    ours, theirs = pick_tokenizer(tokenizer_map), reference_tokenizer(tokenizer_map)
+    random = Random(map_id)
+    for _ in range(300):
+        text = "".join(c for c in random_text(random) if c.isascii() or not c.isnumeric())
+        assert ours.encode(text) == reference_ids(theirs, text), text
+
+
+@pytest.mark.parametrize("name", ["gpt-2", "llama-bpe", "llama-spm"])
+def test_reference_cases(name, shared_map):
+    path = vectors_directory() / f"{name}.json"
+    if not path.is_file():
+        pytest.skip(f"no reference cases at {path}")
+    document = json.loads(path.read_text())
+    tokenizer = pick_tokenizer(shared_map(document["map"]))
+    for case in document["cases"]:
+        assert tokenizer.encode_ordinary(case["text"]) == case["ids"]
+
+
+@pytest.mark.parametrize("map_id", ["qwen/qwen2", "meta-llama/llama-2", "openai/r50k_base"])
+@pytest.mark.parametrize("word", ["x" * 100_000, "ab" * 50_000, "漢字" * 20_000, "aяא漢" * 10_000])
+def test_long_words_equal_the_reference(map_id, word, shared_map):
+    tokenizer_map = shared_map(map_id)
+    ids = pick_tokenizer(tokenizer_map).encode_ordinary(word)
+    if map_id != "meta-llama/llama-2" or len(word) < 50_000:
+        assert ids == reference_ids(reference_tokenizer(tokenizer_map), word)
+    assert detokenize(tokenizer_map, ids) == word
+
+
+@pytest.mark.parametrize("map_id", [*BYTE_LEVEL, *METASPACE, *FLATTENED])
+def test_ordinary_text_never_becomes_special(map_id, shared_map):
+    tokenizer = pick_tokenizer(shared_map(map_id))
+    special = tokenizer.vocabulary.special_ids
+    for name in tokenizer.vocabulary.special_tokens:
+        ids = tokenizer.encode_ordinary(f"a{name} {name}")
+        assert special.isdisjoint(ids)
+        assert tokenizer.encode(name) == [tokenizer.vocabulary.special_tokens[name]]
+
+
+def test_a_special_token_that_merges_could_make_is_blocked():
+    tokenizer = pick_tokenizer(byte_level_map(["< s", "<s >"], special=["<s>"]))
+    special = tokenizer.vocabulary.special_tokens["<s>"]
+    assert tokenizer.encode("<s>") == [special]
+    assert special not in tokenizer.encode_ordinary("<s>")
+    assert detokenize(tokenizer.vocabulary, tokenizer.encode_ordinary("x<s>")) == "x<s>"
+
+
+def test_a_special_single_character_takes_part_in_no_merge():
+    tokenizer_map = metaspace_map(["a b"], special=("<s>", "a"))
+    tokenizer = pick_tokenizer(tokenizer_map)
+    assert tokenizer.vocabulary.special_ids.isdisjoint(tokenizer.encode_ordinary("ab"))
+    assert detokenize(tokenizer_map, tokenizer.encode_ordinary("ab")) == "ab"
+
+
+def test_the_longest_special_token_wins_and_takes_its_white_space():
+    tokenizer_map = byte_level_map(
+        [],
+        special=["<|a|>", "<|a|>b", "<|r|>"],
+        added_tokens=[AddedToken("<|r|>", lstrip=True, rstrip=True)],
+    )
+    tokenizer = pick_tokenizer(tokenizer_map)
+    names = tokenizer.vocabulary.special_tokens
+    assert tokenizer.encode("<|a|>bc") == [names["<|a|>b"], ord("c")]
+    assert tokenizer.encode("x <|r|>\n\ty") == [ord("x"), names["<|r|>"], ord("y")]
+    assert tokenizer.encode("<|<|a|>") == [ord("<"), ord("|"), names["<|a|>"]]
+
+
+def test_special_lookalikes_are_linear(shared_map):
+    tokenizer = pick_tokenizer(shared_map("mistralai/mistral-v3"))
+    started = time.perf_counter()
+    tokenizer.encode("[control_" * 20_000)
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "🧳\ud83e"])
+@pytest.mark.parametrize("make", [lambda: byte_level_map(["a b"]), lambda: metaspace_map(["a b"])])
+def test_lone_surrogates_are_refused(text, make):
+    tokenizer = pick_tokenizer(make())
+    for encode in (tokenizer.encode, tokenizer.encode_ordinary):
+        with pytest.raises(UnencodableTextError, match="surrogate"):
+            encode(text)
+
+
+def test_qwen_normalizes_to_nfc(shared_map):
+    tokenizer = pick_tokenizer(shared_map("qwen/qwen2"))
+    assert tokenizer.encode_ordinary("e\u0301") == tokenizer.encode_ordinary("é")
+    plain = msgspec.structs.replace(shared_map("qwen/qwen2"), normalizer="none")
+    assert pick_tokenizer(plain).encode_ordinary("e\u0301") != tokenizer.encode_ordinary("é")
+
+
+def test_metaspace_keeps_newlines_and_runs_of_spaces(shared_map):
+    llama = shared_map("meta-llama/llama-2")
+    for text in (" ", "  a", "a\n\n b\t c  ", "\n"):
+        assert detokenize(llama, pick_tokenizer(llama).encode_ordinary(text)) == text
+    assert tokenize(llama, "") == []
+
+
+merge_lists = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c", "ab", "bc", "aa", "abc", "ba", "abab"]),
+              st.sampled_from(["a", "b", "c", "ab", "bc", "aa", "abc", "ba", "abab"])).map(" ".join),
+    max_size=12,
+)  # fmt: skip
+
+
+@given(merge_lists, st.text("abc", max_size=14))
+@settings(max_examples=400)
+def test_any_merge_list_is_followed_exactly(merges, text):
+    """Also lists with duplicates, missing parts, and tokens whose listed split is never reached."""
+    for ignore_merges in (False, True):
+        vocabulary = vocabulary_of(byte_level_map(merges, ignore_merges=ignore_merges))
+        if not merges:
+            continue
+        assert pick_tokenizer(vocabulary).encode_ordinary(text) == reference.encode_byte_level(
+            vocabulary, text
+        )
+    if merges:
+        vocabulary = vocabulary_of(metaspace_map(merges))
+        expected = reference.encode_metaspace(vocabulary, text)
+        assert pick_tokenizer(vocabulary).encode_ordinary(text) == expected
+
+
+@given(st.lists(st.sampled_from(PHRASES), max_size=12).map("".join))
+@settings(max_examples=300)
+def test_metaspace_equals_its_definition(text):
+    vocabulary = vocabulary_of(SMALL_WORDS)
+    assert pick_tokenizer(vocabulary).encode_ordinary(text) == reference.encode_metaspace(vocabulary, text)
+
+
+SMALL_WORDS = metaspace_map(["▁ a", "a b", "▁a b", "b c", "▁ ▁", "a a", "x ▁", "é é"])
+
+
+@given(st.text("abc", max_size=30), merge_lists)
+def test_the_heap_merges_as_the_definition_says(text, merges):
+    ranks = {merge: place for place, merge in enumerate(merges)}
+    assert merge_symbols(list(text), ranks) == reference.merge(list(text), merges)
+
+
+@pytest.mark.parametrize("merge", ["ab", "a  b", " ab", "ab ", "a b c", ""])
+def test_a_merge_that_is_not_two_tokens_is_refused(merge):
+    with pytest.raises(TokenizerMapValidationError, match="merges"):
+        pick_tokenizer(byte_level_map(["a b", merge]))
+
+
+def test_a_merge_that_makes_no_token_is_refused():
+    tokenizer_map = msgspec.structs.replace(byte_level_map(["a b"]), merges=["a b", "b c"])
+    with pytest.raises(TokenizerMapValidationError, match="'b c'"):
+        pick_tokenizer(tokenizer_map)
+
+
+def test_deeply_nested_tokens_are_followed():
+    merges = [f"{'a' * length} a" for length in range(1, 1500)]
+    tokenizer = pick_tokenizer(byte_level_map(merges))
+    assert detokenize(tokenizer.vocabulary, tokenizer.encode_ordinary("a" * 1500)) == "a" * 1500
+
+
+def test_a_map_without_merges_takes_the_longest_match():
+    tokenizer_map = TokenizerMap(
+        id="a/b", version="2", vocab_size=4, vocab={"a": 0, "ab": 1, "abcd": 2, "c": 3}
+    )
+    tokenizer = pick_tokenizer(tokenizer_map)
+    assert isinstance(tokenizer, LongestMatchTokenizer)
+    assert not BPETokenizer.supports(tokenizer_map)
+    assert tokenizer.encode("abcab") == [1, 3, 1]
+    with pytest.raises(UnencodableTextError, match="'z'"):
+        tokenizer.encode("az")
+    with pytest.raises(ValueError, match="longest match"):
+        BPETokenizer(tokenizer_map)
+
+
+def test_the_tokenizer_of_a_map_is_made_once():
+    tokenizer_map = byte_level_map(["a b"])
+    assert pick_tokenizer(tokenizer_map) is pick_tokenizer(vocabulary_of(tokenizer_map))
+    assert pick_tokenizer(tokenizer_map).id == "test/bytes"
+
+
+def test_the_piece_cache_is_bounded():
+    cache = PieceCache(lambda piece: (len(piece),), limit=10)
+    for number in range(1000):
+        assert cache[str(number)] == (len(str(number)),)
+    assert len(cache) <= 10
+    assert cache["x" * 1000] == (1000,)
+    assert "x" * 1000 not in cache
+
+
+ADVERSARIAL = {
+    "200 KB without white space": "x" * 200_000,
+    "200 KB of random letters": "".join(Random(1).choices("abcdefghij", k=200_000)),
+    "1 MB of spaces": " " * 1_000_000,
+    "alternating scripts": "aяא漢" * 50_000,
+    "marks": "a" + "\u0301\u0323" * 100_000,
+    "newlines": "\n" * 500_000,
+    "digits": "7" * 200_000,
+    "astral": "𝔘🧳" * 50_000,
+    "apostrophes": "'" * 200_000,
+}
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+@pytest.mark.parametrize("map_id", ["qwen/qwen2", "meta-llama/llama-2"])
+def test_adversarial_texts_take_little_time_and_memory(name, map_id):
+    tokenizer = pick_tokenizer(load_shared_map(map_id))
+    tokenizer.encode_ordinary("warm 漢 \n")
+    text = ADVERSARIAL[name]
+    started = time.process_time()
+    ids = tokenizer.encode_ordinary(text)
+    taken = time.process_time() - started
+    assert taken < 1
+    if not tokenizer.normalizes:
+        assert detokenize(tokenizer.vocabulary, ids) == text
+    tracemalloc.start()
+    tokenizer.encode_ordinary(text[: len(text) // 4])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 2**20 / 4
