@@ -17,10 +17,24 @@ import msgspec
 from codec_core.exceptions import FrameTooLargeError, MalformedFrameError, NestingError
 from codec_core.frames.delta import from_deltas
 from codec_core.frames.frame import CodecFrame, TokenId
-from codec_core.frames.msgpack_types import ANY_UINT, FIXED_VALUE, HEADS, UINT32, Head, type_name
+from codec_core.frames.msgpack_types import (
+    ANY_UINT,
+    FIXED_VALUE,
+    HEADS,
+    SMALL_VALUES,
+    UINT32,
+    Head,
+    type_name,
+)
 
 MAX_NESTING = 8
 """How deep the value of an unknown key may be nested: a frame itself needs 2, later fields a little more."""
+
+MAX_KEYS = 64
+"""Keys of a frame: it has four, later versions some more."""
+
+MAX_UNKNOWN_VALUES = 2**18
+"""Values inside unknown keys: each costs a step, and nobody sends that many beside the ids."""
 
 MAX_KEY_BYTES = 64
 """Keys longer than this are unknown without being looked at."""
@@ -52,7 +66,7 @@ _decode_deltas = msgspec.msgpack.Decoder(list[int]).decode
 class FrameScanner:
     """Reads the one frame at the beginning of a buffer that others fill."""
 
-    __slots__ = ("_buffer", "_limit", "_offset", "_steps", "size")
+    __slots__ = ("_buffer", "_limit", "_offset", "_steps", "_unknown", "size")
 
     def __init__(self, buffer: bytearray, offset: int, limit: int) -> None:
         self._buffer = buffer
@@ -60,6 +74,7 @@ class FrameScanner:
         self._limit = limit
         self.size = 0
         """Bytes read so far; those of the whole frame when it is complete."""
+        self._unknown = 0
         self._steps = self._frame()
 
     def advance(self) -> CodecFrame | None:
@@ -81,7 +96,10 @@ class FrameScanner:
 
     def _frame(self) -> Steps[CodecFrame]:
         fields: dict[bytes, Any] = {}
-        for _ in range((yield from self._size_of("map", 2))):
+        keys = yield from self._size_of("map", 2)
+        if keys > MAX_KEYS:
+            raise self._malformed(f"a frame of {keys} keys; the limit is {MAX_KEYS}", 0)
+        for _ in range(keys):
             key = yield from self._key()
             read = _FIELDS.get(key)
             if read is None:
@@ -182,26 +200,45 @@ class FrameScanner:
     def _skip(self, head: Head | None = None) -> Steps[None]:
         """Step over one value, however it is nested, without recursion."""
         left = [1]
+        if head is not None:
+            left = [0, (yield from self._step_over(head))]
+        while left:
+            left[-1] -= self._leap(_VALUES, left[-1])
+            self._skip_ahead(left)
+            if left:
+                left[-1] -= 1
+                inside = yield from self._step_over((yield from self._head()))
+                if inside:
+                    left.append(inside)
+                    self._check_depth(left)
+
+    def _skip_ahead(self, left: list[int]) -> None:
+        """Step over what is in the buffer and tells its size at once; stop before anything else."""
+        buffer, at = self._buffer, self.size
+        stop = min(len(buffer), self._limit)
         while left:
             if not left[-1]:
                 left.pop()
                 continue
-            taken = 0 if head else self._leap(_VALUES, left[-1])
-            left[-1] -= taken or 1
-            if not taken:
-                inside = yield from self._step_over(head or (yield from self._head()))
-                head = None
-                if inside:
-                    left.append(inside)
-            if len(left) > MAX_NESTING:
-                raise NestingError(
-                    f"a value is nested more than {MAX_NESTING} deep", self._offset + self.size
-                )
+            size = SMALL_VALUES[buffer[at]] if at < stop else 0
+            if not size or at + size > stop:
+                break
+            at += size
+            left[-1] -= 1
+        self.size = at
+
+    def _check_depth(self, left: list[int]) -> None:
+        if len(left) > MAX_NESTING + 1:
+            raise NestingError(f"a value is nested more than {MAX_NESTING} deep", self._offset + self.size)
 
     def _step_over(self, head: Head) -> Steps[int]:
         """Step over a value but not over what it contains; return how many values it contains."""
         if head.kind in ("array", "map"):
-            return (yield from self._count(head)) * (2 if head.kind == "map" else 1)
+            inside = (yield from self._count(head)) * (2 if head.kind == "map" else 1)
+            self._unknown += inside
+            if self._unknown > MAX_UNKNOWN_VALUES:
+                raise self._malformed(f"a frame has more than {MAX_UNKNOWN_VALUES} unknown values", self.size)
+            return inside
         if head.kind in ("string", "bytes"):
             yield from self._text(head)
         else:

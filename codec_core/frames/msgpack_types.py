@@ -61,6 +61,14 @@ def _heads() -> list[Head]:
 
 HEADS = tuple(_heads())
 
+SMALL_VALUES = tuple(
+    0
+    if head.kind == "unused" or head.width or (head.kind in ("array", "map") and head.size)
+    else 1 + head.extra + (head.size if head.kind not in ("array", "map") else 0)
+    for head in HEADS
+)
+"""Bytes of the whole value that begins with a byte, where that byte tells it; 0 where it does not."""
+
 
 def type_name(byte: int) -> str:
     """Name the type of the value that begins with this byte, for error messages."""
