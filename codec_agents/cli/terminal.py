@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from dataclasses import dataclass
 from typing import IO
@@ -32,8 +33,14 @@ ASCII = Glyphs(gutter="|", head="*", ok="ok", bad="!!", arrow="->", more="...", 
 
 
 def console(file: IO[str] | None = None) -> Console:
-    """Return a console: colours on a terminal only, none where NO_COLOR says so."""
-    return Console(file=file or sys.stdout, highlight=False, emoji=False, markup=False)
+    """Return a console: colours on a terminal only, none where NO_COLOR says so.
+
+    What the output's encoding lacks becomes a question mark: a model may say anything.
+    """
+    target = file or sys.stdout
+    if isinstance(target, io.TextIOWrapper):
+        target.reconfigure(errors="replace")
+    return Console(file=target, highlight=False, emoji=False, markup=False)
 
 
 def glyphs(target: Console) -> Glyphs:

@@ -351,11 +351,10 @@ def _metric_attributes(node: BuiltAsking) -> Attributes:
     attributes: Attributes = {names.OPERATION: names.CALL, names.PROVIDER: node.engine.provider}
     if node.model:
         attributes[names.REQUEST_MODEL] = node.model
-    address, port = getattr(node.engine, "server_address", None), getattr(node.engine, "server_port", None)
-    if address:
-        attributes[names.SERVER_ADDRESS] = address
-        if port:
-            attributes[names.SERVER_PORT] = port
+    pool = getattr(node.engine, "pool", None)  # engines over HTTP have one; samplers see where a call goes
+    if pool is not None:
+        attributes[names.SERVER_ADDRESS] = pool.host
+        attributes[names.SERVER_PORT] = pool.port
     return attributes
 
 

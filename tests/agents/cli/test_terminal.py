@@ -29,3 +29,11 @@ def test_sizes(value: float, text: str) -> None:
 def test_signs_that_the_encoding_lacks_are_spelled() -> None:
     plain = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     assert terminal.glyphs(terminal.console(plain)).arrow == "->"
+
+
+def test_what_the_encoding_lacks_does_not_end_the_run() -> None:
+    written = io.BytesIO()
+    plain = io.TextIOWrapper(written, encoding="ascii")
+    terminal.console(plain).print("€96")
+    plain.flush()
+    assert written.getvalue() == b"?96\n"

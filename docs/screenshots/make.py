@@ -1,0 +1,51 @@
+"""Make the screenshots of the trace page: `python docs/screenshots/make.py`. Needs Chromium."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+EXAMPLE = HERE.parents[1] / "examples" / "travel_desk.yaml"
+QUESTIONS = (
+    "Find me a cheap flight from Lisbon to Oslo on Friday, and tell me what to pack.",
+    "From Tokyo to London on Monday in March: what does it cost?",
+)
+
+
+def record(folder: Path) -> list[Path]:
+    """Run the demo once for each question; return the records."""
+    records = []
+    for number, question in enumerate(QUESTIONS, 1):
+        records.append(folder / f"run{number}.jsonl")
+        command = [sys.executable, "-m", "codec_agents.cli", "run", str(EXAMPLE), "--quiet"]
+        command += ["--input", f"question={question}", "--record", str(records[-1])]
+        subprocess.run(command, check=True)  # noqa: S603 - a command of this project
+    return records
+
+
+def shoot(page: Path, picture: Path, profile: Path) -> None:
+    """Take a picture of a page."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        sys.exit("no chromium is installed; on Debian: apt-get install chromium")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += [f"--user-data-dir={profile}", "--window-size=1280,1500", f"--screenshot={picture}"]
+    subprocess.run([*command, page.as_uri()], check=True, capture_output=True)  # noqa: S603 - a local browser
+
+
+def main() -> None:
+    """Record, write the page, take the picture."""
+    from codec_agents.trace import read_runs, write_page
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_page(folder / "page.html", read_runs(record(folder)))
+        shoot(folder / "page.html", HERE / "trace.png", folder / "profile")
+
+
+if __name__ == "__main__":
+    main()
