@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 STREAMS = 8
 """Generations at once; more wait. Beyond the number of cores they share the same speed."""
+DEFAULT_TOP_K = 50
+"""What `generate` takes where neither the caller nor the model's settings say: 0 considers all ids."""
 AHEAD = 64
 """Ids that a generation may be ahead of its reader."""
 
@@ -172,6 +174,7 @@ def _warpers(temperature: float, options: SamplingOptions, settings: Any) -> lis
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
     top_k = options.top_k if options.top_k is not None else settings.top_k
+    top_k = DEFAULT_TOP_K if top_k is None else top_k
     top_p = options.top_p if options.top_p is not None else settings.top_p
     warpers: list[Any] = [TemperatureLogitsWarper(temperature)] if temperature != 1.0 else []
     if top_k:
