@@ -15,6 +15,9 @@ from codec_core.frames.frame import MAX_ID
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 WIRE_TYPES = ("varint", "64 bits", "bytes", "group", "end of group", "32 bits")
 
+MAX_FIELDS = 2**18
+"""Fields of one message, each of which costs a step; packed ids are one field, however many they are."""
+
 MAX_GROUPS = 8
 """How deep unknown groups may be nested; no message of the protocol has any."""
 
@@ -45,9 +48,12 @@ class FieldReader:
         Raises:
             MalformedFrameError: the bytes are not fields.
         """
-        at = 0
+        at = count = 0
         while at < len(self.data):
             field = self._field(at)
+            count += 1
+            if count > MAX_FIELDS:
+                raise self.malformed(f"a message has more than {MAX_FIELDS} fields", at)
             if field.wire_type == END_GROUP:
                 raise self.malformed("a group ends that did not begin", at)
             if field.wire_type == GROUP:

@@ -302,9 +302,11 @@ def message(*fields):
         (b"\x3b" * 100_000, NestingError, 9),
         (b"\x7a\xff\xff\xff\xff\x0f", MalformedFrameError, 0),
         (b"\x80", MalformedFrameError, 0),
+        (b"\x78\x00" * (2**18 + 1), MalformedFrameError, 2**19),
     ],
+    ids=lambda value: repr(value)[:40],
 )
-@pytest.mark.parametrize("cut", [None, 1])
+@pytest.mark.parametrize("cut", [None, 997])
 def test_malformed_protobuf_is_a_typed_error_with_its_place(data, error, offset, cut):
     found, caught = read("protobuf", prefixed(b"\x08\x01", data), cut)
     assert len(found) == 1
