@@ -86,10 +86,9 @@ class RegionReader:
 
     def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
         """Take the next ids; return what is known of the turn now."""
-        events: list[TurnEvent] = []
         if self._control.isdisjoint(ids):
-            self._content(ids, events)
-            return events
+            return self._plain(ids)
+        events: list[TurnEvent] = []
         actions, begin = self._table.actions, 0
         for place, token_id in enumerate(ids):
             if token_id in actions:
@@ -105,6 +104,16 @@ class RegionReader:
         events: list[TurnEvent] = []
         if self._lane is not Lane.ENDED:
             self._end(events, proper=finish_reason in PROPER_ENDS)
+        return events
+
+    def _plain(self, ids: Sequence[int]) -> list[TurnEvent]:
+        """Take ids without a marker: nearly all feeds of nearly all streams."""
+        if self._text is None and self._lane is Lane.ANSWER and ids:
+            start = self._position
+            self._position = start + len(ids)
+            return [PortIds("answer", tuple(ids), start)]
+        events: list[TurnEvent] = []
+        self._content(ids, events)
         return events
 
     def _content(self, ids: Sequence[int], events: list[TurnEvent]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 ThinkingMode: TypeAlias = Literal["on", "off", "forced"]
 """Whether a model reasons first: asked for, asked not to, or made to by a marker opened in the prompt."""
 
 
-@dataclass(frozen=True, slots=True)
-class PortIds:
+class PortIds(msgspec.Struct, frozen=True):
     """Ids that leave by a port.
 
     Fields:
@@ -24,8 +25,7 @@ class PortIds:
     start: int
 
 
-@dataclass(frozen=True, slots=True)
-class CallRegion:
+class CallRegion(msgspec.Struct, frozen=True):
     """The span of one tool call, or of one block of calls.
 
     Fields:
