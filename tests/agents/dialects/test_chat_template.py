@@ -1,0 +1,77 @@
+"""A model's own chat template: which family it shows, and where the dialect parts from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from codec_agents.dialects import get_dialect
+from codec_agents.dialects.chat_template import check_template, derive_from_config, render
+from codec_agents.exceptions import DialectError
+from tests.agents.dialects.families import Bench, small_map_of
+
+CHATML = (
+    "{% for message in messages %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def bound(name: str = "hermes"):
+    return get_dialect(name).bind(Bench(name, small_map_of(name)).map)
+
+
+def test_template_that_agrees() -> None:
+    assert check_template(bound(), {"chat_template": CHATML}) == []
+
+
+def test_template_that_disagrees_says_where() -> None:
+    disagreements = check_template(bound(), {"chat_template": CHATML.replace("assistant", "model")})
+    assert [each.conversation for each in disagreements] == ["user", "system and user", "several turns"]
+    assert disagreements[0].dialect.endswith("<|im_start|>assistant\n")
+    assert "model" in disagreements[0].template
+    assert "at character" in str(disagreements[0])
+
+
+def test_template_that_refuses_is_a_disagreement() -> None:
+    (first, *_) = check_template(bound(), {"chat_template": "{{ raise_exception('no system turns') }}"})
+    assert "no system turns" in first.template
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ messages.__class__.__mro__[1].__subclasses__() }}",
+        "{{ messages.append(1) }}",
+        "{{ ''.__class__.__base__ }}",
+    ],
+)
+def test_templates_are_kept_in_a_sandbox(template: str) -> None:
+    from jinja2.exceptions import SecurityError
+
+    with pytest.raises(SecurityError):
+        render({"chat_template": template}, [{"role": "user", "content": "x"}])
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        (CHATML, "hermes"),
+        (CHATML + "<tool_call> enable_thinking", "qwen3"),
+        (CHATML + "<tool_call><function=", "qwen3-coder"),
+        ("<|start_header_id|>", "llama3"),
+        ("[TOOL_CALLS][ARGS]", "mistral-v13"),
+    ],
+)
+def test_family_is_known_by_its_template(template: str, name: str) -> None:
+    config = {
+        "chat_template": [{"name": "default", "template": "x"}, {"name": "tool_use", "template": template}]
+    }
+    dialect, why = derive_from_config(config)
+    assert dialect.name == name
+    assert "the chat template holds" in why
+
+
+def test_no_template_is_no_family() -> None:
+    with pytest.raises(DialectError, match="chat template"):
+        derive_from_config({})
