@@ -25,7 +25,7 @@ from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
 from tests.benchmarks.rows import Row, report, spell, timed
 from tests.conftest import load_shared_map, maps_directory
-from tests.natural import code, natural_texts, prose
+from tests.natural import code, prose
 from tests.oracle import reference_tokenizer
 
 BYTES = "microsoft/phi-4"

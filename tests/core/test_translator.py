@@ -9,9 +9,9 @@ import pytest
 from codec_core.detokenizer import Detokenizer, detokenize
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator, static_translation_table, translate
+from tests.conftest import load_shared_map, maps_directory
 from tests.core.test_detokenizer import byte_map
 from tests.exactness import all_pairs, held_bytes, mismatches
-from tests.conftest import load_shared_map, maps_directory
 from tests.texts import random_cuts, random_text
 
 PAIRS = all_pairs() if (maps_directory() / "index.json").is_file() else []
