@@ -17,7 +17,7 @@ from codec_agents.events import Event, HandoffFinished, HandoffReport, RunFinish
 from codec_agents.exceptions import RunCancelledError, RunError
 from codec_agents.execution import Execution
 from codec_agents.outputs import SinkOutput, SinkReader
-from codec_agents.telemetry.spans import run_scope
+from codec_agents.telemetry import run_scope
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltPipeline, Value
