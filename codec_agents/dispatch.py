@@ -39,6 +39,9 @@ DEFAULT_TIMEOUT = 60.0
 MAX_SAME_FAILURES = 3
 """A model that makes the same failing call a third time does not read what it is told."""
 
+MAX_COUNTED_RUNS = 1024
+"""Runs whose failures are counted at once; of more, the oldest are forgotten, so that nothing grows for ever."""
+
 Approver: TypeAlias = Callable[[ToolCall, ToolContext], "bool | str | Awaitable[bool | str]"]
 """Says whether a call may run: yes, no, or no with words for the model."""
 
@@ -130,6 +133,8 @@ class Dispatcher:
 
     def _count(self, attempt: Attempt, run_id: str) -> Attempt:
         seen = self._failures.setdefault(run_id, Counter())
+        if len(self._failures) > MAX_COUNTED_RUNS:
+            del self._failures[next(iter(self._failures))]
         key = f"{attempt.call.name}\0{attempt.call.text.strip()}"
         repeated = seen[key]
         seen[key] += 1

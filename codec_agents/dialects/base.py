@@ -135,7 +135,7 @@ class Dialect(_Part):
     tools_system: str | None = None
     """The system text beside tools where none is declared; None: as `default_system`."""
     thinking_system: dict[str, str] = {}
-    """What a thinking mode adds to the system text."""
+    """What a thinking mode puts before the system text."""
     thinking_user: dict[str, str] = {}
     """What a thinking mode adds to the last user text."""
     opening: Openings

@@ -171,7 +171,7 @@ class BoundDialect:
         told = self._tools(tools) if tools else []
         content = self._system_text(chat, bool(tools))
         if addition := self.dialect.thinking_system.get(mode or "default"):
-            content = [*(content or []), *self._parse(addition)]
+            content = [*self._parse(addition), *(content or [])]
         if self._tools_at("system", tools):
             assert self.dialect.tools is not None
             content = [*content, *self._parse(self.dialect.tools.between), *told] if content else told

@@ -89,6 +89,7 @@ DEEPSEEK_R1 = DEEPSEEK_V3.model_copy(
 DEEPSEEK_V3_1 = DEEPSEEK_V3.model_copy(
     update={
         "name": "deepseek-v3.1",
+        "assistant": "<｜Assistant｜></think>{content}<｜end▁of▁sentence｜>",
         "description": "calls in a block, plain JSON; reasoning where it is asked for",
         "opening": Openings(
             default="<｜Assistant｜></think>",

@@ -1,6 +1,7 @@
 """Phi-4-mini, Phi-4 and Phi-3.
 
-How Phi-4-mini wants results is not settled by its documents: they stand here in a turn `<|tool_response|>`.
+How Phi-4-mini wants results is not settled by its documents: they stand here in a turn `<|tool_response|>`,
+as the templates in use write them.
 """
 
 from __future__ import annotations

@@ -101,9 +101,19 @@ def _headed(tool: Tool) -> str:
 
 def _gemma(tool: Tool) -> list[Piece]:
     """Gemma's form: strings stand between control tokens, keys are bare, type names in capitals."""
-    declared = {"description": tool.description, "parameters": dict(tool.parameters)}
+    declared = {"description": tool.description, "parameters": _type_last(tool.parameters)}
     begin: list[Piece] = [Marker("<|tool>"), Literal(f"declaration:{tool.name}")]
     return [*begin, *_gemma_value(declared), Marker("<tool|>")]
+
+
+def _type_last(schema: Any) -> Any:
+    """Return a schema in the order that the family writes: the type after everything else."""
+    if isinstance(schema, list):
+        return [_type_last(entry) for entry in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    ordered = sorted(schema.items(), key=lambda item: item[0] == "type")
+    return {key: _type_last(value) for key, value in ordered}
 
 
 def _gemma_value(value: Any) -> Iterator[Piece]:
