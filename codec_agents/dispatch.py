@@ -40,7 +40,7 @@ MAX_SAME_FAILURES = 3
 """A model that makes the same failing call a third time does not read what it is told."""
 
 MAX_COUNTED_RUNS = 1024
-"""Runs whose failures are counted at once; of more, the oldest are forgotten, so that nothing grows for ever."""
+"""Runs whose failures are counted at once; of more, the oldest are forgotten: nothing grows for ever."""
 
 Approver: TypeAlias = Callable[[ToolCall, ToolContext], "bool | str | Awaitable[bool | str]"]
 """Says whether a call may run: yes, no, or no with words for the model."""
