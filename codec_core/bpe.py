@@ -21,7 +21,8 @@ from codec_core.rank_engine import MergePlaces, SplitProofs
 from codec_core.vocabulary import METASPACE, Vocabulary
 
 _SHORT_MARK = " "
-"""Stands for U+2581 within the engine: prepared text holds no spaces, and one byte merges faster than three."""
+"""Stands for U+2581 within the engine: prepared text holds no spaces, and one byte merges faster than
+three."""
 
 _WHOLE_TEXT = r"[\s\S]+"  # the pieces are cut before they come here
 
@@ -67,8 +68,8 @@ class MergeList:
     def _is_plain(self) -> bool:
         """Tell whether merging by rank is worth a proof.
 
-        It is not where a pair is listed twice with others between, or where a single character is special and so
-        takes part in no merge.
+        It is not where a pair is listed twice with others between, or where a single character is special
+        and so takes part in no merge.
         """
         if any(len(name) == 1 for name in self._special_names):
             return False
@@ -81,10 +82,10 @@ class MergeList:
 
     @cached_property
     def rank_of(self) -> Callable[[str], int | None]:
-        """Return the rank of a token in the engine: its id, or where ids do not rise, the place of its first merge.
+        """Return the rank of a token in the engine: its id, or the place of its first merge.
 
-        In the first case a token that no merge makes has a rank too, though the engine never makes it: the proof then
-        fails where it might have held, which costs time only.
+        In the first case a token that no merge makes has a rank too, though the engine never makes it: the
+        proof then fails where it might have held, which costs time only.
         """
         if self.places.in_id_order:
             return self._ids.get

@@ -1,7 +1,7 @@
 """Write `_generated_proofs.py`: `python -m codec_core.generate_proofs MAP.json ..`.
 
-Holds, by the hash of the map, for which tokens the proof of `rank_engine` fails, so that it need not be done again
-token by token. Any other map is proven as its tokens come.
+Holds, by the hash of the map, for which tokens the proof of `rank_engine` fails, so that it need not be
+done again token by token. Any other map is proven as its tokens come.
 """
 
 from __future__ import annotations

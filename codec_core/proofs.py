@@ -12,7 +12,10 @@ class Proofs(Protocol):
     """Answers whether the ranks that the engine gave for a piece are what the merge list gives."""
 
     def cover(self, ranks: Sequence[int], token_of: Callable[[int], str | None]) -> bool:
-        """Tell whether every token of an answer is proven; `token_of` spells a rank, None for a single symbol."""
+        """Tell whether every token of an answer is proven.
+
+        `token_of` spells a rank, or is None for a single symbol.
+        """
 
 
 class NothingProven:

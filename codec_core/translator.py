@@ -37,8 +37,8 @@ class Translator:
     """
 
     __slots__ = (
-        "_first", "_grown", "_keep_special", "_nfc", "_pending", "_prepares", "_settle", "_source", "_strips", "_tail",
-        "_target", "_texts", "_unseen", "dropped", "replaced",
+        "_first", "_grown", "_keep_special", "_nfc", "_pending", "_prepares", "_settle", "_source",
+        "_strips", "_tail", "_target", "_texts", "_unseen", "dropped", "replaced",
     )  # fmt: skip
 
     def __init__(

@@ -171,7 +171,7 @@ class SpelledByteTable(dict[int, bytes]):
 
 
 class PlainTextTable(dict[int, str | None]):
-    """Id to its text, or None where there is anything to be said of it: part of a character, special, unknown."""
+    """Id to its text, or None for a part of a character, a special or an unknown id."""
 
     __slots__ = ("_vocabulary",)
 

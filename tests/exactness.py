@@ -1,8 +1,8 @@
 """Check translation over random texts and cuts: `python -m tests.exactness [--cases N] [--pairs A:B ..]`.
 
-For every ordered pair of the shared maps: translating a stream, however it is cut, gives the ids of translating
-it at once, and decoding these gives the source's text. Prints the mismatches of each pair and how much text was
-held back, after every feed, on natural text.
+For every ordered pair of the shared maps: translating a stream, however it is cut, gives the ids of
+translating it at once, and decoding these gives the source's text. Prints the mismatches of each pair and
+how much text was held back, after every feed, on natural text.
 """
 
 import argparse
@@ -77,7 +77,11 @@ def mismatches(source: TokenizerMap, target: TokenizerMap, cases: int, seed: int
         whole = translate(source, target, ids)
         in_parts = translate_in_parts(translator, random, ids)
         special = pick_tokenizer(target).vocabulary.special_ids
-        if in_parts != whole or not special.isdisjoint(whole) or not decoded_as_expected(source, target, ids, whole):
+        if (
+            in_parts != whole
+            or not special.isdisjoint(whole)
+            or not decoded_as_expected(source, target, ids, whole)
+        ):
             yield ids
 
 
@@ -110,7 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
         held = held_bytes(source, target)
         shares = " ".join(f"p{share}={held[len(held) * share // 100]}" for share in (50, 90, 99))
         print(
-            f"{source_id} -> {target_id}: {len(found)} of {options.cases} differ; held bytes {shares} max={held[-1]}",
+            f"{source_id} -> {target_id}: {len(found)} of {options.cases} differ; "
+            f"held bytes {shares} max={held[-1]}",
             flush=True,
         )
         for ids in found[:3]:

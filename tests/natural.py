@@ -1,5 +1,6 @@
 """Natural text for measurements: prose and code that every Python installation has, and other scripts."""
 
+# ruff: noqa: E501 - whole sentences of other scripts
 import inspect
 import json.decoder
 import textwrap

@@ -1,5 +1,6 @@
 """Random texts that hold what tokenizers get wrong: scripts, marks, white space, look-alikes, long runs."""
 
+# ruff: noqa: E501 - lists of fragments read best in long lines
 from random import Random
 
 FRAGMENTS = [

@@ -1,6 +1,7 @@
 """The existing client, measured in an interpreter of its own: it is never installed beside this project.
 
-Run as a script by that interpreter; answers requests on stdin with lines on stdout. Imports nothing from here.
+Run as a script by that interpreter; answers requests on stdin with lines on stdout. Imports nothing from
+here.
 """
 
 import json
@@ -8,7 +9,7 @@ import sys
 import time
 
 
-def main() -> None:
+def main() -> None:  # noqa: C901 - one branch a request
     import_started = time.perf_counter()
     import codecai
 
@@ -17,7 +18,7 @@ def main() -> None:
 
     def tokenizer_map(name):
         if name not in maps:
-            with open(f"{folder}/{name}.json", "rb") as file:
+            with open(f"{folder}/{name}.json", "rb") as file:  # noqa: PTH123
                 maps[name] = codecai.TokenizerMap.from_json(file.read())
         return maps[name]
 
@@ -32,7 +33,7 @@ def main() -> None:
         elif action == "import":
             started = time.process_time() - import_seconds
         elif action == "load":
-            with open(f"{folder}/{request['map']}.json", "rb") as file:
+            with open(f"{folder}/{request['map']}.json", "rb") as file:  # noqa: PTH123
                 data = file.read()
             started = time.process_time()
             codecai.TokenizerMap.from_json(data)
@@ -77,7 +78,7 @@ def main() -> None:
             state["memory"] = (codecai.pick_tokenizer(held), codecai.Detokenizer(held))
             for text in texts["warm"]:
                 state["memory"][0].encode(text)
-            with open("/proc/self/statm") as file:
+            with open("/proc/self/statm") as file:  # noqa: PTH123
                 print(int(file.read().split()[1]) * 4096, flush=True)
             continue
         print(time.process_time() - started, flush=True)

@@ -1,7 +1,8 @@
-"""Maps, tokenizer, detokenizer and translator against their peers: the rows this part of the library answers for.
+"""Maps, tokenizer, detokenizer and translator against their peers: the rows this part of the library
+answers for.
 
-`python -m tests.benchmarks core`. Set `CODECAI_PYTHON` to an interpreter that has the existing client installed to have
-it take part.
+`python -m tests.benchmarks core`. Set `CODECAI_PYTHON` to an interpreter that has the existing client
+installed to have it take part.
 """
 
 import json
@@ -105,7 +106,8 @@ def codecai_encoding(codecai: Codecai, map_id: str) -> Callable[[], float]:
 def rows(codecai: Codecai | None) -> list[Row]:
     """Return the rows."""
     return [
-        *_loading(codecai), *_opening(codecai), *_encoding(codecai), *_detokenizing(codecai), *_translating(codecai)
+        *_loading(codecai), *_opening(codecai), *_encoding(codecai), *_detokenizing(codecai),
+        *_translating(codecai)
     ]  # fmt: skip
 
 
@@ -317,7 +319,7 @@ def print_growth() -> None:
             cells = []
             for size in (2**10, 2**14, 2**18, 2**20, 2**22):
                 text = make(size)
-                cells.append(spell(timed(lambda t=text: encode(t), size)()))
+                cells.append(spell(timed(lambda t=text, e=encode: e(t), size)()))
             print(
                 f"encode {map_id}, {name}, a character at 1 KB, 16 KB, 256 KB, 1 MB, 4 MB: {', '.join(cells)}",
                 flush=True,
