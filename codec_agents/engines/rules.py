@@ -30,7 +30,6 @@ from codec_agents.engines.script import (
     Think,
     Turn,
     Wait,
-    pieces_of,
 )
 
 _NAME = re.compile(r"\{(user|system|results)\}")
@@ -126,7 +125,7 @@ def _filled(piece: Piece, prompt: PromptView) -> Piece:
 def rules_or_script(value: Any) -> Callable[[PromptView], Turn]:
     """Return the script that a declaration means.
 
-    A callable is a script; a list holds rules; other text is what every turn says.
+    A callable is a script; a list holds rules; text is what every turn says, `{user}` and the like filled in.
 
     Raises:
         ScriptError: it is none of these.
@@ -136,5 +135,5 @@ def rules_or_script(value: Any) -> Callable[[PromptView], Turn]:
     if isinstance(value, list):
         return Rules.parse(value)
     if isinstance(value, str):
-        return lambda _prompt: pieces_of(value)
+        return Rules([Rule((Say(value),))])
     raise ScriptError(f"a script is a function, a list of rules, or text, not {type(value).__name__}")
