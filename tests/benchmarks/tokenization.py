@@ -321,7 +321,7 @@ def print_growth() -> None:
                 text = make(size)
                 cells.append(spell(timed(lambda t=text, e=encode: e(t), size)()))
             print(
-                f"encode {map_id}, {name}, a character at 1 KB, 16 KB, 256 KB, 1 MB, 4 MB: {', '.join(cells)}",
+                f"encode {map_id}, {name}, a character, 1 KB, 16 KB, 256 KB, 1, 4 MB: {', '.join(cells)}",
                 flush=True,
             )
 
