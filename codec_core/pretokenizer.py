@@ -23,8 +23,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Protocol
 
-import regex
-
 from codec_core import programs
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.programs import Op, Program
@@ -230,6 +228,8 @@ class PatternStage:
     """
 
     def __init__(self, pattern: str) -> None:
+        import regex  # takes a tenth of the package's import time, and few maps need it
+
         try:
             self._pattern = regex.compile(pattern)
         except regex.error as error:
