@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from codec_agents.engines.base import Engine, FrameStream, GenerationRequest, StreamStats
+from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
 from codec_agents.engines.codec import CodecEngine, check_map, frame_parser
 from codec_agents.engines.handshake import ask
 from codec_agents.engines.http_engine import HttpEngine, Outgoing
@@ -60,7 +60,7 @@ class AutoEngine:
             "sglang": SglangEngine(url, handshake=handshake, **shared),
             "llama_cpp": LlamaCppEngine(url, handshake=handshake, **shared),
         }
-        self._found: Engine | None = None
+        self._found: HttpEngine | None = None
 
     @property
     def provider(self) -> str:
@@ -78,6 +78,11 @@ class AutoEngine:
             self._found = self._kinds[await self._find(request)]
         async with self._found.stream(request) as frames:
             yield frames
+
+    async def prepare(self, request: GenerationRequest) -> None:
+        """Open a connection where the kind is known; before, the first request has to find it out."""
+        if self._found is not None:
+            await self._found.prepare(request)
 
     async def aclose(self) -> None:
         """Close the connections."""

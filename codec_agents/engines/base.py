@@ -80,7 +80,7 @@ class StreamStats:
     ids: int = 0
     request_started: float | None = None
     request_sent: float | None = None
-    """When the response's headers were there: the latest instant at which the whole request was sent."""
+    """When the request's body had been written to the socket."""
     first_id: float | None = None
     last_id: float | None = None
     prompt_tokens: int | None = None
@@ -114,7 +114,10 @@ class FrameStream(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """An inference server, or something that behaves like one."""
+    """An inference server, or something that behaves like one.
+
+    It may have a `prepare` as well, see `Preparing`.
+    """
 
     name: str
     """What the pipeline calls it; errors carry it."""
@@ -131,4 +134,17 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections; streams that are open end with an error."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """An engine for which something can be done before the first request; one without has nothing to do."""
+
+    async def prepare(self, request: GenerationRequest) -> None:
+        """Start, connect, and compare what has to be compared, for requests like this one.
+
+        Called while the prompt is still being filled, any number of times, and cancelled without notice. It
+        generates nothing and raises nothing that the request itself would tell: that comes anyway.
+        """
         ...

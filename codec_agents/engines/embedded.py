@@ -72,6 +72,11 @@ class EmbeddedEngine:
             await running.client.aclose()
             await running.server.__aexit__(None, None, None)
 
+    async def prepare(self, request: GenerationRequest) -> None:
+        """Start the server, and open a connection to it."""
+        running = await self._started()
+        await running.client.prepare(request)
+
     async def start(self) -> None:
         """Start the server now, so that the first request does not wait for it."""
         await self._started()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import msgspec
@@ -17,6 +17,9 @@ from codec_core.vocabulary import Vocabulary
 
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the connection is given up beyond that."""
+
+KEEP_OPEN = "/health"
+"""Asked for only to open a connection: engines answer it at once, whatever the answer is."""
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -45,6 +48,17 @@ class HttpEngine:
         self.name = name or self.provider
         self.pool = HttpPool(self.name, url, settings, client)
 
+    async def prepare(self, request: GenerationRequest) -> None:
+        """Do what has to be done once, and leave an open connection in the pool. What fails is not told."""
+        with suppress(EngineError):
+            await self.check(request)
+            timeouts = request.timeouts
+            response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=timeouts)
+            try:
+                await self.read_limited(response, Deadlines(timeouts))
+            finally:
+                await close(response)
+
     async def aclose(self) -> None:
         """Close the connections; a client that the caller gave stays open."""
         await self.pool.aclose()
@@ -57,7 +71,7 @@ class HttpEngine:
             EngineError: the prompt is not in the map, or the request cannot be sent or is refused.
         """
         check_prompt(self.name, request)
-        await self.prepare(request)
+        await self.check(request)
         stats = StreamStats(
             prompt_tokens=len(request.prompt_ids),
             request_started=time.perf_counter(),
@@ -72,7 +86,7 @@ class HttpEngine:
         finally:
             await stream.aclose()
 
-    async def prepare(self, request: GenerationRequest) -> None:
+    async def check(self, request: GenerationRequest) -> None:
         """Do what has to be done once, before the first request.
 
         Raises:
@@ -102,6 +116,7 @@ class HttpEngine:
         self, outgoing: Outgoing, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
     ) -> HttpResponse:
         """Send and wait for the head of the answer."""
+        written: list[float] = []
         scope = anyio.CancelScope(deadline=deadlines.instant)
         with scope:
             response = await self.pool.send(
@@ -110,11 +125,12 @@ class HttpEngine:
                 content=outgoing.body,
                 headers={**outgoing.headers, **request.headers},
                 timeouts=request.timeouts,
+                on_sent=lambda: written.append(time.perf_counter()),
             )
         if scope.cancelled_caught:
             raise deadlines.error(self.name, 0)
         stats.bytes_sent += len(outgoing.body)
-        stats.request_sent = time.perf_counter()
+        stats.request_sent = written[-1] if written else time.perf_counter()
         return response
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:

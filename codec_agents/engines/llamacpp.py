@@ -63,7 +63,7 @@ class LlamaCppEngine(HttpEngine):
             Handshake(self, "content", add_special=False, parse_special=True) if handshake else None
         )
 
-    async def prepare(self, request: GenerationRequest) -> None:
+    async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers."""
         if self._handshake is not None:
             await self._handshake.ensure(request)
@@ -76,7 +76,7 @@ class LlamaCppEngine(HttpEngine):
             EngineError: the prompt is not in the map, or the request cannot be sent or is refused.
         """
         if self._lost_ids == "no_stream":
-            await self.prepare(request)
+            await self.check(request)
             check_prompt(self.name, request)
             yield _Recovering(self, request, None)
             return

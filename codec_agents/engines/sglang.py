@@ -45,7 +45,7 @@ class SglangEngine(HttpEngine):
         self._completes: bool | None = None if api == "auto" else api == "completions"
         self._handshake = Handshake(self, "prompt", add_special_tokens=False) if handshake else None
 
-    async def prepare(self, request: GenerationRequest) -> None:
+    async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers, and find out which call gives ids."""
         if self._handshake is not None:
             await self._handshake.ensure(request)

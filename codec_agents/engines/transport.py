@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import httpx
 import msgspec
@@ -93,19 +93,30 @@ class HttpPool:
         self._made: tuple[object, HttpClient] | None = None
 
     async def send(
-        self, method: str, path: str, *, content: bytes | None, headers: Mapping[str, str], timeouts: Timeouts
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        timeouts: Timeouts,
+        on_sent: Callable[[], None] | None = None,
     ) -> HttpResponse:
-        """Send a request and return the response, its body unread.
+        """Send a request and return the response, its body unread; `on_sent` hears when the body is written.
 
         Raises:
             EngineError: the engine cannot be reached, or closed the connection.
         """
         client = self._client()
         connect = timeouts.connect
+        body: bytes | WatchedBody | None = content
+        if on_sent is not None and content is not None:
+            headers = {**headers, "Content-Length": str(len(content))}
+            body = WatchedBody(content, on_sent)
         request = client.build_request(
             method,
             self.url + path,
-            content=content,
+            content=body,
             headers=self._headers(headers),
             timeout=(connect, None, None, connect),  # connect, read, write, pool: read is timed here
         )
@@ -135,6 +146,30 @@ class HttpPool:
         if self._made is None or self._made[0] != loop:
             self._made = (loop, make_client(self.settings, tls=self.url.startswith("https:")))
         return self._made[1]
+
+
+class WatchedBody:
+    """A request's body that tells when it has been written.
+
+    Clients ask for a further part when the one before has gone to the socket, whatever carries the bytes.
+    """
+
+    __slots__ = ("_content", "_left", "_on_sent")
+
+    def __init__(self, content: bytes, on_sent: Callable[[], None]) -> None:
+        self._content = content
+        self._left = True
+        self._on_sent = on_sent
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._left:
+            self._left = False
+            return self._content
+        self._on_sent()
+        raise StopAsyncIteration
 
 
 def make_client(settings: HttpSettings, *, tls: bool = True) -> HttpClient:

@@ -51,7 +51,7 @@ class VllmEngine(HttpEngine):
         self._generates = api != "completions"
         self._handshake = Handshake(self, "prompt", add_special_tokens=False) if handshake else None
 
-    async def prepare(self, request: GenerationRequest) -> None:
+    async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers."""
         if self._handshake is not None:
             await self._handshake.ensure(request)
