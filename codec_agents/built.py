@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.metadata import version
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -23,6 +27,14 @@ Strategy: TypeAlias = Literal["pass_through", "translate", "encode", "decode", "
 
 Value: TypeAlias = "str | Sequence[int]"
 """What a caller gives to an input: text, or ids of the input's map."""
+
+
+_NUMBERS = re.compile(r"\[\d+\](?=/)")
+
+
+def declared_path(path: str) -> str:
+    """Return a node's path as declared, without the number of the item or round that it worked on."""
+    return _NUMBERS.sub("", path) if "[" in path else path
 
 
 def strategy_between(source: Vocabulary | None, target: Vocabulary | None) -> Strategy:
@@ -54,7 +66,8 @@ class BuiltEdge:
     keep_special: bool = False
     reasoning: bool = False
     fallback: bool = False
-    prefill: bool = False
+    prefill: int = 0
+    """Ids after which a longer beginning of the target's prompt is sent ahead; 0 for never."""
 
     @property
     def source(self) -> str:
@@ -74,12 +87,18 @@ class BuiltNode:
     name: str
     """Its name in its own pipeline."""
     path: str
-    """Its name in the whole: that of a nested node begins with the node that it is in."""
+    """Its name in the whole: that of a nested node begins with the node that it is in, and inside a loop or a
+    map, while a run goes, with the number of the round or item: `each[2]/writer`."""
     policy: Policy
     conditional: bool
     """Whether it runs only when a router chooses it, or a node before it fails."""
     vocabularies: Mapping[str, Vocabulary | None]
     """The vocabulary of each slot; None for text."""
+
+    @property
+    def prefix(self) -> str:
+        """What its path has before its name: where its own pipeline stands in the whole."""
+        return self.path.removesuffix(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,19 +238,61 @@ class BuiltPipeline:
 
     def header(self) -> dict[str, Any]:
         """Return what the first line of a record says about the pipeline."""
-        asking = {name: node for name, node in self.nodes.items() if isinstance(node, BuiltAsking)}
+        asking = self.asking()
         vocabularies = {node.vocabulary.id: node.vocabulary.hash for node in asking.values()}
         nodes = {
-            name: {"map": node.vocabulary.id, "dialect": node.dialect.name, "model": node.model}
-            for name, node in asking.items()
+            path: {
+                "map": node.vocabulary.id,
+                "dialect": node.dialect.name,
+                "model": node.model,
+                "engine": node.engine.provider,
+            }
+            for path, node in asking.items()
         }
         edges = [{"from": edge.source, "to": edge.target, "strategy": edge.strategy} for edge in self.edges]
-        return {"digest": self.digest, "maps": vocabularies, "nodes": nodes, "edges": edges}
+        return {
+            "digest": self.digest,
+            "versions": _versions(),
+            "maps": vocabularies,
+            "nodes": nodes,
+            "edges": edges,
+        }
+
+    def asking(self) -> dict[str, BuiltAsking]:
+        """Return the nodes that ask models, by path, those inside loops and maps included."""
+        found: dict[str, BuiltAsking] = {}
+        for node in self.nodes.values():
+            if isinstance(node, BuiltAsking):
+                found[node.path] = node
+            elif isinstance(node, BuiltMap | BuiltLoop):
+                found |= node.body.asking()
+        return found
+
+    def with_asking(self, change: Callable[[BuiltAsking], BuiltAsking]) -> BuiltPipeline:
+        """Return the same pipeline with each node that asks a model changed; it owns no engine."""
+        nodes: dict[str, BuiltNode] = {}
+        for name, node in self.nodes.items():
+            if isinstance(node, BuiltAsking):
+                node = change(node)
+            elif isinstance(node, BuiltMap | BuiltLoop):
+                node = replace(node, body=node.body.with_asking(change))
+            nodes[name] = node
+        return replace(self, nodes=nodes, engines={})
+
+    def placed(self, prefix: str) -> BuiltPipeline:
+        """Return the same pipeline at another place of the whole: the paths of its nodes begin with it."""
+        nodes = {name: replace(node, path=prefix + name) for name, node in self.nodes.items()}
+        return replace(self, nodes=nodes)
 
     async def aclose(self) -> None:
         """Close the engines that the pipeline made."""
         for engine in self.engines.values():
             await engine.aclose()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"codec-agents": version("codec-agents"), "python": platform.python_version()}
 
 
 def _checked_value(node: BuiltInput, value: Value | None) -> Value:

@@ -7,7 +7,7 @@ never one by one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -87,6 +87,12 @@ class HandoffReport:
     """Body bytes of the source's stream."""
     wire_ids: int
     """Ids of the source's stream, of all its ports."""
+
+    def inside(self, prefix: str) -> HandoffReport:
+        """Return the report with both ends named in the whole, for an edge of a pipeline inside a node."""
+        if not prefix:
+            return self
+        return replace(self, source=prefix + self.source, target=prefix + self.target)
 
     @property
     def gap(self) -> float | None:

@@ -110,7 +110,7 @@ class Conversation:
                 source=self._run.usage.get(handoff.edge.source_node),
             )
             self._scope.finish_handoff(report)
-            await self._run.report(report)
+            await self._run.report(report.inside(self._node.prefix))
 
     async def _run_tools(self, node: BuiltModel, turn: Turn, calls: list[ToolCall]) -> list[Attempt]:
         """Run the calls of a turn in parallel; return the attempts in the order of the calls."""

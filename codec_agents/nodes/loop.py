@@ -20,8 +20,8 @@ async def run_loop(node: BuiltLoop, wiring: Wiring, execution: Execution) -> Non
     await slots.fill()
     values: dict[str, Value] = dict(slots.values())
     outputs: dict[str, list[int]] = {}
-    for _ in range(node.turns):
-        outputs = await run_body(node.body, values, execution)
+    for number in range(node.turns):
+        outputs = await run_body(node, number, values, execution)
         if await _done(node, outputs):
             break
         for sink, name in node.feedback.items():

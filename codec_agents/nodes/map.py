@@ -32,7 +32,7 @@ async def run_map(node: BuiltMap, wiring: Wiring, execution: Execution) -> None:
 
     async def run_item(position: int, item: Value) -> None:
         async with limiter:
-            outputs = await run_body(node.body, {**values, node.over: item}, execution)
+            outputs = await run_body(node, position, {**values, node.over: item}, execution)
         await results.add(position, outputs)
 
     await execution.run_all(run_item, items)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from codec_agents.built import declared_path
 from codec_agents.events import NodeFinished, NodeStarted
 from codec_agents.exceptions import LimitExceededError
 from codec_agents.nodes.conversation import Conversation
@@ -22,7 +23,7 @@ async def run_model(node: BuiltModel, wiring: Wiring, execution: Execution) -> N
     run = execution.run
     slots = Slots(node, wiring, execution)
     await slots.fill()
-    with run.scope.node(node.path, node.model) as scope:
+    with run.scope.node(declared_path(node.path), node.model) as scope:
         await run.emit(NodeStarted(node.path, run.clock()))
         conversation = Conversation(node, wiring, execution, scope, slots)
         try:

@@ -10,19 +10,20 @@ from codec_core.translator import translate
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltInput, BuiltPipeline, Value
+    from codec_agents.built import BuiltInput, BuiltLoop, BuiltMap, BuiltPipeline, Value
     from codec_agents.execution import Execution
 
 
 async def run_body(
-    body: BuiltPipeline, values: Mapping[str, Value], outer: Execution
+    node: BuiltLoop | BuiltMap, number: int, values: Mapping[str, Value], outer: Execution
 ) -> dict[str, list[int]]:
-    """Run a body once; return the ids that reached each of its sinks.
+    """Run a body once, for one item or round; return the ids that reached each of its sinks.
 
     Raises:
         RunError: a node of the body failed, and no policy took care of it.
     """
-    inputs = {name: as_input(node, values.get(name, node.default)) for name, node in body.inputs.items()}
+    body = node.body.placed(f"{node.path}[{number}]/")
+    inputs = {name: as_input(each, values.get(name, each.default)) for name, each in body.inputs.items()}
     inner = outer.inside(body, inputs)
     await inner.execute()
     return {name: sink.ids for name, sink in inner.sinks.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from codec_agents.built import declared_path
 from codec_agents.events import NodeFinished, NodeStarted
 from codec_agents.exceptions import NodeFailedError, RouteError
 from codec_agents.graph.nodes import VALUE
@@ -52,7 +53,7 @@ async def run_router(node: BuiltRouter, wiring: Wiring, execution: Execution) ->
     run = execution.run
     slots = Slots(node, wiring, execution)
     await slots.fill()
-    with run.scope.node(node.path, node.model) as scope:
+    with run.scope.node(declared_path(node.path), node.model) as scope:
         await run.emit(NodeStarted(node.path, run.clock()))
         conversation = Conversation(node, wiring, execution, scope, slots)
         turn = await conversation.ask_once(enough=lambda turn: _choose(node, turn, ended=False)[0])
