@@ -20,6 +20,7 @@ from codec_agents.graph.faults import Fault
 from codec_agents.graph.nodes import LoopNode, Nested, PipelineNode, RouterNode, SinkNode
 from codec_agents.graph.positions import located
 from codec_agents.graph.spec import PipelineSpec
+from codec_agents.needs import unmet_needs
 from codec_agents.resources import ResourceError, Resources
 from codec_core.exceptions import CodecError
 from codec_core.vocabulary import Vocabulary
@@ -31,8 +32,9 @@ def build(pipeline: graph.Pipeline) -> BuiltPipeline:
     Raises:
         PipelineError: with every fault, each with its place, what was found and what would do.
     """
-    found = pipeline.check()
     resources = Resources(pipeline.spec, pipeline.live, pipeline.directory)
+    missing = located(list(unmet_needs(pipeline.spec, resources)), pipeline.document)
+    found = [*pipeline.check(), *missing]
     if any(fault.severity == "error" for fault in found):
         raise PipelineError(found, pipeline.name)
     steps = Build(pipeline.spec, resources)
@@ -147,7 +149,7 @@ class Build:
             keep_special=wire.edge.keep_special,
             reasoning=wire.edge.reasoning,
             fallback=wire.edge.fallback,
-            prefill=wire.edge.prefill == "ahead",
+            prefill=wire.edge.prefill_stride if wire.edge.prefill == "ahead" else 0,
         )
 
     def _sink_takes(self, sink: str, gives: Vocabulary | None) -> Vocabulary | None:
