@@ -23,6 +23,7 @@
     │       ├── EngineTimeoutError              silence for longer than allowed; has `phase`
     │       └── MapMismatchError                the server speaks another vocabulary than the node's
     └── RecordError (ValueError)                a record of a run that cannot be written, read or replayed
+        └── ReplayError (RunError)              a replay came to something that its record does not have
 
 What can be found when a pipeline is built is never left to a run: errors of the first half are raised before
 anything is sent.
@@ -375,3 +376,19 @@ class MapMismatchError(EngineError):
 
 class RecordError(CodecAgentsError, ValueError):
     """A record of a run cannot be written, read or replayed."""
+
+
+class ReplayError(RecordError, RunError):
+    """A replay came to something that its record does not have.
+
+    Attributes:
+        node: the node.
+        turn: its turn, from 1.
+        position: the first id of the prompt that is another one, or the id at which the record ends.
+    """
+
+    def __init__(self, node: str, turn: int, position: int, found: str) -> None:
+        super().__init__(f"node {node!r}, turn {turn}, position {position}: {found}")
+        self.node = node
+        self.turn = turn
+        self.position = position

@@ -17,7 +17,13 @@ from anyio.abc import TaskGroup
 from codec_agents.built import BuiltNode, BuiltPipeline, BuiltRouter, Value
 from codec_agents.channel import Channel, Signal
 from codec_agents.events import NodeFailed, NodeFinished, Outcome, Usage
-from codec_agents.exceptions import LimitExceededError, NodeFailedError, RunCancelledError, RunError
+from codec_agents.exceptions import (
+    LimitExceededError,
+    NodeFailedError,
+    ReplayError,
+    RunCancelledError,
+    RunError,
+)
 from codec_agents.gate import Gate
 from codec_agents.nodes import NodeSkipped, run_node
 from codec_agents.nodes.wiring import Inlet, Wiring
@@ -148,7 +154,7 @@ class Execution:
         usage = self.run.usage.get(node.path, Usage())
         await self.run.emit(NodeFailed(node.path, known, usage, self.run.clock()))
         limited = isinstance(known, LimitExceededError)
-        if node.policy.on_failure == "fail":
+        if node.policy.on_failure == "fail" or isinstance(known, ReplayError):
             self.run.outcomes[node.path] = "failed"
             self.cancel(known)
             return False

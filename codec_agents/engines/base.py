@@ -60,6 +60,10 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Headers of this request alone, `traceparent` for one."""
     timeouts: Timeouts = Timeouts()
+    node: str = ""
+    """Who asks: the path of the node; for engines that answer from a record."""
+    turn: int = 0
+    """The node's turn, from 1; 0 for a request whose answer nobody reads."""
 
 
 @dataclass(slots=True)

@@ -175,6 +175,8 @@ class Generation:
             options=msgspec.structs.replace(node.options, max_tokens=max_tokens),
             headers=headers,
             timeouts=node.timeouts,
+            node=node.path,
+            turn=turn.number,
         )
 
     async def _hand_on(self, turn: Turn, events: Iterable[TurnEvent]) -> None:
