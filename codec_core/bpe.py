@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Protocol
 
-from codec_core.byte_level import ALPHABET, encode_byte_level_chars
+from codec_core.byte_level import ALPHABET, decode_byte_level_token, encode_byte_level_chars
 from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
 from codec_core.merging import check_merges, merge_symbols
 from codec_core.proofs import KnownProofs, NothingProven, Proofs, ProofsOnDemand, known_proofs
@@ -115,21 +115,32 @@ class ByteLevelMerger:
         self._unreachable = self._find_unreachable() if vocabulary.facts.ignore_merges else {}
         self._proofs = proofs_of(merges, vocabulary.hash)
 
-    def ids_of(self, piece: str) -> tuple[int, ...]:
-        """Return the ids of a piece."""
-        if self._unreachable:
-            whole = self._unreachable.get(encode_byte_level_chars(piece.encode()))
-            if whole is not None:
-                return (whole,)
-        ids = self._encode(piece)
-        if not self._is_exact(ids):
-            return self._ids_by_list(piece)
-        return tuple(ids)
+    @cached_property
+    def ids_of(self) -> Callable[[str], tuple[int, ...]]:
+        """Return the function from a piece to its ids.
 
-    def _is_exact(self, ids: Sequence[int]) -> bool:
-        if len(ids) == 1 and self._vocabulary.facts.ignore_merges:
-            return True
-        return self._proofs.cover(ids, self._vocabulary.raw_token)
+        It runs for every piece that a text brings for the first time, and looking up attributes would be a
+        third of its time.
+        """
+        encode, by_list, is_exact = self._encode, self._ids_by_list, self._is_exact()
+        unreachable, skips_merges = self._unreachable, self._vocabulary.facts.ignore_merges
+
+        def ids_of(piece: str) -> tuple[int, ...]:
+            if piece in unreachable:
+                return (unreachable[piece],)
+            ids = encode(piece)
+            if is_exact(ids) or (skips_merges and len(ids) == 1):
+                return tuple(ids)
+            return by_list(piece)
+
+        return ids_of
+
+    def _is_exact(self) -> Callable[[Sequence[int]], bool]:
+        """Return what tells whether the engine's ids are those of the list."""
+        if isinstance(self._proofs, KnownProofs):
+            return self._proofs.unproven.isdisjoint
+        token_of, cover = self._vocabulary.raw_token, self._proofs.cover
+        return lambda ids: cover(ids, token_of)
 
     def _ids_by_list(self, piece: str) -> tuple[int, ...]:
         spelled = encode_byte_level_chars(piece.encode())
@@ -140,8 +151,15 @@ class ByteLevelMerger:
         return tuple(number for number in ids if number is not None)
 
     def _find_unreachable(self) -> dict[str, int]:
+        """Return the tokens that no merge makes, as text; one that is no text of its own is no piece."""
         made = self._ids | set(self._base)
-        return {token: number for token, number in self._vocabulary.ordinary().items() if number not in made}
+        ordinary = self._vocabulary.ordinary().items()
+        found: dict[str, int] = {}
+        for token, number in ordinary:
+            text = None if number in made else _as_text(decode_byte_level_token(token))
+            if text is not None:
+                found[text] = number
+        return found
 
     @cached_property
     def _encode(self) -> Callable[[str], list[int]]:
@@ -257,6 +275,13 @@ class MetaspaceMerger:
 
     def _fallback_ids(self, data: bytes) -> tuple[int, ...]:
         return tuple(self._fallback[byte] for byte in data) if self._fallback else ()
+
+
+def _as_text(content: bytes) -> str | None:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def proofs_of(merges: MergeList, map_hash: str | None) -> Proofs:

@@ -30,11 +30,11 @@ class KnownProofs:
     """For a map whose every token was looked at before, and all but a few proven."""
 
     def __init__(self, unproven: Iterable[int]) -> None:
-        self._unproven = frozenset(unproven)
+        self.unproven = frozenset(unproven)
 
     def cover(self, ranks: Sequence[int], token_of: Callable[[int], str | None]) -> bool:  # noqa: ARG002
         """Tell whether no token is one of the few."""
-        return self._unproven.isdisjoint(ranks)
+        return self.unproven.isdisjoint(ranks)
 
 
 class ProofsOnDemand:
