@@ -43,6 +43,10 @@ class Usage:
     """Body bytes received from the engine, before decompression."""
     bytes_sent: int = 0
     """Body bytes sent to the engine."""
+    prefill_requests: int = 0
+    """Requests sent ahead, to have the beginning of a prompt read before the rest is there."""
+    prefill_ids: int = 0
+    """Ids in those requests; they are not among `prompt_ids`."""
 
     def __add__(self, other: Usage) -> Usage:
         """Return the sums."""
@@ -87,6 +91,23 @@ class HandoffReport:
     """Body bytes of the source's stream."""
     wire_ids: int
     """Ids of the source's stream, of all its ports."""
+    last_id: float | None = None
+    """When the source's last id arrived; None where the source is no model."""
+    wait_seconds: float = 0.0
+    """Of the gap: until the target's other inputs were there, too."""
+    render_seconds: float = 0.0
+    """Of the gap: assembling the prompt."""
+    queue_seconds: float = 0.0
+    """Of the gap: until the engine had a free place for the request, retries included."""
+    request_seconds: float = 0.0
+    """Of the gap: connecting, where that is still to be done, and writing the request."""
+    prefilled_ids: int = 0
+    """Ids of the target's prompt that its engine had read ahead."""
+
+    @property
+    def began(self) -> float | None:
+        """When the gap begins: with the source's last id, or its end where it is no model."""
+        return self.last_in if self.last_id is None else self.last_id
 
     def inside(self, prefix: str) -> HandoffReport:
         """Return the report with both ends named in the whole, for an edge of a pipeline inside a node."""
@@ -97,12 +118,27 @@ class HandoffReport:
     @property
     def gap(self) -> float | None:
         """Seconds from the source's last id to the target's request: what this side cost."""
-        return None if self.last_in is None or self.request_sent is None else self.request_sent - self.last_in
+        return None if self.began is None or self.request_sent is None else self.request_sent - self.began
 
     @property
     def first_id_latency(self) -> float | None:
         """Seconds from the source's last id to the target's first: what a user feels."""
-        return None if self.last_in is None or self.first_out is None else self.first_out - self.last_in
+        return None if self.began is None or self.first_out is None else self.first_out - self.began
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The parts of `first_id_latency`, in order; they add up to it. Empty where it is not known."""
+        if self.began is None or self.last_in is None or self.request_sent is None or self.first_out is None:
+            return {}
+        return {
+            "detect": self.last_in - self.began,
+            "translate": self.tail_seconds,
+            "wait": self.wait_seconds,
+            "render": self.render_seconds,
+            "queue": self.queue_seconds,
+            "request": self.request_seconds,
+            "engine": self.first_out - self.request_sent,
+        }
 
     @property
     def bytes_per_id(self) -> float | None:

@@ -9,6 +9,7 @@ is kept, the rest is cancelled, and the caller gets that failure itself, not a g
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -46,6 +47,11 @@ class Execution:
         self.gates = {name: Gate() for name, node in built.nodes.items() if node.conditional}
         self.error: BaseException | None = None
         self._scope: anyio.CancelScope | None = None
+        self._group: TaskGroup | None = None
+        self._aside: dict[str, list[anyio.CancelScope]] = {}
+        """What runs beside each node, to be stopped with it."""
+        self.last_ids: dict[str, float] = {}
+        """When the last id of each model arrived, in seconds since the run was made."""
         self._declare_deciders()
 
     def _declare_deciders(self) -> None:
@@ -101,6 +107,18 @@ class Execution:
         if errors:
             raise errors[0]
 
+    def start_aside(self, node: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run something beside a node, until the node ends; what it raises is nobody's business."""
+        assert self._group is not None
+        scope = anyio.CancelScope()
+        self._aside.setdefault(node, []).append(scope)
+
+        async def aside() -> None:
+            with scope, suppress(Exception):
+                await work()
+
+        self._group.start_soon(aside, name=f"codec aside {node}")
+
     def cancel(self, reason: BaseException) -> None:
         """Stop all nodes; `execute` raises the reason, unless there is an earlier one."""
         self.error = self.error or reason
@@ -108,6 +126,7 @@ class Execution:
             self._scope.cancel()
 
     def _start(self, group: TaskGroup) -> None:
+        self._group = group
         ready = {name: Signal() for name in self.built.nodes}
         inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in self.built.edges]
         for name, node in self.built.nodes.items():
@@ -131,6 +150,8 @@ class Execution:
             skipped = await self._failed(node, wiring, error)
         finally:
             wiring.close(skipped=skipped)
+            for beside in self._aside.pop(node.name, ()):
+                beside.cancel()
 
     async def _pass_gate(self, node: BuiltNode) -> None:
         gate = self.gates.get(node.name)

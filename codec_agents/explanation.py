@@ -85,5 +85,5 @@ def _edge(built: BuiltPipeline, edge: BuiltEdge) -> EdgeExplanation:
         keep_special=edge.keep_special,
         reasoning=edge.reasoning,
         fallback=edge.fallback,
-        prefill=edge.prefill,
+        prefill=edge.prefill > 0,
     )

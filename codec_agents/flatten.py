@@ -126,6 +126,7 @@ def _join(first: Wire, second: Wire, *, several: bool) -> Wire:
         "keep_special": first.edge.keep_special or second.edge.keep_special,
         "buffer": min(first.edge.buffer, second.edge.buffer),
         "prefill": first.edge.prefill or second.edge.prefill,
+        "prefill_stride": min(first.edge.prefill_stride, second.edge.prefill_stride),
         "reasoning": first.edge.reasoning,
         "fallback": first.edge.fallback,
     }

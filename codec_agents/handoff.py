@@ -7,6 +7,7 @@ tail is left to do. It keeps the clock of the edge; nothing is timed per id.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from codec_agents.events import HandoffReport, Usage
@@ -149,6 +150,22 @@ TRANSDUCERS: Mapping[str, Callable[[BuiltEdge], Transducer]] = {
 """What carries out each strategy."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """When what happened to a prompt that was complete; seconds since the run was made."""
+
+    filled: float
+    """All slots were filled."""
+    asked: float
+    """The prompt was assembled."""
+    admitted: float
+    """There was a place at the engine."""
+    sent: float | None
+    """The request was written."""
+    first_id: float | None
+    prefilled_ids: int = 0
+
+
 class Handoff:
     """One edge into one slot, for one run."""
 
@@ -191,10 +208,21 @@ class Handoff:
             self.ids += output
 
     def report(
-        self, *, request_sent: float | None, first_out: float | None, source: Usage | None
+        self,
+        target: Departure,
+        *,
+        source: Usage | None = None,
+        last_id: float | None = None,
     ) -> HandoffReport:
-        """Return what the edge did, once the target's request is on its way."""
+        """Return what the edge did, once the target's request is on its way.
+
+        Args:
+            target: what became of the prompt.
+            source: the counts of the source.
+            last_id: when the last id of the source arrived.
+        """
         edge = self.edge
+        translated = target.filled if self.last_in is None else self.last_in + self.tail_seconds
         return HandoffReport(
             source=edge.source,
             target=edge.target,
@@ -209,8 +237,14 @@ class Handoff:
             tail_seconds=self.tail_seconds,
             first_in=self.first_in,
             last_in=self.last_in,
-            request_sent=request_sent,
-            first_out=first_out,
+            request_sent=target.sent,
+            first_out=target.first_id,
             wire_bytes=source.bytes_received if source else 0,
             wire_ids=source.generated_ids if source else 0,
+            last_id=last_id,
+            wait_seconds=target.filled - translated,
+            render_seconds=target.asked - target.filled,
+            queue_seconds=target.admitted - target.asked,
+            request_seconds=0.0 if target.sent is None else target.sent - target.admitted,
+            prefilled_ids=target.prefilled_ids,
         )

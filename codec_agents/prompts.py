@@ -6,7 +6,7 @@ vocabulary is refused, whoever made it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -84,6 +84,28 @@ class PromptTemplate:
         for piece in self._pieces:
             prompt += piece.ids if isinstance(piece, PromptIds) else slots[piece.name]
         return prompt
+
+    def render_settled(self, slots: Mapping[str, Sequence[int]], still_open: Container[str]) -> list[int]:
+        """Return the ids of the prompt that can no longer change while some slots are still being filled.
+
+        Args:
+            slots: what the slots hold so far.
+            still_open: the names of those to which more will be added; a slot that is in neither is open too.
+
+        Raises:
+            ForgedTokenError: content that holds a control id.
+        """
+        settled: list[int] = []
+        for piece in self._pieces:
+            if isinstance(piece, PromptIds):
+                settled += piece.ids
+                continue
+            ids = slots.get(piece.name, ())
+            refuse_control_ids(ids, self._vocabulary, piece.name)
+            settled += ids
+            if piece.name in still_open or piece.name not in slots:
+                break
+        return settled
 
     def token_counts(self) -> dict[str, int]:
         """Return how many ids are fixed, and how many of those are control ids."""

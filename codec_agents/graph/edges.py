@@ -14,6 +14,9 @@ from codec_agents.graph.base import Count, Declared
 DEFAULT_BUFFER = 4096
 """Ids an edge may hold before its producer waits: some seconds of one model's output, 32 KiB."""
 
+DEFAULT_STRIDE = 256
+"""Ids between two requests ahead: a request costs about a millisecond, reading 256 ids tens of them."""
+
 DEFAULT_SEPARATOR = "\n\n"
 """Between several edges into one slot: what parts two paragraphs."""
 
@@ -49,6 +52,8 @@ class EdgeSpec(Declared):
     """Ids the edge may hold before its producer waits."""
     prefill: Literal["ahead"] | None = None
     """`ahead`: the target's engine reads the prompt while the source still streams."""
+    prefill_stride: Count = DEFAULT_STRIDE
+    """With `prefill: ahead`: after so many further ids, the longer beginning of the prompt is sent."""
     reasoning: bool = False
     """Whether the answer comes with the reasoning before it, in the order of the stream."""
     fallback: bool = False

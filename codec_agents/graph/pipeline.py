@@ -283,7 +283,7 @@ class Pipeline:
             source: Where it begins; the node alone for its usual port.
             target: Where it ends; the node alone for a sink or a node with one slot.
             fields: What an `EdgeSpec` declares: `separator`, `keep_special`, `buffer`, `prefill`,
-                `reasoning`, `fallback`.
+                `prefill_stride`, `reasoning`, `fallback`.
         """
         place = ("edges", len(self._edges))
         self._edges.append(self._validated(EdgeSpec, place, **{"from": source, "to": target}, **fields))

@@ -10,6 +10,7 @@ import anyio
 from codec_agents.dispatch import Attempt
 from codec_agents.events import ToolFinished, ToolStarted, Usage
 from codec_agents.exceptions import EngineError, LimitExceededError, NodeFailedError, RepeatedFailureError
+from codec_agents.handoff import Departure
 from codec_agents.nodes.generation import Generation, Turn
 from codec_agents.tools import ToolContext
 
@@ -29,6 +30,7 @@ class Conversation:
         self, node: BuiltAsking, wiring: Wiring, execution: Execution, scope: NodeScope, slots: Slots
     ) -> None:
         self._node = node
+        self._execution = execution
         self._run = execution.run
         self._wiring = wiring
         self._slots = slots
@@ -37,7 +39,8 @@ class Conversation:
         self._spent = Usage()
         for handoff in slots.handoffs:
             if handoff.last_in is not None:
-                scope.handoff(handoff.edge, since=handoff.last_in)
+                began = execution.last_ids.get(handoff.edge.source_node, handoff.last_in)
+                scope.handoff(handoff.edge, since=began)
 
     async def ask_once(self, *, enough: Callable[[Turn], bool]) -> Turn:
         """Ask for one turn, and stop the model as soon as there is enough of it."""
@@ -86,7 +89,13 @@ class Conversation:
             raise NodeFailedError(self._node.path, error, delivered=self._wiring.sent()) from error
         finally:
             self._spend(turn.usage())
+            self._note_last_id(turn)
         return turn
+
+    def _note_last_id(self, turn: Turn) -> None:
+        last = self._run.since_start(turn.stats[-1].last_id) if turn.stats else None
+        if last is not None:
+            self._execution.last_ids[self._node.name] = last
 
     def _spend(self, usage: Usage) -> None:
         self._spent += usage
@@ -101,13 +110,21 @@ class Conversation:
 
     async def _report_handoffs(self, turn: Turn) -> None:
         """Say what each edge into the prompt did, now that the model's first id is there."""
-        stats = turn.stats[0]
-        since = self._run.since_start
-        for handoff in self._slots.handoffs:
+        stats, slots = turn.stats[0], self._slots
+        target = Departure(
+            filled=turn.asked if slots.filled is None else slots.filled,
+            asked=turn.asked,
+            admitted=turn.admitted,
+            sent=self._run.since_start(stats.request_sent),
+            first_id=self._run.since_start(stats.first_id),
+            prefilled_ids=0 if slots.ahead is None else slots.ahead.prefilled_ids,
+        )
+        for handoff in slots.handoffs:
+            source = handoff.edge.source_node
             report = handoff.report(
-                request_sent=since(stats.request_sent),
-                first_out=since(stats.first_id),
-                source=self._run.usage.get(handoff.edge.source_node),
+                target,
+                source=self._run.usage.get(self._execution.built.nodes[source].path),
+                last_id=self._execution.last_ids.get(source),
             )
             self._scope.finish_handoff(report)
             await self._run.report(report.inside(self._node.prefix))

@@ -63,6 +63,10 @@ class Turn:
     """One for each request: a retry adds one."""
     reasoning_ids: int = 0
     retries: int = 0
+    asked: float = 0.0
+    """When the prompt was there, in seconds since the run was made."""
+    admitted: float = 0.0
+    """When the engine had a place for the first request that got through."""
 
     def note(self, event: TurnEvent) -> Port:
         """Keep where the event lies in the turn; return the port by which its ids leave."""
@@ -123,6 +127,7 @@ class Generation:
         Raises:
             EngineError: the last attempt failed, or the failure was not transient.
         """
+        turn.asked = self._run.clock()
         reader = self._node.dialect.reader(turn.prompt)
         await self._emit_started(turn)
         delays = self._node.policy.retry.delays()
@@ -145,6 +150,8 @@ class Generation:
             async with AsyncExitStack() as stack:
                 if self._node.engine_slots is not None:
                     await stack.enter_async_context(self._node.engine_slots)
+                if not turn.stats:
+                    turn.admitted = self._run.clock()
                 request = self._request(turn, max_ids - len(turn.generated), call.headers())
                 with call.attached():
                     frames = await stack.enter_async_context(self._node.engine.stream(request))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from codec_agents.built import BuiltAsking
 from codec_agents.channel import Arrivals
 from codec_agents.handoff import Handoff
+from codec_agents.nodes.ahead import Ahead
 from codec_agents.nodes.skipping import NodeSkipped
 from codec_core.tokenizer import pick_tokenizer
 
@@ -19,9 +22,14 @@ class Slots:
     """The slots of one node, filled while their sources stream."""
 
     def __init__(self, node: BuiltNode, wiring: Wiring, execution: Execution) -> None:
-        self._vocabularies = node.vocabularies
+        self._node = node
         self._wiring = wiring
+        self._clock = execution.run.clock
         self.handoffs = [Handoff(inlet.edge, execution.run.clock) for inlet in wiring.inlets]
+        self.ahead = Ahead.of(node, self, execution)
+        """What is done before all of it is there."""
+        self.filled: float | None = None
+        """When the last edge had ended."""
 
     async def fill(self) -> None:
         """Take all that arrives until every edge has ended.
@@ -34,6 +42,11 @@ class Slots:
                 self.handoffs[index].take(batches)
             else:
                 self.handoffs[index].finish()
+            if self.ahead is not None:
+                self.ahead.ids_came()
+        self.filled = self._clock()
+        if self.ahead is not None:
+            self.ahead.filled()
         self._drop_branches_not_taken()
 
     def _drop_branches_not_taken(self) -> None:
@@ -47,17 +60,26 @@ class Slots:
 
     def ids(self) -> dict[str, list[int]]:
         """Return the ids of each slot that takes ids; several edges follow each other in declared order."""
-        slots: dict[str, list[int]] = {}
-        for handoff in self.handoffs:
-            slot, vocabulary = handoff.edge.target_slot, handoff.edge.target_vocabulary
-            if vocabulary is None:
+        return _joined(self.handoffs)
+
+    def settled_prompt(self) -> list[int]:
+        """Return the beginning of the prompt that can no longer change, before all edges have ended.
+
+        It reaches to the first slot that is still open, and as far into that one as an edge that is to be
+        read ahead has filled it.
+        """
+        assert isinstance(self._node, BuiltAsking)
+        settled: list[Handoff] = []
+        open_slots: set[str] = set()
+        for handoff, channel in zip(self.handoffs, self._wiring.channels, strict=True):
+            slot = handoff.edge.target_slot
+            if slot in open_slots or (handoff.last_in is not None and channel.skipped):
                 continue
-            if slot not in slots:
-                slots[slot] = list(handoff.ids)
-            else:
-                separator = pick_tokenizer(vocabulary).encode_ordinary(handoff.edge.separator)
-                slots[slot] += [*separator, *handoff.ids]
-        return slots
+            if handoff.last_in is None:
+                open_slots.add(slot)
+            if handoff.last_in is not None or (handoff.edge.prefill and handoff.ids):
+                settled.append(handoff)
+        return self._node.template.render_settled(_joined(settled), open_slots)
 
     def values(self) -> dict[str, list[int] | str]:
         """Return what each slot holds: ids, or text where it takes text."""
@@ -68,3 +90,17 @@ class Slots:
                 before = values.get(slot)
                 values[slot] = f"{before}{handoff.edge.separator}{text}" if slot in values else text
         return values
+
+
+def _joined(handoffs: Sequence[Handoff]) -> dict[str, list[int]]:
+    slots: dict[str, list[int]] = {}
+    for handoff in handoffs:
+        slot, vocabulary = handoff.edge.target_slot, handoff.edge.target_vocabulary
+        if vocabulary is None:
+            continue
+        if slot not in slots:
+            slots[slot] = list(handoff.ids)
+        else:
+            separator = pick_tokenizer(vocabulary).encode_ordinary(handoff.edge.separator)
+            slots[slot] += [*separator, *handoff.ids]
+    return slots

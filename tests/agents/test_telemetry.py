@@ -284,7 +284,7 @@ def embedded(engines: list[EmbeddedEngine]) -> Callable[..., EmbeddedEngine]:
 
 def _parents_seen(engine: EmbeddedEngine) -> list[str]:
     assert engine.app is not None
-    headers = [exchange.request.headers for exchange in engine.app.exchanges.recent]
+    headers = [exchange.request.headers for exchange in engine.app.exchanges.generations]
     return [each["traceparent"].split("-")[2] for each in headers]
 
 
