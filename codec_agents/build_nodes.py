@@ -165,8 +165,9 @@ def _model(b: NodeBuilder) -> BuiltModel:
     node = b.declared(ModelNode)
     found = [b.callable(reference) for reference in node.tools]
     tools = [each if isinstance(each, Tool) else tool(each) for each in found]
-    dispatcher = Dispatcher(Toolset(tools), timeout=b.policy.timeouts.tool)
-    return BuiltModel(**_asking(b, tools), dispatcher=dispatcher)
+    asking = _asking(b, tools)
+    dispatcher = Dispatcher(Toolset(tools), vocabulary=asking["vocabulary"], timeout=b.policy.timeouts.tool)
+    return BuiltModel(**asking, dispatcher=dispatcher)
 
 
 def _router(b: NodeBuilder) -> BuiltRouter:

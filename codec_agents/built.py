@@ -236,6 +236,18 @@ class BuiltPipeline:
             name: _checked_value(node, given.get(name, node.default)) for name, node in self.inputs.items()
         }
 
+    @property
+    def asks(self) -> bool:
+        """Whether there are tools for which somebody must be asked."""
+        return any(isinstance(node, BuiltModel) and node.dispatcher.asks for node in self.nodes.values())
+
+    @property
+    def map_hashes(self) -> dict[str, str | None]:
+        """The hash of each asking node's map."""
+        return {
+            name: node.vocabulary.hash for name, node in self.nodes.items() if isinstance(node, BuiltAsking)
+        }
+
     def header(self) -> dict[str, Any]:
         """Return what the first line of a record says about the pipeline."""
         asking = self.asking()

@@ -123,6 +123,29 @@ class Dispatcher:
         )
         return attempt if attempt.status == "ok" else self._count(attempt, context.run_id)
 
+    @property
+    def asks(self) -> bool:
+        """Whether somebody outside must agree to some of the calls, and nobody is known yet who could."""
+        return self._approver is None and any(tool.approval is True for tool in self.tools)
+
+    def waits_for_approval(self, call: ToolCall) -> bool:
+        """Tell whether a call could run at once if somebody agreed to it."""
+        tool = self.tools.get(call.name)
+        if tool is None or tool.approval is not True or self._approver is not None:
+            return False
+        if not call.closed or call.error is not None or call.arguments is None:
+            return False
+        try:
+            tool.validate(call.arguments)
+        except (ValidationError, ValueError, TypeError):
+            return False
+        return True
+
+    def may_start_early(self, call: ToolCall) -> bool:
+        """Tell whether a call may run before it is known that its turn stands: it changes nothing."""
+        tool = self.tools.get(call.name)
+        return tool is not None and tool.read_only and tool.approval is False
+
     def forget(self, run_id: str) -> None:
         """Drop what is kept of a run: the failures counted in it."""
         self._failures.pop(run_id, None)
@@ -169,7 +192,7 @@ class Dispatcher:
         """Return why a call may not run, or None where it may."""
         if tool.approval is False:
             return None
-        approver = self._approver if tool.approval is True else tool.approval
+        approver = (context.approve or self._approver) if tool.approval is True else tool.approval
         answer: Any = False
         if callable(approver):
             try:

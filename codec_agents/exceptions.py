@@ -12,6 +12,8 @@
     │   ├── InputError (ValueError)             the caller's inputs are not those the pipeline declares
     │   ├── NodeFailedError                     a node ended by an error, kept as `cause`
     │   ├── LimitExceededError                  a node reached a limit of its policy
+    │   ├── ApprovalRequiredError               the run waits for somebody's decision; has `pause`
+    │   ├── PauseError (ValueError)             a pause, or the decisions, from which a run cannot go on
     │   ├── RepeatedFailureError                a model repeats a tool call that keeps failing in the same way
     │   ├── RouteError                          a router's model gave none of its labels
     │   ├── RunTimeoutError (TimeoutError)      a node or the run took longer than its policy allows
@@ -36,6 +38,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from codec_agents.graph.faults import Fault
+    from codec_agents.pause import Pause
 
 MAX_BODY_EXCERPT = 500
 """Characters of a server's error body that a message shows: the first lines say what is wrong."""
@@ -227,6 +230,30 @@ class RepeatedFailureError(RunError):
         self.tool = tool
         self.times = times
         self.told = told
+
+
+class ApprovalRequiredError(RunError):
+    """A run ended because tools were called that somebody has to agree to first.
+
+    Attributes:
+        node: the node whose model called them.
+        pending: the calls that wait, in order.
+        pause: the run as it stands; `pause.to_json()` can be kept, and `Pipeline.resume` goes on from it.
+    """
+
+    def __init__(self, pause: Pause) -> None:
+        names = ", ".join(repr(call.name) for call in pause.pending)
+        super().__init__(
+            f"node {pause.node!r} waits for approval of {names}; keep `pause.to_json()` and go on with "
+            "`pipeline.resume(pause, decisions)`, or give the run an `approve` to ask"
+        )
+        self.node = pause.node
+        self.pending = pause.pending
+        self.pause = pause
+
+
+class PauseError(RunError, ValueError):
+    """A run cannot go on from this pause, or not with these decisions."""
 
 
 class RouteError(RunError):

@@ -19,6 +19,7 @@ from codec_agents.built import BuiltNode, BuiltPipeline, BuiltRouter, Value
 from codec_agents.channel import Channel, Signal
 from codec_agents.events import NodeFailed, NodeFinished, Outcome, Usage
 from codec_agents.exceptions import (
+    ApprovalRequiredError,
     LimitExceededError,
     NodeFailedError,
     ReplayError,
@@ -27,10 +28,13 @@ from codec_agents.exceptions import (
 )
 from codec_agents.gate import Gate
 from codec_agents.nodes import NodeSkipped, run_node
+from codec_agents.nodes.skipping import NodePaused
 from codec_agents.nodes.wiring import Inlet, Wiring
 from codec_agents.outputs import SinkOutput
+from codec_agents.pausing import give_again, pause_of, send_again
 
 if TYPE_CHECKING:
+    from codec_agents.pause import Resumption
     from codec_agents.runtime import Run
 
 Item = TypeVar("Item")
@@ -39,7 +43,15 @@ Item = TypeVar("Item")
 class Execution:
     """One pass over the nodes of a pipeline, the outermost or a nested one."""
 
-    def __init__(self, built: BuiltPipeline, inputs: Mapping[str, Value], run: Run) -> None:
+    def __init__(
+        self,
+        built: BuiltPipeline,
+        inputs: Mapping[str, Value],
+        run: Run,
+        *,
+        resumed: Resumption | None = None,
+        outermost: bool = False,
+    ) -> None:
         self.built = built
         self.inputs = inputs
         self.run = run
@@ -52,7 +64,15 @@ class Execution:
         """What runs beside each node, to be stopped with it."""
         self.last_ids: dict[str, float] = {}
         """When the last id of each model arrived, in seconds since the run was made."""
+        self.pausing = outermost and run.approve is None and built.asks
+        """Whether a tool that needs somebody's approval puts the whole run down."""
+        self.failures: dict[str, str] = {}
+        """What nodes failed of whose policy lets the run go on."""
+        self._resumed = resumed
+        self._wirings: dict[str, Wiring] = {}
         self._declare_deciders()
+        for name in resumed.pause.started if resumed else ():
+            self.gates[name].start(name)
 
     def _declare_deciders(self) -> None:
         for name, node in self.built.nodes.items():
@@ -130,7 +150,8 @@ class Execution:
         ready = {name: Signal() for name in self.built.nodes}
         inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in self.built.edges]
         for name, node in self.built.nodes.items():
-            wiring = Wiring.of_node(name, inlets, ready[name])
+            wiring = Wiring.of_node(name, inlets, ready[name], keeps=self.pausing)
+            self._wirings[name] = wiring
             group.start_soon(self._run_node, node, wiring, name=f"codec node {name}")
 
     async def _run_node(self, node: BuiltNode, wiring: Wiring) -> None:
@@ -139,19 +160,42 @@ class Execution:
         try:
             with anyio.CancelScope() as scope:
                 wiring.stop_when_unheard(scope.cancel)
-                await self._pass_gate(node)
-                await run_node(node, wiring, self)
+                await self._run_or_repeat(node, wiring)
             outcome: Outcome = "cancelled" if scope.cancelled_caught else "finished"
             self._end_node(node, outcome)
         except NodeSkipped:
             skipped = True
             await self._skipped(node)
+        except NodePaused as paused:
+            await self._paused(node, paused)
         except Exception as error:
             skipped = await self._failed(node, wiring, error)
         finally:
             wiring.close(skipped=skipped)
             for beside in self._aside.pop(node.name, ()):
                 beside.cancel()
+
+    async def _run_or_repeat(self, node: BuiltNode, wiring: Wiring) -> None:
+        pause = self._resumed.pause if self._resumed else None
+        if pause is not None and (output := pause.ended.get(node.name)) is not None:
+            await give_again(wiring, output)
+            return
+        await self._pass_gate(node)
+        if pause is not None and pause.node == node.name:
+            await send_again(wiring, pause.sent)
+        await run_node(node, wiring, self)
+
+    def resumption_of(self, node: BuiltNode) -> Resumption | None:
+        """Return the turn that a node goes on with, if it is the one that the run was paused for."""
+        resumed = self._resumed
+        return resumed if resumed is not None and resumed.pause.node == node.name else None
+
+    async def _paused(self, node: BuiltNode, paused: NodePaused) -> None:
+        error = ApprovalRequiredError(pause_of(self, self._wirings, node, paused.turn))
+        self.run.outcomes[node.path] = "paused"
+        usage = self.run.usage.get(node.path, Usage())
+        await self.run.emit(NodeFinished(node.path, "paused", str(paused), usage, self.run.clock()))
+        self.cancel(error)
 
     async def _pass_gate(self, node: BuiltNode) -> None:
         gate = self.gates.get(node.name)
@@ -184,5 +228,6 @@ class Execution:
             for edge in self.built.edges:
                 if edge.fallback and edge.source_node == node.name:
                     self.gates[edge.target_node].start(node.name)
+        self.failures[node.name] = str(known)
         self._end_node(node, "limited" if limited else "failed")
         return True

@@ -30,6 +30,11 @@ class Gate:
         if self._open or not self._deciders:
             self._decided.set()
 
+    @property
+    def opened(self) -> bool:
+        """Whether the node was started."""
+        return self._open
+
     async def passed(self) -> bool:
         """Wait for the decision; return whether the node runs."""
         await self._decided.wait()

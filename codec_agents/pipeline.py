@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,12 @@ from anyio.lowlevel import current_token
 from codec_agents import graph
 from codec_agents.build import build
 from codec_agents.built import BuiltPipeline, Value
+from codec_agents.dispatch import Approver
+from codec_agents.pause import Decision, Pause, Resumption
+from codec_agents.exceptions import RecordError
 from codec_agents.record import Recorder
+from codec_agents.recorded import RecordedRun, read_record
+from codec_agents.replay import ToolSource, recovering, replaying
 from codec_agents.runtime import Run, RunResult
 
 DEFAULT_BATCH_CONCURRENCY = 8
@@ -46,6 +51,7 @@ class Pipeline(graph.Pipeline):
         record: str | Path | None = None,
         deps: object = None,
         run_id: str | None = None,
+        approve: Approver | None = None,
     ) -> Run:
         """Return a run, to be used as an async context manager.
 
@@ -54,10 +60,51 @@ class Pipeline(graph.Pipeline):
             record: A file to which the run is written as it happens.
             deps: Handed to tools by their context argument.
             run_id: Its name in traces and records; made up when left out.
+            approve: Says whether a tool with `approval=True` may run: yes, no, or no with words for the
+                model. Without it, such a call ends the run with an `ApprovalRequiredError`, from whose
+                `pause` another process can go on.
         """
         built = self.build()
-        recorder = None if record is None else Recorder(record, built.header())
-        return Run(built, built.checked_inputs(inputs or {}), run_id=run_id, recorder=recorder, deps=deps)
+        values = built.checked_inputs(inputs or {})
+        recorder = None if record is None else Recorder(record, {**built.header(), "inputs": values})
+        return Run(built, values, run_id=run_id, recorder=recorder, deps=deps, approve=approve)
+
+    def resume(
+        self,
+        pause: Pause | str | bytes,
+        decisions: Sequence[Decision],
+        *,
+        record: str | Path | None = None,
+        deps: object = None,
+        approve: Approver | None = None,
+    ) -> Run:
+        """Return a run that goes on from where another one was put down.
+
+        Args:
+            pause: What the `ApprovalRequiredError` held, or its JSON.
+            decisions: For each of `pause.pending`: yes, no, or no with words for the model.
+            record: A file for what happens from now on; it begins with the turn that waited.
+            deps: As for `run`.
+            approve: As for `run`.
+
+        Raises:
+            PauseError: the pause is of another pipeline, or the decisions do not fit it.
+        """
+        if not isinstance(pause, Pause):
+            pause = Pause.from_json(pause)
+        built = self.build()
+        pause.check(built)
+        resumed, values = Resumption(pause, decisions), built.checked_inputs(pause.inputs)
+        recorder = None if record is None else Recorder(record, {**built.header(), "inputs": values})
+        return Run(
+            built,
+            values,
+            run_id=pause.run_id,
+            recorder=recorder,
+            deps=deps,
+            approve=approve,
+            resumed=resumed,
+        )
 
     async def invoke(self, inputs: Mapping[str, Value] | None = None, **options: Any) -> RunResult:
         """Run to the end and return the result.
@@ -129,6 +176,33 @@ class Pipeline(graph.Pipeline):
             yield self
         finally:
             await self.aclose()
+
+
+def _run(
+    built: BuiltPipeline,
+    inputs: Mapping[str, Value],
+    record: str | Path | None,
+    *,
+    deps: object,
+    run_id: str | None,
+    **origin: str,
+) -> Run:
+    values = built.checked_inputs(inputs)
+    header = {**built.header(), **origin, "inputs": values}
+    recorder = None if record is None else Recorder(record, header)
+    return Run(built, values, run_id=run_id, recorder=recorder, deps=deps)
+
+
+def _read(recorded: RecordedRun | str | Path, written: str | Path | None) -> RecordedRun:
+    if isinstance(recorded, RecordedRun):
+        return recorded
+    if written is not None and Path(written).resolve() == Path(recorded).resolve():
+        raise RecordError(f"{recorded} would be overwritten while it is read; name another file to write")
+    return read_record(recorded)
+
+
+def _run_id(record: RecordedRun) -> str:
+    return str(record.header.get("run_id", ""))
 
 
 def _in_thread(execute: Callable[[], Any]) -> RunResult:

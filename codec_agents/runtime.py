@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from codec_agents.event_log import EventLog, EventReader
-from codec_agents.events import Event, HandoffFinished, HandoffReport, RunFinished, RunStarted, Usage
+from codec_agents.events import Event, HandoffFinished, HandoffReport, Outcome, RunFinished, RunStarted, Usage
 from codec_agents.exceptions import RunCancelledError, RunError
 from codec_agents.execution import Execution
 from codec_agents.outputs import SinkOutput, SinkReader
@@ -21,6 +21,8 @@ from codec_agents.telemetry import run_scope
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltPipeline, Value
+    from codec_agents.dispatch import Approver
+    from codec_agents.pause import Resumption
     from codec_agents.record import Recorder
 
 
@@ -58,19 +60,23 @@ class Run:
         run_id: str | None = None,
         recorder: Recorder | None = None,
         deps: object = None,
+        approve: Approver | None = None,
+        resumed: Resumption | None = None,
     ) -> None:
         self.built = built
         self.run_id = run_id or uuid.uuid4().hex
         self.deps = deps
         """What the caller hands to its tools, by their context argument."""
+        self.approve = approve
+        """Says whether a tool that wants to be asked about may run; without it such a call pauses the run."""
         self.recorder = recorder
-        self.usage: dict[str, Usage] = {}
+        self.usage: dict[str, Usage] = dict(resumed.pause.usage) if resumed else {}
         self.handoffs: list[HandoffReport] = []
-        self.outcomes: dict[str, str] = {}
+        self.outcomes: dict[str, Outcome] = {}
         self.stopping = False
         """Set by `cancel(after="turn")`: no node asks for a further turn."""
         self.scope = run_scope(built.name, run_id=self.run_id, digest=built.digest)
-        self._execution = Execution(built, inputs, self)
+        self._execution = Execution(built, inputs, self, resumed=resumed, outermost=True)
         self._events = EventLog()
         self._started = time.perf_counter()
         self._finished = anyio.Event()

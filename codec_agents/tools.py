@@ -32,12 +32,14 @@ class ToolContext:
         node: the model node that called.
         deadline: when the call must be over, on the event loop's clock; None for no limit.
         deps: what the run was given for its tools.
+        approve: who says whether a call may run, for tools that want to be asked about (`approval=True`).
     """
 
     run_id: str
     node: str
     deadline: float | None = None
     deps: Any = None
+    approve: Callable[[Any, ToolContext], bool | str | Awaitable[bool | str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class ToolFailure(Exception):  # noqa: N818 - a tool raises it to say something 
 
 
 Approval: TypeAlias = bool | Callable[[Any, ToolContext], "bool | str | Awaitable[bool | str]"]
-"""True: ask the dispatcher's approver. A callable: ask it; a string denies with these words."""
+"""True: ask the run's `approve`. A callable: ask it; a string denies with these words."""
 
 
 @dataclass(frozen=True, slots=True)

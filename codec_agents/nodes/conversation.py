@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import anyio
-
 from codec_agents.dispatch import Attempt
-from codec_agents.events import ToolFinished, ToolStarted, Usage
+from codec_agents.events import Usage
 from codec_agents.exceptions import EngineError, LimitExceededError, NodeFailedError, RepeatedFailureError
 from codec_agents.handoff import Departure
 from codec_agents.nodes.generation import Generation, Turn
-from codec_agents.tools import ToolContext
+from codec_agents.nodes.skipping import NodePaused
+from codec_agents.nodes.tool_round import ToolRound
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltAsking, BuiltModel
-    from codec_agents.dialects import ToolCall
     from codec_agents.execution import Execution
     from codec_agents.nodes.slots import Slots
     from codec_agents.nodes.wiring import Wiring
+    from codec_agents.pause import Resumption
     from codec_agents.telemetry.spans import NodeScope
 
 
@@ -44,7 +43,9 @@ class Conversation:
 
     async def ask_once(self, *, enough: Callable[[Turn], bool]) -> Turn:
         """Ask for one turn, and stop the model as soon as there is enough of it."""
-        return await self._ask(self._first_prompt(), 1, 0, enough)
+        turn = Turn(1, self._first_prompt(), 0)
+        await self._ask(turn, enough)
+        return turn
 
     async def hold(self, node: BuiltModel) -> str:
         """Go from turn to turn until the model calls no tool; return why the last turn ended.
@@ -53,20 +54,49 @@ class Conversation:
             NodeFailedError: the engine failed for good.
             LimitExceededError: the node's policy allows no more turns, calls or ids.
         """
-        limits = node.policy.limits
-        prompt, kept = self._first_prompt(), 0
-        for number in range(1, limits.turns + 1):
-            turn = await self._ask(prompt, number, kept)
-            calls = [call for region in turn.regions for call in node.dialect.parse_calls(region)]
-            if not calls or self._run.stopping:
-                return turn.finish_reason or "stop"
-            self._check("tool_calls", self._spent.tool_calls + len(calls), limits.tool_calls)
-            attempts = await self._run_tools(node, turn, calls)
-            self._give_up_on_repeats(node, attempts)
-            said = turn.prompt + turn.generated
-            kept = len(said)
-            prompt = said + node.dialect.extend(turn.generated, turn.finish_reason, attempts)
+        limits, resumed = node.policy.limits, self._execution.resumption_of(node)
+        if resumed is None:
+            prompt, kept, first = self._first_prompt(), 0, 1
+        else:
+            prompt, kept = await self._go_on(node, resumed)
+            first = resumed.turn.number + 1
+        for number in range(first, limits.turns + 1):
+            turn = Turn(number, prompt, kept)
+            async with self._tool_round(node, turn) as tools:
+                await self._ask(turn)
+                if not tools.calls or self._run.stopping:
+                    tools.cancel()
+                    return turn.finish_reason or "stop"
+                self._check("tool_calls", self._spent.tool_calls + len(tools.calls), limits.tool_calls)
+                waiting = tools.start(pausing=self._execution.pausing)
+            prompt = self._next_prompt(node, turn, tools, waiting)
+            kept = len(turn.prompt) + len(turn.generated)
         raise self._limit("turns", limits.turns)
+
+    async def _go_on(self, node: BuiltModel, resumed: Resumption) -> tuple[list[int], int]:
+        """Finish the turn that waited for decisions; return the next prompt, and what of it is that turn."""
+        paused = resumed.turn
+        turn = Turn(paused.number, paused.prompt, 0, paused.generated, finish_reason=paused.finish_reason)
+        self._spent = self._run.usage.get(node.path, Usage())
+        async with self._tool_round(node, turn, early=False) as tools:
+            await self._generation.repeat(turn)
+            tools.go_on(resumed)
+        return self._next_prompt(node, turn, tools, []), len(turn.prompt) + len(turn.generated)
+
+    def _tool_round(self, node: BuiltModel, turn: Turn, *, early: bool = True) -> ToolRound:
+        left = node.policy.limits.tool_calls - self._spent.tool_calls
+        tools = ToolRound(node, self._run, self._scope, turn.number, early=left if early else 0)
+        turn.on_call = tools.take
+        return tools
+
+    def _next_prompt(self, node: BuiltModel, turn: Turn, tools: ToolRound, waiting: list[int]) -> list[int]:
+        self._spend(Usage(tool_calls=tools.started))
+        if waiting:
+            raise NodePaused(tools.paused(turn, waiting))
+        attempts = [tools.attempts[position] for position in range(len(tools.calls))]
+        self._give_up_on_repeats(node, attempts)
+        added = node.dialect.extend(turn.generated, turn.finish_reason, attempts)
+        return turn.prompt + turn.generated + added
 
     def _give_up_on_repeats(self, node: BuiltModel, attempts: list[Attempt]) -> None:
         for attempt in attempts:
@@ -76,13 +106,10 @@ class Conversation:
     def _first_prompt(self) -> list[int]:
         return self._node.template.render(self._slots.ids())
 
-    async def _ask(
-        self, prompt: list[int], number: int, kept: int, enough: Callable[[Turn], bool] | None = None
-    ) -> Turn:
+    async def _ask(self, turn: Turn, enough: Callable[[Turn], bool] | None = None) -> None:
         limits, options = self._node.policy.limits, self._node.options
         self._check("max_ids", self._spent.generated_ids + 1, limits.max_ids)
         budget = min(options.max_tokens, limits.max_ids - self._spent.generated_ids)
-        turn = Turn(number, prompt, kept)
         try:
             await self._generation.ask(turn, max_ids=budget, enough=enough)
         except EngineError as error:
@@ -90,7 +117,6 @@ class Conversation:
         finally:
             self._spend(turn.usage())
             self._note_last_id(turn)
-        return turn
 
     def _note_last_id(self, turn: Turn) -> None:
         last = self._run.since_start(turn.stats[-1].last_id) if turn.stats else None
@@ -128,21 +154,3 @@ class Conversation:
             )
             self._scope.finish_handoff(report)
             await self._run.report(report.inside(self._node.prefix))
-
-    async def _run_tools(self, node: BuiltModel, turn: Turn, calls: list[ToolCall]) -> list[Attempt]:
-        """Run the calls of a turn in parallel; return the attempts in the order of the calls."""
-        attempts: dict[int, Attempt] = {}
-        context = ToolContext(run_id=self._run.run_id, node=node.path, deps=self._run.deps)
-
-        async def run_one(position: int, call: ToolCall) -> None:
-            await self._run.emit(ToolStarted(node.path, turn.number, call, self._run.clock()))
-            with self._scope.tool(call) as scope:
-                attempts[position] = attempt = await node.dispatcher.run(call, context)
-                scope.finish(attempt)
-            await self._run.emit(ToolFinished(node.path, turn.number, attempt, self._run.clock()))
-
-        async with anyio.create_task_group() as group:
-            for position, call in enumerate(calls):
-                group.start_soon(run_one, position, call)
-        self._spend(Usage(tool_calls=len(calls)))
-        return [attempts[position] for position in range(len(calls))]

@@ -55,7 +55,6 @@ class Turn:
     generated: list[int] = field(default_factory=list)
     """All ids as sampled, markers and turn end included."""
     answer: list[int] = field(default_factory=list)
-    regions: list[CallRegion] = field(default_factory=list)
     spans: list[tuple[Port, int, int]] = field(default_factory=list)
     """The lanes of the turn, by position among the generated ids."""
     finish_reason: str | None = None
@@ -68,10 +67,14 @@ class Turn:
     admitted: float = 0.0
     """When the engine had a place for the first request that got through."""
 
+    on_call: Callable[[CallRegion], None] | None = None
+    """Called with each region of calls when it is known, while the turn may still go on."""
+
     def note(self, event: TurnEvent) -> Port:
         """Keep where the event lies in the turn; return the port by which its ids leave."""
         if isinstance(event, CallRegion):
-            self.regions.append(event)
+            if self.on_call is not None:
+                self.on_call(event)
             self.spans.append(("tool_calls", event.start, event.stop))
             return "tool_calls"
         stop = event.start + len(event.ids)
@@ -140,6 +143,17 @@ class Generation:
         await self._hand_on(turn, reader.flush(turn.finish_reason))
         if turn.number == 1 and not turn.generated:
             await self._on_first_id(turn)
+        await self._emit_finished(turn)
+
+    async def repeat(self, turn: Turn) -> None:
+        """Read a turn again that came in an earlier process; its ids have left by their ports already."""
+        reader = self._node.dialect.reader(turn.prompt)
+        await self._emit_started(turn)
+        if self._run.observed:
+            ids = tuple(turn.generated)
+            await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock()))
+        for event in [*reader.feed(turn.generated), *reader.flush(turn.finish_reason)]:
+            turn.note(event)
         await self._emit_finished(turn)
 
     async def _stream(

@@ -25,11 +25,18 @@ class Inlet:
 class Outlet:
     """One port of one node: every edge that leaves it gets every batch."""
 
-    __slots__ = ("_channels", "_delivered", "_fallbacks", "sent")
+    __slots__ = ("_channels", "_delivered", "_fallbacks", "_keeps", "sent")
 
-    def __init__(self, channels: Sequence[Channel[Batch]], fallbacks: Sequence[Channel[Batch]] = ()) -> None:
+    def __init__(
+        self,
+        channels: Sequence[Channel[Batch]],
+        fallbacks: Sequence[Channel[Batch]] = (),
+        *,
+        keeps: bool = False,
+    ) -> None:
         self._channels = channels
         self._fallbacks = fallbacks
+        self._keeps = keeps or bool(fallbacks)
         self._delivered: list[Batch] = []
         self.sent = 0
         """Ids or characters sent so far."""
@@ -47,10 +54,16 @@ class Outlet:
     async def send(self, batch: Batch) -> None:
         """Send to all edges; the slowest one sets the pace."""
         self.sent += len(batch)
-        if self._fallbacks:
+        if self._keeps:
             self._delivered.append(batch)
         for channel in self._channels:
             await channel.send(batch)
+
+    def kept(self) -> list[int] | str:
+        """Return all that was sent, where it is kept."""
+        if self._delivered and isinstance(self._delivered[0], str):
+            return "".join(map(str, self._delivered))
+        return [token_id for batch in self._delivered for token_id in batch if isinstance(token_id, int)]
 
     async def send_fallback(self) -> None:
         """Give the fallback edges what had been delivered, now that the node has failed."""
@@ -77,8 +90,8 @@ class Wiring:
     """Given when any inlet has something."""
 
     @classmethod
-    def of_node(cls, name: str, inlets: Sequence[Inlet], ready: Signal) -> Wiring:
-        """Gather the ends of all edges at one node."""
+    def of_node(cls, name: str, inlets: Sequence[Inlet], ready: Signal, *, keeps: bool = False) -> Wiring:
+        """Gather the ends of all edges at one node; `keeps` what it sends, for a run that may pause."""
         outgoing: dict[str, tuple[list[Channel[Batch]], list[Channel[Batch]]]] = {}
         for inlet in inlets:
             edge = inlet.edge
@@ -87,7 +100,7 @@ class Wiring:
                     outgoing.setdefault(port, ([], []))[edge.fallback].append(inlet.channel)
         return cls(
             inlets=[inlet for inlet in inlets if inlet.edge.target_node == name],
-            outlets={port: Outlet(*channels) for port, channels in outgoing.items()},
+            outlets={port: Outlet(*channels, keeps=keeps) for port, channels in outgoing.items()},
             ready=ready,
         )
 

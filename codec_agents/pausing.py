@@ -1,0 +1,65 @@
+"""Put a run down, and take it up again: what the execution keeps for a pause, and how it starts from one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from codec_agents.built import BuiltInput, BuiltSink
+from codec_agents.exceptions import RunError
+from codec_agents.nodes.skipping import NodeSkipped
+from codec_agents.pause import NodeOutput, Pause, PausedTurn, Sent
+
+if TYPE_CHECKING:
+    from codec_agents.built import BuiltNode
+    from codec_agents.execution import Execution
+    from codec_agents.nodes.wiring import Wiring
+
+
+def pause_of(execution: Execution, wirings: Mapping[str, Wiring], node: BuiltNode, turn: PausedTurn) -> Pause:
+    """Return the run as it stands, with a node that waits."""
+    built, run = execution.built, execution.run
+    return Pause(
+        pipeline=built.name,
+        digest=built.digest,
+        maps=built.map_hashes,
+        run_id=run.run_id,
+        inputs={
+            name: value if isinstance(value, str) else list(value) for name, value in execution.inputs.items()
+        },
+        node=node.name,
+        turn=turn,
+        sent=_sent(wirings[node.name]),
+        ended={
+            name: NodeOutput(run.outcomes[other.path], _sent(wirings[name]), execution.failures.get(name))
+            for name, other in built.nodes.items()
+            if other.path in run.outcomes and not isinstance(other, BuiltInput | BuiltSink)
+        },
+        started=tuple(name for name, gate in execution.gates.items() if gate.opened),
+        usage=dict(run.usage),
+    )
+
+
+def _sent(wiring: Wiring) -> dict[str, Sent]:
+    return {port: outlet.kept() for port, outlet in wiring.outlets.items()}
+
+
+async def send_again(wiring: Wiring, sent: Mapping[str, Sent]) -> None:
+    """Give what had left by each port before the run was paused."""
+    for port, batch in sent.items():
+        if batch:
+            await wiring.send(port, batch)
+
+
+async def give_again(wiring: Wiring, output: NodeOutput) -> None:
+    """Let a node that had ended give what it gave, and end as it ended.
+
+    Raises:
+        NodeSkipped: it was skipped.
+        RunError: it had failed; the node's policy says again what becomes of that.
+    """
+    if output.outcome == "skipped":
+        raise NodeSkipped
+    await send_again(wiring, output.ports)
+    if output.outcome in ("failed", "limited"):
+        raise RunError(output.error or "the node had failed before the run was paused")
