@@ -12,8 +12,8 @@ from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
 
-from codec_core.bpe import MetaspaceMerger
-from codec_core.unicode_classes import WHITE_SPACE
+from codec_core.merging.mergers import MetaspaceMerger
+from codec_core.unicode.classes import WHITE_SPACE
 from codec_core.vocabulary import METASPACE
 
 

@@ -26,7 +26,7 @@ from typing import Protocol
 from codec_core import programs
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.programs import Op, Program
-from codec_core.unicode_classes import CJK, WHITE_SPACE, char_class, representatives, shadow
+from codec_core.unicode.classes import CJK, WHITE_SPACE, char_class, representatives, shadow
 
 _ASCII_PUNCTUATION = r"!-/:-@\[-`{-~"
 _FOLDS = {"s": "sSſ", "k": "kK\u212a"}

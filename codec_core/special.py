@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from codec_core.unicode_classes import WHITE_SPACE
+from codec_core.unicode.classes import WHITE_SPACE
 from codec_core.vocabulary import Vocabulary
 
 Trie = dict[str, "Trie"]

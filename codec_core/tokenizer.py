@@ -11,16 +11,16 @@ from functools import cached_property
 from itertools import chain
 from typing import Protocol
 
-from codec_core.bpe import ByteLevelMerger, MetaspaceMerger
 from codec_core.exceptions import UnencodableTextError
 from codec_core.longest_match import LongestMatcher
 from codec_core.maps import TokenizerMap
+from codec_core.merging.mergers import ByteLevelMerger, MetaspaceMerger
+from codec_core.merging.pieces import PieceCache
 from codec_core.metaspace import MarkedWords, MetaspaceCutter
-from codec_core.normalization import nfc
-from codec_core.pieces import PieceCache
 from codec_core.pretokenizer import pretokenizer_of
 from codec_core.programs import Alternation, MetaspaceSplit, stages_of
 from codec_core.special import SpecialTokens
+from codec_core.unicode.normalization import nfc
 from codec_core.vocabulary import METASPACE, Vocabulary, vocabulary_of
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
-from codec_core.normalization import NfcStream
 from codec_core.tokenizer import Tokenizer, pick_tokenizer
+from codec_core.unicode.normalization import NfcStream
 from codec_core.vocabulary import REPLACEMENT, Vocabulary, decode_utf_8, vocabulary_of
 
 _SHORT_TAIL = 256

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from codec_core.dictionaries import hash_zstd_dict
+from codec_core.compression.dictionaries import hash_zstd_dict
 from codec_core.discovery.documents import check_hash, well_known_dict_url
 from codec_core.discovery.fetch import DEFAULT_TIMEOUT, fetch
 from codec_core.exceptions import CodecZstdDictError

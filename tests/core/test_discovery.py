@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from codec_core import discovery
-from codec_core.dictionaries import hash_zstd_dict
+from codec_core.compression.dictionaries import hash_zstd_dict
 from codec_core.discovery import (
     ChainedMapCache,
     DiskMapCache,

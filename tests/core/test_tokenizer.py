@@ -15,8 +15,8 @@ from codec_core.byte_level import ALPHABET
 from codec_core.detokenizer import detokenize
 from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
 from codec_core.maps import AddedToken, TokenizerMap
-from codec_core.merging import merge_symbols
-from codec_core.pieces import PieceCache
+from codec_core.merging.by_list import merge_symbols
+from codec_core.merging.pieces import PieceCache
 from codec_core.tokenizer import BPETokenizer, LongestMatchTokenizer, pick_tokenizer, tokenize
 from codec_core.vocabulary import vocabulary_of
 from tests.conftest import load_shared_map, vectors_directory

@@ -37,7 +37,7 @@ _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 @cache
 def category_ranges() -> dict[str, list[tuple[int, int]]]:
     """Return the code point ranges, both ends included, of each general category."""
-    from codec_core._generated_unicode import CATEGORY_RUNS
+    from codec_core.unicode._generated_categories import CATEGORY_RUNS
 
     ranges: dict[str, list[tuple[int, int]]] = {}
     start = 0

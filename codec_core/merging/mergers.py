@@ -13,9 +13,9 @@ from typing import Protocol
 
 from codec_core.byte_level import ALPHABET, decode_byte_level_token, encode_byte_level_chars
 from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
-from codec_core.merging import check_merges, merge_symbols
-from codec_core.proofs import KnownProofs, NothingProven, Proofs, ProofsOnDemand, known_proofs
-from codec_core.rank_engine import MergePlaces, SplitProofs
+from codec_core.merging.by_list import check_merges, merge_symbols
+from codec_core.merging.proofs import KnownProofs, NothingProven, Proofs, ProofsOnDemand, known_proofs
+from codec_core.merging.rank_engine import MergePlaces, SplitProofs
 from codec_core.vocabulary import METASPACE, Vocabulary
 
 _SHORT_MARK = " "

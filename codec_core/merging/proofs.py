@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from codec_core.rank_engine import MergePlaces, SplitProofs
+from codec_core.merging.rank_engine import MergePlaces, SplitProofs
 
 
 class Proofs(Protocol):
@@ -61,7 +61,7 @@ def known_proofs(map_hash: str | None, places: MergePlaces) -> tuple[int, ...] |
 
     They are ranks too, because known maps with unproven tokens have their ids in the order of their merges.
     """
-    from codec_core._generated_proofs import UNPROVEN
+    from codec_core.merging._generated_proofs import UNPROVEN
 
     numbers = UNPROVEN.get(map_hash or "")
     if numbers is None or (numbers and not places.in_id_order):

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from codec_core.compressors import (
+from codec_core.compression.compressors import (
     BrotliCompressor,
     Compressor,
     IdentityCompressor,
     ZlibCompressor,
     ZstdCompressor,
 )
-from codec_core.decompressors import (
+from codec_core.compression.decompressors import (
     DEFAULT_BUDGET,
     BrotliDecompressor,
     Decompressor,
@@ -24,7 +24,7 @@ from codec_core.decompressors import (
     ZlibDecompressor,
     ZstdDecompressor,
 )
-from codec_core.dictionaries import (
+from codec_core.compression.dictionaries import (
     ZSTD_DICT_HEADER,
     hash_zstd_dict,
     select_zstd_dict,

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from unicodedata import combining, is_normalized, normalize
 
-from codec_core._generated_unicode import LATE_COMPOSERS
+from codec_core.unicode._generated_categories import LATE_COMPOSERS
 
 _LONG_RUN = 64
 """Marks in a row above which they are sorted here: the interpreter sorts them by insertion, in quadratic

@@ -1,0 +1,1 @@
+"""Character classes and normalization of one fixed Unicode version, the same under every Python."""
