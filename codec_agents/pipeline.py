@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.lowlevel import current_token
@@ -16,11 +16,12 @@ from codec_agents.build import build
 from codec_agents.built import BuiltPipeline, Value
 from codec_agents.dispatch import Approver
 from codec_agents.pause import Decision, Pause, Resumption
-from codec_agents.exceptions import RecordError
 from codec_agents.record import Recorder
-from codec_agents.recorded import RecordedRun, read_record
-from codec_agents.replay import ToolSource, recovering, replaying
 from codec_agents.runtime import Run, RunResult
+
+if TYPE_CHECKING:
+    from codec_agents.recorded import RecordedRun
+    from codec_agents.replay import ToolSource
 
 DEFAULT_BATCH_CONCURRENCY = 8
 """Runs of a batch under way at once: enough to keep an engine's batch busy, few enough for one pool."""
@@ -106,6 +107,66 @@ class Pipeline(graph.Pipeline):
             resumed=resumed,
         )
 
+    def replay(
+        self,
+        recorded: RecordedRun | str | Path,
+        *,
+        tools: ToolSource = "recorded",
+        speed: float | None = None,
+        record: str | Path | None = None,
+        deps: object = None,
+        run_id: str | None = None,
+    ) -> Run:
+        """Return a run in which no engine is asked: each turn is answered as it was recorded.
+
+        Functions run again, and sinks write. A prompt that is not the recorded one ends the replay with a
+        `ReplayError` that names the node, its turn and the position.
+
+        Args:
+            recorded: A record, or its file.
+            tools: `recorded` gives the recorded results of tools, `run` runs them.
+            speed: 1.0 lets ids come as far apart as they came, 2.0 twice as fast; None without any wait.
+            record: A file to which the replay is written.
+            deps: Handed to tools by their context argument.
+            run_id: Its name in traces and records; made up when left out.
+
+        Raises:
+            RecordError: the file cannot be read, is written to as well, or is of ids of other maps.
+        """
+        from codec_agents.replay import replay
+
+        return replay(
+            self.build(), recorded, tools=tools, speed=speed, record=record, deps=deps, run_id=run_id
+        )
+
+    def recover(
+        self,
+        recorded: RecordedRun | str | Path,
+        *,
+        record: str | Path | None = None,
+        deps: object = None,
+        run_id: str | None = None,
+    ) -> Run:
+        """Return a run that goes on where a recorded one was cut off.
+
+        Turns that are recorded to their end are taken from the record, a turn that was cut goes on from its
+        exact prefix, and the rest is asked as in any run. A tool whose result is recorded does not run again;
+        one that was at work does. Functions run again: where one gives something else now, what follows from
+        it is asked anew.
+
+        Args:
+            recorded: A record, or its file.
+            record: A file to which the whole run is written, what was recovered included.
+            deps: Handed to tools by their context argument.
+            run_id: Its name in traces and records; made up when left out.
+
+        Raises:
+            RecordError: the file cannot be read, is written to as well, or is of ids of other maps.
+        """
+        from codec_agents.replay import recover
+
+        return recover(self.build(), recorded, record=record, deps=deps, run_id=run_id)
+
     async def invoke(self, inputs: Mapping[str, Value] | None = None, **options: Any) -> RunResult:
         """Run to the end and return the result.
 
@@ -176,33 +237,6 @@ class Pipeline(graph.Pipeline):
             yield self
         finally:
             await self.aclose()
-
-
-def _run(
-    built: BuiltPipeline,
-    inputs: Mapping[str, Value],
-    record: str | Path | None,
-    *,
-    deps: object,
-    run_id: str | None,
-    **origin: str,
-) -> Run:
-    values = built.checked_inputs(inputs)
-    header = {**built.header(), **origin, "inputs": values}
-    recorder = None if record is None else Recorder(record, header)
-    return Run(built, values, run_id=run_id, recorder=recorder, deps=deps)
-
-
-def _read(recorded: RecordedRun | str | Path, written: str | Path | None) -> RecordedRun:
-    if isinstance(recorded, RecordedRun):
-        return recorded
-    if written is not None and Path(written).resolve() == Path(recorded).resolve():
-        raise RecordError(f"{recorded} would be overwritten while it is read; name another file to write")
-    return read_record(recorded)
-
-
-def _run_id(record: RecordedRun) -> str:
-    return str(record.header.get("run_id", ""))
 
 
 def _in_thread(execute: Callable[[], Any]) -> RunResult:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from codec_agents.record import RecordedRun, RecordedTurn
+from codec_agents.built import declared_path
+from codec_agents.recorded import RecordedRun, RecordedTurn
 
 BarKind: TypeAlias = Literal["wait", "reasoning", "answer", "tool_calls", "tool", "handoff"]
 """Waiting for the first id; ids of a port; a tool at work; a handoff from the source's end to the request."""
@@ -99,7 +100,7 @@ def traced(record: RecordedRun, name: str) -> TracedRun:
         run_id=record.header.get("run_id", ""),
         complete=record.complete,
         seconds=_last_instant(record),
-        nodes={node: dict(details) for node, details in record.header.get("nodes", {}).items()},
+        nodes=_nodes(record),
         maps=dict(record.header.get("maps", {})),
     )
     for turn in record.turns:
@@ -110,6 +111,14 @@ def traced(record: RecordedRun, name: str) -> TracedRun:
     run.bars.sort(key=lambda bar: bar.start)
     run.edges = list(_edges(record, run))
     return run
+
+
+def _nodes(record: RecordedRun) -> dict[str, dict[str, Any]]:
+    """Return what is known of each node; a node in a loop stands there once a round."""
+    worked = {node: record.details(node) for node in record.nodes}
+    numbered = {declared_path(node) for node in worked if node not in record.header.get("nodes", {})}
+    declared = record.header.get("nodes", {}).items()
+    return {node: dict(details) for node, details in declared if node not in numbered} | worked
 
 
 def _last_instant(record: RecordedRun) -> float:

@@ -1,0 +1,240 @@
+"""A record, read back: turns with their ids, and what else was told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import msgspec
+
+from codec_agents.built import declared_path
+from codec_agents.exceptions import RecordError
+from codec_agents.record import RECORD_VERSION
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""A longer line is refused on reading: a prompt of a million ids takes 8 MiB."""
+
+
+@dataclass(slots=True)
+class RecordedTurn:
+    """One turn of one node."""
+
+    node: str
+    number: int
+    prompt: list[int]
+    kept: int
+    """How many of the prompt's first ids are the turn before."""
+    generated: list[int] = field(default_factory=list)
+    batches: list[list[int]] = field(default_factory=list)
+    """The same ids, as the frames cut them."""
+    times: list[float] = field(default_factory=list)
+    """When each frame arrived, in seconds since the run started."""
+    started: float = 0.0
+    """When the turn was asked for."""
+    first_id: float | None = None
+    ended: float | None = None
+    bytes_received: int = 0
+    regions: list[tuple[str, int, int]] = field(default_factory=list)
+    """Port, first and last position (exclusive) among the generated ids."""
+    finish_reason: str | None = None
+    complete: bool = False
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    """What came of its tool calls, in the order in which they ended."""
+
+
+@dataclass(slots=True)
+class RecordedRun:
+    """A record, read back."""
+
+    header: dict[str, Any]
+    """What is known of the pipeline: `inputs`, `maps` and their hashes, `nodes`, `edges`, `versions`."""
+    turns: list[RecordedTurn] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    """Everything else, in order: handoffs, retries, texts, ends of nodes."""
+    complete: bool = False
+    """Whether the run came to its end."""
+
+    @property
+    def inputs(self) -> dict[str, str | list[int]]:
+        """What the caller gave."""
+        return dict(self.header.get("inputs", {}))
+
+    @property
+    def ends(self) -> dict[str, dict[str, Any]]:
+        """How each node ended that did not end by being stopped: the line, by node."""
+        return {line["node"]: line for line in self.lines if line["kind"] == "node"}
+
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes that asked a model, in the order in which they first did."""
+        return list(dict.fromkeys(turn.node for turn in self.turns))
+
+    def details(self, node: str) -> dict[str, Any]:
+        """Return what the header says of a node: `map`, `dialect`, `model`, `engine`."""
+        return dict(self.header.get("nodes", {}).get(declared_path(node), {}))
+
+    def texts(self) -> dict[str, str]:
+        """Return the text of each text sink."""
+        texts: dict[str, str] = {}
+        for line in self.lines:
+            if line["kind"] == "text":
+                texts[line["sink"]] = texts.get(line["sink"], "") + line["text"]
+        return texts
+
+    def of_node(self, node: str) -> list[RecordedTurn]:
+        """Return the turns of one node, in order."""
+        return [turn for turn in self.turns if turn.node == node]
+
+    def trajectories(self) -> Iterator[dict[str, Any]]:
+        """Yield one training trajectory a node: all ids, and which of them the model sampled.
+
+        The ids are those of the last prompt and its answer: because each prompt extends the turn before, they
+        hold every turn once. `sampled` marks what was generated, of every turn.
+        """
+        for node in self.nodes:
+            ids: list[int] = []
+            sampled: list[bool] = []
+            ends: list[int] = []
+            for turn in self.of_node(node):
+                added = turn.prompt[len(ids) :]
+                ids += added + turn.generated
+                sampled += [False] * len(added) + [True] * len(turn.generated)
+                ends.append(len(ids))
+            details = self.details(node)
+            yield {
+                "run_id": self.header.get("run_id"),
+                "node": node,
+                "model": details.get("model"),
+                "map": details.get("map"),
+                "map_hash": self.header.get("maps", {}).get(details.get("map")),
+                "ids": ids,
+                "sampled": sampled,
+                "turn_ends": ends,
+                "finish_reasons": [turn.finish_reason for turn in self.of_node(node)],
+                "complete": all(turn.complete for turn in self.of_node(node)),
+            }
+
+    def differences(self, other: RecordedRun) -> list[str]:
+        """Say where two runs differ in ids, turn by turn; an empty list means that they are the same."""
+        found = [
+            f"input {name}: its values differ"
+            for name in sorted(self.inputs.keys() | other.inputs.keys())
+            if self.inputs.get(name) != other.inputs.get(name)
+        ]
+        mine = {(turn.node, turn.number): turn for turn in self.turns}
+        theirs = {(turn.node, turn.number): turn for turn in other.turns}
+        for key in sorted(mine.keys() | theirs.keys()):
+            place = f"{key[0]}, turn {key[1]}"
+            if key not in mine or key not in theirs:
+                found.append(f"{place}: only in the {'first' if key in mine else 'second'} run")
+                continue
+            for name in ("prompt", "generated"):
+                position = first_difference(getattr(mine[key], name), getattr(theirs[key], name))
+                if position is not None:
+                    found.append(f"{place}: {name} ids differ from position {position} on")
+        return found
+
+
+def first_difference(left: Sequence[int], right: Sequence[int]) -> int | None:
+    """Return the first position at which ids differ, or one of them has ended; None where they are equal."""
+    shorter = min(len(left), len(right))
+    found = next((i for i in range(shorter) if left[i] != right[i]), shorter)
+    return None if found == len(left) == len(right) else found
+
+
+def read_record(path: str | Path) -> RecordedRun:
+    """Read a record back; a last line that was cut off by a crash is left out.
+
+    Raises:
+        RecordError: The file is missing, is not a record, or is damaged before its last line.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            lines = list(_lines(file, path))
+    except OSError as error:
+        raise RecordError(f"cannot read the record {path}: {error.strerror}") from error
+    if not lines or lines[0].get("kind") != "run":
+        raise RecordError(f"{path} is not a record of a run: its first line does not say so")
+    if lines[0].get("version") != RECORD_VERSION:
+        raise RecordError(
+            f"{path} has record version {lines[0].get('version')!r}; this reads {RECORD_VERSION}"
+        )
+    return _assemble(lines)
+
+
+def _lines(file: IO[bytes], path: str | Path) -> Iterator[dict[str, Any]]:
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            raise RecordError(f"{path}:{number}: the line is longer than {MAX_LINE_BYTES} bytes")
+        if not line.endswith(b"\n"):
+            return
+        try:
+            yield msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise RecordError(f"{path}:{number}: not a line of a record: {error}") from error
+
+
+OpenTurns: TypeAlias = dict[str, RecordedTurn]
+"""The latest turn of each node."""
+
+
+def _prompt(run: RecordedRun, turns: OpenTurns, line: dict[str, Any]) -> None:
+    node = line["node"]
+    before = turns.get(node)
+    kept = (before.prompt + before.generated)[: line["kept"]] if before else []
+    turns[node] = RecordedTurn(node, line["turn"], kept + line["ids"], line["kept"], started=line["at"])
+    run.turns.append(turns[node])
+
+
+def _ids(_: RecordedRun, turns: OpenTurns, line: dict[str, Any]) -> None:
+    turn = turns[line["node"]]
+    turn.generated += line["ids"]
+    turn.batches.append(line["ids"])
+    turn.times.append(line["at"])
+
+
+def _turn(_: RecordedRun, turns: OpenTurns, line: dict[str, Any]) -> None:
+    turn = turns[line["node"]]
+    turn.finish_reason, turn.complete = line["reason"], True
+    turn.first_id, turn.ended, turn.bytes_received = line["first_id_at"], line["at"], line["bytes"]
+    turn.regions = [(port, start, stop) for port, start, stop in line["regions"]]
+
+
+def _tool(run: RecordedRun, turns: OpenTurns, line: dict[str, Any]) -> None:
+    if (turn := turns.get(line["node"])) is not None:
+        turn.tools.append(line)
+    else:
+        run.lines.append(line)
+
+
+def _end(run: RecordedRun, _: OpenTurns, __: dict[str, Any]) -> None:
+    run.complete = True
+
+
+def _other(run: RecordedRun, _: OpenTurns, line: dict[str, Any]) -> None:
+    run.lines.append(line)
+
+
+READERS: Mapping[str, Callable[[RecordedRun, OpenTurns, dict[str, Any]], None]] = {
+    "prompt": _prompt,
+    "ids": _ids,
+    "turn": _turn,
+    "tool": _tool,
+    "end": _end,
+}
+"""What each kind of line adds; any other is kept as it stands."""
+
+
+def _assemble(lines: list[dict[str, Any]]) -> RecordedRun:
+    run = RecordedRun(header=lines[0])
+    open_turns: dict[str, RecordedTurn] = {}
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            READERS.get(line["kind"], _other)(run, open_turns, line)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordError(f"line {number} of the record does not follow from those before it") from error
+    return run

@@ -1,0 +1,102 @@
+"""A recorded run seen again, or gone on with: the record answers in place of engines and tools.
+
+A replay asks nobody: each prompt must be the recorded one, id by id, and is answered with the recorded ids in
+the recorded batches. A recovery asks where the record ends: what was finished is taken from it, a turn that
+was cut goes on from its exact prefix, and what had not begun is asked as in any run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from codec_agents.built import BuiltAsking, BuiltModel, BuiltPipeline
+from codec_agents.exceptions import RecordError
+from codec_agents.record import Recorder
+from codec_agents.recorded import RecordedRun, read_record
+from codec_agents.replay.engine import ReplayEngine
+from codec_agents.replay.recovery import RecoveringEngine
+from codec_agents.replay.tools import RecordedTools
+from codec_agents.runtime import Run
+
+__all__ = ["RecordedTools", "RecoveringEngine", "ReplayEngine", "ToolSource", "recover", "replay"]
+
+ToolSource: TypeAlias = Literal["recorded", "run"]
+"""Where a replay has the results of tools from: the record, or the tools themselves."""
+
+
+def replay(
+    built: BuiltPipeline,
+    recorded: RecordedRun | str | Path,
+    *,
+    tools: ToolSource = "recorded",
+    speed: float | None = None,
+    **options: Any,
+) -> Run:
+    """Return a run that is answered by the record alone; `Pipeline.replay` says more.
+
+    Raises:
+        RecordError: the record cannot be read, is written to as well, or is of ids of other maps.
+    """
+    record = _read(built, recorded, options.get("record"))
+    engine = ReplayEngine(record, digest=built.digest, speed=speed)
+
+    def change(node: BuiltAsking) -> BuiltAsking:
+        node = replace(node, engine=engine, engine_slots=None)
+        return node if tools == "run" else _with_tools(node, record, run_others=False)
+
+    return _run(built.with_asking(change), record, origin="replays", **options)
+
+
+def recover(built: BuiltPipeline, recorded: RecordedRun | str | Path, **options: Any) -> Run:
+    """Return a run that goes on where the record ends; `Pipeline.recover` says more.
+
+    Raises:
+        RecordError: the record cannot be read, is written to as well, or is of ids of other maps.
+    """
+    record = _read(built, recorded, options.get("record"))
+
+    def change(node: BuiltAsking) -> BuiltAsking:
+        node = replace(node, engine=RecoveringEngine(record, node.engine))
+        return _with_tools(node, record, run_others=True)
+
+    return _run(built.with_asking(change), record, origin="recovers", **options)
+
+
+def _with_tools(node: BuiltAsking, record: RecordedRun, *, run_others: bool) -> BuiltAsking:
+    if not isinstance(node, BuiltModel):
+        return node
+    return replace(node, dispatcher=RecordedTools(record, node.dispatcher, run_others=run_others))
+
+
+def _run(
+    built: BuiltPipeline, recorded: RecordedRun, *, origin: str, record: str | Path | None, **options: Any
+) -> Run:
+    values = built.checked_inputs(recorded.inputs)
+    header = {**built.header(), origin: recorded.header.get("run_id"), "inputs": values}
+    return Run(built, values, recorder=None if record is None else Recorder(record, header), **options)
+
+
+def _read(
+    built: BuiltPipeline, recorded: RecordedRun | str | Path, written: str | Path | None
+) -> RecordedRun:
+    if isinstance(recorded, RecordedRun):
+        record = recorded
+    elif written is not None and Path(written).resolve() == Path(recorded).resolve():
+        raise RecordError(f"{recorded} would be overwritten while it is read; name another file to write")
+    else:
+        record = read_record(recorded)
+    _refuse_other_maps(built, record)
+    return record
+
+
+def _refuse_other_maps(built: BuiltPipeline, record: RecordedRun) -> None:
+    """Ids mean nothing without their map."""
+    recorded = record.header.get("maps", {})
+    for map_id, digest in built.header()["maps"].items():
+        if recorded.get(map_id, digest) != digest:
+            raise RecordError(
+                f"the record was made with the map {map_id} of hash {recorded[map_id]}, "
+                f"and the pipeline has it with {digest}"
+            )

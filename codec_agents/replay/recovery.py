@@ -1,0 +1,96 @@
+"""An engine that answers from a record as far as it goes, and asks from there on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from codec_agents.engines.base import Engine, FrameStream, GenerationRequest
+from codec_agents.recorded import RecordedRun, RecordedTurn, first_difference
+from codec_agents.replay.engine import RecordStream, stats_of
+from codec_core.frames import CodecFrame
+
+
+class RecoveringEngine:
+    """Answers what is recorded from the record, and asks the engine itself for the rest."""
+
+    def __init__(self, record: RecordedRun, behind: Engine) -> None:
+        self._turns = {(turn.node, turn.number): turn for turn in record.turns}
+        self._behind = behind
+        self.name = behind.name
+        self.provider = behind.provider
+
+    def __getattr__(self, name: str) -> Any:
+        """Have what the engine itself has, too."""
+        return getattr(self._behind, name)
+
+    def stream(self, request: GenerationRequest) -> AbstractAsyncContextManager[FrameStream]:
+        """Answer a request; one whose prompt is not the recorded one is asked anew.
+
+        Raises:
+            EngineError: on entering, when the engine itself has to be asked and fails.
+        """
+        turn = self._turns.get((request.node, request.turn))
+        if turn is None or first_difference(turn.prompt, request.prompt_ids) is not None:
+            return self._behind.stream(request)
+        return self._recorded(turn, request)
+
+    @asynccontextmanager
+    async def _recorded(self, turn: RecordedTurn, request: GenerationRequest) -> AsyncIterator[FrameStream]:
+        reason = turn.finish_reason if turn.complete else _end_reached(turn, request)
+        if turn.complete or reason is not None:
+            frames = _all_of(turn, reason)
+            try:
+                yield RecordStream(frames, stats_of(turn))
+            finally:
+                await frames.aclose()
+        else:
+            async with self._behind.stream(_rest(turn, request)) as stream:
+                yield ContinuedStream(turn, stream)
+
+    async def aclose(self) -> None:
+        """Close the engine's connections."""
+        await self._behind.aclose()
+
+
+class ContinuedStream:
+    """The recorded frames of a turn that was cut, then those of the request that goes on from there."""
+
+    def __init__(self, turn: RecordedTurn, behind: FrameStream) -> None:
+        self.stats = behind.stats
+        self._recorded = iter(turn.batches)
+        self._behind = aiter(behind)
+
+    def __aiter__(self) -> AsyncIterator[CodecFrame]:
+        """Yield the frames."""
+        return self
+
+    async def __anext__(self) -> CodecFrame:
+        for batch in self._recorded:
+            return CodecFrame(tuple(batch), done=False)
+        return await anext(self._behind)
+
+
+async def _all_of(turn: RecordedTurn, reason: str | None) -> AsyncGenerator[CodecFrame, None]:
+    for batch in turn.batches:
+        yield CodecFrame(tuple(batch), done=False)
+    yield CodecFrame((), done=True, finish_reason=reason)
+
+
+def _end_reached(turn: RecordedTurn, request: GenerationRequest) -> str | None:
+    """Return why a turn that was cut is over all the same: nothing but the word that it is over was lost."""
+    if turn.generated and turn.generated[-1] in request.options.stop_token_ids:
+        return "stop"
+    return "length" if len(turn.generated) >= request.options.max_tokens else None
+
+
+def _rest(turn: RecordedTurn, request: GenerationRequest) -> GenerationRequest:
+    left = request.options.max_tokens - len(turn.generated)
+    return msgspec.structs.replace(
+        request,
+        prompt_ids=turn.prompt + turn.generated,
+        options=msgspec.structs.replace(request.options, max_tokens=left),
+    )
