@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-SUITES = {"core": ("tokenization", "wire")}
+SUITES = {"core": ("tokenization", "wire"), "agents": ("orchestration",)}
 
 
 def main() -> int:
