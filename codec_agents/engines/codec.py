@@ -26,6 +26,9 @@ from codec_core.versions import CODEC_CLIENT_VERSION, parse_version_required
 if TYPE_CHECKING:
     from codec_core.compression import Decompressor
 
+CACHED_HEADER = "x-cached-tokens"
+"""In which this project's server says how many ids of the prompt it had in its cache: frames have no room."""
+
 BINARY_FROM = 10_000
 """Prompt ids from which a binary request is worth it; below, JSON is as small and says more."""
 
@@ -210,6 +213,8 @@ def frame_parser(
     except UnsupportedFormatError:
         return None
     stats.format = wire_format
+    cached = response.headers.get(CACHED_HEADER, "")
+    stats.cached_tokens = int(cached) if cached.isdecimal() else None
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return PlainFrames(decoder(wire_format))

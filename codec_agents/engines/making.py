@@ -42,14 +42,16 @@ def make_engine(
         from codec_agents.engines.rules import rules_or_script
         from codec_agents.engines.scripted import ScriptedModel
 
+        options = dict(options or {})
         model = ScriptedModel(
             script=rules_or_script(script),
             ids_a_second=ids_a_second,
             ids_a_frame=ids_a_frame,
             first_id_after=first_id_after or 0.0,
             seed=seed,
+            **{key: options.pop(key) for key in ("seconds_a_prompt_id", "prefix_cache") if key in options},
         )
-        return _local(kind, model, name or kind, {**_wire(format, compression), **(options or {})})
+        return _local(kind, model, name or kind, {**_wire(format, compression), **options})
     if kind not in _REMOTE:
         raise ValueError(f"no engine is of kind {kind!r}; there are {', '.join(KINDS)}")
     if url is None:

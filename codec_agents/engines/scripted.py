@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -16,6 +16,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.prompt_reading import PrefixCache, PromptReading
 from codec_agents.engines.prompt_view import PromptView
 from codec_agents.engines.script import EncodedTurn, Script, ScriptError, encode_turn
 from codec_agents.exceptions import EngineStatusError, EngineStreamError
@@ -38,8 +39,10 @@ class ScriptedModel:
         script: decides on each turn.
         ids_a_second: its pace; None for as fast as it is read.
         ids_a_frame: how many ids a frame holds; a pair draws a number between the two, ends included.
-        first_id_after: seconds before the first id, as if for reading the prompt.
+        first_id_after: seconds before the first id, whatever the prompt is.
         seed: makes the drawn numbers the same each time.
+        seconds_a_prompt_id: what reading a prompt costs, for each id of it.
+        prefix_cache: whether ids that stood at the beginning of an earlier prompt cost nothing.
     """
 
     script: Script
@@ -47,6 +50,8 @@ class ScriptedModel:
     ids_a_frame: int | tuple[int, int] = 1
     first_id_after: float = 0.0
     seed: int = 0
+    seconds_a_prompt_id: float = 0.0
+    prefix_cache: bool = False
 
     def turn(
         self,
@@ -63,12 +68,26 @@ class ScriptedModel:
         prompt = PromptView(prompt_ids, vocabulary, model)
         return _limited(encode_turn(self.script(prompt), vocabulary, prompt), options)
 
-    async def frames(self, turn: EncodedTurn) -> AsyncGenerator[CodecFrame, None]:
+    def cache(self) -> PrefixCache | None:
+        """Return a prefix cache for whoever serves the model; None if the model has none."""
+        return PrefixCache() if self.prefix_cache else None
+
+    def reading(
+        self, prompt_ids: Sequence[int], cache: PrefixCache | None, space: Hashable = None
+    ) -> PromptReading:
+        """Return the reading of a prompt, by which the frames of its turn begin."""
+        return PromptReading(prompt_ids, self.seconds_a_prompt_id, cache, space)
+
+    async def frames(
+        self, turn: EncodedTurn, reading: PromptReading | None = None
+    ) -> AsyncGenerator[CodecFrame, None]:
         """Yield the frames of a turn when they are due; being read late does not shift those that follow.
 
         Raises:
             CutOffError: the script breaks the turn off.
         """
+        if reading is not None:
+            await reading.finish()
         due = anyio.current_time() + self.first_id_after
         for number, (start, stop) in enumerate(self._portions(turn)):
             due += turn.waits.get(start, 0.0) + self._seconds_for(stop - start)
@@ -128,6 +147,7 @@ class ScriptedEngine:
         self.requests: list[GenerationRequest] = []
         """Every request seen, in order."""
         self.open_streams = 0
+        self._cache = self.model.cache()
 
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
@@ -136,8 +156,10 @@ class ScriptedEngine:
         stats = StreamStats(format="ids", request_started=time.perf_counter())
         stats.prompt_tokens = len(request.prompt_ids)
         turn = self._turn(request)
+        reading = self.model.reading(request.prompt_ids, self._cache, (request.vocabulary.id, request.model))
+        stats.cached_tokens = reading.cached
         stats.request_sent = time.perf_counter()
-        frames = self.model.frames(turn)
+        frames = self.model.frames(turn, reading)
         self.open_streams += 1
         try:
             yield _ScriptedStream(self.name, frames, stats)

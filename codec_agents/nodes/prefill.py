@@ -38,6 +38,8 @@ class Prefill:
         self._stride = stride
         self._more = Signal()
         self._scope = anyio.CancelScope()
+        self._stopped = False
+        """A cancelled task may still run as far as its next wait; nothing is to be sent by then."""
         self._requests = 0
         self._ids = 0
         self.given = 0
@@ -55,6 +57,7 @@ class Prefill:
 
     def stop(self) -> None:
         """Send no more, and close the request that is under way: the one that counts goes out now."""
+        self._stopped = True
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -65,6 +68,8 @@ class Prefill:
         with self._scope, suppress(Exception):
             while self._requests < PREFILL_REQUESTS:
                 await self._more.wait()
+                if self._stopped:
+                    return
                 prompt = self._slots.settled_prompt()
                 if len(prompt) < self.given + self._stride:
                     continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from codec_agents.engines.codec import CACHED_HEADER
 from codec_agents.server.backend import Job
 from codec_agents.server.lanes import Lanes
 from codec_core.frames import CONTENT_TYPES, CodecFrame, encoder
@@ -26,12 +27,16 @@ OPENAI_REASONS = {"eos_token": "stop", "stop_sequence": "stop", "policy_violatio
 class Answer(Protocol):
     """One form of answer."""
 
-    headers: dict[str, str]
     streamed: bool
     """Whether its head goes out before the generation has ended."""
 
     def write(self, frame: CodecFrame) -> bytes:
         """Take a frame; return what may go out now."""
+        ...
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The head of the answer."""
         ...
 
     def close(self) -> bytes:
@@ -45,9 +50,10 @@ class FrameAnswer:
     streamed = True
 
     def __init__(self, job: Job, wire_format: str, accepted: str | None, dictionary: bytes | None) -> None:
-        self.headers = {"Content-Type": CONTENT_TYPES[wire_format], "Vary": "Accept-Encoding"}
+        self._job = job
+        self._headers = {"Content-Type": CONTENT_TYPES[wire_format], "Vary": "Accept-Encoding"}
         if job.model.vocabulary.hash is not None:
-            self.headers["Codec-Tokenizer-Map"] = job.model.vocabulary.hash
+            self._headers["Codec-Tokenizer-Map"] = job.model.vocabulary.hash
         self._encoder = encoder(wire_format)
         self._compressor = self._compress(accepted, dictionary) if accepted else None
 
@@ -55,8 +61,14 @@ class FrameAnswer:
         from codec_core.compression import choose_encoding, compressor, encoding_headers
 
         encoding = choose_encoding(accepted, dictionary=dictionary is not None)
-        self.headers |= encoding_headers(encoding, dictionary)
+        self._headers |= encoding_headers(encoding, dictionary)
         return None if encoding == "identity" else compressor(encoding, dictionary)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The head of the answer; when it goes out, the back end knows what it had in its cache."""
+        cached = self._job.cached_ids
+        return self._headers if cached is None else {**self._headers, CACHED_HEADER: str(cached)}
 
     def write(self, frame: CodecFrame) -> bytes:
         """Return the frame's bytes."""
@@ -90,10 +102,11 @@ class OpenAIForm:
             self.reason = OPENAI_REASONS.get(frame.finish_reason or "stop", frame.finish_reason or "stop")
 
     @property
-    def usage(self) -> dict[str, int]:
+    def usage(self) -> dict[str, Any]:
         """OpenAI's counts."""
-        prompt = len(self.job.prompt_ids)
-        return {"prompt_tokens": prompt, "completion_tokens": self.ids, "total_tokens": prompt + self.ids}
+        prompt, cached = len(self.job.prompt_ids), self.job.cached_ids
+        counts = {"prompt_tokens": prompt, "completion_tokens": self.ids, "total_tokens": prompt + self.ids}
+        return counts if cached is None else {**counts, "prompt_tokens_details": {"cached_tokens": cached}}
 
     def document(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         """Return a response, or a part of one."""

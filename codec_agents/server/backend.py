@@ -22,7 +22,7 @@ class ServedModel:
     """The most ids that prompt and answer may have together."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
     """One generation that a client asked for."""
 
@@ -31,6 +31,8 @@ class Job:
     options: SamplingOptions
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of the request that a back end may pass on, such as `traceparent`."""
+    cached_ids: int | None = None
+    """Set by a back end that knows how many ids of the prompt it had in its prefix cache."""
 
 
 class BrokenOffError(Exception):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+from codec_agents.engines.prompt_reading import PrefixCache
 from codec_agents.engines.script import Script, ScriptError
 from codec_agents.engines.scripted import CutOffError, ScriptedModel
 from codec_agents.server.backend import BrokenOffError, Job, ServedModel
@@ -24,6 +25,7 @@ class ScriptedBackend:
 
     def __init__(self) -> None:
         self._models: dict[str, ScriptedModel] = {}
+        self._caches: dict[str, PrefixCache | None] = {}
         self._served: list[ServedModel] = []
 
     @classmethod
@@ -46,6 +48,7 @@ class ScriptedBackend:
         model = script if isinstance(script, ScriptedModel) else ScriptedModel(script=script, **settings)
         vocabulary = source if isinstance(source, Vocabulary) else vocabulary_of(source)
         self._models[name] = model
+        self._caches[name] = model.cache()
         self._served.append(ServedModel(name, vocabulary))
 
     @property
@@ -63,7 +66,9 @@ class ScriptedBackend:
             raise HttpError(500, str(error), code="script_error") from error
         if turn.refusal is not None:
             raise HttpError(turn.refusal.status, turn.refusal.message)
-        async with aclosing(model.frames(turn)) as frames:
+        reading = model.reading(job.prompt_ids, self._caches[job.model.name])
+        job.cached_ids = reading.cached
+        async with aclosing(model.frames(turn, reading)) as frames:
             yield _broken_off(frames)
 
     async def aclose(self) -> None:

@@ -1,0 +1,254 @@
+"""Prefill ahead: what is sent before the prompt is whole, that it helps, and that it can do no harm."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import pytest
+
+from codec_agents import Chat, Pipeline
+from codec_agents.engines.base import FrameStream, GenerationRequest
+from codec_agents.engines.embedded import EmbeddedEngine
+from codec_agents.engines.prompt_reading import PrefixCache, PromptReading
+from codec_agents.exceptions import EngineStatusError
+from codec_agents.nodes import prefill
+from codec_agents.runtime import RunResult
+from codec_agents.testing import PromptView, Say, ScriptedEngine, ScriptedModel, Wait
+
+pytestmark = pytest.mark.anyio
+BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+
+
+def words(count: int) -> str:
+    """Return a text of about so many ids."""
+    return " ".join(f"w{number % 97}" for number in range(count * 2 // 3))
+
+
+def speaker(text: str, **settings: Any) -> ScriptedEngine:
+    """Return a model that says a text in small frames, and lets other tasks run between them."""
+    pace = {"ids_a_frame": 16, "ids_a_second": 20_000, **settings}
+    return ScriptedEngine(ScriptedModel(script=lambda _: Say(text), **pace))
+
+
+def pipeline(a: Any, b: Any, *, stride: int | None = 32, b_map: str = "demo/words") -> Pipeline:
+    """Return `a -> b`; without a stride, nothing is read ahead."""
+    ahead = {} if stride is None else {"prefill": "ahead", "prefill_stride": stride}
+    p = Pipeline("ahead").input("q").sink("out")
+    p.model("a", engine=a, map="demo/bytes", prompt=Chat(user="{q}"), sampling={"max_tokens": 9999})
+    p.model("b", engine=b, map=b_map, prompt=Chat(system="Read.", user="{draft}"))
+    return p.connect("q", "a").connect("a", "b.draft", **ahead).connect("b", "out")
+
+
+async def run(p: Pipeline) -> RunResult:
+    return await p.invoke({"q": "go"})
+
+
+class Wrapped:
+    """An engine that does something else for the requests ahead."""
+
+    provider = "scripted"
+    name = "wrapped"
+
+    def __init__(self, ahead: Callable[[GenerationRequest], Any]) -> None:
+        self.inner = ScriptedEngine(lambda _: Say("read"))
+        self.seen: list[GenerationRequest] = []
+        self.left_open = 0
+        self._ahead = ahead
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
+        if request.options.max_tokens == 1:
+            self.seen.append(request)
+            self.left_open += 1
+            try:
+                await self._ahead(request)
+            finally:
+                self.left_open -= 1
+        async with self.inner.stream(request) as frames:
+            yield frames
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+# --- what is sent ---
+
+
+@BACKENDS
+@pytest.mark.parametrize("b_map", ["demo/bytes", "demo/words"])
+async def test_growing_beginnings_of_the_prompt_are_sent(b_map: str) -> None:
+    b = ScriptedEngine(lambda _: Say("read"))
+    result = await run(pipeline(speaker(words(600)), b, b_map=b_map))
+    *ahead, last = b.requests
+    assert len(ahead) >= 2
+    prompt = list(last.prompt_ids)
+    for request in ahead:
+        assert request.options.max_tokens == 1
+        assert prompt[: len(request.prompt_ids)] == list(request.prompt_ids)
+    lengths = [len(request.prompt_ids) for request in ahead]
+    assert all(later - earlier >= 32 for earlier, later in pairwise([0, *lengths]))
+    assert result.usage["b"].prefill_requests == len(ahead)
+    assert result.usage["b"].prefill_ids == sum(lengths)
+    assert result.usage["b"].prompt_ids == len(prompt)
+    assert 0 < result.handoffs[-1].prefilled_ids <= len(prompt)
+
+
+async def test_it_is_off_unless_asked_for() -> None:
+    b = ScriptedEngine(lambda _: Say("read"))
+    result = await run(pipeline(speaker(words(600)), b, stride=None))
+    assert len(b.requests) == 1
+    assert result.usage["b"].prefill_requests == 0
+
+
+def _say(pieces: list[Any], _: PromptView) -> list[Any]:
+    return pieces
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_every_request_ahead_is_a_beginning_whatever_the_order(seed: int) -> None:
+    """Two slots and two edges into one of them: nothing behind what is still open is sent."""
+    c = ScriptedEngine(lambda prompt: Say(f"[{prompt.user}]"))
+    p = Pipeline("two").input("q").sink("out")
+    for number, name in enumerate("xyz"):
+        pause = Wait(0.004 * ((seed + number) % 3))
+        said = [pause, Say(words(120)), pause, Say(words(90))]
+        engine = ScriptedEngine(ScriptedModel(script=partial(_say, said), ids_a_frame=(1, 9), seed=seed))
+        p.model(name, engine=engine, map="demo/bytes", prompt=Chat(user="{q}")).connect("q", name)
+    p.model("c", engine=c, map="demo/words", prompt=Chat(user="1: {left} 2: {right}"))
+    ahead = {"prefill": "ahead", "prefill_stride": 1}
+    p.connect("x", "c.left", **ahead).connect("y", "c.left", separator=" and ")
+    p.connect("z", "c.right", **ahead).connect("c", "out")
+    await run(p)
+    *sent, last = c.requests
+    assert sent
+    for request in sent:
+        assert list(last.prompt_ids)[: len(request.prompt_ids)] == list(request.prompt_ids)
+
+
+# --- that it helps ---
+
+
+def reader(kind: type[Any], seconds: float) -> Any:
+    """Return a model to which every prompt id costs time, and that remembers what it has read."""
+    model = ScriptedModel(script=lambda _: Say("read"), seconds_a_prompt_id=seconds, prefix_cache=True)
+    return kind(model)
+
+
+@pytest.mark.parametrize("kind", [ScriptedEngine, EmbeddedEngine])
+async def test_the_next_models_first_id_comes_five_times_sooner(kind: type[Any]) -> None:
+    """2,000 prompt ids at 0.08 ms each, written in 0.8 s: the issue's case, two and a half times as fast."""
+
+    async def latency(stride: int | None) -> tuple[float, RunResult]:
+        a = speaker(words(2000), ids_a_second=2500, ids_a_frame=8)
+        b = reader(kind, 0.08e-3)
+        result = await run(pipeline(a, b, stride=stride, b_map="demo/bytes"))
+        await b.aclose()
+        found = result.handoffs[-1].first_id_latency
+        assert found is not None
+        return found, result
+
+    plain, without = await latency(None)
+    ratios = []
+    for _ in range(3):  # a loaded machine may be late once
+        ahead, result = await latency(128)
+        assert result.text == without.text
+        assert result.ids == without.ids
+        assert result.usage["b"].cached_ids > 1000
+        assert without.usage["b"].cached_ids == 0
+        ratios.append(plain / ahead)
+        if ratios[-1] >= 5:
+            return
+    pytest.fail(f"only {max(ratios):.1f} times sooner: {plain * 1000:.1f} ms without")
+
+
+# --- that it can do no harm ---
+
+
+@BACKENDS
+async def test_a_failure_ends_it_and_nothing_else() -> None:
+    async def refuse(_: GenerationRequest) -> None:
+        raise EngineStatusError("wrapped", 503, "busy")
+
+    b = Wrapped(refuse)
+    result = await run(pipeline(speaker(words(600)), b))
+    assert result.text == {"out": "read"}
+    assert len(b.seen) == 1
+    assert result.handoffs[-1].prefilled_ids == 0
+
+
+@BACKENDS
+async def test_a_request_under_way_is_closed_when_the_real_one_goes_out() -> None:
+    async def hang(_: GenerationRequest) -> None:
+        await anyio.sleep_forever()
+
+    b = Wrapped(hang)
+    with anyio.fail_after(10):
+        result = await run(pipeline(speaker(words(600)), b))
+    assert result.text == {"out": "read"}
+    assert len(b.seen) == 1
+    assert b.left_open == 0
+
+
+async def test_the_number_of_requests_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefill, "PREFILL_REQUESTS", 3)
+    b = ScriptedEngine(lambda _: Say("read"))
+    await run(pipeline(speaker(words(900)), b, stride=8))
+    assert len(b.requests) == 4
+
+
+async def test_the_number_of_ids_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefill, "PREFILL_IDS", 300)
+    b = ScriptedEngine(lambda _: Say("read"))
+    result = await run(pipeline(speaker(words(900)), b, stride=8))
+    assert 0 < result.usage["b"].prefill_ids <= 300
+
+
+async def test_requests_ahead_take_no_place_from_those_that_count() -> None:
+    """Both nodes ask an engine that takes one request at a time: nothing waits, and nothing is held up."""
+    said: list[PromptView] = []
+
+    def script(prompt: PromptView) -> Any:
+        said.append(prompt)
+        return Say(words(600) if len(said) == 1 else "read")
+
+    engine = ScriptedEngine(ScriptedModel(script=script, ids_a_frame=16, ids_a_second=20_000))
+    p = Pipeline("one").input("q").sink("out")
+    for name in "ab":
+        p.model(name, engine=engine, map="demo/bytes", prompt=Chat(user="{text}"), policy={"concurrency": 1})
+    p.connect("q", "a").connect("a", "b", prefill="ahead", prefill_stride=16).connect("b", "out")
+    with anyio.fail_after(10):
+        result = await run(p)
+    assert result.text == {"out": "read"}
+    assert result.usage["b"].prefill_requests <= 1  # there is a place when A has ended
+
+
+# --- the model of a prefix cache ---
+
+
+def test_a_prefix_cache_finds_the_longest_common_beginning() -> None:
+    cache = PrefixCache()
+    assert cache.find("m", [1, 2, 3]) == 0
+    cache.keep("m", [1, 2, 3, 4])
+    cache.keep("m", [1, 2, 9])
+    assert cache.find("m", [1, 2, 3, 7, 8]) == 3
+    assert cache.find("m", [1, 2, 9, 9]) == 3
+    assert cache.find("m", [5, 1, 2]) == 0
+    assert cache.find("other", [1, 2, 3, 4, 5]) == 0
+
+
+def test_the_last_id_of_a_prompt_is_always_read() -> None:
+    cache = PrefixCache()
+    cache.keep("m", [1, 2, 3])
+    assert cache.find("m", [1, 2, 3]) == 2
+
+
+async def test_what_was_read_before_a_break_stays() -> None:
+    cache = PrefixCache()
+    with anyio.move_on_after(0.05):
+        await PromptReading(range(1000), 0.001, cache).finish()
+    assert 10 < cache.find(None, range(1000)) < 900
