@@ -1,0 +1,202 @@
+"""Approval: asked at once, or a run put down and taken up again from exactly the same ids."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from codec_agents import Chat, Pipeline, tool
+from codec_agents.events import IdsSampled, NodeFinished, ToolFinished
+from codec_agents.exceptions import ApprovalRequiredError, PauseError
+from codec_agents.pause import Pause
+from codec_agents.recorded import read_record
+from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, Think
+
+pytestmark = pytest.mark.asyncio
+
+
+class Desk:
+    """A first model, a second one with tools, and what they did."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.paid: list[int] = []
+        self.looked: list[str] = []
+        self.first = ScriptedEngine(lambda _: "a broken lamp")
+        self.second = ScriptedEngine(self.cashier)
+        self.pipeline = self.declare(**fields)
+
+    def cashier(self, prompt: PromptView) -> Iterator[Any]:
+        if prompt.turn == 1:
+            yield Think("Two things to do.")
+            yield Say("One moment. ")
+            yield Call("look", what="price")
+            yield Call("pay", amount=49)
+        elif prompt.turn == 2:
+            yield Say(f"So: {' | '.join(prompt.results)}.")
+
+    def declare(self, **fields: Any) -> Pipeline:
+        @tool(read_only=True)
+        def look(what: str) -> str:
+            """Look."""
+            self.looked.append(what)
+            return f"{what} is 49"
+
+        @tool(approval=True)
+        def pay(amount: int) -> str:
+            """Pay."""
+            self.paid.append(amount)
+            return f"paid {amount}"
+
+        p = Pipeline("desk")
+        p.input("question")
+        p.model("clerk", engine=self.first, map="demo/words", prompt=Chat(user="{question}"))
+        prompt = Chat(user="{summary}")
+        p.model("cashier", engine=self.second, map="demo/bytes", prompt=prompt, tools=[look, pay], **fields)
+        p.sink("reader")
+        p.connect("question", "clerk.question")
+        p.connect("clerk.answer", "cashier.summary")
+        p.connect("cashier.answer", "reader")
+        return p
+
+    async def paused(self, **options: Any) -> str:
+        with pytest.raises(ApprovalRequiredError, match="'pay'") as caught:
+            await self.pipeline.invoke({"question": "go"}, **options)
+        return caught.value.pause.to_json()
+
+
+async def test_the_approver_of_a_run_is_asked_and_knows_the_call() -> None:
+    asked: list[Any] = []
+
+    async def approve(call: Any, context: Any) -> bool:
+        asked.append((call.name, call.arguments, context.node, context.deps))
+        return True
+
+    desk = Desk()
+    result = await desk.pipeline.invoke({"question": "go"}, approve=approve, deps="files")
+    assert result.text["reader"] == "One moment. So: price is 49 | paid 49."
+    assert asked == [("pay", {"amount": 49}, "cashier", "files")]
+    with_words = await desk.pipeline.invoke({"question": "go"}, approve=lambda *_: "not today")
+    assert with_words.text["reader"].endswith("So: price is 49 | Error: not today.")
+    assert desk.paid == [49]
+
+
+@pytest.mark.parametrize(
+    ("decision", "told"),
+    [(True, "paid 49"), (False, "Error: the call of pay was not allowed"), ("no", "Error: no")],
+)
+async def test_another_pipeline_goes_on_from_the_same_ids(decision: bool | str, told: str) -> None:
+    before, after = Desk(), Desk()
+    pause = await before.paused()
+    assert (before.paid, before.looked) == ([], ["price"])
+    result = await after.pipeline.resume(pause, [decision]).execute()
+    assert result.text["reader"] == f"One moment. So: price is 49 | {told}."
+    assert after.paid == ([49] if decision is True else [])
+    assert after.looked == []
+    assert after.first.requests == []
+    (first,), (second,) = before.second.requests, after.second.requests
+    sampled = before.second.model.turn(first.prompt_ids, first.vocabulary, first.options).ids
+    said = [*first.prompt_ids, *sampled]
+    assert list(second.prompt_ids[: len(said)]) == said
+    assert result.run_id == json.loads(pause)["run_id"]
+
+
+async def test_the_counts_go_on_and_are_those_of_a_run_that_never_paused() -> None:
+    whole = await Desk().pipeline.invoke({"question": "go"}, approve=lambda *_: True)
+    resumed = await Desk().pipeline.resume(await Desk().paused(), [True]).execute()
+    assert resumed.usage == whole.usage
+    assert resumed.ids == whole.ids
+
+
+async def test_events_and_record_begin_with_the_turn_that_waited(tmp_path: Any) -> None:
+    path = tmp_path / "run.jsonl"
+    pause = await Desk().paused(record=tmp_path / "before.jsonl")
+    async with Desk().pipeline.resume(pause, [True], record=path) as run:
+        events = [event async for event in run]
+    assert [e.attempt.call.name for e in events if isinstance(e, ToolFinished)] == ["pay"]
+    assert list(dict.fromkeys(e.turn for e in events if isinstance(e, IdsSampled))) == [1, 2]
+    turns = read_record(path).of_node("cashier")
+    before = read_record(tmp_path / "before.jsonl").of_node("cashier")
+    assert [turn.number for turn in turns] == [1, 2]
+    assert turns[0].prompt == before[0].prompt
+    assert turns[0].generated == before[0].generated
+
+
+async def test_a_paused_run_says_so() -> None:
+    ends: list[NodeFinished] = []
+    async with Desk().pipeline.run({"question": "go"}) as run:
+        with contextlib.suppress(ApprovalRequiredError):
+            async for event in run:
+                ends += [event] if isinstance(event, NodeFinished) else []
+    assert [(end.node, end.outcome) for end in ends][-1] == ("cashier", "paused")
+    assert run.partial_result().text["reader"] == "One moment. "
+
+
+async def test_a_failure_policy_does_not_take_a_pause_for_a_failure() -> None:
+    await Desk(policy={"on_failure": "skip"}).paused()
+
+
+async def test_wrong_pauses_and_decisions_are_refused() -> None:
+    desk = Desk()
+    pause = await desk.paused()
+    with pytest.raises(PauseError, match=r"1 calls wait \(pay\)"):
+        desk.pipeline.resume(pause, [])
+    with pytest.raises(PauseError, match="one decision for each"):
+        desk.pipeline.resume(pause, "x")
+    with pytest.raises(PauseError, match="not a pause"):
+        desk.pipeline.resume("{}", [True])
+    other = Desk(sampling={"max_tokens": 7})
+    with pytest.raises(PauseError, match="digest"):
+        other.pipeline.resume(pause, [True])
+    with pytest.raises(PauseError, match="version 9"):
+        Pause.from_json(pause.replace('"version":1', '"version":9'))
+    changed = json.loads(pause)
+    changed["turn"]["settled"] = []
+    with pytest.raises(PauseError, match="other calls"):
+        await desk.pipeline.resume(json.dumps(changed), [True]).execute()
+
+
+async def test_a_resumed_run_can_be_paused_again() -> None:
+    class Twice(Desk):
+        def cashier(self, prompt: PromptView) -> Iterator[Any]:
+            if prompt.turn < 3:
+                yield Call("pay", amount=prompt.turn)
+            else:
+                yield Say(" ".join(prompt.all_results))
+
+    desk = Twice()
+    with pytest.raises(ApprovalRequiredError) as caught:
+        await desk.pipeline.resume(await desk.paused(), [True]).execute()
+    assert caught.value.pending[0].arguments == {"amount": 2}
+    result = await desk.pipeline.resume(caught.value.pause.to_json(), [True]).execute()
+    assert result.text["reader"] == "paid 1 paid 2"
+    assert desk.paid == [1, 2]
+    assert len(desk.first.requests) == 1
+
+
+async def test_branches_are_taken_as_before() -> None:
+    """A router that has chosen is not asked again, and the branch not taken stays untaken."""
+
+    def declare(desk: Desk) -> Pipeline:
+        router = ScriptedEngine(lambda _: "left")
+        p = desk.pipeline
+        p.input("which")
+        p.router("way", engine=router, map="demo/bytes", prompt=Chat(user="{which}"),
+                 labels={"left": "cashier", "right": "other"})  # fmt: skip
+        p.model("other", engine=ScriptedEngine(lambda _: "other"), map="demo/bytes", prompt=Chat(user="{x}"))
+        p.connect("which", "way.which")
+        p.connect("which", "other.x")
+        p.connect("other.answer", "reader")
+        desk.routers = router.requests  # type: ignore[attr-defined]
+        return p
+
+    before, after = Desk(), Desk()
+    with pytest.raises(ApprovalRequiredError) as caught:
+        await declare(before).invoke({"question": "go", "which": "?"})
+    result = await declare(after).resume(caught.value.pause.to_json(), [True]).execute()
+    assert result.text["reader"] == "One moment. So: price is 49 | paid 49."
+    assert result.outcomes["other"] == "skipped"
+    assert (len(before.routers), len(after.routers)) == (1, 0)  # type: ignore[attr-defined]

@@ -1,0 +1,161 @@
+"""Tools that only read start while the turn streams, and are cancelled when it does not stand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import pytest
+
+from codec_agents import Chat, Pipeline, tool
+from codec_agents.exceptions import EngineStreamError, LimitExceededError, NodeFailedError
+from codec_agents.testing import Call, Cut, PromptView, Say, ScriptedEngine, ScriptedModel
+from codec_core.frames import CodecFrame
+
+pytestmark = pytest.mark.asyncio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gated(ScriptedModel):
+    """A scripted model whose turns end when somebody lets them."""
+
+    before_the_end: Callable[[], Any]
+
+    async def frames(self, *arguments: Any) -> AsyncGenerator[CodecFrame, None]:
+        async for frame in ScriptedModel.frames(self, *arguments):
+            if frame.done:
+                await self.before_the_end()
+            yield frame
+
+
+def gated(script: Any, before_the_end: Callable[[], Any]) -> ScriptedEngine:
+    return ScriptedEngine(Gated(script=script, before_the_end=before_the_end))
+
+
+def declare(engine: Any, tools: list[Any], **fields: Any) -> Pipeline:
+    p = Pipeline("one")
+    p.input("question")
+    p.model("model", engine=engine, map="demo/bytes", prompt=Chat(user="{question}"), tools=tools, **fields)
+    p.sink("reader")
+    p.connect("question", "model.question")
+    p.connect("model.answer", "reader")
+    return p
+
+
+def call_then_tell(prompt: PromptView) -> Iterator[Any]:
+    if prompt.turn == 1:
+        yield Call("look")
+        yield Call("change")
+    else:
+        yield Say(" | ".join(prompt.results))
+
+
+async def test_a_tool_that_reads_runs_before_the_turn_has_ended_and_one_that_changes_after() -> None:
+    looked = anyio.Event()
+    order: list[str] = []
+
+    @tool(read_only=True)
+    async def look() -> str:
+        """Look."""
+        order.append("look")
+        looked.set()
+        return "seen"
+
+    @tool
+    async def change() -> str:
+        """Change."""
+        order.append("change")
+        return "changed"
+
+    async def end() -> None:
+        await looked.wait()
+        order.append("end")
+
+    with anyio.fail_after(5):
+        engine = gated(call_then_tell, end)
+        result = await declare(engine, [look, change]).invoke({"question": "go"})
+    assert result.text["reader"] == "seen | changed"
+    assert order[0] == "look"
+    assert order.index("end") < order.index("change")
+    assert (order.count("look"), order.count("change")) == (1, 1)
+    assert result.usage["model"].tool_calls == 2
+
+
+class Looker:
+    """A tool that reads for ever, and says when it was started and cancelled."""
+
+    def __init__(self) -> None:
+        self.started = anyio.Event()
+        self.cancelled = False
+
+        @tool(read_only=True)
+        async def look() -> str:
+            """Look."""
+            self.started.set()
+            try:
+                await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class():
+                self.cancelled = True
+                raise
+            return ""
+
+        self.tool = look
+
+
+async def test_it_is_cancelled_when_the_turn_fails_for_good() -> None:
+    looker = Looker()
+
+    async def fail() -> None:
+        await looker.started.wait()
+        raise EngineStreamError("desk", "cut off", transient=False)
+
+    engine = gated(lambda _: Call("look"), fail)
+    with anyio.fail_after(5), pytest.raises(NodeFailedError, match="cut off"):
+        await declare(engine, [looker.tool]).invoke({"question": "go"})
+    assert looker.cancelled
+
+
+async def test_it_is_cancelled_when_the_turn_has_more_calls_than_are_allowed() -> None:
+    looker = Looker()
+    engine = gated(lambda _: [Call("look"), Call("look")], looker.started.wait)
+    limits = {"limits": {"tool_calls": 1}}
+    with anyio.fail_after(5), pytest.raises(LimitExceededError, match="tool calls"):
+        await declare(engine, [looker.tool], policy=limits).invoke({"question": "go"})
+    assert looker.cancelled
+
+
+async def test_it_is_cancelled_when_the_run_is_left() -> None:
+    looker = Looker()
+    engine = gated(lambda _: Call("look"), anyio.sleep_forever)
+    with anyio.fail_after(5):
+        async with declare(engine, [looker.tool]).run({"question": "go"}):
+            await looker.started.wait()
+    assert looker.cancelled
+
+
+async def test_a_retry_withdraws_nothing_and_runs_nothing_twice() -> None:
+    runs: list[str] = []
+
+    @tool(read_only=True)
+    async def look() -> str:
+        """Look."""
+        runs.append("look")
+        return "seen"
+
+    requests: list[PromptView] = []
+
+    def script(prompt: PromptView) -> Iterator[Any]:
+        requests.append(prompt)
+        if len(requests) == 1:
+            yield Call("look")
+            yield Cut()
+        elif len(requests) > 2:
+            yield Say(prompt.results[0])
+
+    retry = {"retry": {"attempts": 2, "initial": 0.0, "max": 0.0}}
+    result = await declare(ScriptedEngine(script), [look], policy=retry).invoke({"question": "go"})
+    assert result.text["reader"] == "seen"
+    assert runs == ["look"]
+    assert result.usage["model"].retries == 1
