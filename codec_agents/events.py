@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 Port: TypeAlias = Literal["answer", "reasoning", "tool_calls"]
 """A named lane of a node's stream."""
 
-Outcome: TypeAlias = Literal["finished", "limited", "failed", "skipped", "cancelled"]
-"""How a node ended: by itself, at a limit, by an error, by its failure policy, or when the run was left."""
+Outcome: TypeAlias = Literal["finished", "limited", "failed", "skipped", "cancelled", "paused"]
+"""How a node ended: by itself, at a limit, by an error, by its failure policy, when the run was left, or not
+yet: it waits for somebody's decision."""
 
 
 @dataclass(frozen=True, slots=True)
