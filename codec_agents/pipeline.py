@@ -146,6 +146,7 @@ class Pipeline(graph.Pipeline):
         record: str | Path | None = None,
         deps: object = None,
         run_id: str | None = None,
+        approve: Approver | None = None,
     ) -> Run:
         """Return a run that goes on where a recorded one was cut off.
 
@@ -159,13 +160,14 @@ class Pipeline(graph.Pipeline):
             record: A file to which the whole run is written, what was recovered included.
             deps: Handed to tools by their context argument.
             run_id: Its name in traces and records; made up when left out.
+            approve: As for `run`.
 
         Raises:
             RecordError: the file cannot be read, is written to as well, or is of ids of other maps.
         """
         from codec_agents.replay import recover
 
-        return recover(self.build(), recorded, record=record, deps=deps, run_id=run_id)
+        return recover(self.build(), recorded, record=record, deps=deps, run_id=run_id, approve=approve)
 
     async def invoke(self, inputs: Mapping[str, Value] | None = None, **options: Any) -> RunResult:
         """Run to the end and return the result.

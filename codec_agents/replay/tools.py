@@ -43,6 +43,23 @@ class RecordedTools(Dispatcher):
         # The turn after this one is not recorded either, and says so as an error that names the place.
         return Attempt(call, "tool_error", "the record has no result of this call")
 
+    @property
+    def asks(self) -> bool:
+        """Whether somebody outside must agree to some of the calls: never to one that is not run again."""
+        return self._run_others and self._behind.asks
+
+    def waits_for_approval(self, call: ToolCall) -> bool:
+        """Tell whether a call could run at once if somebody agreed to it."""
+        recorded = any(
+            lines and (start, index) == (call.start, call.index)
+            for (_, start, index), lines in self._recorded.items()
+        )
+        return self._run_others and not recorded and self._behind.waits_for_approval(call)
+
+    def may_start_early(self, call: ToolCall) -> bool:
+        """Tell whether a call may run before it is known that its turn stands."""
+        return self._behind.may_start_early(call)
+
     def gives_up_on(self, attempt: Attempt) -> bool:
         """Tell whether asking the model again is of no use."""
         return self._behind.gives_up_on(attempt)

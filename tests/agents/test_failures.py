@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -411,38 +410,6 @@ class TestRetries:
             with pytest.raises(NodeFailedError):
                 await one_model(engine, policy=QUICK_RETRY).invoke({"question": "go"})
         assert calls == [1]
-
-
-class TestRecord:
-    async def test_a_record_says_every_id_once_and_reads_back(self, tmp_path: Any) -> None:
-        from codec_agents.record import read_record
-
-        def look(number: int) -> int:
-            """Look."""
-            return number
-
-        def script(prompt: PromptView) -> Any:
-            return Call("look", number=7) if prompt.turn == 1 else f"it is {prompt.results[0]}"
-
-        path = tmp_path / "run.jsonl"
-        async with embedded(script) as engine:
-            await one_model(engine, tools=[look]).invoke({"question": "go"}, record=path)
-            assert engine.app is not None
-            exchanges = engine.app.exchanges.generations
-        record = read_record(path)
-        assert record.complete
-        assert [tuple(turn.prompt) for turn in record.turns] == [each.prompt_ids for each in exchanges]
-        assert [turn.generated for turn in record.turns] == [each.ids for each in exchanges]
-        written = sum(len(json.loads(line).get("ids", ())) for line in path.read_text().splitlines())
-        assert written == len(exchanges[-1].prompt_ids) + len(exchanges[-1].ids)
-        (trajectory,) = record.trajectories()
-        assert trajectory["ids"] == [*exchanges[-1].prompt_ids, *exchanges[-1].ids]
-        assert sum(trajectory["sampled"]) == sum(len(each.ids) for each in exchanges)
-        assert record.differences(read_record(path)) == []
-        lines = path.read_bytes()
-        for cut in range(len(lines) - 200, len(lines)):
-            path.write_bytes(lines[:cut])
-            assert read_record(path).turns[0].generated == exchanges[0].ids
 
 
 async def test_a_pause_in_the_stream_does_not_end_it() -> None:

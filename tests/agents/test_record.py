@@ -1,0 +1,148 @@
+"""A record says every id once, survives a crash, and is what a model can be trained with."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codec_agents import Pipeline
+from codec_agents.exceptions import NodeFailedError, RecordError
+from codec_agents.recorded import first_difference, read_record
+from codec_agents.testing import Call, Cut, EmbeddedEngine, Say, ScriptedModel
+from tests.agents.recorded_runs import desk, look, mapped, model, planner, scripted
+
+pytestmark = pytest.mark.anyio
+BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+
+
+@BACKENDS
+async def test_a_record_says_every_id_once_and_reads_back(tmp_path: Path) -> None:
+    path, engine = tmp_path / "run.jsonl", scripted(planner)
+    p = model(Pipeline("one").input("q").sink("reader"), "model", engine, tools=[look])
+    await p.connect("q", "model").connect("model", "reader").invoke({"q": "go"}, record=path)
+    record = read_record(path)
+    assert record.complete
+    assert record.inputs == {"q": "go"}
+    assert [turn.prompt for turn in record.turns] == [list(each.prompt_ids) for each in engine.requests]
+    assert [list(chain(*turn.batches)) for turn in record.turns] == [turn.generated for turn in record.turns]
+    last = record.turns[-1]
+    written = sum(len(json.loads(line).get("ids", ())) for line in path.read_text().splitlines())
+    assert written == len(last.prompt) + len(last.generated)
+    (trajectory,) = record.trajectories()
+    assert trajectory["ids"] == last.prompt + last.generated
+    assert sum(trajectory["sampled"]) == sum(len(turn.generated) for turn in record.turns)
+    assert trajectory["turn_ends"][-1] == len(trajectory["ids"])
+    assert record.header["versions"]["codec-agents"]
+    assert record.texts() == {"reader": "I look. I look. seen 4"}
+
+
+async def test_what_a_server_saw_is_what_the_record_says(tmp_path: Path) -> None:
+    engine = EmbeddedEngine(ScriptedModel(script=planner), name="desk")
+    p = model(Pipeline("one").input("q").sink("reader"), "model", engine, tools=[look])
+    p.connect("q", "model").connect("model", "reader")
+    try:
+        await p.invoke({"q": "go"}, record=tmp_path / "run.jsonl")
+        assert engine.app is not None
+        exchanges = engine.app.exchanges.generations
+    finally:
+        await engine.aclose()
+    turns = read_record(tmp_path / "run.jsonl").turns
+    assert [tuple(turn.prompt) for turn in turns] == [each.prompt_ids for each in exchanges]
+    assert [turn.generated for turn in turns] == [each.ids for each in exchanges]
+
+
+async def test_a_crash_costs_at_most_the_line_that_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    await desk().invoke({"q": "go"}, record=path)
+    whole, lines = read_record(path), path.read_bytes()
+    generated = {(turn.node, turn.number): turn.generated for turn in whole.turns}
+    for cut in range(lines.index(b"\n") + 1, len(lines), 23):
+        path.write_bytes(lines[:cut])
+        record = read_record(path)
+        assert not record.complete
+        for turn in record.turns:
+            assert generated[turn.node, turn.number][: len(turn.generated)] == turn.generated
+
+
+@BACKENDS
+async def test_items_and_rounds_have_paths_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    result = await mapped().invoke({"q": "a\nb\nc"}, record=path)
+    assert result.text["reader"].replace(" ", "") == "stop<a><b><c>xx"
+    record = read_record(path)
+    assert sorted(record.nodes) == [*(f"again[{n}]/m" for n in range(3)), *(f"each[{n}]/m" for n in range(3))]
+    assert {record.details(node)["map"] for node in record.nodes} == {"demo/bytes"}
+    assert sorted(result.usage) == sorted(record.nodes)
+    edges = {(line["source"], line["target"]) for line in record.lines if line["kind"] == "handoff"}
+    assert ("each[2]/one.value", "each[2]/m.text") in edges
+    for trajectory in record.trajectories():
+        (turn,) = record.of_node(trajectory["node"])
+        assert trajectory["ids"] == turn.prompt + turn.generated
+
+
+@pytest.mark.parametrize("ids_a_frame", [1, 8])
+async def test_its_size_is_linear_in_the_ids(tmp_path: Path, ids_a_frame: int) -> None:
+    """A turn more costs what a turn costs, although its prompt holds all turns before it."""
+
+    async def size(turns: int) -> int:
+        def script(prompt: Any) -> Any:
+            return [Say("word " * 40), Call("look", number=1)] if prompt.turn < turns else "done"
+
+        engine = scripted(script)
+        engine.model = ScriptedModel(script=script, ids_a_frame=ids_a_frame)
+        policy = {"limits": {"turns": 20, "tool_calls": 20}}
+        p = Pipeline("one").input("q").sink("out", text=False)
+        model(p, "m", engine, tools=[look], policy=policy)
+        p.connect("q", "m").connect("m", "out")
+        await p.invoke({"q": "go"}, record=tmp_path / "run.jsonl")
+        return (tmp_path / "run.jsonl").stat().st_size
+
+    first, second, third = [await size(turns) for turns in (2, 10, 18)]
+    assert abs((third - second) - (second - first)) < 0.05 * (second - first)
+
+
+async def test_a_failed_run_keeps_what_was_delivered(tmp_path: Path) -> None:
+    engine = scripted(lambda _: [Say("some words"), Cut()])
+    p = model(Pipeline("one").input("q").sink("out"), "m", engine, policy={"retry": {"attempts": 1}})
+    with pytest.raises(NodeFailedError):
+        await p.connect("q", "m").connect("m", "out").invoke({"q": "go"}, record=tmp_path / "run.jsonl")
+    record = read_record(tmp_path / "run.jsonl")
+    assert not record.complete
+    assert record.texts() == {"out": "some words"}
+    assert record.ends["m"]["outcome"] == "failed"
+
+
+async def test_differences_name_the_place(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        await desk().invoke({"q": name}, record=tmp_path / name)
+    one, two = read_record(tmp_path / "one"), read_record(tmp_path / "two")
+    assert one.differences(read_record(tmp_path / "one")) == []
+    found = one.differences(two)
+    assert found[0] == "input q: its values differ"
+    position = first_difference(one.turns[0].prompt, two.turns[0].prompt)
+    assert f"planner, turn 1: prompt ids differ from position {position} on" in found
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "its first line"),
+        (b'{"kind": "prompt"}\n', "its first line"),
+        (b'{"kind": "run", "version": 99}\n', "record version 99"),
+        (b'{"kind": "run", "version": 1}\nnonsense\n{"kind": "end"}\n', ":2: not a line"),
+        (b'{"kind": "run", "version": 1}\n{"kind": "ids", "node": "m", "ids": [1]}\n', "line 2"),
+    ],
+)
+def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(RecordError, match=said):
+        read_record(tmp_path / "x")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"nothing\.jsonl"):
+        read_record(tmp_path / "nothing.jsonl")

@@ -1,0 +1,304 @@
+"""A record answers in place of engines; where it ends, a run can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from codec_agents import Chat, Pipeline
+from codec_agents.events import IdsSampled
+from codec_agents.exceptions import NodeFailedError, RecordError, ReplayError
+from codec_agents.recorded import read_record
+from codec_agents.testing import Cut, PromptView, Refuse, Say, Wait
+from tests.agents.recorded_runs import desk, look, mapped, model, planner, refusing, scripted
+
+pytestmark = pytest.mark.anyio
+BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+
+
+def never(number: int) -> int:
+    """Look."""
+    raise AssertionError(f"the tool ran with {number}")
+
+
+never.__name__ = "look"
+
+
+# --- replay ---
+
+
+@BACKENDS
+async def test_a_replay_gives_the_same_ids_in_the_same_batches_without_engines(tmp_path: Path) -> None:
+    first, again = tmp_path / "first.jsonl", tmp_path / "again.jsonl"
+    result = await desk().invoke({"q": "go"}, record=first)
+    p = desk(refusing(), tools=[never])
+    replayed = await p.replay(first, record=again).execute()
+    assert replayed.text == result.text
+    assert replayed.ids == result.ids
+    one, two = read_record(first), read_record(again)
+    assert one.differences(two) == []
+    assert [turn.batches for turn in one.turns] == [turn.batches for turn in two.turns]
+    assert [turn.tools[0]["told"] for turn in two.turns if turn.tools] == ["2", "4"]
+    assert two.header["replays"] == result.run_id
+
+
+@BACKENDS
+async def test_maps_and_loops_are_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    result = await mapped().invoke({"q": "a\nb\nc"}, record=path)
+    assert (await mapped(refusing()).replay(path).execute()).text == result.text
+
+
+@BACKENDS
+async def test_another_prompt_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    await desk().invoke({"q": "go"}, record=path)
+    p = Pipeline("desk").input("q").sink("reader")
+    model(p, "planner", refusing(), model="planner", tools=[look], prompt=Chat(user="{text}!"))
+    model(p, "writer", refusing(), model="writer", map="demo/words")
+    p.connect("q", "planner").connect("planner", "writer").connect("writer", "reader")
+    with pytest.raises(ReplayError) as caught:
+        await p.replay(path).execute()
+    error, recorded = caught.value, read_record(path).turns[0].prompt
+    assert (error.node, error.turn) == ("planner", 1)
+    assert 0 < error.position < len(recorded)
+    assert f"has id {recorded[error.position]} here" in str(error)
+
+
+@BACKENDS
+async def test_tools_can_run_again_and_a_new_result_is_found_out(tmp_path: Path) -> None:
+    path, ran = tmp_path / "run.jsonl", []
+    await desk().invoke({"q": "go"}, record=path)
+
+    def counting(number: int) -> int:
+        """Look."""
+        ran.append(number)
+        return number * (2 if len(ran) < 3 else 3)
+
+    counting.__name__ = "look"
+    p = desk(refusing(), tools=[counting])
+    await p.replay(path, tools="run").execute()
+    assert ran == [1, 2]
+    with pytest.raises(ReplayError) as caught:
+        await p.replay(path, tools="run").execute()
+    assert (caught.value.node, caught.value.turn) == ("planner", 2)
+
+
+@BACKENDS
+async def test_a_refusal_is_not_taken_for_a_failure_that_a_policy_may_skip(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    await one_model("fine", on_failure="skip").invoke({"q": "go"}, record=path)
+    with pytest.raises(ReplayError):
+        await one_model("fine", on_failure="skip", prompt=Chat(user="other {text}")).replay(path).execute()
+
+
+def one_model(script: Any, *, on_failure: str = "fail", **fields: Any) -> Pipeline:
+    said_by = scripted(script if callable(script) else lambda _: script)
+    p = Pipeline("one").input("q").sink("out")
+    policy = {"retry": {"attempts": 1}, "on_failure": on_failure}
+    model(p, "m", said_by, policy=policy, **fields)
+    return p.connect("q", "m").connect("m", "out")
+
+
+@BACKENDS
+async def test_a_failure_is_replayed_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    p = one_model([Say("some words"), Cut()])
+    with pytest.raises(NodeFailedError):
+        await p.invoke({"q": "go"}, record=path)
+    run = p.replay(path)
+    with pytest.raises(NodeFailedError, match="failed here when it was recorded"):
+        await run.execute()
+    assert run.partial_result().text["out"] == "some words"
+    skipping = one_model([Say("some words"), Cut()], on_failure="skip")
+    result = await skipping.invoke({"q": "go"}, record=path)
+    assert (await skipping.replay(path).execute()).outcomes == result.outcomes
+
+
+@BACKENDS
+async def test_a_record_that_was_cut_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    cut_record(path, await recorded_lines(path, desk()), turn=2)
+    with pytest.raises(ReplayError, match=r"the record ends here.*did not come to its end") as caught:
+        await desk(refusing()).replay(path).execute()
+    assert (caught.value.node, caught.value.turn) == ("planner", 2)
+    assert caught.value.position == len(read_record(path).turns[-1].generated)
+
+
+@BACKENDS
+async def test_the_losers_of_a_race_lose_again(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    p = Pipeline("race").input("q").sink("out")
+    model(p, "slow", scripted(lambda _: [Say("never"), Wait(60), Say("!")]))
+    model(p, "quick", scripted(lambda _: [Say("first"), Wait(0.05), Say("!")]))
+    p.join("first", first=1, map="demo/bytes")
+    p.connect("q", "quick").connect("q", "slow").connect("quick", "first").connect("slow", "first")
+    p.connect("first", "out")
+    with anyio.fail_after(20):
+        result = await p.invoke({"q": "q"}, record=path)
+        replayed = await p.replay(path).execute()
+    assert replayed.text == result.text
+    assert replayed.outcomes == result.outcomes
+
+
+@BACKENDS
+async def test_at_full_speed_ids_come_as_far_apart_as_they_came(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    p = one_model([Say("a"), Wait(0.2), Say("b")])
+    await p.invoke({"q": "go"}, record=path)
+    for speed, least, most in ((1.0, 0.15, 5.0), (None, 0.0, 0.15)):
+        async with p.replay(path, speed=speed) as run:
+            times = [event.at async for event in run if isinstance(event, IdsSampled)]
+        assert least <= times[-1] - times[0] <= most
+
+
+async def test_a_record_of_other_maps_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    await desk().invoke({"q": "go"}, record=path)
+    text = path.read_text()
+    digest = read_record(path).header["maps"]["demo/words"]
+    path.write_text(text.replace(digest, "sha256:" + "0" * 64))
+    with pytest.raises(RecordError, match="the map demo/words"):
+        desk().replay(path)
+
+
+async def test_a_record_is_never_written_over_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    await desk().invoke({"q": "go"}, record=path)
+    with pytest.raises(RecordError, match="overwritten"):
+        desk().replay(path, record=path)
+    with pytest.raises(RecordError, match="overwritten"):
+        desk().recover(path, record=path)
+
+
+# --- recovery ---
+
+
+async def recorded_lines(path: Path, p: Pipeline) -> list[str]:
+    await p.invoke({"q": "go"}, record=path)
+    return lines_of(path)
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines(keepends=True)
+
+
+def cut_record(path: Path, lines: list[str], *, turn: int) -> None:
+    """Cut the record in the middle of a turn of the planner."""
+    of_turn = [n for n, line in enumerate(lines) if f'"planner","turn":{turn},"ids"' in line]
+    path.write_text("".join(lines[: of_turn[len(of_turn) // 2]]))
+
+
+@BACKENDS
+@pytest.mark.parametrize("turn", [1, 2, 3])
+async def test_a_cut_turn_goes_on_from_its_exact_prefix(tmp_path: Path, turn: int) -> None:
+    path, whole = tmp_path / "cut.jsonl", tmp_path / "whole.jsonl"
+    lines = await recorded_lines(path, desk())
+    complete = read_record(path)
+    cut_record(path, lines, turn=turn)
+    kept = read_record(path).turns[-1]
+    asked = scripted(continuing(complete))
+    result = await desk(asked).recover(path, record=whole).execute()
+    assert result.text["reader"].startswith("told: I look.")
+    assert complete.differences(read_record(whole)) == []
+    assert list(asked.requests[0].prompt_ids) == kept.prompt + kept.generated
+    assert asked.requests[0].options.max_tokens == 1024 - len(kept.generated)
+    assert len(asked.requests) == (3 - turn) + 2
+    assert read_record(whole).header["recovers"] == complete.header["run_id"]
+
+
+def continuing(complete: Any) -> Any:
+    """Say the rest of what a complete run has said after the same prompt."""
+    from codec_agents.testing import Raw
+    from codec_agents.vocabularies import bundled_map
+    from codec_core.detokenizer import Detokenizer
+
+    def script(prompt: PromptView) -> Any:
+        for turn in complete.turns:
+            said = list(prompt.ids)
+            whole = turn.prompt + turn.generated
+            if len(said) >= len(turn.prompt) and whole[: len(said)] == said:
+                source = bundled_map(complete.details(turn.node)["map"])
+                rest = Detokenizer(source).render(whole[len(said) : -1], render_special=True)
+                return [Raw(rest)]
+        return planner(prompt)
+
+    return script
+
+
+@BACKENDS
+async def test_what_is_finished_is_not_asked_and_its_tools_do_not_run(tmp_path: Path) -> None:
+    """Cut in the last node: the planner and its tools come from the record."""
+    path = tmp_path / "run.jsonl"
+    lines = await recorded_lines(path, desk())
+    begun = next(n for n, line in enumerate(lines) if '"kind":"prompt","node":"writer"' in line)
+    path.write_text("".join(lines[:begun]))
+    asked = scripted(lambda _: "told anew")
+    result = await desk(asked, tools=[never]).recover(path).execute()
+    assert result.text["reader"] == "told anew"
+    assert [request.node for request in asked.requests] == ["writer"]
+
+
+@BACKENDS
+async def test_a_tool_without_a_result_runs_again(tmp_path: Path) -> None:
+    path, ran = tmp_path / "run.jsonl", []
+    lines = await recorded_lines(path, desk())
+    at = [n for n, line in enumerate(lines) if '"kind":"tool"' in line][1]
+    path.write_text("".join(lines[:at]))
+
+    def counting(number: int) -> int:
+        """Look."""
+        ran.append(number)
+        return number * 2
+
+    counting.__name__ = "look"
+    await desk(tools=[counting]).recover(path).execute()
+    assert ran == [2]
+
+
+@BACKENDS
+async def test_a_failed_run_goes_on_when_the_engine_is_back(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    with pytest.raises(NodeFailedError):
+        await one_model([Say("some words "), Cut()]).invoke({"q": "go"}, record=path)
+    result = await one_model("and the rest").recover(path).execute()
+    assert result.text["out"] == "some words and the rest"
+
+
+@BACKENDS
+async def test_while_it_is_down_a_recovery_fails_as_any_run(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    with pytest.raises(NodeFailedError):
+        await one_model([Say("some words "), Cut()]).invoke({"q": "go"}, record=path)
+    with pytest.raises(NodeFailedError, match="no"):
+        await one_model(Refuse(500, "no")).recover(path).execute()
+
+
+@BACKENDS
+async def test_a_turn_of_which_only_the_end_was_lost_is_not_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    lines = await recorded_lines(path, one_model("all of it"))
+    end = next(n for n, line in enumerate(lines) if '"kind":"turn"' in line)
+    path.write_text("".join(lines[:end]))
+    result = await one_model(Refuse(500, "no")).recover(path).execute()
+    assert result.text["out"] == "all of it"
+
+
+@BACKENDS
+async def test_what_follows_from_another_value_is_asked_anew(tmp_path: Path) -> None:
+    """A function gives something else the second time: the recorded answer is not an answer to that."""
+    values: Iterator[str] = iter(["one", "two"])
+
+    def draw(value: str) -> str:
+        return next(values)
+
+    path = tmp_path / "run.jsonl"
+    p = Pipeline("drawn").input("q").sink("out").function("draw", draw, wants="text")
+    model(p, "m", scripted(lambda prompt: f"got {prompt.user}"))
+    p.connect("q", "draw").connect("draw", "m").connect("m", "out")
+    assert (await p.invoke({"q": "go"}, record=path)).text["out"] == "got one"
+    assert (await p.recover(path).execute()).text["out"] == "got two"
