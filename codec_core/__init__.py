@@ -3,51 +3,16 @@
 Nothing here opens a connection but the functions of `codec_core.discovery`.
 """
 
+import typing as _typing
+from importlib import import_module as _import
+
 from codec_core.byte_level import (
     decode_byte_level_token,
     encode_byte_level_chars,
 )
-from codec_core.compression import (
-    accept_encoding,
-    choose_encoding,
-    compressor,
-    decompressor,
-    encoding_headers,
-    hash_zstd_dict,
-    select_zstd_dict_for_response,
-    train_zstd_dict,
-)
 from codec_core.detokenizer import (
     Detokenizer,
     detokenize,
-)
-from codec_core.discovery import (
-    POLICY_WELL_KNOWN_BASE,
-    WELL_KNOWN_BASE,
-    ChainedMapCache,
-    DiskMapCache,
-    MapCache,
-    MapIndex,
-    MapPointer,
-    MemoryMapCache,
-    MemorySafetyPolicyCache,
-    SafetyPolicyCache,
-    SafetyPolicyPointer,
-    discover_index,
-    discover_map,
-    discover_safety_policy,
-    discover_version_policy,
-    discover_zstd_dict,
-    load_map,
-    load_map_dicts,
-    load_safety_policy,
-    load_zstd_dict,
-    well_known_dict_url,
-    well_known_index_url,
-    well_known_map_url,
-    well_known_policy_hash_url,
-    well_known_policy_url,
-    well_known_version_policy_url,
 )
 from codec_core.exceptions import (
     CodecError,
@@ -99,13 +64,6 @@ from codec_core.frames import (
     encoder,
     format_of_content_type,
 )
-from codec_core.leaf import (
-    LEAF_TOKENIZATION,
-    LeafTokenization,
-    leaf_ids,
-    read_leaf,
-    write_leaf,
-)
 from codec_core.maps import (
     TokenizerMap,
     hash_map,
@@ -119,18 +77,6 @@ from codec_core.regions import (
     ToolWatcher,
     WatcherEvent,
 )
-from codec_core.safety import (
-    SafetyCategory,
-    SafetyClassifierBlock,
-    SafetyClientHooksBlock,
-    SafetyPolicyDescriptor,
-    SafetyPublisherBlock,
-    SafetyRulesSummary,
-    descriptor_canonical_bytes,
-    descriptor_from_json,
-    hash_safety_policy,
-    validate_safety_policy,
-)
 from codec_core.tokenizer import (
     BPETokenizer,
     LongestMatchTokenizer,
@@ -143,22 +89,95 @@ from codec_core.translator import (
     static_translation_table,
     translate,
 )
-from codec_core.versions import (
-    CODEC_CLIENT_VERSION,
-    CODEC_CLIENT_VERSION_HEADER,
-    CODEC_MIN_VERSION_HEADER,
-    CODEC_REQUIRED_FEATURES_HEADER,
-    CodecVersionPolicyDocument,
-    CodecVersionRequiredBody,
-    parse_version_policy_document,
-    parse_version_required,
-    with_codec_client_version,
-)
 from codec_core.vocabulary import (
     METASPACE,
     Vocabulary,
     vocabulary_of,
 )
+
+if _typing.TYPE_CHECKING:
+    from codec_core.compression import (
+        accept_encoding,
+        choose_encoding,
+        compressor,
+        decompressor,
+        encoding_headers,
+        hash_zstd_dict,
+        select_zstd_dict_for_response,
+        train_zstd_dict,
+    )
+    from codec_core.discovery import (
+        POLICY_WELL_KNOWN_BASE,
+        WELL_KNOWN_BASE,
+        ChainedMapCache,
+        DiskMapCache,
+        MapCache,
+        MapIndex,
+        MapPointer,
+        MemoryMapCache,
+        MemorySafetyPolicyCache,
+        SafetyPolicyCache,
+        SafetyPolicyPointer,
+        discover_index,
+        discover_map,
+        discover_safety_policy,
+        discover_version_policy,
+        discover_zstd_dict,
+        load_map,
+        load_map_dicts,
+        load_safety_policy,
+        load_zstd_dict,
+        well_known_dict_url,
+        well_known_index_url,
+        well_known_map_url,
+        well_known_policy_hash_url,
+        well_known_policy_url,
+        well_known_version_policy_url,
+    )
+    from codec_core.leaf import (
+        LEAF_TOKENIZATION,
+        LeafTokenization,
+        leaf_ids,
+        read_leaf,
+        write_leaf,
+    )
+    from codec_core.safety import (
+        SafetyCategory,
+        SafetyClassifierBlock,
+        SafetyClientHooksBlock,
+        SafetyPolicyDescriptor,
+        SafetyPublisherBlock,
+        SafetyRulesSummary,
+        descriptor_canonical_bytes,
+        descriptor_from_json,
+        hash_safety_policy,
+        validate_safety_policy,
+    )
+    from codec_core.versions import (
+        CODEC_CLIENT_VERSION,
+        CODEC_CLIENT_VERSION_HEADER,
+        CODEC_MIN_VERSION_HEADER,
+        CODEC_REQUIRED_FEATURES_HEADER,
+        CodecVersionPolicyDocument,
+        CodecVersionRequiredBody,
+        parse_version_policy_document,
+        parse_version_required,
+        with_codec_client_version,
+    )
+
+_LATER = ("versions", "leaf", "safety", "compression", "discovery")
+"""Imported when one of their names is first used: together a quarter of what importing this takes."""
+
+
+def __getattr__(name: str) -> object:
+    """Find a name in the modules that are imported later, the cheapest first."""
+    for module in _LATER if name in __all__ else ():
+        found = _import(f"codec_core.{module}")
+        if hasattr(found, name):
+            globals()[name] = getattr(found, name)
+            return globals()[name]
+    raise AttributeError(f"module 'codec_core' has no attribute {name!r}")
+
 
 __all__ = [
     "CODEC_CLIENT_VERSION",
