@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from codec_agents.runtime import Run
 
 
+PREPARED_WITHIN = 2.0
+"""Seconds for starting embedded servers and connecting to others before the run is timed."""
+
+
 @click.command("run")
 @pipeline_file
 @click.option(
@@ -88,19 +92,14 @@ def _inputs(pipeline: Pipeline, pairs: tuple[str, ...]) -> dict[str, str]:
 async def _run(pipeline: Pipeline, inputs: Mapping[str, str], record: Path | None, show: Any) -> None:
     built = pipeline.build()
     try:
-        await _start_engines(built)
+        from codec_agents.nodes.ahead import prepare_engines
+
+        await prepare_engines(built, within=PREPARED_WITHIN)
         async with pipeline.run(inputs, record=record) as run:
             await show(run, built)
     finally:
         with anyio.CancelScope(shield=True):
             await pipeline.aclose()
-
-
-async def _start_engines(built: BuiltPipeline) -> None:
-    """Start embedded servers first: what is measured is handing over, not starting a server."""
-    for engine in built.engines.values():
-        if (start := getattr(engine, "start", None)) is not None:
-            await start()
 
 
 # --- four ways to show a run ---

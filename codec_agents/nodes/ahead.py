@@ -5,11 +5,12 @@ None of it holds anything up, and nothing that fails here is told: the request i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
 
-from codec_agents.built import BuiltAsking
+from codec_agents.built import BuiltAsking, BuiltPipeline
 from codec_agents.engines.base import GenerationRequest
 from codec_agents.nodes.prefill import Prefill
 
@@ -64,14 +65,31 @@ class Ahead:
 
     async def _keep_prepared(self) -> None:
         """Prepare the engine again and again until the slots are filled: connections do not stay for ever."""
-        prepare = getattr(self._node.engine, "prepare", None)
-        if prepare is None:
-            return
-        node = self._node
-        request = GenerationRequest(
-            prompt_ids=(), vocabulary=node.vocabulary, model=node.model, timeouts=node.timeouts
-        )
         while not self._filled.is_set():
-            await prepare(request)
+            await prepare(self._node)
             with anyio.move_on_after(PREPARED_FOR):
                 await self._filled.wait()
+
+
+async def prepare(node: BuiltAsking) -> None:
+    """Do what can be done at a node's engine before the first request."""
+    if (prepare_engine := getattr(node.engine, "prepare", None)) is not None:
+        await prepare_engine(
+            GenerationRequest(
+                prompt_ids=(), vocabulary=node.vocabulary, model=node.model, timeouts=node.timeouts
+            )
+        )
+
+
+async def prepare_engines(built: BuiltPipeline, *, within: float) -> None:
+    """Prepare the engines of all models, before the run is timed: for so many seconds at most."""
+
+    async def guarded(node: BuiltAsking) -> None:
+        with suppress(Exception):
+            await prepare(node)
+
+    with anyio.move_on_after(within):
+        async with anyio.create_task_group() as group:
+            for node in built.nodes.values():
+                if isinstance(node, BuiltAsking):
+                    group.start_soon(guarded, node)

@@ -26,7 +26,7 @@ BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 
 def words(count: int) -> str:
     """Return a text of about so many ids."""
-    return " ".join(f"w{number % 97}" for number in range(count * 2 // 3))
+    return " ".join(f"w{number % 97}" for number in range(round(count / 2.7)))
 
 
 def speaker(text: str, **settings: Any) -> ScriptedEngine:
