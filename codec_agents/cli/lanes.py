@@ -87,7 +87,7 @@ class LanePrinter:
         if key in self._sinks or event.port == "tool_calls":
             return
         if key not in self._detokenizers:
-            self._detokenizers[key] = Detokenizer(self._vocabularies[event.node])
+            self._detokenizers[key] = Detokenizer(self._vocabularies[_declared(event.node)])
         self._write(key, self._detokenizers[key].feed(event.ids))
 
     def _turn_ended(self, event: events.GenerationFinished) -> None:
@@ -193,6 +193,13 @@ _METHODS: Mapping[type, Callable[[LanePrinter, Any], None]] = {
     events.NodeFinished: LanePrinter._node_ended,
     events.NodeFailed: LanePrinter._node_ended,
 }
+
+
+def _declared(node: str) -> str:
+    """Return a node's path as declared: all items of a map speak one vocabulary."""
+    from codec_agents.built import declared_path
+
+    return declared_path(node)
 
 
 def _call(name: str, arguments: dict[str, Any] | None) -> str:

@@ -147,12 +147,9 @@ async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
 
 
 def _lane_printer(built: BuiltPipeline, console: Any) -> LanePrinter:
-    from codec_agents.built import BuiltAsking
     from codec_agents.cli.lanes import LanePrinter
 
-    vocabularies = {
-        name: node.vocabulary for name, node in built.nodes.items() if isinstance(node, BuiltAsking)
-    }
+    vocabularies = {path: node.vocabulary for path, node in built.asking().items()}
     return LanePrinter(console, vocabularies, _lanes_of_sinks(built))
 
 

@@ -99,13 +99,15 @@ def cells(report: HandoffReport) -> Iterator[str]:
 
 def show_totals(console: Console, result: RunResult, id_sinks: Iterable[str]) -> None:
     """Print one line for each id sink, and one for the whole run."""
+    from codec_agents.built import declared_path
+
     total = result.total
     for sink in id_sinks:
         kept = terminal.plural(len(result.ids.get(sink, [])), "id")
         console.print(Text(f"{sink}: {kept} kept, unread", style="dim"))
     dot = f" {terminal.glyphs(console).dot} "
     parts = (
-        terminal.plural(len(result.usage), "model"),
+        terminal.plural(len(set(map(declared_path, result.usage))), "model"),
         terminal.plural(total.turns, "turn"),
         terminal.plural(total.tool_calls, "tool call"),
         f"{total.generated_ids:,} ids generated ({total.reasoning_ids:,} reasoning)",

@@ -1,0 +1,230 @@
+"""`codec-agents record`: look at recorded runs, replay and compare them, and make training data of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+from rich.text import Text
+
+from codec_agents.cli import terminal
+from codec_agents.cli.exits import DONE, RUN_FAILED, reporting
+from codec_agents.cli.options import as_json, load, print_json
+
+if TYPE_CHECKING:
+    from codec_agents.pipeline import Pipeline
+    from codec_agents.recorded import RecordedRun, RecordedTurn
+    from codec_agents.runtime import Run, RunResult
+
+RECORD = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group("record")
+def command() -> None:
+    """Work with the record that `run --record` writes."""
+
+
+# --- show ---
+
+
+@command.command("show")
+@click.argument("file", type=RECORD)
+@as_json
+@reporting
+def show(file: Path, as_json: bool) -> None:
+    """Show what FILE records: each turn of each node, its tools, and how the nodes ended."""
+    from codec_agents.recorded import read_record
+
+    record = read_record(file)
+    if as_json:
+        print_json(summary(record))
+    else:
+        _show(record)
+
+
+def summary(record: RecordedRun) -> dict[str, Any]:
+    """Return what a record says, without its ids."""
+    header = record.header
+    return {
+        "run_id": header.get("run_id"),
+        "pipeline": header.get("pipeline"),
+        "complete": record.complete,
+        "inputs": record.inputs,
+        "versions": header.get("versions", {}),
+        "maps": header.get("maps", {}),
+        "nodes": {node: {**record.details(node), **_end_of(record, node)} for node in record.nodes},
+        "turns": [_turn(turn) for turn in record.turns],
+        "text": record.texts(),
+    }
+
+
+def _end_of(record: RecordedRun, node: str) -> dict[str, Any]:
+    end = record.ends.get(node, {})
+    return {key: end[key] for key in ("outcome", "reason", "usage", "error") if key in end}
+
+
+def _turn(turn: RecordedTurn) -> dict[str, Any]:
+    return {
+        "node": turn.node,
+        "turn": turn.number,
+        "prompt_ids": len(turn.prompt),
+        "kept_ids": turn.kept,
+        "generated_ids": len(turn.generated),
+        "batches": len(turn.batches),
+        "finish_reason": turn.finish_reason,
+        "complete": turn.complete,
+        "started": turn.started,
+        "ended": turn.ended,
+        "tools": [{key: tool[key] for key in ("name", "arguments", "status", "told")} for tool in turn.tools],
+    }
+
+
+def _show(record: RecordedRun) -> None:
+    console = terminal.console()
+    state = "complete" if record.complete else "not complete"
+    header = record.header
+    console.print(Text(f"{header.get('pipeline')} {header.get('run_id')}: {state}", style="bold"))
+    for name, value in record.inputs.items():
+        said = value if isinstance(value, str) else terminal.plural(len(value), "id")
+        _line(f"input {name}: {said}")
+    for node in record.nodes:
+        end = _end_of(record, node)
+        _line(f"{node}: {end.get('outcome', 'stopped')}", style="bold")
+        for turn in record.of_node(node):
+            for line in _lines(turn):
+                _line(f"  {line}")
+        if "error" in end:
+            _line(f"  {end['error']['type']}: {end['error']['message']}", style="red")
+
+
+def _lines(turn: RecordedTurn) -> Iterator[str]:
+    kept = f" ({turn.kept:,} kept)" if turn.kept else ""
+    reason = turn.finish_reason or ("stopped" if turn.complete else "cut off")
+    yield (
+        f"turn {turn.number}: {len(turn.prompt):,} prompt ids{kept}, {len(turn.generated):,} generated in "
+        f"{terminal.plural(len(turn.batches), 'frame')}, {reason}"
+    )
+    for tool in turn.tools:
+        yield f"  {tool['name']}: {tool['status']} in {terminal.seconds(tool['seconds'])}"
+
+
+def _line(text: str, style: str = "") -> None:
+    console = terminal.console()
+    shown = Text(" ".join(terminal.safe(text).split("\n")), style=style)
+    shown.truncate(terminal.width(console), overflow="crop")
+    console.print(shown)
+
+
+# --- replay ---
+
+
+@command.command("replay")
+@click.argument("file", type=RECORD)
+@click.argument("pipeline", type=RECORD)
+@as_json
+@click.option("--tools", type=click.Choice(["recorded", "run"]), default="recorded", show_default=True)
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="1 for the recorded pace.")
+@click.option("--record", "written", type=NEW_FILE, help="Write the record of the replay.")
+@reporting
+def replay(
+    file: Path, pipeline: Path, as_json: bool, tools: Any, speed: float | None, written: Path | None
+) -> None:
+    """Run PIPELINE with what FILE records in place of its engines.
+
+    Shows the text of the text sinks. Ends with 6 at the first prompt that is not the recorded one, and says
+    which node, turn and position it is.
+    """
+    loaded = load(pipeline)
+    _finish(loaded, lambda: loaded.replay(file, tools=tools, speed=speed, record=written), as_json=as_json)
+
+
+@command.command("recover")
+@click.argument("file", type=RECORD)
+@click.argument("pipeline", type=RECORD)
+@as_json
+@click.option("--record", "written", type=NEW_FILE, help="Write the record of the whole run.")
+@reporting
+def recover(file: Path, pipeline: Path, as_json: bool, written: Path | None) -> None:
+    """Go on with the run of PIPELINE that FILE records, where it was cut off.
+
+    What is recorded is not asked again; a turn that was cut goes on from its exact prefix. Shows the text of
+    the text sinks.
+    """
+    loaded = load(pipeline)
+    _finish(loaded, lambda: loaded.recover(file, record=written), as_json=as_json)
+
+
+def _finish(pipeline: Pipeline, start: Callable[[], Run], *, as_json: bool) -> None:
+    """Run to the end, and show the result."""
+    from codec_agents.cli.documents import result_document
+
+    async def execute() -> RunResult:
+        async with pipeline.opened():
+            return await start().execute()
+
+    result = anyio.run(execute)
+    if as_json:
+        print_json(result_document(result, pipeline.name))
+    else:
+        for text in result.text.values():
+            click.echo(terminal.safe(text))
+
+
+# --- compare ---
+
+
+@command.command("compare")
+@click.argument("first", type=RECORD)
+@click.argument("second", type=RECORD)
+@as_json
+@reporting
+def compare(first: Path, second: Path, as_json: bool) -> None:
+    """Say where two recorded runs differ in ids; ends with 1 if they do."""
+    from codec_agents.recorded import read_record
+
+    found = read_record(first).differences(read_record(second))
+    if as_json:
+        print_json({"same": not found, "differences": found})
+    else:
+        for difference in found or ("the same ids",):
+            click.echo(terminal.safe(difference))
+    raise SystemExit(RUN_FAILED if found else DONE)
+
+
+# --- export ---
+
+
+@command.command("export")
+@click.argument("files", nargs=-1, required=True, type=RECORD)
+@click.option("-o", "--output", type=NEW_FILE, help="Where to; standard output if left out.")
+@click.option("--node", "nodes", multiple=True, help="Only this node; may be given several times.")
+@click.option("--complete", is_flag=True, help="Leave out nodes with a turn that was cut off.")
+@reporting
+def export(files: Sequence[Path], output: Path | None, nodes: tuple[str, ...], complete: bool) -> None:
+    """Write training trajectories as lines of JSON: one a node, its ids, and which of them were sampled."""
+    lines = _trajectories(files, nodes, complete=complete)
+    if output is None:
+        for line in lines:
+            click.echo(line)
+    else:
+        with output.open("w", encoding="utf-8") as target:
+            count = sum(target.write(line + "\n") > 0 for line in lines)
+        click.echo(f"wrote {terminal.plural(count, 'line')} to {output}", err=True)
+
+
+def _trajectories(files: Sequence[Path], nodes: tuple[str, ...], *, complete: bool) -> Iterator[str]:
+    from codec_agents.built import declared_path
+    from codec_agents.recorded import read_record
+
+    for file in files:
+        for trajectory in read_record(file).trajectories():
+            node = trajectory["node"]
+            if nodes and not {node, declared_path(node)} & set(nodes):
+                continue
+            if trajectory["complete"] or not complete:
+                yield json.dumps(trajectory, ensure_ascii=False, separators=(",", ":"))
