@@ -7,6 +7,7 @@ wake-up is spread over many ids. Everything here runs in one event loop and need
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, Self, TypeVar
@@ -58,11 +59,14 @@ class Channel(Generic[Batch]):
         "_bound",
         "_room",
         "abandoned",
+        "blocked_seconds",
+        "blocked_since",
         "closed",
         "held",
         "on_abandoned",
         "ready",
         "skipped",
+        "taken",
         "waited",
     )
 
@@ -81,8 +85,14 @@ class Channel(Generic[Batch]):
         """Whether the channel was closed because its producer never ran: a branch not taken."""
         self.held = 0
         """Items queued now."""
+        self.taken = 0
+        """Items taken so far, or dropped because nobody will take them."""
         self.waited = 0
         """How often the producer had to wait for room."""
+        self.blocked_seconds = 0.0
+        """How long it waited, a wait that goes on left out."""
+        self.blocked_since: float | None = None
+        """When the wait that goes on began, by `time.perf_counter()`."""
 
     async def send(self, batch: Batch) -> None:
         """Queue a batch, waiting while the channel is full.
@@ -90,13 +100,21 @@ class Channel(Generic[Batch]):
         A batch larger than the bound is taken when the channel is empty: nothing is ever cut or lost.
         """
         while self.held and self.held + len(batch) > self._bound and not self.abandoned:
-            self.waited += 1
-            await self._room.wait()
+            await self._wait_for_room()
         if self.abandoned:
             return
         self._batches.append(batch)
         self.held += len(batch)
         self.ready.give()
+
+    async def _wait_for_room(self) -> None:
+        self.waited += 1
+        self.blocked_since = began = time.perf_counter()
+        try:
+            await self._room.wait()
+        finally:
+            self.blocked_since = None
+            self.blocked_seconds += time.perf_counter() - began
 
     def close(self, *, skipped: bool = False) -> None:
         """Say that no more will come; what is queued can still be taken."""
@@ -112,6 +130,7 @@ class Channel(Generic[Batch]):
             return
         self.abandoned = True
         self._batches.clear()
+        self.taken += self.held
         self.held = 0
         self._room.give()
         if self.on_abandoned is not None and not self.closed:
@@ -122,6 +141,7 @@ class Channel(Generic[Batch]):
         batches = list(self._batches)
         self._batches.clear()
         if batches:
+            self.taken += self.held
             self.held = 0
             self._room.give()
         return batches

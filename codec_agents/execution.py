@@ -69,7 +69,8 @@ class Execution:
         self.failures: dict[str, str] = {}
         """What nodes failed of whose policy lets the run go on."""
         self._resumed = resumed
-        self._wirings: dict[str, Wiring] = {}
+        self.wirings: dict[str, Wiring] = {}
+        """The ends of the edges at each node, once it runs."""
         self._declare_deciders()
         for name in resumed.pause.started if resumed else ():
             self.gates[name].start(name)
@@ -151,7 +152,7 @@ class Execution:
         inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in self.built.edges]
         for name, node in self.built.nodes.items():
             wiring = Wiring.of_node(name, inlets, ready[name], keeps=self.pausing)
-            self._wirings[name] = wiring
+            self.wirings[name] = wiring
             group.start_soon(self._run_node, node, wiring, name=f"codec node {name}")
 
     async def _run_node(self, node: BuiltNode, wiring: Wiring) -> None:
@@ -191,7 +192,7 @@ class Execution:
         return resumed if resumed is not None and resumed.pause.node == node.name else None
 
     async def _paused(self, node: BuiltNode, paused: NodePaused) -> None:
-        error = ApprovalRequiredError(pause_of(self, self._wirings, node, paused.turn))
+        error = ApprovalRequiredError(pause_of(self, self.wirings, node, paused.turn))
         self.run.outcomes[node.path] = "paused"
         usage = self.run.usage.get(node.path, Usage())
         await self.run.emit(NodeFinished(node.path, "paused", str(paused), usage, self.run.clock()))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import anyio
 from anyio.abc import TaskGroup
 
+from codec_agents.edges import EdgeState, edge_states
 from codec_agents.event_log import EventLog, EventReader
 from codec_agents.events import Event, HandoffFinished, HandoffReport, Outcome, RunFinished, RunStarted, Usage
 from codec_agents.exceptions import RunCancelledError, RunError
@@ -76,6 +77,8 @@ class Run:
         self.stopping = False
         """Set by `cancel(after="turn")`: no node asks for a further turn."""
         self.scope = run_scope(built.name, run_id=self.run_id, digest=built.digest)
+        self.bodies: list[Execution] = []
+        """The bodies of loops and maps that run now."""
         self._execution = Execution(built, inputs, self, resumed=resumed, outermost=True)
         self._events = EventLog()
         self._started = time.perf_counter()
@@ -140,6 +143,10 @@ class Run:
         if not self._finished.is_set():
             raise RunError("the run is not over; await run.wait() first")
         return self.partial_result()
+
+    def edges(self) -> list[EdgeState]:
+        """Return what flows over each edge now, and what waits in it; asking costs the run nothing else."""
+        return edge_states([self._execution, *self.bodies])
 
     def partial_result(self) -> RunResult:
         """Return what there is by now; after a failure or a cancellation, what had been delivered."""

@@ -25,7 +25,11 @@ async def run_body(
     body = node.body.placed(f"{node.path}[{number}]/")
     inputs = {name: as_input(each, values.get(name, each.default)) for name, each in body.inputs.items()}
     inner = outer.inside(body, inputs)
-    await inner.execute()
+    outer.run.bodies.append(inner)
+    try:
+        await inner.execute()
+    finally:
+        outer.run.bodies.remove(inner)
     return {name: sink.ids for name, sink in inner.sinks.items()}
 
 
