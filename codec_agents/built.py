@@ -17,8 +17,10 @@ from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import Engine, SamplingOptions, Timeouts
 from codec_agents.exceptions import InputError
 from codec_agents.graph.faults import Fault
+from codec_agents.graph.nodes import REASONING
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.spec import PipelineSpec
+from codec_agents.lease import EngineLease
 from codec_agents.prompts import PromptTemplate
 from codec_core.vocabulary import Vocabulary
 
@@ -195,6 +197,35 @@ class BuiltLoop(BuiltNode):
 
 
 @dataclass(frozen=True, slots=True)
+class NodeLinks:
+    """Which edges begin and end at a node, by their numbers."""
+
+    incoming: tuple[int, ...]
+    outgoing: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    """Of each port: the edges that always carry, and those that carry when the node fails."""
+
+
+def _links_of(name: str, edges: Sequence[BuiltEdge]) -> NodeLinks:
+    outgoing: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    for number, edge in enumerate(edges):
+        if edge.source_node == name:
+            for port in (edge.source_port, REASONING) if edge.reasoning else (edge.source_port,):
+                always, fallback = outgoing.get(port, ((), ()))
+                if edge.fallback:
+                    outgoing[port] = (always, (*fallback, number))
+                else:
+                    outgoing[port] = ((*always, number), fallback)
+    incoming = tuple(number for number, edge in enumerate(edges) if edge.target_node == name)
+    return NodeLinks(incoming, outgoing)
+
+
+def _may_quit(node: BuiltNode) -> bool:
+    """Whether a node may end before those that feed it, in a run that goes on."""
+    races = isinstance(node, BuiltJoin) and (node.first is not None or node.until is not None)
+    return races or node.conditional or node.policy.on_failure != "fail"
+
+
+@dataclass(frozen=True, slots=True)
 class BuiltPipeline:
     """A pipeline that can run, any number of times and at the same time."""
 
@@ -207,6 +238,18 @@ class BuiltPipeline:
     warnings: tuple[Fault, ...] = ()
     engines: Mapping[str, Engine] = field(default_factory=dict)
     """The engines that the pipeline made and closes; those that the caller gave are the caller's."""
+    lease: EngineLease = field(init=False)
+    """What keeps those engines open: runs, and whoever opened the pipeline."""
+    links: Mapping[str, NodeLinks] = field(init=False)
+    """The edges at each node."""
+    quits_early: bool = field(init=False)
+    """Whether a node may end before those that feed it, which then have nobody to speak to."""
+
+    def __post_init__(self) -> None:
+        links = {name: _links_of(name, self.edges) for name in self.nodes}
+        object.__setattr__(self, "links", links)
+        object.__setattr__(self, "lease", EngineLease(self.engines))
+        object.__setattr__(self, "quits_early", any(map(_may_quit, self.nodes.values())))
 
     def edges_into(self, node: str) -> list[BuiltEdge]:
         """Return the edges that end at a node, in declared order."""
@@ -295,11 +338,6 @@ class BuiltPipeline:
         """Return the same pipeline at another place of the whole: the paths of its nodes begin with it."""
         nodes = {name: replace(node, path=prefix + name) for name, node in self.nodes.items()}
         return replace(self, nodes=nodes)
-
-    async def aclose(self) -> None:
-        """Close the engines that the pipeline made."""
-        for engine in self.engines.values():
-            await engine.aclose()
 
 
 @cache

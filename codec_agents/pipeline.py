@@ -181,10 +181,7 @@ class Pipeline(graph.Pipeline):
         """Run to the end in an event loop of its own, also where one is running already, as in a notebook."""
 
         async def execute() -> RunResult:
-            try:
-                return await self.invoke(inputs, **options)
-            finally:
-                await self.aclose()
+            return await self.invoke(inputs, **options)
 
         try:
             current_token()
@@ -222,23 +219,21 @@ class Pipeline(graph.Pipeline):
             if progress is not None:
                 progress(finished, len(todo))
 
-        async with anyio.create_task_group() as group:
+        async with self.build().lease, anyio.create_task_group() as group:
             for position in range(len(todo)):
                 group.start_soon(run_one, position)
         return [result for result in results if result is not None]
 
     async def aclose(self) -> None:
-        """Close the connections of the engines that the pipeline opened."""
+        """Close the connections of the engines that the pipeline made, now."""
         if self._built is not None:
-            await self._built.aclose()
+            await self._built.lease.close()
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Pipeline]:
-        """Use the pipeline several times, and close its connections at the end."""
-        try:
+        """Keep the connections to its engines from run to run; without this they close behind each run."""
+        async with self.build().lease:
             yield self
-        finally:
-            await self.aclose()
 
 
 def _in_thread(execute: Callable[[], Any]) -> RunResult:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -65,7 +65,7 @@ class Run:
         resumed: Resumption | None = None,
     ) -> None:
         self.built = built
-        self.run_id = run_id or uuid.uuid4().hex
+        self.run_id = run_id or secrets.token_hex(16)
         self.deps = deps
         """What the caller hands to its tools, by their context argument."""
         self.approve = approve
@@ -189,7 +189,10 @@ class Run:
         """Tell an event to the record and to whoever listens."""
         if self.recorder is not None:
             self.recorder.write(event)
-        await self._events.write(event)
+        if self._events.wanted:
+            await self._events.write(event)
+        else:
+            self._events.keep(event)
 
     async def report(self, report: HandoffReport) -> None:
         """Keep what an edge did."""
@@ -198,7 +201,8 @@ class Run:
 
     def add_usage(self, node: str, usage: Usage) -> None:
         """Add to the counts of a node."""
-        self.usage[node] = self.usage.get(node, Usage()) + usage
+        before = self.usage.get(node)
+        self.usage[node] = usage if before is None else before + usage
 
     # --- the execution itself ---
 
@@ -212,6 +216,10 @@ class Run:
         return self.result
 
     async def _execute(self) -> None:
+        async with self.built.lease:
+            await self._run_nodes()
+
+    async def _run_nodes(self) -> None:
         try:
             await self.emit(RunStarted(self.run_id, self.built.name))
             await self._execution.execute()

@@ -1,0 +1,43 @@
+"""How long the engines that a pipeline made stay open: as long as somebody uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+
+import anyio
+
+from codec_agents.engines.base import Engine
+
+CLOSING_SECONDS = 5.0
+"""What closing may take; a connection that does not close by then is left to the operating system."""
+
+
+class EngineLease:
+    """Counts the users of a pipeline's engines, and closes them behind the last one.
+
+    A run is a user, and so is `Pipeline.opened`, which keeps connections from run to run. A closed engine
+    opens again when it is asked again.
+    """
+
+    __slots__ = ("_engines", "_users")
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        self._engines = engines
+        self._users = 0
+
+    async def __aenter__(self) -> None:
+        self._users += 1
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._users -= 1
+        if self._users == 0:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the engines now."""
+        with anyio.move_on_after(CLOSING_SECONDS, shield=True):
+            for engine in self._engines.values():
+                await engine.aclose()
