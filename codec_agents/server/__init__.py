@@ -1,9 +1,10 @@
-"""A Codec server: scripted, transformers and bridge back ends behind one ASGI application."""
+"""A Codec server: scripted, transformers, bridge and pipeline back ends behind one ASGI application."""
 
 from codec_agents.server.app import CodecServer, create_app
 from codec_agents.server.backend import Backend, BrokenOffError, Job, ServedModel
 from codec_agents.server.bridge import BridgeBackend
 from codec_agents.server.embedded import EmbeddedServer
+from codec_agents.server.pipeline import PipelineBackend
 from codec_agents.server.scripted import ScriptedBackend
 from codec_agents.server.serving import serve
 from codec_agents.server.settings import ServerSettings
@@ -17,6 +18,7 @@ __all__ = [
     "EmbeddedServer",
     "Job",
     "MissingServerError",
+    "PipelineBackend",
     "ScriptedBackend",
     "ServedModel",
     "ServerSettings",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 
 import anyio
 
@@ -17,7 +16,7 @@ from codec_agents.server.answers import Answer
 from codec_agents.server.backend import Backend, BrokenOffError, Job
 from codec_agents.server.exchanges import Exchange
 from codec_agents.server.gathering import Gathering
-from codec_agents.server.http import Receive, Send, answer, begin, send_part
+from codec_agents.server.http import HttpError, Receive, Send, answer, begin, send_part
 from codec_agents.server.settings import ServerSettings
 from codec_agents.server.stops import StopWatcher
 from codec_core.frames import CodecFrame
@@ -42,25 +41,38 @@ async def deliver(
         HttpError: the back end refuses the job; nothing has been sent.
         AnswerCutError: the generation was lost half-way.
     """
-    async with AsyncExitStack() as stack:
-        frames = await stack.enter_async_context(backend.generate(job))
-        delivery = _Delivery(form, exchange, settings, send)
-        cut: BrokenOffError | None = None
-        async with anyio.create_task_group() as group:
-            group.start_soon(delivery.watch, receive, group.cancel_scope)
-            group.start_soon(delivery.drop_if_stalled, group.cancel_scope)
-            source = frames if backend.stops_itself else _until_stop(frames, job)
-            if backend.gathers and settings.gather:
-                gathering = Gathering()
-                group.start_soon(gathering.fill, source)
-                source = gathering
-            try:
-                await delivery.send_all(source)
-            except BrokenOffError as error:
-                cut = error
-            group.cancel_scope.cancel()
-    if cut is not None:
-        raise AnswerCutError(str(cut)) from cut
+    delivery = _Delivery(form, exchange, settings, send)
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        # From the beginning on: a client may leave before there is a first id.
+        group.start_soon(delivery.watch, receive, group.cancel_scope)
+        group.start_soon(delivery.drop_if_stalled, group.cancel_scope)
+        try:
+            failure = await _run(backend, job, delivery, gather=backend.gathers and settings.gather)
+        except HttpError as error:
+            failure = error
+        group.cancel_scope.cancel()
+    if isinstance(failure, BrokenOffError):
+        raise AnswerCutError(str(failure)) from failure
+    if failure is not None:
+        raise failure
+
+
+async def _run(backend: Backend, job: Job, delivery: _Delivery, *, gather: bool) -> BrokenOffError | None:
+    """Run the generation; return what broke it off, caught before it meets a back end's own task groups."""
+    async with backend.generate(job) as frames, anyio.create_task_group() as group:
+        source = frames if backend.stops_itself else _until_stop(frames, job)
+        if gather:
+            gathering = Gathering()
+            group.start_soon(gathering.fill, source)
+            source = gathering
+        broken: BrokenOffError | None = None
+        try:
+            await delivery.send_all(source)
+        except BrokenOffError as error:
+            broken = error
+        group.cancel_scope.cancel()
+    return broken
 
 
 def _until_stop(frames: AsyncIterator[CodecFrame], job: Job) -> AsyncIterator[CodecFrame]:

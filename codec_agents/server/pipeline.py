@@ -1,0 +1,223 @@
+"""The pipeline back end: a pipeline answers as a model would.
+
+What a client asks becomes the pipeline's one input; the ids that reach one sink are the answer, in the
+vocabulary that they have there. Every request is a run of its own, and a client that leaves ends its run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate
+
+from codec_agents.engines.base import SamplingOptions
+from codec_agents.engines.prompt_view import PromptView
+from codec_agents.exceptions import (
+    EngineError,
+    InputError,
+    NodeFailedError,
+    PipelineError,
+    RunError,
+    RunTimeoutError,
+)
+from codec_agents.graph.faults import Fault, suggest
+from codec_agents.server.backend import BrokenOffError, Job, ServedModel
+from codec_agents.server.bridge import as_http_error
+from codec_agents.server.http import HttpError
+from codec_core.frames import CodecFrame
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_agents.built import BuiltInput, BuiltPipeline, BuiltSink, Value
+    from codec_agents.outputs import SinkReader
+    from codec_agents.pipeline import Pipeline
+    from codec_agents.runtime import Run
+
+
+class PipelineBackend:
+    """Serves one pipeline as a model.
+
+    Args:
+        pipeline: the pipeline; it is built here, and closed with the back end.
+        name: what clients call the model; the pipeline's own name if left out.
+        input: the input that gets the prompt; may be left out where one input alone needs a value.
+        sink: the sink whose ids are the answer; may be left out where there is one, or one of text.
+
+    Raises:
+        PipelineError: the pipeline has faults, or it does not say what the prompt or the answer is.
+    """
+
+    gathers = True
+    stops_itself = False
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        name: str | None = None,
+        *,
+        input: str | None = None,  # noqa: A002 - the declaration's own word
+        sink: str | None = None,
+    ) -> None:
+        self._pipeline = pipeline
+        built = pipeline.build()
+        self._input = _input_of(built, input)
+        self._sink = _sink_of(built, sink)
+        vocabulary = _vocabulary_at(built, self._sink)
+        self.models: Sequence[ServedModel] = (ServedModel(name or built.name, vocabulary),)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Of the answer, and therefore of the prompt."""
+        return self.models[0].vocabulary
+
+    @asynccontextmanager
+    async def generate(self, job: Job) -> AsyncIterator[AsyncIterator[CodecFrame]]:
+        """Start a run; leaving the context ends it.
+
+        Raises:
+            HttpError: the run failed before there was an answer.
+        """
+        with _trace_of(job):
+            try:
+                run = self._pipeline.run({self._input.name: prompt_value(self._input, job)})
+            except InputError as error:
+                raise HttpError(400, str(error), param="prompt") from error
+        async with run:
+            answer = _Answer(run, self._sink.name, job.options)
+            await answer.begin()
+            yield answer
+
+    async def aclose(self) -> None:
+        """Close the engines that the pipeline opened."""
+        await self._pipeline.aclose()
+
+
+def prompt_value(node: BuiltInput, job: Job) -> Value:
+    """Return what the input gets: what the user said last, or the whole prompt where it has no turns."""
+    vocabulary = job.model.vocabulary
+    view = PromptView(job.prompt_ids, vocabulary)
+    text = view.user or view.text
+    if vocabulary.trims_first_space:  # content that was encoded by itself begins with a space of its own
+        text = text.removeprefix(" ")
+    return text if node.vocabulary is None else pick_tokenizer(node.vocabulary).encode_ordinary(text)
+
+
+class _Answer:
+    """What reaches the sink, as the frames of one generation."""
+
+    def __init__(self, run: Run, sink: str, options: SamplingOptions) -> None:
+        self._batches: SinkReader[list[int]] = run.ids(sink)
+        self._ready: deque[CodecFrame] = deque()
+        self._left = options.max_tokens
+        self._stops = frozenset(options.stop_token_ids)
+
+    async def begin(self) -> None:
+        """Wait for the first ids: until then a failure can still be told by a status.
+
+        Raises:
+            HttpError: the run failed.
+        """
+        try:
+            self._ready.append(await self._next())
+        except RunError as error:
+            raise failure(error) from error
+
+    def __aiter__(self) -> AsyncIterator[CodecFrame]:
+        return self
+
+    async def __anext__(self) -> CodecFrame:
+        if self._ready:
+            return self._ready.popleft()
+        try:
+            return await self._next()
+        except RunError as error:
+            raise BrokenOffError(str(error)) from error
+
+    async def _next(self) -> CodecFrame:
+        """Return the next ids: the last ones at the end of the run, at a stop id, or at the limit."""
+        ids = await anext(self._batches, None)
+        if ids is None:
+            return CodecFrame((), done=True, finish_reason="stop")
+        ids = ids[: self._left]
+        stop = next((place for place, token in enumerate(ids, 1) if token in self._stops), None)
+        if stop is not None:
+            return CodecFrame(tuple(ids[:stop]), done=True, finish_reason="stop")
+        self._left -= len(ids)
+        reached = self._left == 0
+        return CodecFrame(tuple(ids), done=reached, finish_reason="length" if reached else None)
+
+
+def failure(error: RunError) -> HttpError:
+    """Return the answer for a run that failed before it had given anything."""
+    cause = error.cause if isinstance(error, NodeFailedError) else error
+    if isinstance(cause, EngineError):
+        return as_http_error(cause)
+    status = 504 if isinstance(error, RunTimeoutError) else 500
+    return HttpError(status, str(error), code="pipeline_failed")
+
+
+@contextmanager
+def _trace_of(job: Job) -> Iterator[None]:
+    """Make the client's trace the current one, for what begins in here."""
+    token = otel_context.attach(propagate.extract(job.headers))
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+# --- what of a pipeline is the prompt, and what the answer ---
+
+
+def _input_of(built: BuiltPipeline, name: str | None) -> BuiltInput:
+    """Return the input that gets the prompt; the others must have values of their own."""
+    needed = [node for node in built.inputs.values() if node.default is None]
+    chosen = built.inputs.get(name) if name is not None else None
+    if name is not None and chosen is None:
+        raise _fault(built, "nodes", f"there is no input {name!r}", suggest(name, built.inputs, "inputs"))
+    if chosen is None and len(needed) != 1:
+        candidates = needed or list(built.inputs.values())
+        if len(candidates) != 1:
+            names = ", ".join(node.name for node in candidates) or "none"
+            raise _fault(built, "nodes", f"several inputs can be the prompt: {names}", "say which: --input")
+        chosen = candidates[0]
+    chosen = chosen or needed[0]
+    for node in needed:
+        if node is not chosen:
+            place, found = f"nodes.{node.name}", f"only {chosen.name!r} gets a value: the prompt"
+            raise _fault(built, place, found, "give this input a `default`")
+    return chosen
+
+
+def _sink_of(built: BuiltPipeline, name: str | None) -> BuiltSink:
+    if name is not None:
+        if name not in built.sinks:
+            raise _fault(built, "nodes", f"there is no sink {name!r}", suggest(name, built.sinks, "sinks"))
+        return built.sinks[name]
+    sinks = list(built.sinks.values())
+    candidates = sinks if len(sinks) == 1 else [sink for sink in sinks if sink.text]
+    if len(candidates) != 1:
+        names = ", ".join(built.sinks) or "none"
+        raise _fault(built, "nodes", f"several sinks can be the answer: {names}", "say which: --sink")
+    return candidates[0]
+
+
+def _vocabulary_at(built: BuiltPipeline, sink: BuiltSink) -> Vocabulary:
+    found = [edge.source_vocabulary for edge in built.edges_into(sink.name)]
+    known = [vocabulary for vocabulary in found if vocabulary is not None]
+    place = f"nodes.{sink.name}"
+    if not known or len(known) < len(found):
+        raise _fault(built, place, "text reaches this sink, and a model answers in ids", "serve another sink")
+    if len({vocabulary.hash or vocabulary.id for vocabulary in known}) > 1:
+        ids = ", ".join(sorted({vocabulary.id for vocabulary in known}))
+        raise _fault(built, place, f"ids of several maps reach this sink: {ids}", "join them in one map")
+    return known[0]
+
+
+def _fault(built: BuiltPipeline, place: str, found: str, remedy: str) -> PipelineError:
+    return PipelineError([Fault(place, found, remedy)], built.name)

@@ -1,0 +1,199 @@
+"""A pipeline behind the server answers as a model would, on both APIs."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from codec_agents.engines.codec import CodecEngine
+from codec_agents.exceptions import PipelineError
+from codec_agents.pipeline import Pipeline
+from codec_agents.server import EmbeddedServer, PipelineBackend, create_app
+from codec_agents.testing import Cut, Refuse, Say, ScriptedEngine, ScriptedModel
+from codec_core.detokenizer import detokenize
+from codec_core.frames import decoder
+from codec_core.tokenizer import pick_tokenizer
+
+pytestmark = pytest.mark.asyncio
+
+
+def desk(planner, writer="", name="desk"):
+    """Two models of different vocabularies, whose answer comes from the second."""
+    pipeline = Pipeline(name)
+    pipeline.input("question")
+    pipeline.model("planner", engine=ScriptedEngine(planner), map="demo/bytes", prompt="{question}")
+    writing = ScriptedEngine(writer or (lambda prompt: f"Dear: {prompt.user.strip()}"))
+    pipeline.model("writer", engine=writing, map="demo/words", prompt="{draft}")
+    pipeline.sink("reader")
+    return joined(
+        pipeline, "question -> planner.question", "planner.answer -> writer.draft", "writer.answer -> reader"
+    )
+
+
+def joined(pipeline, *edges):
+    for edge in edges:
+        pipeline.connect(*edge.split(" -> "))
+    return pipeline
+
+
+def serving(pipeline, **arguments):
+    return EmbeddedServer(create_app(PipelineBackend(pipeline, **arguments)))
+
+
+async def post(server, path, **body):
+    async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
+        return await client.post(path, json=body)
+
+
+async def test_chat_gets_the_last_user_message_answered():
+    messages = [
+        {"role": "system", "content": "be nice"},
+        {"role": "user", "content": "first"},
+        {"role": "assistant", "content": "yes"},
+        {"role": "user", "content": "to Oslo"},
+    ]
+    async with serving(desk(lambda prompt: f"[{prompt.user}]")) as server:
+        answer = (await post(server, "/v1/chat/completions", messages=messages)).json()
+        await server.app.backend.aclose()
+    assert answer["choices"][0]["message"]["content"] == "Dear: [to Oslo]"
+    assert (answer["model"], answer["choices"][0]["finish_reason"]) == ("desk", "stop")
+
+
+async def test_frames_hold_the_ids_of_the_sink(words):
+    prompt = pick_tokenizer(words).encode("to Oslo")
+    async with serving(desk(lambda prompt: f"[{prompt.user}]")) as server:
+        answer = await post(server, "/v1/completions", prompt=prompt, stream=True, stream_format="msgpack")
+        await server.app.backend.aclose()
+    assert answer.headers["codec-tokenizer-map"] == words.hash
+    frames = decoder("msgpack").feed(answer.content)
+    assert frames[-1].done
+    assert detokenize(words, [token for frame in frames for token in frame.ids]) == "Dear: [to Oslo]"
+
+
+async def test_limit_stop_id_and_stop_text(words):
+    encode = pick_tokenizer(words).encode_ordinary
+    answered = encode("one two three")
+    async with serving(desk(lambda _: "x", lambda _: "one two three")) as server:
+
+        async def ids(**options):
+            body = {"prompt": "go", "return_token_ids": True, **options}
+            choice = (await post(server, "/v1/completions", **body)).json()["choices"][0]
+            return choice["token_ids"], choice["finish_reason"]
+
+        assert await ids(max_tokens=2) == (answered[:2], "length")
+        assert await ids(stop_token_ids=[answered[1]]) == (answered[:2], "stop")
+        cut, reason = await ids(stop="two")
+        await server.app.backend.aclose()
+    assert (detokenize(words, cut), reason) == ("one two", "stop")
+
+
+async def test_an_input_of_ids_gets_the_text_in_its_own_map(words):
+    seen = []
+    pipeline = Pipeline("ids")
+    pipeline.input("given", type="ids", map="demo/bytes")
+
+    def note(prompt):
+        seen.append(prompt.user)
+        return "ok"
+
+    pipeline.model("m", engine=ScriptedEngine(note), map="demo/words", prompt="{text}")
+    pipeline.sink("out")
+    joined(pipeline, "given -> m.text", "m.answer -> out")
+    async with serving(pipeline) as server:
+        await post(server, "/v1/completions", prompt="caffè, 12")
+        await server.app.backend.aclose()
+    assert [text.strip() for text in seen] == ["caffè, 12"]
+
+
+async def test_leaving_ends_the_run():
+    entered, left = asyncio.Event(), asyncio.Event()
+    pipeline = Pipeline("slow")
+    pipeline.input("question")
+
+    async def wait(text):
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+
+    pipeline.function("step", call=wait, wants="text")
+    pipeline.model("m", engine=ScriptedEngine(lambda _: "x"), map="demo/words", prompt="{text}")
+    pipeline.sink("out")
+    joined(pipeline, "question -> step.text", "step -> m.text", "m.answer -> out")
+    async with serving(pipeline) as server:
+        request = asyncio.create_task(post(server, "/v1/completions", prompt="x"))
+        await entered.wait()
+        request.cancel()
+        await asyncio.wait_for(left.wait(), 5)
+        await server.app.backend.aclose()
+
+
+async def test_leaving_half_way_closes_the_engines_requests():
+    slowly = ScriptedModel(script=lambda _: "word " * 500, ids_a_second=50)
+    async with serving(desk(lambda _: "x", slowly)) as inner:
+        pipeline = through(inner.url)
+        async with pipeline.run({"question": "x"}) as run:
+            async for _ in run.ids("out"):
+                break
+        [exchange] = inner.app.exchanges.generations
+        assert await asyncio.to_thread(exchange.over.wait, 5)
+        assert exchange.closed_by_client is not None
+        await close(pipeline)
+        await inner.app.backend.aclose()
+
+
+async def close(pipeline):
+    await pipeline.aclose()
+    for engine in pipeline.live.engines.values():
+        await engine.aclose()
+
+
+def through(url):
+    """A pipeline whose only model is a served pipeline."""
+    pipeline = Pipeline("outer")
+    pipeline.input("question")
+    engine = CodecEngine(url)
+    pipeline.model("m", engine=engine, model="desk", map="demo/words", prompt="{question}")
+    pipeline.sink("out", text=True)
+    return joined(pipeline, "question -> m.question", "m.answer -> out")
+
+
+async def test_a_served_pipeline_is_the_engine_of_another():
+    async with serving(desk(lambda prompt: f"[{prompt.user}]")) as inner:
+        pipeline = through(inner.url)
+        result = await pipeline.invoke({"question": "to Oslo"})
+        await close(pipeline)
+        await inner.app.backend.aclose()
+    assert result.text["out"] == "Dear: [to Oslo]"
+
+
+async def test_a_failure_before_the_first_ids_is_a_status():
+    async with serving(desk(lambda _: [Refuse(429, "busy")])) as server:
+        refused = await post(server, "/v1/completions", prompt="x")
+        await server.app.backend.aclose()
+    assert refused.status_code == 429
+    assert "busy" in refused.json()["error"]["message"]
+
+
+async def test_a_failure_after_the_first_ids_cuts_the_answer_off():
+    async with serving(desk(lambda _: "x", lambda _: [Say("some words"), Cut()])) as server:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await post(server, "/v1/completions", prompt="x", stream=True)
+        await server.app.backend.aclose()
+
+
+async def test_what_is_not_plain_is_refused_when_it_is_made():
+    def two_inputs():
+        pipeline = desk(lambda _: "x")
+        pipeline.input("other")
+        return pipeline
+
+    with pytest.raises(PipelineError, match="several inputs can be the prompt: question, other"):
+        PipelineBackend(two_inputs())
+    with pytest.raises(PipelineError, match="give this input a `default`"):
+        PipelineBackend(two_inputs(), input="question")
+    with pytest.raises(PipelineError, match="did you mean 'reader'"):
+        PipelineBackend(desk(lambda _: "x"), sink="raeder")
+    with pytest.raises(PipelineError, match="there is no input 'q'"):
+        PipelineBackend(desk(lambda _: "x"), input="q")
