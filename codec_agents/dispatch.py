@@ -141,6 +141,11 @@ class Dispatcher:
             return False
         return True
 
+    @property
+    def has_early_tools(self) -> bool:
+        """Whether there are tools whose calls may start early."""
+        return any(tool.read_only and tool.approval is False for tool in self.tools)
+
     def may_start_early(self, call: ToolCall) -> bool:
         """Tell whether a call may run before it is known that its turn stands: it changes nothing."""
         tool = self.tools.get(call.name)

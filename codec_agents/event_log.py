@@ -33,6 +33,10 @@ class EventLog:
         """Add an event, waiting for the reader where there is one that lags."""
         while self.wanted and not self._closed and len(self._events) >= EVENT_BOUND:
             await self._room.wait()
+        self.keep(event)
+
+    def keep(self, event: Event) -> None:
+        """Add an event without waiting, where nobody reads."""
         self._events.append(event)
         self._ready.give()
 

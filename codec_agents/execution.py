@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from codec_agents.built import BuiltNode, BuiltPipeline, BuiltRouter, Value
+from codec_agents.built import BuiltInput, BuiltNode, BuiltPipeline, BuiltRouter, Value
 from codec_agents.channel import Channel, Signal
 from codec_agents.events import NodeFailed, NodeFinished, Outcome, Usage
 from codec_agents.exceptions import (
@@ -93,7 +93,7 @@ class Execution:
         try:
             async with anyio.create_task_group() as group:
                 self._scope = group.cancel_scope
-                self._start(group)
+                await self._start(group)
         except BaseException:
             self.error = self.error or RunCancelledError(f"the run of {self.built.name!r} was left")
             raise
@@ -146,23 +146,29 @@ class Execution:
         if self._scope is not None:
             self._scope.cancel()
 
-    def _start(self, group: TaskGroup) -> None:
+    async def _start(self, group: TaskGroup) -> None:
+        """Start all nodes; inputs need no task, because an edge that is still empty takes any value."""
         self._group = group
         ready = {name: Signal() for name in self.built.nodes}
         inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in self.built.edges]
         for name, node in self.built.nodes.items():
-            wiring = Wiring.of_node(name, inlets, ready[name], keeps=self.pausing)
+            wiring = Wiring.of_node(self.built.links[name], inlets, ready[name], keeps=self.pausing)
             self.wirings[name] = wiring
-            group.start_soon(self._run_node, node, wiring, name=f"codec node {name}")
+            if isinstance(node, BuiltInput):
+                await self._run_node(node, wiring)
+            else:
+                group.start_soon(self._run_node, node, wiring, name=name)
 
     async def _run_node(self, node: BuiltNode, wiring: Wiring) -> None:
         """Run one node; whatever it raises is kept for the caller, and its neighbours are told."""
         skipped = False
+        outcome: Outcome
         try:
-            with anyio.CancelScope() as scope:
-                wiring.stop_when_unheard(scope.cancel)
+            if self.built.quits_early:
+                outcome = await self._run_while_heard(node, wiring)
+            else:
                 await self._run_or_repeat(node, wiring)
-            outcome: Outcome = "cancelled" if scope.cancelled_caught else "finished"
+                outcome = "finished"
             self._end_node(node, outcome)
         except NodeSkipped:
             skipped = True
@@ -175,6 +181,12 @@ class Execution:
             wiring.close(skipped=skipped)
             for beside in self._aside.pop(node.name, ()):
                 beside.cancel()
+
+    async def _run_while_heard(self, node: BuiltNode, wiring: Wiring) -> Outcome:
+        with anyio.CancelScope() as scope:
+            wiring.stop_when_unheard(scope.cancel)
+            await self._run_or_repeat(node, wiring)
+        return "cancelled" if scope.cancelled_caught else "finished"
 
     async def _run_or_repeat(self, node: BuiltNode, wiring: Wiring) -> None:
         pause = self._resumed.pause if self._resumed else None

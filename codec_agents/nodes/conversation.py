@@ -68,7 +68,7 @@ class Conversation:
                     tools.cancel()
                     return turn.finish_reason or "stop"
                 self._check("tool_calls", self._spent.tool_calls + len(tools.calls), limits.tool_calls)
-                waiting = tools.start(pausing=self._execution.pausing)
+                waiting = await tools.start(pausing=self._execution.pausing)
             prompt = self._next_prompt(node, turn, tools, waiting)
             kept = len(turn.prompt) + len(turn.generated)
         raise self._limit("turns", limits.turns)
@@ -80,7 +80,7 @@ class Conversation:
         self._spent = self._run.usage.get(node.path, Usage())
         async with self._tool_round(node, turn, early=False) as tools:
             await self._generation.repeat(turn)
-            tools.go_on(resumed)
+            await tools.go_on(resumed)
         return self._next_prompt(node, turn, tools, []), len(turn.prompt) + len(turn.generated)
 
     def _tool_round(self, node: BuiltModel, turn: Turn, *, early: bool = True) -> ToolRound:

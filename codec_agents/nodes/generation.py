@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
 
 from codec_agents.dialects import CallRegion, TurnEvent, TurnReader
-from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
 from codec_agents.events import (
     GenerationFinished,
     GenerationStarted,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from codec_agents.built import BuiltAsking
     from codec_agents.nodes.wiring import Wiring
     from codec_agents.runtime import Run
-    from codec_agents.telemetry.spans import NodeScope
+    from codec_agents.telemetry.spans import CallScope, NodeScope
 
 _TRANSIENT_KINDS: tuple[tuple[type[EngineError], str], ...] = (
     (EngineUnavailableError, "connect"),
@@ -103,6 +104,28 @@ class Turn:
         )
 
 
+_NO_BOUND: AbstractAsyncContextManager[object] = nullcontext()
+
+
+class _Attached:
+    """Open a stream while the span of its call is the current one, and no longer than that."""
+
+    __slots__ = ("_call", "_stream")
+
+    def __init__(self, stream: AbstractAsyncContextManager[FrameStream], call: CallScope) -> None:
+        self._stream = stream
+        self._call = call
+
+    async def __aenter__(self) -> FrameStream:
+        with self._call.attached():
+            return await self._stream.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._stream.__aexit__(kind, error, trace)
+
+
 class Generation:
     """Ask a model for one turn, and hand on its ids as they come."""
 
@@ -161,22 +184,19 @@ class Generation:
     ) -> None:
         """Send one request and read it to its end."""
         with self._scope.call(self._node, turn) as call:
-            async with AsyncExitStack() as stack:
-                if self._node.engine_slots is not None:
-                    await stack.enter_async_context(self._node.engine_slots)
+            async with self._node.engine_slots or _NO_BOUND:
                 if not turn.stats:
                     turn.admitted = self._run.clock()
                 request = self._request(turn, max_ids - len(turn.generated), call.headers())
-                with call.attached():
-                    frames = await stack.enter_async_context(self._node.engine.stream(request))
-                turn.stats.append(frames.stats)
-                async for frame in frames:
-                    if frame.ids:
-                        await self._take(turn, reader, frame.ids)
-                        if enough is not None and enough(turn):
-                            return
-                    if frame.done:
-                        turn.finish_reason = frame.finish_reason
+                async with _Attached(self._node.engine.stream(request), call) as frames:
+                    turn.stats.append(frames.stats)
+                    async for frame in frames:
+                        if frame.ids:
+                            await self._take(turn, reader, frame.ids)
+                            if enough is not None and enough(turn):
+                                return
+                        if frame.done:
+                            turn.finish_reason = frame.finish_reason
 
     async def _take(self, turn: Turn, reader: TurnReader, ids: tuple[int, ...]) -> None:
         first = turn.number == 1 and not turn.generated

@@ -49,18 +49,27 @@ class ToolRound:
         self._context = ToolContext(run_id=run.run_id, node=node.path, deps=run.deps, approve=run.approve)
         self._started: set[int] = set()
         self._error: Exception | None = None
-        self._group: TaskGroup
+        self._group: TaskGroup | None = None
         self.calls: list[ToolCall] = []
         self.attempts: dict[int, Attempt] = {}
 
     async def __aenter__(self) -> Self:
-        self._group = anyio.create_task_group()
-        await self._group.__aenter__()
+        if self._early > 0 and self._node.dispatcher.has_early_tools:
+            await self._open()
         return self
+
+    async def _open(self) -> TaskGroup:
+        """Open the group for the calls; most turns have none, and need none."""
+        if self._group is None:
+            self._group = anyio.create_task_group()
+            await self._group.__aenter__()
+        return self._group
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._group is None:
+            return
         if error is not None:
             self._group.cancel_scope.cancel()
         # The error stays outside the group, which would wrap it into a group of exceptions.
@@ -75,8 +84,9 @@ class ToolRound:
             if len(self.calls) <= self._early and self._node.dispatcher.may_start_early(call):
                 self._start(len(self.calls) - 1)
 
-    def start(self, *, pausing: bool) -> list[int]:
+    async def start(self, *, pausing: bool) -> list[int]:
         """Start what has not started; return the positions of the calls that must wait for a decision."""
+        await self._open()
         waiting = [
             position
             for position, call in enumerate(self.calls)
@@ -87,7 +97,7 @@ class ToolRound:
                 self._start(position)
         return waiting
 
-    def go_on(self, resumed: Resumption) -> None:
+    async def go_on(self, resumed: Resumption) -> None:
         """Take what had come of the calls before the pause, and start those that somebody has decided on.
 
         Raises:
@@ -98,6 +108,7 @@ class ToolRound:
         if known != set(range(len(self.calls))):
             raise PauseError(f"the turn of node {self._node.path!r} has other calls than the pause says")
         self.attempts |= {each.position: each.attempt(self.calls[each.position]) for each in settled}
+        await self._open()
         for position, decision in resumed.decisions.items():
             self._start(position, partial(_decided, decision))
 
@@ -122,9 +133,11 @@ class ToolRound:
 
     def cancel(self) -> None:
         """Withdraw what was started."""
-        self._group.cancel_scope.cancel()
+        if self._group is not None and self._started:
+            self._group.cancel_scope.cancel()
 
     def _start(self, position: int, approve: Callable[..., Decision] | None = None) -> None:
+        assert self._group is not None
         self._started.add(position)
         self._group.start_soon(self._run_one, position, approve)
 
@@ -139,7 +152,7 @@ class ToolRound:
             await self._run.emit(ToolFinished(self._node.path, self._turn, attempt, self._run.clock()))
         except Exception as error:  # only telling can fail, as when the record's disk is full
             self._error = self._error or error
-            self._group.cancel_scope.cancel()
+            self.cancel()
 
 
 def _decided(decision: Decision, _call: ToolCall, _context: ToolContext) -> Decision:

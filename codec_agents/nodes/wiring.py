@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codec_agents.channel import Channel, Signal
-from codec_agents.graph.nodes import REASONING
 from codec_agents.handoff import Batch
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltEdge
+    from codec_agents.built import BuiltEdge, NodeLinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +89,19 @@ class Wiring:
     """Given when any inlet has something."""
 
     @classmethod
-    def of_node(cls, name: str, inlets: Sequence[Inlet], ready: Signal, *, keeps: bool = False) -> Wiring:
+    def of_node(
+        cls, links: NodeLinks, inlets: Sequence[Inlet], ready: Signal, *, keeps: bool = False
+    ) -> Wiring:
         """Gather the ends of all edges at one node; `keeps` what it sends, for a run that may pause."""
-        outgoing: dict[str, tuple[list[Channel[Batch]], list[Channel[Batch]]]] = {}
-        for inlet in inlets:
-            edge = inlet.edge
-            if edge.source_node == name:
-                for port in (edge.source_port, REASONING) if edge.reasoning else (edge.source_port,):
-                    outgoing.setdefault(port, ([], []))[edge.fallback].append(inlet.channel)
-        return cls(
-            inlets=[inlet for inlet in inlets if inlet.edge.target_node == name],
-            outlets={port: Outlet(*channels, keeps=keeps) for port, channels in outgoing.items()},
-            ready=ready,
-        )
+        outlets = {
+            port: Outlet(
+                [inlets[number].channel for number in edges],
+                [inlets[number].channel for number in fallbacks],
+                keeps=keeps,
+            )
+            for port, (edges, fallbacks) in links.outgoing.items()
+        }
+        return cls([inlets[number] for number in links.incoming], outlets, ready)
 
     @property
     def channels(self) -> list[Channel[Batch]]:
