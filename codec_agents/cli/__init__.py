@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import click
 
-COMMANDS = ("run", "check", "graph", "explain", "schema", "serve", "maps", "record", "trace")
+COMMANDS = ("run", "check", "graph", "explain", "schema", "serve", "maps", "record", "top", "trace")
 """Each is a module of this package with a click command `command`."""
 
 

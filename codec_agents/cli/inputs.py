@@ -5,8 +5,43 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from codec_agents.pipeline import Pipeline
+
+
+input_option = click.option(
+    "-i",
+    "--input",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An input: its value, @FILE for a file's text, or - for standard input.",
+)
+
+
+def inputs_of(pipeline: Pipeline, pairs: Iterable[str]) -> dict[str, str]:
+    """Return the values of a pipeline's inputs, by name.
+
+    Raises:
+        click.UsageError: an input is missing, or given and not declared.
+    """
+    from codec_agents.graph import InputNode
+
+    nodes = {name: node for name, node in pipeline.spec.nodes.items() if isinstance(node, InputNode)}
+    inputs = parse_inputs(pairs)
+    listed = ", ".join(sorted(nodes)) or "none"
+    for name in inputs:
+        if name not in nodes:
+            raise _bad(f"no input {name!r}; the pipeline has: {listed}")
+    missing = [name for name, node in nodes.items() if node.default is None and name not in inputs]
+    if missing:
+        hint = " ".join(f"--input {name}=..." for name in missing)
+        raise click.UsageError(f"the pipeline needs an input that is not given; add {hint}")
+    return inputs
 
 
 def parse_inputs(pairs: Iterable[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.inputs import parse_inputs
+from codec_agents.cli.inputs import input_option, inputs_of
 from codec_agents.cli.options import as_json, load, pipeline_file, print_json
 
 if TYPE_CHECKING:
@@ -28,14 +28,7 @@ PREPARED_WITHIN = 2.0
 
 @click.command("run")
 @pipeline_file
-@click.option(
-    "-i",
-    "--input",
-    "pairs",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="An input: its value, @FILE for a file's text, or - for standard input.",
-)
+@input_option
 @as_json
 @click.option("--events", is_flag=True, help="Print each event as a line of JSON, as it happens.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the text of the text sinks and nothing else.")
@@ -63,7 +56,7 @@ def command(
     if as_json + events + quiet > 1:
         raise click.UsageError("--json, --events and --quiet exclude each other")
     pipeline = load(file)
-    inputs = _inputs(pipeline, pairs)
+    inputs = inputs_of(pipeline, pairs)
     show = _show_json if as_json else _show_events if events else _show_quiet if quiet else _show_lanes
     written = record or (_record_beside(trace) if trace else None)
     try:
@@ -71,22 +64,6 @@ def command(
     finally:
         if trace is not None and written is not None and written.exists():
             _finish_trace(trace, written, keep=record is not None)
-
-
-def _inputs(pipeline: Pipeline, pairs: tuple[str, ...]) -> dict[str, str]:
-    from codec_agents.graph import InputNode
-
-    nodes = {name: node for name, node in pipeline.spec.nodes.items() if isinstance(node, InputNode)}
-    inputs = parse_inputs(pairs)
-    listed = ", ".join(sorted(nodes)) or "none"
-    for name in inputs:
-        if name not in nodes:
-            raise click.BadParameter(f"no input {name!r}; the pipeline has: {listed}", param_hint="--input")
-    missing = [name for name, node in nodes.items() if node.default is None and name not in inputs]
-    if missing:
-        hint = " ".join(f"--input {name}=..." for name in missing)
-        raise click.UsageError(f"the pipeline needs an input that is not given; add {hint}")
-    return inputs
 
 
 async def _run(pipeline: Pipeline, inputs: Mapping[str, str], record: Path | None, show: Any) -> None:
