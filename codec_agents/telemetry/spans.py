@@ -336,6 +336,10 @@ class HandoffScope(Scope):
             names.HANDOFF_DROPPED: report.dropped_ids,
             names.HANDOFF_REPLACED: report.replaced,
         }
+        if report.prefilled_ids:
+            found[names.HANDOFF_PREFILLED] = report.prefilled_ids
+        if parts := report.parts:
+            found |= {name: parts[part] for part, name in HANDOFF_PARTS.items()}
         if report.gap is not None:
             found[names.HANDOFF_GAP] = report.gap
         if report.first_id_latency is not None:
@@ -345,6 +349,16 @@ class HandoffScope(Scope):
     def _record(self) -> None:
         if self._report is not None:
             self.telemetry.instruments.record_handoff(self._attributes, self._report)
+
+
+HANDOFF_PARTS = {
+    "detect": names.HANDOFF_DETECT,
+    "wait": names.HANDOFF_WAIT,
+    "render": names.HANDOFF_RENDER,
+    "queue": names.HANDOFF_QUEUE,
+    "request": names.HANDOFF_REQUEST,
+}
+"""With the tail, what the gap is made of."""
 
 
 def _metric_attributes(node: BuiltAsking) -> Attributes:

@@ -49,6 +49,8 @@ class Edge:
     ids_out: int | None = None
     bytes: int | None = None
     translate: float | None = None
+    detect: float | None = None
+    """From the source's last id until it was seen that it has ended."""
     tail: float | None = None
     """Translating what the source's last id completed."""
     send: float | None = None
@@ -64,7 +66,9 @@ class Edge:
     @property
     def gap(self) -> float | None:
         """From the source's last id to the target's request."""
-        return None if self.tail is None or self.send is None else self.tail + self.send
+        return (
+            None if self.tail is None or self.send is None else (self.detect or 0.0) + self.tail + self.send
+        )
 
     @property
     def first_id_latency(self) -> float | None:
@@ -137,7 +141,8 @@ def _add_line(run: TracedRun, line: dict[str, Any]) -> None:
     elif kind == "handoff" and line["last_in"] is not None and line["request_sent"] is not None:
         target = line["target"].partition(".")[0]
         label = f"{line['source']} -> {line['target']}"
-        ends = line["last_in"], line["request_sent"]
+        began = line["last_in"] if line.get("last_id") is None else line["last_id"]
+        ends = began, line["request_sent"]
         run.bars.append(Bar(target, "handoff", *ends, label=label, ids=line["output_ids"]))
 
 
@@ -202,9 +207,11 @@ def _edges(record: RecordedRun, run: TracedRun) -> Iterator[Edge]:
 
 
 def _measured(handoff: dict[str, Any], strategy: str) -> Edge:
-    """The parts add up: tail and send make the gap, with the engine's part the latency to the first id."""
+    """The parts add up: detect, tail and send make the gap, with the engine's part the first id's latency."""
     last, sent, first = handoff["last_in"], handoff["request_sent"], handoff["first_out"]
     gap = None if last is None or sent is None else sent - last
+    last_id = handoff.get("last_id")
+    detect = None if last_id is None or last is None else last - last_id
     tail = None if gap is None else min(handoff["tail_seconds"], gap)
     return Edge(
         source=handoff["source"],
@@ -214,6 +221,7 @@ def _measured(handoff: dict[str, Any], strategy: str) -> Edge:
         ids_out=handoff["output_ids"],
         bytes=handoff["wire_bytes"],
         translate=handoff["translate_seconds"],
+        detect=detect,
         tail=tail,
         send=None if gap is None or tail is None else gap - tail,
         engine=None if first is None or sent is None else first - sent,
