@@ -1,63 +1,156 @@
-"""`codec-agents serve`: a Codec server on this machine, whose model is a script."""
+"""`codec-agents serve`: a Codec server on this machine, with OpenAI's API beside it."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from codec_agents.cli.exits import reporting
+from codec_agents.cli.options import load
 
 if TYPE_CHECKING:
-    from codec_agents.server import ServerSettings
+    from codec_agents.server import Backend, ServerSettings
+
+ENGINES = ("auto", "vllm", "sglang", "llamacpp", "codec")
 
 
 @click.command("serve")
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--script",
-    required=True,
     metavar="MODULE:NAME | RULES.yaml | TEXT",
-    help="What the model says: a function of a module in this folder, a file of rules, or one answer.",
+    help="A script: a function of a module in this folder, a file of rules, or one answer.",
 )
-@click.option("--map", "map_name", default="demo/bytes", show_default=True, help="A bundled map, or a file.")
-@click.option("--model", default="scripted", show_default=True, help="The name that requests use.")
+@click.option("--transformers", metavar="FOLDER", help="A causal model, from a folder or by its hub name.")
+@click.option("--bridge", metavar="URL", help="A stock engine: its ids pass, no text is made.")
+@click.option(
+    "--engine", type=click.Choice(ENGINES), help="With --bridge: what listens there.  [default: auto]"
+)
+@click.option("--engine-model", metavar="NAME", help="With --bridge: what the engine calls the model.")
+@click.option("--engine-key-env", metavar="NAME", help="With --bridge: the variable that holds its key.")
+@click.option("--device", help="With --transformers: where the model runs.  [default: cpu]")
+@click.option("--streams", type=click.IntRange(min=1), help="With --transformers: generations at once.")
+@click.option("--input", "input_name", metavar="NAME", help="With FILE: the input that gets the prompt.")
+@click.option("--sink", metavar="NAME", help="With FILE: the sink whose ids are the answer.")
+@click.option("--ids-a-second", type=click.FloatRange(min=0, min_open=True), help="With --script: the pace.")
+@click.option("--ids-a-frame", type=click.IntRange(min=1), help="With --script: how ids are cut.")
+@click.option("--map", "map_name", help="The model's map: a bundled one, or a file.")
+@click.option("--model", help="The name that requests use.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
-@click.option(
-    "--ids-a-second", type=click.FloatRange(min=0, min_open=True), help="The pace; unbounded if not given."
-)
-@click.option("--ids-a-frame", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option("--api-key-env", metavar="NAME", help="Ask requests for the key in this environment variable.")
 @reporting
 def command(
-    script: str,
-    map_name: str,
-    model: str,
-    host: str,
-    port: int,
-    ids_a_second: float | None,
-    ids_a_frame: int,
-    api_key_env: str | None,
+    file: Path | None, host: str, port: int, model: str | None, api_key_env: str | None, **options: Any
 ) -> None:
-    """Serve a scripted model over HTTP: Codec frames, and OpenAI's API beside them.
+    """Serve a model over HTTP: Codec frames, and OpenAI's API beside them.
+
+    The model is the pipeline in FILE, a script, a model in this process, or a stock engine behind a bridge.
 
     Try it with: curl localhost:8000/v1/completions -d '{"prompt": "hello", "max_tokens": 40}'
     """
-    from codec_agents.server import ScriptedBackend, create_app, serve
+    from codec_agents.server import create_app, serve
 
-    document = _map_bytes(map_name)
-    from codec_core.maps import parse_map
-
-    tokenizer_map = parse_map(document)
-    pace: dict[str, Any] = {"ids_a_second": ids_a_second, "ids_a_frame": ids_a_frame}
-    backend = ScriptedBackend.of(tokenizer_map, _script(script), model, **pace)
-    click.echo(f"serving {model} ({tokenizer_map.id}) on http://{host}:{port}", err=True)
-    maps = {tokenizer_map.id: document}
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = _settings(api_key_env)
+    backend, maps = _backend(file, model, given)
+    served = backend.models[0]
+    app = create_app(backend, settings, maps=maps)
+    click.echo(f"serving {served.name} ({served.vocabulary.id}) on http://{host}:{port}", err=True)
     # uvicorn raises the signal again after it has ended what ran: for a server that is the usual end.
     with contextlib.suppress(KeyboardInterrupt):
-        serve(create_app(backend, _settings(api_key_env), maps=maps), host, port)
+        serve(app, host, port)
+
+
+Made = tuple["Backend", Mapping[str, bytes]]
+"""A back end, and the maps to publish, by id."""
+
+OPTIONS: Mapping[str, frozenset[str]] = {
+    "FILE": frozenset({"input_name", "sink"}),
+    "script": frozenset({"map_name", "ids_a_second", "ids_a_frame"}),
+    "transformers": frozenset({"map_name", "device", "streams"}),
+    "bridge": frozenset({"map_name", "engine", "engine_model", "engine_key_env"}),
+}
+"""What may be said about each kind of model."""
+
+
+def _backend(file: Path | None, model: str | None, given: dict[str, Any]) -> Made:
+    kinds = ["FILE"] if file is not None else []
+    kinds += [kind for kind in ("script", "transformers", "bridge") if kind in given]
+    if len(kinds) != 1:
+        raise click.UsageError("name one model: FILE, --script, --transformers or --bridge")
+    for name in given:
+        if name not in OPTIONS[kinds[0]] | {kinds[0]}:
+            option = "--" + name.removesuffix("_name").replace("_", "-")
+            raise click.UsageError(f"{option} says nothing about {kinds[0]}")
+    if file is not None:
+        return _pipeline(file, model, given)
+    makers = {"script": _scripted, "transformers": _transformers, "bridge": _bridge}
+    return makers[kinds[0]](model or kinds[0], given)
+
+
+def _pipeline(file: Path, model: str | None, given: dict[str, Any]) -> Made:
+    from codec_agents.server import PipelineBackend
+
+    pipeline = load(file)
+    backend = PipelineBackend(pipeline, model, input=given.get("input_name"), sink=given.get("sink"))
+    return backend, _bundled(backend.vocabulary.id, backend.vocabulary.hash)
+
+
+def _bundled(map_id: str, map_hash: str | None) -> Mapping[str, bytes]:
+    """Return the map's document where it ships with the package; others are where they came from."""
+    from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map, bundled_map_bytes
+
+    if map_id in BUNDLED_MAPS and bundled_map(map_id).hash == map_hash:
+        return {map_id: bundled_map_bytes(map_id)}
+    return {}
+
+
+def _scripted(model: str, given: dict[str, Any]) -> Made:
+    from codec_agents.server import ScriptedBackend
+    from codec_core.maps import parse_map
+
+    document = _map_bytes(given.get("map_name", "demo/bytes"))
+    tokenizer_map = parse_map(document)
+    pace = {name: given[name] for name in ("ids_a_second", "ids_a_frame") if name in given}
+    name = "scripted" if model == "script" else model
+    backend = ScriptedBackend.of(tokenizer_map, _script(given["script"]), name, **pace)
+    return backend, {tokenizer_map.id: document}
+
+
+def _transformers(model: str, given: dict[str, Any]) -> Made:
+    from codec_agents.server.transformers import TransformersBackend
+    from codec_core.maps import parse_map
+
+    document = _required_map(given)
+    tokenizer_map = parse_map(document)
+    settings = {name: given[name] for name in ("device", "streams") if name in given}
+    backend = TransformersBackend(given["transformers"], tokenizer_map, model, **settings)
+    return backend, {tokenizer_map.id: document}
+
+
+def _bridge(model: str, given: dict[str, Any]) -> Made:
+    from codec_agents.engines.making import make_engine
+    from codec_agents.server import BridgeBackend
+    from codec_core.maps import parse_map
+
+    document = _required_map(given)
+    tokenizer_map = parse_map(document)
+    key = _secret(given["engine_key_env"]) if "engine_key_env" in given else None
+    engine = make_engine(given.get("engine", "auto"), name=model, url=given["bridge"], api_key=key)
+    backend = BridgeBackend(engine, tokenizer_map, model, model=given.get("engine_model"))
+    return backend, {tokenizer_map.id: document}
+
+
+def _required_map(given: dict[str, Any]) -> bytes:
+    if "map_name" not in given:
+        raise click.UsageError("say which map the model speaks: --map; `codec-agents maps build` makes one")
+    return _map_bytes(given["map_name"])
 
 
 def _map_bytes(name: str) -> bytes:
@@ -89,13 +182,14 @@ def _script(text: str) -> Any:
 
 
 def _settings(api_key_env: str | None) -> ServerSettings:
-    import os
-
-    from codec_agents.exceptions import SecretMissingError
     from codec_agents.server import ServerSettings
 
-    if api_key_env is None:
-        return ServerSettings()
-    if not (key := os.environ.get(api_key_env)):
-        raise SecretMissingError(api_key_env)
-    return ServerSettings(api_keys=(key,))
+    return ServerSettings() if api_key_env is None else ServerSettings(api_keys=(_secret(api_key_env),))
+
+
+def _secret(variable: str) -> str:
+    from codec_agents.exceptions import SecretMissingError
+
+    if not (value := os.environ.get(variable)):
+        raise SecretMissingError(variable)
+    return value

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from codec_agents.cli.serve import command
 from codec_agents.vocabularies import bundled_map
 
 pytest.importorskip("uvicorn", reason="needs the extra `server`")
@@ -52,3 +54,59 @@ def test_a_function_of_a_module_in_the_folder(tmp_path: Path) -> None:
         body = {"messages": [{"role": "user", "content": "loud"}], "max_tokens": 50}
         answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=20)
         assert answer.json()["choices"][0]["message"]["content"] == "LOUD"
+
+
+PIPELINE = """
+pipeline: desk
+nodes:
+  question: {kind: input}
+  writer:
+    kind: model
+    engine: writing
+    map: demo/words
+    prompt: {user: "{question}"}
+  reader: {kind: sink, text: true}
+engines:
+  writing: {kind: embedded, script: "mine:echo"}
+edges:
+  - question -> writer.question
+  - writer.answer -> reader
+"""
+
+
+def test_a_pipeline_and_a_bridge_to_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def echo(prompt):\n    return prompt.user.strip().upper()\n")
+    (tmp_path / "desk.yaml").write_text(PIPELINE)
+    with (
+        serving("desk.yaml", folder=tmp_path) as pipeline,
+        serving(
+            "--bridge",
+            pipeline,
+            "--map",
+            "demo/words",
+            "--model",
+            "m",
+            "--engine-model",
+            "desk",
+            folder=tmp_path,
+        ) as bridge,
+    ):
+        for url, model in ((pipeline, "desk"), (bridge, "m")):
+            body = {"model": model, "messages": [{"role": "user", "content": "loud"}], "max_tokens": 50}
+            answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=20)
+            assert answer.json()["choices"][0]["message"]["content"] == "LOUD"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "name one model"),
+        (["--script", "x", "--bridge", "http://127.0.0.1:1"], "name one model"),
+        (["--bridge", "http://127.0.0.1:1"], "--map"),
+        (["--script", "x", "--sink", "y"], "--sink says nothing about script"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments: list[str], said: str) -> None:
+    outcome = CliRunner().invoke(command, arguments)
+    assert outcome.exit_code == 2
+    assert said in outcome.output
