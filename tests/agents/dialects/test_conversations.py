@@ -42,8 +42,8 @@ class Model:
 
     def __init__(self, name: str, family: Bench) -> None:
         form = FAMILIES[name]
-        thought = form.get("thought")
-        before = [thought[0], "Two things.", thought[1]] if thought else []
+        thought = form.get("thought") or ["", ""]
+        before = [thought[0], "Two things.", thought[1]] if "thought" in form else []
         calls = [form.get("two", form["one"]), form.get("call_end", form["end"])]
         wrapped = form.get("answer", ["", ""])
         closing = [thought[1]] if form.get("opened") else []
