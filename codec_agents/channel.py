@@ -8,7 +8,6 @@ wake-up is spread over many ids. Everything here runs in one event loop and need
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, Self, TypeVar
 
@@ -71,7 +70,7 @@ class Channel(Generic[Batch]):
     )
 
     def __init__(self, bound: int = DEFAULT_CHANNEL_IDS, ready: Signal | None = None) -> None:
-        self._batches: deque[Batch] = deque()
+        self._batches: list[Batch] = []
         self._bound = bound
         self._room = Signal()
         self.ready = ready or Signal()
@@ -138,9 +137,9 @@ class Channel(Generic[Batch]):
 
     def take(self) -> list[Batch]:
         """Return all that is queued, without waiting."""
-        batches = list(self._batches)
-        self._batches.clear()
+        batches = self._batches
         if batches:
+            self._batches = []
             self.taken += self.held
             self.held = 0
             self._room.give()

@@ -51,7 +51,17 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         """Return the sums."""
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+        return Usage(
+            self.prompt_ids + other.prompt_ids,
+            self.cached_ids + other.cached_ids,
+            self.generated_ids + other.generated_ids,
+            self.reasoning_ids + other.reasoning_ids,
+            self.turns + other.turns,
+            self.tool_calls + other.tool_calls,
+            self.retries + other.retries,
+            self.bytes_received + other.bytes_received,
+            self.bytes_sent + other.bytes_sent,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,10 +53,12 @@ def control_name(vocabulary: Vocabulary, token_id: int) -> str:
 class PromptTemplate:
     """Fixed ids and slots, in order."""
 
-    __slots__ = ("_pieces", "_vocabulary")
+    __slots__ = ("_pieces", "_slots", "_vocabulary")
 
     def __init__(self, pieces: Iterable[PromptPiece], vocabulary: Vocabulary) -> None:
         self._pieces = tuple(pieces)
+        names = (piece.name for piece in self._pieces if isinstance(piece, PromptSlot))
+        self._slots = tuple(dict.fromkeys(names))
         self._vocabulary = vocabulary
 
     @property
@@ -67,8 +69,7 @@ class PromptTemplate:
     @property
     def slots(self) -> tuple[str, ...]:
         """The names of all slots, in order, each once."""
-        names = (piece.name for piece in self._pieces if isinstance(piece, PromptSlot))
-        return tuple(dict.fromkeys(names))
+        return self._slots
 
     def render(self, slots: Mapping[str, Sequence[int]]) -> list[int]:
         """Return the prompt's ids.

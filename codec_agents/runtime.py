@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import anyio
 from anyio.abc import TaskGroup
 
+from codec_agents.channel import Signal
 from codec_agents.edges import EdgeState, edge_states
 from codec_agents.event_log import EventLog, EventReader
 from codec_agents.events import Event, HandoffFinished, HandoffReport, Outcome, RunFinished, RunStarted, Usage
@@ -82,7 +83,8 @@ class Run:
         self._execution = Execution(built, inputs, self, resumed=resumed, outermost=True)
         self._events = EventLog()
         self._started = time.perf_counter()
-        self._finished = anyio.Event()
+        self._over = False
+        self._ended = Signal()
         self._error: BaseException | None = None
         self._group: TaskGroup | None = None
 
@@ -128,7 +130,8 @@ class Run:
 
     async def wait(self) -> RunResult:
         """Wait until the run is over and return its result; raise its error if it failed."""
-        await self._finished.wait()
+        while not self._over:
+            await self._ended.wait()
         return self.result
 
     @property
@@ -140,7 +143,7 @@ class Run:
         """
         if self._error is not None:
             raise self._error
-        if not self._finished.is_set():
+        if not self._over:
             raise RunError("the run is not over; await run.wait() first")
         return self.partial_result()
 
@@ -238,4 +241,5 @@ class Run:
         if self.recorder is not None:
             self.recorder.close()
         self._events.close(self._error)
-        self._finished.set()
+        self._over = True
+        self._ended.give()

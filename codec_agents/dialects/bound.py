@@ -64,6 +64,9 @@ class BoundDialect:
         self._table = self._reader_table()
         self._boundaries = frozenset(self._ids_of(dialect.turn_starts)) | frozenset(self.stop_ids)
         self._opening_form = self._opening()
+        form = dialect.thinking
+        self._opens = frozenset(self._ids_of((form.open,))) if form else frozenset[int]()
+        self._closes = frozenset(self._ids_of((form.close,))) if form else frozenset[int]()
 
     @property
     def name(self) -> str:
@@ -290,14 +293,12 @@ class BoundDialect:
 
     def _opened_in(self, prompt_ids: Sequence[int]) -> bool:
         """Tell whether the prompt leaves reasoning open: its last marker of the last turn decides."""
-        form = self.dialect.thinking
-        if form is None or not self.knows_reasoning:
+        if not self._opens or not self.knows_reasoning:
             return False
-        opened, closed = self._ids_of((form.open,)), self._ids_of((form.close,))
         for token_id in reversed(prompt_ids):
-            if token_id in opened:
+            if token_id in self._opens:
                 return True
-            if token_id in closed or token_id in self._boundaries:
+            if token_id in self._closes or token_id in self._boundaries:
                 return False
         return False
 

@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from codec_agents.dialects import CallRegion, TurnEvent, TurnReader
-from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
+from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.events import (
     GenerationFinished,
     GenerationStarted,
@@ -126,6 +126,12 @@ class _Attached:
         return await self._stream.__aexit__(kind, error, trace)
 
 
+def _within(options: SamplingOptions, max_tokens: int) -> SamplingOptions:
+    if options.max_tokens == max_tokens:
+        return options
+    return msgspec.structs.replace(options, max_tokens=max_tokens)
+
+
 class Generation:
     """Ask a model for one turn, and hand on its ids as they come."""
 
@@ -213,7 +219,7 @@ class Generation:
             prompt_ids=turn.prompt + turn.generated if turn.generated else turn.prompt,
             vocabulary=node.vocabulary,
             model=node.model,
-            options=msgspec.structs.replace(node.options, max_tokens=max_tokens),
+            options=_within(node.options, max_tokens),
             headers=headers,
             timeouts=node.timeouts,
             node=node.path,
