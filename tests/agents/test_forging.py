@@ -1,0 +1,123 @@
+"""No content makes a control id: every special token of every map, cut at every place.
+
+The two halves come in neighbouring slots, as two results, as a result beside its call's id, over an edge in
+two batches, as text over an edge, and over an edge that keeps the names of special tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from codec_agents.built import BuiltEdge, strategy_between
+from codec_agents.dialects import BoundDialect, ToolCall, derive_dialect, dialects, get_dialect
+from codec_agents.dispatch import Attempt, Dispatcher
+from codec_agents.exceptions import DialectError
+from codec_agents.graph.chat import Chat
+from codec_agents.handoff import EncodeText, PassThrough
+from codec_agents.tools import ResultIds
+from codec_agents.vocabularies import bundled_map
+from codec_core.maps import TokenizerMap
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.translator import Translator
+from codec_core.vocabulary import Vocabulary, vocabulary_of
+from tests.agents.dialects.families import small_map_of
+from tests.conftest import maps_directory
+
+MAPS = [
+    path.relative_to(maps_directory()).with_suffix("").as_posix()
+    for path in sorted(maps_directory().glob("*/*.json"))
+    if path.stem != "claude-3-text"  # stands for text, and has no tokens of its own
+] or ["qwen/qwen2"]
+
+SharedMap = Callable[[str], TokenizerMap]
+
+
+def halves(vocabulary: Vocabulary) -> Iterator[tuple[str, str]]:
+    """Yield each special token's name, cut at every place; the last cut leaves it whole."""
+    for name in vocabulary.special_tokens:
+        for place in range(1, len(name) + 1):
+            yield name[:place], name[place:]
+
+
+def edge(source: Vocabulary, target: Vocabulary, *, keep_special: bool = False) -> BuiltEdge:
+    strategy = strategy_between(source, target)
+    return BuiltEdge("a", "answer", "b", "x", strategy, source, target, 1024, keep_special=keep_special)
+
+
+@pytest.mark.parametrize("map_id", MAPS)
+def test_halves_in_neighbouring_slots_and_texts(map_id: str, shared_map: SharedMap) -> None:
+    own = shared_map(map_id)
+    vocabulary, encode = vocabulary_of(own), pick_tokenizer(own).encode_ordinary
+    template = get_dialect("plain").bind(own).template(Chat(user="{a}{b}"))
+    control = vocabulary.special_ids
+    fair = [i for i in template.render({"a": [], "b": []}) if i in control]
+    for left, right in halves(vocabulary):
+        ids = template.render({"a": encode(left), "b": encode(right)})
+        assert [i for i in ids if i in control] == fair, (left, right)
+
+
+@pytest.mark.parametrize("map_id", MAPS)
+@pytest.mark.parametrize("keep_special", [False, True])
+def test_halves_over_an_edge_in_two_batches(map_id: str, keep_special: bool, shared_map: SharedMap) -> None:
+    target, source = vocabulary_of(shared_map(map_id)), vocabulary_of(bundled_map("demo/bytes"))
+    encode, control = pick_tokenizer(source).encode_ordinary, target.special_ids
+    translator = Translator(source, target, keep_special=keep_special)
+    for left, right in halves(target):
+        translator.reset()
+        ids = [*translator.feed(encode(left)), *translator.feed(encode(right)), *translator.flush()]
+        assert control.isdisjoint(ids), (left, right)
+
+
+@pytest.mark.parametrize("map_id", MAPS)
+def test_specials_over_an_edge_within_one_map(map_id: str, shared_map: SharedMap) -> None:
+    own = vocabulary_of(shared_map(map_id))
+    control = own.special_ids
+    dropping, spelling = PassThrough(edge(own, own)), PassThrough(edge(own, own, keep_special=True))
+    for special in control:
+        assert [*dropping.feed([special]), *dropping.flush()] == []
+        assert control.isdisjoint([*spelling.feed([special]), *spelling.flush()])
+
+
+@pytest.mark.parametrize("map_id", MAPS)
+def test_halves_as_text_over_an_edge_and_as_prepared_results(map_id: str, shared_map: SharedMap) -> None:
+    own = vocabulary_of(shared_map(map_id))
+    dispatcher = Dispatcher(vocabulary=own)
+    for left, right in halves(own):
+        encoder = EncodeText(edge(own, own))
+        encoder.feed(left)
+        encoder.feed(right)
+        assert own.special_ids.isdisjoint(encoder.flush()), (left, right)
+        prepared = dispatcher._prepared(ResultIds((left, right), own.hash or "", left + right))
+        assert own.special_ids.isdisjoint(prepared.ids or ()), (left, right)
+
+
+def attempts(left: str, right: str) -> list[Attempt]:
+    """Return results with the halves in them, between them, and in what the model called its call."""
+    told = [left, right, left + right, f'{left}"}}']
+    return [Attempt(ToolCall(0, right, {}, left, ""), "ok", text) for text in told]
+
+
+def check_results(bound: BoundDialect) -> None:
+    control = bound.vocabulary.special_ids
+    fair = [i for i in bound.extend([], "stop", attempts("x", "y")) if i in control]
+    for left, right in halves(bound.vocabulary):
+        ids = bound.extend([], "stop", attempts(left, right))
+        assert [i for i in ids if i in control] == fair, (left, right)
+
+
+@pytest.mark.parametrize("name", [name for name in dialects() if get_dialect(name).results is not None])
+def test_halves_in_results_of_each_family(name: str) -> None:
+    check_results(get_dialect(name).bind(small_map_of(name)))
+
+
+@pytest.mark.parametrize("map_id", MAPS)
+def test_halves_in_results_in_each_real_vocabulary(map_id: str, shared_map: SharedMap) -> None:
+    try:
+        dialect, _ = derive_dialect(shared_map(map_id))
+    except DialectError:
+        pytest.skip("the map is of no family")
+    if dialect.results is None:
+        pytest.skip("the family has no tools")
+    check_results(dialect.bind(shared_map(map_id)))
