@@ -77,9 +77,7 @@ def _summary(run: TracedRun) -> dict[str, object]:
         "seconds": run.seconds,
         "nodes": run.nodes,
         "bars": [asdict(bar) for bar in run.bars],
-        "edges": [
-            {**asdict(edge), "gap": edge.gap, "first_id_latency": edge.first_id_latency} for edge in run.edges
-        ],
+        "edges": [asdict(edge) for edge in run.edges],
     }
 
 

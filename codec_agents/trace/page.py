@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from codec_agents.trace.texts import TextReader
-from codec_agents.trace.timeline import Edge, LaneSpan, TracedRun
+from codec_agents.trace.timeline import LaneSpan, TracedRun
 
 PLACE = "__RUNS__"
 """Where the template takes the runs."""
@@ -42,15 +42,11 @@ def _document(run: TracedRun, texts: TextReader) -> dict[str, Any]:
         "complete": run.complete,
         "seconds": run.seconds,
         "nodes": run.nodes,
-        "edges": [_edge(edge) for edge in run.edges],
+        "edges": [asdict(edge) for edge in run.edges],
         "bars": [asdict(bar) for bar in run.bars],
         "lanes": [_lane(lane, run, texts) for lane in run.lanes],
         "texts": run.texts,
     }
-
-
-def _edge(edge: Edge) -> dict[str, Any]:
-    return {**asdict(edge), "gap": edge.gap, "first_id_latency": edge.first_id_latency}
 
 
 def _lane(lane: LaneSpan, run: TracedRun, texts: TextReader) -> dict[str, Any]:

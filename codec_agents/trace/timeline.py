@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 from codec_agents.built import declared_path
+from codec_agents.events import HandoffReport
 from codec_agents.recorded import RecordedRun, RecordedTurn
 
 BarKind: TypeAlias = Literal["wait", "reasoning", "answer", "tool_calls", "tool", "handoff"]
@@ -53,27 +54,27 @@ class Edge:
     """From the source's last id until it was seen that it has ended."""
     tail: float | None = None
     """Translating what the source's last id completed."""
-    send: float | None = None
-    """From there until the target's request was sent: assembling the prompt, queueing, writing."""
+    wait: float | None = None
+    """From there until the target's other inputs were there, too."""
+    render: float | None = None
+    """Assembling the prompt."""
+    queue: float | None = None
+    """Until the engine had a free place for the request."""
+    request: float | None = None
+    """Connecting, where that was still to be done, and writing the request."""
     engine: float | None = None
     """From there until the target's first id."""
+    gap: float | None = None
+    """From the source's last id to the target's request: all of these but the engine's."""
+    first_id_latency: float | None = None
+    """From the source's last id to the target's first: all parts together."""
+    prefilled: int = 0
+    """Ids of the target's prompt that its engine had read ahead."""
 
     @property
     def name(self) -> str:
         """The edge as people write it."""
         return f"{self.source} -> {self.target}"
-
-    @property
-    def gap(self) -> float | None:
-        """From the source's last id to the target's request."""
-        return (
-            None if self.tail is None or self.send is None else (self.detect or 0.0) + self.tail + self.send
-        )
-
-    @property
-    def first_id_latency(self) -> float | None:
-        """From the source's last id to the target's first: all parts together."""
-        return None if self.gap is None or self.engine is None else self.gap + self.engine
 
 
 @dataclass(slots=True)
@@ -207,22 +208,27 @@ def _edges(record: RecordedRun, run: TracedRun) -> Iterator[Edge]:
 
 
 def _measured(handoff: dict[str, Any], strategy: str) -> Edge:
-    """The parts add up: detect, tail and send make the gap, with the engine's part the first id's latency."""
-    last, sent, first = handoff["last_in"], handoff["request_sent"], handoff["first_out"]
-    gap = None if last is None or sent is None else sent - last
-    last_id = handoff.get("last_id")
-    detect = None if last_id is None or last is None else last - last_id
-    tail = None if gap is None else min(handoff["tail_seconds"], gap)
+    report = HandoffReport(**{name: handoff[name] for name in REPORTED if name in handoff})
+    parts = report.parts
     return Edge(
-        source=handoff["source"],
-        target=handoff["target"],
+        source=report.source,
+        target=report.target,
         strategy=strategy,
-        ids_in=handoff["input_ids"],
-        ids_out=handoff["output_ids"],
-        bytes=handoff["wire_bytes"],
-        translate=handoff["translate_seconds"],
-        detect=detect,
-        tail=tail,
-        send=None if gap is None or tail is None else gap - tail,
-        engine=None if first is None or sent is None else first - sent,
+        ids_in=report.input_ids,
+        ids_out=report.output_ids,
+        bytes=report.wire_bytes,
+        translate=report.translate_seconds,
+        detect=parts.get("detect"),
+        tail=parts.get("translate"),
+        wait=parts.get("wait"),
+        render=parts.get("render"),
+        queue=parts.get("queue"),
+        request=parts.get("request"),
+        engine=parts.get("engine"),
+        gap=report.gap,
+        first_id_latency=report.first_id_latency,
+        prefilled=report.prefilled_ids,
     )
+
+
+REPORTED = tuple(field.name for field in fields(HandoffReport))

@@ -18,11 +18,15 @@ def test_parts_of_a_handoff_add_up(tmp_path: Path, write_chain: WriteChain) -> N
     write_chain(tmp_path / "a.jsonl", gap=0.003)
     edge = read_run(tmp_path / "a.jsonl").edges[1]
     assert edge.name == "node000.answer -> node001.text"
-    assert edge.tail == pytest.approx(0.001)
-    assert edge.send == pytest.approx(0.002)
+    assert edge.detect == pytest.approx(0.0002)
+    assert edge.tail == pytest.approx(0.0004)
+    assert (edge.wait, edge.render, edge.queue) == (0.0, 0.0002, 0.0001)
+    assert edge.request == pytest.approx(0.0021)
     assert edge.engine == pytest.approx(0.01)
     assert edge.gap == pytest.approx(0.003)
     assert edge.first_id_latency == pytest.approx(0.013)
+    parts = (edge.detect, edge.tail, edge.wait, edge.render, edge.queue, edge.request, edge.engine)
+    assert sum(part or 0.0 for part in parts) == pytest.approx(edge.first_id_latency)
 
 
 def test_bars_wait_then_stream_and_tile_the_turn(tmp_path: Path, write_chain: WriteChain) -> None:
