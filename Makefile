@@ -5,7 +5,12 @@ EXTRAS := server,compression,templates,mcp,aiohttp
 # pip before 25.1 does not know dependency groups, so pip itself is brought up to date first.
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test test-all lint format bench clean help
+# The real-model tests have an environment of their own. A CPU build is enough: where the package index has
+# builds for GPUs only by default, set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
+MODELS := .venv-models
+TORCH := torch==2.13.0
+
+.PHONY: demo test test-all test-models lint format bench clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -39,6 +44,15 @@ test: .venv/dev  ## The test suite, without the slow tests.
 test-all: .venv/dev  ## The whole test suite.
 	@$(BIN)/python -m pytest -m "slow or not slow"
 
+$(MODELS)/ready: pyproject.toml
+	@test -x $(MODELS)/bin/python || $(PYTHON) -m venv $(MODELS)
+	@$(MODELS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(MODELS)/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" -e ".[server,aiohttp,transformers]" --group test
+	@touch $@
+
+test-models: $(MODELS)/ready  ## The tests on a real model with random weights, in an environment of their own.
+	@$(MODELS)/bin/python -m pytest -m models tests/agents/server
+
 lint: .venv/dev  ## Lint, format check and strict types.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -52,4 +66,4 @@ bench: .venv/dev  ## The benchmarks, side by side with the peers (installs them 
 	@$(BIN)/python -m tests.benchmarks
 
 clean:  ## Remove what make made.
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(MODELS) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,18 +9,21 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions  # noqa: E402
 from codec_agents.engines.codec import CodecEngine  # noqa: E402
+from codec_agents.pipeline import Pipeline  # noqa: E402
 from codec_agents.server import BridgeBackend, EmbeddedServer, create_app  # noqa: E402
 from codec_agents.server.transformers import TransformersBackend  # noqa: E402
+from codec_agents.vocabularies import bundled_map  # noqa: E402
+from codec_core.translator import Translator  # noqa: E402
+from codec_core.vocabulary import vocabulary_of  # noqa: E402
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.models, pytest.mark.asyncio, pytest.mark.filterwarnings("default")]
 
 
-@pytest.fixture(scope="module")
-def model():
-    """A tiny Llama over the bundled vocabulary."""
-    torch.manual_seed(0)
+def tiny_model(size, seed):
+    """A tiny Llama over a bundled vocabulary, with random weights."""
+    torch.manual_seed(seed)
     config = transformers.LlamaConfig(
-        vocab_size=2187,
+        vocab_size=size,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -31,6 +34,11 @@ def model():
         pad_token_id=0,
     )
     return transformers.LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(2187, 0)
 
 
 def expected(model, prompt, **settings):
@@ -118,3 +126,42 @@ async def test_the_same_through_the_bridge(model, words):
             got = await read(server.url, words, PROMPT, temperature=0.0)
         await backend.aclose()
     assert got == expected(model, PROMPT, do_sample=False)
+
+
+async def test_two_models_in_a_pipeline_with_translation(model, words):
+    plain = vocabulary_of(bundled_map("demo/bytes"))
+    first_model = tiny_model(plain.size, 1)
+    first = EmbeddedServer(create_app(TransformersBackend(first_model, plain)))
+    second = EmbeddedServer(create_app(TransformersBackend(model, words)))
+    async with first, second:
+        pipeline = Pipeline("pair")
+        pipeline.engine("first", kind="codec", url=first.url)
+        pipeline.engine("second", kind="codec", url=second.url)
+        pipeline.input("question")
+        sampling = {"temperature": 0.0, "max_tokens": 24}
+        for name, source, slot in (("first", "demo/bytes", "question"), ("second", "demo/words", "draft")):
+            pipeline.model(name, engine=name, map=source, prompt=f"{{{slot}}}", sampling=sampling)
+        pipeline.sink("draft", text=False)
+        pipeline.sink("answer", text=False)
+        for edge in (
+            ("question", "first.question"),
+            ("first.answer", "second.draft"),
+            ("first.answer", "draft"),
+            ("second.answer", "answer"),
+        ):
+            pipeline.connect(*edge)
+        async with pipeline.opened():
+            result = await pipeline.invoke({"question": "Where to?"})
+        [asked_first] = first.app.exchanges.generations
+        [asked_second] = second.app.exchanges.generations
+    generated = expected(first_model, list(asked_first.prompt_ids), do_sample=False)
+    assert asked_first.ids == generated
+    assert result.ids["draft"] == [token for token in generated if token not in plain.special_ids]
+    translator = Translator(plain, words)
+    translated = translator.translate(result.ids["draft"])
+    assert contains(list(asked_second.prompt_ids), translated)
+    assert asked_second.ids == expected(model, list(asked_second.prompt_ids), do_sample=False)
+
+
+def contains(whole, part):
+    return any(whole[start : start + len(part)] == part for start in range(len(whole) - len(part) + 1))
