@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.metadata import version
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -290,59 +287,6 @@ class BuiltPipeline:
         return {
             name: node.vocabulary.hash for name, node in self.nodes.items() if isinstance(node, BuiltAsking)
         }
-
-    def header(self) -> dict[str, Any]:
-        """Return what the first line of a record says about the pipeline."""
-        asking = self.asking()
-        vocabularies = {node.vocabulary.id: node.vocabulary.hash for node in asking.values()}
-        nodes = {
-            path: {
-                "map": node.vocabulary.id,
-                "dialect": node.dialect.name,
-                "model": node.model,
-                "engine": node.engine.provider,
-            }
-            for path, node in asking.items()
-        }
-        edges = [{"from": edge.source, "to": edge.target, "strategy": edge.strategy} for edge in self.edges]
-        return {
-            "digest": self.digest,
-            "versions": _versions(),
-            "maps": vocabularies,
-            "nodes": nodes,
-            "edges": edges,
-        }
-
-    def asking(self) -> dict[str, BuiltAsking]:
-        """Return the nodes that ask models, by path, those inside loops and maps included."""
-        found: dict[str, BuiltAsking] = {}
-        for node in self.nodes.values():
-            if isinstance(node, BuiltAsking):
-                found[node.path] = node
-            elif isinstance(node, BuiltMap | BuiltLoop):
-                found |= node.body.asking()
-        return found
-
-    def with_asking(self, change: Callable[[BuiltAsking], BuiltAsking]) -> BuiltPipeline:
-        """Return the same pipeline with each node that asks a model changed; it owns no engine."""
-        nodes: dict[str, BuiltNode] = {}
-        for name, node in self.nodes.items():
-            if isinstance(node, BuiltAsking):
-                node = change(node)
-            elif isinstance(node, BuiltMap | BuiltLoop):
-                node = replace(node, body=node.body.with_asking(change))
-            nodes[name] = node
-        return replace(self, nodes=nodes, engines={})
-
-    def placed(self, prefix: str) -> BuiltPipeline:
-        """Return the same pipeline at another place of the whole: the paths of its nodes begin with it."""
-        nodes = {name: replace(node, path=prefix + name) for name, node in self.nodes.items()}
-        return replace(self, nodes=nodes)
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {"codec-agents": version("codec-agents"), "python": platform.python_version()}
 
 
 def _checked_value(node: BuiltInput, value: Value | None) -> Value:

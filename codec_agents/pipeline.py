@@ -18,6 +18,7 @@ from codec_agents.dispatch import Approver
 from codec_agents.pause import Decision, Pause, Resumption
 from codec_agents.record import Recorder
 from codec_agents.runtime import Run, RunResult
+from codec_agents.views import record_header
 
 if TYPE_CHECKING:
     from codec_agents.recorded import RecordedRun
@@ -67,7 +68,7 @@ class Pipeline(graph.Pipeline):
         """
         built = self.build()
         values = built.checked_inputs(inputs or {})
-        recorder = None if record is None else Recorder(record, {**built.header(), "inputs": values})
+        recorder = None if record is None else Recorder(record, {**record_header(built), "inputs": values})
         return Run(built, values, run_id=run_id, recorder=recorder, deps=deps, approve=approve)
 
     def resume(
@@ -96,7 +97,7 @@ class Pipeline(graph.Pipeline):
         built = self.build()
         pause.check(built)
         resumed, values = Resumption(pause, decisions), built.checked_inputs(pause.inputs)
-        recorder = None if record is None else Recorder(record, {**built.header(), "inputs": values})
+        recorder = None if record is None else Recorder(record, {**record_header(built), "inputs": values})
         return Run(
             built,
             values,

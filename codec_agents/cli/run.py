@@ -125,8 +125,9 @@ async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
 
 def _lane_printer(built: BuiltPipeline, console: Any) -> LanePrinter:
     from codec_agents.cli.lanes import LanePrinter
+    from codec_agents.views import asking_nodes
 
-    vocabularies = {path: node.vocabulary for path, node in built.asking().items()}
+    vocabularies = {path: node.vocabulary for path, node in asking_nodes(built).items()}
     return LanePrinter(console, vocabularies, _lanes_of_sinks(built))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from codec_agents.views import placed
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import translate
 from codec_core.vocabulary import Vocabulary
@@ -22,7 +23,7 @@ async def run_body(
     Raises:
         RunError: a node of the body failed, and no policy took care of it.
     """
-    body = node.body.placed(f"{node.path}[{number}]/")
+    body = placed(node.body, f"{node.path}[{number}]/")
     inputs = {name: as_input(each, values.get(name, each.default)) for name, each in body.inputs.items()}
     inner = outer.inside(body, inputs)
     outer.run.bodies.append(inner)

@@ -19,6 +19,7 @@ from codec_agents.replay.engine import ReplayEngine
 from codec_agents.replay.recovery import RecoveringEngine
 from codec_agents.replay.tools import RecordedTools
 from codec_agents.runtime import Run
+from codec_agents.views import record_header, with_asking
 
 __all__ = ["RecordedTools", "RecoveringEngine", "ReplayEngine", "ToolSource", "recover", "replay"]
 
@@ -46,7 +47,7 @@ def replay(
         node = replace(node, engine=engine, engine_slots=None)
         return node if tools == "run" else _with_tools(node, record, run_others=False)
 
-    return _run(built.with_asking(change), record, origin="replays", **options)
+    return _run(with_asking(built, change), record, origin="replays", **options)
 
 
 def recover(built: BuiltPipeline, recorded: RecordedRun | str | Path, **options: Any) -> Run:
@@ -61,7 +62,7 @@ def recover(built: BuiltPipeline, recorded: RecordedRun | str | Path, **options:
         node = replace(node, engine=RecoveringEngine(record, node.engine))
         return _with_tools(node, record, run_others=True)
 
-    return _run(built.with_asking(change), record, origin="recovers", **options)
+    return _run(with_asking(built, change), record, origin="recovers", **options)
 
 
 def _with_tools(node: BuiltAsking, record: RecordedRun, *, run_others: bool) -> BuiltAsking:
@@ -74,7 +75,7 @@ def _run(
     built: BuiltPipeline, recorded: RecordedRun, *, origin: str, record: str | Path | None, **options: Any
 ) -> Run:
     values = built.checked_inputs(recorded.inputs)
-    header = {**built.header(), origin: recorded.header.get("run_id"), "inputs": values}
+    header = {**record_header(built), origin: recorded.header.get("run_id"), "inputs": values}
     return Run(built, values, recorder=None if record is None else Recorder(record, header), **options)
 
 
@@ -94,7 +95,7 @@ def _read(
 def _refuse_other_maps(built: BuiltPipeline, record: RecordedRun) -> None:
     """Ids mean nothing without their map."""
     recorded = record.header.get("maps", {})
-    for map_id, digest in built.header()["maps"].items():
+    for map_id, digest in record_header(built)["maps"].items():
         if recorded.get(map_id, digest) != digest:
             raise RecordError(
                 f"the record was made with the map {map_id} of hash {recorded[map_id]}, "

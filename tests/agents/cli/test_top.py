@@ -46,7 +46,7 @@ async def test_a_held_up_source_is_seen_with_its_queue_and_its_wait() -> None:
     async with p.run({"q": "go"}) as run:
         sampler = Sampler(run)
         with anyio.fail_after(10):
-            while not any(edge.blocked for edge in run.edges()):
+            while not any(edge.blocked and edge.held for edge in run.edges()):
                 await checkpoint()
         sample = next(each for each in sampler.look()[1] if each.state.source == "m.answer")
         state = sample.state
