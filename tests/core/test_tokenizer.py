@@ -253,9 +253,18 @@ def test_the_piece_cache_is_bounded():
     cache = PieceCache(lambda piece: (len(piece),), limit=10)
     for number in range(1000):
         assert cache[str(number)] == (len(str(number)),)
-    assert len(cache) <= 10
+        assert cache.held <= 10
     assert cache["x" * 1000] == (1000,)
     assert "x" * 1000 not in cache
+
+
+def test_what_is_used_stays_in_the_cache():
+    computed = []
+    cache = PieceCache(lambda piece: (computed.append(piece) or len(piece),), limit=10)
+    for number in range(100):
+        assert cache["often"] == (5,)
+        assert cache[str(number)]
+    assert computed.count("often") == 1
 
 
 ADVERSARIAL = {
