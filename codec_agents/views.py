@@ -37,14 +37,12 @@ def with_asking(built: BuiltPipeline, change: Callable[[BuiltAsking], BuiltAskin
 
 
 def placed(built: BuiltPipeline, prefix: str) -> BuiltPipeline:
-    """Return the same pipeline at another place of the whole: the paths of its nodes begin with the prefix."""
-    return _with_nodes(
-        built, {name: replace(node, path=prefix + name) for name, node in built.nodes.items()}
-    )
+    """Return the same pipeline at another place: the paths of its nodes begin with the prefix."""
+    return _with_nodes(built, {name: replace(node, path=prefix + name) for name, node in built.nodes.items()})
 
 
 def _with_nodes(built: BuiltPipeline, nodes: Mapping[str, BuiltNode]) -> BuiltPipeline:
-    """A copy, and not another pipeline: it shares the lease of the engines, and what follows from the edges."""
+    """Copy what is the same: the lease of the engines, and what follows from the edges."""
     other = copy.copy(built)
     object.__setattr__(other, "nodes", nodes)
     return other

@@ -1,0 +1,42 @@
+"""A built pipeline seen as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from codec_agents.built import declared_path
+from codec_agents.views import asking_nodes, placed, record_header, with_asking
+from tests.agents.recorded_runs import desk, mapped, refusing
+
+
+def test_models_inside_loops_and_maps_are_found() -> None:
+    assert sorted(asking_nodes(mapped().build())) == ["again/m", "each/m"]
+
+
+def test_a_changed_pipeline_shares_the_lease_of_the_engines() -> None:
+    """Two leases of the same engines would close them under each other."""
+    built, engine = mapped().build(), refusing()
+    changed = with_asking(built, lambda node: replace(node, engine=engine))
+    assert {node.engine for node in asking_nodes(changed).values()} == {engine}
+    assert engine not in {node.engine for node in asking_nodes(built).values()}
+    assert changed.lease is built.lease
+
+
+def test_placed_nodes_keep_their_names_and_know_their_prefix() -> None:
+    built = placed(desk().build(), "each[3]/")
+    node = built.nodes["planner"]
+    assert (node.name, node.path, node.prefix) == ("planner", "each[3]/planner", "each[3]/")
+    assert declared_path(node.path) == "each/planner"
+    assert declared_path("a[1]/b[22]/c") == "a/b/c"
+
+
+def test_a_header_names_maps_with_their_hashes() -> None:
+    header = record_header(desk().build())
+    assert set(header["maps"]) == {"demo/bytes", "demo/words"}
+    assert all(value.startswith("sha256:") for value in header["maps"].values())
+    assert header["nodes"]["writer"] == {
+        "map": "demo/words",
+        "dialect": header["nodes"]["writer"]["dialect"],
+        "model": "writer",
+        "engine": "scripted",
+    }
