@@ -84,7 +84,9 @@ class LlamaCppEngine(HttpEngine):
             yield _Recovering(self, request, frames) if self._lost_ids == "ask" else frames
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        # After a stream the server closes the connection, while its head says that it is kept: the next
+        # request on it would be lost.
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "Connection": "close"}
         body = completion_body(request, stream=True)
         return Outgoing("/completion", msgspec.json.encode(body), headers)
 

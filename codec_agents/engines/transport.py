@@ -29,7 +29,8 @@ MAX_CONNECTIONS = 2000
 """Streams at once over one engine; each holds a connection."""
 MAX_IDLE = 100
 """Idle connections kept: httpx's pool does work at every request that grows with them."""
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 4.0
+"""uvicorn and llama.cpp close a connection after 5 idle seconds; a request that meets the closing is lost."""
 
 
 class HttpResponse(Protocol):
