@@ -15,8 +15,8 @@ MAX_PIECE_LENGTH = 64
 class PieceCache(dict[str, tuple[int, ...]]):
     """Piece to ids, computed at the first use.
 
-    Two generations: when the young one has half of the pieces it becomes the old one, and a piece that is found
-    there is young again. So what is used stays, and what is not is dropped, without a note on each use.
+    Two generations: when the young one has half of the pieces it becomes the old one, and a piece that is
+    found there is young again. So what is used stays, and what is not is dropped, without a note on each use.
     """
 
     __slots__ = ("_half", "_ids_of", "_old")
