@@ -1,5 +1,7 @@
 """Pipelines of language models that exchange token ids."""
 
+from typing import TYPE_CHECKING, Any
+
 from codec_agents.exceptions import CodecAgentsError, PipelineError, RunError
 from codec_agents.graph import (
     Chat,
@@ -13,8 +15,10 @@ from codec_agents.graph import (
     TimeoutPolicy,
 )
 from codec_agents.pipeline import Pipeline
-from codec_agents.runtime import Run, RunResult
 from codec_agents.tools import Tool, ToolContext, Toolset, tool
+
+if TYPE_CHECKING:
+    from codec_agents.runtime import Run, RunResult
 
 __all__ = [
     "Chat",
@@ -37,3 +41,12 @@ __all__ = [
     "Toolset",
     "tool",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what runs pipelines when it is asked for; a program that declares them does without."""
+    if name in {"Run", "RunResult"}:
+        from codec_agents import runtime
+
+        return getattr(runtime, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
