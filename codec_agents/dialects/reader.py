@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cached_property
 from typing import Protocol
 
 from codec_agents.dialects.text_lane import TextLane
@@ -44,6 +45,12 @@ class Lane(Enum):
     ENDED = auto()
 
 
+_ANSWER = Lane.ANSWER  # a global is read in a third of the time that a member of an enum takes
+
+SPARSE_SET = 5
+"""Numbers from which on a set's table is large enough to say quickly that it does not hold an id."""
+
+
 class TurnReader(Protocol):
     """Reads one turn."""
 
@@ -54,7 +61,7 @@ class TurnReader(Protocol):
         """End the turn; return what was held back. A call still open is given as not closed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReaderTable:
     """What a reader needs to know of a dialect, resolved to the ids of one vocabulary.
 
@@ -68,15 +75,24 @@ class ReaderTable:
     calls_end_thinking: bool
     calls_end_with_turn: bool
 
+    @cached_property
+    def markers(self) -> frozenset[int]:
+        """The ids of `actions`, to ask a whole feed of ids about.
+
+        Fewer than five numbers lie in a table of eight places, of which half are taken: asking costs half as
+        much again, so numbers that are no ids make it larger. A view of keys is six times slower.
+        """
+        return frozenset({*self.actions, *range(-1 - max(0, SPARSE_SET - len(self.actions)), -1)})
+
 
 class RegionReader:
     """Reads turns whose regions are marked by single control ids, as nearly all families do."""
 
-    __slots__ = ("_call_start", "_control", "_held", "_lane", "_payload", "_position", "_table", "_text")
+    __slots__ = ("_call_start", "_held", "_is_plain", "_lane", "_payload", "_position", "_table", "_text")
 
     def __init__(self, table: ReaderTable, *, thinking: bool = False, text: TextLane | None = None) -> None:
         self._table = table
-        self._control = frozenset(table.actions)  # a view of keys is six times slower to ask
+        self._is_plain = table.markers.isdisjoint
         self._lane = Lane.REASONING if thinking else Lane.ANSWER
         self._text = text
         self._position = 0
@@ -86,8 +102,12 @@ class RegionReader:
 
     def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
         """Take the next ids; return what is known of the turn now."""
-        if self._control.isdisjoint(ids):
-            return self._plain(ids)
+        if self._is_plain(ids):
+            if self._lane is not _ANSWER or self._text is not None or not ids:
+                return self._plain(ids)
+            start = self._position  # nearly all feeds of nearly all streams come here: it is kept short
+            self._position = start + len(ids)
+            return [PortIds("answer", ids if type(ids) is tuple else tuple(ids), start)]
         events: list[TurnEvent] = []
         actions, begin = self._table.actions, 0
         for place, token_id in enumerate(ids):
@@ -107,11 +127,7 @@ class RegionReader:
         return events
 
     def _plain(self, ids: Sequence[int]) -> list[TurnEvent]:
-        """Take ids without a marker: nearly all feeds of nearly all streams."""
-        if self._text is None and self._lane is Lane.ANSWER and ids:
-            start = self._position
-            self._position = start + len(ids)
-            return [PortIds("answer", tuple(ids), start)]
+        """Take ids without a marker."""
         events: list[TurnEvent] = []
         self._content(ids, events)
         return events

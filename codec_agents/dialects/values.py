@@ -11,7 +11,7 @@ ThinkingMode: TypeAlias = Literal["on", "off", "forced"]
 """Whether a model reasons first: asked for, asked not to, or made to by a marker opened in the prompt."""
 
 
-class PortIds(msgspec.Struct, frozen=True):
+class PortIds(msgspec.Struct, frozen=True, gc=False):
     """Ids that leave by a port.
 
     Fields:
