@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from weakref import WeakKeyDictionary
 
 import anyio
 import msgspec
@@ -184,9 +185,18 @@ def check_prompt(engine: str, request: GenerationRequest) -> None:
         raise EngineError(engine, f"the prompt's id {bad} is not in the map {request.vocabulary.id!r}")
 
 
-def invalid_id(ids: object, vocabulary: Vocabulary) -> int | None:
+def invalid_id(ids: Iterable[int], vocabulary: Vocabulary) -> int | None:
     """Return an id that the vocabulary does not have, if there is one."""
-    return next((token for token in set(ids) if not vocabulary.is_valid(token)), None)  # type: ignore[call-overload]
+    known = _valid_ids.setdefault(vocabulary, set())
+    new = set(ids) - known
+    bad = next((token for token in new if not vocabulary.is_valid(token)), None)
+    if bad is None:
+        known |= new
+    return bad
+
+
+_valid_ids: WeakKeyDictionary[Vocabulary, set[int]] = WeakKeyDictionary()
+"""Ids that have been seen to be valid: looking each one up took most of the time of sending a long prompt."""
 
 
 async def close(response: HttpResponse, chunks: AsyncIterator[bytes] | None = None) -> None:

@@ -1,0 +1,209 @@
+"""A handoff: its parts add up, the next engine is ready for it, and translation does not wait for the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from codec_agents import Chat, Pipeline
+from codec_agents.engines.base import FrameStream, GenerationRequest
+from codec_agents.engines.codec import CodecEngine
+from codec_agents.engines.embedded import EmbeddedEngine
+from codec_agents.nodes import ahead
+from codec_agents.nodes.ahead import prepare_engines
+from codec_agents.runtime import RunResult
+from codec_agents.testing import Refuse, Say, ScriptedEngine, ScriptedModel, Wait, scripted_server
+from codec_agents.vocabularies import bundled_map
+
+pytestmark = pytest.mark.anyio
+BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+
+DRAFT = "A flight from Lisbon to Oslo, and what to pack for it. " * 8
+
+
+def slow(text: str = DRAFT) -> ScriptedEngine:
+    """Return a model that speaks for a while."""
+    return ScriptedEngine(ScriptedModel(script=lambda _: [Say(text), Wait(0.05)], ids_a_frame=8))
+
+
+def two(a: Any, b: Any) -> Pipeline:
+    p = Pipeline("two").input("q").sink("out")
+    p.model("a", engine=a, map="demo/bytes", prompt=Chat(user="{q}"))
+    p.model("b", engine=b, map="demo/words", prompt=Chat(user="{draft}"))
+    return p.connect("q", "a").connect("a", "b.draft").connect("b", "out")
+
+
+async def run(p: Pipeline) -> RunResult:
+    return await p.invoke({"q": "go"})
+
+
+# --- the parts ---
+
+
+@BACKENDS
+@pytest.mark.parametrize("kind", [ScriptedEngine, EmbeddedEngine])
+async def test_the_parts_of_a_handoff_add_up(kind: type[Any]) -> None:
+    b = kind(lambda _: Say("read"))
+    result = await run(two(slow(), b))
+    await b.aclose()
+    for report in result.handoffs:
+        parts = report.parts
+        assert list(parts) == ["detect", "translate", "wait", "render", "queue", "request", "engine"]
+        assert sum(parts.values()) == pytest.approx(report.first_id_latency, abs=1e-9)
+        assert sum(parts.values()) - parts["engine"] == pytest.approx(report.gap, abs=1e-9)
+        assert all(seconds >= 0 for seconds in parts.values())
+
+
+async def test_a_handoff_begins_with_the_sources_last_id() -> None:
+    result = await run(two(slow(), ScriptedEngine(lambda _: Say("read"))))
+    first, second = result.handoffs
+    assert first.last_id is None
+    assert first.parts["detect"] == 0
+    assert second.last_id is not None
+    assert second.last_in is not None
+    assert second.last_id <= second.last_in
+
+
+async def test_an_input_that_comes_early_waits_for_the_others() -> None:
+    p = two(slow(), ScriptedEngine(lambda _: Say("read")))
+    p.model("c", engine=ScriptedEngine(lambda _: Say("c")), map="demo/words", prompt=Chat(user="{x} {y}"))
+    p.connect("q", "c.x").connect("a", "c.y").sink("other").connect("c", "other")
+    reports = {report.target: report for report in (await run(p)).handoffs}
+    assert reports["c.x"].parts["wait"] > 0.04
+    assert reports["c.y"].parts["wait"] < reports["c.x"].parts["wait"]
+
+
+async def test_queueing_for_a_place_is_a_part_of_its_own() -> None:
+    """Two readers of one source, and an engine that takes one request at a time."""
+    reading = ScriptedEngine(ScriptedModel(script=lambda _: Say("read"), first_id_after=0.05))
+    p = Pipeline("two readers").input("q").sink("out")
+    p.model("a", engine=slow(), map="demo/bytes", prompt=Chat(user="{q}")).connect("q", "a")
+    for name in "bc":
+        fields: dict[str, Any] = {
+            "map": "demo/words",
+            "prompt": Chat(user="{draft}"),
+            "policy": {"concurrency": 1},
+        }
+        p.model(name, engine=reading, **fields).connect("a", name)
+    p.connect("b", "out").connect("c", "out")
+    queued = sorted(r.queue_seconds for r in (await run(p)).handoffs if r.source == "a.answer")
+    assert queued[0] < 0.02
+    assert queued[1] > 0.04
+
+
+# --- the engine is ready ---
+
+
+class Noting:
+    """An engine that notes when it is prepared, and how."""
+
+    provider = "scripted"
+    name = "noting"
+
+    def __init__(self, *, fails: bool = False, hangs: bool = False) -> None:
+        self.inner = ScriptedEngine(lambda _: Say("read"))
+        self.seen: list[str] = []
+        self.under_way = 0
+        self._fails, self._hangs = fails, hangs
+
+    async def prepare(self, request: GenerationRequest) -> None:
+        self.seen.append(f"prepare {request.vocabulary.id}")
+        self.under_way += 1
+        try:
+            if self._fails:
+                raise RuntimeError("nobody is told")
+            if self._hangs:
+                await anyio.sleep_forever()
+        finally:
+            self.under_way -= 1
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
+        self.seen.append("stream")
+        async with self.inner.stream(request) as frames:
+            yield frames
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+@BACKENDS
+@pytest.mark.parametrize("fields", [{}, {"fails": True}, {"hangs": True}])
+async def test_the_next_engine_is_prepared_while_the_source_streams(fields: dict[str, bool]) -> None:
+    b = Noting(**fields)
+    with anyio.fail_after(10):
+        result = await run(two(slow(), b))
+    assert result.text == {"out": "read"}
+    assert b.seen == ["prepare demo/words", "stream"]
+    assert b.under_way == 0
+
+
+async def test_it_is_prepared_again_while_the_source_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "PREPARED_FOR", 0.01)
+    b = Noting()
+    await run(two(slow(), b))
+    assert b.seen.count("prepare demo/words") > 1
+    assert b.seen[-1] == "stream"
+
+
+async def test_preparing_ends_with_a_node_that_fails() -> None:
+    b = Noting(hangs=True)
+    p = two(ScriptedEngine(lambda _: [Refuse(400)]), b)
+    with anyio.fail_after(10), pytest.raises(Exception, match="400"):
+        await run(p)
+    assert b.under_way == 0
+
+
+@BACKENDS
+async def test_the_request_finds_an_open_connection() -> None:
+    with scripted_server(bundled_map("demo/words"), lambda _: Say("read"), name="m") as server:
+        b = CodecEngine(server.url)
+        p = two(slow(), b)
+        await run(p)
+        assert server.accepted == 1
+        assert [each.request.method for each in server.app.exchanges.recent] == ["GET", "POST"]
+        await b.aclose()
+
+
+async def test_a_server_that_is_not_there_is_told_by_the_request_alone() -> None:
+    b = CodecEngine("http://127.0.0.1:9", name="nowhere")
+    p = two(slow("short"), b)
+    with pytest.raises(Exception, match="nowhere"):
+        await run(p)
+    await b.aclose()
+
+
+@BACKENDS
+async def test_engines_can_be_prepared_before_a_run() -> None:
+    b = EmbeddedEngine(lambda _: Say("read"))
+    p = two(slow(), b)
+    await prepare_engines(p.build(), within=5)
+    assert b.app is not None
+    assert b.app.exchanges.generations == []
+    await b.aclose()
+
+
+# --- the request is written ---
+
+
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+async def test_a_request_counts_as_sent_when_its_body_is_written(transport: str) -> None:
+    """The server thinks for a while before it answers; that is not the time of the request."""
+    from codec_agents.engines.transport import HttpSettings
+
+    def script(_: Any) -> Any:
+        import time
+
+        time.sleep(0.1)  # the server, in a thread of its own, sends no head meanwhile
+        return Say("read")
+
+    with scripted_server(bundled_map("demo/words"), script) as server:
+        b = CodecEngine(server.url, settings=HttpSettings(transport=transport))
+        report = (await run(two(slow("short"), b))).handoffs[-1]
+        await b.aclose()
+    assert report.parts["request"] < 0.08
+    assert report.parts["engine"] > 0.08
