@@ -17,6 +17,7 @@ from codec_agents.testing import Call, Piece, PromptView, Say, Think
 DAYS = list(calendar.day_name)
 MONTHS = list(calendar.month_name)[1:]
 ROUTE = re.compile(r"\bfrom\s+(\w+)\s+to\s+(\w+)", re.IGNORECASE)
+CITIES = re.compile(r"\b([A-Z]\w+)\s+to\s+([A-Z]\w+)")
 FLIGHT = re.compile(
     r"^ ?FLIGHT (\S+) (.+) - (.+), (\w+), ([\d:]+)-([\d:]+), EUR (\d+)(?:, (.+))?$", re.MULTILINE
 )
@@ -30,7 +31,7 @@ PACK = re.compile(r"^PACK (.+)$", re.MULTILINE)
 
 def planner(prompt: PromptView) -> Iterable[Piece]:
     """Look up fares and climate for the route that the question names, then draft notes."""
-    route = ROUTE.search(prompt.user)
+    route = ROUTE.search(prompt.user) or CITIES.search(prompt.user)
     if route is None:
         yield Think("The question names no route, so there is nothing to look up.")
         yield Say("ASK Which city do you leave from, and where do you want to go?")
