@@ -158,6 +158,11 @@ class Dialect(_Part):
     reader: Literal["regions", "messages"] = "regions"
     """How a turn is cut: by pairs of markers, or by messages whose headers say what they are."""
 
+    def knows_reasoning(self, absent: Sequence[str] = ()) -> bool:
+        """Tell whether reasoning is told apart in a vocabulary that lacks these control tokens."""
+        form = self.thinking
+        return form is not None and form.open not in absent and form.close not in absent
+
     def all_markers(self) -> Iterator[str]:
         """Yield every control token of the dialect."""
         yield from dict.fromkeys((*self.markers, *self.optional_markers))

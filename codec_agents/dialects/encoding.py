@@ -27,6 +27,11 @@ class PieceEncoder:
         self._marks_only_first = vocabulary.facts.metaspace_prefix == "first"
         self.encode = self._tokenizer.encode_ordinary
 
+    def control_ids(self, names: Iterable[str]) -> tuple[int, ...]:
+        """Return the ids of those of these control tokens that the vocabulary has."""
+        known = self._vocabulary.special_tokens
+        return tuple(known[name] for name in names if name in known)
+
     def parse(self, form: str, holes: Sequence[str] = ()) -> list[Piece]:
         """Split a dialect's string into its markers, texts and holes."""
         return parse_pieces(form, self._markers, holes)

@@ -1,0 +1,202 @@
+"""A dialect's prompts: what a declared chat, the results of tools and a further user turn become in ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.pieces import Hole, Ids, Literal, Piece
+from codec_agents.dialects.tool_forms import write_tools
+from codec_agents.dialects.values import ThinkingMode
+from codec_agents.exceptions import DialectError, PromptError
+from codec_agents.graph.chat import Chat, RawPrompt, Slot, parse_template
+from codec_agents.prompts import PromptTemplate, refuse_control_ids
+from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_agents.dispatch import Attempt
+    from codec_agents.tools import Tool
+
+
+class PromptWriter:
+    """Writes the prompts of one dialect in one vocabulary."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        vocabulary: Vocabulary,
+        encoder: PieceEncoder,
+        *,
+        thinking: ThinkingMode | None,
+        absent: Sequence[str],
+    ) -> None:
+        self._dialect = dialect
+        self._vocabulary = vocabulary
+        self._thinking = thinking
+        self._encoder = encoder
+        self._absent = absent
+        self._opening_form = self._opening()
+
+    def template(self, chat: Chat | RawPrompt, tools: list[Tool]) -> PromptTemplate:
+        """Return the prompt of a declared chat."""
+        pieces = self._encoder.raw(chat) if isinstance(chat, RawPrompt) else self._chat_pieces(chat, tools)
+        return self._encoder.template(pieces)
+
+    def results(self, generated: Sequence[int], attempts: Sequence[Attempt]) -> list[int]:
+        """Return what follows the ids of a turn that called tools."""
+        form = self._dialect.results
+        if form is None:
+            raise PromptError(f"the dialect {self._dialect.name!r} has no form for the results of tools")
+        pieces = self._parse(form.open)
+        for number, attempt in enumerate(attempts):
+            pieces += self._parse(form.join) if number else []
+            pieces += self._result(attempt, number)
+        pieces += self._parse(form.close)
+        if form.then == "opening":
+            return self._after(generated, [*pieces, *self._parse(self._opening_form)])
+        return self._after(generated, pieces, in_turn=form.in_turn)
+
+    def next_user(self, generated: Sequence[int], user_ids: Sequence[int]) -> list[int]:
+        """Return what follows the ids of a turn when a person speaks next."""
+        refuse_control_ids(user_ids, self._vocabulary, "user")
+        turn = self._filled(self._dialect.user, [Ids(tuple(user_ids))])
+        return self._after(generated, [*turn, *self._parse(self._opening_form)])
+
+    def _after(self, generated: Sequence[int], pieces: list[Piece], *, in_turn: bool = False) -> list[int]:
+        last = generated[-1] if generated else None
+        before: list[Piece] = []
+        if not in_turn:
+            before = self._parse(self._dialect.after_turn)
+            end = self._dialect.turn_end
+            if end is not None and last not in self._encoder.control_ids((end, *self._dialect.also_ends)):
+                before = [*self._parse(end), *before]
+        ids = self._encoder.ids([*before, *pieces])
+        if ids and last is not None and ids[0] == last and last in self._vocabulary.special_ids:
+            return ids[1:]
+        return ids
+
+    def _chat_pieces(self, chat: Chat, tools: list[Tool]) -> list[Piece]:
+        mode = chat.thinking or self._thinking
+        begin = self._dialect.begin_with_tools if tools else None
+        pieces = self._parse(self._dialect.begin if begin is None else begin)
+        pieces += self._system(chat, tools, mode)
+        turns = [(turn.role, _content(turn.content)) for turn in chat.turns]
+        if chat.user is not None:
+            turns.append(("user", _content(chat.user)))
+        last_user = max((n for n, (role, _) in enumerate(turns) if role == "user"), default=-1)
+        for number, (role, content) in enumerate(turns):
+            if number == last_user:
+                pieces += self._tools(tools) if self._tools_at("before_user", tools) else []
+                content = self._last_user(chat, content, tools, mode)
+            pieces += self._filled(self._turn_form(role), content)
+        return [*pieces, *self._parse(self._opening(mode))]
+
+    def _turn_form(self, role: str) -> str:
+        return {"system": self._dialect.system, "user": self._dialect.user}.get(role, self._dialect.assistant)
+
+    def _system(self, chat: Chat, tools: list[Tool], mode: ThinkingMode | None) -> list[Piece]:
+        told = self._tools(tools) if tools else []
+        content = self._system_text(chat, bool(tools))
+        if addition := self._dialect.thinking_system.get(mode or "default"):
+            content = [*self._parse(addition), *(content or [])]
+        if self._tools_at("system", tools):
+            assert self._dialect.tools is not None
+            content = [*content, *self._parse(self._dialect.tools.between), *told] if content else told
+        turn = [] if content is None else self._filled(self._dialect.system, content)
+        before = told if self._tools_at("before_system", tools) else []
+        after = told if self._tools_at("after_system", tools) else []
+        return [*before, *turn, *after]
+
+    def _tools_at(self, place: str, tools: list[Tool]) -> bool:
+        return bool(tools) and self._dialect.tools is not None and self._dialect.tools.place == place
+
+    def _system_text(self, chat: Chat, with_tools: bool) -> list[Piece] | None:
+        if chat.system is not None:
+            return _content(chat.system)
+        text = self._dialect.default_system
+        if with_tools and self._dialect.tools_system is not None:
+            text = self._dialect.tools_system
+        return None if text is None else [Literal(text)]
+
+    def _last_user(
+        self, chat: Chat, content: list[Piece], tools: list[Tool], mode: ThinkingMode | None
+    ) -> list[Piece]:
+        if self._tools_at("user", tools):
+            content = [*self._tools(tools), *content]
+        if self._dialect.system_in_user is not None and chat.system is not None:
+            content = [*self._filled(self._dialect.system_in_user, _content(chat.system)), *content]
+        return [*content, *self._parse(self._dialect.thinking_user.get(mode or "default", ""))]
+
+    def _tools(self, tools: list[Tool]) -> list[Piece]:
+        form = self._dialect.tools
+        if form is None or self._dialect.calls is None:
+            raise PromptError(f"the dialect {self._dialect.name!r} has no form for tools")
+        pieces = self._parse(form.form, ("tools",))
+        return _fill(pieces, {"tools": write_tools(tools, form)})
+
+    def _result(self, attempt: Attempt, number: int) -> list[Piece]:
+        form = self._dialect.results
+        assert form is not None
+        call_id = attempt.call.call_id or form.id_form.format(index=number, name=attempt.call.name)
+        fillings: dict[str, Sequence[Piece]] = {
+            "content": [self._result_content(attempt)],
+            "name": [Literal(attempt.call.name)],
+            "id": [Literal(call_id)],
+            "id_json": [Literal(json.dumps(call_id))],
+        }
+        return _fill(self._parse(form.each, tuple(fillings)), fillings)
+
+    def _result_content(self, attempt: Attempt) -> Piece:
+        form = self._dialect.results
+        assert form is not None
+        if form.content == "text":
+            if attempt.ids is None:
+                return Literal(attempt.text)
+            refuse_control_ids(attempt.ids, self._vocabulary, f"result of {attempt.call.name}")
+            return Ids(tuple(attempt.ids))
+        if form.content == "json" and _is_json(attempt.text):
+            return Literal(attempt.text)
+        return Literal(json.dumps(attempt.text, ensure_ascii=False))
+
+    def _opening(self, mode: ThinkingMode | None = None) -> str:
+        mode = mode or self._thinking
+        opening = self._dialect.opening.for_mode(mode)
+        if opening is None or (mode == "forced" and not self._dialect.knows_reasoning(self._absent)):
+            raise DialectError(
+                f"the dialect {self._dialect.name!r} cannot force thinking in the map "
+                f"{self._vocabulary.id!r}; leave `thinking` out or choose a model that reasons",
+                self._absent,
+            )
+        if mode == "off" and not self._dialect.knows_reasoning(self._absent):
+            return self._dialect.opening.default
+        return opening
+
+    def _filled(self, form: str, content: Sequence[Piece]) -> list[Piece]:
+        return _fill(self._parse(form, ("content",)), {"content": content})
+
+    def _parse(self, form: str, holes: Sequence[str] = ()) -> list[Piece]:
+        return self._encoder.parse(form, holes)
+
+
+def _content(template: str) -> list[Piece]:
+    return [
+        Hole(part.name) if isinstance(part, Slot) else Literal(part.text) for part in parse_template(template)
+    ]
+
+
+def _fill(pieces: Iterable[Piece], fillings: dict[str, Sequence[Piece]]) -> list[Piece]:
+    filled: list[Piece] = []
+    for piece in pieces:
+        filled += fillings[piece.name] if isinstance(piece, Hole) else [piece]
+    return filled
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
