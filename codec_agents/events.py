@@ -61,6 +61,8 @@ class Usage:
             self.retries + other.retries,
             self.bytes_received + other.bytes_received,
             self.bytes_sent + other.bytes_sent,
+            self.prefill_requests + other.prefill_requests,
+            self.prefill_ids + other.prefill_ids,
         )
 
 
