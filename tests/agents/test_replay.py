@@ -13,7 +13,7 @@ from codec_agents import Chat, Pipeline
 from codec_agents.events import IdsSampled
 from codec_agents.exceptions import NodeFailedError, RecordError, ReplayError
 from codec_agents.recorded import read_record
-from codec_agents.testing import Cut, PromptView, Refuse, Say, Wait
+from codec_agents.testing import Cut, PromptView, Refuse, Say, ScriptedEngine, ScriptedModel, Wait
 from tests.agents.recorded_runs import desk, look, mapped, model, planner, refusing, scripted
 
 pytestmark = pytest.mark.anyio
@@ -173,6 +173,28 @@ async def test_a_record_is_never_written_over_while_it_is_read(tmp_path: Path) -
         desk().replay(path, record=path)
     with pytest.raises(RecordError, match="overwritten"):
         desk().recover(path, record=path)
+
+
+@BACKENDS
+async def test_requests_ahead_of_a_prompt_are_no_turns(tmp_path: Path) -> None:
+    """A replay answers them with nothing, and a recovery with the engine behind it."""
+    path = tmp_path / "run.jsonl"
+
+    def ahead(engine: Any) -> Pipeline:
+        p = Pipeline("ahead").input("q").sink("out")
+        model(p, "a", engine)
+        model(p, "b", engine)
+        p.connect("q", "a").connect("a", "b", prefill="ahead", prefill_stride=8)
+        return p.connect("b", "out")
+
+    script = lambda prompt: f"{prompt.user} " + "word " * 40  # noqa: E731
+    engine = ScriptedEngine(ScriptedModel(script=script, ids_a_second=1000))
+    result = await ahead(engine).invoke({"q": "go"}, record=path)
+    assert result.total.prefill_requests
+    replayed = await ahead(refusing()).replay(path).execute()
+    assert replayed.text == result.text
+    recovered = await ahead(refusing()).recover(path).execute()
+    assert recovered.text == result.text
 
 
 # --- recovery ---
