@@ -51,6 +51,8 @@ class Gap(NamedTuple):
 
     gap: float
     first: float
+    tail: float = 0.0
+    """Of the gap, the translating."""
 
 
 Contestant = Callable[[], Awaitable[Gap]]
@@ -155,7 +157,7 @@ def with_ids(engines: Engines, pace: str, ids: int, of_a: str, of_b: str, **edge
         report = (await built.invoke({"asked": asked(ids)})).handoffs[-1]
         assert report.gap is not None
         assert report.first_id_latency is not None
-        return Gap(report.gap, report.first_id_latency)
+        return Gap(report.gap, report.first_id_latency, report.tail_seconds)
 
     return hand_off
 
@@ -245,7 +247,8 @@ async def measure(url: str, engines: Engines) -> bool:
         here, there = maps()
         for pace in ("", "paced "):
             print(f"\n{'paced, ' + format(PACE, ',.0f') + ' ids/s' if pace else 'unpaced, an id a frame'}")
-            print(f"{'':36}{'ids':>7}{'gap ms':>10}{'first ms':>10}{'gap, text / ids':>18}", flush=True)
+            heads = f"{'gap ms':>10}{'first ms':>10}{'tail ms':>10}{'gap, text / ids':>18}"
+            print(f"{'':36}{'ids':>7}{heads}", flush=True)
             for of_b, word in ((here, "same vocabulary"), (there, "another vocabulary")):
                 for ids_of_a in IDS:
                     ids = with_ids(engines, pace, ids_of_a, here, of_b)
@@ -255,7 +258,7 @@ async def measure(url: str, engines: Engines) -> bool:
                         rows["ids, translated at the end"] = at_the_end(ids)
                     found = await best_of(rows, ROUNDS if not pace else PACED_ROUNDS)
                     reached &= _print(found, word, ids_of_a)
-    return reached and await _prefill(engines)
+    return await _prefill(engines) and reached
 
 
 def _print(found: Mapping[str, Gap], word: str, ids: int) -> bool:
@@ -263,7 +266,8 @@ def _print(found: Mapping[str, Gap], word: str, ids: int) -> bool:
     for name, gap in found.items():
         more = f"{ratio:>17.1f}x" if name == "ids" else ""
         print(f"{word + ': ' if name == 'ids' else '  '}{name}".ljust(36), end="")
-        print(f"{ids:>7,}{gap.gap * 1000:>10.2f}{gap.first * 1000:>10.2f}{more}", flush=True)
+        figures = "".join(f"{seconds * 1000:>10.2f}" for seconds in gap)
+        print(f"{ids:>7,}{figures}{more}", flush=True)
     if ids != max(IDS) or "ids, translated at the end" not in found:
         return True
     times = found["ids, translated at the end"].gap / found["ids"].gap
