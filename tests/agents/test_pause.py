@@ -200,3 +200,34 @@ async def test_branches_are_taken_as_before() -> None:
     assert result.text["reader"] == "One moment. So: price is 49 | paid 49."
     assert result.outcomes["other"] == "skipped"
     assert (len(before.routers), len(after.routers)) == (1, 0)  # type: ignore[attr-defined]
+
+
+async def test_inside_a_loop_the_call_is_denied_instead() -> None:
+    paid: list[int] = []
+
+    @tool(approval=True)
+    def pay(amount: int) -> str:
+        """Pay."""
+        paid.append(amount)
+        return "paid"
+
+    def script(prompt: PromptView) -> Any:
+        return Call("pay", amount=1) if prompt.turn == 1 else prompt.results[0]
+
+    body = Pipeline("body")
+    body.input("draft")
+    body.model(
+        "cashier", engine=ScriptedEngine(script), map="demo/bytes", prompt=Chat(user="{draft}"), tools=[pay]
+    )
+    body.sink("out")
+    body.connect("draft", "cashier.draft").connect("cashier.answer", "out")
+    p = Pipeline("outer")
+    p.input("question")
+    p.loop("again", body, turns=1, feedback={"out": "draft"})
+    p.sink("reader")
+    p.connect("question", "again.draft").connect("again.out", "reader")
+    result = await p.invoke({"question": "go"})
+    assert "was not allowed" in result.text["reader"]
+    assert paid == []
+    approved = await p.invoke({"question": "go"}, approve=lambda *_: True)
+    assert approved.text["reader"] == "paid"

@@ -12,7 +12,10 @@ import pytest
 from codec_agents import Chat, Pipeline, tool
 from codec_agents.exceptions import EngineStreamError, LimitExceededError, NodeFailedError
 from codec_agents.testing import Call, Cut, PromptView, Say, ScriptedEngine, ScriptedModel
+from codec_agents.tools import ResultIds
+from codec_agents.vocabularies import bundled_map
 from codec_core.frames import CodecFrame
+from codec_core.tokenizer import pick_tokenizer
 
 pytestmark = pytest.mark.asyncio
 
@@ -159,3 +162,25 @@ async def test_a_retry_withdraws_nothing_and_runs_nothing_twice() -> None:
     assert result.text["reader"] == "seen"
     assert runs == ["look"]
     assert result.usage["model"].retries == 1
+
+
+async def test_ids_made_beforehand_stand_in_the_next_prompt_as_they_are() -> None:
+    """A result's own ids are used for the node's map, though its text would be encoded otherwise."""
+    own = bundled_map("demo/bytes")
+    letters = tuple(pick_tokenizer(own).encode_ordinary(letter)[0] for letter in "sunny")
+    assert list(letters) != pick_tokenizer(own).encode_ordinary("sunny")
+
+    @tool
+    def look() -> ResultIds:
+        """Look."""
+        assert own.hash is not None
+        return ResultIds((letters, " today"), own.hash, "sunny today")
+
+    def script(prompt: PromptView) -> Any:
+        return Call("look") if prompt.turn == 1 else prompt.results[0]
+
+    engine = ScriptedEngine(script)
+    result = await declare(engine, [look]).invoke({"question": "go"})
+    assert result.text["reader"] == "sunny today"
+    prompt = list(engine.requests[1].prompt_ids)
+    assert any(tuple(prompt[at : at + len(letters)]) == letters for at in range(len(prompt)))
