@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-SUITES = {"core": ("tokenization", "wire"), "agents": ("orchestration", "handoff")}
+SUITES = {"core": ("tokenization", "wire"), "agents": ("orchestration", "handoff"), "engines": ("engines",)}
 
 
 def main() -> int:

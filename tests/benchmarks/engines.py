@@ -1,6 +1,7 @@
-"""What reading a stream costs: transports beside each other, and one handoff beside text clients.
+"""What reading streams costs: transports beside the existing client, a handoff beside text clients, load.
 
-    python tests/benchmarks/engines.py [--ids 1024] [--streams 1 100] [--repeat 7]
+    python -m tests.benchmarks engines
+    python -m tests.benchmarks.engines [--streams 100 1000] [--repeat 7] [--paced 1000] [--seconds 120]
 
 A server in another process writes prepared chunks, one id each, as fast as the socket takes them; what is
 measured is the client. `gap` is the time from A's last id (or character) to B's first. Medians. On a machine
@@ -12,88 +13,54 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
-from codec_agents.engines.base import GenerationRequest, SamplingOptions
+from codec_agents.engines.base import GenerationRequest, SamplingOptions, Timeouts
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.transport import HttpSettings
 from codec_agents.vocabularies import bundled_map
-from codec_core.frames import encoder
 from codec_core.vocabulary import vocabulary_of
+from tests.benchmarks.engines_server import IDS_A_SECOND, PACED_FROM, PACED_IDS
+from tests.benchmarks.peers import peer_python
 
-TOKEN = 700
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-def bodies(ids: int) -> dict[str, tuple[str, list[bytes]]]:
-    """The chunks of each path: one id or word a chunk, then the end."""
-    frames = encoder("msgpack")
-    codec = [frames.encode((TOKEN,)) for _ in range(ids)] + [frames.encode((), True, "stop")]
-
-    def event(delta: dict[str, str], reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        document = {
-            "id": "chatcmpl-0123456789abcdef",
-            "object": "chat.completion.chunk",
-            "created": 1762000000,
-            "model": "model",
-            "choices": [choice],
-        }
-        return b"data: " + json.dumps(document).encode() + b"\n\n"
-
-    text = [event({"content": " word"}) for _ in range(ids)] + [event({}, "stop"), b"data: [DONE]\n\n"]
-    return {
-        "/v1/completions": ("application/x-msgpack", codec),
-        "/v1/chat/completions": ("text/event-stream", text),
-    }
+IDS = 1024
+"""In each answer of a handoff."""
+BURST = 8
+"""Chunks a write where many streams are read at once: else the writer is what is measured."""
+BARS = {100: 5.0, 1000: 4.0}
+"""How many times the existing client's ids a second the default transport reaches, at so many streams."""
+FLAT = 8 * 2**20
+"""Bytes that the client may grow by, from the first quarter of the paced load to its end."""
 
 
-async def serve(ids: int) -> None:
-    """Write prepared answers until killed."""
-    prepared = {
-        path: (
-            f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n".encode(),
-            [chunk(piece) for piece in pieces] + [b"0\r\n\r\n"],
-        )
-        for path, (kind, pieces) in bodies(ids).items()
-    }
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+@contextmanager
+def serving() -> Iterator[str]:
+    """Run the server; give its origin."""
+    command = [sys.executable, "-m", "tests.benchmarks.engines_server"]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as server:
         try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                path = head.split()[1]
-                length = next(
-                    int(row[15:]) for row in head.lower().split("\r\n") if row.startswith("content-length:")
-                )
-                await reader.readexactly(length)
-                start, pieces = prepared[path]
-                writer.write(start)
-                for piece in pieces:
-                    writer.write(piece)
-                    await asyncio.sleep(0)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=4096)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+            assert server.stdout is not None
+            yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        finally:
+            server.terminate()
 
 
 def request(prompt: list[int]) -> GenerationRequest:
-    options = SamplingOptions(max_tokens=100_000)
     return GenerationRequest(
-        prompt_ids=prompt, vocabulary=vocabulary_of(bundled_map("demo/words")), options=options
+        prompt_ids=prompt,
+        vocabulary=vocabulary_of(bundled_map("demo/words")),
+        options=SamplingOptions(max_tokens=100_000),
+        timeouts=Timeouts(connect=30.0),
     )
 
 
@@ -163,9 +130,10 @@ def _text_handoff(read: Callable[[str, list[float]], Awaitable[str]]) -> Handoff
     return hand_off
 
 
-async def measure_handoffs(url: str, repeat: int) -> None:
+async def measure_handoffs(origin: str, repeat: int) -> bool:
     """Print the handoff table; the first round of each warms up."""
     print(f"\n{'handoff A to B':34}{'wall ms':>10}{'gap ms':>10}{'CPU ms':>10}")
+    url = f"{origin}/{IDS}/1"
     engines = {
         transport: CodecEngine(url, settings=HttpSettings(transport=transport))
         for transport in ("httpx", "aiohttp")
@@ -186,60 +154,151 @@ async def measure_handoffs(url: str, repeat: int) -> None:
                     results[name].append((wall, gap, time.process_time() - cpu))
     for engine in engines.values():
         await engine.aclose()
-    for name, samples in results.items():
-        medians = (statistics.median(column) * 1000 for column in zip(*samples, strict=True))
-        print(f"{name:34}" + "".join(f"{value:10.1f}" for value in medians))
+    medians = {
+        name: [statistics.median(column) * 1000 for column in zip(*samples, strict=True)]
+        for name, samples in results.items()
+    }
+    for name, values in medians.items():
+        print(f"{name:34}" + "".join(f"{value:10.1f}" for value in values))
+    openai, sse, _, ours = medians.values()
+    return all(
+        [
+            bar("gap, openai client / this SDK", openai[1] / ours[1], 3.5),
+            bar("wall, openai client / this SDK", openai[0] / ours[0], 6.0),
+            bar("wall, httpx and SSE / this SDK", sse[0] / ours[0], 1.8),
+        ]
+    )
 
 
-async def measure_transports(url: str, streams: int, ids: int, repeat: int) -> None:
+def bar(what: str, ratio: float, wanted: float) -> bool:
+    """Print a ratio beside what it should be."""
+    print(f"  {what}: {ratio:.1f}x, bar {wanted:.1f}x{'' if ratio >= wanted else '  MISSED'}")
+    return ratio >= wanted
+
+
+async def measure_streams(origin: str, streams: int, repeat: int) -> bool:
     """Print ids a second and CPU an id, for so many streams at once."""
+    ids = max(64, 102_400 // streams)
+    url = f"{origin}/{ids}/{BURST}"
+    rates = {}
+    for name in ("httpx", "httpx2", "aiohttp"):
+        rates[name] = row(name, streams, ids, await our_rounds(name, url, streams, ids, repeat))
+    if (python := peer_python()) is None:
+        return True
+    command = [
+        python,
+        str(Path(__file__).with_name("engines_peer.py")),
+        url,
+        *map(str, (streams, ids, repeat)),
+    ]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: ASYNC221 - nothing else runs
+    peer = row("codecai", streams, ids, json.loads(told.stdout))
+    wanted = BARS.get(streams, 0.0)
+    return bar(f"ids/s, this SDK on aiohttp / codecai, {streams} streams", rates["aiohttp"] / peer, wanted)
+
+
+async def our_rounds(name: str, url: str, streams: int, ids: int, repeat: int) -> list[tuple[float, float]]:
+    """Read all streams at once, so many times; return wall and CPU seconds of each."""
     import httpx2
 
-    for name in ("httpx", "httpx2", "aiohttp"):
-        limits = {"max_connections": streams + 10}
-        client = httpx2.AsyncClient(limits=httpx2.Limits(**limits), timeout=60) if name == "httpx2" else None
-        transport = "httpx" if name == "httpx2" else name
-        engine = CodecEngine(url, client=client, settings=HttpSettings(transport=transport))
+    limits = {"max_connections": streams + 10}
+    client = httpx2.AsyncClient(limits=httpx2.Limits(**limits), timeout=60) if name == "httpx2" else None
+    transport = "httpx" if name == "httpx2" else name
+    engine = CodecEngine(url, client=client, settings=HttpSettings(transport=transport))
 
-        async def read(engine: CodecEngine = engine) -> int:
-            count = 0
-            async with engine.stream(request([5])) as stream:
-                async for frame in stream:
-                    count += len(frame.ids)
-            return count
+    async def read() -> int:
+        count = 0
+        async with engine.stream(request([5])) as stream:
+            async for frame in stream:
+                count += len(frame.ids)
+        return count
 
-        await read()
-        samples = []
-        for _ in range(repeat):
-            wall, cpu = time.perf_counter(), time.process_time()
-            counts = await asyncio.gather(*(read() for _ in range(streams)))
-            assert counts == [ids] * streams
-            samples.append((time.perf_counter() - wall, time.process_time() - cpu))
-        wall, cpu = (statistics.median(column) for column in zip(*samples, strict=True))
-        total = streams * ids
-        print(f"{name:12}{streams:>8}{total / wall:>14,.0f}{cpu / total * 1e6:>14.2f}")
-        await engine.aclose()
+    await read()
+    rounds = []
+    for _ in range(repeat):
+        wall, cpu = time.perf_counter(), time.process_time()
+        counts = await asyncio.gather(*(read() for _ in range(streams)))
+        assert counts == [ids] * streams
+        rounds.append((time.perf_counter() - wall, time.process_time() - cpu))
+    await engine.aclose()
+    if client is not None:
+        await client.aclose()
+    return rounds
 
 
-async def main(arguments: argparse.Namespace) -> None:
-    command = [sys.executable, __file__, "--serve", "--ids", str(arguments.ids)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: ASYNC220 - set-up
-        try:
-            assert server.stdout is not None
-            url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-            print(f"{'transport':12}{'streams':>8}{'ids/s':>14}{'CPU us/id':>14}")
-            for streams in arguments.streams:
-                await measure_transports(url, streams, arguments.ids, max(1, arguments.repeat // 2))
-            await measure_handoffs(url, arguments.repeat)
-        finally:
-            server.terminate()
+def row(name: str, streams: int, ids: int, rounds: list[tuple[float, float]]) -> float:
+    """Print one row; return ids a second."""
+    wall, cpu = (statistics.median(column) for column in zip(*rounds, strict=True))
+    total = streams * ids
+    print(f"{name:12}{streams:>8}{total / wall:>14,.0f}{cpu / total * 1e6:>14.2f}")
+    return total / wall
+
+
+async def measure_paced(origin: str, streams: int, seconds: float) -> bool:
+    """Hold so many streams of 20 ids a second; nothing may be lost or change places, memory stays flat."""
+    ids = int(seconds * IDS_A_SECOND)
+    wanted = [PACED_FROM + number % PACED_IDS for number in range(ids)]
+    engine = CodecEngine(f"{origin}/paced/{ids}")
+    asked = request([5])
+    wrong = 0
+
+    async def read() -> None:
+        nonlocal wrong
+        received = 0
+        async with engine.stream(asked) as stream:
+            async for frame in stream:
+                wrong += list(frame.ids) != wanted[received : received + len(frame.ids)]
+                received += len(frame.ids)
+        wrong += received != ids
+
+    memory: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(seconds / 20)
+            memory.append(resident())
+
+    wall, cpu = time.perf_counter(), time.process_time()
+    watching = asyncio.create_task(watch())
+    await asyncio.gather(*(read() for _ in range(streams)))
+    watching.cancel()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    await engine.aclose()
+    early, late = memory[len(memory) // 4], memory[-1]
+    print(
+        f"\npaced: {streams} streams at {IDS_A_SECOND} ids/s for {wall:.0f} s: {streams * ids:,} ids, "
+        f"{wrong} lost or out of order, client CPU {cpu:.1f} s ({cpu / wall:.0%} of a core, "
+        f"{cpu / (streams * ids) * 1e6:.1f} us/id), RSS {early / 2**20:.1f} MB after a quarter, "
+        f"{late / 2**20:.1f} MB at the end"
+    )
+    return wrong == 0 and late - early < FLAT and wall < seconds * 1.1 + 5
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def measure(arguments: argparse.Namespace) -> bool:
+    with serving() as origin:
+        print(f"{'client':12}{'streams':>8}{'ids/s':>14}{'CPU us/id':>14}")
+        rounds = max(1, arguments.repeat // 2)
+        outcomes = [await measure_streams(origin, streams, rounds) for streams in arguments.streams]
+        outcomes.append(await measure_handoffs(origin, arguments.repeat))
+        if arguments.paced:
+            outcomes.append(await measure_paced(origin, arguments.paced, arguments.seconds))
+    return all(outcomes)
+
+
+def main(given: list[str] | None = None) -> bool:
+    """Run everything; return whether all bars were reached."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--streams", type=int, nargs="*", default=[100, 1000])
+    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--paced", type=int, default=1000, help="paced streams; 0 for none")
+    parser.add_argument("--seconds", type=float, default=120)
+    return asyncio.run(measure(parser.parse_args(given or [])))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ids", type=int, default=1024)
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 100])
-    parser.add_argument("--repeat", type=int, default=7)
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    asyncio.run(serve(given.ids) if given.serve else main(given))
+    sys.exit(0 if main(sys.argv[1:]) else 1)

@@ -7,7 +7,7 @@ import venv
 from pathlib import Path
 
 ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-peers"
-PACKAGES = ("codecai==0.4.1", "msgpack", "protobuf")
+PACKAGES = ("codecai==0.4.1", "httpx", "msgpack", "protobuf")
 
 
 def peer_python() -> str | None:
