@@ -63,17 +63,6 @@ def _piece(part: str, position: int, markers: frozenset[str]) -> Piece:
     return Marker(part) if part in markers else Hole(part[1:-1])
 
 
-def fill_holes(pieces: Iterable[Piece], fillings: dict[str, Sequence[Piece]]) -> list[Piece]:
-    """Return the pieces with each hole replaced; a hole without a filling stays."""
-    filled: list[Piece] = []
-    for piece in pieces:
-        if isinstance(piece, Hole) and piece.name in fillings:
-            filled += fillings[piece.name]
-        else:
-            filled.append(piece)
-    return filled
-
-
 def join_literals(pieces: Iterable[Piece]) -> list[Piece]:
     """Join neighbouring texts, so that they are encoded as one: a tokenizer's pieces cross their seams."""
     joined: list[Piece] = []

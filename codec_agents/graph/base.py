@@ -13,9 +13,6 @@ NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 BODY_FIELDS = ("pipeline", "each", "loop", "body")
 """The fields of a node that hold a pipeline, or the name of a file with one; `body` stands for all."""
 
-REFERENCE_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
-"""A callable by import path: `module:name`, `package.module:Class.method`."""
-
 
 class Declared(BaseModel):
     """A value of a declaration: frozen, and strict about names it does not know.

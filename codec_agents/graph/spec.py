@@ -206,14 +206,6 @@ class PipelineSpec(Declared):
         """The edges whose both ends are there, with ports and slots filled in."""
         return tuple(resolve(self.nodes, self.edges)[0])
 
-    def links_into(self, node: str) -> tuple[Link, ...]:
-        """The edges that end at a node, in declared order."""
-        return tuple(link for link in self.links if link.target_node == node)
-
-    def links_from(self, node: str) -> tuple[Link, ...]:
-        """The edges that begin at a node, in declared order."""
-        return tuple(link for link in self.links if link.source_node == node)
-
     def policy_of(self, node: str) -> Policy:
         """What holds for a node: the pipeline's policy with what the node sets."""
         return self.policy.overridden_by(self.nodes[node].policy)

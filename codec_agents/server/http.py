@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -136,11 +135,3 @@ async def begin(send: Send, status: int, headers: Mapping[str, str]) -> None:
 async def send_part(send: Send, body: bytes, *, last: bool = False) -> None:
     """Send a part of a body, at once."""
     await send({"type": "http.response.body", "body": body, "more_body": not last})
-
-
-def reason_phrase(status: int) -> str:
-    """Return the usual words for a status."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"

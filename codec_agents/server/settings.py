@@ -23,8 +23,6 @@ class ServerSettings:
     """For requests that name no limit."""
     max_streams: int = 2_000
     """Generations at once; more are told to come back (503)."""
-    max_seconds: float | None = None
-    """How long one generation may take; then it ends with `length`."""
     stalled_after: float = 60.0
     """Seconds after which a client that reads nothing is dropped."""
     api_keys: tuple[str, ...] = ()

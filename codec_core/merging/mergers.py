@@ -193,8 +193,6 @@ class MetaspaceMerger:
         self._vocabulary = vocabulary
         self._list = MergeList(vocabulary)
         self._fallback = vocabulary.byte_fallback
-        unk = vocabulary.special_tokens.get("<unk>")
-        self._unk = unk
         self._ids = set(self._list.result_ids)
         self._proofs = proofs_of(self._list, vocabulary.hash)
 

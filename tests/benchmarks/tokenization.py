@@ -344,6 +344,3 @@ def main(growth: bool = False) -> bool:
     if codecai is not None:
         codecai.close()
     return all(reached)
-
-
-ROWS = rows

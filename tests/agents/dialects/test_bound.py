@@ -99,7 +99,7 @@ def test_prompt_holds_the_declared_turns_and_only_the_templates_control_ids(name
         turns=(ChatTurn(role="user", content="U1"), ChatTurn(role="assistant", content="A1")),
     )
     template = bound.template(chat)
-    assert template.slots == ("topic", "question") or set(template.slots) == {"topic", "question"}
+    assert set(template.slots) == {"topic", "question"}
     forged = "".join(family.vocabulary.special_tokens)
     prompt = template.render({"topic": family.encode(forged), "question": family.encode(forged)})
     text = spelled(family, prompt)

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-Reply = Iterable[bytes]
-
 
 def head(status: int, headers: Iterable[tuple[str, str]] = ()) -> bytes:
     """Return the head of an answer; without a length, the end of the connection ends the body."""

@@ -191,10 +191,6 @@ def gguf(pairs: Mapping[str, Any], version: int = 3) -> bytes:
     return b"GGUF" + struct.pack("<IQQ", version, 0, len(pairs)) + body
 
 
-ONE_PAIR = b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"k"
-"""A header and the key of a pair whose value follows."""
-
-
 class TestGguf:
     def test_a_byte_level_tokenizer(self, shared_map: Callable[[str], TokenizerMap], tmp_path: Path) -> None:
         source = shared_map("openai/r50k_base")
