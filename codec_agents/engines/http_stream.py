@@ -17,6 +17,7 @@ from typing import Protocol
 import anyio
 
 from codec_agents.engines.base import GenerationRequest, StreamStats, Timeouts
+from codec_agents.engines.patience import OutOfTimeError, Patience
 from codec_agents.engines.transport import HttpResponse, translated
 from codec_agents.exceptions import EngineError, EngineStreamError, EngineTimeoutError, TimeoutPhase
 from codec_core.exceptions import CodecError, TruncatedBodyError, TruncatedStreamError
@@ -99,6 +100,7 @@ class HttpStream:
         self._parser = parser
         self._size = request.vocabulary.size
         self._deadlines = deadlines
+        self._patience = Patience(lambda: deadlines.instant)
         self._chunks = aiter(response.stream)
         self._ready: deque[CodecFrame] = deque()
         self._done = False
@@ -127,18 +129,16 @@ class HttpStream:
 
     async def _read(self) -> None:
         """Read one chunk and take its frames in."""
-        scope = anyio.CancelScope(deadline=self._deadlines.instant)
         try:
-            with scope:
-                chunk = await anext(self._chunks, None)
+            chunk = await self._patience.next(self._chunks)
+        except OutOfTimeError:
+            self._ended = True
+            raise self._deadlines.error(self._engine, self.stats.ids) from None
         except Exception as error:
             self._ended = True
             raise translated(
                 self._engine, error, self._deadlines.timeouts, delivered=self.stats.ids
             ) from error
-        if scope.cancelled_caught:
-            self._ended = True
-            raise self._deadlines.error(self._engine, self.stats.ids)
         if chunk is None:
             self._ended = self._read_out = True
             self._take(None)
@@ -199,6 +199,7 @@ class HttpStream:
 
     async def aclose(self) -> None:
         """Close the request; an unfinished one ends at the server, too."""
+        self._patience.close()
         with anyio.CancelScope(shield=True):
             await self._response.aclose()
             if not self._read_out:

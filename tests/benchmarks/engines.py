@@ -178,7 +178,7 @@ def bar(what: str, ratio: float, wanted: float) -> bool:
 
 async def measure_streams(origin: str, streams: int, repeat: int) -> bool:
     """Print ids a second and CPU an id, for so many streams at once."""
-    ids = max(64, 102_400 // streams)
+    ids = max(256, 102_400 // streams)
     url = f"{origin}/{ids}/{BURST}"
     rates = {}
     for name in ("httpx", "httpx2", "aiohttp"):
