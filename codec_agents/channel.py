@@ -7,6 +7,7 @@ wake-up is spread over many ids. Everything here runs in one event loop and need
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, Self, TypeVar
@@ -114,6 +115,11 @@ class Channel(Generic[Batch]):
         finally:
             self.blocked_since = None
             self.blocked_seconds += time.perf_counter() - began
+
+    def unbind(self) -> None:
+        """Take whatever comes: the consumer does not run now, and the producer is to come to its end."""
+        self._bound = sys.maxsize
+        self._room.give()
 
     def close(self, *, skipped: bool = False) -> None:
         """Say that no more will come; what is queued can still be taken."""

@@ -236,7 +236,6 @@ class ApprovalRequiredError(RunError):
     """A run ended because tools were called that somebody has to agree to first.
 
     Attributes:
-        node: the node whose model called them.
         pending: the calls that wait, in order.
         pause: the run as it stands; `pause.to_json()` can be kept, and `Pipeline.resume` goes on from it.
     """
@@ -244,10 +243,9 @@ class ApprovalRequiredError(RunError):
     def __init__(self, pause: Pause) -> None:
         names = ", ".join(repr(call.name) for call in pause.pending)
         super().__init__(
-            f"node {pause.node!r} waits for approval of {names}; keep `pause.to_json()` and go on with "
+            f"the run waits for approval of {names}; keep `pause.to_json()` and go on with "
             "`pipeline.resume(pause, decisions)`, or give the run an `approve` to ask"
         )
-        self.node = pause.node
         self.pending = pause.pending
         self.pause = pause
 

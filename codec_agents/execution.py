@@ -34,7 +34,7 @@ from codec_agents.outputs import SinkOutput
 from codec_agents.pausing import give_again, pause_of, send_again
 
 if TYPE_CHECKING:
-    from codec_agents.pause import Resumption
+    from codec_agents.pause import PausedTurn, Resumption
     from codec_agents.runtime import Run
 
 Item = TypeVar("Item")
@@ -69,6 +69,9 @@ class Execution:
         self.failures: dict[str, str] = {}
         """What nodes failed of whose policy lets the run go on."""
         self._resumed = resumed
+        self.at_work: set[str] = set()
+        """The nodes that have their inputs, have begun and have not ended."""
+        self._waiting: dict[str, PausedTurn] = {}
         self.wirings: dict[str, Wiring] = {}
         """The ends of the edges at each node, once it runs."""
         self._declare_deciders()
@@ -179,6 +182,8 @@ class Execution:
             skipped = await self._failed(node, wiring, error)
         finally:
             wiring.close(skipped=skipped)
+            self.at_work.discard(node.name)
+            self._put_down_when_settled()
             for beside in self._aside.pop(node.name, ()):
                 beside.cancel()
 
@@ -194,21 +199,33 @@ class Execution:
             await give_again(wiring, output)
             return
         await self._pass_gate(node)
-        if pause is not None and pause.node == node.name:
-            await send_again(wiring, pause.sent)
+        if pause is not None and (waiting := pause.waiting.get(node.name)) is not None:
+            await send_again(wiring, waiting.sent)
         await run_node(node, wiring, self)
 
     def resumption_of(self, node: BuiltNode) -> Resumption | None:
         """Return the turn that a node goes on with, if it is the one that the run was paused for."""
         resumed = self._resumed
-        return resumed if resumed is not None and resumed.pause.node == node.name else None
+        return resumed if resumed is not None and node.name in resumed.pause.waiting else None
 
     async def _paused(self, node: BuiltNode, paused: NodePaused) -> None:
-        error = ApprovalRequiredError(pause_of(self, self.wirings, node, paused.turn))
+        """Keep a node's turn until all nodes that are at work have ended or wait as well.
+
+        What leads to a node that waits for this one is no longer bounded: nobody reads there until the run
+        is taken up, and whoever writes there is to come to its end.
+        """
+        self._waiting[node.name] = paused.turn
         self.run.outcomes[node.path] = "paused"
         usage = self.run.usage.get(node.path, Usage())
         await self.run.emit(NodeFinished(node.path, "paused", str(paused), usage, self.run.clock()))
-        self.cancel(error)
+        for inlet in (inlet for wiring in self.wirings.values() for inlet in wiring.inlets):
+            inlet.channel.unbind()
+        self._put_down_when_settled()
+        await anyio.sleep_forever()
+
+    def _put_down_when_settled(self) -> None:
+        if self.error is None and self._waiting and self.at_work <= self._waiting.keys():
+            self.cancel(ApprovalRequiredError(pause_of(self, self.wirings, self._waiting)))
 
     async def _pass_gate(self, node: BuiltNode) -> None:
         gate = self.gates.get(node.name)

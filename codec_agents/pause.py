@@ -7,7 +7,7 @@ run again; those that had not are started anew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -34,11 +34,13 @@ class PendingCall(msgspec.Struct, frozen=True):
     """A call that waits for a decision.
 
     Fields:
+        node: the node whose model called.
         position: its place among the calls of the turn.
         name: the tool.
         arguments: what the tool would be called with.
     """
 
+    node: str
     position: int
     name: str
     arguments: dict[str, Any]
@@ -81,6 +83,7 @@ class PausedTurn(msgspec.Struct, frozen=True, kw_only=True):
         finish_reason: why they ended.
         pending: the calls that wait.
         settled: what has come of the turn's other calls.
+        sent: what the node had given by then, by port.
     """
 
     number: int
@@ -89,6 +92,7 @@ class PausedTurn(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str | None
     pending: tuple[PendingCall, ...]
     settled: tuple[SettledCall, ...] = ()
+    sent: dict[str, Sent] = {}
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,9 +104,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
         maps: the hash of each model node's map.
         run_id: the run.
         inputs: what the caller gave.
-        node: the node that waits.
-        turn: its turn.
-        sent: what the node had given by then, by port.
+        waiting: the turns that wait, by node.
         ended: the nodes that had ended.
         started: the nodes that a router or a failure had started.
         usage: the counts of each model node.
@@ -114,9 +116,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     maps: dict[str, str | None]
     run_id: str
     inputs: dict[str, Sent]
-    node: str
-    turn: PausedTurn
-    sent: dict[str, Sent]
+    waiting: dict[str, PausedTurn]
     ended: dict[str, NodeOutput]
     started: tuple[str, ...]
     usage: dict[str, Usage]
@@ -125,7 +125,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def pending(self) -> tuple[PendingCall, ...]:
         """The calls that wait, in order; `resume` takes one decision for each."""
-        return self.turn.pending
+        return tuple(call for turn in self.waiting.values() for call in turn.pending)
 
     def to_json(self) -> str:
         """Return the pause as JSON."""
@@ -157,7 +157,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
                 f"the pause is of the pipeline {self.pipeline!r} with the digest {self.digest}, and this is "
                 f"{built.name!r} with {built.digest}; go on with the declaration that was paused"
             )
-        if self.maps != built.map_hashes or self.node not in self.maps:
+        if self.maps != built.map_hashes or not self.waiting.keys() <= self.maps.keys():
             raise PauseError(f"the maps of {self.pipeline!r} have changed since the run was paused")
 
 
@@ -174,7 +174,8 @@ class Resumption:
             names = ", ".join(call.name for call in pause.pending)
             raise PauseError(f"{len(pause.pending)} calls wait ({names}): give one decision for each")
         self.pause = pause
-        self.turn = pause.turn
-        self.decisions: Mapping[int, Decision] = {
-            call.position: decision for call, decision in zip(pause.pending, decisions, strict=True)
-        }
+        self._decisions = list(zip(pause.pending, decisions, strict=True))
+
+    def decisions(self, node: str) -> dict[int, Decision]:
+        """Return what was decided on the calls of one node, by their places in its turn."""
+        return {call.position: decision for call, decision in self._decisions if call.node == node}

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from codec_agents.built import BuiltInput, BuiltSink
 from codec_agents.exceptions import RunError
 from codec_agents.nodes.skipping import NodeSkipped
 from codec_agents.pause import NodeOutput, Pause, PausedTurn, Sent
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltNode
     from codec_agents.execution import Execution
     from codec_agents.nodes.wiring import Wiring
 
 
-def pause_of(execution: Execution, wirings: Mapping[str, Wiring], node: BuiltNode, turn: PausedTurn) -> Pause:
-    """Return the run as it stands, with a node that waits."""
+def pause_of(execution: Execution, wirings: Mapping[str, Wiring], waiting: Mapping[str, PausedTurn]) -> Pause:
+    """Return the run as it stands, with the turns that wait."""
     built, run = execution.built, execution.run
     return Pause(
         pipeline=built.name,
@@ -27,13 +28,12 @@ def pause_of(execution: Execution, wirings: Mapping[str, Wiring], node: BuiltNod
         inputs={
             name: value if isinstance(value, str) else list(value) for name, value in execution.inputs.items()
         },
-        node=node.name,
-        turn=turn,
-        sent=_sent(wirings[node.name]),
+        waiting={name: replace(turn, sent=_sent(wirings[name])) for name, turn in waiting.items()},
         ended={
             name: NodeOutput(run.outcomes[other.path], _sent(wirings[name]), execution.failures.get(name))
             for name, other in built.nodes.items()
-            if other.path in run.outcomes and not isinstance(other, BuiltInput | BuiltSink)
+            if run.outcomes.get(other.path, "paused") != "paused"
+            and not isinstance(other, BuiltInput | BuiltSink)
         },
         started=tuple(name for name, gate in execution.gates.items() if gate.opened),
         usage=dict(run.usage),

@@ -59,7 +59,7 @@ class Conversation:
             prompt, kept, first = self._first_prompt(), 0, 1
         else:
             prompt, kept = await self._go_on(node, resumed)
-            first = resumed.turn.number + 1
+            first = resumed.pause.waiting[node.name].number + 1
         for number in range(first, limits.turns + 1):
             turn = Turn(number, prompt, kept)
             async with self._tool_round(node, turn) as tools:
@@ -75,7 +75,7 @@ class Conversation:
 
     async def _go_on(self, node: BuiltModel, resumed: Resumption) -> tuple[list[int], int]:
         """Finish the turn that waited for decisions; return the next prompt, and what of it is that turn."""
-        paused = resumed.turn
+        paused = resumed.pause.waiting[node.name]
         turn = Turn(paused.number, paused.prompt, 0, paused.generated, finish_reason=paused.finish_reason)
         self._spent = self._run.usage.get(node.path, Usage())
         async with self._tool_round(node, turn, early=False) as tools:

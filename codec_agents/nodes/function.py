@@ -23,6 +23,7 @@ async def run_function(node: BuiltFunction, wiring: Wiring, execution: Execution
     """Call the function once, when all its arguments are there, and send what it returns."""
     slots = Slots(node, wiring, execution)
     await slots.fill()
+    execution.at_work.add(node.name)
     result = await call(node.call, **slots.values())
     await wiring.send(VALUE, _checked(node, result))
 

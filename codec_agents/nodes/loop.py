@@ -18,6 +18,7 @@ async def run_loop(node: BuiltLoop, wiring: Wiring, execution: Execution) -> Non
     """Run the body; feed what its sinks give back into its inputs; send what the last round gave."""
     slots = Slots(node, wiring, execution)
     await slots.fill()
+    execution.at_work.add(node.name)
     values: dict[str, Value] = dict(slots.values())
     outputs: dict[str, list[int]] = {}
     for number in range(node.turns):

@@ -25,6 +25,7 @@ async def run_map(node: BuiltMap, wiring: Wiring, execution: Execution) -> None:
     """Run the body for each item, and send the results as they come, in the order that the node wants."""
     slots = Slots(node, wiring, execution)
     await slots.fill()
+    execution.at_work.add(node.name)
     values = slots.values()
     items = await _items(node, values.pop(node.over))
     results = Results(node, wiring)

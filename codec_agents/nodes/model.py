@@ -23,6 +23,7 @@ async def run_model(node: BuiltModel, wiring: Wiring, execution: Execution) -> N
     run = execution.run
     slots = Slots(node, wiring, execution)
     await slots.fill()
+    execution.at_work.add(node.name)
     with run.scope.node(declared_path(node.path), node.model) as scope:
         await run.emit(NodeStarted(node.path, run.clock()))
         conversation = Conversation(node, wiring, execution, scope, slots)

@@ -103,13 +103,14 @@ class ToolRound:
         Raises:
             PauseError: the pause knows other calls than the turn has.
         """
-        settled = resumed.turn.settled
-        known = {each.position for each in settled} | resumed.decisions.keys()
+        settled = resumed.pause.waiting[self._node.name].settled
+        decisions = resumed.decisions(self._node.name)
+        known = {each.position for each in settled} | decisions.keys()
         if known != set(range(len(self.calls))):
             raise PauseError(f"the turn of node {self._node.path!r} has other calls than the pause says")
         self.attempts |= {each.position: each.attempt(self.calls[each.position]) for each in settled}
         await self._open()
-        for position, decision in resumed.decisions.items():
+        for position, decision in decisions.items():
             self._start(position, partial(_decided, decision))
 
     def paused(self, turn: Turn, waiting: Sequence[int]) -> PausedTurn:
@@ -121,7 +122,8 @@ class ToolRound:
             generated=turn.generated,
             finish_reason=turn.finish_reason,
             pending=tuple(
-                PendingCall(position, call.name, call.arguments or {}) for position, call in pending
+                PendingCall(self._node.name, position, call.name, call.arguments or {})
+                for position, call in pending
             ),
             settled=tuple(SettledCall.of(position, each) for position, each in sorted(self.attempts.items())),
         )

@@ -154,7 +154,7 @@ async def test_wrong_pauses_and_decisions_are_refused() -> None:
     with pytest.raises(PauseError, match="version 9"):
         Pause.from_json(pause.replace('"version":1', '"version":9'))
     changed = json.loads(pause)
-    changed["turn"]["settled"] = []
+    changed["waiting"]["cashier"]["settled"] = []
     with pytest.raises(PauseError, match="other calls"):
         await desk.pipeline.resume(json.dumps(changed), [True]).execute()
 
@@ -231,3 +231,51 @@ async def test_inside_a_loop_the_call_is_denied_instead() -> None:
     assert paid == []
     approved = await p.invoke({"question": "go"}, approve=lambda *_: True)
     assert approved.text["reader"] == "paid"
+
+
+async def test_nodes_at_work_end_or_wait_before_the_run_is_put_down() -> None:
+    paid: list[str] = []
+
+    @tool(approval=True)
+    def pay(who: str) -> str:
+        """Pay."""
+        paid.append(who)
+        return f"paid {who}"
+
+    def declare() -> Pipeline:
+        p = Pipeline("two")
+        p.input("question")
+        for who in ("ada", "bob"):
+
+            def script(prompt: PromptView, who: str = who) -> Any:
+                return Call("pay", who=who) if prompt.turn == 1 else prompt.results[0]
+
+            p.model(
+                who, engine=ScriptedEngine(script), map="demo/bytes", prompt=Chat(user="{q}"), tools=[pay]
+            )
+            p.sink(f"{who}-reader")
+            p.connect("question", f"{who}.q").connect(f"{who}.answer", f"{who}-reader")
+        p.model("eve", engine=ScriptedEngine(talk), map="demo/bytes", prompt=Chat(user="{q}"))
+        p.sink("eve-reader")
+        p.connect("question", "eve.q").connect("eve.answer", "eve-reader")
+        p.connect("eve.answer", "ada-reader", buffer=16)
+        return p
+
+    talkers: list[PromptView] = []
+
+    def talk(prompt: PromptView) -> str:
+        talkers.append(prompt)
+        return "paid nobody " * 100
+
+    with pytest.raises(ApprovalRequiredError) as waiting:
+        await declare().invoke({"question": "go"})
+    pause = waiting.value.pause
+    assert {call.node for call in pause.pending} == {"ada", "bob"}
+    assert pause.ended["eve"].outcome == "finished"
+    decisions = [call.node == "ada" for call in pause.pending]
+    result = await declare().resume(pause.to_json(), decisions).execute()
+    assert paid == ["ada"]
+    assert result.text["ada-reader"].replace("paid nobody ", "").strip() == "paid ada"
+    assert "not allowed" in result.text["bob-reader"]
+    assert result.text["eve-reader"] == "paid nobody " * 100
+    assert len(talkers) == 1
