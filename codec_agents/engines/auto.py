@@ -21,8 +21,9 @@ from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.sglang import SglangEngine
+from codec_agents.engines.stock import json_request, require_events
 from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
-from codec_agents.engines.vllm import VllmEngine, require_events
+from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineStreamError
 from codec_core.versions import CODEC_CLIENT_VERSION
 
@@ -131,15 +132,11 @@ class _Probe(HttpEngine):
         self._format = wire_format
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
-        headers = {
-            "Content-Type": "application/json",
-            "Accept-Encoding": "identity",
-            "Codec-Client-Version": CODEC_CLIENT_VERSION,
-        }
+        headers = {"Codec-Client-Version": CODEC_CLIENT_VERSION}
         if request.vocabulary.hash is not None:
             headers["X-Codec-Map"] = request.vocabulary.hash
         body = {**completion_body(request), "stream_format": self._format}
-        return Outgoing("/v1/completions", msgspec.json.encode(body), headers)
+        return json_request("/v1/completions", body, **headers)
 
     def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         check_map(self.name, response, request)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.http_engine import HttpEngine, Outgoing
 from codec_agents.engines.http_stream import Deadlines, FrameParser
 from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
@@ -101,9 +102,7 @@ class CodecEngine(HttpEngine):
 
     def _json_body(self, request: GenerationRequest) -> dict[str, Any]:
         body = {"prompt": request.prompt_ids, "stream": True, "stream_format": self._format}
-        if request.model is not None:
-            body["model"] = request.model
-        return {**body, **openai_sampling(request.options)}
+        return {**for_model(request, body), **sampling(request.options)}
 
     def _binary_body(self, request: GenerationRequest) -> bytes:
         options = request.options
@@ -239,20 +238,6 @@ def check_map(engine: str, response: HttpResponse, request: GenerationRequest) -
     held = request.vocabulary.hash
     if found is not None and held is not None and found.strip() != held:
         raise MapMismatchError(engine, held, found.strip())
-
-
-def openai_sampling(options: SamplingOptions) -> dict[str, Any]:
-    """Return the options in OpenAI's words, as Codec servers, vLLM and SGLang take them; unset ones not."""
-    fields = {
-        "max_tokens": options.max_tokens,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "top_k": options.top_k,
-        "seed": options.seed,
-        "stop": list(options.stop) or None,
-        "stop_token_ids": list(options.stop_token_ids) or None,
-    }
-    return {**{name: value for name, value in fields.items() if value is not None}, **options.extra}
 
 
 def _fits_binary(options: SamplingOptions) -> bool:

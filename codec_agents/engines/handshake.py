@@ -13,6 +13,7 @@ import anyio
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, Timeouts
+from codec_agents.engines.bodies import for_model
 from codec_agents.engines.http_engine import MAX_ERROR_BODY, HttpEngine, close
 from codec_agents.engines.http_stream import Deadlines
 from codec_agents.exceptions import MapMismatchError
@@ -72,9 +73,7 @@ class Handshake:
 
     async def _ask(self, text: str, request: GenerationRequest) -> list[int] | None:
         """Return the engine's ids for a text; None where it has no such call."""
-        body = {self._text_field: text, **self._fields}
-        if request.model is not None:
-            body["model"] = request.model
+        body = for_model(request, {self._text_field: text, **self._fields})
         status, answer = await ask(self._engine, "POST", "/tokenize", body, request.timeouts)
         if status in ABSENT:
             return None

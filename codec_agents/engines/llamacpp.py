@@ -10,18 +10,22 @@ from typing import Any, Literal
 
 import msgspec
 
-from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
+from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser, TokenIds
 from codec_agents.engines.handshake import Handshake, ask
-from codec_agents.engines.http_engine import HttpEngine, Outgoing, check_prompt, invalid_id
+from codec_agents.engines.http_engine import Outgoing, check_prompt, invalid_id
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.lost_ids import find_lost_ids
-from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
-from codec_agents.engines.vllm import require_events
+from codec_agents.engines.stock import StockEngine, json_request
+from codec_agents.engines.transport import HttpClient, HttpSettings
 from codec_agents.exceptions import EngineStreamError
 from codec_core.frames import CodecFrame
 
 LostIds = Literal["ask", "error", "no_stream"]
+
+WORDS = {name: name for name in ("temperature", "top_p", "top_k", "seed", "stop")}
+"""The sampling options that llama.cpp knows by these names; the limit has another, and stop ids have none."""
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer that is not streamed; it repeats the prompt."""
@@ -31,7 +35,7 @@ class LostIdsError(EngineStreamError):
     """The engine generated ids that it did not send, and their text has more than one reading."""
 
 
-class LlamaCppEngine(HttpEngine):
+class LlamaCppEngine(StockEngine):
     """A llama.cpp server (`llama-server`).
 
     While a character is incomplete, the server sends no event, and afterwards only the last of its ids. The
@@ -63,11 +67,6 @@ class LlamaCppEngine(HttpEngine):
             Handshake(self, "content", add_special=False, parse_special=True) if handshake else None
         )
 
-    async def check(self, request: GenerationRequest) -> None:
-        """Compare the tokenizers."""
-        if self._handshake is not None:
-            await self._handshake.ensure(request)
-
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
         """Send a request; leaving the context closes it, and the server notices.
@@ -86,12 +85,9 @@ class LlamaCppEngine(HttpEngine):
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         # After a stream the server closes the connection, while its head says that it is kept: the next
         # request on it would be lost.
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "Connection": "close"}
-        body = completion_body(request, stream=True)
-        return Outgoing("/completion", msgspec.json.encode(body), headers)
+        return json_request("/completion", completion_body(request, stream=True), Connection="close")
 
-    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
-        require_events(self.name, response)
+    def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         return CompletionEvents(self.name, stats, request)
 
     async def whole(self, request: GenerationRequest) -> Completion:
@@ -115,28 +111,14 @@ class LlamaCppEngine(HttpEngine):
 
 def completion_body(request: GenerationRequest, *, stream: bool) -> dict[str, Any]:
     """Return the body of `/completion`. It knows no stop ids; those end the request from this side."""
-    body: dict[str, Any] = {
+    body = {
         "prompt": request.prompt_ids,
         "n_predict": request.options.max_tokens,
         "stream": stream,
         "return_tokens": True,
         "cache_prompt": True,
     }
-    if request.model is not None:
-        body["model"] = request.model
-    return {**body, **sampling_fields(request.options)}
-
-
-def sampling_fields(options: SamplingOptions) -> dict[str, Any]:
-    """Return llama.cpp's own sampling fields; unset ones are left to the server."""
-    fields = {
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "top_k": options.top_k,
-        "seed": options.seed,
-        "stop": list(options.stop) or None,
-    }
-    return {**{name: value for name, value in fields.items() if value is not None}, **options.extra}
+    return {**for_model(request, body), **sampling(request.options, WORDS)}
 
 
 class Timings(msgspec.Struct):

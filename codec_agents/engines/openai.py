@@ -10,20 +10,24 @@ from typing import Any, Literal
 
 import msgspec
 
-from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser
-from codec_agents.engines.http_engine import HttpEngine, Outgoing
+from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.prompt_view import PromptView
+from codec_agents.engines.stock import StockEngine, json_request
 from codec_agents.engines.text_encoding import TextEncoder
-from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
-from codec_agents.engines.vllm import require_events
+from codec_agents.engines.transport import HttpClient, HttpSettings
 from codec_core.frames import CodecFrame
 
 Api = Literal["chat", "completions"]
 
+WORDS = {name: name for name in ("max_tokens", "temperature", "top_p", "seed", "stop")}
+"""The sampling options that every such API takes; stop ids are not among them."""
 
-class OpenAIEngine(HttpEngine):
+
+class OpenAIEngine(StockEngine):
     """A server that speaks text.
 
     Args:
@@ -47,33 +51,17 @@ class OpenAIEngine(HttpEngine):
         self._api = api
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         prompt = PromptView(request.prompt_ids, request.vocabulary)
         body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
-        if request.model is not None:
-            body["model"] = request.model
         if self._api == "chat":
             body["messages"] = [{"role": said.role, "content": said.text} for said in prompt.messages]
         else:
             body["prompt"] = prompt.text
         path = "/v1/chat/completions" if self._api == "chat" else "/v1/completions"
-        return Outgoing(path, msgspec.json.encode({**body, **sampling(request.options)}), headers)
+        return json_request(path, {**for_model(request, body), **sampling(request.options, WORDS)})
 
-    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
-        require_events(self.name, response)
+    def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         return TextEvents(self.name, request, stats)
-
-
-def sampling(options: SamplingOptions) -> dict[str, Any]:
-    """Return the options in OpenAI's words, stop ids left out: a text API has none."""
-    fields = {
-        "max_tokens": options.max_tokens,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "seed": options.seed,
-        "stop": list(options.stop) or None,
-    }
-    return {**{name: value for name, value in fields.items() if value is not None}, **options.extra}
 
 
 class Delta(msgspec.Struct):

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, StreamStats
-from codec_agents.engines.codec import openai_sampling
+from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser, IdsMissingError, TokenIds
 
 
@@ -115,12 +115,10 @@ def finish_reason(choice: Choice) -> str:
 
 def completion_body(request: GenerationRequest) -> dict[str, Any]:
     """Return the body that asks for a stream of ids."""
-    body: dict[str, Any] = {
+    body = {
         "prompt": request.prompt_ids,
         "stream": True,
         "return_token_ids": True,
         "stream_options": {"include_usage": True},
     }
-    if request.model is not None:
-        body["model"] = request.model
-    return {**body, **openai_sampling(request.options)}
+    return {**for_model(request, body), **sampling(request.options)}

@@ -6,20 +6,32 @@ from typing import Any, Literal
 
 import msgspec
 
-from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser, TokenIds
 from codec_agents.engines.handshake import Handshake, ask
-from codec_agents.engines.http_engine import HttpEngine, Outgoing
+from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
-from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
-from codec_agents.engines.vllm import require_events
+from codec_agents.engines.stock import StockEngine, json_request
+from codec_agents.engines.transport import HttpClient, HttpSettings
 from codec_agents.exceptions import TRANSIENT_STATUSES
 
 Api = Literal["auto", "generate", "completions"]
 
+WORDS = {
+    "max_tokens": "max_new_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "seed": "sampling_seed",
+    "stop": "stop",
+    "stop_token_ids": "stop_token_ids",
+}
+"""What SGLang's own call names the sampling options."""
 
-class SglangEngine(HttpEngine):
+
+class SglangEngine(StockEngine):
     """A stock SGLang server.
 
     Args:
@@ -47,34 +59,27 @@ class SglangEngine(HttpEngine):
 
     async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers, and find out which call gives ids."""
-        if self._handshake is not None:
-            await self._handshake.ensure(request)
+        await super().check(request)
         if self._completes is None:
             self._completes = await self._gives_ids(request)
 
     async def _gives_ids(self, request: GenerationRequest) -> bool:
         """Generate one id and see whether it comes back as an id."""
-        body: dict[str, Any] = {
-            "prompt": list(request.prompt_ids[:8]),
-            "max_tokens": 1,
-            "return_token_ids": True,
-        }
-        if request.model is not None:
-            body["model"] = request.model
-        status, answer = await ask(self, "POST", "/v1/completions", body, request.timeouts)
+        body = {"prompt": list(request.prompt_ids[:8]), "max_tokens": 1, "return_token_ids": True}
+        status, answer = await ask(
+            self, "POST", "/v1/completions", for_model(request, body), request.timeouts
+        )
         try:
             return status == 200 and bool(msgspec.json.decode(answer)["choices"][0].get("token_ids"))
         except (msgspec.DecodeError, LookupError, AttributeError, TypeError):
             return False
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if self._completes:
-            return Outgoing("/v1/completions", msgspec.json.encode(completion_body(request)), headers)
-        return Outgoing("/generate", msgspec.json.encode(generate_body(request)), headers)
+            return json_request("/v1/completions", completion_body(request))
+        return json_request("/generate", generate_body(request))
 
-    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
-        require_events(self.name, response)
+    def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         if self._completes:
             return CompletionEvents(self.name, request, stats)
         return GenerateEvents(self.name, stats)
@@ -84,23 +89,9 @@ def generate_body(request: GenerationRequest) -> dict[str, Any]:
     """Return the body of `/generate`, whose sampling parameters refuse every unknown key."""
     return {
         "input_ids": request.prompt_ids,
-        "sampling_params": sampling_params(request.options),
+        "sampling_params": sampling(request.options, WORDS),
         "stream": True,
     }
-
-
-def sampling_params(options: SamplingOptions) -> dict[str, Any]:
-    """Return SGLang's own sampling parameters; unset ones are left to the server."""
-    fields = {
-        "max_new_tokens": options.max_tokens,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "top_k": options.top_k,
-        "sampling_seed": options.seed,
-        "stop": list(options.stop) or None,
-        "stop_token_ids": list(options.stop_token_ids) or None,
-    }
-    return {**{name: value for name, value in fields.items() if value is not None}, **options.extra}
 
 
 class FinishReason(msgspec.Struct):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import msgspec
-
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
-from codec_agents.engines.codec import openai_sampling
+from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.handshake import Handshake
-from codec_agents.engines.http_engine import HttpEngine, Outgoing
+from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import Deadlines, FrameParser
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
+from codec_agents.engines.stock import StockEngine, json_request
 from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
-from codec_agents.exceptions import EngineStatusError, EngineStreamError
+from codec_agents.exceptions import EngineStatusError
 
 GENERATE = "/inference/v1/generate"
 COMPLETIONS = "/v1/completions"
@@ -23,7 +22,7 @@ NOT_ENABLED = frozenset({403, 404, 405, 501})
 Api = Literal["auto", "generate", "completions"]
 
 
-class VllmEngine(HttpEngine):
+class VllmEngine(StockEngine):
     """A stock vLLM server.
 
     Args:
@@ -51,11 +50,6 @@ class VllmEngine(HttpEngine):
         self._generates = api != "completions"
         self._handshake = Handshake(self, "prompt", add_special_tokens=False) if handshake else None
 
-    async def check(self, request: GenerationRequest) -> None:
-        """Compare the tokenizers."""
-        if self._handshake is not None:
-            await self._handshake.ensure(request)
-
     async def _begin(
         self, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
     ) -> tuple[HttpResponse, FrameParser]:
@@ -68,43 +62,25 @@ class VllmEngine(HttpEngine):
         return await super()._begin(request, stats, deadlines)
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        path, body = (
-            (GENERATE, generate_body(request)) if self._generates else (COMPLETIONS, completion_body(request))
-        )
-        return Outgoing(path, msgspec.json.encode(body), headers)
+        if self._generates:
+            return json_request(GENERATE, generate_body(request))
+        return json_request(COMPLETIONS, completion_body(request))
 
-    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
-        require_events(self.name, response)
+    def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         return CompletionEvents(self.name, request, stats)
 
 
 def generate_body(request: GenerationRequest) -> dict[str, Any]:
     """Return the body of the generate call; it takes stop texts only when it detokenizes."""
-    body: dict[str, Any] = {
+    body = {
         "token_ids": request.prompt_ids,
         "sampling_params": sampling_params(request.options),
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    if request.model is not None:
-        body["model"] = request.model
-    return body
+    return for_model(request, body)
 
 
 def sampling_params(options: SamplingOptions) -> dict[str, Any]:
     """Return vLLM's own sampling parameters."""
-    return {"detokenize": bool(options.stop), **openai_sampling(options)}
-
-
-def require_events(engine: str, response: HttpResponse) -> None:
-    """Check that an answer is an event stream.
-
-    Raises:
-        EngineStreamError: it is something else.
-    """
-    found = response.headers.get("content-type", "nothing")
-    if not found.startswith("text/event-stream"):
-        raise EngineStreamError(
-            engine, f"answered {found} where an event stream was asked for", transient=False
-        )
+    return {"detokenize": bool(options.stop), **sampling(options)}

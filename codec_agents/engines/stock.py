@@ -1,0 +1,58 @@
+"""What the stock engines share: JSON goes out, events come back, and the tokenizers are compared before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.handshake import Handshake
+from codec_agents.engines.http_engine import HttpEngine, Outgoing
+from codec_agents.engines.http_stream import FrameParser
+from codec_agents.engines.transport import HttpResponse
+from codec_agents.exceptions import EngineStreamError
+
+
+class StockEngine(HttpEngine):
+    """The frame of an engine with an API of its own. Subclasses say what it asks and how it answers."""
+
+    _handshake: Handshake | None = None
+    """Compares the engine's tokenizer with the map, where that is wanted and can be done."""
+
+    async def check(self, request: GenerationRequest) -> None:
+        """Compare the tokenizers.
+
+        Raises:
+            EngineError: they disagree, or the engine cannot be asked.
+        """
+        if self._handshake is not None:
+            await self._handshake.ensure(request)
+
+    def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        require_events(self.name, response)
+        return self._events(request, stats)
+
+    def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        """Return what reads the events of an answer."""
+        raise NotImplementedError
+
+
+def json_request(path: str, body: Mapping[str, Any], **headers: str) -> Outgoing:
+    """Return a request whose body is JSON, and whose answer is wanted as it is: events gain nothing."""
+    common = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    return Outgoing(path, msgspec.json.encode(body), {**common, **headers})
+
+
+def require_events(engine: str, response: HttpResponse) -> None:
+    """Check that an answer is an event stream.
+
+    Raises:
+        EngineStreamError: it is something else.
+    """
+    found = response.headers.get("content-type", "nothing")
+    if not found.startswith("text/event-stream"):
+        raise EngineStreamError(
+            engine, f"answered {found} where an event stream was asked for", transient=False
+        )
