@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
@@ -95,7 +96,7 @@ class CodecEngine(HttpEngine):
             headers["X-Codec-Map"] = request.vocabulary.hash
         if self._uses_binary(request):
             headers["Content-Type"] = "application/x-msgpack"
-            query = "" if request.model is None else f"?model={request.model}"
+            query = "" if request.model is None else f"?model={quote(request.model, safe='/')}"
             return Outgoing(f"/v1/completions/codec{query}", self._binary_body(request), headers)
         headers["Content-Type"] = "application/json"
         return Outgoing("/v1/completions", msgspec.json.encode(self._json_body(request)), headers)

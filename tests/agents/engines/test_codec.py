@@ -128,6 +128,17 @@ async def test_long_prompts_go_out_binary_when_their_options_fit(words):
         assert paths == ["/v1/completions/codec", "/v1/completions"]
 
 
+@pytest.mark.parametrize("requests", ["json", "binary"])
+async def test_models_are_named_as_they_are_called(words, ask, requests):
+    backend = ScriptedBackend.of(words, lambda _: "the first")
+    backend.add("org/r&d model+1?", words, lambda _: "the second")
+    async with EmbeddedServer(create_app(backend)) as server:
+        engine = CodecEngine(server.url, requests=requests)
+        frames, _ = await read(engine, ask(words, model="org/r&d model+1?", temperature=0.0))
+        await engine.aclose()
+    assert pick_tokenizer(words).encode_ordinary("the second") == ids_of(frames)[:-1]
+
+
 async def test_a_server_without_binary_requests_gets_json_from_then_on(words, ask, stock):
     async with serving(words, turns("a", "b")) as server:
         server.app._generations.pop("/v1/completions/codec")
