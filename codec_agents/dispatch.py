@@ -190,11 +190,11 @@ class Dispatcher:
             )
         refusal = await self._refusal(tool, call, context)
         if refusal is not None:
-            return _failed("denied", refusal)
+            return refusal
         return await self._run_tool(tool, arguments, context)
 
-    async def _refusal(self, tool: Tool, call: ToolCall, context: ToolContext) -> str | None:
-        """Return why a call may not run, or None where it may."""
+    async def _refusal(self, tool: Tool, call: ToolCall, context: ToolContext) -> _Outcome | None:
+        """Return how a call ends that may not run, and None for one that may."""
         if tool.approval is False:
             return None
         approver = (context.approve or self._approver) if tool.approval is True else tool.approval
@@ -205,10 +205,12 @@ class Dispatcher:
                 if inspect.isawaitable(answer):
                     answer = await answer
             except Exception as error:
-                return f"the call of {tool.name} was not allowed: {type(error).__name__}"
+                text = f"the call of {tool.name} was not allowed: {type(error).__name__}"
+                return _failed("denied", text, error)
         if answer is True:
             return None
-        return answer if isinstance(answer, str) and answer else f"the call of {tool.name} was not allowed"
+        given = isinstance(answer, str) and answer
+        return _failed("denied", given or f"the call of {tool.name} was not allowed")
 
     async def _run_tool(self, tool: Tool, arguments: dict[str, Any], context: ToolContext) -> _Outcome:
         limit = self._limits.get(tool.name)

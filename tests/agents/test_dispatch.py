@@ -121,13 +121,14 @@ async def test_cancellation_reaches_the_tool() -> None:
 
     @tool
     async def waits() -> None:
+        scope.cancel()
         try:
             await anyio.sleep_forever()
         except BaseException:
             seen.append("cancelled")
             raise
 
-    with anyio.move_on_after(0.01) as scope:
+    with anyio.CancelScope() as scope:
         await run(waits, call("waits"))
     assert scope.cancelled_caught
     assert seen == ["cancelled"]
@@ -203,6 +204,18 @@ async def test_approval(answer: bool | str, status: str, told: str) -> None:
     attempt = await run(guarded, call("add", left=1, right=2), approver=approver)
     assert (attempt.status, asked) == (status, ["planner add"])
     assert told in attempt.text
+
+
+async def test_an_approver_that_fails_denies_and_its_error_is_kept() -> None:
+    broken = LookupError("no such desk")
+
+    def approver(what: ToolCall, context: ToolContext) -> bool:
+        raise broken
+
+    guarded = make_tool(add.call, approval=True)
+    attempt = await run(guarded, call("add", left=1, right=2), approver=approver)
+    assert (attempt.status, attempt.error) == ("denied", broken)
+    assert attempt.text.endswith("not allowed: LookupError")
 
 
 async def test_approval_without_anybody_to_ask_is_denied() -> None:
