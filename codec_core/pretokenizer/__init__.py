@@ -1,0 +1,139 @@
+"""Where a text is cut into pieces, and which of these cuts no continuation of the text can move.
+
+Each operation of a program becomes an alternative of one regular expression over character sets of a fixed
+Unicode version; a pattern that spells the same operations takes the same road. Other patterns run on the
+`regex` package.
+
+A cut is settled when finding the pieces before it looked at nothing beyond the end of the text so far: then
+whatever is appended cannot change them. The operations look past the end of their piece in few ways, and
+these are all that `settle` has to know:
+
+* a run may go on while its piece ends at the end of the text;
+* white space is divided by what follows its whole run;
+* a literal (`'r`) may be on its way to a longer one (`'re`), at the start of a piece or, for letters with a
+  trailing contraction, right after it;
+* cased letters try the whole run of letters and marks before they give parts of it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from codec_core import programs
+from codec_core.pretokenizer.operations import ASCII_PUNCTUATION, alternative_of
+from codec_core.pretokenizer.stages import AlternationStage, IsolateStage, PatternStage, Stage, WholeStage
+from codec_core.programs import Program
+from codec_core.unicode.classes import CJK, char_class, shadow
+
+__all__ = ["PreTokenizer", "alternative_of", "pretokenizer_of"]
+
+
+class PreTokenizer:
+    """Cuts texts into pieces, in one or more stages."""
+
+    def __init__(self, stages: Sequence[Stage], *, shadowed: bool = True) -> None:
+        self._stages = stages
+        self._first = stages[0].cut
+        self._settle = stages[0].settle if len(stages) == 1 else self._settle_stages
+        self._shadowed = shadowed
+
+    def cut(self, text: str) -> list[str]:
+        """Return the pieces of a text, which joined are the text."""
+        if self._shadowed and not text.isascii() and _has_astral(text):
+            return _pieces_like(text, self._cut(shadow(text)))
+        return self._cut(text)
+
+    def settle(self, text: str, seen: int = 0) -> tuple[list[str], str]:
+        """Return the first pieces of the text, those that no continuation can change, and the rest.
+
+        For every string `more`, `cut(text + more)` begins with these pieces.
+        """
+        del seen  # a cut is found from the beginning of its piece
+        if not text.isascii() and self._shadowed and _has_astral(text):
+            pieces, _ = self._settle(shadow(text))
+            settled = sum(map(len, pieces))
+            return _pieces_like(text, pieces), text[settled:]
+        return self._settle(text)
+
+    def _cut(self, text: str) -> list[str]:
+        pieces = self._first(text)
+        for stage in self._stages[1:]:
+            pieces = list(chain.from_iterable(map(stage.cut, pieces)))
+        return pieces
+
+    def _settle_stages(self, text: str) -> tuple[list[str], str]:
+        return _settle_stages(self._stages, text)
+
+
+def _settle_stages(stages: Sequence[Stage], text: str) -> tuple[list[str], str]:
+    """Settle a text through several stages.
+
+    A settled piece of one stage is a whole text for the next. The rest, as far as it certainly stays one
+    piece, is a text for the next stage that may end there or go on: which is just what settling allows for.
+    """
+    stage, later = stages[0], stages[1:]
+    pieces, rest = stage.settle(text)
+    if not later:
+        return pieces, rest
+    done: list[str] = []
+    for piece in pieces:
+        done.extend(_cut_stages(later, piece))
+    more, _ = _settle_stages(later, stage.reach(rest))
+    return done + more, rest[sum(map(len, more)) :]
+
+
+def _cut_stages(stages: Sequence[Stage], piece: str) -> list[str]:
+    pieces = [piece]
+    for stage in stages:
+        pieces = list(chain.from_iterable(map(stage.cut, pieces)))
+    return pieces
+
+
+def _has_astral(text: str) -> bool:
+    return len(text.encode("utf-16-le", "surrogatepass")) != 2 * len(text)
+
+
+def _pieces_like(text: str, pieces: Iterable[str]) -> list[str]:
+    cuts: list[str] = []
+    start = 0
+    for piece in pieces:
+        stop = start + len(piece)
+        cuts.append(text[start:stop])
+        start = stop
+    return cuts
+
+
+def pretokenizer_of(program: Program | None, pattern: str | None) -> PreTokenizer:
+    """Return the pre-tokenizer that a map states.
+
+    The program is preferred to the pattern. Without either, a text is one piece.
+
+    Raises:
+        TokenizerMapValidationError: the pattern does not compile.
+    """
+    if program is not None:
+        return PreTokenizer([_stage(stage) for stage in programs.stages_of(program)])
+    if pattern is None:
+        return PreTokenizer([WholeStage()], shadowed=False)
+    ops = programs.ops_of_pattern(pattern)
+    if ops is None:
+        return PreTokenizer([PatternStage(pattern)], shadowed=False)
+    return PreTokenizer([AlternationStage(ops)])
+
+
+def _stage(stage: programs.Stage) -> Stage:
+    numbers, punctuation = char_class("N"), char_class("P") + ASCII_PUNCTUATION
+    match stage:
+        case programs.Alternation(ops):
+            return AlternationStage(ops)
+        case programs.DigitsIsolate(mode, max_run):
+            limit = 1 if mode == "individual" else max_run
+            return IsolateStage(f"[{numbers}]{f'{{1,{limit}}}' if limit else '+'}|[^{numbers}]+")
+        case programs.DigitTriplesIsolate():
+            return IsolateStage(r"[0-9]{3}|(?:(?![0-9]{3})[\s\S])+", undecided="[0-9]{1,2}")
+        case programs.PunctuationContiguous():
+            return IsolateStage(f"[{punctuation}]+|[^{punctuation}]+")
+        case programs.CjkIsolate():
+            return IsolateStage(f"[{CJK}]+|[^{CJK}]+")
+    raise AssertionError(stage)

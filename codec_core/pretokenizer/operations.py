@@ -1,0 +1,120 @@
+"""The operations of a program as alternatives of one regular expression."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from codec_core import programs
+from codec_core.programs import Op
+from codec_core.unicode.classes import char_class, representatives
+
+ASCII_PUNCTUATION = r"!-/:-@\[-`{-~"
+_FOLDS = {"s": "sSſ", "k": "kK\u212a"}
+"""ASCII letters that have a third case form: patterns in the field say `(?i:..)`, which takes it too."""
+
+
+def alternative_of(op: Op) -> str:
+    """Return an operation as an alternative of a `re` pattern over the BMP."""
+    match op:
+        case programs.LiteralsCi(patterns):
+            return f"(?:{_longest_first(patterns, _folded)})"
+        case programs.Literals(patterns):
+            return f"(?:{_longest_first(patterns, re.escape)})"
+        case programs.Letters():
+            return _lead(op.lead_other, op.lead_space, op.lead_other_class) + _body(op.body)
+        case programs.LettersCased():
+            return _cased(op)
+        case programs.Numbers(max_run, lead_space):
+            return f"{' ?' if lead_space else ''}[{char_class('N')}]{f'{{1,{max_run}}}' if max_run else '+'}"
+        case programs.PunctRun():
+            return _punct_run(op)
+        case programs.PunctAsciiLetters():
+            return f"[{ASCII_PUNCTUATION}][A-Za-z]+"
+        case programs.NewlineBlock():
+            return rf"[{char_class('s')}]*[\r\n]+"
+        case programs.TrailingWs():
+            return f"[{char_class('s')}]+(?![^{char_class('s')}])"
+        case programs.WsRun():
+            return f"[{char_class('s')}]+"
+        case programs.MetaspaceSplit():
+            return f"[^{char_class('s')}]+"
+    raise AssertionError(op)
+
+
+def _folded(literal: str) -> str:
+    return "".join(
+        f"[{_FOLDS.get(letter.lower(), letter.lower() + letter.upper())}]" if _is_ascii_letter(letter)
+        else re.escape(letter)
+        for letter in literal
+    )  # fmt: skip
+
+
+def _is_ascii_letter(letter: str) -> bool:
+    return letter.isascii() and letter.isalpha()
+
+
+def _longest_first(patterns: Iterable[str], spell: Callable[[str], str]) -> str:
+    return "|".join(map(spell, sorted(patterns, key=len, reverse=True)))
+
+
+def _lead(lead_other: bool, lead_space: bool, other_class: str | None) -> str:
+    if lead_other and other_class == "l_p_s":
+        return rf"[^\r\n{char_class('L')}{char_class('P')}{char_class('S')}]?"
+    if lead_other:
+        return rf"[^\r\n{char_class('L')}{char_class('N')}]?"
+    return " ?" if lead_space else ""
+
+
+def _body(body: str | None) -> str:
+    return f"[{char_class('L')}{char_class('M') if body == 'L_M' else ''}]+"
+
+
+def _cased(op: programs.LettersCased) -> str:
+    shared = char_class("Lm") + char_class("Lo") + char_class("M")
+    upper = f"[{char_class('Lu')}{char_class('Lt')}{shared}]"
+    lower = f"[{char_class('Ll')}{shared}]"
+    letters = f"{upper}*{lower}+" if op.kind == "title" else f"{upper}+{lower}*"
+    trailing = f"(?:{_longest_first(op.trailing_ci, _folded)})?" if op.trailing_ci else ""
+    return _lead(op.lead_other, lead_space=False, other_class=None) + letters + trailing
+
+
+def _punct_run(op: programs.PunctRun) -> str:
+    if op.charset == "p_s":
+        body = f"[{char_class('P')}{char_class('S')}]+"
+    else:
+        body = f"[^{char_class('s')}{char_class('L')}{char_class('N')}]+"
+    after = op.trailing_chars or ("\r\n" if op.trailing_newlines else "")
+    return f"{' ?' if op.lead_space else ''}{body}" + (f"[{re.escape(after)}]*" if after else "")
+
+
+def literal_prefixes(ops: Iterable[Op]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return the beginnings of literals that are no literals yet: exact, folded, and after letters."""
+    exact: set[str] = set()
+    folded: set[str] = set()
+    trailing: set[str] = set()
+    for op in ops:
+        if isinstance(op, programs.Literals):
+            exact.update(_proper_prefixes(op.patterns))
+        elif isinstance(op, programs.LiteralsCi):
+            folded.update(_proper_prefixes(map(str.casefold, op.patterns)))
+        elif isinstance(op, programs.LettersCased):
+            trailing.update(_proper_prefixes(map(str.casefold, op.trailing_ci)))
+    return frozenset(exact), frozenset(folded), frozenset(trailing)
+
+
+def _proper_prefixes(patterns: Iterable[str]) -> Iterable[str]:
+    return (pattern[:length] for pattern in patterns for length in range(1, len(pattern)))
+
+
+def is_total(ops: Sequence[Op]) -> bool:
+    """Tell whether every character is taken by some operation that needs nothing beside it.
+
+    `trailing_ws` does not count, because it looks at what follows. All others match a longer text wherever
+    they match its first character alone.
+    """
+    counted = [op for op in ops if not isinstance(op, programs.TrailingWs)]
+    if not counted:
+        return False
+    pattern = re.compile("|".join(map(alternative_of, counted)))
+    return all(map(pattern.match, representatives()))

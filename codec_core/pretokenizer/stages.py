@@ -1,0 +1,177 @@
+"""The stages of a pre-tokenizer: each cuts a text, and knows which of its cuts are settled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from codec_core import programs
+from codec_core.exceptions import TokenizerMapValidationError
+from codec_core.pretokenizer.operations import alternative_of, is_total, literal_prefixes
+from codec_core.programs import Op
+from codec_core.unicode.classes import WHITE_SPACE, char_class
+
+
+class Stage(Protocol):
+    """One stage of a pre-tokenizer, over texts without astral characters."""
+
+    def cut(self, text: str) -> list[str]:
+        """Return the pieces, which joined are the text."""
+
+    def settle(self, text: str) -> tuple[list[str], str]:
+        """Return the pieces that no continuation can change, and the rest of the text."""
+
+    def reach(self, rest: str) -> str:
+        """Return the part of an unsettled rest that certainly belongs to one piece with its start."""
+
+
+class AlternationStage:
+    """At each position the first operation that matches takes its span."""
+
+    def __init__(self, ops: Sequence[Op]) -> None:
+        self._pattern = re.compile("|".join(map(alternative_of, ops)))
+        self._find = self._pattern.findall
+        self._total = is_total(ops)
+        self.cut: Callable[[str], list[str]] = self._find if self._total else self._cut_with_gaps
+        exact, folded, trailing = literal_prefixes(ops)
+        self._exact, self._folded, self._trailing = exact, folded, trailing
+        self._longest = max(map(len, exact | folded), default=0)
+        self._longest_trailing = max(map(len, trailing), default=0)
+        cased = any(isinstance(op, programs.LettersCased) for op in ops)
+        self._is_simple = self._total and not cased
+        self._cased = re.compile(f"[{char_class('L')}{char_class('M')}]").match if cased else None
+
+    def reach(self, rest: str) -> str:  # noqa: ARG002 - nothing of a rest is certain to be one piece
+        """Return nothing: any part of the rest may yet be divided."""
+        return ""
+
+    def settle(self, text: str) -> tuple[list[str], str]:
+        """Return the settled pieces and the rest."""
+        pieces = self.cut(text)
+        if self._is_simple and pieces and len(pieces[-1]) > self._longest and not text[-1].isspace():
+            # Only the last piece touches the end, and no earlier one is near enough to become a literal.
+            return pieces[:-1], pieces[-1]
+        end = len(text)
+        blank = len(text.rstrip(WHITE_SPACE))
+        letters = self._start_of_letters(text) if self._cased else end
+        floor = min(blank, letters, end - self._longest - 1, end - self._longest_trailing - 1)
+        keep, settled, stop = len(pieces), end, end
+        open_after = True
+        for index in range(len(pieces) - 1, -1, -1):
+            start = stop - len(pieces[index])
+            is_open = (
+                stop == end
+                or stop > blank
+                or stop > letters
+                or self._may_become_literal(text, start, stop, end)
+                or (open_after and not self._total)
+            )
+            if is_open:
+                keep, settled = index, start
+            elif stop < floor:
+                break
+            open_after, stop = is_open, start
+        return pieces[:keep], text[settled:]
+
+    def _may_become_literal(self, text: str, start: int, stop: int, end: int) -> bool:
+        if end - start <= self._longest:
+            tail = text[start:]
+            if tail in self._exact or tail.casefold() in self._folded:
+                return True
+        return end - stop <= self._longest_trailing and text[stop:].casefold() in self._trailing
+
+    def _start_of_letters(self, text: str) -> int:
+        assert self._cased is not None
+        start = len(text)
+        while start and self._cased(text, start - 1):
+            start -= 1
+        return start
+
+    def _cut_with_gaps(self, text: str) -> list[str]:
+        pieces = []
+        position = 0
+        for match in self._pattern.finditer(text):
+            start, stop = match.span()
+            if start == stop:
+                continue
+            if start > position:
+                pieces.append(text[position:start])
+            pieces.append(text[start:stop])
+            position = stop
+        if position < len(text):
+            pieces.append(text[position:])
+        return pieces
+
+
+class IsolateStage:
+    """Isolates the spans of one kind; what lies between them comes out as it is."""
+
+    def __init__(self, span: str, *, undecided: str | None = None) -> None:
+        self._pattern = re.compile(span)
+        self.cut: Callable[[str], list[str]] = self._pattern.findall
+        self._undecided = re.compile(undecided + r"\Z").search if undecided else None
+
+    def settle(self, text: str) -> tuple[list[str], str]:
+        """Return all pieces but the last, which may go on."""
+        pieces = self.cut(text)
+        return pieces[:-1], pieces[-1] if pieces else ""
+
+    def reach(self, rest: str) -> str:
+        """Return the rest without what a continuation may yet take out of it."""
+        match = self._undecided(rest) if self._undecided else None
+        return rest[: match.start()] if match else rest
+
+
+class PatternStage:
+    """Runs a pattern that is no known sequence of operations.
+
+    What such a pattern may still do at the end of a text is not known, so nothing is ever settled.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        import regex  # takes a tenth of the package's import time, and few maps need it
+
+        try:
+            self._pattern = regex.compile(pattern)
+        except regex.error as error:
+            raise TokenizerMapValidationError(f"pre_tokenizer_pattern: not a pattern: {error}") from error
+
+    def cut(self, text: str) -> list[str]:
+        """Return the matches and what lies between them."""
+        pieces = []
+        position = 0
+        for match in self._pattern.finditer(text):
+            start, stop = match.span()
+            if start > position:
+                pieces.append(text[position:start])
+            if stop > start:
+                pieces.append(text[start:stop])
+            position = max(position, stop)
+        if position < len(text):
+            pieces.append(text[position:])
+        return pieces
+
+    def settle(self, text: str) -> tuple[list[str], str]:
+        """Return nothing settled: an unknown pattern may look arbitrarily far ahead."""
+        return [], text
+
+    def reach(self, rest: str) -> str:  # noqa: ARG002
+        """Return nothing."""
+        return ""
+
+
+class WholeStage:
+    """No pre-tokenizer: a text is one piece, which every continuation changes."""
+
+    def cut(self, text: str) -> list[str]:
+        """Return the text as one piece."""
+        return [text] if text else []
+
+    def settle(self, text: str) -> tuple[list[str], str]:
+        """Return nothing settled."""
+        return [], text
+
+    def reach(self, rest: str) -> str:
+        """Return the rest: it is one piece."""
+        return rest
