@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from codec_agents.built import BuiltAsking, BuiltPipeline
-from codec_agents.engines.base import GenerationRequest
+from codec_agents.engines.base import GenerationRequest, Preparing
 from codec_agents.nodes.prefill import Prefill
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Ahead:
         if not isinstance(node, BuiltAsking):
             return None
         prefill = Prefill.of(node, slots, execution)
-        if prefill is None and not hasattr(node.engine, "prepare"):
+        if prefill is None and not isinstance(node.engine, Preparing):
             return None
         return cls(node, execution, prefill)
 
@@ -73,8 +73,8 @@ class Ahead:
 
 async def prepare(node: BuiltAsking) -> None:
     """Do what can be done at a node's engine before the first request."""
-    if (prepare_engine := getattr(node.engine, "prepare", None)) is not None:
-        await prepare_engine(
+    if isinstance(node.engine, Preparing):
+        await node.engine.prepare(
             GenerationRequest(
                 prompt_ids=(), vocabulary=node.vocabulary, model=node.model, timeouts=node.timeouts
             )

@@ -27,7 +27,6 @@ PROVIDER: Final = "gen_ai.provider.name"
 AGENT: Final = "gen_ai.agent.name"
 WORKFLOW: Final = "gen_ai.workflow.name"
 """The v1.41 name; v0.1.0 readers look at `gen_ai.agent.name`."""
-CONVERSATION: Final = "gen_ai.conversation.id"
 
 REQUEST_MODEL: Final = "gen_ai.request.model"
 REQUEST_STREAM: Final = "gen_ai.request.stream"

@@ -40,7 +40,7 @@ def model(
     p: Pipeline, name: str, *, said_by: ScriptedEngine | None = None, seed: int = 0, **fields: Any
 ) -> None:
     """Add a model that echoes its one slot."""
-    map_id = MAPS[len(p._nodes) % 2]
+    map_id = MAPS[len(p.spec.nodes) % 2]
     fields = {"prompt": Chat(user="{text}"), "map": map_id, "model": name, **fields}
     p.model(name, engine=said_by or echo(name, seed), **fields)
 
@@ -78,14 +78,19 @@ def nested(seed: int) -> Pipeline:
     return p.connect("q", "box").connect("box", "z").connect("z", "out")
 
 
-def mapped(seed: int) -> Pipeline:
+def map_over(p: Pipeline, source: str, seed: int = 0) -> Pipeline:
+    """Add a model that runs for each line that a node gives."""
     each = Pipeline("each").input("item").sink("said", text=False)
     model(each, "m", seed=seed)
     each.connect("item", "m").connect("m", "said")
+    p.map("each", each, parallel=2, separator=", ")
+    return p.connect(source, "each").connect("each", "out")
+
+
+def mapped(seed: int) -> Pipeline:
     p = Pipeline("mapped").input("q").sink("out")
     model(p, "lister", said_by=engine(lambda _: "one\ntwo\n\nthree", seed))
-    p.map("each", each, parallel=2, separator=", ")
-    return p.connect("q", "lister").connect("lister", "each").connect("each", "out")
+    return map_over(p.connect("q", "lister"), "lister", seed)
 
 
 def looped(seed: int) -> Pipeline:
@@ -225,18 +230,19 @@ class _Noting:
         return await self._stream.__aexit__(*error)
 
 
-def routed(said: str, **fields: Any) -> Pipeline:
-    p = Pipeline("routed").input("q").sink("bills").sink("sales").sink("other")
+def routed(said: str, *, default: str | None = None) -> Pipeline:
+    p = Pipeline("routed").input("q")
     p.router(
         "desk",
         engine=engine(lambda _: said),
         map="demo/bytes",
         prompt=Chat(user="{text}"),
         labels={"billing": "biller", "sales": "seller"},
-        **fields,
+        default=default,
     )
-    for name, sink in (("biller", "bills"), ("seller", "sales"), ("helper", "other")):
-        model(p, name)
+    branches = {"biller": "bills", "seller": "sales"} | ({default: "other"} if default else {})
+    for name, sink in branches.items():
+        model(p.sink(sink), name)
         p.connect("q", name).connect(name, sink)
     return p.connect("q", "desk")
 
@@ -253,21 +259,14 @@ async def test_a_router_runs_only_the_chosen_branch(said: str, chosen: str) -> N
 
 @BACKENDS
 async def test_a_router_without_a_default_fails_when_nothing_fits() -> None:
-    p = routed("no idea")
-    p._nodes.pop("helper")
-    p._nodes.pop("other")
-    p._edges = [edge for edge in p._edges if "helper" not in (edge.source_node, edge.target_node)]
     with pytest.raises(NodeFailedError) as caught:
-        await p.invoke({"q": "q"})
+        await routed("no idea").invoke({"q": "q"})
     assert isinstance(caught.value.cause, RouteError)
 
 
 @BACKENDS
 async def test_a_map_over_no_items_gives_nothing() -> None:
-    p = mapped(0)
-    p._nodes.pop("lister")
-    p._edges = [edge for edge in p._edges if "lister" not in (edge.source_node, edge.target_node)]
-    p.connect("q", "each")
+    p = map_over(Pipeline("mapped").input("q").sink("out"), "q")
     result = await p.invoke({"q": "  \n \n"})
     assert result.text["out"] == ""
 
