@@ -8,80 +8,96 @@ import json
 import sys
 import time
 
+import_started = time.perf_counter()
+import codecai  # noqa: E402 - the import is one of the things measured
 
-def main() -> None:  # noqa: C901 - one branch a request
-    import_started = time.perf_counter()
-    import codecai
+IMPORT_SECONDS = time.perf_counter() - import_started
+PAGE = 4096
 
-    import_seconds = time.perf_counter() - import_started
-    maps, ids = {}, {}
 
-    def tokenizer_map(name):
-        if name not in maps:
-            with open(f"{folder}/{name}.json", "rb") as file:  # noqa: PTH123
-                maps[name] = codecai.TokenizerMap.from_json(file.read())
-        return maps[name]
+def seconds_of(run):
+    started = time.process_time()
+    run()
+    return time.process_time() - started
 
-    folder = ""
-    state = {}
+
+class Client:
+    """Each public method answers one action; what has to be there before is made before it is measured."""
+
+    def __init__(self):
+        self._folder = ""
+        self._texts, self._ids = {}, {}
+        self._maps, self._made = {}, {}
+
+    def _data(self, name):
+        with open(f"{self._folder}/{name}.json", "rb") as file:  # noqa: PTH123
+            return file.read()
+
+    def _map(self, name):
+        return self._once(self._maps, name, lambda: codecai.TokenizerMap.from_json(self._data(name)))
+
+    def _once(self, held, key, make):
+        if key not in held:
+            held[key] = make()
+        return held[key]
+
+    def _tokenizer(self, name):
+        tokenizer = codecai.pick_tokenizer(self._map(name))
+        for text in self._texts["warm"]:
+            tokenizer.encode(text)
+        return tokenizer
+
+    def _translator(self, source, target):
+        translator = codecai.Translator(self._map(source), self._map(target))
+        translator.translate(self._ids[source])
+        return translator
+
+    def setup(self, folder, texts, ids):
+        self._folder, self._texts, self._ids = folder, texts, ids
+        return 0.0
+
+    def load(self, map):  # noqa: A002
+        data = self._data(map)
+        return seconds_of(lambda: codecai.TokenizerMap.from_json(data))
+
+    def open_translator(self, map, to):  # noqa: A002
+        source, target = self._map(map), self._map(to)
+        return seconds_of(lambda: codecai.Translator(source, target))
+
+    def open_detokenizer(self, map):  # noqa: A002
+        source = self._map(map)
+        return seconds_of(lambda: codecai.Detokenizer(source))
+
+    def encode(self, map, part):  # noqa: A002
+        tokenizer = self._once(self._made, map, lambda: self._tokenizer(map))
+        return seconds_of(lambda: [tokenizer.encode(text) for text in self._texts["fresh"][part]])
+
+    def detokenize_each(self, map):  # noqa: A002
+        render = codecai.Detokenizer(self._map(map)).render
+        return seconds_of(lambda: [render([number], partial=True) for number in self._ids[map]])
+
+    def detokenize_bulk(self, map):  # noqa: A002
+        render = codecai.Detokenizer(self._map(map)).render
+        return seconds_of(lambda: render(self._ids[map]))
+
+    def translate(self, map, to):  # noqa: A002
+        translate = self._once(self._made, (map, to), lambda: self._translator(map, to)).translate
+        ids = self._ids[map]
+        cuts = range(0, len(ids), 8)
+        return seconds_of(lambda: [translate(ids[start : start + 8], partial=True) for start in cuts])
+
+    def memory(self, map):  # noqa: A002
+        self._made["memory"] = (self._tokenizer(map), codecai.Detokenizer(self._map(map)))
+        with open("/proc/self/statm") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * PAGE
+
+
+def main():
+    client = Client()
     for line in sys.stdin:
         request = json.loads(line)
-        action = request["action"]
-        started = time.process_time()
-        if action == "setup":
-            folder, texts, ids = request["folder"], request["texts"], request["ids"]
-        elif action == "import":
-            started = time.process_time() - import_seconds
-        elif action == "load":
-            with open(f"{folder}/{request['map']}.json", "rb") as file:  # noqa: PTH123
-                data = file.read()
-            started = time.process_time()
-            codecai.TokenizerMap.from_json(data)
-        elif action == "open_translator":
-            source, target = tokenizer_map(request["map"]), tokenizer_map(request["to"])
-            started = time.process_time()
-            codecai.Translator(source, target)
-        elif action == "open_detokenizer":
-            source = tokenizer_map(request["map"])
-            started = time.process_time()
-            codecai.Detokenizer(source)
-        elif action == "encode":
-            key = request["map"]
-            if key not in state:
-                state[key] = codecai.pick_tokenizer(tokenizer_map(key))
-                for text in texts["warm"]:
-                    state[key].encode(text)
-            fresh = texts["fresh"][request["part"]]
-            started = time.process_time()
-            for text in fresh:
-                state[key].encode(text)
-        elif action == "detokenize_each":
-            detokenizer = codecai.Detokenizer(tokenizer_map(request["map"]))
-            started = time.process_time()
-            for number in ids[request["map"]]:
-                detokenizer.render([number], partial=True)
-        elif action == "detokenize_bulk":
-            detokenizer = codecai.Detokenizer(tokenizer_map(request["map"]))
-            started = time.process_time()
-            detokenizer.render(ids[request["map"]])
-        elif action == "translate":
-            key = request["map"], request["to"]
-            if key not in state:
-                state[key] = codecai.Translator(*map(tokenizer_map, key))
-                state[key].translate(ids[key[0]])
-            given = ids[key[0]]
-            started = time.process_time()
-            for start in range(0, len(given), 8):
-                state[key].translate(given[start : start + 8], partial=True)
-        elif action == "memory":
-            held = tokenizer_map(request["map"])
-            state["memory"] = (codecai.pick_tokenizer(held), codecai.Detokenizer(held))
-            for text in texts["warm"]:
-                state["memory"][0].encode(text)
-            with open("/proc/self/statm") as file:  # noqa: PTH123
-                print(int(file.read().split()[1]) * 4096, flush=True)
-            continue
-        print(time.process_time() - started, flush=True)
+        action = request.pop("action")
+        print(IMPORT_SECONDS if action == "import" else getattr(client, action)(**request), flush=True)
 
 
 if __name__ == "__main__":

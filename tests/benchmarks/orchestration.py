@@ -6,7 +6,6 @@ A peer that cannot be installed is named and left out. Medians: compare ratios o
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.orchestration_peers import PEER_MODULES, PEERS
+from tests.benchmarks.peers import Interpreter
 from tests.benchmarks.rows import spell
 
-WORKER = Path(__file__).with_name("orchestration_worker.py")
 ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-peers" / "orchestration"
 PACKAGES = {
     "pydantic": "pydantic-ai-slim",
@@ -56,25 +55,15 @@ class Worker:
 
     def __init__(self, name: str, python: str | Path) -> None:
         self.name = name
-        command = [str(python), str(WORKER), name]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        self._interpreter = Interpreter(python, "orchestration_worker.py", name)
+        self.close = self._interpreter.close
 
     def ask(self, **request: Any) -> Any:
         """Return what the worker measured."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        answer = json.loads(self._process.stdout.readline())
+        answer = self._interpreter.ask(**request)
         if "error" in answer:
             raise RuntimeError(f"{self.name} cannot be measured: {answer['error']}")
         return answer["value"]
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
 
 
 def installed(python: Path) -> dict[str, str]:

@@ -5,14 +5,12 @@ answers for.
 installed to have it take part.
 """
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from random import Random
 
 import msgspec
@@ -24,6 +22,7 @@ from codec_core.detokenizer import Detokenizer
 from codec_core.maps import parse_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
+from tests.benchmarks.peers import Interpreter
 from tests.benchmarks.rows import Row, report, spell, timed
 from tests.conftest import load_shared_map, maps_directory
 from tests.natural import code, prose
@@ -32,30 +31,6 @@ from tests.oracle import reference_tokenizer
 BYTES = "microsoft/phi-4"
 WORDS = "meta-llama/llama-2"
 TEXT_SIZE = 2000
-
-
-class Codecai:
-    """The existing client in its own interpreter, if there is one."""
-
-    def __init__(self, python: str) -> None:
-        script = Path(__file__).with_name("codecai_peer.py")
-        self._process = subprocess.Popen(
-            [python, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, **request: object) -> float:
-        """Return what one request took."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """End the interpreter."""
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(10)
 
 
 @cache
@@ -96,14 +71,14 @@ def encoding(encode: Callable[[str], object]) -> Callable[[], float]:
     return run
 
 
-def codecai_encoding(codecai: Codecai, map_id: str) -> Callable[[], float]:
+def codecai_encoding(codecai: Interpreter, map_id: str) -> Callable[[], float]:
     """Return the existing client as a contestant in encoding."""
     parts = iter(range(12))
     size = len(parts_of_fresh()[0])
     return lambda: codecai.ask(action="encode", map=map_id, part=next(parts)) / size
 
 
-def rows(codecai: Codecai | None) -> list[Row]:
+def rows(codecai: Interpreter | None) -> list[Row]:
     """Return the rows."""
     return [
         *_loading(codecai), *_opening(codecai), *_encoding(codecai), *_detokenizing(codecai),
@@ -111,11 +86,11 @@ def rows(codecai: Codecai | None) -> list[Row]:
     ]  # fmt: skip
 
 
-def _peer(codecai: Codecai | None, units: int = 1, **request: object) -> dict[str, Callable[[], float]]:
+def _peer(codecai: Interpreter | None, units: int = 1, **request: object) -> dict[str, Callable[[], float]]:
     return {} if codecai is None else {"codecai": lambda: codecai.ask(**request) / units}
 
 
-def _loading(codecai: Codecai | None) -> list[Row]:
+def _loading(codecai: Interpreter | None) -> list[Row]:
     data = (maps_directory() / f"{BYTES}.json").read_bytes()
     return [
         Row(
@@ -127,7 +102,7 @@ def _loading(codecai: Codecai | None) -> list[Row]:
     ]
 
 
-def _opening(codecai: Codecai | None) -> list[Row]:
+def _opening(codecai: Interpreter | None) -> list[Row]:
     source, target = load_shared_map(BYTES), load_shared_map(WORDS)
     Translator(source, target)
     times = range(1000)
@@ -147,7 +122,7 @@ def _opening(codecai: Codecai | None) -> list[Row]:
     ]
 
 
-def _encoding(codecai: Codecai | None) -> list[Row]:
+def _encoding(codecai: Interpreter | None) -> list[Row]:
     byte_level, metaspace = load_shared_map(BYTES), load_shared_map(WORDS)
     special = set(byte_level.special_tokens)
     ranks = {
@@ -185,7 +160,7 @@ def parse_again(map_id: str):
     return parse_map((maps_directory() / f"{map_id}.json").read_bytes())
 
 
-def _detokenizing(codecai: Codecai | None) -> list[Row]:
+def _detokenizing(codecai: Interpreter | None) -> list[Row]:
     found = []
     for map_id, kind in ((BYTES, "byte level"), (WORDS, "metaspace")):
         tokenizer_map, ids = load_shared_map(map_id), natural_ids(map_id)
@@ -241,7 +216,7 @@ def decode_stream(reference, ids: list[int]) -> None:
         step(reference, token_id)
 
 
-def _translating(codecai: Codecai | None) -> list[Row]:
+def _translating(codecai: Interpreter | None) -> list[Row]:
     found = []
     for source, target in ((BYTES, WORDS), (WORDS, BYTES), (BYTES, "meta-llama/llama-3")):
         ids = natural_ids(source)
@@ -264,7 +239,7 @@ def translate_by_eights(translator: Translator, ids: list[int]) -> None:
         translator.feed(ids[start : start + 8])
 
 
-def print_memory(codecai: Codecai | None) -> None:
+def print_memory(codecai: Interpreter | None) -> None:
     """Print what a loaded map with tokenizer and detokenizer holds, and what 1,000 open streams add."""
     script = (
         "from tests.benchmarks.tokenization import *\n"
@@ -329,7 +304,7 @@ def print_growth() -> None:
 def main(growth: bool = False) -> bool:
     """Print all rows; tell whether every bar is reached."""
     python = os.environ.get("CODECAI_PYTHON")
-    codecai = Codecai(python) if python else None
+    codecai = Interpreter(python, "codecai_peer.py") if python else None
     if codecai is not None:
         codecai.ask(
             action="setup",

@@ -7,16 +7,14 @@ The existing client, msgpack's Unpacker and protobuf's runtime run in an interpr
 import asyncio
 import base64
 import json
-import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 from codec_core.frames import decode_stream, decoder, encoder
 from codec_core.regions import RegionKind, RegionScanner, ToolWatcher
-from tests.benchmarks.peers import peer_python
+from tests.benchmarks.peers import Interpreter, peer_python
 from tests.benchmarks.rows import Row, report, timed
 
 FRAMES = 2000
@@ -28,37 +26,26 @@ class Peers:
 
     def __init__(self) -> None:
         python = peer_python()
-        script = Path(__file__).with_name("wire_peer.py")
-        pipe = subprocess.PIPE
         self._contestants = 0
-        self._process = python and subprocess.Popen([python, str(script)], stdin=pipe, stdout=pipe, text=True)
+        self._peer = Interpreter(python, "wire_peer.py") if python else None
 
     def contestant(self, name: str, units: int, **request: Any) -> dict[str, Callable[[], float]]:
         """Return a contestant by the peer's name; none where there is no interpreter."""
-        if not self._process:
+        peer = self._peer
+        if peer is None:
             return {}
         self._contestants += 1
         request["name"] = str(self._contestants)
         for key, value in request.items():
             if key == "chunks":
                 request[key] = [base64.b64encode(chunk).decode() for chunk in value]
-        line = json.dumps(request) + "\n"
-        return {name: lambda: self._ask(line) / units}
-
-    def _ask(self, line: str) -> float:
-        assert self._process
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(line)
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+        line = json.dumps(request)
+        return {name: lambda: float(peer.ask_line(line)) / units}
 
     def close(self) -> None:
         """End the interpreter."""
-        if self._process:
-            assert self._process.stdin
-            self._process.stdin.close()
-            self._process.wait(10)
+        if self._peer:
+            self._peer.close()
 
 
 def stream(fmt: str, size: int, frames: int = FRAMES) -> list[bytes]:
