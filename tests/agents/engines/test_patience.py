@@ -29,7 +29,7 @@ async def test_chunks_and_the_end_come_through():
 
 
 async def test_a_deadline_that_moves_on_is_not_met():
-    source, patience = chunks(0.03, 0.03, 0.03), Patience(lambda: begun + 0.08)
+    source, patience = chunks(0.2, 0.2, 0.2), Patience(lambda: begun + 0.5)
     for expected in (b"x", b"x", b"x", None):
         begun = anyio.current_time()
         assert await patience.next(source) == expected
