@@ -1,9 +1,9 @@
-"""The cases of `tests/vectors/dialects.yaml`: turns of each family, in ids of its vocabulary."""
+"""What `tests/vectors` says of each family: its turns, in ids of its vocabulary, and what follows them."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,9 +22,11 @@ from codec_core.maps import TokenizerMap
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
 
-FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load(
-    (Path(__file__).parents[2] / "vectors" / "dialects.yaml").read_text(encoding="utf-8")
-)
+VECTORS = Path(__file__).parents[2] / "vectors"
+FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load((VECTORS / "dialects.yaml").read_text(encoding="utf-8"))
+TURNS = yaml.safe_load((VECTORS / "dialect_turns.yaml").read_text(encoding="utf-8"))
+RESULTS: dict[str, str] = TURNS["results"]
+OPENINGS: dict[str, list[str]] = TURNS["openings"]
 
 WEATHER = ("weather", {"city": "Oslo", "days": 3})
 CLOCK = ("clock", {"zone": "Europe/Oslo"})
@@ -193,6 +195,17 @@ class Bench:
 
     def text(self, ids: list[int]) -> str:
         return detokenize(self.map, ids)
+
+
+_benches: dict[str, Bench] = {}
+
+
+def bench(name: str, shared_map: Callable[[str], TokenizerMap]) -> Bench:
+    """Return a family bound to the map of one of its models, or where there is none to a small one."""
+    if name not in _benches:
+        real = FAMILIES.get(name, {}).get("map")
+        _benches[name] = Bench(name, shared_map(real) if real else small_map_of(name))
+    return _benches[name]
 
 
 def lanes(events: list[TurnEvent]) -> tuple[list[int], list[int], list[CallRegion]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import yaml
 
 from codec_agents.dialects import Dialect, ToolCall, dialects, get_dialect, register
 from codec_agents.dispatch import Attempt
@@ -15,18 +13,16 @@ from codec_agents.exceptions import DialectError, ForgedTokenError
 from codec_agents.graph.chat import Chat, ChatTurn, Piece, RawPrompt
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
-from tests.agents.dialects.families import FAMILIES, TOOLS, Bench, small_map, small_map_of
-
-TURNS = yaml.safe_load(
-    (Path(__file__).parents[2] / "vectors" / "dialect_turns.yaml").read_text(encoding="utf-8")
+from tests.agents.dialects.families import (
+    FAMILIES,
+    OPENINGS,
+    RESULTS,
+    TOOLS,
+    Bench,
+    bench,
+    small_map,
+    small_map_of,
 )
-RESULTS: dict[str, str] = TURNS["results"]
-OPENINGS: dict[str, list[str]] = TURNS["openings"]
-
-
-def bench(name: str, shared_map: Callable[[str], TokenizerMap]) -> Bench:
-    real = FAMILIES.get(name, {}).get("map")
-    return Bench(name, shared_map(real) if real else small_map_of(name))
 
 
 def spelled(family: Bench, ids: list[int]) -> str:

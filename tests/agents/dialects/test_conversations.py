@@ -17,8 +17,7 @@ from codec_agents.dialects import CallRegion
 from codec_agents.testing import EmbeddedEngine, PromptView, Raw, Stop
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
-from tests.agents.dialects.families import FAMILIES, Bench
-from tests.agents.dialects.test_bound import RESULTS, bench
+from tests.agents.dialects.families import FAMILIES, RESULTS, Bench, bench
 
 SAID = "It will be sunny."
 

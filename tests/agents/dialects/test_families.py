@@ -8,19 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from codec_core.maps import TokenizerMap
-from tests.agents.dialects.families import FAMILIES, Bench, Case, cases, lanes, random_cuts, small_map_of
+from tests.agents.dialects.families import FAMILIES, Case, bench, cases, lanes, random_cuts
 
 ALL = [pytest.param(name, case, id=f"{name}: {case.name}") for name in FAMILIES for case in cases(name)]
 CUTS = 50
-
-_benches: dict[str, Bench] = {}
-
-
-def bench(name: str, shared_map: Callable[[str], TokenizerMap]) -> Bench:
-    if name not in _benches:
-        real = FAMILIES[name].get("map")
-        _benches[name] = Bench(name, shared_map(real) if real else small_map_of(name))
-    return _benches[name]
 
 
 @pytest.mark.parametrize(("name", "case"), ALL)
