@@ -1,8 +1,10 @@
 """Fixtures that more than one test module uses."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,15 @@ def maps_directory() -> Path:
 def vectors_directory() -> Path:
     """Where the public reference cases lie: beside the maps."""
     return maps_directory().parent / "vectors"
+
+
+def reference_cases(name: str) -> tuple[TokenizerMap, list[dict[str, Any]]]:
+    """Load a map and the public cases for it, or skip the test with the reason."""
+    path = vectors_directory() / f"{name}.json"
+    if not path.is_file():
+        pytest.skip(f"no reference cases at {path}")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return load_shared_map(document["map"]), document["cases"]
 
 
 _loaded: dict[str, TokenizerMap] = {}

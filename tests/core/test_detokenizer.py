@@ -1,6 +1,5 @@
 """Text from ids, however they are divided."""
 
-import json
 from random import Random
 
 import pytest
@@ -13,7 +12,7 @@ from codec_core.detokenizer import Detokenizer, detokenize
 from codec_core.maps import TokenizerMap
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
-from tests.conftest import vectors_directory
+from tests.conftest import reference_cases
 from tests.texts import random_cuts
 
 SPECIAL = {"<s>": 256}
@@ -84,13 +83,9 @@ def test_the_first_space_of_metaspace_does_not_come_back(shared_map):
 
 
 @pytest.mark.parametrize("name", ["gpt-2", "llama-bpe", "llama-spm"])
-def test_reference_cases(name, shared_map):
-    path = vectors_directory() / f"{name}.json"
-    if not path.is_file():
-        pytest.skip(f"no reference cases at {path}")
-    document = json.loads(path.read_text())
-    tokenizer_map = shared_map(document["map"])
-    for case in document["cases"]:
+def test_reference_cases(name):
+    tokenizer_map, cases = reference_cases(name)
+    for case in cases:
         assert detokenize(tokenizer_map, case["ids"]) == case["text"]
 
 

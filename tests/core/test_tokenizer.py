@@ -1,6 +1,5 @@
 """Text to ids, equal to the models' own tokenizers."""
 
-import json
 import time
 import tracemalloc
 from random import Random
@@ -19,7 +18,7 @@ from codec_core.merging.by_list import merge_symbols
 from codec_core.merging.pieces import PieceCache
 from codec_core.tokenizer import BPETokenizer, LongestMatchTokenizer, pick_tokenizer, tokenize
 from codec_core.vocabulary import vocabulary_of
-from tests.conftest import load_shared_map, vectors_directory
+from tests.conftest import load_shared_map, reference_cases
 from tests.oracle import reference_ids, reference_tokenizer
 from tests.texts import random_text
 
@@ -83,13 +82,10 @@ def test_ids_equal_the_reference_but_for_other_numbers(map_id, shared_map):
 
 
 @pytest.mark.parametrize("name", ["gpt-2", "llama-bpe", "llama-spm"])
-def test_reference_cases(name, shared_map):
-    path = vectors_directory() / f"{name}.json"
-    if not path.is_file():
-        pytest.skip(f"no reference cases at {path}")
-    document = json.loads(path.read_text())
-    tokenizer = pick_tokenizer(shared_map(document["map"]))
-    for case in document["cases"]:
+def test_reference_cases(name):
+    tokenizer_map, cases = reference_cases(name)
+    tokenizer = pick_tokenizer(tokenizer_map)
+    for case in cases:
         assert tokenizer.encode_ordinary(case["text"]) == case["ids"]
 
 
