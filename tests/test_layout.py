@@ -137,3 +137,13 @@ def test_no_module_imports_the_root_of_its_own_package():
 def test_the_walker_sees_cycles_and_forgives_none():
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
     assert cycles({"a": {"b"}, "b": set()}) == []
+
+
+@pytest.mark.parametrize("package", ["codec_core", "codec_agents"])
+def test_the_architecture_names_every_part_of_a_package(package):
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = text.split(f"\n## {package}\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = {name.rstrip("/") for row in rows for name in row.replace("`", "").replace(",", " ").split()}
+    parts = {name.split(".")[1] for name in MODULES if name.count(".") and name.startswith(f"{package}.")}
+    assert parts - named == set(), "parts that docs/architecture.md does not name"
