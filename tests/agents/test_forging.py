@@ -16,7 +16,7 @@ from codec_agents.dispatch import Attempt, Dispatcher
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat
 from codec_agents.handoff import EncodeText, PassThrough
-from codec_agents.tools import ResultIds
+from codec_agents.tools import ResultIds, ToolContext, tool
 from codec_agents.vocabularies import bundled_map
 from codec_core.maps import TokenizerMap
 from codec_core.tokenizer import pick_tokenizer
@@ -81,16 +81,30 @@ def test_specials_over_an_edge_within_one_map(map_id: str, shared_map: SharedMap
 
 
 @pytest.mark.parametrize("map_id", MAPS)
-def test_halves_as_text_over_an_edge_and_as_prepared_results(map_id: str, shared_map: SharedMap) -> None:
+def test_halves_as_text_over_an_edge(map_id: str, shared_map: SharedMap) -> None:
     own = vocabulary_of(shared_map(map_id))
-    dispatcher = Dispatcher(vocabulary=own)
     for left, right in halves(own):
         encoder = EncodeText(edge(own, own))
         encoder.feed(left)
         encoder.feed(right)
         assert own.special_ids.isdisjoint(encoder.flush()), (left, right)
-        prepared = dispatcher._prepared(ResultIds((left, right), own.hash or "", left + right))
-        assert own.special_ids.isdisjoint(prepared.ids or ()), (left, right)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("map_id", MAPS)
+async def test_halves_as_prepared_results(map_id: str, shared_map: SharedMap) -> None:
+    own = vocabulary_of(shared_map(map_id))
+    assert own.hash is not None
+
+    @tool
+    async def say() -> ResultIds:
+        return ResultIds((left, right), own.hash or "", left + right)
+
+    dispatcher = Dispatcher([say], vocabulary=own)
+    for left, right in halves(own):
+        attempt = await dispatcher.run(ToolCall(0, "say", {}, None, "say()"), ToolContext("run", "node"))
+        assert attempt.ids is not None
+        assert own.special_ids.isdisjoint(attempt.ids), (left, right)
 
 
 def attempts(left: str, right: str) -> list[Attempt]:
