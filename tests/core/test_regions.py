@@ -147,8 +147,10 @@ def test_badly_formed_kinds_are_refused(kinds, inside):
 def test_cost_is_linear_in_markers_and_false_beginnings():
     scanner = RegionScanner([RegionKind("call", ((1, 2, 3),), ((4, 5),)), TOOL])
     ids = [1, 2, 1, 2, 4, 5, 1, 2, 2] * 20_000
-    scanner.feed(ids)
-    scanner.flush()
+    events = [*scanner.feed(ids), *scanner.flush()]
+    assert [event.start for event in events] == [0, *(event.stop for event in events[:-1])]
+    assert events[-1].stop == len(ids)
+    assert {event.region for event in events} == {"tool", None}
 
 
 markers = st.lists(st.integers(0, 4), min_size=1, max_size=3).map(tuple)

@@ -113,4 +113,6 @@ def test_json_reads_as_json(value):
 
 @given(st.text(max_size=60))
 def test_any_text_gives_data_or_faults(text):
-    read_document(text)
+    document = read_document(text)
+    assert document.data is None or () in document.positions
+    assert all(fault.found and fault.remedy for fault in document.faults)
