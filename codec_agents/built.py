@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -13,6 +13,7 @@ from codec_agents.dialects import BoundDialect
 from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import Engine, SamplingOptions, Timeouts
 from codec_agents.exceptions import InputError
+from codec_agents.graph.edges import Strategy
 from codec_agents.graph.faults import Fault
 from codec_agents.graph.nodes import REASONING
 from codec_agents.graph.policy import Policy
@@ -20,9 +21,6 @@ from codec_agents.graph.spec import PipelineSpec
 from codec_agents.lease import EngineLease
 from codec_agents.prompts import PromptTemplate
 from codec_core.vocabulary import Vocabulary
-
-Strategy: TypeAlias = Literal["pass_through", "translate", "encode", "decode", "text"]
-"""What an edge does: ids pass through, or are translated; text is encoded, ids decoded, text stays text."""
 
 Value: TypeAlias = "str | Sequence[int]"
 """What a caller gives to an input: text, or ids of the input's map."""

@@ -14,8 +14,7 @@ from typing import Generic, Self, TypeVar
 
 import anyio
 
-DEFAULT_CHANNEL_IDS = 4096
-"""Ids an edge may hold before its producer waits: some seconds of one model's output, 32 KiB."""
+from codec_agents.graph.edges import DEFAULT_BUFFER
 
 Batch = TypeVar("Batch", bound=Sequence[object])
 
@@ -70,7 +69,7 @@ class Channel(Generic[Batch]):
         "waited",
     )
 
-    def __init__(self, bound: int = DEFAULT_CHANNEL_IDS, ready: Signal | None = None) -> None:
+    def __init__(self, bound: int = DEFAULT_BUFFER, ready: Signal | None = None) -> None:
         self._batches: list[Batch] = []
         self._bound = bound
         self._room = Signal()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from codec_agents.dialects import ToolCall
     from codec_agents.dispatch import Attempt
+    from codec_agents.graph.edges import Strategy
 
 Port: TypeAlias = Literal["answer", "reasoning", "tool_calls"]
 """A named lane of a node's stream."""
@@ -74,7 +75,7 @@ class HandoffReport:
     """Where the ids came from, as `node.port`."""
     target: str
     """Where they went, as `node.slot`."""
-    strategy: Literal["pass_through", "translate", "encode", "decode", "text"]
+    strategy: Strategy
     """Same map, another map, text encoded once, ids decoded for a function that wants text, text as it is."""
     source_map: str | None
     """None where the source gives text."""

@@ -5,7 +5,6 @@ What builds and runs is imported on the first build: a program that only declare
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import anyio
 from anyio.lowlevel import current_token
 
 from codec_agents import graph
+from codec_agents.own_loop import run_in_own_loop
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltPipeline, Value
@@ -196,7 +196,7 @@ class Pipeline(graph.Pipeline):
             current_token()
         except RuntimeError:  # no event loop runs in this thread
             return anyio.run(execute)
-        return _in_thread(execute)
+        return run_in_own_loop(execute)
 
     async def batch(
         self,
@@ -254,22 +254,3 @@ def _recorder(
     from codec_agents.views import record_header
 
     return Recorder(record, {**record_header(built), "inputs": values})
-
-
-def _in_thread(execute: Callable[[], Any]) -> RunResult:
-    """Run in a thread of its own: the caller's thread has a running loop that cannot be entered again."""
-    outcome: list[Any] = []
-
-    def target() -> None:
-        try:
-            outcome.append(anyio.run(execute))
-        except BaseException as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=target, name="codec invoke_sync")
-    thread.start()
-    thread.join()
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    result: RunResult = outcome[0]
-    return result

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import anyio
@@ -23,6 +22,7 @@ from codec_agents.graph.policy import Policy
 from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec, MapSpec
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.imports import Importer, is_reference
+from codec_agents.own_loop import run_in_own_loop
 from codec_agents.secrets import expand
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
 from codec_core.discovery import DiskMapCache, load_map
@@ -103,8 +103,7 @@ class Resources:
             return cached
         if spec.url is not None:
             fetch = partial(load_map, url=expand(spec.url), hash=spec.hash, cache=cache)
-            fetched: TokenizerMap = _run_in_thread(fetch)
-            return fetched
+            return run_in_own_loop(fetch)
         if (map_id := spec.id or name) in BUNDLED_MAPS:
             return bundled_map(map_id)
         raise ResourceError(
@@ -197,21 +196,3 @@ def _read_map_file(path: str) -> TokenizerMap:
     if key not in _files:
         _files[key] = read_map(path)
     return _files[key]
-
-
-def _run_in_thread(fetch: Callable[[], Any]) -> Any:
-    """Run an async function to its end; a build is synchronous, and may happen inside a running loop."""
-    outcome: list[Any] = []
-
-    def target() -> None:
-        try:
-            outcome.append(anyio.run(fetch))
-        except BaseException as error:
-            outcome.append(error)
-
-    thread = Thread(target=target, name="codec map download")
-    thread.start()
-    thread.join()
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return outcome[0]

@@ -60,25 +60,12 @@ def command(
         click.echo(f"wrote {html}", err=True)
     elif as_json:
         figures = [asdict(edge) for edge in edge_figures(runs)]
-        print_json({"runs": [_summary(run) for run in runs], "edges": figures})
+        print_json({"runs": [run.summary() for run in runs], "edges": figures})
     else:
         console = terminal.console()
         for run in runs[-1:]:
             show_waterfall(console, run, node)
         show_figures(console, edge_figures(runs))
-
-
-def _summary(run: TracedRun) -> dict[str, object]:
-    return {
-        "name": run.name,
-        "pipeline": run.pipeline,
-        "run_id": run.run_id,
-        "complete": run.complete,
-        "seconds": run.seconds,
-        "nodes": run.nodes,
-        "bars": [asdict(bar) for bar in run.bars],
-        "edges": [asdict(edge) for edge in run.edges],
-    }
 
 
 def show_waterfall(console: Console, run: TracedRun, node: str | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -19,6 +19,9 @@ DEFAULT_STRIDE = 256
 
 DEFAULT_SEPARATOR = "\n\n"
 """Between several edges into one slot: what parts two paragraphs."""
+
+Strategy: TypeAlias = Literal["pass_through", "translate", "encode", "decode", "text"]
+"""What an edge does: ids pass through, or are translated; text is encoded, ids decoded, text stays text."""
 
 ARROW = "->"
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
+from codec_agents.graph.edges import Strategy
 from codec_agents.graph.faults import Fault
-
-Strategy: TypeAlias = Literal["pass_through", "translate", "encode", "decode", "text"]
-"""What an edge does: ids pass through, or are translated; text is encoded, ids decoded, text stays text."""
 
 HELD_BACK: Mapping[Strategy, str] = {
     "pass_through": "nothing: each id leaves as it comes",

@@ -35,18 +35,8 @@ def page(runs: Iterable[TracedRun], texts: TextReader) -> str:
 
 
 def _document(run: TracedRun, texts: TextReader) -> dict[str, Any]:
-    return {
-        "name": run.name,
-        "pipeline": run.pipeline,
-        "run_id": run.run_id,
-        "complete": run.complete,
-        "seconds": run.seconds,
-        "nodes": run.nodes,
-        "edges": [asdict(edge) for edge in run.edges],
-        "bars": [asdict(bar) for bar in run.bars],
-        "lanes": [_lane(lane, run, texts) for lane in run.lanes],
-        "texts": run.texts,
-    }
+    lanes = [_lane(lane, run, texts) for lane in run.lanes]
+    return {**run.summary(), "lanes": lanes, "texts": run.texts}
 
 
 def _lane(lane: LaneSpan, run: TracedRun, texts: TextReader) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 from codec_agents.built import declared_path
@@ -95,6 +95,19 @@ class TracedRun:
     lanes: list[LaneSpan] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     """The text of each text sink."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return the run as plain data, without what its models and sinks said."""
+        return {
+            "name": self.name,
+            "pipeline": self.pipeline,
+            "run_id": self.run_id,
+            "complete": self.complete,
+            "seconds": self.seconds,
+            "nodes": self.nodes,
+            "bars": [asdict(bar) for bar in self.bars],
+            "edges": [asdict(edge) for edge in self.edges],
+        }
 
 
 def traced(record: RecordedRun, name: str) -> TracedRun:
