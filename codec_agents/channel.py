@@ -1,22 +1,24 @@
 """Bounded channels of batches: what an edge is while a run goes.
 
-The bound is on ids, not on batches, so that memory does not depend on how an engine cuts its frames. Sending
-never waits while there is room, and a receiver takes all that is ready at once: under load the cost of a
-wake-up is spread over many ids. Everything here runs in one event loop and needs no lock.
+A channel is read in one of two ways. A task takes what has been queued: the bound is on ids, not on batches,
+so that memory does not depend on how an engine cuts its frames; sending never waits while there is room, and
+all that is ready is taken at once. Or a receiver is given each batch as it is sent, in the producer's task,
+and nothing is queued: no task, no wake-up. Everything here runs in one event loop and needs no lock.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Generic, Self, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Generic, Protocol, Self, TypeVar
 
 import anyio
 
 from codec_agents.graph.edges import DEFAULT_BUFFER
 
 Batch = TypeVar("Batch", bound=Sequence[object])
+Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 
 class Signal:
@@ -50,12 +52,38 @@ class Signal:
         await self._event.wait()
 
 
+class Receiver(Protocol[Taken_contra]):
+    """Takes what is sent as it is sent, without a task of its own."""
+
+    @property
+    def lags(self) -> bool:
+        """Whether the producer has to wait for `room` before it gives more."""
+        ...
+
+    async def room(self) -> None:
+        """Wait for a sign that there may be room again."""
+        ...
+
+    async def take(self, batch: Taken_contra, /) -> None:
+        """Take one batch."""
+        ...
+
+    async def flush(self) -> None:
+        """Give on what was held back: the producer has come to its end."""
+        ...
+
+    def end(self, *, skipped: bool) -> None:
+        """Take note that no more will come; `skipped` if the producer never ran."""
+        ...
+
+
 class Channel(Generic[Batch]):
     """Carry batches from one producer to one consumer, in order, with a bound on what is held."""
 
     __slots__ = (
         "_batches",
         "_bound",
+        "_receiver",
         "_room",
         "abandoned",
         "blocked_seconds",
@@ -72,6 +100,7 @@ class Channel(Generic[Batch]):
     def __init__(self, bound: int = DEFAULT_BUFFER, ready: Signal | None = None) -> None:
         self._batches: list[Batch] = []
         self._bound = bound
+        self._receiver: Receiver[Batch] | None = None
         self._room = Signal()
         self.ready = ready or Signal()
         """Given whenever there is something to take; several channels may share one."""
@@ -98,22 +127,43 @@ class Channel(Generic[Batch]):
 
         A batch larger than the bound is taken when the channel is empty: nothing is ever cut or lost.
         """
+        if (receiver := self._receiver) is not None:
+            while receiver.lags and not self.abandoned:
+                await self._held_up(receiver.room)
+            if not self.abandoned:
+                self.taken += len(batch)
+                await receiver.take(batch)
+            return
         while self.held and self.held + len(batch) > self._bound and not self.abandoned:
-            await self._wait_for_room()
+            await self._held_up(self._room.wait)
         if self.abandoned:
             return
         self._batches.append(batch)
         self.held += len(batch)
         self.ready.give()
 
-    async def _wait_for_room(self) -> None:
+    async def _held_up(self, room: Callable[[], Awaitable[None]]) -> None:
         self.waited += 1
         self.blocked_since = began = time.perf_counter()
         try:
-            await self._room.wait()
+            await room()
         finally:
             self.blocked_since = None
             self.blocked_seconds += time.perf_counter() - began
+
+    async def deliver_to(self, receiver: Receiver[Batch]) -> None:
+        """Give a receiver what is queued, and from now on whatever is sent."""
+        while batches := self.take():
+            for batch in batches:
+                await receiver.take(batch)
+        self._receiver = receiver
+        if self.closed:
+            receiver.end(skipped=self.skipped)
+
+    async def flush(self) -> None:
+        """Let a receiver give on what it held back; a producer that came to its end does so before `close`."""
+        if self._receiver is not None:
+            await self._receiver.flush()
 
     def unbind(self) -> None:
         """Take whatever comes: the consumer does not run now, and the producer is to come to its end."""
@@ -126,7 +176,10 @@ class Channel(Generic[Batch]):
             return
         self.closed = True
         self.skipped = skipped
-        self.ready.give()
+        if self._receiver is not None:
+            self._receiver.end(skipped=skipped)
+        else:
+            self.ready.give()
 
     def abandon(self) -> None:
         """Say that nobody will take more: what is queued is dropped, and the producer never waits again."""

@@ -1,21 +1,28 @@
-"""Run the nodes of a pipeline: one task group, one task a node, one bounded channel an edge.
+"""Run the nodes of a pipeline: one task group, one bounded channel an edge, and a task for who is at work.
 
-There is no scheduler. Every node's task starts at once and waits for its inputs; bounded channels give
-back-pressure, closing them gives completion. A node that only a router or a failure can start waits at its
-gate. A node that nobody listens to any more is stopped. A task never raises into the group: the first failure
-is kept, the rest is cancelled, and the caller gets that failure itself, not a group of exceptions.
+There is no scheduler. What a node's slots take is put into them by those who send it, while they stream. The
+end of a node that fills the last slot of another one starts that one: in its own task, which has nothing else
+to do, and further ones in tasks of theirs. So nothing waits that has its inputs, and a chain needs one task.
+
+Nodes that act before their inputs have ended have a task from the start: joins, maps, sinks that write
+somewhere. In a pipeline in which a node may end before those that feed it, all have: one that only a router
+or a failure can start waits at its gate, and one that nobody listens to any more is stopped.
+
+A task never raises into the group: the first failure is kept, the rest is cancelled, and the caller gets that
+failure itself, not a group of exceptions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import anyio
 from anyio.abc import TaskGroup
 
-from codec_agents.built import BuiltInput, BuiltNode, BuiltPipeline, BuiltRouter, Value
+from codec_agents.built import BuiltInput, BuiltNode, BuiltPipeline, BuiltRouter, BuiltSink, Value
 from codec_agents.channel import Channel, Signal
 from codec_agents.events import NodeFailed, NodeFinished, Outcome, Usage
 from codec_agents.exceptions import (
@@ -27,8 +34,10 @@ from codec_agents.exceptions import (
     RunError,
 )
 from codec_agents.gate import Gate
-from codec_agents.nodes import NodeSkipped, run_node
+from codec_agents.nodes import NodeSkipped, run_node, starts_filled
+from codec_agents.nodes.sink import is_passive, open_sink
 from codec_agents.nodes.skipping import NodePaused
+from codec_agents.nodes.slots import Slots
 from codec_agents.nodes.wiring import Inlet, Wiring
 from codec_agents.outputs import SinkOutput
 from codec_agents.pausing import give_again, pause_of, send_again
@@ -73,7 +82,9 @@ class Execution:
         """The nodes that have their inputs, have begun and have not ended."""
         self._waiting: dict[str, PausedTurn] = {}
         self.wirings: dict[str, Wiring] = {}
-        """The ends of the edges at each node, once it runs."""
+        """The ends of the edges at each node."""
+        self._filled: list[BuiltNode] = []
+        """The nodes that the end of another one has let start."""
         self._declare_deciders()
         for name in resumed.pause.started if resumed else ():
             self.gates[name].start(name)
@@ -97,6 +108,7 @@ class Execution:
             async with anyio.create_task_group() as group:
                 self._scope = group.cancel_scope
                 await self._start(group)
+                await self._run_filled()
         except BaseException:
             self.error = self.error or RunCancelledError(f"the run of {self.built.name!r} was left")
             raise
@@ -150,20 +162,52 @@ class Execution:
             self._scope.cancel()
 
     async def _start(self, group: TaskGroup) -> None:
-        """Start all nodes; inputs need no task, because an edge that is still empty takes any value."""
+        """Connect all nodes, start those that have a task from the start, and let the inputs in."""
         self._group = group
-        ready = {name: Signal() for name in self.built.nodes}
-        inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in self.built.edges]
-        for name, node in self.built.nodes.items():
-            wiring = Wiring.of_node(self.built.links[name], inlets, ready[name], keeps=self.pausing)
+        built = self.built
+        ready = {name: Signal() for name in built.nodes}
+        inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in built.edges]
+        for name in built.nodes:
+            wiring = Wiring.of_node(built.links[name], inlets, ready[name], keeps=self.pausing)
             self.wirings[name] = wiring
-            if isinstance(node, BuiltInput):
-                await self._run_node(node, wiring)
-            else:
-                group.start_soon(self._run_node, node, wiring, name=name)
+        for name, node in built.nodes.items():
+            if not isinstance(node, BuiltInput):
+                await self._prepare(node, self.wirings[name], group)
+        for node in built.inputs.values():
+            await self._run_node(node)
 
-    async def _run_node(self, node: BuiltNode, wiring: Wiring) -> None:
+    async def _prepare(self, node: BuiltNode, wiring: Wiring, group: TaskGroup) -> None:
+        """Open the slots of a node, or start its task."""
+        passive = not self.built.quits_early and self._resumed is None
+        if passive and is_passive(node):
+            await open_sink(cast("BuiltSink", node), wiring, self, partial(self._end_node, node, "finished"))
+        elif passive and starts_filled(node):
+            wiring.slots = Slots(node, wiring, self)
+            await wiring.slots.open(partial(self._let_start, node))
+        else:
+            group.start_soon(self._run_task, node, name=node.name)
+
+    def _let_start(self, node: BuiltNode) -> None:
+        self.at_work.add(node.name)
+        self._filled.append(node)
+
+    async def _run_task(self, node: BuiltNode) -> None:
+        await self._run_node(node)
+        await self._run_filled()
+
+    async def _run_filled(self) -> None:
+        """Run what the node that has just ended in this task let start; all but the first in other tasks."""
+        while self._filled:
+            first, *others = self._filled
+            self._filled.clear()
+            for node in others:
+                assert self._group is not None
+                self._group.start_soon(self._run_task, node, name=node.name)
+            await self._run_node(first)
+
+    async def _run_node(self, node: BuiltNode) -> None:
         """Run one node; whatever it raises is kept for the caller, and its neighbours are told."""
+        wiring = self.wirings[node.name]
         skipped = False
         outcome: Outcome
         try:
@@ -172,6 +216,7 @@ class Execution:
             else:
                 await self._run_or_repeat(node, wiring)
                 outcome = "finished"
+            await wiring.flush()
             self._end_node(node, outcome)
         except NodeSkipped:
             skipped = True

@@ -47,15 +47,22 @@ class SinkOutput:
         """All text so far."""
         return "".join(self.pieces)
 
-    async def write(self, ids: list[int], text: str | None) -> None:
-        """Add ids and, at a text sink, the text they complete; wait for a reader that lags."""
+    def add(self, ids: list[int], text: str | None) -> None:
+        """Add ids and, at a text sink, the text they complete."""
         self.ids += ids
         self.batches.append(ids)
         self.pieces.append(text or "")
         self.has_text = self.has_text or text is not None
         self._ready.give()
-        while self._reading and not self._closed and len(self.batches) - self._position > READ_AHEAD:
-            await self._room.wait()
+
+    @property
+    def lags(self) -> bool:
+        """Whether somebody reads along who is so far behind that the stream is to wait for `room`."""
+        return self._reading and len(self.batches) - self._position >= READ_AHEAD and not self._closed
+
+    async def room(self) -> None:
+        """Wait until the reader has read more, or left."""
+        await self._room.wait()
 
     def close(self, error: BaseException | None = None) -> None:
         """Say that no more will come; the reader gets the error, if there is one, after the last batch."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 async def run_function(node: BuiltFunction, wiring: Wiring, execution: Execution) -> None:
     """Call the function once, when all its arguments are there, and send what it returns."""
-    slots = Slots(node, wiring, execution)
+    slots = Slots.at(node, wiring, execution)
     await slots.fill()
     execution.at_work.add(node.name)
     result = await call(node.call, **slots.values())

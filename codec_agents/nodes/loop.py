@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 async def run_loop(node: BuiltLoop, wiring: Wiring, execution: Execution) -> None:
     """Run the body; feed what its sinks give back into its inputs; send what the last round gave."""
-    slots = Slots(node, wiring, execution)
+    slots = Slots.at(node, wiring, execution)
     await slots.fill()
     execution.at_work.add(node.name)
     values: dict[str, Value] = dict(slots.values())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 async def run_model(node: BuiltModel, wiring: Wiring, execution: Execution) -> None:
     """Run one model node to its end."""
     run = execution.run
-    slots = Slots(node, wiring, execution)
+    slots = Slots.at(node, wiring, execution)
     await slots.fill()
     execution.at_work.add(node.name)
     with run.scope.node(declared_path(node.path), node.model) as scope:

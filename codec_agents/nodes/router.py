@@ -51,7 +51,7 @@ def choose(seen: bytes, labels: Mapping[str, bytes], *, ended: bool) -> tuple[bo
 async def run_router(node: BuiltRouter, wiring: Wiring, execution: Execution) -> None:
     """Ask the model, stop it as soon as its answer decides, and start the nodes of the chosen label."""
     run = execution.run
-    slots = Slots(node, wiring, execution)
+    slots = Slots.at(node, wiring, execution)
     await slots.fill()
     execution.at_work.add(node.name)
     with run.scope.node(declared_path(node.path), node.model) as scope:

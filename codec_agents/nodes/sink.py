@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
+from codec_agents.built import BuiltNode, BuiltSink
 from codec_agents.channel import Arrivals
 from codec_agents.events import SinkIds, SinkText
 from codec_agents.nodes.function import call
@@ -16,56 +17,104 @@ from codec_agents.nodes.skipping import NodeSkipped
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltSink
+    from codec_agents.built import BuiltEdge
     from codec_agents.execution import Execution
     from codec_agents.handoff import Batch
-    from codec_agents.nodes.wiring import Inlet, Wiring
+    from codec_agents.nodes.wiring import Wiring
 
 
 async def run_sink(node: BuiltSink, wiring: Wiring, execution: Execution) -> None:
-    """Take what arrives on all edges, as it arrives, until all have ended.
-
-    Each edge has a detokenizer of its own: a character of one stream is never completed by another's bytes.
-    """
-    decoders = [_decoder(node, inlet) for inlet in wiring.inlets]
+    """Take what arrives on all edges, as it arrives, until all have ended."""
     with ExitStack() as files:
         writer = Writer(node, execution, files)
+        inlets = [SinkInlet(writer, inlet.edge) for inlet in wiring.inlets]
         async for index, batches in Arrivals(wiring.channels, wiring.ready):
-            decoder = decoders[index]
             for batch in batches:
-                await writer.write(*_decode(decoder, batch))
-            if not batches and decoder is not None and (tail := decoder.flush()):
-                await writer.write([], tail)
+                await inlets[index].take(batch)
+            if not batches:
+                await inlets[index].flush()
     if wiring.inlets and all(inlet.channel.skipped for inlet in wiring.inlets):
         raise NodeSkipped
 
 
-def _decoder(node: BuiltSink, inlet: Inlet) -> Detokenizer | None:
-    vocabulary = inlet.edge.source_vocabulary
-    return Detokenizer(vocabulary) if node.text and vocabulary is not None else None
+def is_passive(node: BuiltNode) -> bool:
+    """Tell whether a node is a sink that only keeps what reaches it: its sources can do that themselves."""
+    return isinstance(node, BuiltSink) and not node.write and node.file is None
 
 
-def _decode(decoder: Detokenizer | None, batch: Batch) -> tuple[list[int], str | None]:
-    if isinstance(batch, str):
-        return [], batch
-    return list(batch), None if decoder is None else decoder.feed(batch)
+async def open_sink(
+    node: BuiltSink, wiring: Wiring, execution: Execution, on_end: Callable[[], None]
+) -> None:
+    """Let the sources of a sink write to it as they go; `on_end` is called when all have ended."""
+    writer = Writer(node, execution)
+    still_open = [len(wiring.inlets)]
+
+    def ended() -> None:
+        still_open[0] -= 1
+        if not still_open[0]:
+            on_end()
+
+    for inlet in wiring.inlets:
+        await inlet.channel.deliver_to(SinkInlet(writer, inlet.edge, ended))
+
+
+class SinkInlet:
+    """Brings what arrives on one edge to its sink.
+
+    Each edge has a detokenizer of its own: a character of one stream is never completed by another's bytes.
+    """
+
+    __slots__ = ("_decoder", "_on_end", "_writer", "room")
+
+    def __init__(self, writer: Writer, edge: BuiltEdge, on_end: Callable[[], None] | None = None) -> None:
+        vocabulary = edge.source_vocabulary
+        self._writer = writer
+        self._decoder = Detokenizer(vocabulary) if writer.decodes and vocabulary is not None else None
+        self._on_end = on_end
+        self.room = writer.output.room
+
+    @property
+    def lags(self) -> bool:
+        """Whether the one who reads along is far behind."""
+        return self._writer.output.lags
+
+    async def take(self, batch: Batch, /) -> None:
+        """Write one batch."""
+        if isinstance(batch, str):
+            await self._writer.write([], batch)
+        else:
+            text = None if self._decoder is None else self._decoder.feed(batch)
+            await self._writer.write(list(batch), text)
+
+    async def flush(self) -> None:
+        """Write what an unfinished character becomes."""
+        if self._decoder is not None and (tail := self._decoder.flush()):
+            await self._writer.write([], tail)
+
+    def end(self, *, skipped: bool) -> None:  # noqa: ARG002 - in a pipeline with branches, sinks have tasks
+        """Take note that the edge has ended."""
+        if self._on_end is not None:
+            self._on_end()
 
 
 class Writer:
     """Bring what reached a sink to the result, to whoever listens, and to where the declaration says."""
 
-    def __init__(self, node: BuiltSink, execution: Execution, files: ExitStack) -> None:
+    def __init__(self, node: BuiltSink, execution: Execution, files: ExitStack | None = None) -> None:
         self._node = node
         self._run = execution.run
-        self._output = execution.sinks[node.name]
+        self.output = execution.sinks[node.name]
+        self.decodes = node.text
         self._calls: list[Callable[[Any], Any]] = list(node.write)
-        if node.file is not None:
+        if node.file is not None and files is not None:
             file = files.enter_context(Path(node.file).open("w", encoding="utf-8"))  # noqa: SIM115
             self._calls.append(_text_to(file) if node.text else _ids_to(file))
 
     async def write(self, ids: list[int], text: str | None) -> None:
-        """Write one batch."""
-        await self._output.write(ids, text)
+        """Write one batch, when the one who reads along is not far behind."""
+        while self.output.lags:
+            await self.output.room()
+        self.output.add(ids, text)
         piece = text if self._node.text else ids
         if piece:
             for each in self._calls:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from codec_agents.built import BuiltAsking
-from codec_agents.channel import Arrivals
-from codec_agents.handoff import Handoff
+from codec_agents.channel import Signal
+from codec_agents.handoff import Batch, Handoff
 from codec_agents.nodes.ahead import Ahead
 from codec_agents.nodes.skipping import NodeSkipped
 from codec_core.tokenizer import pick_tokenizer
@@ -21,15 +21,32 @@ if TYPE_CHECKING:
 class Slots:
     """The slots of one node, filled while their sources stream."""
 
+    __slots__ = ("_clock", "_node", "_on_filled", "_open", "_wiring", "ahead", "filled", "handoffs")
+
     def __init__(self, node: BuiltNode, wiring: Wiring, execution: Execution) -> None:
         self._node = node
         self._wiring = wiring
         self._clock = execution.run.clock
+        self._open = len(wiring.inlets)
+        self._on_filled: Callable[[], None] = _do_nothing
         self.handoffs = [Handoff(inlet.edge, execution.run.clock) for inlet in wiring.inlets]
         self.ahead = Ahead.of(node, self, execution)
         """What is done before all of it is there."""
         self.filled: float | None = None
         """When the last edge had ended."""
+
+    @classmethod
+    def at(cls, node: BuiltNode, wiring: Wiring, execution: Execution) -> Slots:
+        """Return the slots of a node: those that are being filled already, or new ones."""
+        return wiring.slots or cls(node, wiring, execution)
+
+    async def open(self, on_filled: Callable[[], None]) -> None:
+        """Let what arrives go straight into the slots; `on_filled` is called when every edge has ended."""
+        self._on_filled = on_filled
+        if not self._open:
+            self._close()
+        for handoff, inlet in zip(self.handoffs, self._wiring.inlets, strict=True):
+            await inlet.channel.deliver_to(SlotInlet(self, handoff))
 
     async def fill(self) -> None:
         """Take all that arrives until every edge has ended.
@@ -37,17 +54,24 @@ class Slots:
         Raises:
             NodeSkipped: a slot gets nothing, because no edge into it was taken.
         """
-        async for index, batches in Arrivals(self._wiring.channels, self._wiring.ready):
-            if batches:
-                self.handoffs[index].take(batches)
-            else:
-                self.handoffs[index].finish()
-            if self.ahead is not None:
-                self.ahead.ids_came()
+        if self.filled is None:
+            filled = Signal()
+            await self.open(filled.give)
+            while self.filled is None:
+                await filled.wait()
+        self._drop_branches_not_taken()
+
+    def edge_ended(self) -> None:
+        """Take note that one edge more has ended."""
+        self._open -= 1
+        if not self._open:
+            self._close()
+
+    def _close(self) -> None:
         self.filled = self._clock()
         if self.ahead is not None:
             self.ahead.filled()
-        self._drop_branches_not_taken()
+        self._on_filled()
 
     def _drop_branches_not_taken(self) -> None:
         channels = self._wiring.channels
@@ -90,6 +114,40 @@ class Slots:
                 before = values.get(slot)
                 values[slot] = f"{before}{handoff.edge.separator}{text}" if slot in values else text
         return values
+
+
+class SlotInlet:
+    """Brings what arrives on one edge into its slot."""
+
+    __slots__ = ("_handoff", "_slots")
+
+    lags = False
+    """A slot holds a whole prompt's content anyway: its sources are never held up."""
+
+    def __init__(self, slots: Slots, handoff: Handoff) -> None:
+        self._slots = slots
+        self._handoff = handoff
+
+    async def room(self) -> None:
+        """Return: there is always room."""
+
+    async def take(self, batch: Batch, /) -> None:
+        """Take one batch."""
+        self._handoff.take((batch,))
+        if self._slots.ahead is not None:
+            self._slots.ahead.ids_came()
+
+    async def flush(self) -> None:
+        """Do nothing yet: what is held back belongs to the end."""
+
+    def end(self, *, skipped: bool) -> None:  # noqa: ARG002 - the channel keeps it until the slots are read
+        """Take what was held back."""
+        self._handoff.finish()
+        self._slots.edge_ended()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _joined(handoffs: Sequence[Handoff]) -> dict[str, list[int]]:

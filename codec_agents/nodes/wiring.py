@@ -11,6 +11,7 @@ from codec_agents.handoff import Batch
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltEdge, NodeLinks
+    from codec_agents.nodes.slots import Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,11 @@ class Outlet:
                 await channel.send(batch)
             channel.close()
 
+    async def flush(self) -> None:
+        """Let the receivers of what was sent give on what they held back."""
+        for channel in self._channels:
+            await channel.flush()
+
     def close(self, *, skipped: bool = False) -> None:
         """Say that no more will come; a fallback edge that was not needed is a branch not taken."""
         for channel in self._channels:
@@ -79,7 +85,7 @@ class Outlet:
             channel.close(skipped=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wiring:
     """The ends of all edges at one node."""
 
@@ -87,6 +93,8 @@ class Wiring:
     outlets: Mapping[str, Outlet]
     ready: Signal
     """Given when any inlet has something."""
+    slots: Slots | None = None
+    """The slots of a node that starts once they are filled."""
 
     @classmethod
     def of_node(
@@ -132,6 +140,11 @@ class Wiring:
 
         for outlet in self.outlets.values():
             outlet.on_abandoned(check)
+
+    async def flush(self) -> None:
+        """Let receivers give on what they held back: the node has come to its end."""
+        for outlet in self.outlets.values():
+            await outlet.flush()
 
     def close(self, *, skipped: bool = False) -> None:
         """End all ports, and take no more from any inlet: whoever still sends is not held up."""

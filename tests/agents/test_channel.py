@@ -104,3 +104,65 @@ def test_held_counts_the_items_between_send_and_take(batches: list[list[int]], b
             assert channel.held <= max(bound, len(batch))
 
     anyio.run(check)
+
+
+class Kept:
+    """A receiver that keeps what it is given, and lags as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.ends: list[bool] = []
+        self.lags = False
+        self.more = Signal()
+
+    async def room(self) -> None:
+        await self.more.wait()
+
+    async def take(self, batch: list[int], /) -> None:
+        self.batches.append(batch)
+
+    async def flush(self) -> None:
+        self.batches.append([-1])
+
+    def end(self, *, skipped: bool) -> None:
+        self.ends.append(skipped)
+
+
+async def test_a_receiver_gets_what_was_queued_and_then_each_batch_as_it_is_sent() -> None:
+    channel: Channel[list[int]] = Channel(bound=9)
+    receiver = Kept()
+    await channel.send([1])
+    await channel.send([2, 3])
+    await channel.deliver_to(receiver)
+    await channel.send([4])
+    assert receiver.batches == [[1], [2, 3], [4]]
+    assert (channel.held, channel.taken) == (0, 4)
+    await channel.flush()
+    channel.close()
+    assert receiver.batches[-1] == [-1]
+    assert receiver.ends == [False]
+
+
+async def test_a_receiver_of_a_channel_that_was_closed_before_is_told() -> None:
+    channel: Channel[list[int]] = Channel(bound=9)
+    receiver = Kept()
+    channel.close(skipped=True)
+    await channel.deliver_to(receiver)
+    assert receiver.ends == [True]
+
+
+@BACKENDS
+async def test_a_receiver_that_lags_stalls_the_producer_until_it_has_room() -> None:
+    channel: Channel[list[int]] = Channel(bound=1)
+    receiver = Kept()
+    await channel.deliver_to(receiver)
+    receiver.lags = True
+    async with anyio.create_task_group() as group:
+        group.start_soon(channel.send, [1, 2])
+        await anyio.wait_all_tasks_blocked()
+        assert receiver.batches == []
+        assert channel.blocked_since is not None
+        receiver.lags = False
+        receiver.more.give()
+    assert receiver.batches == [[1, 2]]
+    assert channel.waited == 1
