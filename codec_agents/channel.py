@@ -161,7 +161,7 @@ class Channel(Generic[Batch]):
             receiver.end(skipped=self.skipped)
 
     async def flush(self) -> None:
-        """Let a receiver give on what it held back; a producer that came to its end does so before `close`."""
+        """Let a receiver give on what it held back; for a producer that came to its end."""
         if self._receiver is not None:
             await self._receiver.flush()
 

@@ -106,6 +106,9 @@ class Dispatcher:
             tool.name: anyio.CapacityLimiter(tool.concurrency) for tool in self.tools if tool.concurrency
         }
         self._failures: dict[str, Counter[str]] = {}
+        self.has_early_tools = any(tool.read_only and tool.approval is False for tool in self.tools)
+        """Whether there are tools whose calls may start early."""
+        self._wants_approval = any(tool.approval is True for tool in self.tools)
         self._max_same_failures = max_same_failures
 
     async def run(self, call: ToolCall, context: ToolContext) -> Attempt:
@@ -126,7 +129,7 @@ class Dispatcher:
     @property
     def asks(self) -> bool:
         """Whether somebody outside must agree to some of the calls, and nobody is known yet who could."""
-        return self._approver is None and any(tool.approval is True for tool in self.tools)
+        return self._wants_approval and self._approver is None
 
     def waits_for_approval(self, call: ToolCall) -> bool:
         """Tell whether a call could run at once if somebody agreed to it."""
@@ -140,11 +143,6 @@ class Dispatcher:
         except (ValidationError, ValueError, TypeError):
             return False
         return True
-
-    @property
-    def has_early_tools(self) -> bool:
-        """Whether there are tools whose calls may start early."""
-        return any(tool.read_only and tool.approval is False for tool in self.tools)
 
     def may_start_early(self, call: ToolCall) -> bool:
         """Tell whether a call may run before it is known that its turn stands: it changes nothing."""

@@ -7,8 +7,9 @@ never one by one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
 
 if TYPE_CHECKING:
     from codec_agents.dialects import ToolCall
@@ -23,8 +24,7 @@ Outcome: TypeAlias = Literal["finished", "limited", "failed", "skipped", "cancel
 yet: it waits for somebody's decision."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Counts of one node, over all its turns."""
 
     prompt_ids: int = 0
@@ -67,8 +67,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class HandoffReport:
+class HandoffReport(msgspec.Struct, frozen=True):
     """What one edge into a prompt did and cost; durations in seconds, instants since the run started."""
 
     source: str
@@ -127,7 +126,7 @@ class HandoffReport:
         """Return the report with both ends named in the whole, for an edge of a pipeline inside a node."""
         if not prefix:
             return self
-        return replace(self, source=prefix + self.source, target=prefix + self.target)
+        return msgspec.structs.replace(self, source=prefix + self.source, target=prefix + self.target)
 
     @property
     def gap(self) -> float | None:
@@ -160,8 +159,7 @@ class HandoffReport:
         return self.wire_bytes / self.wire_ids if self.wire_ids else None
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(msgspec.Struct, frozen=True):
     """The run began."""
 
     run_id: str
@@ -169,16 +167,14 @@ class RunStarted:
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class NodeStarted:
+class NodeStarted(msgspec.Struct, frozen=True):
     """A node has its inputs and begins its work."""
 
     node: str
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationStarted:
+class GenerationStarted(msgspec.Struct, frozen=True):
     """A model was asked for a turn."""
 
     node: str
@@ -190,8 +186,7 @@ class GenerationStarted:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class IdsSampled:
+class IdsSampled(msgspec.Struct, frozen=True):
     """A frame of a model arrived, markers and turn end included; `IdsReceived` says what it means."""
 
     node: str
@@ -200,8 +195,7 @@ class IdsSampled:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class IdsReceived:
+class IdsReceived(msgspec.Struct, frozen=True):
     """A model produced ids on one of its ports."""
 
     node: str
@@ -211,8 +205,7 @@ class IdsReceived:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationFinished:
+class GenerationFinished(msgspec.Struct, frozen=True):
     """A model's turn ended."""
 
     node: str
@@ -227,8 +220,7 @@ class GenerationFinished:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ToolStarted:
+class ToolStarted(msgspec.Struct, frozen=True):
     """A tool call was cut out of the stream and is being run."""
 
     node: str
@@ -237,8 +229,7 @@ class ToolStarted:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ToolFinished:
+class ToolFinished(msgspec.Struct, frozen=True):
     """A tool call has a result, or an error that the model is told."""
 
     node: str
@@ -247,16 +238,14 @@ class ToolFinished:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class HandoffFinished:
+class HandoffFinished(msgspec.Struct, frozen=True):
     """Ids of one node stand in the request of the next."""
 
     report: HandoffReport
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class SinkIds:
+class SinkIds(msgspec.Struct, frozen=True):
     """Ids reached an id sink."""
 
     sink: str
@@ -264,8 +253,7 @@ class SinkIds:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class SinkText:
+class SinkText(msgspec.Struct, frozen=True):
     """Text reached a text sink."""
 
     sink: str
@@ -273,8 +261,7 @@ class SinkText:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(msgspec.Struct, frozen=True):
     """A transient failure; the node asks again."""
 
     node: str
@@ -286,8 +273,7 @@ class Retried:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFinished:
+class NodeFinished(msgspec.Struct, frozen=True):
     """A node ended."""
 
     node: str
@@ -297,8 +283,7 @@ class NodeFinished:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFailed:
+class NodeFailed(msgspec.Struct, frozen=True):
     """A node ended by an error; what happens then is its failure policy."""
 
     node: str
@@ -307,11 +292,10 @@ class NodeFailed:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class RunFinished:
+class RunFinished(msgspec.Struct, frozen=True):
     """The run ended with a result."""
 
-    usage: dict[str, Usage] = field(default_factory=dict)
+    usage: dict[str, Usage] = {}
     at: float = 0.0
 
 

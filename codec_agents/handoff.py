@@ -7,8 +7,9 @@ tail is left to do. It keeps the clock of the edge; nothing is timed per id.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import msgspec
 
 from codec_agents.events import HandoffReport, Usage
 from codec_core.detokenizer import Detokenizer
@@ -150,8 +151,7 @@ TRANSDUCERS: Mapping[str, Callable[[BuiltEdge], Transducer]] = {
 """What carries out each strategy."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Departure:
+class Departure(msgspec.Struct, frozen=True, kw_only=True):
     """When what happened to a prompt that was complete; seconds since the run was made."""
 
     filled: float

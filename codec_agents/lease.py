@@ -33,7 +33,7 @@ class EngineLease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._users -= 1
-        if self._users == 0:
+        if self._users == 0 and self._engines:
             await self.close()
 
     async def close(self) -> None:

@@ -53,12 +53,13 @@ def control_name(vocabulary: Vocabulary, token_id: int) -> str:
 class PromptTemplate:
     """Fixed ids and slots, in order."""
 
-    __slots__ = ("_pieces", "_slots", "_vocabulary")
+    __slots__ = ("_names", "_pieces", "_slots", "_vocabulary")
 
     def __init__(self, pieces: Iterable[PromptPiece], vocabulary: Vocabulary) -> None:
         self._pieces = tuple(pieces)
         names = (piece.name for piece in self._pieces if isinstance(piece, PromptSlot))
         self._slots = tuple(dict.fromkeys(names))
+        self._names = frozenset(self._slots)
         self._vocabulary = vocabulary
 
     @property
@@ -115,6 +116,8 @@ class PromptTemplate:
         return {"fixed": len(fixed), "control": control, "slots": len(self.slots)}
 
     def _check_names(self, slots: Mapping[str, Sequence[int]]) -> None:
+        if slots.keys() == self._names:
+            return
         missing = [name for name in self.slots if name not in slots]
         if missing:
             raise PromptError(f"no content for the slots {missing}; the template has {list(self.slots)}")

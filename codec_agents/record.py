@@ -9,7 +9,6 @@ line out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -80,7 +79,7 @@ LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
         "first_id_at": e.first_id_at,
     },
     ToolFinished: lambda e: {"kind": "tool", "node": e.node, "turn": e.turn, **_attempt(e.attempt)},
-    HandoffFinished: lambda e: {"kind": "handoff", **asdict(e.report)},
+    HandoffFinished: lambda e: {"kind": "handoff", **msgspec.structs.asdict(e.report)},
     Retried: lambda e: {
         "kind": "retry",
         "node": e.node,
@@ -94,7 +93,7 @@ LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
         "node": e.node,
         "outcome": e.outcome,
         "reason": e.reason,
-        "usage": asdict(e.usage),
+        "usage": msgspec.structs.asdict(e.usage),
     },
     NodeFailed: lambda e: {"kind": "node", "node": e.node, "outcome": "failed", "error": _error(e.error)},
     RunFinished: lambda _: {"kind": "end"},

@@ -60,6 +60,7 @@ class BoundDialect:
         self.stop_ids = self._encoder.control_ids(dialect.stops)
         self._grammar: Grammar | None = _grammar_of(dialect)
         self._table = self._reader_table()
+        self._text_form = self._find_text_form()
         self._boundaries = frozenset(self._encoder.control_ids((*dialect.turn_starts, *dialect.stops)))
         self._writer = PromptWriter(dialect, vocabulary, self._encoder, thinking=thinking, absent=self.absent)
         form = dialect.thinking
@@ -169,20 +170,25 @@ class BoundDialect:
                 return False
         return False
 
-    def _text_lane(self) -> TextLane | None:
+    def _find_text_form(self) -> TextForm | None:
+        """Return how calls are told in text, where the family marks them so in this vocabulary."""
         form = self.dialect.calls
         if form is None or not form.text_starts:
             return None
         if form.text_unless_marked and self._encoder.control_ids(form.starts):
             return None
-        lane_form = TextForm(
+        return TextForm(
             tuple(start.encode() for start in form.text_starts),
             None if form.text_end is None else form.text_end.encode(),
             form.text_anywhere,
             form.keep_text_start,
         )
-        accept = self._is_call if form.speculative else _always
-        return TextLane(lane_form, self.vocabulary.byte_table.__getitem__, self._encoder.encode, accept)
+
+    def _text_lane(self) -> TextLane | None:
+        if self._text_form is None or self.dialect.calls is None:
+            return None
+        accept = self._is_call if self.dialect.calls.speculative else _always
+        return TextLane(self._text_form, self.vocabulary.byte_table.__getitem__, self._encoder.encode, accept)
 
     def _is_call(self, text: str) -> bool:
         """Tell whether text that looks like a call is one: it parses, and names a known tool."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import msgspec
 
@@ -141,7 +141,6 @@ class Engine(Protocol):
         ...
 
 
-@runtime_checkable
 class Preparing(Protocol):
     """An engine for which something can be done before the first request; one without has nothing to do."""
 
@@ -152,3 +151,11 @@ class Preparing(Protocol):
         generates nothing and raises nothing that the request itself would tell: that comes anyway.
         """
         ...
+
+
+def preparing(engine: Engine) -> Preparing | None:
+    """Return an engine for which something can be done before the first request; None for any other.
+
+    By its one method, because every run asks: a check of the whole protocol takes a hundred times as long.
+    """
+    return cast("Preparing", engine) if hasattr(engine, "prepare") else None

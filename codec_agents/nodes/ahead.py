@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from codec_agents.built import BuiltAsking, BuiltPipeline
-from codec_agents.engines.base import GenerationRequest, Preparing
+from codec_agents.engines.base import GenerationRequest, preparing
 from codec_agents.nodes.prefill import Prefill
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Ahead:
         if not isinstance(node, BuiltAsking):
             return None
         prefill = Prefill.of(node, slots, execution)
-        if prefill is None and not isinstance(node.engine, Preparing):
+        if prefill is None and preparing(node.engine) is None:
             return None
         return cls(node, execution, prefill)
 
@@ -73,8 +73,8 @@ class Ahead:
 
 async def prepare(node: BuiltAsking) -> None:
     """Do what can be done at a node's engine before the first request."""
-    if isinstance(node.engine, Preparing):
-        await node.engine.prepare(
+    if (engine := preparing(node.engine)) is not None:
+        await engine.prepare(
             GenerationRequest(
                 prompt_ids=(), vocabulary=node.vocabulary, model=node.model, timeouts=node.timeouts
             )

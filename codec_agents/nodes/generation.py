@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
 
 from codec_agents.dialects import CallRegion, TurnEvent, TurnReader
-from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.events import (
     GenerationFinished,
     GenerationStarted,
@@ -91,39 +89,21 @@ class Turn:
 
     def usage(self) -> Usage:
         """Return the counts of the turn."""
-        last = self.stats[-1] if self.stats else StreamStats()
+        cached, received, sent = 0, 0, 0
+        for stats in self.stats:
+            cached = stats.cached_tokens or 0
+            received += stats.bytes_received
+            sent += stats.bytes_sent
         return Usage(
             prompt_ids=len(self.prompt),
-            cached_ids=last.cached_tokens or 0,
+            cached_ids=cached,
             generated_ids=len(self.generated),
             reasoning_ids=self.reasoning_ids,
             turns=1,
             retries=self.retries,
-            bytes_received=sum(stats.bytes_received for stats in self.stats),
-            bytes_sent=sum(stats.bytes_sent for stats in self.stats),
+            bytes_received=received,
+            bytes_sent=sent,
         )
-
-
-_NO_BOUND: AbstractAsyncContextManager[object] = nullcontext()
-
-
-class _Attached:
-    """Open a stream while the span of its call is the current one, and no longer than that."""
-
-    __slots__ = ("_call", "_stream")
-
-    def __init__(self, stream: AbstractAsyncContextManager[FrameStream], call: CallScope) -> None:
-        self._stream = stream
-        self._call = call
-
-    async def __aenter__(self) -> FrameStream:
-        with self._call.attached():
-            return await self._stream.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._stream.__aexit__(kind, error, trace)
 
 
 def _within(options: SamplingOptions, max_tokens: int) -> SamplingOptions:
@@ -188,21 +168,35 @@ class Generation:
     async def _stream(
         self, turn: Turn, reader: TurnReader, max_ids: int, enough: Callable[[Turn], bool] | None
     ) -> None:
-        """Send one request and read it to its end."""
+        """Send one request, when the engine has a place for it, and read it to its end."""
+        places = self._node.engine_slots
         with self._scope.call(self._node, turn) as call:
-            async with self._node.engine_slots or _NO_BOUND:
-                if not turn.stats:
-                    turn.admitted = self._run.clock()
-                request = self._request(turn, max_ids - len(turn.generated), call.headers())
-                async with _Attached(self._node.engine.stream(request), call) as frames:
-                    turn.stats.append(frames.stats)
-                    async for frame in frames:
-                        if frame.ids:
-                            await self._take(turn, reader, frame.ids)
-                            if enough is not None and enough(turn):
-                                return
-                        if frame.done:
-                            turn.finish_reason = frame.finish_reason
+            if places is None:
+                await self._read(turn, reader, max_ids, enough, call)
+            else:
+                async with places:
+                    await self._read(turn, reader, max_ids, enough, call)
+
+    async def _read(
+        self,
+        turn: Turn,
+        reader: TurnReader,
+        max_ids: int,
+        enough: Callable[[Turn], bool] | None,
+        call: CallScope,
+    ) -> None:
+        if not turn.stats:
+            turn.admitted = self._run.clock()
+        request = self._request(turn, max_ids - len(turn.generated), call.headers())
+        async with call.around(self._node.engine.stream(request)) as frames:
+            turn.stats.append(frames.stats)
+            async for frame in frames:
+                if frame.ids:
+                    await self._take(turn, reader, frame.ids)
+                    if enough is not None and enough(turn):
+                        return
+                if frame.done:
+                    turn.finish_reason = frame.finish_reason
 
     async def _take(self, turn: Turn, reader: TurnReader, ids: tuple[int, ...]) -> None:
         first = turn.number == 1 and not turn.generated

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import anyio
-
 from codec_agents.built import declared_path
+from codec_agents.deadline import Deadline
 from codec_agents.events import NodeFinished, NodeStarted
 from codec_agents.exceptions import LimitExceededError
 from codec_agents.nodes.conversation import Conversation
@@ -38,6 +37,6 @@ async def _within_wall_time(node: BuiltModel, wiring: Wiring, conversation: Conv
     wall = node.policy.limits.wall
     if wall is None:
         return await conversation.hold(node)
-    with anyio.move_on_after(wall):
+    with Deadline(wall):
         return await conversation.hold(node)
     raise LimitExceededError(node.path, "wall", wall, delivered=wiring.sent())

@@ -75,6 +75,8 @@ class Slots:
 
     def _drop_branches_not_taken(self) -> None:
         channels = self._wiring.channels
+        if not any(channel.skipped for channel in channels):
+            return
         slots = {handoff.edge.target_slot for handoff in self.handoffs}
         self.handoffs = [
             handoff for handoff, channel in zip(self.handoffs, channels, strict=True) if not channel.skipped

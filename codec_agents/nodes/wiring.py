@@ -132,7 +132,7 @@ class Wiring:
         return sum(outlet.sent for outlet in self.outlets.values())
 
     def stop_when_unheard(self, stop: Callable[[], None]) -> None:
-        """Call `stop` as soon as everybody who listened to this node wants no more."""
+        """Call `stop` as soon as everybody who listened to this node wants no more, now if it is so already."""
 
         def check() -> None:
             if all(outlet.abandoned for outlet in self.outlets.values()):
@@ -140,6 +140,8 @@ class Wiring:
 
         for outlet in self.outlets.values():
             outlet.on_abandoned(check)
+        if self.outlets:  # they may have gone before this node's task began
+            check()
 
     async def flush(self) -> None:
         """Let receivers give on what they held back: the node has come to its end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+    from codec_agents.engines.base import FrameStream
+
 Attributes: TypeAlias = dict[str, Any]
 
 
@@ -37,9 +40,21 @@ class Telemetry:
         meter_provider: MeterProvider | None = None,
         capture_content: bool | None = None,
     ) -> None:
+        self._provider = tracer_provider
         self.tracer = trace.get_tracer(names.SCOPE, tracer_provider=tracer_provider)
         self.instruments = Instruments(meter_provider)
         self.capture_content = _captures_content() if capture_content is None else capture_content
+
+    @property
+    def listens(self) -> bool:
+        """Whether spans or metrics of a run that begins now go anywhere.
+
+        The API's own providers keep nothing; but a caller's span, whoever made it, is to be passed on.
+        """
+        provider = self._provider or trace.get_tracer_provider()
+        if not isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):
+            return True
+        return self.instruments.live or trace.get_current_span().get_span_context().is_valid
 
 
 class Scope:
@@ -142,6 +157,25 @@ class Attached:
     def __exit__(self, *_: object) -> None:
         if self._token is not None:
             otel_context.detach(self._token)
+
+
+class AttachedStream:
+    """Opens a stream while a scope's span is the current one, and no longer than that."""
+
+    __slots__ = ("_scope", "_stream")
+
+    def __init__(self, scope: Scope, stream: AbstractAsyncContextManager[FrameStream]) -> None:
+        self._scope = scope
+        self._stream = stream
+
+    async def __aenter__(self) -> FrameStream:
+        with self._scope.attached():
+            return await self._stream.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._stream.__aexit__(kind, error, trace)
 
 
 def links_to(scopes: Iterable[Scope]) -> list[Link]:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self, cast
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 import msgspec
 from opentelemetry import context as otel_context
@@ -22,7 +23,7 @@ from opentelemetry import propagate
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from codec_agents.telemetry import names
-from codec_agents.telemetry.scope import Attributes, Scope, Telemetry, links_to
+from codec_agents.telemetry.scope import AttachedStream, Attributes, Scope, Telemetry, links_to
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from codec_agents.built import BuiltAsking, BuiltEdge
     from codec_agents.dialects import ToolCall
     from codec_agents.dispatch import Attempt
-    from codec_agents.engines.base import SamplingOptions, StreamStats
+    from codec_agents.engines.base import FrameStream, SamplingOptions, StreamStats
     from codec_agents.events import HandoffReport
     from codec_agents.nodes.generation import Turn
+
+OpenedStream: TypeAlias = "AbstractAsyncContextManager[FrameStream]"
 
 _current = Telemetry()
 
@@ -48,10 +51,9 @@ def run_scope(pipeline: str, *, run_id: str | None = None, digest: str | None = 
 
     Where neither spans nor metrics go anywhere, the scope and all scopes in it do nothing.
     """
-    scope = RunScope(_current, pipeline, run_id, digest)
-    if scope.link is None and not _current.instruments.live:
+    if not _current.listens:
         return cast("RunScope", SILENT)
-    return scope
+    return RunScope(_current, pipeline, run_id, digest)
 
 
 class Silent:
@@ -79,6 +81,10 @@ class Silent:
     def headers(self) -> dict[str, str]:
         """Send nothing."""
         return {}
+
+    def around(self, stream: OpenedStream) -> OpenedStream:
+        """Return the stream as it is."""
+        return stream
 
 
 SILENT = Silent()
@@ -195,6 +201,10 @@ class CallScope(Scope):
         super().__init__(
             parent.telemetry, name, parent.context, attributes, kind=SpanKind.CLIENT, links=links_to(link_to)
         )
+
+    def around(self, stream: OpenedStream) -> OpenedStream:
+        """Return the stream so that this span is the current one while it is opened, and no longer."""
+        return AttachedStream(self, stream)
 
     def headers(self) -> dict[str, str]:
         """Return the headers that let the engine's spans join this trace; none without a trace."""

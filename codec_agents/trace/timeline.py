@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from codec_agents.built import declared_path
@@ -244,4 +244,4 @@ def _measured(handoff: dict[str, Any], strategy: str) -> Edge:
     )
 
 
-REPORTED = tuple(field.name for field in fields(HandoffReport))
+REPORTED = HandoffReport.__struct_fields__

@@ -1,0 +1,75 @@
+"""A bound in time: it stops what runs inside, and nothing else."""
+
+import anyio
+import pytest
+
+from codec_agents.deadline import Deadline
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])]
+
+
+async def test_what_ends_in_time_is_left_alone() -> None:
+    with Deadline(10) as deadline:
+        await anyio.lowlevel.checkpoint()
+    assert not deadline.passed
+
+
+async def test_what_takes_too_long_is_stopped_without_an_error() -> None:
+    with Deadline(0.01) as deadline:
+        await anyio.sleep_forever()
+    assert deadline.passed
+    await anyio.lowlevel.checkpoint()  # the task itself goes on
+
+
+async def test_an_error_from_inside_goes_out() -> None:
+    with pytest.raises(LookupError), Deadline(10):
+        raise LookupError
+
+
+async def test_a_cancellation_from_outside_is_not_the_deadline() -> None:
+    deadline = Deadline(10)
+    with anyio.CancelScope() as outside:
+        with deadline:
+            outside.cancel()
+            await anyio.sleep_forever()
+        pytest.fail("the cancellation was swallowed")
+    assert not deadline.passed
+
+
+async def test_a_cancellation_from_outside_wins_over_a_deadline_that_has_passed() -> None:
+    deadline = Deadline(0.01)
+    with anyio.CancelScope() as outside:
+        with deadline:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                outside.cancel()
+                with anyio.CancelScope(shield=True):
+                    await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        pytest.fail("the cancellation was swallowed")
+
+
+async def test_tasks_inside_are_stopped_as_well() -> None:
+    ended = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    with Deadline(0.01) as deadline:
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            group.start_soon(work)
+    assert deadline.passed
+    assert ended == [True, True]
+
+
+async def test_the_inner_one_of_two_stops_only_what_is_inside() -> None:
+    with Deadline(10) as outer:
+        with Deadline(0.01) as inner:
+            await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
+    assert (inner.passed, outer.passed) == (True, False)
