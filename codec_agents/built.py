@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import anyio
 
 from codec_agents.dialects import BoundDialect
 from codec_agents.dispatch import Dispatcher
-from codec_agents.engines.base import Engine, SamplingOptions, Timeouts
+from codec_agents.engines.base import Engine, SamplingOptions, Timeouts, preparing
 from codec_agents.exceptions import InputError
 from codec_agents.graph.edges import Strategy
 from codec_agents.graph.faults import Fault
@@ -81,6 +81,11 @@ class BuiltEdge:
 class BuiltNode:
     """What every kind of node has."""
 
+    starts_filled: ClassVar[bool] = False
+    """Whether it has nothing to do, and needs no task, before all its slots are filled."""
+    passive: ClassVar[bool] = False
+    """Whether it has nothing to do at all: those that feed it do that themselves."""
+
     name: str
     """Its name in its own pipeline."""
     path: str
@@ -115,10 +120,17 @@ class BuiltSink(BuiltNode):
     """Called with each piece as it comes: text at a text sink, lists of ids at an id sink."""
     file: str | None = None
 
+    @property
+    def passive(self) -> bool:  # type: ignore[override]
+        """Whether it only keeps what reaches it."""
+        return not self.write and self.file is None
+
 
 @dataclass(frozen=True, slots=True)
 class BuiltAsking(BuiltNode):
     """A node that asks a model."""
+
+    starts_filled = True
 
     model: str | None
     engine: Engine
@@ -154,6 +166,8 @@ class BuiltRouter(BuiltAsking):
 class BuiltFunction(BuiltNode):
     """A Python callable."""
 
+    starts_filled = True
+
     call: Callable[..., Any]
     vocabulary: Vocabulary | None
     """Of what it gives; None for text."""
@@ -183,6 +197,8 @@ class BuiltMap(BuiltNode):
 @dataclass(frozen=True, slots=True)
 class BuiltLoop(BuiltNode):
     """A pipeline run again and again."""
+
+    starts_filled = True
 
     body: BuiltPipeline
     turns: int
@@ -220,6 +236,20 @@ def _may_quit(node: BuiltNode) -> bool:
     return races or node.conditional or node.policy.on_failure != "fail"
 
 
+def _acts_ahead(node: BuiltNode) -> bool:
+    """Whether something may be done for a node while its slots are still being filled."""
+    return isinstance(node, BuiltAsking) and preparing(node.engine) is not None
+
+
+def _is_path(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> bool:
+    """Whether the nodes follow each other, so that no two of them ever work at the same time."""
+    working = [name for name, node in nodes.items() if node.starts_filled]
+    steps = {(edge.source_node, edge.target_node) for edge in edges}
+    steps = {(source, target) for source, target in steps if source in working and target in working}
+    sources, targets = {source for source, _ in steps}, {target for _, target in steps}
+    return len(steps) == len(sources) == len(targets) == len(working) - 1
+
+
 @dataclass(frozen=True, slots=True)
 class BuiltPipeline:
     """A pipeline that can run, any number of times and at the same time."""
@@ -239,26 +269,36 @@ class BuiltPipeline:
     """The edges at each node."""
     quits_early: bool = field(init=False)
     """Whether a node may end before those that feed it, which then have nobody to speak to."""
+    one_by_one: bool = field(init=False)
+    """Whether its nodes work one after the other, so that a run of it needs one task."""
+    inputs: Mapping[str, BuiltInput] = field(init=False)
+    """The inputs, by name."""
+    sinks: Mapping[str, BuiltSink] = field(init=False)
+    """The sinks, by name."""
 
     def __post_init__(self) -> None:
+        nodes = self.nodes.values()
+        quits_early = any(map(_may_quit, nodes))
+        simple = all(isinstance(node, BuiltInput) or node.passive or node.starts_filled for node in nodes)
+        ahead = any(map(_acts_ahead, nodes)) or any(edge.prefill for edge in self.edges)
+        one_by_one = simple and not quits_early and not ahead and _is_path(self.nodes, self.edges)
         links = {name: _links_of(name, self.edges) for name in self.nodes}
         object.__setattr__(self, "links", links)
         object.__setattr__(self, "lease", EngineLease(self.engines))
-        object.__setattr__(self, "quits_early", any(map(_may_quit, self.nodes.values())))
+        object.__setattr__(self, "quits_early", quits_early)
+        object.__setattr__(self, "one_by_one", one_by_one)
+        self.index_nodes()
+
+    def index_nodes(self) -> None:
+        """Find the nodes at the border again, after others took their places."""
+        inputs = {name: node for name, node in self.nodes.items() if isinstance(node, BuiltInput)}
+        sinks = {name: node for name, node in self.nodes.items() if isinstance(node, BuiltSink)}
+        object.__setattr__(self, "inputs", inputs)
+        object.__setattr__(self, "sinks", sinks)
 
     def edges_into(self, node: str) -> list[BuiltEdge]:
         """Return the edges that end at a node, in declared order."""
         return [edge for edge in self.edges if edge.target_node == node]
-
-    @property
-    def sinks(self) -> dict[str, BuiltSink]:
-        """The sinks, by name."""
-        return {name: node for name, node in self.nodes.items() if isinstance(node, BuiltSink)}
-
-    @property
-    def inputs(self) -> dict[str, BuiltInput]:
-        """The inputs, by name."""
-        return {name: node for name, node in self.nodes.items() if isinstance(node, BuiltInput)}
 
     def checked_inputs(self, given: Mapping[str, Value]) -> dict[str, Value]:
         """Return a value for each input.
@@ -266,8 +306,7 @@ class BuiltPipeline:
         Raises:
             InputError: an input is missing, unknown, of the wrong type, or holds an id that its map has not.
         """
-        unknown = sorted(given.keys() - self.inputs.keys())
-        if unknown:
+        if unknown := sorted(given.keys() - self.inputs.keys()):
             known = ", ".join(self.inputs) or "none"
             raise InputError(f"there is no input {unknown[0]!r}; the pipeline {self.name!r} has: {known}")
         return {

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -34,8 +34,8 @@ from codec_agents.exceptions import (
     RunError,
 )
 from codec_agents.gate import Gate
-from codec_agents.nodes import NodeSkipped, run_node, starts_filled
-from codec_agents.nodes.sink import is_passive, open_sink
+from codec_agents.nodes import NodeSkipped, run_node
+from codec_agents.nodes.sink import open_sink
 from codec_agents.nodes.skipping import NodePaused
 from codec_agents.nodes.slots import Slots
 from codec_agents.nodes.wiring import Inlet, Wiring
@@ -67,7 +67,8 @@ class Execution:
         self.sinks = {name: SinkOutput() for name in built.sinks}
         self.gates = {name: Gate() for name, node in built.nodes.items() if node.conditional}
         self.error: BaseException | None = None
-        self._scope: anyio.CancelScope | None = None
+        self.scope: anyio.CancelScope | None = None
+        """What stops an execution that has no task group; None where nobody could ask for it."""
         self._group: TaskGroup | None = None
         self._aside: dict[str, list[anyio.CancelScope]] = {}
         """What runs beside each node, to be stopped with it."""
@@ -75,6 +76,8 @@ class Execution:
         """When the last id of each model arrived, in seconds since the run was made."""
         self.pausing = outermost and run.approve is None and built.asks
         """Whether a tool that needs somebody's approval puts the whole run down."""
+        self._one_by_one = built.one_by_one and resumed is None and not self.pausing
+        self._has_tasks_from_the_start = built.quits_early or resumed is not None
         self.failures: dict[str, str] = {}
         """What nodes failed of whose policy lets the run go on."""
         self._resumed = resumed
@@ -90,6 +93,8 @@ class Execution:
             self.gates[name].start(name)
 
     def _declare_deciders(self) -> None:
+        if not self.gates:
+            return
         for name, node in self.built.nodes.items():
             if isinstance(node, BuiltRouter):
                 for target in {*sum(node.targets.values(), ()), *(node.default or ())}:
@@ -105,10 +110,13 @@ class Execution:
             RunError: the first failure that no policy of its node took care of.
         """
         try:
-            async with anyio.create_task_group() as group:
-                self._scope = group.cancel_scope
-                await self._start(group)
+            if self._one_by_one:
+                await self._start()
                 await self._run_filled()
+            else:
+                async with anyio.create_task_group() as self._group:
+                    await self._start()
+                    await self._run_filled()
         except BaseException:
             self.error = self.error or RunCancelledError(f"the run of {self.built.name!r} was left")
             raise
@@ -158,12 +166,12 @@ class Execution:
     def cancel(self, reason: BaseException) -> None:
         """Stop all nodes; `execute` raises the reason, unless there is an earlier one."""
         self.error = self.error or reason
-        if self._scope is not None:
-            self._scope.cancel()
+        scope = self.scope if self._group is None else self._group.cancel_scope
+        if scope is not None:
+            scope.cancel()
 
-    async def _start(self, group: TaskGroup) -> None:
+    async def _start(self) -> None:
         """Connect all nodes, start those that have a task from the start, and let the inputs in."""
-        self._group = group
         built = self.built
         ready = {name: Signal() for name in built.nodes}
         inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in built.edges]
@@ -172,20 +180,23 @@ class Execution:
             self.wirings[name] = wiring
         for name, node in built.nodes.items():
             if not isinstance(node, BuiltInput):
-                await self._prepare(node, self.wirings[name], group)
+                await self._prepare(node, self.wirings[name])
         for node in built.inputs.values():
             await self._run_node(node)
 
-    async def _prepare(self, node: BuiltNode, wiring: Wiring, group: TaskGroup) -> None:
+    async def _prepare(self, node: BuiltNode, wiring: Wiring) -> None:
         """Open the slots of a node, or start its task."""
-        passive = not self.built.quits_early and self._resumed is None
-        if passive and is_passive(node):
-            await open_sink(cast("BuiltSink", node), wiring, self, partial(self._end_node, node, "finished"))
-        elif passive and starts_filled(node):
+        if self._has_tasks_from_the_start or not (node.passive or node.starts_filled):
+            self._start_task(node)
+        elif isinstance(node, BuiltSink):
+            await open_sink(node, wiring, self, partial(self._end_node, node, "finished"))
+        else:
             wiring.slots = Slots(node, wiring, self)
             await wiring.slots.open(partial(self._let_start, node))
-        else:
-            group.start_soon(self._run_task, node, name=node.name)
+
+    def _start_task(self, node: BuiltNode) -> None:
+        assert self._group is not None
+        self._group.start_soon(self._run_task, node, name=node.name)
 
     def _let_start(self, node: BuiltNode) -> None:
         self.at_work.add(node.name)
@@ -197,12 +208,11 @@ class Execution:
 
     async def _run_filled(self) -> None:
         """Run what the node that has just ended in this task let start; all but the first in other tasks."""
-        while self._filled:
+        while self._filled and self.error is None:
             first, *others = self._filled
             self._filled.clear()
             for node in others:
-                assert self._group is not None
-                self._group.start_soon(self._run_task, node, name=node.name)
+                self._start_task(node)
             await self._run_node(first)
 
     async def _run_node(self, node: BuiltNode) -> None:

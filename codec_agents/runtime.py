@@ -93,7 +93,7 @@ class Run:
     async def __aenter__(self) -> Self:
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(self._execute, name=f"codec run {self.built.name}")
+        self._group.start_soon(self._execute_aside, name=f"codec run {self.built.name}")
         return self
 
     async def __aexit__(
@@ -218,6 +218,10 @@ class Run:
         await self._execute()
         return self.result
 
+    async def _execute_aside(self) -> None:
+        with anyio.CancelScope() as self._execution.scope:
+            await self._execute()
+
     async def _execute(self) -> None:
         async with self.built.lease:
             await self._run_nodes()
@@ -231,7 +235,8 @@ class Run:
         except Exception as error:  # kept for whoever waits: `result` raises it
             self._error = error
         except BaseException:
-            self._error = self._error or RunCancelledError(f"the run of {self.built.name!r} was left")
+            left = RunCancelledError(f"the run of {self.built.name!r} was left")
+            self._error = self._execution.error or left
             raise
         finally:
             self._end()

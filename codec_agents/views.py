@@ -45,6 +45,7 @@ def _with_nodes(built: BuiltPipeline, nodes: Mapping[str, BuiltNode]) -> BuiltPi
     """Copy what is the same: the lease of the engines, and what follows from the edges."""
     other = copy.copy(built)
     object.__setattr__(other, "nodes", nodes)
+    other.index_nodes()
     return other
 
 

@@ -43,15 +43,6 @@ RUNNERS: Mapping[type[BuiltNode], Runner] = {
 }
 
 
-STARTS_FILLED = (BuiltModel, BuiltRouter, BuiltFunction, BuiltLoop)
-"""The kinds that have nothing to do before all their slots are filled."""
-
-
-def starts_filled(node: BuiltNode) -> bool:
-    """Tell whether a node needs a task only once its slots are filled."""
-    return isinstance(node, STARTS_FILLED)
-
-
 async def run_node(node: BuiltNode, wiring: Wiring, execution: Execution) -> None:
     """Run one node to its end.
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
-from codec_agents.built import BuiltNode, BuiltSink
 from codec_agents.channel import Arrivals
 from codec_agents.events import SinkIds, SinkText
 from codec_agents.nodes.function import call
@@ -17,7 +16,7 @@ from codec_agents.nodes.skipping import NodeSkipped
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltEdge
+    from codec_agents.built import BuiltEdge, BuiltSink
     from codec_agents.execution import Execution
     from codec_agents.handoff import Batch
     from codec_agents.nodes.wiring import Wiring
@@ -35,11 +34,6 @@ async def run_sink(node: BuiltSink, wiring: Wiring, execution: Execution) -> Non
                 await inlets[index].flush()
     if wiring.inlets and all(inlet.channel.skipped for inlet in wiring.inlets):
         raise NodeSkipped
-
-
-def is_passive(node: BuiltNode) -> bool:
-    """Tell whether a node is a sink that only keeps what reaches it: its sources can do that themselves."""
-    return isinstance(node, BuiltSink) and not node.write and node.file is None
 
 
 async def open_sink(

@@ -132,7 +132,7 @@ class Wiring:
         return sum(outlet.sent for outlet in self.outlets.values())
 
     def stop_when_unheard(self, stop: Callable[[], None]) -> None:
-        """Call `stop` as soon as everybody who listened to this node wants no more, now if it is so already."""
+        """Call `stop` as soon as nobody who listened to this node wants more; now, if it is so already."""
 
         def check() -> None:
             if all(outlet.abandoned for outlet in self.outlets.values()):

@@ -74,8 +74,10 @@ async def test_a_held_up_source_is_seen_with_its_queue_and_its_wait() -> None:
 async def test_edges_inside_a_map_are_there_while_it_runs() -> None:
     seen: set[str] = set()
     async with mapped().run({"q": "a\nb\nc"}) as run:
-        async for _ in run:
-            seen |= {edge.source for edge in run.edges()}
+        with anyio.fail_after(10):
+            while "reader" not in run.outcomes:
+                seen |= {edge.source for edge in run.edges()}
+                await checkpoint()
         assert {"each[0]/m.answer", "each[2]/m.answer", "again[1]/m.answer", "each.said"} <= seen
         assert not any("[" in edge.source for edge in run.edges())
 
