@@ -275,6 +275,8 @@ class BuiltPipeline:
     """The inputs, by name."""
     sinks: Mapping[str, BuiltSink] = field(init=False)
     """The sinks, by name."""
+    asks: bool = field(init=False)
+    """Whether there are tools for which somebody must be asked."""
 
     def __post_init__(self) -> None:
         nodes = self.nodes.values()
@@ -290,11 +292,13 @@ class BuiltPipeline:
         self.index_nodes()
 
     def index_nodes(self) -> None:
-        """Find the nodes at the border again, after others took their places."""
+        """Find again what depends on the nodes, after others took their places."""
         inputs = {name: node for name, node in self.nodes.items() if isinstance(node, BuiltInput)}
         sinks = {name: node for name, node in self.nodes.items() if isinstance(node, BuiltSink)}
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "sinks", sinks)
+        asks = any(isinstance(node, BuiltModel) and node.dispatcher.asks for node in self.nodes.values())
+        object.__setattr__(self, "asks", asks)
 
     def edges_into(self, node: str) -> list[BuiltEdge]:
         """Return the edges that end at a node, in declared order."""
@@ -312,11 +316,6 @@ class BuiltPipeline:
         return {
             name: _checked_value(node, given.get(name, node.default)) for name, node in self.inputs.items()
         }
-
-    @property
-    def asks(self) -> bool:
-        """Whether there are tools for which somebody must be asked."""
-        return any(isinstance(node, BuiltModel) and node.dispatcher.asks for node in self.nodes.values())
 
     @property
     def map_hashes(self) -> dict[str, str | None]:

@@ -55,17 +55,8 @@ class Signal:
 class Receiver(Protocol[Taken_contra]):
     """Takes what is sent as it is sent, without a task of its own."""
 
-    @property
-    def lags(self) -> bool:
-        """Whether the producer has to wait for `room` before it gives more."""
-        ...
-
-    async def room(self) -> None:
-        """Wait for a sign that there may be room again."""
-        ...
-
     async def take(self, batch: Taken_contra, /) -> None:
-        """Take one batch."""
+        """Take one batch; a receiver that has no room waits for it by `Channel.held_up`."""
         ...
 
     async def flush(self) -> None:
@@ -127,22 +118,19 @@ class Channel(Generic[Batch]):
 
         A batch larger than the bound is taken when the channel is empty: nothing is ever cut or lost.
         """
-        if (receiver := self._receiver) is not None:
-            while receiver.lags and not self.abandoned:
-                await self._held_up(receiver.room)
+        if self._receiver is None:
+            while self.held and self.held + len(batch) > self._bound and not self.abandoned:
+                await self.held_up(self._room.wait)
             if not self.abandoned:
-                self.taken += len(batch)
-                await receiver.take(batch)
-            return
-        while self.held and self.held + len(batch) > self._bound and not self.abandoned:
-            await self._held_up(self._room.wait)
-        if self.abandoned:
-            return
-        self._batches.append(batch)
-        self.held += len(batch)
-        self.ready.give()
+                self._batches.append(batch)
+                self.held += len(batch)
+                self.ready.give()
+        elif not self.abandoned:
+            self.taken += len(batch)
+            await self._receiver.take(batch)
 
-    async def _held_up(self, room: Callable[[], Awaitable[None]]) -> None:
+    async def held_up(self, room: Callable[[], Awaitable[None]]) -> None:
+        """Wait for room, as a wait of the producer's that is seen from outside."""
         self.waited += 1
         self.blocked_since = began = time.perf_counter()
         try:

@@ -34,6 +34,7 @@ from codec_agents.exceptions import (
     RunError,
 )
 from codec_agents.gate import Gate
+from codec_agents.graph.nodes import VALUE
 from codec_agents.nodes import NodeSkipped, run_node
 from codec_agents.nodes.sink import open_sink
 from codec_agents.nodes.skipping import NodePaused
@@ -182,7 +183,14 @@ class Execution:
             if not isinstance(node, BuiltInput):
                 await self._prepare(node, self.wirings[name])
         for node in built.inputs.values():
-            await self._run_node(node)
+            await self._let_in(node)
+
+    async def _let_in(self, node: BuiltInput) -> None:
+        """Send the value of one input: no task is needed, because an edge that is still empty takes any."""
+        wiring = self.wirings[node.name]
+        await wiring.send(VALUE, self.inputs[node.name])
+        self._end_node(node, "finished")
+        wiring.close()
 
     async def _prepare(self, node: BuiltNode, wiring: Wiring) -> None:
         """Open the slots of a node, or start its task."""

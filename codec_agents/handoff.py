@@ -6,7 +6,7 @@ tail is left to do. It keeps the clock of the edge; nothing is timed per id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -205,13 +205,12 @@ class Handoff:
         self._gathered: list[Batch] = []
         self._waiting = 0
 
-    def take(self, batches: Iterable[Batch]) -> None:
+    def take(self, batch: Batch) -> None:
         """Take what has arrived; work on it as soon as there is enough."""
         if self.first_in is None:
             self.first_in = self._clock()
-        for batch in batches:
-            self._gathered.append(batch)
-            self._waiting += len(batch)
+        self._gathered.append(batch)
+        self._waiting += len(batch)
         if self._waiting >= GATHERED:
             started = self._clock()
             self._work()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Self, TypeVar
 
 from codec_agents.channel import Signal
 
 READ_AHEAD = 256
 """Batches a sink may be ahead of the one who reads along before the stream stalls."""
+CAUGHT_UP = READ_AHEAD // 2
+"""Batches left to read at which a stalled stream goes on: not at each one, or both sides would take turns."""
 
 
 Item = TypeVar("Item", bound=Sequence[object])
@@ -19,12 +21,12 @@ class SinkOutput:
 
     __slots__ = (
         "_closed",
+        "_ends",
         "_error",
         "_position",
         "_reading",
         "_ready",
         "_room",
-        "batches",
         "has_text",
         "ids",
         "pieces",
@@ -33,8 +35,9 @@ class SinkOutput:
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.pieces: list[str] = []
-        self.batches: list[list[int]] = []
         self.has_text = False
+        self._ends: list[int] = []
+        """Where each batch ends among the ids."""
         self._closed = False
         self._error: BaseException | None = None
         self._reading = False
@@ -47,18 +50,19 @@ class SinkOutput:
         """All text so far."""
         return "".join(self.pieces)
 
-    def add(self, ids: list[int], text: str | None) -> None:
+    def add(self, ids: Sequence[int], text: str | None) -> None:
         """Add ids and, at a text sink, the text they complete."""
         self.ids += ids
-        self.batches.append(ids)
+        self._ends.append(len(self.ids))
         self.pieces.append(text or "")
-        self.has_text = self.has_text or text is not None
+        if text is not None:
+            self.has_text = True
         self._ready.give()
 
     @property
     def lags(self) -> bool:
         """Whether somebody reads along who is so far behind that the stream is to wait for `room`."""
-        return self._reading and len(self.batches) - self._position >= READ_AHEAD and not self._closed
+        return self._reading and len(self._ends) - self._position >= READ_AHEAD and not self._closed
 
     async def room(self) -> None:
         """Wait until the reader has read more, or left."""
@@ -73,11 +77,14 @@ class SinkOutput:
 
     def read_text(self) -> SinkReader[str]:
         """Follow the text from the first piece on."""
-        return SinkReader(self, self.pieces)
+        return SinkReader(self, self.pieces.__getitem__)
 
     def read_ids(self) -> SinkReader[list[int]]:
         """Follow the ids, batch by batch, from the first on."""
-        return SinkReader(self, self.batches)
+        return SinkReader(self, self._batch)
+
+    def _batch(self, position: int) -> list[int]:
+        return self.ids[self._ends[position - 1] if position else 0 : self._ends[position]]
 
     async def next_position(self) -> int | None:
         """Return where the reader reads next, or None at the end.
@@ -86,14 +93,15 @@ class SinkOutput:
             BaseException: what the sink was closed with.
         """
         self._reading = True
-        while self._position == len(self.batches):
+        while self._position == len(self._ends):
             if self._error is not None:
                 raise self._error
             if self._closed:
                 return None
             await self._ready.wait()
         self._position += 1
-        self._room.give()
+        if len(self._ends) - self._position <= CAUGHT_UP:
+            self._room.give()
         return self._position - 1
 
     def detach(self) -> None:
@@ -105,17 +113,17 @@ class SinkOutput:
 class SinkReader(Generic[Item]):
     """Follow one sink. Dropping the reader, as `break` does, lets the stream go on without it."""
 
-    def __init__(self, output: SinkOutput, items: list[Item]) -> None:
+    def __init__(self, output: SinkOutput, item: Callable[[int], Item]) -> None:
         self._output = output
-        self._items = items
+        self._item = item
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Item:
         while (position := await self._output.next_position()) is not None:
-            if self._items[position]:
-                return self._items[position]
+            if item := self._item(position):
+                return item
         raise StopAsyncIteration
 
     def __del__(self) -> None:

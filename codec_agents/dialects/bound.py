@@ -56,6 +56,8 @@ class BoundDialect:
                 missing,
             )
         self.absent = tuple(name for name in dialect.optional_markers if name not in known)
+        self.knows_reasoning = dialect.knows_reasoning(self.absent)
+        """Whether reasoning is told apart in this vocabulary."""
         self._encoder = PieceEncoder(vocabulary, [name for name in dialect.all_markers() if name in known])
         self.stop_ids = self._encoder.control_ids(dialect.stops)
         self._grammar: Grammar | None = _grammar_of(dialect)
@@ -63,7 +65,7 @@ class BoundDialect:
         self._text_form = self._find_text_form()
         self._boundaries = frozenset(self._encoder.control_ids((*dialect.turn_starts, *dialect.stops)))
         self._writer = PromptWriter(dialect, vocabulary, self._encoder, thinking=thinking, absent=self.absent)
-        form = dialect.thinking
+        form = dialect.thinking if self.knows_reasoning else None
         self._opens = frozenset(self._encoder.control_ids((form.open,))) if form else frozenset[int]()
         self._closes = frozenset(self._encoder.control_ids((form.close,))) if form else frozenset[int]()
 
@@ -71,11 +73,6 @@ class BoundDialect:
     def name(self) -> str:
         """The dialect's name."""
         return self.dialect.name
-
-    @property
-    def knows_reasoning(self) -> bool:
-        """Whether reasoning is told apart in this vocabulary."""
-        return self.dialect.knows_reasoning(self.absent)
 
     # Prompts
 
@@ -161,7 +158,7 @@ class BoundDialect:
 
     def _opened_in(self, prompt_ids: Sequence[int]) -> bool:
         """Tell whether the prompt leaves reasoning open: its last marker of the last turn decides."""
-        if not self._opens or not self.knows_reasoning:
+        if not self._opens:
             return False
         for token_id in reversed(prompt_ids):
             if token_id in self._opens:

@@ -229,7 +229,8 @@ class Generation:
                     self._node.path, port, turn.number, tuple(event.ids), self._run.clock()
                 )
                 await self._run.emit(received)
-            await self._wiring.send(port, event.ids)
+            if (outlet := self._wiring.outlets.get(port)) is not None:
+                await outlet.send(event.ids)
 
     async def _wait_to_retry(self, turn: Turn, error: EngineError, delay: float | None) -> None:
         kind = next((name for cls, name in _TRANSIENT_KINDS if isinstance(error, cls)), None)

@@ -23,7 +23,8 @@ async def run_join(node: BuiltJoin, wiring: Wiring, execution: Execution) -> Non
     ended: list[int] = []
     async for index, batches in Arrivals(wiring.channels, wiring.ready):
         if batches:
-            handoffs[index].take(batches)
+            for batch in batches:
+                handoffs[index].take(batch)
             continue
         handoffs[index].finish()
         if not wiring.inlets[index].channel.skipped:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from codec_agents.built import (
     BuiltFunction,
-    BuiltInput,
     BuiltJoin,
     BuiltLoop,
     BuiltMap,
@@ -17,7 +16,6 @@ from codec_agents.built import (
     BuiltSink,
 )
 from codec_agents.nodes.function import run_function
-from codec_agents.nodes.input import run_input
 from codec_agents.nodes.join import run_join
 from codec_agents.nodes.loop import run_loop
 from codec_agents.nodes.map import run_map
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 Runner: TypeAlias = "Callable[[Any, Wiring, Execution], Awaitable[None]]"
 
 RUNNERS: Mapping[type[BuiltNode], Runner] = {
-    BuiltInput: run_input,
     BuiltModel: run_model,
     BuiltRouter: run_router,
     BuiltFunction: run_function,

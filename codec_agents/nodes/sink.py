@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,17 +16,17 @@ from codec_agents.nodes.skipping import NodeSkipped
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltEdge, BuiltSink
+    from codec_agents.built import BuiltSink
     from codec_agents.execution import Execution
     from codec_agents.handoff import Batch
-    from codec_agents.nodes.wiring import Wiring
+    from codec_agents.nodes.wiring import Inlet, Wiring
 
 
 async def run_sink(node: BuiltSink, wiring: Wiring, execution: Execution) -> None:
     """Take what arrives on all edges, as it arrives, until all have ended."""
     with ExitStack() as files:
         writer = Writer(node, execution, files)
-        inlets = [SinkInlet(writer, inlet.edge) for inlet in wiring.inlets]
+        inlets = [SinkInlet(writer, inlet) for inlet in wiring.inlets]
         async for index, batches in Arrivals(wiring.channels, wiring.ready):
             for batch in batches:
                 await inlets[index].take(batch)
@@ -49,7 +49,7 @@ async def open_sink(
             on_end()
 
     for inlet in wiring.inlets:
-        await inlet.channel.deliver_to(SinkInlet(writer, inlet.edge, ended))
+        await inlet.channel.deliver_to(SinkInlet(writer, inlet, ended))
 
 
 class SinkInlet:
@@ -58,32 +58,29 @@ class SinkInlet:
     Each edge has a detokenizer of its own: a character of one stream is never completed by another's bytes.
     """
 
-    __slots__ = ("_decoder", "_on_end", "_writer", "room")
+    __slots__ = ("_channel", "_decoder", "_on_end", "_output", "_writer")
 
-    def __init__(self, writer: Writer, edge: BuiltEdge, on_end: Callable[[], None] | None = None) -> None:
-        vocabulary = edge.source_vocabulary
+    def __init__(self, writer: Writer, inlet: Inlet, on_end: Callable[[], None] | None = None) -> None:
+        vocabulary = inlet.edge.source_vocabulary
+        self._channel = inlet.channel
         self._writer = writer
+        self._output = writer.output
         self._decoder = Detokenizer(vocabulary) if writer.decodes and vocabulary is not None else None
         self._on_end = on_end
-        self.room = writer.output.room
-
-    @property
-    def lags(self) -> bool:
-        """Whether the one who reads along is far behind."""
-        return self._writer.output.lags
 
     async def take(self, batch: Batch, /) -> None:
-        """Write one batch."""
+        """Write one batch, when the one who reads along is not far behind."""
+        while self._output.lags:
+            await self._channel.held_up(self._output.room)
         if isinstance(batch, str):
-            await self._writer.write([], batch)
+            await self._writer.write((), batch)
         else:
-            text = None if self._decoder is None else self._decoder.feed(batch)
-            await self._writer.write(list(batch), text)
+            await self._writer.write(batch, None if self._decoder is None else self._decoder.feed(batch))
 
     async def flush(self) -> None:
         """Write what an unfinished character becomes."""
         if self._decoder is not None and (tail := self._decoder.flush()):
-            await self._writer.write([], tail)
+            await self._writer.write((), tail)
 
     def end(self, *, skipped: bool) -> None:  # noqa: ARG002 - in a pipeline with branches, sinks have tasks
         """Take note that the edge has ended."""
@@ -104,20 +101,17 @@ class Writer:
             file = files.enter_context(Path(node.file).open("w", encoding="utf-8"))  # noqa: SIM115
             self._calls.append(_text_to(file) if node.text else _ids_to(file))
 
-    async def write(self, ids: list[int], text: str | None) -> None:
-        """Write one batch, when the one who reads along is not far behind."""
-        while self.output.lags:
-            await self.output.room()
+    async def write(self, ids: Sequence[int], text: str | None) -> None:
+        """Write one batch."""
         self.output.add(ids, text)
-        piece = text if self._node.text else ids
-        if piece:
+        if self._calls and (piece := text if self.decodes else list(ids)):
             for each in self._calls:
                 await call(each, piece)
         if self._run.observed:
             await self._tell(ids, text)
 
-    async def _tell(self, ids: list[int], text: str | None) -> None:
-        if ids and not self._node.text:
+    async def _tell(self, ids: Sequence[int], text: str | None) -> None:
+        if ids and not self.decodes:
             await self._run.emit(SinkIds(self._node.path, tuple(ids), self._run.clock()))
         if text:
             await self._run.emit(SinkText(self._node.path, text, self._run.clock()))

@@ -119,23 +119,17 @@ class Slots:
 
 
 class SlotInlet:
-    """Brings what arrives on one edge into its slot."""
+    """Brings what arrives on one edge into its slot, which always has room: it holds all of it anyway."""
 
     __slots__ = ("_handoff", "_slots")
-
-    lags = False
-    """A slot holds a whole prompt's content anyway: its sources are never held up."""
 
     def __init__(self, slots: Slots, handoff: Handoff) -> None:
         self._slots = slots
         self._handoff = handoff
 
-    async def room(self) -> None:
-        """Return: there is always room."""
-
     async def take(self, batch: Batch, /) -> None:
         """Take one batch."""
-        self._handoff.take((batch,))
+        self._handoff.take(batch)
         if self._slots.ahead is not None:
             self._slots.ahead.ids_came()
 

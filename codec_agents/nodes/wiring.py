@@ -153,4 +153,5 @@ class Wiring:
         for outlet in self.outlets.values():
             outlet.close(skipped=skipped)
         for inlet in self.inlets:
-            inlet.channel.abandon()
+            if not inlet.channel.finished:
+                inlet.channel.abandon()

@@ -107,18 +107,18 @@ def test_held_counts_the_items_between_send_and_take(batches: list[list[int]], b
 
 
 class Kept:
-    """A receiver that keeps what it is given, and lags as long as it is told to."""
+    """A receiver that keeps what it is given, as soon as it has room."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: Channel[list[int]]) -> None:
         self.batches: list[list[int]] = []
         self.ends: list[bool] = []
-        self.lags = False
+        self.channel = channel
+        self.has_room = True
         self.more = Signal()
 
-    async def room(self) -> None:
-        await self.more.wait()
-
     async def take(self, batch: list[int], /) -> None:
+        while not self.has_room:
+            await self.channel.held_up(self.more.wait)
         self.batches.append(batch)
 
     async def flush(self) -> None:
@@ -130,7 +130,7 @@ class Kept:
 
 async def test_a_receiver_gets_what_was_queued_and_then_each_batch_as_it_is_sent() -> None:
     channel: Channel[list[int]] = Channel(bound=9)
-    receiver = Kept()
+    receiver = Kept(channel)
     await channel.send([1])
     await channel.send([2, 3])
     await channel.deliver_to(receiver)
@@ -145,7 +145,7 @@ async def test_a_receiver_gets_what_was_queued_and_then_each_batch_as_it_is_sent
 
 async def test_a_receiver_of_a_channel_that_was_closed_before_is_told() -> None:
     channel: Channel[list[int]] = Channel(bound=9)
-    receiver = Kept()
+    receiver = Kept(channel)
     channel.close(skipped=True)
     await channel.deliver_to(receiver)
     assert receiver.ends == [True]
@@ -154,15 +154,15 @@ async def test_a_receiver_of_a_channel_that_was_closed_before_is_told() -> None:
 @BACKENDS
 async def test_a_receiver_that_lags_stalls_the_producer_until_it_has_room() -> None:
     channel: Channel[list[int]] = Channel(bound=1)
-    receiver = Kept()
+    receiver = Kept(channel)
     await channel.deliver_to(receiver)
-    receiver.lags = True
+    receiver.has_room = False
     async with anyio.create_task_group() as group:
         group.start_soon(channel.send, [1, 2])
         await anyio.wait_all_tasks_blocked()
         assert receiver.batches == []
         assert channel.blocked_since is not None
-        receiver.lags = False
+        receiver.has_room = True
         receiver.more.give()
     assert receiver.batches == [[1, 2]]
     assert channel.waited == 1

@@ -16,6 +16,7 @@ from rich.console import Console
 from codec_agents import Pipeline
 from codec_agents.cli import exits, main
 from codec_agents.cli.top import Sampler, table_of
+from codec_agents.testing import Say, Wait
 from tests.agents.recorded_runs import mapped, model, scripted
 
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -73,7 +74,8 @@ async def test_a_held_up_source_is_seen_with_its_queue_and_its_wait() -> None:
 @BACKENDS
 async def test_edges_inside_a_map_are_there_while_it_runs() -> None:
     seen: set[str] = set()
-    async with mapped().run({"q": "a\nb\nc"}) as run:
+    engine = scripted(lambda prompt: [Wait(0.01), Say(f"{prompt.user.strip()}x")])
+    async with mapped(engine).run({"q": "a\nb\nc"}) as run:
         with anyio.fail_after(10):
             while "reader" not in run.outcomes:
                 seen |= {edge.source for edge in run.edges()}
