@@ -92,7 +92,8 @@ class Channel(Generic[Batch]):
         self._batches: list[Batch] = []
         self._bound = bound
         self._receiver: Receiver[Batch] | None = None
-        self._room = Signal()
+        self._room: Signal | None = None
+        """Made when the producer first has to wait: most never do."""
         self.ready = ready or Signal()
         """Given whenever there is something to take; several channels may share one."""
         self.abandoned = False
@@ -120,6 +121,7 @@ class Channel(Generic[Batch]):
         """
         if self._receiver is None:
             while self.held and self.held + len(batch) > self._bound and not self.abandoned:
+                self._room = self._room or Signal()
                 await self.held_up(self._room.wait)
             if not self.abandoned:
                 self._batches.append(batch)
@@ -156,7 +158,7 @@ class Channel(Generic[Batch]):
     def unbind(self) -> None:
         """Take whatever comes: the consumer does not run now, and the producer is to come to its end."""
         self._bound = sys.maxsize
-        self._room.give()
+        self._give_room()
 
     def close(self, *, skipped: bool = False) -> None:
         """Say that no more will come; what is queued can still be taken."""
@@ -177,7 +179,7 @@ class Channel(Generic[Batch]):
         self._batches.clear()
         self.taken += self.held
         self.held = 0
-        self._room.give()
+        self._give_room()
         if self.on_abandoned is not None and not self.closed:
             self.on_abandoned()
 
@@ -188,8 +190,12 @@ class Channel(Generic[Batch]):
             self._batches = []
             self.taken += self.held
             self.held = 0
-            self._room.give()
+            self._give_room()
         return batches
+
+    def _give_room(self) -> None:
+        if self._room is not None:
+            self._room.give()
 
     @property
     def finished(self) -> bool:

@@ -7,6 +7,7 @@ there is a timer instead that ends the task as `asyncio.timeout` does; elsewhere
 from __future__ import annotations
 
 import asyncio
+import math
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,17 +15,20 @@ import anyio
 
 
 class Deadline:
-    """Stop what runs inside after so many seconds, without an error; `passed` says whether it was stopped.
+    """Stop what runs inside after so many seconds (None: never), without an error.
+
+    `passed` says whether it was stopped.
 
     A cancellation from outside is never taken for the deadline's own, and goes on.
     """
 
-    __slots__ = ("_before", "_fired", "_scope", "_seconds", "_task", "_timer", "passed")
+    __slots__ = ("_before", "_fired", "_scope", "_task", "_timer", "passed", "seconds")
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = math.inf if seconds is None else seconds
         self._scope: anyio.CancelScope | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._fired = False
         self.passed = False
 
@@ -32,14 +36,15 @@ class Deadline:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            self._scope = anyio.move_on_after(self._seconds)
+            self._scope = anyio.move_on_after(self.seconds)
             self._scope.__enter__()
             return self
         task = asyncio.current_task(loop)
         assert task is not None
         self._task = task
         self._before = task.cancelling()
-        self._timer = loop.call_later(self._seconds, self._fire)
+        if self.seconds != math.inf:
+            self._timer = loop.call_later(self.seconds, self._fire)
         return self
 
     def __exit__(
@@ -50,7 +55,8 @@ class Deadline:
             self.passed = self._scope.cancelled_caught
             return stopped
         assert self._task is not None
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._fired and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
             self.passed = True
         return self.passed

@@ -18,34 +18,33 @@ EVENT_BACKLOG = 1024
 class EventLog:
     """Carry events from the nodes to one reader; without a reader keep only the last few."""
 
-    __slots__ = ("_closed", "_error", "_events", "_ready", "_room", "wanted")
+    __slots__ = ("_changed", "_closed", "_error", "_events", "wanted")
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque(maxlen=EVENT_BACKLOG)
         self._closed = False
         self._error: BaseException | None = None
-        self._ready = Signal()
-        self._room = Signal()
+        self._changed = Signal()
+        """One for both sides: nobody waits to read a full log, or to write to an empty one."""
         self.wanted = False
         """Whether somebody reads."""
 
     async def write(self, event: Event) -> None:
         """Add an event, waiting for the reader where there is one that lags."""
         while self.wanted and not self._closed and len(self._events) >= EVENT_BOUND:
-            await self._room.wait()
+            await self._changed.wait()
         self.keep(event)
 
     def keep(self, event: Event) -> None:
         """Add an event without waiting, where nobody reads."""
         self._events.append(event)
-        self._ready.give()
+        self._changed.give()
 
     def close(self, error: BaseException | None = None) -> None:
         """Say that no more will come; the reader gets the error, if there is one, after the last event."""
         self._closed = True
         self._error = error
-        self._ready.give()
-        self._room.give()
+        self._changed.give()
 
     def read(self) -> EventReader:
         """Read what is kept and what comes, until the log is closed."""
@@ -63,15 +62,15 @@ class EventLog:
                 raise self._error
             if self._closed:
                 return None
-            await self._ready.wait()
+            await self._changed.wait()
         event = self._events.popleft()
-        self._room.give()
+        self._changed.give()
         return event
 
     def detach(self) -> None:
         """Let the writers go on without a reader."""
         self.wanted = False
-        self._room.give()
+        self._changed.give()
 
 
 class EventReader:

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+UNHEARD = Signal()
+"""Given by the channels of nodes without a task: they have receivers, and nobody waits."""
+
 
 class Execution:
     """One pass over the nodes of a pipeline, the outermost or a nested one."""
@@ -174,7 +177,7 @@ class Execution:
     async def _start(self) -> None:
         """Connect all nodes, start those that have a task from the start, and let the inputs in."""
         built = self.built
-        ready = {name: Signal() for name in built.nodes}
+        ready = {name: Signal() if self._needs_task(node) else UNHEARD for name, node in built.nodes.items()}
         inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in built.edges]
         for name in built.nodes:
             wiring = Wiring.of_node(built.links[name], inlets, ready[name], keeps=self.pausing)
@@ -194,13 +197,17 @@ class Execution:
 
     async def _prepare(self, node: BuiltNode, wiring: Wiring) -> None:
         """Open the slots of a node, or start its task."""
-        if self._has_tasks_from_the_start or not (node.passive or node.starts_filled):
+        if self._needs_task(node):
             self._start_task(node)
         elif isinstance(node, BuiltSink):
             await open_sink(node, wiring, self, partial(self._end_node, node, "finished"))
         else:
             wiring.slots = Slots(node, wiring, self)
             await wiring.slots.open(partial(self._let_start, node))
+
+    def _needs_task(self, node: BuiltNode) -> bool:
+        """Whether a node has a task from the start."""
+        return self._has_tasks_from_the_start or not (node.passive or node.starts_filled)
 
     def _start_task(self, node: BuiltNode) -> None:
         assert self._group is not None

@@ -18,6 +18,7 @@ from codec_core.translator import Translator
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltEdge
+    from codec_agents.runtime import Run
 
 Batch: TypeAlias = Sequence[int] | str
 """What a channel carries: ids of the source's vocabulary, or text."""
@@ -175,8 +176,8 @@ class Handoff:
     """One edge into one slot, for one run."""
 
     __slots__ = (
-        "_clock",
         "_gathered",
+        "_run",
         "_transducer",
         "_waiting",
         "edge",
@@ -189,7 +190,7 @@ class Handoff:
         "translate_seconds",
     )
 
-    def __init__(self, edge: BuiltEdge, clock: Callable[[], float]) -> None:
+    def __init__(self, edge: BuiltEdge, run: Run) -> None:
         self.edge = edge
         self.ids: list[int] = []
         """What reached the slot so far, in the target's vocabulary."""
@@ -201,28 +202,28 @@ class Handoff:
         self.translate_seconds = 0.0
         self.tail_seconds = 0.0
         self._transducer = TRANSDUCERS[edge.strategy](edge)
-        self._clock = clock
+        self._run = run
         self._gathered: list[Batch] = []
         self._waiting = 0
 
     def take(self, batch: Batch) -> None:
         """Take what has arrived; work on it as soon as there is enough."""
         if self.first_in is None:
-            self.first_in = self._clock()
+            self.first_in = self._run.clock()
         self._gathered.append(batch)
         self._waiting += len(batch)
         if self._waiting >= GATHERED:
-            started = self._clock()
+            started = self._run.clock()
             self._work()
-            self.translate_seconds += self._clock() - started
+            self.translate_seconds += self._run.clock() - started
 
     def finish(self) -> None:
         """Take note that the source has ended; keep what was held back."""
-        self.last_in = self._clock()
+        self.last_in = self._run.clock()
         if self._gathered:
             self._work()
         self._keep(self._transducer.flush())
-        self.tail_seconds = self._clock() - self.last_in
+        self.tail_seconds = self._run.clock() - self.last_in
         self.translate_seconds += self.tail_seconds
 
     def _work(self) -> None:

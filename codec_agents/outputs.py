@@ -20,13 +20,12 @@ class SinkOutput:
     """Keep what reached one sink; let one reader follow it, and stall the stream when it lags."""
 
     __slots__ = (
+        "_changed",
         "_closed",
         "_ends",
         "_error",
         "_position",
         "_reading",
-        "_ready",
-        "_room",
         "has_text",
         "ids",
         "pieces",
@@ -42,8 +41,8 @@ class SinkOutput:
         self._error: BaseException | None = None
         self._reading = False
         self._position = 0
-        self._ready = Signal()
-        self._room = Signal()
+        self._changed = Signal()
+        """One for both sides: a reader waits when there is nothing to read, a writer when there is much."""
 
     @property
     def text(self) -> str:
@@ -57,7 +56,7 @@ class SinkOutput:
         self.pieces.append(text or "")
         if text is not None:
             self.has_text = True
-        self._ready.give()
+        self._changed.give()
 
     @property
     def lags(self) -> bool:
@@ -66,14 +65,13 @@ class SinkOutput:
 
     async def room(self) -> None:
         """Wait until the reader has read more, or left."""
-        await self._room.wait()
+        await self._changed.wait()
 
     def close(self, error: BaseException | None = None) -> None:
         """Say that no more will come; the reader gets the error, if there is one, after the last batch."""
         self._closed = True
         self._error = error
-        self._ready.give()
-        self._room.give()
+        self._changed.give()
 
     def read_text(self) -> SinkReader[str]:
         """Follow the text from the first piece on."""
@@ -98,16 +96,16 @@ class SinkOutput:
                 raise self._error
             if self._closed:
                 return None
-            await self._ready.wait()
+            await self._changed.wait()
         self._position += 1
         if len(self._ends) - self._position <= CAUGHT_UP:
-            self._room.give()
+            self._changed.give()
         return self._position - 1
 
     def detach(self) -> None:
         """Let the stream go on without a reader."""
         self._reading = False
-        self._room.give()
+        self._changed.give()
 
 
 class SinkReader(Generic[Item]):

@@ -224,22 +224,18 @@ class Run:
 
     async def _execute(self) -> None:
         async with self.built.lease:
-            await self._run_nodes()
-
-    async def _run_nodes(self) -> None:
-        try:
-            await self.emit(RunStarted(self.run_id, self.built.name))
-            await self._execution.execute()
-            if self._error is None:
+            try:
+                await self.emit(RunStarted(self.run_id, self.built.name))
+                await self._execution.execute()
                 await self.emit(RunFinished(dict(self.usage), self.clock()))
-        except Exception as error:  # kept for whoever waits: `result` raises it
-            self._error = error
-        except BaseException:
-            left = RunCancelledError(f"the run of {self.built.name!r} was left")
-            self._error = self._execution.error or left
-            raise
-        finally:
-            self._end()
+            except Exception as error:  # kept for whoever waits: `result` raises it
+                self._error = error
+            except BaseException:
+                left = RunCancelledError(f"the run of {self.built.name!r} was left")
+                self._error = self._execution.error or left
+                raise
+            finally:
+                self._end()
 
     def _end(self) -> None:
         self.scope.finish(error=self._error)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 async def run_join(node: BuiltJoin, wiring: Wiring, execution: Execution) -> None:
     """Wait for as many edges as the node wants; stop the nodes behind the others; send what came."""
-    handoffs = [Handoff(inlet.edge, execution.run.clock) for inlet in wiring.inlets]
+    handoffs = [Handoff(inlet.edge, execution.run) for inlet in wiring.inlets]
     ended: list[int] = []
     async for index, batches in Arrivals(wiring.channels, wiring.ready):
         if batches:

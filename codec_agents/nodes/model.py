@@ -27,16 +27,10 @@ async def run_model(node: BuiltModel, wiring: Wiring, execution: Execution) -> N
         await run.emit(NodeStarted(node.path, run.clock()))
         conversation = Conversation(node, wiring, execution, scope, slots)
         try:
-            reason = await _within_wall_time(node, wiring, conversation)
+            with Deadline(node.policy.limits.wall) as wall:
+                reason = await conversation.hold(node)
         finally:
             node.dispatcher.forget(run.run_id)
+        if wall.passed:
+            raise LimitExceededError(node.path, "wall", wall.seconds, delivered=wiring.sent())
     await run.emit(NodeFinished(node.path, "finished", reason, run.usage[node.path], run.clock()))
-
-
-async def _within_wall_time(node: BuiltModel, wiring: Wiring, conversation: Conversation) -> str:
-    wall = node.policy.limits.wall
-    if wall is None:
-        return await conversation.hold(node)
-    with Deadline(wall):
-        return await conversation.hold(node)
-    raise LimitExceededError(node.path, "wall", wall, delivered=wiring.sent())

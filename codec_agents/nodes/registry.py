@@ -40,11 +40,11 @@ RUNNERS: Mapping[type[BuiltNode], Runner] = {
 }
 
 
-async def run_node(node: BuiltNode, wiring: Wiring, execution: Execution) -> None:
-    """Run one node to its end.
+def run_node(node: BuiltNode, wiring: Wiring, execution: Execution) -> Awaitable[None]:
+    """Run one node to its end, when awaited.
 
     Raises:
         NodeSkipped: the node is on a branch that was not taken.
         RunError: the node failed or reached a limit.
     """
-    await RUNNERS[type(node)](node, wiring, execution)
+    return RUNNERS[type(node)](node, wiring, execution)

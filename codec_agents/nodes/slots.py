@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 class Slots:
     """The slots of one node, filled while their sources stream."""
 
-    __slots__ = ("_clock", "_node", "_on_filled", "_open", "_wiring", "ahead", "filled", "handoffs")
+    __slots__ = ("_node", "_on_filled", "_open", "_run", "_wiring", "ahead", "filled", "handoffs")
 
     def __init__(self, node: BuiltNode, wiring: Wiring, execution: Execution) -> None:
         self._node = node
         self._wiring = wiring
-        self._clock = execution.run.clock
+        self._run = execution.run
         self._open = len(wiring.inlets)
         self._on_filled: Callable[[], None] = _do_nothing
-        self.handoffs = [Handoff(inlet.edge, execution.run.clock) for inlet in wiring.inlets]
+        self.handoffs = [Handoff(inlet.edge, execution.run) for inlet in wiring.inlets]
         self.ahead = Ahead.of(node, self, execution)
         """What is done before all of it is there."""
         self.filled: float | None = None
@@ -68,7 +68,7 @@ class Slots:
             self._close()
 
     def _close(self) -> None:
-        self.filled = self._clock()
+        self.filled = self._run.clock()
         if self.ahead is not None:
             self.ahead.filled()
         self._on_filled()

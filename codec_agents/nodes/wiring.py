@@ -25,7 +25,7 @@ class Inlet:
 class Outlet:
     """One port of one node: every edge that leaves it gets every batch."""
 
-    __slots__ = ("_channels", "_delivered", "_fallbacks", "_keeps", "sent")
+    __slots__ = ("_channels", "_delivered", "_fallbacks", "sent")
 
     def __init__(
         self,
@@ -36,8 +36,8 @@ class Outlet:
     ) -> None:
         self._channels = channels
         self._fallbacks = fallbacks
-        self._keeps = keeps or bool(fallbacks)
-        self._delivered: list[Batch] = []
+        self._delivered: list[Batch] | None = [] if keeps or fallbacks else None
+        """What was sent, where somebody may want it again."""
         self.sent = 0
         """Ids or characters sent so far."""
 
@@ -54,21 +54,22 @@ class Outlet:
     async def send(self, batch: Batch) -> None:
         """Send to all edges; the slowest one sets the pace."""
         self.sent += len(batch)
-        if self._keeps:
+        if self._delivered is not None:
             self._delivered.append(batch)
         for channel in self._channels:
             await channel.send(batch)
 
     def kept(self) -> list[int] | str:
         """Return all that was sent, where it is kept."""
-        if self._delivered and isinstance(self._delivered[0], str):
-            return "".join(map(str, self._delivered))
-        return [token_id for batch in self._delivered for token_id in batch if isinstance(token_id, int)]
+        delivered = self._delivered or []
+        if delivered and isinstance(delivered[0], str):
+            return "".join(map(str, delivered))
+        return [token_id for batch in delivered for token_id in batch if isinstance(token_id, int)]
 
     async def send_fallback(self) -> None:
         """Give the fallback edges what had been delivered, now that the node has failed."""
         for channel in self._fallbacks:
-            for batch in self._delivered:
+            for batch in self._delivered or ():
                 await channel.send(batch)
             channel.close()
 
@@ -104,7 +105,7 @@ class Wiring:
         outlets = {
             port: Outlet(
                 [inlets[number].channel for number in edges],
-                [inlets[number].channel for number in fallbacks],
+                [inlets[number].channel for number in fallbacks] if fallbacks else (),
                 keeps=keeps,
             )
             for port, (edges, fallbacks) in links.outgoing.items()
