@@ -84,23 +84,29 @@ class SinkOutput:
     def _batch(self, position: int) -> list[int]:
         return self.ids[self._ends[position - 1] if position else 0 : self._ends[position]]
 
-    async def next_position(self) -> int | None:
-        """Return where the reader reads next, or None at the end.
+    def advance(self) -> int | None:
+        """Return where the reader reads next; None if there is nothing to read now."""
+        self._reading = True
+        position = self._position
+        if position == len(self._ends):
+            return None
+        self._position = position + 1
+        if len(self._ends) - self._position <= CAUGHT_UP:
+            self._changed.give()
+        return position
+
+    async def more(self) -> bool:
+        """Wait until there may be more to read; return whether there can be.
 
         Raises:
             BaseException: what the sink was closed with.
         """
-        self._reading = True
-        while self._position == len(self._ends):
-            if self._error is not None:
-                raise self._error
-            if self._closed:
-                return None
-            await self._changed.wait()
-        self._position += 1
-        if len(self._ends) - self._position <= CAUGHT_UP:
-            self._changed.give()
-        return self._position - 1
+        if self._error is not None:
+            raise self._error
+        if self._closed:
+            return False
+        await self._changed.wait()
+        return True
 
     def detach(self) -> None:
         """Let the stream go on without a reader."""
@@ -119,10 +125,12 @@ class SinkReader(Generic[Item]):
         return self
 
     async def __anext__(self) -> Item:
-        while (position := await self._output.next_position()) is not None:
-            if item := self._item(position):
+        while True:
+            if (position := self._output.advance()) is None:
+                if not await self._output.more():
+                    raise StopAsyncIteration
+            elif item := self._item(position):
                 return item
-        raise StopAsyncIteration
 
     def __del__(self) -> None:
         self._output.detach()

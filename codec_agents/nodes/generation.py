@@ -81,11 +81,14 @@ class Turn:
             self.reasoning_ids += len(event.ids)
         else:
             self.answer += event.ids
-        if self.spans and self.spans[-1][0] == event.port and self.spans[-1][2] == event.start:
-            self.spans[-1] = (event.port, self.spans[-1][1], stop)
-        else:
-            self.spans.append((event.port, event.start, stop))
-        return event.port
+        port, start = event.port, event.start
+        if self.spans:
+            last_port, since, until = self.spans[-1]
+            if until == start and last_port == port:
+                start = since
+                del self.spans[-1]
+        self.spans.append((port, start, stop))
+        return port
 
     def usage(self) -> Usage:
         """Return the counts of the turn."""
@@ -149,7 +152,7 @@ class Generation:
                 break
             except EngineError as error:
                 await self._wait_to_retry(turn, error, next(delays, None))
-        await self._hand_on(turn, reader.flush(turn.finish_reason))
+        await self._hand_on(turn, reader.flush(turn.finish_reason), observed=self._run.observed)
         if turn.number == 1 and not turn.generated:
             await self._on_first_id(turn)
         await self._emit_finished(turn)
@@ -192,20 +195,22 @@ class Generation:
             turn.stats.append(frames.stats)
             async for frame in frames:
                 if frame.ids:
-                    await self._take(turn, reader, frame.ids)
+                    observed = self._run.observed
+                    if observed or not turn.generated:
+                        await self._tell_sampled(turn, frame.ids)
+                    turn.generated += frame.ids
+                    await self._hand_on(turn, reader.feed(frame.ids), observed=observed)
                     if enough is not None and enough(turn):
                         return
                 if frame.done:
                     turn.finish_reason = frame.finish_reason
 
-    async def _take(self, turn: Turn, reader: TurnReader, ids: tuple[int, ...]) -> None:
-        first = turn.number == 1 and not turn.generated
-        turn.generated += ids
-        if first:
+    async def _tell_sampled(self, turn: Turn, ids: tuple[int, ...]) -> None:
+        """Say that ids have arrived; the first ones end the handoffs into the node."""
+        if turn.number == 1 and not turn.generated:
             await self._on_first_id(turn)
         if self._run.observed:
             await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock()))
-        await self._hand_on(turn, reader.feed(ids))
 
     def _request(self, turn: Turn, max_tokens: int, headers: dict[str, str]) -> GenerationRequest:
         node = self._node
@@ -220,11 +225,11 @@ class Generation:
             turn=turn.number,
         )
 
-    async def _hand_on(self, turn: Turn, events: Iterable[TurnEvent]) -> None:
-        """Send what the reader made of the ids out of its port."""
+    async def _hand_on(self, turn: Turn, events: Iterable[TurnEvent], *, observed: bool) -> None:
+        """Send what the reader made of the ids out of its port; tell it, where somebody listens."""
         for event in events:
             port = turn.note(event)
-            if self._run.observed:
+            if observed:
                 received = IdsReceived(
                     self._node.path, port, turn.number, tuple(event.ids), self._run.clock()
                 )

@@ -72,15 +72,22 @@ class SinkInlet:
         """Write one batch, when the one who reads along is not far behind."""
         while self._output.lags:
             await self._channel.held_up(self._output.room)
+        ids: Sequence[int] = ()
+        text: str | None
         if isinstance(batch, str):
-            await self._writer.write((), batch)
+            text = batch
         else:
-            await self._writer.write(batch, None if self._decoder is None else self._decoder.feed(batch))
+            ids, text = batch, None if self._decoder is None else self._decoder.feed(batch)
+        self._output.add(ids, text)
+        if self._writer.is_heard:
+            await self._writer.tell(ids, text)
 
     async def flush(self) -> None:
         """Write what an unfinished character becomes."""
         if self._decoder is not None and (tail := self._decoder.flush()):
-            await self._writer.write((), tail)
+            self._output.add((), tail)
+            if self._writer.is_heard:
+                await self._writer.tell((), tail)
 
     def end(self, *, skipped: bool) -> None:  # noqa: ARG002 - in a pipeline with branches, sinks have tasks
         """Take note that the edge has ended."""
@@ -89,7 +96,7 @@ class SinkInlet:
 
 
 class Writer:
-    """Bring what reached a sink to the result, to whoever listens, and to where the declaration says."""
+    """Bring what reached a sink to whoever listens, and to where the declaration says."""
 
     def __init__(self, node: BuiltSink, execution: Execution, files: ExitStack | None = None) -> None:
         self._node = node
@@ -101,16 +108,20 @@ class Writer:
             file = files.enter_context(Path(node.file).open("w", encoding="utf-8"))  # noqa: SIM115
             self._calls.append(_text_to(file) if node.text else _ids_to(file))
 
-    async def write(self, ids: Sequence[int], text: str | None) -> None:
-        """Write one batch."""
-        self.output.add(ids, text)
-        if self._calls and (piece := text if self.decodes else list(ids)):
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is anything to do beside keeping what came."""
+        return bool(self._calls) or self._run.observed
+
+    async def tell(self, ids: Sequence[int], text: str | None) -> None:
+        """Bring on one batch."""
+        if piece := text if self.decodes else list(ids):
             for each in self._calls:
                 await call(each, piece)
         if self._run.observed:
-            await self._tell(ids, text)
+            await self._emit(ids, text)
 
-    async def _tell(self, ids: Sequence[int], text: str | None) -> None:
+    async def _emit(self, ids: Sequence[int], text: str | None) -> None:
         if ids and not self.decodes:
             await self._run.emit(SinkIds(self._node.path, tuple(ids), self._run.clock()))
         if text:
