@@ -33,18 +33,14 @@ class Deadline:
         self.passed = False
 
     def __enter__(self) -> Self:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
+        self._task = task = running_task()
+        if task is None:
             self._scope = anyio.move_on_after(self.seconds)
             self._scope.__enter__()
             return self
-        task = asyncio.current_task(loop)
-        assert task is not None
-        self._task = task
         self._before = task.cancelling()
         if self.seconds != math.inf:
-            self._timer = loop.call_later(self.seconds, self._fire)
+            self._timer = task.get_loop().call_later(self.seconds, self._fire)
         return self
 
     def __exit__(
@@ -65,3 +61,11 @@ class Deadline:
         self._fired = True
         assert self._task is not None
         self._task.cancel()
+
+
+def running_task() -> asyncio.Task[Any] | None:
+    """Return asyncio's running task; None on another event loop, be it a guest of asyncio's."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
