@@ -7,6 +7,7 @@ whatever the text spells, and is what content goes through.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from itertools import chain
 from typing import Protocol
@@ -17,7 +18,7 @@ from codec_core.maps import TokenizerMap
 from codec_core.merging.mergers import ByteLevelMerger, MetaspaceMerger
 from codec_core.merging.pieces import PieceCache
 from codec_core.metaspace import MarkedWords, MetaspaceCutter
-from codec_core.pretokenizer import pretokenizer_of
+from codec_core.pretokenizer import engine_pattern_of, pretokenizer_of
 from codec_core.programs import Alternation, MetaspaceSplit, stages_of
 from codec_core.special import SpecialTokens
 from codec_core.unicode.normalization import nfc
@@ -126,17 +127,19 @@ class BPETokenizer(Tokenizer):
             )
         self.missing_bytes: frozenset[int] = frozenset()
         self._cutter: Cutter
+        self._ids_of_text: Callable[[str], list[int] | None] | None
         if tokenizer_map.encoder == "byte_level":
-            merger = ByteLevelMerger(self.vocabulary)
+            states = tokenizer_map.pre_tokenizer_program, tokenizer_map.pre_tokenizer_pattern
+            merger = ByteLevelMerger(self.vocabulary, engine_pattern_of(*states))
             self.missing_bytes = merger.missing_bytes
-            self._cutter = pretokenizer_of(
-                tokenizer_map.pre_tokenizer_program, tokenizer_map.pre_tokenizer_pattern
-            )
+            self._cutter = pretokenizer_of(*states)
+            self._ids_of_text = merger.ids_of_text
             self._pieces = PieceCache(merger.ids_of)
         else:
             by_characters = MetaspaceMerger(self.vocabulary)
             self._cutter = _metaspace_cutter(tokenizer_map, by_characters)
             self._marks_spaces = isinstance(self._cutter, MetaspaceCutter)
+            self._ids_of_text = None
             self._pieces = PieceCache(by_characters.ids_of)
         self._cut = self._cutter.cut
         self._ids_of = self._pieces.__getitem__
@@ -148,6 +151,13 @@ class BPETokenizer(Tokenizer):
 
     def encode_prepared(self, text: str) -> list[int]:
         """Return the ids of prepared text that nothing follows."""
+        if self._ids_of_text is not None:
+            ids = self._ids_of_text(text)
+            if ids is not None:
+                return ids
+        return self._encode_pieces(text)
+
+    def _encode_pieces(self, text: str) -> list[int]:
         return list(chain.from_iterable(map(self._ids_of, self._cut(text))))
 
     def settle(self, text: str, seen: int = 0) -> tuple[list[int], str]:

@@ -16,6 +16,7 @@ from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextEr
 from codec_core.merging.by_list import check_merges, merge_symbols
 from codec_core.merging.proofs import KnownProofs, NothingProven, Proofs, ProofsOnDemand, known_proofs
 from codec_core.merging.rank_engine import MergePlaces, SplitProofs
+from codec_core.pretokenizer.engine_pattern import MAX_ENGINE_TEXT
 from codec_core.vocabulary import METASPACE, Vocabulary
 
 _SHORT_MARK = " "
@@ -99,14 +100,15 @@ class MergeList:
 
 
 class ByteLevelMerger:
-    """Encodes pieces of text over GPT-2's byte alphabet.
+    """Encodes text over GPT-2's byte alphabet: pieces, and where a pattern is given, texts in one call.
 
     Attributes:
         missing_bytes: bytes without a token. They leave no id, as in the reference tokenizers.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, pattern: str | None = None) -> None:
         self._vocabulary = vocabulary
+        self._pattern = pattern
         self._list = merges = MergeList(vocabulary)
         base = [merges.id_of(character) for character in ALPHABET]
         self.missing_bytes = frozenset(byte for byte, number in enumerate(base) if number is None)
@@ -116,29 +118,47 @@ class ByteLevelMerger:
         self._proofs = proofs_of(merges, vocabulary.hash)
 
     @cached_property
+    def ids_of_text(self) -> Callable[[str], list[int] | None]:
+        """Return the function from a whole text to its ids, or to None where it has to be cut first."""
+        # A piece that is a token no merge makes is not told from others within a text.
+        if self._pattern is None or self._unreachable or isinstance(self._proofs, NothingProven):
+            return _cut_first
+        encode, is_exact = self._encode, self._is_exact
+
+        def ids_of_text(text: str) -> list[int] | None:
+            if len(text) > MAX_ENGINE_TEXT:
+                return None
+            ids = encode(text)
+            return ids if is_exact(ids) else None
+
+        return ids_of_text
+
+    @cached_property
     def ids_of(self) -> Callable[[str], tuple[int, ...]]:
         """Return the function from a piece to its ids.
 
         It runs for every piece that a text brings for the first time, and looking up attributes would be a
         third of its time.
         """
-        encode, by_list, is_exact = self._encode, self._ids_by_list, self._is_exact()
+        encode, by_list, is_exact = self._encode, self._ids_by_list, self._is_exact
         unreachable, skips_merges = self._unreachable, self._vocabulary.facts.ignore_merges
 
         def ids_of(piece: str) -> tuple[int, ...]:
             if piece in unreachable:
                 return (unreachable[piece],)
-            ids = encode(piece)
+            ids = encode(piece) if len(piece) <= MAX_ENGINE_TEXT else self._encode_whole(piece)
             if is_exact(ids) or (skips_merges and len(ids) == 1):
                 return tuple(ids)
             return by_list(piece)
 
         return ids_of
 
+    @cached_property
     def _is_exact(self) -> Callable[[Sequence[int]], bool]:
         """Return what tells whether the engine's ids are those of the list."""
         if isinstance(self._proofs, KnownProofs):
-            return self._proofs.unproven.isdisjoint
+            unproven = self._proofs.unproven
+            return unproven.isdisjoint if unproven else lambda _: True
         token_of, cover = self._vocabulary.raw_token, self._proofs.cover
         return lambda ids: cover(ids, token_of)
 
@@ -163,6 +183,15 @@ class ByteLevelMerger:
 
     @cached_property
     def _encode(self) -> Callable[[str], list[int]]:
+        """Return the engine of texts and of their pieces, or of pieces alone."""
+        return self._engine(self._pattern) if self._pattern else self._encode_whole
+
+    @cached_property
+    def _encode_whole(self) -> Callable[[str], list[int]]:
+        """Return the engine that takes anything for one piece."""
+        return self._engine(_WHOLE_TEXT)
+
+    def _engine(self, pattern: str) -> Callable[[str], list[int]]:
         """Return tiktoken's merging, answering with ids of the vocabulary."""
         vocabulary, size = self._vocabulary, self._vocabulary.size
         in_order = self._list.places.in_id_order
@@ -174,12 +203,22 @@ class ByteLevelMerger:
         for byte, token_id in enumerate(self._base):
             rank = token_id if in_order and token_id is not None else stand_ins[byte]
             ranks[bytes((byte,))] = rank
-        encode = engine(ranks)
-        if in_order and not self.missing_bytes:
-            return encode
-        table = list(range(size)) if in_order else order + [0] * (size - len(order))
-        real = [*table, *(-1 if number is None else number for number in self._base)]
-        return lambda piece: [number for number in map(real.__getitem__, encode(piece)) if number >= 0]
+        encode = engine(ranks, pattern)
+        if in_order:
+            return _without(stand_ins, encode) if self.missing_bytes else encode
+        real = [*order, *[0] * (size - len(order)), *(-1 if n is None else n for n in self._base)]
+        return lambda text: [number for number in map(real.__getitem__, encode(text)) if number >= 0]
+
+
+def _without(stand_ins: range, encode: Callable[[str], list[int]]) -> Callable[[str], list[int]]:
+    """Return the encoding that leaves out what stands for bytes without a token."""
+    lacks_none = frozenset(stand_ins).isdisjoint
+
+    def encode_known(text: str) -> list[int]:
+        ids = encode(text)
+        return ids if lacks_none(ids) else [number for number in ids if number not in stand_ins]
+
+    return encode_known
 
 
 class MetaspaceMerger:
@@ -275,6 +314,10 @@ class MetaspaceMerger:
         return tuple(self._fallback[byte] for byte in data) if self._fallback else ()
 
 
+def _cut_first(text: str) -> None:
+    """Answer that a text has to be cut before its pieces are merged."""
+
+
 def _as_text(content: bytes) -> str | None:
     try:
         return content.decode()
@@ -292,11 +335,12 @@ def proofs_of(merges: MergeList, map_hash: str | None) -> Proofs:
     return ProofsOnDemand(SplitProofs(merges.merges, merges.places, merges.rank_of))
 
 
-def engine(ranks: Mapping[bytes, int]) -> Callable[[str], list[int]]:
-    """Return a function from a piece to ranks, merging the lowest rank first."""
+def engine(ranks: Mapping[bytes, int], pattern: str = _WHOLE_TEXT) -> Callable[[str], list[int]]:
+    """Return a function from a text to the ranks of the pieces that a pattern finds in it.
+
+    It merges the lowest rank first, and passes over what the pattern does not take.
+    """
     import tiktoken  # a tenth of the time that importing this package takes, and only encoding needs it
 
-    encoding = tiktoken.Encoding(
-        "pieces", pat_str=_WHOLE_TEXT, mergeable_ranks=dict(ranks), special_tokens={}
-    )
+    encoding = tiktoken.Encoding("pieces", pat_str=pattern, mergeable_ranks=dict(ranks), special_tokens={})
     return encoding.encode_ordinary

@@ -21,12 +21,13 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from codec_core import programs
+from codec_core.pretokenizer.engine_pattern import engine_pattern
 from codec_core.pretokenizer.operations import ASCII_PUNCTUATION, alternative_of
 from codec_core.pretokenizer.stages import AlternationStage, IsolateStage, PatternStage, Stage, WholeStage
-from codec_core.programs import Program
+from codec_core.programs import Op, Program
 from codec_core.unicode.classes import CJK, char_class, shadow
 
-__all__ = ["PreTokenizer", "alternative_of", "pretokenizer_of"]
+__all__ = ["PreTokenizer", "alternative_of", "engine_pattern_of", "pretokenizer_of"]
 
 
 class PreTokenizer:
@@ -120,6 +121,22 @@ def pretokenizer_of(program: Program | None, pattern: str | None) -> PreTokenize
     if ops is None:
         return PreTokenizer([PatternStage(pattern)], shadowed=False)
     return PreTokenizer([AlternationStage(ops)])
+
+
+def engine_pattern_of(program: Program | None, pattern: str | None) -> str | None:
+    """Return the same pre-tokenizer as one pattern for tiktoken's engine, or None where none is known.
+
+    It is written anew from the operations, over classes of one fixed Unicode version: a map's own pattern
+    never reaches the engine.
+    """
+    ops: tuple[Op, ...] | None = None
+    if program is not None:
+        stages = programs.stages_of(program)
+        if len(stages) == 1 and isinstance(stages[0], programs.Alternation):
+            ops = stages[0].ops
+    elif pattern is not None:
+        ops = programs.ops_of_pattern(pattern)
+    return engine_pattern(ops) if ops else None
 
 
 def _stage(stage: programs.Stage) -> Stage:

@@ -10,35 +10,43 @@ from codec_core.programs import Op
 from codec_core.unicode.classes import char_class, representatives
 
 ASCII_PUNCTUATION = r"!-/:-@\[-`{-~"
+ClassOf = Callable[[str], str]
+"""Spells the inside of the character set of a class: `char_class`, or the same over all planes."""
+
 _FOLDS = {"s": "sSſ", "k": "kK\u212a"}
 """ASCII letters that have a third case form: patterns in the field say `(?i:..)`, which takes it too."""
 
 
-def alternative_of(op: Op) -> str:
-    """Return an operation as an alternative of a `re` pattern over the BMP."""
+def alternative_of(op: Op, class_of: ClassOf = char_class) -> str:
+    """Return an operation as an alternative of a regular expression, by default a `re` one over the BMP.
+
+    What is written `[^` is a negated set, and nothing else is.
+    """
     match op:
         case programs.LiteralsCi(patterns):
             return f"(?:{_longest_first(patterns, _folded)})"
         case programs.Literals(patterns):
             return f"(?:{_longest_first(patterns, re.escape)})"
         case programs.Letters():
-            return _lead(op.lead_other, op.lead_space, op.lead_other_class) + _body(op.body)
+            return _lead(op.lead_other, op.lead_space, op.lead_other_class, class_of) + _body(
+                op.body, class_of
+            )
         case programs.LettersCased():
-            return _cased(op)
+            return _cased(op, class_of)
         case programs.Numbers(max_run, lead_space):
-            return f"{' ?' if lead_space else ''}[{char_class('N')}]{f'{{1,{max_run}}}' if max_run else '+'}"
+            return f"{' ?' if lead_space else ''}[{class_of('N')}]{f'{{1,{max_run}}}' if max_run else '+'}"
         case programs.PunctRun():
-            return _punct_run(op)
+            return _punct_run(op, class_of)
         case programs.PunctAsciiLetters():
             return f"[{ASCII_PUNCTUATION}][A-Za-z]+"
         case programs.NewlineBlock():
-            return rf"[{char_class('s')}]*[\r\n]+"
+            return rf"[{class_of('s')}]*[\r\n]+"
         case programs.TrailingWs():
-            return f"[{char_class('s')}]+(?![^{char_class('s')}])"
+            return f"[{class_of('s')}]+(?![^{class_of('s')}])"
         case programs.WsRun():
-            return f"[{char_class('s')}]+"
+            return f"[{class_of('s')}]+"
         case programs.MetaspaceSplit():
-            return f"[^{char_class('s')}]+"
+            return f"[^{class_of('s')}]+"
     raise AssertionError(op)
 
 
@@ -58,32 +66,32 @@ def _longest_first(patterns: Iterable[str], spell: Callable[[str], str]) -> str:
     return "|".join(map(spell, sorted(patterns, key=len, reverse=True)))
 
 
-def _lead(lead_other: bool, lead_space: bool, other_class: str | None) -> str:
+def _lead(lead_other: bool, lead_space: bool, other_class: str | None, class_of: ClassOf) -> str:
     if lead_other and other_class == "l_p_s":
-        return rf"[^\r\n{char_class('L')}{char_class('P')}{char_class('S')}]?"
+        return rf"[^\r\n{class_of('L')}{class_of('P')}{class_of('S')}]?"
     if lead_other:
-        return rf"[^\r\n{char_class('L')}{char_class('N')}]?"
+        return rf"[^\r\n{class_of('L')}{class_of('N')}]?"
     return " ?" if lead_space else ""
 
 
-def _body(body: str | None) -> str:
-    return f"[{char_class('L')}{char_class('M') if body == 'L_M' else ''}]+"
+def _body(body: str | None, class_of: ClassOf) -> str:
+    return f"[{class_of('L')}{class_of('M') if body == 'L_M' else ''}]+"
 
 
-def _cased(op: programs.LettersCased) -> str:
-    shared = char_class("Lm") + char_class("Lo") + char_class("M")
-    upper = f"[{char_class('Lu')}{char_class('Lt')}{shared}]"
-    lower = f"[{char_class('Ll')}{shared}]"
+def _cased(op: programs.LettersCased, class_of: ClassOf) -> str:
+    shared = class_of("Lm") + class_of("Lo") + class_of("M")
+    upper = f"[{class_of('Lu')}{class_of('Lt')}{shared}]"
+    lower = f"[{class_of('Ll')}{shared}]"
     letters = f"{upper}*{lower}+" if op.kind == "title" else f"{upper}+{lower}*"
     trailing = f"(?:{_longest_first(op.trailing_ci, _folded)})?" if op.trailing_ci else ""
-    return _lead(op.lead_other, lead_space=False, other_class=None) + letters + trailing
+    return _lead(op.lead_other, False, None, class_of) + letters + trailing
 
 
-def _punct_run(op: programs.PunctRun) -> str:
+def _punct_run(op: programs.PunctRun, class_of: ClassOf) -> str:
     if op.charset == "p_s":
-        body = f"[{char_class('P')}{char_class('S')}]+"
+        body = f"[{class_of('P')}{class_of('S')}]+"
     else:
-        body = f"[^{char_class('s')}{char_class('L')}{char_class('N')}]+"
+        body = f"[^{class_of('s')}{class_of('L')}{class_of('N')}]+"
     after = op.trailing_chars or ("\r\n" if op.trailing_newlines else "")
     return f"{' ?' if op.lead_space else ''}{body}" + (f"[{re.escape(after)}]*" if after else "")
 

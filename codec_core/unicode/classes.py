@@ -48,17 +48,26 @@ def category_ranges() -> dict[str, list[tuple[int, int]]]:
     return ranges
 
 
-@cache
 def char_class(name: str) -> str:
-    r"""Return the inside of a `re` character set for `\p{name}` within the BMP, or for `\s` with name "s"."""
+    r"""Return the inside of a character set for `\p{name}` within the BMP, or for `\s` with name "s"."""
+    return _char_class(name, 0xFFFF)
+
+
+def whole_char_class(name: str) -> str:
+    """Return the same over all planes, for engines to which they are all one."""
+    return _char_class(name, 0x10FFFF)
+
+
+@cache
+def _char_class(name: str, last: int) -> str:
     if name == "s":
         return _escape_ranges([(ord(character), ord(character)) for character in WHITE_SPACE])
     found = [
-        (start, min(stop, 0xFFFF))
+        (start, min(stop, last))
         for category, ranges in category_ranges().items()
         if category.startswith(name)
         for start, stop in ranges
-        if start <= 0xFFFF
+        if start <= last
     ]
     return _escape_ranges(_joined(found))
 
@@ -75,8 +84,12 @@ def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _escape_ranges(ranges: list[tuple[int, int]]) -> str:
     return "".join(
-        f"\\u{start:04x}" if start == stop else f"\\u{start:04x}-\\u{stop:04x}" for start, stop in ranges
+        _escape(start) if start == stop else f"{_escape(start)}-{_escape(stop)}" for start, stop in ranges
     )
+
+
+def _escape(point: int) -> str:
+    return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
 
 
 @cache

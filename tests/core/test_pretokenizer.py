@@ -60,6 +60,16 @@ FALCON = ProgramV2(
         programs.DigitTriplesIsolate(),
     )
 )
+LOOKING = ProgramV1(
+    (
+        programs.TrailingWs(),
+        programs.Letters(lead_space=True),
+        programs.Numbers(lead_space=True),
+        programs.PunctRun(trailing_newlines=True),
+        programs.WsRun(),
+    )
+)
+"""Looks ahead first of all."""
 GAPS = ProgramV1((programs.Letters(lead_space=True), programs.Literals(("--", "->>"))))
 
 

@@ -16,9 +16,13 @@ from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextEr
 from codec_core.maps import AddedToken, TokenizerMap
 from codec_core.merging.by_list import merge_symbols
 from codec_core.merging.pieces import PieceCache
+from codec_core.pretokenizer import pretokenizer_of
+from codec_core.pretokenizer.engine_pattern import MAX_ENGINE_TEXT
 from codec_core.tokenizer import BPETokenizer, LongestMatchTokenizer, pick_tokenizer, tokenize
+from codec_core.unicode.normalization import nfc
 from codec_core.vocabulary import vocabulary_of
 from tests.conftest import load_shared_map, reference_cases
+from tests.core.test_pretokenizer import DEEPSEEK, FALCON, GAPS, GPT_2, LOOKING, O200K_PROGRAM
 from tests.oracle import reference_ids, reference_tokenizer
 from tests.texts import random_text
 
@@ -79,6 +83,49 @@ def test_ids_equal_the_reference_but_for_other_numbers(map_id, shared_map):
     for _ in range(300):
         text = "".join(c for c in random_text(random) if c.isascii() or not c.isnumeric())
         assert ours.encode(text) == reference_ids(theirs, text), text
+
+
+@pytest.mark.parametrize("map_id", [*BYTE_LEVEL, *FLATTENED])
+def test_the_ids_of_a_text_are_those_of_its_pieces(map_id, shared_map):
+    """The engine cuts and merges a text in one call; the pieces are found here and merged one by one."""
+    tokenizer_map = shared_map(map_id)
+    assert_pieces_agree(tokenizer_map, Random(map_id), 300)
+
+
+OTHER_PROGRAMS = {
+    "o200k": O200K_PROGRAM,
+    "deepseek": DEEPSEEK,
+    "falcon": FALCON,
+    "gaps": GAPS,
+    "looking": LOOKING,
+}
+
+
+@pytest.mark.parametrize("program", OTHER_PROGRAMS)
+def test_the_ids_of_a_text_are_those_of_its_pieces_under_other_programs(program, shared_map):
+    phi = shared_map("microsoft/phi-4")
+    tokenizer_map = msgspec.structs.replace(phi, pre_tokenizer_program=OTHER_PROGRAMS[program])
+    assert_pieces_agree(tokenizer_map, Random(1), 300)
+
+
+def assert_pieces_agree(tokenizer_map: TokenizerMap, random: Random, cases: int) -> None:
+    tokenizer = pick_tokenizer(tokenizer_map)
+    cut = pretokenizer_of(tokenizer_map.pre_tokenizer_program, tokenizer_map.pre_tokenizer_pattern).cut
+    for _ in range(cases):
+        text = random_text(random)
+        text = nfc(text) if tokenizer.normalizes else text
+        assert tokenizer.encode_ordinary(text) == [
+            number for piece in cut(text) for number in tokenizer.encode_ordinary(piece)
+        ]
+
+
+@pytest.mark.parametrize("length", [MAX_ENGINE_TEXT, MAX_ENGINE_TEXT + 1, 1_100_000])
+@pytest.mark.parametrize("end", ["", "x"])
+def test_runs_of_white_space_do_not_reach_the_limit_of_the_engine(length, end, shared_map):
+    """The engine panics at a run of 1,000,000."""
+    tokenizer_map = shared_map("microsoft/phi-4")
+    text = " " * (length - len(end)) + end
+    assert detokenize(tokenizer_map, pick_tokenizer(tokenizer_map).encode_ordinary(text)) == text
 
 
 @pytest.mark.parametrize("name", ["gpt-2", "llama-bpe", "llama-spm"])
@@ -188,6 +235,16 @@ def test_any_merge_list_is_followed_exactly(merges, text):
     if merges:
         vocabulary = vocabulary_of(metaspace_map(merges))
         expected = reference.encode_metaspace(vocabulary, text)
+        assert pick_tokenizer(vocabulary).encode_ordinary(text) == expected
+
+
+@given(merge_lists, st.text("abc '\n1!\u00a0", max_size=14), st.booleans())
+@settings(max_examples=300)
+def test_any_merge_list_is_followed_exactly_within_the_pieces_of_a_pattern(merges, text, ignore_merges):
+    if merges:
+        fields = {"pre_tokenizer_pattern": GPT_2, "ignore_merges": ignore_merges}
+        vocabulary = vocabulary_of(byte_level_map([*merges, "Ġ a", "Ġa b", "Ġ Ġ"], **fields))
+        expected = reference.encode_byte_level(vocabulary, text)
         assert pick_tokenizer(vocabulary).encode_ordinary(text) == expected
 
 
