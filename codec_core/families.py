@@ -6,14 +6,15 @@ tokenizer files are public and whose maps can be told by their id.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from codec_core.maps import AddedToken, TokenizerMap
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """Facts that exact encoding needs besides vocabulary, merges and pre-tokenizer.
 
     Attributes:

@@ -6,14 +6,14 @@ A map is immutable and named by the sha256 of its bytes. Checks run over whole c
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from codec_core.exceptions import TokenizerMapValidationError
+from codec_core.packed_merges import PackedMerges
 from codec_core.programs import Program, check_program
 
 MAX_MAP_BYTES = 32 * 2**20
@@ -82,7 +82,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True):
     vocab: dict[str, int] | None = None
     tokens: dict[str, str] | None = None
     encoder: Literal["byte_level", "metaspace"] | None = None
-    merges: list[str] | None = None
+    merges: Sequence[str] | None = None
     pre_tokenizer_pattern: str | None = None
     byte_fallback_start: int | None = None
     byte_fallback_end: int | None = None
@@ -124,11 +124,27 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True):
         return f"TokenizerMap(id={self.id!r}, version={self.version!r}, vocab_size={self.vocab_size})"
 
 
-_decoder = msgspec.json.Decoder(TokenizerMap)
+class _Document(TokenizerMap, frozen=True):
+    """A map as it is read: the merges stay as they are written."""
+
+    merges: msgspec.Raw = msgspec.Raw(b"null")  # type: ignore[assignment]
+
+
+_decoder = msgspec.json.Decoder(_Document)
+
+
+def _decode(data: bytes) -> TokenizerMap:
+    document = _decoder.decode(data)
+    fields = {name: getattr(document, name) for name in TokenizerMap.__struct_fields__}
+    merges = bytes(document.merges)  # a copy, so that the document can go
+    fields["merges"] = None if merges == b"null" else PackedMerges(merges)
+    return TokenizerMap(**fields)
 
 
 def hash_map(data: bytes) -> str:
     """Return the name of a map with these bytes: `sha256:<hex>`."""
+    import hashlib  # loads OpenSSL, a twentieth of importing the package
+
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
@@ -140,7 +156,7 @@ def parse_map(data: bytes) -> TokenizerMap:
     """
     _check_size(data)
     try:
-        tokenizer_map = _decoder.decode(data)
+        tokenizer_map = _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TokenizerMapValidationError(f"not a tokenizer map: {error}") from error
     check_map(tokenizer_map)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
+from typing import Final
 
 from codec_core.merging.mergers import MetaspaceMerger
 from codec_core.unicode.classes import WHITE_SPACE
@@ -19,6 +20,8 @@ from codec_core.vocabulary import METASPACE
 
 class MetaspaceCutter:
     """Cuts prepared text into pieces that no merge crosses."""
+
+    takes_spaces: Final = False
 
     def __init__(self, merger: MetaspaceMerger, *, fuses_unknown: bool) -> None:
         self._merger = merger
@@ -41,24 +44,21 @@ class MetaspaceCutter:
         return self._fuses_unknown and not known(text[place - 1]) and not known(text[place])
 
     @cached_property
-    def _tokens(self) -> list[str]:
-        return self._merger.joinable()
-
-    @cached_property
     def _pairs(self) -> set[tuple[str, str]]:
         """Return all pairs of characters that some merged token holds side by side."""
-        return {pair for token in self._tokens for pair in pairwise(token)}
+        return {pair for token in self._merger.joinable() for pair in pairwise(token)}
 
     @cached_property
     def _find(self) -> Callable[[str], list[str]]:
         """Return the search for pieces: words with the U+2581 before them, and lonely characters."""
-        joining = set("".join(self._tokens))
+        tokens = self._merger.joinable()
+        joining = set("".join(tokens))
         lonely = "+" if self._fuses_unknown else ""
         inside = _character_set(joining - {METASPACE})
         marks = re.escape(METASPACE)
         if not inside:
             return re.compile(rf"{marks}+|[^{marks}]{lonely}").findall
-        if any(METASPACE in token.lstrip(METASPACE) for token in self._tokens):
+        if any(METASPACE in token.lstrip(METASPACE) for token in tokens):
             return re.compile(rf"[{inside}{marks}]+|[^{inside}{marks}]{lonely}").findall
         return re.compile(rf"{marks}*[{inside}]+|{marks}+|[^{inside}{marks}]{lonely}").findall
 
@@ -72,6 +72,8 @@ def _character_set(characters: set[str]) -> str:
 
 class MarkedWords:
     """Words at white space, each with U+2581 before it (the first one not, where `prefix_first`)."""
+
+    takes_spaces: Final = True
 
     def __init__(self, *, prefix_first: bool) -> None:
         self._spares_first = prefix_first

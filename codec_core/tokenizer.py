@@ -7,22 +7,19 @@ whatever the text spells, and is what content goes through.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import cached_property
 from itertools import chain
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from codec_core.exceptions import UnencodableTextError
-from codec_core.longest_match import LongestMatcher
 from codec_core.maps import TokenizerMap
-from codec_core.merging.mergers import ByteLevelMerger, MetaspaceMerger
-from codec_core.merging.pieces import PieceCache
-from codec_core.metaspace import MarkedWords, MetaspaceCutter
-from codec_core.pretokenizer import engine_pattern_of, pretokenizer_of
 from codec_core.programs import Alternation, MetaspaceSplit, stages_of
 from codec_core.special import SpecialTokens
 from codec_core.unicode.normalization import nfc
 from codec_core.vocabulary import METASPACE, Vocabulary, vocabulary_of
+
+if TYPE_CHECKING:
+    from codec_core.merging import Merger
 
 
 class Tokenizer(ABC):
@@ -102,6 +99,10 @@ class Tokenizer(ABC):
 class Cutter(Protocol):
     """Where pieces begin and end."""
 
+    @property
+    def takes_spaces(self) -> bool:
+        """Tell whether texts come with their spaces, or with U+2581 for them."""
+
     def cut(self, text: str) -> list[str]:
         """Return pieces that can be encoded each alone."""
 
@@ -125,24 +126,15 @@ class BPETokenizer(Tokenizer):
                 f"map {tokenizer_map.id!r} has no merges or no encoder; "
                 "pick_tokenizer(map) falls back to the longest match"
             )
-        self.missing_bytes: frozenset[int] = frozenset()
-        self._cutter: Cutter
-        self._ids_of_text: Callable[[str], list[int] | None] | None
-        if tokenizer_map.encoder == "byte_level":
-            states = tokenizer_map.pre_tokenizer_program, tokenizer_map.pre_tokenizer_pattern
-            merger = ByteLevelMerger(self.vocabulary, engine_pattern_of(*states))
-            self.missing_bytes = merger.missing_bytes
-            self._cutter = pretokenizer_of(*states)
-            self._ids_of_text = merger.ids_of_text
-            self._pieces = PieceCache(merger.ids_of)
-        else:
-            by_characters = MetaspaceMerger(self.vocabulary)
-            self._cutter = _metaspace_cutter(tokenizer_map, by_characters)
-            self._marks_spaces = isinstance(self._cutter, MetaspaceCutter)
-            self._ids_of_text = None
-            self._pieces = PieceCache(by_characters.ids_of)
+        from codec_core.merging import PieceCache
+
+        parts = _byte_level if tokenizer_map.encoder == "byte_level" else _metaspace
+        self._cutter, merger = parts(self.vocabulary)
+        self._marks_spaces = not self._cutter.takes_spaces
+        self.missing_bytes = merger.missing_bytes
         self._cut = self._cutter.cut
-        self._ids_of = self._pieces.__getitem__
+        self._ids_of_text = merger.ids_of_text
+        self._ids_of = PieceCache(merger.ids_of).__getitem__
 
     @staticmethod
     def supports(m: TokenizerMap) -> bool:
@@ -151,14 +143,8 @@ class BPETokenizer(Tokenizer):
 
     def encode_prepared(self, text: str) -> list[int]:
         """Return the ids of prepared text that nothing follows."""
-        if self._ids_of_text is not None:
-            ids = self._ids_of_text(text)
-            if ids is not None:
-                return ids
-        return self._encode_pieces(text)
-
-    def _encode_pieces(self, text: str) -> list[int]:
-        return list(chain.from_iterable(map(self._ids_of, self._cut(text))))
+        ids = self._ids_of_text(text)
+        return list(chain.from_iterable(map(self._ids_of, self._cut(text)))) if ids is None else ids
 
     def settle(self, text: str, seen: int = 0) -> tuple[list[int], str]:
         """Return the settled ids and the rest of the text."""
@@ -171,6 +157,8 @@ class LongestMatchTokenizer(Tokenizer):
 
     def __init__(self, m: TokenizerMap | Vocabulary) -> None:
         super().__init__(m)
+        from codec_core.longest_match import LongestMatcher
+
         self._matcher = LongestMatcher(self.vocabulary)
 
     @property
@@ -193,12 +181,27 @@ class LongestMatchTokenizer(Tokenizer):
         return ids, text[used:]
 
 
-def _metaspace_cutter(tokenizer_map: TokenizerMap, merger: MetaspaceMerger) -> Cutter:
+# What cuts and merges is imported with the first tokenizer: it is a tenth of importing the package.
+
+
+def _byte_level(vocabulary: Vocabulary) -> tuple[Cutter, Merger]:
+    from codec_core.merging import ByteLevelMerger
+    from codec_core.pretokenizer import engine_pattern_of, pretokenizer_of
+
+    states = vocabulary.map.pre_tokenizer_program, vocabulary.map.pre_tokenizer_pattern
+    return pretokenizer_of(*states), ByteLevelMerger(vocabulary, engine_pattern_of(*states))
+
+
+def _metaspace(vocabulary: Vocabulary) -> tuple[Cutter, Merger]:
+    from codec_core.merging import MetaspaceMerger
+    from codec_core.metaspace import MarkedWords, MetaspaceCutter
+
+    merger, tokenizer_map = MetaspaceMerger(vocabulary), vocabulary.map
     program = tokenizer_map.pre_tokenizer_program
     for stage in stages_of(program) if program else ():
         if isinstance(stage, Alternation) and isinstance(stage.ops[0], MetaspaceSplit):
-            return MarkedWords(prefix_first=stage.ops[0].prefix_first)
-    return MetaspaceCutter(merger, fuses_unknown=tokenizer_map.byte_fallback_start is None)
+            return MarkedWords(prefix_first=stage.ops[0].prefix_first), merger
+    return MetaspaceCutter(merger, fuses_unknown=tokenizer_map.byte_fallback_start is None), merger
 
 
 def check_text(text: str) -> None:

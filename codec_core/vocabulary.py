@@ -7,7 +7,7 @@ vocabulary on the map, so dropping the map drops its tables.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -210,19 +210,26 @@ class TextTable(dict[int, str | None]):
 
 
 def _raw_tokens(tokenizer_map: TokenizerMap) -> list[str | None]:
-    if tokenizer_map.vocab is not None:
-        pairs = {number: token for token, number in tokenizer_map.vocab.items()}
-    else:
-        pairs = ids_of_version_1(tokenizer_map.tokens or {})
-    size = max(pairs, default=-1) + 1
-    if size > 4 * len(pairs) + 2**20:
-        raise TokenizerMapValidationError(
-            f"vocab: {len(pairs)} tokens reach up to id {size - 1}; so sparse a map is refused"
-        )
-    raw: list[str | None] = [None] * size
-    for number, token in pairs.items():
-        raw[number] = token
+    vocab = tokenizer_map.vocab
+    if vocab is not None:
+        raw = _empty_table(vocab.values())
+        for token, number in vocab.items():
+            raw[number] = token
+        return raw
+    texts = ids_of_version_1(tokenizer_map.tokens or {})
+    raw = _empty_table(texts)
+    for number, text in texts.items():
+        raw[number] = text
     return raw
+
+
+def _empty_table(ids: Collection[int]) -> list[str | None]:
+    size = max(ids, default=-1) + 1
+    if size > 4 * len(ids) + 2**20:
+        raise TokenizerMapValidationError(
+            f"vocab: {len(ids)} tokens reach up to id {size - 1}; so sparse a map is refused"
+        )
+    return [None] * size
 
 
 def _plain_bytes(token: str) -> bytes:

@@ -6,9 +6,9 @@ equal for the tokens at hand, and by the list itself elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import chain, repeat
 from typing import Protocol
 
 from codec_core.byte_level import ALPHABET, decode_byte_level_token, encode_byte_level_chars
@@ -16,7 +16,6 @@ from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextEr
 from codec_core.merging.by_list import check_merges, merge_symbols
 from codec_core.merging.proofs import KnownProofs, NothingProven, Proofs, ProofsOnDemand, known_proofs
 from codec_core.merging.rank_engine import MergePlaces, SplitProofs
-from codec_core.pretokenizer.engine_pattern import MAX_ENGINE_TEXT
 from codec_core.vocabulary import METASPACE, Vocabulary
 
 _SHORT_MARK = " "
@@ -25,12 +24,25 @@ three."""
 
 _WHOLE_TEXT = r"[\s\S]+"  # the pieces are cut before they come here
 
+MAX_ENGINE_TEXT = 100_000
+"""Characters that may be given to a pattern with look-ahead: the engine's stack holds an entry for each
+character of a run of white space, and at 1,000,000 of them it panics."""
+
 
 class Merger(Protocol):
-    """Turns one piece into ids."""
+    """Turns text into ids."""
 
-    def ids_of(self, piece: str) -> tuple[int, ...]:
-        """Return the ids of a piece."""
+    @property
+    def missing_bytes(self) -> frozenset[int]:
+        """Return the bytes without a token. They leave no id, as in the reference tokenizers."""
+
+    @property
+    def ids_of(self) -> Callable[[str], tuple[int, ...]]:
+        """Return the function from a piece to its ids."""
+
+    @property
+    def ids_of_text(self) -> Callable[[str], list[int] | None]:
+        """Return the function from a whole text to its ids, or to None where it has to be cut first."""
 
 
 class MergeList:
@@ -39,32 +51,36 @@ class MergeList:
     A merge that makes a special token is left out: ordinary text never becomes one.
 
     Attributes:
-        merges: the merges in order.
-        result_ids: the id that each of them makes.
-        rank_of: what a token's string counts as in merging, or None if no merge can make or use it.
+        result_ids: the id that each of the merges makes, in order.
+        places: where each token's merges stand.
+        may_use_ranks: whether merging by rank is worth a proof.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        merges = vocabulary.map.merges or []
-        check_merges(merges)
+        self._stated = vocabulary.map.merges or ()
         self._ids = vocabulary.map.vocab or vocabulary.ordinary()
         self._special = vocabulary.special_ids
         self._special_names = vocabulary.special_tokens
-        results = "\n".join(merges).replace(" ", "").split("\n") if merges else []
-        ids = list(map(self._ids.get, results))
+        merges = list(self._stated)
+        check_merges(merges)
+        ids = list(map(self._ids.get, map(str.replace, merges, repeat(" "), repeat(""))))
         if None in ids:
             at = ids.index(None)
             raise TokenizerMapValidationError(f"merges: {merges[at]!r} makes a token that is not in vocab")
-        self.merges: Sequence[str] = merges
-        self.result_ids: list[int] = [number for number in ids if number is not None]
-        if not self._special.isdisjoint(self.result_ids):
-            kept = [place for place, number in enumerate(self.result_ids) if number not in self._special]
-            self.merges = [merges[place] for place in kept]
-            self.result_ids = [self.result_ids[place] for place in kept]
+        numbers = [number for number in ids if number is not None]
+        self._makes_special = not self._special.isdisjoint(numbers)
+        self.result_ids: list[int] = [n for n in numbers if n not in self._special]
         self.places = MergePlaces(self.result_ids)
-        self.may_use_ranks = self._is_plain()
+        self.may_use_ranks = self._is_plain(merges)
 
-    def _is_plain(self) -> bool:
+    @property
+    def merges(self) -> Sequence[str]:
+        """Return the merges in order; not kept here, because most maps need them once."""
+        if not self._makes_special:
+            return list(self._stated)
+        return [merge for merge in self._stated if self._ids[merge.replace(" ", "")] not in self._special]
+
+    def _is_plain(self, merges: list[str]) -> bool:
         """Tell whether merging by rank is worth a proof.
 
         It is not where a pair is listed twice with others between, or where a single character is special
@@ -72,7 +88,7 @@ class MergeList:
         """
         if any(len(name) == 1 for name in self._special_names):
             return False
-        return self.places.in_id_order or len(set(self.merges)) == len(self.merges)
+        return self.places.in_id_order or len(set(merges)) == len(merges)
 
     def id_of(self, token: str) -> int | None:
         """Return the id of an ordinary token."""
@@ -100,11 +116,7 @@ class MergeList:
 
 
 class ByteLevelMerger:
-    """Encodes text over GPT-2's byte alphabet: pieces, and where a pattern is given, texts in one call.
-
-    Attributes:
-        missing_bytes: bytes without a token. They leave no id, as in the reference tokenizers.
-    """
+    """Encodes text over GPT-2's byte alphabet: pieces, and where a pattern is given, texts in one call."""
 
     def __init__(self, vocabulary: Vocabulary, pattern: str | None = None) -> None:
         self._vocabulary = vocabulary
@@ -113,7 +125,6 @@ class ByteLevelMerger:
         base = [merges.id_of(character) for character in ALPHABET]
         self.missing_bytes = frozenset(byte for byte, number in enumerate(base) if number is None)
         self._base = base
-        self._ids = set(merges.result_ids)
         self._unreachable = self._find_unreachable() if vocabulary.facts.ignore_merges else {}
         self._proofs = proofs_of(merges, vocabulary.hash)
 
@@ -172,7 +183,7 @@ class ByteLevelMerger:
 
     def _find_unreachable(self) -> dict[str, int]:
         """Return the tokens that no merge makes, as text; one that is no text of its own is no piece."""
-        made = self._ids | set(self._base)
+        made = {*self._list.result_ids, *self._base}
         ordinary = self._vocabulary.ordinary().items()
         found: dict[str, int] = {}
         for token, number in ordinary:
@@ -221,6 +232,39 @@ def _without(stand_ins: range, encode: Callable[[str], list[int]]) -> Callable[[
     return encode_known
 
 
+class RankedCharacters:
+    """What the engine merges for a metaspace vocabulary, and the ids that each rank stands for.
+
+    Attributes:
+        ranks: the rank of each sequence of bytes, until the engine takes them.
+        single: by rank, the one id that it stands for, or None where it stands for several or none.
+        first_merged: the first rank that a merge of the list makes.
+    """
+
+    def __init__(self) -> None:
+        self.ranks: dict[bytes, int] = {}
+        self.single: list[int | None] = []
+        self.first_merged = 0
+        self._several: dict[int, tuple[int, ...]] = {}
+
+    def add(self, data: bytes, ids: tuple[int, ...]) -> None:
+        """Give the next rank to some bytes."""
+        rank = self.ranks[data] = len(self.single)
+        self.single.append(ids[0] if len(ids) == 1 else None)
+        if len(ids) != 1:
+            self._several[rank] = ids
+
+    def ids_of(self, rank: int) -> tuple[int, ...]:
+        """Return the ids that a rank stands for."""
+        number = self.single[rank]
+        return self._several[rank] if number is None else (number,)
+
+    @cached_property
+    def encode(self) -> Callable[[str], list[int]]:
+        """Return the engine; from then on `ranks` is empty."""
+        return engine(self.ranks)
+
+
 class MetaspaceMerger:
     """Encodes pieces of text in which U+2581 stands for spaces, with bytes for characters without a token.
 
@@ -228,12 +272,17 @@ class MetaspaceMerger:
     that rank before all others; what is left of unknown characters are the bytes to fall back to.
     """
 
+    missing_bytes: frozenset[int] = frozenset()
+
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._list = MergeList(vocabulary)
         self._fallback = vocabulary.byte_fallback
-        self._ids = set(self._list.result_ids)
         self._proofs = proofs_of(self._list, vocabulary.hash)
+
+    def ids_of_text(self, text: str) -> None:
+        """Return None: a text has to be cut before its pieces are merged."""
+        return _cut_first(text)
 
     def ids_of(self, piece: str) -> tuple[int, ...]:
         """Return the ids of a piece.
@@ -241,13 +290,14 @@ class MetaspaceMerger:
         Raises:
             UnencodableTextError: a character has no token and the vocabulary no bytes to fall back to.
         """
-        encode, table, tokens = self._ranked
-        ranks = encode(piece.replace(METASPACE, _SHORT_MARK))
-        if not self._fallback:
+        ranked = self._ranked
+        ranks = ranked.encode(piece.replace(METASPACE, _SHORT_MARK))
+        if not (self._fallback and self._proofs.cover(ranks, self._token_of)):
             return self._ids_by_list(piece)
-        if not self._proofs.cover(ranks, tokens.get):
-            return self._ids_by_list(piece)
-        return tuple(chain.from_iterable(map(table.__getitem__, ranks)))
+        ids = tuple(map(ranked.single.__getitem__, ranks))
+        if None not in ids:
+            return ids  # type: ignore[return-value] # just looked
+        return tuple(chain.from_iterable(map(ranked.ids_of, ranks)))
 
     def is_known(self, character: str) -> bool:
         """Tell whether a character has a token of its own."""
@@ -255,7 +305,7 @@ class MetaspaceMerger:
 
     def joinable(self) -> list[str]:
         """Return the tokens that merges make."""
-        return list(map(self._vocabulary.raw_token, self._ids))
+        return list(map(self._vocabulary.raw_token, dict.fromkeys(self._list.result_ids)))
 
     def _ids_by_list(self, piece: str) -> tuple[int, ...]:
         symbols = [c if self.is_known(c) else "\0" + c for c in piece]
@@ -271,36 +321,32 @@ class MetaspaceMerger:
                 )
         return tuple(ids)
 
+    def _token_of(self, rank: int) -> str | None:
+        ranked = self._ranked
+        number = ranked.single[rank] if rank >= ranked.first_merged else None
+        return None if number is None else self._vocabulary.raw_token(number)
+
     @cached_property
-    def _ranked(self) -> tuple[Callable[[str], list[int]], list[tuple[int, ...]], dict[int, str]]:
-        """Return tiktoken's merging, the ids that each rank stands for, and the tokens that merges made."""
-        order = list(dict.fromkeys(self._list.result_ids))
-        ranks: dict[bytes, int] = {}
-        table: list[tuple[int, ...]] = []
-
-        def add(data: bytes, ids: tuple[int, ...]) -> None:
-            ranks[data] = len(table)
-            table.append(ids)
-
+    def _ranked(self) -> RankedCharacters:
+        ranked = RankedCharacters()
         for byte in range(256):
             data = bytes((byte,))
             character = METASPACE if byte == ord(_SHORT_MARK) else chr(byte)
             known = self._list.id_of(character) if byte < 128 else None
-            add(data, (known,) if known is not None else self._fallback_ids(data))
+            ranked.add(data, (known,) if known is not None else self._fallback_ids(data))
         for character in self._known_characters():
             data = character.encode()
             for length in range(2, len(data)):
-                if data[:length] not in ranks:
-                    add(data[:length], self._fallback_ids(data[:length]))
+                if data[:length] not in ranked.ranks:
+                    ranked.add(data[:length], self._fallback_ids(data[:length]))
             token_id = self._list.id_of(character)
             assert token_id is not None
-            add(data, (token_id,))
-        tokens = {}
-        for token_id in order:
+            ranked.add(data, (token_id,))
+        ranked.first_merged = len(ranked.single)
+        for token_id in dict.fromkeys(self._list.result_ids):
             token = self._vocabulary.raw_token(token_id)
-            tokens[len(table)] = token
-            add(token.replace(METASPACE, _SHORT_MARK).encode(), (token_id,))
-        return engine(ranks), table, tokens
+            ranked.add(token.replace(METASPACE, _SHORT_MARK).encode(), (token_id,))
+        return ranked
 
     def _known_characters(self) -> list[str]:
         vocab = self._vocabulary.map.vocab or self._vocabulary.ordinary()
@@ -335,12 +381,14 @@ def proofs_of(merges: MergeList, map_hash: str | None) -> Proofs:
     return ProofsOnDemand(SplitProofs(merges.merges, merges.places, merges.rank_of))
 
 
-def engine(ranks: Mapping[bytes, int], pattern: str = _WHOLE_TEXT) -> Callable[[str], list[int]]:
+def engine(ranks: dict[bytes, int], pattern: str = _WHOLE_TEXT) -> Callable[[str], list[int]]:
     """Return a function from a text to the ranks of the pieces that a pattern finds in it.
 
-    It merges the lowest rank first, and passes over what the pattern does not take.
+    It merges the lowest rank first, and passes over what the pattern does not take. The ranks become the
+    engine's: the dict is empty afterwards.
     """
     import tiktoken  # a tenth of the time that importing this package takes, and only encoding needs it
 
-    encoding = tiktoken.Encoding("pieces", pat_str=pattern, mergeable_ranks=dict(ranks), special_tokens={})
+    encoding = tiktoken.Encoding("pieces", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    ranks.clear()  # the engine has its own tables; this dict would stay with it, a third of its memory
     return encoding.encode_ordinary

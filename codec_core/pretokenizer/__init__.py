@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import Final
 
 from codec_core import programs
 from codec_core.pretokenizer.engine_pattern import engine_pattern
@@ -32,6 +33,8 @@ __all__ = ["PreTokenizer", "alternative_of", "engine_pattern_of", "pretokenizer_
 
 class PreTokenizer:
     """Cuts texts into pieces, in one or more stages."""
+
+    takes_spaces: Final = True
 
     def __init__(self, stages: Sequence[Stage], *, shadowed: bool = True) -> None:
         self._stages = stages

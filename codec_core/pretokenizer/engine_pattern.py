@@ -15,10 +15,6 @@ from codec_core.pretokenizer.operations import alternative_of, is_total
 from codec_core.programs import Op
 from codec_core.unicode.classes import whole_char_class
 
-MAX_ENGINE_TEXT = 100_000
-"""Characters that may be given to a pattern with look-ahead: the engine's stack holds an entry for each
-character of a run of white space, and at 1,000,000 of them it panics."""
-
 
 def engine_pattern(ops: Sequence[Op]) -> str | None:
     """Return the operations as a pattern, or None where it would leave something of a text out.

@@ -84,12 +84,13 @@ def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _escape_ranges(ranges: list[tuple[int, int]]) -> str:
     return "".join(
-        _escape(start) if start == stop else f"{_escape(start)}-{_escape(stop)}" for start, stop in ranges
+        _spell(start) if start == stop else f"{_spell(start)}-{_spell(stop)}" for start, stop in ranges
     )
 
 
-def _escape(point: int) -> str:
-    return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
+def _spell(point: int) -> str:
+    """Spell a character of a set: those outside ASCII as they are, because engines keep many copies."""
+    return f"\\x{point:02x}" if point < 0x80 else chr(point)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Run benchmarks: `python -m tests.benchmarks core [--growth]`."""
+"""Run benchmarks: `python -m tests.benchmarks [core] [--growth] [--only encode]`; without a name, all."""
 
 import argparse
 import importlib
@@ -10,16 +10,16 @@ SUITES = {"core": ("tokenization", "wire"), "agents": ("orchestration", "handoff
 def main() -> int:
     """Run the suites named on the command line; return 1 if a bar was missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument(
-        "suite", choices=sorted({*SUITES, *(name for names in SUITES.values() for name in names)})
-    )
-    parser.add_argument("--growth", action="store_true", help="also the cost from 1 KB to 4 MB")
+    every = [name for names in SUITES.values() for name in names]
+    parser.add_argument("suite", nargs="?", choices=sorted({*SUITES, *every}))
+    parser.add_argument("--growth", action="store_true", help="tokenization: also the cost from 1 KB to 4 MB")
+    parser.add_argument("--only", default="", help="tokenization: the rows of a group, such as encode")
     options = parser.parse_args()
     reached = True
-    for name in SUITES.get(options.suite, (options.suite,)):
+    for name in SUITES.get(options.suite, (options.suite,)) if options.suite else every:
         module = importlib.import_module(f"tests.benchmarks.{name}")
-        outcome = module.main(growth=True) if name == "tokenization" and options.growth else module.main()
-        reached = reached and outcome is not False
+        chosen = {"growth": options.growth, "only": options.only} if name == "tokenization" else {}
+        reached = (module.main(**chosen) is not False) and reached
     return 0 if reached else 1
 
 

@@ -1,13 +1,9 @@
-"""Maps, tokenizer, detokenizer and translator against their peers: the rows this part of the library
-answers for.
+"""Maps, tokenizer, detokenizer and translator against their peers: `python -m tests.benchmarks tokenization`.
 
-`python -m tests.benchmarks core`. Set `CODECAI_PYTHON` to an interpreter that has the existing client
-installed to have it take part.
+The existing client runs in an interpreter of its own (`peers.py`). `--only WORD` measures the groups of rows
+whose name holds the word: import, load, open, encode, detokenize, translate, memory.
 """
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -22,8 +18,10 @@ from codec_core.detokenizer import Detokenizer
 from codec_core.maps import parse_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
-from tests.benchmarks.peers import Interpreter
-from tests.benchmarks.rows import Row, report, spell, timed
+from tests.benchmarks.footprint import import_row, map_memory, stream_memory
+from tests.benchmarks.growth import print_growth
+from tests.benchmarks.peers import Interpreter, peer_python
+from tests.benchmarks.rows import REPETITIONS, Row, report, timed
 from tests.conftest import load_shared_map, maps_directory
 from tests.natural import code, prose
 from tests.oracle import reference_tokenizer
@@ -42,11 +40,11 @@ def texts() -> tuple[list[str], list[str]]:
     return cut[: len(cut) // 2], cut[len(cut) // 2 :]
 
 
-def parts_of_fresh(count: int = 12) -> list[list[str]]:
-    """Return the fresh texts in parts: each text is new to each contestant."""
+def parts_of_fresh() -> list[list[str]]:
+    """Return the fresh texts, a part a repetition: each text is new to each contestant."""
     fresh = texts()[1]
-    size = len(fresh) // count
-    return [fresh[at * size : (at + 1) * size] for at in range(count)]
+    size = len(fresh) // REPETITIONS
+    return [fresh[at * size : (at + 1) * size] for at in range(REPETITIONS)]
 
 
 @cache
@@ -73,17 +71,9 @@ def encoding(encode: Callable[[str], object]) -> Callable[[], float]:
 
 def codecai_encoding(codecai: Interpreter, map_id: str) -> Callable[[], float]:
     """Return the existing client as a contestant in encoding."""
-    parts = iter(range(12))
+    parts = iter(range(REPETITIONS))
     size = len(parts_of_fresh()[0])
     return lambda: codecai.ask(action="encode", map=map_id, part=next(parts)) / size
-
-
-def rows(codecai: Interpreter | None) -> list[Row]:
-    """Return the rows."""
-    return [
-        *_loading(codecai), *_opening(codecai), *_encoding(codecai), *_detokenizing(codecai),
-        *_translating(codecai)
-    ]  # fmt: skip
 
 
 def _peer(codecai: Interpreter | None, units: int = 1, **request: object) -> dict[str, Callable[[], float]]:
@@ -239,72 +229,21 @@ def translate_by_eights(translator: Translator, ids: list[int]) -> None:
         translator.feed(ids[start : start + 8])
 
 
-def print_memory(codecai: Interpreter | None) -> None:
-    """Print what a loaded map with tokenizer and detokenizer holds, and what 1,000 open streams add."""
-    script = (
-        "from tests.benchmarks.tokenization import *\n"
-        "import gc\n"
-        "def resident(): gc.collect(); return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
-        "warm = texts()[0]; before = resident()\n"
-        f"m = load_shared_map({BYTES!r}); t = pick_tokenizer(m); d = Detokenizer(m)\n"
-        "for text in warm: d.render(t.encode(text))\n"
-        "print(before, resident())\n"
-    )
-    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    before, after = map(int, output.split())
-    line = f"memory of {BYTES} with tokenizer and detokenizer: {(after - before) / 2**20:.0f} MB"
-    if codecai is not None:
-        line += f" (codecai's whole process {codecai.ask(action='memory', map=BYTES) / 2**20:.0f} MB)"
-    print(line)
-    print(f"an open translator: {stream_bytes()} bytes")
+GROUPS = {
+    "load": _loading, "open": _opening, "encode": _encoding, "detokenize": _detokenizing,
+    "translate": _translating,
+}  # fmt: skip
 
 
-def stream_bytes() -> int:
-    """Return what one more open translator and detokenizer cost."""
-    import tracemalloc
-
-    source, target = load_shared_map(BYTES), load_shared_map(WORDS)
-    Translator(source, target).translate(natural_ids(BYTES)[:100])
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    streams = [(Translator(source, target), Detokenizer(source)) for _ in range(1000)]
-    for translator, detokenizer in streams:
-        translator.feed(natural_ids(BYTES)[:5])
-        detokenizer.feed(natural_ids(BYTES)[:5])
-    used = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    return used // 1000
+def report_memory(python: str | None) -> list[bool]:
+    """Print what loaded maps and open streams hold."""
+    sizes = [*map_memory(BYTES, texts()[0], python), *map_memory(WORDS, texts()[0], python)]
+    return [size.report() for size in (*sizes, stream_memory(BYTES, WORDS))]
 
 
-def print_growth() -> None:
-    """Print the cost per character from 1 KB to 4 MB, for natural and adversarial texts."""
-    repeated = prose() * 12
-    shapes = {
-        "prose": lambda size: repeated[:size],
-        "one word": lambda size: "x" * size,
-        "random letters": lambda size: "".join(Random(3).choices("abcdefghij", k=size)),
-        "spaces": lambda size: " " * size,
-        "alternating scripts": lambda size: ("aяא漢" * size)[:size],
-        "astral": lambda size: ("𝔘🧳" * size)[:size],
-        "marks": lambda size: ("\u0301\u0323" * size)[:size],
-    }
-    for map_id in (BYTES, WORDS, "qwen/qwen2"):
-        encode = pick_tokenizer(load_shared_map(map_id)).encode_ordinary
-        for name, make in shapes.items():
-            cells = []
-            for size in (2**10, 2**14, 2**18, 2**20, 2**22):
-                text = make(size)
-                cells.append(spell(timed(lambda t=text, e=encode: e(t), size)()))
-            print(
-                f"encode {map_id}, {name}, a character, 1 KB, 16 KB, 256 KB, 1, 4 MB: {', '.join(cells)}",
-                flush=True,
-            )
-
-
-def main(growth: bool = False) -> bool:
-    """Print all rows; tell whether every bar is reached."""
-    python = os.environ.get("CODECAI_PYTHON")
-    codecai = Interpreter(python, "codecai_peer.py") if python else None
+def report_rows(python: str | None, groups: list[str]) -> list[bool]:
+    """Print the rows of some groups."""
+    codecai = Interpreter(python, "codecai_peer.py") if python and groups else None
     if codecai is not None:
         codecai.ask(
             action="setup",
@@ -312,10 +251,19 @@ def main(growth: bool = False) -> bool:
             texts={"warm": texts()[0], "fresh": parts_of_fresh()},
             ids={name: natural_ids(name) for name in (BYTES, WORDS)},
         )
-    reached = [report(row) for row in rows(codecai)]
-    print_memory(codecai)
-    if growth:
-        print_growth()
+    reached = [report(row) for group in groups for row in GROUPS[group](codecai)]
     if codecai is not None:
         codecai.close()
+    return reached
+
+
+def main(growth: bool = False, only: str = "") -> bool:
+    """Print the rows; tell whether every bar is reached."""
+    python = peer_python()
+    reached = [report(import_row(python))] if only in "import" else []
+    reached += report_rows(python, [group for group in GROUPS if only in group])
+    if only in "memory":
+        reached += report_memory(python)
+    if growth:
+        print_growth(BYTES, WORDS)
     return all(reached)

@@ -8,6 +8,7 @@ import pytest
 
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map, parse_map
+from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
 from tests.conftest import load_shared_map, maps_directory
 
@@ -82,6 +83,9 @@ def test_ids_above_a_too_small_vocab_size_are_valid():
         ("special_tokens", {"vocab": {"a": 0}, "special_tokens": {"<s>": -2}}),
         ("special_tokens", {"vocab": {"a": 0}, "special_tokens": {"": 2}}),
         ("merges", {"vocab": {"a": 0}, "merges": [["a", "b"]]}),
+        ("merges", {"vocab": {"a": 0}, "merges": [1]}),
+        ("merges", {"vocab": {"a": 0}, "merges": "a b"}),
+        ("merges", {"vocab": {"a": 0}, "merges": {"a": "b"}}),
         ("pre_tokenizer_program", {"vocab": {}, "pre_tokenizer_program": {"version": 3, "ops": []}}),
         ("pre_tokenizer_program", {"vocab": {}, "pre_tokenizer_program": {"version": 1, "ops": []}}),
         ("pre_tokenizer_program", {"vocab": {}, "pre_tokenizer_program": {"version": 2, "stages": []}}),
@@ -124,6 +128,25 @@ def test_many_tiny_entries_are_refused_before_decoding():
 def test_a_sparse_map_is_refused_when_it_is_used():
     with pytest.raises(TokenizerMapValidationError, match="sparse"):
         vocabulary_of(parse(vocab={"a": 2**32 - 1}))
+
+
+def test_merges_are_a_sequence_that_is_decoded_when_it_is_looked_at():
+    merges = parse(vocab={"a": 0}, merges=["a b", "Ġ \u0120", '" \n']).merges
+    assert len(merges) == 3
+    assert merges == ["a b", "Ġ Ġ", '" \n']
+    assert merges != ["a b"]
+    assert list(merges) == merges[:]
+    assert merges[-1] == '" \n'
+    assert "a b" in merges
+    assert repr(merges) == "<3 merges>"
+    assert parse(vocab={"a": 0}, merges=None).merges is None
+    assert not parse(vocab={"a": 0}, merges=[]).merges
+
+
+def test_a_wrong_entry_further_on_in_the_merges_is_refused_when_they_are_used():
+    tokenizer_map = parse(vocab={"a": 0}, merges=["a a", 5], encoder="byte_level")
+    with pytest.raises(TokenizerMapValidationError, match=r"merges: .* `int`"):
+        pick_tokenizer(tokenizer_map)
 
 
 def test_maps_are_frozen_and_short_to_print():

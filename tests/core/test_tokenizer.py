@@ -15,9 +15,9 @@ from codec_core.detokenizer import detokenize
 from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
 from codec_core.maps import AddedToken, TokenizerMap
 from codec_core.merging.by_list import merge_symbols
+from codec_core.merging.mergers import MAX_ENGINE_TEXT
 from codec_core.merging.pieces import PieceCache
 from codec_core.pretokenizer import pretokenizer_of
-from codec_core.pretokenizer.engine_pattern import MAX_ENGINE_TEXT
 from codec_core.tokenizer import BPETokenizer, LongestMatchTokenizer, pick_tokenizer, tokenize
 from codec_core.unicode.normalization import nfc
 from codec_core.vocabulary import vocabulary_of
@@ -268,6 +268,14 @@ def test_the_heap_merges_as_the_definition_says(text, merges):
 def test_a_merge_that_is_not_two_tokens_is_refused(merge):
     with pytest.raises(TokenizerMapValidationError, match="merges"):
         pick_tokenizer(byte_level_map(["a b", merge]))
+
+
+def test_merges_may_hold_newlines():
+    """Some metaspace vocabularies merge them."""
+    tokenizer = pick_tokenizer(metaspace_map(["\n \n", "\n\n \n", "a b"], characters="ab▁\n"))
+    tokens = tokenizer.vocabulary.map.vocab
+    ids = tokenizer.encode_ordinary("a\n\n\nab")
+    assert ids == [tokens[token] for token in ("▁", "a", "\n\n\n", "ab")]
 
 
 def test_a_merge_that_makes_no_token_is_refused():
