@@ -21,6 +21,8 @@ from codec_core.vocabulary import METASPACE, Vocabulary, vocabulary_of
 if TYPE_CHECKING:
     from codec_core.merging import Merger
 
+_flat = chain.from_iterable
+
 
 class Tokenizer(ABC):
     """Turns text into the ids of one vocabulary. Safe to share between streams and threads."""
@@ -133,6 +135,7 @@ class BPETokenizer(Tokenizer):
         self._marks_spaces = not self._cutter.takes_spaces
         self.missing_bytes = merger.missing_bytes
         self._cut = self._cutter.cut
+        self._settle_pieces = self._cutter.settle
         self._ids_of_text = merger.ids_of_text
         self._ids_of = PieceCache(merger.ids_of).__getitem__
 
@@ -144,12 +147,12 @@ class BPETokenizer(Tokenizer):
     def encode_prepared(self, text: str) -> list[int]:
         """Return the ids of prepared text that nothing follows."""
         ids = self._ids_of_text(text)
-        return list(chain.from_iterable(map(self._ids_of, self._cut(text)))) if ids is None else ids
+        return list(_flat(map(self._ids_of, self._cut(text)))) if ids is None else ids
 
     def settle(self, text: str, seen: int = 0) -> tuple[list[int], str]:
         """Return the settled ids and the rest of the text."""
-        pieces, rest = self._cutter.settle(text, seen)
-        return list(chain.from_iterable(map(self._ids_of, pieces))), rest
+        pieces, rest = self._settle_pieces(text, seen)
+        return list(_flat(map(self._ids_of, pieces))), rest
 
 
 class LongestMatchTokenizer(Tokenizer):

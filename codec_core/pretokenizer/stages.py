@@ -37,6 +37,7 @@ class AlternationStage:
         exact, folded, trailing = literal_prefixes(ops)
         self._exact, self._folded, self._trailing = exact, folded, trailing
         self._longest = max(map(len, exact | folded), default=0)
+        self._no_literal_starts = frozenset(prefix.casefold()[0] for prefix in exact | folded).isdisjoint
         self._longest_trailing = max(map(len, trailing), default=0)
         cased = any(isinstance(op, programs.LettersCased) for op in ops)
         self._is_simple = self._total and not cased
@@ -49,9 +50,17 @@ class AlternationStage:
     def settle(self, text: str) -> tuple[list[str], str]:
         """Return the settled pieces and the rest."""
         pieces = self.cut(text)
-        if self._is_simple and pieces and len(pieces[-1]) > self._longest and not text[-1].isspace():
-            # Only the last piece touches the end, and no earlier one is near enough to become a literal.
-            return pieces[:-1], pieces[-1]
+        if self._is_simple and pieces:
+            length = len(pieces[-1])
+            # Only the last piece is open where no literal can have begun near the end, and white space at the
+            # end is all its own.
+            if (length > self._longest or self._no_literal_starts(text[-self._longest :].casefold())) and (
+                not text[-1].isspace() or (length < len(text) and not text[-length - 1].isspace())
+            ):
+                return pieces, pieces.pop()
+        return self._settle_from_end(text, pieces)
+
+    def _settle_from_end(self, text: str, pieces: list[str]) -> tuple[list[str], str]:
         end = len(text)
         blank = len(text.rstrip(WHITE_SPACE))
         letters = self._start_of_letters(text) if self._cased else end

@@ -222,7 +222,7 @@ merge_lists = st.lists(
 
 
 @given(merge_lists, st.text("abc", max_size=14))
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)  # builds three tokenizers a case
 def test_any_merge_list_is_followed_exactly(merges, text):
     """Also lists with duplicates, missing parts, and tokens whose listed split is never reached."""
     for ignore_merges in (False, True):
@@ -239,7 +239,7 @@ def test_any_merge_list_is_followed_exactly(merges, text):
 
 
 @given(merge_lists, st.text("abc '\n1!\u00a0", max_size=14), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_merge_list_is_followed_exactly_within_the_pieces_of_a_pattern(merges, text, ignore_merges):
     if merges:
         fields = {"pre_tokenizer_pattern": GPT_2, "ignore_merges": ignore_merges}
