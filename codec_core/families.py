@@ -22,12 +22,14 @@ class Facts(Struct, frozen=True):
         ignore_merges: a piece that is itself a token skips the merges.
         metaspace_prefix: which stretches of text get U+2581 before them.
         added_tokens: special tokens that take the white space beside them.
+        strips_all: every special token takes the white space on both sides.
     """
 
     normalizer: Literal["nfc", "none"] = "none"
     ignore_merges: bool = False
     metaspace_prefix: Literal["always", "first", "never"] = "always"
     added_tokens: tuple[AddedToken, ...] = ()
+    strips_all: bool = False
 
 
 _PHI_3_STRIPS = (
@@ -39,21 +41,25 @@ _PHI_3_STRIPS = (
 )
 
 _FAMILIES: dict[str, Facts] = {
-    # The tokenizer files of Qwen 2, 2.5 and 3 normalize to NFC.
-    "qwen/": Facts(normalizer="nfc"),
-    # Llama 3's file sets ignore_merges; tiktoken, the tokenizer of OpenAI's models, always works so.
-    "meta-llama/llama-3": Facts(ignore_merges=True),
-    "openai/": Facts(ignore_merges=True),
-    # Phi 3's chat markers take the white space after them.
-    "microsoft/phi-3": Facts(added_tokens=tuple(AddedToken(name, rstrip=True) for name in _PHI_3_STRIPS)),
+    # `transformers` builds the tokenizer of Qwen 2, 2.5 and 3 with NFC.
+    "qwen/*": Facts(normalizer="nfc"),
+    # `tokenizers` got `ignore_merges` for Llama 3, whose file sets it; tiktoken, the tokenizer of OpenAI's
+    # models, always works so.
+    "meta-llama/llama-3*": Facts(ignore_merges=True),
+    "openai/*": Facts(ignore_merges=True),
+    # The chat markers take the white space after them; `transformers` lists them where it reads Phi 3's GGUF.
+    "microsoft/phi-3*": Facts(added_tokens=tuple(AddedToken(name, rstrip=True) for name in _PHI_3_STRIPS)),
+    # All special tokens take the white space on both sides, as the file's added tokens say.
+    "microsoft/phi-4": Facts(strips_all=True),
 }
 
 
 def facts_of(tokenizer_map: TokenizerMap) -> Facts:
     """Return the facts a map states, completed by what is known of its family."""
-    facts = next(
-        (known for prefix, known in _FAMILIES.items() if tokenizer_map.id.startswith(prefix)), Facts()
-    )
+    facts = next((known for key, known in _FAMILIES.items() if _is_of(tokenizer_map.id, key)), Facts())
+    if facts.strips_all:
+        names = tokenizer_map.special_tokens or ()
+        facts = replace(facts, added_tokens=tuple(AddedToken(n, lstrip=True, rstrip=True) for n in names))
     if tokenizer_map.normalizer is not None:
         facts = replace(facts, normalizer=tokenizer_map.normalizer)
     if tokenizer_map.ignore_merges is not None:
@@ -63,3 +69,7 @@ def facts_of(tokenizer_map: TokenizerMap) -> Facts:
     if tokenizer_map.added_tokens is not None:
         facts = replace(facts, added_tokens=tuple(tokenizer_map.added_tokens))
     return facts
+
+
+def _is_of(map_id: str, key: str) -> bool:
+    return map_id.startswith(key[:-1]) if key.endswith("*") else map_id == key

@@ -184,6 +184,23 @@ def test_the_longest_special_token_wins_and_takes_its_white_space():
     assert tokenizer.encode("<|<|a|>") == [ord("<"), ord("|"), names["<|a|>"]]
 
 
+@pytest.mark.parametrize(
+    ("map_id", "text", "kept"),
+    [
+        (
+            "microsoft/phi-3",
+            "a <|end|> \n b",
+            "a b",
+        ),  # takes what is behind it; the space of "▁b" is the prefix
+        ("microsoft/phi-4", "a <|im_end|> \n b", "ab"),
+        ("qwen/qwen2", "a <|im_end|> \n b", "a  \n b"),
+    ],
+)
+def test_which_published_vocabularies_lose_white_space_beside_special_tokens(map_id, text, kept, shared_map):
+    tokenizer_map = shared_map(map_id)
+    assert detokenize(tokenizer_map, pick_tokenizer(tokenizer_map).encode(text)) == kept
+
+
 def test_special_lookalikes_are_linear(shared_map):
     tokenizer = pick_tokenizer(shared_map("mistralai/mistral-v3"))
     started = time.perf_counter()
