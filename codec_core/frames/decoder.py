@@ -11,21 +11,38 @@ Three rules hold for every format:
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from codec_core.exceptions import FrameError, FrameTooLargeError, TrailingDataError, TruncatedStreamError
+from codec_core.exceptions import (
+    FrameError,
+    FrameTooLargeError,
+    MalformedFrameError,
+    TrailingDataError,
+    TruncatedStreamError,
+)
 from codec_core.frames.frame import MAX_FRAME_BYTES, CodecFrame
 
 Bytes = bytes | bytearray | memoryview
 
 PREFIX_BYTES = 4
 
+declared_size = struct.Struct(">I").unpack_from
+"""Read the length that stands before a frame; the size of what it is read from is the caller's care."""
+
+MAX_EMPTY_FRAMES = 2**16
+"""Frames in a row that hold no ids and do not say `done`.
+
+A server may send one now and then to keep a connection open, or while a stop sequence is undecided. Only one
+that means harm sends so many: they take no room in any budget of ids, and never end.
+"""
+
 
 class FrameDecoder(ABC):
     """Turns the bytes of one body into frames. Not for use by two threads at once."""
 
-    __slots__ = ("_buffer", "_done", "_error", "_fresh", "_limit", "_offset")
+    __slots__ = ("_buffer", "_direct", "_done", "_empty", "_error", "_largest", "_limit", "_offset")
 
     def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         if max_frame_bytes < 1:
@@ -35,9 +52,13 @@ class FrameDecoder(ABC):
         self._offset = 0
         """The place in the stream of the first byte in the buffer."""
         self._done = False
+        self._empty = 0
+        """How many frames without ids came last, one after another."""
         self._error: FrameError | None = None
-        self._fresh = True
-        """Nothing is buffered, nothing went wrong and nothing was `done`: the next byte begins a frame."""
+        self._largest = max_frame_bytes
+        """The largest chunk that may be one frame and no more, where a format can tell."""
+        self._direct = max_frame_bytes
+        """The same while a chunk may be decoded without a look at what came before; otherwise -1."""
 
     @property
     def done(self) -> bool:
@@ -72,7 +93,7 @@ class FrameDecoder(ABC):
             if not frames:
                 raise
         else:
-            self._fresh = not self._buffer and not self._done
+            self._direct = -1 if self._buffer or self._done or self._empty else self._largest
         return frames
 
     def close(self) -> None:
@@ -101,26 +122,53 @@ class FrameDecoder(ABC):
 
     def _read_prefixed(self, parse: Callable[[bytes, int], CodecFrame], frames: list[CodecFrame]) -> None:
         """Read frames that stand behind four bytes of length, big end first."""
-        buffer = self._buffer
-        while len(buffer) >= PREFIX_BYTES and not self._done:
-            size = int.from_bytes(buffer[:PREFIX_BYTES], "big")
-            if size > self._limit:
-                raise FrameTooLargeError(f"a frame declares {size} bytes", self._offset, self._limit)
-            end = PREFIX_BYTES + size
-            if len(buffer) < end:
-                return
-            self._give(parse(bytes(buffer[PREFIX_BYTES:end]), self._offset + PREFIX_BYTES), end, frames)
+        if not self._holds_prefixed(self._buffer, 0):
+            return  # what is not whole yet is not copied again and again
+        data, at = bytes(self._buffer), 0
+        begin = self._offset
+        try:
+            while not self._done and self._holds_prefixed(data, at):
+                start = at + PREFIX_BYTES
+                end = start + declared_size(data, at)[0]
+                self._take(parse(data[start:end], begin + start), frames, begin + at)
+                at = end
+                self._offset = begin + end
+        finally:
+            del self._buffer[:at]
+
+    def _holds_prefixed(self, data: bytes | bytearray, at: int) -> bool:
+        """Tell whether a whole frame behind its length stands at a place of the buffer."""
+        if len(data) - at < PREFIX_BYTES:
+            return False
+        size: int = declared_size(data, at)[0]
+        if size > self._limit:
+            raise FrameTooLargeError(f"a frame declares {size} bytes", self._offset, self._limit)
+        return len(data) - at - PREFIX_BYTES >= size
 
     def _give(self, frame: CodecFrame, size: int, frames: list[CodecFrame]) -> None:
         """Hand over a frame that took `size` bytes from the start of the buffer."""
+        self._take(frame, frames, self._offset)
         del self._buffer[:size]
         self._offset += size
+
+    def _take(self, frame: CodecFrame, frames: list[CodecFrame], offset: int) -> None:
+        """Hand over a frame that begins at this place of the stream.
+
+        Raises:
+            MalformedFrameError: it is one frame too many without ids.
+        """
+        if frame.ids:
+            self._empty = 0
+        elif not frame.done:
+            self._empty += 1
+            if self._empty > MAX_EMPTY_FRAMES:
+                raise MalformedFrameError(f"more than {MAX_EMPTY_FRAMES} frames in a row have no ids", offset)
         self._done = frame.done
         frames.append(frame)
 
     def _fail(self, error: FrameError) -> None:
         self._error = error
-        self._fresh = False
+        self._direct = -1
         self._buffer = bytearray()
 
     def _truncation(self) -> TruncatedStreamError:

@@ -1,22 +1,21 @@
 """Frames as MessagePack maps, one after another: `{"ids": [..], "done": bool, "finish_reason"?: str}`.
 
-A chunk that is one frame, or several in the usual form, is decoded by one call into msgspec. Everything
-else goes to the `FrameScanner`. Some servers put four bytes of length before each frame; the first byte of
-the body tells.
+A chunk that is one frame, or several in the usual form, is decoded by one call into msgspec; any other flat
+frame by one call each. Everything else goes to the `FrameScanner`. Some servers put four bytes of length
+before each frame; the first byte of the body tells.
 """
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from codec_core.exceptions import FrameTooLargeError, MalformedFrameError
-from codec_core.frames.decoder import Bytes, FrameDecoder
+from codec_core.frames.decoder import MAX_EMPTY_FRAMES, Bytes, FrameDecoder
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.frame import MAX_FRAME_BYTES, CodecFrame
+from codec_core.frames.msgpack_flat import read_flat
 from codec_core.frames.msgpack_scanner import FrameScanner
-from codec_core.frames.msgpack_types import HEADS, UINT32, type_name
+from codec_core.frames.msgpack_types import HEADS, type_name
 
 _decode_frame = msgspec.msgpack.Decoder(CodecFrame).decode
 _decode_frames = msgspec.msgpack.Decoder(list[CodecFrame]).decode
@@ -24,10 +23,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
 
-_RUN = re.compile(
-    rb"(?:\x82\xa3ids(?:[\x90-\x9f]|\xdc..|\xdd....)(?:%b)*+\xa4done[\xc2\xc3])*+" % UINT32, re.DOTALL
-)
-"""Whole frames in the form that everybody writes. It does not count the ids; msgspec does, afterwards."""
+_IDS, _DONE = b"\xa3ids", b"\xa4done"
 
 
 class MsgpackDecoder(FrameDecoder):
@@ -37,7 +33,7 @@ class MsgpackDecoder(FrameDecoder):
 
     def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         super().__init__(max_frame_bytes=max_frame_bytes)
-        self._prefixed: bool | None = None
+        self._prefixed = False
         self._scanner: FrameScanner | None = None
 
     def feed(self, data: Bytes) -> list[CodecFrame]:
@@ -46,21 +42,21 @@ class MsgpackDecoder(FrameDecoder):
         Raises:
             FrameError: the stream broke the protocol and no frame came before that in `data`.
         """
-        if self._fresh and not self._prefixed and len(data) <= self._limit:
+        size = len(data)
+        if size <= self._direct:
             try:
                 frame = _decode_frame(data)
             except _ERRORS:
                 return super().feed(data)
-            self._prefixed = False
-            self._offset += len(data)
-            if frame.done:
-                self._done, self._fresh = True, False
-            return [frame]
+            if frame.ids and not frame.done:
+                self._offset += size
+                return [frame]
         return super().feed(data)
 
     def _read(self, frames: list[CodecFrame]) -> None:
-        if self._prefixed is None:
+        if not self._offset and self._scanner is None:
             self._prefixed = self._sniff(self._buffer[0])
+            self._largest = -1 if self._prefixed else self._limit
         if self._prefixed:
             self._read_prefixed(parse_frame, frames)
         else:
@@ -73,29 +69,56 @@ class MsgpackDecoder(FrameDecoder):
         return byte <= 0x01
 
     def _read_bare(self, frames: list[CodecFrame]) -> None:
-        runs = True
+        usual = True
         while self._buffer and not self._done:
-            if self._scanner is None and runs:
-                # One failure is enough: trying again after every scanned frame would be quadratic.
-                runs = self._read_run(frames)
-                continue
+            if self._scanner is None:
+                # One failure is enough: trying again after every other frame would be quadratic.
+                if usual:
+                    usual = self._read_usual(frames)
+                    continue
+                if self._read_flat(frames):
+                    continue
             if not self._read_one(frames):
                 return
 
-    def _read_run(self, frames: list[CodecFrame]) -> bool:
-        """Read the whole frames at the start of the buffer at once; return False where that fails."""
-        found = _RUN.match(self._buffer, 0, self._limit)
-        end = found.end() if found else 0
-        count = self._buffer.count(b"\xa3ids", 0, end)
+    def _read_usual(self, frames: list[CodecFrame]) -> bool:
+        """Read the whole frames at the start of the buffer at once; return False where that fails.
+
+        Where the last one ends is guessed from how everybody writes frames. msgspec, which has to find that
+        many frames in just so many bytes, proves the guess.
+        """
+        buffer, end = self._buffer, min(len(self._buffer), self._limit)
+        if buffer[end - 6 : end - 1] != _DONE:
+            end = buffer.rfind(_IDS, 0, end) - 1
+        count = buffer.count(_IDS, 0, max(end, 0))
+        if not 0 < count <= MAX_EMPTY_FRAMES - self._empty:
+            return False
         try:
-            run = _decode_frames(b"\xdd" + count.to_bytes(4, "big") + self._buffer[:end])
+            run = _decode_frames(b"\xdd" + count.to_bytes(4, "big") + buffer[:end])
         except _ERRORS:
             return False
-        if not run or any(frame.done for frame in run[:-1]):
+        if any(frame.done for frame in run[:-1]):
             return False
-        frames += run[:-1]
-        self._give(run[-1], end, frames)
+        self._hand_over(run, end, frames)
         return True
+
+    def _hand_over(self, run: list[CodecFrame], size: int, frames: list[CodecFrame]) -> None:
+        """Hand over frames, too few for the limit on empty ones, that took `size` bytes of the buffer."""
+        empty = 0
+        while empty < len(run) and not run[-1 - empty].ids:
+            empty += 1
+        self._empty = empty + (self._empty if empty == len(run) else 0)
+        self._done = run[-1].done
+        frames += run
+        del self._buffer[:size]
+        self._offset += size
+
+    def _read_flat(self, frames: list[CodecFrame]) -> bool:
+        """Read one frame without nested values in one go; return False where that fails."""
+        found = read_flat(self._buffer, self._limit)
+        if found:
+            self._give(*found, frames)
+        return found is not None
 
     def _read_one(self, frames: list[CodecFrame]) -> bool:
         if self._scanner is None:
@@ -117,7 +140,8 @@ def parse_frame(data: bytes, offset: int = 0) -> CodecFrame:
     try:
         return _decode_frame(data)
     except _ERRORS:
-        return _scan_frame(data, offset)
+        found = read_flat(data, len(data))
+        return found[0] if found and found[1] == len(data) else _scan_frame(data, offset)
 
 
 def _scan_frame(data: bytes, offset: int) -> CodecFrame:

@@ -10,20 +10,19 @@ from __future__ import annotations
 from typing import Any
 
 from codec_core.exceptions import FrameEncodeError
-from codec_core.frames.decoder import PREFIX_BYTES, Bytes, FrameDecoder
+from codec_core.frames.decoder import PREFIX_BYTES, Bytes, FrameDecoder, declared_size
 from codec_core.frames.delta import from_deltas
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_ID, CodecFrame
-from codec_core.frames.packed import has_long_varints, read_packed, write_packed
+from codec_core.frames.packed import has_long_varints, ids_of_message, read_packed, write_packed
 from codec_core.frames.protobuf_wire import BYTES, VARINT, FieldReader, write_bytes, write_number
-from codec_core.frames.schema import packed_ids_class
 
 IDS, DONE, FINISH_REASON, BASE_ID = 1, 2, 3, 4
 
-IDS_TAG = IDS << 3 | BYTES
+IDS_TAG = bytes([IDS << 3 | BYTES])
 
 _AFTER_IDS = {b"": False, b"\x10\x00": False, b"\x10\x01": True}
-"""What usually follows the ids, and what it says about `done`."""
+"""What usually follows the ids, or is the whole message, and what it says about `done`."""
 
 
 class ProtobufDecoder(FrameDecoder):
@@ -41,12 +40,10 @@ class ProtobufDecoder(FrameDecoder):
             FrameError: the stream broke the protocol and no frame came before that in `data`.
         """
         size = len(data) - PREFIX_BYTES
-        if self._fresh and 0 <= size <= self._limit and int.from_bytes(data[:PREFIX_BYTES], "big") == size:
+        if 0 <= size <= self._direct and declared_size(data)[0] == size:
             frame = _parse_usual(bytes(data[PREFIX_BYTES:]))
-            if frame is not None:
-                self._offset += len(data)
-                if frame.done:
-                    self._done, self._fresh = True, False
+            if frame is not None and frame.ids and not frame.done:
+                self._offset += size + PREFIX_BYTES
                 return [frame]
         return super().feed(data)
 
@@ -66,20 +63,21 @@ def parse_frame(data: bytes, offset: int = 0) -> CodecFrame:
 
 def _parse_usual(data: bytes) -> CodecFrame | None:
     """Return the frame where it is packed ids and `done`, in this order; None where it is anything else."""
-    if len(data) < 2 or data[0] != IDS_TAG:
+    if data[:1] != IDS_TAG:
+        done = _AFTER_IDS.get(data)
+        return None if done is None else CodecFrame((), done)
+    if len(data) < 3:
         return None
     size, start = data[1], 2
     if size > 0x7F:
-        if len(data) < 3 or data[2] > 0x7F:
+        if data[2] > 0x7F:
             return None  # 16 KB of ids or more: the time is in the ids, not here
         size, start = size & 0x7F | data[2] << 7, 3
     end = start + size
     done = _AFTER_IDS.get(data[end:])
-    if done is None or end > len(data) or not size or data[end - 1] > 0x7F:
+    if done is None or end > len(data) or data[end - 1] > 0x7F or has_long_varints(data):
         return None
-    if has_long_varints(data[start:end]):
-        return None
-    return CodecFrame(tuple(packed_ids_class().FromString(data).ids[:]), done)
+    return CodecFrame(tuple(ids_of_message(data)), done)
 
 
 def _parse_any(data: bytes, offset: int) -> CodecFrame:

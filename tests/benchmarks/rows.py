@@ -66,7 +66,10 @@ def report(row: Row) -> bool:
     if row.limit is not None:
         bars.append(f"under {spell(row.limit)}")
     verdict = "reached" if reached else "MISSED"
-    print(f"{row.name}: {spell(ours)}; {', '.join(cells)}  [{verdict}: {' and '.join(bars)}]", flush=True)
+    told = f"  [{verdict}: {' and '.join(bars)}]" if bars else ""
+    print(
+        "; ".join([f"{row.name}: {spell(ours)}", *([", ".join(cells)] if cells else [])]) + told, flush=True
+    )
     return reached
 
 

@@ -1,5 +1,7 @@
 """Frames and regions against their peers: `python -m tests.benchmarks wire`.
 
+`python -m tests.benchmarks.wire protobuf watcher` measures the rows whose names hold one of the words.
+
 The existing client, msgpack's Unpacker and protobuf's runtime run in an interpreter of their own
 (`peers.py`).
 """
@@ -7,7 +9,9 @@ The existing client, msgpack's Unpacker and protobuf's runtime run in an interpr
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import chain
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +23,22 @@ from tests.benchmarks.rows import Row, report, timed
 
 FRAMES = 2000
 """Frames in one measured run, so that starting a stream does not count."""
+
+CHUNK = 16 * 1024
+"""Bytes of a chunk that holds many frames."""
+
+TINY = (
+    ("msgpack frames of one id", "msgpack", b"\x82\xa3ids\x91\x05\xa4done\xc2"),
+    ("msgpack frames in another order", "msgpack", b"\x82\xa4done\xc2\xa3ids\x91\x05"),
+    ("msgpack frames with an unknown key", "msgpack", b"\x83\xa3ids\x91\x05\xa4done\xc2\xa1x\x01"),
+    ("msgpack frames with a nested value", "msgpack", b"\x83\xa3ids\x91\x05\xa4done\xc2\xa1x\x91\x01"),
+    ("msgpack delta frames", "msgpack", encoder("msgpack-delta").encode([5])),
+    ("protobuf frames of one id", "protobuf", encoder("protobuf").encode([5])),
+    ("protobuf frames of one unpacked id", "protobuf", b"\0\0\0\x02\x08\x05"),
+    ("protobuf delta frames", "protobuf", encoder("protobuf-delta").encode([5])),
+    ("a protobuf frame of unpacked ids", "protobuf", b"\0\0\x27\x10" + b"\x08\x05" * 5000),
+)
+"""Frames whose readers work hardest for each byte, by what they are."""
 
 
 class Peers:
@@ -80,18 +100,19 @@ def drain_all(fmt: str, chunks: Sequence[bytes]) -> Callable[[], object]:
     return lambda: asyncio.run(drain())
 
 
-def frame_rows(peers: Peers) -> list[Row]:
-    """Return the rows about frames."""
-    rows = []
+def frame_rows(peers: Peers) -> Iterator[Row]:
+    """Yield the rows about frames."""
     for fmt, size, bar in (("msgpack", 1, 8.0), ("msgpack", 64, 25.0), ("protobuf", 64, 6.0)):
         chunks = stream(fmt, size)
         against = peers.contestant("codecai", FRAMES, action="codecai", kind=fmt, chunks=chunks)
         other = {"msgpack": ("Unpacker", "unpacker"), "protobuf": ("upb", "upb")}[fmt]
         against |= peers.contestant(other[0], FRAMES, action=other[1], chunks=chunks)
         name = f"{fmt} frame, {size} id(s), chunk = frame"
-        rows.append(Row(name, timed(feed_all(fmt, chunks), FRAMES), against, {"codecai": bar}))
-        rows.append(Row(f"{name}, async shell", timed(drain_all(fmt, chunks), FRAMES), against))
-    return [*rows, byte_row(peers)]
+        yield Row(name, timed(feed_all(fmt, chunks), FRAMES), against, {"codecai": bar})
+        yield Row(f"{name}, async shell", timed(drain_all(fmt, chunks), FRAMES), against)
+    yield byte_row(peers)
+    yield from many_rows(peers)
+    yield from tiny_rows()
 
 
 def byte_row(peers: Peers) -> Row:
@@ -102,6 +123,24 @@ def byte_row(peers: Peers) -> Row:
     against |= peers.contestant("Unpacker", frames, action="unpacker", chunks=chunks)
     ours = timed(feed_all("msgpack", chunks), frames)
     return Row("msgpack frame, 64 ids, byte by byte", ours, against, {"codecai": 10.0})
+
+
+def many_rows(peers: Peers) -> Iterator[Row]:
+    """Yield the rows about chunks that hold many frames: of a server or a bridge faster than its reader."""
+    for fmt in ("msgpack", "protobuf"):
+        body = b"".join(stream(fmt, 8))
+        chunks = [body[at : at + CHUNK] for at in range(0, len(body), CHUNK)]
+        against = peers.contestant("codecai", FRAMES, action="codecai", kind=fmt, chunks=chunks)
+        yield Row(f"{fmt} frame, 8 ids, in chunks of 16 KiB", timed(feed_all(fmt, chunks), FRAMES), against)
+
+
+def tiny_rows() -> Iterator[Row]:
+    """Yield the rows about the dearest well-formed streams: of frames that are nearly nothing."""
+    for name, fmt, frame in TINY:
+        chunk = frame * (CHUNK // len(frame))
+        chunks = [chunk] * (2**20 // CHUNK)
+        run = timed(feed_all(fmt, [*chunks, encoder(fmt).encode((), done=True)]), len(chunk) * len(chunks))
+        yield Row(f"a byte of {name}, {len(frame)} bytes each", run, limit=1e-6)
 
 
 def region_rows(peers: Peers) -> list[Row]:
@@ -128,11 +167,17 @@ def region_rows(peers: Peers) -> list[Row]:
     ]
 
 
-def main() -> bool:
-    """Measure and print all rows; tell whether every bar is reached."""
+def main(words: Sequence[str] = ()) -> bool:
+    """Measure and print all rows, or those that hold one of the words; tell whether every bar is reached."""
     peers = Peers()
     try:
-        outcomes = [report(row) for row in (*frame_rows(peers), *region_rows(peers))]
+        rows = chain(frame_rows(peers), region_rows(peers))
+        asked = (row for row in rows if not words or any(word in row.name for word in words))
+        outcomes = [report(row) for row in asked]
         return all(outcomes)
     finally:
         peers.close()
+
+
+if __name__ == "__main__":
+    sys.exit(0 if main(sys.argv[1:]) else 1)

@@ -34,6 +34,8 @@ from codec_core.frames import (
     encoder,
     format_of_content_type,
 )
+from codec_core.frames.decoder import MAX_EMPTY_FRAMES
+from codec_core.frames.delta import to_deltas
 
 FORMATS = tuple(DECODERS)
 pack = msgspec.msgpack.encode
@@ -174,6 +176,55 @@ def test_ids_that_spell_a_key_do_not_confuse_the_count():
     frame = pack({"ids": batch, "done": False})
     frames, error = read("msgpack", frame * 5 + DONE)
     assert ([list(frame.ids) for frame in frames], error) == ([batch] * 5 + [[7]], None)
+
+
+flat_values = st.one_of(
+    st.none(), st.booleans(), st.floats(), st.integers(-9, 2**33), st.text("aé", max_size=9)
+)
+more_keys = st.dictionaries(st.sampled_from(("x", "id", "ids2", "donee")), flat_values, max_size=2)
+some_ids = st.lists(ids, max_size=20)
+
+
+@st.composite
+def flat_frames(draw):
+    """Draw a frame with its keys in any order, plain or delta, and unknown keys between them."""
+    batch, base = draw(some_ids), draw(ids)
+    fields = {"done": False} | draw(more_keys)
+    if draw(st.booleans()):
+        fields |= {"ids_delta": to_deltas(batch, base), "base_id": base}
+    else:
+        fields |= {"ids": batch}
+    if draw(st.booleans()):
+        fields["finish_reason"] = draw(st.sampled_from((None, "stop", "r" * 40)))
+    return {name: fields[name] for name in draw(st.permutations(sorted(fields)))}, tuple(batch)
+
+
+@settings(max_examples=200)
+@given(st.lists(flat_frames(), max_size=8), st.integers(1, 200), st.booleans())
+def test_many_frames_of_a_chunk_are_those_of_single_bytes(drawn, cut, behind_lengths):
+    pieces = [*(pack(fields) for fields, _ in drawn), DONE]
+    data = prefixed(*pieces) if behind_lengths else b"".join(pieces)
+    frames, error = read("msgpack", data, cut)
+    assert error is None
+    assert [frame.ids for frame in frames] == [*(batch for _, batch in drawn), (7,)]
+    assert frames == read("msgpack", data, 1)[0] == read("msgpack", data)[0]
+
+
+@pytest.mark.parametrize("cut", [None, 4099, 13])
+@pytest.mark.parametrize("fmt", ["msgpack", "protobuf"])
+def test_frames_without_ids_are_frames_up_to_a_limit_in_a_row(fmt, cut):
+    empty, one = encoder(fmt).encode(()), encoder(fmt).encode([1])
+    before = empty * MAX_EMPTY_FRAMES + one
+    found, error = read(fmt, before + empty * (MAX_EMPTY_FRAMES + 1) + one, cut)
+    assert (len(found), type(error)) == (2 * MAX_EMPTY_FRAMES + 1, MalformedFrameError)
+    assert error.offset == len(before) + MAX_EMPTY_FRAMES * len(empty)
+
+
+@pytest.mark.parametrize("frame", [pack({"ids": [], "done": False}), pack({"done": False, "ids": []})])
+def test_a_flood_of_empty_frames_ends_soon(frame):
+    body = decoder("msgpack")
+    assert len(body.feed(frame * 2**20)) == MAX_EMPTY_FRAMES
+    assert isinstance(body.error, MalformedFrameError)
 
 
 # Ends
