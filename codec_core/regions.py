@@ -29,6 +29,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from codec_core.exceptions import RegionKindError
+from codec_core.markers import markers_absent
 from codec_core.watcher import DEFAULT_CAP, ToolWatcher, WatcherEvent
 
 __all__ = [
@@ -134,7 +135,7 @@ class RegionScanner:
     def feed(self, ids: Sequence[int] | Iterable[int]) -> list[RegionEvent]:
         """Return what these ids complete, in stream order."""
         batch = ids if type(ids) is tuple else tuple(ids)
-        if self._open is None and not self._held and self._table.firsts.isdisjoint(batch) and batch:
+        if self._open is None and not self._held and self._table.absent(batch) and batch:
             # By far the most frequent case, and all there is to it: no marker in sight.
             start = self._position
             self._position = stop = start + len(batch)
@@ -157,7 +158,7 @@ class RegionScanner:
         events: list[RegionEvent] = []
         at = stop = len(ids)
         written = 0
-        if not self._table.firsts.isdisjoint(ids):
+        if not self._table.absent(ids):
             written, at = self._scan_markers(ids, final, events)
         if written < at:
             self._content(ids, written, at, events)
@@ -173,7 +174,7 @@ class RegionScanner:
         """
         at = written = 0
         while at < len(ids):
-            if ids[at] not in self._table.firsts:
+            if ids[at] not in self._table.by_first:
                 at += 1
                 continue
             found = self._table.match(ids, at, final)
@@ -255,20 +256,21 @@ _UNDECIDED: Final = _Role((), "", RegionKind("", (), ()))
 class _Table:
     """The markers that count in one state, found by their first id, longest first."""
 
-    __slots__ = ("_by_first", "firsts")
+    __slots__ = ("absent", "by_first")
 
     def __init__(self, roles: Iterable[_Role]) -> None:
-        self._by_first: dict[int, list[_Role]] = {}
+        self.by_first: dict[int, list[_Role]] = {}
         for role in roles:
-            self._by_first.setdefault(role.marker[0], []).append(role)
-        for same_first in self._by_first.values():
+            self.by_first.setdefault(role.marker[0], []).append(role)
+        for same_first in self.by_first.values():
             same_first.sort(key=lambda role: -len(role.marker))
-        self.firsts = frozenset(self._by_first)
+        self.absent = markers_absent(self.by_first)
+        """Tell whether no marker begins among these ids."""
 
     def match(self, ids: Sequence[int], at: int, final: bool) -> _Role | None:
         """Return the longest marker that begins here, None, or `_UNDECIDED` where more ids must tell."""
         within = len(ids) - at
-        for role in self._by_first[ids[at]]:
+        for role in self.by_first[ids[at]]:
             size = len(role.marker)
             if size > within:
                 if not final and tuple(ids[at:]) == role.marker[:within]:

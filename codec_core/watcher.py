@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from codec_core.exceptions import ToolWatcherError
+from codec_core.markers import markers_absent
 
 if TYPE_CHECKING:
     from codec_core.maps import TokenizerMap
@@ -39,7 +40,7 @@ class ToolWatcher:
     other are joined.
     """
 
-    __slots__ = ("_cap", "_end", "_ids", "_inside", "_markers", "_overflowed", "_start")
+    __slots__ = ("_absent", "_cap", "_end", "_ids", "_inside", "_overflowed", "_start")
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class ToolWatcher:
         """
         self._start = _special(map, start_name)
         self._end = _special(map, end_name)
-        self._markers = frozenset((self._start, self._end))
+        self._absent = markers_absent((self._start, self._end))
         self._cap = cap
         self.reset()
 
@@ -87,7 +88,7 @@ class ToolWatcher:
         if not self._inside and self._start not in batch:
             return [WatcherEvent("passthrough", batch)] if batch else []
         events: list[WatcherEvent] = []
-        if self._inside and self._markers.isdisjoint(batch):
+        if self._inside and self._absent(batch):
             self._gather(batch, events)
             return events
         at = 0

@@ -18,7 +18,8 @@ from functools import cached_property
 from typing import Protocol
 
 from codec_agents.dialects.text_lane import TextLane
-from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
+from codec_agents.dialects.values import CallRegion, Port, PortIds, TurnEvent
+from codec_core.markers import MarkersAbsent, markers_absent
 
 PROPER_ENDS = frozenset({"stop", "tool_calls", "eos", "eos_token", "end_turn", "stop_sequence"})
 """Reasons that mean the model itself ended its turn; after any other, what is open was cut off."""
@@ -43,12 +44,6 @@ class Lane(Enum):
     REASONING = auto()
     CALL = auto()
     ENDED = auto()
-
-
-_ANSWER = Lane.ANSWER  # a global is read in a third of the time that a member of an enum takes
-
-SPARSE_SET = 5
-"""Numbers from which on a set's table is large enough to say quickly that it does not hold an id."""
 
 
 class TurnReader(Protocol):
@@ -76,38 +71,46 @@ class ReaderTable:
     calls_end_with_turn: bool
 
     @cached_property
-    def markers(self) -> frozenset[int]:
-        """The ids of `actions`, to ask a whole feed of ids about.
-
-        Fewer than five numbers lie in a table of eight places, of which half are taken: asking costs half as
-        much again, so numbers that are no ids make it larger. A view of keys is six times slower.
-        """
-        return frozenset({*self.actions, *range(-1 - max(0, SPARSE_SET - len(self.actions)), -1)})
+    def markers_absent(self) -> MarkersAbsent:
+        """Tell whether none of the control ids is among some ids."""
+        return markers_absent(self.actions)
 
 
 class RegionReader:
     """Reads turns whose regions are marked by single control ids, as nearly all families do."""
 
-    __slots__ = ("_call_start", "_held", "_is_plain", "_lane", "_payload", "_position", "_table", "_text")
+    __slots__ = (
+        "_call_start",
+        "_held",
+        "_lane",
+        "_markers_absent",
+        "_payload",
+        "_port",
+        "_position",
+        "_table",
+        "_text",
+    )
 
     def __init__(self, table: ReaderTable, *, thinking: bool = False, text: TextLane | None = None) -> None:
         self._table = table
-        self._is_plain = table.markers.isdisjoint
+        self._markers_absent = table.markers_absent
         self._lane = Lane.REASONING if thinking else Lane.ANSWER
         self._text = text
         self._position = 0
         self._payload: list[int] = []
         self._call_start = 0
         self._held: list[TurnEvent] | None = None
+        self._port = self._open_port()
 
     def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
         """Take the next ids; return what is known of the turn now."""
-        if self._is_plain(ids):
-            if self._lane is not _ANSWER or self._text is not None or not ids:
+        if self._markers_absent(ids):
+            port = self._port
+            if port is None or not ids:
                 return self._plain(ids)
             start = self._position  # nearly all feeds of nearly all streams come here: it is kept short
             self._position = start + len(ids)
-            return [PortIds("answer", ids if type(ids) is tuple else tuple(ids), start)]
+            return [PortIds(port, ids if type(ids) is tuple else tuple(ids), start)]
         events: list[TurnEvent] = []
         actions, begin = self._table.actions, 0
         for place, token_id in enumerate(ids):
@@ -117,6 +120,7 @@ class RegionReader:
                 self._position += 1
                 begin = place + 1
         self._content(ids[begin:], events)
+        self._port = self._open_port()
         return events
 
     def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:
@@ -124,7 +128,16 @@ class RegionReader:
         events: list[TurnEvent] = []
         if self._lane is not Lane.ENDED:
             self._end(events, proper=finish_reason in PROPER_ENDS)
+        self._port = None
         return events
+
+    def _open_port(self) -> Port | None:
+        """Return the port by which content leaves as it comes; None where more has to be done with it."""
+        if self._lane is Lane.ANSWER and self._text is None:
+            return "answer"
+        if self._lane is Lane.REASONING and self._held is None:
+            return "reasoning"
+        return None
 
     def _plain(self, ids: Sequence[int]) -> list[TurnEvent]:
         """Take ids without a marker."""

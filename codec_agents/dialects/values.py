@@ -11,6 +11,10 @@ ThinkingMode: TypeAlias = Literal["on", "off", "forced"]
 """Whether a model reasons first: asked for, asked not to, or made to by a marker opened in the prompt."""
 
 
+Port: TypeAlias = Literal["answer", "reasoning"]
+"""Where content leaves a turn."""
+
+
 class PortIds(msgspec.Struct, frozen=True, gc=False):
     """Ids that leave by a port.
 
@@ -20,7 +24,7 @@ class PortIds(msgspec.Struct, frozen=True, gc=False):
         start: the position of the first one in the turn.
     """
 
-    port: Literal["answer", "reasoning"]
+    port: Port
     ids: tuple[int, ...]
     start: int
 

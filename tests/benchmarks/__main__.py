@@ -4,7 +4,11 @@ import argparse
 import importlib
 import sys
 
-SUITES = {"core": ("tokenization", "wire"), "agents": ("orchestration", "handoff"), "engines": ("engines",)}
+SUITES = {
+    "core": ("tokenization", "wire"),
+    "agents": ("dialects", "orchestration", "handoff"),
+    "engines": ("engines",),
+}
 
 
 def main() -> int:
