@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 from codec_core.exceptions import (
@@ -83,25 +84,35 @@ class IdentityDecompressor(Decompressor):
 class ZlibDecompressor(Decompressor):
     """Reads `gzip` and `deflate`; never makes more than one byte beyond the budget."""
 
+    STEP = 16 * 1024
+    """Bytes given to zlib at a time: what follows a member is copied, and must not be much."""
+
+    MAX_MEMBERS = 2**14
+    """Members of a gzip body. Who writes several gives each 64 KB or more; empty ones cost no budget."""
+
     def __init__(self, encoding: str, budget: int = DEFAULT_BUDGET) -> None:
         super().__init__(budget)
         self._encoding = encoding
         self._begun = b""
+        self._members = 1
         self._zlib: Any = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
 
     def _read(self, data: bytes) -> bytes:
         if self._zlib is None:
-            data = self._begun = self._begun + data
+            data, self._begun = self._begun + data, b""
             if len(data) < 2:
+                self._begun = data
                 return b""
             self._zlib = zlib.decompressobj(wbits=15 if _has_zlib_header(data) else -15)
-        pieces = []
+        steps = (data[at : at + self.STEP] for at in range(0, len(data), self.STEP))
+        return b"".join([piece for step in steps for piece in self._members_of(step)])
+
+    def _members_of(self, data: bytes) -> Iterator[bytes]:
         while data:
-            pieces.append(self._inflate(data))
-            data = self._zlib.unused_data
-            if data:
+            if self._zlib.eof:
                 self._next_member()
-        return b"".join(pieces)
+            yield self._inflate(data)
+            data = self._zlib.unused_data
 
     def _inflate(self, data: bytes) -> bytes:
         try:
@@ -113,6 +124,9 @@ class ZlibDecompressor(Decompressor):
         """A gzip body may have several members one after another; nothing may follow deflate."""
         if self._encoding != "gzip":
             raise CorruptBodyError(f"bytes follow the end of the {self._encoding} body")
+        self._members += 1
+        if self._members > self.MAX_MEMBERS:
+            raise CorruptBodyError(f"the gzip body has more than {self.MAX_MEMBERS} members")
         self._zlib = zlib.decompressobj(wbits=31)
 
     def _end(self) -> bytes:

@@ -18,11 +18,6 @@ def zigzag(value: int) -> int:
     return value << 1 if value >= 0 else ~(value << 1)
 
 
-def unzigzag(value: int) -> int:
-    """Map 0, 1, 2, 3, 4 to 0, -1, 1, -2, 2."""
-    return (value >> 1) ^ -(value & 1)
-
-
 def to_deltas(ids: Sequence[int], base_id: int) -> list[int]:
     """Return the zigzag distances of `ids`, the first one from `base_id`."""
     return [zigzag(after - before) for before, after in zip([base_id, *ids], ids, strict=False)]
@@ -34,7 +29,11 @@ def from_deltas(deltas: Iterable[int], base_id: int) -> tuple[int, ...]:
     Raises:
         ValueError: an id would lie outside 0..2^32-1.
     """
-    ids = tuple(accumulate(map(unzigzag, deltas), initial=base_id))[1:]
-    if ids and not (min(ids) >= 0 and max(ids) <= MAX_ID):
+    distances = [(delta >> 1) ^ -(delta & 1) for delta in deltas]  # 0, 1, 2, 3, 4 stand for 0, -1, 1, -2, 2
+    if not distances:
+        return ()
+    distances[0] += base_id
+    ids = tuple(accumulate(distances))
+    if min(ids) < 0 or max(ids) > MAX_ID:
         raise ValueError("a delta leads to an id outside 0..2^32-1")
     return ids

@@ -26,6 +26,22 @@ def check_ids(ids: Iterable[int]) -> tuple[int, ...]:
         raise FrameEncodeError(f"ids must be integers in 0..2^32-1: {error}") from None
 
 
+def check_reason(reason: str | None) -> None:
+    """Check that a finish reason can be written.
+
+    Raises:
+        FrameEncodeError: it is no text, or holds a lone surrogate, which has no bytes.
+    """
+    if reason is None:
+        return
+    if not isinstance(reason, str):
+        raise FrameEncodeError(f"finish_reason must be text, got {reason!r}")
+    try:
+        reason.encode()
+    except UnicodeEncodeError as error:
+        raise FrameEncodeError(f"finish_reason is not Unicode: {error}") from None
+
+
 class FrameEncoder(ABC):
     """Writes the frames of one stream; each call returns the bytes of one frame, ready to send."""
 
@@ -41,10 +57,12 @@ class FrameEncoder(ABC):
         """Return the bytes of one frame.
 
         Raises:
-            FrameEncodeError: an id is out of range or no integer, or a frame that said `done` went before.
+            FrameEncodeError: an id is out of range or no integer, the reason is no text, or a frame that said
+                `done` went before.
         """
         if self._done:
             raise FrameEncodeError("a frame after the one that said done")
+        check_reason(finish_reason)
         data = self._write(CodecFrame(check_ids(ids), bool(done), finish_reason))
         self._done = bool(done)
         return data

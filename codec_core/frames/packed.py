@@ -19,6 +19,11 @@ _FIVE_BYTES = b"\1\1\1\1"
 _find_long = re.compile(rb"[\x80-\xff]{4}[\x10-\xff]").search
 """A number of more than 32 bits, or of more bytes than 32 bits need."""
 
+_match_ids = re.compile(
+    rb"(?:[\x80-\xff]{0,3}+[\x00-\x7f]|[\x80-\xff]{4}(?:[\x00-\x0f]|[\x80-\x8f]\x80{0,4}+\x00))*+"
+).match
+"""Numbers of 32 bits in ten bytes at most, as protobuf allows."""
+
 
 def has_long_varints(data: bytes) -> bool:
     """Tell whether a varint in `data` is longer than an id's; the runtime might cut it in silence."""
@@ -29,9 +34,18 @@ def has_long_varints(data: bytes) -> bool:
 def read_packed(reader: FieldReader, start: int, end: int, name: str) -> list[int]:
     """Return the packed numbers between two places of a message, each checked to be a uint32."""
     packed = reader.data[start:end]
-    if packed and packed[-1] < 0x80 and not has_long_varints(packed):
-        return ids_of_message(b"\n" + write_varint(len(packed)) + packed)
-    return [reader.uint32(value, name, at) for value, at in _varints(reader, start, end)]
+    if packed and (packed[-1] > 0x7F or has_long_varints(packed)):
+        _check_numbers(reader, packed, start, end, name)
+    return ids_of_message(b"\n" + write_varint(len(packed)) + packed)
+
+
+def _check_numbers(reader: FieldReader, packed: bytes, start: int, end: int, name: str) -> None:
+    """Raise what is wrong with the first number that is no uint32, if there is one."""
+    good = _match_ids(packed)
+    at = start + (good.end() if good else 0)
+    if at < end:
+        value, _ = reader.varint(at, end)
+        reader.uint32(value, name, at)
 
 
 def ids_of_message(data: bytes) -> list[int]:
@@ -50,10 +64,3 @@ def write_packed(ids: Iterable[int]) -> bytes:
     """Return field 1 with these ids packed; nothing at all when there are none."""
     data: bytes = packed_ids_class()(ids=ids).SerializeToString()
     return data
-
-
-def _varints(reader: FieldReader, at: int, end: int) -> Iterable[tuple[int, int]]:
-    while at < end:
-        start = at
-        value, at = reader.varint(at, end)
-        yield value, start

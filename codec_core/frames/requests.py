@@ -36,14 +36,17 @@ def encode_request(request: CodecRequest, fmt: str = "msgpack") -> bytes:
     """Return the body of a request; `fmt` is `msgpack` or `protobuf`, also to ask for a delta form.
 
     Raises:
-        FrameEncodeError: a field has a wrong type or lies outside its range.
+        FrameEncodeError: a field has a wrong type, lies outside its range, or is text with a lone surrogate.
         UnsupportedFormatError: `fmt` is neither.
     """
     try:
         checked = msgspec.convert(msgspec.to_builtins(request), CodecRequest)
     except (msgspec.ValidationError, TypeError) as error:
         raise FrameEncodeError(f"the request cannot be written: {error}") from None
-    return _WRITERS[_known(fmt)](checked)
+    try:
+        return _WRITERS[_known(fmt)](checked)
+    except UnicodeEncodeError as error:
+        raise FrameEncodeError(f"a text of the request is not Unicode: {error}") from None
 
 
 def decode_request(

@@ -36,6 +36,7 @@ from codec_core.frames import (
 )
 from codec_core.frames.decoder import MAX_EMPTY_FRAMES
 from codec_core.frames.delta import to_deltas
+from tests.core.mutations import mutated
 
 FORMATS = tuple(DECODERS)
 pack = msgspec.msgpack.encode
@@ -406,28 +407,33 @@ def test_a_limit_counts_each_frame_and_not_the_body():
     assert (found, type(error)) == ([], FrameTooLargeError)
 
 
-def test_random_bytes_never_raise_anything_else():
-    @settings(max_examples=300)
-    @given(st.binary(max_size=60), st.integers(1, 7), st.sampled_from(FORMATS))
-    def check(data, cut, fmt):
-        whole, pieces = read(fmt, data), read(fmt, data, cut)
-        assert whole[0] == pieces[0]
-        assert type(whole[1]) is type(pieces[1])
-        assert getattr(whole[1], "offset", None) == getattr(pieces[1], "offset", None)
-
-    check()
+def same_however_cut(fmt, data, cut):
+    whole, pieces = read(fmt, data), read(fmt, data, cut)
+    assert whole[0] == pieces[0]
+    assert repr(whole[1]) == repr(pieces[1])
+    assert getattr(whole[1], "offset", None) == getattr(pieces[1], "offset", None)
 
 
 @settings(max_examples=300)
-@given(streams, st.sampled_from(FORMATS), st.data())
-def test_mutated_streams_never_raise_anything_else(batches, fmt, data):
-    body = bytearray(written(fmt, batches)[0])
-    for _ in range(data.draw(st.integers(1, 3))):
-        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
-    cut = data.draw(st.integers(1, 9))
-    whole, pieces = read(fmt, bytes(body)), read(fmt, bytes(body), cut)
-    assert whole[0] == pieces[0]
-    assert repr(whole[1]) == repr(pieces[1])
+@given(st.sampled_from(FORMATS), st.binary(max_size=60), st.integers(1, 7))
+def test_random_bytes_never_raise_anything_else(fmt, data, cut):
+    same_however_cut(fmt, data, cut)
+
+
+@settings(max_examples=500)
+@given(st.sampled_from(FORMATS), st.data(), st.integers(1, 60))
+def test_mutated_streams_never_raise_anything_else(fmt, data, cut):
+    body = data.draw(mutated(streams.map(lambda batches: written(fmt, batches)[0])))
+    same_however_cut(fmt, body, cut)
+
+
+@settings(max_examples=300)
+@given(st.data(), st.integers(1, 60), st.booleans())
+def test_mutated_streams_of_other_writers_never_raise_anything_else(data, cut, behind_lengths):
+    drawn = data.draw(st.lists(flat_frames(), max_size=4))
+    pieces = [*(pack(fields) for fields, _ in drawn), DONE]
+    body = data.draw(mutated(st.just(prefixed(*pieces) if behind_lengths else b"".join(pieces))))
+    same_however_cut("msgpack", body, cut)
 
 
 # Cost
@@ -461,6 +467,13 @@ def test_a_large_frame_in_chunks_takes_less_than_a_second(fmt):
 def test_only_ids_are_written(fmt, bad):
     with pytest.raises(FrameEncodeError):
         encoder(fmt).encode([1, bad])
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("reason", [5, b"stop", True, "\ud800"])
+def test_only_text_is_written_as_a_reason(fmt, reason):
+    with pytest.raises(FrameEncodeError):
+        encoder(fmt).encode([1], done=True, finish_reason=reason)
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
@@ -553,6 +566,9 @@ def test_requests_have_limits_and_types():
         encode_request(CodecRequest(prompt_ids=(-1,)))
     with pytest.raises(FrameEncodeError):
         encode_request(CodecRequest(prompt_ids=(1,), temperature=1e300), "protobuf")
+    for fmt in ("msgpack", "protobuf"):
+        with pytest.raises(FrameEncodeError):
+            encode_request(CodecRequest(prompt_ids=(1,), stop=("\ud800",)), fmt)
     with pytest.raises(UnsupportedFormatError):
         encode_request(CodecRequest(prompt_ids=()), "msgpack-delta")
 

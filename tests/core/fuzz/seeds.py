@@ -1,9 +1,12 @@
 """Well-formed inputs for the fuzzer to begin with: one of each thing that can be read."""
 
 import gzip
+import json
 import zlib
 
+from codec_core.compression import compressor
 from codec_core.frames import CodecRequest, encode_request, encoder
+from tests.core.fuzz.target import DICTIONARY
 
 BATCHES = ([1, 2, 300], [], [70_000, 2**32 - 1], list(range(40)))
 
@@ -14,6 +17,39 @@ def stream(fmt):
     return b"".join(out.encode(batch) for batch in BATCHES) + out.encode([5], done=True, finish_reason="stop")
 
 
+def written_br(data):
+    """Return a body of `br`."""
+    out = compressor("br")
+    return out.feed(data) + out.flush()
+
+
+def written_zstd(data):
+    """Return a body of `zstd` with the target's dictionary."""
+    out = compressor("zstd", DICTIONARY)
+    return out.feed(data) + out.flush()
+
+
+DOCUMENTS = (
+    {"map_id": "sha256:" + "0" * 64, "ids": [1, 70_000]},
+    {"minimum_version": "0.4", "required_features": ["zstd"], "valid_until": "2027-01-01"},
+    {
+        "error": "codec_version_required",
+        "minimum_version": "0.6",
+        "required_features": ["delta"],
+        "client_version": "0.5",
+    },
+    {
+        "id": "x/y",
+        "version": "1",
+        "tokenizers": ["a/b"],
+        "categories": [{"name": "n", "action": "stop"}],
+        "classifier": {"family": "f", "host": "both", "requires_engine_features": ["hidden_states"]},
+        "rules_summary": {"regex_pattern_count": 1},
+        "publisher": {"name": "é"},
+    },
+)
+
+
 def seeds():
     """Yield inputs of the target: a choice, then bytes."""
     for step in (0, 1, 7, 31):
@@ -21,7 +57,11 @@ def seeds():
             yield bytes([step << 3 | (fmt.startswith("protobuf"))]) + stream(fmt)
         yield bytes([step << 3 | 5]) + gzip.compress(b"hello " * 50)
         yield bytes([step << 3 | 5]) + zlib.compress(b"hello " * 50)
-        yield bytes([step << 3 | 6]) + bytes([0, 1, 2, 3, 7, 4, 2, 2, 7, 1, 4, 5, 5, 1, 7, 7, 7, 7, 4])
+        for body in (written_br(b"hello " * 50), written_zstd(b"hello " * 50)):
+            yield bytes([step << 3 | 5]) + body
+        yield bytes([step << 3 | 7]) + bytes([0, 1, 2, 3, 7, 4, 2, 2, 7, 1, 4, 5, 5, 1, 7, 7, 7, 7, 4])
+    for document in DOCUMENTS:
+        yield b"\x06" + json.dumps(document).encode()
     request = CodecRequest(
         prompt_ids=(1, 70_000), max_tokens=5, temperature=0.5, stop=("a",), stream_format="x"
     )

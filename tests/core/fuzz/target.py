@@ -8,15 +8,30 @@
 """
 
 import contextlib
+import json
+from types import SimpleNamespace
 
-from codec_core.compression import decompressor
-from codec_core.exceptions import CodecError, CompressionError, FrameError
+from codec_core.compression import decompressor, hash_zstd_dict
+from codec_core.exceptions import (
+    CodecError,
+    CompressionError,
+    FrameError,
+    LeafTokenizationError,
+    SafetyPolicyValidationError,
+    VersionPolicyError,
+)
 from codec_core.frames import decode_protobuf_frame, decode_request, decoder, encode_request, encoder
+from codec_core.leaf import LEAF_TOKENIZATION, read_leaf, write_leaf
 from codec_core.regions import RegionKind, RegionScanner
 from codec_core.regions_reference import join, scan_whole
+from codec_core.safety import descriptor_canonical_bytes, descriptor_from_json
+from codec_core.versions import parse_version_policy_document, parse_version_required
 
 FORMATS = ("msgpack", "protobuf")
 LIMIT = 1 << 16
+
+DICTIONARY = b"a dictionary of plain content, which zstd takes as well as a trained one"
+DICTIONARY_NAME = hash_zstd_dict(DICTIONARY)
 
 
 def frames_of(fmt, data, step):
@@ -52,7 +67,9 @@ def check_request(fmt, data):
 
 def body_of(encoding, data, step):
     """Return what a body decompresses to, or its error's class."""
-    body, out = decompressor(encoding, budget=LIMIT), b""
+    named = DICTIONARY_NAME if encoding == "zstd" else None
+    known = {DICTIONARY_NAME: DICTIONARY}
+    body, out = decompressor(encoding, zstd_dict=named, dictionaries=known, budget=LIMIT), b""
     try:
         for at in range(0, len(data), step):
             out += body.feed(data[at : at + step])
@@ -63,7 +80,7 @@ def body_of(encoding, data, step):
 
 def check_compression(data, step):
     """Hold the decompressors to their promises."""
-    for encoding in ("gzip", "deflate", "br"):
+    for encoding in ("gzip", "deflate", "br", "zstd"):
         assert body_of(encoding, data, max(len(data), 1)) == body_of(encoding, data, step), (encoding, step)
 
 
@@ -81,6 +98,26 @@ def check_regions(data, step):
     assert join(events + scanner.flush()) == scan_whole(KINDS, ids)
 
 
+def check_documents(data):
+    """Hold the readers of small documents to their promises; the bytes are JSON, or the body of an answer."""
+    answer = SimpleNamespace(status_code=426, text=data.decode("utf-8", "replace"), headers={})
+    with contextlib.suppress(CodecError):
+        raise parse_version_required(answer)
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    with contextlib.suppress(LeafTokenizationError):
+        leaf = read_leaf({LEAF_TOKENIZATION: document})
+        assert leaf is None or read_leaf(write_leaf(leaf.map_id, leaf.ids)) == leaf
+    with contextlib.suppress(VersionPolicyError):
+        parse_version_policy_document(document)
+    with contextlib.suppress(SafetyPolicyValidationError):
+        policy = descriptor_from_json(document)
+        written = descriptor_canonical_bytes(policy)
+        assert descriptor_canonical_bytes(descriptor_from_json(json.loads(written))) == written
+
+
 def check(data):
     """Hold everything to its promises with these bytes; the first one says what and how it is cut."""
     if not data:
@@ -96,5 +133,7 @@ def check(data):
             decode_protobuf_frame(data)
     elif choice & 7 == 5:
         check_compression(data, step)
+    elif choice & 7 == 6:
+        check_documents(data)
     else:
         check_regions(data, step)

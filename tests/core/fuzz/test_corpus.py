@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.core.fuzz.seeds import seeds
 from tests.core.fuzz.target import check
+from tests.core.mutations import mutated
 
 CORPUS = sorted(path for path in Path(__file__).with_name("corpus").iterdir() if path.is_file())
 
@@ -25,12 +26,6 @@ def test_the_seeds_break_no_promise(seed):
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.sampled_from(list(seeds())), st.data())
-def test_mutated_seeds_break_no_promise(seed, data):
-    mutated = bytearray(seed)
-    for _ in range(data.draw(st.integers(1, 6))):
-        at = data.draw(st.integers(0, len(mutated) - 1))
-        mutated[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
-        if not mutated:
-            return
-    check(bytes(mutated))
+@given(mutated(st.sampled_from(list(seeds()))))
+def test_mutated_seeds_break_no_promise(data):
+    check(data)

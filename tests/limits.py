@@ -1,0 +1,45 @@
+"""What an input that means harm may cost: `with within(): ...` around the reading of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SECONDS = 1.0
+MEGABYTES = 64
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_FORGET_PEAK = "5"
+
+
+@contextmanager
+def within(seconds: float = SECONDS, megabytes: float = MEGABYTES) -> Iterator[None]:
+    """Fail where the block takes more processor time, or more memory beyond what the process has, than this.
+
+    The memory is what is resident, libraries in C included. Where the system does not tell, only time counts.
+    """
+    before = _reset_peak()
+    started = time.process_time()
+    yield
+    took = time.process_time() - started
+    assert took <= seconds, f"took {took:.2f} s, more than {seconds} s"
+    if before is not None:
+        grew = (_status("VmHWM") - before) / 1024
+        assert grew <= megabytes, f"took {grew:.0f} MB, more than {megabytes} MB"
+
+
+def _reset_peak() -> int | None:
+    """Forget the peak of resident memory; return what is resident now, in KiB."""
+    try:
+        _CLEAR.write_text(_FORGET_PEAK)
+        return _status("VmRSS")
+    except OSError:
+        return None
+
+
+def _status(name: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1])
