@@ -13,6 +13,9 @@ from enum import Enum, auto
 
 from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
 
+WHITE_SPACE = b" \t\r\n"
+"""What may stand before a call that begins an answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class TextForm:
@@ -40,7 +43,18 @@ class _State(Enum):
 class TextLane:
     """The answer lane of one turn, searched for calls."""
 
-    __slots__ = ("_accept", "_bytes", "_data", "_encode", "_form", "_ids", "_start", "_state", "_widths")
+    __slots__ = (
+        "_accept",
+        "_bytes",
+        "_data",
+        "_encode",
+        "_form",
+        "_ids",
+        "_looked_at",
+        "_start",
+        "_state",
+        "_widths",
+    )
 
     def __init__(
         self,
@@ -56,7 +70,9 @@ class TextLane:
         self._state = _State.SEARCH
         self._ids: list[int] = []
         self._widths: list[int] = []
-        self._data = b""
+        self._data = bytearray()
+        self._looked_at = 0
+        """Bytes at the beginning in which the next look finds nothing new: it begins behind them."""
         self._start = 0
 
     def feed(self, ids: Sequence[int], start: int) -> list[TurnEvent]:
@@ -117,19 +133,26 @@ class TextLane:
         return 0
 
     def _look_at_start(self) -> bool:
-        content = self._data.lstrip(b" \t\r\n")
-        if any(content.startswith(start) for start in self._form.starts):
+        data, starts = self._data, self._form.starts
+        while self._looked_at < len(data) and data[self._looked_at] in WHITE_SPACE:
+            self._looked_at += 1
+        begin = self._looked_at
+        if any(data.startswith(start, begin) for start in starts):
             self._state = _State.CALL
             return True
-        if any(start.startswith(content) for start in self._form.starts):
+        head = data[begin : begin + max(map(len, starts))]
+        if any(start.startswith(head) for start in starts):
             return False
         self._state = _State.PASS
         return True
 
     def _look_for_end(self, events: list[TurnEvent]) -> bool:
         end = self._form.end
-        place = -1 if end is None else self._data.find(end)
-        if end is None or place < 0:
+        if end is None:
+            return False
+        place = self._data.find(end, self._looked_at)
+        if place < 0:
+            self._looked_at = max(self._looked_at, len(self._data) - len(end) + 1)
             return False
         self._give_call(place + len(end), events, closed=True)
         self._state = _State.SEARCH
@@ -148,10 +171,10 @@ class TextLane:
         self._drop(count)
         self._reencode(rest, events)
 
-    def _payload(self, data: bytes, *, closed: bool) -> str:
+    def _payload(self, data: bytearray, *, closed: bool) -> str:
         if closed and self._form.end is not None:
             data = data[: -len(self._form.end)]
-        data = data.lstrip(b" \t\r\n")
+        data = data.lstrip(WHITE_SPACE)
         if not self._form.keep_start:
             start = next(start for start in self._form.starts if data.startswith(start))
             data = data[len(start) :]
@@ -164,10 +187,10 @@ class TextLane:
         self._give_answer(count, events)
         if head:
             self._reencode(head, events)
-            self._data = self._data[len(head) :]
+            del self._data[: len(head)]
             self._widths[0] -= len(head)
 
-    def _reencode(self, spelled: bytes, events: list[TurnEvent]) -> None:
+    def _reencode(self, spelled: bytearray, events: list[TurnEvent]) -> None:
         """Give text that shares a token with a marker."""
         if spelled:
             ids = self._encode(spelled.decode("utf-8", "replace"))
@@ -179,8 +202,9 @@ class TextLane:
             self._drop(count)
 
     def _drop(self, count: int) -> None:
-        self._data = self._data[sum(self._widths[:count]) :]
+        del self._data[: sum(self._widths[:count])]
         del self._ids[:count], self._widths[:count]
+        self._looked_at = 0
         self._start += count
 
     def _ids_within(self, size: int) -> int:
