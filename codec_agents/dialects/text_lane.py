@@ -48,8 +48,10 @@ class TextLane:
         "_bytes",
         "_data",
         "_encode",
+        "_first_bytes",
         "_form",
         "_ids",
+        "_longest_start",
         "_looked_at",
         "_start",
         "_state",
@@ -64,6 +66,8 @@ class TextLane:
         accept: Callable[[str], bool],
     ) -> None:
         self._form = form
+        self._first_bytes = bytes(start[0] for start in form.starts)
+        self._longest_start = max(map(len, form.starts))
         self._bytes = token_bytes
         self._encode = encode
         self._accept = accept
@@ -84,11 +88,10 @@ class TextLane:
         else:  # markers of other lanes may have stood between
             self._start = start - len(self._ids)
         events: list[TurnEvent] = []
-        for token_id in ids:
-            spelled = self._bytes(token_id)
-            self._ids.append(token_id)
-            self._widths.append(len(spelled))
-            self._data += spelled
+        spelled = [*map(self._bytes, ids)]
+        self._ids += ids
+        self._widths += map(len, spelled)
+        self._data += b"".join(spelled)
         while self._advance(events):
             pass
         return events
@@ -126,10 +129,10 @@ class TextLane:
 
     def _possible_start(self) -> int:
         """Return how many bytes at the end may be the beginning of a start."""
-        longest = max(len(start) for start in self._form.starts) - 1
-        for length in range(min(longest, len(self._data)), 0, -1):
-            if any(start.startswith(self._data[-length:]) for start in self._form.starts):
-                return length
+        data, starts = self._data, self._form.starts
+        for at in range(max(0, len(data) - self._longest_start + 1), len(data)):
+            if data[at] in self._first_bytes and any(start.startswith(data[at:]) for start in starts):
+                return len(data) - at
         return 0
 
     def _look_at_start(self) -> bool:
@@ -140,7 +143,7 @@ class TextLane:
         if any(data.startswith(start, begin) for start in starts):
             self._state = _State.CALL
             return True
-        head = data[begin : begin + max(map(len, starts))]
+        head = data[begin : begin + self._longest_start]
         if any(start.startswith(head) for start in starts):
             return False
         self._state = _State.PASS
