@@ -6,7 +6,8 @@ an id that meets a place taken by another number costs a wrong guess of the proc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 MarkersAbsent = Callable[[Iterable[int]], bool]
 """Tell whether none of the markers is among these ids."""
@@ -18,8 +19,13 @@ _STRIDE = 7
 """Numbers that lie next to each other in a table are passed one by one by what meets the first of them."""
 
 
-def markers_absent(markers: Collection[int]) -> MarkersAbsent:
-    """Return the question about these ids.
+_KEPT = 256
+"""Questions kept for the streams to come: one for each state of each dialect in use, some kilobytes each."""
+
+
+@lru_cache(_KEPT)
+def markers_absent(markers: frozenset[int]) -> MarkersAbsent:
+    """Return the question about these ids, which all streams share.
 
     Numbers that are no ids fill the set up until its table has just grown. It is filled from a list: a set
     made from a set or a dictionary gets a table only twice as large as it must be.

@@ -90,7 +90,16 @@ class RegionEvent(msgspec.Struct, frozen=True, gc=False):
 class RegionScanner:
     """Finds the regions of several kinds in one pass; one object a stream, used by one thread at a time."""
 
-    __slots__ = ("_held", "_initial", "_inside_tables", "_open", "_outside_table", "_position", "_table")
+    __slots__ = (
+        "_held",
+        "_initial",
+        "_inside_tables",
+        "_open",
+        "_outside_table",
+        "_position",
+        "_starts",
+        "_table",
+    )
 
     def __init__(self, kinds: Iterable[RegionKind], inside: str | None = None) -> None:
         """Make a scanner for these kinds.
@@ -103,8 +112,9 @@ class RegionScanner:
             RegionKindError: a kind is badly formed, two cannot be told apart, or `inside` names none of them.
         """
         by_name = check_kinds(kinds, inside)
-        self._outside_table = _Table(_outside_roles(by_name.values()))
-        self._inside_tables = {kind.name: _Table(_inside_roles(kind, by_name)) for kind in by_name.values()}
+        self._starts = [_Role(marker, "start", kind) for kind in by_name.values() for marker in kind.starts]
+        self._outside_table = _Table(self._starts)
+        self._inside_tables: dict[str, _Table] = {}
         self._initial = by_name[inside] if inside is not None else None
         self.reset()
 
@@ -226,7 +236,10 @@ class RegionScanner:
         return after
 
     def _enter(self, kind: RegionKind, start: int) -> None:
-        self._open, self._table = _OpenRegion(kind, start), self._inside_tables[kind.name]
+        table = self._inside_tables.get(kind.name)
+        if table is None:
+            table = self._inside_tables[kind.name] = _Table(_inside_roles(kind, self._starts))
+        self._open, self._table = _OpenRegion(kind, start), table
 
 
 class _OpenRegion:
@@ -264,7 +277,7 @@ class _Table:
             self.by_first.setdefault(role.marker[0], []).append(role)
         for same_first in self.by_first.values():
             same_first.sort(key=lambda role: -len(role.marker))
-        self.absent = markers_absent(self.by_first)
+        self.absent = markers_absent(frozenset(self.by_first))
         """Tell whether no marker begins among these ids."""
 
     def match(self, ids: Sequence[int], at: int, final: bool) -> _Role | None:
@@ -280,12 +293,8 @@ class _Table:
         return None
 
 
-def _outside_roles(kinds: Iterable[RegionKind]) -> list[_Role]:
-    return [_Role(marker, "start", kind) for kind in kinds for marker in kind.starts]
-
-
-def _inside_roles(kind: RegionKind, kinds: dict[str, RegionKind]) -> list[_Role]:
-    roles: dict[Marker, _Role] = {role.marker: role for role in _outside_roles(kinds.values())}
+def _inside_roles(kind: RegionKind, starts: Iterable[_Role]) -> list[_Role]:
+    roles: dict[Marker, _Role] = {role.marker: role for role in starts}
     roles |= {marker: _Role(marker, "implicit", kind) for marker in kind.implicit_ends}
     roles |= {marker: _Role(marker, "end", kind) for marker in kind.ends}
     return list(roles.values())

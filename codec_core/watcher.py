@@ -57,7 +57,7 @@ class ToolWatcher:
         """
         self._start = _special(map, start_name)
         self._end = _special(map, end_name)
-        self._absent = markers_absent((self._start, self._end))
+        self._absent = markers_absent(frozenset((self._start, self._end)))
         self._cap = cap
         self.reset()
 

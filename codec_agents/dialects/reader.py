@@ -73,7 +73,7 @@ class ReaderTable:
     @cached_property
     def markers_absent(self) -> MarkersAbsent:
         """Tell whether none of the control ids is among some ids."""
-        return markers_absent(self.actions)
+        return markers_absent(frozenset(self.actions))
 
 
 class RegionReader:

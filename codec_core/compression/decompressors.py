@@ -200,19 +200,16 @@ class ZstdDecompressor(Decompressor):
         self._begun = False
 
     def _read(self, data: bytes) -> bytes:
-        return b"".join(
-            self._spend(self._process(data[at : at + self.STEP])) for at in range(0, len(data), self.STEP)
-        )
+        steps = (data[at : at + self.STEP] for at in range(0, len(data), self.STEP))
+        return b"".join([piece for step in steps for piece in self._frames_of(step)])
 
-    def _process(self, data: bytes) -> bytes:
-        out = b""
+    def _frames_of(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._zstd.eof:
                 self._zstd = self._context.decompressobj()
             self._begun = True
-            out += self._decompress(data)
+            yield self._spend(self._decompress(data))
             data = self._zstd.unused_data if self._zstd.eof else b""
-        return out
 
     def _decompress(self, data: bytes) -> bytes:
         try:

@@ -4,8 +4,18 @@ import re
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from hypothesis import given
+from hypothesis import strategies as st
 
-from codec_core.frames import SCHEMA, CodecRequest, encode_request, encoder
+from codec_core.frames import (
+    SCHEMA,
+    CodecFrame,
+    CodecRequest,
+    decode_protobuf_frame,
+    encode_request,
+    encoder,
+)
+from codec_core.frames.protobuf_wire import write_bytes, write_number, write_varint
 from codec_core.frames.schema import packed_ids_class
 
 Field = descriptor_pb2.FieldDescriptorProto
@@ -60,6 +70,27 @@ def test_requests_are_messages_of_the_published_schema(messages):
     assert list(request.prompt_ids) == IDS
     assert (request.max_tokens, request.temperature, request.stream_format) == (9, 0.5, "protobuf")
     assert list(request.stop) == ["a", "b"]
+
+
+ids = st.one_of(st.integers(0, 300), st.integers(0, 2**32 - 1))
+unknown = st.sampled_from((b"\x28\x05", b"\x32\x03abc", b"\x3d1234", b"\x3912345678", b"\x3b\x08\x01\x3c"))
+
+
+@st.composite
+def fields_of_frames(draw):
+    """Draw fields in any order: ids packed in several runs, ids unpacked, unknown fields between."""
+    runs = st.lists(ids, max_size=9).map(lambda run: write_bytes(1, b"".join(map(write_varint, run))))
+    single = ids.map(lambda number: write_number(1, number))
+    done = st.integers(0, 3).map(lambda number: write_number(2, number))
+    reason = st.text("aé", max_size=9).map(lambda text: write_bytes(3, text.encode()))
+    return b"".join(draw(st.lists(st.one_of(runs, single, done, reason, unknown), max_size=8)))
+
+
+@given(data=fields_of_frames())
+def test_messages_of_other_writers_are_read_as_the_runtime_reads_them(messages, data):
+    reference = messages["CodecFrame"].FromString(data)
+    reason = reference.finish_reason if reference.HasField("finish_reason") else None
+    assert decode_protobuf_frame(data) == CodecFrame(tuple(reference.ids), reference.done, reason)
 
 
 @pytest.mark.parametrize(("message", "field"), [("CodecFrame", "ids"), ("CodecRequest", "prompt_ids")])

@@ -4,6 +4,8 @@ import gzip
 import json
 import zlib
 
+import msgspec
+
 from codec_core.compression import compressor
 from codec_core.frames import CodecRequest, encode_request, encoder
 from tests.core.fuzz.target import DICTIONARY
@@ -50,11 +52,32 @@ DOCUMENTS = (
 )
 
 
+FLAT_FRAMES = (
+    msgspec.msgpack.encode({"done": False, "ids": [1, 70_000]}),
+    msgspec.msgpack.encode({"ids": [], "x": 1.5, "done": False, "finish_reason": None}),
+    msgspec.msgpack.encode({"base_id": 5, "done": False, "ids_delta": [2, 2**33 - 11], "y": "text"}),
+    msgspec.msgpack.encode({"ids": [7], "done": True, "finish_reason": "stop"}),
+)
+FLAT = b"".join(FLAT_FRAMES)
+"""Frames as others may write them, several in a chunk."""
+
+FIELDS = (
+    b"\x00\x00\x00\x06\x10\x00\x08\x05\x08\x06"
+    b"\x00\x00\x00\x0d\x0a\x02\x05\x06\x0a\x05\xff\xff\xff\xff\x0f\x08\x07"
+    b"\x00\x00\x00\x08\x20\x05\x0a\x02\x02\x01\x28\x09"
+    b"\x00\x00\x00\x0a\x0a\x06\x85\x80\x80\x80\x80\x00\x10\x01"
+)
+"""Messages with fields in another order, packed, unpacked and both, and numbers longer than they need be."""
+
+
 def seeds():
     """Yield inputs of the target: a choice, then bytes."""
     for step in (0, 1, 7, 31):
         for fmt in ("msgpack", "msgpack-delta", "protobuf", "protobuf-delta"):
             yield bytes([step << 3 | (fmt.startswith("protobuf"))]) + stream(fmt)
+        yield bytes([step << 3]) + FLAT
+        yield bytes([step << 3]) + b"".join(len(frame).to_bytes(4, "big") + frame for frame in FLAT_FRAMES)
+        yield bytes([step << 3 | 1]) + FIELDS
         yield bytes([step << 3 | 5]) + gzip.compress(b"hello " * 50)
         yield bytes([step << 3 | 5]) + zlib.compress(b"hello " * 50)
         for body in (written_br(b"hello " * 50), written_zstd(b"hello " * 50)):

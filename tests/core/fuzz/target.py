@@ -15,6 +15,8 @@ from codec_core.compression import decompressor, hash_zstd_dict
 from codec_core.exceptions import (
     CodecError,
     CompressionError,
+    CorruptBodyError,
+    DecompressionBudgetError,
     FrameError,
     LeafTokenizationError,
     SafetyPolicyValidationError,
@@ -66,7 +68,10 @@ def check_request(fmt, data):
 
 
 def body_of(encoding, data, step):
-    """Return what a body decompresses to, or its error's class."""
+    """Return what a body decompresses to, or how it is refused.
+
+    Of a body that is both too large and corrupt the cut may decide which of the two is told.
+    """
     named = DICTIONARY_NAME if encoding == "zstd" else None
     known = {DICTIONARY_NAME: DICTIONARY}
     body, out = decompressor(encoding, zstd_dict=named, dictionaries=known, budget=LIMIT), b""
@@ -74,6 +79,8 @@ def body_of(encoding, data, step):
         for at in range(0, len(data), step):
             out += body.feed(data[at : at + step])
         return out + body.flush()
+    except (CorruptBodyError, DecompressionBudgetError):
+        return "too large or corrupt"
     except CompressionError as error:
         return type(error)
 
