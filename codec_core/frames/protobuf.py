@@ -1,12 +1,13 @@
 """Frames as protobuf messages, each behind four bytes of length, big end first.
 
-The usual frame, packed ids and then `done`, goes through the protobuf runtime's C code after a look at its
+The usual frame, ids and then `done`, goes through the protobuf runtime's C code after a look at its
 shape; the runtime alone would take wrong wire types and numbers above 2^32-1 in silence. Any other frame is
 read field by field.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from codec_core.exceptions import FrameEncodeError
@@ -20,9 +21,13 @@ from codec_core.frames.protobuf_wire import BYTES, VARINT, FieldReader, write_by
 IDS, DONE, FINISH_REASON, BASE_ID = 1, 2, 3, 4
 
 IDS_TAG = bytes([IDS << 3 | BYTES])
+ID_TAG = bytes([IDS << 3 | VARINT])
 
 _AFTER_IDS = {b"": False, b"\x10\x00": False, b"\x10\x01": True}
 """What usually follows the ids, or is the whole message, and what it says about `done`."""
+
+_match_unpacked = re.compile(rb"(?:\x08[\x80-\xff]{0,3}+[\x00-\x7f])++(\x10[\x00\x01])?+").fullmatch
+"""Ids one by one, as writers of old do it; those of five bytes are read field by field."""
 
 
 class ProtobufDecoder(FrameDecoder):
@@ -62,10 +67,9 @@ def parse_frame(data: bytes, offset: int = 0) -> CodecFrame:
 
 
 def _parse_usual(data: bytes) -> CodecFrame | None:
-    """Return the frame where it is packed ids and `done`, in this order; None where it is anything else."""
+    """Return the frame where it is ids and `done`, in this order; None where it is anything else."""
     if data[:1] != IDS_TAG:
-        done = _AFTER_IDS.get(data)
-        return None if done is None else CodecFrame((), done)
+        return _parse_unpacked(data)
     if len(data) < 3:
         return None
     size, start = data[1], 2
@@ -78,6 +82,15 @@ def _parse_usual(data: bytes) -> CodecFrame | None:
     if done is None or end > len(data) or data[end - 1] > 0x7F or has_long_varints(data):
         return None
     return CodecFrame(tuple(ids_of_message(data)), done)
+
+
+def _parse_unpacked(data: bytes) -> CodecFrame | None:
+    """Return the frame where its ids are not packed, or where it has none."""
+    if data[:1] != ID_TAG:
+        done = _AFTER_IDS.get(data)
+        return None if done is None else CodecFrame((), done)
+    found = _match_unpacked(data)
+    return CodecFrame(tuple(ids_of_message(data)), _AFTER_IDS[found[1] or b""]) if found else None
 
 
 def _parse_any(data: bytes, offset: int) -> CodecFrame:

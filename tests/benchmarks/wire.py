@@ -37,6 +37,7 @@ TINY = (
     ("protobuf frames of one unpacked id", "protobuf", b"\0\0\0\x02\x08\x05"),
     ("protobuf delta frames", "protobuf", encoder("protobuf-delta").encode([5])),
     ("a protobuf frame of unpacked ids", "protobuf", b"\0\0\x27\x10" + b"\x08\x05" * 5000),
+    ("a protobuf frame of unknown fields", "protobuf", b"\0\0\x27\x10" + b"\x28\x05" * 5000),
 )
 """Frames whose readers work hardest for each byte, by what they are."""
 
