@@ -7,13 +7,15 @@ before each frame; the first byte of the body tells.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import msgspec
 
 from codec_core.exceptions import FrameTooLargeError, MalformedFrameError
 from codec_core.frames.decoder import MAX_EMPTY_FRAMES, Bytes, FrameDecoder
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.frame import MAX_FRAME_BYTES, CodecFrame
-from codec_core.frames.msgpack_flat import read_flat
 from codec_core.frames.msgpack_scanner import FrameScanner
 from codec_core.frames.msgpack_types import HEADS, type_name
 
@@ -24,6 +26,16 @@ _encode = msgspec.msgpack.Encoder().encode
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
 
 _IDS, _DONE = b"\xa3ids", b"\xa4done"
+
+FlatReader = Callable[[bytes | bytearray, int], tuple[CodecFrame, int] | None]
+
+
+@cache
+def _flat_reader() -> FlatReader:
+    """Return `read_flat`; its pattern takes longer to make than most streams of usual frames take to read."""
+    from codec_core.frames.msgpack_flat import read_flat
+
+    return read_flat
 
 
 class MsgpackDecoder(FrameDecoder):
@@ -115,7 +127,7 @@ class MsgpackDecoder(FrameDecoder):
 
     def _read_flat(self, frames: list[CodecFrame]) -> bool:
         """Read one frame without nested values in one go; return False where that fails."""
-        found = read_flat(self._buffer, self._limit)
+        found = _flat_reader()(self._buffer, self._limit)
         if found:
             self._give(*found, frames)
         return found is not None
@@ -140,7 +152,7 @@ def parse_frame(data: bytes, offset: int = 0) -> CodecFrame:
     try:
         return _decode_frame(data)
     except _ERRORS:
-        found = read_flat(data, len(data))
+        found = _flat_reader()(data, len(data))
         return found[0] if found and found[1] == len(data) else _scan_frame(data, offset)
 
 
