@@ -141,6 +141,14 @@ def test_keys_that_are_no_text_are_skipped():
     assert read("msgpack", data) == ([CodecFrame((7,), True)], None)
 
 
+@pytest.mark.parametrize("cut", [None, 1])
+@pytest.mark.parametrize("more", [b"", b"\xa1x\x01"])
+def test_of_a_key_given_twice_the_last_counts(cut, more):
+    twice = b"\xa3ids\x91\x05\xa4done\xc2\xa3ids\x92\x06\x07\xa4done\xc3" + more
+    data = bytes([0x84 + bool(more)]) + twice
+    assert read("msgpack", data, cut) == ([CodecFrame((6, 7), True)], None)
+
+
 @pytest.mark.parametrize(
     "number",
     [
