@@ -22,6 +22,7 @@ from codec_agents.dialects import BoundDialect, Dialect, derive_dialect, get_dia
 from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
 from codec_agents.exceptions import DialectError
+from codec_agents.functions import Function
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.nodes import (
     Asking,
@@ -86,6 +87,10 @@ class NodeBuilder:
     def callable(self, reference: str) -> Callable[..., Any]:
         """Return what a reference names."""
         return self.flat.resources.callable(reference)
+
+    def function(self, reference: str) -> Function:
+        """Return what a reference names, as what a run goes by."""
+        return Function(self.callable(reference))
 
 
 def _input(b: NodeBuilder) -> BuiltInput:
@@ -189,7 +194,7 @@ def _router(b: NodeBuilder) -> BuiltRouter:
 def _function(b: NodeBuilder) -> BuiltFunction:
     node = b.declared(FunctionNode)
     vocabulary = b.build.flows.port(b.flat.path, node.ports[0])
-    return BuiltFunction(**b.common(), call=b.callable(node.call), vocabulary=vocabulary)
+    return BuiltFunction(**b.common(), call=b.function(node.call), vocabulary=vocabulary)
 
 
 def _join(b: NodeBuilder) -> BuiltJoin:
@@ -197,7 +202,7 @@ def _join(b: NodeBuilder) -> BuiltJoin:
     return BuiltJoin(
         **b.common(),
         first=node.first,
-        until=None if node.until is None else b.callable(node.until),
+        until=None if node.until is None else b.function(node.until),
         vocabulary=b.build.flows.port(b.flat.path, node.ports[0]),
     )
 
@@ -208,7 +213,7 @@ def _map(b: NodeBuilder) -> BuiltMap:
         **b.common(),
         body=b.build.body(b.flat),
         over=node.over or node.slots[0],
-        split=node.split if node.items is None else b.callable(node.items),
+        split=node.split if node.items is None else b.function(node.items),
         parallel=node.parallel,
         in_order=node.order == "input",
         separator=node.separator,
@@ -223,7 +228,7 @@ def _loop(b: NodeBuilder) -> BuiltLoop:
         body=b.build.body(b.flat),
         turns=node.turns,
         feedback=node.feedback,
-        until=b.callable(until) if isinstance(until, str) else None,
+        until=b.function(until) if isinstance(until, str) else None,
         starts_with=(until.sink, until.starts_with.encode()) if isinstance(until, StartsWith) else None,
     )
 

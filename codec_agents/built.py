@@ -13,6 +13,7 @@ from codec_agents.dialects import BoundDialect
 from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import Engine, SamplingOptions, Timeouts, preparing
 from codec_agents.exceptions import InputError
+from codec_agents.functions import Function
 from codec_agents.graph.edges import Strategy
 from codec_agents.graph.faults import Fault
 from codec_agents.graph.nodes import REASONING
@@ -168,7 +169,7 @@ class BuiltFunction(BuiltNode):
 
     starts_filled = True
 
-    call: Callable[..., Any]
+    call: Function
     vocabulary: Vocabulary | None
     """Of what it gives; None for text."""
 
@@ -178,8 +179,11 @@ class BuiltJoin(BuiltNode):
     """Several edges brought together."""
 
     first: int | None
-    until: Callable[[Mapping[str, Sequence[int]]], Any] | None
+    until: Function | None
+    """Given what has ended so far by source, it says whether that is enough."""
     vocabulary: Vocabulary | None
+    decided: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The sources that it takes whatever ends first, by its path: what a record says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +192,13 @@ class BuiltMap(BuiltNode):
 
     body: BuiltPipeline
     over: str
-    split: str | Callable[[Sequence[int]], Sequence[Sequence[int]]]
+    split: str | Function
+    """What ends an item, or what cuts a stream into items."""
     parallel: int
     in_order: bool
     separator: str
+    decided: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """The order of the results where it is that of completion, by its path: what a record says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +210,8 @@ class BuiltLoop(BuiltNode):
     body: BuiltPipeline
     turns: int
     feedback: Mapping[str, str]
-    until: Callable[[Mapping[str, Sequence[int]]], Any] | None
+    until: Function | None
+    """Given the ids by sink, it says whether the loop is done."""
     starts_with: tuple[str, bytes] | None
 
 

@@ -273,6 +273,26 @@ class Retried(msgspec.Struct, frozen=True):
     at: float
 
 
+class FunctionFinished(msgspec.Struct, frozen=True):
+    """A function of the user's has answered: a function node's, a condition, or what cuts a stream."""
+
+    node: str
+    given: str
+    """A name of its arguments: equal arguments have equal names."""
+    gave: object
+    """Ids, text, true or false, or a list of items."""
+    at: float
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What came first has decided: the edges that a join takes, or the item whose result a map gives next."""
+
+    node: str
+    choices: tuple[str | int, ...]
+    """The sources of the edges as `node.port`, or the item's number, from 0."""
+    at: float
+
+
 class NodeFinished(msgspec.Struct, frozen=True):
     """A node ended."""
 
@@ -312,6 +332,8 @@ Event: TypeAlias = (
     | SinkIds
     | SinkText
     | Retried
+    | FunctionFinished
+    | Decided
     | NodeFinished
     | NodeFailed
     | RunFinished

@@ -408,12 +408,15 @@ class ReplayError(RecordError, RunError):
 
     Attributes:
         node: the node.
-        turn: its turn, from 1.
+        turn: its turn, from 1; None where it asks no model.
         position: the first id of the prompt that is another one, or the id at which the record ends.
     """
 
-    def __init__(self, node: str, turn: int, position: int, found: str) -> None:
-        super().__init__(f"node {node!r}, turn {turn}, position {position}: {found}")
+    def __init__(
+        self, node: str, found: str, *, turn: int | None = None, position: int | None = None
+    ) -> None:
+        place = "" if turn is None else f", turn {turn}, position {position}"
+        super().__init__(f"node {node!r}{place}: {found}")
         self.node = node
         self.turn = turn
         self.position = position

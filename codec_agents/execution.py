@@ -14,10 +14,10 @@ failure itself, not a group of exceptions.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
@@ -46,8 +46,6 @@ from codec_agents.pausing import give_again, pause_of, send_again
 if TYPE_CHECKING:
     from codec_agents.pause import PausedTurn, Resumption
     from codec_agents.runtime import Run
-
-Item = TypeVar("Item")
 
 UNHEARD = Signal()
 """Given by the channels of nodes without a task: they have receivers, and nobody waits."""
@@ -133,27 +131,6 @@ class Execution:
     def inside(self, body: BuiltPipeline, inputs: Mapping[str, Value]) -> Execution:
         """Return a pass over a nested pipeline, as a part of the same run."""
         return Execution(body, inputs, self.run)
-
-    async def run_all(self, run_item: Callable[[int, Item], Awaitable[None]], items: Sequence[Item]) -> None:
-        """Run a function for all items at once.
-
-        Raises:
-            Exception: what the first one that failed raised; the others are cancelled.
-        """
-        errors: list[Exception] = []
-
-        async def guarded(position: int, item: Item) -> None:
-            try:
-                await run_item(position, item)
-            except Exception as error:
-                errors.append(error)
-                group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            for position, item in enumerate(items):
-                group.start_soon(guarded, position, item)
-        if errors:
-            raise errors[0]
 
     def start_aside(self, node: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run something beside a node, until the node ends; what it raises is nobody's business."""

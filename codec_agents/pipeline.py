@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from codec_agents.pause import Decision, Pause
     from codec_agents.record import Recorder
     from codec_agents.recorded import RecordedRun
-    from codec_agents.replay import ToolSource
+    from codec_agents.replay import AnswerSource
     from codec_agents.runtime import Run, RunResult
 
 DEFAULT_BATCH_CONCURRENCY = 8
@@ -120,7 +120,8 @@ class Pipeline(graph.Pipeline):
         self,
         recorded: RecordedRun | str | Path,
         *,
-        tools: ToolSource = "recorded",
+        tools: AnswerSource = "recorded",
+        functions: AnswerSource = "recorded",
         speed: float | None = None,
         record: str | Path | None = None,
         deps: object = None,
@@ -128,30 +129,40 @@ class Pipeline(graph.Pipeline):
     ) -> Run:
         """Return a run in which no engine is asked: each turn is answered as it was recorded.
 
-        Functions run again, and sinks write. A prompt that is not the recorded one ends the replay with a
-        `ReplayError` that names the node, its turn and the position.
+        Sinks write. A prompt that is not the recorded one ends the replay with a `ReplayError` that names the
+        node, its turn and the position.
 
         Args:
             recorded: A record, or its file.
             tools: `recorded` gives the recorded results of tools, `run` runs them.
+            functions: The same for functions: those of nodes, conditions, and what cuts a stream into items.
             speed: 1.0 lets ids come as far apart as they came, 2.0 twice as fast; None without any wait.
             record: A file to which the replay is written.
             deps: Handed to tools by their context argument.
             run_id: Its name in traces and records; made up when left out.
 
         Raises:
-            RecordError: the file cannot be read, is written to as well, or is of ids of other maps.
+            RecordError: the file cannot be read, is written to as well, is of ids of other maps, or is of a
+                version that does not say what functions gave.
         """
         from codec_agents.replay import replay
 
         return replay(
-            self.build(), recorded, tools=tools, speed=speed, record=record, deps=deps, run_id=run_id
+            self.build(),
+            recorded,
+            tools=tools,
+            functions=functions,
+            speed=speed,
+            record=record,
+            deps=deps,
+            run_id=run_id,
         )
 
     def recover(
         self,
         recorded: RecordedRun | str | Path,
         *,
+        functions: AnswerSource = "recorded",
         record: str | Path | None = None,
         deps: object = None,
         run_id: str | None = None,
@@ -160,12 +171,13 @@ class Pipeline(graph.Pipeline):
         """Return a run that goes on where a recorded one was cut off.
 
         Turns that are recorded to their end are taken from the record, a turn that was cut goes on from its
-        exact prefix, and the rest is asked as in any run. A tool whose result is recorded does not run again;
-        one that was at work does. Functions run again: where one gives something else now, what follows from
-        it is asked anew.
+        exact prefix, and the rest is asked as in any run. A tool or function whose result is
+        recorded does not run again; one that was at work does.
 
         Args:
             recorded: A record, or its file.
+            functions: `recorded` takes what is recorded, `run` runs them again: where one gives something
+                else now, what follows from it is asked anew.
             record: A file to which the whole run is written, what was recovered included.
             deps: Handed to tools by their context argument.
             run_id: Its name in traces and records; made up when left out.
@@ -176,7 +188,15 @@ class Pipeline(graph.Pipeline):
         """
         from codec_agents.replay import recover
 
-        return recover(self.build(), recorded, record=record, deps=deps, run_id=run_id, approve=approve)
+        return recover(
+            self.build(),
+            recorded,
+            functions=functions,
+            record=record,
+            deps=deps,
+            run_id=run_id,
+            approve=approve,
+        )
 
     async def invoke(self, inputs: Mapping[str, Value] | None = None, **options: Any) -> RunResult:
         """Run to the end and return the result.

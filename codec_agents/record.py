@@ -15,7 +15,9 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from codec_agents.events import (
+    Decided,
     Event,
+    FunctionFinished,
     GenerationFinished,
     GenerationStarted,
     HandoffFinished,
@@ -33,8 +35,9 @@ from codec_agents.exceptions import RecordError
 if TYPE_CHECKING:
     from codec_agents.dispatch import Attempt
 
-RECORD_VERSION = 1
-"""Written in the first line; a reader refuses a version that it does not know."""
+RECORD_VERSION = 2
+"""Written in the first line; a reader refuses a version that it does not know. Version 1 had no lines of
+functions and decisions."""
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -88,6 +91,8 @@ LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
         **_error(e.error),
     },
     SinkText: lambda e: {"kind": "text", "sink": e.sink, "text": e.text},
+    FunctionFinished: lambda e: {"kind": "function", "node": e.node, "given": e.given, "gave": e.gave},
+    Decided: lambda e: {"kind": "decided", "node": e.node, "choices": e.choices},
     NodeFinished: lambda e: {
         "kind": "node",
         "node": e.node,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -10,8 +10,11 @@ from typing import IO, Any, TypeAlias
 import msgspec
 
 from codec_agents.built import declared_path
+from codec_agents.differences import differences
 from codec_agents.exceptions import RecordError
 from codec_agents.record import RECORD_VERSION
+
+READABLE_VERSIONS = (1, RECORD_VERSION)
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is refused on reading: a prompt of a million ids takes 8 MiB."""
@@ -53,8 +56,17 @@ class RecordedRun:
     turns: list[RecordedTurn] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
     """Everything else, in order: handoffs, retries, texts, ends of nodes."""
+    functions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """What the functions gave that a node asked, in order, by node: lines with `given` and `gave`."""
+    decided: dict[str, list[Any]] = field(default_factory=dict)
+    """What came first, where that decides, by node: the sources that a join took, items by completion."""
     complete: bool = False
     """Whether the run came to its end."""
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether it says what functions gave: the first version did not."""
+        return bool(self.header.get("version") != 1)
 
     @property
     def inputs(self) -> dict[str, str | list[int]]:
@@ -117,31 +129,8 @@ class RecordedRun:
             }
 
     def differences(self, other: RecordedRun) -> list[str]:
-        """Say where two runs differ in ids, turn by turn; an empty list means that they are the same."""
-        found = [
-            f"input {name}: its values differ"
-            for name in sorted(self.inputs.keys() | other.inputs.keys())
-            if self.inputs.get(name) != other.inputs.get(name)
-        ]
-        mine = {(turn.node, turn.number): turn for turn in self.turns}
-        theirs = {(turn.node, turn.number): turn for turn in other.turns}
-        for key in sorted(mine.keys() | theirs.keys()):
-            place = f"{key[0]}, turn {key[1]}"
-            if key not in mine or key not in theirs:
-                found.append(f"{place}: only in the {'first' if key in mine else 'second'} run")
-                continue
-            for name in ("prompt", "generated"):
-                position = first_difference(getattr(mine[key], name), getattr(theirs[key], name))
-                if position is not None:
-                    found.append(f"{place}: {name} ids differ from position {position} on")
-        return found
-
-
-def first_difference(left: Sequence[int], right: Sequence[int]) -> int | None:
-    """Return the first position at which ids differ, or one of them has ended; None where they are equal."""
-    shorter = min(len(left), len(right))
-    found = next((i for i in range(shorter) if left[i] != right[i]), shorter)
-    return None if found == len(left) == len(right) else found
+        """Say where two runs differ; an empty list means that they are the same."""
+        return differences(self, other)
 
 
 def read_record(path: str | Path) -> RecordedRun:
@@ -157,10 +146,9 @@ def read_record(path: str | Path) -> RecordedRun:
         raise RecordError(f"cannot read the record {path}: {error.strerror}") from error
     if not lines or lines[0].get("kind") != "run":
         raise RecordError(f"{path} is not a record of a run: its first line does not say so")
-    if lines[0].get("version") != RECORD_VERSION:
-        raise RecordError(
-            f"{path} has record version {lines[0].get('version')!r}; this reads {RECORD_VERSION}"
-        )
+    if lines[0].get("version") not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
+        raise RecordError(f"{path} has record version {lines[0].get('version')!r}; this reads {known}")
     return _assemble(lines)
 
 
@@ -211,6 +199,14 @@ def _tool(run: RecordedRun, turns: OpenTurns, line: dict[str, Any]) -> None:
         run.lines.append(line)
 
 
+def _function(run: RecordedRun, _: OpenTurns, line: dict[str, Any]) -> None:
+    run.functions.setdefault(line["node"], []).append({"given": line["given"], "gave": line["gave"]})
+
+
+def _decided(run: RecordedRun, _: OpenTurns, line: dict[str, Any]) -> None:
+    run.decided.setdefault(line["node"], []).extend(line["choices"])
+
+
 def _end(run: RecordedRun, _: OpenTurns, __: dict[str, Any]) -> None:
     run.complete = True
 
@@ -224,6 +220,8 @@ READERS: Mapping[str, Callable[[RecordedRun, OpenTurns, dict[str, Any]], None]] 
     "ids": _ids,
     "turn": _turn,
     "tool": _tool,
+    "function": _function,
+    "decided": _decided,
     "end": _end,
 }
 """What each kind of line adds; any other is kept as it stands."""

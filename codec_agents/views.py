@@ -24,15 +24,13 @@ def asking_nodes(built: BuiltPipeline) -> dict[str, BuiltAsking]:
     return found
 
 
-def with_asking(built: BuiltPipeline, change: Callable[[BuiltAsking], BuiltAsking]) -> BuiltPipeline:
-    """Return the same pipeline with each node that asks a model changed, those inside loops and maps, too."""
+def with_nodes(built: BuiltPipeline, change: Callable[[BuiltNode], BuiltNode]) -> BuiltPipeline:
+    """Return the same pipeline with each node changed, those inside loops and maps first."""
     nodes: dict[str, BuiltNode] = {}
     for name, node in built.nodes.items():
-        if isinstance(node, BuiltAsking):
-            node = change(node)
-        elif isinstance(node, BuiltMap | BuiltLoop):
-            node = replace(node, body=with_asking(node.body, change))
-        nodes[name] = node
+        if isinstance(node, BuiltMap | BuiltLoop):
+            node = replace(node, body=with_nodes(node.body, change))
+        nodes[name] = change(node)
     return _with_nodes(built, nodes)
 
 

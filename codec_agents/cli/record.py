@@ -128,11 +128,18 @@ def _line(text: str, style: str = "") -> None:
 @click.argument("pipeline", type=RECORD)
 @as_json
 @click.option("--tools", type=click.Choice(["recorded", "run"]), default="recorded", show_default=True)
+@click.option("--functions", type=click.Choice(["recorded", "run"]), default="recorded", show_default=True)
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="1 for the recorded pace.")
 @click.option("--record", "written", type=NEW_FILE, help="Write the record of the replay.")
 @reporting
 def replay(
-    file: Path, pipeline: Path, as_json: bool, tools: Any, speed: float | None, written: Path | None
+    file: Path,
+    pipeline: Path,
+    as_json: bool,
+    tools: Any,
+    functions: Any,
+    speed: float | None,
+    written: Path | None,
 ) -> None:
     """Run PIPELINE with what FILE records in place of its engines.
 
@@ -140,23 +147,25 @@ def replay(
     which node, turn and position it is.
     """
     loaded = load(pipeline)
-    _finish(loaded, lambda: loaded.replay(file, tools=tools, speed=speed, record=written), as_json=as_json)
+    options = {"tools": tools, "functions": functions, "speed": speed, "record": written}
+    _finish(loaded, lambda: loaded.replay(file, **options), as_json=as_json)
 
 
 @command.command("recover")
 @click.argument("file", type=RECORD)
 @click.argument("pipeline", type=RECORD)
 @as_json
+@click.option("--functions", type=click.Choice(["recorded", "run"]), default="recorded", show_default=True)
 @click.option("--record", "written", type=NEW_FILE, help="Write the record of the whole run.")
 @reporting
-def recover(file: Path, pipeline: Path, as_json: bool, written: Path | None) -> None:
+def recover(file: Path, pipeline: Path, as_json: bool, functions: Any, written: Path | None) -> None:
     """Go on with the run of PIPELINE that FILE records, where it was cut off.
 
     What is recorded is not asked again; a turn that was cut goes on from its exact prefix. Shows the text of
     the text sinks.
     """
     loaded = load(pipeline)
-    _finish(loaded, lambda: loaded.recover(file, record=written), as_json=as_json)
+    _finish(loaded, lambda: loaded.recover(file, functions=functions, record=written), as_json=as_json)
 
 
 def _finish(pipeline: Pipeline, start: Callable[[], Run], *, as_json: bool) -> None:

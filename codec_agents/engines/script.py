@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from codec_agents.engines.prompt_view import PromptView
 from codec_core.tokenizer import pick_tokenizer
@@ -89,7 +89,7 @@ class Refuse:
 
 
 Piece: TypeAlias = Think | Say | Call | Raw | Wait | Stop | Cut | Refuse
-Turn: TypeAlias = str | Piece | Iterable[Piece]
+Turn: TypeAlias = str | Piece | Iterable[str | Piece]
 """A string is short for `Say`."""
 Script: TypeAlias = Callable[[PromptView], Turn]
 
@@ -112,12 +112,22 @@ class EncodedTurn:
 
 
 def pieces_of(turn: Turn) -> list[Piece]:
-    """Return a turn as a list of pieces."""
-    if isinstance(turn, str):
-        return [Say(turn)]
-    if isinstance(turn, Think | Say | Call | Raw | Wait | Stop | Cut | Refuse):
-        return [turn]
-    return list(turn)
+    """Return a turn as a list of pieces.
+
+    Raises:
+        ScriptError: something in it is no piece.
+    """
+    pieces = [turn] if isinstance(turn, str | Piece) else turn
+    return [_piece(each) for each in pieces]
+
+
+def _piece(piece: object) -> Piece:
+    if isinstance(piece, str):
+        return Say(piece)
+    if not isinstance(piece, Piece):
+        known = ", ".join(each.__name__ for each in get_args(Piece))
+        raise ScriptError(f"{piece!r} is no piece of a turn; use a string, or {known}")
+    return piece
 
 
 def encode_turn(turn: Turn, vocabulary: Vocabulary, prompt: PromptView) -> EncodedTurn:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from anyio import to_thread
 
 from codec_agents.exceptions import NodeFailedError
 from codec_agents.graph.nodes import VALUE
 from codec_agents.nodes.slots import Slots
+from codec_agents.nodes.telling import ask, tell_finished, tell_started
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltFunction
@@ -23,21 +20,10 @@ async def run_function(node: BuiltFunction, wiring: Wiring, execution: Execution
     """Call the function once, when all its arguments are there, and send what it returns."""
     slots = Slots.at(node, wiring, execution)
     await slots.fill()
-    execution.at_work.add(node.name)
-    result = await call(node.call, **slots.values())
-    await wiring.send(VALUE, _checked(node, result))
-
-
-async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function of the user's: an async one here, any other in a worker thread."""
-    if is_async(function):
-        return await function(*args, **kwargs)
-    return await to_thread.run_sync(partial(function, *args, **kwargs), abandon_on_cancel=True)
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether a callable is a coroutine function, or an object whose call is one."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+    await tell_started(node, execution)
+    value = await ask(node.call, node, execution, partial(_checked, node), **slots.values())
+    await wiring.send(VALUE, value)
+    await tell_finished(node, execution, "returned")
 
 
 def _checked(node: BuiltFunction, result: Any) -> list[int] | str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codec_agents.nodes.function import call
 from codec_agents.nodes.nested import fed_back, run_body, sink_vocabulary
 from codec_agents.nodes.slots import Slots
+from codec_agents.nodes.telling import ask, tell_finished, tell_started
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltLoop, Value
@@ -18,22 +18,25 @@ async def run_loop(node: BuiltLoop, wiring: Wiring, execution: Execution) -> Non
     """Run the body; feed what its sinks give back into its inputs; send what the last round gave."""
     slots = Slots.at(node, wiring, execution)
     await slots.fill()
-    execution.at_work.add(node.name)
+    await tell_started(node, execution)
     values: dict[str, Value] = dict(slots.values())
     outputs: dict[str, list[int]] = {}
+    reason = "its turns are used up"
     for number in range(node.turns):
         outputs = await run_body(node, number, values, execution)
-        if await _done(node, outputs):
+        if await _done(node, outputs, execution):
+            reason = f"its condition held after {number + 1} of {node.turns} turns"
             break
         for sink, name in node.feedback.items():
             values[name] = fed_back(node.body, sink, name, outputs[sink])
     for sink, ids in outputs.items():
         await wiring.send(sink, ids)
+    await tell_finished(node, execution, reason)
 
 
-async def _done(node: BuiltLoop, outputs: dict[str, list[int]]) -> bool:
+async def _done(node: BuiltLoop, outputs: dict[str, list[int]], execution: Execution) -> bool:
     if node.until is not None:
-        return bool(await call(node.until, outputs))
+        return await ask(node.until, node, execution, bool, outputs)
     if node.starts_with is not None:
         sink, beginning = node.starts_with
         token_bytes = sink_vocabulary(node.body, sink).token_bytes

@@ -2,104 +2,135 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import anyio
 
-from codec_agents.nodes.function import call
+from codec_agents.nodes.items import Items
 from codec_agents.nodes.nested import run_body, sink_vocabulary
-from codec_agents.nodes.slots import Slots
+from codec_agents.nodes.telling import tell_decided, tell_finished, tell_started
 from codec_core.tokenizer import pick_tokenizer
-from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltMap, Value
     from codec_agents.execution import Execution
     from codec_agents.nodes.wiring import Wiring
 
+RESULTS_AHEAD = 4
+"""Items begun and not handed on, for each that may be under way: while a slow item holds up the order of the
+results, the others go on for four times as long; then the stream is no longer read."""
+
 
 async def run_map(node: BuiltMap, wiring: Wiring, execution: Execution) -> None:
-    """Run the body for each item, and send the results as they come, in the order that the node wants."""
-    slots = Slots(node, wiring, execution)
-    await slots.fill()
-    execution.at_work.add(node.name)
-    values = slots.values()
-    items = await _items(node, values.pop(node.over))
-    results = Results(node, wiring)
-    limiter = anyio.CapacityLimiter(node.parallel)
+    """Run the body for each item as it comes; send the results in the order that the node wants.
 
-    async def run_item(position: int, item: Value) -> None:
-        async with limiter:
-            outputs = await run_body(node, position, {**values, node.over: item}, execution)
-        await results.add(position, outputs)
-
-    await execution.run_all(run_item, items)
-
-
-async def _items(node: BuiltMap, value: Value) -> list[Value]:
-    vocabulary = node.vocabularies[node.over]
-    if isinstance(node.split, str):
-        if isinstance(value, str):
-            return [item for item in value.split(node.split) if item.strip()]
-        assert vocabulary is not None
-        return list(split_ids(value, vocabulary, node.split.encode()))
-    return [list(item) for item in await call(node.split, value)]
-
-
-def split_ids(ids: Sequence[int], vocabulary: Vocabulary, separator: bytes) -> Iterator[list[int]]:
-    """Cut ids where the bytes that they stand for hold a separator; items without content are left out.
-
-    An id that lies outside all separators stays as it is. One that has a part of a separator is replaced by
-    the ids of what else it has, so that an item never has a part of its neighbour.
+    Raises:
+        NodeSkipped: no edge into one of the slots was taken.
+        RunError: what the first item that failed raised; the others are stopped.
     """
-    contents = [vocabulary.token_bytes(token_id) for token_id in ids]
-    starts = list(accumulate(map(len, contents), initial=0))
-    whole = b"".join(contents)
-    encode = pick_tokenizer(vocabulary).encode_ordinary
-    begin = 0
-    while begin <= len(whole):
-        end = whole.find(separator, begin)
-        end = len(whole) if end < 0 else end
-        if whole[begin:end].strip():
-            first, last = bisect_left(starts, begin), bisect_right(starts, end) - 1
-            if first > last:
-                yield encode(whole[begin:end].decode("utf-8", "replace"))
-            else:
-                head = whole[begin : starts[first]].decode("utf-8", "replace")
-                tail = whole[starts[last] : end].decode("utf-8", "replace")
-                yield [*(encode(head) if head else ()), *ids[first:last], *(encode(tail) if tail else ())]
-        begin = end + len(separator)
+    items = Items(node, wiring, execution)
+    values = await items.other_slots()
+    results = Results(node, wiring, execution)
+    await ItemRuns(node, results, values, execution).run(items)
+    await results.finish()
+    await tell_finished(node, execution, f"items: {results.sent}")
+
+
+class ItemRuns:
+    """The runs of the body: as many at once as the node says, and a bounded number whose result waits."""
+
+    def __init__(
+        self, node: BuiltMap, results: Results, values: dict[str, Value], execution: Execution
+    ) -> None:
+        self._node = node
+        self._results = results
+        self._values = values
+        self._execution = execution
+        self._places = anyio.Semaphore(node.parallel)
+        self._errors: list[Exception] = []
+
+    async def run(self, items: Items) -> None:
+        """Run the body for each item; the first failure, of an item or of the stream, ends all of it."""
+        async with anyio.create_task_group() as group:
+            try:
+                await self._start_all(items, group)
+            except Exception as error:
+                self._fail(error, group)
+        if self._errors:
+            raise self._errors[0]
+
+    async def _start_all(self, items: Items, group: anyio.abc.TaskGroup) -> None:
+        position = 0
+        async for item in items:
+            if not position:
+                await tell_started(self._node, self._execution)
+            await self._results.room.acquire()
+            await self._places.acquire()
+            group.start_soon(self._run_item, position, item, group)
+            position += 1
+
+    async def _run_item(self, position: int, item: Value, group: anyio.abc.TaskGroup) -> None:
+        values = {**self._values, self._node.over: item}
+        try:
+            try:
+                outputs = await run_body(self._node, position, values, self._execution)
+            finally:
+                self._places.release()
+            await self._results.add(position, outputs)
+        except Exception as error:
+            self._fail(error, group)
+
+    def _fail(self, error: Exception, group: anyio.abc.TaskGroup) -> None:
+        self._errors.append(error)
+        group.cancel_scope.cancel()
 
 
 class Results:
-    """Hand on the results of the items in the order that the node wants."""
+    """Hand on the results of the items: in the order of the items, that of the record, or as they come."""
 
-    def __init__(self, node: BuiltMap, wiring: Wiring) -> None:
+    def __init__(self, node: BuiltMap, wiring: Wiring, execution: Execution) -> None:
         self._node = node
         self._wiring = wiring
+        self._execution = execution
         self._waiting: dict[int, dict[str, list[int]]] = {}
-        self._next = 0
-        self._sent: set[str] = set()
+        self._decided = node.decided.get(node.path, ())
+        self._used: set[str] = set()
+        """The sinks of the body that have given something, behind which a separator is needed."""
         self._lock = anyio.Lock()
+        self.sent = 0
+        """How many have left."""
+        self._most = node.parallel * RESULTS_AHEAD
+        self.room = anyio.Semaphore(self._most)
+        """Taken by each item that begins, given back by each result that has left."""
 
     async def add(self, position: int, outputs: dict[str, list[int]]) -> None:
         """Take the result of one item; send what can leave."""
         async with self._lock:
-            if not self._node.in_order:
-                await self._send(outputs)
-                return
             self._waiting[position] = outputs
-            while self._next in self._waiting:
-                await self._send(self._waiting.pop(self._next))
-                self._next += 1
+            while (leaving := self._next()) in self._waiting:
+                await self._send(leaving)
 
-    async def _send(self, outputs: dict[str, list[int]]) -> None:
-        for sink, ids in outputs.items():
-            if sink in self._sent:
+    async def finish(self) -> None:
+        """Send what waits for an item of the record that there is none of now."""
+        for position in list(self._waiting):
+            await self._send(position)
+
+    def _next(self) -> int:
+        """Return the item whose result leaves next; one of the record only if it can have begun."""
+        if self._node.in_order:
+            return self.sent
+        if self.sent < len(self._decided) and self._decided[self.sent] < self.sent + self._most:
+            return self._decided[self.sent]
+        return next(iter(self._waiting), -1)
+
+    async def _send(self, position: int) -> None:
+        if not self._node.in_order:
+            await tell_decided(self._node, self._execution, position)
+        for sink, ids in self._waiting.pop(position).items():
+            if sink in self._used:
                 vocabulary = sink_vocabulary(self._node.body, sink)
                 ids = pick_tokenizer(vocabulary).encode_ordinary(self._node.separator) + ids
-            self._sent.add(sink)
+            self._used.add(sink)
             await self._wiring.send(sink, ids)
+        self.sent += 1
+        self.room.release()

@@ -11,7 +11,7 @@ import msgspec
 
 from codec_agents.channel import Arrivals
 from codec_agents.events import SinkIds, SinkText
-from codec_agents.nodes.function import call
+from codec_agents.functions import call
 from codec_agents.nodes.skipping import NodeSkipped
 from codec_core.detokenizer import Detokenizer
 

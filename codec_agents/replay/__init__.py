@@ -1,4 +1,4 @@
-"""A recorded run seen again, or gone on with: the record answers in place of engines and tools.
+"""A recorded run seen again, or gone on with: the record answers in place of engines, tools and functions.
 
 A replay asks nobody: each prompt must be the recorded one, id by id, and is answered with the recorded ids in
 the recorded batches. A recovery asks where the record ends: what was finished is taken from it, a turn that
@@ -11,46 +11,76 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from codec_agents.built import BuiltAsking, BuiltModel, BuiltPipeline
+from codec_agents.built import (
+    BuiltAsking,
+    BuiltFunction,
+    BuiltJoin,
+    BuiltLoop,
+    BuiltMap,
+    BuiltModel,
+    BuiltNode,
+    BuiltPipeline,
+)
 from codec_agents.exceptions import RecordError
+from codec_agents.functions import Function
 from codec_agents.record import Recorder
 from codec_agents.recorded import RecordedRun, read_record
 from codec_agents.replay.engine import ReplayEngine
+from codec_agents.replay.functions import RecordedFunction, RecordedFunctions
 from codec_agents.replay.recovery import RecoveringEngine
 from codec_agents.replay.tools import RecordedTools
 from codec_agents.runtime import Run
-from codec_agents.views import record_header, with_asking
+from codec_agents.views import record_header, with_nodes
 
-__all__ = ["RecordedTools", "RecoveringEngine", "ReplayEngine", "ToolSource", "recover", "replay"]
+__all__ = [
+    "AnswerSource",
+    "RecordedFunctions",
+    "RecordedTools",
+    "RecoveringEngine",
+    "ReplayEngine",
+    "recover",
+    "replay",
+]
 
-ToolSource: TypeAlias = Literal["recorded", "run"]
-"""Where a replay has the results of tools from: the record, or the tools themselves."""
+AnswerSource: TypeAlias = Literal["recorded", "run"]
+"""Where a replay has the answers of tools, or those of functions, from: the record, or themselves."""
 
 
 def replay(
     built: BuiltPipeline,
     recorded: RecordedRun | str | Path,
     *,
-    tools: ToolSource = "recorded",
+    tools: AnswerSource = "recorded",
+    functions: AnswerSource = "recorded",
     speed: float | None = None,
     **options: Any,
 ) -> Run:
     """Return a run that is answered by the record alone; `Pipeline.replay` says more.
 
     Raises:
-        RecordError: the record cannot be read, is written to as well, or is of ids of other maps.
+        RecordError: the record cannot be read, is written to as well, is of ids of other maps, or does not
+            say what functions gave.
     """
     record = _read(built, recorded, options.get("record"))
     engine = ReplayEngine(record, digest=built.digest, speed=speed)
+    answers = RecordedFunctions(record, run_others=False) if functions == "recorded" else None
 
-    def change(node: BuiltAsking) -> BuiltAsking:
+    def change(node: BuiltNode) -> BuiltNode:
+        if not isinstance(node, BuiltAsking):
+            return _with_functions(node, record, answers)
         node = replace(node, engine=engine, engine_slots=None)
         return node if tools == "run" else _with_tools(node, record, run_others=False)
 
-    return _run(with_asking(built, change), record, origin="replays", **options)
+    return _run(with_nodes(built, change), record, origin="replays", **options)
 
 
-def recover(built: BuiltPipeline, recorded: RecordedRun | str | Path, **options: Any) -> Run:
+def recover(
+    built: BuiltPipeline,
+    recorded: RecordedRun | str | Path,
+    *,
+    functions: AnswerSource = "recorded",
+    **options: Any,
+) -> Run:
     """Return a run that goes on where the record ends; `Pipeline.recover` says more.
 
     Raises:
@@ -58,11 +88,50 @@ def recover(built: BuiltPipeline, recorded: RecordedRun | str | Path, **options:
     """
     record = _read(built, recorded, options.get("record"))
 
-    def change(node: BuiltAsking) -> BuiltAsking:
+    answers = RecordedFunctions(record, run_others=True) if functions == "recorded" else None
+
+    def change(node: BuiltNode) -> BuiltNode:
+        if not isinstance(node, BuiltAsking):
+            return _with_functions(node, record, answers)
         node = replace(node, engine=RecoveringEngine(record, node.engine))
         return _with_tools(node, record, run_others=True)
 
-    return _run(with_asking(built, change), record, origin="recovers", **options)
+    return _run(with_nodes(built, change), record, origin="recovers", **options)
+
+
+def _with_functions(node: BuiltNode, record: RecordedRun, answers: RecordedFunctions | None) -> BuiltNode:
+    """Return a node that asks the record in place of its function, and decides as it did there.
+
+    Raises:
+        RecordError: the node has a function, and the record does not say what functions gave.
+    """
+    match node:
+        case BuiltFunction() if answers is not None:
+            return replace(node, call=_recorded(node, node.call, record, answers))
+        case BuiltLoop(until=Function() as until) if answers is not None:
+            return replace(node, until=_recorded(node, until, record, answers))
+        case BuiltMap(split=Function() as split) if answers is not None:
+            split = _recorded(node, split, record, answers)
+            return replace(node, split=split, decided=record.decided)
+        case BuiltMap():
+            return replace(node, decided=record.decided)
+        case BuiltJoin(until=None):
+            return replace(node, decided=record.decided)
+        case BuiltJoin(until=Function() as until) if answers is not None:
+            until = _recorded(node, until, record, answers)
+            return replace(node, until=until, decided=record.decided)
+    return node
+
+
+def _recorded(
+    node: BuiltNode, function: Function, record: RecordedRun, answers: RecordedFunctions
+) -> Function:
+    if not (record.has_functions or answers.run_others):
+        raise RecordError(
+            f"the record is of version 1, which does not say what functions gave, and node {node.path!r} "
+            "has one; replay it with `functions='run'`"
+        )
+    return RecordedFunction(answers, function)
 
 
 def _with_tools(node: BuiltAsking, record: RecordedRun, *, run_others: bool) -> BuiltAsking:

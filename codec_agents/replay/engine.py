@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+from codec_agents.differences import first_difference
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
 from codec_agents.exceptions import EngineStreamError, ReplayError
-from codec_agents.recorded import RecordedRun, RecordedTurn, first_difference
+from codec_agents.recorded import RecordedRun, RecordedTurn
 from codec_core.frames import CodecFrame
 
 NAME = "record"
@@ -90,10 +91,11 @@ class ReplayEngine:
             position = first_difference(turn.prompt, prompt)
             if position is None:
                 return turn
-            raise ReplayError(node, number, position, _difference(turn.prompt, prompt, position))
+            found = _difference(turn.prompt, prompt, position)
+            raise ReplayError(node, found, turn=number, position=position)
         if self._was_stopped(node):
             return RecordedTurn(node, number, list(prompt), 0)
-        raise ReplayError(node, number, 0, f"the record has no such turn{self._why()}")
+        raise ReplayError(node, f"the record has no such turn{self._why()}", turn=number, position=0)
 
     def _was_stopped(self, node: str) -> bool:
         """Whether the node never came so far, because nobody listened to it any more."""
@@ -122,7 +124,8 @@ class ReplayEngine:
             raise EngineStreamError(NAME, error, delivered=len(turn.generated), transient=False)
         if self._was_stopped(turn.node):
             await anyio.sleep_forever()
-        raise ReplayError(turn.node, turn.number, len(turn.generated), f"the record ends here{self._why()}")
+        found = f"the record ends here{self._why()}"
+        raise ReplayError(turn.node, found, turn=turn.number, position=len(turn.generated))
 
 
 def _difference(recorded: Sequence[int], found: Sequence[int], position: int) -> str:

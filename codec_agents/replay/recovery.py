@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from codec_agents.differences import first_difference
 from codec_agents.engines.base import Engine, FrameStream, GenerationRequest
-from codec_agents.recorded import RecordedRun, RecordedTurn, first_difference
+from codec_agents.recorded import RecordedRun, RecordedTurn
 from codec_agents.replay.engine import RecordStream, stats_of
 from codec_core.frames import CodecFrame
 

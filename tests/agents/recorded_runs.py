@@ -73,3 +73,59 @@ def mapped(engine: Any = None) -> Pipeline:
     p.map("each", item, parallel=3, separator=" ")
     p.loop("again", turn, turns=5, feedback={"next": "draft"}, until={"sink": "next", "starts_with": "stop"})
     return p.connect("q", "each").connect("each", "again").connect("again", "reader")
+
+
+class Answers:
+    """Functions of every kind that a pipeline asks; they count how often, or must not be asked at all."""
+
+    def __init__(self, *, forbidden: bool = False) -> None:
+        self.asked: list[str] = []
+        self._forbidden = forbidden
+
+    def _note(self, name: str) -> None:
+        if self._forbidden:
+            raise AssertionError(f"{name} was asked")
+        self.asked.append(name)
+
+    def lines(self, value: Sequence[int]) -> list[Sequence[int]]:
+        """Cut a stream in two."""
+        self._note("lines")
+        return [value[: len(value) // 2], value[len(value) // 2 :]]
+
+    def shout(self, value: str) -> str:
+        """Make text of text."""
+        self._note("shout")
+        return value.upper()
+
+    async def reverse(self, value: Sequence[int]) -> list[int]:
+        """Make ids of ids."""
+        self._note("reverse")
+        return list(value)[::-1]
+
+    def long_enough(self, sinks: Any) -> bool:
+        """End a loop."""
+        self._note("long_enough")
+        return len(sinks["next"]) >= 6
+
+    def any_two(self, ended: Any) -> bool:
+        """End a join."""
+        self._note("any_two")
+        return len(ended) == 2
+
+
+def asking(answers: Answers, engine: Any = None) -> Pipeline:
+    """Declare a pipeline that asks a function of the user's wherever one can stand."""
+    item = Pipeline("item").input("one").sink("said", text=False)
+    item.function("reverse", answers.reverse, map="demo/bytes")
+    item.connect("one", "reverse").connect("reverse", "said")
+    turn = Pipeline("turn").input("draft").sink("next", text=False)
+    model(turn, "m", engine or scripted(lambda prompt: f"{prompt.user.strip()}x"))
+    turn.connect("draft", "m").connect("m", "next")
+    p = Pipeline("asking").input("q").sink("reader").sink("loud")
+    model(p, "a", engine or scripted(lambda prompt: f"{prompt.user.strip()}bc"))
+    p.map("each", item, items=answers.lines, separator="")
+    p.loop("again", turn, turns=9, feedback={"next": "draft"}, until=answers.long_enough)
+    p.join("two", until=answers.any_two).function("shout", answers.shout, wants="text")
+    p.connect("q", "a").connect("a", "each").connect("each", "again")
+    p.connect("a", "two").connect("each", "two").connect("again", "two")
+    return p.connect("two", "shout").connect("shout", "loud").connect("again", "reader")

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from codec_agents import Pipeline
+from codec_agents.differences import first_difference
 from codec_agents.exceptions import NodeFailedError, RecordError
-from codec_agents.recorded import first_difference, read_record
+from codec_agents.recorded import read_record
 from codec_agents.testing import Call, Cut, EmbeddedEngine, Say, ScriptedModel
-from tests.agents.recorded_runs import desk, look, mapped, model, planner, scripted
+from tests.agents.recorded_runs import Answers, asking, desk, look, mapped, model, planner, scripted
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -125,6 +126,23 @@ async def test_differences_name_the_place(tmp_path: Path) -> None:
     assert found[0] == "input q: its values differ"
     position = first_difference(one.turns[0].prompt, two.turns[0].prompt)
     assert f"planner, turn 1: prompt ids differ from position {position} on" in found
+
+
+async def test_what_functions_gave_and_what_came_first_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    await asking(Answers()).invoke({"q": "a"}, record=path)
+    one = read_record(path)
+    path.write_text(
+        path.read_text()
+        .replace('"choices":["a.answer","each.said"]', '"choices":["a.answer"]')
+        .replace('"node":"again","given":"', '"node":"again","given":"0', 1)
+        .replace('"gave":"ABC', '"gave":"ABD')
+    )
+    assert one.differences(read_record(path)) == [
+        "again, call 1 of its function: what it was given differs",
+        "shout, call 1 of its function: what it gave differs",
+        "two: what came first differs",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,17 @@ from codec_agents.events import IdsSampled
 from codec_agents.exceptions import NodeFailedError, RecordError, ReplayError
 from codec_agents.recorded import read_record
 from codec_agents.testing import Cut, PromptView, Refuse, Say, ScriptedEngine, ScriptedModel, Wait
-from tests.agents.recorded_runs import desk, look, mapped, model, planner, refusing, scripted
+from tests.agents.recorded_runs import (
+    Answers,
+    asking,
+    desk,
+    look,
+    mapped,
+    model,
+    planner,
+    refusing,
+    scripted,
+)
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -51,6 +61,109 @@ async def test_maps_and_loops_are_replayed(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     result = await mapped().invoke({"q": "a\nb\nc"}, record=path)
     assert (await mapped(refusing()).replay(path).execute()).text == result.text
+
+
+@BACKENDS
+async def test_functions_are_not_asked_again_wherever_they_stand(tmp_path: Path) -> None:
+    first, again = tmp_path / "first.jsonl", tmp_path / "again.jsonl"
+    answers = Answers()
+    result = await asking(answers).invoke({"q": "a"}, record=first)
+    assert set(answers.asked) == {"lines", "reverse", "shout", "long_enough", "any_two"}
+    p = asking(Answers(forbidden=True), refusing())
+    replayed = await p.replay(first, record=again).execute()
+    assert (replayed.text, replayed.ids, replayed.outcomes) == (result.text, result.ids, result.outcomes)
+    one, two = read_record(first), read_record(again)
+    assert one.differences(two) == []
+    assert one.decided == two.decided == {"two": ["a.answer", "each.said"]}
+    assert two.functions == {node: lines for node, lines in one.functions.items() if node != "two"}
+
+
+@BACKENDS
+async def test_functions_can_be_asked_again(tmp_path: Path) -> None:
+    path, answers = tmp_path / "run.jsonl", Answers()
+    result = await asking(Answers()).invoke({"q": "a"}, record=path)
+    replayed = await asking(answers, refusing()).replay(path, functions="run").execute()
+    assert replayed.text == result.text
+    assert set(answers.asked) == {"lines", "reverse", "shout", "long_enough", "any_two"}
+
+
+@BACKENDS
+async def test_a_function_that_is_given_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+
+    def shouting(give: Any) -> Pipeline:
+        p = Pipeline("two").input("q").sink("out").function("give", give, wants="text")
+        p.function("shout", lambda value: value.upper(), wants="text")
+        return p.connect("q", "give").connect("give", "shout").connect("shout", "out")
+
+    await shouting(lambda value: value).invoke({"q": "go"}, record=path)
+    text = path.read_text()
+    path.write_text(text.replace('"gave":"go"', '"gave":"gone"'))
+    with pytest.raises(ReplayError, match="'shout': its function is given something else") as caught:
+        await shouting(lambda value: value).replay(path).execute()
+    assert (caught.value.node, caught.value.turn) == ("shout", None)
+
+
+@BACKENDS
+async def test_the_failure_of_a_function_is_replayed_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+
+    def broken(value: str) -> str:
+        raise LookupError("no such thing")
+
+    p = Pipeline("broken").input("q").sink("out").function("f", broken, wants="text")
+    p.connect("q", "f").connect("f", "out")
+    with pytest.raises(NodeFailedError, match="no such thing"):
+        await p.invoke({"q": "go"}, record=path)
+    with pytest.raises(NodeFailedError, match=r"failed here when it was recorded.*no such thing"):
+        await p.replay(path).execute()
+
+
+async def test_a_record_of_the_first_version_is_read_and_says_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    result = await asking(Answers()).invoke({"q": "a"}, record=path)
+    first = path.read_text().replace('"version":2', '"version":1', 1).splitlines(keepends=True)
+    path.write_text("".join(line for line in first if '"kind":"function"' not in line))
+    with pytest.raises(RecordError, match=r"version 1.*replay it with `functions='run'`"):
+        asking(Answers(), refusing()).replay(path)
+    replayed = await asking(Answers(), refusing()).replay(path, functions="run").execute()
+    assert replayed.text == result.text
+    assert (await asking(Answers(), refusing()).recover(path).execute()).text == result.text
+    plain = tmp_path / "plain.jsonl"
+    await desk().invoke({"q": "go"}, record=plain)
+    plain.write_text(plain.read_text().replace('"version":2', '"version":1', 1))
+    assert (await desk(refusing()).replay(plain).execute()).text["reader"].startswith("told")
+
+
+@BACKENDS
+async def test_what_came_first_comes_first_again(tmp_path: Path) -> None:
+    """The waits are not replayed, and the join and the map decide as they did all the same."""
+    path = tmp_path / "run.jsonl"
+
+    def racing(waits: dict[str, float]) -> Pipeline:
+        def said(prompt: PromptView) -> Any:
+            word = prompt.user.strip()
+            return [Wait(waits.get(word, 0.0)), Say(f"<{word}>")]
+
+        item = Pipeline("item").input("one").sink("said", text=False)
+        model(item, "m", scripted(said)).connect("one", "m").connect("m", "said")
+        p = Pipeline("racing").input("q").sink("won").sink("all").join("first", first=2, map="demo/bytes")
+        p.map("each", item, order="completion", parallel=3, separator=" ").connect("q", "each")
+        for name in ("x", "y", "z"):
+            model(p, name, scripted(lambda _, name=name: [Wait(waits[name]), Say(name)]))
+            p.connect("q", name).connect(name, "first")
+        return p.connect("first", "won").connect("each", "all")
+
+    waits = {"x": 0.06, "y": 0.0, "z": 0.03, "one": 0.06, "two": 0.0, "three": 0.03}
+    p = racing(waits)
+    result = await p.invoke({"q": "one\ntwo\nthree"}, record=path)
+    assert read_record(path).decided == {"first": ["y.answer", "z.answer"], "each": [1, 2, 0]}
+    assert result.text["all"] == "<two> <three> <one>"
+    for _ in range(3):
+        replayed = await p.replay(path).execute()
+        assert (replayed.text, replayed.ids) == (result.text, result.ids)
+        recovered = await p.recover(path).execute()
+        assert (recovered.text, recovered.ids) == (result.text, result.ids)
 
 
 @BACKENDS
@@ -200,6 +313,22 @@ async def test_requests_ahead_of_a_prompt_are_no_turns(tmp_path: Path) -> None:
 # --- recovery ---
 
 
+@BACKENDS
+async def test_a_recorded_function_does_not_run_again_and_the_others_do(tmp_path: Path) -> None:
+    """Wherever the record is cut, the run ends as it ended, and no recorded answer is asked for."""
+    path, whole = tmp_path / "run.jsonl", tmp_path / "whole.jsonl"
+    result = await asking(Answers()).invoke({"q": "a"}, record=whole)
+    lines = whole.read_text().splitlines(keepends=True)
+    for end in range(1, len(lines), 7):
+        path.write_text("".join(lines[:end]))
+        answers = Answers()
+        recovered = await asking(answers).recover(path).execute()
+        assert recovered.text == result.text
+        recorded = sum('"kind":"function"' in line for line in lines[:end])
+        every = sum('"kind":"function"' in line for line in lines)
+        assert len(answers.asked) <= every - recorded
+
+
 async def recorded_lines(path: Path, p: Pipeline) -> list[str]:
     await p.invoke({"q": "go"}, record=path)
     return lines_of(path)
@@ -312,7 +441,7 @@ async def test_a_turn_of_which_only_the_end_was_lost_is_not_asked_again(tmp_path
 
 @BACKENDS
 async def test_what_follows_from_another_value_is_asked_anew(tmp_path: Path) -> None:
-    """A function gives something else the second time: the recorded answer is not an answer to that."""
+    """A function that runs again gives something else: the recorded answer is not an answer to that."""
     values: Iterator[str] = iter(["one", "two"])
 
     def draw(value: str) -> str:
@@ -323,4 +452,5 @@ async def test_what_follows_from_another_value_is_asked_anew(tmp_path: Path) -> 
     model(p, "m", scripted(lambda prompt: f"got {prompt.user}"))
     p.connect("q", "draw").connect("draw", "m").connect("m", "out")
     assert (await p.invoke({"q": "go"}, record=path)).text["out"] == "got one"
-    assert (await p.recover(path).execute()).text["out"] == "got two"
+    assert (await p.recover(path).execute()).text["out"] == "got one"
+    assert (await p.recover(path, functions="run").execute()).text["out"] == "got two"

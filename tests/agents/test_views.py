@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codec_agents.built import declared_path
-from codec_agents.views import asking_nodes, placed, record_header, with_asking
+from codec_agents.built import BuiltAsking, declared_path
+from codec_agents.views import asking_nodes, placed, record_header, with_nodes
 from tests.agents.recorded_runs import desk, mapped, refusing
 
 
@@ -16,7 +16,9 @@ def test_models_inside_loops_and_maps_are_found() -> None:
 def test_a_changed_pipeline_shares_the_lease_of_the_engines() -> None:
     """Two leases of the same engines would close them under each other."""
     built, engine = mapped().build(), refusing()
-    changed = with_asking(built, lambda node: replace(node, engine=engine))
+    changed = with_nodes(
+        built, lambda node: replace(node, engine=engine) if isinstance(node, BuiltAsking) else node
+    )
     assert {node.engine for node in asking_nodes(changed).values()} == {engine}
     assert engine not in {node.engine for node in asking_nodes(built).values()}
     assert changed.lease is built.lease
