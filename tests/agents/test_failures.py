@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,8 @@ from typing import Any, Self
 
 import anyio
 import pytest
+import sniffio
+import trio
 
 from codec_agents import Chat, Pipeline, tool
 from codec_agents.events import NodeFailed, SinkText, ToolFinished
@@ -38,7 +41,14 @@ from codec_agents.testing import (
 )
 from tests.timing import quickest
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run all of it on both."""
+    return str(request.param)
+
 
 NO_RETRY = {"retry": {"attempts": 1}}
 QUICK_RETRY = {"retry": {"attempts": 3, "initial": 0.0, "max": 0.0}}
@@ -64,10 +74,17 @@ async def embedded(script: Any, **settings: Any) -> AsyncIterator[EmbeddedEngine
         await engine.aclose()
 
 
+def tasks() -> int:
+    """Return how many tasks there are."""
+    if sniffio.current_async_library() == "trio":
+        return trio.lowlevel.current_statistics().tasks_living
+    return len(asyncio.all_tasks())
+
+
 class TestLeaving:
     async def test_leaving_early_closes_the_connection_within_100_ms(self) -> None:
         """Seen from the server; and afterwards no task and no socket is left."""
-        tasks_before = asyncio.all_tasks()
+        tasks_before = tasks()
         async with embedded(lambda _: "word " * 400, ids_a_second=100) as engine:
 
             async def leave() -> float:
@@ -85,7 +102,7 @@ class TestLeaving:
                 return exchange.closed_by_client - left
 
             assert await quickest(leave, under=0.1) < 0.1
-        assert asyncio.all_tasks() == tasks_before
+        assert tasks() == tasks_before
 
     async def test_an_exception_in_the_body_stops_the_run_and_comes_out_as_it_is(self) -> None:
         async with embedded(lambda _: "word " * 400, ids_a_second=100) as engine:
@@ -118,7 +135,7 @@ class TestLeaving:
                 reader = run.text("reader")
                 await anext(reader)
                 with anyio.fail_after(30):
-                    await server.stalled.wait()
+                    await anyio.to_thread.run_sync(server.stalled.wait)
                 assert server.ids_sent < ENDLESS_IDS
                 assert len(run.partial_result().ids["reader"]) < server.ids_sent
 
@@ -247,58 +264,69 @@ ENDLESS_IDS = 32_000_000
 """32 MB of frames: more than all buffers between two processes hold."""
 
 
-class EndlessServer:
-    """A server that sends frames as fast as they are taken, and notes when they are not."""
-
-    def __init__(self) -> None:
-        self.stalled = asyncio.Event()
-        self.ids_sent = 0
+class Listener:
+    """Answers each connection in a thread, so that it does not matter what the test itself runs on."""
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._listen, daemon=True).start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        self._socket.shutdown(socket.SHUT_RDWR)  # what wakes the thread that accepts
+        self._socket.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(HEAD)
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(ConnectionError):
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += connection.recv(65536)
+            self.answer(connection)
+
+    def answer(self, connection: socket.socket) -> None:
+        """Answer a request whose head is read."""
+        raise NotImplementedError
+
+
+class EndlessServer(Listener):
+    """A server that sends frames as fast as they are taken, and notes when they are not."""
+
+    def __init__(self) -> None:
+        self.stalled = threading.Event()
+        self.ids_sent = 0
+
+    def answer(self, connection: socket.socket) -> None:
+        """Send until nothing is taken for half a second."""
+        connection.settimeout(0.5)
+        connection.sendall(HEAD)
         frame = b"\x82\xa3ids\xdc\x10\x00" + b"\x41" * 4096 + b"\xa4done\xc2"
         try:
             while self.ids_sent < ENDLESS_IDS:
-                writer.write(frame)
+                connection.sendall(frame)
                 self.ids_sent += 4096
-                await asyncio.wait_for(writer.drain(), 0.5)
         except TimeoutError:
             self.stalled.set()
-        except ConnectionError:
-            pass
-        writer.close()
 
 
-class RawServer:
+class RawServer(Listener):
     """A server that answers every request with the same bytes, then closes or hangs."""
 
-    def __init__(self, answer: bytes, *, hang: bool = False) -> None:
-        self._answer = answer
+    def __init__(self, said: bytes, *, hang: bool = False) -> None:
+        self._said = said
         self._hang = hang
 
-    async def __aenter__(self) -> str:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(self._answer)
-        await writer.drain()
-        if self._hang:
-            await reader.read()
-        writer.close()
+    def answer(self, connection: socket.socket) -> None:
+        """Say it."""
+        connection.sendall(self._said)
+        while self._hang and connection.recv(65536):
+            pass
 
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-msgpack\r\nconnection: close\r\n\r\n"
@@ -341,14 +369,14 @@ class TestEngines:
         assert error.delivered > 0
 
     async def test_a_body_that_ends_without_done(self) -> None:
-        async with RawServer(HEAD + FRAME) as url:
-            error = await self.failure(codec_model(url))
+        async with RawServer(HEAD + FRAME) as server:
+            error = await self.failure(codec_model(server.url))
         assert isinstance(error.cause, EngineStreamError)
         assert error.delivered == 3
 
     async def test_a_frame_that_does_not_parse(self) -> None:
-        async with RawServer(HEAD + FRAME + b"\xc1\xc1") as url:
-            error = await self.failure(codec_model(url))
+        async with RawServer(HEAD + FRAME + b"\xc1\xc1") as server:
+            error = await self.failure(codec_model(server.url))
         assert isinstance(error.cause, EngineStreamError)
         assert not error.cause.transient
         assert error.delivered == 3
@@ -357,9 +385,9 @@ class TestEngines:
         ("answer", "phase"), [(b"", "first_id"), (HEAD, "first_id"), (HEAD + FRAME, "idle")]
     )
     async def test_silence(self, answer: bytes, phase: str) -> None:
-        async with RawServer(answer, hang=True) as url:
+        async with RawServer(answer, hang=True) as server:
             timeouts = {"first_id": 0.2, "idle": 0.2}
-            error = await self.failure(codec_model(url, timeouts=timeouts))
+            error = await self.failure(codec_model(server.url, timeouts=timeouts))
         assert isinstance(error.cause, EngineTimeoutError)
         assert error.cause.phase == phase
 

@@ -16,7 +16,13 @@ from codec_agents.pause import Pause
 from codec_agents.recorded import read_record
 from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, Think
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run all of it on both."""
+    return str(request.param)
 
 
 class Desk:

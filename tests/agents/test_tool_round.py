@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,13 @@ from codec_agents.vocabularies import bundled_map
 from codec_core.frames import CodecFrame
 from codec_core.tokenizer import pick_tokenizer
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run all of it on both."""
+    return str(request.param)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +34,11 @@ class Gated(ScriptedModel):
     before_the_end: Callable[[], Any]
 
     async def frames(self, *arguments: Any) -> AsyncGenerator[CodecFrame, None]:
-        async for frame in ScriptedModel.frames(self, *arguments):
-            if frame.done:
-                await self.before_the_end()
-            yield frame
+        async with aclosing(ScriptedModel.frames(self, *arguments)) as frames:
+            async for frame in frames:
+                if frame.done:
+                    await self.before_the_end()
+                yield frame
 
 
 def gated(script: Any, before_the_end: Callable[[], Any]) -> ScriptedEngine:
