@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from codec_agents.exceptions import SecretMissingError
+
+SHORTEST = 4
+"""Characters below which a secret is none, and hiding it would only garble what a server says."""
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -64,6 +67,16 @@ def expand_secret(text: str, environment: Mapping[str, str] | None = None) -> Se
     return SecretStr(expand(text, environment))
 
 
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Return a text with every secret in it replaced, the longest ones first, also one behind its scheme."""
+    values = {
+        part for secret in secrets for part in (secret, secret.partition(" ")[2]) if len(part) >= SHORTEST
+    }
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, "[secret]")
+    return text
+
+
 def is_reference(text: str) -> bool:
     """Whether the text holds a reference, and nothing but a scheme such as `Bearer` beside it."""
     rest = _REFERENCE.sub("", text).strip()
@@ -73,6 +86,11 @@ def is_reference(text: str) -> bool:
 def looks_secret(name: str) -> bool:
     """Whether a header or field of this name usually holds a secret."""
     return _SECRET_NAME.search(name) is not None
+
+
+def url_has_login(url: str) -> bool:
+    """Whether a URL holds a user or a password, literal or by reference."""
+    return "@" in url.partition("://")[2].partition("/")[0]
 
 
 def url_has_password(url: str) -> bool:

@@ -153,7 +153,8 @@ class HttpEngine:
 
     def status_error(self, status: int, body: bytes, retry_after: str | None = None) -> EngineStatusError:
         """Return the error for an answer that says no."""
-        return EngineStatusError(self.name, status, error_message(body), retry_after=_seconds(retry_after))
+        said = self.pool.without_secrets(error_message(body))
+        return EngineStatusError(self.name, status, said, retry_after=_seconds(retry_after))
 
     async def read_limited(
         self, response: HttpResponse, deadlines: Deadlines, limit: int = MAX_ERROR_BODY

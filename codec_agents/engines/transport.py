@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import Any, Protocol, Self
 
@@ -24,6 +25,7 @@ from codec_agents.exceptions import (
     EngineTimeoutError,
     EngineUnavailableError,
 )
+from codec_agents.secrets import hide, looks_secret
 
 MAX_CONNECTIONS = 2000
 """Streams at once over one engine; each holds a connection."""
@@ -85,7 +87,7 @@ class HttpPool:
         self, engine: str, url: str, settings: HttpSettings | None = None, client: HttpClient | None = None
     ) -> None:
         self.engine = engine
-        self.url = url.rstrip("/")
+        self.url, self._login = _without_login(url.rstrip("/"))
         self.settings = settings or HttpSettings()
         parsed = httpx.URL(self.url)
         self.host: str = parsed.host
@@ -129,9 +131,19 @@ class HttpPool:
 
     def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         merged = {**self.settings.headers, **headers}
+        if self._login is not None:
+            merged.setdefault("Authorization", basic_login(*self._login))
         if self.settings.api_key is not None:
             merged.setdefault("Authorization", f"Bearer {self.settings.api_key}")
         return merged
+
+    def without_secrets(self, text: str) -> str:
+        """Return what a server says with what it was told in confidence left out: some say keys again."""
+        headers = self.settings.headers
+        secrets = [self.settings.api_key, *(value for name, value in headers.items() if looks_secret(name))]
+        if self._login is not None:
+            secrets += [self._login[1], basic_login(*self._login)]
+        return hide(text, filter(None, secrets))
 
     async def aclose(self) -> None:
         """Close the connections of the client that the pool made; a client of the caller's stays open."""
@@ -147,6 +159,21 @@ class HttpPool:
         if self._made is None or self._made[0] != loop:
             self._made = (loop, make_client(self.settings, tls=self.url.startswith("https:")))
         return self._made[1]
+
+
+def _without_login(url: str) -> tuple[str, tuple[str, str] | None]:
+    """Return a URL without user and password, and those: clients differ in what they do with them."""
+    parsed = httpx.URL(url)
+    if not parsed.userinfo:
+        return url, None
+    scheme, _, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}", (parsed.username, parsed.password)
+
+
+def basic_login(user: str, password: str) -> str:
+    """Return what the `Authorization` header says for a user and a password."""
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode("ascii")
 
 
 class WatchedBody:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from codec_agents.graph.base import Count, Declared, Seconds
-from codec_agents.secrets import is_reference, looks_secret, url_has_password
+from codec_agents.secrets import is_reference, looks_secret, url_has_login, url_has_password
 
 EngineKind: TypeAlias = Literal[
     "scripted", "embedded", "codec", "vllm", "sglang", "llamacpp", "openai", "auto", "live"
@@ -89,6 +89,8 @@ class EngineSpec(Declared):
             raise PydanticCustomError("engine", "a {kind} engine has no url", {"kind": self.kind})
         if not local and self.kind != "live" and self.url is None:
             raise PydanticCustomError("engine", "an engine of kind {kind} needs a `url`", {"kind": self.kind})
+        if self.api_key is not None and url_has_login(self.url or ""):
+            raise PydanticCustomError("engine", "both an `api_key` and a login in the `url`; keep one")
         if not local and self.script is not None:
             raise PydanticCustomError("engine", "a script needs `kind: scripted` or `kind: embedded`")
         return self

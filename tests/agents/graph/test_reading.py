@@ -171,6 +171,10 @@ edges: [quesiton -> m.x, m -> out]
         ("pipeline: p\nnodes: {a: 3}\n", "the kind of this node is not clear"),
         ("pipeline: p\nnodes: {a: {kind: input}, a: {kind: sink}}\n", "declared twice"),
         ("pipeline: p\nnodes: {a: {pipeline: other.yaml}}\n", "there is none"),
+        (
+            'pipeline: p\nengines: {A: {url: "http://me:${W}@x", api_key: "${K}"}}\nnodes: {a: {text: true}}\n',
+            "both an `api_key` and a login",
+        ),
     ],
 )
 def test_what_cannot_be_read(text, found):

@@ -1,0 +1,125 @@
+"""What a pipeline is told in confidence goes to its server, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import traceback
+from base64 import b64encode
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codec_agents import Pipeline
+from codec_agents.exceptions import NodeFailedError
+from codec_agents.explanation import explain
+from codec_agents.graph.explain import render_text
+from codec_agents.graph.mermaid import to_mermaid
+from codec_agents.graph.svg import to_svg
+
+pytestmark = pytest.mark.anyio
+
+SECRETS = {"KEY": "sk-verysecret-1", "TOKEN": "verysecret-2", "WORD": "verysecret-3"}
+KINDS = ["codec", "vllm", "sglang", "llamacpp", "openai"]
+
+
+class Gossip(BaseHTTPRequestHandler):
+    """Refuses every request, and says what it was told: some servers name the key that they do not know."""
+
+    def do_POST(self) -> None:
+        """Answer."""
+        told = self.headers.items()
+        self.server.told.append(dict(told))  # type: ignore[attr-defined]
+        body = json.dumps({"error": {"message": " ".join(value for _, value in told)}}).encode()
+        self.send_response(401)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST  # noqa: N815 - the name that the handler looks for
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def gossip() -> Iterator[Any]:
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Gossip)
+    server.told = []
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def declare(kind: str, port: int, *, login: bool) -> Pipeline:
+    key = "" if login else ', api_key: "${KEY}"'
+    engine = f'{{kind: {kind}, url: "http://{"me:${WORD}@" if login else ""}127.0.0.1:{port}"{key}'
+    return Pipeline.from_yaml(f"""\
+pipeline: confidential
+engines:
+  A: {engine}, headers: {{X-Api-Key: "${{TOKEN}}"}}}}
+nodes: {{m: {{engine: A, model: m, map: demo/bytes, prompt: "{{x}}", policy: {{retry: {{attempts: 1}}}}}}}}
+edges: [q -> m.x, m -> out]
+""")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("login", [False, True])
+async def test_keys_reach_the_server_and_nobody_else(
+    kind: str,
+    login: bool,
+    gossip: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    caplog.set_level(logging.DEBUG)
+    p = declare(kind, gossip.server_port, login=login)
+    shown = [p.to_yaml(), str(p.check()), to_svg(p.spec), to_mermaid(p.spec)]
+    events: list[Any] = []
+    run = p.run({"q": "hi"}, record=tmp_path / "run.jsonl")
+    with pytest.raises(NodeFailedError, match="answered 401") as caught:
+        await read(run, events)
+    built = p.build()
+    shown += [repr(events), (tmp_path / "run.jsonl").read_text(), caplog.text, repr(built), repr(run)]
+    shown += ["".join(traceback.format_exception(caught.value)), repr(vars(caught.value))]
+    shown += [render_text(explain(built)), json.dumps(explain(built).to_data(), default=str)]
+    for text in shown:
+        assert "verysecret" not in text
+        assert b64encode(f"me:{SECRETS['WORD']}".encode()).decode() not in text
+    told = {name.lower(): value for name, value in gossip.told[-1].items()}
+    assert told["x-api-key"] == SECRETS["TOKEN"]
+    basic = "Basic " + b64encode(f"me:{SECRETS['WORD']}".encode()).decode()
+    assert told["authorization"] == (basic if login else f"Bearer {SECRETS['KEY']}")
+
+
+async def read(run: Any, events: list[Any]) -> None:
+    """Read all events of a run."""
+    async with run:
+        async for event in run:
+            events.append(event)  # noqa: PERF401 - those before an error are kept, too
+
+
+async def test_a_variable_that_is_not_set_is_a_fault_with_its_line(
+    gossip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KEY", raising=False)
+    monkeypatch.setenv("TOKEN", "verysecret")
+    path = tmp_path / "p.yaml"
+    path.write_text(declare("codec", gossip.server_port, login=False).to_yaml())
+    with pytest.raises(ValueError, match="environment variable 'KEY' is not set") as caught:
+        Pipeline.from_yaml(path).build()
+    (fault,) = caught.value.errors  # type: ignore[attr-defined]
+    assert fault.file == str(path)
+    assert fault.line
+    assert "verysecret" not in str(caught.value)
