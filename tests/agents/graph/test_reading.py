@@ -172,7 +172,7 @@ edges: [quesiton -> m.x, m -> out]
         ("pipeline: p\nnodes: {a: {kind: input}, a: {kind: sink}}\n", "declared twice"),
         ("pipeline: p\nnodes: {a: {pipeline: other.yaml}}\n", "there is none"),
         (
-            'pipeline: p\nengines: {A: {url: "http://me:${W}@x", api_key: "${K}"}}\nnodes: {a: {text: true}}\n',
+            'pipeline: p\nengines: {A: {url: "http://${W}@x", api_key: "${K}"}}\nnodes: {a: {text: true}}\n',
             "both an `api_key` and a login",
         ),
     ],

@@ -1,0 +1,390 @@
+"""How long, how often and how much: for one node, for all, and which of the two holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from codec_agents import Chat, Pipeline
+from codec_agents.events import GenerationFinished, IdsReceived, NodeFailed, SinkText, ToolFinished
+from codec_agents.exceptions import (
+    EngineTimeoutError,
+    LimitExceededError,
+    NodeFailedError,
+    RunCancelledError,
+)
+from codec_agents.testing import (
+    Call,
+    Cut,
+    EmbeddedEngine,
+    PromptView,
+    Refuse,
+    Say,
+    ScriptedEngine,
+    ScriptedModel,
+    Wait,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run all of it on both."""
+    return str(request.param)
+
+
+ONCE = {"attempts": 1}
+
+
+def one(script: Any, *, whole: Any = None, policy: Any = None, **fields: Any) -> Pipeline:
+    """Declare one model, under a policy of its own and one of the pipeline."""
+    engine = script if isinstance(script, EmbeddedEngine | ScriptedEngine) else ScriptedEngine(script)
+    p = Pipeline("one", policy=whole).input("q").sink("out")
+    fields = {"prompt": Chat(user="{text}"), "map": "demo/bytes", **fields}
+    p.model("m", engine=engine, policy=policy, **fields)
+    return p.connect("q", "m").connect("m", "out")
+
+
+SILENCES = {
+    "first_id": [Wait(30), Say("late")],
+    "idle": [Say("a"), Wait(30), Say("late")],
+    "whole": [Say("a"), *[each for _ in range(40) for each in (Wait(0.05), Say("b"))]],
+}
+
+
+@pytest.mark.parametrize("phase", SILENCES)
+@pytest.mark.parametrize("level", ["pipeline", "node", "both"])
+async def test_each_time_out_holds_for_a_node_and_for_all(phase: str, level: str) -> None:
+    engine = EmbeddedEngine(ScriptedModel(script=lambda _: SILENCES[phase]), name="desk")
+    short, long = ({"timeouts": {phase: seconds}, "retry": ONCE} for seconds in (0.2, 60))
+    whole = {"pipeline": short, "node": None, "both": long}[level]
+    p = one(engine, whole=whole, policy=None if level == "pipeline" else short)
+    try:
+        await engine.start()
+        with anyio.fail_after(10), pytest.raises(NodeFailedError) as caught:
+            await p.invoke({"q": "go"})
+    finally:
+        await engine.aclose()
+    assert isinstance(caught.value.cause, EngineTimeoutError)
+    assert (caught.value.cause.phase, caught.value.cause.seconds) == (phase, 0.2)
+    assert caught.value.cause.transient == (phase != "whole")
+
+
+@pytest.mark.parametrize("level", ["whole", "policy"])
+async def test_the_time_of_a_tool_is_policy(level: str) -> None:
+    async def slow() -> str:
+        """Never answer."""
+        await anyio.sleep_forever()
+        return ""
+
+    def script(prompt: PromptView) -> Any:
+        return Call("slow") if prompt.turn == 1 else prompt.results[0]
+
+    p = one(script, tools=[slow], **{level: {"timeouts": {"tool": 0.05}}})
+    with anyio.fail_after(5):
+        async with p.run({"q": "go"}) as run:
+            attempts = [event.attempt async for event in run if isinstance(event, ToolFinished)]
+    assert [attempt.status for attempt in attempts] == ["timeout"]
+    assert "0.05" in run.result.text["out"]
+
+
+def calling(_: PromptView) -> Any:
+    return [Say("once more "), Call("look")]
+
+
+def look() -> str:
+    """Look."""
+    return "seen"
+
+
+LIMITS: dict[str, tuple[Any, float]] = {
+    "turns": (calling, 2),
+    "tool_calls": (calling, 2),
+    "wall": (lambda _: [Say("a"), Wait(30)], 0.05),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("level", ["whole", "policy"])
+async def test_each_limit_ends_a_node_with_its_name_and_what_was_delivered(limit: str, level: str) -> None:
+    script, allowed = LIMITS[limit]
+    p = one(script, tools=[look], **{level: {"limits": {limit: allowed}}})
+    run = p.run({"q": "go"})
+    with anyio.fail_after(5), pytest.raises(LimitExceededError) as caught:
+        await run.execute()
+    assert (caught.value.node, caught.value.limit, caught.value.allowed) == ("m", limit, allowed)
+    delivered = run.partial_result()
+    assert delivered.text["out"]
+    assert caught.value.delivered == len(delivered.ids["out"])
+    assert f"policy.limits.{limit}" in str(caught.value)
+
+
+@pytest.mark.parametrize("on_failure", ["skip", "fallback"])
+async def test_a_limit_is_a_failure_that_a_policy_can_take_care_of(on_failure: str) -> None:
+    policy = {"limits": {"turns": 1}, "on_failure": on_failure}
+    p = one(calling, tools=[look], policy=policy).sink("spare")
+    said = ScriptedEngine(lambda prompt: f"rescued after: {prompt.user}")
+    p.model("rescue", engine=said, map="demo/bytes", prompt=Chat(user="{heard}"))
+    if on_failure == "fallback":
+        p.connect("m", "rescue", fallback=True)
+    else:
+        p.connect("q", "rescue")
+    result = await p.connect("rescue", "spare").invoke({"q": "go"})
+    assert result.outcomes["m"] == "limited"
+    assert result.text["spare"] == f"rescued after: {'once more ' if on_failure == 'fallback' else 'go'}"
+
+
+async def test_requests_at_once_are_counted_for_each_engine_over_all_its_nodes() -> None:
+    class Counting(ScriptedEngine):
+        """Note how many streams are open at most."""
+
+        most = 0
+
+        def stream(self, request: Any) -> Any:
+            return Noting(self, super().stream(request))
+
+    first, second = (Counting(lambda _: [Say("a"), Wait(0.02), Say("b")]) for _ in range(2))
+    p = Pipeline("many", policy={"concurrency": 2}).input("q")
+    for number in range(8):
+        engine = first if number % 2 else second
+        p.model(f"m{number}", engine=engine, map="demo/bytes", prompt=Chat(user="{text}"))
+        p.sink(f"out{number}").connect("q", f"m{number}").connect(f"m{number}", f"out{number}")
+    result = await p.invoke({"q": "go"})
+    assert set(result.text.values()) == {"ab"}
+    assert (first.most, second.most) == (2, 2)
+
+
+class Noting:
+    def __init__(self, engine: Any, stream: Any) -> None:
+        self._engine, self._stream = engine, stream
+
+    async def __aenter__(self) -> Any:
+        stream = await self._stream.__aenter__()
+        self._engine.most = max(self._engine.most, self._engine.open_streams)
+        return stream
+
+    async def __aexit__(self, *error: object) -> Any:
+        return await self._stream.__aexit__(*error)
+
+
+@pytest.mark.parametrize("level", ["whole", "policy"])
+async def test_a_policy_says_what_is_tried_again(level: str) -> None:
+    asked: list[int] = []
+
+    def script(_: PromptView) -> Any:
+        asked.append(1)
+        return Refuse(503, "busy") if len(asked) < 3 else "at last"
+
+    retry = {"attempts": 3, "initial": 0.0, "max": 0.0}
+    result = await one(script, **{level: {"retry": retry}}).invoke({"q": "go"})
+    assert (result.text["out"], result.usage["m"].retries) == ("at last", 2)
+    asked.clear()
+    with pytest.raises(NodeFailedError, match="503"):
+        await one(script, **{level: {"retry": {**retry, "on": ["connect"]}}}).invoke({"q": "go"})
+    assert len(asked) == 1
+
+
+async def test_a_retry_that_has_nothing_yet_begins_again_with_the_same_prompt() -> None:
+    prompts: list[tuple[int, ...]] = []
+
+    def script(prompt: PromptView) -> Iterator[Any]:
+        prompts.append(tuple(prompt.ids))
+        if len(prompts) == 1:
+            yield Cut()
+        else:
+            yield Say("well")
+
+    policy = {"retry": {"attempts": 2, "initial": 0.0, "max": 0.0}}
+    result = await one(script, policy=policy).invoke({"q": "go"})
+    assert result.text["out"] == "well"
+    assert prompts[0] == prompts[1]
+
+
+# --- leaving ---
+
+
+async def test_cancelling_now_stops_the_server_and_keeps_a_valid_prefix() -> None:
+    engine = EmbeddedEngine(ScriptedModel(script=lambda _: "word " * 400, ids_a_second=200), name="desk")
+    try:
+        async with one(engine).run({"q": "go"}) as run:
+            await anext(run.text("out"))
+            run.cancel()
+            with pytest.raises(RunCancelledError):
+                await run.wait()
+        assert engine.app is not None
+        (exchange,) = engine.app.exchanges.generations
+        with anyio.fail_after(5):
+            await anyio.to_thread.run_sync(exchange.over.wait)
+    finally:
+        await engine.aclose()
+    assert exchange.closed_by_client is not None
+    assert ("word " * 400).startswith(run.partial_result().text["out"])
+    delivered = run.partial_result().ids["out"]
+    assert delivered == list(exchange.ids[: len(delivered)])
+
+
+async def test_cancelling_after_the_turn_runs_no_tool_and_asks_no_further_turn() -> None:
+    ran: list[str] = []
+
+    def look() -> str:
+        """Look."""
+        ran.append("look")
+        return "seen"
+
+    p = one(lambda _: [Say("looking "), Wait(0.05), Call("look")], tools=[look])
+    async with p.run({"q": "go"}) as run:
+        await anext(run.text("out"))
+        run.cancel(after="turn")
+        result = await run.wait()
+    assert result.text["out"] == "looking "
+    assert (result.usage["m"].turns, ran, result.outcomes["m"]) == (1, [], "finished")
+
+
+async def test_leaving_a_run_ends_its_tools() -> None:
+    started, ended = anyio.Event(), anyio.Event()
+
+    async def look() -> str:
+        """Look for ever."""
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+        return ""
+
+    async with one(calling, tools=[look]).run({"q": "go"}):
+        await started.wait()
+    assert ended.is_set()
+
+
+async def test_the_losers_of_a_join_by_predicate_are_stopped_at_their_server() -> None:
+    slow = EmbeddedEngine(ScriptedModel(script=lambda _: "word " * 400, ids_a_second=100), name="slow")
+    told: list[dict[str, Any]] = []
+
+    def long_enough(ended: dict[str, Any]) -> bool:
+        told.append(dict(ended))
+        return any(len(ids) > 3 for ids in ended.values())
+
+    p = Pipeline("race").input("q").sink("out").join("enough", until=long_enough, map="demo/bytes")
+    engines = {name: ScriptedEngine(lambda _, said=said: said) for name, said in ANSWERS.items()}
+    for name, engine in {**engines, "slow": slow}.items():
+        p.model(name, engine=engine, map="demo/bytes", prompt=Chat(user="{text}"))
+        p.connect("q", name).connect(name, "enough", separator=" | ")
+    try:
+        await slow.start()
+        result = await p.connect("enough", "out").invoke({"q": "go"})
+        assert slow.app is not None
+        (exchange,) = slow.app.exchanges.generations
+        with anyio.fail_after(5):
+            await anyio.to_thread.run_sync(exchange.over.wait)
+    finally:
+        await slow.aclose()
+    assert result.text["out"] == "no | a good answer, and 12345"
+    assert [set(ended) for ended in told] == [{"brief.answer"}, {"brief.answer", "good.answer"}]
+    assert exchange.closed_by_client is not None
+    assert result.outcomes["slow"] == "cancelled"
+
+
+ANSWERS: dict[str, Any] = {"brief": "no", "good": [Wait(0.2), Say("a good answer, and 12345")]}
+
+
+async def test_a_router_stops_its_model_as_soon_as_the_label_is_told_apart() -> None:
+    said = "billing, because " + "of this and that " * 100
+    engine = EmbeddedEngine(ScriptedModel(script=lambda _: said, ids_a_second=300), name="desk")
+    p = Pipeline("routed").input("q").sink("out")
+    labels = {"billing": "clerk", "bill": "clerk", "sales": "clerk"}
+    p.router("desk", engine=engine, map="demo/bytes", prompt=Chat(user="{text}"), labels=labels)
+    p.model("clerk", engine=ScriptedEngine(lambda _: "done"), map="demo/bytes", prompt=Chat(user="{text}"))
+    p.connect("q", "desk").connect("q", "clerk").connect("clerk", "out")
+    try:
+        result = await p.invoke({"q": "go"})
+        assert engine.app is not None
+        (exchange,) = engine.app.exchanges.generations
+        with anyio.fail_after(5):
+            await anyio.to_thread.run_sync(exchange.over.wait)
+    finally:
+        await engine.aclose()
+    assert result.text["out"] == "done"
+    assert exchange.closed_by_client is not None
+    assert result.usage["desk"].generated_ids < 20
+
+
+# --- what a run tells ---
+
+
+async def test_events_of_a_turn_with_a_tool_come_in_the_order_of_what_happens() -> None:
+    def script(prompt: PromptView) -> Any:
+        return [Say("I look. "), Call("look")] if prompt.turn == 1 else "seen"
+
+    async with one(script, tools=[look]).run({"q": "go"}) as run:
+        events = [event async for event in run]
+    names = [type(event).__name__ for event in events]
+    compact = [name for name, before in zip(names, [None, *names], strict=False) if name != before]
+    order = [name for name in compact if not name.startswith(("Ids", "Sink", "Handoff"))]
+    assert order == [
+        "RunStarted",
+        "NodeStarted",
+        "GenerationStarted",
+        "GenerationFinished",
+        "ToolStarted",
+        "ToolFinished",
+        "GenerationStarted",
+        "GenerationFinished",
+        "NodeFinished",
+        "RunFinished",
+    ]
+    assert [event.at for event in events] == sorted(event.at for event in events)
+    result = run.result
+    ports: dict[str, list[int]] = {"answer": [], "tool_calls": []}
+    for event in events:
+        if isinstance(event, IdsReceived):
+            ports[event.port] += event.ids
+    assert ports["answer"] == result.ids["out"]
+    sampled = sum(len(event.generated_ids) for event in events if isinstance(event, GenerationFinished))
+    assert sampled == result.usage["m"].generated_ids
+    assert "".join(event.text for event in events if isinstance(event, SinkText)) == result.text["out"]
+    assert (result.usage["m"].turns, result.usage["m"].tool_calls) == (2, 1)
+    assert result.outcomes["m"] == "finished"
+    assert result.seconds >= events[-1].at
+
+
+async def test_a_failure_is_told_before_the_events_end_with_it() -> None:
+    told: list[Any] = []
+    with pytest.raises(NodeFailedError, match="no"):
+        await read(one(lambda _: Refuse(400, "no")).run({"q": "go"}), told)
+    assert isinstance(told[-1], NodeFailed)
+    assert told[-1].node == "m"
+
+
+async def read(run: Any, told: list[Any]) -> None:
+    """Read all events of a run."""
+    async with run:
+        async for event in run:
+            told.append(event)  # noqa: PERF401 - those before an error are kept, too
+
+
+async def test_it_runs_inside_a_loop_that_runs_already() -> None:
+    """As in a notebook."""
+    assert one(lambda _: "well").invoke_sync({"q": "go"}).text["out"] == "well"
+
+
+async def test_sinks_write_to_files_and_to_standard_output_as_the_ids_come(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[str] = []
+    p = one(lambda _: "a few words")
+    p.sink("file", file=tmp_path / "said.txt").sink("ids", text=False, file=tmp_path / "said.jsonl")
+    p.sink("screen", to="stdout").sink("ear", call=heard.append)
+    for name in ("file", "ids", "screen", "ear"):
+        p.connect("m", name)
+    async with p.run({"q": "go"}) as run:
+        followed = [piece async for piece in run.text("out")]
+        result = await run.wait()
+    assert (tmp_path / "said.txt").read_text() == capsys.readouterr().out == "a few words"
+    assert "".join(heard) == "".join(followed) == "a few words"
+    lines = (tmp_path / "said.jsonl").read_text().splitlines()
+    assert [token for line in lines for token in map(int, line.strip("[]").split(","))] == result.ids["ids"]
