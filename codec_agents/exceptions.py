@@ -316,6 +316,11 @@ class EngineUnavailableError(EngineError):
 
     transient = True
 
+    def __init__(self, engine: str, message: str, *, delivered: int = 0) -> None:
+        super().__init__(
+            engine, f"{message}; start the server, or correct the engine's `url`", delivered=delivered
+        )
+
 
 class EngineStatusError(EngineError):
     """The engine answered with a status that is not a success.

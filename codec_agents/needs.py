@@ -41,7 +41,8 @@ def unmet_needs(spec: PipelineSpec, resources: Resources, place: str = "") -> It
             except ResourceError as error:
                 yield Fault(place + place_name(("nodes", name, *field)), error.found, error.remedy)
             except DialectError as error:
-                yield Fault(place + place_name(("nodes", name, *field)), str(error), "")
+                found, _, remedy = str(error).partition("; ")
+                yield Fault(place + place_name(("nodes", name, *field)), found, remedy)
         if isinstance(node, Nested):
             inside = f"{place}nodes.{name}.{node.body_field}."
             yield from unmet_needs(spec.body_of(name), resources.inside(name), inside)

@@ -14,11 +14,14 @@ import anyio
 from anyio.lowlevel import current_token
 
 from codec_agents import graph
+from codec_agents.graph.live import LiveObjects
 from codec_agents.own_loop import run_in_own_loop
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltPipeline, Value
     from codec_agents.dispatch import Approver
+    from codec_agents.graph.faults import Fault
+    from codec_agents.graph.spec import PipelineSpec
     from codec_agents.pause import Decision, Pause
     from codec_agents.record import Recorder
     from codec_agents.recorded import RecordedRun
@@ -36,6 +39,14 @@ class Pipeline(graph.Pipeline):
     """
 
     _built: BuiltPipeline | None = None
+
+    @classmethod
+    def _unmet_needs(cls, spec: PipelineSpec, directory: Path | None) -> Iterable[Fault]:
+        """Look for what the sound parts of a declaration name, so that all faults are told at once."""
+        from codec_agents.needs import unmet_needs
+        from codec_agents.resources import Resources
+
+        return unmet_needs(spec, Resources(spec, LiveObjects(), directory))
 
     def build(self) -> BuiltPipeline:
         """Check everything that can be known, and load what a run needs; once.

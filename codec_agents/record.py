@@ -122,7 +122,9 @@ class Recorder:
         try:
             self._file: IO[bytes] = Path(path).open("wb")  # noqa: SIM115 - closed by `close`, at the end of the run
         except OSError as error:
-            raise RecordError(f"cannot write the record {path}: {error.strerror}") from error
+            raise RecordError(
+                f"cannot write the record {path}: {error.strerror}; name a file in a folder that is there"
+            ) from error
         self._header = dict(header)
 
     def write(self, event: Event) -> None:

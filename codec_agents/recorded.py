@@ -133,6 +133,11 @@ class RecordedRun:
         return differences(self, other)
 
 
+_NO_RECORD = (
+    "is not a record of a run: its first line does not say so; give a file that a run wrote as its record"
+)
+
+
 def read_record(path: str | Path) -> RecordedRun:
     """Read a record back; a last line that was cut off by a crash is left out.
 
@@ -145,7 +150,7 @@ def read_record(path: str | Path) -> RecordedRun:
     except OSError as error:
         raise RecordError(f"cannot read the record {path}: {error.strerror}") from error
     if not lines or lines[0].get("kind") != "run":
-        raise RecordError(f"{path} is not a record of a run: its first line does not say so")
+        raise RecordError(f"{path} {_NO_RECORD}")
     if lines[0].get("version") not in READABLE_VERSIONS:
         known = " and ".join(map(str, READABLE_VERSIONS))
         raise RecordError(f"{path} has record version {lines[0].get('version')!r}; this reads {known}")
@@ -163,6 +168,8 @@ def _lines(file: IO[bytes], path: str | Path) -> Iterator[dict[str, Any]]:
         try:
             yield msgspec.json.decode(line, type=dict[str, Any])
         except msgspec.DecodeError as error:
+            if number == 1:
+                raise RecordError(f"{path} {_NO_RECORD}") from error
             raise RecordError(f"{path}:{number}: not a line of a record: {error}") from error
 
 

@@ -7,7 +7,7 @@ fault at the place where the name stands.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ import anyio
 
 from codec_agents.engines.base import Engine
 from codec_agents.engines.making import make_engine
-from codec_agents.exceptions import CodecAgentsError, ReferenceRefusedError
+from codec_agents.exceptions import CodecAgentsError, ReferenceRefusedError, SecretMissingError
 from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec, MapSpec
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.imports import Importer, is_reference
 from codec_agents.own_loop import run_in_own_loop
-from codec_agents.secrets import expand
+from codec_agents.secrets import expand, hide, values_of
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
 from codec_core.discovery import DiskMapCache, load_map
 from codec_core.exceptions import CodecError
@@ -84,8 +84,12 @@ class Resources:
         spec = self._spec.map_of(name)
         try:
             found = self._live.maps.get(name) or self._find_map(name, spec)
+        except SecretMissingError as error:
+            found, _, remedy = str(error).partition("; ")
+            raise ResourceError(found, remedy) from error
         except (CodecError, OSError) as error:
-            raise ResourceError(str(error), f"correct the map {name!r}, or name another one") from error
+            said = hide(str(error), values_of(spec.url or ""))
+            raise ResourceError(said, f"correct the map {name!r}, or name another one") from error
         if spec.hash is not None and found.hash != spec.hash:
             raise ResourceError(
                 f"the map {name!r} has the hash {found.hash}, and {spec.hash} is declared",
@@ -102,8 +106,7 @@ class Resources:
         if cached is not None:
             return cached
         if spec.url is not None:
-            fetch = partial(load_map, url=expand(spec.url), hash=spec.hash, cache=cache)
-            return run_in_own_loop(fetch)
+            return _fetched(spec.url, partial(load_map, url=expand(spec.url), hash=spec.hash, cache=cache))
         if (map_id := spec.id or name) in BUNDLED_MAPS:
             return bundled_map(map_id)
         raise ResourceError(
@@ -158,6 +161,9 @@ class Resources:
                 seed=spec.seed,
                 options=spec.options,
             )
+        except SecretMissingError as error:
+            found, _, remedy = str(error).partition("; ")
+            raise ResourceError(found, remedy) from error
         except (ValueError, CodecAgentsError, ImportError) as error:
             raise ResourceError(str(error), f"correct the engine {name!r}") from error
 
@@ -184,6 +190,20 @@ class Resources:
         except ReferenceRefusedError as error:
             raise ResourceError(f"{error.reference!r}: {error.reason}", error.remedy) from error
         return resolved
+
+
+def _fetched(url: str, fetch: Callable[[], Awaitable[TokenizerMap]]) -> TokenizerMap:
+    """Return a map from the net; the URL is shown as it is declared, without the values of variables."""
+    import httpx
+
+    try:
+        return run_in_own_loop(fetch)
+    except httpx.HTTPError as error:
+        reason = hide(str(error) or type(error).__name__, values_of(url))
+        raise ResourceError(
+            f"the map cannot be fetched from {url}: {reason}",
+            "try again, or fetch it where there is a network: `codec-agents maps get URL --hash HASH`",
+        ) from error
 
 
 _files: dict[tuple[str, int, int], TokenizerMap] = {}

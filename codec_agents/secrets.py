@@ -67,6 +67,12 @@ def expand_secret(text: str, environment: Mapping[str, str] | None = None) -> Se
     return SecretStr(expand(text, environment))
 
 
+def values_of(text: str, environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return the values of the variables that a text refers to, as far as they are set."""
+    values = os.environ if environment is None else environment
+    return tuple(values[name] for name in references(text) if name in values)
+
+
 def hide(text: str, secrets: Iterable[str]) -> str:
     """Return a text with every secret in it replaced, the longest ones first, also one behind its scheme."""
     values = {

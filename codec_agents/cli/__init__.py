@@ -7,6 +7,8 @@ from importlib.metadata import version
 
 import click
 
+from codec_agents.graph.faults import suggest
+
 COMMANDS = ("run", "check", "graph", "explain", "schema", "serve", "maps", "record", "top", "trace")
 """Each is a module of this package with a click command `command`."""
 
@@ -18,10 +20,12 @@ class LazyGroup(click.Group):
         """Return the names of all commands."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
-        """Return a command, or None for a name that is none."""
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return a command; a name that is none ends in an error that says which there are."""
         if name not in COMMANDS:
-            return None
+            if ctx.resilient_parsing:  # a shell completes what is typed so far
+                return None
+            ctx.fail(f"there is no command {name!r}; {suggest(name, COMMANDS, 'commands')}")
         command: click.Command = import_module(f"codec_agents.cli.{name}").command
         return command
 

@@ -71,9 +71,25 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code in CODES if isinstance(error, kind)), RUN_FAILED)
 
 
+def said(error: BaseException) -> str:
+    """Return an error in words; one of the system's with the file that it is about."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    remedy = f"; {REMEDIES[type(error)]}" if type(error) in REMEDIES else ""
+    return f"cannot use {error.filename}: {error.strerror}{remedy}"
+
+
+REMEDIES: dict[type[OSError], str] = {
+    FileNotFoundError: "name a file that is there, or for a new one a folder that is there",
+    NotADirectoryError: "name a file in a folder",
+    PermissionError: "give yourself the right to it, or name another one",
+}
+"""What would do after the errors of the system that a user meets."""
+
+
 def error_document(error: BaseException) -> dict[str, Any]:
     """Return an error as JSON has it."""
-    document: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    document: dict[str, Any] = {"type": type(error).__name__, "message": said(error)}
     if isinstance(error, PipelineError):
         document["faults"] = [
             {name: getattr(fault, name) for name in ("severity", "place", "found", "remedy", "file", "line")}
@@ -101,7 +117,7 @@ def reporting(command: Callable[Params, None]) -> Callable[Params, None]:
                 click.echo(json.dumps(error_document(error), ensure_ascii=False))
             else:
                 click.secho("error: ", fg="red", nl=False, err=True)
-                click.echo(str(error), err=True)
+                click.echo(said(error), err=True)
             raise SystemExit(exit_code(error)) from None
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)

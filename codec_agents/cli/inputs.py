@@ -72,8 +72,10 @@ def _value(value: str) -> str:
     if value.startswith("@"):
         try:
             return Path(value[1:]).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise _bad(f"cannot read {value[1:]!r}: {error}") from error
+        except OSError as error:
+            raise _bad(f"cannot read {value[1:]!r}: {error.strerror}; name a file that is there") from error
+        except UnicodeDecodeError as error:
+            raise _bad(f"cannot read {value[1:]!r}: it is no UTF-8 text") from error
     return value
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import DONE, RUN_FAILED, reporting
 from codec_agents.cli.options import as_json, load, print_json
+from codec_agents.graph.faults import suggest
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -216,7 +217,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 @reporting
 def export(files: Sequence[Path], output: Path | None, nodes: tuple[str, ...], complete: bool) -> None:
     """Write training trajectories as lines of JSON: one a node, its ids, and which of them were sampled."""
-    lines = _trajectories(files, nodes, complete=complete)
+    lines = _trajectories(files, _known(files, nodes), complete=complete)
     if output is None:
         for line in lines:
             click.echo(line)
@@ -224,6 +225,23 @@ def export(files: Sequence[Path], output: Path | None, nodes: tuple[str, ...], c
         with output.open("w", encoding="utf-8") as target:
             count = sum(target.write(line + "\n") > 0 for line in lines)
         click.echo(f"wrote {terminal.plural(count, 'line')} to {output}", err=True)
+
+
+def _known(files: Sequence[Path], nodes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the nodes that were asked for, each of which one of the records must have."""
+    from codec_agents.built import declared_path
+    from codec_agents.recorded import read_record
+
+    known = {
+        name for file in files for node in read_record(file).nodes for name in (node, declared_path(node))
+    }
+    for node in nodes:
+        if node not in known:
+            raise click.BadParameter(
+                f"no record has a node {node!r} that asked a model; {suggest(node, known, 'nodes')}",
+                param_hint="--node",
+            )
+    return nodes
 
 
 def _trajectories(files: Sequence[Path], nodes: tuple[str, ...], *, complete: bool) -> Iterator[str]:

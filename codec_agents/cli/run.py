@@ -55,6 +55,8 @@ def command(
     """
     if as_json + events + quiet > 1:
         raise click.UsageError("--json, --events and --quiet exclude each other")
+    if trace is not None and not trace.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {trace.parent}; make it first", param_hint="--trace")
     pipeline = load(file)
     inputs = inputs_of(pipeline, pairs)
     show = _show_json if as_json else _show_events if events else _show_quiet if quiet else _show_lanes

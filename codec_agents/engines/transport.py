@@ -163,7 +163,10 @@ class HttpPool:
 
 def _without_login(url: str) -> tuple[str, tuple[str, str] | None]:
     """Return a URL without user and password, and those: clients differ in what they do with them."""
-    parsed = httpx.URL(url)
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"the url of the engine cannot be read: {error}") from None
     if not parsed.userinfo:
         return url, None
     scheme, _, rest = url.partition("://")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -84,6 +85,8 @@ class Document:
     file: str | None = None
     positions: dict[Place, Position] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    unread: list[Place] = field(default_factory=list)
+    """Where files inside could not be read: what is wrong there is told already."""
 
     def position(self, path: Place) -> Position | None:
         """Return where a value stands, or the nearest one around it that stands somewhere."""
@@ -105,6 +108,24 @@ def _spellings(path: Place) -> Iterator[Place]:
     yield path
     if "body" in path:
         yield from product(*(BODY_FIELDS if step == "body" else (step,) for step in path))
+
+
+def read_file(path: Path, name: str) -> Document:
+    """Read the document in a file, which messages call by a name.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    content = path.read_bytes()
+    try:
+        return read_document(content.decode("utf-8-sig"), name)
+    except UnicodeDecodeError as error:
+        document, line = Document(file=name), content.count(b"\n", 0, error.start) + 1
+        found = f"not UTF-8: the byte 0x{content[error.start]:02x} in line {line}"
+        document.faults.append(
+            Fault("the pipeline", found, "save the file as UTF-8 text", "error", name, line)
+        )
+        return document
 
 
 def read_document(text: str, file: str | None = None) -> Document:
@@ -139,12 +160,16 @@ def _compose(text: str) -> Node | None:
 
 
 def _add_syntax_fault(document: Document, error: yaml.MarkedYAMLError) -> None:
-    mark = error.problem_mark or error.context_mark
+    mark, begins = error.problem_mark or error.context_mark, error.context_mark
     line = mark.line + 1 if mark else None
-    what = ", ".join(part for part in (error.context, error.problem) if part)
+    since = f" (from line {begins.line + 1})" if begins and begins.line + 1 != line else ""
+    what = ", ".join(part for part in (f"{error.context or ''}{since}", error.problem) if part)
     column = f" at column {mark.column + 1}" if mark else ""
+    remedy = (
+        "close what is open, and quote texts with `: `, ` #`, or that begin with a sign such as {, [, *, @"
+    )
     document.faults.append(
-        Fault("the pipeline", f"not YAML: {what}{column}", "see the line", "error", document.file, line)
+        Fault("the pipeline", f"not YAML: {what}{column}", remedy, "error", document.file, line)
     )
 
 

@@ -13,7 +13,7 @@ from codec_agents.exceptions import PipelineError
 from codec_agents.graph.base import Declared, Place, place_name
 from codec_agents.graph.chat import Chat, Piece
 from codec_agents.graph.checks import check
-from codec_agents.graph.document import Document, read_document
+from codec_agents.graph.document import Document, read_document, read_file
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.faults import Fault
 from codec_agents.graph.kinds import (
@@ -325,7 +325,7 @@ class Pipeline:
         """
         if isinstance(source, Path) or ("\n" not in source and not source.lstrip().startswith("{")):
             path = Path(source)
-            document = read_document(path.read_text(encoding="utf-8"), str(source))
+            document = read_file(path, str(source))
             directory = directory or path.parent
         else:
             document = read_document(source)
@@ -349,7 +349,11 @@ class Pipeline:
         if reading.spec is None or errors:
             faults = list(reading.faults)
             if reading.spec is not None:
-                faults += located(check(reading.spec, unread=reading.unread), document)
+                more = [
+                    *check(reading.spec, unread=reading.unread),
+                    *cls._unmet_needs(reading.spec, directory),
+                ]
+                faults += located(reading.as_written(more), document)
             raise PipelineError(faults, reading.spec.pipeline if reading.spec else None)
         pipeline = cls.from_spec(reading.spec, directory=directory)
         pipeline.document = document
@@ -357,6 +361,11 @@ class Pipeline:
         return pipeline
 
     # --- inside ---
+
+    @classmethod
+    def _unmet_needs(cls, spec: PipelineSpec, directory: Path | None) -> Iterable[Fault]:  # noqa: ARG003
+        """Return faults of what a declaration names and cannot be had; here nothing is looked for."""
+        return ()
 
     def _asking(
         self,

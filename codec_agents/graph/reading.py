@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,10 +12,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from codec_agents.graph.base import BODY_FIELDS, NAME_PATTERN, Place, place_name
-from codec_agents.graph.document import Document, read_document
+from codec_agents.graph.document import Document, read_file
 from codec_agents.graph.edges import ARROW
 from codec_agents.graph.faults import Fault, suggest
-from codec_agents.graph.spec import KINDS, Nested, PipelineSpec, kind_of
+from codec_agents.graph.spec import KINDS, TELLING_FIELDS, Nested, PipelineSpec, kind_of
 
 MAX_NESTED_FILES = 8
 """Levels of pipeline files inside pipeline files; more is a file that names itself in a roundabout way."""
@@ -23,6 +23,8 @@ MAX_NESTED_FILES = 8
 
 def prepare(document: Document, directory: Path | None, depth: int = 0) -> None:
     """Spell out what a file may leave out; the document's data are then those of a `PipelineSpec`."""
+    if document.data is None and document.faults:
+        return  # what keeps it from being read is told already
     if not isinstance(document.data, dict):
         found = "the file is empty" if document.data is None else "the file is not a mapping"
         document.fault((), found, "begin with `pipeline: name` and `nodes:`")
@@ -54,6 +56,7 @@ def _prepare_body(
         file = node[field]
         body = _read_nested(document, file, place, directory, depth)
         if body is None:
+            document.unread.append(place)
             return
         node.update({field: body, "file": file})
         node.setdefault("kind", kind_of({field: body}))
@@ -73,15 +76,16 @@ def _read_nested(
         return None
     path = directory / file
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        document.fault(place, f"cannot read {file!r}: {reason}", "give a path beside the pipeline file")
+        nested = read_file(path, str(path))
+    except OSError as error:
+        document.fault(
+            place, f"cannot read {file!r}: {error.strerror}", "give a path beside the pipeline file"
+        )
         return None
-    nested = read_document(text, str(path))
     prepare(nested, path.parent, depth + 1)
     document.positions.update({(*place, *at): position for at, position in nested.positions.items()})
     document.faults += nested.faults
+    document.unread += [(*place, *at) for at in nested.unread]
     return nested.data if isinstance(nested.data, dict) else None
 
 
@@ -142,6 +146,20 @@ class Reading:
     faults: tuple[Fault, ...]
     unread: frozenset[str] = frozenset()
     """Nodes that are there but could not be read: what names them is not at fault."""
+    edges: tuple[int, ...] | None = None
+    """Where the edges of `spec` stand in the document, if not all of it could be read."""
+
+    def as_written(self, faults: Iterable[Fault]) -> Iterator[Fault]:
+        """Yield faults of `spec` with the numbers that its edges have in the document."""
+        for fault in faults:
+            match = None if self.edges is None else _EDGE.match(fault.place)
+            if match is None or self.edges is None:
+                yield fault
+            else:
+                yield replace(fault, place=f"edges[{self.edges[int(match[1])]}]{match[2]}")
+
+
+_EDGE = re.compile(r"edges\[(\d+)\](.*)", re.DOTALL)
 
 
 def read_spec(document: Document) -> Reading:
@@ -151,13 +169,19 @@ def read_spec(document: Document) -> Reading:
     try:
         spec = PipelineSpec.model_validate(document.data)
     except ValidationError as error:
-        faults = list(validation_faults(error, document.data, document))
-        rest, unread = _salvage(document.data, error)
-        return Reading(rest, (*document.faults, *faults), unread)
+        faults = [
+            fault
+            for fault in validation_faults(error, document.data, document)
+            if not any(fault.place.startswith(place_name(place)) for place in document.unread)
+        ]
+        rest, unread, edges = _salvage(document.data, error)
+        return Reading(rest, (*document.faults, *faults), unread, edges)
     return Reading(spec, tuple(document.faults))
 
 
-def _salvage(data: dict[str, Any], error: ValidationError) -> tuple[PipelineSpec | None, frozenset[str]]:
+def _salvage(
+    data: dict[str, Any], error: ValidationError
+) -> tuple[PipelineSpec | None, frozenset[str], tuple[int, ...]]:
     """Read what is left without the nodes and edges at fault, so that the rest can be checked as well."""
     paths = [detail["loc"] for detail in error.errors(include_url=False, include_input=False)]
     nodes = {str(path[1]) for path in paths if len(path) > 1 and path[0] == "nodes"}
@@ -165,12 +189,14 @@ def _salvage(data: dict[str, Any], error: ValidationError) -> tuple[PipelineSpec
     rest = dict(data)
     if isinstance(data.get("nodes"), dict):
         rest["nodes"] = {name: node for name, node in data["nodes"].items() if name not in nodes}
+    kept: tuple[int, ...] = ()
     if isinstance(data.get("edges"), list):
-        rest["edges"] = [edge for index, edge in enumerate(data["edges"]) if index not in edges]
+        kept = tuple(index for index in range(len(data["edges"])) if index not in edges)
+        rest["edges"] = [data["edges"][index] for index in kept]
     try:
-        return PipelineSpec.model_validate(rest), frozenset(nodes)
+        return PipelineSpec.model_validate(rest), frozenset(nodes), kept
     except ValidationError:
-        return None, frozenset(nodes)
+        return None, frozenset(nodes), kept
 
 
 def validation_faults(
@@ -192,7 +218,7 @@ def validation_faults(
     """
     for detail in error.errors(include_url=False, include_input=False):
         path, holder = _follow(detail, data, model)
-        found, remedy = _describe(detail, path, holder)
+        found, remedy = _describe(detail, path, holder, _value_at(data, path))
         position = document.position(path) if document else None
         where = (position.file, position.line) if position else (document.file if document else None, None)
         yield Fault(place_name((*place, *path)), found, remedy, "error", *where)
@@ -241,7 +267,16 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(argument)
 
 
-def _describe(detail: ErrorDetails, path: Place, model: type[BaseModel] | None) -> tuple[str, str]:
+def _value_at(data: Any, path: Place) -> Any:
+    """Return the value that a path leads to; None where nothing stands."""
+    for part in path:
+        data = data[part] if _has(data, part) else None
+    return data
+
+
+def _describe(
+    detail: ErrorDetails, path: Place, model: type[BaseModel] | None, value: Any
+) -> tuple[str, str]:
     """Return what was found and what would do."""
     kind, name = detail["type"], path[-1] if path else ""
     if kind == "missing":
@@ -249,12 +284,55 @@ def _describe(detail: ErrorDetails, path: Place, model: type[BaseModel] | None) 
     if kind == "extra_forbidden":
         return f"there is no field {name!r} here", suggest(str(name), _field_names(model), "fields")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return "the kind of this node is not clear", f"give it a `kind`: {', '.join(KINDS)}"
+        return "the kind of this node is not clear", f"{_misspelt(value)}give it a `kind`: {', '.join(KINDS)}"
     if kind == "string_pattern_mismatch":
         return f"{name!r} is not a name", "use letters, digits, _ and -, and begin with a letter"
     message = detail["msg"]
     found, _, remedy = message.partition("; ")
-    return found[:1].lower() + found[1:], remedy or "see docs/pipelines.md"
+    return found[:1].lower() + found[1:], remedy or REMEDIES.get(kind, "see docs/pipelines.md")
+
+
+REMEDIES: Mapping[str, str] = {
+    "edge": "write one edge an item: `planner.answer -> writer.draft`",
+    "edge_end": "write `planner.answer`, or `planner` for its usual port or only slot",
+    "literal_error": "write one of those",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "int_type": "write a whole number",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "greater_than": "write a larger number",
+    "greater_than_equal": "write a larger number",
+    "less_than": "write a smaller number",
+    "less_than_equal": "write a smaller number",
+    "string_type": "write a text, in quotes where it looks like a number",
+    "string_too_short": "write a longer text",
+    "dict_type": "write a mapping, `{name: value}`",
+    "model_type": "write a mapping, `{name: value}`",
+    "model_attributes_type": "write a mapping, `{name: value}`",
+    "list_type": "write a list, `[one, another]`",
+    "tuple_type": "write a list, `[one, another]`",
+    "too_short": "add one",
+    "backoff": "correct one of the two",
+    "empty_prompt": "write what the model is asked",
+    "engine": "take one of the two out",
+    "map": "take one of the two out",
+    "piece": "write one piece for each",
+    "template": "write {name} for a slot, and {{ and }} for braces",
+    "url": "write where the server is: `http://host:port`",
+}
+"""What would do, by the kind of what pydantic found; errors of this package say it themselves."""
+
+
+def _misspelt(node: Any) -> str:
+    """Return a remedy for a field that looks like one which would tell a node's kind."""
+    for name in node if isinstance(node, Mapping) else ():
+        remedy = suggest(str(name), (known for known in TELLING_FIELDS if known != name))
+        if remedy.startswith("did you mean"):
+            return f"for {str(name)!r}: {remedy} Or "
+    return ""
 
 
 def _field_names(model: type[BaseModel] | None) -> list[str]:

@@ -88,7 +88,11 @@ class EngineSpec(Declared):
         if local and self.url is not None:
             raise PydanticCustomError("engine", "a {kind} engine has no url", {"kind": self.kind})
         if not local and self.kind != "live" and self.url is None:
-            raise PydanticCustomError("engine", "an engine of kind {kind} needs a `url`", {"kind": self.kind})
+            raise PydanticCustomError(
+                "engine",
+                "an engine of kind {kind} needs a `url`; add it, or another `kind`",
+                {"kind": self.kind},
+            )
         if self.api_key is not None and url_has_login(self.url or ""):
             raise PydanticCustomError("engine", "both an `api_key` and a login in the `url`; keep one")
         if not local and self.script is not None:
@@ -115,7 +119,8 @@ class MapSpec(Declared):
             raise PydanticCustomError("map", "a map comes from a `path` or from a `url`, not both")
         if self.url is not None and self.hash is None:
             raise PydanticCustomError(
-                "map", "a map from a `url` needs its `hash`: what is fetched is verified"
+                "map",
+                "a map from a `url` needs its `hash`: what is fetched is verified; add `hash: sha256:...`",
             )
         return self
 

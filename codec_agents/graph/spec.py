@@ -124,7 +124,7 @@ def _kinds() -> Mapping[str, type[Node]]:
 KINDS = _kinds()
 """Every kind of node, by the name that files use."""
 
-_TELLING_FIELDS: Mapping[str, str] = {
+TELLING_FIELDS: Mapping[str, str] = {
     "labels": "router",
     "each": "map",
     "loop": "loop",
@@ -155,7 +155,7 @@ def kind_of(data: Any) -> str | None:
         return None
     if "kind" in data:
         return str(data["kind"])
-    return next((kind for name, kind in _TELLING_FIELDS.items() if name in data), None)
+    return next((kind for name, kind in TELLING_FIELDS.items() if name in data), None)
 
 
 NodeSpec: TypeAlias = Annotated[

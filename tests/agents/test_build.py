@@ -51,6 +51,24 @@ def test_faults_of_the_graph_and_of_what_it_names_are_told_at_once_each_at_its_p
     assert "standard library" in found["nodes.a.tools[0]"]
 
 
+def test_what_cannot_be_read_and_what_cannot_be_had_is_told_at_once() -> None:
+    text = FAULTY.replace("dialect: nonsense", "dialect: nonsense, promt: x").replace(
+        "edges: [", "edges: [a, "
+    )
+    with pytest.raises(PipelineError) as caught:
+        Pipeline.from_yaml(text)
+    places = {fault.place for fault in caught.value.errors}
+    assert places == {
+        "nodes.b.promt",
+        "edges[0]",
+        "edges[1].to",
+        "nodes.a.map",
+        "nodes.a.engine",
+        "nodes.a.tools[0]",
+    }
+    assert all(fault.line and fault.remedy for fault in caught.value.errors)
+
+
 def test_a_map_with_another_hash_than_declared_is_refused(tmp_path: Path) -> None:
     (tmp_path / "map.json").write_bytes(bundled_map_bytes("demo/bytes"))
     text = """\

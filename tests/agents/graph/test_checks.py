@@ -93,6 +93,17 @@ def test_rule(case):
     assert any(fault.startswith(expected) for fault in faults), faults
 
 
+@pytest.mark.parametrize("case", CASES, ids=list(CASES))
+def test_every_fault_has_its_file_and_line(case, tmp_path):
+    nodes, edges, _ = CASES[case]
+    path = tmp_path / "p.yaml"
+    path.write_text(f"{HEAD}  {nodes}\nedges: [{edges}]\n")
+    for fault in Pipeline.from_yaml(path).check():
+        assert fault.file == str(path)
+        assert fault.line
+        assert fault.remedy != "see docs/pipelines.md"
+
+
 @pytest.mark.parametrize("case", [name for name in CASES if CASES[name][2].startswith("error")])
 def test_an_error_is_told_once_and_nothing_follows_from_it(case):
     faults = [fault for fault in told(*CASES[case][:2]) if fault.startswith("error")]

@@ -130,6 +130,44 @@ edges:
     assert ("edges[0].from", 13) not in found, "what could not be read is not at fault a second time"
 
 
+def test_an_edge_that_cannot_be_read_moves_no_other(tmp_path):
+    text = """\
+pipeline: p
+nodes: {m: {map: demo/bytes, prompt: "{x}"}}
+edges:
+  - a -> b -> c
+  - q -> m
+  - q -> nobody.x
+"""
+    found = {(fault.place, fault.line) for fault in errors(text) if fault.severity == "error"}
+    assert {("edges[0]", 4), ("edges[2].to", 6)} <= found
+
+
+def test_a_misspelt_field_that_would_tell_the_kind_is_named():
+    (fault,) = errors("pipeline: p\nnodes:\n  m: {promt: hi}\n")
+    assert fault.remedy.startswith("for 'promt': did you mean 'prompt'? Or give it a `kind`: input, model")
+
+
+def test_what_does_not_parse_is_told_once_and_where_it_begins():
+    (fault,) = errors('pipeline: p\nnodes:\n  a: {prompt: "x}\n\n\n')
+    assert "(from line 3)" in fault.found
+    assert "quote" in fault.remedy
+
+
+@pytest.mark.parametrize("name", ["outer.yaml", "parts/inner.yaml"])
+def test_a_file_that_is_not_utf_8_is_named_with_its_line(nested_files, name):
+    path = nested_files / name
+    path.write_bytes(path.read_bytes() + b"# caf\xe9\n")
+    (fault,) = errors(nested_files / "outer.yaml")
+    assert (fault.file, fault.line) == (str(path), path.read_bytes().count(b"\n"))
+    assert fault.found.startswith("not UTF-8: the byte 0xe9 in line")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "p.yaml").write_bytes(b"\xef\xbb\xbf" + TRAVEL_DESK.encode())
+    assert Pipeline.from_yaml(tmp_path / "p.yaml").spec == Pipeline.from_yaml(TRAVEL_DESK).spec
+
+
 def test_a_fault_of_a_file_names_the_file(tmp_path):
     path = tmp_path / "p.yaml"
     path.write_text("pipeline: p\nnodes:\n  a: {kind: imput}\n")
@@ -247,8 +285,9 @@ def test_files_that_name_each_other_end(tmp_path):
 
 def test_a_nested_file_that_is_not_there(tmp_path):
     (tmp_path / "a.yaml").write_text("pipeline: a\nnodes: {n: {each: missing.yaml}}\n")
-    faults = errors(tmp_path / "a.yaml")
-    assert any("cannot read 'missing.yaml'" in fault.found and fault.line == 2 for fault in faults)
+    (fault,) = errors(tmp_path / "a.yaml")
+    assert "cannot read 'missing.yaml'" in fault.found
+    assert fault.line == 2
 
 
 def test_bodies_have_a_name_of_their_own():

@@ -1,0 +1,97 @@
+"""What a user gets wrong: one message, no traceback, and what would do."""
+
+# ruff: noqa: E501 - a table of mistakes is read by its columns
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from codec_agents.cli import main
+
+SOUND = """\
+pipeline: sound
+engines: {A: {kind: scripted, script: "hello there"}}
+nodes: {m: {map: demo/bytes, prompt: "{x}"}}
+edges: [q -> m, m -> out]
+"""
+
+DOWN = SOUND.replace('kind: scripted, script: "hello there"', 'kind: codec, url: "http://127.0.0.1:1"')
+DOWN += "policy: {retry: {attempts: 1}}\n"
+
+FILES = {
+    "sound.yaml": SOUND,
+    "down.yaml": DOWN,
+    "keyless.yaml": DOWN.replace('url: "', 'api_key: "${NO_SUCH_KEY}", url: "'),
+    "open.yaml": 'pipeline: p\nnodes:\n  m: {prompt: "hi}\n',
+    "empty.yaml": "",
+    "kind.yaml": SOUND.replace("scripted", "scribbled"),
+    "far.yaml": SOUND.replace(
+        "nodes:", f"maps: {{far: {{url: 'http://127.0.0.1:1/m', hash: 'sha256:{'0' * 64}'}}}}\nnodes:"
+    ).replace("demo/bytes", "far"),
+    "toolless.yaml": SOUND.replace("prompt:", "tools: ['nowhere:tool'], prompt:"),
+    "nameless.yaml": SOUND.replace("prompt:", "tools: ['beside_desk:toll'], prompt:"),
+    "nofile.yaml": SOUND.replace("out]", "file]").replace("nodes: {", "nodes: {file: {file: no/where.txt}, "),
+    "beside_desk.py": "def tool() -> int:\n    '''Count.'''\n    return 1\n",
+}
+
+CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
+    # command line, exit code, what is said
+    "no command": ("runn sound.yaml", 2, ("there is no command 'runn'; did you mean 'run'?",)),
+    "no file": ("check none.yaml", 2, ("'none.yaml' does not exist",)),
+    "no input": ("run sound.yaml", 2, ("add --input q=...",)),
+    "no file of an input": ("run sound.yaml -i q=@none", 2, ("cannot read 'none'", "name a file that is there")),
+    "open quote": ("run open.yaml -i q=1", 3, ("open.yaml:4", "(from line 3)", "quote texts")),
+    "empty": ("explain empty.yaml", 3, ("the file is empty", "begin with `pipeline: name`")),
+    "not text": ("check noise.yaml", 3, ("not UTF-8", "save the file as UTF-8 text")),
+    "unknown kind": ("graph kind.yaml", 3, ("kind.yaml:2: engines.A.kind", "'scripted', 'embedded'")),
+    "no variable": ("run keyless.yaml -i q=1", 3, ("'NO_SUCH_KEY' is not set; set it",)),
+    "no module": ("check toolless.yaml", 3, ("toolless.yaml:3", "put nowhere.py there, or add `imports:")),
+    "no such tool": ("check nameless.yaml", 3, ("'beside_desk' has no 'toll'", "its names are tool")),
+    "no network": ("check far.yaml", 3, ("cannot be fetched from http://127.0.0.1:1/m", "maps get")),
+    "server down": ("run down.yaml -i q=1", 4, ("engine 'A'", "start the server, or correct the engine's `url`")),
+    "no folder": ("run sound.yaml -i q=1 --record no/r.jsonl", 6, ("no/r.jsonl", "a folder that is there")),
+    "no folder of a trace": ("run sound.yaml -i q=1 --trace no/t.html", 2, ("no folder no; make it first",)),
+    "no folder of a picture": ("graph sound.yaml -o no/p.svg", 6, ("cannot use no/p.svg", "a folder that is there")),
+    "no folder of a sink": ("run nofile.yaml -i q=1", 1, ("node 'file' failed", "no/where.txt")),
+    "no record": ("record show sound.yaml", 6, ("sound.yaml is not a record of a run", "wrote as its record")),
+    "no record to trace": ("trace sound.yaml", 6, ("sound.yaml is not a record of a run",)),
+    "another pipeline": ("record replay run.jsonl other.yaml", 6, ("node 'other'", "has no such turn")),
+    "no such node": ("record export run.jsonl --node n", 2, ("no record has a node 'n'", "nodes 'm'")),
+    "no map": ("maps show no/map", 2, ("no file and no bundled map (demo/bytes",)),
+    "no origin": ("maps get http://127.0.0.1:1 a/b", 6, ("cannot fetch from http://127.0.0.1:1",)),
+    "no script": ("serve --script nowhere:script", 3, ("put nowhere.py there",)),
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "noise.yaml").write_bytes(b"\xfe\x00\xff")
+    (tmp_path / "other.yaml").write_text(
+        SOUND.replace("{m: {", "{other: {").replace("m,", "other,").replace("m ->", "other ->")
+    )
+    assert call("run sound.yaml -i q=1 --record run.jsonl").exit_code == 0
+    return tmp_path
+
+
+def call(line: str) -> Result:
+    return CliRunner().invoke(main, line.split())
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_said_with_what_would_do(case: str) -> None:
+    line, code, said = CASES[case]
+    result = call(line)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert result.exit_code == code, result.output
+    told = " ".join(result.output.split())
+    for part in said:
+        assert part in told
+    assert "Traceback" not in told
