@@ -1,0 +1,308 @@
+"""What the pages show runs: every Python block, every pipeline, every command with its options."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anyio
+import click
+import pytest
+from click.testing import CliRunner
+
+import codec_agents.server
+from codec_agents import Pipeline
+from codec_agents.cli import main
+from codec_agents.dialects import registry
+from codec_agents.exceptions import ApprovalRequiredError, PipelineError
+from codec_agents.graph.document import read_document
+from codec_agents.graph.edges import EdgeSpec
+from codec_agents.graph.policy import Policy
+from codec_agents.testing import Call, ScriptedEngine, scripted_server
+from codec_agents.tools import tool
+from codec_agents.vocabularies import bundled_map, bundled_map_bytes
+from tests.agents.dialects.test_chat_template import CHATML
+from tests.agents.recorded_runs import desk
+from tests.conftest import REPOSITORY
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(*languages: str) -> list[Any]:
+    """Return the code of all pages in some languages, each named by its page and line."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in BLOCK.finditer(text):
+            if match[1] in languages:
+                line = text.count("\n", 0, match.start()) + 1
+                found.append(pytest.param(page.name, match[2], id=f"{page.name}:{line}"))
+    return found
+
+
+# --- Python ---
+
+
+def fares(city: str = "Oslo", day: str = "Friday", origin: str = "", destination: str = "") -> dict[str, Any]:
+    """Look up fares."""
+    return {"eur": 96}
+
+
+def climate(city: str) -> dict[str, Any]:
+    """Look up the weather."""
+    return {"low_c": -3}
+
+
+def module(name: str, **content: Any) -> ModuleType:
+    made = ModuleType(name)
+    vars(made).update(content)
+    for value in content.values():
+        value.__module__ = name
+    return made
+
+
+def paying() -> Pipeline:
+    """Declare a pipeline with a tool that somebody must agree to."""
+
+    @tool(approval=True)
+    def pay() -> str:
+        """Pay."""
+        return "paid"
+
+    engine = ScriptedEngine(lambda prompt: Call("pay") if prompt.turn == 1 else "done")
+    p = Pipeline("paying").input("q").sink("out")
+    p.model("m", engine=engine, map="demo/bytes", prompt="{x}", tools=[pay])
+    return p.connect("q", "m").connect("m", "out")
+
+
+async def paused() -> str:
+    """Return a pause of that pipeline."""
+    with pytest.raises(ApprovalRequiredError) as caught:
+        await paying().invoke({"q": "go"})
+    return caught.value.pause.to_json()
+
+
+async def recorded() -> dict[str, Any]:
+    """Write the records that the page on them is about, in the folder of the test."""
+    await desk().invoke({"q": "go"}, record="run.jsonl")
+    return {"pipeline": desk(), "inputs": {"q": "go"}}
+
+
+async def given(page: str) -> dict[str, Any]:
+    """Return what the blocks of a page take for granted."""
+    tokenizer_map = bundled_map("demo/bytes")
+    special = tokenizer_map.special_tokens or {}
+    common = {"tokenizer_map": tokenizer_map, "tools": [tool(fares)], "fares": fares, "tool": tool}
+    names = {"call": "<tool_call>", "end_call": "</tool_call>", "think": "<think>", "end_think": "</think>"}
+    match page:
+        case "regions.md":
+            ids = {name: special[marker] for name, marker in names.items()}
+            return {**common, **ids, "turn_end": special["<|im_end|>"], "batches": [[1, 2], [3]]}
+        case "record.md":
+            return {**common, **await recorded()}
+        case "tools.md":
+            kept: list[str] = []
+            errors = {"ApprovalRequiredError": ApprovalRequiredError}
+            pause = {
+                "pipeline": paying(),
+                "inputs": {"q": "go"},
+                "store": kept.append,
+                "stored": await paused(),
+            }
+            return {**common, **errors, **pause}
+        case "dialects.md":
+            return {**common, "tokenizer_config": {"chat_template": CHATML, "eos_token": "<|im_end|>"}}
+    return common
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give blocks a folder with what they read, and the modules that they import."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "travel_tools", module("travel_tools", fares=fares, climate=climate))
+    monkeypatch.setattr(codec_agents.server, "serve", lambda app: None)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    (tmp_path / "server.py").write_text((REPOSITORY / "tests" / "agents" / "mcp_server.py").read_text())
+    (tmp_path / "maps").mkdir()
+    for name, map_id in (("qwen2", "demo/bytes"), ("llama-3", "demo/words")):
+        (tmp_path / "maps" / f"{name}.json").write_bytes(bundled_map_bytes(map_id))
+    yield tmp_path
+    registry.dialects().pop("mine", None)
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("python"))
+@pytest.mark.usefixtures("folder")
+def test_python_runs(page: str, code: str) -> None:
+    if "codec_agents.mcp" in code:
+        pytest.importorskip("mcp")
+    if "chat_template" in code:
+        pytest.importorskip("jinja2")
+    with ExitStack() as servers:
+        for port, map_id, model in SERVERS if "invoke" in code else ():
+            server = scripted_server(bundled_map(map_id), lambda _: "well", name=model)
+            code = code.replace(f"http://127.0.0.1:{port}", servers.enter_context(server).url)
+        anyio.run(execute, page, code)
+
+
+SERVERS = ((8000, "demo/bytes", "qwen2.5-7b"), (8001, "demo/words", "llama-3-8b"))
+"""What answers where the README says that servers are: port, map and model."""
+
+
+async def execute(page: str, code: str) -> None:
+    """Run a block; it may await."""
+    names = await given(page)
+    compiled = compile(code, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    result = eval(compiled, names)
+    if inspect.iscoroutine(result):
+        await result
+
+
+# --- pipelines ---
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("yaml"))
+def test_pipelines_are_without_fault(page: str, text: str) -> None:
+    if text.startswith("edges:"):
+        for edge in read_document(text).data["edges"]:
+            EdgeSpec.model_validate(edge)
+    else:
+        assert Pipeline.from_yaml(text).check() == []
+
+
+def test_python_and_yaml_make_the_same_value(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (REPOSITORY / "docs" / "pipelines.md").read_text(encoding="utf-8")
+    (in_python, in_yaml), *_ = [
+        (python, text)
+        for (kind, python), (other, text) in pairwise(BLOCK.findall(page))
+        if (kind, other) == ("python", "yaml")
+    ]
+    (folder / "travel.py").write_text("def fares() -> int:\n    '''Look up fares.'''\n    return 1\n")
+    monkeypatch.syspath_prepend(str(folder))
+    names: dict[str, Any] = {}
+    exec("from travel import fares\n" + in_python, names)
+    assert names["p"].spec == Pipeline.from_yaml(in_yaml).spec
+
+
+def test_faults_read_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (REPOSITORY / "docs" / "pipelines.md").read_text(encoding="utf-8")
+    (told,) = [text for _, text in BLOCK.findall(page) if text.startswith("travel.yaml:")]
+    Path("travel.yaml").write_text("""\
+pipeline: travel
+engines: {A: {kind: scripted, script: hi}}
+nodes:
+  planner: {map: demo/bytes, prompt: "{question}"}
+  writer:
+    promt: hi
+    kind: model
+edges:
+  - question -> planner
+  - planner -> reader
+  - question -> log
+  - question -> notes
+  - planner.anser -> writer.draft
+""")
+    with pytest.raises(PipelineError) as caught:
+        Pipeline.from_yaml("travel.yaml")
+    said = [str(fault) for fault in caught.value.errors]
+    for line in told.splitlines():
+        assert re.sub(r":\d+:", ":", line, count=1) in [re.sub(r":\d+:", ":", each, count=1) for each in said]
+
+
+def test_the_table_of_policies_says_what_holds() -> None:
+    page = (REPOSITORY / "docs" / "pipelines.md").read_text(encoding="utf-8")
+    rows = [
+        row.split("|")[1:3] for row in page.splitlines() if re.match(r"\| `(timeouts|retry|limits)\.", row)
+    ]
+    policy, count = Policy(), 0
+    for fields, defaults in rows:
+        names = re.findall(r"`([\w.]+)`", fields)
+        part = getattr(policy, names[0].partition(".")[0])
+        for name, default in zip(names, defaults.split(","), strict=True):
+            value, said = getattr(part, name.rpartition(".")[2]), default.strip()
+            if said != "all transient kinds":
+                assert said == ("none" if value is None else f"{value:g}"), name
+            count += 1
+    assert count == sum(
+        len(type(part).model_fields) for part in (policy.timeouts, policy.retry, policy.limits)
+    )
+
+
+# --- commands ---
+
+COMMAND = re.compile(r"codec-agents ((?:maps|record) )?([a-z]+)([^`\n]*)")
+
+
+def commands() -> Iterator[tuple[str, str, str]]:
+    """Yield the commands of all pages: the page, the command's name, and what stands behind it."""
+    for page in PAGES:
+        for group, name, rest in COMMAND.findall(page.read_text(encoding="utf-8")):
+            yield page.name, f"{group}{name}", rest
+
+
+def options_of(path: str) -> set[str]:
+    """Return the options that a command has."""
+    command: click.Command = main
+    with click.Context(main) as context:
+        for name in path.split():
+            assert isinstance(command, click.Group)
+            found = command.get_command(context, name)
+            assert found is not None, f"there is no command {path!r}"
+            command = found
+    return {"--help", *(option for each in command.params for option in (*each.opts, *each.secondary_opts))}
+
+
+def test_commands_and_their_options_are_there() -> None:
+    seen = 0
+    for page, path, rest in commands():
+        if path in ("is", "for"):
+            continue
+        for option in re.findall(r"(?<![\w-])--?[a-z][\w-]*", rest):
+            assert option in options_of(path), f"{page}: codec-agents {path} has no {option}"
+            seen += 1
+    assert seen > 20
+
+
+def globbed(pattern: str) -> list[str]:
+    """Return the files that a shell would put in the place of a pattern."""
+    return sorted(str(path) for path in Path().glob(pattern))
+
+
+def test_commands_on_records_run_as_shown(folder: Path) -> None:
+    """As a reader would try them, one after the other."""
+    sound = """\
+pipeline: sound
+engines: {A: {kind: scripted, script: "hello there"}}
+nodes: {writer: {map: demo/bytes, prompt: "{question}"}}
+edges: [question -> writer, writer -> reader]
+"""
+    Path("pipeline.yaml").write_text(sound)
+    Path("runs").mkdir()
+    runner = CliRunner()
+    for name in ("one.jsonl", "two.jsonl", "run.jsonl", "runs/a.jsonl", "runs/b.jsonl"):
+        run = runner.invoke(main, ["run", "pipeline.yaml", "-i", "question=hi", "--record", name])
+        assert run.exit_code == 0, run.output
+    tried = 0
+    for name in ("record.md", "tracing.md"):
+        page = (REPOSITORY / "docs" / name).read_text(encoding="utf-8")
+        for text in (text for kind, text in BLOCK.findall(page) if kind == "sh"):
+            for line in text.splitlines():
+                words = shlex.split(line.replace("FILE", "pipeline.yaml"), comments=True)[1:]
+                words = [found for word in words for found in (globbed(word) if "*" in word else [word])]
+                result = runner.invoke(main, words)
+                assert result.exit_code == 0, f"{line}: {result.output}"
+                tried += 1
+    assert tried == 12
+    assert (folder / "train.jsonl").read_text()
+    assert (folder / "run.html").read_text()
