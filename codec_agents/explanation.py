@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from codec_agents.built import (
     BuiltAsking,
     BuiltEdge,
     BuiltFunction,
+    BuiltJoin,
+    BuiltLoop,
+    BuiltMap,
     BuiltModel,
     BuiltNode,
     BuiltPipeline,
+    BuiltRouter,
     BuiltSink,
 )
 from codec_agents.graph.explain import EdgeExplanation, Explanation, NodeExplanation, PieceExplanation
@@ -18,13 +25,52 @@ from codec_core.vocabulary import Vocabulary
 
 
 def explain(built: BuiltPipeline) -> Explanation:
-    """Return what each node and edge was proven to do."""
+    """Return what each node and edge was proven to do, those in the bodies of maps and loops, too."""
+    parts = list(_parts(built, ""))
     return Explanation(
         pipeline=built.name,
-        nodes=tuple(_node(name, node) for name, node in built.nodes.items()),
-        edges=tuple(_edge(built, edge) for edge in built.edges),
+        nodes=tuple(
+            replace(explained, notes=(*explained.notes, *_how_it_runs(node)))
+            for part, prefix in parts
+            for node in part.nodes.values()
+            for explained in (_node(prefix + node.name, node),)
+        ),
+        edges=tuple(_inside(prefix, _edge(part, edge)) for part, prefix in parts for edge in part.edges),
         warnings=built.warnings,
     )
+
+
+def _parts(built: BuiltPipeline, prefix: str) -> Iterator[tuple[BuiltPipeline, str]]:
+    """Yield a pipeline, then the bodies in it, each with what its names begin with in the whole."""
+    yield built, prefix
+    for name, node in built.nodes.items():
+        if isinstance(node, BuiltMap | BuiltLoop):
+            yield from _parts(node.body, f"{prefix}{name}/")
+
+
+def _inside(prefix: str, edge: EdgeExplanation) -> EdgeExplanation:
+    return replace(edge, source=prefix + edge.source, target=prefix + edge.target)
+
+
+def _how_it_runs(node: BuiltNode) -> Iterator[str]:
+    match node:
+        case BuiltMap():
+            cut = f"at {node.split!r}, as they come" if isinstance(node.split, str) else "by a callable"
+            order = "order of the items" if node.in_order else "order of completion"
+            yield f"items of {node.over} are cut {cut}; {node.parallel} at once, results in the {order}"
+        case BuiltLoop():
+            until = ", or until its condition holds" if node.until or node.starts_with else ""
+            yield f"{node.turns} rounds at most{until}"
+        case BuiltJoin(first=None, until=None):
+            yield "waits for all edges"
+        case BuiltJoin():
+            yield (
+                "until its condition holds" if node.first is None else f"takes the first {node.first} to end"
+            )
+        case BuiltRouter():
+            default = ", ".join(node.default) if node.default else "none: then it fails"
+            chosen = "; ".join(f"{label}: {', '.join(to)}" for label, to in node.targets.items())
+            yield f"starts by label {chosen}; by default {default}"
 
 
 def _node(name: str, node: BuiltNode) -> NodeExplanation:

@@ -150,6 +150,51 @@ def test_explain_says_maps_dialects_prompts_and_boundaries() -> None:
     assert [piece["content"] for piece in planner["prompt"] if piece["kind"] == "slot"] == ["question"]
 
 
+def test_explain_says_what_bodies_do_and_how_nodes_run() -> None:
+    p = Pipeline.from_yaml("""\
+pipeline: nested
+engines: {A: {kind: scripted, script: hi}}
+imports: [tests]
+nodes:
+  desk: {map: demo/bytes, prompt: "{x}", labels: {yes: each}, default: again}
+  each:
+    parallel: 3
+    each:
+      nodes:
+        m: {map: demo/words, prompt: "Say: {item}"}
+        loud: {call: "tests.agents.test_build:shout", wants: text}
+        ids: {call: "tests.agents.test_build:same", map: demo/words}
+      edges: [item -> m, m -> loud, loud -> ids, ids -> said]
+  again:
+    turns: 4
+    feedback: {o: i}
+    loop: {nodes: {n: {map: demo/bytes, prompt: "{i}"}}, edges: [i -> n, n -> o]}
+  first: {first: 1, map: demo/bytes}
+edges: [q -> desk, q -> each, q -> again, each -> first, again -> first, first -> out]
+""")
+    explanation = explain(p.build())
+    text = render_text(explanation)
+    for expected in (
+        "  each/m (model)",
+        "items of item are cut at '\\n', as they come; 3 at once, results in the order of the items",
+        "4 rounds at most",
+        "takes the first 1 to end",
+        "starts by label yes: each; by default again",
+        "  each/item.value -> each/m.item: text to ids (demo/words)",
+    ):
+        assert expected in text
+    assert "each/m.answer -> each/loud.value" in explanation.text_boundaries
+    assert "each/loud" in explanation.text_boundaries
+
+
+def shout(value: str) -> str:
+    return value.upper()
+
+
+def same(value: list[int]) -> list[int]:
+    return value
+
+
 def test_equal_declarations_have_equal_digests() -> None:
     text = FAULTY.replace("os:system", "tools:x")
     first, second = (Pipeline.from_yaml(text).spec for _ in range(2))
