@@ -109,6 +109,13 @@ async def given(page: str) -> dict[str, Any]:
         case "regions.md":
             ids = {name: special[marker] for name, marker in names.items()}
             return {**common, **ids, "turn_end": special["<|im_end|>"], "batches": [[1, 2], [3]]}
+        case "running.md":
+            engine = ScriptedEngine(lambda prompt: f"Take the train {prompt.user}")
+            p = Pipeline("desk").input("question").sink("reader")
+            p.model("planner", engine=engine, map="demo/bytes", prompt="{x}")
+            p.connect("question", "planner").connect("planner", "reader")
+            questions = [{"question": "To Oslo?"}, {"question": "To Lisbon?"}]
+            return {**common, "pipeline": p, "questions": questions}
         case "record.md":
             return {**common, **await recorded()}
         case "tools.md":
