@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from codec_agents import Pipeline
@@ -67,6 +70,39 @@ async def test_a_crash_costs_at_most_the_line_that_was_written(tmp_path: Path) -
         assert not record.complete
         for turn in record.turns:
             assert generated[turn.node, turn.number][: len(turn.generated)] == turn.generated
+
+
+SLOW = """\
+pipeline: slow
+engines: {A: {kind: scripted, script: "%s", ids_a_second: 200, ids_a_frame: 3}}
+nodes: {m: {map: demo/bytes, prompt: "{q}"}}
+edges: [q -> m, m -> out]
+"""
+
+
+def test_a_process_that_is_killed_leaves_every_frame_that_it_showed(tmp_path: Path) -> None:
+    """Nothing is tidied up: what was shown is in the file, and a run goes on from there."""
+    pipeline, path = tmp_path / "slow.yaml", tmp_path / "run.jsonl"
+    pipeline.write_text(SLOW.replace("%s", "word " * 300))
+    command = [sys.executable, "-m", "codec_agents.cli", "run", str(pipeline), "-i", "q=go", "--events"]
+    shown: list[int] = []
+    with subprocess.Popen([*command, "--record", str(path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "ids_sampled":
+                shown += event["ids"]
+            if len(shown) > 30:
+                process.kill()
+                break
+    (turn,) = read_record(path).turns
+    assert turn.generated[: len(shown)] == shown
+    assert not read_record(path).complete
+    quick = Pipeline.from_yaml(SLOW.replace("200", "200000").replace("%s", "and the rest"))
+    recovered = quick.recover(path)
+    result = anyio.run(recovered.execute)
+    assert result.text["out"].startswith("word word word")
+    assert result.text["out"].endswith("and the rest")
 
 
 @BACKENDS
