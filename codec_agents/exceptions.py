@@ -16,7 +16,6 @@
     │   ├── PauseError (ValueError)             a pause, or the decisions, from which a run cannot go on
     │   ├── RepeatedFailureError                a model repeats a tool call that keeps failing in the same way
     │   ├── RouteError                          a router's model gave none of its labels
-    │   ├── RunTimeoutError (TimeoutError)      a node or the run took longer than its policy allows
     │   ├── RunCancelledError                   the run was left before it had a result
     │   └── EngineError                         an inference server; has `engine`, `delivered`, `transient`
     │       ├── EngineUnavailableError          no connection
@@ -267,23 +266,6 @@ class RouteError(RunError):
         super().__init__(f"router {node!r}: the answer is none of {known}; give the router a `default`")
         self.node = node
         self.labels = tuple(labels)
-
-
-class RunTimeoutError(RunError, TimeoutError):
-    """A node, or the whole run, took longer than its policy allows.
-
-    Attributes:
-        node: the node, or None where the run as a whole was too slow.
-        seconds: what was allowed.
-        delivered: how many ids had left the node before.
-    """
-
-    def __init__(self, seconds: float, *, node: str | None = None, delivered: int = 0) -> None:
-        what = "the run" if node is None else f"node {node!r}"
-        super().__init__(f"{what} was stopped after {seconds:g} seconds, the time that its policy allows")
-        self.node = node
-        self.seconds = seconds
-        self.delivered = delivered
 
 
 class RunCancelledError(RunError):

@@ -20,7 +20,6 @@ from codec_agents.exceptions import (
     PromptError,
     RecordError,
     ReferenceRefusedError,
-    RunTimeoutError,
     SecretMissingError,
     ToolDefinitionError,
 )
@@ -52,7 +51,6 @@ CODES: tuple[tuple[type[BaseException], int], ...] = (
     (InputError, USAGE),
     (EngineError, ENGINE_FAILED),
     (LimitExceededError, LIMIT_REACHED),
-    (RunTimeoutError, LIMIT_REACHED),
     (RecordError, DATA_UNUSABLE),
     (CodecError, DATA_UNUSABLE),
     (OSError, DATA_UNUSABLE),

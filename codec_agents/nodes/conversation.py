@@ -117,6 +117,8 @@ class Conversation:
         finally:
             self._spend(turn.usage())
             self._note_last_id(turn)
+        if turn.finish_reason == "length" and len(turn.generated) >= budget < options.max_tokens:
+            raise self._limit("max_ids", limits.max_ids)
 
     def _note_last_id(self, turn: Turn) -> None:
         last = self._run.since_start(turn.stats[-1].last_id) if turn.stats else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from codec_agents.exceptions import NodeFailedError
 from codec_agents.graph.nodes import VALUE
+from codec_agents.nodes.limits import WallTime
 from codec_agents.nodes.slots import Slots
 from codec_agents.nodes.telling import ask, tell_finished, tell_started
 
@@ -21,7 +22,8 @@ async def run_function(node: BuiltFunction, wiring: Wiring, execution: Execution
     slots = Slots.at(node, wiring, execution)
     await slots.fill()
     await tell_started(node, execution)
-    value = await ask(node.call, node, execution, partial(_checked, node), **slots.values())
+    with WallTime(node, wiring):
+        value = await ask(node.call, node, execution, partial(_checked, node), **slots.values())
     await wiring.send(VALUE, value)
     await tell_finished(node, execution, "returned")
 

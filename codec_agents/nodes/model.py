@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codec_agents.built import declared_path
-from codec_agents.deadline import Deadline
 from codec_agents.events import NodeFinished, NodeStarted
-from codec_agents.exceptions import LimitExceededError
 from codec_agents.nodes.conversation import Conversation
+from codec_agents.nodes.limits import WallTime
 from codec_agents.nodes.slots import Slots
 
 if TYPE_CHECKING:
@@ -27,10 +26,8 @@ async def run_model(node: BuiltModel, wiring: Wiring, execution: Execution) -> N
         await run.emit(NodeStarted(node.path, run.clock()))
         conversation = Conversation(node, wiring, execution, scope, slots)
         try:
-            with Deadline(node.policy.limits.wall) as wall:
+            with WallTime(node, wiring):
                 reason = await conversation.hold(node)
         finally:
             node.dispatcher.forget(run.run_id)
-        if wall.passed:
-            raise LimitExceededError(node.path, "wall", wall.seconds, delivered=wiring.sent())
     await run.emit(NodeFinished(node.path, "finished", reason, run.usage[node.path], run.clock()))

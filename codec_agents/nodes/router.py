@@ -5,7 +5,8 @@ No text is made: what is compared are the bytes that the ids stand for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from codec_agents.built import declared_path
@@ -13,6 +14,7 @@ from codec_agents.events import NodeFinished, NodeStarted
 from codec_agents.exceptions import NodeFailedError, RouteError
 from codec_agents.graph.nodes import VALUE
 from codec_agents.nodes.conversation import Conversation
+from codec_agents.nodes.limits import WallTime
 from codec_agents.nodes.slots import Slots
 from codec_core.tokenizer import pick_tokenizer
 
@@ -48,6 +50,22 @@ def choose(seen: bytes, labels: Mapping[str, bytes], *, ended: bool) -> tuple[bo
     return False, None
 
 
+def decide(contents: Iterable[bytes], labels: Mapping[str, bytes], *, ended: bool) -> tuple[bool, str | None]:
+    """Return whether an answer decides, and for which label, id by id: how frames cut it does not matter.
+
+    Args:
+        contents: The bytes of each id of the answer so far.
+        labels: The bytes of each label.
+        ended: Whether the answer is complete.
+    """
+    seen = b""
+    for seen in accumulate(contents):
+        decided, label = choose(seen, labels, ended=False)
+        if decided:
+            return True, label
+    return choose(seen, labels, ended=True) if ended else (False, None)
+
+
 async def run_router(node: BuiltRouter, wiring: Wiring, execution: Execution) -> None:
     """Ask the model, stop it as soon as its answer decides, and start the nodes of the chosen label."""
     run = execution.run
@@ -57,7 +75,8 @@ async def run_router(node: BuiltRouter, wiring: Wiring, execution: Execution) ->
     with run.scope.node(declared_path(node.path), node.model) as scope:
         await run.emit(NodeStarted(node.path, run.clock()))
         conversation = Conversation(node, wiring, execution, scope, slots)
-        turn = await conversation.ask_once(enough=lambda turn: _choose(node, turn, ended=False)[0])
+        with WallTime(node, wiring):
+            turn = await conversation.ask_once(enough=lambda turn: _choose(node, turn, ended=False)[0])
     label = _choose(node, turn, ended=True)[1]
     targets = node.default if label is None else node.targets[label]
     if targets is None:
@@ -73,5 +92,4 @@ async def run_router(node: BuiltRouter, wiring: Wiring, execution: Execution) ->
 
 
 def _choose(node: BuiltRouter, turn: Turn, *, ended: bool) -> tuple[bool, str | None]:
-    seen = b"".join(map(node.vocabulary.token_bytes, turn.answer))
-    return choose(seen, node.labels, ended=ended)
+    return decide(map(node.vocabulary.token_bytes, turn.answer), node.labels, ended=ended)

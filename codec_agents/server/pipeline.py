@@ -19,10 +19,10 @@ from codec_agents.engines.prompt_view import PromptView
 from codec_agents.exceptions import (
     EngineError,
     InputError,
+    LimitExceededError,
     NodeFailedError,
     PipelineError,
     RunError,
-    RunTimeoutError,
 )
 from codec_agents.graph.faults import Fault, suggest
 from codec_agents.server.backend import BrokenOffError, Job, ServedModel
@@ -157,7 +157,7 @@ def failure(error: RunError) -> HttpError:
     cause = error.cause if isinstance(error, NodeFailedError) else error
     if isinstance(cause, EngineError):
         return as_http_error(cause)
-    status = 504 if isinstance(error, RunTimeoutError) else 500
+    status = 504 if isinstance(error, LimitExceededError) and error.limit == "wall" else 500
     return HttpError(status, str(error), code="pipeline_failed")
 
 

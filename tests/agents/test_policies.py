@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from codec_agents import Chat, Pipeline
 from codec_agents.events import GenerationFinished, IdsReceived, NodeFailed, SinkText, ToolFinished
@@ -16,6 +20,7 @@ from codec_agents.exceptions import (
     NodeFailedError,
     RunCancelledError,
 )
+from codec_agents.nodes.router import decide
 from codec_agents.testing import (
     Call,
     Cut,
@@ -104,6 +109,7 @@ def look() -> str:
 LIMITS: dict[str, tuple[Any, float]] = {
     "turns": (calling, 2),
     "tool_calls": (calling, 2),
+    "max_ids": (lambda _: "word " * 100, 10),
     "wall": (lambda _: [Say("a"), Wait(30)], 0.05),
 }
 
@@ -121,6 +127,41 @@ async def test_each_limit_ends_a_node_with_its_name_and_what_was_delivered(limit
     assert delivered.text["out"]
     assert caught.value.delivered == len(delivered.ids["out"])
     assert f"policy.limits.{limit}" in str(caught.value)
+
+
+async def test_what_the_caller_asked_for_is_no_limit() -> None:
+    result = await one(lambda _: "word " * 100, sampling={"max_tokens": 10}).invoke({"q": "go"})
+    assert (result.usage["m"].generated_ids, result.outcomes["m"]) == (10, "finished")
+
+
+@pytest.mark.parametrize("kind", ["router", "async function", "function"])
+async def test_the_wall_time_of_a_router_or_a_function_is_kept(kind: str) -> None:
+    policy = {"limits": {"wall": 0.05}}
+    p = Pipeline("slow").input("q").sink("out")
+    if kind == "router":
+        engine = ScriptedEngine(lambda _: [Wait(30), Say("yes")])
+        labels = {"yes": "echo", "no": "echo"}
+        p.router("n", engine=engine, map="demo/bytes", prompt=Chat(user="{x}"), labels=labels, policy=policy)
+        p.function("echo", lambda value: value, wants="text").connect("q", "n").connect("q", "echo")
+        p.connect("echo", "out")
+    else:
+        p.function(
+            "n", wait_async if kind == "async function" else wait_in_thread, wants="text", policy=policy
+        )
+        p.connect("q", "n").connect("n", "out")
+    with anyio.fail_after(5), pytest.raises(LimitExceededError) as caught:
+        await p.invoke({"q": "go"})
+    assert (caught.value.node, caught.value.limit) == ("n", "wall")
+
+
+async def wait_async(value: str) -> str:
+    await anyio.sleep(30)
+    return value
+
+
+def wait_in_thread(value: str) -> str:
+    time.sleep(1)
+    return value
 
 
 @pytest.mark.parametrize("on_failure", ["skip", "fallback"])
@@ -290,6 +331,45 @@ async def test_the_losers_of_a_join_by_predicate_are_stopped_at_their_server() -
 
 
 ANSWERS: dict[str, Any] = {"brief": "no", "good": [Wait(0.2), Say("a good answer, and 12345")]}
+
+
+LABELS = {name: name.encode() for name in ("yes", "no", "note", "billing", "bill", "bin", "é")}
+
+
+@given(
+    answer=st.text(alphabet="yesnotbilgé N,", max_size=9) | st.sampled_from(sorted(LABELS)),
+    cuts=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+)
+def test_however_an_answer_is_cut_it_decides_for_the_same_label(answer: str, cuts: list[int]) -> None:
+    ids = [bytes([byte]) for byte in answer.encode()]
+    whole = decide(ids, LABELS, ended=True)
+    seen = 0
+    for size in itertools.cycle(cuts):
+        seen += size
+        decided = decide(ids[:seen], LABELS, ended=False)
+        if decided[0] or seen >= len(ids):
+            break
+    assert decided == whole or (not decided[0] and decide(ids, LABELS, ended=True) == whole)
+
+
+@pytest.mark.parametrize(
+    ("answer", "label"),
+    [
+        (" Yes, sure", "yes"),
+        ("bill", "bill"),
+        ("bill it", "bill"),
+        ("billi", "bill"),
+        ("billin", "bill"),
+        ("billing it", "billing"),
+        ("b", None),
+        ("", None),
+        ("maybe", None),
+        ("note", "note"),
+        ("no", "no"),
+    ],
+)
+def test_the_label_of_an_answer(answer: str, label: str | None) -> None:
+    assert decide([bytes([byte]) for byte in answer.encode()], LABELS, ended=True) == (True, label)
 
 
 async def test_a_router_stops_its_model_as_soon_as_the_label_is_told_apart() -> None:

@@ -410,9 +410,10 @@ async def test_a_failing_branch_fails_the_run_is_skipped_or_takes_its_fallback()
 async def test_limits_end_a_node_with_a_typed_error() -> None:
     p = Pipeline("limited").input("q").sink("out")
     model(p, "talker", said_by=engine(lambda _: "word " * 100), policy={"limits": {"max_ids": 10}})
-    p.connect("q", "talker").connect("talker", "out")
-    result = await p.invoke({"q": "q"})
-    assert result.usage["talker"].generated_ids == 10
+    run = p.connect("q", "talker").connect("talker", "out").run({"q": "q"})
+    with pytest.raises(LimitExceededError, match="10 ids"):
+        await run.execute()
+    assert run.partial_result().usage["talker"].generated_ids == 10
     p = Pipeline("slow").input("q").sink("out")
     script = lambda _: [Say("a"), Wait(60)]  # noqa: E731
     model(p, "sleeper", said_by=engine(script), policy={"limits": {"wall": 0.05}})
