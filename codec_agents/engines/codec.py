@@ -129,14 +129,16 @@ class CodecEngine(HttpEngine):
             )
         return parser
 
-    async def _refusal(self, response: HttpResponse, deadlines: Deadlines) -> EngineError:
+    async def _refusal(
+        self, response: HttpResponse, request: GenerationRequest, deadlines: Deadlines
+    ) -> EngineError:
         """A server that refuses the client's map says which one is its own."""
         if response.status_code == 412 and "codec-tokenizer-map" in response.headers:
-            held = response.request.headers.get("x-codec-map", "unknown")  # type: ignore[attr-defined]
+            held = request.vocabulary.hash or "unknown"
             return MapMismatchError(self.name, held, response.headers["codec-tokenizer-map"])
         if response.status_code == 426:
             return await self._version_required(response, deadlines)
-        return await super()._refusal(response, deadlines)
+        return await super()._refusal(response, request, deadlines)
 
     async def _version_required(self, response: HttpResponse, deadlines: Deadlines) -> EngineError:
         """Return the error; its cause has the protocol's fields."""

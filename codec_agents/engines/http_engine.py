@@ -107,7 +107,7 @@ class HttpEngine:
         """Return what reads the answer; close it if nothing does."""
         try:
             if response.status_code != 200:
-                raise await self._refusal(response, deadlines)
+                raise await self._refusal(response, request, deadlines)
             return self._parser(response, request, stats)
         except BaseException:
             await close(response)
@@ -146,7 +146,12 @@ class HttpEngine:
         """
         raise NotImplementedError
 
-    async def _refusal(self, response: HttpResponse, deadlines: Deadlines) -> EngineError:
+    async def _refusal(
+        self,
+        response: HttpResponse,
+        request: GenerationRequest,  # noqa: ARG002 - some say what of the request was refused
+        deadlines: Deadlines,
+    ) -> EngineError:
         """Return the error for an answer with another status."""
         body = await self.read_limited(response, deadlines)
         return self.status_error(response.status_code, body, response.headers.get("retry-after"))

@@ -1,8 +1,8 @@
 """Connections to one engine: a pool, its limits, and its failures as the SDK's errors.
 
-httpx is the interface. Where `httpx-aiohttp` is installed and asyncio runs, its transport carries the bytes,
-because httpx's own costs several times more CPU a chunk (`tests/benchmarks/engines.py` measures it). A client
-of the caller's own is used as it is: an `httpx.AsyncClient`, or anything with its `build_request` and `send`,
+httpx is the interface. Where `aiohttp` is installed and asyncio runs, it carries the bytes, because httpx's
+own transport costs several times more CPU a chunk (`tests/benchmarks/engines.py` measures it). A client of
+the caller's own is used as it is: an `httpx.AsyncClient`, or anything with its `build_request` and `send`,
 such as `httpx2.AsyncClient`.
 """
 
@@ -12,7 +12,8 @@ import asyncio
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
-from typing import Any, Protocol, Self
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol, Self
 
 import httpx
 import msgspec
@@ -204,56 +205,52 @@ class WatchedBody:
 
 
 def make_client(settings: HttpSettings, *, tls: bool = True) -> HttpClient:
-    """Return a client for the event loop that runs, with the fastest transport there is.
+    """Return a client for the event loop that runs, the fastest that there is.
 
     Without `tls`, no certificates are loaded, which takes tens of milliseconds. Proxies come from the
     settings alone, never from the environment.
 
     Raises:
-        ImportError: the settings ask for `aiohttp`, and `httpx-aiohttp` is not installed.
+        ImportError: the settings ask for `aiohttp`, and it is not installed.
     """
-    limits = httpx.Limits(
-        max_connections=settings.max_connections,
-        max_keepalive_connections=MAX_IDLE,
-        keepalive_expiry=IDLE_SECONDS,
-    )
-    verify = _verification(settings, tls)
-    transport = _transport(settings, limits, verify)
+    verify = _verification(settings) if tls else False
+    if settings.transport == "aiohttp" or (settings.transport == "auto" and _aiohttp_serves(settings)):
+        from codec_agents.engines.aiohttp_client import AiohttpClient
+
+        return AiohttpClient(
+            ssl_context=verify,
+            max_connections=settings.max_connections,
+            idle_seconds=IDLE_SECONDS,
+            proxy=settings.proxy,
+        )
     return httpx.AsyncClient(
-        transport=transport,
-        proxy=settings.proxy if transport is None else None,
+        proxy=settings.proxy,
         verify=verify,
-        limits=limits,
+        limits=httpx.Limits(
+            max_connections=settings.max_connections,
+            max_keepalive_connections=MAX_IDLE,
+            keepalive_expiry=IDLE_SECONDS,
+        ),
         timeout=None,  # noqa: S113 - every request brings its own
         follow_redirects=False,
         trust_env=False,
     )
 
 
-def _verification(settings: HttpSettings, tls: bool) -> bool | ssl.SSLContext:
-    if not tls:
+def _verification(settings: HttpSettings) -> ssl.SSLContext | Literal[False]:
+    """Return how certificates are verified: the same way whatever carries the bytes."""
+    if settings.verify is False:
         return False
     if isinstance(settings.verify, str):
         return ssl.create_default_context(cafile=settings.verify)
-    return settings.verify
+    return httpx.create_ssl_context(trust_env=False)
 
 
-def _transport(
-    settings: HttpSettings, limits: httpx.Limits, verify: bool | ssl.SSLContext
-) -> httpx.AsyncBaseTransport | None:
-    if settings.transport == "httpx" or (settings.transport == "auto" and not _asyncio_runs()):
-        return None
-    try:
-        import httpx_aiohttp
-    except ImportError:
-        if settings.transport == "aiohttp":
-            raise
-        return None
-    proxy = None if settings.proxy is None else httpx.Proxy(settings.proxy)
-    transport: httpx.AsyncBaseTransport = httpx_aiohttp.AiohttpTransport(
-        verify=verify, limits=limits, proxy=proxy, trust_env=False
-    )
-    return transport
+def _aiohttp_serves(settings: HttpSettings) -> bool:
+    """Say whether aiohttp can be used here: it knows no event loop but asyncio's, and no SOCKS proxies."""
+    if not _asyncio_runs() or (settings.proxy is not None and not settings.proxy.startswith("http")):
+        return False
+    return find_spec("aiohttp") is not None
 
 
 def _asyncio_runs() -> bool:
@@ -269,10 +266,11 @@ def translated(
 ) -> EngineError | Exception:
     """Return the SDK's error for a client's; an error of another kind as it is.
 
-    By name, since httpx and httpx2 have classes of their own; and by the cause, where there is one from
-    aiohttp, whose transport tells a refused connection, a slow one and a broken one by the same class.
+    By name, since httpx, httpx2 and aiohttp have classes of their own; and by the cause, where aiohttp's is
+    behind httpx's: a refused connection, a slow one and a broken one have the same class in `httpx-aiohttp`.
     """
-    lower = error.__cause__ if _is_from(error.__cause__, "aiohttp") else error
+    wrapped = _is_from(error.__cause__, "aiohttp") and not _is_from(error, "aiohttp")
+    lower = error.__cause__ if wrapped else error
     names = {kind.__name__ for kind in type(lower).__mro__}
     what = f"{type(lower).__name__}: {lower}" if str(lower) else type(lower).__name__
     if names & CONNECT_TIMEOUTS:

@@ -5,6 +5,7 @@ import time
 import anyio
 import httpx
 import httpx2
+import httpx_aiohttp
 import msgspec
 import pytest
 
@@ -322,27 +323,33 @@ async def test_a_prompt_outside_the_map_is_never_sent(words, ids):
         assert not server.app.exchanges.generations
 
 
-async def test_a_client_of_the_callers_own_is_used_and_left_open(words, ask):
-    async with serving(words, lambda _: TEXT) as server:
-        for module in (httpx, httpx2):
-            async with module.AsyncClient() as client:
-                engine = CodecEngine(server.url, client=client)
-                frames, _ = await read(engine, ask(words))
-                assert frames[-1].done
-                await engine.aclose()
-                assert not client.is_closed
+@pytest.fixture(params=[httpx.AsyncClient, httpx2.AsyncClient, httpx_aiohttp.HttpxAiohttpClient])
+def client_class(request, anyio_backend_name):
+    """Give each of the clients that a caller may have."""
+    if request.param is httpx_aiohttp.HttpxAiohttpClient and anyio_backend_name == "trio":
+        pytest.skip("aiohttp runs under asyncio alone")
+    return request.param
 
 
-@pytest.mark.parametrize("module", [httpx, httpx2])
-async def test_failures_of_either_client_are_the_same_errors(words, ask, module):
+async def test_a_client_of_the_callers_own_is_used_and_left_open(words, ask, client_class):
+    async with serving(words, lambda _: TEXT) as server, client_class(headers={"x-own": "1"}) as client:
+        engine = CodecEngine(server.url, client=client)
+        frames, _ = await read(engine, ask(words))
+        assert frames[-1].done
+        assert server.app.exchanges.generations[0].request.headers["x-own"] == "1"
+        await engine.aclose()
+        assert not client.is_closed
+
+
+async def test_failures_of_any_client_are_the_same_errors(words, ask, client_class):
     async with (
         serving(words, lambda _: [Say("x"), Wait(0.05), Cut()]) as server,
-        module.AsyncClient() as client,
+        client_class() as client,
     ):
         with pytest.raises(EngineStreamError):
             await read(CodecEngine(server.url, client=client), ask(words))
         url = server.url
-    async with module.AsyncClient() as client:
+    async with client_class() as client:
         with pytest.raises(EngineUnavailableError):
             await read(CodecEngine(url, client=client), ask(words))
 
