@@ -20,9 +20,10 @@ from codec_agents.engines.http_engine import HttpEngine, Outgoing
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
+from codec_agents.engines.responses import HttpResponse
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.stock import json_request, require_events
-from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
+from codec_agents.engines.transport import HttpClient, HttpSettings
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineStreamError
 from codec_core.versions import CODEC_CLIENT_VERSION

@@ -12,7 +12,8 @@ from codec_agents.engines.base import GenerationRequest, SamplingOptions, Stream
 from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.http_engine import HttpEngine, Outgoing
 from codec_agents.engines.http_stream import Deadlines, FrameParser
-from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
+from codec_agents.engines.responses import HttpResponse
+from codec_agents.engines.transport import HttpClient, HttpSettings
 from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError, MapMismatchError
 from codec_core.exceptions import CodecError, CodecVersionBodyError, UnsupportedFormatError
 from codec_core.frames import (

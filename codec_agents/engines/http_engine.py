@@ -11,8 +11,9 @@ import anyio
 import msgspec
 
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
-from codec_agents.engines.http_stream import Deadlines, FrameParser, HttpStream, finish
-from codec_agents.engines.transport import HttpClient, HttpPool, HttpResponse, HttpSettings, translated
+from codec_agents.engines.http_stream import Deadlines, FrameParser, HttpStream
+from codec_agents.engines.responses import HttpResponse, close
+from codec_agents.engines.transport import HttpClient, HttpPool, HttpSettings, translated
 from codec_agents.exceptions import EngineError, EngineStatusError
 from codec_core.vocabulary import Vocabulary
 
@@ -81,7 +82,7 @@ class HttpEngine:
         )
         deadlines = Deadlines(request.timeouts)
         response, parser = await self._begin(request, stats, deadlines)
-        stream = HttpStream(self.name, response, parser, stats, request, deadlines)
+        stream = HttpStream(self.name, response, parser, stats, request, deadlines, self.pool.endings)
         try:
             yield stream
         finally:
@@ -203,14 +204,6 @@ def invalid_id(ids: Iterable[int], vocabulary: Vocabulary) -> int | None:
 
 _valid_ids: WeakKeyDictionary[Vocabulary, set[int]] = WeakKeyDictionary()
 """Ids that have been seen to be valid: looking each one up took most of the time of sending a long prompt."""
-
-
-async def close(response: HttpResponse, chunks: AsyncIterator[bytes] | None = None) -> None:
-    """Close a response, also while being cancelled."""
-    with anyio.CancelScope(shield=True):
-        await response.aclose()
-        if chunks is not None:
-            await finish(chunks)
 
 
 def error_message(body: bytes) -> str:

@@ -10,25 +10,17 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from itertools import chain
 from typing import Protocol
 
-import anyio
-
 from codec_agents.engines.base import GenerationRequest, StreamStats, Timeouts
-from codec_agents.engines.patience import OutOfTimeError, Patience
-from codec_agents.engines.transport import HttpResponse, translated
+from codec_agents.engines.endings import Endings
+from codec_agents.engines.patience import OutOfTimeError, Patience, clock
+from codec_agents.engines.responses import HttpResponse, close
+from codec_agents.engines.transport import translated
 from codec_agents.exceptions import EngineError, EngineStreamError, EngineTimeoutError, TimeoutPhase
 from codec_core.exceptions import CodecError, TruncatedBodyError, TruncatedStreamError
 from codec_core.frames import CodecFrame
-
-DRAIN_SECONDS = 0.5
-"""How long the rest of a body may take after its last frame, so that its connection can be used again."""
-
-
-MAX_LEFT_OVER = 10_000
-"""Chunks that a closed response may still hold."""
 
 CUT_OFF = (TruncatedStreamError, TruncatedBodyError)
 """What a second attempt may not meet again; any other fault of the format it would."""
@@ -60,7 +52,8 @@ class Deadlines:
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
-        now = anyio.current_time()
+        self._now = clock()
+        now = self._now()
         self._whole = math.inf if timeouts.whole is None else now + timeouts.whole
         self._next = math.inf if timeouts.first_id is None else now + timeouts.first_id
         self._phase: TimeoutPhase = "first_id"
@@ -69,7 +62,7 @@ class Deadlines:
         """Ids have come: the time until the next ones begins."""
         self._phase = "idle"
         idle = self.timeouts.idle
-        self._next = math.inf if idle is None else anyio.current_time() + idle
+        self._next = math.inf if idle is None else self._now() + idle
 
     @property
     def instant(self) -> float:
@@ -83,7 +76,11 @@ class Deadlines:
 
 
 class HttpStream:
-    """The frames of one response. To be read once, and closed."""
+    """The frames of one response. To be read once, and closed.
+
+    It ends with the frame that has `done`: the rest of the body is nobody's to wait for. What stands behind
+    that frame in the same chunk is an error; what comes later costs the connection.
+    """
 
     def __init__(
         self,
@@ -93,6 +90,7 @@ class HttpStream:
         stats: StreamStats,
         request: GenerationRequest,
         deadlines: Deadlines,
+        endings: Endings,
     ) -> None:
         self.stats = stats
         self._engine = engine
@@ -100,6 +98,7 @@ class HttpStream:
         self._parser = parser
         self._size = request.vocabulary.size
         self._deadlines = deadlines
+        self._endings = endings
         self._patience = Patience(lambda: deadlines.instant)
         self._chunks = aiter(response.stream)
         self._ready: deque[CodecFrame] = deque()
@@ -120,9 +119,7 @@ class HttpStream:
         while not self._ready:
             if self._parser.error is not None:
                 self._take(None)
-            if self._done:
-                await self._drain()
-            if self._ended:
+            if self._done or self._ended:
                 raise StopAsyncIteration
             await self._read()
         return self._ready.popleft()
@@ -183,27 +180,13 @@ class HttpStream:
         self._ended = True
         return EngineStreamError(self._engine, what, delivered=self.stats.ids, transient=transient)
 
-    async def _drain(self) -> None:
-        """Read the body to its end: only then is the connection used again.
-
-        The answer is complete; what breaks now costs a connection, and nothing else.
-        """
-        try:
-            with anyio.move_on_after(DRAIN_SECONDS):
-                while not self._ended:
-                    await self._read()
-        except EngineError as error:
-            if not error.transient:
-                raise
-        self._ended = True
-
     async def aclose(self) -> None:
         """Close the request; an unfinished one ends at the server, too."""
         self._patience.close()
-        with anyio.CancelScope(shield=True):
-            await self._response.aclose()
-            if not self._read_out:
-                await finish(self._chunks)
+        if self._done and not self._ended:
+            await self._endings.add(self._response, self._chunks)
+        else:
+            await close(self._response, None if self._read_out else self._chunks)
 
 
 def merged(frames: Sequence[CodecFrame]) -> CodecFrame:
@@ -212,15 +195,3 @@ def merged(frames: Sequence[CodecFrame]) -> CodecFrame:
         return frames[0]
     ids = tuple(chain.from_iterable([frame.ids for frame in frames]))
     return CodecFrame(ids, done=frames[-1].done, finish_reason=frames[-1].finish_reason)
-
-
-async def finish(chunks: AsyncIterator[bytes]) -> None:
-    """Run a client's generators to their end.
-
-    They stand one inside the other, and closing the outermost leaves the others to the garbage collector, of
-    which trio warns. Reading on from what is closed, and cancelled besides, unwinds them all.
-    """
-    with anyio.move_on_after(0), suppress(Exception):
-        for _ in range(MAX_LEFT_OVER):
-            if await anext(chunks, None) is None:
-                return

@@ -25,7 +25,7 @@ class Patience:
 
     def __init__(self, instant: Callable[[], float]) -> None:
         self._instant = instant
-        self._loop = _running_loop()
+        self._loop = running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None
         self._expired = False
@@ -85,7 +85,14 @@ class Patience:
             self._timer = None
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def clock() -> Callable[[], float]:
+    """Return what tells the time of the event loop that runs, without asking every time which one that is."""
+    loop = running_loop()
+    return anyio.current_time if loop is None else loop.time
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return asyncio's loop, where it is what runs."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

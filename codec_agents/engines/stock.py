@@ -11,7 +11,7 @@ from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.handshake import Handshake
 from codec_agents.engines.http_engine import HttpEngine, Outgoing
 from codec_agents.engines.http_stream import FrameParser
-from codec_agents.engines.transport import HttpResponse
+from codec_agents.engines.responses import HttpResponse
 from codec_agents.exceptions import EngineStreamError
 
 

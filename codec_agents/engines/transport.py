@@ -8,10 +8,9 @@ such as `httpx2.AsyncClient`.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, Self
 
@@ -20,6 +19,9 @@ import msgspec
 from anyio.lowlevel import current_token
 
 from codec_agents.engines.base import Timeouts
+from codec_agents.engines.endings import Endings
+from codec_agents.engines.patience import running_loop
+from codec_agents.engines.responses import HttpResponse
 from codec_agents.exceptions import (
     EngineError,
     EngineStreamError,
@@ -34,18 +36,6 @@ MAX_IDLE = 100
 """Idle connections kept: httpx's pool does work at every request that grows with them."""
 IDLE_SECONDS = 4.0
 """uvicorn and llama.cpp close a connection after 5 idle seconds; a request that meets the closing is lost."""
-
-
-class HttpResponse(Protocol):
-    """What an engine needs of a response."""
-
-    status_code: int
-    headers: Mapping[str, str]
-    stream: AsyncIterable[bytes]
-
-    async def aclose(self) -> None:
-        """Give the connection back, or close it if the body has not been read."""
-        ...
 
 
 class HttpClient(Protocol):
@@ -95,6 +85,7 @@ class HttpPool:
         self.port: int = parsed.port or (443 if parsed.scheme == "https" else 80)
         self._given = client
         self._made: tuple[object, HttpClient] | None = None
+        self.endings = Endings()
 
     async def send(
         self,
@@ -111,6 +102,7 @@ class HttpPool:
         Raises:
             EngineError: the engine cannot be reached, or closed the connection.
         """
+        await self.endings.moment()
         client = self._client()
         connect = timeouts.connect
         body: bytes | WatchedBody | None = content
@@ -148,6 +140,7 @@ class HttpPool:
 
     async def aclose(self) -> None:
         """Close the connections of the client that the pool made; a client of the caller's stays open."""
+        await self.endings.aclose()
         if self._made is not None:
             (loop, client), self._made = self._made, None
             if loop == current_token():
@@ -248,17 +241,9 @@ def _verification(settings: HttpSettings) -> ssl.SSLContext | Literal[False]:
 
 def _aiohttp_serves(settings: HttpSettings) -> bool:
     """Say whether aiohttp can be used here: it knows no event loop but asyncio's, and no SOCKS proxies."""
-    if not _asyncio_runs() or (settings.proxy is not None and not settings.proxy.startswith("http")):
+    if running_loop() is None or (settings.proxy is not None and not settings.proxy.startswith("http")):
         return False
     return find_spec("aiohttp") is not None
-
-
-def _asyncio_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def translated(

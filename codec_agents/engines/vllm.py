@@ -10,8 +10,9 @@ from codec_agents.engines.handshake import Handshake
 from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import Deadlines, FrameParser
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
+from codec_agents.engines.responses import HttpResponse
 from codec_agents.engines.stock import StockEngine, json_request
-from codec_agents.engines.transport import HttpClient, HttpResponse, HttpSettings
+from codec_agents.engines.transport import HttpClient, HttpSettings
 from codec_agents.exceptions import EngineStatusError
 
 GENERATE = "/inference/v1/generate"
