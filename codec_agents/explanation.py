@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from codec_agents.built import (
@@ -18,6 +18,7 @@ from codec_agents.built import (
     BuiltRouter,
     BuiltSink,
 )
+from codec_agents.engines.base import is_text_boundary
 from codec_agents.graph.explain import EdgeExplanation, Explanation, NodeExplanation, PieceExplanation
 from codec_agents.prompts import PromptIds, PromptTemplate
 from codec_core.detokenizer import detokenize
@@ -80,7 +81,7 @@ def _node(name: str, node: BuiltNode) -> NodeExplanation:
     )
     if not isinstance(node, BuiltAsking):
         return NodeExplanation(name, kind, conditional=node.conditional, makes_text=makes_text)
-    absent = node.dialect.absent
+    text_boundary = is_text_boundary(node.engine)
     return NodeExplanation(
         name,
         kind,
@@ -93,8 +94,16 @@ def _node(name: str, node: BuiltNode) -> NodeExplanation:
         prompt=tuple(_pieces(node.template, node.vocabulary)),
         tools=node.dispatcher.tools.names if isinstance(node, BuiltModel) else (),
         conditional=node.conditional,
-        notes=(f"the map has no {', '.join(absent)}: what they mark is not told apart",) if absent else (),
+        makes_text=text_boundary,
+        notes=tuple(_notes(node.dialect.absent, text_boundary=text_boundary)),
     )
+
+
+def _notes(absent: Sequence[str], *, text_boundary: bool) -> Iterator[str]:
+    if absent:
+        yield f"the map has no {', '.join(absent)}: what they mark is not told apart"
+    if text_boundary:
+        yield "a text boundary: the engine takes the prompt as text, and the ids are those of its text"
 
 
 def _pieces(template: PromptTemplate, vocabulary: Vocabulary) -> list[PieceExplanation]:

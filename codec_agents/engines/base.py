@@ -141,6 +141,14 @@ class Engine(Protocol):
         ...
 
 
+def is_text_boundary(engine: Engine) -> bool:
+    """Say whether an engine takes and gives text: then the ids of its answers are those of a text.
+
+    An engine says so by an attribute, `text_boundary`; one without it takes ids and gives ids.
+    """
+    return bool(getattr(engine, "text_boundary", False))
+
+
 class Preparing(Protocol):
     """An engine for which something can be done before the first request; one without has nothing to do."""
 

@@ -62,7 +62,7 @@ class NodeExplanation:
     conditional: bool = False
     """Whether it runs only when it is chosen, or when a node before it fails."""
     makes_text: bool = False
-    """Whether ids become text in it: a text sink, or a function that wants text."""
+    """Whether ids become text in it: a text sink, a function that wants text, an engine that speaks text."""
     notes: tuple[str, ...] = ()
     """What else is worth knowing."""
 

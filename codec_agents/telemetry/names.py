@@ -68,6 +68,8 @@ RETRY: Final = "codec.retry"
 MAP: Final = "codec.map.id"
 SOURCE_MAP: Final = "codec.map.source.id"
 TARGET_MAP: Final = "codec.map.target.id"
+TEXT_BOUNDARY: Final = "codec.text_boundary"
+"""Only where it is true: the engine takes and gives text, and the ids are those of a text."""
 
 STREAM_FORMAT: Final = "codec.stream.format"
 STREAM_RECEIVED: Final = "codec.stream.bytes_received"

@@ -22,6 +22,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import propagate
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from codec_agents.engines.base import is_text_boundary
 from codec_agents.telemetry import names
 from codec_agents.telemetry.scope import AttachedStream, Attributes, Scope, Telemetry, links_to
 
@@ -193,6 +194,8 @@ class CallScope(Scope):
         attributes = {**self._usage, **call_attributes(node.options), names.AGENT: node.name}
         attributes[names.MAP] = node.vocabulary.id
         attributes[names.TURN] = turn.number
+        if is_text_boundary(node.engine):
+            attributes[names.TEXT_BOUNDARY] = True
         if turn.retries:
             attributes[names.RETRY] = turn.retries
         self._metric = dict(self._usage)

@@ -195,6 +195,15 @@ def same(value: list[int]) -> list[int]:
     return value
 
 
+def test_explain_names_an_engine_that_speaks_text() -> None:
+    p = Pipeline("p").input("q").sink("ids", text=False)
+    p.engine("texts", kind="openai", url="http://127.0.0.1:1")
+    p.model("m", engine="texts", map="demo/bytes", prompt=Chat(user="{q}"))
+    explanation = explain(p.connect("q", "m").connect("m", "ids").build())
+    assert explanation.text_boundaries == ("q.value -> m.q", "m")
+    assert "a text boundary: the engine takes the prompt as text" in render_text(explanation)
+
+
 def test_equal_declarations_have_equal_digests() -> None:
     text = FAULTY.replace("os:system", "tools:x")
     first, second = (Pipeline.from_yaml(text).spec for _ in range(2))

@@ -18,11 +18,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from codec_agents import telemetry
+from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.transport import HttpSettings
 from codec_agents.graph import Chat
 from codec_agents.pipeline import Pipeline
+from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.telemetry import names
 from codec_agents.testing import Call, Cut, EmbeddedEngine, PromptView, Say, Script, ScriptedEngine, Think
+from codec_agents.vocabularies import bundled_map
 
 SILENT_RUN_MICROSECONDS = 20
 """The promise for a two-model run without an SDK."""
@@ -299,6 +302,19 @@ async def test_the_engine_gets_the_calls_context(
     await two_models(embedded).invoke({"city": "Oslo"})
     assert _parents_seen(engines[0]) == _span_ids(collected.all_named("text_completion m1"))
     assert _parents_seen(engines[1]) == _span_ids(collected.all_named("text_completion m2"))
+
+
+@pytest.mark.asyncio
+async def test_a_text_boundary_is_marked(collected: Collected) -> None:
+    backend = ScriptedBackend.of(bundled_map("demo/words"), writer, "m2")
+    async with EmbeddedServer(create_app(backend)) as server:
+        text_api = OpenAIEngine(server.url, name="b")
+        await two_models(
+            lambda script, *, name: text_api if name == "b" else ScriptedEngine(script, name=name)
+        ).invoke({"city": "Oslo"})
+        await text_api.aclose()
+    marked = {name for name, span in collected.spans.items() if span.attributes.get(names.TEXT_BOUNDARY)}
+    assert marked == {"text_completion m2"}
 
 
 @pytest.fixture
