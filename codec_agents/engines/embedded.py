@@ -43,6 +43,7 @@ class EmbeddedEngine:
         self.name = name
         self.model = model if isinstance(model, ScriptedModel) else ScriptedModel(script=model)
         self._client = client
+        CodecEngine("http://127.0.0.1", **client)  # what it does not know fails now
         self._running: _Running | None = None
         self._starting = anyio.Lock()
 

@@ -17,7 +17,7 @@ from codec_agents.engines.bodies import for_model
 from codec_agents.engines.http_engine import MAX_ERROR_BODY, HttpEngine
 from codec_agents.engines.http_stream import Deadlines
 from codec_agents.engines.responses import close
-from codec_agents.exceptions import MapMismatchError
+from codec_agents.exceptions import EngineStreamError, MapMismatchError
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
 
@@ -82,8 +82,13 @@ class Handshake:
             raise self._engine.status_error(status, answer)
         try:
             return msgspec.json.decode(answer, type=TokenCounts).tokens
-        except msgspec.DecodeError:
-            return None
+        except msgspec.DecodeError as error:
+            raise EngineStreamError(
+                self._engine.name,
+                f"/tokenize answers with something else than ids ({error}); "
+                "handshake: false goes without comparing the tokenizers",
+                transient=False,
+            ) from error
 
 
 def probe_text(vocabulary: Vocabulary) -> str:
@@ -107,7 +112,9 @@ async def ask(
     """
     deadlines = Deadlines(timeouts)
     content = None if body is None else msgspec.json.encode(body)
-    headers = {} if body is None else {"Content-Type": "application/json"}
+    headers = {"Accept-Encoding": "identity"}  # the answer is read as it stands
+    if body is not None:
+        headers["Content-Type"] = "application/json"
     scope = anyio.CancelScope(deadline=deadlines.instant)
     with scope:
         response = await engine.pool.send(method, path, content=content, headers=headers, timeouts=timeouts)

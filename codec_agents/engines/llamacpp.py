@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 import msgspec
 
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
 from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser, TokenIds
-from codec_agents.engines.handshake import Handshake, ask
+from codec_agents.engines.handshake import ask
 from codec_agents.engines.http_engine import Outgoing, check_prompt, invalid_id
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.lost_ids import find_lost_ids
-from codec_agents.engines.stock import StockEngine, json_request
-from codec_agents.engines.transport import HttpClient, HttpSettings
+from codec_agents.engines.stock import StockEngine, StockOptions, json_request
 from codec_agents.exceptions import EngineStreamError
 from codec_core.frames import CodecFrame
 
@@ -46,26 +45,17 @@ class LlamaCppEngine(StockEngine):
         url: the server's origin.
         lost_ids: `ask` generates the rest again from the exact prefix, without streaming, which is exact;
             `error` raises `LostIdsError`; `no_stream` never streams at all.
-        handshake: whether to compare the engine's tokenizer with the map before the first request.
+        options: those of every stock engine.
     """
 
     provider = "llama_cpp"
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        name: str | None = None,
-        lost_ids: LostIds = "ask",
-        handshake: bool = True,
-        settings: HttpSettings | None = None,
-        client: HttpClient | None = None,
-    ) -> None:
-        super().__init__(url, name=name, settings=settings, client=client)
+    tokenize_field = "content"
+    tokenize_options: ClassVar[Mapping[str, Any]] = {"add_special": False, "parse_special": True}
+
+    def __init__(self, url: str, *, lost_ids: LostIds = "ask", **options: Unpack[StockOptions]) -> None:
+        super().__init__(url, **options)
         self._lost_ids = lost_ids
-        self._handshake = (
-            Handshake(self, "content", add_special=False, parse_special=True) if handshake else None
-        )
 
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from codec_agents.engines.base import Engine
 
 if TYPE_CHECKING:
-    from codec_agents.engines.transport import HttpClient, HttpSettings
+    from codec_agents.engines.transport import HttpClient
 
 
 def make_engine(
@@ -29,50 +29,64 @@ def make_engine(
     client: HttpClient | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Engine:
-    """Return an engine of a kind; what the kind does not know is left out.
+    """Return an engine of a kind.
 
-    The kind is one of `KINDS`. `script` is for the first two of them: a function, a list of rules, or the
-    text of every answer. `options` are further arguments of the engine's class, and fields of `HttpSettings`.
+    The kind is one of `KINDS`. `script` and what stands below it are for the first two of them: a function, a
+    list of rules, or the text of every answer, and its pace. `format` and `compression` are for engines that
+    may speak Codec. `options` are further arguments of the engine's class, and fields of `HttpSettings`.
 
     Raises:
-        ValueError: there is no such kind, or it does not know an option.
+        ValueError: there is no such kind, or it does not know what is given.
         ScriptError: the script is none.
     """
-    if kind in ("scripted", "embedded"):
-        from codec_agents.engines.rules import rules_or_script
-        from codec_agents.engines.scripted import ScriptedModel
-
-        options = dict(options or {})
-        model = ScriptedModel(
-            script=rules_or_script(script),
-            ids_a_second=ids_a_second,
-            ids_a_frame=ids_a_frame,
-            first_id_after=first_id_after or 0.0,
-            seed=seed,
-            **{key: options.pop(key) for key in ("seconds_a_prompt_id", "prefix_cache") if key in options},
-        )
-        return _local(kind, model, name or kind, {**_wire(format, compression), **options})
-    if kind not in _REMOTE:
+    given = {
+        "url": url, "api_key": api_key, "headers": headers or None, "client": client,
+        "format": format, "compression": compression,
+        "script": script, "ids_a_second": ids_a_second, "first_id_after": first_id_after,
+        "ids_a_frame": None if ids_a_frame == 1 else ids_a_frame, "seed": seed or None,
+    }  # fmt: skip
+    if kind not in KINDS:
         raise ValueError(f"no engine is of kind {kind!r}; there are {', '.join(KINDS)}")
+    _require_known(kind, [argument for argument, value in given.items() if value is not None])
+    wire = {**_wire(format, compression), **(options or {})}
+    if kind in _LOCAL:
+        model_options, engine_options = _divided(wire, ("seconds_a_prompt_id", "prefix_cache"))
+        model = _model(script, ids_a_second, ids_a_frame, first_id_after, seed, model_options)
+        return _made(kind, model, name=name or kind, **engine_options)
     if url is None:
         raise ValueError(f"an engine of kind {kind} needs a url")
-    arguments, settings = _settings(api_key, headers, options or {})
-    if kind in ("codec", "auto"):
-        arguments = {**_wire(format, compression), **arguments}
-    try:
-        return _class_of(kind)(url, name=name or kind, client=client, settings=settings, **arguments)
-    except TypeError as error:
-        raise ValueError(f"an engine of kind {kind} does not know an option: {error}") from error
+    from codec_agents.engines.transport import HttpSettings
+
+    of_connection, arguments = _divided(wire, HttpSettings.__struct_fields__)
+    settings = HttpSettings(**{"api_key": api_key, "headers": dict(headers or {}), **of_connection})
+    return _made(kind, url, name=name or kind, client=client, settings=settings, **arguments)
 
 
-def _local(kind: str, model: Any, name: str, options: dict[str, Any]) -> Engine:
-    if kind == "embedded":
-        from codec_agents.engines.embedded import EmbeddedEngine
+def _require_known(kind: str, given: list[str]) -> None:
+    unknown = [argument for argument in given if kind not in _TAKEN_BY.get(argument, KINDS)]
+    if unknown:
+        raise ValueError(f"an engine of kind {kind} does not take {', '.join(unknown)}")
 
-        return EmbeddedEngine(model, name=name, **options)
-    from codec_agents.engines.scripted import ScriptedEngine
 
-    return ScriptedEngine(model, name=name)
+def _model(
+    script: Any,
+    ids_a_second: float | None,
+    ids_a_frame: int | tuple[int, int],
+    first_id_after: float | None,
+    seed: int,
+    options: dict[str, Any],
+) -> Any:
+    from codec_agents.engines.rules import rules_or_script
+    from codec_agents.engines.scripted import ScriptedModel
+
+    return ScriptedModel(
+        script=rules_or_script(script),
+        ids_a_second=ids_a_second,
+        ids_a_frame=ids_a_frame,
+        first_id_after=first_id_after or 0.0,
+        seed=seed,
+        **options,
+    )
 
 
 def _wire(format: str | None, compression: bool | None) -> dict[str, Any]:  # noqa: A002
@@ -80,19 +94,26 @@ def _wire(format: str | None, compression: bool | None) -> dict[str, Any]:  # no
     return arguments | ({"encodings": ("br", "gzip")} if compression else {})
 
 
-def _settings(
-    api_key: str | None, headers: Mapping[str, str] | None, options: Mapping[str, Any]
-) -> tuple[dict[str, Any], HttpSettings]:
-    """Tell the options of the connection from those of the engine."""
-    from codec_agents.engines.transport import HttpSettings
-
-    of_connection = {key: options[key] for key in HttpSettings.__struct_fields__ if key in options}
-    arguments = {key: value for key, value in options.items() if key not in of_connection}
-    merged = {"api_key": api_key, "headers": dict(headers or {}), **of_connection}
-    return arguments, HttpSettings(**merged)
+def _divided(options: Mapping[str, Any], names: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of these names, and the others."""
+    named = {key: value for key, value in options.items() if key in names}
+    return named, {key: value for key, value in options.items() if key not in named}
 
 
-_REMOTE = {
+def _made(kind: str, source: Any, **arguments: Any) -> Engine:
+    module, _, name = _CLASSES[kind].partition(":")
+    found: Callable[..., Engine] = getattr(import_module(f"codec_agents.engines.{module}"), name)
+    try:
+        return found(source, **arguments)
+    except TypeError as error:
+        raise ValueError(f"an engine of kind {kind} does not know an option: {error}") from error
+
+
+_LOCAL = ("scripted", "embedded")
+
+_CLASSES = {
+    "scripted": "scripted:ScriptedEngine",
+    "embedded": "embedded:EmbeddedEngine",
     "codec": "codec:CodecEngine",
     "vllm": "vllm:VllmEngine",
     "sglang": "sglang:SglangEngine",
@@ -102,10 +123,13 @@ _REMOTE = {
 }
 """Where the class of each kind stands; imported when it is first asked for."""
 
-KINDS = ("scripted", "embedded", *_REMOTE)
+KINDS = tuple(_CLASSES)
 
+_REMOTE = tuple(kind for kind in KINDS if kind not in _LOCAL)
 
-def _class_of(kind: str) -> Callable[..., Engine]:
-    module, _, name = _REMOTE[kind].partition(":")
-    found: Callable[..., Engine] = getattr(import_module(f"codec_agents.engines.{module}"), name)
-    return found
+_TAKEN_BY = {
+    **dict.fromkeys(("url", "api_key", "headers", "client"), _REMOTE),
+    **dict.fromkeys(("script", "ids_a_second", "ids_a_frame", "first_id_after", "seed"), _LOCAL),
+    **dict.fromkeys(("format", "compression"), ("embedded", "codec", "auto")),
+}
+"""What only some kinds take."""

@@ -6,7 +6,7 @@ the ids that the model sampled. The class says so (`text_boundary`), and so do `
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import msgspec
 
@@ -16,9 +16,8 @@ from codec_agents.engines.event_parser import EventParser
 from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.prompt_view import PromptView
-from codec_agents.engines.stock import StockEngine, json_request
+from codec_agents.engines.stock import StockEngine, StockOptions, json_request
 from codec_agents.engines.text_encoding import TextEncoder
-from codec_agents.engines.transport import HttpClient, HttpSettings
 from codec_core.frames import CodecFrame
 
 Api = Literal["chat", "completions"]
@@ -33,21 +32,16 @@ class OpenAIEngine(StockEngine):
     Args:
         url: where the API's paths begin, without `/v1`.
         api: `chat` sends the prompt's turns as messages, `completions` the whole prompt as one text.
+        options: those of every stock engine; there is no tokenizer to compare.
     """
 
     provider = "openai"
     text_boundary = True
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        name: str | None = None,
-        api: Api = "chat",
-        settings: HttpSettings | None = None,
-        client: HttpClient | None = None,
-    ) -> None:
-        super().__init__(url.removesuffix("/v1"), name=name, settings=settings, client=client)
+    tokenize_field = None
+
+    def __init__(self, url: str, *, api: Api = "chat", **options: Unpack[StockOptions]) -> None:
+        super().__init__(url.removesuffix("/v1"), **options)
         self._api = api
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser, TokenIds
-from codec_agents.engines.handshake import Handshake, ask
+from codec_agents.engines.handshake import ask
 from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
-from codec_agents.engines.stock import StockEngine, json_request
-from codec_agents.engines.transport import HttpClient, HttpSettings
+from codec_agents.engines.stock import StockEngine, StockOptions, json_request
 from codec_agents.exceptions import TRANSIENT_STATUSES
 
 Api = Literal["auto", "generate", "completions"]
@@ -38,24 +37,14 @@ class SglangEngine(StockEngine):
         url: the server's origin.
         api: `completions` is `/v1/completions` with `return_token_ids`; `generate` is `/generate`, which by
             the server's default repeats all ids in every event; `auto` asks once whether the first is there.
-        handshake: whether to compare the engine's tokenizer with the map before the first request.
+        options: those of every stock engine.
     """
 
     provider = "sglang"
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        name: str | None = None,
-        api: Api = "auto",
-        handshake: bool = True,
-        settings: HttpSettings | None = None,
-        client: HttpClient | None = None,
-    ) -> None:
-        super().__init__(url, name=name, settings=settings, client=client)
+    def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
+        super().__init__(url, **options)
         self._completes: bool | None = None if api == "auto" else api == "completions"
-        self._handshake = Handshake(self, "prompt", add_special_tokens=False) if handshake else None
 
     async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers, and find out which call gives ids."""
@@ -64,11 +53,17 @@ class SglangEngine(StockEngine):
             self._completes = await self._gives_ids(request)
 
     async def _gives_ids(self, request: GenerationRequest) -> bool:
-        """Generate one id and see whether it comes back as an id."""
+        """Generate one id and see whether it comes back as an id.
+
+        Raises:
+            EngineStatusError: the engine is in trouble: what it says then says nothing of what it can.
+        """
         body = {"prompt": list(request.prompt_ids[:8]), "max_tokens": 1, "return_token_ids": True}
         status, answer = await ask(
             self, "POST", "/v1/completions", for_model(request, body), request.timeouts
         )
+        if status in TRANSIENT_STATUSES:
+            raise self.status_error(status, answer)
         try:
             return status == 200 and bool(msgspec.json.decode(answer)["choices"][0].get("token_ids"))
         except (msgspec.DecodeError, LookupError, AttributeError, TypeError):

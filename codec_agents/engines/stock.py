@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import msgspec
 
@@ -12,14 +12,41 @@ from codec_agents.engines.handshake import Handshake
 from codec_agents.engines.http_engine import HttpEngine, Outgoing
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.responses import HttpResponse
+from codec_agents.engines.transport import HttpClient, HttpSettings
 from codec_agents.exceptions import EngineStreamError
+
+
+class StockOptions(TypedDict, total=False):
+    """What every stock engine's client takes.
+
+    Keys:
+        name: what the pipeline calls the engine.
+        handshake: whether to compare the engine's tokenizer with the map before the first request.
+        settings: how it is reached.
+        client: a client of the caller's own.
+    """
+
+    name: str | None
+    handshake: bool
+    settings: HttpSettings | None
+    client: HttpClient | None
 
 
 class StockEngine(HttpEngine):
     """The frame of an engine with an API of its own. Subclasses say what it asks and how it answers."""
 
-    _handshake: Handshake | None = None
-    """Compares the engine's tokenizer with the map, where that is wanted and can be done."""
+    tokenize_field: ClassVar[str | None] = "prompt"
+    """What `/tokenize` calls the text; None for an engine without the call."""
+    tokenize_options: ClassVar[Mapping[str, Any]] = {"add_special_tokens": False}
+
+    def __init__(self, url: str, **options: Unpack[StockOptions]) -> None:
+        shared = {"name": None, "settings": None, "client": None, **options}
+        wanted = bool(shared.pop("handshake", True))
+        super().__init__(url, **shared)  # type: ignore[arg-type]
+        self._handshake: Handshake | None = None
+        """Compares the engine's tokenizer with the map, where that is wanted and can be done."""
+        if wanted and self.tokenize_field is not None:
+            self._handshake = Handshake(self, self.tokenize_field, **self.tokenize_options)
 
     async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers.

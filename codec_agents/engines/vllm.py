@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.bodies import for_model, sampling
-from codec_agents.engines.handshake import Handshake
 from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import Deadlines, FrameParser
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.responses import HttpResponse
-from codec_agents.engines.stock import StockEngine, json_request
-from codec_agents.engines.transport import HttpClient, HttpSettings
+from codec_agents.engines.stock import StockEngine, StockOptions, json_request
 from codec_agents.exceptions import EngineStatusError
 
 GENERATE = "/inference/v1/generate"
@@ -31,25 +29,15 @@ class VllmEngine(StockEngine):
         api: `generate` is `/inference/v1/generate`, where ids go in and out without detokenizing;
             `completions` is `/v1/completions` with `return_token_ids`; `auto` tries the first once, and
             remembers.
-        handshake: whether to compare the engine's tokenizer with the map before the first request.
+        options: those of every stock engine.
     """
 
     provider = "vllm"
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        name: str | None = None,
-        api: Api = "auto",
-        handshake: bool = True,
-        settings: HttpSettings | None = None,
-        client: HttpClient | None = None,
-    ) -> None:
-        super().__init__(url, name=name, settings=settings, client=client)
+    def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
+        super().__init__(url, **options)
         self._api = api
         self._generates = api != "completions"
-        self._handshake = Handshake(self, "prompt", add_special_tokens=False) if handshake else None
 
     async def _begin(
         self, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines

@@ -253,7 +253,10 @@ class Pipeline:
     # --- what nodes name ---
 
     def engine(self, name: str, engine: EngineLike | None = None, **fields: Any) -> Self:
-        """Declare an engine: by its fields, by a value, or as a live object."""
+        """Declare an engine: by its fields, by a value, or as a live object.
+
+        With a value, fields change it; of a live object they say how it is used: `model`, `concurrency`.
+        """
         if engine is None:
             script = fields.get("script")
             if callable(script):
@@ -262,6 +265,9 @@ class Pipeline:
             engine = self._validated(EngineSpec, ("engines", name), **fields)
         elif isinstance(engine, str):
             engine = self._validated(EngineSpec, ("engines", name), url=engine, **fields)
+        elif fields:
+            said = self._names.engine_spec(name, engine).model_dump(exclude_unset=True)
+            engine = self._validated(EngineSpec, ("engines", name), **{**said, **fields})
         self._keep("engines", self._names.engines, name, self._names.engine_spec(name, engine))
         return self
 

@@ -19,6 +19,9 @@ EngineKind: TypeAlias = Literal[
 LOCAL_KINDS = frozenset({"scripted", "embedded"})
 """Engines that speak what a script says."""
 
+LIVE_FIELDS = frozenset({"kind", "model", "concurrency"})
+"""What can be said of an engine that a Python program gave: how the pipeline uses it."""
+
 WireFormat: TypeAlias = Literal["msgpack", "protobuf", "msgpack-delta", "protobuf-delta"]
 
 HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
@@ -95,6 +98,10 @@ class EngineSpec(Declared):
             )
         if self.api_key is not None and url_has_login(self.url or ""):
             raise PydanticCustomError("engine", "both an `api_key` and a login in the `url`; keep one")
+        if self.kind == "live" and (own := self.model_fields_set - LIVE_FIELDS):
+            raise PydanticCustomError(
+                "engine", "a live engine brings its own {own}", {"own": ", ".join(sorted(own))}
+            )
         if not local and self.script is not None:
             raise PydanticCustomError("engine", "a script needs `kind: scripted` or `kind: embedded`")
         return self

@@ -89,6 +89,13 @@ def test_mistakes_in_a_declaration_are_named():
         make_engine("codec")
     with pytest.raises(ValueError, match="does not know an option"):
         make_engine("vllm", url="http://127.0.0.1:1", options={"speed": 3})
+    for kind in ("scripted", "embedded"):
+        with pytest.raises(ValueError, match=f"{kind} does not know an option: .*'speed'"):
+            make_engine(kind, script="hi", options={"speed": 3})
+        with pytest.raises(ValueError, match="does not take url"):
+            make_engine(kind, script="hi", url="http://127.0.0.1:1")
+    with pytest.raises(ValueError, match="vllm does not take format, script, seed"):
+        make_engine("vllm", url="http://127.0.0.1:1", format="msgpack", script="hi", seed=3)
     engine = make_engine(
         "vllm", url="http://127.0.0.1:1", options={"api": "completions", "max_connections": 3}
     )

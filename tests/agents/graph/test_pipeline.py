@@ -93,6 +93,19 @@ def test_live_objects_stand_beside_the_declaration():
     assert {fault.place for fault in caught.value.faults} >= {"engines.my_engine", "_lambda_"}
 
 
+def test_what_is_said_of_a_live_engine_is_kept_or_refused():
+    p = Pipeline("live").input("question").engine("A", LiveEngine(), concurrency=3, model="m")
+    assert (p.spec.engines["A"].concurrency, p.spec.engines["A"].model) == (3, "m")
+    with pytest.raises(PipelineError, match="a live engine brings its own headers, url"):
+        Pipeline("live").engine("A", LiveEngine(), url="http://127.0.0.1:1", headers={"a": "b"})
+    p = (
+        Pipeline("value")
+        .input("question")
+        .engine("A", EngineSpec(kind="scripted", script="hi"), concurrency=3)
+    )
+    assert p.spec.engines["A"] == EngineSpec(kind="scripted", script="hi", concurrency=3)
+
+
 def test_live_objects_of_a_nested_pipeline_are_seen_inside_it():
     inner = Pipeline("inner").input("x").model("m", engine=LiveEngine(), map="demo/bytes", prompt="{x}")
     inner.sink("out").connect("x", "m").connect("m", "out")
