@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from codec_agents.built import (
@@ -23,7 +24,7 @@ from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
 from codec_agents.exceptions import DialectError
 from codec_agents.functions import Function
-from codec_agents.graph.chat import Chat
+from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.nodes import (
     Asking,
     FunctionNode,
@@ -39,6 +40,7 @@ from codec_agents.graph.nodes import (
     StartsWith,
 )
 from codec_agents.graph.policy import Policy, TimeoutPolicy
+from codec_agents.own_loop import run_in_own_loop
 from codec_agents.tools import Tool, Toolset, tool
 from codec_core.vocabulary import Vocabulary
 
@@ -124,18 +126,39 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
     thinking = node.prompt.thinking if isinstance(node.prompt, Chat) else None
     dialect = family.bind(vocabulary, tools, thinking)
     engine = b.flat.spec.engine_of(node.engine)
+    model = node.model or (engine.model if engine else None)
     return {
         **b.common(),
-        "model": node.model or (engine.model if engine else None),
+        "model": model,
         "engine": b.flat.resources.engine(node.engine),
         "engine_slots": b.flat.resources.engine_slots(node.engine, b.policy),
         "vocabulary": vocabulary,
         "dialect": dialect,
         "dialect_reason": reason,
-        "template": dialect.template(node.prompt),
+        "template": dialect.template(_prompt(b, vocabulary, model, tools)),
         "options": _options(node.sampling, dialect),
         "timeouts": _timeouts(b.policy.timeouts),
     }
+
+
+def _prompt(
+    b: NodeBuilder, vocabulary: Vocabulary, model: str | None, tools: Sequence[Tool]
+) -> Chat | RawPrompt:
+    """Return the declared prompt, in the engine's own pieces where that is asked for."""
+    node = b.declared(Asking)
+    if not isinstance(node.prompt, Chat) or node.prompt.template == "dialect":
+        return node.prompt
+    from codec_agents.engines.rendering import engine_prompt
+
+    ask = partial(
+        engine_prompt,
+        b.flat.resources.engine(node.engine),
+        node.prompt,
+        vocabulary,
+        model=model,
+        tools=[each.schema() for each in tools],
+    )
+    return run_in_own_loop(ask)
 
 
 def _dialect(node: Asking, vocabulary: Vocabulary) -> tuple[Dialect, str]:

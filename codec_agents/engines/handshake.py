@@ -6,7 +6,7 @@ prose, digits, white space, another script, and the names of control tokens, whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -55,7 +55,8 @@ class Handshake:
         key = vocabulary.hash or vocabulary.id
         if key in self._agreed:
             return
-        found = await self._ask(probe_text(vocabulary), request)
+        body = {self._text_field: probe_text(vocabulary), **self._fields}
+        found = await tokenize(self._engine, body, request)
         if found is not None:
             self._compare(found, vocabulary)
         self._agreed.add(key)
@@ -72,23 +73,29 @@ class Handshake:
             f"of its own tokenizer (probe: {len(found)} ids, {list(found)[at : at + 4]} at {at})",
         )
 
-    async def _ask(self, text: str, request: GenerationRequest) -> list[int] | None:
-        """Return the engine's ids for a text; None where it has no such call."""
-        body = for_model(request, {self._text_field: text, **self._fields})
-        status, answer = await ask(self._engine, "POST", "/tokenize", body, request.timeouts)
-        if status in ABSENT:
-            return None
-        if status != 200:
-            raise self._engine.status_error(status, answer)
-        try:
-            return msgspec.json.decode(answer, type=TokenCounts).tokens
-        except msgspec.DecodeError as error:
-            raise EngineStreamError(
-                self._engine.name,
-                f"/tokenize answers with something else than ids ({error}); "
-                "handshake: false goes without comparing the tokenizers",
-                transient=False,
-            ) from error
+
+async def tokenize(
+    engine: HttpEngine, fields: Mapping[str, Any], request: GenerationRequest
+) -> list[int] | None:
+    """Return the ids that the engine's `/tokenize` gives; None where it has no such call.
+
+    Raises:
+        EngineError: the engine cannot be asked, or refuses.
+    """
+    status, answer = await ask(engine, "POST", "/tokenize", for_model(request, fields), request.timeouts)
+    if status in ABSENT:
+        return None
+    if status != 200:
+        raise engine.status_error(status, answer)
+    try:
+        return msgspec.json.decode(answer, type=TokenCounts).tokens
+    except msgspec.DecodeError as error:
+        raise EngineStreamError(
+            engine.name,
+            f"/tokenize answers with something else than ids ({error}); "
+            "handshake: false goes without comparing the tokenizers",
+            transient=False,
+        ) from error
 
 
 def probe_text(vocabulary: Vocabulary) -> str:

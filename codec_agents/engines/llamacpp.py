@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Literal, Unpack
 
@@ -13,12 +13,12 @@ import msgspec
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
 from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser, TokenIds
-from codec_agents.engines.handshake import ask
+from codec_agents.engines.handshake import ABSENT, ask, tokenize
 from codec_agents.engines.http_engine import Outgoing, check_prompt, invalid_id
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.lost_ids import find_lost_ids
-from codec_agents.engines.stock import StockEngine, StockOptions, json_request
-from codec_agents.exceptions import EngineStreamError
+from codec_agents.engines.stock import StockEngine, StockOptions, json_request, rendered
+from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_core.frames import CodecFrame
 
 LostIds = Literal["ask", "error", "no_stream"]
@@ -80,6 +80,28 @@ class LlamaCppEngine(StockEngine):
     def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         return CompletionEvents(self.name, stats, request)
 
+    async def render_chat(self, request: GenerationRequest, conversation: Mapping[str, Any]) -> Sequence[int]:
+        """Return the ids of a prompt, as `rendering.ChatRendering` says.
+
+        The text that `/apply-template` gives lacks the first control token where the vocabulary adds one;
+        `/tokenize` puts it back.
+
+        Raises:
+            EngineError: the engine cannot be asked, or does not render.
+        """
+        body = for_model(request, {**conversation, "add_generation_prompt": True})
+        status, answer = await ask(self, "POST", "/apply-template", body, request.timeouts)
+        if status in ABSENT:
+            return rendered(self, None)
+        if status != 200:
+            raise self.status_error(status, answer)
+        try:
+            text = msgspec.json.decode(answer, type=Applied).prompt
+        except msgspec.DecodeError as error:
+            raise EngineError(self.name, f"/apply-template gives no prompt: {error}") from error
+        fields = {"content": text, "add_special": True, "parse_special": True}
+        return rendered(self, await tokenize(self, fields, request))
+
     async def whole(self, request: GenerationRequest) -> Completion:
         """Generate without streaming: all ids, the last one included.
 
@@ -109,6 +131,12 @@ def completion_body(request: GenerationRequest, *, stream: bool) -> dict[str, An
         "cache_prompt": True,
     }
     return {**for_model(request, body), **sampling(request.options, WORDS)}
+
+
+class Applied(msgspec.Struct):
+    """The answer of `/apply-template`."""
+
+    prompt: str
 
 
 class Timings(msgspec.Struct):

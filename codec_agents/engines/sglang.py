@@ -13,7 +13,7 @@ from codec_agents.engines.handshake import ask
 from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
-from codec_agents.engines.stock import StockEngine, StockOptions, json_request
+from codec_agents.engines.stock import StockOptions, TokenizeRendering, json_request
 from codec_agents.exceptions import TRANSIENT_STATUSES
 
 Api = Literal["auto", "generate", "completions"]
@@ -30,7 +30,7 @@ WORDS = {
 """What SGLang's own call names the sampling options."""
 
 
-class SglangEngine(StockEngine):
+class SglangEngine(TokenizeRendering):
     """A stock SGLang server.
 
     Args:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypedDict, Unpack
 
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, StreamStats
-from codec_agents.engines.handshake import Handshake
+from codec_agents.engines.handshake import Handshake, tokenize
 from codec_agents.engines.http_engine import HttpEngine, Outgoing
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.responses import HttpResponse
 from codec_agents.engines.transport import HttpClient, HttpSettings
-from codec_agents.exceptions import EngineStreamError
+from codec_agents.exceptions import EngineError, EngineStreamError
 
 
 class StockOptions(TypedDict, total=False):
@@ -64,6 +64,30 @@ class StockEngine(HttpEngine):
     def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         """Return what reads the events of an answer."""
         raise NotImplementedError
+
+
+class TokenizeRendering(StockEngine):
+    """A stock engine whose `/tokenize` takes messages as well, and renders its chat template."""
+
+    async def render_chat(self, request: GenerationRequest, conversation: Mapping[str, Any]) -> Sequence[int]:
+        """Return the ids of a prompt, as `rendering.ChatRendering` says.
+
+        Raises:
+            EngineError: the engine cannot be asked, or does not render.
+        """
+        body = {**conversation, "add_generation_prompt": True, "add_special_tokens": False}
+        return rendered(self, await tokenize(self, body, request))
+
+
+def rendered(engine: HttpEngine, ids: list[int] | None) -> list[int]:
+    """Return the ids, if there are any.
+
+    Raises:
+        EngineError: the engine has no call that renders.
+    """
+    if ids is None:
+        raise EngineError(engine.name, "has no call that renders a chat; leave the template to the dialect")
+    return ids
 
 
 def json_request(path: str, body: Mapping[str, Any], **headers: str) -> Outgoing:

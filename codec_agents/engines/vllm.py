@@ -10,7 +10,7 @@ from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import Deadlines, FrameParser
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.responses import HttpResponse
-from codec_agents.engines.stock import StockEngine, StockOptions, json_request
+from codec_agents.engines.stock import StockOptions, TokenizeRendering, json_request
 from codec_agents.exceptions import EngineStatusError
 
 GENERATE = "/inference/v1/generate"
@@ -21,7 +21,7 @@ NOT_ENABLED = frozenset({403, 404, 405, 501})
 Api = Literal["auto", "generate", "completions"]
 
 
-class VllmEngine(StockEngine):
+class VllmEngine(TokenizeRendering):
     """A stock vLLM server.
 
     Args:

@@ -121,6 +121,9 @@ class Chat(Declared):
     """Turns between the system's and the last one."""
     thinking: Literal["on", "off", "forced"] | None = None
     """Whether the model reasons first: asked for, asked not to, or made to by an opened marker."""
+    template: Literal["dialect", "engine"] = "dialect"
+    """Whose form the turns get: the dialect's, or that of the engine's own chat template, asked for when the
+    pipeline is built. What follows an answer (results, further turns) has the dialect's form either way."""
 
     @property
     def slots(self) -> tuple[str, ...]:

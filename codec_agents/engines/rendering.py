@@ -1,0 +1,166 @@
+"""A prompt that the engine writes: its own chat template, asked for once, in the pieces of a prompt.
+
+The slots are put in as words that stand for them, the engine renders the conversation, and the words become
+slots again. So the template is the engine's, and what fills the slots still cannot become a control id.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from codec_agents.engines.base import Engine, GenerationRequest
+from codec_agents.engines.transport import HttpPool
+from codec_agents.exceptions import PromptError
+from codec_agents.graph.chat import Chat, Piece, RawPrompt, Slot, Text, parse_template
+from codec_core.detokenizer import detokenize
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.vocabulary import Vocabulary
+
+STAND_IN = "SLOTxQ{}QxSLOT"
+"""Stands for a slot while the engine renders: letters that no template changes."""
+
+
+@runtime_checkable
+class ChatRendering(Protocol):
+    """An engine that renders chat templates."""
+
+    pool: HttpPool
+
+    async def render_chat(self, request: GenerationRequest, conversation: Mapping[str, Any]) -> Sequence[int]:
+        """Return the ids of a prompt.
+
+        Args:
+            request: the model, its vocabulary, and how long it may take; its prompt means nothing.
+            conversation: `messages`, and `tools` and `chat_template_kwargs` where there are any.
+
+        Raises:
+            EngineError: the engine cannot be asked, or does not render.
+        """
+        ...
+
+
+async def engine_prompt(
+    engine: Engine,
+    chat: Chat,
+    vocabulary: Vocabulary,
+    *,
+    model: str | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> RawPrompt:
+    """Return a chat in the pieces of the engine's own chat template.
+
+    Args:
+        engine: who is asked; over connections of its own, which are closed.
+        chat: the declaration.
+        vocabulary: the model's.
+        model: what the engine calls the model.
+        tools: declarations of the tools that the model is told about.
+
+    Raises:
+        PromptError: the engine has no such call, or what it renders is not made of pieces and slots.
+        EngineError: the engine cannot be asked.
+    """
+    if not isinstance(engine, ChatRendering):
+        raise PromptError(f"the engine {engine.name!r} renders no templates; vllm, sglang and llamacpp do")
+    if chat.thinking == "forced":
+        raise PromptError("thinking is forced by the dialect; an engine's template knows `on` and `off`")
+    request = GenerationRequest(prompt_ids=(), vocabulary=vocabulary, model=model)
+    asked = copy.copy(engine)
+    asked.pool = HttpPool(engine.name, engine.pool.url, engine.pool.settings)
+    try:
+        ids = await asked.render_chat(request, _conversation(chat, tools))
+    finally:
+        await asked.pool.aclose()
+    return _as_pieces(ids, chat, vocabulary)
+
+
+def _conversation(chat: Chat, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    turns = [
+        ("system", chat.system),
+        *((turn.role, turn.content) for turn in chat.turns),
+        ("user", chat.user),
+    ]
+    messages = [
+        {"role": role, "content": _content(template, chat.slots)}
+        for role, template in turns
+        if template is not None
+    ]
+    options: dict[str, Any] = {"tools": list(tools)} if tools else {}
+    if chat.thinking is not None:
+        wanted = chat.thinking == "on"
+        options["chat_template_kwargs"] = {"enable_thinking": wanted, "thinking": wanted}
+    return {"messages": messages, **options}
+
+
+def _content(template: str, slots: Sequence[str]) -> str:
+    parts = parse_template(template)
+    return "".join(
+        part.text if isinstance(part, Text) else STAND_IN.format(slots.index(part.name)) for part in parts
+    )
+
+
+def _as_pieces(ids: Sequence[int], chat: Chat, vocabulary: Vocabulary) -> RawPrompt:
+    parts = [*_parts(ids, chat.slots, vocabulary)]
+    missing = set(chat.slots) - {part.name for part in parts if isinstance(part, Slot)}
+    if missing:
+        raise PromptError(f"the engine's template leaves out, or changes, the slots {sorted(missing)}")
+    written = _written(parts, chat.slots, vocabulary)
+    if written != list(ids):
+        at = next((n for n, pair in enumerate(zip(written, ids, strict=False)) if pair[0] != pair[1]), -1)
+        raise PromptError(
+            f"the engine's prompt cannot be written in pieces of {vocabulary.id!r}: it parts at id {at}"
+        )
+    names = {token: name for name, token in vocabulary.special_tokens.items()}
+    return RawPrompt(tuple(_piece(part, names) for part in parts))
+
+
+Part = int | Text | Slot
+"""A control id, text between control ids, or a slot in it."""
+
+
+def _parts(ids: Sequence[int], slots: Sequence[str], vocabulary: Vocabulary) -> Iterator[Part]:
+    ordinary: list[int] = []
+    for token in (*ids, None):
+        if token is not None and token not in vocabulary.special_ids:
+            ordinary.append(token)
+            continue
+        yield from _text_parts(detokenize(vocabulary, ordinary), slots)
+        ordinary.clear()
+        if token is not None:
+            yield token
+
+
+def _text_parts(text: str, slots: Sequence[str]) -> Iterator[Part]:
+    stand_ins = {STAND_IN.format(number): name for number, name in enumerate(slots)}
+    pattern = "|".join(map(re.escape, stand_ins)) or "(?!)"
+    for piece in re.split(f"({pattern})", text):
+        if piece in stand_ins:
+            yield Slot(stand_ins[piece])
+        elif piece:
+            yield Text(piece)
+
+
+def _written(parts: Sequence[Part], slots: Sequence[str], vocabulary: Vocabulary) -> list[int]:
+    """Return the ids of the parts with the stand-ins in place: what the engine gave, if nothing is wrong."""
+    encode = pick_tokenizer(vocabulary).encode_ordinary
+    ids: list[int] = []
+    text = ""
+    for part in (*parts, None):
+        if isinstance(part, Text):
+            text += part.text
+        elif isinstance(part, Slot):
+            text += STAND_IN.format(slots.index(part.name))
+        else:
+            ids += encode(text) if text else ()
+            ids += () if part is None else (part,)
+            text = ""
+    return ids
+
+
+def _piece(part: Part, names: Mapping[int, str]) -> Piece:
+    if isinstance(part, Text):
+        return Piece(text=part.text)
+    return Piece(slot=part.name) if isinstance(part, Slot) else Piece(token=names[part])
