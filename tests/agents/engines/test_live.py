@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from codec_agents.engines.llamacpp import LlamaCppEngine
+from codec_agents.engines.rendering import engine_prompt
 from codec_agents.engines.vllm import VllmEngine
+from codec_agents.graph.chat import Chat
 from codec_core.maps import read_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
@@ -64,6 +66,15 @@ async def test_a_stream_of_llama_cpp_has_the_ids_of_its_whole_answer(live, ask):
         assert (await generate(streamed, request))[0] == (await generate(whole, request))[0]
     await streamed.aclose()
     await whole.aclose()
+
+
+async def test_llama_cpp_renders_a_prompt_that_the_map_can_write(live):
+    """The server has a template of its own for a model without one."""
+    url, vocabulary = live("CODEC_TEST_LLAMACPP")
+    chat = Chat(system="Be brief.", user="Rewrite:\n{draft}")
+    prompt = await engine_prompt(LlamaCppEngine(url), chat, vocabulary)
+    assert prompt.slots == ("draft",)
+    assert "Be brief." in "".join(piece.text or "" for piece in prompt.pieces)
 
 
 async def test_llama_cpp_encodes_as_the_map_does(live):
