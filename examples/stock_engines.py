@@ -2,13 +2,13 @@
 
     llama-server -m qwen2.5-7b-instruct.gguf --port 8080
     vllm serve meta-llama/Llama-3.1-8B-Instruct --port 8000
-    python examples/stock_engines.py \
+    python examples/stock_engines.py "I fly from Lisbon to Oslo on a Friday in March. What should I pack?" \
         --planner llamacpp http://127.0.0.1:8080 maps/qwen2.json \
-        --writer vllm http://127.0.0.1:8000 maps/llama-3.json \
-        "I fly from Lisbon to Oslo on a Friday in March. What should I book and pack?"
+        --writer vllm http://127.0.0.1:8000 maps/llama-3.json meta-llama/Llama-3.1-8B-Instruct
 
-Each engine is named by its kind, its origin, and the tokenizer map of its model. What the planner says
-reaches the writer as ids of the writer's own vocabulary; text is made for you alone.
+Each engine is named by its kind, its origin, the tokenizer map of its model, and the model's name there,
+where it has several. What the planner says reaches the writer as ids of the writer's own vocabulary; text is
+made for you alone.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ async def main(arguments: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for role in ("planner", "writer"):
-        parser.add_argument(f"--{role}", nargs="+", required=True, metavar="KIND URL MAP [MODEL]")
     parser.add_argument("question")
+    for role in ("planner", "writer"):
+        parser.add_argument(
+            f"--{role}", nargs="+", required=True, metavar="PLACE", help="KIND URL MAP [MODEL]"
+        )
     raise SystemExit(asyncio.run(main(parser.parse_args())))

@@ -44,6 +44,11 @@ class AiohttpResponse:
             raise StopAsyncIteration
         return chunk
 
+    @property
+    def at_end(self) -> bool:
+        """Whether the whole body has come and has been read."""
+        return self._response.content.at_eof()
+
     async def aclose(self) -> None:
         """Give the connection back; an unread body closes it."""
         self._response.release()

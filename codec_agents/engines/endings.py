@@ -33,6 +33,9 @@ class Endings:
 
     async def add(self, response: HttpResponse, chunks: AsyncIterator[bytes]) -> None:
         """Have the rest of a body read, and its connection given back."""
+        if getattr(response, "at_end", False):  # a client that knows it: there is nothing to be read
+            await response.aclose()
+            return
         loop = running_loop()
         if loop is None:
             await _read_out(response, chunks)

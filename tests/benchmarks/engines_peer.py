@@ -1,6 +1,6 @@
 """The existing client's streams, measured in an interpreter of its own. Imports nothing from here.
 
-usage: engines_peer.py URL STREAMS IDS REPEAT; prints [wall, cpu] of each round as JSON.
+usage: engines_peer.py URL STREAMS IDS; every line it gets is answered by a round's [wall, cpu] as JSON.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import codecai
 import httpx
 
 
-async def main(url, streams, ids, repeat):
+async def main(url, streams, ids):
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(limits=limits, timeout=120) as client:
 
@@ -24,14 +24,11 @@ async def main(url, streams, ids, repeat):
                     count += len(frame.ids)
             return count
 
-        await read()
-        rounds = []
-        for _ in range(repeat):
+        while await asyncio.to_thread(sys.stdin.readline):
             wall, cpu = time.perf_counter(), time.process_time()
             counts = await asyncio.gather(*(read() for _ in range(streams)))
             assert counts == [ids] * streams
-            rounds.append((time.perf_counter() - wall, time.process_time() - cpu))
-    print(json.dumps(rounds))
+            print(json.dumps((time.perf_counter() - wall, time.process_time() - cpu)), flush=True)
 
 
 if __name__ == "__main__":

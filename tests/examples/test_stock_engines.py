@@ -30,9 +30,9 @@ def test_the_travel_desk_runs_on_stock_engines(models):
     with EmbeddedServer(create_app(planner)) as first, EmbeddedServer(create_app(writer)) as second:
         command = [
             sys.executable, str(EXAMPLES / "stock_engines.py"),
+            "I fly from Lisbon to Oslo on a Friday in March.",
             "--planner", "vllm", first.url, str(MAPS / "demo" / "bytes.json"), "planner",
             "--writer", "vllm", second.url, str(MAPS / "demo" / "words.json"), "writer",
-            "--", "I fly from Lisbon to Oslo on a Friday in March.",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert done.stderr == ""
