@@ -51,7 +51,10 @@ class LateEnds:
 
 
 @pytest.fixture
-async def late():
+async def late(monkeypatch):
+    monkeypatch.setattr(
+        endings, "DRAIN_SECONDS", 20.0
+    )  # that nobody waits for it shows on a busy machine, too
     server = LateEnds()
     async with await asyncio.start_server(server.answer, "127.0.0.1", 0) as listening:
         server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"

@@ -158,6 +158,15 @@ async def test_vllm_generate_is_probed_once_and_remembered(words, ask, stock, an
     assert server.paths() == ["/inference/v1/generate", "/v1/completions", "/v1/completions"]
 
 
+async def test_an_unreadable_tokenize_is_no_agreement(words, ask, stock, answer):
+    routes = {"completions": stock.vllm_completions(answer), "tokenize": lambda _: (200, {}, [b"<html>"])}
+    async with engine_server(stock, **routes) as server:
+        with pytest.raises(EngineStreamError, match="something else than ids"):
+            await read(VllmEngine(server.url), ask(words))
+    assert server.paths() == ["/tokenize"]
+    assert server.seen[0][1]["accept-encoding"] == "identity"
+
+
 async def test_vllm_is_always_told_a_limit_and_given_ids(words, ask, stock, answer):
     async with engine_server(stock, completions=stock.vllm_completions(answer)) as server:
         request = ask(
@@ -289,6 +298,25 @@ async def test_sglang_completions_are_found_by_asking_once(words, ask, stock, an
             assert ids_of(frames) == answer
     assert server.paths() == ["/v1/completions"] * 3
     assert server.seen[0][2]["max_tokens"] == 1
+
+
+async def test_sglang_in_trouble_is_not_taken_for_an_old_one(words, ask, stock, answer):
+    refusals = [stock.refusing(503)]
+
+    def completions(asked):
+        if refusals:
+            return refusals.pop()(asked)
+        if asked.get("stream"):
+            return stock.vllm_completions(answer)(asked)
+        return 200, {"content-type": "application/json"}, [b'{"choices":[{"text":"x","token_ids":[5]}]}']
+
+    async with engine_server(stock, completions=completions) as server:
+        engine = SglangEngine(server.url, handshake=False)
+        with pytest.raises(EngineStatusError) as refused:
+            await read(engine, ask(words))
+        assert refused.value.transient
+        frames, _ = await read(engine, ask(words))
+    assert ids_of(frames) == answer
 
 
 @pytest.mark.parametrize("cuts", [(1,), (1, 2, 3, 4, 5), (4,), (2, 2)])
