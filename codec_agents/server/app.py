@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Mapping
 
+import anyio
 import msgspec
 
 from codec_agents.server.answers import (
@@ -69,6 +70,8 @@ class CodecServer:
         self.exchanges = Exchanges()
         self.draining = False
         """Set when the server is about to stop: what runs may end, nothing new begins."""
+        self._running: set[anyio.CancelScope] = set()
+        """The generations under way; cancelling one ends its answer."""
         self._jobs = JobMaker(backend, self.settings)
         self._library = Library(maps or {}, self.settings)
         self._generations: dict[str, Generation] = {
@@ -84,12 +87,18 @@ class CodecServer:
             "/metrics": self._metrics,
         }
 
+    def end_generations(self) -> None:
+        """End every answer under way, properly: its last frame says `error`, the body has its end."""
+        for scope in self._running:
+            scope.cancel()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             raise ValueError(f"this application answers HTTP, not {scope['type']!r}")
         try:
-            request = await read_request(scope, receive, limit=self.settings.max_body)
+            limits = self.settings
+            request = await read_request(scope, receive, limit=limits.max_body, within=limits.body_within)
         except HttpError as error:
             await _refuse(send, error)
         except ClientGoneError:
@@ -182,7 +191,7 @@ class CodecServer:
         if self.draining or self.exchanges.open > self.settings.max_streams:
             raise HttpError(503, "the server takes no further generations now", headers={"retry-after": "1"})
         exchange.prompt_ids = tuple(job.prompt_ids)
-        await deliver(self.backend, job, form, exchange, self.settings, receive, send)
+        await deliver(self.backend, job, form, exchange, self.settings, receive, send, self._running)
 
     # --- documents ---
 

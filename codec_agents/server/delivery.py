@@ -7,6 +7,7 @@ together go out in one frame, because every frame costs more than the ids in it;
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator
 
@@ -21,6 +22,9 @@ from codec_agents.server.settings import ServerSettings
 from codec_agents.server.stops import StopWatcher
 from codec_core.frames import CodecFrame
 
+ENDED = CodecFrame((), done=True, finish_reason="error")
+"""The last frame of an answer that the server ends: out of time, or about to stop."""
+
 
 class AnswerCutError(Exception):
     """Raised into the ASGI server, which then closes the connection: the client sees a body cut off."""
@@ -34,14 +38,18 @@ async def deliver(
     settings: ServerSettings,
     receive: Receive,
     send: Send,
+    running: set[anyio.CancelScope],
 ) -> None:
     """Run a generation and send it in the form asked for.
 
+    Cancelling the scope that it puts into `running` ends the answer, as running out of time does: the last
+    frame says `error`, and the body has its end.
+
     Raises:
-        HttpError: the back end refuses the job; nothing has been sent.
+        HttpError: the back end refuses the job, or it was ended; nothing has been sent.
         AnswerCutError: the generation was lost half-way.
     """
-    delivery = _Delivery(form, exchange, settings, send)
+    delivery = _Delivery(form, exchange, settings, send, running)
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
         # From the beginning on: a client may leave before there is a first id.
@@ -58,7 +66,9 @@ async def deliver(
         raise failure
 
 
-async def _run(backend: Backend, job: Job, delivery: _Delivery, *, gather: bool) -> BrokenOffError | None:
+async def _run(
+    backend: Backend, job: Job, delivery: _Delivery, *, gather: bool
+) -> BrokenOffError | HttpError | None:
     """Run the generation; return what broke it off, caught before it meets a back end's own task groups."""
     async with backend.generate(job) as frames, anyio.create_task_group() as group:
         source = frames if backend.stops_itself else _until_stop(frames, job)
@@ -66,10 +76,10 @@ async def _run(backend: Backend, job: Job, delivery: _Delivery, *, gather: bool)
             gathering = Gathering()
             group.start_soon(gathering.fill, source)
             source = gathering
-        broken: BrokenOffError | None = None
+        broken: BrokenOffError | HttpError | None = None
         try:
             await delivery.send_all(source)
-        except BrokenOffError as error:
+        except (BrokenOffError, HttpError) as error:
             broken = error
         group.cancel_scope.cancel()
     return broken
@@ -82,11 +92,19 @@ def _until_stop(frames: AsyncIterator[CodecFrame], job: Job) -> AsyncIterator[Co
 
 
 class _Delivery:
-    def __init__(self, form: Answer, exchange: Exchange, settings: ServerSettings, send: Send) -> None:
+    def __init__(
+        self,
+        form: Answer,
+        exchange: Exchange,
+        settings: ServerSettings,
+        send: Send,
+        running: set[anyio.CancelScope],
+    ) -> None:
         self._form = form
         self._exchange = exchange
         self._settings = settings
         self._send = send
+        self._running = running
         self._sending_since: float | None = None
         self._complete = False
 
@@ -94,14 +112,28 @@ class _Delivery:
         """Send the whole answer."""
         if self._form.streamed:
             await self._begin()
-        async for frame in frames:
-            body = self._form.write(frame)
-            self._count(frame)
-            if body:
-                await self._send_part(body)
-            if frame.done:
-                break
+        if not await self._send_frames(frames):
+            if not self._form.streamed:
+                raise HttpError(503, "the generation was ended: out of time, or the server stops")
+            await self._send_part(self._form.write(ENDED))
         await self._finish(self._form.close())
+
+    async def _send_frames(self, frames: AsyncIterator[CodecFrame]) -> bool:
+        """Send the frames; return False if they were ended before they were all there."""
+        limit = self._settings.generation_within
+        with anyio.CancelScope(deadline=math.inf if limit is None else anyio.current_time() + limit) as scope:
+            self._running.add(scope)
+            try:
+                async for frame in frames:
+                    body = self._form.write(frame)
+                    self._count(frame)
+                    if body:
+                        await self._send_part(body)
+                    if frame.done:
+                        break
+            finally:
+                self._running.discard(scope)
+        return not scope.cancelled_caught
 
     async def _begin(self) -> None:
         self._exchange.status = 200

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
+import anyio
 import msgspec
 
 Scope: TypeAlias = dict[str, Any]
@@ -74,13 +75,22 @@ class Request:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_request(scope: Scope, receive: Receive, *, limit: int) -> Request:
+async def read_request(scope: Scope, receive: Receive, *, limit: int, within: float) -> Request:
     """Read a whole request.
 
     Raises:
-        HttpError: 413, the body is larger than the limit; it is not read further.
+        HttpError: 413, the body is larger than the limit; 408, it takes longer than `within` seconds; it is
+            not read further.
         ClientGoneError: the client left.
     """
+    with anyio.move_on_after(within):
+        return await _read_request(scope, receive, limit)
+    raise HttpError(
+        408, f"the body did not arrive within {within:g} seconds", headers={"connection": "close"}
+    )
+
+
+async def _read_request(scope: Scope, receive: Receive, limit: int) -> Request:
     headers = _headers(scope["headers"])
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:

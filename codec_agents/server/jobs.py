@@ -32,6 +32,8 @@ class JobMaker:
         Raises:
             HttpError: 400 or 404, with what would do.
         """
+        if body.echo:
+            raise HttpError(400, "echo is not served; the prompt is the client's own", param="echo")
         model = self._model(body.model, request)
         return self._job(model, _prompt_ids(body.prompt, model.vocabulary), self._options(body), request)
 

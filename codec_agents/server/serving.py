@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 from codec_agents.server.app import CodecServer
@@ -10,12 +11,16 @@ from codec_agents.server.uvicorn_extra import require_uvicorn
 DRAIN_SECONDS = 30
 """How long generations that run may go on after the signal to stop."""
 
+ENDING_SECONDS = 5
+"""How long the ends of those that are still running then may take to be sent."""
+
 
 def serve(app: CodecServer, host: str = "127.0.0.1", port: int = 8000, *, drain: int = DRAIN_SECONDS) -> None:
-    """Serve until SIGINT or SIGTERM; then end what runs, for up to `drain` seconds, and close the back end.
+    """Serve until SIGINT or SIGTERM; then let what runs end, for up to `drain` seconds.
 
-    From the first signal on, `/ready` answers 503 and new generations are refused. The address is loopback
-    unless another one is given.
+    From the first signal on, `/ready` answers 503 and new generations are refused. What has not ended after
+    `drain` seconds is ended: its last frame says `error`, and the body has its end. The back end is closed.
+    The address is loopback unless another one is given.
 
     Raises:
         MissingServerError: the extra `server` is not installed.
@@ -28,7 +33,9 @@ def serve(app: CodecServer, host: str = "127.0.0.1", port: int = 8000, *, drain:
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.draining = True
+            ending = asyncio.get_running_loop().call_later(drain, app.end_generations)
             await super().shutdown(sockets)
+            ending.cancel()
             await app.backend.aclose()
 
     config = uvicorn.Config(
@@ -37,7 +44,7 @@ def serve(app: CodecServer, host: str = "127.0.0.1", port: int = 8000, *, drain:
         port=port,
         lifespan="off",
         access_log=False,
-        timeout_graceful_shutdown=drain,
+        timeout_graceful_shutdown=drain + ENDING_SECONDS,
         log_level="info",
     )
     Server(config).run()

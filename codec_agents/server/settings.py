@@ -23,6 +23,10 @@ class ServerSettings:
     """For requests that name no limit."""
     max_streams: int = 2_000
     """Generations at once; more are told to come back (503)."""
+    body_within: float = 30.0
+    """Seconds in which a request's body has to arrive, whole (408)."""
+    generation_within: float | None = None
+    """Seconds that a generation may take; then it is ended, with the reason `error`. None for any."""
     stalled_after: float = 60.0
     """Seconds after which a client that reads nothing is dropped."""
     api_keys: tuple[str, ...] = ()

@@ -56,6 +56,46 @@ def test_a_function_of_a_module_in_the_folder(tmp_path: Path) -> None:
         assert answer.json()["choices"][0]["message"]["content"] == "LOUD"
 
 
+SERVING = """
+from codec_agents.server import ScriptedBackend, create_app, serve
+from codec_agents.testing import Say, Wait
+from codec_agents.vocabularies import bundled_map
+
+def answer(prompt):
+    seconds = float(prompt.text)
+    return [Say("begun"), Wait(seconds), Say(" ended")]
+
+serve(create_app(ScriptedBackend.of(bundled_map("demo/bytes"), answer)), port=0, drain=1)
+"""
+
+
+def test_a_signal_lets_what_runs_end_and_ends_the_rest(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVING], cwd=tmp_path, stderr=subprocess.PIPE, encoding="utf-8"
+    )
+    assert process.stderr is not None
+    line = next(line for line in process.stderr if "running on" in line)
+    url = next(word for word in line.split() if word.startswith("http://"))
+
+    def stream(client: httpx.Client, seconds: float) -> Iterator[str]:
+        body = {"prompt": str(seconds), "stream": True}
+        with client.stream("POST", f"{url}/v1/completions", json=body) as answer:
+            yield from answer.iter_lines()
+
+    with httpx.Client(timeout=20) as client:
+        soon, late = stream(client, 0.3), stream(client, 60)
+        begun = next(soon) + next(late)
+        process.send_signal(signal.SIGTERM)
+        rest = "".join(soon)
+        ended = "".join(late)
+    process.communicate(timeout=20)
+    assert begun.count("data: ") == 2
+    assert '"finish_reason":"stop"' in rest
+    assert '"finish_reason":"error"' in ended
+    assert rest.endswith("data: [DONE]")
+    assert ended.endswith("data: [DONE]")
+
+
 PIPELINE = """
 pipeline: desk
 nodes:

@@ -77,6 +77,7 @@ async def test_refusals_name_the_field(serve, words):
     async with serve(lambda _: "x") as server, httpx.AsyncClient(base_url=server.url) as client:
         for body, status, message in [
             ({"n": 2}, 400, "n must be 1"),
+            ({"echo": True}, 400, "echo is not served"),
             ({"stream_format": "text"}, 400, "stream_format 'text' is unknown"),
             ({"prompt": []}, 400, "the prompt is empty"),
             ({"prompt": [10**6]}, 400, "token id 1000000 is out of vocabulary"),
@@ -105,6 +106,62 @@ async def test_limits_on_body_prompt_and_streams(serve):
             busy = await post(client, prompt=[20])
             assert busy.status_code == 503
             assert busy.headers["retry-after"] == "1"
+
+
+async def test_a_body_has_to_come_in_time(serve):
+    async with serve(lambda _: "x", settings=ServerSettings(body_within=0.1)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b'POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 20\r\n\r\n{"prompt"')
+        assert await reader.readline() == b"HTTP/1.1 408 Request Timeout\r\n"
+        await reader.read()  # the connection is given up
+        writer.close()
+
+
+ENDLESS = [Say("half"), Wait(60), Say("never")]
+
+
+async def test_a_generation_has_its_time_and_then_a_proper_end(serve, words):
+    async with (
+        serve(lambda _: ENDLESS, settings=ServerSettings(generation_within=0.2)) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        frames = decoder("msgpack").feed((await post(client, stream_format="msgpack")).content)
+        events = (await post(client, stream=True)).text
+        whole = await post(client)
+    assert [token for frame in frames for token in frame.ids] == pick_tokenizer(words).encode_ordinary("half")
+    assert (frames[-1].done, frames[-1].finish_reason) == (True, "error")
+    assert '"finish_reason":"error"' in events
+    assert events.endswith("data: [DONE]\n\n")
+    assert whole.status_code == 503
+    assert "out of time" in whole.json()["error"]["message"]
+
+
+async def test_what_runs_can_be_ended(serve):
+    async with serve(lambda _: ENDLESS) as server, httpx.AsyncClient(base_url=server.url) as client:
+        body = {"prompt": [20], "stream_format": "protobuf"}
+        async with client.stream("POST", "/v1/completions", json=body) as answer:
+            chunks = answer.aiter_bytes()
+            first = await anext(chunks)
+            server.app.end_generations()
+            rest = b"".join([chunk async for chunk in chunks])
+    assert decoder("protobuf").feed(first + rest)[-1].finish_reason == "error"
+
+
+async def test_every_key_is_compared_in_constant_time(serve, monkeypatch):
+    compared = []
+
+    def compare(given, key):
+        compared.append((given, key))
+        return given == key
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    keys = ServerSettings(api_keys=("one", "two", "three"))
+    async with (
+        serve(lambda _: "x", settings=keys) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        assert (await client.get("/v1/models", headers={"Authorization": "Bearer one"})).status_code == 200
+    assert compared == [(b"one", b"one"), (b"one", b"two"), (b"one", b"three")]
 
 
 async def test_keys_are_asked_for_where_there_are_any(serve):
