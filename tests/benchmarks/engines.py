@@ -73,15 +73,21 @@ Handoff = Callable[[], Awaitable[tuple[float, float]]]
 
 
 def with_codec(engine: CodecEngine) -> Handoff:
+    """As a pipeline hands on: with A's first ids, B's engine is told of the request that will come."""
+
     async def hand_off() -> tuple[float, float]:
         started = time.perf_counter()
         ids: list[int] = []
+        preparing = None
         async with engine.stream(request([5])) as first:
             async for frame in first:
+                preparing = preparing or asyncio.create_task(engine.prepare(request([5])))
                 ids += frame.ids
         async with engine.stream(request(ids)) as second:
             async for _ in second:
                 pass
+        if preparing is not None:
+            await preparing
         assert first.stats.last_id is not None
         assert second.stats.first_id is not None
         return time.perf_counter() - started, second.stats.first_id - first.stats.last_id

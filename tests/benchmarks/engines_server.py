@@ -100,8 +100,11 @@ async def serve() -> None:
             while True:
                 asked = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                 length = asked.partition("content-length:")[2].partition("\r")[0]
-                await reader.readexactly(int(length))
+                await reader.readexactly(int(length or 0))
                 path = asked.split()[1]
+                if asked.startswith("get "):
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                    continue
                 first, second = path.split("/")[1:3]
                 if first == "paced":
                     await paced.answer(writer, int(second))
