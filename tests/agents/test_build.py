@@ -69,6 +69,23 @@ def test_what_cannot_be_read_and_what_cannot_be_had_is_told_at_once() -> None:
     assert all(fault.line and fault.remedy for fault in caught.value.errors)
 
 
+def test_what_a_file_inside_names_is_told_with_that_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "outer.yaml").write_text(
+        "pipeline: outer\nengines: {A: {kind: scripted, script: hi}}\n"
+        "nodes:\n  each: {each: inner.yaml}\nedges: [q -> each, each -> out]\n"
+    )
+    (tmp_path / "inner.yaml").write_text(
+        'pipeline: inner\nnodes:\n  m:\n    map: demo/none\n    tools: ["os:system"]\n    prompt: "{x}"\n'
+        "edges: [x -> m, m -> said]\n"
+    )
+    with pytest.raises(PipelineError) as caught:
+        Pipeline.from_yaml(tmp_path / "outer.yaml").build()
+    assert {(fault.place, fault.file, fault.line) for fault in caught.value.errors} == {
+        ("nodes.each.each.nodes.m.map", str(tmp_path / "inner.yaml"), 4),
+        ("nodes.each.each.nodes.m.tools[0]", str(tmp_path / "inner.yaml"), 5),
+    }
+
+
 def test_a_map_with_another_hash_than_declared_is_refused(tmp_path: Path) -> None:
     (tmp_path / "map.json").write_bytes(bundled_map_bytes("demo/bytes"))
     text = """\

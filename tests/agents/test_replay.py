@@ -382,6 +382,31 @@ def continuing(complete: Any) -> Any:
 
 
 @BACKENDS
+async def test_wherever_a_map_is_cut_its_items_go_on(tmp_path: Path) -> None:
+    """The stream that it cuts is a model's own, and ends somewhere in the record as well."""
+    path, whole = tmp_path / "run.jsonl", tmp_path / "whole.jsonl"
+
+    def listing(engine: Any) -> Pipeline:
+        item = Pipeline("item").input("one").sink("said", text=False)
+        model(item, "m", engine).connect("one", "m").connect("m", "said")
+        p = Pipeline("listing").input("q").sink("out")
+        model(p, "lister", engine).map("each", item, parallel=2, separator=" ").connect("q", "lister")
+        return p.connect("lister", "each").connect("each", "out")
+
+    def script(prompt: PromptView) -> str:
+        said = prompt.user.strip()
+        return "one\ntwo\nthree" if said == "go" else f"<{said} and more>"
+
+    result = await listing(scripted(script)).invoke({"q": "go"}, record=whole)
+    complete, lines = read_record(whole), lines_of(whole)
+    assert len([node for node in complete.nodes if node.startswith("each[")]) == 3
+    for end in range(1, len(lines), 3):
+        path.write_text("".join(lines[:end]))
+        recovered = await listing(scripted(continuing(complete))).recover(path).execute()
+        assert (recovered.text, recovered.ids) == (result.text, result.ids)
+
+
+@BACKENDS
 async def test_what_is_finished_is_not_asked_and_its_tools_do_not_run(tmp_path: Path) -> None:
     """Cut in the last node: the planner and its tools come from the record."""
     path = tmp_path / "run.jsonl"
