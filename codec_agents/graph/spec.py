@@ -232,17 +232,20 @@ class PipelineSpec(Declared):
     def body_of(self, name: str) -> PipelineSpec:
         """The pipeline inside a node, with the engines, maps, imports and policy that it takes over.
 
-        What the body declares itself goes before what stands around it.
+        What the body declares itself goes before what stands around it. What happens when a map or a loop
+        fails is a matter of that node, and not of the nodes in it: else they would fail in its place.
         """
         node = self.nodes[name]
         assert isinstance(node, Nested), f"{name} has no pipeline inside"
-        body = node.body
+        body, policy = node.body, self.policy_of(name)
+        if not isinstance(node, PipelineNode):
+            policy = policy.model_copy(update={"on_failure": self.policy.on_failure})
         return body.model_copy(
             update={
                 "engines": {**self.engines, **body.engines},
                 "maps": {**self.maps, **body.maps},
                 "imports": tuple(dict.fromkeys((*self.imports, *body.imports))),
-                "policy": self.policy_of(name).overridden_by(body.policy),
+                "policy": policy.overridden_by(body.policy),
             }
         )
 

@@ -179,6 +179,39 @@ async def test_a_limit_is_a_failure_that_a_policy_can_take_care_of(on_failure: s
     assert result.text["spare"] == f"rescued after: {'once more ' if on_failure == 'fallback' else 'go'}"
 
 
+PARTS = [(kind, policy) for kind in ("map", "loop") for policy in ("fail", "skip", "fallback")]
+
+
+@pytest.mark.parametrize(("kind", "on_failure"), [*PARTS, ("pipeline", "fail"), ("pipeline", "skip")])
+async def test_what_happens_when_a_part_fails_is_said_at_the_node_that_it_is_in(
+    kind: str, on_failure: str
+) -> None:
+    body = Pipeline("body").input("x").sink("y", text=False)
+    bad = ScriptedEngine(lambda prompt: Refuse(400, "no") if "bad" in prompt.user else "good")
+    body.model("m", engine=bad, map="demo/bytes", prompt=Chat(user="{x}")).connect("x", "m").connect("m", "y")
+    p = Pipeline("outer").input("q").sink("out").sink("spare")
+    policy = {"on_failure": on_failure, "retry": ONCE}
+    if kind == "map":
+        p.map("part", body, policy=policy, parallel=1)
+    elif kind == "loop":
+        p.loop("part", body, turns=1, policy=policy)
+    else:
+        p.pipeline("part", body, policy=policy)
+    p.model("rescue", engine=ScriptedEngine(lambda _: "rescued"), map="demo/bytes", prompt=Chat(user="{x}"))
+    p.connect("q", "part").connect("part", "out").connect("rescue", "spare")
+    p.connect("part" if on_failure == "fallback" else "q", "rescue", fallback=on_failure == "fallback")
+    if on_failure == "fail":
+        with pytest.raises(NodeFailedError, match="'part"):
+            await p.invoke({"q": "good\nbad"})
+        return
+    result = await p.invoke({"q": "good\nbad"})
+    assert result.text["spare"] == "rescued"
+    assert result.outcomes["part/m" if kind == "pipeline" else "part"] == "failed"
+    sound = await p.invoke({"q": "good"})
+    assert sound.text["out"] == "good"
+    assert sound.text["spare"] == ("" if on_failure == "fallback" else "rescued")
+
+
 async def test_requests_at_once_are_counted_for_each_engine_over_all_its_nodes() -> None:
     class Counting(ScriptedEngine):
         """Note how many streams are open at most."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from codec_agents.graph.faults import Fault
 from codec_agents.graph.kinds import Asking, FunctionNode, ModelNode, Node
 from codec_agents.graph.rules.base import Checked, Rule, error
+from codec_agents.graph.spec import PipelineNode
 
 
 def _edge_ends(checked: Checked) -> Iterator[Fault]:
@@ -60,7 +61,11 @@ def _fallbacks(checked: Checked) -> Iterator[Fault]:
     sources = {link.source_node for link in checked.links if link.edge.fallback}
     for link in checked.links:
         policy = checked.spec.policy_of(link.source_node)
-        if link.edge.fallback and policy.on_failure != "fallback":
+        if link.edge.fallback and isinstance(checked.spec.nodes[link.source_node], PipelineNode):
+            found = f"the fallback edge is never taken: {link.source_node!r} is taken apart, its nodes fail"
+            remedy = "put the fallback edge inside it, at the node that may fail"
+            yield error(("edges", link.index, "fallback"), found, remedy)
+        elif link.edge.fallback and policy.on_failure != "fallback":
             found = (
                 f"the fallback edge is never taken: {link.source_node!r} has on_failure {policy.on_failure!r}"
             )

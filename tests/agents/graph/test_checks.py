@@ -33,6 +33,7 @@ CASES = {
     "prefill of no prompt": (f"m: {M}", "q -> m, {from: m, to: out, prefill: ahead}", "error edges[1].prefill: 'out' has no prompt to read ahead"),
     "reasoning of an input": (f"m: {M}", "{from: q, to: m, reasoning: true}, m -> out", "error edges[0].reasoning: only the answer of a model"),
     "fallback never taken": (f"m: {M}\n  n: {M}", "q -> m, q -> n, m -> out, n -> out, {from: m, to: n, fallback: true}", "error edges[4].fallback: the fallback edge is never taken"),
+    "fallback of a whole": (f"n: {{pipeline: {{nodes: {{m: {M}}}, edges: [i -> m, m -> o]}}, policy: {{on_failure: fallback}}}}\n  k: {M}", "q -> n, q -> k, n -> out, k -> out, {from: n, to: k, fallback: true}", "error edges[4].fallback: the fallback edge is never taken: 'n' is taken apart"),
     "no fallback edge": ("m: {map: demo/bytes, prompt: '{x}', policy: {on_failure: fallback}}", "q -> m, m -> out", "error nodes.m.policy.on_failure: there is no fallback edge"),
     # text and ids
     "text into an id sink": ("s: {text: false}", "q -> s", "error edges[0]: 'q.value' gives text, and the sink takes ids"),

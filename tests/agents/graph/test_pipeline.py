@@ -197,10 +197,12 @@ def test_a_body_takes_over_what_stands_around_it():
         Pipeline("inner").input("x").sink("out").connect("x", "out").engine("B", kind="scripted", script="b")
     )
     outer = Pipeline("outer", policy=Policy(limits=Limits(turns=3)))
-    outer.engine("A", kind="scripted", script="a").loop("l", inner, turns=2, policy={"on_failure": "skip"})
+    policy = {"on_failure": "skip", "limits": {"max_ids": 9}}
+    outer.engine("A", kind="scripted", script="a").loop("l", inner, turns=2, policy=policy)
     body = outer.spec.body_of("l")
     assert set(body.engines) == {"A", "B"}
-    assert (body.policy.limits.turns, body.policy.on_failure) == (3, "skip")
+    assert (body.policy.limits.turns, body.policy.limits.max_ids) == (3, 9)
+    assert body.policy.on_failure == "fail", "the loop is skipped, not what fails in it"
 
 
 def test_a_loop_may_end_at_a_beginning():
