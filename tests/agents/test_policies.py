@@ -212,6 +212,43 @@ async def test_what_happens_when_a_part_fails_is_said_at_the_node_that_it_is_in(
     assert sound.text["spare"] == ("" if on_failure == "fallback" else "rescued")
 
 
+@pytest.mark.parametrize("kind", ["function", "router", "join", "map items", "loop until"])
+@pytest.mark.parametrize("on_failure", ["skip", "fallback"])
+async def test_every_kind_of_node_may_fail_and_the_run_goes_on(kind: str, on_failure: str) -> None:
+    def broken(value: Any) -> Any:
+        raise LookupError("no such thing")
+
+    same = Pipeline("same").input("x").sink("y", text=False)
+    same.function("f", lambda x: x, inputs=["x"], map="demo/bytes").connect("x", "f").connect("f", "y")
+    policy = {"on_failure": on_failure}
+    p = Pipeline("broken").input("q").sink("out").sink("spare")
+    match kind:
+        case "function":
+            p.function("n", broken, wants="text", policy=policy)
+        case "router":
+            labels = {"yes": "echo", "no": "echo"}
+            said = ScriptedEngine(lambda _: "neither")
+            p.router(
+                "n", engine=said, map="demo/bytes", prompt=Chat(user="{x}"), labels=labels, policy=policy
+            )
+            p.function("echo", lambda value: value, wants="text").connect("q", "echo").connect("echo", "out")
+        case "join":
+            p.join("n", until=broken, map="demo/bytes", policy=policy)
+        case "map items":
+            p.map("n", same, items=broken, policy=policy)
+        case "loop until":
+            p.loop("n", same, turns=3, until=broken, policy=policy)
+    p.model("rescue", engine=ScriptedEngine(lambda _: "rescued"), map="demo/bytes", prompt=Chat(user="{x}"))
+    p.connect("q", "n").connect("rescue", "spare")
+    if kind != "router":
+        p.connect("n", "out")
+    p.connect("n" if on_failure == "fallback" else "q", "rescue", fallback=on_failure == "fallback")
+    with anyio.fail_after(5):
+        result = await p.invoke({"q": "go"})
+    assert (result.text["out"], result.text["spare"]) == ("", "rescued")
+    assert result.outcomes["n"] == "failed"
+
+
 async def test_requests_at_once_are_counted_for_each_engine_over_all_its_nodes() -> None:
     class Counting(ScriptedEngine):
         """Note how many streams are open at most."""
