@@ -60,6 +60,8 @@ def summary(record: RecordedRun) -> dict[str, Any]:
         "maps": header.get("maps", {}),
         "nodes": {node: {**record.details(node), **_end_of(record, node)} for node in record.nodes},
         "turns": [_turn(turn) for turn in record.turns],
+        "functions": {node: len(calls) for node, calls in record.functions.items()},
+        "decided": record.decided,
         "text": record.texts(),
     }
 
@@ -99,8 +101,20 @@ def _show(record: RecordedRun) -> None:
         for turn in record.of_node(node):
             for line in _lines(turn):
                 _line(f"  {line}")
-        if "error" in end:
-            _line(f"  {end['error']['type']}: {end['error']['message']}", style="red")
+        _show_error(end)
+    for node in dict.fromkeys((*record.functions, *record.decided)):
+        end = _end_of(record, node)
+        _line(f"{node}: {end.get('outcome', 'stopped')}", style="bold")
+        if calls := record.functions.get(node):
+            _line(f"  {terminal.plural(len(calls), 'call')} of its function")
+        if decided := record.decided.get(node):
+            _line(f"  came first: {', '.join(map(str, decided))}")
+        _show_error(end)
+
+
+def _show_error(end: dict[str, Any]) -> None:
+    if "error" in end:
+        _line(f"  {end['error']['type']}: {end['error']['message']}", style="red")
 
 
 def _lines(turn: RecordedTurn) -> Iterator[str]:

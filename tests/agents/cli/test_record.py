@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from codec_agents.cli import exits, main
 from codec_agents.recorded import read_record
+from tests.agents.recorded_runs import Answers, asking
 
 DESK = """
 pipeline: desk
@@ -47,6 +48,17 @@ def record(desk: Path) -> Path:
     done = invoke("run", desk, "-i", "q=hello", "--record", path)
     assert done.exit_code == exits.DONE, done.output
     return path
+
+
+def test_show_names_functions_and_what_came_first(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    asking(Answers()).invoke_sync({"q": "a"}, record=path)
+    shown = invoke("record", "show", path).output
+    for said in ("shout: finished", "1 call of its function", "came first: a.answer, each.said"):
+        assert said in shown
+    document = json.loads(invoke("record", "show", path, "--json").output)
+    assert document["functions"]["each"] == 1
+    assert document["decided"] == {"two": ["a.answer", "each.said"]}
 
 
 def test_show_names_every_turn(record: Path) -> None:
