@@ -161,11 +161,9 @@ class Resources:
                 seed=spec.seed,
                 options=spec.options,
             )
-        except SecretMissingError as error:
-            found, _, remedy = str(error).partition("; ")
-            raise ResourceError(found, remedy) from error
         except (ValueError, CodecAgentsError, ImportError) as error:
-            raise ResourceError(str(error), f"correct the engine {name!r}") from error
+            found, _, remedy = str(error).partition("; ")
+            raise ResourceError(found, remedy or f"correct the engine {name!r}") from error
 
     def _script(self, spec: EngineSpec) -> Any:
         if spec.kind not in LOCAL_KINDS or not isinstance(spec.script, str):

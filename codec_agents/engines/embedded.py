@@ -40,6 +40,9 @@ class EmbeddedEngine:
     provider = "codec"
 
     def __init__(self, model: ScriptedModel | Script, *, name: str = "embedded", **client: Any) -> None:
+        from codec_agents.server.uvicorn_extra import require_uvicorn
+
+        require_uvicorn()
         self.name = name
         self.model = model if isinstance(model, ScriptedModel) else ScriptedModel(script=model)
         self._client = client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ def test_what_a_file_inside_names_is_told_with_that_file_and_line(tmp_path: Path
         ("nodes.each.each.nodes.m.map", str(tmp_path / "inner.yaml"), 4),
         ("nodes.each.each.nodes.m.tools[0]", str(tmp_path / "inner.yaml"), 5),
     }
+
+
+def test_an_extra_that_is_not_installed_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    text = """\
+pipeline: embedded
+engines: {A: {kind: embedded, script: hi}}
+nodes: {m: {map: demo/bytes, prompt: "{x}"}}
+edges: [q -> m, m -> out]
+"""
+    (found,) = faults_of(text).values()
+    assert found == 'serving needs uvicorn; install it with: pip install "codec-agents[server]" (line 3)'
 
 
 def test_a_map_with_another_hash_than_declared_is_refused(tmp_path: Path) -> None:
