@@ -68,8 +68,12 @@ class NodeBuilder:
 
     @property
     def policy(self) -> Policy:
-        """What holds for the node."""
-        return self.flat.spec.policy_of(self.flat.name)
+        """What holds for the node; one that has no fallback edge to take fails the run."""
+        policy = self.flat.spec.policy_of(self.flat.name)
+        mine = (wire.edge.fallback for wire in self.build.flat.wires if wire.source[0] == self.flat.path)
+        if policy.on_failure == "fallback" and not any(mine):
+            return policy.model_copy(update={"on_failure": "fail"})
+        return policy
 
     def common(self) -> dict[str, Any]:
         """Return what every built node has."""

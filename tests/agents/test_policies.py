@@ -212,6 +212,27 @@ async def test_what_happens_when_a_part_fails_is_said_at_the_node_that_it_is_in(
     assert sound.text["spare"] == ("" if on_failure == "fallback" else "rescued")
 
 
+async def test_a_node_without_a_fallback_edge_fails_the_run() -> None:
+    """Although all nodes are told to take theirs."""
+    refusing = ScriptedEngine(lambda prompt: Refuse(400, "no") if "bad" in prompt.user else "well")
+    p = (
+        Pipeline("two", policy={"on_failure": "fallback"})
+        .input("first")
+        .input("second")
+        .sink("out")
+        .sink("spare")
+    )
+    for name in ("first", "second"):
+        p.model(f"of_{name}", engine=refusing, map="demo/bytes", prompt=Chat(user="{x}"))
+        p.connect(name, f"of_{name}").connect(f"of_{name}", "out")
+    p.function("rescue", lambda value: f"rescued {value}", wants="text")
+    p.connect("of_first", "rescue", fallback=True).connect("rescue", "spare")
+    result = await p.invoke({"first": "bad", "second": "good"})
+    assert result.text == {"out": "well", "spare": "rescued "}
+    with pytest.raises(NodeFailedError, match="of_second"):
+        await p.invoke({"first": "good", "second": "bad"})
+
+
 @pytest.mark.parametrize("kind", ["function", "router", "join", "map items", "loop until"])
 @pytest.mark.parametrize("on_failure", ["skip", "fallback"])
 async def test_every_kind_of_node_may_fail_and_the_run_goes_on(kind: str, on_failure: str) -> None:
@@ -398,6 +419,21 @@ async def test_the_losers_of_a_join_by_predicate_are_stopped_at_their_server() -
     assert [set(ended) for ended in told] == [{"brief.answer"}, {"brief.answer", "good.answer"}]
     assert exchange.closed_by_client is not None
     assert result.outcomes["slow"] == "cancelled"
+
+
+async def test_a_join_of_text_is_told_text() -> None:
+    told: list[dict[str, str]] = []
+
+    def enough(ended: dict[str, str]) -> bool:
+        told.append(dict(ended))
+        return "GO" in ended.values()
+
+    p = Pipeline("text").input("q").sink("out").join("first", until=enough)
+    p.function("up", lambda value: value.upper(), wants="text").function("never", wait_async, wants="text")
+    p.connect("q", "up").connect("q", "never").connect("up", "first").connect("never", "first")
+    with anyio.fail_after(5):
+        result = await p.connect("first", "out").invoke({"q": "go"})
+    assert (result.text["out"], told) == ("GO", [{"up.value": "GO"}])
 
 
 ANSWERS: dict[str, Any] = {"brief": "no", "good": [Wait(0.2), Say("a good answer, and 12345")]}
