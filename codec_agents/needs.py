@@ -5,13 +5,13 @@ This runs also when the declaration itself has faults, so that both are told at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from codec_agents.dialects import get_dialect
 from codec_agents.exceptions import DialectError
-from codec_agents.graph.base import place_name
+from codec_agents.graph.base import Place, place_name
 from codec_agents.graph.faults import Fault
 from codec_agents.graph.nodes import (
     Asking,
@@ -28,35 +28,87 @@ from codec_agents.graph.nodes import (
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.resources import ResourceError, Resources
 
-Need = tuple[tuple[str | int, ...], Callable[[], Any]]
-"""A field of a node, and what finds out whether it can be had."""
+Shared: TypeAlias = tuple[str, str] | None
+"""What several nodes may name: `engines` or `maps`, and the name under which it is declared."""
+
+Need: TypeAlias = tuple[Place, Shared, Callable[[], Any]]
+"""A field of a node, what it names, and what finds out whether that can be had."""
 
 
-def unmet_needs(spec: PipelineSpec, resources: Resources, place: str = "") -> Iterator[Fault]:
-    """Yield a fault for each map, engine and callable that a node names and that cannot be had."""
-    for name, node in spec.nodes.items():
-        for field, find in _needs(spec, node, resources):
-            try:
-                find()
-            except ResourceError as error:
-                yield Fault(place + place_name(("nodes", name, *field)), error.found, error.remedy)
-            except DialectError as error:
-                found, _, remedy = str(error).partition("; ")
-                yield Fault(place + place_name(("nodes", name, *field)), found, remedy)
-        if isinstance(node, Nested):
-            inside = f"{place}nodes.{name}.{node.body_field}."
-            yield from unmet_needs(spec.body_of(name), resources.inside(name), inside)
+def unmet_needs(spec: PipelineSpec, resources: Resources) -> Iterator[Fault]:
+    """Yield a fault for each map, engine and callable that a node names and that cannot be had.
+
+    An engine or a map is told once, where it is declared, however many nodes name it.
+    """
+    yield from Needs(spec, resources).unmet()
+
+
+class Needs:
+    """What the nodes of one declaration need, the outermost or one inside a node."""
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        resources: Resources,
+        place: str = "",
+        declared: Mapping[tuple[str, str], str] | None = None,
+        told: set[str] | None = None,
+    ) -> None:
+        self._spec = spec
+        self._resources = resources
+        self._place = place
+        self._declared = _declared(spec, place) if declared is None else declared
+        """The places of engines and maps."""
+        self._told = set() if told is None else told
+
+    def unmet(self) -> Iterator[Fault]:
+        """Yield the faults."""
+        for name, node in self._spec.nodes.items():
+            for field, shared, find in _needs(self._spec, node, self._resources):
+                place = self._declared.get(shared) if shared else None
+                yield from self._missing(place or self._place + place_name(("nodes", name, *field)), find)
+            if isinstance(node, Nested):
+                yield from self._inside(name, node).unmet()
+
+    def _missing(self, place: str, find: Callable[[], Any]) -> Iterator[Fault]:
+        if place in self._told:
+            return
+        try:
+            find()
+        except ResourceError as error:
+            self._told.add(place)
+            yield Fault(place, error.found, error.remedy)
+        except DialectError as error:
+            found, _, remedy = str(error).partition("; ")
+            yield Fault(place, found, remedy)
+
+    def _inside(self, name: str, node: Nested) -> Needs:
+        place = f"{self._place}nodes.{name}.{node.body_field}."
+        return Needs(
+            self._spec.body_of(name),
+            self._resources.inside(name),
+            place,
+            {**self._declared, **_declared(node.body, place)},
+            self._told,
+        )
+
+
+def _declared(spec: PipelineSpec, place: str) -> dict[tuple[str, str], str]:
+    """Return where a declaration declares its engines and maps."""
+    declared = (("engines", spec.engines), ("maps", spec.maps))
+    return {(kind, name): place + place_name((kind, name)) for kind, names in declared for name in names}
 
 
 def _needs(spec: PipelineSpec, node: Node, resources: Resources) -> Iterator[Need]:
     if isinstance(node, Asking | FunctionNode | JoinNode | InputNode) and node.map is not None:
-        yield ("map",), partial(resources.vocabulary, node.map)
+        yield ("map",), ("maps", node.map), partial(resources.vocabulary, node.map)
     if isinstance(node, Asking) and spec.engine_of(node.engine) is not None:
-        yield ("engine",), partial(resources.engine, node.engine)
+        name = spec.engine_name(node.engine)
+        yield ("engine",), ("engines", name) if name else None, partial(resources.engine, node.engine)
     if isinstance(node, Asking) and node.dialect is not None:
-        yield ("dialect",), partial(get_dialect, node.dialect)
+        yield ("dialect",), None, partial(get_dialect, node.dialect)
     for field, reference in _references(node):
-        yield field, partial(resources.callable, reference)
+        yield field, None, partial(resources.callable, reference)
 
 
 def _references(node: Node) -> Iterator[tuple[tuple[str | int, ...], str]]:

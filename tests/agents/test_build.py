@@ -41,9 +41,8 @@ def test_faults_of_the_graph_and_of_what_it_names_are_told_at_once_each_at_its_p
     assert set(found) == {
         "edges[0].to",
         "nodes.a.map",
-        "nodes.a.engine",
+        "engines.desk",
         "nodes.a.tools[0]",
-        "nodes.b.engine",
         "nodes.b.dialect",
     }
     assert "no slot 'wrong'" in found["edges[0].to"]
@@ -64,7 +63,7 @@ def test_what_cannot_be_read_and_what_cannot_be_had_is_told_at_once() -> None:
         "edges[0]",
         "edges[1].to",
         "nodes.a.map",
-        "nodes.a.engine",
+        "engines.desk",
         "nodes.a.tools[0]",
     }
     assert all(fault.line and fault.remedy for fault in caught.value.errors)
@@ -87,6 +86,34 @@ def test_what_a_file_inside_names_is_told_with_that_file_and_line(tmp_path: Path
     }
 
 
+def test_what_several_nodes_name_is_told_once_where_it_is_declared(tmp_path: Path) -> None:
+    text = """\
+pipeline: shared
+engines:
+  A: {kind: codec, url: "http://127.0.0.1:1", api_key: "${NO_SUCH_KEY}"}
+maps:
+  far: {path: nowhere.json}
+nodes:
+  a: {map: far, prompt: "{x}"}
+  b: {map: far, prompt: "{x}"}
+  each:
+    each:
+      engines:
+        B: {kind: codec, url: "http://127.0.0.1:1", api_key: "${NO_OTHER_KEY}"}
+      nodes:
+        c: {engine: A, map: far, prompt: "{x}"}
+        d: {engine: B, map: far, prompt: "{x}"}
+      edges: [x -> c, x -> d, c -> y, d -> y]
+edges: [q -> a, q -> b, q -> each, a -> out, b -> out, each -> out]
+"""
+    found = faults_of(text, tmp_path)
+    assert {place: said.rpartition("(")[2] for place, said in found.items()} == {
+        "engines.A": "line 3)",
+        "maps.far": "line 5)",
+        "nodes.each.each.engines.B": "line 12)",
+    }
+
+
 def test_an_extra_that_is_not_installed_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     text = """\
@@ -96,7 +123,7 @@ nodes: {m: {map: demo/bytes, prompt: "{x}"}}
 edges: [q -> m, m -> out]
 """
     (found,) = faults_of(text).values()
-    assert found == 'serving needs uvicorn; install it with: pip install "codec-agents[server]" (line 3)'
+    assert found == 'serving needs uvicorn; install it with: pip install "codec-agents[server]" (line 2)'
 
 
 def test_a_map_with_another_hash_than_declared_is_refused(tmp_path: Path) -> None:
@@ -112,7 +139,7 @@ edges: [question -> a.q, a.answer -> reader]
     built = Pipeline.from_yaml(text % right, directory=tmp_path).build()
     assert isinstance(built.nodes["a"], BuiltModel)
     found = faults_of(text % ("sha256:" + "0" * 64), tmp_path)
-    assert right in found["nodes.a.map"]
+    assert right in found["maps.mine"]
 
 
 def test_a_map_without_the_markers_of_its_dialect_does_not_build(tmp_path: Path) -> None:
