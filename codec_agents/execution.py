@@ -220,9 +220,9 @@ class Execution:
                 outcome = "finished"
             await wiring.flush()
             self._end_node(node, outcome)
-        except NodeSkipped:
+        except NodeSkipped as why:
             skipped = True
-            await self._skipped(node)
+            await self._skipped(node, str(why) or "no branch led here")
         except NodePaused as paused:
             await self._paused(node, paused)
         except Exception as error:
@@ -284,9 +284,8 @@ class Execution:
         for gate in self.gates.values():
             gate.decide(node.name)
 
-    async def _skipped(self, node: BuiltNode) -> None:
+    async def _skipped(self, node: BuiltNode, reason: str) -> None:
         self._end_node(node, "skipped")
-        reason = "no branch led here"
         await self.run.emit(NodeFinished(node.path, "skipped", reason, Usage(), self.run.clock()))
 
     async def _failed(self, node: BuiltNode, wiring: Wiring, error: Exception) -> bool:

@@ -27,6 +27,9 @@ async def run_loop(node: BuiltLoop, wiring: Wiring, execution: Execution) -> Non
         if await _done(node, outputs, execution):
             reason = f"its condition held after {number + 1} of {node.turns} turns"
             break
+        if execution.run.stopping:
+            reason = f"the run was stopped after {number + 1} of {node.turns} turns"
+            break
         for sink, name in node.feedback.items():
             values[name] = fed_back(node.body, sink, name, outputs[sink])
     for sink, ids in outputs.items():

@@ -62,6 +62,8 @@ class ItemRuns:
     async def _start_all(self, items: Items, group: anyio.abc.TaskGroup) -> None:
         position = 0
         async for item in items:
+            if self._execution.run.stopping:
+                return
             if not position:
                 await tell_started(self._node, self._execution)
             await self._results.room.acquire()

@@ -8,6 +8,7 @@ from codec_agents.built import declared_path
 from codec_agents.events import NodeFinished, NodeStarted
 from codec_agents.nodes.conversation import Conversation
 from codec_agents.nodes.limits import WallTime
+from codec_agents.nodes.skipping import STOPPED, NodeSkipped
 from codec_agents.nodes.slots import Slots
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ async def run_model(node: BuiltModel, wiring: Wiring, execution: Execution) -> N
     run = execution.run
     slots = Slots.at(node, wiring, execution)
     await slots.fill()
+    if run.stopping:
+        raise NodeSkipped(STOPPED)
     execution.at_work.add(node.name)
     with run.scope.node(declared_path(node.path), node.model) as scope:
         await run.emit(NodeStarted(node.path, run.clock()))

@@ -15,6 +15,7 @@ from codec_agents.exceptions import NodeFailedError, RouteError
 from codec_agents.graph.nodes import VALUE
 from codec_agents.nodes.conversation import Conversation
 from codec_agents.nodes.limits import WallTime
+from codec_agents.nodes.skipping import STOPPED, NodeSkipped
 from codec_agents.nodes.slots import Slots
 from codec_core.tokenizer import pick_tokenizer
 
@@ -71,6 +72,8 @@ async def run_router(node: BuiltRouter, wiring: Wiring, execution: Execution) ->
     run = execution.run
     slots = Slots.at(node, wiring, execution)
     await slots.fill()
+    if run.stopping:
+        raise NodeSkipped(STOPPED)
     execution.at_work.add(node.name)
     with run.scope.node(declared_path(node.path), node.model) as scope:
         await run.emit(NodeStarted(node.path, run.clock()))

@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 
 
 class NodeSkipped(Exception):  # noqa: N818 - not an error: a branch that was not taken
-    """The node is on a branch that was not taken."""
+    """The node is on a branch that was not taken, or its turn did not come before the run was stopped."""
+
+
+STOPPED = "the run was stopped before its turn"
+"""Why a node is skipped after `cancel(after="turn")`."""
 
 
 class NodePaused(Exception):  # noqa: N818 - not an error: the node waits for somebody

@@ -376,6 +376,47 @@ async def test_cancelling_after_the_turn_runs_no_tool_and_asks_no_further_turn()
     assert (result.usage["m"].turns, ran, result.outcomes["m"]) == (1, [], "finished")
 
 
+@pytest.mark.parametrize("kind", ["model", "router", "loop", "map"])
+async def test_cancelling_after_the_turn_begins_nothing_that_asks_a_model(kind: str) -> None:
+    asked: list[str] = []
+
+    def script(prompt: PromptView) -> Any:
+        asked.append(prompt.user.strip())
+        return [Say("one\n"), Wait(0.05), Say("two\nthree")]
+
+    engine, p = ScriptedEngine(script), Pipeline("two").input("q").sink("out").sink("late")
+    body = Pipeline("body").input("x").sink("y", text=False)
+    body.model("m", engine=engine, map="demo/bytes", prompt=Chat(user="{x}")).connect("x", "m").connect(
+        "m", "y"
+    )
+    p.model("first", engine=engine, map="demo/bytes", prompt=Chat(user="{x}")).connect("q", "first")
+    match kind:
+        case "model":
+            p.model("second", engine=engine, map="demo/bytes", prompt=Chat(user="{x}"))
+        case "router":
+            chat = Chat(user="{x}")
+            p.router(
+                "second", engine=engine, map="demo/bytes", prompt=chat, labels={"one": "then", "no": "then"}
+            )
+            p.function("then", lambda value: value, wants="text").connect("q", "then").connect("then", "late")
+        case "loop":
+            p.loop("second", body, turns=5, feedback={"y": "x"})
+        case "map":
+            p.map("second", body, parallel=1)
+    p.connect("first", "out").connect("first", "second")
+    if kind != "router":
+        p.connect("second", "late")
+    async with p.run({"q": "go"}) as run:
+        await anext(run.text("out"))
+        run.cancel(after="turn")
+        with anyio.fail_after(5):
+            result = await run.wait()
+    assert result.text["out"] == "one\ntwo\nthree"
+    assert result.text["late"] == ""
+    assert asked[0] == "go"
+    assert len(asked) <= (2 if kind == "map" else 1), "an item may have begun"
+
+
 async def test_leaving_a_run_ends_its_tools() -> None:
     started, ended = anyio.Event(), anyio.Event()
 
