@@ -16,7 +16,9 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from codec_core.frames import decode_stream, decoder, encoder
+import msgspec
+
+from codec_core.frames import CodecFrame, decode_stream, decoder, encoder
 from codec_core.regions import RegionKind, RegionScanner, ToolWatcher
 from tests.benchmarks.peers import Interpreter, peer_python
 from tests.benchmarks.rows import Row, report, timed
@@ -88,6 +90,17 @@ def feed_all(fmt: str, chunks: Sequence[bytes]) -> Callable[[], None]:
     return run
 
 
+def bare_decoding(chunks: Sequence[bytes]) -> Callable[[], None]:
+    """Return msgspec's decoding of the same frames with the same checks, and nothing around it: the floor."""
+    decode = msgspec.msgpack.Decoder(CodecFrame).decode
+
+    def run() -> None:
+        for chunk in chunks:
+            decode(chunk)
+
+    return run
+
+
 def drain_all(fmt: str, chunks: Sequence[bytes]) -> Callable[[], object]:
     """Return the decoding of a stream by the async shell, as the existing client does it."""
 
@@ -108,6 +121,8 @@ def frame_rows(peers: Peers) -> Iterator[Row]:
         against = peers.contestant("codecai", FRAMES, action="codecai", kind=fmt, chunks=chunks)
         other = {"msgpack": ("Unpacker", "unpacker"), "protobuf": ("upb", "upb")}[fmt]
         against |= peers.contestant(other[0], FRAMES, action=other[1], chunks=chunks)
+        if fmt == "msgpack":
+            against["msgspec alone"] = timed(bare_decoding(chunks), FRAMES)
         name = f"{fmt} frame, {size} id(s), chunk = frame"
         yield Row(name, timed(feed_all(fmt, chunks), FRAMES), against, {"codecai": bar})
         yield Row(f"{name}, async shell", timed(drain_all(fmt, chunks), FRAMES), against)
