@@ -13,6 +13,10 @@ from typing import NamedTuple, Self
 
 import aiohttp
 
+READ_AHEAD = 4096
+"""Bytes of a body kept ready, twice that at most: a few hundred frames. While less than this is left,
+aiohttp looks after every chunk whether to read on; and a slow reader holds its server back the sooner."""
+
 
 class AiohttpRequest(NamedTuple):
     """What is to be sent."""
@@ -76,7 +80,11 @@ class AiohttpClient:
             limit=max_connections, keepalive_timeout=idle_seconds, ssl=ssl_context
         )
         self._session = aiohttp.ClientSession(
-            connector=connector, auto_decompress=False, timeout=aiohttp.ClientTimeout(), proxy=proxy
+            connector=connector,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(),
+            proxy=proxy,
+            read_bufsize=READ_AHEAD,
         )
 
     def build_request(
