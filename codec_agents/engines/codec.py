@@ -14,6 +14,7 @@ from codec_agents.engines.http_engine import HttpEngine, Outgoing
 from codec_agents.engines.http_stream import Deadlines, FrameParser
 from codec_agents.engines.responses import HttpResponse
 from codec_agents.engines.transport import HttpClient, HttpSettings
+from codec_agents.engines.written import json_of
 from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError, MapMismatchError
 from codec_core.exceptions import CodecError, CodecVersionBodyError, UnsupportedFormatError
 from codec_core.frames import (
@@ -103,7 +104,7 @@ class CodecEngine(HttpEngine):
         return Outgoing("/v1/completions", msgspec.json.encode(self._json_body(request)), headers)
 
     def _json_body(self, request: GenerationRequest) -> dict[str, Any]:
-        body = {"prompt": request.prompt_ids, "stream": True, "stream_format": self._format}
+        body = {"prompt": json_of(request.prompt_ids), "stream": True, "stream_format": self._format}
         return {**for_model(request, body), **sampling(request.options)}
 
     def _binary_body(self, request: GenerationRequest) -> bytes:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from weakref import WeakKeyDictionary
 
 import anyio
 import msgspec
@@ -14,8 +13,8 @@ from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStat
 from codec_agents.engines.http_stream import Deadlines, FrameParser, HttpStream
 from codec_agents.engines.responses import HttpResponse, close
 from codec_agents.engines.transport import HttpClient, HttpPool, HttpSettings, translated
+from codec_agents.engines.written import WrittenPrompt, invalid_id
 from codec_agents.exceptions import EngineError, EngineStatusError
-from codec_core.vocabulary import Vocabulary
 
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the connection is given up beyond that."""
@@ -186,24 +185,13 @@ def check_prompt(engine: str, request: GenerationRequest) -> None:
     Raises:
         EngineError: the prompt is empty, or holds an id that the map does not.
     """
-    if not request.prompt_ids:
+    ids, vocabulary = request.prompt_ids, request.vocabulary
+    if not ids:
         raise EngineError(engine, "the prompt is empty; give it at least one id")
-    if (bad := invalid_id(request.prompt_ids, request.vocabulary)) is not None:
-        raise EngineError(engine, f"the prompt's id {bad} is not in the map {request.vocabulary.id!r}")
-
-
-def invalid_id(ids: Iterable[int], vocabulary: Vocabulary) -> int | None:
-    """Return an id that the vocabulary does not have, if there is one."""
-    known = _valid_ids.setdefault(vocabulary, set())
-    new = set(ids) - known
-    bad = next((token for token in new if not vocabulary.is_valid(token)), None)
-    if bad is None:
-        known |= new
-    return bad
-
-
-_valid_ids: WeakKeyDictionary[Vocabulary, set[int]] = WeakKeyDictionary()
-"""Ids that have been seen to be valid: looking each one up took most of the time of sending a long prompt."""
+    if isinstance(ids, WrittenPrompt) and ids.checked_for(vocabulary):
+        return
+    if (bad := invalid_id(ids, vocabulary)) is not None:
+        raise EngineError(engine, f"the prompt's id {bad} is not in the map {vocabulary.id!r}")
 
 
 def error_message(body: bytes) -> str:

@@ -14,10 +14,11 @@ from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStat
 from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser, TokenIds
 from codec_agents.engines.handshake import ABSENT, ask, tokenize
-from codec_agents.engines.http_engine import Outgoing, check_prompt, invalid_id
+from codec_agents.engines.http_engine import Outgoing, check_prompt
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.lost_ids import find_lost_ids
 from codec_agents.engines.stock import StockEngine, StockOptions, json_request, rendered
+from codec_agents.engines.written import invalid_id, json_of
 from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_core.frames import CodecFrame
 
@@ -124,7 +125,7 @@ class LlamaCppEngine(StockEngine):
 def completion_body(request: GenerationRequest, *, stream: bool) -> dict[str, Any]:
     """Return the body of `/completion`. It knows no stop ids; those end the request from this side."""
     body = {
-        "prompt": request.prompt_ids,
+        "prompt": json_of(request.prompt_ids),
         "n_predict": request.options.max_tokens,
         "stream": stream,
         "return_tokens": True,

@@ -13,6 +13,7 @@ import msgspec
 from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser, IdsMissingError, TokenIds
+from codec_agents.engines.written import json_of
 
 
 class PromptDetails(msgspec.Struct):
@@ -116,7 +117,7 @@ def finish_reason(choice: Choice) -> str:
 def completion_body(request: GenerationRequest) -> dict[str, Any]:
     """Return the body that asks for a stream of ids."""
     body = {
-        "prompt": request.prompt_ids,
+        "prompt": json_of(request.prompt_ids),
         "stream": True,
         "return_token_ids": True,
         "stream_options": {"include_usage": True},

@@ -14,6 +14,7 @@ from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.stock import StockOptions, TokenizeRendering, json_request
+from codec_agents.engines.written import json_of
 from codec_agents.exceptions import TRANSIENT_STATUSES
 
 Api = Literal["auto", "generate", "completions"]
@@ -83,7 +84,7 @@ class SglangEngine(TokenizeRendering):
 def generate_body(request: GenerationRequest) -> dict[str, Any]:
     """Return the body of `/generate`, whose sampling parameters refuse every unknown key."""
     return {
-        "input_ids": request.prompt_ids,
+        "input_ids": json_of(request.prompt_ids),
         "sampling_params": sampling(request.options, WORDS),
         "stream": True,
     }

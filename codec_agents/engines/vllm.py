@@ -11,6 +11,7 @@ from codec_agents.engines.http_stream import Deadlines, FrameParser
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.responses import HttpResponse
 from codec_agents.engines.stock import StockOptions, TokenizeRendering, json_request
+from codec_agents.engines.written import json_of
 from codec_agents.exceptions import EngineStatusError
 
 GENERATE = "/inference/v1/generate"
@@ -62,7 +63,7 @@ class VllmEngine(TokenizeRendering):
 def generate_body(request: GenerationRequest) -> dict[str, Any]:
     """Return the body of the generate call; it takes stop texts only when it detokenizes."""
     body = {
-        "token_ids": request.prompt_ids,
+        "token_ids": json_of(request.prompt_ids),
         "sampling_params": sampling_params(request.options),
         "stream": True,
         "stream_options": {"include_usage": True},
