@@ -6,7 +6,7 @@ vocabulary is refused, whoever made it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -86,6 +86,28 @@ class PromptTemplate:
         for piece in self._pieces:
             prompt += piece.ids if isinstance(piece, PromptIds) else slots[piece.name]
         return prompt
+
+    def settle(
+        self, content: Callable[[str], Iterator[Sequence[int] | None]]
+    ) -> Iterator[Sequence[int] | None]:
+        """Yield the ids of the prompt in order while its slots are being filled; None while more has to come.
+
+        All that it yields, put together, is what `render` returns for the same content.
+
+        Args:
+            content: called with a slot, yields what fills it, in order, and None while more has to come.
+
+        Raises:
+            ForgedTokenError: content that holds a control id.
+        """
+        for piece in self._pieces:
+            if isinstance(piece, PromptIds):
+                yield piece.ids
+                continue
+            for ids in content(piece.name):
+                if ids is not None:
+                    refuse_control_ids(ids, self._vocabulary, piece.name)
+                yield ids
 
     def render_settled(self, slots: Mapping[str, Sequence[int]], still_open: Container[str]) -> list[int]:
         """Return the ids of the prompt that can no longer change while some slots are still being filled.

@@ -104,7 +104,7 @@ class Conversation:
                 raise RepeatedFailureError(node.path, attempt.call.name, attempt.repeated + 1, attempt.text)
 
     def _first_prompt(self) -> list[int]:
-        return self._node.template.render(self._slots.ids())
+        return self._slots.prompt()
 
     async def _ask(self, turn: Turn, enough: Callable[[Turn], bool] | None = None) -> None:
         limits, options = self._node.policy.limits, self._node.options

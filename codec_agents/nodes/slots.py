@@ -9,6 +9,7 @@ from codec_agents.built import BuiltAsking
 from codec_agents.channel import Signal
 from codec_agents.handoff import Batch, Handoff
 from codec_agents.nodes.ahead import Ahead
+from codec_agents.nodes.growing import GrowingPrompt
 from codec_agents.nodes.skipping import NodeSkipped
 from codec_core.tokenizer import pick_tokenizer
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Slots:
     """The slots of one node, filled while their sources stream."""
 
-    __slots__ = ("_node", "_on_filled", "_open", "_run", "_wiring", "ahead", "filled", "handoffs")
+    __slots__ = ("_growing", "_node", "_on_filled", "_open", "_run", "_wiring", "ahead", "filled", "handoffs")
 
     def __init__(self, node: BuiltNode, wiring: Wiring, execution: Execution) -> None:
         self._node = node
@@ -32,6 +33,10 @@ class Slots:
         self.handoffs = [Handoff(inlet.edge, execution.run) for inlet in wiring.inlets]
         self.ahead = Ahead.of(node, self, execution)
         """What is done before all of it is there."""
+        self._growing: GrowingPrompt | None = None
+        """The prompt so far, for engines that the request is prepared for ahead."""
+        if isinstance(node, BuiltAsking) and self.ahead is not None:
+            self._growing = GrowingPrompt(node, list(zip(self.handoffs, wiring.channels, strict=True)))
         self.filled: float | None = None
         """When the last edge had ended."""
 
@@ -88,6 +93,24 @@ class Slots:
         """Return the ids of each slot that takes ids; several edges follow each other in declared order."""
         return _joined(self.handoffs)
 
+    def prompt(self) -> list[int]:
+        """Return the prompt of a model, once every edge has ended.
+
+        Raises:
+            ForgedTokenError: content that holds a control id.
+        """
+        assert isinstance(self._node, BuiltAsking)
+        if self._growing is not None:
+            return self._growing.finish()
+        return self._node.template.render(self.ids())
+
+    def ids_came(self) -> None:
+        """Take note that there is more in the slots."""
+        if self.ahead is not None:
+            self.ahead.ids_came()
+        if self._growing is not None:
+            self._growing.ids_came()
+
     def settled_prompt(self) -> list[int]:
         """Return the beginning of the prompt that can no longer change, before all edges have ended.
 
@@ -130,8 +153,7 @@ class SlotInlet:
     async def take(self, batch: Batch, /) -> None:
         """Take one batch."""
         self._handoff.take(batch)
-        if self._slots.ahead is not None:
-            self._slots.ahead.ids_came()
+        self._slots.ids_came()
 
     async def flush(self) -> None:
         """Do nothing yet: what is held back belongs to the end."""
