@@ -6,7 +6,7 @@ import sys
 
 SUITES = {
     "core": ("tokenization", "wire"),
-    "agents": ("dialects", "orchestration", "handoff"),
+    "agents": ("dialects", "orchestration", "handoff", "overlap"),
     "engines": ("engines",),
 }
 
