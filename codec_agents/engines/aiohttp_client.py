@@ -68,6 +68,9 @@ class AiohttpClient:
         proxy: the origin of an HTTP proxy, with a user and a password where it needs them.
     """
 
+    holds_back_heads = True
+    """A request's head goes out with the first part of its body, and not before."""
+
     def __init__(
         self,
         *,

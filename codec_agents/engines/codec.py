@@ -52,6 +52,7 @@ class CodecEngine(HttpEngine):
     """
 
     provider = "codec"
+    begins_ahead = True
 
     def __init__(
         self,

@@ -37,6 +37,8 @@ class HttpEngine:
     provider = "http"
     text_boundary = False
     """Whether content becomes text on the way to the engine."""
+    begins_ahead = False
+    """Whether the engine's servers take a request whose head is written before its length is known."""
 
     def __init__(
         self,
@@ -50,10 +52,17 @@ class HttpEngine:
         self.pool = HttpPool(self.name, url, settings, client)
 
     async def prepare(self, request: GenerationRequest) -> None:
-        """Do what has to be done once, and leave an open connection in the pool. What fails is not told."""
+        """Do what has to be done once, and begin the request that will come, or at least open a connection.
+
+        What fails is not told.
+        """
         with suppress(EngineError):
             await self.check(request)
             timeouts = request.timeouts
+            if self.begins_ahead:
+                outgoing = self._outgoing(request)
+                if self.pool.begin(outgoing.path, outgoing.headers, timeouts):
+                    return
             response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=timeouts)
             try:
                 await self.read_limited(response, Deadlines(timeouts))
@@ -117,6 +126,8 @@ class HttpEngine:
         self, outgoing: Outgoing, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
     ) -> HttpResponse:
         """Send and wait for the head of the answer."""
+        if request.headers:
+            self.begins_ahead = False  # heads that differ, as those of a trace do, cannot be written ahead
         written: list[float] = []
         scope = anyio.CancelScope(deadline=deadlines.instant)
         with scope:

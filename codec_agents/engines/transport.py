@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import ssl
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import httpx
 import msgspec
 from anyio.lowlevel import current_token
 
 from codec_agents.engines.base import Timeouts
+from codec_agents.engines.begun import LENGTH_REQUIRED, BegunRequests
 from codec_agents.engines.endings import Endings
 from codec_agents.engines.patience import running_loop
-from codec_agents.engines.responses import HttpResponse
+from codec_agents.engines.responses import HttpResponse, close
 from codec_agents.exceptions import (
     EngineError,
     EngineStreamError,
@@ -56,6 +57,9 @@ class HttpClient(Protocol):
         ...
 
 
+Body: TypeAlias = bytes | AsyncIterable[bytes] | None
+
+
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How an engine is reached."""
 
@@ -86,6 +90,19 @@ class HttpPool:
         self._given = client
         self._made: tuple[object, HttpClient] | None = None
         self.endings = Endings()
+        self._begun = BegunRequests()
+
+    def begin(self, path: str, headers: Mapping[str, str], timeouts: Timeouts) -> bool:
+        """Begin a `POST` whose body will come later; return whether that can be done here.
+
+        What has these very headers and its body first gets it. A small pool has no connection to spare.
+        """
+        holds_back = getattr(self._client(), "holds_back_heads", False)
+        if not holds_back or not self._begun.taken or self.settings.max_connections <= MAX_IDLE:
+            return False
+        merged = self._headers(headers)
+        self._begun.begin(path, merged, lambda body: self._request("POST", path, body, merged, timeouts))
+        return True
 
     async def send(
         self,
@@ -102,24 +119,36 @@ class HttpPool:
         Raises:
             EngineError: the engine cannot be reached, or closed the connection.
         """
+        merged = self._headers(headers)
+        try:
+            if content is None or on_sent is None:
+                return await self._request(method, path, content, merged, timeouts)
+            if method == "POST" and (begun := self._begun.take(path, merged)) is not None:
+                response = await begun.finish(content, on_sent)
+                if response is not None and response.status_code not in LENGTH_REQUIRED:
+                    return response
+                if response is not None:
+                    self._begun.taken = False
+                    await close(response)
+            merged["Content-Length"] = str(len(content))
+            return await self._request(method, path, WatchedBody(content, on_sent), merged, timeouts)
+        except Exception as error:
+            raise translated(self.engine, error, timeouts) from error
+
+    async def _request(
+        self, method: str, path: str, body: Body, headers: Mapping[str, str], timeouts: Timeouts
+    ) -> HttpResponse:
         await self.endings.moment()
         client = self._client()
         connect = timeouts.connect
-        body: bytes | WatchedBody | None = content
-        if on_sent is not None and content is not None:
-            headers = {**headers, "Content-Length": str(len(content))}
-            body = WatchedBody(content, on_sent)
         request = client.build_request(
             method,
             self.url + path,
             content=body,
-            headers=self._headers(headers),
+            headers=headers,
             timeout=(connect, None, None, connect),  # connect, read, write, pool: read is timed here
         )
-        try:
-            response: HttpResponse = await client.send(request, stream=True)
-        except Exception as error:
-            raise translated(self.engine, error, timeouts) from error
+        response: HttpResponse = await client.send(request, stream=True)
         return response
 
     def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -140,6 +169,7 @@ class HttpPool:
 
     async def aclose(self) -> None:
         """Close the connections of the client that the pool made; a client of the caller's stays open."""
+        await self._begun.aclose()
         await self.endings.aclose()
         if self._made is not None:
             (loop, client), self._made = self._made, None

@@ -159,13 +159,15 @@ async def test_preparing_ends_with_a_node_that_fails() -> None:
 
 
 @BACKENDS
-async def test_the_request_finds_an_open_connection() -> None:
+async def test_the_request_finds_an_open_connection(anyio_backend_name: str) -> None:
+    """Under asyncio it is that of the request itself, which was begun ahead; elsewhere one opened for it."""
     with scripted_server(bundled_map("demo/words"), lambda _: Say("read"), name="m") as server:
         b = CodecEngine(server.url)
         p = two(slow(), b)
         await run(p)
         assert server.accepted == 1
-        assert [each.request.method for each in server.app.exchanges.recent] == ["GET", "POST"]
+        opened = [] if anyio_backend_name == "asyncio" else ["GET"]
+        assert [each.request.method for each in server.app.exchanges.recent] == [*opened, "POST"]
         await b.aclose()
 
 
