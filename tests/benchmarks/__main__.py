@@ -6,7 +6,7 @@ import sys
 
 SUITES = {
     "core": ("tokenization", "wire"),
-    "agents": ("dialects", "orchestration", "handoff", "overlap"),
+    "agents": ("dialects", "orchestration", "handoff", "overlap", "telemetry"),
     "engines": ("engines",),
 }
 
