@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from codec_agents.trace.texts import TextReader
 from codec_agents.trace.timeline import LaneSpan, TracedRun
 
-PLACE = "__RUNS__"
-"""Where the template takes the runs."""
+PARTS: Final = "page_parts"
+"""The folder of what the page is put together from."""
+SCRIPTS: Final = ("base.js", "graph.js", "waterfall.js", "handoffs.js", "lanes.js", "page.js")
+"""In this order: the first has what all others use, the last starts it all."""
 
 
 def write_page(path: str | Path, runs: Iterable[TracedRun], maps: Iterable[str | Path] = ()) -> None:
@@ -28,10 +31,19 @@ def write_page(path: str | Path, runs: Iterable[TracedRun], maps: Iterable[str |
 
 def page(runs: Iterable[TracedRun], texts: TextReader) -> str:
     """Return the page; text is decoded here, with the maps that are at hand."""
-    template = resources.files(__package__).joinpath("page.html").read_text("utf-8")
     data = msgspec.json.encode([_document(run, texts) for run in runs]).decode()
-    # Inside <script> only `<` could end the block or open a comment.
-    return template.replace(PLACE, data.replace("<", "\\u003c"))
+    fills = {
+        "__STYLE__": _part("page.css"),
+        "__SCRIPT__": "".join(map(_part, SCRIPTS)),
+        # Inside <script> only `<` could end the block or open a comment.
+        "__RUNS__": data.replace("<", "\\u003c"),
+    }
+    # In one pass: what the runs hold is never looked at for places.
+    return re.sub("|".join(fills), lambda place: fills[place.group()], _part("page.html"))
+
+
+def _part(name: str) -> str:
+    return resources.files(__package__).joinpath(PARTS, name).read_text("utf-8")
 
 
 def _document(run: TracedRun, texts: TextReader) -> dict[str, Any]:

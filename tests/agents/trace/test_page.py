@@ -18,9 +18,13 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 BROWSER_SECONDS = 40
 
 
-def _page(tmp_path: Path, *records: Path) -> Path:
+def _page(tmp_path: Path, *records: Path, then: str = "") -> Path:
+    """Write a page; `then` is a script that does what a person would."""
     page = tmp_path / "page.html"
     write_page(page, read_runs(records))
+    if then:
+        with page.open("a") as file:
+            file.write(f"<script>{then}</script>")
     return page
 
 
@@ -29,6 +33,8 @@ def _rendered(page: Path, tmp_path: Path) -> str:
     if CHROMIUM is None:
         pytest.skip("no chromium is installed; on Debian: apt-get install chromium")
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+    command += ["--disable-component-update", "--window-size=1280,1600"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--proxy-server=127.0.0.1:9"]
     command += ["--virtual-time-budget=4000", "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, timeout=BROWSER_SECONDS, check=True)
@@ -78,3 +84,87 @@ def test_a_browser_takes_100_nodes_and_100_000_ids(tmp_path: Path, write_chain: 
     body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
     assert 'data-ready="1"' in body
     assert body.count("data-node=") == 102
+
+
+def test_a_browser_shows_the_beginning_of_a_text_in_its_bar(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl", nodes=1, ids=4000, said="Oslo is cold in November. ")
+    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
+    assert re.search(r"<i [^>]*var\(--answer\)[^>]*>[^<]*is cold in November", body)
+
+
+def test_a_filter_leaves_what_it_names(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl", nodes=3)
+    then = "byId('filter').value = 'NODE001'; byId('filter').dispatchEvent(new Event('input'));"
+    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
+    rows = re.findall(r'<span class="name" title="(\w+) ', body)
+    assert rows == ["node001", "node002"]  # what node001 hands to node002 names it, too
+    assert body.count("data-node=") == 5  # the graph stays whole; the node stands out in it
+    assert re.search(r'class="node model chosen" data-node="node001"', body)
+
+
+def test_a_kind_of_work_can_be_left_out(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl")
+    whole = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
+    then = "document.querySelector('#kinds input[value=reasoning]').click();"
+    left = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
+    bar = re.compile(r'class="bare" title="[^"]*" style="[^"]*var\(--reasoning\)')
+    assert (len(bar.findall(whole)), len(bar.findall(left))) == (2, 0)
+
+
+def test_runs_stand_beside_the_first(tmp_path: Path, write_chain: WriteChain) -> None:
+    for name, gap in (("before", 0.004), ("after", 0.001)):
+        write_chain(tmp_path / f"{name}.jsonl", gap=gap)
+    then = "byId('grouping').value = 'node'; byId('grouping').dispatchEvent(new Event('change'));"
+    page = _page(tmp_path, tmp_path / "before.jsonl", tmp_path / "after.jsonl", then=then)
+    body = _body(_rendered(page, tmp_path))
+    assert "-75 %" in body
+    assert re.findall(r'<div class="group">(\w+)</div>', body) == ["node000", "node001"]
+
+
+def test_a_node_is_chosen_with_the_keyboard(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl")
+    then = (
+        "const box = document.querySelector('[data-node=node001]'); box.focus();"
+        "document.body.dataset.focused = document.activeElement.dataset.node;"
+        "box.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' }));"
+    )
+    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
+    assert 'data-focused="node001"' in body
+    assert re.search(r'class="node model chosen" data-node="node001"', body)
+
+
+def test_a_stretch_of_time_is_chosen_by_dragging(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl", nodes=4)
+    then = (
+        "const track = document.querySelector('.row:not(.axis) .track'), box = track.getBoundingClientRect();"
+        "const at = (kind, share) => track.dispatchEvent(new PointerEvent(kind,"
+        " { clientX: box.left + share * box.width, pointerId: 1, bubbles: true }));"
+        "track.setPointerCapture = () => {};"
+        "at('pointerdown', .5); at('pointermove', 1); at('pointerup', 1);"
+        "document.body.dataset.from = state.range[0] / RUNS[0].seconds;"
+    )
+    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
+    [share] = re.findall(r'data-from="([\d.]+)"', body)
+    assert float(share) == pytest.approx(0.5, abs=0.01)
+
+
+OVERLAPS = """
+const boxesOf = what => [...document.querySelectorAll(what)].map(rect => rect.getBBox());
+const nodes = boxesOf('#graph .node rect'), labels = boxesOf('#graph .plate');
+const meet = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width
+  && a.y < b.y + b.height && b.y < a.y + a.height;
+const pairs = (some, others) => some.flatMap((a, i) => others.filter((b, j) =>
+  (some !== others || j > i) && meet(a, b))).length;
+const graph = document.querySelector('#graph');
+Object.assign(document.body.dataset, { nodes: pairs(nodes, nodes), labels: pairs(labels, labels),
+  both: pairs(nodes, labels), fits: graph.scrollWidth <= graph.clientWidth });
+"""
+
+
+def test_nothing_lies_over_anything_with_100_nodes(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl", nodes=100, ids=100_000)
+    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl", then=OVERLAPS), tmp_path))
+    assert 'data-nodes="0"' in body
+    assert 'data-labels="0"' in body
+    assert 'data-both="0"' in body
+    assert 'data-fits="true"' in body
