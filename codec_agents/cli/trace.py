@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from codec_agents.cli.options import as_json, print_json
 from codec_agents.cli.tables import WIDE, show_item
 
 if TYPE_CHECKING:
-    from codec_agents.trace import EdgeFigures, TracedRun
+    from codec_agents.trace import Bar, EdgeFigures, TracedRun
 
 FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
 STYLES = {
@@ -71,26 +71,42 @@ def command(
 def show_waterfall(console: Console, run: TracedRun, node: str | None = None) -> None:
     """Print what each node did, over time."""
     width = terminal.width(console)
-    names = max((len(bar.node) for bar in run.bars), default=4)
-    left = min(names, width // 4)
+    rows = _rows(bar for bar in run.bars if node is None or node in bar.node)
+    left = min(max(map(len, rows), default=4), width // 4)
     room = max(10, width - left - 12)
     state = "" if run.complete else ", not complete"
     console.print(Text(f"{run.pipeline} {run.name}: {terminal.seconds(run.seconds)}{state}", style="bold"))
-    bars = [bar for bar in run.bars if node is None or node in bar.node]
-    for bar in bars[:MAX_ROWS]:
-        start, length = _extent(bar.start, bar.end, run.seconds, room)
-        solid = terminal.glyphs(console).gutter == "│" and console.color_system is not None
-        drawn = ("█" if solid else LETTERS[bar.kind]) * length
-        name = bar.node if len(bar.node) <= left else bar.node[: left - 1] + "."
-        line = Text.assemble(
-            f"{name:<{left}} ", " " * start, (drawn, STYLES[bar.kind]), " " * (room - start - length)
-        )
-        line.append(f" {terminal.seconds(bar.end - bar.start):>9}")
+    solid = terminal.glyphs(console).gutter == "│" and console.color_system is not None
+    for name, bars in list(rows.items())[:MAX_ROWS]:
+        line = Text(f"{name if len(name) <= left else name[: left - 1] + '.':<{left}} ")
+        line.append_text(_drawn(bars, run.seconds, room, solid=solid))
+        worked = sum(bar.end - bar.start for bar in bars if bar.kind != "handoff")
+        line.append(f" {terminal.seconds(worked):>9}")
         console.print(line, soft_wrap=True)
-    if len(bars) > MAX_ROWS:
-        console.print(Text(f"{len(bars) - MAX_ROWS} more: choose with --node, or see the page of --html"))
+    if len(rows) > MAX_ROWS:
+        console.print(Text(f"{len(rows) - MAX_ROWS} more: choose with --node, or see the page of --html"))
     legend = Text("  ").join(Text(f"{LETTERS[kind]} {kind}", style=style) for kind, style in STYLES.items())
     console.print(legend, width=width)
+
+
+def _rows(bars: Iterable[Bar]) -> dict[str, list[Bar]]:
+    """Return a row for each node, and below it one for each of its tools."""
+    nodes: dict[str, dict[str, list[Bar]]] = {}
+    for bar in bars:
+        tool = bar.label.partition(":")[0] if bar.kind == "tool" else ""
+        nodes.setdefault(bar.node, {"": []}).setdefault(tool, []).append(bar)
+    parts = [(node, tool, found) for node, tools in nodes.items() for tool, found in tools.items() if found]
+    return {f"{node} {tool}".rstrip(): found for node, tool, found in parts}
+
+
+def _drawn(bars: Iterable[Bar], whole: float, room: int, *, solid: bool) -> Text:
+    """Return a row of bars; where two meet in one column a handoff is seen, or else the later one."""
+    columns = [(" ", "")] * room
+    for bar in sorted(bars, key=lambda bar: bar.kind == "handoff"):
+        start, length = _extent(bar.start, bar.end, whole, room)
+        cell = ("█" if solid else LETTERS[bar.kind], STYLES[bar.kind])
+        columns[start : start + length] = [cell] * length
+    return Text.assemble(*columns)
 
 
 def _extent(start: float, end: float, whole: float, room: int) -> tuple[int, int]:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from codec_agents.cli import main
 from codec_agents.exceptions import RecordError
 from codec_agents.trace import edge_figures, read_run, read_runs
 from codec_agents.trace.percentiles import percentile
@@ -83,3 +85,14 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"kind": "other"}\n')
     with pytest.raises(RecordError, match="not a record"):
         read_run(tmp_path / "a.jsonl")
+
+
+def test_the_terminal_has_a_row_for_each_node_that_shows_its_handoff(
+    tmp_path: Path, write_chain: WriteChain
+) -> None:
+    write_chain(tmp_path / "a.jsonl", nodes=3, ids=3000)
+    shown = CliRunner().invoke(main, ["trace", str(tmp_path / "a.jsonl")], env={"COLUMNS": "90"}).output
+    rows = [line.split()[:2] for line in shown.splitlines() if line.startswith("node") and "->" not in line]
+    assert [name for name, _ in rows] == ["node000", "node001", "node002"]
+    assert rows[0][1].startswith(".")
+    assert all(bar.startswith("h") and bar.endswith("a") for _, bar in rows[1:])
