@@ -14,7 +14,7 @@ import msgspec
 
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.packed_merges import PackedMerges
-from codec_core.programs import Program, check_program
+from codec_core.programs import Program, check_pattern, check_program
 
 MAX_MAP_BYTES = 32 * 2**20
 """The largest known map, 262,144 tokens with all their merges, takes 24 MB; anything above is not a map."""
@@ -203,6 +203,8 @@ def check_map(tokenizer_map: TokenizerMap) -> None:
     _check_byte_fallback(tokenizer_map)
     if tokenizer_map.pre_tokenizer_program is not None:
         check_program(tokenizer_map.pre_tokenizer_program)
+    if tokenizer_map.pre_tokenizer_pattern is not None:
+        check_pattern(tokenizer_map.pre_tokenizer_pattern)
     tokenizer_map.__dict__["checked"] = True
 
 

@@ -150,32 +150,79 @@ def stages_of(program: Program) -> tuple[Stage, ...]:
     return program.stages
 
 
+MAX_STAGES = 16
+MAX_OPS = 32
+MAX_RUN = 64
+MAX_LITERAL_CHARACTERS = 4096
+MAX_PATTERN = 8192
+"""Four times and more what any known tokenizer has. Each operation is compiled into an expression over
+character sets, so what a map states here costs time and memory out of proportion to its size."""
+
+
 def check_program(program: Program) -> None:
-    """Refuse what the types allow and no pre-tokenizer can run.
+    """Refuse what the types allow and no pre-tokenizer can run, or only at too great a cost.
 
     Raises:
         TokenizerMapValidationError: the operation and what is wrong with it.
     """
     stages = stages_of(program)
     if not stages:
-        raise TokenizerMapValidationError("pre_tokenizer_program: no stages; leave the field out instead")
+        raise _refusal("no stages; leave the field out instead")
+    if len(stages) > MAX_STAGES:
+        raise _refusal(f"{len(stages)} stages; at most {MAX_STAGES} are read")
     for stage in stages:
         if isinstance(stage, Alternation):
             _check_ops(stage.ops)
-        elif isinstance(stage, DigitsIsolate) and stage.max_run < 0:
-            raise TokenizerMapValidationError("pre_tokenizer_program: digits_isolate.max_run is negative")
+        elif isinstance(stage, DigitsIsolate):
+            _check_run("digits_isolate", stage.max_run)
+
+
+def check_pattern(pattern: str) -> None:
+    """Refuse a pattern that is longer than any tokenizer's.
+
+    Raises:
+        TokenizerMapValidationError: its length.
+    """
+    if len(pattern) > MAX_PATTERN:
+        raise TokenizerMapValidationError(
+            f"pre_tokenizer_pattern: {len(pattern)} characters; at most {MAX_PATTERN} are read"
+        )
+
+
+def _refusal(message: str) -> TokenizerMapValidationError:
+    return TokenizerMapValidationError(f"pre_tokenizer_program: {message}")
+
+
+def _check_run(op: str, max_run: int) -> None:
+    if not 0 <= max_run <= MAX_RUN:
+        raise _refusal(f"{op}.max_run is {max_run}, outside 0..{MAX_RUN}")
 
 
 def _check_ops(ops: tuple[Op, ...]) -> None:
     if not ops:
-        raise TokenizerMapValidationError("pre_tokenizer_program: an alternation without ops")
+        raise _refusal("an alternation without ops")
+    if len(ops) > MAX_OPS:
+        raise _refusal(f"an alternation of {len(ops)} ops; at most {MAX_OPS} are read")
+    if sum(len(_named_characters(op)) for op in ops) > MAX_LITERAL_CHARACTERS:
+        raise _refusal(f"more than {MAX_LITERAL_CHARACTERS} characters in literals")
     for op in ops:
         if isinstance(op, Literals | LiteralsCi) and not (op.patterns and all(op.patterns)):
-            raise TokenizerMapValidationError("pre_tokenizer_program: literals need patterns, none empty")
-        if isinstance(op, Numbers) and op.max_run < 0:
-            raise TokenizerMapValidationError("pre_tokenizer_program: numbers.max_run is negative")
+            raise _refusal("literals need patterns, none empty")
+        if isinstance(op, Numbers):
+            _check_run("numbers", op.max_run)
         if isinstance(op, MetaspaceSplit) and len(ops) > 1:
-            raise TokenizerMapValidationError("pre_tokenizer_program: metaspace_split must stand alone")
+            raise _refusal("metaspace_split must stand alone")
+
+
+def _named_characters(op: Op) -> str:
+    match op:
+        case Literals(patterns) | LiteralsCi(patterns):
+            return "".join(patterns)
+        case LettersCased():
+            return "".join(op.trailing_ci)
+        case PunctRun():
+            return op.trailing_chars or ""
+    return ""
 
 
 # Patterns
@@ -233,7 +280,7 @@ def ops_of_pattern(pattern: str) -> tuple[Op, ...] | None:
         if op is None:
             return None
         ops.append(op)
-    return tuple(ops)
+    return tuple(ops) if len(ops) <= MAX_OPS else None
 
 
 def _numbers(alternative: str) -> Op | None:
@@ -244,6 +291,8 @@ def _numbers(alternative: str) -> Op | None:
         maximum = 1
     else:
         maximum = int(match["max"] or 0)
+    if maximum > MAX_RUN:
+        return None
     return Numbers(max_run=maximum, lead_space=match["lead"] is not None)
 
 

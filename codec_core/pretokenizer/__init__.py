@@ -24,7 +24,7 @@ from typing import Final
 from codec_core import programs
 from codec_core.pretokenizer.engine_pattern import engine_pattern
 from codec_core.pretokenizer.operations import ASCII_PUNCTUATION, alternative_of
-from codec_core.pretokenizer.stages import AlternationStage, IsolateStage, PatternStage, Stage, WholeStage
+from codec_core.pretokenizer.stages import AlternationStage, IsolateStage, Stage, WholeStage
 from codec_core.programs import Op, Program
 from codec_core.unicode.classes import CJK, char_class, shadow
 
@@ -122,6 +122,8 @@ def pretokenizer_of(program: Program | None, pattern: str | None) -> PreTokenize
         return PreTokenizer([WholeStage()], shadowed=False)
     ops = programs.ops_of_pattern(pattern)
     if ops is None:
+        from codec_core.pretokenizer.patterns import PatternStage  # few maps need the `regex` package
+
         return PreTokenizer([PatternStage(pattern)], shadowed=False)
     return PreTokenizer([AlternationStage(ops)])
 

@@ -15,9 +15,12 @@ from codec_core.pretokenizer.operations import alternative_of, is_total
 from codec_core.programs import Op
 from codec_core.unicode.classes import whole_char_class
 
+MAX_ENGINE_PATTERN = 32_768
+"""The engine keeps 128 copies of its pattern, so one of ten times the usual length is not worth it."""
+
 
 def engine_pattern(ops: Sequence[Op]) -> str | None:
-    """Return the operations as a pattern, or None where it would leave something of a text out.
+    """Return the operations as a pattern, or None where it would leave something out or grow too long.
 
     What the pattern finds in a text, one match after the other, are the text's pieces, and each piece alone
     is found as a whole.
@@ -25,4 +28,6 @@ def engine_pattern(ops: Sequence[Op]) -> str | None:
     if not is_total(ops):
         return None
     runs = groupby(ops, key=lambda op: isinstance(op, programs.TrailingWs))
-    return "|".join(f"(?:{'|'.join(alternative_of(op, whole_char_class) for op in run)})" for _, run in runs)
+    groups = ["|".join(alternative_of(op, whole_char_class) for op in run) for _, run in runs]
+    pattern = "|".join(f"(?:{group})" for group in groups)
+    return pattern if len(pattern) <= MAX_ENGINE_PATTERN else None

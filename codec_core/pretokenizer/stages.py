@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from codec_core import programs
-from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.pretokenizer.operations import alternative_of, is_total, literal_prefixes
 from codec_core.programs import Op
 from codec_core.unicode.classes import WHITE_SPACE, char_class
@@ -130,44 +129,6 @@ class IsolateStage:
         """Return the rest without what a continuation may yet take out of it."""
         match = self._undecided(rest) if self._undecided else None
         return rest[: match.start()] if match else rest
-
-
-class PatternStage:
-    """Runs a pattern that is no known sequence of operations.
-
-    What such a pattern may still do at the end of a text is not known, so nothing is ever settled.
-    """
-
-    def __init__(self, pattern: str) -> None:
-        import regex  # takes a tenth of the package's import time, and few maps need it
-
-        try:
-            self._pattern = regex.compile(pattern)
-        except regex.error as error:
-            raise TokenizerMapValidationError(f"pre_tokenizer_pattern: not a pattern: {error}") from error
-
-    def cut(self, text: str) -> list[str]:
-        """Return the matches and what lies between them."""
-        pieces = []
-        position = 0
-        for match in self._pattern.finditer(text):
-            start, stop = match.span()
-            if start > position:
-                pieces.append(text[position:start])
-            if stop > start:
-                pieces.append(text[start:stop])
-            position = max(position, stop)
-        if position < len(text):
-            pieces.append(text[position:])
-        return pieces
-
-    def settle(self, text: str) -> tuple[list[str], str]:
-        """Return nothing settled: an unknown pattern may look arbitrarily far ahead."""
-        return [], text
-
-    def reach(self, rest: str) -> str:  # noqa: ARG002
-        """Return nothing."""
-        return ""
 
 
 class WholeStage:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
 
 from codec_core import reference
 from codec_core.byte_level import ALPHABET
@@ -19,24 +20,26 @@ from codec_core.merging.mergers import MAX_ENGINE_TEXT
 from codec_core.merging.pieces import PieceCache
 from codec_core.pretokenizer import pretokenizer_of
 from codec_core.tokenizer import BPETokenizer, LongestMatchTokenizer, pick_tokenizer, tokenize
+from codec_core.unicode.classes import category_ranges
 from codec_core.unicode.normalization import nfc
 from codec_core.vocabulary import vocabulary_of
 from tests.conftest import load_shared_map, reference_cases
-from tests.core.test_pretokenizer import DEEPSEEK, FALCON, GAPS, GPT_2, LOOKING, O200K_PROGRAM
+from tests.core.test_pretokenizer import (
+    BYTE_LEVEL,
+    DEEPSEEK,
+    FALCON,
+    GAPS,
+    GPT_2,
+    LOOKING,
+    O200K_PROGRAM,
+    REFERENCES,
+)
 from tests.oracle import reference_ids, reference_tokenizer
 from tests.texts import random_text
 
-BYTE_LEVEL = [
-    "meta-llama/llama-3",
-    "microsoft/phi-4",
-    "openai/cl100k_base",
-    "openai/r50k_base",
-    "qwen/qwen2",
-    "qwen/qwen3",
-]
 METASPACE = ["meta-llama/llama-2", "microsoft/phi-3", "mistralai/mistral-v3"]
-FLATTENED = ["huggingfacetb/smollm2", "tiiuae/falcon"]
-"""Their pattern gives a number the space before it, their program does not; equal for all ASCII numbers."""
+FLATTENED = {"huggingfacetb/smollm2": "smollm", "tiiuae/falcon": "falcon"}
+"""Published maps that flatten the several steps of the model's own pre-tokenizer; which steps those are."""
 
 PHRASES = ["a", "b", "c", "ab", "bc", "abc", "abab", " ", "\n", "x", "é", "<s>", "▁", "aa", "漢"]
 
@@ -77,12 +80,41 @@ def test_ids_equal_the_reference(map_id, shared_map):
 
 @pytest.mark.parametrize("map_id", FLATTENED)
 def test_ids_equal_the_reference_but_for_other_numbers(map_id, shared_map):
+    """The reference follows the pattern here, and pattern and program agree on all ASCII numbers."""
     tokenizer_map = shared_map(map_id)
     ours, theirs = pick_tokenizer(tokenizer_map), reference_tokenizer(tokenizer_map)
     random = Random(map_id)
     for _ in range(300):
         text = "".join(c for c in random_text(random) if c.isascii() or not c.isnumeric())
         assert ours.encode(text) == reference_ids(theirs, text), text
+
+
+@pytest.mark.parametrize("map_id", FLATTENED)
+def test_the_program_is_preferred_because_it_gives_the_models_ids(map_id, shared_map):
+    """After a space: of all numbers for which program and pattern differ, the program is right for each."""
+    tokenizer_map = shared_map(map_id)
+    by_program = pick_tokenizer(tokenizer_map)
+    by_pattern = pick_tokenizer(msgspec.structs.replace(tokenizer_map, pre_tokenizer_program=None))
+    model = reference_tokenizer(tokenizer_map)
+    model.pre_tokenizer = pre_tokenizers.Sequence(
+        [*REFERENCES[FLATTENED[map_id]][1], pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    differing = 0
+    for number in NUMBERS:
+        expected = reference_ids(model, f"a {number}")
+        assert by_program.encode_ordinary(f"a {number}") == expected
+        if by_pattern.encode_ordinary(f"a {number}") != expected:
+            assert not number.isascii()
+            differing += 1
+    assert differing > 400
+
+
+NUMBERS = [
+    chr(point)
+    for category in ("Nd", "Nl", "No")
+    for start, stop in category_ranges()[category]
+    for point in range(start, stop + 1)
+]
 
 
 @pytest.mark.parametrize("map_id", [*BYTE_LEVEL, *FLATTENED])
@@ -187,11 +219,7 @@ def test_the_longest_special_token_wins_and_takes_its_white_space():
 @pytest.mark.parametrize(
     ("map_id", "text", "kept"),
     [
-        (
-            "microsoft/phi-3",
-            "a <|end|> \n b",
-            "a b",
-        ),  # takes what is behind it; the space of "▁b" is the prefix
+        ("microsoft/phi-3", "a <|end|> \n b", "a  b"),  # the second stretch gets a prefix of its own
         ("microsoft/phi-4", "a <|im_end|> \n b", "ab"),
         ("qwen/qwen2", "a <|im_end|> \n b", "a  \n b"),
     ],
