@@ -19,7 +19,7 @@ from codec_core.programs import Program, check_pattern, check_program
 MAX_MAP_BYTES = 32 * 2**20
 """The largest known map, 262,144 tokens with all their merges, takes 24 MB; anything above is not a map."""
 
-MAX_MAP_VALUES = 4 * 2**20
+MAX_MAP_VALUES = 2 * 2**20
 """Values in one map. Bounds the memory of a hostile document that packs many tiny entries under the size
 limit."""
 

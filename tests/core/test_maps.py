@@ -1,13 +1,12 @@
 """Maps: both versions, what is refused and how the field is named, limits."""
 
 import json
-import time
 
 import msgspec
 import pytest
 
 from codec_core.exceptions import TokenizerMapValidationError
-from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map, parse_map
+from codec_core.maps import TokenizerMap, hash_map, parse_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
 from tests.conftest import load_shared_map, maps_directory
@@ -106,22 +105,6 @@ def test_broken_maps_are_refused_by_field(field, fields):
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"id":' * 100_000])
 def test_what_is_no_map_is_refused(data):
     with pytest.raises(TokenizerMapValidationError):
-        parse_map(data)
-
-
-def test_a_map_of_ten_million_entries_is_refused_at_once():
-    entries = b",".join(b'"%d":%d' % (number, number) for number in range(200_000))
-    data = b'{"id":"a","version":"2","vocab_size":1,"vocab":{' + entries * 50 + b"}}"
-    assert len(data) > MAX_MAP_BYTES
-    started = time.perf_counter()
-    with pytest.raises(TokenizerMapValidationError, match="limit"):
-        parse_map(data)
-    assert time.perf_counter() - started < 1
-
-
-def test_many_tiny_entries_are_refused_before_decoding():
-    data = b'{"id":"a","version":"2","vocab_size":1,"vocab":{},"x":[' + b"0," * (6 * 2**20) + b"0]}"
-    with pytest.raises(TokenizerMapValidationError, match="entries"):
         parse_map(data)
 
 
