@@ -75,7 +75,7 @@ def _spell(node: Trie, depth: int) -> str:
     """Spell a trie as a pattern. Chains are followed in a loop, so long names do not nest."""
     if depth > MAX_BRANCHES:
         raise TokenizerMapValidationError(
-            f"special_tokens: more than {MAX_BRANCHES} names that begin as one another do, each a little further"
+            f"special_tokens: more than {MAX_BRANCHES} names that begin alike, each a little further"
         )
     head = ""
     while len(node) == 1 and "" not in node:

@@ -1,6 +1,8 @@
 """The root module is the whole public surface, said once and in order."""
 
 import importlib
+import inspect
+import operator
 import subprocess
 import sys
 
@@ -102,6 +104,108 @@ def test_the_list_is_complete_and_holds_nothing_else():
 @pytest.mark.parametrize("name", EXISTING_CLIENT)
 def test_the_names_of_the_existing_client_are_there(name):
     assert name in codec_core.__all__
+
+
+SIGNATURES = {
+    "BPETokenizer": "m",
+    "BPETokenizer.encode": "text",
+    "BPETokenizer.supports": "m",
+    "CodecFrame": "ids done finish_reason",
+    "CodecVersionPolicyDocument": "minimum_version required_features deployment_id docs_url valid_until",
+    "CodecVersionRequiredBody": (
+        "error minimum_version required_features client_version docs_url deployment_id"
+    ),
+    "CodecVersionRequiredError": "body",
+    "Detokenizer": "tokenizer_map",
+    "Detokenizer.render": "ids partial render_special",
+    "Detokenizer.reset": "",
+    "LongestMatchTokenizer": "m",
+    "LongestMatchTokenizer.encode": "text",
+    "MapCache.get": "key",
+    "MapCache.set": "key value",
+    "MapDiscoveryNotFoundError": "url status",
+    "MapIndex": "codec_version maps",
+    "MapPointer": "id url hash published_at",
+    "MemoryMapCache.get": "key",
+    "MemoryMapCache.set": "key value",
+    "MemorySafetyPolicyCache.get": "key",
+    "MemorySafetyPolicyCache.set": "key descriptor",
+    "SafetyCategory": "name action description",
+    "SafetyClassifierBlock": "family host requires_engine_features",
+    "SafetyClientHooksBlock": "prefilter_categories client_classifier_family",
+    "SafetyPolicyCache.get": "key",
+    "SafetyPolicyCache.set": "key descriptor",
+    "SafetyPolicyDescriptor": (
+        "id version tokenizers categories classifier category_registry rules_summary client_hooks "
+        "published_at publisher"
+    ),
+    "SafetyPolicyDiscoveryNotFoundError": "url status",
+    "SafetyPolicyHashMismatchError": "expected actual",
+    "SafetyPolicyPointer": "id url hash published_at",
+    "SafetyPolicyValidationError": "message",
+    "SafetyPublisherBlock": "name url contact",
+    "SafetyRulesSummary": (
+        "banned_token_id_count regex_pattern_count grammar_constraint_count multi_token_pattern_count"
+    ),
+    "Tokenizer.encode": "text",
+    "TokenizerMap": (
+        "id version vocab_size vocab tokens encoder merges pre_tokenizer_pattern "
+        "byte_fallback_start byte_fallback_end special_tokens tool_calling published_at"
+    ),
+    "TokenizerMap.from_json": "data",
+    "TokenizerMapHashMismatchError": "expected actual",
+    "TokenizerMapValidationError": "message",
+    "ToolWatcher": "map start_name end_name",
+    "ToolWatcher.feed": "ids",
+    "ToolWatcher.reset": "",
+    "Translator": "from_map to_map",
+    "Translator.finish": "",
+    "Translator.reset": "",
+    "Translator.translate": "ids partial",
+    "WatcherEvent": "kind ids",
+    "decode_byte_level_token": "raw_token",
+    "decode_msgpack_stream": "body",
+    "decode_protobuf_frame": "data",
+    "decode_protobuf_stream": "body",
+    "decode_stream": "body fmt",
+    "descriptor_canonical_bytes": "descriptor",
+    "descriptor_from_json": "raw",
+    "detokenize": "tokenizer_map ids render_special",
+    "discover_index": "origin client timeout",
+    "discover_map": "origin id cache client timeout",
+    "discover_safety_policy": "origin id hash cache client timeout",
+    "discover_version_policy": "origin client",
+    "encode_byte_level_chars": "data",
+    "hash_safety_policy": "descriptor",
+    "hash_zstd_dict": "dict_bytes",
+    "load_map": "url hash cache client cache_key timeout",
+    "load_safety_policy": "url hash cache client cache_key timeout",
+    "parse_version_policy_document": "raw",
+    "parse_version_required": "resp",
+    "pick_tokenizer": "m",
+    "select_zstd_dict_for_response": "response_headers loaded_dicts",
+    "static_translation_table": "from_map to_map",
+    "tokenize": "m text",
+    "translate": "from_map to_map ids",
+    "validate_safety_policy": "value",
+    "well_known_index_url": "origin",
+    "well_known_map_url": "origin id",
+    "well_known_policy_hash_url": "origin hash_hex",
+    "well_known_policy_url": "origin policy_id",
+    "well_known_version_policy_url": "origin",
+    "with_codec_client_version": "headers override_version",
+}
+"""The parameters that the existing client's functions and methods take, in their order."""
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_calls_written_for_the_existing_client_are_understood(name):
+    called = operator.attrgetter(name)(codec_core)
+    parameters = {k: p for k, p in inspect.signature(called).parameters.items() if k != "self"}
+    expected = SIGNATURES[name].split()
+    assert [parameter for parameter in parameters if parameter in expected] == expected
+    added = [p for k, p in parameters.items() if k not in expected]
+    assert all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in added)
 
 
 @pytest.mark.parametrize("name", MODULES)
