@@ -38,7 +38,7 @@ from codec_agents.graph.nodes import (
     StartsWith,
 )
 from codec_agents.graph.policy import Policy, TimeoutPolicy
-from codec_agents.tools import Tool, Toolset, tool
+from codec_agents.tools import Tool, Toolset
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -163,8 +163,7 @@ def _timeouts(policy: TimeoutPolicy) -> Timeouts:
 
 def _model(b: NodeBuilder) -> BuiltModel:
     node = b.declared(ModelNode)
-    found = [b.callable(reference) for reference in node.tools]
-    tools = [each if isinstance(each, Tool) else tool(each) for each in found]
+    tools = [tool for reference in node.tools for tool in b.flat.resources.tools(reference)]
     asking = _asking(b, tools)
     dispatcher = Dispatcher(Toolset(tools), vocabulary=asking["vocabulary"], timeout=b.policy.timeouts.tool)
     return BuiltModel(**asking, dispatcher=dispatcher)

@@ -19,6 +19,7 @@ from codec_agents.graph.nodes import REASONING
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.lease import EngineLease
+from codec_agents.mcp_servers import ServerLease
 from codec_agents.prompts import PromptTemplate
 from codec_core.vocabulary import Vocabulary
 
@@ -263,6 +264,8 @@ class BuiltPipeline:
     warnings: tuple[Fault, ...] = ()
     engines: Mapping[str, Engine] = field(default_factory=dict)
     """The engines that the pipeline made and closes; those that the caller gave are the caller's."""
+    servers: ServerLease = field(default_factory=lambda: ServerLease(()))
+    """The MCP servers that the declaration names, and how long they stay open."""
     lease: EngineLease = field(init=False)
     """What keeps those engines open: runs, and whoever opened the pipeline."""
     links: Mapping[str, NodeLinks] = field(init=False)

@@ -11,7 +11,13 @@ from codec_agents.built import (
     BuiltPipeline,
     BuiltSink,
 )
-from codec_agents.graph.explain import EdgeExplanation, Explanation, NodeExplanation, PieceExplanation
+from codec_agents.graph.explain import (
+    EdgeExplanation,
+    Explanation,
+    NodeExplanation,
+    PieceExplanation,
+    ServerExplanation,
+)
 from codec_agents.prompts import PromptIds, PromptTemplate
 from codec_core.detokenizer import detokenize
 from codec_core.vocabulary import Vocabulary
@@ -23,6 +29,10 @@ def explain(built: BuiltPipeline) -> Explanation:
         pipeline=built.name,
         nodes=tuple(_node(name, node) for name, node in built.nodes.items()),
         edges=tuple(_edge(built, edge) for edge in built.edges),
+        servers=tuple(
+            ServerExplanation(server.name, server.spec.reached, tuple(tool.name for tool in server.offered))
+            for server in built.servers.servers
+        ),
         warnings=built.warnings,
     )
 

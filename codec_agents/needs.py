@@ -25,6 +25,7 @@ from codec_agents.graph.nodes import (
     Node,
     SinkNode,
 )
+from codec_agents.graph.servers import server_of
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.resources import ResourceError, Resources
 
@@ -54,14 +55,15 @@ def _needs(spec: PipelineSpec, node: Node, resources: Resources) -> Iterator[Nee
         yield ("engine",), partial(resources.engine, node.engine)
     if isinstance(node, Asking) and node.dialect is not None:
         yield ("dialect",), partial(get_dialect, node.dialect)
+    for position, reference in enumerate(node.tools if isinstance(node, ModelNode) else ()):
+        named = server_of(reference)
+        if named is None or named[0] in spec.mcp:
+            yield ("tools", position), partial(resources.tools, reference)
     for field, reference in _references(node):
         yield field, partial(resources.callable, reference)
 
 
 def _references(node: Node) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    if isinstance(node, ModelNode):
-        for position, reference in enumerate(node.tools):
-            yield ("tools", position), reference
     if isinstance(node, FunctionNode | SinkNode) and node.call is not None:
         yield ("call",), node.call
     if isinstance(node, JoinNode | LoopNode) and isinstance(node.until, str):

@@ -228,7 +228,7 @@ class Pipeline(graph.Pipeline):
             if progress is not None:
                 progress(finished, len(todo))
 
-        async with self.build().lease, anyio.create_task_group() as group:
+        async with self.opened(), anyio.create_task_group() as group:
             for position in range(len(todo)):
                 group.start_soon(run_one, position)
         return [result for result in results if result is not None]
@@ -240,8 +240,13 @@ class Pipeline(graph.Pipeline):
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Pipeline]:
-        """Keep the connections to its engines from run to run; without this they close behind each run."""
-        async with self.build().lease:
+        """Keep engines and MCP servers from run to run; without this they close behind each run.
+
+        Raises:
+            ToolServerError: an MCP server that the declaration names cannot be had.
+        """
+        built = self.build()
+        async with built.lease, built.servers.shared():
             yield self
 
 

@@ -11,10 +11,13 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from codec_agents.exceptions import ToolDefinitionError
 from codec_agents.tool_schema import CallSignature
+
+if TYPE_CHECKING:
+    from codec_agents.mcp_servers import OpenServers
 
 DEFAULT_RESULT_CHARACTERS = 200_000
 """About 50,000 ids: a result longer than this fills most models' context, and is cut with a note."""
@@ -33,6 +36,7 @@ class ToolContext:
         deadline: when the call must be over, on the event loop's clock; None for no limit.
         deps: what the run was given for its tools.
         approve: who says whether a call may run, for tools that want to be asked about (`approval=True`).
+        servers: the MCP servers of the declaration that are open for the run.
     """
 
     run_id: str
@@ -40,6 +44,7 @@ class ToolContext:
     deadline: float | None = None
     deps: Any = None
     approve: Callable[[Any, ToolContext], bool | str | Awaitable[bool | str]] | None = None
+    servers: OpenServers | None = None
 
 
 @dataclass(frozen=True, slots=True)

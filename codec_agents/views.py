@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from codec_agents.built import BuiltAsking, BuiltLoop, BuiltMap, BuiltNode, BuiltPipeline
+from codec_agents.mcp_servers import ServerLease
 
 
 def asking_nodes(built: BuiltPipeline) -> dict[str, BuiltAsking]:
@@ -34,6 +35,13 @@ def with_asking(built: BuiltPipeline, change: Callable[[BuiltAsking], BuiltAskin
             node = replace(node, body=with_asking(node.body, change))
         nodes[name] = node
     return _with_nodes(built, nodes)
+
+
+def without_servers(built: BuiltPipeline) -> BuiltPipeline:
+    """Return the same pipeline with no MCP server to start: for runs in which no tool is called."""
+    other = copy.copy(built)
+    object.__setattr__(other, "servers", ServerLease(()))
+    return other
 
 
 def placed(built: BuiltPipeline, prefix: str) -> BuiltPipeline:

@@ -147,7 +147,7 @@ class ModelNode(Asking):
 
     kind: Literal["model"] = "model"
     tools: tuple[Reference, ...] = ()
-    """Callables as `module:name`."""
+    """Callables as `module:name`; `mcp:server` for the tools of an MCP server, `mcp:server/tool` for one."""
 
     @property
     def ports(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from codec_agents.graph.kinds import (
 )
 from codec_agents.graph.links import Link, resolve
 from codec_agents.graph.policy import Policy
+from codec_agents.graph.servers import McpSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
 
 SPEC_VERSION = 1
@@ -195,6 +196,10 @@ class PipelineSpec(Declared):
     """The maps that nodes name, where an id or a path alone does not say enough."""
     imports: tuple[str, ...] = ()
     """Installed packages from which callables may be imported; modules beside the file always may."""
+    mcp: dict[Name, McpSpec] = Field(default_factory=dict)
+    """The MCP servers whose tools nodes name as `mcp:server`; they run as long as a run does."""
+    programs: tuple[str, ...] = ()
+    """Programs that `mcp` may start; those beside the file always may, and `python` with a script there."""
     policy: Policy = Field(default_factory=Policy)
     """What holds for every node that says nothing else."""
     nodes: Annotated[dict[Name, NodeSpec], Field(min_length=1)]
@@ -230,7 +235,7 @@ class PipelineSpec(Declared):
         return self.engines.get(found)
 
     def body_of(self, name: str) -> PipelineSpec:
-        """The pipeline inside a node, with the engines, maps, imports and policy that it takes over.
+        """The pipeline inside a node, with what it takes over: engines, maps, imports, servers and policy.
 
         What the body declares itself goes before what stands around it.
         """
@@ -242,6 +247,8 @@ class PipelineSpec(Declared):
                 "engines": {**self.engines, **body.engines},
                 "maps": {**self.maps, **body.maps},
                 "imports": tuple(dict.fromkeys((*self.imports, *body.imports))),
+                "mcp": {**self.mcp, **body.mcp},
+                "programs": tuple(dict.fromkeys((*self.programs, *body.programs))),
                 "policy": self.policy_of(name).overridden_by(body.policy),
             }
         )

@@ -46,7 +46,9 @@ class ToolRound:
         self._turn = turn
         self._early = early
         """How many calls may start before the turn is over."""
-        self._context = ToolContext(run_id=run.run_id, node=node.path, deps=run.deps, approve=run.approve)
+        self._context = ToolContext(
+            run_id=run.run_id, node=node.path, deps=run.deps, approve=run.approve, servers=run.servers
+        )
         self._started: set[int] = set()
         self._error: Exception | None = None
         self._group: TaskGroup | None = None

@@ -19,7 +19,7 @@ from codec_agents.replay.engine import ReplayEngine
 from codec_agents.replay.recovery import RecoveringEngine
 from codec_agents.replay.tools import RecordedTools
 from codec_agents.runtime import Run
-from codec_agents.views import record_header, with_asking
+from codec_agents.views import record_header, with_asking, without_servers
 
 __all__ = ["RecordedTools", "RecoveringEngine", "ReplayEngine", "ToolSource", "recover", "replay"]
 
@@ -47,7 +47,10 @@ def replay(
         node = replace(node, engine=engine, engine_slots=None)
         return node if tools == "run" else _with_tools(node, record, run_others=False)
 
-    return _run(with_asking(built, change), record, origin="replays", **options)
+    replayed = with_asking(built, change)
+    return _run(
+        replayed if tools == "run" else without_servers(replayed), record, origin="replays", **options
+    )
 
 
 def recover(built: BuiltPipeline, recorded: RecordedRun | str | Path, **options: Any) -> Run:
