@@ -127,6 +127,7 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
         "vocabulary": vocabulary,
         "dialect": dialect,
         "dialect_reason": reason,
+        "prompt": node.prompt,
         "template": dialect.template(node.prompt),
         "options": _options(node.sampling, dialect),
         "timeouts": _timeouts(b.policy.timeouts),

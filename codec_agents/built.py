@@ -13,6 +13,7 @@ from codec_agents.dialects import BoundDialect
 from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import Engine, SamplingOptions, Timeouts, preparing
 from codec_agents.exceptions import InputError
+from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.edges import Strategy
 from codec_agents.graph.faults import Fault
 from codec_agents.graph.nodes import REASONING
@@ -141,6 +142,7 @@ class BuiltAsking(BuiltNode):
     dialect: BoundDialect
     dialect_reason: str
     """Why this dialect: named in the declaration, or what it was derived from."""
+    prompt: Chat | RawPrompt
     template: PromptTemplate
     options: SamplingOptions
     timeouts: Timeouts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from codec_agents.built import (
     BuiltAsking,
     BuiltEdge,
@@ -11,6 +13,8 @@ from codec_agents.built import (
     BuiltPipeline,
     BuiltSink,
 )
+from codec_agents.dialects import BoundDialect
+from codec_agents.graph.chat import Chat
 from codec_agents.graph.explain import (
     EdgeExplanation,
     Explanation,
@@ -44,7 +48,6 @@ def _node(name: str, node: BuiltNode) -> NodeExplanation:
     )
     if not isinstance(node, BuiltAsking):
         return NodeExplanation(name, kind, conditional=node.conditional, makes_text=makes_text)
-    absent = node.dialect.absent
     return NodeExplanation(
         name,
         kind,
@@ -57,8 +60,29 @@ def _node(name: str, node: BuiltNode) -> NodeExplanation:
         prompt=tuple(_pieces(node.template, node.vocabulary)),
         tools=node.dispatcher.tools.names if isinstance(node, BuiltModel) else (),
         conditional=node.conditional,
-        notes=(f"the map has no {', '.join(absent)}: what they mark is not told apart",) if absent else (),
+        notes=tuple(_notes(node)),
     )
+
+
+def _notes(node: BuiltAsking) -> Iterator[str]:
+    if absent := node.dialect.absent:
+        yield f"the map has no {', '.join(absent)}: what they mark is not told apart"
+    if not isinstance(node, BuiltModel):
+        return
+    if node.dialect.knows_reasoning and isinstance(node.prompt, Chat):
+        becomes = "stays" if node.dialect.reasoning.stays(node.prompt) else "is left out"
+        yield f"reasoning {becomes} when a person speaks again"
+    if (budget := node.policy.limits.reasoning_ids) is not None:
+        yield f"{budget} ids of reasoning {_at_budget(node.dialect)}"
+
+
+def _at_budget(dialect: BoundDialect) -> str:
+    if not dialect.knows_reasoning:
+        return "have no effect: no reasoning is told apart"
+    form = dialect.dialect.thinking
+    if form is None or form.closing is None:
+        return "end the node: the family has no way to close reasoning"
+    return f"are closed by {form.closing!r}, and the model goes on"
 
 
 def _pieces(template: PromptTemplate, vocabulary: Vocabulary) -> list[PieceExplanation]:

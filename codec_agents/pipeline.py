@@ -19,6 +19,7 @@ from codec_agents.own_loop import run_in_own_loop
 if TYPE_CHECKING:
     from codec_agents.built import BuiltPipeline, Value
     from codec_agents.dispatch import Approver
+    from codec_agents.history import History
     from codec_agents.pause import Decision, Pause
     from codec_agents.record import Recorder
     from codec_agents.recorded import RecordedRun
@@ -57,6 +58,7 @@ class Pipeline(graph.Pipeline):
         deps: object = None,
         run_id: str | None = None,
         approve: Approver | None = None,
+        after: RunResult | Mapping[str, History] | None = None,
     ) -> Run:
         """Return a run, to be used as an async context manager.
 
@@ -68,12 +70,18 @@ class Pipeline(graph.Pipeline):
             approve: Says whether a tool with `approval=True` may run: yes, no, or no with words for the
                 model. Without it, such a call ends the run with an `ApprovalRequiredError`, from whose
                 `pause` another process can go on.
+            after: The result of an earlier run, or histories of single nodes from it: their models go on with
+                what they were told and said there, and this run's user turn is the next one.
+
+        Raises:
+            InputError: the inputs, or the histories, are not those of the pipeline.
+            PromptError: a prompt that cannot be gone on with.
         """
         from codec_agents.runtime import Run
 
-        built = self.build()
+        built, histories = self._going_on(after)
         values = built.checked_inputs(inputs or {})
-        recorder = _recorder(built, values, record)
+        recorder = _recorder(built, values, record, histories)
         return Run(built, values, run_id=run_id, recorder=recorder, deps=deps, approve=approve)
 
     def resume(
@@ -84,6 +92,7 @@ class Pipeline(graph.Pipeline):
         record: str | Path | None = None,
         deps: object = None,
         approve: Approver | None = None,
+        after: RunResult | Mapping[str, History] | None = None,
     ) -> Run:
         """Return a run that goes on from where another one was put down.
 
@@ -93,6 +102,7 @@ class Pipeline(graph.Pipeline):
             record: A file for what happens from now on; it begins with the turn that waited.
             deps: As for `run`.
             approve: As for `run`.
+            after: As for `run`, where the run that was put down had it.
 
         Raises:
             PauseError: the pause is of another pipeline, or the decisions do not fit it.
@@ -102,10 +112,10 @@ class Pipeline(graph.Pipeline):
 
         if not isinstance(pause, Pause):
             pause = Pause.from_json(pause)
-        built = self.build()
+        built, histories = self._going_on(after)
         pause.check(built)
         resumed, values = Resumption(pause, decisions), built.checked_inputs(pause.inputs)
-        recorder = _recorder(built, values, record)
+        recorder = _recorder(built, values, record, histories)
         return Run(
             built,
             values,
@@ -177,6 +187,16 @@ class Pipeline(graph.Pipeline):
         from codec_agents.replay import recover
 
         return recover(self.build(), recorded, record=record, deps=deps, run_id=run_id, approve=approve)
+
+    def _going_on(
+        self, after: RunResult | Mapping[str, History] | None
+    ) -> tuple[BuiltPipeline, Mapping[str, History]]:
+        if after is None:
+            return self.build(), {}
+        from codec_agents.views import going_on
+
+        histories = after if isinstance(after, Mapping) else after.histories
+        return going_on(self.build(), histories), histories
 
     async def invoke(self, inputs: Mapping[str, Value] | None = None, **options: Any) -> RunResult:
         """Run to the end and return the result.
@@ -251,11 +271,14 @@ class Pipeline(graph.Pipeline):
 
 
 def _recorder(
-    built: BuiltPipeline, values: Mapping[str, Value], record: str | Path | None
+    built: BuiltPipeline,
+    values: Mapping[str, Value],
+    record: str | Path | None,
+    histories: Mapping[str, History],
 ) -> Recorder | None:
     if record is None:
         return None
     from codec_agents.record import Recorder
-    from codec_agents.views import record_header
+    from codec_agents.views import after_header, record_header
 
-    return Recorder(record, {**record_header(built), "inputs": values})
+    return Recorder(record, {**record_header(built), "inputs": values, **after_header(histories)})

@@ -11,6 +11,7 @@ import msgspec
 
 from codec_agents.built import declared_path
 from codec_agents.exceptions import RecordError
+from codec_agents.history import History
 from codec_agents.record import RECORD_VERSION
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -60,6 +61,11 @@ class RecordedRun:
     def inputs(self) -> dict[str, str | list[int]]:
         """What the caller gave."""
         return dict(self.header.get("inputs", {}))
+
+    @property
+    def after(self) -> dict[str, History]:
+        """What the models had been told and had said in earlier runs."""
+        return msgspec.convert(self.header.get("after", {}), dict[str, History])
 
     @property
     def ends(self) -> dict[str, dict[str, Any]]:

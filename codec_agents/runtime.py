@@ -18,6 +18,7 @@ from codec_agents.event_log import EventLog, EventReader
 from codec_agents.events import Event, HandoffFinished, HandoffReport, Outcome, RunFinished, RunStarted, Usage
 from codec_agents.exceptions import RunCancelledError, RunError, ToolServerError
 from codec_agents.execution import Execution
+from codec_agents.history import History
 from codec_agents.outputs import SinkOutput, SinkReader
 from codec_agents.telemetry import run_scope
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from codec_agents.built import BuiltPipeline, Value
     from codec_agents.dispatch import Approver
     from codec_agents.mcp_servers import OpenServers
+    from codec_agents.nodes.generation import Turn
     from codec_agents.pause import Resumption
     from codec_agents.record import Recorder
 
@@ -45,6 +47,8 @@ class RunResult:
     outcomes: dict[str, str] = field(default_factory=dict)
     """How each node ended."""
     seconds: float = 0.0
+    histories: dict[str, History] = field(default_factory=dict)
+    """What each model node was told and said: what a run `after` this one goes on with."""
 
     @property
     def total(self) -> Usage:
@@ -76,6 +80,8 @@ class Run:
         """The MCP servers of the declaration, while they are open."""
         self.recorder = recorder
         self.usage: dict[str, Usage] = dict(resumed.pause.usage) if resumed else {}
+        self.said: dict[str, tuple[Turn, int]] = {}
+        """The last turn of each model that ended, and where its first one began."""
         self.handoffs: list[HandoffReport] = []
         self.outcomes: dict[str, Outcome] = {}
         self.stopping = False
@@ -165,7 +171,17 @@ class Run:
             handoffs=list(self.handoffs),
             outcomes=dict(self.outcomes),
             seconds=self.clock(),
+            histories=self._histories(),
         )
+
+    def _histories(self) -> dict[str, History]:
+        """Return what each model said; one in a loop or a map has said as much as it ran, and is left out."""
+        hashes = self.built.map_hashes
+        return {
+            path: History(prompt=turn.prompt, generated=turn.generated, begin=begin, map_hash=hashes[path])
+            for path, (turn, begin) in self.said.items()
+            if path in hashes
+        }
 
     def cancel(self, after: Literal["now", "turn"] = "now") -> None:
         """Stop the run: at once, or (`after="turn"`) when the turns that are under way have ended.
@@ -241,7 +257,7 @@ class Run:
                 self._end()
 
     async def _execute_with_servers(self) -> None:
-        """Run the nodes while the MCP servers of the declaration are open; one that does not come ends the run."""
+        """Run the nodes while the declared MCP servers are open; one that does not come ends the run."""
         servers = self.built.servers
         if not servers.servers:
             await self._execution.execute()

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from typing import Any
 
 from codec_agents.built import BuiltAsking, BuiltLoop, BuiltMap, BuiltNode, BuiltPipeline
+from codec_agents.exceptions import InputError
+from codec_agents.history import History
 from codec_agents.mcp_servers import ServerLease
 
 
@@ -35,6 +37,35 @@ def with_asking(built: BuiltPipeline, change: Callable[[BuiltAsking], BuiltAskin
             node = replace(node, body=with_asking(node.body, change))
         nodes[name] = node
     return _with_nodes(built, nodes)
+
+
+def going_on(built: BuiltPipeline, histories: Mapping[str, History]) -> BuiltPipeline:
+    """Return the same pipeline in which each model goes on with what it said in an earlier run.
+
+    Raises:
+        InputError: a history is of no model of the pipeline, or of another map.
+        PromptError: a prompt cannot be gone on with.
+    """
+    if not histories:
+        return built
+    known = asking_nodes(built)
+    if unknown := sorted(histories.keys() - known.keys()):
+        raise InputError(
+            f"there is no model node {unknown[0]!r} to go on with; there are: {', '.join(known)}"
+        )
+
+    def change(node: BuiltAsking) -> BuiltAsking:
+        history = histories.get(node.path)
+        if history is None:
+            return node
+        if history.map_hash != node.vocabulary.hash:
+            raise InputError(
+                f"the history of node {node.path!r} is of a map with the hash {history.map_hash}, "
+                f"and the node has {node.vocabulary.hash}"
+            )
+        return replace(node, template=node.dialect.follow_up(history, node.prompt))
+
+    return with_asking(built, change)
 
 
 def without_servers(built: BuiltPipeline) -> BuiltPipeline:
@@ -77,6 +108,11 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
         "nodes": nodes,
         "edges": edges,
     }
+
+
+def after_header(histories: Mapping[str, History]) -> dict[str, Any]:
+    """Return what the first line of a record says about the runs before."""
+    return {"after": dict(histories)} if histories else {}
 
 
 @cache

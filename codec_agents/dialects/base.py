@@ -53,6 +53,14 @@ class ThinkingForm(_Part):
     close: str
     calls_end_it: bool = True
     """Whether a turn may end in a call that stands inside reasoning that was never closed."""
+    closing: str | None = None
+    """What is put behind reasoning that has used up its budget, so that the model goes on to its answer;
+    None: the family has no such thing, and the turn ends there."""
+    kept: bool = False
+    """Whether earlier reasoning stays in the prompt when a person speaks again. Between a call and its result
+    it always does."""
+    history: str | None = None
+    """How a turn opens in history, where its reasoning is left out; None: as by default."""
 
 
 class ToolsForm(_Part):

@@ -53,7 +53,9 @@ DEEPSEEK_V3 = Dialect(
     turn_starts=("<｜User｜>", "<｜Assistant｜>", "<｜tool▁outputs▁begin｜>"),
     turn_end="<｜end▁of▁sentence｜>",
     stops=("<｜end▁of▁sentence｜>",),
-    thinking=ThinkingForm(open="<think>", close="</think>"),
+    thinking=ThinkingForm(
+        open="<think>", close="</think>", closing="\n</think>\n\n", history="<｜Assistant｜>"
+    ),
     tools=ToolsForm(
         form=f"{_INTRODUCTION}<｜tool▁calls▁begin｜>{_FENCED}<｜tool▁calls▁end｜>{_RULES}",
         between="\n\n",
@@ -96,6 +98,9 @@ DEEPSEEK_V3_1 = DEEPSEEK_V3.model_copy(
             on="<｜Assistant｜><think>",
             off="<｜Assistant｜></think>",
             forced="<｜Assistant｜><think>",
+        ),
+        "thinking": ThinkingForm(
+            open="<think>", close="</think>", closing="</think>", history="<｜Assistant｜></think>"
         ),
         "turn_starts": ("<｜User｜>", "<｜Assistant｜>", "<｜tool▁output▁begin｜>"),
         "tools": ToolsForm(

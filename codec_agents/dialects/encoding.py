@@ -62,8 +62,8 @@ class PieceEncoder:
             ids += self._piece_ids(piece)
         return ids
 
-    def template(self, pieces: Iterable[Piece]) -> PromptTemplate:
-        """Return a template whose slots are the holes."""
+    def template(self, pieces: Iterable[Piece], *, unused: Iterable[str] = ()) -> PromptTemplate:
+        """Return a template whose slots are the holes; `unused` slots may be filled, and stand nowhere."""
         parts: list[PromptPiece] = []
         fixed: list[int] = []
         for piece in join_literals(pieces):
@@ -76,7 +76,7 @@ class PieceEncoder:
                 fixed += self._piece_ids(piece)
         if fixed:
             parts.append(PromptIds(tuple(fixed)))
-        return PromptTemplate(parts, self._vocabulary)
+        return PromptTemplate(parts, self._vocabulary, unused=unused)
 
     def segments(self, ids: Iterable[int]) -> list[Segment]:
         """Return what a payload spells, with the dialect's control tokens apart."""

@@ -121,6 +121,9 @@ class Chat(Declared):
     """Turns between the system's and the last one."""
     thinking: Literal["on", "off", "forced"] | None = None
     """Whether the model reasons first: asked for, asked not to, or made to by an opened marker."""
+    keep_reasoning: bool | None = None
+    """Whether the reasoning of earlier exchanges stays in the prompt when a person speaks again; as the
+    family does it when left out."""
 
     @property
     def slots(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from codec_agents.replay.engine import ReplayEngine
 from codec_agents.replay.recovery import RecoveringEngine
 from codec_agents.replay.tools import RecordedTools
 from codec_agents.runtime import Run
-from codec_agents.views import record_header, with_asking, without_servers
+from codec_agents.views import after_header, going_on, record_header, with_asking, without_servers
 
 __all__ = ["RecordedTools", "RecoveringEngine", "ReplayEngine", "ToolSource", "recover", "replay"]
 
@@ -47,7 +47,7 @@ def replay(
         node = replace(node, engine=engine, engine_slots=None)
         return node if tools == "run" else _with_tools(node, record, run_others=False)
 
-    replayed = with_asking(built, change)
+    replayed = with_asking(going_on(built, record.after), change)
     return _run(
         replayed if tools == "run" else without_servers(replayed), record, origin="replays", **options
     )
@@ -65,7 +65,8 @@ def recover(built: BuiltPipeline, recorded: RecordedRun | str | Path, **options:
         node = replace(node, engine=RecoveringEngine(record, node.engine))
         return _with_tools(node, record, run_others=True)
 
-    return _run(with_asking(built, change), record, origin="recovers", **options)
+    recovered = with_asking(going_on(built, record.after), change)
+    return _run(recovered, record, origin="recovers", **options)
 
 
 def _with_tools(node: BuiltAsking, record: RecordedRun, *, run_others: bool) -> BuiltAsking:
@@ -78,7 +79,8 @@ def _run(
     built: BuiltPipeline, recorded: RecordedRun, *, origin: str, record: str | Path | None, **options: Any
 ) -> Run:
     values = built.checked_inputs(recorded.inputs)
-    header = {**record_header(built), origin: recorded.header.get("run_id"), "inputs": values}
+    before = {origin: recorded.header.get("run_id"), "inputs": values, **after_header(recorded.after)}
+    header = {**record_header(built), **before}
     return Run(built, values, recorder=None if record is None else Recorder(record, header), **options)
 
 
