@@ -18,7 +18,7 @@ from codec_agents.built import (
     BuiltRouter,
     BuiltSink,
 )
-from codec_agents.dialects import BoundDialect, Dialect, derive_dialect, get_dialect
+from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
 from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
 from codec_agents.exceptions import DialectError
@@ -38,6 +38,7 @@ from codec_agents.graph.nodes import (
     StartsWith,
 )
 from codec_agents.graph.policy import Policy, TimeoutPolicy
+from codec_agents.own_dialects import FoundDialect
 from codec_agents.tools import Tool, Toolset
 from codec_core.vocabulary import Vocabulary
 
@@ -115,9 +116,9 @@ def _print(piece: Any) -> None:
 def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
     node = b.declared(Asking)
     vocabulary = b.flat.resources.vocabulary(node.map or "")
-    family, reason = _dialect(node, vocabulary)
+    found = _dialect(b, node, vocabulary)
     thinking = node.prompt.thinking if isinstance(node.prompt, Chat) else None
-    dialect = family.bind(vocabulary, tools, thinking)
+    dialect = found.dialect.bind(vocabulary, tools, thinking, found.grammar)
     engine = b.flat.spec.engine_of(node.engine)
     return {
         **b.common(),
@@ -126,7 +127,7 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
         "engine_slots": b.flat.resources.engine_slots(node.engine, b.policy),
         "vocabulary": vocabulary,
         "dialect": dialect,
-        "dialect_reason": reason,
+        "dialect_reason": found.reason,
         "prompt": node.prompt,
         "template": dialect.template(node.prompt),
         "options": _options(node.sampling, dialect),
@@ -134,15 +135,16 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
     }
 
 
-def _dialect(node: Asking, vocabulary: Vocabulary) -> tuple[Dialect, str]:
+def _dialect(b: NodeBuilder, node: Asking, vocabulary: Vocabulary) -> FoundDialect:
     if node.dialect is not None:
-        return get_dialect(node.dialect), "named in the declaration"
+        return b.flat.resources.dialect(node.dialect)
     try:
-        return derive_dialect(vocabulary)
+        return FoundDialect(*derive_dialect(vocabulary))
     except DialectError:
         if isinstance(node.prompt, Chat):
             raise
-        return get_dialect("plain"), "the map names no family, and the prompt is given as pieces"
+        reason = "the map names no family, and the prompt is given as pieces"
+        return FoundDialect(get_dialect("plain"), reason)
 
 
 def _options(sampling: Sampling, dialect: BoundDialect) -> SamplingOptions:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from codec_agents.dialects import get_dialect
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.base import place_name
 from codec_agents.graph.faults import Fault
@@ -54,7 +53,7 @@ def _needs(spec: PipelineSpec, node: Node, resources: Resources) -> Iterator[Nee
     if isinstance(node, Asking) and spec.engine_of(node.engine) is not None:
         yield ("engine",), partial(resources.engine, node.engine)
     if isinstance(node, Asking) and node.dialect is not None:
-        yield ("dialect",), partial(get_dialect, node.dialect)
+        yield ("dialect",), partial(resources.dialect, node.dialect)
     for position, reference in enumerate(node.tools if isinstance(node, ModelNode) else ()):
         named = server_of(reference)
         if named is None or named[0] in spec.mcp:

@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 
+from codec_agents.dialects import get_dialect
 from codec_agents.engines.base import Engine
 from codec_agents.engines.making import make_engine
 from codec_agents.exceptions import CodecAgentsError, ReferenceRefusedError
@@ -24,6 +25,7 @@ from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec, MapSpec
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.imports import Importer, is_reference
 from codec_agents.mcp_servers import ToolServer
+from codec_agents.own_dialects import FoundDialect, own_dialect
 from codec_agents.own_loop import run_in_own_loop
 from codec_agents.programs import allowed_command
 from codec_agents.secrets import expand
@@ -173,6 +175,20 @@ class Resources:
         if spec.script in self._live.scripts:
             return self._live.scripts[spec.script]
         return self.callable(spec.script) if is_reference(spec.script) else spec.script
+
+    # --- dialects ---
+
+    def dialect(self, name: str) -> FoundDialect:
+        """Return the dialect that a node names: one of the declaration's own, or a known one.
+
+        Raises:
+            DialectError: there is none of this name, or what is declared is none.
+            ResourceError: a reference in it leads nowhere.
+        """
+        own = self._spec.dialects.get(name)
+        if own is None:
+            return FoundDialect(get_dialect(name), "named in the declaration")
+        return own_dialect(name, own, self.directory, self.callable)
 
     # --- tools ---
 

@@ -15,6 +15,7 @@ from codec_agents.dialects.values import ThinkingMode
 
 if TYPE_CHECKING:
     from codec_agents.dialects.bound import BoundDialect
+    from codec_agents.dialects.grammars import Grammar
     from codec_agents.tools import Tool
     from codec_core.maps import TokenizerMap
     from codec_core.vocabulary import Vocabulary
@@ -180,12 +181,19 @@ class Dialect(_Part):
         vocabulary: TokenizerMap | Vocabulary,
         tools: Sequence[Tool] = (),
         thinking: ThinkingMode | None = None,
+        grammar: Grammar | None = None,
     ) -> BoundDialect:
         """Return the dialect in the ids of one vocabulary, for the tools a node has.
+
+        Args:
+            vocabulary: the map of the model, or its vocabulary.
+            tools: the tools.
+            thinking: the mode of every turn.
+            grammar: what reads the payload of a call; None for the one that the dialect names.
 
         Raises:
             DialectError: the map lacks markers that the dialect needs, or the thinking mode cannot be had.
         """
         from codec_agents.dialects.bound import BoundDialect
 
-        return BoundDialect(self, vocabulary, tools, thinking)
+        return BoundDialect(self, vocabulary, tools, thinking, grammar)

@@ -45,6 +45,7 @@ class BoundDialect:
         source: TokenizerMap | Vocabulary,
         tools: Sequence[Tool] = (),
         thinking: ThinkingMode | None = None,
+        grammar: Grammar | None = None,
     ) -> None:
         self.dialect = dialect
         self.vocabulary = vocabulary = vocabulary_of(source)
@@ -65,7 +66,7 @@ class BoundDialect:
         self.stop_ids = self._encoder.control_ids(dialect.stops)
         self._writer = PromptWriter(dialect, vocabulary, self._encoder, thinking=thinking, absent=self.absent)
         self.reasoning = BoundReasoning(dialect, vocabulary, self._encoder, self._writer, self.absent)
-        self._grammar: Grammar | None = _grammar_of(dialect)
+        self._grammar: Grammar | None = grammar or _grammar_of(dialect)
         self._table = self._reader_table()
         self._text_form = self._find_text_form()
         self._boundaries = frozenset(self._encoder.control_ids((*dialect.turn_starts, *dialect.stops)))

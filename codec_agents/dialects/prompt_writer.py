@@ -138,6 +138,8 @@ class PromptWriter:
 
     def _system_text(self, chat: Chat, with_tools: bool) -> list[Piece] | None:
         if chat.system is not None:
+            if not self._dialect.system and self._dialect.system_in_user is None:
+                raise PromptError(f"the dialect {self._dialect.name!r} has no place for a system text")
             return _content(chat.system)
         text = self._dialect.default_system
         if with_tools and self._dialect.tools_system is not None:

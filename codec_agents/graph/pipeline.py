@@ -13,6 +13,7 @@ from codec_agents.exceptions import PipelineError
 from codec_agents.graph.base import Declared, Place, place_name
 from codec_agents.graph.chat import Chat, Piece
 from codec_agents.graph.checks import check
+from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.document import Document, read_document
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.faults import Fault
@@ -72,6 +73,7 @@ class Pipeline:
         self._header |= _given(description=description, policy=policy, imports=tuple(imports) or None)
         self._names = Names(self.live)
         self._servers: dict[str, McpSpec] = {}
+        self._dialects: dict[str, DialectSpec] = {}
         self._nodes: dict[str, Node] = {}
         self._edges: list[EdgeSpec] = []
         self._faults: list[Fault] = []
@@ -97,7 +99,7 @@ class Pipeline:
                 (),
                 **self._header,
                 **_given(engines=self._names.engines or None, maps=self._names.maps or None),
-                **_given(mcp=self._servers or None),
+                **_given(mcp=self._servers or None, dialects=self._dialects or None),
                 nodes=dict(self._nodes),
                 edges=tuple(self._edges),
             )
@@ -277,6 +279,15 @@ class Pipeline:
         self._keep("maps", self._names.maps, name, self._names.map_spec(name, source))
         return self
 
+    def dialect(self, name: str, **fields: Any) -> Self:
+        """Declare a dialect of your own, by what a `DialectSpec` declares.
+
+        `like`, `file`, `tokenizer_config` or `call` say where it comes from, `fields` what is otherwise.
+        """
+        own = self._validated(DialectSpec, ("dialects", name), **fields)
+        self._keep("dialects", self._dialects, name, own)
+        return self
+
     def mcp(self, name: str, command: Sequence[str | Path] | None = None, **fields: Any) -> Self:
         """Declare an MCP server, whose tools a model names as `mcp:name`.
 
@@ -358,7 +369,7 @@ class Pipeline:
         header = kept & spec.model_fields_set
         pipeline._header = {name: getattr(spec, name) for name in header}
         pipeline._names.engines, pipeline._names.maps = dict(spec.engines), dict(spec.maps)
-        pipeline._servers = dict(spec.mcp)
+        pipeline._servers, pipeline._dialects = dict(spec.mcp), dict(spec.dialects)
         pipeline._nodes, pipeline._edges = dict(spec.nodes), list(spec.edges)
         return pipeline
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import AliasChoices, BeforeValidator, Discriminator, Field, Tag
 
 from codec_agents.graph.base import Count, Declared, Reference
+from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.kinds import (
     FunctionNode,
@@ -196,6 +197,8 @@ class PipelineSpec(Declared):
     """The maps that nodes name, where an id or a path alone does not say enough."""
     imports: tuple[str, ...] = ()
     """Installed packages from which callables may be imported; modules beside the file always may."""
+    dialects: dict[Name, DialectSpec] = Field(default_factory=dict)
+    """Dialects of the declaration's own, which nodes name like those that are known."""
     mcp: dict[Name, McpSpec] = Field(default_factory=dict)
     """The MCP servers whose tools nodes name as `mcp:server`; they run as long as a run does."""
     programs: tuple[str, ...] = ()
@@ -235,7 +238,7 @@ class PipelineSpec(Declared):
         return self.engines.get(found)
 
     def body_of(self, name: str) -> PipelineSpec:
-        """The pipeline inside a node, with what it takes over: engines, maps, imports, servers and policy.
+        """The pipeline inside a node, with what it takes over of all that is declared around it.
 
         What the body declares itself goes before what stands around it.
         """
@@ -247,6 +250,7 @@ class PipelineSpec(Declared):
                 "engines": {**self.engines, **body.engines},
                 "maps": {**self.maps, **body.maps},
                 "imports": tuple(dict.fromkeys((*self.imports, *body.imports))),
+                "dialects": {**self.dialects, **body.dialects},
                 "mcp": {**self.mcp, **body.mcp},
                 "programs": tuple(dict.fromkeys((*self.programs, *body.programs))),
                 "policy": self.policy_of(name).overridden_by(body.policy),

@@ -19,6 +19,7 @@ _ORDER = (
     "programs",
     "engines",
     "maps",
+    "dialects",
     "mcp",
     "policy",
     "nodes",
