@@ -112,8 +112,9 @@ class ResultForm(_Part):
     join: str = ""
     close: str = ""
     content: Content = "text"
-    then: Literal["opening", "nothing"] = "opening"
-    """Whether the assistant's turn is opened again, or the model goes on where the results end."""
+    then: Literal["opening", "reopening", "nothing"] = "opening"
+    """Whether the assistant's turn is opened again, or the model goes on where the results end, perhaps
+    behind the marker of its thinking mode."""
     in_turn: bool = False
     """Whether the results stand inside the assistant's turn, which is not ended before them."""
     id_form: str = "{index}"
@@ -148,6 +149,8 @@ class Dialect(_Part):
     thinking_user: dict[str, str] = {}
     """What a thinking mode adds to the last user text."""
     opening: Openings
+    reopening: Openings | None = None
+    """What the prompt ends with behind results, in families whose results say `reopening`."""
     turn_starts: tuple[str, ...]
     """Control tokens that begin a turn: a search for reasoning opened in the prompt stops there."""
     turn_end: str | None

@@ -32,6 +32,7 @@ TELLTALES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("<|START_ACTION|>",), "command-a"),
     (("<arg_key>", "<|assistant|>\n"), "glm-4.5"),
     (("<arg_key>",), "glm-4.7"),
+    (("｜DSML｜", "function_calls", "<｜User｜>"), "deepseek-v3.2"),
     (("<｜tool▁calls▁begin｜>", "```json", "<think>\\n"), "deepseek-r1"),
     (("<｜tool▁calls▁begin｜>", "```json"), "deepseek-v3"),
     (("<｜tool▁calls▁begin｜>",), "deepseek-v3.1"),

@@ -55,6 +55,10 @@ class PromptWriter:
             pieces += self._parse(form.join) if number else []
             pieces += self._result(attempt, number)
         pieces += self._parse(form.close)
+        if form.then == "reopening":
+            again = self._dialect.reopening
+            assert again is not None
+            pieces += self._parse(again.for_mode(self._thinking) or again.default)
         if form.then == "opening":
             return self._encoder.ids(self._after(generated, [*pieces, *self._parse(self._opening_form)]))
         return self._encoder.ids(self._after(generated, pieces, in_turn=form.in_turn))

@@ -30,7 +30,8 @@ from codec_agents.dialects.grammars import FoundCall
 from codec_agents.dialects import get_dialect
 from codec_agents.testing import Raw, Say
 
-OURS = get_dialect("hermes").model_copy(update={"name": "ours", "user": "<|im_start|>guest\\n{content}<|im_end|>\\n"})
+GUEST = "<|im_start|>guest\\n{content}<|im_end|>\\n"
+OURS = get_dialect("hermes").model_copy(update={"name": "ours", "user": GUEST})
 NOTHING = 3
 
 def shout(text: str) -> str:

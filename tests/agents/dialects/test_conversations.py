@@ -17,7 +17,7 @@ from codec_agents.dialects import CallRegion
 from codec_agents.testing import EmbeddedEngine, PromptView, Raw, Stop
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
-from tests.agents.dialects.families import FAMILIES, RESULTS, Bench, bench
+from tests.agents.dialects.families import FAMILIES, RESULTS, Bench, bench, dialect_of
 
 SAID = "It will be sunny."
 
@@ -64,8 +64,8 @@ def declare(name: str, family: Bench, engine: EmbeddedEngine) -> Pipeline:
         "model",
         engine=engine,
         map="own",
-        dialect=name,
-        prompt=Chat(system="Be brief.", user="{question}"),
+        dialect=dialect_of(name),
+        prompt=Chat(system="Be brief.", user="{question}", thinking=family.thinking),
         tools=[weather, clock],
     )
     p.sink("reader")

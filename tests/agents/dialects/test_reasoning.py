@@ -21,12 +21,12 @@ from codec_agents.recorded import read_record
 from codec_agents.testing import PromptView, Raw, ScriptedEngine, ScriptedModel, Stop
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
-from tests.agents.dialects.families import FAMILIES, TOOLS, Bench, bench
+from tests.agents.dialects.families import FAMILIES, TOOLS, Bench, bench, dialect_of
 
 MapOf = Callable[[str], TokenizerMap]
 
 REASONING = [name for name, family in FAMILIES.items() if "thought" in family]
-KEPT = {"mistral-v13", "command-a"}
+KEPT = {"mistral-v13", "command-a", "command-r7b"}
 """The families that keep earlier reasoning in their history."""
 
 THOUGHT = "Two things."
@@ -68,7 +68,8 @@ def declare(
     p.tokenizer_map("own", family.map)
     engine = ScriptedEngine(ScriptedModel(script=model, ids_a_frame=frame))
     prompt = CHAT.model_copy(update=chat)
-    p.model("bot", engine=engine, map="own", dialect=name, prompt=prompt, tools=TOOLS)
+    prompt = prompt.model_copy(update={"thinking": family.thinking})
+    p.model("bot", engine=engine, map="own", dialect=dialect_of(name), prompt=prompt, tools=TOOLS)
     p.connect("question", "bot.question").connect("bot.answer", "reader")
     return p.connect("bot.reasoning", "thoughts")
 
