@@ -27,6 +27,8 @@ class RecordedTurn:
     prompt: list[int]
     kept: int
     """How many of the prompt's first ids are the turn before."""
+    results: list[tuple[int, int]] = field(default_factory=list)
+    """Where the prompt holds the results of the calls of the turn before."""
     generated: list[int] = field(default_factory=list)
     batches: list[list[int]] = field(default_factory=list)
     """The same ids, as the frames cut them."""
@@ -192,7 +194,10 @@ def _prompt(run: RecordedRun, turns: OpenTurns, line: dict[str, Any]) -> None:
     node = line["node"]
     before = turns.get(node)
     kept = (before.prompt + before.generated)[: line["kept"]] if before else []
-    turns[node] = RecordedTurn(node, line["turn"], kept + line["ids"], line["kept"], started=line["at"])
+    results = [(start, stop) for start, stop in line.get("results", ())]
+    turns[node] = RecordedTurn(
+        node, line["turn"], kept + line["ids"], line["kept"], results, started=line["at"]
+    )
     run.turns.append(turns[node])
 
 

@@ -94,10 +94,7 @@ class BoundDialect:
         return self._writer.template(chat, list(self.tools.values()) if tools is None else list(tools))
 
     def extend(
-        self,
-        generated: Sequence[int],
-        finish_reason: str | None,  # noqa: ARG002 - the last id says more, but not every family to come has one
-        attempts: Sequence[Attempt],
+        self, generated: Sequence[int], finish_reason: str | None, attempts: Sequence[Attempt]
     ) -> list[int]:
         """Return what follows the generated ids, so that the model sees what its calls gave and goes on.
 
@@ -108,6 +105,15 @@ class BoundDialect:
             ForgedTokenError: an attempt's ids hold a control id.
             PromptError: the family has no form for results.
         """
+        return self.extend_placed(generated, finish_reason, attempts)[0]
+
+    def extend_placed(
+        self,
+        generated: Sequence[int],
+        finish_reason: str | None,  # noqa: ARG002 - the last id says more, but not every family to come has one
+        attempts: Sequence[Attempt],
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return what `extend` does, and where each result lies in it: its first id, and the one after it."""
         return self._writer.results(generated, attempts)
 
     def follow_up(self, history: History, chat: Chat | RawPrompt) -> PromptTemplate:

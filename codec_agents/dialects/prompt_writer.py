@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece
+from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece, Told
 from codec_agents.dialects.tool_forms import write_tools
 from codec_agents.dialects.values import ThinkingMode
 from codec_agents.exceptions import DialectError, PromptError
@@ -45,8 +45,10 @@ class PromptWriter:
         pieces = self._encoder.raw(chat) if isinstance(chat, RawPrompt) else self._chat_pieces(chat, tools)
         return self._encoder.template(pieces)
 
-    def results(self, generated: Sequence[int], attempts: Sequence[Attempt]) -> list[int]:
-        """Return what follows the ids of a turn that called tools."""
+    def results(
+        self, generated: Sequence[int], attempts: Sequence[Attempt]
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return what follows the ids of a turn that called tools, and where each result lies in it."""
         form = self._dialect.results
         if form is None:
             raise PromptError(f"the dialect {self._dialect.name!r} has no form for the results of tools")
@@ -60,8 +62,8 @@ class PromptWriter:
             assert again is not None
             pieces += self._parse(again.for_mode(self._thinking) or again.default)
         if form.then == "opening":
-            return self._encoder.ids(self._after(generated, [*pieces, *self._parse(self._opening_form)]))
-        return self._encoder.ids(self._after(generated, pieces, in_turn=form.in_turn))
+            pieces += self._parse(self._opening_form)
+        return self._encoder.placed(self._after(generated, pieces, in_turn=form.in_turn))
 
     def follow_up(self, history: Sequence[int], chat: Chat) -> PromptTemplate:
         """Return the prompt in which a person speaks again after everything that was said."""
@@ -171,14 +173,14 @@ class PromptWriter:
         assert form is not None
         call_id = attempt.call.call_id or form.id_form.format(index=number, name=attempt.call.name)
         fillings: dict[str, Sequence[Piece]] = {
-            "content": [self._result_content(attempt)],
+            "content": [Told(self._result_content(attempt))],
             "name": [Literal(attempt.call.name)],
             "id": [Literal(call_id)],
             "id_json": [Literal(json.dumps(call_id))],
         }
         return _fill(self._parse(form.each, tuple(fillings)), fillings)
 
-    def _result_content(self, attempt: Attempt) -> Piece:
+    def _result_content(self, attempt: Attempt) -> Literal | Ids:
         form = self._dialect.results
         assert form is not None
         if form.content == "text":

@@ -37,6 +37,8 @@ class Conversation:
         self._scope = scope
         self._generation = Generation(node, wiring, self._run, scope, on_first_id=self._report_handoffs)
         self._spent = Usage()
+        self._results: tuple[tuple[int, int], ...] = ()
+        """Where the next prompt holds the results of the turn before."""
         self._budget = ReasoningBudget(node.dialect, node.policy.limits.reasoning_ids)
         for handoff in slots.handoffs:
             if handoff.last_in is not None:
@@ -65,7 +67,7 @@ class Conversation:
             prompt, kept = await self._go_on(node, resumed)
             first = resumed.pause.waiting[node.name].number + 1
         for number in range(first, limits.turns + 1):
-            turn = Turn(number, prompt, kept)
+            turn = Turn(number, prompt, kept, results=self._results)
             async with self._tool_round(node, turn) as tools:
                 await self._ask(turn, self._budget.watch)
                 if turn.finish_reason == SPENT and not self._run.stopping:
@@ -96,6 +98,7 @@ class Conversation:
         prompt = self._budget.close(turn)
         if prompt is None:
             raise self._limit("reasoning_ids", self._node.policy.limits.reasoning_ids or 0)
+        self._results = ()
         return prompt
 
     def _tool_round(self, node: BuiltModel, turn: Turn, *, early: bool = True) -> ToolRound:
@@ -112,8 +115,10 @@ class Conversation:
             raise NodePaused(tools.paused(turn, waiting, begin))
         attempts = [tools.attempts[position] for position in range(len(tools.calls))]
         self._give_up_on_repeats(node, attempts)
-        added = node.dialect.extend(turn.generated, turn.finish_reason, attempts)
-        return turn.prompt + turn.generated + added
+        said = turn.prompt + turn.generated
+        added, places = node.dialect.extend_placed(turn.generated, turn.finish_reason, attempts)
+        self._results = tuple((len(said) + start, len(said) + stop) for start, stop in places)
+        return said + added
 
     def _give_up_on_repeats(self, node: BuiltModel, attempts: list[Attempt]) -> None:
         for attempt in attempts:
