@@ -29,7 +29,7 @@ from codec_agents.own_dialects import FoundDialect, own_dialect
 from codec_agents.own_loop import run_in_own_loop
 from codec_agents.programs import allowed_command
 from codec_agents.secrets import expand
-from codec_agents.tools import Tool, make_tool
+from codec_agents.tools import Tool, Toolset, make_tool
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
 from codec_core.discovery import DiskMapCache, load_map
 from codec_core.exceptions import CodecError
@@ -193,15 +193,15 @@ class Resources:
     # --- tools ---
 
     def tools(self, reference: str) -> list[Tool]:
-        """Return the tools that an entry of a node's `tools` names: a callable, or those of an MCP server.
+        """Return the tools that an entry of a node's `tools` names: a callable, a toolset, an MCP server's.
 
         Raises:
             ResourceError: there is no such callable or server, or it may not be had.
         """
         named = server_of(reference)
         if named is None:
-            found = self.callable(reference)
-            return [found if isinstance(found, Tool) else make_tool(found)]
+            found: Any = self.callable(reference)
+            return list(found) if isinstance(found, Toolset) else [make_tool(found)]
         name, tool = named
         tools = self._server(name).tools()
         if tool is None:

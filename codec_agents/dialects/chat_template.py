@@ -14,6 +14,9 @@ from codec_agents.dialects.jinja_sandbox import render, template_of
 from codec_agents.dialects.own_template import dialect_of_templates
 from codec_agents.dialects.registry import get_dialect
 from codec_agents.dialects.response_template import ResponseMarks, differences, response_marks
+from codec_agents.dialects.template_turns import FIRST, SECOND, TOOLS, TemplateTurns
+from codec_agents.dialects.values import ToolCall
+from codec_agents.dispatch import Attempt
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat, ChatTurn
 from codec_core.detokenizer import Detokenizer
@@ -126,6 +129,7 @@ def check_template(
     """
     chats = {"the declared chat": chat} if chat is not None else _CHATS
     found = [_compare(name, bound, config, each) for name, each in chats.items()]
+    found += [_compare_results(bound, config)] if chat is None and bound.tools else []
     return [disagreement for disagreement in found if disagreement is not None]
 
 
@@ -150,6 +154,29 @@ def _compare(name: str, bound: BoundDialect, config: Mapping[str, Any], chat: Ch
         raise
     except Exception as error:
         return Disagreement(name, 0, ours[:EXCERPT], f"failed: {type(error).__name__}: {error}")
+    return _parting(name, ours, theirs)
+
+
+def _compare_results(bound: BoundDialect, config: Mapping[str, Any]) -> Disagreement | None:
+    """Compare what follows a turn with two calls, where the template tells anything of results."""
+    template = TemplateTurns(config)
+    try:
+        turns = template.turns()
+    except DialectError:
+        return None
+    form = template.results(turns)
+    if form is None or bound.dialect.results is None:
+        return None
+    calls = [ToolCall(0, tool["function"]["name"], {}, f"call0000{n}", "") for n, tool in enumerate(TOOLS)]
+    attempts = [Attempt(call, "ok", text) for call, text in zip(calls, (FIRST, SECOND), strict=True)]
+    added = bound.extend([], "stop", attempts)
+    ours = Detokenizer(bound.vocabulary).render(added, render_special=True)
+    told = f"{form.open}{FIRST}{form.join}{SECOND}{form.close}"
+    opening = turns.opening if form.then == "opening" else ""
+    return _parting("results of two tools", ours, f"{turns.answer_suffix}{told}{opening}")
+
+
+def _parting(name: str, ours: str, theirs: str) -> Disagreement | None:
     if ours == theirs:
         return None
     place = next(

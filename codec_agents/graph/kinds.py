@@ -148,7 +148,8 @@ class ModelNode(Asking):
 
     kind: Literal["model"] = "model"
     tools: tuple[Reference, ...] = ()
-    """Callables as `module:name`; `mcp:server` for the tools of an MCP server, `mcp:server/tool` for one."""
+    """Callables and toolsets as `module:name`; `mcp:server` for the tools of an MCP server, and
+    `mcp:server/tool` for one of them."""
 
     @property
     def ports(self) -> tuple[str, ...]:

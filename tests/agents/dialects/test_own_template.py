@@ -100,6 +100,14 @@ def test_pieces_are_found_and_agree_with_the_template() -> None:
     assert [each.conversation for each in check_template(bound(), config())] == []
 
 
+def test_results_are_compared_as_well() -> None:
+    other = config(ROLES.replace("{{- '[' + message.content + ']' }}", "{{- '(' + message.content + ')' }}"))
+    (found,) = check_template(bound(), other)
+    assert found.conversation == "results of two tools"
+    assert "[sentinel" in found.dialect
+    assert "(sentinel" in found.template
+
+
 def test_turns_are_read_and_results_told() -> None:
     family = bound()
     encode = pick_tokenizer(family.vocabulary).encode_ordinary
