@@ -69,6 +69,9 @@ def _notes(node: BuiltAsking) -> Iterator[str]:
         yield f"the map has no {', '.join(absent)}: what they mark is not told apart"
     if not isinstance(node, BuiltModel):
         return
+    asked = node.dialect.thinking
+    if asked in ("on", "off") and not node.dialect.reasoning.can_be(asked):
+        yield f"thinking cannot be turned {asked} by this family's prompt: it opens as it does by itself"
     if node.dialect.knows_reasoning and isinstance(node.prompt, Chat):
         becomes = "stays" if node.dialect.reasoning.stays(node.prompt) else "is left out"
         yield f"reasoning {becomes} when a person speaks again"

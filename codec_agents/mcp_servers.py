@@ -8,6 +8,7 @@ calls that the model was told otherwise about.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -139,12 +140,13 @@ class _Opened:
         """Keep the server open until this is cancelled."""
         await anyio.lowlevel.checkpoint()  # whoever opened the servers is to have begun what a failure ends
         try:
-            async with self._server.connected() as client:
-                with anyio.fail_after(START_TIMEOUT):
+            with anyio.fail_after(START_TIMEOUT) as starting:
+                async with self._server.connected() as client:
                     self._server.check(await list_tools(client))
-                self._client = client
-                self._known.set()
-                await anyio.sleep_forever()
+                    starting.deadline = math.inf
+                    self._client = client
+                    self._known.set()
+                    await anyio.sleep_forever()
         except Exception as error:
             self._failure = self._server.failure(error)
             if self._client is None:

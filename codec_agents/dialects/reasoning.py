@@ -14,6 +14,7 @@ from codec_agents.dialects.forgetting import (
 )
 from codec_agents.dialects.messages import MessageTable
 from codec_agents.dialects.prompt_writer import PromptWriter
+from codec_agents.dialects.values import ThinkingMode
 from codec_agents.graph.chat import Chat
 from codec_core.vocabulary import Vocabulary
 
@@ -45,6 +46,14 @@ class BoundReasoning:
         if form is None or not self.known:
             return True
         return form.kept if chat.keep_reasoning is None else chat.keep_reasoning
+
+    def can_be(self, mode: ThinkingMode) -> bool:
+        """Tell whether the family's prompts say anything of a thinking mode."""
+        dialect, opening = self._dialect, self._dialect.opening
+        if mode == "off":
+            reasons_by_itself = self.known and opening.off is None
+            return not reasons_by_itself or mode in {**dialect.thinking_system, **dialect.thinking_user}
+        return self.known
 
     def end(self) -> list[int] | None:
         """Return what is put behind reasoning to end it; None where the family has nothing of the kind."""

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 
-from codec_agents import Pipeline
+from codec_agents import Pipeline, mcp_servers
 from codec_agents.events import ToolFinished
 from codec_agents.exceptions import ApprovalRequiredError, PipelineError, ToolServerError
 from codec_agents.graph.explain import render_text
@@ -189,6 +189,24 @@ async def test_server_that_offers_other_tools_than_at_the_build_ends_the_run(fol
     with pytest.raises(ToolServerError):
         async with pipeline.opened():
             raise AssertionError("the server is another one")
+
+
+SILENT = "import sys; sys.stdin.read()"
+
+
+@pytest.mark.asyncio
+async def test_server_that_says_nothing_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = declare(folder)
+    pipeline.build()
+    monkeypatch.setattr(mcp_servers, "START_TIMEOUT", 0.3)
+    (folder / "fares.py").write_text(SILENT, encoding="utf-8")
+    with pytest.raises(ToolServerError, match="TimeoutError"):
+        await pipeline.invoke({"question": "search Oslo"})
+    with pytest.raises(ToolServerError, match="TimeoutError"):
+        async with pipeline.opened():
+            raise AssertionError("the server says nothing")
+    with pytest.raises(PipelineError, match=r"cannot be reached at 'python fares.py' .TimeoutError"):
+        declare(folder).build()
 
 
 @pytest.mark.asyncio

@@ -289,6 +289,20 @@ def test_explain_says_what_a_budget_does(name: str, said: str, shared_map: MapOf
     assert said in render_text(explain(p.build()))
 
 
+@pytest.mark.parametrize(
+    ("name", "mode", "said"),
+    [("harmony", "off", True), ("qwen3", "off", False), ("llama3", "on", True), ("llama3", "off", False)],
+)
+def test_explain_says_what_cannot_be_turned(name: str, mode: Any, said: bool, shared_map: MapOf) -> None:
+    family = bench(name, shared_map)
+    p = Pipeline("bot").input("question").sink("reader").tokenizer_map("own", family.map)
+    prompt = Chat(user="{question}", thinking=mode)
+    p.model("bot", engine=ScriptedEngine(Model()), map="own", dialect=name, prompt=prompt)
+    p.connect("question", "bot.question").connect("bot.answer", "reader")
+    told = render_text(explain(p.build()))
+    assert (f"thinking cannot be turned {mode}" in told) == said
+
+
 def test_explain_says_what_becomes_of_reasoning(shared_map: MapOf) -> None:
     for keep, said in ((None, "is left out"), (True, "stays")):
         p = declare("qwen3", bench("qwen3", shared_map), Model(), keep_reasoning=keep)
