@@ -20,6 +20,7 @@ from codec_agents.graph.faults import Fault
 from codec_agents.graph.nodes import LoopNode, Nested, PipelineNode, RouterNode, SinkNode
 from codec_agents.graph.positions import located
 from codec_agents.graph.spec import PipelineSpec
+from codec_agents.mcp_servers import ServerLease
 from codec_agents.needs import unmet_needs
 from codec_agents.resources import ResourceError, Resources
 from codec_core.exceptions import CodecError
@@ -88,6 +89,7 @@ class Build:
             edges=edges,
             warnings=warnings,
             engines=self._resources.own_engines,
+            servers=ServerLease(self._resources.servers),
         )
 
     def body(self, flat: FlatNode) -> BuiltPipeline:

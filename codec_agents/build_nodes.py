@@ -19,7 +19,7 @@ from codec_agents.built import (
     BuiltRouter,
     BuiltSink,
 )
-from codec_agents.dialects import BoundDialect, Dialect, derive_dialect, get_dialect
+from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
 from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
 from codec_agents.exceptions import DialectError
@@ -40,8 +40,9 @@ from codec_agents.graph.nodes import (
     StartsWith,
 )
 from codec_agents.graph.policy import Policy, TimeoutPolicy
+from codec_agents.own_dialects import FoundDialect
 from codec_agents.own_loop import run_in_own_loop
-from codec_agents.tools import Tool, Toolset, tool
+from codec_agents.tools import Tool, Toolset
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -126,9 +127,9 @@ def _print(piece: Any) -> None:
 def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
     node = b.declared(Asking)
     vocabulary = b.flat.resources.vocabulary(node.map or "")
-    family, reason = _dialect(node, vocabulary)
+    found = _dialect(b, node, vocabulary)
     thinking = node.prompt.thinking if isinstance(node.prompt, Chat) else None
-    dialect = family.bind(vocabulary, tools, thinking)
+    dialect = found.dialect.bind(vocabulary, tools, thinking, found.grammar)
     engine = b.flat.spec.engine_of(node.engine)
     model = node.model or (engine.model if engine else None)
     return {
@@ -138,7 +139,8 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
         "engine_slots": b.flat.resources.engine_slots(node.engine, b.policy),
         "vocabulary": vocabulary,
         "dialect": dialect,
-        "dialect_reason": reason,
+        "dialect_reason": found.reason,
+        "prompt": node.prompt,
         "template": dialect.template(_prompt(b, vocabulary, model, tools)),
         "options": _options(node.sampling, dialect),
         "timeouts": _timeouts(b.policy.timeouts),
@@ -165,15 +167,16 @@ def _prompt(
     return run_in_own_loop(ask)
 
 
-def _dialect(node: Asking, vocabulary: Vocabulary) -> tuple[Dialect, str]:
+def _dialect(b: NodeBuilder, node: Asking, vocabulary: Vocabulary) -> FoundDialect:
     if node.dialect is not None:
-        return get_dialect(node.dialect), "named in the declaration"
+        return b.flat.resources.dialect(node.dialect)
     try:
-        return derive_dialect(vocabulary)
+        return FoundDialect(*derive_dialect(vocabulary))
     except DialectError:
         if isinstance(node.prompt, Chat):
             raise
-        return get_dialect("plain"), "the map names no family, and the prompt is given as pieces"
+        reason = "the map names no family, and the prompt is given as pieces"
+        return FoundDialect(get_dialect("plain"), reason)
 
 
 def _options(sampling: Sampling, dialect: BoundDialect) -> SamplingOptions:
@@ -195,8 +198,7 @@ def _timeouts(policy: TimeoutPolicy) -> Timeouts:
 
 def _model(b: NodeBuilder) -> BuiltModel:
     node = b.declared(ModelNode)
-    found = [b.callable(reference) for reference in node.tools]
-    tools = [each if isinstance(each, Tool) else tool(each) for each in found]
+    tools = [tool for reference in node.tools for tool in b.flat.resources.tools(reference)]
     asking = _asking(b, tools)
     dispatcher = Dispatcher(Toolset(tools), vocabulary=asking["vocabulary"], timeout=b.policy.timeouts.tool)
     return BuiltModel(**asking, dispatcher=dispatcher)

@@ -14,12 +14,14 @@ from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import Engine, SamplingOptions, Timeouts, preparing
 from codec_agents.exceptions import InputError
 from codec_agents.functions import Function
+from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.edges import Strategy
 from codec_agents.graph.faults import Fault
 from codec_agents.graph.nodes import REASONING
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.lease import EngineLease
+from codec_agents.mcp_servers import ServerLease
 from codec_agents.prompts import PromptTemplate
 from codec_core.vocabulary import Vocabulary
 
@@ -141,6 +143,7 @@ class BuiltAsking(BuiltNode):
     dialect: BoundDialect
     dialect_reason: str
     """Why this dialect: named in the declaration, or what it was derived from."""
+    prompt: Chat | RawPrompt
     template: PromptTemplate
     options: SamplingOptions
     timeouts: Timeouts
@@ -271,6 +274,8 @@ class BuiltPipeline:
     warnings: tuple[Fault, ...] = ()
     engines: Mapping[str, Engine] = field(default_factory=dict)
     """The engines that the pipeline made and closes; those that the caller gave are the caller's."""
+    servers: ServerLease = field(default_factory=lambda: ServerLease(()))
+    """The MCP servers that the declaration names, and how long they stay open."""
     lease: EngineLease = field(init=False)
     """What keeps those engines open: runs, and whoever opened the pipeline."""
     links: Mapping[str, NodeLinks] = field(init=False)

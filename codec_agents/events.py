@@ -184,6 +184,9 @@ class GenerationStarted(msgspec.Struct, frozen=True):
     kept_prefix: int
     """How many of its first ids are exactly the turn before: its prompt and what was generated."""
     at: float
+    results: tuple[tuple[int, int], ...] = ()
+    """Where the prompt holds the results of the calls of the turn before, in their order: the first id of
+    each, and the id after it. An id that a result shares with the text beside it is among them."""
 
 
 class IdsSampled(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@
     │   ├── ApprovalRequiredError               the run waits for somebody's decision; has `pause`
     │   ├── PauseError (ValueError)             a pause, or the decisions, from which a run cannot go on
     │   ├── RepeatedFailureError                a model repeats a tool call that keeps failing in the same way
+    │   ├── ToolServerError                     a declared MCP server that cannot be had; has `server`
     │   ├── RouteError                          a router's model gave none of its labels
     │   ├── RunCancelledError                   the run was left before it had a result
     │   └── EngineError                         an inference server; has `engine`, `delivered`, `transient`
@@ -251,6 +252,18 @@ class ApprovalRequiredError(RunError):
 
 class PauseError(RunError, ValueError):
     """A run cannot go on from this pause, or not with these decisions."""
+
+
+class ToolServerError(RunError):
+    """An MCP server that a declaration names cannot be had, or is another one than it was at the build.
+
+    Attributes:
+        server: its name in the declaration.
+    """
+
+    def __init__(self, server: str, message: str) -> None:
+        super().__init__(f"MCP server {server!r}: {message}")
+        self.server = server
 
 
 class RouteError(RunError):

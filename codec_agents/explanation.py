@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 from codec_agents.built import (
@@ -18,8 +18,16 @@ from codec_agents.built import (
     BuiltRouter,
     BuiltSink,
 )
+from codec_agents.dialects import BoundDialect
 from codec_agents.engines.base import is_text_boundary
-from codec_agents.graph.explain import EdgeExplanation, Explanation, NodeExplanation, PieceExplanation
+from codec_agents.graph.chat import Chat
+from codec_agents.graph.explain import (
+    EdgeExplanation,
+    Explanation,
+    NodeExplanation,
+    PieceExplanation,
+    ServerExplanation,
+)
 from codec_agents.prompts import PromptIds, PromptTemplate
 from codec_core.detokenizer import detokenize
 from codec_core.vocabulary import Vocabulary
@@ -37,6 +45,10 @@ def explain(built: BuiltPipeline) -> Explanation:
             for explained in (_node(prefix + node.name, node),)
         ),
         edges=tuple(_inside(prefix, _edge(part, edge)) for part, prefix in parts for edge in part.edges),
+        servers=tuple(
+            ServerExplanation(server.name, server.spec.reached, tuple(tool.name for tool in server.offered))
+            for server in built.servers.servers
+        ),
         warnings=built.warnings,
     )
 
@@ -81,7 +93,6 @@ def _node(name: str, node: BuiltNode) -> NodeExplanation:
     )
     if not isinstance(node, BuiltAsking):
         return NodeExplanation(name, kind, conditional=node.conditional, makes_text=makes_text)
-    text_boundary = is_text_boundary(node.engine)
     return NodeExplanation(
         name,
         kind,
@@ -94,16 +105,38 @@ def _node(name: str, node: BuiltNode) -> NodeExplanation:
         prompt=tuple(_pieces(node.template, node.vocabulary)),
         tools=node.dispatcher.tools.names if isinstance(node, BuiltModel) else (),
         conditional=node.conditional,
-        makes_text=text_boundary,
-        notes=tuple(_notes(node.dialect.absent, text_boundary=text_boundary)),
+        makes_text=is_text_boundary(node.engine),
+        notes=tuple(_notes(node)),
     )
 
 
-def _notes(absent: Sequence[str], *, text_boundary: bool) -> Iterator[str]:
-    if absent:
+def _notes(node: BuiltAsking) -> Iterator[str]:
+    if absent := node.dialect.absent:
         yield f"the map has no {', '.join(absent)}: what they mark is not told apart"
-    if text_boundary:
+    if is_text_boundary(node.engine):
         yield "a text boundary: the engine takes the prompt as text, and the ids are those of its text"
+    if isinstance(node, BuiltModel):
+        yield from _reasoning_notes(node)
+
+
+def _reasoning_notes(node: BuiltModel) -> Iterator[str]:
+    asked = node.dialect.thinking
+    if asked in ("on", "off") and not node.dialect.reasoning.can_be(asked):
+        yield f"thinking cannot be turned {asked} by this family's prompt: it opens as it does by itself"
+    if node.dialect.knows_reasoning and isinstance(node.prompt, Chat):
+        becomes = "stays" if node.dialect.reasoning.stays(node.prompt) else "is left out"
+        yield f"reasoning {becomes} when a person speaks again"
+    if (budget := node.policy.limits.reasoning_ids) is not None:
+        yield f"{budget} ids of reasoning {_at_budget(node.dialect)}"
+
+
+def _at_budget(dialect: BoundDialect) -> str:
+    if not dialect.knows_reasoning:
+        return "have no effect: no reasoning is told apart"
+    form = dialect.dialect.thinking
+    if form is None or form.closing is None:
+        return "end the node: the family has no way to close reasoning"
+    return f"are closed by {form.closing!r}, and the model goes on"
 
 
 def _pieces(template: PromptTemplate, vocabulary: Vocabulary) -> list[PieceExplanation]:

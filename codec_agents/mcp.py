@@ -7,8 +7,8 @@ tokenization is used as ids where the map's hash agrees, and as text everywhere 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.exceptions import ToolDefinitionError
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 MAX_PAGES = 100
 """Pages of a server's list of tools: a list that goes on is a server that does not end it."""
+
+
+CONNECT_TIMEOUT = 30.0
+"""Seconds until a connection to a URL stands, as the library has it."""
+
+READ_TIMEOUT = 300.0
+"""Seconds between two pieces of an answer: a server may hold a stream open. Calls have their own limits."""
 
 
 @asynccontextmanager
@@ -50,34 +57,73 @@ async def mcp_tools(
     Raises:
         ToolDefinitionError: the extra is not installed, or a tool in `only` is not there.
     """
-    client = _client(server, env, cwd)
+    async with connected(server, env=env, cwd=cwd) as client:
+        tools = Toolset(
+            make_server_tool(declared, _caller(client, declared.name), timeout=timeout)
+            for declared in await list_tools(client)
+        )
+        if only is not None:
+            tools = tools.only(*only)
+        yield tools.prefixed(prefix) if prefix else tools
+
+
+@asynccontextmanager
+async def connected(
+    server: str | Sequence[str] | Any,
+    *,
+    headers: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+) -> AsyncIterator[Client]:
+    """Open a connection to an MCP server; an error comes out by itself, not in a group of one.
+
+    Raises:
+        ToolDefinitionError: the extra is not installed.
+    """
     try:
-        async with client:
-            tools = Toolset([_tool(client, declared, timeout) for declared in await _list_tools(client)])
-            if only is not None:
-                tools = tools.only(*only)
-            yield tools.prefixed(prefix) if prefix else tools
+        async with AsyncExitStack() as stack:
+            if headers:
+                server = await stack.enter_async_context(_with_headers(server, headers))
+            yield await stack.enter_async_context(_client(server, env, cwd))
     except BaseExceptionGroup as group:
         raise _only_error(group) from None
 
 
-def _client(server: Any, env: Mapping[str, str] | None, cwd: str | os.PathLike[str] | None) -> Client:
+@asynccontextmanager
+async def _with_headers(url: Any, headers: Mapping[str, str]) -> AsyncIterator[Any]:
+    """Give a transport to a URL that sends headers of its own."""
+    _library()
+    import httpx2
+    from mcp.client.streamable_http import streamable_http_client
+
+    timeouts = httpx2.Timeout(CONNECT_TIMEOUT, read=READ_TIMEOUT)
+    async with httpx2.AsyncClient(headers=dict(headers), timeout=timeouts) as http:
+        yield streamable_http_client(url, http_client=http)
+
+
+def _library() -> Any:
     try:
-        from mcp import Client, StdioServerParameters
+        import mcp
     except ImportError as error:
         raise ToolDefinitionError(
             "tools of MCP servers need the official library; install it with: pip install 'codec-agents[mcp]'"
         ) from error
+    return mcp
+
+
+def _client(server: Any, env: Mapping[str, str] | None, cwd: str | os.PathLike[str] | None) -> Client:
+    library = _library()
     if isinstance(server, Sequence) and not isinstance(server, str):
         command, *arguments = server
         environment = None if env is None else dict(env)
-        server = StdioServerParameters(
+        server = library.StdioServerParameters(
             command=command,
             args=list(arguments),
             env=environment,
             cwd=None if cwd is None else os.fspath(cwd),
         )
-    return Client(server)
+    client: Client = library.Client(server)
+    return client
 
 
 def _only_error(error: BaseException) -> BaseException:
@@ -87,7 +133,8 @@ def _only_error(error: BaseException) -> BaseException:
     return error
 
 
-async def _list_tools(client: Client) -> list[ServerTool]:
+async def list_tools(client: Client) -> list[ServerTool]:
+    """Return what a server offers."""
     found: list[ServerTool] = []
     cursor: str | None = None
     for _ in range(MAX_PAGES):
@@ -99,12 +146,24 @@ async def _list_tools(client: Client) -> list[ServerTool]:
     return found
 
 
-def _tool(client: Client, declared: ServerTool, timeout: float | None) -> Tool:
-    """Return a tool whose calls go to the server, which checks its own arguments."""
+def _caller(client: Client, name: str) -> Callable[..., Any]:
+    async def call(**arguments: Any) -> str | ResultIds:
+        return read_result(await client.call_tool(name, arguments))
 
-    async def call(**arguments: Any) -> Any:
-        return read_result(await client.call_tool(declared.name, arguments))
+    return call
 
+
+def make_server_tool(
+    declared: ServerTool, call: Callable[..., Any], *, timeout: float | None = None, **options: Any
+) -> Tool:
+    """Return a tool whose calls go to a server, which checks its own arguments.
+
+    Args:
+        declared: what the server says of it.
+        call: sends the arguments, given by name; returns the result.
+        timeout: seconds for one call; None for what the policy says.
+        options: other fields of the `Tool`.
+    """
     hints = declared.annotations
     return Tool(
         name=declared.name,
@@ -115,6 +174,7 @@ def _tool(client: Client, declared: ServerTool, timeout: float | None) -> Tool:
         validate=dict,
         read_only=bool(hints and hints.read_only_hint),
         timeout=timeout,
+        **options,
     )
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from codec_agents.dialects import get_dialect
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.base import Place, place_name
 from codec_agents.graph.faults import Fault
@@ -25,6 +24,7 @@ from codec_agents.graph.nodes import (
     Node,
     SinkNode,
 )
+from codec_agents.graph.servers import server_of
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.resources import ResourceError, Resources
 
@@ -106,15 +106,16 @@ def _needs(spec: PipelineSpec, node: Node, resources: Resources) -> Iterator[Nee
         name = spec.engine_name(node.engine)
         yield ("engine",), ("engines", name) if name else None, partial(resources.engine, node.engine)
     if isinstance(node, Asking) and node.dialect is not None:
-        yield ("dialect",), None, partial(get_dialect, node.dialect)
+        yield ("dialect",), None, partial(resources.dialect, node.dialect)
+    for position, reference in enumerate(node.tools if isinstance(node, ModelNode) else ()):
+        named = server_of(reference)
+        if named is None or named[0] in spec.mcp:
+            yield ("tools", position), None, partial(resources.tools, reference)
     for field, reference in _references(node):
         yield field, None, partial(resources.callable, reference)
 
 
 def _references(node: Node) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    if isinstance(node, ModelNode):
-        for position, reference in enumerate(node.tools):
-            yield ("tools", position), reference
     if isinstance(node, FunctionNode | SinkNode) and node.call is not None:
         yield ("call",), node.call
     if isinstance(node, JoinNode | LoopNode) and isinstance(node.until, str):

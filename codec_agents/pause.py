@@ -84,6 +84,7 @@ class PausedTurn(msgspec.Struct, frozen=True, kw_only=True):
         pending: the calls that wait.
         settled: what has come of the turn's other calls.
         sent: what the node had given by then, by port.
+        begin: how many ids of the prompt the node's first turn began with.
     """
 
     number: int
@@ -93,6 +94,7 @@ class PausedTurn(msgspec.Struct, frozen=True, kw_only=True):
     pending: tuple[PendingCall, ...]
     settled: tuple[SettledCall, ...] = ()
     sent: dict[str, Sent] = {}
+    begin: int = 0
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from codec_agents.dispatch import Approver
     from codec_agents.graph.faults import Fault
     from codec_agents.graph.spec import PipelineSpec
+    from codec_agents.history import History
     from codec_agents.pause import Decision, Pause
     from codec_agents.record import Recorder
     from codec_agents.recorded import RecordedRun
@@ -68,6 +69,7 @@ class Pipeline(graph.Pipeline):
         deps: object = None,
         run_id: str | None = None,
         approve: Approver | None = None,
+        after: RunResult | Mapping[str, History] | None = None,
     ) -> Run:
         """Return a run, to be used as an async context manager.
 
@@ -79,12 +81,18 @@ class Pipeline(graph.Pipeline):
             approve: Says whether a tool with `approval=True` may run: yes, no, or no with words for the
                 model. Without it, such a call ends the run with an `ApprovalRequiredError`, from whose
                 `pause` another process can go on.
+            after: The result of an earlier run, or histories of single nodes from it: their models go on with
+                what they were told and said there, and this run's user turn is the next one.
+
+        Raises:
+            InputError: the inputs, or the histories, are not those of the pipeline.
+            PromptError: a prompt that cannot be gone on with.
         """
         from codec_agents.runtime import Run
 
-        built = self.build()
+        built, histories = self._going_on(after)
         values = built.checked_inputs(inputs or {})
-        recorder = _recorder(built, values, record)
+        recorder = _recorder(built, values, record, histories)
         return Run(built, values, run_id=run_id, recorder=recorder, deps=deps, approve=approve)
 
     def resume(
@@ -95,6 +103,7 @@ class Pipeline(graph.Pipeline):
         record: str | Path | None = None,
         deps: object = None,
         approve: Approver | None = None,
+        after: RunResult | Mapping[str, History] | None = None,
     ) -> Run:
         """Return a run that goes on from where another one was put down.
 
@@ -104,6 +113,7 @@ class Pipeline(graph.Pipeline):
             record: A file for what happens from now on; it begins with the turn that waited.
             deps: As for `run`.
             approve: As for `run`.
+            after: As for `run`, where the run that was put down had it.
 
         Raises:
             PauseError: the pause is of another pipeline, or the decisions do not fit it.
@@ -113,10 +123,10 @@ class Pipeline(graph.Pipeline):
 
         if not isinstance(pause, Pause):
             pause = Pause.from_json(pause)
-        built = self.build()
+        built, histories = self._going_on(after)
         pause.check(built)
         resumed, values = Resumption(pause, decisions), built.checked_inputs(pause.inputs)
-        recorder = _recorder(built, values, record)
+        recorder = _recorder(built, values, record, histories)
         return Run(
             built,
             values,
@@ -209,6 +219,16 @@ class Pipeline(graph.Pipeline):
             approve=approve,
         )
 
+    def _going_on(
+        self, after: RunResult | Mapping[str, History] | None
+    ) -> tuple[BuiltPipeline, Mapping[str, History]]:
+        if after is None:
+            return self.build(), {}
+        from codec_agents.views import going_on
+
+        histories = after if isinstance(after, Mapping) else after.histories
+        return going_on(self.build(), histories), histories
+
     async def invoke(self, inputs: Mapping[str, Value] | None = None, **options: Any) -> RunResult:
         """Run to the end and return the result.
 
@@ -259,7 +279,7 @@ class Pipeline(graph.Pipeline):
             if progress is not None:
                 progress(finished, len(todo))
 
-        async with self.build().lease, anyio.create_task_group() as group:
+        async with self.opened(), anyio.create_task_group() as group:
             for position in range(len(todo)):
                 group.start_soon(run_one, position)
         return [result for result in results if result is not None]
@@ -271,17 +291,25 @@ class Pipeline(graph.Pipeline):
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Pipeline]:
-        """Keep the connections to its engines from run to run; without this they close behind each run."""
-        async with self.build().lease:
+        """Keep engines and MCP servers from run to run; without this they close behind each run.
+
+        Raises:
+            ToolServerError: an MCP server that the declaration names cannot be had.
+        """
+        built = self.build()
+        async with built.lease, built.servers.shared():
             yield self
 
 
 def _recorder(
-    built: BuiltPipeline, values: Mapping[str, Value], record: str | Path | None
+    built: BuiltPipeline,
+    values: Mapping[str, Value],
+    record: str | Path | None,
+    histories: Mapping[str, History],
 ) -> Recorder | None:
     if record is None:
         return None
     from codec_agents.record import Recorder
-    from codec_agents.views import record_header
+    from codec_agents.views import after_header, record_header
 
-    return Recorder(record, {**record_header(built), "inputs": values})
+    return Recorder(record, {**record_header(built), "inputs": values, **after_header(histories)})

@@ -53,9 +53,19 @@ def control_name(vocabulary: Vocabulary, token_id: int) -> str:
 class PromptTemplate:
     """Fixed ids and slots, in order."""
 
-    __slots__ = ("_names", "_pieces", "_slots", "_vocabulary")
+    __slots__ = ("_names", "_pieces", "_slots", "_unused", "_vocabulary")
 
-    def __init__(self, pieces: Iterable[PromptPiece], vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, pieces: Iterable[PromptPiece], vocabulary: Vocabulary, *, unused: Iterable[str] = ()
+    ) -> None:
+        """Keep the pieces.
+
+        Args:
+            pieces: fixed ids and slots, in order.
+            vocabulary: what the ids are of.
+            unused: slots that may be filled although they stand nowhere.
+        """
+        self._unused = frozenset(unused)
         self._pieces = tuple(pieces)
         names = (piece.name for piece in self._pieces if isinstance(piece, PromptSlot))
         self._slots = tuple(dict.fromkeys(names))
@@ -143,6 +153,6 @@ class PromptTemplate:
         missing = [name for name in self.slots if name not in slots]
         if missing:
             raise PromptError(f"no content for the slots {missing}; the template has {list(self.slots)}")
-        unknown = [name for name in slots if name not in self.slots]
+        unknown = [name for name in slots if name not in self.slots and name not in self._unused]
         if unknown:
             raise PromptError(f"the template has no slots {unknown}; it has {list(self.slots)}")

@@ -70,6 +70,7 @@ LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
         "turn": e.turn,
         "kept": e.kept_prefix,
         "ids": e.prompt_ids[e.kept_prefix :],
+        **({"results": e.results} if e.results else {}),
     },
     IdsSampled: lambda e: {"kind": "ids", "node": e.node, "turn": e.turn, "ids": e.ids},
     GenerationFinished: lambda e: {

@@ -12,6 +12,7 @@ import msgspec
 from codec_agents.built import declared_path
 from codec_agents.differences import differences
 from codec_agents.exceptions import RecordError
+from codec_agents.history import History
 from codec_agents.record import RECORD_VERSION
 
 READABLE_VERSIONS = (1, RECORD_VERSION)
@@ -29,6 +30,8 @@ class RecordedTurn:
     prompt: list[int]
     kept: int
     """How many of the prompt's first ids are the turn before."""
+    results: list[tuple[int, int]] = field(default_factory=list)
+    """Where the prompt holds the results of the calls of the turn before."""
     generated: list[int] = field(default_factory=list)
     batches: list[list[int]] = field(default_factory=list)
     """The same ids, as the frames cut them."""
@@ -72,6 +75,11 @@ class RecordedRun:
     def inputs(self) -> dict[str, str | list[int]]:
         """What the caller gave."""
         return dict(self.header.get("inputs", {}))
+
+    @property
+    def after(self) -> dict[str, History]:
+        """What the models had been told and had said in earlier runs."""
+        return msgspec.convert(self.header.get("after", {}), dict[str, History])
 
     @property
     def ends(self) -> dict[str, dict[str, Any]]:
@@ -181,7 +189,10 @@ def _prompt(run: RecordedRun, turns: OpenTurns, line: dict[str, Any]) -> None:
     node = line["node"]
     before = turns.get(node)
     kept = (before.prompt + before.generated)[: line["kept"]] if before else []
-    turns[node] = RecordedTurn(node, line["turn"], kept + line["ids"], line["kept"], started=line["at"])
+    results = [(start, stop) for start, stop in line.get("results", ())]
+    turns[node] = RecordedTurn(
+        node, line["turn"], kept + line["ids"], line["kept"], results, started=line["at"]
+    )
     run.turns.append(turns[node])
 
 

@@ -14,16 +14,22 @@ from typing import Any
 
 import anyio
 
+from codec_agents.dialects import get_dialect
 from codec_agents.engines.base import Engine
 from codec_agents.engines.making import make_engine
 from codec_agents.exceptions import CodecAgentsError, ReferenceRefusedError, SecretMissingError
 from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.policy import Policy
+from codec_agents.graph.servers import McpSpec, server_of
 from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec, MapSpec
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.imports import Importer, is_reference
+from codec_agents.mcp_servers import ToolServer
+from codec_agents.own_dialects import FoundDialect, own_dialect
 from codec_agents.own_loop import run_in_own_loop
+from codec_agents.programs import allowed_command
 from codec_agents.secrets import expand, hide, values_of
+from codec_agents.tools import Tool, Toolset, make_tool
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
 from codec_core.discovery import DiskMapCache, load_map
 from codec_core.exceptions import CodecError
@@ -66,11 +72,13 @@ class Resources:
         self._slots: dict[str, anyio.CapacityLimiter] = {}
         self.own_engines: dict[str, Engine] = {}
         """Engines made here, which whoever made them closes."""
+        self._servers: dict[tuple[str, str], ToolServer | ResourceError] = {}
 
     def inside(self, node: str) -> Resources:
         """Return the resources of the pipeline inside a node; engines of the same name are the same."""
         inner = Resources(self._spec.body_of(node), self._live.within(node), self._directory)
         inner._engines, inner._slots, inner.own_engines = self._engines, self._slots, self.own_engines
+        inner._servers = self._servers
         return inner
 
     # --- maps ---
@@ -171,6 +179,74 @@ class Resources:
         if spec.script in self._live.scripts:
             return self._live.scripts[spec.script]
         return self.callable(spec.script) if is_reference(spec.script) else spec.script
+
+    # --- dialects ---
+
+    def dialect(self, name: str) -> FoundDialect:
+        """Return the dialect that a node names: one of the declaration's own, or a known one.
+
+        Raises:
+            DialectError: there is none of this name, or what is declared is none.
+            ResourceError: a reference in it leads nowhere.
+        """
+        own = self._spec.dialects.get(name)
+        if own is None:
+            return FoundDialect(get_dialect(name), "named in the declaration")
+        return own_dialect(name, own, self.directory, self.callable)
+
+    # --- tools ---
+
+    def tools(self, reference: str) -> list[Tool]:
+        """Return the tools that an entry of a node's `tools` names: a callable, a toolset, an MCP server's.
+
+        Raises:
+            ResourceError: there is no such callable or server, or it may not be had.
+        """
+        named = server_of(reference)
+        if named is None:
+            found: Any = self.callable(reference)
+            return list(found) if isinstance(found, Toolset) else [make_tool(found)]
+        name, tool = named
+        tools = self._server(name).tools()
+        if tool is None:
+            return list(tools)
+        if (one := tools.get(tool)) is None:
+            names = ", ".join(tools.names) or "none"
+            raise ResourceError(f"the MCP server {name!r} has no tool {tool!r}", f"its tools are {names}")
+        return [one]
+
+    @property
+    def servers(self) -> tuple[ToolServer, ...]:
+        """The MCP servers whose tools were asked for."""
+        return tuple(server for server in self._servers.values() if isinstance(server, ToolServer))
+
+    def _server(self, name: str) -> ToolServer:
+        """Return a server that has said what it offers; one that cannot be had is asked once."""
+        spec = self._spec.mcp.get(name)
+        if spec is None:
+            raise ResourceError(f"there is no MCP server {name!r}", "declare it under `mcp`")
+        key = (name, spec.model_dump_json())
+        if key not in self._servers:
+            try:
+                self._servers[key] = self._ask_server(name, spec)
+            except ResourceError as error:
+                self._servers[key] = error
+        found = self._servers[key]
+        if isinstance(found, ResourceError):
+            raise found
+        return found
+
+    def _ask_server(self, name: str, spec: McpSpec) -> ToolServer:
+        try:
+            command = spec.command and allowed_command(spec.command, self._spec.programs, self._importer)
+            server = ToolServer(name, spec, command, self._directory)
+            run_in_own_loop(server.ask)
+            server.tools()
+        except ReferenceRefusedError as error:
+            raise ResourceError(f"{error.reference!r}: {error.reason}", error.remedy) from error
+        except CodecAgentsError as error:
+            raise ResourceError(str(error), f"correct `mcp.{name}`, or start the server") from error
+        return server
 
     # --- callables ---
 

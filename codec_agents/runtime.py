@@ -16,14 +16,17 @@ from codec_agents.channel import Signal
 from codec_agents.edges import EdgeState, edge_states
 from codec_agents.event_log import EventLog, EventReader
 from codec_agents.events import Event, HandoffFinished, HandoffReport, Outcome, RunFinished, RunStarted, Usage
-from codec_agents.exceptions import RunCancelledError, RunError
+from codec_agents.exceptions import RunCancelledError, RunError, ToolServerError
 from codec_agents.execution import Execution
+from codec_agents.history import History
 from codec_agents.outputs import SinkOutput, SinkReader
 from codec_agents.telemetry import run_scope
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltPipeline, Value
     from codec_agents.dispatch import Approver
+    from codec_agents.mcp_servers import OpenServers
+    from codec_agents.nodes.generation import Turn
     from codec_agents.pause import Resumption
     from codec_agents.record import Recorder
 
@@ -44,6 +47,8 @@ class RunResult:
     outcomes: dict[str, str] = field(default_factory=dict)
     """How each node ended."""
     seconds: float = 0.0
+    histories: dict[str, History] = field(default_factory=dict)
+    """What each model node was told and said: what a run `after` this one goes on with."""
 
     @property
     def total(self) -> Usage:
@@ -71,8 +76,12 @@ class Run:
         """What the caller hands to its tools, by their context argument."""
         self.approve = approve
         """Says whether a tool that wants to be asked about may run; without it such a call pauses the run."""
+        self.servers: OpenServers | None = None
+        """The MCP servers of the declaration, while they are open."""
         self.recorder = recorder
         self.usage: dict[str, Usage] = dict(resumed.pause.usage) if resumed else {}
+        self.said: dict[str, tuple[Turn, int]] = {}
+        """The last turn of each model that ended, and where its first one began."""
         self.handoffs: list[HandoffReport] = []
         self.outcomes: dict[str, Outcome] = {}
         self.stopping = False
@@ -162,7 +171,17 @@ class Run:
             handoffs=list(self.handoffs),
             outcomes=dict(self.outcomes),
             seconds=self.clock(),
+            histories=self._histories(),
         )
+
+    def _histories(self) -> dict[str, History]:
+        """Return what each model said; one in a loop or a map has said as much as it ran, and is left out."""
+        hashes = self.built.map_hashes
+        return {
+            path: History(prompt=turn.prompt, generated=turn.generated, begin=begin, map_hash=hashes[path])
+            for path, (turn, begin) in self.said.items()
+            if path in hashes
+        }
 
     def cancel(self, after: Literal["now", "turn"] = "now") -> None:
         """Stop the run: at once, or (`after="turn"`) when the turns that are under way have ended.
@@ -226,7 +245,7 @@ class Run:
         async with self.built.lease:
             try:
                 await self.emit(RunStarted(self.run_id, self.built.name))
-                await self._execution.execute()
+                await self._execute_with_servers()
                 await self.emit(RunFinished(dict(self.usage), self.clock()))
             except Exception as error:  # kept for whoever waits: `result` raises it
                 self._error = error
@@ -236,6 +255,23 @@ class Run:
                 raise
             finally:
                 self._end()
+
+    async def _execute_with_servers(self) -> None:
+        """Run the nodes while the declared MCP servers are open; one that does not come ends the run."""
+        servers = self.built.servers
+        if not servers.servers:
+            await self._execution.execute()
+            return
+
+        def failed(error: ToolServerError) -> None:
+            self._execution.cancel(error)
+            scope.cancel()
+
+        with anyio.CancelScope() as scope:
+            async with servers.for_run(failed) as self.servers:
+                await self._execution.execute()
+        if self._execution.error is not None:
+            raise self._execution.error
 
     def _end(self) -> None:
         self.scope.finish(error=self._error)

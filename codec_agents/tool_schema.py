@@ -25,12 +25,14 @@ class CallSignature:
         parameters: the JSON schema of its arguments.
         is_async: whether calling it gives an awaitable.
         context_parameter: the parameter annotated with the context type.
+        is_method: whether it is a method that was not taken from an object.
     """
 
     def __init__(self, function: Callable[..., Any], *, context_type: type) -> None:
         self._function = function
         target = _target(function)
         self.name = _name(function)
+        self.is_method = False
         self.is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(function)
         documented = read_docstring(inspect.getdoc(target) or inspect.getdoc(_unwrapped(function)) or "")
         self.description = documented.text
@@ -62,6 +64,7 @@ class CallSignature:
                 f"the tool {self.name!r} has a signature that cannot be read: {error}"
             ) from error
         fields: dict[str, Any] = {}
+        self.is_method = inspect.isfunction(self._function) and "self" in list(signature.parameters)[:1]
         for position, parameter in enumerate(_own_parameters(self._function, signature)):
             annotation = hints.get(parameter.name, parameter.annotation)
             self._add(fields, position, parameter, annotation, described.get(parameter.name))

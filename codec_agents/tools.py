@@ -11,10 +11,13 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from codec_agents.exceptions import ToolDefinitionError
 from codec_agents.tool_schema import CallSignature
+
+if TYPE_CHECKING:
+    from codec_agents.mcp_servers import OpenServers
 
 DEFAULT_RESULT_CHARACTERS = 200_000
 """About 50,000 ids: a result longer than this fills most models' context, and is cut with a note."""
@@ -33,6 +36,7 @@ class ToolContext:
         deadline: when the call must be over, on the event loop's clock; None for no limit.
         deps: what the run was given for its tools.
         approve: who says whether a call may run, for tools that want to be asked about (`approval=True`).
+        servers: the MCP servers of the declaration that are open for the run.
     """
 
     run_id: str
@@ -40,6 +44,7 @@ class ToolContext:
     deadline: float | None = None
     deps: Any = None
     approve: Callable[[Any, ToolContext], bool | str | Awaitable[bool | str]] | None = None
+    servers: OpenServers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,14 @@ class Tool:
     concurrency: int | None = None
     max_result: int = DEFAULT_RESULT_CHARACTERS
     approval: Approval = False
+    is_method: bool = False
+    """Whether it was made in a class, of a method that needs its object."""
+
+    def __get__(self, owner: object | None, kind: type | None = None) -> Tool:
+        """Return the tool of a method for one object: `desk.book`, of a class with `@tool def book(self)`."""
+        if owner is None or not self.is_method:
+            return self
+        return replace(self, call=self.call.__get__(owner), is_method=False)
 
     def renamed(self, name: str) -> Tool:
         """Return the same tool under another name."""
@@ -138,6 +151,7 @@ def make_tool(
     """
     if isinstance(function, Tool):
         return function if name is None else function.renamed(name)
+    function = _callable(function)
     signature = CallSignature(function, context_type=ToolContext)
     if timeout is not None and timeout <= 0:
         raise ToolDefinitionError(
@@ -157,7 +171,21 @@ def make_tool(
         concurrency=concurrency,
         max_result=max_result,
         approval=approval,
+        is_method=signature.is_method,
     )
+
+
+def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what is called: of a class whose objects can be called, an object."""
+    if not isinstance(function, type) or "__call__" not in vars(function):
+        return function
+    try:
+        made: Callable[..., Any] = function()
+    except TypeError as error:
+        raise ToolDefinitionError(
+            f"the class {function.__name__} needs arguments ({error}); give an object of it"
+        ) from error
+    return made
 
 
 @overload
@@ -177,8 +205,10 @@ def tool(
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a tool of a function: `@tool`, or `@tool(read_only=True, timeout=5)`.
 
-    The tool can still be called like the function. Parameters are described by `Annotated[..., "text"]`,
-    pydantic's `Field`, or the docstring in Google, NumPy or Sphinx style.
+    On a method, the class keeps the tool, and each object has its own: `desk.book`. On a class whose objects
+    can be called, the tool is an object made without arguments. The tool can still be called like the
+    function. Parameters are described by `Annotated[..., "text"]`, pydantic's `Field`, or the docstring in
+    Google, NumPy or Sphinx style.
 
     Raises:
         ToolDefinitionError: no schema can be made from the signature, or the name cannot be one.
@@ -215,7 +245,7 @@ class Toolset(Sequence[Tool]):
     def of_methods(cls, owner: object) -> Toolset:
         """Return the tools of an object: its public methods that are marked by `@tool`."""
         names = [name for name in dir(type(owner)) if isinstance(getattr(type(owner), name), Tool)]
-        return cls(_bound_method(getattr(type(owner), name), owner) for name in names)
+        return cls(getattr(type(owner), name).__get__(owner) for name in names)
 
     @overload
     def __getitem__(self, key: int) -> Tool: ...
@@ -276,11 +306,6 @@ class Toolset(Sequence[Tool]):
     def schemas(self) -> list[dict[str, Any]]:
         """Return the declarations of all tools."""
         return [tool.schema() for tool in self]
-
-
-def _bound_method(unbound: Tool, owner: object) -> Tool:
-    """Return the tool of a method for one object; the schema already leaves out `self`."""
-    return replace(unbound, call=unbound.call.__get__(owner))
 
 
 ToolResult: TypeAlias = Any

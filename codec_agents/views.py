@@ -11,6 +11,9 @@ from importlib.metadata import version
 from typing import Any
 
 from codec_agents.built import BuiltAsking, BuiltLoop, BuiltMap, BuiltNode, BuiltPipeline
+from codec_agents.exceptions import InputError
+from codec_agents.history import History
+from codec_agents.mcp_servers import ServerLease
 
 
 def asking_nodes(built: BuiltPipeline) -> dict[str, BuiltAsking]:
@@ -32,6 +35,42 @@ def with_nodes(built: BuiltPipeline, change: Callable[[BuiltNode], BuiltNode]) -
             node = replace(node, body=with_nodes(node.body, change))
         nodes[name] = change(node)
     return _with_nodes(built, nodes)
+
+
+def going_on(built: BuiltPipeline, histories: Mapping[str, History]) -> BuiltPipeline:
+    """Return the same pipeline in which each model goes on with what it said in an earlier run.
+
+    Raises:
+        InputError: a history is of no model of the pipeline, or of another map.
+        PromptError: a prompt cannot be gone on with.
+    """
+    if not histories:
+        return built
+    known = asking_nodes(built)
+    if unknown := sorted(histories.keys() - known.keys()):
+        raise InputError(
+            f"there is no model node {unknown[0]!r} to go on with; there are: {', '.join(known)}"
+        )
+
+    def change(node: BuiltNode) -> BuiltNode:
+        history = histories.get(node.path)
+        if history is None or not isinstance(node, BuiltAsking):
+            return node
+        if history.map_hash != node.vocabulary.hash:
+            raise InputError(
+                f"the history of node {node.path!r} is of a map with the hash {history.map_hash}, "
+                f"and the node has {node.vocabulary.hash}"
+            )
+        return replace(node, template=node.dialect.follow_up(history, node.prompt))
+
+    return with_nodes(built, change)
+
+
+def without_servers(built: BuiltPipeline) -> BuiltPipeline:
+    """Return the same pipeline with no MCP server to start: for runs in which no tool is called."""
+    other = copy.copy(built)
+    object.__setattr__(other, "servers", ServerLease(()))
+    return other
 
 
 def placed(built: BuiltPipeline, prefix: str) -> BuiltPipeline:
@@ -67,6 +106,11 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
         "nodes": nodes,
         "edges": edges,
     }
+
+
+def after_header(histories: Mapping[str, History]) -> dict[str, Any]:
+    """Return what the first line of a record says about the runs before."""
+    return {"after": dict(histories)} if histories else {}
 
 
 @cache

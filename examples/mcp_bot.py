@@ -4,7 +4,7 @@
     python examples/mcp_bot.py --engine llamacpp http://127.0.0.1:8080 maps/qwen2.json "..."
 
 Without an engine the model is a script, so that the example runs anywhere. Each line that the bot is given is
-one run; the server, and what it has lent, stays for all of them.
+one run; the pipeline is opened, so the server, and what it has lent, stays for all of them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from codec_agents import Chat, MapSpec, Pipeline, Toolset
+from codec_agents import Chat, MapSpec, Pipeline
 from codec_agents.events import ToolFinished
-from codec_agents.mcp import mcp_tools
 from codec_agents.testing import Call, Piece, PromptView, Say, Think
 
 SERVER = Path(__file__).with_name("mcp_server.py")
@@ -42,24 +41,23 @@ def librarian(prompt: PromptView) -> Iterator[Piece]:
         yield Say("; ".join(prompt.results) + ".")
 
 
-def bot(tools: Toolset, engine: list[str] | None) -> Pipeline:
-    """Declare the model with the server's tools."""
+def bot(engine: list[str] | None) -> Pipeline:
+    """Declare the server, and a model with its tools."""
     p = Pipeline("library").input("question").sink("reader")
+    p.mcp("library", [sys.executable, SERVER], prefix="library_")
     if engine is None:
         p.engine("model", kind="embedded", script=librarian)
     else:
         p.engine("model", kind=engine[0], url=engine[1])
     own_map = "demo/bytes" if engine is None else MapSpec(path=str(Path(engine[2]).resolve()))
-    p.model("bot", engine="model", map=own_map, prompt=Chat(system=SYSTEM, user="{question}"), tools=tools)
+    prompt = Chat(system=SYSTEM, user="{question}")
+    p.model("bot", engine="model", map=own_map, prompt=prompt, tools=["mcp:library"])
     return p.connect("question", "bot.question").connect("bot.answer", "reader")
 
 
 async def main(arguments: argparse.Namespace) -> None:
     """Start the server, answer each question, and stop it."""
-    async with (
-        mcp_tools([sys.executable, str(SERVER)], prefix="library_") as tools,
-        bot(tools, arguments.engine).opened() as pipeline,
-    ):
+    async with bot(arguments.engine).opened() as pipeline:
         for question in arguments.questions:
             async with pipeline.run({"question": question}) as run:
                 async for event in run:

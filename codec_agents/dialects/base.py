@@ -15,6 +15,7 @@ from codec_agents.dialects.values import ThinkingMode
 
 if TYPE_CHECKING:
     from codec_agents.dialects.bound import BoundDialect
+    from codec_agents.dialects.grammars import Grammar
     from codec_agents.tools import Tool
     from codec_core.maps import TokenizerMap
     from codec_core.vocabulary import Vocabulary
@@ -53,6 +54,14 @@ class ThinkingForm(_Part):
     close: str
     calls_end_it: bool = True
     """Whether a turn may end in a call that stands inside reasoning that was never closed."""
+    closing: str | None = None
+    """What is put behind reasoning that has used up its budget, so that the model goes on to its answer;
+    None: the family has no such thing, and the turn ends there."""
+    kept: bool = False
+    """Whether earlier reasoning stays in the prompt when a person speaks again. Between a call and its result
+    it always does."""
+    history: str | None = None
+    """How a turn opens in history, where its reasoning is left out; None: as by default."""
 
 
 class ToolsForm(_Part):
@@ -103,8 +112,9 @@ class ResultForm(_Part):
     join: str = ""
     close: str = ""
     content: Content = "text"
-    then: Literal["opening", "nothing"] = "opening"
-    """Whether the assistant's turn is opened again, or the model goes on where the results end."""
+    then: Literal["opening", "reopening", "nothing"] = "opening"
+    """Whether the assistant's turn is opened again, or the model goes on where the results end, perhaps
+    behind the marker of its thinking mode."""
     in_turn: bool = False
     """Whether the results stand inside the assistant's turn, which is not ended before them."""
     id_form: str = "{index}"
@@ -139,6 +149,8 @@ class Dialect(_Part):
     thinking_user: dict[str, str] = {}
     """What a thinking mode adds to the last user text."""
     opening: Openings
+    reopening: Openings | None = None
+    """What the prompt ends with behind results, in families whose results say `reopening`."""
     turn_starts: tuple[str, ...]
     """Control tokens that begin a turn: a search for reasoning opened in the prompt stops there."""
     turn_end: str | None
@@ -172,12 +184,19 @@ class Dialect(_Part):
         vocabulary: TokenizerMap | Vocabulary,
         tools: Sequence[Tool] = (),
         thinking: ThinkingMode | None = None,
+        grammar: Grammar | None = None,
     ) -> BoundDialect:
         """Return the dialect in the ids of one vocabulary, for the tools a node has.
+
+        Args:
+            vocabulary: the map of the model, or its vocabulary.
+            tools: the tools.
+            thinking: the mode of every turn.
+            grammar: what reads the payload of a call; None for the one that the dialect names.
 
         Raises:
             DialectError: the map lacks markers that the dialect needs, or the thinking mode cannot be had.
         """
         from codec_agents.dialects.bound import BoundDialect
 
-        return BoundDialect(self, vocabulary, tools, thinking)
+        return BoundDialect(self, vocabulary, tools, thinking, grammar)

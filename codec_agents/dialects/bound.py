@@ -11,10 +11,12 @@ from codec_agents.dialects.grammars import GRAMMARS, Grammar, Payload, PayloadEr
 from codec_agents.dialects.messages import MessageReader, MessageTable
 from codec_agents.dialects.prompt_writer import PromptWriter
 from codec_agents.dialects.reader import Action, ReaderTable, RegionReader, TurnReader
+from codec_agents.dialects.reasoning import BoundReasoning
 from codec_agents.dialects.text_lane import TextForm, TextLane
 from codec_agents.dialects.values import CallRegion, Marked, Segment, ThinkingMode, ToolCall
-from codec_agents.exceptions import DialectError
+from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat, RawPrompt
+from codec_agents.history import History
 from codec_agents.prompts import PromptTemplate
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of
@@ -33,6 +35,7 @@ class BoundDialect:
         tools: the tools that calls may name, by name.
         thinking: the thinking mode of every turn that it opens.
         stop_ids: the ids at which a turn is over.
+        reasoning: how the family closes reasoning, keeps it or leaves it out.
         absent: optional markers that the map lacks: their text stands in prompts, their regions are unknown.
     """
 
@@ -42,6 +45,7 @@ class BoundDialect:
         source: TokenizerMap | Vocabulary,
         tools: Sequence[Tool] = (),
         thinking: ThinkingMode | None = None,
+        grammar: Grammar | None = None,
     ) -> None:
         self.dialect = dialect
         self.vocabulary = vocabulary = vocabulary_of(source)
@@ -60,11 +64,12 @@ class BoundDialect:
         """Whether reasoning is told apart in this vocabulary."""
         self._encoder = PieceEncoder(vocabulary, [name for name in dialect.all_markers() if name in known])
         self.stop_ids = self._encoder.control_ids(dialect.stops)
-        self._grammar: Grammar | None = _grammar_of(dialect)
+        self._writer = PromptWriter(dialect, vocabulary, self._encoder, thinking=thinking, absent=self.absent)
+        self.reasoning = BoundReasoning(dialect, vocabulary, self._encoder, self._writer, self.absent)
+        self._grammar: Grammar | None = grammar or _grammar_of(dialect)
         self._table = self._reader_table()
         self._text_form = self._find_text_form()
         self._boundaries = frozenset(self._encoder.control_ids((*dialect.turn_starts, *dialect.stops)))
-        self._writer = PromptWriter(dialect, vocabulary, self._encoder, thinking=thinking, absent=self.absent)
         form = dialect.thinking if self.knows_reasoning else None
         self._opens = frozenset(self._encoder.control_ids((form.open,))) if form else frozenset[int]()
         self._closes = frozenset(self._encoder.control_ids((form.close,))) if form else frozenset[int]()
@@ -89,10 +94,7 @@ class BoundDialect:
         return self._writer.template(chat, list(self.tools.values()) if tools is None else list(tools))
 
     def extend(
-        self,
-        generated: Sequence[int],
-        finish_reason: str | None,  # noqa: ARG002 - the last id says more, but not every family to come has one
-        attempts: Sequence[Attempt],
+        self, generated: Sequence[int], finish_reason: str | None, attempts: Sequence[Attempt]
     ) -> list[int]:
         """Return what follows the generated ids, so that the model sees what its calls gave and goes on.
 
@@ -103,27 +105,40 @@ class BoundDialect:
             ForgedTokenError: an attempt's ids hold a control id.
             PromptError: the family has no form for results.
         """
-        return self._writer.results(generated, attempts)
+        return self.extend_placed(generated, finish_reason, attempts)[0]
 
-    def next_user(
+    def extend_placed(
         self,
         generated: Sequence[int],
-        finish_reason: str | None,  # noqa: ARG002 - as for `extend`
-        user_ids: Sequence[int],
-    ) -> list[int]:
-        """Return what follows the generated ids when a person speaks next.
+        finish_reason: str | None,  # noqa: ARG002 - the last id says more, but not every family to come has one
+        attempts: Sequence[Attempt],
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return what `extend` does, and where each result lies in it: its first id, and the one after it."""
+        return self._writer.results(generated, attempts)
+
+    def follow_up(self, history: History, chat: Chat | RawPrompt) -> PromptTemplate:
+        """Return the prompt in which a person speaks again: everything that was said, and the user's turn.
+
+        Where the family leaves earlier reasoning out of its history, and the chat does not say otherwise, the
+        reasoning of the last exchange is left out. Without that, the prompt begins with exactly the ids of
+        the turn before.
 
         Raises:
-            ForgedTokenError: the ids hold a control id.
+            PromptError: a prompt given as pieces, or one without a user's turn.
         """
-        return self._writer.next_user(generated, user_ids)
+        if isinstance(chat, RawPrompt):
+            raise PromptError("a prompt given as pieces has no user's turn to go on with; give a chat")
+        said = [*history.prompt, *history.generated]
+        if not self.reasoning.stays(chat):
+            said = self.reasoning.left_out(said, history.begin)
+        return self._writer.follow_up(said, chat)
 
     # Turns
 
     def reader(self, prompt_ids: Sequence[int] = ()) -> TurnReader:
         """Return a reader for the turn that follows a prompt."""
         if self.dialect.reader == "messages":
-            return MessageReader(MessageTable.of(self.vocabulary))
+            return MessageReader(MessageTable.of(self.vocabulary), prompt_ids)
         return RegionReader(self._table, thinking=self._opened_in(prompt_ids), text=self._text_lane())
 
     def parse_calls(self, region: CallRegion) -> list[ToolCall]:

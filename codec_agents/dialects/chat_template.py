@@ -1,28 +1,28 @@
 """A model's own Jinja chat template beside the dialect: which family it is, and where the two disagree.
 
-Templates are foreign code: they are rendered in jinja2's sandbox (the extra `templates`), and only for the
-check. Prompts are never made by them.
+Prompts are never made by templates: they are rendered to derive a dialect, or for the check.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.jinja_sandbox import render, template_of
+from codec_agents.dialects.own_template import dialect_of_templates
 from codec_agents.dialects.registry import get_dialect
+from codec_agents.dialects.response_template import ResponseMarks, differences, response_marks
+from codec_agents.dialects.template_turns import FIRST, SECOND, TOOLS, TemplateTurns
+from codec_agents.dialects.values import ToolCall
+from codec_agents.dispatch import Attempt
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat, ChatTurn
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
     from codec_agents.dialects.bound import BoundDialect
-
-MAX_TEMPLATE = 500_000
-"""Characters: the longest known templates have 30,000."""
 
 EXCERPT = 40
 """Characters on either side of a disagreement."""
@@ -35,6 +35,7 @@ TELLTALES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("<|START_ACTION|>",), "command-a"),
     (("<arg_key>", "<|assistant|>\n"), "glm-4.5"),
     (("<arg_key>",), "glm-4.7"),
+    (("｜DSML｜", "function_calls", "<｜User｜>"), "deepseek-v3.2"),
     (("<｜tool▁calls▁begin｜>", "```json", "<think>\\n"), "deepseek-r1"),
     (("<｜tool▁calls▁begin｜>", "```json"), "deepseek-v3"),
     (("<｜tool▁calls▁begin｜>",), "deepseek-v3.1"),
@@ -59,32 +60,35 @@ TELLTALES: tuple[tuple[tuple[str, ...], str], ...] = (
 
 
 def derive_from_config(config: Mapping[str, Any]) -> tuple[Dialect, str]:
-    """Return the dialect that a `tokenizer_config.json` shows by its chat template; and why.
+    """Return the dialect that a `tokenizer_config.json` shows; and why.
+
+    A family that its chat template gives away is that family; a `response_template` that marks turns
+    otherwise is told with it. For any other, the pieces of turns are found by rendering the chat template,
+    and the marks of reasoning and calls are those of the response template.
 
     Raises:
-        DialectError: there is no chat template, or it is no known family's.
+        DialectError: there is no chat template, or it is no known family's and cannot be taken apart.
     """
-    template = template_of(config)
+    template, marks = template_of(config), response_marks(config)
     for strings, name in TELLTALES:
         if all(string in template for string in strings):
+            dialect = get_dialect(name)
             shown = ", ".join(repr(string) for string in strings)
-            return get_dialect(name), f"the chat template holds {shown}"
-    raise DialectError("the chat template of tokenizer_config.json is no known family's; name the dialect")
+            said = [] if marks is None else list(differences(dialect, marks))
+            told = f"; its response template says otherwise: {'; '.join(said)}" if said else ""
+            return dialect, f"the chat template holds {shown}{told}"
+    return dialect_of_templates(config, marks), _why(marks)
 
 
-def template_of(config: Mapping[str, Any]) -> str:
-    """Return the chat template of a `tokenizer_config.json`, the one for tools where there are several.
-
-    Raises:
-        DialectError: there is none.
-    """
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, Mapping)}
-        template = named.get("tool_use") or named.get("default")
-    if not isinstance(template, str) or len(template) > MAX_TEMPLATE:
-        raise DialectError("tokenizer_config.json has no chat template that can be read; name the dialect")
-    return template
+def _why(marks: ResponseMarks | None) -> str:
+    turns = "its turns as the chat template writes them"
+    if marks is None:
+        return f"{turns}; without a response template no reasoning and no calls are known"
+    read = {"reasoning": marks.thinking, "calls": marks.calls}
+    found = [name for name, mark in read.items() if mark is not None]
+    said = f"{' and '.join(found)} as the response template marks them" if found else "nothing else"
+    unread = f"; {', '.join(marks.unread)} cannot be read from it" if marks.unread else ""
+    return f"{turns}; {said}{unread}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ def check_template(
     """
     chats = {"the declared chat": chat} if chat is not None else _CHATS
     found = [_compare(name, bound, config, each) for name, each in chats.items()]
+    found += [_compare_results(bound, config)] if chat is None and bound.tools else []
     return [disagreement for disagreement in found if disagreement is not None]
 
 
@@ -149,6 +154,29 @@ def _compare(name: str, bound: BoundDialect, config: Mapping[str, Any], chat: Ch
         raise
     except Exception as error:
         return Disagreement(name, 0, ours[:EXCERPT], f"failed: {type(error).__name__}: {error}")
+    return _parting(name, ours, theirs)
+
+
+def _compare_results(bound: BoundDialect, config: Mapping[str, Any]) -> Disagreement | None:
+    """Compare what follows a turn with two calls, where the template tells anything of results."""
+    template = TemplateTurns(config)
+    try:
+        turns = template.turns()
+    except DialectError:
+        return None
+    form = template.results(turns)
+    if form is None or bound.dialect.results is None:
+        return None
+    calls = [ToolCall(0, tool["function"]["name"], {}, f"call0000{n}", "") for n, tool in enumerate(TOOLS)]
+    attempts = [Attempt(call, "ok", text) for call, text in zip(calls, (FIRST, SECOND), strict=True)]
+    added = bound.extend([], "stop", attempts)
+    ours = Detokenizer(bound.vocabulary).render(added, render_special=True)
+    told = f"{form.open}{FIRST}{form.join}{SECOND}{form.close}"
+    opening = turns.opening if form.then == "opening" else ""
+    return _parting("results of two tools", ours, f"{turns.answer_suffix}{told}{opening}")
+
+
+def _parting(name: str, ours: str, theirs: str) -> Disagreement | None:
     if ours == theirs:
         return None
     place = next(
@@ -169,49 +197,3 @@ def _messages(chat: Chat) -> list[dict[str, str]]:
 
 def _unescaped(template: str) -> str:
     return template.replace("{{", "{").replace("}}", "}")
-
-
-def render(
-    config: Mapping[str, Any],
-    messages: Sequence[Mapping[str, Any]],
-    tools: Sequence[Mapping[str, Any]] = (),
-    thinking: str | None = None,
-) -> str:
-    """Return what a model's chat template makes of messages, rendered in a sandbox.
-
-    Raises:
-        DialectError: jinja2 is not installed, or there is no template.
-    """
-    try:
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-    except ImportError as error:
-        raise DialectError(
-            "checking a chat template needs jinja2; install it with: pip install 'codec-agents[templates]'"
-        ) from error
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals |= {
-        "raise_exception": _refuse,
-        "strftime_now": lambda form: datetime.now(UTC).strftime(form),
-    }
-    options = (
-        {} if thinking is None else {"enable_thinking": thinking != "off", "thinking": thinking != "off"}
-    )
-    tokens = {f"{kind}_token": _token(config.get(f"{kind}_token")) for kind in ("bos", "eos", "pad", "unk")}
-    return environment.from_string(template_of(config)).render(
-        messages=list(messages), tools=list(tools) or None, add_generation_prompt=True, **tokens, **options
-    )
-
-
-def _token(value: Any) -> str:
-    return str(value.get("content", "")) if isinstance(value, Mapping) else str(value or "")
-
-
-def _tojson(value: Any, indent: int | None = None, **_options: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _refuse(message: str) -> str:
-    raise ValueError(message)

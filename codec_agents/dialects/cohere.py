@@ -39,7 +39,9 @@ COMMAND = Dialect(
     turn_end="<|END_OF_TURN_TOKEN|>",
     stops=("<|END_OF_TURN_TOKEN|>",),
     wrappers=("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"),
-    thinking=ThinkingForm(open="<|START_THINKING|>", close="<|END_THINKING|>"),
+    thinking=ThinkingForm(
+        open="<|START_THINKING|>", close="<|END_THINKING|>", closing="<|END_THINKING|>", kept=True
+    ),
     tools=ToolsForm(
         form="# Available Tools\n```json\n{tools}\n```",
         between="\n\n",

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece, join_literals, parse_pieces
+from codec_agents.dialects.pieces import (
+    Hole,
+    Ids,
+    Literal,
+    Marker,
+    Piece,
+    Told,
+    join_literals,
+    parse_pieces,
+)
+from codec_agents.dialects.placing import place_of
 from codec_agents.dialects.values import Marked, Segment
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.chat import RawPrompt
@@ -58,12 +68,43 @@ class PieceEncoder:
         """Return the ids of pieces without holes."""
         ids: list[int] = []
         for piece in join_literals(pieces):
-            assert not isinstance(piece, Hole)
+            assert not isinstance(piece, Hole | Told)
             ids += self._piece_ids(piece)
         return ids
 
-    def template(self, pieces: Iterable[Piece]) -> PromptTemplate:
-        """Return a template whose slots are the holes."""
+    def placed(self, pieces: Iterable[Piece]) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the ids of pieces without holes, and the place of each piece that is told.
+
+        The ids are those of `ids`: texts are encoded with their neighbours.
+        """
+        ids: list[int] = []
+        places: list[tuple[int, int]] = []
+        for texts in _runs(pieces):
+            if isinstance(texts, list):
+                self._add_texts(texts, ids, places)
+                continue
+            inner = texts.piece if isinstance(texts, Told) else texts
+            assert not isinstance(inner, Hole)
+            begin = len(ids)
+            ids += self._piece_ids(inner)
+            if isinstance(texts, Told):
+                places.append((begin, len(ids)))
+        return ids, places
+
+    def _add_texts(self, texts: list[Literal | Told], ids: list[int], places: list[tuple[int, int]]) -> None:
+        """Encode neighbouring texts as one, and find the told ones among their ids."""
+        parts = [well_formed(_text_of(piece)) for piece in texts]
+        whole, begin, start = "".join(parts), len(ids), 0
+        encoded = self._literal_ids(whole) if whole else []
+        ids += encoded
+        for piece, part in zip(texts, parts, strict=True):
+            if isinstance(piece, Told):
+                first, last = place_of(whole, start, start + len(part), encoded, self._spelling)
+                places.append((begin + first, begin + last))
+            start += len(part)
+
+    def template(self, pieces: Iterable[Piece], *, unused: Iterable[str] = ()) -> PromptTemplate:
+        """Return a template whose slots are the holes; `unused` slots may be filled, and stand nowhere."""
         parts: list[PromptPiece] = []
         fixed: list[int] = []
         for piece in join_literals(pieces):
@@ -73,10 +114,11 @@ class PieceEncoder:
                     fixed = []
                 parts.append(PromptSlot(piece.name))
             else:
+                assert not isinstance(piece, Told)
                 fixed += self._piece_ids(piece)
         if fixed:
             parts.append(PromptIds(tuple(fixed)))
-        return PromptTemplate(parts, self._vocabulary)
+        return PromptTemplate(parts, self._vocabulary, unused=unused)
 
     def segments(self, ids: Iterable[int]) -> list[Segment]:
         """Return what a payload spells, with the dialect's control tokens apart."""
@@ -113,6 +155,27 @@ class PieceEncoder:
         if token_id in self._vocabulary.special_ids:
             return self._vocabulary.token_bytes(token_id)
         return self._vocabulary.byte_table[token_id]
+
+
+def _runs(pieces: Iterable[Piece]) -> Iterator[Piece | list[Literal | Told]]:
+    """Yield pieces, with neighbouring texts as one list."""
+    texts: list[Literal | Told] = []
+    for piece in pieces:
+        if isinstance(piece, Literal) or (isinstance(piece, Told) and isinstance(piece.piece, Literal)):
+            texts.append(piece)
+            continue
+        if texts:
+            yield texts
+            texts = []
+        yield piece
+    if texts:
+        yield texts
+
+
+def _text_of(piece: Literal | Told) -> str:
+    inner = piece.piece if isinstance(piece, Told) else piece
+    assert isinstance(inner, Literal)
+    return inner.text
 
 
 def well_formed(text: str) -> str:

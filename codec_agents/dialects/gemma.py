@@ -34,7 +34,7 @@ GEMMA_4 = Dialect(
     turn_end="<turn|>",
     after_turn="\n",
     stops=("<turn|>", "<|tool_response>", "<eos>"),
-    thinking=ThinkingForm(open="<|channel>", close="<channel|>"),
+    thinking=ThinkingForm(open="<|channel>", close="<channel|>", closing="<channel|>"),
     tools=ToolsForm(form="{tools}", each="gemma", join=""),
     calls=CallForm(grammar="gemma", starts=("<|tool_call>",), ends=("<tool_call|>",), inner=('<|"|>',)),
     results=ResultForm(

@@ -59,7 +59,12 @@ GLM_4_5 = Dialect(
     turn_starts=("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
     turn_end=None,
     stops=("<|endoftext|>", "<|user|>", "<|observation|>"),
-    thinking=ThinkingForm(open="<think>", close="</think>"),
+    thinking=ThinkingForm(
+        open="<think>",
+        close="</think>",
+        closing="</think>\n",
+        history="<|assistant|>\n<think></think>\n",
+    ),
     tools=ToolsForm(form=_TOOLS + _CALL, place="before_system"),
     calls=CallForm(grammar="glm", starts=("<tool_call>",), ends=("</tool_call>",), inner=_INNER),
     results=ResultForm(open="<|observation|>", each="\n<tool_response>\n{content}\n</tool_response>"),
@@ -73,6 +78,9 @@ GLM_4_7 = GLM_4_5.model_copy(
         "user": "<|user|>{content}",
         "assistant": "<|assistant|></think>{content}",
         "thinking_user": {},
+        "thinking": ThinkingForm(
+            open="<think>", close="</think>", closing="</think>", history="<|assistant|></think>"
+        ),
         "opening": Openings(
             default="<|assistant|><think>", off="<|assistant|></think>", forced="<|assistant|><think>"
         ),

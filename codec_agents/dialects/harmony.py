@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm
+from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
 
 _SYSTEM = (
     "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\n"
@@ -37,6 +37,12 @@ HARMONY = Dialect(
     calls=CallForm(grammar="harmony"),
     results=ResultForm(
         each="<|start|>functions.{name} to=assistant<|channel|>commentary<|message|>{content}<|end|>"
+    ),
+    # The channel `analysis` is reasoning; what closes it is the header of the answer.
+    thinking=ThinkingForm(
+        open="<|channel|>",
+        close="<|end|>",
+        closing="<|end|><|start|>assistant<|channel|>final<|message|>",
     ),
     reader="messages",
 )

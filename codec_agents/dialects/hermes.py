@@ -45,7 +45,12 @@ HERMES = Dialect(
     turn_end="<|im_end|>",
     after_turn="\n",
     stops=("<|im_end|>", "<|endoftext|>"),
-    thinking=ThinkingForm(open="<think>", close="</think>"),
+    thinking=ThinkingForm(
+        open="<think>",
+        close="</think>",
+        closing="\n</think>\n\n",
+        history="<|im_start|>assistant\n",
+    ),
     tools=ToolsForm(form=_TOOLS, between="\n\n"),
     calls=CallForm(
         grammar="json",

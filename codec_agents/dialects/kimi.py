@@ -39,7 +39,7 @@ KIMI_K2 = Dialect(
     turn_starts=("<|im_system|>", "<|im_user|>", "<|im_assistant|>"),
     turn_end="<|im_end|>",
     stops=("<|im_end|>", "[EOS]"),
-    thinking=ThinkingForm(open="<think>", close="</think>"),
+    thinking=ThinkingForm(open="<think>", close="</think>", closing="</think>"),
     tools=ToolsForm(
         form="<|im_system|>tool_declare<|im_middle|>{tools}<|im_end|>", place="before_system", list_of=True
     ),
@@ -61,6 +61,13 @@ KIMI_K2_5 = KIMI_K2.model_copy(
         "name": "kimi-k2.5",
         "description": "as kimi-k2; every turn opens with reasoning",
         "markers": (*KIMI_K2.markers, "<think>", "</think>"),
+        "assistant": "<|im_assistant|>assistant<|im_middle|><think></think>{content}<|im_end|>",
+        "thinking": ThinkingForm(
+            open="<think>",
+            close="</think>",
+            closing="</think>",
+            history="<|im_assistant|>assistant<|im_middle|><think></think>",
+        ),
         "opening": Openings(
             default="<|im_assistant|>assistant<|im_middle|><think>",
             off="<|im_assistant|>assistant<|im_middle|><think></think>",

@@ -58,7 +58,7 @@ class MessageTable:
 
 
 class MessageReader:
-    """Reads a turn of messages; the prompt has opened the first header."""
+    """Reads a turn of messages; the prompt has opened the first header, or even the first body."""
 
     __slots__ = (
         "_body",
@@ -72,7 +72,7 @@ class MessageReader:
         "_table",
     )
 
-    def __init__(self, table: MessageTable) -> None:
+    def __init__(self, table: MessageTable, prompt_ids: Sequence[int] = ()) -> None:
         self._table = table
         self._control = {table.message, table.channel, table.start, table.end, *table.stops}
         self._place = _Place.HEADER
@@ -82,6 +82,15 @@ class MessageReader:
         self._port: Literal["answer", "reasoning"] | None = "answer"
         self._position = 0
         self._start = 0
+        self._begin_in(prompt_ids)
+
+    def _begin_in(self, prompt_ids: Sequence[int]) -> None:
+        """Take over what the prompt has opened: the message that it ends with."""
+        places = range(len(prompt_ids) - 1, -1, -1)
+        begin = next((place for place in places if prompt_ids[place] == self._table.start), None)
+        if begin is not None:
+            self.feed(prompt_ids[begin:])
+            self._position = self._start = 0
 
     def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
         """Take the next ids; return what is known of the turn now."""

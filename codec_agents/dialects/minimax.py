@@ -47,7 +47,7 @@ MINIMAX_M2 = Dialect(
     turn_end="[e~[",
     after_turn="\n",
     stops=("[e~[",),
-    thinking=ThinkingForm(open="<think>", close="</think>"),
+    thinking=ThinkingForm(open="<think>", close="</think>", closing="\n</think>\n\n", history="]~b]ai\n"),
     tools=ToolsForm(form=_TOOLS, between="\n\n", each="function", join="</tool>\n<tool>"),
     calls=CallForm(grammar="invoke", starts=("<minimax:tool_call>",), ends=("</minimax:tool_call>",)),
     results=ResultForm(open="]~b]tool\n", each="<response>{content}</response>", join="\n", close="[e~[\n"),

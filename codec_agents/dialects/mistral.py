@@ -69,7 +69,7 @@ MISTRAL_V13 = MISTRAL_V7.model_copy(
         "description": "calls as name[ARGS]{...}; results in the order of the calls; reasoning in [THINK]",
         "markers": (*MISTRAL_V7.markers[:-1], "[ARGS]"),
         "optional_markers": ("[THINK]", "[/THINK]"),
-        "thinking": ThinkingForm(open="[THINK]", close="[/THINK]"),
+        "thinking": ThinkingForm(open="[THINK]", close="[/THINK]", closing="[/THINK]", kept=True),
         "calls": CallForm(grammar="mistral", starts=("[TOOL_CALLS]",), inner=("[ARGS]",)),
         "results": ResultForm(each="[TOOL_RESULTS]{content}[/TOOL_RESULTS]", then="nothing"),
     }

@@ -40,7 +40,14 @@ class Ids:
     ids: tuple[int, ...]
 
 
-Piece: TypeAlias = Marker | Literal | Hole | Ids
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A piece whose place among the ids is asked for."""
+
+    piece: Literal | Ids
+
+
+Piece: TypeAlias = Marker | Literal | Hole | Ids | Told
 
 
 def parse_pieces(form: str, markers: Iterable[str], holes: Sequence[str] = ()) -> list[Piece]:

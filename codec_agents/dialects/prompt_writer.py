@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.pieces import Hole, Ids, Literal, Piece
+from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece, Told
 from codec_agents.dialects.tool_forms import write_tools
 from codec_agents.dialects.values import ThinkingMode
 from codec_agents.exceptions import DialectError, PromptError
@@ -45,8 +45,10 @@ class PromptWriter:
         pieces = self._encoder.raw(chat) if isinstance(chat, RawPrompt) else self._chat_pieces(chat, tools)
         return self._encoder.template(pieces)
 
-    def results(self, generated: Sequence[int], attempts: Sequence[Attempt]) -> list[int]:
-        """Return what follows the ids of a turn that called tools."""
+    def results(
+        self, generated: Sequence[int], attempts: Sequence[Attempt]
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return what follows the ids of a turn that called tools, and where each result lies in it."""
         form = self._dialect.results
         if form is None:
             raise PromptError(f"the dialect {self._dialect.name!r} has no form for the results of tools")
@@ -55,17 +57,40 @@ class PromptWriter:
             pieces += self._parse(form.join) if number else []
             pieces += self._result(attempt, number)
         pieces += self._parse(form.close)
+        if form.then == "reopening":
+            again = self._dialect.reopening
+            assert again is not None
+            pieces += self._parse(again.for_mode(self._thinking) or again.default)
         if form.then == "opening":
-            return self._after(generated, [*pieces, *self._parse(self._opening_form)])
-        return self._after(generated, pieces, in_turn=form.in_turn)
+            pieces += self._parse(self._opening_form)
+        return self._encoder.placed(self._after(generated, pieces, in_turn=form.in_turn))
 
-    def next_user(self, generated: Sequence[int], user_ids: Sequence[int]) -> list[int]:
-        """Return what follows the ids of a turn when a person speaks next."""
-        refuse_control_ids(user_ids, self._vocabulary, "user")
-        turn = self._filled(self._dialect.user, [Ids(tuple(user_ids))])
-        return self._after(generated, [*turn, *self._parse(self._opening_form)])
+    def follow_up(self, history: Sequence[int], chat: Chat) -> PromptTemplate:
+        """Return the prompt in which a person speaks again after everything that was said."""
+        if chat.user is None:
+            raise PromptError("only a prompt with a `user` turn can go on with what was said before")
+        mode = chat.thinking or self._thinking
+        addition = self._dialect.thinking_user.get(mode or "default", "")
+        content = [*_content(chat.user), *self._parse(addition)]
+        turn = [*self._filled(self._dialect.user, content), *self._parse(self._opening(mode))]
+        # What stands before is not encoded again, and what follows begins with a control token.
+        pieces = [Ids(tuple(history)), *self._after(history, turn)]
+        return self._encoder.template(
+            pieces, unused=[name for name in chat.slots if name not in _holes(turn)]
+        )
 
-    def _after(self, generated: Sequence[int], pieces: list[Piece], *, in_turn: bool = False) -> list[int]:
+    def openings(self) -> list[list[int]]:
+        """Return the ways in which a prompt opens the assistant's turn, the longest first."""
+        opening = self._dialect.opening
+        forms = {opening.default, opening.on, opening.off, opening.forced} - {None}
+        return sorted((self.ids(form) for form in forms if form), key=len, reverse=True)
+
+    def ids(self, form: str) -> list[int]:
+        """Return the ids of one of the dialect's own strings, which has no holes."""
+        return self._encoder.ids(self._parse(form))
+
+    def _after(self, generated: Sequence[int], pieces: list[Piece], *, in_turn: bool = False) -> list[Piece]:
+        """Return the pieces behind a turn, with its end before them; a marker that it has is not repeated."""
         last = generated[-1] if generated else None
         before: list[Piece] = []
         if not in_turn:
@@ -73,10 +98,14 @@ class PromptWriter:
             end = self._dialect.turn_end
             if end is not None and last not in self._encoder.control_ids((end, *self._dialect.also_ends)):
                 before = [*self._parse(end), *before]
-        ids = self._encoder.ids([*before, *pieces])
-        if ids and last is not None and ids[0] == last and last in self._vocabulary.special_ids:
-            return ids[1:]
-        return ids
+        joined = [*before, *pieces]
+        if (
+            joined
+            and isinstance(joined[0], Marker)
+            and (last,) == self._encoder.control_ids([joined[0].name])
+        ):
+            return joined[1:]
+        return joined
 
     def _chat_pieces(self, chat: Chat, tools: list[Tool]) -> list[Piece]:
         mode = chat.thinking or self._thinking
@@ -115,6 +144,8 @@ class PromptWriter:
 
     def _system_text(self, chat: Chat, with_tools: bool) -> list[Piece] | None:
         if chat.system is not None:
+            if not self._dialect.system and self._dialect.system_in_user is None:
+                raise PromptError(f"the dialect {self._dialect.name!r} has no place for a system text")
             return _content(chat.system)
         text = self._dialect.default_system
         if with_tools and self._dialect.tools_system is not None:
@@ -142,14 +173,14 @@ class PromptWriter:
         assert form is not None
         call_id = attempt.call.call_id or form.id_form.format(index=number, name=attempt.call.name)
         fillings: dict[str, Sequence[Piece]] = {
-            "content": [self._result_content(attempt)],
+            "content": [Told(self._result_content(attempt))],
             "name": [Literal(attempt.call.name)],
             "id": [Literal(call_id)],
             "id_json": [Literal(json.dumps(call_id))],
         }
         return _fill(self._parse(form.each, tuple(fillings)), fillings)
 
-    def _result_content(self, attempt: Attempt) -> Piece:
+    def _result_content(self, attempt: Attempt) -> Literal | Ids:
         form = self._dialect.results
         assert form is not None
         if form.content == "text":
@@ -185,6 +216,10 @@ def _content(template: str) -> list[Piece]:
     return [
         Hole(part.name) if isinstance(part, Slot) else Literal(part.text) for part in parse_template(template)
     ]
+
+
+def _holes(pieces: Iterable[Piece]) -> set[str]:
+    return {piece.name for piece in pieces if isinstance(piece, Hole)}
 
 
 def _fill(pieces: Iterable[Piece], fillings: dict[str, Sequence[Piece]]) -> list[Piece]:

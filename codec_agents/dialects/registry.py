@@ -26,7 +26,8 @@ FAMILIES = (
 """The modules of this folder that hold families, each with its `DIALECTS`."""
 
 
-def _load() -> dict[str, Dialect]:
+def built_in() -> dict[str, Dialect]:
+    """Return the dialects of this package, by name."""
     found: dict[str, Dialect] = {}
     for family in FAMILIES:
         for dialect in import_module(f"codec_agents.dialects.{family}").DIALECTS:
@@ -41,7 +42,7 @@ def dialects() -> dict[str, Dialect]:
     """Return all dialects that are known, by name."""
     global _dialects  # noqa: PLW0603 - loaded at first use: most programs speak one family
     if _dialects is None:
-        _dialects = _load()
+        _dialects = built_in()
     return _dialects
 
 

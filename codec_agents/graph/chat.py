@@ -124,6 +124,9 @@ class Chat(Declared):
     template: Literal["dialect", "engine"] = "dialect"
     """Whose form the turns get: the dialect's, or that of the engine's own chat template, asked for when the
     pipeline is built. What follows an answer (results, further turns) has the dialect's form either way."""
+    keep_reasoning: bool | None = None
+    """Whether the reasoning of earlier exchanges stays in the prompt when a person speaks again; as the
+    family does it when left out."""
 
     @property
     def slots(self) -> tuple[str, ...]:

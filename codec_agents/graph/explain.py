@@ -106,6 +106,17 @@ class EdgeExplanation:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerExplanation:
+    """One MCP server that tools come from."""
+
+    name: str
+    reached: str
+    """The command or URL as declared: references to variables stay references."""
+    offers: tuple[str, ...] = ()
+    """Its tools, by its own names, as it offered them when the pipeline was built."""
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """A whole pipeline."""
 
@@ -113,6 +124,7 @@ class Explanation:
     nodes: tuple[NodeExplanation, ...]
     edges: tuple[EdgeExplanation, ...]
     warnings: tuple[Fault, ...] = ()
+    servers: tuple[ServerExplanation, ...] = ()
 
     @property
     def text_boundaries(self) -> tuple[str, ...]:
@@ -128,6 +140,7 @@ class Explanation:
             "pipeline": self.pipeline,
             "nodes": nodes,
             "edges": edges,
+            "servers": [asdict(server) for server in self.servers],
             "text_boundaries": list(self.text_boundaries),
             "warnings": [asdict(fault) for fault in self.warnings],
         }
@@ -149,6 +162,12 @@ def _lines(explanation: Explanation) -> Iterator[str]:
     for edge in explanation.edges:
         yield from _edge_lines(edge)
     yield ""
+    if explanation.servers:
+        yield "MCP servers, started with each run"
+        for server in explanation.servers:
+            yield f"  {server.name}: {server.reached}"
+            yield f"    offers {', '.join(server.offers) or 'nothing'}"
+        yield ""
     boundaries = explanation.text_boundaries
     yield f"text is made or read at: {', '.join(boundaries)}" if boundaries else "text is made nowhere"
     for warning in explanation.warnings:

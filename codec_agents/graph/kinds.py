@@ -133,7 +133,8 @@ class Asking(Node):
     """The model's map: a declared one, an id (bundled or in the cache), or a path."""
     prompt: Prompt
     dialect: str | None = None
-    """How the model writes turns, calls and reasoning; derived from the map when left out."""
+    """How the model writes turns, calls and reasoning: a known dialect, or one under `dialects`; derived from
+    the map when left out."""
     sampling: Sampling = Field(default_factory=Sampling)
 
     @property
@@ -147,7 +148,8 @@ class ModelNode(Asking):
 
     kind: Literal["model"] = "model"
     tools: tuple[Reference, ...] = ()
-    """Callables as `module:name`."""
+    """Callables and toolsets as `module:name`; `mcp:server` for the tools of an MCP server, and
+    `mcp:server/tool` for one of them."""
 
     @property
     def ports(self) -> tuple[str, ...]:

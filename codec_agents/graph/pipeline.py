@@ -13,6 +13,7 @@ from codec_agents.exceptions import PipelineError
 from codec_agents.graph.base import Declared, Place, place_name
 from codec_agents.graph.chat import Chat, Piece
 from codec_agents.graph.checks import check
+from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.document import Document, read_document, read_file
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.faults import Fault
@@ -31,6 +32,7 @@ from codec_agents.graph.naming import EngineLike, MapLike, Names
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.positions import located
 from codec_agents.graph.reading import prepare, read_spec, validation_faults
+from codec_agents.graph.servers import McpSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, PipelineNode, PipelineSpec, StartsWith
 from codec_agents.graph.writing import to_yaml
@@ -70,6 +72,8 @@ class Pipeline:
         self._header: dict[str, Any] = {"pipeline": name}
         self._header |= _given(description=description, policy=policy, imports=tuple(imports) or None)
         self._names = Names(self.live)
+        self._servers: dict[str, McpSpec] = {}
+        self._dialects: dict[str, DialectSpec] = {}
         self._nodes: dict[str, Node] = {}
         self._edges: list[EdgeSpec] = []
         self._faults: list[Fault] = []
@@ -95,6 +99,7 @@ class Pipeline:
                 (),
                 **self._header,
                 **_given(engines=self._names.engines or None, maps=self._names.maps or None),
+                **_given(mcp=self._servers or None, dialects=self._dialects or None),
                 nodes=dict(self._nodes),
                 edges=tuple(self._edges),
             )
@@ -280,6 +285,31 @@ class Pipeline:
         self._keep("maps", self._names.maps, name, self._names.map_spec(name, source))
         return self
 
+    def dialect(self, name: str, **fields: Any) -> Self:
+        """Declare a dialect of your own, by what a `DialectSpec` declares.
+
+        `like`, `file`, `tokenizer_config` or `call` say where it comes from, `fields` what is otherwise.
+        """
+        own = self._validated(DialectSpec, ("dialects", name), **fields)
+        self._keep("dialects", self._dialects, name, own)
+        return self
+
+    def mcp(self, name: str, command: Sequence[str | Path] | None = None, **fields: Any) -> Self:
+        """Declare an MCP server, whose tools a model names as `mcp:name`.
+
+        Args:
+            name: What nodes call it.
+            command: The program and its arguments; it is thereby allowed, and stands in `programs`.
+            fields: What an `McpSpec` declares: `url`, `headers`, `env`, `prefix`, `only`, `timeout`,
+                `approval`.
+        """
+        words = None if command is None else tuple(map(str, command))
+        server = self._validated(McpSpec, ("mcp", name), **_given(command=words), **fields)
+        if words and words[0] not in self._header.get("programs", ()):
+            self._header["programs"] = (*self._header.get("programs", ()), words[0])
+        self._keep("mcp", self._servers, name, server)
+        return self
+
     # --- edges ---
 
     def connect(self, source: str, target: str, **fields: Any) -> Self:
@@ -341,9 +371,11 @@ class Pipeline:
     def from_spec(cls, spec: PipelineSpec, *, directory: str | Path | None = None) -> Self:
         """Return a pipeline that holds a declaration, and can be added to."""
         pipeline = cls(spec.pipeline, directory=directory)
-        header = {"pipeline", "version", "description", "imports", "policy"} & spec.model_fields_set
+        kept = {"pipeline", "version", "description", "imports", "programs", "policy"}
+        header = kept & spec.model_fields_set
         pipeline._header = {name: getattr(spec, name) for name in header}
         pipeline._names.engines, pipeline._names.maps = dict(spec.engines), dict(spec.maps)
+        pipeline._servers, pipeline._dialects = dict(spec.mcp), dict(spec.dialects)
         pipeline._nodes, pipeline._edges = dict(spec.nodes), list(spec.edges)
         return pipeline
 

@@ -96,6 +96,9 @@ class Limits(Declared):
     """Generations asked for: one, and one after each round of tool calls."""
     tool_calls: Annotated[int, Field(ge=0)] = DEFAULT_TOOL_CALLS
     """Tool calls, over all turns."""
+    reasoning_ids: Count | None = None
+    """Ids of reasoning in a turn. A model that reaches them is made to answer, where its family has a way to
+    close reasoning; elsewhere the node ends. Null for no limit."""
     wall: Seconds | None = DEFAULT_WALL
     """Seconds, from the node's start to its end; null for no limit."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from codec_agents.graph import chat, edges, kinds, policy, sources
+from codec_agents.graph import chat, dialects, edges, kinds, policy, servers, sources
 from codec_agents.graph import spec as spec_module
 from codec_agents.graph.base import BODY_FIELDS
 from codec_agents.graph.spec import Nested, PipelineSpec
@@ -47,7 +47,7 @@ def schema_text() -> str:
 
 
 def _models() -> list[type[BaseModel]]:
-    modules = (chat, edges, kinds, policy, sources, spec_module)
+    modules = (chat, dialects, edges, kinds, policy, servers, sources, spec_module)
     values = [value for module in modules for value in vars(module).values()]
     return [value for value in values if isinstance(value, type) and issubclass(value, BaseModel)]
 

@@ -54,17 +54,24 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+Url: TypeAlias = Annotated[str, AfterValidator(_url)]
+"""`http://` or `https://`, without a password; `${NAME}` is read from the environment."""
+
+Headers: TypeAlias = Annotated[dict[str, str], AfterValidator(_headers)]
+"""HTTP headers; those that usually hold secrets hold references."""
+
+
 class EngineSpec(Declared):
     """An inference server, or a script that stands in for one."""
 
     kind: EngineKind = "auto"
-    url: Annotated[str, AfterValidator(_url)] | None = None
+    url: Url | None = None
     """Where it listens: `http://127.0.0.1:8000`; `${NAME}` is read from the environment."""
     model: str | None = None
     """The model asked for when a node names none."""
     api_key: Annotated[str, AfterValidator(_api_key)] | None = None
     """`${NAME}`: the environment variable that holds the key."""
-    headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     """Sent with each request."""
     format: WireFormat | None = None
     """The wire format asked for; chosen by the engine's client when left out."""
@@ -116,7 +123,7 @@ class MapSpec(Declared):
     id: str | None = None
     path: str | None = None
     """Beside the pipeline file, or absolute."""
-    url: Annotated[str, AfterValidator(_url)] | None = None
+    url: Url | None = None
     hash: MapHash | None = None
     """`sha256:` and the hex digest of the document; what is loaded must have it."""
 

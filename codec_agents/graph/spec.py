@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import AliasChoices, BeforeValidator, Discriminator, Field, Tag
 
 from codec_agents.graph.base import Count, Declared, Reference
+from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.kinds import (
     FunctionNode,
@@ -22,6 +23,7 @@ from codec_agents.graph.kinds import (
 )
 from codec_agents.graph.links import Link, resolve
 from codec_agents.graph.policy import Policy
+from codec_agents.graph.servers import McpSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
 
 SPEC_VERSION = 1
@@ -195,6 +197,12 @@ class PipelineSpec(Declared):
     """The maps that nodes name, where an id or a path alone does not say enough."""
     imports: tuple[str, ...] = ()
     """Installed packages from which callables may be imported; modules beside the file always may."""
+    dialects: dict[Name, DialectSpec] = Field(default_factory=dict)
+    """Dialects of the declaration's own, which nodes name like those that are known."""
+    mcp: dict[Name, McpSpec] = Field(default_factory=dict)
+    """The MCP servers whose tools nodes name as `mcp:server`; they run as long as a run does."""
+    programs: tuple[str, ...] = ()
+    """Programs that `mcp` may start; those beside the file always may, and `python` with a script there."""
     policy: Policy = Field(default_factory=Policy)
     """What holds for every node that says nothing else."""
     nodes: Annotated[dict[Name, NodeSpec], Field(min_length=1)]
@@ -230,7 +238,7 @@ class PipelineSpec(Declared):
         return self.engines.get(found)
 
     def body_of(self, name: str) -> PipelineSpec:
-        """The pipeline inside a node, with the engines, maps, imports and policy that it takes over.
+        """The pipeline inside a node, with what it takes over of all that is declared around it.
 
         What the body declares itself goes before what stands around it. What happens when a map or a loop
         fails is a matter of that node, and not of the nodes in it: else they would fail in its place.
@@ -245,6 +253,9 @@ class PipelineSpec(Declared):
                 "engines": {**self.engines, **body.engines},
                 "maps": {**self.maps, **body.maps},
                 "imports": tuple(dict.fromkeys((*self.imports, *body.imports))),
+                "dialects": {**self.dialects, **body.dialects},
+                "mcp": {**self.mcp, **body.mcp},
+                "programs": tuple(dict.fromkeys((*self.programs, *body.programs))),
                 "policy": policy.overridden_by(body.policy),
             }
         )

@@ -11,7 +11,20 @@ from codec_agents.graph.edges import ARROW, EdgeSpec
 from codec_agents.graph.kinds import Node
 from codec_agents.graph.spec import Nested, PipelineSpec, kind_of
 
-_ORDER = ("pipeline", "version", "description", "imports", "engines", "maps", "policy", "nodes", "edges")
+_ORDER = (
+    "pipeline",
+    "version",
+    "description",
+    "imports",
+    "programs",
+    "engines",
+    "maps",
+    "dialects",
+    "mcp",
+    "policy",
+    "nodes",
+    "edges",
+)
 
 
 def to_data(spec: PipelineSpec) -> dict[str, Any]:

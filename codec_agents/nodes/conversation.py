@@ -10,6 +10,7 @@ from codec_agents.events import Usage
 from codec_agents.exceptions import EngineError, LimitExceededError, NodeFailedError, RepeatedFailureError
 from codec_agents.handoff import Departure
 from codec_agents.nodes.generation import Generation, Turn
+from codec_agents.nodes.reasoning_budget import SPENT, ReasoningBudget
 from codec_agents.nodes.skipping import NodePaused
 from codec_agents.nodes.tool_round import ToolRound
 
@@ -36,6 +37,9 @@ class Conversation:
         self._scope = scope
         self._generation = Generation(node, wiring, self._run, scope, on_first_id=self._report_handoffs)
         self._spent = Usage()
+        self._results: tuple[tuple[int, int], ...] = ()
+        """Where the next prompt holds the results of the turn before."""
+        self._budget = ReasoningBudget(node.dialect, node.policy.limits.reasoning_ids)
         for handoff in slots.handoffs:
             if handoff.last_in is not None:
                 began = execution.last_ids.get(handoff.edge.source_node, handoff.last_in)
@@ -57,19 +61,26 @@ class Conversation:
         limits, resumed = node.policy.limits, self._execution.resumption_of(node)
         if resumed is None:
             prompt, kept, first = self._first_prompt(), 0, 1
+            begin = len(prompt)
         else:
+            begin = resumed.pause.waiting[node.name].begin
             prompt, kept = await self._go_on(node, resumed)
             first = resumed.pause.waiting[node.name].number + 1
         for number in range(first, limits.turns + 1):
-            turn = Turn(number, prompt, kept)
+            turn = Turn(number, prompt, kept, results=self._results)
             async with self._tool_round(node, turn) as tools:
-                await self._ask(turn)
+                await self._ask(turn, self._budget.watch)
+                if turn.finish_reason == SPENT and not self._run.stopping:
+                    prompt, kept = self._close_reasoning(turn), len(turn.prompt) + len(turn.generated)
+                    continue
+                self._budget.renew()
                 if not tools.calls or self._run.stopping:
                     tools.cancel()
+                    self._run.said[node.path] = (turn, begin)
                     return turn.finish_reason or "stop"
                 self._check("tool_calls", self._spent.tool_calls + len(tools.calls), limits.tool_calls)
                 waiting = await tools.start(pausing=self._execution.pausing)
-            prompt = self._next_prompt(node, turn, tools, waiting)
+            prompt = self._next_prompt(node, turn, tools, waiting, begin)
             kept = len(turn.prompt) + len(turn.generated)
         raise self._limit("turns", limits.turns)
 
@@ -81,7 +92,14 @@ class Conversation:
         async with self._tool_round(node, turn, early=False) as tools:
             await self._generation.repeat(turn)
             await tools.go_on(resumed)
-        return self._next_prompt(node, turn, tools, []), len(turn.prompt) + len(turn.generated)
+        return self._next_prompt(node, turn, tools, [], 0), len(turn.prompt) + len(turn.generated)
+
+    def _close_reasoning(self, turn: Turn) -> list[int]:
+        prompt = self._budget.close(turn)
+        if prompt is None:
+            raise self._limit("reasoning_ids", self._node.policy.limits.reasoning_ids or 0)
+        self._results = ()
+        return prompt
 
     def _tool_round(self, node: BuiltModel, turn: Turn, *, early: bool = True) -> ToolRound:
         left = node.policy.limits.tool_calls - self._spent.tool_calls
@@ -89,14 +107,18 @@ class Conversation:
         turn.on_call = tools.take
         return tools
 
-    def _next_prompt(self, node: BuiltModel, turn: Turn, tools: ToolRound, waiting: list[int]) -> list[int]:
+    def _next_prompt(
+        self, node: BuiltModel, turn: Turn, tools: ToolRound, waiting: list[int], begin: int
+    ) -> list[int]:
         self._spend(Usage(tool_calls=tools.started))
         if waiting:
-            raise NodePaused(tools.paused(turn, waiting))
+            raise NodePaused(tools.paused(turn, waiting, begin))
         attempts = [tools.attempts[position] for position in range(len(tools.calls))]
         self._give_up_on_repeats(node, attempts)
-        added = node.dialect.extend(turn.generated, turn.finish_reason, attempts)
-        return turn.prompt + turn.generated + added
+        said = turn.prompt + turn.generated
+        added, places = node.dialect.extend_placed(turn.generated, turn.finish_reason, attempts)
+        self._results = tuple((len(said) + start, len(said) + stop) for start, stop in places)
+        return said + added
 
     def _give_up_on_repeats(self, node: BuiltModel, attempts: list[Attempt]) -> None:
         for attempt in attempts:

@@ -66,6 +66,8 @@ class Turn:
     admitted: float = 0.0
     """When the engine had a place for the first request that got through."""
 
+    results: tuple[tuple[int, int], ...] = ()
+    """Where the prompt holds the results of the calls of the turn before."""
     on_call: Callable[[CallRegion], None] | None = None
     """Called with each region of calls when it is known, while the turn may still go on."""
 
@@ -250,8 +252,9 @@ class Generation:
     async def _emit_started(self, turn: Turn) -> None:
         if self._run.observed:
             prompt = tuple(turn.prompt)
+            now = self._run.clock()
             await self._run.emit(
-                GenerationStarted(self._node.path, turn.number, prompt, turn.kept_prefix, self._run.clock())
+                GenerationStarted(self._node.path, turn.number, prompt, turn.kept_prefix, now, turn.results)
             )
 
     async def _emit_finished(self, turn: Turn) -> None:

@@ -46,7 +46,9 @@ class ToolRound:
         self._turn = turn
         self._early = early
         """How many calls may start before the turn is over."""
-        self._context = ToolContext(run_id=run.run_id, node=node.path, deps=run.deps, approve=run.approve)
+        self._context = ToolContext(
+            run_id=run.run_id, node=node.path, deps=run.deps, approve=run.approve, servers=run.servers
+        )
         self._started: set[int] = set()
         self._error: Exception | None = None
         self._group: TaskGroup | None = None
@@ -113,11 +115,12 @@ class ToolRound:
         for position, decision in decisions.items():
             self._start(position, partial(_decided, decision))
 
-    def paused(self, turn: Turn, waiting: Sequence[int]) -> PausedTurn:
+    def paused(self, turn: Turn, waiting: Sequence[int], begin: int) -> PausedTurn:
         """Return the turn as it stands while some of its calls wait for a decision."""
         pending = [(position, self.calls[position]) for position in waiting]
         return PausedTurn(
             number=turn.number,
+            begin=begin,
             prompt=turn.prompt,
             generated=turn.generated,
             finish_reason=turn.finish_reason,

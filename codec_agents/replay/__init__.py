@@ -30,7 +30,7 @@ from codec_agents.replay.functions import RecordedFunction, RecordedFunctions
 from codec_agents.replay.recovery import RecoveringEngine
 from codec_agents.replay.tools import RecordedTools
 from codec_agents.runtime import Run
-from codec_agents.views import record_header, with_nodes
+from codec_agents.views import after_header, going_on, record_header, with_nodes, without_servers
 
 __all__ = [
     "AnswerSource",
@@ -71,7 +71,10 @@ def replay(
         node = replace(node, engine=engine, engine_slots=None)
         return node if tools == "run" else _with_tools(node, record, run_others=False)
 
-    return _run(with_nodes(built, change), record, origin="replays", **options)
+    replayed = with_nodes(going_on(built, record.after), change)
+    return _run(
+        replayed if tools == "run" else without_servers(replayed), record, origin="replays", **options
+    )
 
 
 def recover(
@@ -96,7 +99,8 @@ def recover(
         node = replace(node, engine=RecoveringEngine(record, node.engine))
         return _with_tools(node, record, run_others=True)
 
-    return _run(with_nodes(built, change), record, origin="recovers", **options)
+    recovered = with_nodes(going_on(built, record.after), change)
+    return _run(recovered, record, origin="recovers", **options)
 
 
 def _with_functions(node: BuiltNode, record: RecordedRun, answers: RecordedFunctions | None) -> BuiltNode:
@@ -144,7 +148,8 @@ def _run(
     built: BuiltPipeline, recorded: RecordedRun, *, origin: str, record: str | Path | None, **options: Any
 ) -> Run:
     values = built.checked_inputs(recorded.inputs)
-    header = {**record_header(built), origin: recorded.header.get("run_id"), "inputs": values}
+    before = {origin: recorded.header.get("run_id"), "inputs": values, **after_header(recorded.after)}
+    header = {**record_header(built), **before}
     return Run(built, values, recorder=None if record is None else Recorder(record, header), **options)
 
 

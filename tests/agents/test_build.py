@@ -268,3 +268,22 @@ def test_equal_declarations_have_equal_digests() -> None:
 
     assert digest_of(first) == digest_of(second)
     assert digest_of(first) != digest_of(first.model_copy(update={"pipeline": "other"}))
+
+
+def test_a_toolset_and_a_class_are_named_like_a_callable(tmp_path: Path) -> None:
+    (tmp_path / "desk_tools.py").write_text(
+        "from codec_agents.tools import Toolset\n"
+        "def fares(city: str) -> str: ...\n"
+        "def rooms(city: str) -> str: ...\n"
+        "class Weather:\n    def __call__(self, city: str) -> str: ...\n"
+        "TOOLS = Toolset([fares, rooms]).prefixed('desk_')\n",
+        encoding="utf-8",
+    )
+    p = Pipeline("desk", directory=tmp_path).input("question").sink("reader")
+    p.engine("model", kind="scripted", script="hello")
+    tools = ["desk_tools:TOOLS", "desk_tools:Weather"]
+    p.model("clerk", map="demo/bytes", prompt="{question}", tools=tools)
+    p.connect("question", "clerk.question").connect("clerk.answer", "reader")
+    node = p.build().nodes["clerk"]
+    assert isinstance(node, BuiltModel)
+    assert node.dispatcher.tools.names == ("desk_fares", "desk_rooms", "Weather")

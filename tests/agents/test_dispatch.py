@@ -59,6 +59,29 @@ async def test_sync_tools_run_in_threads() -> None:
     assert (await run(where, call("where"))).text != threading.current_thread().name
 
 
+async def test_pool_of_threads_is_bounded() -> None:
+    lock, running, most = threading.Lock(), 0, 0
+    two_at_once = threading.Event()
+
+    @tool
+    def counted() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            if running == 2:
+                two_at_once.set()
+        two_at_once.wait(10)
+        with lock:
+            running -= 1
+
+    dispatcher = Dispatcher([counted], workers=2)
+    async with anyio.create_task_group() as group:
+        for _ in range(6):
+            group.start_soon(dispatcher.run, call("counted"), CONTEXT)
+    assert most == 2
+
+
 @pytest.mark.parametrize(
     ("what", "status", "told"),
     [

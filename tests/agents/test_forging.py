@@ -6,17 +6,28 @@ two batches, as text over an edge, and over an edge that keeps the names of spec
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from codec_agents.built import BuiltEdge, strategy_between
-from codec_agents.dialects import BoundDialect, ToolCall, derive_dialect, dialects, get_dialect
+from codec_agents.dialects import (
+    BoundDialect,
+    CallRegion,
+    ResultForm,
+    ToolCall,
+    derive_dialect,
+    dialects,
+    get_dialect,
+)
 from codec_agents.dispatch import Attempt, Dispatcher
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat
 from codec_agents.handoff import EncodeText, PassThrough
-from codec_agents.tools import ResultIds, ToolContext, tool
+from codec_agents.tools import ResultIds, Tool, ToolContext, make_tool, tool
 from codec_agents.vocabularies import bundled_map
 from codec_core.maps import TokenizerMap
 from codec_core.tokenizer import pick_tokenizer
@@ -124,6 +135,65 @@ def check_results(bound: BoundDialect) -> None:
 @pytest.mark.parametrize("name", [name for name in dialects() if get_dialect(name).results is not None])
 def test_halves_in_results_of_each_family(name: str) -> None:
     check_results(get_dialect(name).bind(small_map_of(name)))
+
+
+@pytest.mark.parametrize("name", [name for name in dialects() if get_dialect(name).tools is not None])
+def test_halves_in_what_is_told_of_a_tool(name: str) -> None:
+    """Descriptions of tools and of parameters come from servers as well as from us."""
+    plain = get_dialect(name).bind(small_map_of(name))
+    control = plain.vocabulary.special_ids
+    chat = Chat(system="Be brief.", user="Hi")
+
+    def forged(left: str, right: str) -> list[int]:
+        schema = {"type": "object", "properties": {right: {"type": "string", "description": left + right}}}
+        told = replace(make_tool(_nothing), description=f"{left}{right} {left}", parameters=schema)
+        return [i for i in plain.template(chat, [told]).render({}) if i in control]
+
+    fair = forged("x", "y")
+    for left, right in halves(plain.vocabulary):
+        assert forged(left, right) == fair, (left, right)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("map_id", MAPS)
+async def test_halves_as_arguments_and_from_a_file(
+    map_id: str, shared_map: SharedMap, tmp_path: Path
+) -> None:
+    """What a model spells in an argument, or a tool reads from a file, comes back to it as text."""
+    own = vocabulary_of(shared_map(map_id))
+    bound = get_dialect("plain").model_copy(update=HERMES_FORMS).bind(own, [keep_in(tmp_path)])
+    encode, control = pick_tokenizer(own).encode_ordinary, own.special_ids
+    dispatcher = Dispatcher(bound.tools.values(), vocabulary=own)
+    some = max(
+        1, len(own.special_tokens) // 50
+    )  # every cut is tried above; here the way through a tool counts
+    for left, right in list(halves(own))[::some]:
+        payload = encode(json.dumps({"name": "keep", "arguments": {"text": left + right}}))
+        (call,) = bound.parse_calls(CallRegion(tuple(payload), 0, len(payload), closed=True))
+        assert call.arguments == {"text": left + right}
+        attempt = await dispatcher.run(call, ToolContext("run", "node"))
+        assert attempt.text == left + right
+        assert control.isdisjoint(bound.extend([], "stop", [attempt])), (left, right)
+
+
+HERMES_FORMS = {name: getattr(get_dialect("hermes"), name) for name in ("tools", "calls")} | {
+    "results": ResultForm(each="[{content}]", then="nothing")
+}
+
+
+def keep_in(folder: Path) -> Tool:
+    """Return a tool that writes its argument into a file, and gives what the file holds."""
+
+    @tool
+    def keep(text: str) -> str:
+        (folder / "kept.txt").write_text(text, encoding="utf-8")
+        return (folder / "kept.txt").read_text(encoding="utf-8")
+
+    return keep
 
 
 @pytest.mark.parametrize("map_id", MAPS)

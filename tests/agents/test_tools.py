@@ -165,6 +165,51 @@ def test_methods_callables_and_partials() -> None:
     assert list(partial.parameters["properties"]) == ["city"]
 
 
+class Desk:
+    """A desk with a tool of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @tool
+    def greet(self, guest: str) -> str:
+        """Greet."""
+        return f"{self.name} greets {guest}"
+
+    shared = book
+
+
+def test_tool_of_an_object_is_a_method_of_it() -> None:
+    one, two = Desk("one"), Desk("two")
+    assert one.greet("Ada") == "one greets Ada"
+    assert two.greet.call(**two.greet.validate({"guest": "Ada"})) == "two greets Ada"
+    assert Toolset([one.greet]).names == ("greet",)
+    assert one.shared is book  # a tool of a function stays what it is, wherever it is kept
+    assert Desk.greet.is_method
+
+
+@tool(name="shout", retries=1)
+class Shout:
+    """Objects of it can be called."""
+
+    def __call__(self, text: str) -> str:
+        """Say it louder."""
+        return text.upper()
+
+
+def test_class_whose_objects_can_be_called() -> None:
+    assert (Shout.name, Shout.description, Shout.retries) == ("shout", "Say it louder.", 1)
+    assert Shout.call(**Shout.validate({"text": "hi"})) == "HI"
+
+    class Needy:
+        def __init__(self, more: int) -> None: ...
+
+        def __call__(self) -> None: ...
+
+    with pytest.raises(ToolDefinitionError, match="Needy needs arguments"):
+        make_tool(Needy)
+
+
 def test_parameter_names_that_pydantic_keeps_for_itself() -> None:
     @tool
     def odd(_hidden: int, model_config: str, schema: str, copy: bool = False) -> str:
@@ -187,7 +232,7 @@ def test_further_arguments_by_name() -> None:
     [
         (lambda x: x, "lambda"),
         (print, "position only"),
-        (Counter, "no function"),
+        (Place, "no function"),
     ],
 )
 def test_what_cannot_be_a_tool_is_refused(function: Any, message: str) -> None:

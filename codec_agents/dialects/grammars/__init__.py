@@ -15,13 +15,14 @@ from codec_agents.dialects.grammars.marked import (
     read_kimi,
     read_mistral,
 )
-from codec_agents.dialects.grammars.tagged import read_invokes, read_tagged
+from codec_agents.dialects.grammars.tagged import read_dsml, read_invokes, read_tagged
 
 GRAMMARS: Mapping[str, Grammar] = {
     "json": read_json,
     "llama": read_llama,
     "tagged": read_tagged,
     "invoke": read_invokes,
+    "dsml": read_dsml,
     "mistral": read_mistral,
     "deepseek": read_deepseek,
     "glm": read_glm,

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
-from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, read_values
+from codec_agents.dialects.grammars.base import (
+    FoundCall,
+    Payload,
+    PayloadError,
+    load_json,
+    read_values,
+)
 
 _FUNCTION = re.compile(r"<function=([^>\n]+)>(.*?)(?:</function>(?=\s*(?:<function=|\Z))|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^>\n]+)>(.*?)(?:</parameter>(?=\s*(?:<parameter=|\Z))|\Z)", re.DOTALL)
@@ -30,6 +36,51 @@ def read_invokes(payload: Payload) -> list[FoundCall]:
         PayloadError: there is no call.
     """
     return _read(payload, _INVOKE, _NAMED, '<invoke name="name">')
+
+
+_DSML = "｜DSML｜"
+_DSML_CALL = re.compile(
+    rf"<{_DSML}invoke name=\"([^\">\n]+)\">(.*?)</{_DSML}invoke>(?=\s*(?:<{_DSML}invoke |</{_DSML}|\Z))",
+    re.DOTALL,
+)
+_DSML_VALUE = re.compile(
+    rf"<{_DSML}parameter name=\"([^\">\n]+)\"(?: string=\"(true|false)\")?>(.*?)</{_DSML}parameter>"
+    rf"(?=\s*(?:<{_DSML}parameter |\Z))",
+    re.DOTALL,
+)
+
+
+def read_dsml(payload: Payload) -> list[FoundCall]:
+    """Read `invoke` and `parameter` tags whose names begin with `｜DSML｜`.
+
+    A parameter with `string="true"` is text as it stands, with `"false"` it is JSON; where it does not say,
+    the tool's schema does.
+
+    Raises:
+        PayloadError: there is no call.
+    """
+    found = [
+        _dsml_call(match[1], list(_DSML_VALUE.finditer(match[2])), payload)
+        for match in _DSML_CALL.finditer(payload.text)
+    ]
+    if not found:
+        raise PayloadError(f'a call must have the form <{_DSML}invoke name="name">...</{_DSML}invoke>')
+    return found
+
+
+def _dsml_call(name: str, values: list[re.Match[str]], payload: Payload) -> FoundCall:
+    untyped = read_values(name, [(value[1], value[3]) for value in values if not value[2]], payload.tools)
+    try:
+        arguments = {
+            value[1]: value[3]
+            if value[2] == "true"
+            else load_json(value[3], f"the value of {value[1]}", name)
+            for value in values
+            if value[2]
+        }
+    except PayloadError as error:
+        return FoundCall(name, None, error=str(error))
+    return FoundCall(name, {**untyped, **arguments})
 
 
 def _read(payload: Payload, call: re.Pattern[str], parameter: re.Pattern[str], form: str) -> list[FoundCall]:

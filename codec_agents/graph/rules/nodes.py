@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from codec_agents.graph.faults import Fault, suggest
 from codec_agents.graph.kinds import Asking, InputNode, JoinNode, ModelNode, RouterNode, SinkNode
 from codec_agents.graph.rules.base import Checked, Rule, error, warning
+from codec_agents.graph.servers import server_of
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, StartsWith
 from codec_agents.imports import is_reference
 
@@ -38,6 +39,17 @@ def _engines(checked: Checked) -> Iterator[Fault]:
             remedy = suggest(node.engine, spec.engines, "engines")
             found = f"there is no engine {node.engine!r}"
             yield error(("nodes", name, "engine"), found, f"{remedy}; declare it under `engines`")
+
+
+def _servers(checked: Checked) -> Iterator[Fault]:
+    servers = checked.spec.mcp
+    for name, node in checked.spec.nodes.items():
+        for position, reference in enumerate(node.tools if isinstance(node, ModelNode) else ()):
+            named = server_of(reference)
+            if named is not None and named[0] not in servers:
+                remedy = f"{suggest(named[0], servers, 'servers')}; declare it under `mcp`"
+                place = ("nodes", name, "tools", position)
+                yield error(place, f"there is no MCP server {named[0]!r}", remedy)
 
 
 def _maps(checked: Checked) -> Iterator[Fault]:
@@ -143,7 +155,7 @@ def _references(checked: Checked) -> Iterator[Fault]:
             if isinstance(reference, str) and ":" in reference and not is_reference(reference):
                 yield error(("nodes", name, field), f"{reference!r} is no reference", "write `module:name`")
         for index, reference in enumerate(tools):
-            if ":" in reference and not is_reference(reference):
+            if ":" in reference and not is_reference(reference) and server_of(reference) is None:
                 yield error(
                     ("nodes", name, "tools", index), f"{reference!r} is no reference", "write `module:name`"
                 )
@@ -164,6 +176,7 @@ def _names(checked: Checked) -> Iterator[Fault]:
 RULES: tuple[Rule, ...] = (
     _inputs,
     _engines,
+    _servers,
     _maps,
     _routers,
     _joins,

@@ -90,6 +90,11 @@ def small_map_of(dialect: str) -> TokenizerMap:
     return small_map(list(get_dialect(dialect).all_markers()))
 
 
+def dialect_of(name: str) -> str:
+    """Return the dialect that an entry of the vectors is about."""
+    return str(FAMILIES.get(name, {}).get("dialect", name))
+
+
 def cases(name: str) -> Iterator[Case]:
     """Yield the turns of one family."""
     family = FAMILIES[name]
@@ -164,7 +169,8 @@ class Bench:
     def __init__(self, name: str, tokenizer_map: TokenizerMap) -> None:
         self.map = tokenizer_map
         self.vocabulary = vocabulary_of(tokenizer_map)
-        self.bound: BoundDialect = get_dialect(name).bind(tokenizer_map, TOOLS)
+        self.thinking = FAMILIES.get(name, {}).get("thinking")
+        self.bound: BoundDialect = get_dialect(dialect_of(name)).bind(tokenizer_map, TOOLS, self.thinking)
         self.markers = [
             marker for marker in self.bound.dialect.all_markers() if marker in self.vocabulary.special_tokens
         ]
@@ -204,7 +210,7 @@ def bench(name: str, shared_map: Callable[[str], TokenizerMap]) -> Bench:
     """Return a family bound to the map of one of its models, or where there is none to a small one."""
     if name not in _benches:
         real = FAMILIES.get(name, {}).get("map")
-        _benches[name] = Bench(name, shared_map(real) if real else small_map_of(name))
+        _benches[name] = Bench(name, shared_map(real) if real else small_map_of(dialect_of(name)))
     return _benches[name]
 
 

@@ -11,6 +11,7 @@ from codec_agents.dialects import Dialect, ToolCall, dialects, get_dialect, regi
 from codec_agents.dispatch import Attempt
 from codec_agents.exceptions import DialectError, ForgedTokenError
 from codec_agents.graph.chat import Chat, ChatTurn, Piece, RawPrompt
+from codec_agents.history import History
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
 from tests.agents.dialects.families import (
@@ -47,17 +48,21 @@ def test_results_are_spliced_in_the_familys_form(
     assert spelled(family, [generated[-1], *added]).replace(" ", "") == RESULTS[name].replace(" ", "")
 
 
+def follow_up(family: Bench, said: list[int]) -> list[int]:
+    """Return what stands behind a turn when a person speaks again."""
+    history = History(prompt=[], generated=said, begin=0, map_hash=family.map.hash)
+    template = family.bound.follow_up(history, Chat(user="{question}", keep_reasoning=True))
+    prompt = template.render({"question": family.encode("And?")})
+    assert prompt[: len(said)] == said
+    return prompt[len(said) :]
+
+
 @pytest.mark.parametrize("name", RESULTS)
 def test_turn_cut_off_is_ended_before_the_next(name: str, shared_map: Callable[[str], TokenizerMap]) -> None:
     family = bench(name, shared_map)
     said = family.ids(["Hello"])
-    added = spelled(family, family.bound.next_user(said, "length", family.encode("And?")))
-    again = spelled(
-        family,
-        family.bound.next_user(
-            [*said, family.ids([FAMILIES[name]["end"]])[0]], "stop", family.encode("And?")
-        ),
-    )
+    added = spelled(family, follow_up(family, said))
+    again = spelled(family, follow_up(family, [*said, family.ids([FAMILIES[name]["end"]])[0]]))
     assert "And?" in added
     dialect = family.bound.dialect
     if dialect.turn_end is not None:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codec_agents import Chat, Pipeline, tool
 from codec_agents.dialects import CallRegion
+from codec_agents.recorded import read_record
 from codec_agents.testing import EmbeddedEngine, PromptView, Raw, Stop
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
-from tests.agents.dialects.families import FAMILIES, RESULTS, Bench, bench
+from tests.agents.dialects.families import FAMILIES, RESULTS, Bench, bench, dialect_of
 
 SAID = "It will be sunny."
 
@@ -64,8 +66,8 @@ def declare(name: str, family: Bench, engine: EmbeddedEngine) -> Pipeline:
         "model",
         engine=engine,
         map="own",
-        dialect=name,
-        prompt=Chat(system="Be brief.", user="{question}"),
+        dialect=dialect_of(name),
+        prompt=Chat(system="Be brief.", user="{question}", thinking=family.thinking),
         tools=[weather, clock],
     )
     p.sink("reader")
@@ -115,13 +117,15 @@ def pieces(family: Bench, ids: list[int]) -> list[str]:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", FAMILIES)
 async def test_two_tools_are_called_and_their_results_told_as_the_family_does(
-    name: str, shared_map: Callable[[str], TokenizerMap]
+    name: str, shared_map: Callable[[str], TokenizerMap], tmp_path: Path
 ) -> None:
     family = bench(name, shared_map)
     model = Model(name, family)
     engine = EmbeddedEngine(model)
     try:
-        result = await declare(name, family, engine).invoke({"question": "Oslo?"})
+        result = await declare(name, family, engine).invoke(
+            {"question": "Oslo?"}, record=tmp_path / "run.jsonl"
+        )
     finally:
         await engine.aclose()
     assert result.text["reader"].strip() == SAID
@@ -130,6 +134,14 @@ async def test_two_tools_are_called_and_their_results_told_as_the_family_does(
     assert second[: len(said)] == said
     expected = expected_results(name, family, model.calling, first)
     assert pieces(family, [said[-1], *second[len(said) :]]) == pieces(family, family.ids([expected]))
+    calling, answering = read_record(tmp_path / "run.jsonl").turns
+    spans = [(start, stop) for port, start, stop in calling.regions if port == "tool_calls"]
+    spelled = Detokenizer(family.map).render(calling.generated[spans[0][0] : spans[-1][1]])
+    assert "weather" in spelled
+    assert "clock" in spelled or name == "harmony"
+    told = [Detokenizer(family.map).render(second[start:stop]) for start, stop in answering.results]
+    assert [text.strip(' ",}') for text in told] == ["R1", "R2"][: len(told)]  # JSON shares its quotes
+    assert len(told) == (1 if name == "harmony" else 2)
     if "thought" in FAMILIES[name]:
         assert "Two things." in result.text["thoughts"]
         assert result.usage["model"].reasoning_ids > 0

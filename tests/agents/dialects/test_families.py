@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from codec_agents.dialects import dialects, get_dialect
+from codec_agents.dialects.registry import built_in
 from codec_core.maps import TokenizerMap
-from tests.agents.dialects.families import FAMILIES, Case, bench, cases, lanes, random_cuts
+from tests.agents.dialects.families import FAMILIES, Case, bench, cases, dialect_of, lanes, random_cuts
 
 ALL = [pytest.param(name, case, id=f"{name}: {case.name}") for name in FAMILIES for case in cases(name)]
 CUTS = 50
@@ -55,3 +57,14 @@ def test_places_of_ids_are_exact(name: str, shared_map: Callable[[str], Tokenize
             elif event.text is None:
                 span = tuple(ids[event.start : event.stop])
                 assert "".join(map(chr, event.ids)) in "".join(map(chr, span))
+
+
+def test_every_dialect_with_calls_has_its_turns() -> None:
+    told = {name for name, dialect in dialects().items() if dialect.calls is not None and name in built_in()}
+    assert told <= {dialect_of(name) for name in FAMILIES}
+    for name, family in FAMILIES.items():
+        assert {"end", "one", "malformed", "cut", "lookalike"} <= family.keys(), name
+        assert "two" in family or name == "harmony"  # its models make one call a turn
+        form = get_dialect(dialect_of(name)).thinking
+        may_think = form is not None and form.open in dialects()[dialect_of(name)].markers
+        assert "thought" in family or not may_think or f"{name} thinking" in FAMILIES, name

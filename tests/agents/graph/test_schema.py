@@ -59,7 +59,9 @@ def test_what_the_reader_refuses_the_schema_refuses_too(data):
 
 def test_fields_are_described_for_editors():
     schema = json_schema()["$defs"]
-    assert schema["ModelNode"]["properties"]["tools"]["description"] == "Callables as `module:name`."
+    assert schema["ModelNode"]["properties"]["tools"]["description"].startswith(
+        "Callables and toolsets as `module:name`;"
+    )
     assert schema["Limits"]["properties"]["turns"]["description"].startswith("Generations asked for")
     edge = schema["EdgeSpec"]["anyOf"][1]
     assert edge["properties"]["from"]["description"].startswith("Where it begins")

@@ -1,0 +1,148 @@
+"""Leave the reasoning of earlier exchanges out of a prompt, as the families that do so write their history.
+
+Only control ids decide: what a call, a result or an answer spells is never taken for a marker. Everything
+that is not reasoning stays as it was sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningMarks:
+    """How reasoning is marked in one vocabulary, where markers stand around it.
+
+    Fields:
+        open, close: what begins and ends it.
+        call_open, call_close: the markers of calls; without the latter a call ends with its turn.
+        ends: what ends a turn.
+        openings: the ways in which a prompt opens a turn, the longest first.
+        plain: how a turn opens in history, where there is no reasoning in it.
+        spell: the bytes of an id.
+    """
+
+    open: int
+    close: int
+    call_open: Collection[int]
+    call_close: Collection[int]
+    ends: Collection[int]
+    openings: Sequence[Sequence[int]]
+    plain: Sequence[int]
+    spell: Callable[[int], bytes]
+
+
+def forget_regions(ids: Sequence[int], begin: int, marks: ReasoningMarks) -> list[int]:
+    """Return ids without the reasoning that stands behind a place.
+
+    Args:
+        ids: prompts and turns, one after the other.
+        begin: where the first turn was generated; its opening stands before it.
+        marks: how the family marks reasoning.
+    """
+    opening = _opening_before(ids, begin, marks)
+    kept = list(ids[: begin - len(opening)])
+    place = len(kept)
+    while place < len(ids):
+        place = _step(ids, place, kept, marks)
+    return kept
+
+
+def _opening_before(ids: Sequence[int], place: int, marks: ReasoningMarks) -> Sequence[int]:
+    found = (each for each in marks.openings if each and list(ids[place - len(each) : place]) == list(each))
+    return next(found, ())
+
+
+def _step(ids: Sequence[int], place: int, kept: list[int], marks: ReasoningMarks) -> int:
+    """Take what stands at one place; return the place after it."""
+    for opening in marks.openings:
+        if opening and list(ids[place : place + len(opening)]) == list(opening):
+            kept += marks.plain
+            place += len(opening)
+            return _after_reasoning(ids, place, marks) if _leaves_open(opening, marks) else place
+    token_id = ids[place]
+    if token_id == marks.open:
+        _drop_blanks_before(kept, marks)
+        return _after_reasoning(ids, place + 1, marks)
+    if token_id in marks.call_open:
+        stop = _after_call(ids, place, marks)
+        kept += ids[place:stop]
+        return stop
+    kept.append(token_id)
+    return place + 1
+
+
+def _leaves_open(opening: Sequence[int], marks: ReasoningMarks) -> bool:
+    return next(
+        (each == marks.open for each in reversed(opening) if each in (marks.open, marks.close)), False
+    )
+
+
+def _after_reasoning(ids: Sequence[int], place: int, marks: ReasoningMarks) -> int:
+    """Return the place behind reasoning that begins here, and behind the blanks that follow it.
+
+    Reasoning that is never closed ends with the first call, or with its turn.
+    """
+    end = _find(ids, place, {marks.close, *marks.ends})
+    if end == len(ids) or ids[end] != marks.close:
+        return min(end, _find(ids, place, marks.call_open))
+    blanks = takewhile(lambda token_id: _is_blank(token_id, marks), ids[end + 1 :])
+    return end + 1 + sum(1 for _ in blanks)
+
+
+def _after_call(ids: Sequence[int], place: int, marks: ReasoningMarks) -> int:
+    end = _find(ids, place + 1, {*marks.call_close, *marks.ends})
+    return end + 1 if end < len(ids) and ids[end] in marks.call_close else end
+
+
+def _find(ids: Sequence[int], place: int, wanted: Collection[int]) -> int:
+    return next((n for n in range(place, len(ids)) if ids[n] in wanted), len(ids))
+
+
+def _is_blank(token_id: int, marks: ReasoningMarks) -> bool:
+    spelled = marks.spell(token_id)
+    return bool(spelled) and not spelled.strip(b"\n")
+
+
+def _drop_blanks_before(kept: list[int], marks: ReasoningMarks) -> None:
+    while kept and _is_blank(kept[-1], marks) and kept[-len(marks.plain) :] != list(marks.plain):
+        kept.pop()
+
+
+@dataclass(frozen=True, slots=True)
+class MessageMarks:
+    """The control ids of messages with headers."""
+
+    start: int
+    channel: int
+    message: int
+    end: int
+    final: int
+    """What ends the last message of a turn where the model does, and is written as `end` in history."""
+    spell: Callable[[int], bytes]
+
+
+def forget_messages(ids: Sequence[int], begin: int, marks: MessageMarks) -> list[int]:
+    """Return ids without the messages of reasoning that stand behind a place."""
+    opened = max((n for n in range(begin) if ids[n] == marks.start), default=begin)
+    kept = list(ids[:opened])
+    for message in _messages(ids[opened:], marks.start):
+        if not _is_reasoning(message, marks):
+            kept += [marks.end if token_id == marks.final else token_id for token_id in message]
+    return kept
+
+
+def _messages(ids: Sequence[int], start: int) -> Iterator[Sequence[int]]:
+    places = [*(n for n, token_id in enumerate(ids) if token_id == start), len(ids)]
+    for here, there in pairwise(places):
+        yield ids[here:there]
+
+
+def _is_reasoning(message: Sequence[int], marks: MessageMarks) -> bool:
+    body = _find(message, 0, {marks.message})
+    header = message[1:body]
+    channel = _find(header, 0, {marks.channel})
+    spelled = b"".join(map(marks.spell, header[channel + 1 :])).strip()
+    return bytes(spelled).split()[:1] == [b"analysis"] and b"to=" not in b"".join(map(marks.spell, header))

@@ -1,0 +1,101 @@
+"""What one family does about reasoning, in the ids of one vocabulary: close it, keep it, leave it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.forgetting import (
+    MessageMarks,
+    ReasoningMarks,
+    forget_messages,
+    forget_regions,
+)
+from codec_agents.dialects.messages import MessageTable
+from codec_agents.dialects.prompt_writer import PromptWriter
+from codec_agents.dialects.values import ThinkingMode
+from codec_agents.graph.chat import Chat
+from codec_core.vocabulary import Vocabulary
+
+
+class BoundReasoning:
+    """How reasoning is ended by others than the model, and what becomes of it in later exchanges.
+
+    Attributes:
+        known: whether reasoning is told apart in this vocabulary.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        vocabulary: Vocabulary,
+        encoder: PieceEncoder,
+        writer: PromptWriter,
+        absent: Sequence[str],
+    ) -> None:
+        self._dialect = dialect
+        self._vocabulary = vocabulary
+        self._encoder = encoder
+        self._writer = writer
+        self.known = dialect.knows_reasoning(absent)
+
+    def stays(self, chat: Chat) -> bool:
+        """Tell whether reasoning stays in the prompt when a person speaks again."""
+        form = self._dialect.thinking
+        if form is None or not self.known:
+            return True
+        return form.kept if chat.keep_reasoning is None else chat.keep_reasoning
+
+    def can_be(self, mode: ThinkingMode) -> bool:
+        """Tell whether the family's prompts say anything of a thinking mode."""
+        dialect, opening = self._dialect, self._dialect.opening
+        if mode == "off":
+            reasons_by_itself = self.known and opening.off is None
+            return not reasons_by_itself or mode in {**dialect.thinking_system, **dialect.thinking_user}
+        return self.known
+
+    def end(self) -> list[int] | None:
+        """Return what is put behind reasoning to end it; None where the family has nothing of the kind."""
+        form = self._dialect.thinking
+        if form is None or form.closing is None or not self.known:
+            return None
+        return self._writer.ids(form.closing)
+
+    def left_out(self, ids: Sequence[int], begin: int) -> list[int]:
+        """Return what was said without its reasoning.
+
+        Args:
+            ids: prompts and turns, one after the other.
+            begin: where the first turn was generated; what stands before its opening is not touched.
+        """
+        if self._dialect.reader == "messages":
+            return forget_messages(ids, begin, self._message_marks())
+        return forget_regions(ids, begin, self._marks())
+
+    def _message_marks(self) -> MessageMarks:
+        table, known = MessageTable.of(self._vocabulary), self._vocabulary.special_tokens
+        return MessageMarks(
+            start=table.start,
+            channel=table.channel,
+            message=table.message,
+            end=table.end,
+            final=known["<|return|>"],
+            spell=self._vocabulary.byte_table.__getitem__,
+        )
+
+    def _marks(self) -> ReasoningMarks:
+        dialect, encoder = self._dialect, self._encoder
+        form, calls = dialect.thinking, dialect.calls
+        assert form is not None
+        (opens,), (closes,) = encoder.control_ids((form.open,)), encoder.control_ids((form.close,))
+        return ReasoningMarks(
+            open=opens,
+            close=closes,
+            call_open=encoder.control_ids(calls.starts if calls else ()),
+            call_close=encoder.control_ids(calls.ends if calls else ()),
+            ends=encoder.control_ids(dialect.stops),
+            openings=self._writer.openings(),
+            plain=self._writer.ids(dialect.opening.default if form.history is None else form.history),
+            spell=self._vocabulary.byte_table.__getitem__,
+        )

@@ -1,0 +1,121 @@
+"""A model's `response_template`: how its turns mark reasoning and calls, as its tokenizer configuration says.
+
+Only marks that are literal strings can be found in ids. Patterns, and content that no grammar here reads, are
+left alone and named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from codec_agents.dialects.base import CallForm, Dialect
+from codec_agents.exceptions import DialectError
+
+VERSION = 1
+"""The form that is known; a template of a newer one is refused."""
+
+_REASONING = ("thinking", "reasoning_content", "reasoning")
+_LITERAL = re.compile(r"[^\\\[\](){}.*+?^$|]+")
+_GRAMMARS = (("<function=", "tagged"), ("<invoke", "invoke"), ("<parameter=", "tagged"))
+"""What a pattern of calls holds, and the grammar that reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseMarks:
+    """What a response template says in literal strings.
+
+    Fields:
+        thinking: what opens and closes reasoning.
+        calls: how calls are marked, and read.
+        unread: fields that it has and that are marked otherwise.
+    """
+
+    thinking: tuple[str, str] | None = None
+    calls: CallForm | None = None
+    unread: tuple[str, ...] = ()
+
+
+def response_marks(config: Mapping[str, Any]) -> ResponseMarks | None:
+    """Return the marks in the response template of a `tokenizer_config.json`; None where it has none.
+
+    Raises:
+        DialectError: it is no response template, or one of another version.
+    """
+    template = config.get("response_template")
+    if template is None:
+        return None
+    fields = template.get("fields") if isinstance(template, Mapping) else None
+    if not isinstance(fields, Mapping):
+        raise DialectError("the response_template of tokenizer_config.json has no `fields`")
+    if template.get("version", VERSION) != VERSION:
+        raise DialectError(f"the response_template has version {template['version']!r}; this reads {VERSION}")
+    reasoning = next((fields[name] for name in _REASONING if name in fields), None)
+    thinking = None if reasoning is None else _pair(reasoning)
+    calls = None if "tool_calls" not in fields else _call_form(fields["tool_calls"])
+    unread = [name for name in _REASONING if name in fields and thinking is None]
+    unread += ["tool_calls"] if "tool_calls" in fields and calls is None else []
+    return ResponseMarks(thinking, calls, tuple(unread))
+
+
+def differences(dialect: Dialect, marks: ResponseMarks) -> Iterator[str]:
+    """Yield what a known dialect and a response template mark otherwise."""
+    form = dialect.thinking
+    if marks.thinking is not None and (form is None or (form.open, form.close) != marks.thinking):
+        own = "not at all" if form is None else f"by {form.open!r} and {form.close!r}"
+        yield f"it marks reasoning by {' and '.join(map(repr, marks.thinking))}, the dialect {own}"
+    calls = dialect.calls
+    if marks.calls is not None and (
+        calls is None or not {*marks.calls.starts} & {*calls.starts, *calls.inner}
+    ):
+        own = "not at all" if calls is None else f"by {', '.join(map(repr, calls.starts)) or 'text'}"
+        yield f"it marks calls by {', '.join(map(repr, marks.calls.starts))}, the dialect {own}"
+
+
+def _pair(field: Any) -> tuple[str, str] | None:
+    starts, ends = _literals(field, "open"), _literals(field, "close")
+    return (starts[0].strip(), ends[0].strip()) if starts and ends else None
+
+
+def _call_form(field: Any) -> CallForm | None:
+    starts, ends = _literals(field, "open") or _beginning(field), _literals(field, "close")
+    grammar = _grammar(field)
+    if not starts or grammar is None:
+        return None
+    return CallForm(
+        grammar=grammar,
+        starts=tuple(each.strip() for each in starts),
+        ends=tuple(each.strip() for each in ends),
+        text_starts=tuple(each.strip() for each in starts),
+        text_end=ends[0].strip() if ends else None,
+        text_anywhere=bool(ends),
+        keep_text_start=False,
+        text_unless_marked=True,
+    )
+
+
+def _literals(field: Any, name: str) -> list[str]:
+    value = field.get(name) if isinstance(field, Mapping) else None
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(each, str) and each.strip() for each in values):
+        return []
+    return values
+
+
+def _beginning(field: Any) -> list[str]:
+    """Return the literal text that a pattern begins with."""
+    pattern = field.get("open_pattern") if isinstance(field, Mapping) else None
+    match = _LITERAL.match(pattern) if isinstance(pattern, str) else None
+    return [match[0]] if match and match[0].strip() else []
+
+
+def _grammar(field: Mapping[str, Any]) -> str | None:
+    content, arguments = field.get("content", "text"), str(field.get("content_args", {}))
+    if content == "json" and not field.get("content_args") and "open_pattern" not in field:
+        return "json"
+    if content == "xml-inline":
+        spelled = f"{field.get('open_pattern', '')}{arguments}"
+        return next((grammar for mark, grammar in _GRAMMARS if mark in spelled), None)
+    return None

@@ -1,0 +1,95 @@
+"""MCP servers that a declaration names: how each is reached, and which of its tools are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from codec_agents.graph.base import Declared, Seconds
+from codec_agents.graph.sources import Headers, Url
+from codec_agents.secrets import is_reference, looks_secret
+
+SERVER_PREFIX = "mcp:"
+"""How a node's `tools` name those of a server: `mcp:fares` for all of them, `mcp:fares/search` for one."""
+
+
+def _command(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name, content in _secret_arguments(value):
+        if not is_reference(content):
+            raise PydanticCustomError(
+                "literal_secret",
+                "the argument {name} holds a secret; write ${{NAME}} and set the variable",
+                {"name": name},
+            )
+    return value
+
+
+def _secret_arguments(command: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the options whose names say that a secret follows, as `--token=...` or `--token ...`."""
+    for position, argument in enumerate(command):
+        name, joined, value = argument.partition("=")
+        if not name.startswith("-") or not looks_secret(name):
+            continue
+        if joined:
+            yield name, value
+        elif position + 1 < len(command):
+            yield name, command[position + 1]
+
+
+def _environment(value: dict[str, str]) -> dict[str, str]:
+    for name, content in value.items():
+        if looks_secret(name) and not is_reference(content):
+            raise PydanticCustomError(
+                "literal_secret",
+                "the variable {name} holds a secret; write ${{NAME}} and set the variable",
+                {"name": name},
+            )
+    return value
+
+
+class McpSpec(Declared):
+    """An MCP server: a program that a run starts and speaks to over stdio, or a URL."""
+
+    command: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_command)] | None = None
+    """The program and its arguments; no shell reads them. `python` is the interpreter that runs the pipeline.
+    It starts in the folder of the pipeline file."""
+    url: Url | None = None
+    """Where it listens, for streamable HTTP."""
+    headers: Headers = Field(default_factory=dict)
+    """Sent with each request to a `url`."""
+    env: Annotated[dict[str, str], AfterValidator(_environment)] = Field(default_factory=dict)
+    """Variables of a program, beside the few that are passed on: PATH, HOME and their like."""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
+    """What stands before each tool's name, so that the tools of several servers differ."""
+    only: tuple[str, ...] | None = None
+    """The tools to take, by the server's names; all of them when left out."""
+    timeout: Seconds | None = None
+    """Of one call; the policy's when left out."""
+    approval: bool = False
+    """Whether somebody must agree before a tool of this server runs."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.command is None) == (self.url is None):
+            raise PydanticCustomError("mcp", "an MCP server has a `command` or a `url`; give one of them")
+        if self.command is None and self.env:
+            raise PydanticCustomError("mcp", "a server behind a `url` has no `env`; use `headers`")
+        if self.url is None and self.headers:
+            raise PydanticCustomError("mcp", "a program has no `headers`; use `env`")
+        return self
+
+    @property
+    def reached(self) -> str:
+        """How it is reached, as declared: references to variables stay references."""
+        return self.url if self.url is not None else " ".join(self.command or ())
+
+
+def server_of(reference: str) -> tuple[str, str | None] | None:
+    """Return the server, and its tool, that an entry of `tools` names; None if it names a callable."""
+    if not reference.startswith(SERVER_PREFIX):
+        return None
+    name, _, tool = reference.removeprefix(SERVER_PREFIX).partition("/")
+    return name, tool or None

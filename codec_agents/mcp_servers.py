@@ -1,0 +1,256 @@
+"""The MCP servers that a declaration names.
+
+What a server offers is asked once, when the pipeline is built: prompts hold its tools, so they are fixed
+from then on. Each run starts it again, side by side with its first requests, and ends it; `Pipeline.opened`
+starts it once for all runs inside. A server that then offers other tools ends the run rather than answer
+calls that the model was told otherwise about.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from codec_agents.exceptions import CodecAgentsError, ToolServerError
+from codec_agents.graph.servers import McpSpec
+from codec_agents.mcp import connected, list_tools, make_server_tool, read_result
+from codec_agents.secrets import expand
+from codec_agents.tools import Tool, ToolContext, ToolFailure, Toolset
+
+if TYPE_CHECKING:
+    from mcp import Client
+    from mcp.types import Tool as ServerTool
+
+START_TIMEOUT = 60.0
+"""Seconds until a server has said what it offers: a program that is fetched first takes half a minute."""
+
+CONTEXT = " context"
+"""The parameter that brings a call its context; no argument of a model can have this name by accident."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToolServer:
+    """An MCP server of a declaration, and the tools that it offered when the pipeline was built."""
+
+    name: str
+    spec: McpSpec
+    command: Sequence[str] | None
+    """What to start, with references to variables; None for a URL."""
+    directory: Path | None
+    offered: list[ServerTool] = field(default_factory=list)
+
+    async def ask(self) -> None:
+        """Start the server, keep what it offers, and end it.
+
+        Raises:
+            ToolServerError: it cannot be reached, or said nothing in time.
+        """
+        self.offered[:] = await self._asked()
+
+    async def _asked(self) -> list[ServerTool]:
+        try:
+            with anyio.fail_after(START_TIMEOUT):
+                async with self.connected() as client:
+                    return await list_tools(client)
+        except Exception as error:
+            raise self.failure(error) from error
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Client]:
+        """Connect; what a reference to a variable stands for is looked up here and kept nowhere."""
+        spec = self.spec
+        target = [expand(word) for word in self.command] if self.command else expand(spec.url or "")
+        async with connected(
+            target,
+            headers={name: expand(value) for name, value in spec.headers.items()},
+            env={name: expand(value) for name, value in spec.env.items()},
+            cwd=self.directory,
+        ) as client:
+            yield client
+
+    def failure(self, error: BaseException) -> ToolServerError:
+        """Return what to say of a server that cannot be had; what the library says may hold secrets."""
+        if isinstance(error, ToolServerError):
+            return error
+        known = isinstance(error, CodecAgentsError)
+        reason = (
+            str(error) if known else f"cannot be reached at {self.spec.reached!r} ({type(error).__name__})"
+        )
+        return ToolServerError(self.name, reason)
+
+    def check(self, offered: Sequence[ServerTool]) -> None:
+        """Make sure that the server offers what it offered when the pipeline was built.
+
+        Raises:
+            ToolServerError: a tool is gone, or takes other arguments.
+        """
+        now = {tool.name: tool.input_schema for tool in offered}
+        for tool in self.offered:
+            if now.get(tool.name) != tool.input_schema:
+                what = "takes other arguments" if tool.name in now else "is gone"
+                raise ToolServerError(
+                    self.name, f"its tool {tool.name!r} {what} since the pipeline was built; build it again"
+                )
+
+    def tools(self) -> Toolset:
+        """Return the tools that the declaration takes, under the names that models call.
+
+        Raises:
+            ToolDefinitionError: the server has no tool that the declaration names.
+        """
+        spec = self.spec
+        found = Toolset(self._tool(declared) for declared in self.offered)
+        if spec.only is not None:
+            found = found.only(*spec.only)
+        return found.prefixed(spec.prefix) if spec.prefix else found
+
+    def _tool(self, declared: ServerTool) -> Tool:
+        async def call(**arguments: Any) -> Any:
+            context: ToolContext = arguments.pop(CONTEXT)
+            assert context.servers is not None
+            client = await context.servers.client(self)
+            return read_result(await client.call_tool(declared.name, arguments))
+
+        spec = self.spec
+        return make_server_tool(
+            declared, call, timeout=spec.timeout, context_parameter=CONTEXT, approval=spec.approval
+        )
+
+
+class _Opened:
+    """One server while it is open, held by a task of its own: one task must enter and leave."""
+
+    def __init__(self, server: ToolServer) -> None:
+        self._server = server
+        self._client: Client | None = None
+        self._failure: ToolServerError | None = None
+        self._known = anyio.Event()
+        """Set when the server is there, or will not come."""
+
+    async def hold(self, failed: Callable[[ToolServerError], None]) -> None:
+        """Keep the server open until this is cancelled."""
+        await anyio.lowlevel.checkpoint()  # whoever opened the servers is to have begun what a failure ends
+        try:
+            with anyio.fail_after(START_TIMEOUT) as starting:
+                async with self._server.connected() as client:
+                    self._server.check(await list_tools(client))
+                    starting.deadline = math.inf
+                    self._client = client
+                    self._known.set()
+                    await anyio.sleep_forever()
+        except Exception as error:
+            self._failure = self._server.failure(error)
+            if self._client is None:
+                failed(self._failure)
+        finally:
+            self._known.set()
+
+    async def client(self) -> Client:
+        """Return the connection, once it is there.
+
+        Raises:
+            ToolServerError: it never came.
+            ToolFailure: it was there, and is gone.
+        """
+        await self._known.wait()
+        if self._failure is not None and self._client is not None:
+            raise ToolFailure(f"the server of this tool, {self._server.name}, is gone")
+        if self._client is None:
+            raise self._failure or ToolServerError(self._server.name, "is not open")
+        return self._client
+
+
+class OpenServers:
+    """The servers of a pipeline while they are open: an async context manager that starts and ends them."""
+
+    def __init__(self, servers: Iterable[ToolServer], failed: Callable[[ToolServerError], None]) -> None:
+        """Begin.
+
+        Args:
+            servers: those to open.
+            failed: told about a server that cannot be had.
+        """
+        self._opened = {server: _Opened(server) for server in servers}
+        self._failed = failed
+        self._group: TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        for opened in self._opened.values():
+            self._group.start_soon(opened.hold, self._failed)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._group is not None
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(None, None, None)
+
+    async def client(self, server: ToolServer) -> Client:
+        """Return the connection to a server, once it is there."""
+        return await self._opened[server].client()
+
+    async def all_there(self) -> None:
+        """Wait until every server is there.
+
+        Raises:
+            ToolServerError: one cannot be had.
+        """
+        for opened in self._opened.values():
+            await opened.client()
+
+
+class ServerLease:
+    """How long the servers of a pipeline stay open: for a run, or while the pipeline is opened."""
+
+    __slots__ = ("_shared", "servers")
+
+    def __init__(self, servers: Sequence[ToolServer]) -> None:
+        self.servers = servers
+        self._shared: OpenServers | None = None
+
+    @asynccontextmanager
+    async def shared(self) -> AsyncIterator[None]:
+        """Open the servers for all runs that begin inside.
+
+        Raises:
+            ToolServerError: one cannot be had.
+        """
+        if not self.servers or self._shared is not None:
+            yield
+            return
+        async with OpenServers(self.servers, failed=_told_when_asked) as opened:
+            await opened.all_there()
+            self._shared = opened
+            try:
+                yield
+            finally:
+                self._shared = None
+
+    @asynccontextmanager
+    async def for_run(self, failed: Callable[[ToolServerError], None]) -> AsyncIterator[OpenServers]:
+        """Give the servers to one run: those that are open already, or its own.
+
+        Args:
+            failed: told about a server that cannot be had.
+        """
+        if self._shared is not None:
+            yield self._shared
+            return
+        async with OpenServers(self.servers, failed) as opened:
+            yield opened
+
+
+def _told_when_asked(_error: ToolServerError) -> None:
+    """`all_there` raises it."""

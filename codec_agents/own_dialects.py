@@ -1,0 +1,137 @@
+"""Dialects that a declaration brings along become dialects that nodes can be bound to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from codec_agents.dialects import Dialect, get_dialect
+from codec_agents.dialects.grammars import Grammar
+from codec_agents.exceptions import DialectError
+from codec_agents.graph.dialects import DialectSpec
+from codec_agents.graph.document import read_document
+
+MAX_CONFIG_BYTES = 32 * 1024 * 1024
+"""A `tokenizer_config.json` of 100,000 added tokens takes half of it."""
+
+SEPARATE_TEMPLATE = "chat_template.jinja"
+"""Where newer models keep the chat template: beside their `tokenizer_config.json`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDialect:
+    """A dialect, why it is this one, and a grammar of its own where it has one."""
+
+    dialect: Dialect
+    reason: str
+    grammar: Grammar | None = None
+
+
+def own_dialect(
+    name: str, spec: DialectSpec, directory: Path, resolve: Callable[[str], Any], depth: int = 0
+) -> FoundDialect:
+    """Return a declared dialect.
+
+    Args:
+        name: what the declaration calls it.
+        spec: what it says.
+        directory: where files beside the declaration lie.
+        resolve: returns what a reference names.
+        depth: how many files lead here.
+
+    Raises:
+        DialectError: a file cannot be read, or the fields are none of a dialect.
+    """
+    base, reason = _source(name, spec, directory, resolve, depth)
+    dialect = _with_fields(name, base, spec.fields)
+    said = f"{', '.join(spec.fields)} declared" if spec.fields else ""
+    grammar = None if spec.grammar is None else resolve(spec.grammar)
+    return FoundDialect(dialect, "; ".join(part for part in (reason, said) if part), grammar)
+
+
+def _source(
+    name: str, spec: DialectSpec, directory: Path, resolve: Callable[[str], Any], depth: int
+) -> tuple[Dialect | None, str]:
+    if spec.like is not None:
+        return get_dialect(spec.like), f"like {spec.like}"
+    if spec.tokenizer_config is not None:
+        return _from_config(directory / spec.tokenizer_config, spec.tokenizer_config)
+    if spec.file is not None:
+        if depth:
+            raise DialectError(f"the file of the dialect {name!r} names another file; write the fields there")
+        inner = _read_spec(name, directory / spec.file)
+        found = own_dialect(name, inner, (directory / spec.file).parent, resolve, depth + 1)
+        return found.dialect, f"the file {spec.file}: {found.reason}"
+    if spec.call is not None:
+        found = resolve(spec.call)
+        if not isinstance(found, Dialect):
+            raise DialectError(f"{spec.call!r} is a {type(found).__name__}, and no Dialect")
+        return found, f"the dialect {spec.call}"
+    return None, ""
+
+
+def _from_config(path: Path, shown: str) -> tuple[Dialect, str]:
+    from codec_agents.dialects.chat_template import derive_from_config
+
+    try:
+        config = json.loads(_text(path))
+    except ValueError as error:
+        raise DialectError(f"{shown} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise DialectError(f"{shown} is no tokenizer configuration: it holds no object")
+    beside = path.with_name(SEPARATE_TEMPLATE)
+    if "chat_template" not in config and beside.is_file():
+        config["chat_template"] = _text(beside)
+    dialect, why = derive_from_config(config)
+    return dialect, f"{shown}: {why}"
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise DialectError(f"{path.name} has more than {MAX_CONFIG_BYTES} bytes; name the dialect")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise DialectError(f"cannot read {path.name}: {reason}") from error
+
+
+def _read_spec(name: str, path: Path) -> DialectSpec:
+    document = read_document(_text(path), str(path))
+    if document.faults or not isinstance(document.data, dict):
+        found = document.faults[0].found if document.faults else "it is no mapping"
+        raise DialectError(f"the file {path.name} of the dialect {name!r} cannot be read: {found}")
+    try:
+        return DialectSpec.model_validate(document.data)
+    except ValidationError as error:
+        raise DialectError(_said(name, error)) from None
+
+
+def _with_fields(name: str, base: Dialect | None, fields: Mapping[str, Any]) -> Dialect:
+    data = {} if base is None else base.model_dump(mode="json")
+    merged = _merged(data, {**fields, "name": name})
+    try:
+        return Dialect.model_validate(merged)
+    except ValidationError as error:
+        raise DialectError(_said(name, error)) from None
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _said(name: str, error: ValidationError) -> str:
+    found = [
+        f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return f"the dialect {name!r} is not one: {'; '.join(found)}"

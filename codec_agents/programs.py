@@ -1,0 +1,57 @@
+"""Which programs a declaration may start, and how: the command of an MCP server under one allow-list.
+
+A file that is read may start what lies beside it, and the programs that it names in `programs`, where who
+reads the file sees them. No shell takes part.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from codec_agents.exceptions import ReferenceRefusedError
+from codec_agents.imports import Importer
+
+PYTHON = "python"
+"""Stands for the interpreter that runs the pipeline, which has the packages that the pipeline has."""
+
+
+def allowed_command(command: Sequence[str], programs: Sequence[str], importer: Importer) -> list[str]:
+    """Return the command as it is to be started.
+
+    Raises:
+        ReferenceRefusedError: neither the folder of the file nor `programs` has the program.
+    """
+    program, *arguments = command
+    beside = _file_beside(importer.directory, program)
+    if program == PYTHON and _is_own_script(arguments, importer):
+        return [sys.executable, *arguments]
+    if program in programs:
+        return [sys.executable if program == PYTHON else program, *arguments]
+    if beside is not None and program != PYTHON:
+        return [str(beside), *arguments]
+    where = f"beside the pipeline file in {importer.directory}" if importer.directory else "beside a file"
+    raise ReferenceRefusedError(
+        program,
+        f"the program is not {where} and not in `programs`",
+        f"add `programs: [{program}]` if you trust it",
+    )
+
+
+def _is_own_script(arguments: Sequence[str], importer: Importer) -> bool:
+    """Tell whether Python is to run a script that lies beside the file, or a module that may be imported."""
+    if len(arguments) > 1 and arguments[0] == "-m":
+        try:
+            importer.check(f"{arguments[1]}:main")
+        except ReferenceRefusedError:
+            return False
+        return True
+    return bool(arguments) and _file_beside(importer.directory, arguments[0]) is not None
+
+
+def _file_beside(directory: Path | None, name: str) -> Path | None:
+    if directory is None:
+        return None
+    path = (directory / name).resolve()
+    return path if path.is_file() and path.is_relative_to(directory) else None

@@ -1,0 +1,69 @@
+"""Which dialect a map names: by its special tokens, or by its `tool_calling`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from codec_agents.dialects import derive_dialect, get_dialect
+from codec_agents.dialects.derive import CONVENTIONS, SIGNATURES
+from codec_agents.dialects.registry import built_in
+from codec_agents.exceptions import DialectError
+from codec_core.maps import TokenizerMap
+from tests.agents.dialects.families import small_map
+
+SAME_TOKENS = {
+    "qwen2.5": "hermes",
+    "qwq": "qwen3",
+    "qwen3-coder": "hermes",
+    "qwen3.5": "qwen3",
+    "llama3-pythonic": "llama3",
+    "deepseek-r1": "deepseek-v3",
+    "deepseek-v3.1": "deepseek-v3",
+    "glm-4.7": "glm-4.5",
+    "kimi-k2.5": "kimi-k2",
+    "command-r7b": "command-a",
+}
+"""Dialects whose models have the special tokens of another one, which is what is derived."""
+
+NOT_DERIVED = {"plain", "deepseek-v3.2"}
+"""The one is no family, the other one's own tokens are not told apart from those of every chat model."""
+
+
+@pytest.mark.parametrize("name", sorted(built_in().keys() - NOT_DERIVED))
+def test_family_is_known_by_its_tokens(name: str) -> None:
+    telling = {"phi4-mini": ["<|tool_call|>"], "granite-4": ["<tool_response>"]}
+    dialect, why = derive_dialect(small_map([*get_dialect(name).markers, *telling.get(name, [])]))
+    assert dialect.name == SAME_TOKENS.get(name, name)
+    tokens = next(tokens for tokens, found in SIGNATURES if found == dialect.name)
+    assert why == f"the map's special tokens {', '.join(tokens)}"
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_convention_decides_where_no_tokens_do(convention: str) -> None:
+    calling: Any = {"convention": convention}
+    dialect, why = derive_dialect(msgspec.structs.replace(small_map(["<|x|>"]), tool_calling=calling))
+    assert dialect.name == CONVENTIONS[convention]
+    assert why == f"the map's tool_calling.convention {convention!r}"
+
+
+def test_map_of_no_family_names_what_would_do() -> None:
+    with pytest.raises(DialectError, match="name the dialect, or give the prompt as pieces"):
+        derive_dialect(small_map(["<|x|>"]))
+
+
+@pytest.mark.parametrize(
+    ("map_id", "name"),
+    [
+        ("qwen/qwen2", "hermes"),
+        ("qwen/qwen3", "qwen3"),
+        ("meta-llama/llama-3", "llama3"),
+        ("mistralai/mistral-v3", "mistral-v3"),
+        ("microsoft/phi-4", "phi4"),
+    ],
+)
+def test_real_maps(map_id: str, name: str, shared_map: Callable[[str], TokenizerMap]) -> None:
+    assert derive_dialect(shared_map(map_id))[0].name == name
