@@ -188,11 +188,18 @@ def _parting(name: str, ours: str, theirs: str) -> Disagreement | None:
 
 def _messages(chat: Chat) -> list[dict[str, str]]:
     turns = [
-        ("system", chat.system),
-        *((turn.role, turn.content) for turn in chat.turns),
-        ("user", chat.user),
+        *(() if chat.system is None else (ChatTurn(role="system", content=chat.system),)),
+        *chat.turns,
+        *(() if chat.user is None else (ChatTurn(role="user", content=chat.user),)),
     ]
-    return [{"role": role, "content": _unescaped(content)} for role, content in turns if content is not None]
+    return [
+        {
+            "role": turn.role,
+            "content": _unescaped(turn.content),
+            **({} if turn.name is None else {"name": turn.name}),
+        }
+        for turn in turns
+    ]
 
 
 def _unescaped(template: str) -> str:

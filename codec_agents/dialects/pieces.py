@@ -7,7 +7,7 @@ can never become a marker, whatever it spells.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -68,6 +68,14 @@ def _piece(part: str, position: int, markers: frozenset[str]) -> Piece:
     if position % 2 == 0:
         return Literal(part)
     return Marker(part) if part in markers else Hole(part[1:-1])
+
+
+def fill(pieces: Iterable[Piece], fillings: Mapping[str, Sequence[Piece]]) -> list[Piece]:
+    """Return the pieces with each hole replaced by what fills it."""
+    filled: list[Piece] = []
+    for piece in pieces:
+        filled += fillings[piece.name] if isinstance(piece, Hole) else [piece]
+    return filled
 
 
 def join_literals(pieces: Iterable[Piece]) -> list[Piece]:

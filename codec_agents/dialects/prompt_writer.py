@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece, Told
+from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece, fill
+from codec_agents.dialects.result_writer import ResultWriter
 from codec_agents.dialects.tool_forms import write_tools
 from codec_agents.dialects.values import ThinkingMode
 from codec_agents.exceptions import DialectError, PromptError
-from codec_agents.graph.chat import Chat, RawPrompt, Slot, parse_template
-from codec_agents.prompts import PromptTemplate, refuse_control_ids
+from codec_agents.graph.chat import Chat, ChatTurn, RawPrompt, Slot, parse_template
+from codec_agents.prompts import PromptTemplate
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class PromptWriter:
         self._thinking = thinking
         self._encoder = encoder
         self._absent = absent
-        self._opening_form = self._opening()
+        self._results = ResultWriter(dialect, vocabulary, encoder)
+        self._opening()  # refuses a mode that the family cannot have
 
     def template(self, chat: Chat | RawPrompt, tools: list[Tool]) -> PromptTemplate:
         """Return the prompt of a declared chat."""
@@ -49,21 +51,16 @@ class PromptWriter:
         self, generated: Sequence[int], attempts: Sequence[Attempt]
     ) -> tuple[list[int], list[tuple[int, int]]]:
         """Return what follows the ids of a turn that called tools, and where each result lies in it."""
-        form = self._dialect.results
-        if form is None:
-            raise PromptError(f"the dialect {self._dialect.name!r} has no form for the results of tools")
-        pieces = self._parse(form.open)
-        for number, attempt in enumerate(attempts):
-            pieces += self._parse(form.join) if number else []
-            pieces += self._result(attempt, number)
-        pieces += self._parse(form.close)
-        if form.then == "reopening":
-            again = self._dialect.reopening
-            assert again is not None
-            pieces += self._parse(again.for_mode(self._thinking) or again.default)
-        if form.then == "opening":
-            pieces += self._parse(self._opening_form)
+        form, pieces = self._results.form, self._results.of_attempts(attempts)
+        pieces += self._parse(self._behind_results(None))
         return self._encoder.placed(self._after(generated, pieces, in_turn=form.in_turn))
+
+    def _behind_results(self, mode: ThinkingMode | None) -> str:
+        """Return what the prompt ends with where the model goes on behind results."""
+        then, again = self._results.form.then, self._dialect.reopening
+        if then == "reopening" and again is not None:
+            return again.for_mode(mode or self._thinking) or again.default
+        return self._opening(mode) if then == "opening" else ""
 
     def follow_up(self, history: Sequence[int], chat: Chat) -> PromptTemplate:
         """Return the prompt in which a person speaks again after everything that was said."""
@@ -112,19 +109,28 @@ class PromptWriter:
         begin = self._dialect.begin_with_tools if tools else None
         pieces = self._parse(self._dialect.begin if begin is None else begin)
         pieces += self._system(chat, tools, mode)
-        turns = [(turn.role, _content(turn.content)) for turn in chat.turns]
-        if chat.user is not None:
-            turns.append(("user", _content(chat.user)))
-        last_user = max((n for n, (role, _) in enumerate(turns) if role == "user"), default=-1)
-        for number, (role, content) in enumerate(turns):
-            if number == last_user:
-                pieces += self._tools(tools) if self._tools_at("before_user", tools) else []
-                content = self._last_user(chat, content, tools, mode)
-            pieces += self._filled(self._turn_form(role), content)
-        return [*pieces, *self._parse(self._opening(mode))]
+        turns = [*chat.turns, *(() if chat.user is None else (ChatTurn(role="user", content=chat.user),))]
+        last_user = next((turn for turn in reversed(turns) if turn.role == "user"), None)
+        role = before = ""
+        for role, group in _by_role(turns):
+            if role == "tool":
+                pieces += self._results.of_turns(group)
+            for turn in group if role != "tool" else ():
+                content = _content(turn.content)
+                if turn is last_user:
+                    pieces += self._tools(tools) if self._tools_at("before_user", tools) else []
+                    content = self._last_user(chat, content, tools, mode)
+                pieces += self._filled(self._turn_form(role, before), content)
+                before = role
+            before = role
+        return [*pieces, *self._parse(self._behind_results(mode) if role == "tool" else self._opening(mode))]
 
-    def _turn_form(self, role: str) -> str:
-        return {"system": self._dialect.system, "user": self._dialect.user}.get(role, self._dialect.assistant)
+    def _turn_form(self, role: str, before: str) -> str:
+        dialect = self._dialect
+        if role == "assistant" and before == "tool" and self._results.form.then != "opening":
+            again = dialect.reopening.default if dialect.reopening is not None else ""
+            return f"{again}{{content}}{dialect.assistant.partition('{content}')[2]}"
+        return {"system": dialect.system, "user": dialect.user}.get(role, dialect.assistant)
 
     def _system(self, chat: Chat, tools: list[Tool], mode: ThinkingMode | None) -> list[Piece]:
         told = self._tools(tools) if tools else []
@@ -166,31 +172,7 @@ class PromptWriter:
         if form is None or self._dialect.calls is None:
             raise PromptError(f"the dialect {self._dialect.name!r} has no form for tools")
         pieces = self._parse(form.form, ("tools",))
-        return _fill(pieces, {"tools": write_tools(tools, form)})
-
-    def _result(self, attempt: Attempt, number: int) -> list[Piece]:
-        form = self._dialect.results
-        assert form is not None
-        call_id = attempt.call.call_id or form.id_form.format(index=number, name=attempt.call.name)
-        fillings: dict[str, Sequence[Piece]] = {
-            "content": [Told(self._result_content(attempt))],
-            "name": [Literal(attempt.call.name)],
-            "id": [Literal(call_id)],
-            "id_json": [Literal(json.dumps(call_id))],
-        }
-        return _fill(self._parse(form.each, tuple(fillings)), fillings)
-
-    def _result_content(self, attempt: Attempt) -> Literal | Ids:
-        form = self._dialect.results
-        assert form is not None
-        if form.content == "text":
-            if attempt.ids is None:
-                return Literal(attempt.text)
-            refuse_control_ids(attempt.ids, self._vocabulary, f"result of {attempt.call.name}")
-            return Ids(tuple(attempt.ids))
-        if form.content == "json" and _is_json(attempt.text):
-            return Literal(attempt.text)
-        return Literal(json.dumps(attempt.text, ensure_ascii=False))
+        return fill(pieces, {"tools": write_tools(tools, form)})
 
     def _opening(self, mode: ThinkingMode | None = None) -> str:
         mode = mode or self._thinking
@@ -206,7 +188,7 @@ class PromptWriter:
         return opening
 
     def _filled(self, form: str, content: Sequence[Piece]) -> list[Piece]:
-        return _fill(self._parse(form, ("content",)), {"content": content})
+        return fill(self._parse(form, ("content",)), {"content": content})
 
     def _parse(self, form: str, holes: Sequence[str] = ()) -> list[Piece]:
         return self._encoder.parse(form, holes)
@@ -222,16 +204,7 @@ def _holes(pieces: Iterable[Piece]) -> set[str]:
     return {piece.name for piece in pieces if isinstance(piece, Hole)}
 
 
-def _fill(pieces: Iterable[Piece], fillings: dict[str, Sequence[Piece]]) -> list[Piece]:
-    filled: list[Piece] = []
-    for piece in pieces:
-        filled += fillings[piece.name] if isinstance(piece, Hole) else [piece]
-    return filled
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
+def _by_role(turns: Iterable[ChatTurn]) -> Iterator[tuple[str, list[ChatTurn]]]:
+    """Yield neighbouring turns of one role together."""
+    for role, group in groupby(turns, key=lambda turn: turn.role):
+        yield role, list(group)

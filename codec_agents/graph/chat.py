@@ -87,27 +87,37 @@ def _check_template(template: str) -> str:
 Template: TypeAlias = Annotated[str, AfterValidator(_check_template)]
 """Text with `{slot}` holes."""
 
-Role: TypeAlias = Literal["system", "user", "assistant"]
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 
 class ChatTurn(Declared):
-    """A turn that stands in the prompt before the user's: an example, or an earlier exchange."""
+    """A turn that stands in the prompt before the user's: an example, an earlier exchange, a result."""
 
     role: Role
     content: Template
+    name: str | None = None
+    """The tool that a result is of."""
 
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, data: Any) -> Any:
-        """Read `{user: "..."}`, as files write it."""
-        if isinstance(data, Mapping) and len(data) == 1 and "role" not in data:
-            ((role, content),) = data.items()
-            return {"role": role, "content": content}
-        return data
+        """Read `{user: "..."}`, and `{tool: "...", name: "..."}`, as files write them."""
+        if not isinstance(data, Mapping) or "role" in data:
+            return data
+        roles = [key for key in data if key != "name"]
+        if len(roles) != 1:
+            return data
+        return {"role": roles[0], "content": data[roles[0]], **{k: v for k, v in data.items() if k == "name"}}
+
+    @model_validator(mode="after")
+    def _only_tools_have_names(self) -> Self:
+        if self.name is not None and self.role != "tool":
+            raise PydanticCustomError("turn", "only a `tool` turn has a `name`")
+        return self
 
     @model_serializer
     def _to_short_form(self) -> dict[str, str]:
-        return {self.role: self.content}
+        return {self.role: self.content, **({} if self.name is None else {"name": self.name})}
 
 
 class Chat(Declared):

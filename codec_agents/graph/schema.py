@@ -98,9 +98,8 @@ def _add_short_forms(definitions: dict[str, Any]) -> None:
     roles = turn["properties"]["role"]["enum"]
     short = {
         "type": "object",
-        "properties": {role: {"type": "string"} for role in roles},
-        "minProperties": 1,
-        "maxProperties": 1,
+        "properties": {name: {"type": "string"} for name in (*roles, "name")},
+        "oneOf": [{"required": [role]} for role in roles],
         "additionalProperties": False,
     }
     definitions["ChatTurn"] = {"title": "ChatTurn", "anyOf": [short, turn]}

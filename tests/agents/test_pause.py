@@ -15,6 +15,8 @@ from codec_agents.exceptions import ApprovalRequiredError, PauseError
 from codec_agents.pause import Pause
 from codec_agents.recorded import read_record
 from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, Think
+from codec_agents.vocabularies import bundled_map
+from codec_core.detokenizer import detokenize
 
 pytestmark = pytest.mark.anyio
 
@@ -115,6 +117,22 @@ async def test_the_counts_go_on_and_are_those_of_a_run_that_never_paused() -> No
     resumed = await Desk().pipeline.resume(await Desk().paused(), [True]).execute()
     assert resumed.usage == whole.usage
     assert resumed.ids == whole.ids
+
+
+async def test_what_was_said_before_a_pause_is_gone_on_with() -> None:
+    pause = await Desk().paused()
+    result = await Desk().pipeline.resume(pause, [True]).execute()
+    history = result.histories["cashier"]
+    waited = Pause.from_json(pause).waiting["cashier"]
+    assert history.prompt[: len(waited.prompt)] == waited.prompt
+    assert history.begin == waited.begin == len(waited.prompt)  # where the run's first turn began
+    again = Desk()
+    await again.pipeline.invoke({"question": "thanks"}, after={"cashier": history}, approve=lambda *_: True)
+    (prompt, *_) = [request.prompt_ids for request in again.second.requests]
+    said = detokenize(bundled_map("demo/bytes"), list(prompt))
+    assert "Two things to do." not in said
+    assert "One moment." in said
+    assert said.count("price is 49") == 2  # told by the tool, and said in the answer
 
 
 async def test_events_and_record_begin_with_the_turn_that_waited(tmp_path: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from codec_agents.dialects import Dialect, ToolCall, dialects, get_dialect, register
 from codec_agents.dispatch import Attempt
-from codec_agents.exceptions import DialectError, ForgedTokenError
+from codec_agents.exceptions import DialectError, ForgedTokenError, PromptError
 from codec_agents.graph.chat import Chat, ChatTurn, Piece, RawPrompt
 from codec_agents.history import History
 from codec_core.detokenizer import Detokenizer
@@ -145,6 +145,54 @@ def test_halves_of_surrogate_pairs_in_results_are_replaced(shared_map: Callable[
     family = bench("qwen3", shared_map)
     added = family.bound.extend([1], "stop", attempts(json.loads('"a\\ud83d b"')))
     assert "a\ufffd b" in spelled(family, added)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_that_a_prompt_declares(name: str, shared_map: Callable[[str], TokenizerMap]) -> None:
+    """Behind the same turns, they stand as those of a run do."""
+    family = bench(name, shared_map)
+    asked = ChatTurn(role="user", content="Hi")
+    form = family.bound.dialect.results
+    assert form is not None
+    slot = "R1" if form.content != "text" else "{first}"
+    told = [
+        ChatTurn(role="tool", content=slot, name="weather"),
+        ChatTurn(role="tool", content="R2", name="clock"),
+    ]
+    chat = Chat(turns=(asked, ChatTurn(role="assistant", content="So."), *told))
+    if form.in_turn:
+        with pytest.raises(PromptError, match="inside the assistant's turn"):
+            family.bound.template(chat, [])
+        return
+    template = family.bound.template(chat, [])
+    ids = template.render({"first": family.encode("R1")} if slot == "{first}" else {})
+    calls = [ToolCall(n, call, {}, None, "") for n, call in enumerate(("weather", "clock"))]
+    results = [Attempt(call, "ok", text) for call, text in zip(calls, ("R1", "R2"), strict=True)]
+    end = family.ids([FAMILIES[name].get("call_end", FAMILIES[name]["end"])])
+    added = spelled(family, family.bound.extend(end, "stop", results))
+    dialect = family.bound.dialect
+    behind = (
+        spelled(family, ids).rpartition("So.")[2].removeprefix(dialect.assistant.partition("{content}")[2])
+    )
+    begin = "<|observation|>" if name.startswith("glm") else ""  # which a model has written where it called
+    assert behind == begin + added.removeprefix(dialect.after_turn)
+
+
+def test_turns_behind_declared_results() -> None:
+    family = Bench("deepseek-v3.1", small_map_of("deepseek-v3.1"))
+    turns = [("user", "Hi"), ("assistant", "So."), ("tool", "sun"), ("assistant", "Sunny.")]
+    chat = Chat(turns=tuple(ChatTurn(role=role, content=text) for role, text in turns), user="Thanks")  # type: ignore[arg-type]
+    told = spelled(family, family.bound.template(chat, []).render({}))
+    assert told.endswith(
+        "<｜tool▁output▁begin｜>sun<｜tool▁output▁end｜>Sunny.<｜end▁of▁sentence｜>"
+        "<｜User｜>Thanks<｜Assistant｜></think>"
+    )
+
+
+def test_slot_in_a_result_that_is_json_is_refused(shared_map: Callable[[str], TokenizerMap]) -> None:
+    family = bench("mistral-v3", shared_map)
+    with pytest.raises(PromptError, match="as JSON, which the slot 'x' cannot be"):
+        family.bound.template(Chat(turns=(ChatTurn(role="tool", content="{x}"),)))
 
 
 def test_missing_markers_are_named() -> None:
