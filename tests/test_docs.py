@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 import codec_agents.server
-from codec_agents import Pipeline
+from codec_agents import Chat, Pipeline
 from codec_agents.cli import main
 from codec_agents.dialects import registry
 from codec_agents.exceptions import ApprovalRequiredError, PipelineError
@@ -109,10 +109,10 @@ async def given(page: str) -> dict[str, Any]:
         case "regions.md":
             ids = {name: special[marker] for name, marker in names.items()}
             return {**common, **ids, "turn_end": special["<|im_end|>"], "batches": [[1, 2], [3]]}
-        case "running.md":
+        case "running.md" | "pipelines.md":
             engine = ScriptedEngine(lambda prompt: f"Take the train {prompt.user}")
             p = Pipeline("desk").input("question").sink("reader")
-            p.model("planner", engine=engine, map="demo/bytes", prompt="{x}")
+            p.model("planner", engine=engine, map="demo/bytes", prompt=Chat(user="{x}"))
             p.connect("question", "planner").connect("planner", "reader")
             questions = [{"question": "To Oslo?"}, {"question": "To Lisbon?"}]
             return {**common, "pipeline": p, "questions": questions}
@@ -183,6 +183,8 @@ def test_pipelines_are_without_fault(page: str, text: str) -> None:
     if text.startswith("edges:"):
         for edge in read_document(text).data["edges"]:
             EdgeSpec.model_validate(edge)
+    elif "pipeline:" not in text:  # a part of a file, which has the form of one
+        Pipeline.from_yaml(f"pipeline: part\n{text}")
     else:
         assert Pipeline.from_yaml(text).check() == []
 
