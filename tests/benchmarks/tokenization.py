@@ -1,7 +1,8 @@
 """Maps, tokenizer, detokenizer and translator against their peers: `python -m tests.benchmarks tokenization`.
 
 The existing client runs in an interpreter of its own (`peers.py`). `--only WORD` measures the groups of rows
-whose name holds the word: import, load, open, encode, detokenize, translate, memory.
+whose name holds the word: import, load, open, encode, detokenize, translate, cache,
+memory.
 """
 
 import time
@@ -16,6 +17,7 @@ from tokenizers.decoders import DecodeStream
 from codec_core.byte_level import decode_byte_level_token
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import parse_map
+from codec_core.merging.pieces import MAX_PIECES, PieceCache
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
 from tests.benchmarks.footprint import import_row, map_memory, stream_memory
@@ -229,9 +231,28 @@ def translate_by_eights(translator: Translator, ids: list[int]) -> None:
         translator.feed(ids[start : start + 8])
 
 
+def _caching(codecai: Interpreter | None) -> list[Row]:
+    """Return what the bound of the piece cache costs: new pieces only, before and after it is reached."""
+    half = MAX_PIECES // 2
+    words = iter([[f"w{turn}-{number}" for number in range(half)] for turn in range(2 * REPETITIONS)])
+
+    def cache(full: bool) -> Callable[[], float]:
+        pieces = PieceCache(lambda piece: (len(piece),))
+
+        def run() -> float:
+            new = next(words)
+            if not full:
+                pieces.clear()
+            return timed(lambda: [pieces[word] for word in new], half)()
+
+        return run
+
+    return [Row("piece cache, new pieces at its bound, a piece", cache(True), {"below it": cache(False)})]
+
+
 GROUPS = {
     "load": _loading, "open": _opening, "encode": _encoding, "detokenize": _detokenizing,
-    "translate": _translating,
+    "translate": _translating, "cache": _caching,
 }  # fmt: skip
 
 
