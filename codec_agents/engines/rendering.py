@@ -79,13 +79,13 @@ async def engine_prompt(
 
 def _conversation(chat: Chat, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     turns = [
-        ("system", chat.system),
-        *((turn.role, turn.content) for turn in chat.turns),
-        ("user", chat.user),
+        ("system", chat.system, None),
+        *((turn.role, turn.content, turn.name) for turn in chat.turns),
+        ("user", chat.user, None),
     ]
     messages = [
-        {"role": role, "content": _content(template, chat.slots)}
-        for role, template in turns
+        {"role": role, "content": _content(template, chat.slots), **({"name": name} if name else {})}
+        for role, template, name in turns
         if template is not None
     ]
     options: dict[str, Any] = {"tools": list(tools)} if tools else {}

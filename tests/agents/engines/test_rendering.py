@@ -117,3 +117,11 @@ async def test_an_engine_that_cannot_be_asked_is_a_fault_of_the_build(words, sto
     async with stock.StockServer({}) as server:
         with pytest.raises(PipelineError, match="no call that renders"):
             desk(server.url).build()
+
+
+async def test_the_tool_of_a_declared_result_is_named(words, stock):
+    turns = [{"user": "hi"}, {"tool": "sunny", "name": "weather"}]
+    async with stock.StockServer(routes(words)) as server:
+        await engine_prompt(VllmEngine(server.url), Chat(turns=turns, user="{q}"), words)
+    _, told, _ = server.seen[0][2]["messages"]
+    assert told == {"role": "tool", "content": "sunny", "name": "weather"}
