@@ -26,6 +26,10 @@ CUT_OFF = (TruncatedStreamError, TruncatedBodyError)
 """What a second attempt may not meet again; any other fault of the format it would."""
 
 
+MOST_MERGED = 4096
+"""Ids that are handed on as one frame, where they came in several."""
+
+
 class FrameParser(Protocol):
     """What a body means. Errors are `EngineError`s, or `CodecError`s that get the engine's name here."""
 
@@ -158,8 +162,7 @@ class HttpStream:
         if chunk is not None:
             self.stats.chunks += 1
             self.stats.bytes_received += len(chunk)
-        if frames:
-            frame = merged(frames)
+        for frame in merged(frames):
             self._count(frame)
             self._ready.append(frame)
 
@@ -189,9 +192,14 @@ class HttpStream:
             await close(self._response, None if self._read_out else self._chunks)
 
 
-def merged(frames: Sequence[CodecFrame]) -> CodecFrame:
-    """Return frames that arrived together as one: every frame costs more than the ids in it."""
-    if len(frames) == 1:
-        return frames[0]
+def merged(frames: Sequence[CodecFrame]) -> Sequence[CodecFrame]:
+    """Return frames that arrived together as one: every frame costs more than the ids in it.
+
+    Not more than `MOST_MERGED` ids become one, because what waits behind a slow reader is counted in frames.
+    """
+    if len(frames) <= 1:
+        return frames
     ids = tuple(chain.from_iterable([frame.ids for frame in frames]))
-    return CodecFrame(ids, done=frames[-1].done, finish_reason=frames[-1].finish_reason)
+    last = max(0, len(ids) - 1) // MOST_MERGED * MOST_MERGED
+    parts = [CodecFrame(ids[at : at + MOST_MERGED], done=False) for at in range(0, last, MOST_MERGED)]
+    return [*parts, CodecFrame(ids[last:], done=frames[-1].done, finish_reason=frames[-1].finish_reason)]

@@ -11,6 +11,7 @@ import pytest
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, Timeouts
 from codec_agents.engines.codec import CodecEngine
+from codec_agents.engines.http_stream import MOST_MERGED
 from codec_agents.engines.transport import HttpSettings
 from codec_agents.exceptions import (
     EngineError,
@@ -374,6 +375,26 @@ async def test_bodies_that_break_the_protocol(words, ask, stock, name):
             await read(engine, ask(words))
         await engine.aclose()
     assert broken.value.transient == (name in ("inside a frame", "without done"))
+
+
+@pytest.mark.parametrize("ids", [0, 1, 4095, 4096, 4097, 30_000])
+async def test_frames_that_arrive_together_are_one_but_not_a_boundless_one(words, ask, stock, ids):
+    """What waits behind a slow reader is counted in frames."""
+    sent = [5 + number % 200 for number in range(ids)]
+    body = b"".join(
+        msgspec.msgpack.encode({"ids": sent[at : at + 3], "done": False}) for at in range(0, ids, 3)
+    )
+    body += msgspec.msgpack.encode({"ids": [], "done": True, "finish_reason": "stop"})
+    head = stock.head(200, [("content-type", "application/x-msgpack"), ("content-length", str(len(body)))])
+    async with stock.RawServer(head + body) as server:
+        engine = CodecEngine(server.url)
+        frames, stats = await read(engine, ask(words))
+        await engine.aclose()
+    assert ids_of(frames) == sent
+    assert stats.ids == ids
+    assert max(len(frame.ids) for frame in frames) <= MOST_MERGED
+    assert [frame.done for frame in frames] == [False] * (len(frames) - 1) + [True]
+    assert frames[-1].finish_reason == "stop"
 
 
 async def test_an_engine_that_ignores_stream_format_is_named_as_such(words, ask, stock):
