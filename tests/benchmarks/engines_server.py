@@ -95,6 +95,17 @@ class Paced:
                     done.set()
 
 
+async def read_body(reader: asyncio.StreamReader, head: str) -> None:
+    """Read a request's body, whose length its head tells, or each of its chunks."""
+    if "transfer-encoding: chunked" in head:
+        while size := int(await reader.readline(), 16):
+            await reader.readexactly(size + 2)
+        await reader.readexactly(2)
+        return
+    length = head.partition("content-length:")[2].partition("\r")[0]
+    await reader.readexactly(int(length or 0))
+
+
 async def serve() -> None:
     """Answer until killed."""
     paced = Paced()
@@ -103,8 +114,7 @@ async def serve() -> None:
         try:
             while True:
                 asked = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-                length = asked.partition("content-length:")[2].partition("\r")[0]
-                await reader.readexactly(int(length or 0))
+                await read_body(reader, asked)
                 path = asked.split()[1]
                 if asked.startswith("get "):
                     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
