@@ -68,6 +68,11 @@ class WrittenPrompt(list[int]):
         return msgspec.Raw(b"[" + self._json)
 
 
+def extended(prompt: list[int], ids: Iterable[int]) -> list[int]:
+    """Return a prompt that goes on with further ids; what is written down of it is not written again."""
+    return prompt.extended(ids) if isinstance(prompt, WrittenPrompt) else [*prompt, *ids]
+
+
 def json_of(ids: Sequence[int]) -> msgspec.Raw | Sequence[int]:
     """Return the ids of a prompt that has been checked, for a JSON body."""
     return ids.json() if isinstance(ids, WrittenPrompt) else ids

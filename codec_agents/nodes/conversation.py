@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from codec_agents.dispatch import Attempt
+from codec_agents.engines.written import extended
 from codec_agents.events import Usage
 from codec_agents.exceptions import EngineError, LimitExceededError, NodeFailedError, RepeatedFailureError
 from codec_agents.handoff import Departure
@@ -115,10 +116,10 @@ class Conversation:
             raise NodePaused(tools.paused(turn, waiting, begin))
         attempts = [tools.attempts[position] for position in range(len(tools.calls))]
         self._give_up_on_repeats(node, attempts)
-        said = turn.prompt + turn.generated
+        said = len(turn.prompt) + len(turn.generated)
         added, places = node.dialect.extend_placed(turn.generated, turn.finish_reason, attempts)
-        self._results = tuple((len(said) + start, len(said) + stop) for start, stop in places)
-        return said + added
+        self._results = tuple((said + start, said + stop) for start, stop in places)
+        return extended(turn.prompt, [*turn.generated, *added])
 
     def _give_up_on_repeats(self, node: BuiltModel, attempts: list[Attempt]) -> None:
         for attempt in attempts:

@@ -11,6 +11,7 @@ import msgspec
 
 from codec_agents.dialects import CallRegion, TurnEvent, TurnReader
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.written import extended
 from codec_agents.events import (
     GenerationFinished,
     GenerationStarted,
@@ -217,7 +218,7 @@ class Generation:
     def _request(self, turn: Turn, max_tokens: int, headers: dict[str, str]) -> GenerationRequest:
         node = self._node
         return GenerationRequest(
-            prompt_ids=turn.prompt + turn.generated if turn.generated else turn.prompt,
+            prompt_ids=extended(turn.prompt, turn.generated) if turn.generated else turn.prompt,
             vocabulary=node.vocabulary,
             model=node.model,
             options=_within(node.options, max_tokens),

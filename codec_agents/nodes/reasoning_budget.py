@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from codec_agents.engines.written import extended
+
 if TYPE_CHECKING:
     from codec_agents.dialects import BoundDialect
     from codec_agents.nodes.generation import Turn
@@ -56,7 +58,7 @@ class ReasoningBudget:
         if end is None or self._closed:
             return None
         self._closed = True
-        return turn.prompt + turn.generated + end
+        return extended(turn.prompt, [*turn.generated, *end])
 
     def renew(self) -> None:
         """Allow the whole budget again: a turn has ended by itself."""

@@ -15,7 +15,7 @@ from codec_agents.engines.written import WrittenPrompt
 from codec_agents.exceptions import ForgedTokenError
 from codec_agents.nodes.growing import WRITTEN_AT_ONCE
 from codec_agents.prompts import PromptIds, PromptSlot, PromptTemplate
-from codec_agents.testing import Say, ScriptedEngine, ScriptedModel
+from codec_agents.testing import Call, Say, ScriptedEngine, ScriptedModel
 from codec_agents.vocabularies import bundled_map
 from codec_core.vocabulary import vocabulary_of
 
@@ -104,6 +104,29 @@ async def test_what_is_left_for_the_end_does_not_grow_with_the_prompt() -> None:
         assert len(engine.inner.requests[0].prompt_ids) > ids
         left += engine.unwritten
     assert max(left) < 4 * WRITTEN_AT_ONCE
+
+
+async def test_the_prompt_of_the_next_turn_is_not_written_down_again() -> None:
+    engine = Prepared()
+    engine.inner = ScriptedEngine(
+        lambda prompt: Call("look", at="it") if prompt.turn == 1 else Say(prompt.results[0])
+    )
+    p = Pipeline("loop").input("q").sink("out")
+    p.model("a", engine=engine, map="demo/bytes", prompt=Chat(user="{q}"), tools=[look])
+    result = await p.connect("q", "a").connect("a", "out").invoke({"q": "go " * 100})
+    first, second = (request.prompt_ids for request in engine.inner.requests)
+    assert result.text["out"] == "seen it"
+    assert list(second[: len(first)]) == list(first)
+    assert engine.unwritten[1] == len(second) - len(first)
+
+
+def look(at: str) -> str:
+    """Look.
+
+    Args:
+        at: At what.
+    """
+    return f"seen {at}"
 
 
 def test_control_ids_in_content_are_refused_however_they_come() -> None:
