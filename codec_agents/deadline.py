@@ -13,13 +13,14 @@ from typing import Any, Self
 
 import anyio
 
+from codec_agents.event_loop import running_task
+
 
 class Deadline:
     """Stop what runs inside after so many seconds (None: never), without an error.
 
-    `passed` says whether it was stopped.
-
-    A cancellation from outside is never taken for the deadline's own, and goes on.
+    `passed` says whether it was stopped. A cancellation from outside is never taken for the deadline's own,
+    and goes on.
     """
 
     __slots__ = ("_before", "_fired", "_scope", "_task", "_timer", "passed", "seconds")
@@ -61,11 +62,3 @@ class Deadline:
         self._fired = True
         assert self._task is not None
         self._task.cancel()
-
-
-def running_task() -> asyncio.Task[Any] | None:
-    """Return asyncio's running task; None on another event loop, be it a guest of asyncio's."""
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None

@@ -65,7 +65,9 @@ class BoundDialect:
         self._encoder = PieceEncoder(vocabulary, [name for name in dialect.all_markers() if name in known])
         self.stop_ids = self._encoder.control_ids(dialect.stops)
         self._writer = PromptWriter(dialect, vocabulary, self._encoder, thinking=thinking, absent=self.absent)
-        self.reasoning = BoundReasoning(dialect, vocabulary, self._encoder, self._writer, self.absent)
+        self.reasoning = BoundReasoning(
+            dialect, vocabulary, self._encoder, self._writer, known=self.knows_reasoning
+        )
         self._grammar: Grammar | None = grammar or _grammar_of(dialect)
         self._table = self._reader_table()
         self._text_form = self._find_text_form()

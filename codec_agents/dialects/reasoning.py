@@ -32,13 +32,14 @@ class BoundReasoning:
         vocabulary: Vocabulary,
         encoder: PieceEncoder,
         writer: PromptWriter,
-        absent: Sequence[str],
+        *,
+        known: bool,
     ) -> None:
         self._dialect = dialect
         self._vocabulary = vocabulary
         self._encoder = encoder
         self._writer = writer
-        self.known = dialect.knows_reasoning(absent)
+        self.known = known
 
     def stays(self, chat: Chat) -> bool:
         """Tell whether reasoning stays in the prompt when a person speaks again."""

@@ -13,6 +13,8 @@ from typing import Any
 
 import anyio
 
+from codec_agents.event_loop import running_loop
+
 
 class OutOfTimeError(Exception):
     """The deadline passed while nothing came."""
@@ -83,17 +85,3 @@ class Patience:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def clock() -> Callable[[], float]:
-    """Return what tells the time of the event loop that runs, without asking every time which one that is."""
-    loop = running_loop()
-    return anyio.current_time if loop is None else loop.time
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return asyncio's loop, where it is what runs."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

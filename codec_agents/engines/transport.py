@@ -21,8 +21,8 @@ from anyio.lowlevel import current_token
 from codec_agents.engines.base import Timeouts
 from codec_agents.engines.begun import LENGTH_REQUIRED, BegunRequests
 from codec_agents.engines.endings import Endings
-from codec_agents.engines.patience import running_loop
 from codec_agents.engines.responses import HttpResponse, close
+from codec_agents.event_loop import running_loop
 from codec_agents.exceptions import (
     EngineError,
     EngineStreamError,

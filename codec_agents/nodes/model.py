@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codec_agents.built import declared_path
-from codec_agents.events import NodeFinished, NodeStarted
+from codec_agents.events import NodeFinished
 from codec_agents.nodes.conversation import Conversation
 from codec_agents.nodes.limits import WallTime
 from codec_agents.nodes.skipping import STOPPED, NodeSkipped
 from codec_agents.nodes.slots import Slots
+from codec_agents.nodes.telling import tell_started
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltModel
@@ -24,9 +25,8 @@ async def run_model(node: BuiltModel, wiring: Wiring, execution: Execution) -> N
     await slots.fill()
     if run.stopping:
         raise NodeSkipped(STOPPED)
-    execution.at_work.add(node.name)
     with run.scope.node(declared_path(node.path), node.model) as scope:
-        await run.emit(NodeStarted(node.path, run.clock()))
+        await tell_started(node, execution)
         conversation = Conversation(node, wiring, execution, scope, slots)
         try:
             with WallTime(node, wiring):

@@ -10,13 +10,14 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from codec_agents.built import declared_path
-from codec_agents.events import NodeFinished, NodeStarted
+from codec_agents.events import NodeFinished
 from codec_agents.exceptions import NodeFailedError, RouteError
 from codec_agents.graph.nodes import VALUE
 from codec_agents.nodes.conversation import Conversation
 from codec_agents.nodes.limits import WallTime
 from codec_agents.nodes.skipping import STOPPED, NodeSkipped
 from codec_agents.nodes.slots import Slots
+from codec_agents.nodes.telling import tell_started
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
@@ -74,9 +75,8 @@ async def run_router(node: BuiltRouter, wiring: Wiring, execution: Execution) ->
     await slots.fill()
     if run.stopping:
         raise NodeSkipped(STOPPED)
-    execution.at_work.add(node.name)
     with run.scope.node(declared_path(node.path), node.model) as scope:
-        await run.emit(NodeStarted(node.path, run.clock()))
+        await tell_started(node, execution)
         conversation = Conversation(node, wiring, execution, scope, slots)
         with WallTime(node, wiring):
             turn = await conversation.ask_once(enough=lambda turn: _choose(node, turn, ended=False)[0])

@@ -1,4 +1,4 @@
-"""What nodes without a model tell: that they begin, what was answered or decided, and that they are done."""
+"""What nodes tell: that they begin; and those without a model, what was decided, and that they are done."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from codec_agents.exceptions import (
     RunCancelledError,
 )
 from codec_agents.nodes.router import decide
+from codec_agents.server.exchanges import Exchange
 from codec_agents.testing import (
     Call,
     Cut,
@@ -40,6 +41,15 @@ pytestmark = pytest.mark.anyio
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run all of it on both."""
     return str(request.param)
+
+
+async def ended_at(engine: EmbeddedEngine) -> Exchange:
+    """Return the one generation that a server was asked for, once it has ended there."""
+    assert engine.app is not None
+    (exchange,) = engine.app.exchanges.generations
+    with anyio.fail_after(5):
+        await anyio.to_thread.run_sync(exchange.over.wait)
+    return exchange
 
 
 ONCE = {"attempts": 1}
@@ -347,10 +357,7 @@ async def test_cancelling_now_stops_the_server_and_keeps_a_valid_prefix() -> Non
             run.cancel()
             with pytest.raises(RunCancelledError):
                 await run.wait()
-        assert engine.app is not None
-        (exchange,) = engine.app.exchanges.generations
-        with anyio.fail_after(5):
-            await anyio.to_thread.run_sync(exchange.over.wait)
+        exchange = await ended_at(engine)
     finally:
         await engine.aclose()
     assert exchange.closed_by_client is not None
@@ -450,10 +457,7 @@ async def test_the_losers_of_a_join_by_predicate_are_stopped_at_their_server() -
     try:
         await slow.start()
         result = await p.connect("enough", "out").invoke({"q": "go"})
-        assert slow.app is not None
-        (exchange,) = slow.app.exchanges.generations
-        with anyio.fail_after(5):
-            await anyio.to_thread.run_sync(exchange.over.wait)
+        exchange = await ended_at(slow)
     finally:
         await slow.aclose()
     assert result.text["out"] == "no | a good answer, and 12345"
@@ -529,10 +533,7 @@ async def test_a_router_stops_its_model_as_soon_as_the_label_is_told_apart() -> 
     p.connect("q", "desk").connect("q", "clerk").connect("clerk", "out")
     try:
         result = await p.invoke({"q": "go"})
-        assert engine.app is not None
-        (exchange,) = engine.app.exchanges.generations
-        with anyio.fail_after(5):
-            await anyio.to_thread.run_sync(exchange.over.wait)
+        exchange = await ended_at(engine)
     finally:
         await engine.aclose()
     assert result.text["out"] == "done"
