@@ -114,22 +114,24 @@ class Channel(Generic[Batch]):
         self.blocked_since: float | None = None
         """When the wait that goes on began, by `time.perf_counter()`."""
 
-    async def send(self, batch: Batch) -> None:
-        """Queue a batch, waiting while the channel is full.
+    def send(self, batch: Batch) -> Awaitable[None]:
+        """Give a batch to the receiver, or queue it, waiting while the channel is full; to be awaited at once.
 
         A batch larger than the bound is taken when the channel is empty: nothing is ever cut or lost.
         """
-        if self._receiver is None:
-            while self.held and self.held + len(batch) > self._bound and not self.abandoned:
-                self._room = self._room or Signal()
-                await self.held_up(self._room.wait)
-            if not self.abandoned:
-                self._batches.append(batch)
-                self.held += len(batch)
-                self.ready.give()
-        elif not self.abandoned:
-            self.taken += len(batch)
-            await self._receiver.take(batch)
+        if self._receiver is None or self.abandoned:
+            return self._queue(batch)
+        self.taken += len(batch)
+        return self._receiver.take(batch)
+
+    async def _queue(self, batch: Batch) -> None:
+        while self.held and self.held + len(batch) > self._bound and not self.abandoned:
+            self._room = self._room or Signal()
+            await self.held_up(self._room.wait)
+        if not self.abandoned:
+            self._batches.append(batch)
+            self.held += len(batch)
+            self.ready.give()
 
     async def held_up(self, room: Callable[[], Awaitable[None]]) -> None:
         """Wait for room, as a wait of the producer's that is seen from outside."""

@@ -26,7 +26,6 @@ class SinkOutput:
         "_error",
         "_position",
         "_reading",
-        "has_text",
         "ids",
         "pieces",
     )
@@ -34,7 +33,6 @@ class SinkOutput:
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.pieces: list[str] = []
-        self.has_text = False
         self._ends: list[int] = []
         """Where each batch ends among the ids."""
         self._closed = False
@@ -49,14 +47,13 @@ class SinkOutput:
         """All text so far."""
         return "".join(self.pieces)
 
-    def add(self, ids: Sequence[int], text: str | None) -> None:
-        """Add ids and, at a text sink, the text they complete."""
+    def add(self, ids: Sequence[int], text: str | None) -> bool:
+        """Add ids and, at a text sink, the text they complete; return whether the reader lags now."""
         self.ids += ids
         self._ends.append(len(self.ids))
         self.pieces.append(text or "")
-        if text is not None:
-            self.has_text = True
         self._changed.give()
+        return self._reading and self.lags
 
     @property
     def lags(self) -> bool:

@@ -58,36 +58,37 @@ class SinkInlet:
     Each edge has a detokenizer of its own: a character of one stream is never completed by another's bytes.
     """
 
-    __slots__ = ("_channel", "_decoder", "_on_end", "_output", "_writer")
+    __slots__ = ("_channel", "_decoder", "_on_end", "_output", "_run", "_writer")
 
     def __init__(self, writer: Writer, inlet: Inlet, on_end: Callable[[], None] | None = None) -> None:
         vocabulary = inlet.edge.source_vocabulary
         self._channel = inlet.channel
         self._writer = writer
+        self._run = writer.run
         self._output = writer.output
         self._decoder = Detokenizer(vocabulary) if writer.decodes and vocabulary is not None else None
         self._on_end = on_end
 
     async def take(self, batch: Batch, /) -> None:
-        """Write one batch, when the one who reads along is not far behind."""
-        while self._output.lags:
-            await self._channel.held_up(self._output.room)
+        """Write one batch; hold the stream up while the one who reads along is far behind."""
         ids: Sequence[int] = ()
         text: str | None
         if isinstance(batch, str):
             text = batch
         else:
             ids, text = batch, None if self._decoder is None else self._decoder.feed(batch)
-        self._output.add(ids, text)
-        if self._writer.is_heard:
+        lags = self._output.add(ids, text)
+        if self._writer.calls or self._run.observed:  # nearly always neither
             await self._writer.tell(ids, text)
+        while lags:
+            await self._channel.held_up(self._output.room)
+            lags = self._output.lags
 
     async def flush(self) -> None:
         """Write what an unfinished character becomes."""
         if self._decoder is not None and (tail := self._decoder.flush()):
             self._output.add((), tail)
-            if self._writer.is_heard:
-                await self._writer.tell((), tail)
+            await self._writer.tell((), tail)
 
     def end(self, *, skipped: bool) -> None:  # noqa: ARG002 - in a pipeline with branches, sinks have tasks
         """Take note that the edge has ended."""
@@ -100,32 +101,28 @@ class Writer:
 
     def __init__(self, node: BuiltSink, execution: Execution, files: ExitStack | None = None) -> None:
         self._node = node
-        self._run = execution.run
+        self.run = execution.run
         self.output = execution.sinks[node.name]
         self.decodes = node.text
-        self._calls: list[Callable[[Any], Any]] = list(node.write)
+        self.calls: list[Callable[[Any], Any]] = list(node.write)
+        """What is called with each piece."""
         if node.file is not None and files is not None:
             file = files.enter_context(Path(node.file).open("w", encoding="utf-8"))  # noqa: SIM115
-            self._calls.append(_text_to(file) if node.text else _ids_to(file))
-
-    @property
-    def is_heard(self) -> bool:
-        """Whether there is anything to do beside keeping what came."""
-        return bool(self._calls) or self._run.observed
+            self.calls.append(_text_to(file) if node.text else _ids_to(file))
 
     async def tell(self, ids: Sequence[int], text: str | None) -> None:
         """Bring on one batch."""
         if piece := text if self.decodes else list(ids):
-            for each in self._calls:
+            for each in self.calls:
                 await call(each, piece)
-        if self._run.observed:
+        if self.run.observed:
             await self._emit(ids, text)
 
     async def _emit(self, ids: Sequence[int], text: str | None) -> None:
         if ids and not self.decodes:
-            await self._run.emit(SinkIds(self._node.path, tuple(ids), self._run.clock()))
+            await self.run.emit(SinkIds(self._node.path, tuple(ids), self.run.clock()))
         if text:
-            await self._run.emit(SinkText(self._node.path, text, self._run.clock()))
+            await self.run.emit(SinkText(self._node.path, text, self.run.clock()))
 
 
 def _text_to(file: TextIO) -> Callable[[str], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,11 +51,16 @@ class Outlet:
         for channel in (*self._channels, *self._fallbacks):
             channel.on_abandoned = callback
 
-    async def send(self, batch: Batch) -> None:
-        """Send to all edges; the slowest one sets the pace."""
+    def send(self, batch: Batch) -> Awaitable[None]:
+        """Send to all edges; the slowest one sets the pace. To be awaited at once."""
         self.sent += len(batch)
         if self._delivered is not None:
             self._delivered.append(batch)
+        if len(self._channels) == 1:
+            return self._channels[0].send(batch)
+        return self._send_to_all(batch)
+
+    async def _send_to_all(self, batch: Batch) -> None:
         for channel in self._channels:
             await channel.send(batch)
 
