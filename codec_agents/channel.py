@@ -115,7 +115,7 @@ class Channel(Generic[Batch]):
         """When the wait that goes on began, by `time.perf_counter()`."""
 
     def send(self, batch: Batch) -> Awaitable[None]:
-        """Give a batch to the receiver, or queue it, waiting while the channel is full; to be awaited at once.
+        """Give a batch to the receiver, or queue it and wait while the channel is full; await it at once.
 
         A batch larger than the bound is taken when the channel is empty: nothing is ever cut or lost.
         """
