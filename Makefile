@@ -10,7 +10,7 @@ UV := $(shell command -v uv 2>/dev/null)
 MODELS := .venv-models
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-all test-models lint format bench clean help
+.PHONY: demo test test-all test-models lint format bench fuzz clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -64,6 +64,10 @@ format: .venv/dev  ## Format the code.
 
 bench: .venv/dev  ## The benchmarks, side by side with the peers (installs them in a separate environment).
 	@$(BIN)/python -m tests.benchmarks
+
+fuzz: .venv/dev  ## Fuzz the wire for five minutes; an input that breaks a promise is kept for the suite.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	@$(BIN)/python -m tests.core.fuzz 300
 
 clean:  ## Remove what make made.
 	rm -rf .venv $(MODELS) .pytest_cache .mypy_cache .ruff_cache .hypothesis

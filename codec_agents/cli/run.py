@@ -112,6 +112,7 @@ async def _show_quiet(run: Run, built: BuiltPipeline) -> None:  # noqa: ARG001
 
 async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
     from codec_agents.cli.tables import show_handoffs, show_totals
+    from codec_agents.trace import figures_of, measured
 
     console = terminal.console()
     printer = _lane_printer(built, console)
@@ -121,7 +122,7 @@ async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
     finally:
         printer.finish()
         result = run.partial_result()
-        show_handoffs(console, result.handoffs)
+        show_handoffs(console, figures_of(measured(each, each.strategy) for each in result.handoffs))
     show_totals(console, result, [name for name, text in _sinks(built).items() if not text])
 
 

@@ -69,6 +69,13 @@ def seconds(value: float | None) -> str:
     return f"{value:.2f} s"
 
 
+def milliseconds(value: float | None) -> str:
+    """Return a duration as a number of milliseconds, for a column of them."""
+    if value is None:
+        return "-"
+    return f"{value * 1e3:,.2f}" if abs(value) < 0.1 else f"{value * 1e3:,.0f}"
+
+
 def size(value: float) -> str:
     """Return a number of bytes in the unit that fits it."""
     for unit in ("B", "kB", "MB"):

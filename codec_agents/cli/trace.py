@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import as_json, print_json
-from codec_agents.cli.tables import WIDE, show_item
 
 if TYPE_CHECKING:
-    from codec_agents.trace import Bar, EdgeFigures, TracedRun
+    from codec_agents.trace import Bar, TracedRun
 
 FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
 STYLES = {
@@ -52,6 +49,7 @@ def command(
 
     Records come from `run --record` or `run --trace`. Given several, the table shows percentiles over them.
     """
+    from codec_agents.cli.tables import show_handoffs
     from codec_agents.trace import edge_figures, read_runs, write_page
 
     runs = read_runs(files)
@@ -65,7 +63,7 @@ def command(
         console = terminal.console()
         for run in runs[-1:]:
             show_waterfall(console, run, node)
-        show_figures(console, edge_figures(runs))
+        show_handoffs(console, edge_figures(runs))
 
 
 def show_waterfall(console: Console, run: TracedRun, node: str | None = None) -> None:
@@ -114,36 +112,3 @@ def _extent(start: float, end: float, whole: float, room: int) -> tuple[int, int
     scale = room / whole if whole > 0 else 0.0
     first = min(int(start * scale), room - 1)
     return first, min(max(1, round((end - start) * scale)), room - first)
-
-
-def show_figures(console: Console, figures: Sequence[EdgeFigures]) -> None:
-    """Print the handoffs, with percentiles where there are several runs."""
-    if not figures:
-        console.print("no handoff was measured")
-        return
-    several = any(edge.runs > 1 for edge in figures)
-    shares = (50, 90, 99) if several else (50,)
-    heads = [*(["runs"] if several else []), "ids in", "ids out", "bytes", "translate"]
-    for name in ("gap", "first id"):
-        heads += [f"{name} p{share}" for share in shares] if several else [name]
-    rows = {edge.name: [*([str(edge.runs)] if several else []), *_cells(edge, shares)] for edge in figures}
-    if console.width < WIDE:
-        for name, cells in rows.items():
-            show_item(console, name, zip(heads, cells, strict=True))
-        return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("handoff")
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    for edge_name, figures_of_edge in rows.items():
-        table.add_row(edge_name, *figures_of_edge)
-    console.print(table)
-
-
-def _cells(edge: EdgeFigures, shares: Sequence[int]) -> list[str]:
-    from codec_agents.trace.percentiles import percentile
-
-    counts = [f"{value:,.0f}" for value in (edge.ids_in, edge.ids_out, edge.bytes)]
-    times = [percentile(edge.translate, 50)]
-    times += [percentile(values, share) for values in (edge.gap, edge.first_id) for share in shares]
-    return counts + [terminal.seconds(value) for value in times]

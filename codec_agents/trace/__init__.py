@@ -1,9 +1,9 @@
 """What happened in recorded runs, and when: a timeline, a handoff table, and a page for the browser."""
 
 from codec_agents.trace.page import page, write_page
-from codec_agents.trace.percentiles import EdgeFigures, edge_figures
+from codec_agents.trace.percentiles import EdgeFigures, edge_figures, figures_of
 from codec_agents.trace.reading import read_run, read_runs
-from codec_agents.trace.timeline import Bar, Edge, LaneSpan, TracedRun, traced
+from codec_agents.trace.timeline import Bar, Edge, LaneSpan, TracedRun, measured, traced
 
 __all__ = [
     "Bar",
@@ -12,6 +12,8 @@ __all__ = [
     "LaneSpan",
     "TracedRun",
     "edge_figures",
+    "figures_of",
+    "measured",
     "page",
     "read_run",
     "read_runs",

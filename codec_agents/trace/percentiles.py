@@ -1,28 +1,41 @@
-"""The figures of an edge over many runs."""
+"""The figures of an edge over many handoffs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
 from codec_agents.trace.timeline import Edge, TracedRun
 
+PARTS = ("detect", "tail", "wait", "render", "queue", "request", "engine")
+"""What a handoff consists of, in order."""
+
 
 @dataclass(frozen=True, slots=True)
 class EdgeFigures:
-    """One edge, over all runs in which it was measured; the lists are sorted."""
+    """One edge, over all handoffs on it that were measured; times in seconds, each list of them sorted."""
 
-    name: str
+    source: str
+    target: str
     strategy: str
     runs: int
+    """Handoffs measured: one a run, but for edges inside loops and maps."""
     ids_in: float
     """Mean."""
     ids_out: float
     bytes: float
+    wire_ids: float
     translate: tuple[float, ...]
+    parts: Mapping[str, tuple[float, ...]]
+    """By their names, in their order."""
     gap: tuple[float, ...]
     first_id: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """The edge as people write it."""
+        return f"{self.source} -> {self.target}"
 
 
 def percentile(values: Sequence[float], share: int) -> float | None:
@@ -36,15 +49,19 @@ def percentile(values: Sequence[float], share: int) -> float | None:
 
 def edge_figures(runs: Iterable[TracedRun]) -> list[EdgeFigures]:
     """Return the figures of each measured edge, in the order in which edges first appear."""
+    return figures_of(edge for run in runs for edge in run.edges)
+
+
+def figures_of(handoffs: Iterable[Edge]) -> list[EdgeFigures]:
+    """Bring together the handoffs of each edge; what was not measured is left out."""
     edges: dict[str, list[Edge]] = {}
-    for run in runs:
-        for edge in run.edges:
-            if edge.gap is not None:
-                edges.setdefault(edge.name, []).append(edge)
-    return [_figures(name, found) for name, found in edges.items()]
+    for edge in handoffs:
+        if edge.gap is not None:
+            edges.setdefault(edge.name, []).append(edge)
+    return [_figures(found) for found in edges.values()]
 
 
-def _figures(name: str, edges: list[Edge]) -> EdgeFigures:
+def _figures(edges: list[Edge]) -> EdgeFigures:
     def values(field: str) -> tuple[float, ...]:
         return tuple(sorted(value for edge in edges if (value := getattr(edge, field)) is not None))
 
@@ -53,13 +70,16 @@ def _figures(name: str, edges: list[Edge]) -> EdgeFigures:
         return sum(found) / len(found) if found else 0.0
 
     return EdgeFigures(
-        name=name,
+        source=edges[0].source,
+        target=edges[0].target,
         strategy=edges[0].strategy,
         runs=len(edges),
         ids_in=mean("ids_in"),
         ids_out=mean("ids_out"),
         bytes=mean("bytes"),
+        wire_ids=mean("wire_ids"),
         translate=values("translate"),
+        parts={part: values(part) for part in PARTS},
         gap=values("gap"),
         first_id=values("first_id_latency"),
     )

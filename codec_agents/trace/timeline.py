@@ -49,6 +49,9 @@ class Edge:
     ids_in: int | None = None
     ids_out: int | None = None
     bytes: int | None = None
+    """Body bytes of the source's stream."""
+    wire_ids: int | None = None
+    """Ids of that stream, of all its ports."""
     translate: float | None = None
     detect: float | None = None
     """From the source's last id until it was seen that it has ended."""
@@ -211,17 +214,21 @@ def _edges(record: RecordedRun, run: TracedRun) -> Iterator[Edge]:
         source, target, strategy = edge["from"], edge["to"], edge["strategy"]
         handoff = handoffs.pop((source, target), None)
         if handoff is not None:
-            yield _measured(handoff, strategy)
+            yield measured(_report(handoff), strategy)
         else:
             node, _, port = source.partition(".")
             count = sum(len(lane.ids) for lane in run.lanes if (lane.node, lane.port) == (node, port))
             yield Edge(source, target, strategy, count or None, None)
     for handoff in handoffs.values():
-        yield _measured(handoff, handoff["strategy"])
+        yield measured(_report(handoff), handoff["strategy"])
 
 
-def _measured(handoff: dict[str, Any], strategy: str) -> Edge:
-    report = HandoffReport(**{name: handoff[name] for name in REPORTED if name in handoff})
+def _report(handoff: dict[str, Any]) -> HandoffReport:
+    return HandoffReport(**{name: handoff[name] for name in REPORTED if name in handoff})
+
+
+def measured(report: HandoffReport, strategy: str) -> Edge:
+    """Return an edge with what a handoff over it did and cost."""
     parts = report.parts
     return Edge(
         source=report.source,
@@ -230,6 +237,7 @@ def _measured(handoff: dict[str, Any], strategy: str) -> Edge:
         ids_in=report.input_ids,
         ids_out=report.output_ids,
         bytes=report.wire_bytes,
+        wire_ids=report.wire_ids,
         translate=report.translate_seconds,
         detect=parts.get("detect"),
         tail=parts.get("translate"),

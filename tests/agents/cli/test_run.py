@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,7 +65,8 @@ def test_people_see_lanes_and_handoffs(desk: Path) -> None:
             "✓ fares",
             "● planner says",
             "● reader reads",
-            "planner.answer → writer.draft",
+            "planner → writer",
+            "time, ms",
             "notebook:",
         )
     ]
@@ -171,8 +173,8 @@ def test_record_then_trace(desk: Path, tmp_path: Path) -> None:
     assert "DY1819" in page.read_text(encoding="utf-8")
     shown = invoke("trace", record, record)
     assert shown.exit_code == exits.DONE
-    assert "planner.answer" in shown.stdout
-    assert "gap p99" in shown.stdout
+    assert re.search(r"^planner (→|->) writer ", shown.stdout, re.MULTILINE)
+    assert re.search(r"spread, ms +times +gap p50 +p90 +p99 +first id p50 +p90 +p99\n", shown.stdout)
     document = json.loads(invoke("trace", record, "--json").stdout)
     assert document["runs"][0]["complete"]
     assert {bar["kind"] for bar in document["runs"][0]["bars"]} >= {

@@ -92,7 +92,8 @@ def test_the_terminal_has_a_row_for_each_node_that_shows_its_handoff(
 ) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=3, ids=3000)
     shown = CliRunner().invoke(main, ["trace", str(tmp_path / "a.jsonl")], env={"COLUMNS": "90"}).output
-    rows = [line.split()[:2] for line in shown.splitlines() if line.startswith("node") and "->" not in line]
+    waterfall, _, _ = shown.partition("handed on")
+    rows = [line.split()[:2] for line in waterfall.splitlines() if line.startswith("node")]
     assert [name for name, _ in rows] == ["node000", "node001", "node002"]
     assert rows[0][1].startswith(".")
     assert all(bar.startswith("h") and bar.endswith("a") for _, bar in rows[1:])
