@@ -159,7 +159,11 @@ class Channel(Generic[Batch]):
 
     def unbind(self) -> None:
         """Take whatever comes: the consumer does not run now, and the producer is to come to its end."""
-        self._bound = sys.maxsize
+        self.bind(sys.maxsize)
+
+    def bind(self, bound: int) -> None:
+        """Hold so much from now on; what is queued beyond it stays."""
+        self._bound = bound
         self._give_room()
 
     def close(self, *, skipped: bool = False) -> None:

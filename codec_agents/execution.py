@@ -245,7 +245,7 @@ class Execution:
         if pause is not None and (output := pause.ended.get(node.name)) is not None:
             await give_again(wiring, output)
             return
-        await self._pass_gate(node)
+        await self._pass_gate(node, wiring)
         if pause is not None and (waiting := pause.waiting.get(node.name)) is not None:
             await send_again(wiring, waiting.sent)
         await run_node(node, wiring, self)
@@ -274,10 +274,20 @@ class Execution:
         if self.error is None and self._waiting and self.at_work <= self._waiting.keys():
             self.cancel(ApprovalRequiredError(pause_of(self, self.wirings, self._waiting)))
 
-    async def _pass_gate(self, node: BuiltNode) -> None:
+    async def _pass_gate(self, node: BuiltNode, wiring: Wiring) -> None:
+        """Wait until a node is chosen; what leads to it is not held up meanwhile.
+
+        Who decides may wait for the end of the very streams that lead here, as a router does that reads them.
+        """
         gate = self.gates.get(node.name)
-        if gate is not None and not await gate.passed():
+        if gate is None:
+            return
+        for inlet in wiring.inlets:
+            inlet.channel.unbind()
+        if not await gate.passed():
             raise NodeSkipped
+        for inlet in wiring.inlets:
+            inlet.channel.bind(inlet.edge.buffer)
 
     def _end_node(self, node: BuiltNode, outcome: Outcome) -> None:
         self.run.outcomes[node.path] = outcome

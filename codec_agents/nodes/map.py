@@ -9,6 +9,7 @@ import anyio
 from codec_agents.nodes.items import Items
 from codec_agents.nodes.nested import run_body, sink_vocabulary
 from codec_agents.nodes.telling import tell_decided, tell_finished, tell_started
+from codec_agents.nodes.upstream import asks_what_feeds_it
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ async def run_map(node: BuiltMap, wiring: Wiring, execution: Execution) -> None:
         NodeSkipped: no edge into one of the slots was taken.
         RunError: what the first item that failed raised; the others are stopped.
     """
+    if asks_what_feeds_it(node, execution.built):
+        for channel in wiring.channels:
+            channel.unbind()
     items = Items(node, wiring, execution)
     values = await items.other_slots()
     results = Results(node, wiring, execution)

@@ -234,6 +234,32 @@ async def test_no_more_items_run_than_may_and_the_stream_waits_for_them() -> Non
 
 @pytest.mark.anyio
 @BACKENDS
+@pytest.mark.parametrize("between", [False, True])
+async def test_items_do_not_wait_for_a_place_that_their_own_stream_holds(between: bool) -> None:
+    """One request at once: the items are asked when the list is there, and nothing holds it up until then."""
+
+    def script(prompt: PromptView) -> str:
+        return bracket(prompt) if prompt.model == "m" else "\n".join(map(str, range(60)))
+
+    p = Pipeline("mapped").input("q").sink("out").engine("desk", scripted(script), concurrency=1)
+    p.model("lister", engine="desk", model="lister", map="demo/bytes", prompt=Chat(user="{text}"))
+    inner = Pipeline("body").input("item").sink("said", text=False)
+    inner.model("m", engine="desk", model="m", map="demo/bytes", prompt=Chat(user="{text}"))
+    p.map("each", inner.connect("item", "m").connect("m", "said"), parallel=2, separator=" ")
+    copied = Pipeline("body").input("item").sink("said", text=False)
+    copied.function("f", lambda value: value, map="demo/bytes").connect("item", "f").connect("f", "said")
+    p.map("copy", copied, parallel=2, separator="\n") if between else None
+    p.connect("q", "lister").connect("lister", "copy" if between else "each", buffer=16).connect(
+        "each", "out"
+    )
+    p.connect("copy", "each", buffer=16) if between else None
+    with anyio.fail_after(10):
+        result = await p.invoke({"q": "go"})
+    assert result.text["out"] == " ".join(f"<{n}>" for n in range(60))
+
+
+@pytest.mark.anyio
+@BACKENDS
 async def test_a_slow_item_holds_up_a_bounded_number_of_results() -> None:
     started: set[str] = set()
     first_may_end, full = anyio.Event(), anyio.Event()

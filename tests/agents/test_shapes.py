@@ -12,7 +12,7 @@ import pytest
 from codec_agents import Chat, Pipeline
 from codec_agents.events import NodeFailed, NodeFinished, NodeStarted
 from codec_agents.exceptions import InputError, LimitExceededError, NodeFailedError, RouteError
-from codec_agents.testing import PromptView, Refuse, Say, ScriptedEngine, ScriptedModel, Wait
+from codec_agents.testing import Cut, PromptView, Refuse, Say, ScriptedEngine, ScriptedModel, Wait
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -367,6 +367,38 @@ async def test_a_router_runs_only_the_chosen_branch(said: str, chosen: str) -> N
     result = await routed(said, default="helper").invoke({"q": "q"})
     assert {name for name, text in result.text.items() if text} == {chosen}
     assert sorted(result.outcomes.values()).count("skipped") == 4
+
+
+@BACKENDS
+@pytest.mark.parametrize("kind", ["model", "map"])
+@pytest.mark.parametrize("chosen_by", ["router", "failure"])
+async def test_what_may_yet_be_chosen_holds_nobody_up(chosen_by: str, kind: str) -> None:
+    """Who decides reads the same stream to its end; the edge to who waits for that holds far less of it."""
+    text = "a word\n" * 20
+    p = Pipeline("gated").input("q").sink("out").sink("other")
+    model(p, "writer", said_by=engine(lambda _: text))
+    if chosen_by == "router":
+        prompt = Chat(user="{text}")
+        labels = {"yes": "chosen", "no": "left"}
+        p.router("desk", engine=engine(lambda _: "yes"), map=MAPS[0], prompt=prompt, labels=labels)
+        model(p, "left", said_by=engine(lambda _: "no"))
+        p.connect("q", "left").connect("left", "other")
+    else:
+        policy = {"retry": {"attempts": 1}, "on_failure": "fallback"}
+        said = [Say("what " * 20), Cut()]
+        model(p, "desk", said_by=engine(lambda _: said), policy=policy)
+        p.connect("desk", "other").connect("desk", "chosen", buffer=4, fallback=True)
+    if kind == "model":
+        model(p, "chosen", said_by=engine(lambda prompt: f"{prompt.user.count('word')}"))
+    else:
+        body = Pipeline("body").input("item").sink("said", text=False)
+        body.function("f", lambda value: value, map="demo/bytes").connect("item", "f").connect("f", "said")
+        p.map("chosen", body)
+    p.connect("q", "writer").connect("writer", "desk").connect("writer", "chosen", buffer=4)
+    with anyio.fail_after(10):
+        result = await p.connect("chosen", "out").invoke({"q": "q"})
+    said = result.text["out"]
+    assert said == "20" if kind == "model" else said.count("a word") == 20
 
 
 @BACKENDS
