@@ -189,6 +189,11 @@ class Channel(Generic[Batch]):
         if self.on_abandoned is not None and not self.closed:
             self.on_abandoned()
 
+    def let_go(self) -> None:
+        """Drop both ends: nothing will be sent or taken any more, and the counts stay."""
+        self._receiver = None
+        self.on_abandoned = None
+
     def take(self) -> list[Batch]:
         """Return all that is queued, without waiting."""
         batches = self._batches

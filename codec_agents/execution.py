@@ -125,8 +125,17 @@ class Execution:
         finally:
             for sink in self.sinks.values():
                 sink.close(self.error)
+            self._let_go()
         if self.error is not None:
             raise self.error
+
+    def _let_go(self) -> None:
+        """Drop what only nodes at work need, so that what is over is freed without the garbage collector."""
+        for wiring in self.wirings.values():
+            wiring.slots = None
+            for inlet in wiring.inlets:
+                inlet.channel.let_go()
+        del self.run
 
     def inside(self, body: BuiltPipeline, inputs: Mapping[str, Value]) -> Execution:
         """Return a pass over a nested pipeline, as a part of the same run."""

@@ -36,7 +36,7 @@ class Conversation:
         self._wiring = wiring
         self._slots = slots
         self._scope = scope
-        self._generation = Generation(node, wiring, self._run, scope, on_first_id=self._report_handoffs)
+        self._generation = Generation(node, wiring, self._run, scope)
         self._spent = Usage()
         self._results: tuple[tuple[int, int], ...] = ()
         """Where the next prompt holds the results of the turn before."""
@@ -48,7 +48,7 @@ class Conversation:
 
     async def ask_once(self, *, enough: Callable[[Turn], bool]) -> Turn:
         """Ask for one turn, and stop the model as soon as there is enough of it."""
-        turn = Turn(1, self._first_prompt(), 0)
+        turn = Turn(1, self._first_prompt(), 0, on_first_id=self._report_handoffs)
         await self._ask(turn, enough)
         return turn
 
@@ -69,6 +69,8 @@ class Conversation:
             first = resumed.pause.waiting[node.name].number + 1
         for number in range(first, limits.turns + 1):
             turn = Turn(number, prompt, kept, results=self._results)
+            if number == 1:
+                turn.on_first_id = self._report_handoffs
             async with self._tool_round(node, turn) as tools:
                 await self._ask(turn, self._budget.watch)
                 if turn.finish_reason == SPENT and not self._run.stopping:

@@ -69,6 +69,8 @@ class Turn:
 
     results: tuple[tuple[int, int], ...] = ()
     """Where the prompt holds the results of the calls of the turn before."""
+    on_first_id: Callable[[Turn], Awaitable[None]] | None = None
+    """Called once, when the first id is there, or the turn ended without one."""
     on_call: Callable[[CallRegion], None] | None = None
     """Called with each region of calls when it is known, while the turn may still go on."""
 
@@ -121,20 +123,11 @@ def _within(options: SamplingOptions, max_tokens: int) -> SamplingOptions:
 class Generation:
     """Ask a model for one turn, and hand on its ids as they come."""
 
-    def __init__(
-        self,
-        node: BuiltAsking,
-        wiring: Wiring,
-        run: Run,
-        scope: NodeScope,
-        on_first_id: Callable[[Turn], Awaitable[None]],
-    ) -> None:
+    def __init__(self, node: BuiltAsking, wiring: Wiring, run: Run, scope: NodeScope) -> None:
         self._node = node
         self._wiring = wiring
         self._run = run
         self._scope = scope
-        self._on_first_id = on_first_id
-        """Called once, when the first id of the node's first turn is there, or that turn ended empty."""
 
     async def ask(self, turn: Turn, *, max_ids: int, enough: Callable[[Turn], bool] | None = None) -> None:
         """Read a whole turn, or as much as is enough, while its ids leave by their ports.
@@ -156,9 +149,9 @@ class Generation:
             except EngineError as error:
                 await self._wait_to_retry(turn, error, next(delays, None))
         await self._hand_on(turn, reader.flush(turn.finish_reason), observed=self._run.observed)
-        if turn.number == 1 and not turn.generated:
-            await self._on_first_id(turn)
+        await _tell_first_id(turn)
         await self._emit_finished(turn)
+        turn.on_call = None
 
     async def repeat(self, turn: Turn) -> None:
         """Read a turn again that came in an earlier process; its ids have left by their ports already."""
@@ -170,6 +163,7 @@ class Generation:
         for event in [*reader.feed(turn.generated), *reader.flush(turn.finish_reason)]:
             turn.note(event)
         await self._emit_finished(turn)
+        turn.on_call = None
 
     async def _stream(
         self, turn: Turn, reader: TurnReader, max_ids: int, enough: Callable[[Turn], bool] | None
@@ -199,7 +193,7 @@ class Generation:
             async for frame in frames:
                 if frame.ids:
                     observed = self._run.observed
-                    if observed or not turn.generated:
+                    if observed or turn.on_first_id is not None:
                         await self._tell_sampled(turn, frame.ids)
                     turn.generated += frame.ids
                     await self._hand_on(turn, reader.feed(frame.ids), observed=observed)
@@ -209,9 +203,8 @@ class Generation:
                     turn.finish_reason = frame.finish_reason
 
     async def _tell_sampled(self, turn: Turn, ids: tuple[int, ...]) -> None:
-        """Say that ids have arrived; the first ones end the handoffs into the node."""
-        if turn.number == 1 and not turn.generated:
-            await self._on_first_id(turn)
+        """Say that ids have arrived."""
+        await _tell_first_id(turn)
         if self._run.observed:
             await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock()))
 
@@ -272,3 +265,9 @@ class Generation:
                     self._run.clock(),
                 )
             )
+
+
+async def _tell_first_id(turn: Turn) -> None:
+    tell, turn.on_first_id = turn.on_first_id, None
+    if tell is not None:
+        await tell(turn)

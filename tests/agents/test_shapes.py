@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -252,6 +254,42 @@ async def test_cuts_and_delays_change_neither_the_results_nor_the_order_of_event
 def spaced(text: str) -> str:
     """Leave out white space: how words are spaced is a matter of each map."""
     return "".join(text.split())
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "failing branch"])
+async def test_a_run_that_is_over_is_freed_without_the_garbage_collector(shape: str) -> None:
+    """A service that runs all day frees each run as it ends, and is not held up to look for cycles.
+
+    An error is another matter: its traceback holds all that was at work.
+    """
+    p = SHAPES[shape][0](0)
+    for _ in range(2):  # what is made once is made by then
+        await p.invoke({"q": "q"})
+    with collected_garbage() as garbage:
+        await p.invoke({"q": "q"})
+        async with p.run({"q": "q"}) as run:
+            async for _ in run:
+                pass
+        del run
+    assert [each for each in garbage if type(each).__module__.startswith("codec_")] == []
+
+
+@contextmanager
+def collected_garbage() -> Iterator[list[Any]]:
+    """Return what only the garbage collector would have freed, once the body is over."""
+    garbage: list[Any] = []
+    gc.collect()
+    gc.disable()
+    try:
+        yield garbage
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        garbage += gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 @BACKENDS
