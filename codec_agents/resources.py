@@ -110,7 +110,7 @@ class Resources:
             path = Path(spec.path).expanduser()
             return _read_map_file(str((self._directory or Path()) / path))
         cache = DiskMapCache(map_cache_folder())
-        cached = cache.get(spec.hash) if spec.hash is not None else None
+        cached = cache.read(spec.hash) if spec.hash is not None else None
         if cached is not None:
             return cached
         if spec.url is not None:

@@ -61,7 +61,7 @@ class AddedToken(msgspec.Struct, frozen=True):
     rstrip: bool = False
 
 
-class TokenizerMap(msgspec.Struct, frozen=True, dict=True):
+class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     """A tokenizer map, version 1 (`tokens`) or 2 (`vocab`).
 
     Fields the protocol does not know are ignored. The last five are this project's additions, which hold
@@ -119,6 +119,17 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True):
             raise TokenizerMapValidationError(f"not a tokenizer map: {error}") from error
         check_map(tokenizer_map)
         return tokenizer_map
+
+    def to_json(self) -> bytes:
+        """Return the map as a document, without the fields that are None.
+
+        Its bytes, and so its hash, may be others than those that it was parsed from: unknown fields are not
+        kept. `from_json` of it is equal to this map.
+        """
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        if isinstance(self.merges, PackedMerges):
+            fields["merges"] = msgspec.Raw(self.merges.json)
+        return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
 
     def __repr__(self) -> str:
         return f"TokenizerMap(id={self.id!r}, version={self.version!r}, vocab_size={self.vocab_size})"

@@ -18,9 +18,13 @@ _BEGINS_AS_LIST = re.compile(rb'\[\s*["\]]').match
 
 
 class PackedMerges(Sequence[str]):
-    """A sequence of merges that is decoded each time it is looked at: `list(merges)` decodes it once."""
+    """A sequence of merges that is decoded each time it is looked at: `list(merges)` decodes it once.
 
-    __slots__ = ("_count", "_json")
+    Attributes:
+        json: the merges as the document writes them.
+    """
+
+    __slots__ = ("_count", "json")
 
     def __init__(self, json: bytes) -> None:
         """Take the JSON of a list of strings.
@@ -31,12 +35,12 @@ class PackedMerges(Sequence[str]):
         """
         if not _BEGINS_AS_LIST(json):
             raise TokenizerMapValidationError("not a tokenizer map: merges must be a list of strings")
-        self._json = json
+        self.json = json
         self._count: int | None = None
 
     def _decode(self) -> list[str]:
         try:
-            merges = _decoder.decode(self._json)
+            merges = _decoder.decode(self.json)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise TokenizerMapValidationError(f"merges: {error}") from error
         self._count = len(merges)
@@ -57,6 +61,12 @@ class PackedMerges(Sequence[str]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and not isinstance(other, str) and self._decode() == list(other)
+
+    def __add__(self, other: list[str]) -> list[str]:
+        return self._decode() + other
+
+    def __radd__(self, other: list[str]) -> list[str]:
+        return other + self._decode()
 
     __hash__ = None  # type: ignore[assignment] # as a list
 

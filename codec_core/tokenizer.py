@@ -25,6 +25,19 @@ _flat = chain.from_iterable
 
 
 class Tokenizer(ABC):
+    """Turns text into ids. Those of this module follow a map; one of another kind needs no more than this."""
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """Return the id of the map."""
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text in which special tokens may stand."""
+
+
+class VocabularyTokenizer(Tokenizer):
     """Turns text into the ids of one vocabulary. Safe to share between streams and threads."""
 
     def __init__(self, m: TokenizerMap | Vocabulary) -> None:
@@ -112,7 +125,7 @@ class Cutter(Protocol):
         """Return the pieces that no continuation can change, and the rest."""
 
 
-class BPETokenizer(Tokenizer):
+class BPETokenizer(VocabularyTokenizer):
     """Encodes with the merges of a map, for byte-level and metaspace vocabularies.
 
     Attributes:
@@ -155,7 +168,7 @@ class BPETokenizer(Tokenizer):
         return list(_flat(map(self._ids_of, pieces))), rest
 
 
-class LongestMatchTokenizer(Tokenizer):
+class LongestMatchTokenizer(VocabularyTokenizer):
     """Takes the longest token at each place: for maps without merges."""
 
     def __init__(self, m: TokenizerMap | Vocabulary) -> None:
@@ -222,14 +235,14 @@ def check_text(text: str) -> None:
         ) from None
 
 
-def pick_tokenizer(m: TokenizerMap | Vocabulary) -> Tokenizer:
+def pick_tokenizer(m: TokenizerMap | Vocabulary) -> VocabularyTokenizer:
     """Return the tokenizer of a map, made at the first call and shared by all later ones."""
     vocabulary = vocabulary_of(m)
     known = vocabulary.__dict__.get("tokenizer")
     if known is None:
         kind = BPETokenizer if BPETokenizer.supports(vocabulary.map) else LongestMatchTokenizer
         known = vocabulary.__dict__.setdefault("tokenizer", kind(vocabulary))
-    assert isinstance(known, Tokenizer)
+    assert isinstance(known, VocabularyTokenizer)
     return known
 
 

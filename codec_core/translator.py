@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
-from codec_core.tokenizer import Tokenizer, pick_tokenizer
+from codec_core.tokenizer import pick_tokenizer
 from codec_core.unicode.normalization import NfcStream
 from codec_core.vocabulary import REPLACEMENT, Vocabulary, decode_utf_8, vocabulary_of
 
@@ -191,9 +191,5 @@ def static_translation_table(
     for token_id in range(source.size):
         if token_id not in source.special_ids and source.is_valid(token_id):
             text = source.token_bytes(token_id).decode("utf-8", "replace")
-            table[token_id] = _translate_token(target, text)
+            table[token_id] = target.encode_ordinary(text)
     return table
-
-
-def _translate_token(target: Tokenizer, text: str) -> list[int]:
-    return target.encode_ordinary(text)

@@ -55,7 +55,9 @@ def get_command(
     """
     import anyio
 
-    tokenizer_map = anyio.run(_fetch, origin, map_id, expected, output)
+    tokenizer_map, document = anyio.run(_fetch, origin, map_id, expected, output is not None)
+    if output is not None:
+        output.write_bytes(document)
     found = {"id": tokenizer_map.id, "hash": tokenizer_map.hash}
     if as_json:
         print_json(found)
@@ -107,8 +109,10 @@ def hash_command(files: tuple[Path, ...], as_json: bool) -> None:
 @reporting
 def verify_command(file: Path, expected: str | None, as_json: bool) -> None:
     """Check that FILE is a valid map and, if asked, that it has a hash."""
+    from codec_core.discovery.documents import pinned_hash
+
     found = _hash(file.read_bytes())
-    if expected is not None and expected.lower() != found:
+    if expected is not None and pinned_hash(expected) != found:
         _tell(as_json, {"file": str(file), "ok": False, "hash": found, "expected": expected})
         if not as_json:
             click.echo(f"{file} has another hash: {found}, not {expected}; fetch it again", err=True)
@@ -155,23 +159,28 @@ def _built(source: Path, map_id: str, pattern: str | None) -> bytes:
     raise click.BadParameter(f"{source} is neither tokenizer.json, .gguf nor .tiktoken")
 
 
-async def _fetch(origin: str, map_id: str | None, expected: str | None, output: Path | None) -> TokenizerMap:
+async def _fetch(
+    origin: str, map_id: str | None, expected: str | None, anew: bool
+) -> tuple[TokenizerMap, bytes]:
+    """Return a map, and its bytes where it is fetched `anew`."""
     import httpx
 
     from codec_agents.resources import map_cache_folder
     from codec_core.discovery import DiskMapCache, discover_map, load_map
+    from codec_core.discovery.documents import pinned_hash
     from codec_core.exceptions import TokenizerMapHashMismatchError
 
     class Copying(DiskMapCache):
-        """Fetches anew where a copy is asked for, because it is the bytes that are wanted."""
+        """Keeps the bytes at hand; what is asked for anew is never there."""
 
-        def get(self, key: str) -> TokenizerMap | None:
-            return super().get(key) if output is None else None
+        document = b""
 
-        def store(self, key: str, value: TokenizerMap, data: bytes) -> None:
-            super().store(key, value, data)
-            if output is not None:
-                output.write_bytes(data)
+        async def get(self, key: str) -> TokenizerMap | None:
+            return None if anew else await super().get(key)
+
+        async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:
+            self.document = data
+            await super().store(key, value, data)
 
     cache = Copying(map_cache_folder())
     try:
@@ -181,9 +190,9 @@ async def _fetch(origin: str, map_id: str | None, expected: str | None, output: 
             found = await discover_map(origin=origin, id=map_id, cache=cache)
     except httpx.HTTPError as error:
         raise OSError(f"cannot fetch from {origin}: {error!s}") from error
-    if expected is not None and found.hash != expected:
+    if expected is not None and found.hash != pinned_hash(expected):
         raise TokenizerMapHashMismatchError(expected, found.hash or "of no document")
-    return found
+    return found, cache.document
 
 
 def _tell(as_json: bool, document: dict[str, Any]) -> None:

@@ -2,6 +2,9 @@
 
 Keys are what a map was asked for by: its hash, or the caller's `cache_key`, or its URL. A map under its
 hash never becomes stale; one under a URL is what was there when it was first asked for.
+
+A cache is awaited, so that one may lie behind a network. Those here never wait; `DiskMapCache` can also be
+read without an event loop.
 """
 
 from __future__ import annotations
@@ -15,24 +18,25 @@ from collections import OrderedDict
 from pathlib import Path
 
 from codec_core.discovery.documents import check_hash
+from codec_core.discovery.in_use import shared_map
 from codec_core.exceptions import MapDiscoveryError, TokenizerMapValidationError
-from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map, parse_map
+from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map
 
 
 class MapCache(ABC):
     """Keeps maps by key. Write `get` and `set`; `store` where the map's own bytes are needed."""
 
     @abstractmethod
-    def get(self, key: str) -> TokenizerMap | None:
+    async def get(self, key: str) -> TokenizerMap | None:
         """Return the map under this key, or None."""
 
     @abstractmethod
-    def set(self, key: str, value: TokenizerMap) -> None:
+    async def set(self, key: str, value: TokenizerMap) -> None:
         """Keep a map under this key."""
 
-    def store(self, key: str, value: TokenizerMap, data: bytes) -> None:  # noqa: ARG002 - for those that need it
+    async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:  # noqa: ARG002 - for those that need it
         """Keep a map that was just parsed from these bytes."""
-        self.set(key, value)
+        await self.set(key, value)
 
 
 class MemoryMapCache(MapCache):
@@ -48,14 +52,14 @@ class MemoryMapCache(MapCache):
         self._max_maps = max_maps
         self._maps: OrderedDict[str, TokenizerMap] = OrderedDict()
 
-    def get(self, key: str) -> TokenizerMap | None:
+    async def get(self, key: str) -> TokenizerMap | None:
         """Return the map under this key, or None."""
         found = self._maps.get(key)
         if found is not None:
             self._maps.move_to_end(key)
         return found
 
-    def set(self, key: str, value: TokenizerMap) -> None:
+    async def set(self, key: str, value: TokenizerMap) -> None:
         """Keep a map under this key."""
         self._maps[key] = value
         self._maps.move_to_end(key)
@@ -78,8 +82,12 @@ class DiskMapCache(MapCache):
         self._maps = Path(folder) / "maps"
         self._keys = Path(folder) / "keys"
 
-    def get(self, key: str) -> TokenizerMap | None:
+    async def get(self, key: str) -> TokenizerMap | None:
         """Return the map under this key, read and checked again, or None."""
+        return self.read(key)
+
+    def read(self, key: str) -> TokenizerMap | None:
+        """Return what `get` returns, without an event loop."""
         name = self._name_of(key)
         if name is None:
             return None
@@ -89,12 +97,12 @@ class DiskMapCache(MapCache):
             return None
         if hash_map(data) == name:
             with contextlib.suppress(TokenizerMapValidationError):
-                return parse_map(data)
+                return shared_map(data, name)
         with contextlib.suppress(OSError):
             path.unlink()
         return None
 
-    def set(self, key: str, value: TokenizerMap) -> None:
+    async def set(self, key: str, value: TokenizerMap) -> None:
         """Remember that this key means this map, whose bytes must be here already: only `store` has them.
 
         Raises:
@@ -104,7 +112,7 @@ class DiskMapCache(MapCache):
             raise MapDiscoveryError("a cache on disk keeps the bytes of maps; store the map with its bytes")
         self._remember(key, value.hash)
 
-    def store(self, key: str, value: TokenizerMap, data: bytes) -> None:  # noqa: ARG002 - the bytes are enough
+    async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:  # noqa: ARG002 - the bytes are enough
         """Keep the bytes of a map."""
         name = hash_map(data)
         path = self._path(name)
@@ -135,25 +143,25 @@ class ChainedMapCache(MapCache):
     def __init__(self, *caches: MapCache) -> None:
         self._caches = caches
 
-    def get(self, key: str) -> TokenizerMap | None:
+    async def get(self, key: str) -> TokenizerMap | None:
         """Return the map under this key from the first cache that has it, or None."""
         for number, cache in enumerate(self._caches):
-            found = cache.get(key)
+            found = await cache.get(key)
             if found is not None:
                 for earlier in self._caches[:number]:
-                    earlier.set(key, found)
+                    await earlier.set(key, found)
                 return found
         return None
 
-    def set(self, key: str, value: TokenizerMap) -> None:
+    async def set(self, key: str, value: TokenizerMap) -> None:
         """Keep a map in all caches."""
         for cache in self._caches:
-            cache.set(key, value)
+            await cache.set(key, value)
 
-    def store(self, key: str, value: TokenizerMap, data: bytes) -> None:
+    async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:
         """Keep a map and its bytes in all caches."""
         for cache in self._caches:
-            cache.store(key, value, data)
+            await cache.store(key, value, data)
 
 
 def _is_hash(text: str) -> bool:

@@ -69,6 +69,16 @@ def check_hash(value: str, error: type[CodecError] = MapDiscoveryError) -> str:
     return value
 
 
+def pinned_hash(value: str, error: type[CodecError] = MapDiscoveryError) -> str:
+    """Return a hash that a caller pins as `sha256:<hex>`: the name may be left out, letters may be large.
+
+    Raises:
+        MapDiscoveryError: (or `error`) it is no sha256.
+    """
+    digits = value.lower()
+    return check_hash(digits if digits.startswith("sha256:") else f"sha256:{digits}", error)
+
+
 def check_url(url: str, error: type[CodecError] = MapDiscoveryError) -> str:
     """Return the URL if it is http or https and names a host.
 

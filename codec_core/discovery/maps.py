@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 from codec_core.discovery.caches import MapCache
 from codec_core.discovery.documents import (
     MapIndex,
-    check_hash,
     check_pointer,
     parse_json,
     parse_map_document,
+    pinned_hash,
     read_document,
     well_known_index_url,
     well_known_map_url,
 )
 from codec_core.discovery.fetch import DEFAULT_TIMEOUT, Progress, fetch
+from codec_core.discovery.in_use import map_in_use, shared_map
 from codec_core.exceptions import MapDiscoveryError, TokenizerMapHashMismatchError
-from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map, parse_map
+from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map
 
 if TYPE_CHECKING:
     import httpx
@@ -38,8 +39,9 @@ async def load_map(
 
     Args:
         url: http or https.
-        hash: the `sha256:<hex>` that the map's bytes must have.
-        cache: asked first, and given what was loaded.
+        hash: the sha256 that the map's bytes must have, as `sha256:<hex>` or the digits alone.
+        cache: asked first, and given what was loaded. Without one, a map of this hash that the process
+            holds already is used, and nothing is kept.
         client: used, and not closed; without one a client is made for this call.
         cache_key: the key in the cache; the hash or else the URL where none is given.
         timeout: seconds that may pass without a byte.
@@ -54,13 +56,13 @@ async def load_map(
         httpx.HTTPError: the connection failed or timed out.
     """
     if hash is not None:
-        check_hash(hash)
+        hash = pinned_hash(hash)  # noqa: A001 - the same, written one way
     key = cache_key or hash or url
-    cached = cache.get(key) if cache is not None else None
+    cached = await cache.get(key) if cache is not None else map_in_use(key)
     if cached is not None and (hash is None or cached.hash == hash):
         return cached
     data = await fetch(url, client=client, timeout=timeout, max_bytes=max_bytes, progress=progress)
-    return _accept(data, hash, key, cache)
+    return await _accept(data, hash, key, cache)
 
 
 async def discover_map(
@@ -91,7 +93,7 @@ async def discover_map(
     data = await fetch(url, client=client, timeout=timeout, max_bytes=max_bytes, progress=progress)
     document = parse_map_document(data, url)
     if document.is_map:
-        return _accept_direct(data, document.id, id, cache)
+        return await _accept_direct(data, document.id, id, cache)
     pointer = document.pointer(url)
     check_pointer(pointer, id, MapDiscoveryError)
     return await load_map(
@@ -123,18 +125,18 @@ async def discover_index(
     return index
 
 
-def _accept_direct(data: bytes, stated: str, wanted: str, cache: MapCache | None) -> TokenizerMap:
+async def _accept_direct(data: bytes, stated: str, wanted: str, cache: MapCache | None) -> TokenizerMap:
     """Accept a map that came where a pointer might have; nothing but its id ties it to the question."""
     if stated != wanted:
         raise MapDiscoveryError(f"the map is {stated!r}, not {wanted!r}")
-    return _accept(data, None, hash_map(data), cache)
+    return await _accept(data, None, hash_map(data), cache)
 
 
-def _accept(data: bytes, wanted: str | None, key: str, cache: MapCache | None) -> TokenizerMap:
+async def _accept(data: bytes, wanted: str | None, key: str, cache: MapCache | None) -> TokenizerMap:
     actual = hash_map(data)
     if wanted is not None and actual != wanted:
         raise TokenizerMapHashMismatchError(wanted, actual)
-    tokenizer_map = parse_map(data)
+    tokenizer_map = shared_map(data, actual)
     if cache is not None:
-        cache.store(key, tokenizer_map, data)
+        await cache.store(key, tokenizer_map, data)
     return tokenizer_map

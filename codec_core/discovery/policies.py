@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from codec_core.discovery.documents import (
     SafetyPolicyPointer,
-    check_hash,
     check_pointer,
     parse_json,
+    pinned_hash,
     read_document,
     well_known_policy_hash_url,
     well_known_policy_url,
@@ -36,11 +36,11 @@ _ERRORS = Errors(SafetyPolicyDiscoveryError, SafetyPolicyDiscoveryNotFoundError)
 class SafetyPolicyCache:
     """Keeps policies by key: a hash, or what the caller says. This one keeps nothing."""
 
-    def get(self, key: str) -> SafetyPolicyDescriptor | None:  # noqa: ARG002 - for subclasses
+    async def get(self, key: str) -> SafetyPolicyDescriptor | None:  # noqa: ARG002 - for subclasses
         """Return the policy under this key, or None."""
         return None
 
-    def set(self, key: str, descriptor: SafetyPolicyDescriptor) -> None:
+    async def set(self, key: str, descriptor: SafetyPolicyDescriptor) -> None:
         """Keep a policy under this key."""
 
 
@@ -50,11 +50,11 @@ class MemorySafetyPolicyCache(SafetyPolicyCache):
     def __init__(self) -> None:
         self._policies: dict[str, SafetyPolicyDescriptor] = {}
 
-    def get(self, key: str) -> SafetyPolicyDescriptor | None:
+    async def get(self, key: str) -> SafetyPolicyDescriptor | None:
         """Return the policy under this key, or None."""
         return self._policies.get(key)
 
-    def set(self, key: str, descriptor: SafetyPolicyDescriptor) -> None:
+    async def set(self, key: str, descriptor: SafetyPolicyDescriptor) -> None:
         """Keep a policy under this key."""
         self._policies[key] = descriptor
 
@@ -80,13 +80,13 @@ async def load_safety_policy(
         httpx.HTTPError: the connection failed or timed out.
     """
     if hash is not None:
-        check_hash(hash, SafetyPolicyDiscoveryError)
+        hash = pinned_hash(hash, SafetyPolicyDiscoveryError)  # noqa: A001 - the same, written one way
     key = cache_key or hash or url
-    cached = cache.get(key) if cache is not None else None
-    if cached is not None:
+    cached = await cache.get(key) if cache is not None else None
+    if cached is not None and hash in (None, key, hash_safety_policy(cached)):
         return cached
     data = await fetch(url, client=client, timeout=timeout, errors=_ERRORS)
-    return _accept(data, parse_json(data, url, SafetyPolicyDiscoveryError), hash, key, cache)
+    return await _accept(data, parse_json(data, url, SafetyPolicyDiscoveryError), hash, key, cache)
 
 
 async def discover_safety_policy(
@@ -111,15 +111,15 @@ async def discover_safety_policy(
     """
     url = well_known_policy_url(origin, id)
     if hash is not None:
-        name = check_hash(hash, SafetyPolicyDiscoveryError).removeprefix("sha256:")
-        url = well_known_policy_hash_url(origin, name)
-        cached = cache.get(hash) if cache is not None else None
+        hash = pinned_hash(hash, SafetyPolicyDiscoveryError)  # noqa: A001 - the same, written one way
+        url = well_known_policy_hash_url(origin, hash.removeprefix("sha256:"))
+        cached = await cache.get(hash) if cache is not None else None
         if cached is not None:
             return _for_id(cached, id)
     data = await fetch(url, client=client, timeout=timeout, errors=_ERRORS)
     raw = parse_json(data, url, SafetyPolicyDiscoveryError)
     if isinstance(raw, dict) and "categories" in raw:
-        return _for_id(_accept(data, raw, hash, hash, cache), id)
+        return _for_id(await _accept(data, raw, hash, hash, cache), id)
     pointer = read_document(raw, SafetyPolicyPointer, url, SafetyPolicyDiscoveryError)
     check_pointer(pointer, id, SafetyPolicyDiscoveryError)
     policy = await load_safety_policy(
@@ -151,7 +151,7 @@ def _for_id(policy: SafetyPolicyDescriptor, wanted: str) -> SafetyPolicyDescript
     return policy
 
 
-def _accept(
+async def _accept(
     data: bytes, raw: Any, wanted: str | None, key: str | None, cache: SafetyPolicyCache | None
 ) -> SafetyPolicyDescriptor:
     served = "sha256:" + hashlib.sha256(data).hexdigest()
@@ -165,5 +165,5 @@ def _accept(
     if wanted is not None and wanted not in (served, canonical):
         raise SafetyPolicyHashMismatchError(wanted, canonical)
     if cache is not None:
-        cache.set(key or canonical, policy)
+        await cache.set(key or canonical, policy)
     return policy

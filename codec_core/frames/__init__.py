@@ -5,7 +5,7 @@ from codec_core.frames.decoder import FrameDecoder
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.formats import DECODERS, ENCODERS, decoder, encoder
 from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_ID, CodecFrame, CodecRequest
-from codec_core.frames.protobuf import parse_frame as decode_protobuf_frame
+from codec_core.frames.protobuf import decode_protobuf_frame
 from codec_core.frames.requests import decode_request, encode_request
 from codec_core.frames.schema import SCHEMA
 from codec_core.frames.streams import decode_msgpack_stream, decode_protobuf_stream, decode_stream

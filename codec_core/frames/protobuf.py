@@ -56,6 +56,16 @@ class ProtobufDecoder(FrameDecoder):
         self._read_prefixed(parse_frame, frames)
 
 
+def decode_protobuf_frame(data: Bytes) -> CodecFrame:
+    """Return the frame that these bytes are, plain or delta, no length before them.
+
+    Raises:
+        MalformedFrameError: they are not a frame; its `offset` is the place in `data`.
+        NestingError: unknown groups are nested without end.
+    """
+    return parse_frame(bytes(data))
+
+
 def parse_frame(data: bytes, offset: int = 0) -> CodecFrame:
     """Return the frame that these bytes are, no length before them; `offset` is their place, for errors.
 

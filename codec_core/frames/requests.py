@@ -14,6 +14,7 @@ from codec_core.exceptions import (
     NestingError,
     UnsupportedFormatError,
 )
+from codec_core.frames.decoder import Bytes
 from codec_core.frames.frame import MAX_FRAME_BYTES, CodecRequest
 from codec_core.frames.packed import read_packed, write_packed
 from codec_core.frames.protobuf_wire import (
@@ -50,7 +51,7 @@ def encode_request(request: CodecRequest, fmt: str = "msgpack") -> bytes:
 
 
 def decode_request(
-    data: bytes, fmt: str = "msgpack", *, max_request_bytes: int = MAX_FRAME_BYTES
+    data: Bytes, fmt: str = "msgpack", *, max_request_bytes: int = MAX_FRAME_BYTES
 ) -> CodecRequest:
     """Return the request that a body holds; unknown fields are skipped.
 
@@ -60,7 +61,7 @@ def decode_request(
     """
     if len(data) > max_request_bytes:
         raise FrameTooLargeError(f"the request has {len(data)} bytes", 0, max_request_bytes)
-    return _READERS[_known(fmt)](data)
+    return _READERS[_known(fmt)](bytes(data))
 
 
 def _known(fmt: str) -> str:

@@ -1,5 +1,7 @@
 """Discovery: what is loaded is what was asked for, or a typed error; nothing hostile passes the limit."""
 
+import asyncio
+import gc
 import gzip
 import hashlib
 import json
@@ -13,6 +15,7 @@ from codec_core.compression.dictionaries import hash_zstd_dict
 from codec_core.discovery import (
     ChainedMapCache,
     DiskMapCache,
+    MapCache,
     MapPointer,
     MemoryMapCache,
     MemorySafetyPolicyCache,
@@ -225,7 +228,15 @@ async def test_progress_is_told_with_the_total():
     assert seen == [(len(MAP), len(MAP))]
 
 
-@pytest.mark.parametrize("wanted", ["", "x", "sha256:" + "0" * 63, HASH + "\n"])
+@pytest.mark.parametrize("wanted", [HASH, HASH.removeprefix("sha256:"), HASH.upper(), HASH[7:].upper()])
+async def test_a_hash_may_be_pinned_by_its_digits_alone(wanted):
+    found, _ = await ask({"/m": MAP}, load_map, url=ORIGIN + "/m", hash=wanted)
+    assert found.hash == HASH
+    with pytest.raises(TokenizerMapHashMismatchError):
+        await ask({"/m": MAP + b" "}, load_map, url=ORIGIN + "/m", hash=wanted, cache=MemoryMapCache())
+
+
+@pytest.mark.parametrize("wanted", ["", "x", "sha256:" + "0" * 63, HASH + "\n", "sha256:" + HASH])
 async def test_a_hash_that_is_none_is_refused_before_any_request(wanted):
     with pytest.raises(MapDiscoveryError):
         await ask({"/m": 500}, load_map, url=ORIGIN + "/m", hash=wanted)
@@ -265,7 +276,63 @@ async def test_a_malformed_index_is_an_error(document):
         await ask({KNOWN + "/index.json": document}, discover_index, origin=ORIGIN)
 
 
+# Maps in use
+
+
+async def test_a_map_that_is_in_use_is_not_loaded_again():
+    routes = {"/m": MAP, HERE: POINTER, "/m.json": MAP}
+    held, _ = await ask(routes, load_map, url=ORIGIN + "/m")
+    assert await ask({}, load_map, url=ORIGIN + "/m", hash=HASH) == (held, [])
+    found, asked = await ask(routes, discover_map, origin=ORIGIN, id="a/b")
+    assert found is held
+    assert asked == [HERE]
+
+
+async def test_a_map_under_a_url_alone_is_asked_for_again_and_still_held_once():
+    held, _ = await ask({"/m": MAP}, load_map, url=ORIGIN + "/m")
+    found, asked = await ask({"/m": MAP}, load_map, url=ORIGIN + "/m")
+    assert found is held
+    assert asked == ["/m"]
+
+
+async def test_a_map_that_nobody_uses_is_dropped():
+    await ask({"/m": MAP}, load_map, url=ORIGIN + "/m")
+    gc.collect()
+    with pytest.raises(MapDiscoveryNotFoundError):
+        await ask({}, load_map, url=ORIGIN + "/m", hash=HASH)
+
+
+async def test_a_map_read_from_two_caches_is_held_once(tmp_path):
+    cache = DiskMapCache(tmp_path)
+    await cache.store(HASH, parse_map(MAP), MAP)
+    assert await cache.get(HASH) is DiskMapCache(tmp_path).read(HASH)
+
+
 # Caches
+
+
+class OwnCache(MapCache):
+    """A cache of the user's, which lies where one must wait for it."""
+
+    def __init__(self):
+        self.maps = {}
+        self.asked = []
+
+    async def get(self, key):
+        await asyncio.sleep(0)
+        self.asked.append(key)
+        return self.maps.get(key)
+
+    async def set(self, key, value):
+        await asyncio.sleep(0)
+        self.maps[key] = value
+
+
+async def test_a_cache_of_the_users_own_is_awaited():
+    cache = OwnCache()
+    first, _ = await ask({"/m": MAP}, load_map, url=ORIGIN + "/m", hash=HASH, cache=cache)
+    assert await ask({}, load_map, url=ORIGIN + "/m", hash=HASH, cache=cache) == (first, [])
+    assert (cache.asked, cache.maps) == ([HASH, HASH], {HASH: first})
 
 
 def caches(tmp_path):
@@ -293,13 +360,13 @@ async def test_a_cache_keeps_maps_by_url_and_by_key_too(tmp_path, which):
     await ask({"/m": MAP}, load_map, url=ORIGIN + "/m", cache=cache)
     await ask({"/m": MAP}, load_map, url=ORIGIN + "/m", cache=cache, cache_key="mine")
     for key in (ORIGIN + "/m", "mine"):
-        assert cache.get(key).hash == HASH
-    assert cache.get("unknown") is None
+        assert (await cache.get(key)).hash == HASH
+    assert await cache.get("unknown") is None
 
 
 async def test_a_cached_map_of_another_hash_is_not_used():
     cache = MemoryMapCache()
-    cache.set("mine", parse_map(MAP + b" "))
+    await cache.set("mine", parse_map(MAP + b" "))
     found, asked = await ask(
         {"/m": MAP}, load_map, url=ORIGIN + "/m", hash=HASH, cache=cache, cache_key="mine"
     )
@@ -310,11 +377,11 @@ async def test_a_memory_cache_evicts_only_when_told_to():
     maps = [parse_map(MAP + b" " * n) for n in range(3)]
     unbounded, bounded = MemoryMapCache(), MemoryMapCache(max_maps=2)
     for number, one in enumerate(maps):
-        unbounded.set(str(number), one)
-        bounded.set(str(number), one)
-        bounded.get("0")
-    assert all(unbounded.get(str(number)) for number in range(3))
-    assert [bool(bounded.get(str(number))) for number in range(3)] == [True, False, True]
+        await unbounded.set(str(number), one)
+        await bounded.set(str(number), one)
+        await bounded.get("0")
+    assert None not in [await unbounded.get(str(number)) for number in range(3)]
+    assert [bool(await bounded.get(str(number))) for number in range(3)] == [True, False, True]
     with pytest.raises(ValueError, match="at least 1"):
         MemoryMapCache(0)
 
@@ -322,31 +389,35 @@ async def test_a_memory_cache_evicts_only_when_told_to():
 @pytest.mark.parametrize("damage", [b"", MAP[:-1], MAP + b"x"])
 async def test_a_damaged_file_is_a_miss_and_goes_away(tmp_path, damage):
     cache = DiskMapCache(tmp_path)
-    cache.store(HASH, parse_map(MAP), MAP)
+    await cache.store(HASH, parse_map(MAP), MAP)
     [file] = (tmp_path / "maps").iterdir()
     file.write_bytes(damage)
-    assert cache.get(HASH) is None
+    assert await cache.get(HASH) is None
     assert not file.exists()
 
 
 async def test_a_damaged_key_is_a_miss(tmp_path):
     cache = DiskMapCache(tmp_path)
-    cache.store("key", parse_map(MAP), MAP)
+    await cache.store("key", parse_map(MAP), MAP)
     [file] = (tmp_path / "keys").iterdir()
     file.write_bytes(b"../../etc/passwd")
-    assert cache.get("key") is None
+    assert await cache.get("key") is None
 
 
 async def test_a_map_made_in_memory_has_no_place_on_disk(tmp_path):
     with pytest.raises(MapDiscoveryError):
-        DiskMapCache(tmp_path).set("key", parse_map(MAP))
+        await DiskMapCache(tmp_path).set("key", parse_map(MAP))
 
 
 def store_and_read(folder):
     cache = DiskMapCache(folder)
-    for _ in range(20):
-        cache.store("key", parse_map(MAP), MAP)
-        assert cache.get("key").hash == HASH
+
+    async def repeat():
+        for _ in range(20):
+            await cache.store("key", parse_map(MAP), MAP)
+            assert cache.read("key").hash == HASH
+
+    asyncio.run(repeat())
 
 
 async def test_several_processes_may_share_a_folder(tmp_path):
@@ -423,6 +494,24 @@ async def test_a_cached_policy_is_not_asked_for_again():
     assert await ask({}, load_safety_policy, **options) == (POLICY, [])
     found = await ask({}, discover_safety_policy, origin=ORIGIN, id="p/q", hash=POLICY_HASH, cache=cache)
     assert found == (POLICY, [])
+
+
+async def test_a_cached_policy_of_another_hash_is_not_used():
+    cache = MemorySafetyPolicyCache()
+    await cache.set("mine", descriptor_from_json(json.loads(POLICY_BYTES) | {"version": "2"}))
+    options = {"url": ORIGIN + "/p", "hash": POLICY_HASH, "cache": cache, "cache_key": "mine"}
+    assert await ask({"/p": POLICY_BYTES}, load_safety_policy, **options) == (POLICY, ["/p"])
+    assert await ask({}, load_safety_policy, **options) == (POLICY, [])
+
+
+async def test_a_policy_may_be_pinned_by_the_digits_alone():
+    wanted = POLICY_HASH.removeprefix("sha256:").upper()
+    assert await ask({"/p": POLICY_BYTES}, load_safety_policy, url=ORIGIN + "/p", hash=wanted) == (
+        POLICY,
+        ["/p"],
+    )
+    found = await ask({BY_HASH: POLICY_BYTES}, discover_safety_policy, origin=ORIGIN, id="p/q", hash=wanted)
+    assert found == (POLICY, [BY_HASH])
 
 
 async def test_a_version_policy_is_optional():

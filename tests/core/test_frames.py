@@ -52,6 +52,18 @@ def written(fmt, batches, finish_reason="stop"):
     return b"".join(out.encode(frame.ids, frame.done, frame.finish_reason) for frame in frames), frames
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_come_as_any_kind_of_bytes(kind):
+    frame = CodecFrame((1, 70_000), True, "stop")
+    for fmt in FORMATS:
+        assert decoder(fmt).feed(kind(encoder(fmt).encode(*msgspec.structs.astuple(frame)))) == [frame]
+    message = encoder("protobuf").encode(*msgspec.structs.astuple(frame))[4:]
+    assert decode_protobuf_frame(kind(message)) == frame
+    request = CodecRequest(prompt_ids=(1, 70_000), stop=("a",))
+    for fmt in ("msgpack", "protobuf"):
+        assert decode_request(kind(encode_request(request, fmt)), fmt) == request
+
+
 def read(fmt, data, cut=None, **options):
     """Feed a body in pieces; return the frames and the error, if there is one."""
     body = decoder(fmt, **options)

@@ -1,6 +1,7 @@
 """Maps: both versions, what is refused and how the field is named, limits."""
 
 import json
+import operator
 
 import msgspec
 import pytest
@@ -122,6 +123,8 @@ def test_merges_are_a_sequence_that_is_decoded_when_it_is_looked_at():
     assert merges[-1] == '" \n'
     assert "a b" in merges
     assert repr(merges) == "<3 merges>"
+    assert operator.add(merges, ["c d"]) == [*merges, "c d"]
+    assert operator.add(["c d"], merges) == ["c d", *merges]
     assert parse(vocab={"a": 0}, merges=None).merges is None
     assert not parse(vocab={"a": 0}, merges=[]).merges
 
@@ -130,6 +133,20 @@ def test_a_wrong_entry_further_on_in_the_merges_is_refused_when_they_are_used():
     tokenizer_map = parse(vocab={"a": 0}, merges=["a a", 5], encoder="byte_level")
     with pytest.raises(TokenizerMapValidationError, match=r"merges: .* `int`"):
         pick_tokenizer(tokenizer_map)
+
+
+@pytest.mark.parametrize("map_id", ["qwen/qwen2", "meta-llama/llama-2"])
+def test_a_map_gives_its_document_back(map_id, shared_map):
+    tokenizer_map = shared_map(map_id)
+    again = TokenizerMap.from_json(tokenizer_map.to_json())
+    assert again == tokenizer_map
+    assert again.pre_tokenizer_program == tokenizer_map.pre_tokenizer_program
+    assert again.to_json() == tokenizer_map.to_json()
+
+
+def test_a_map_made_in_memory_gives_its_document():
+    fields = {**BASE, "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "encoder": "byte_level"}
+    assert json.loads(TokenizerMap.from_json(fields).to_json()) == fields
 
 
 def test_maps_are_frozen_and_short_to_print():

@@ -19,7 +19,7 @@ from codec_core.merging.by_list import merge_symbols
 from codec_core.merging.mergers import MAX_ENGINE_TEXT
 from codec_core.merging.pieces import PieceCache
 from codec_core.pretokenizer import pretokenizer_of
-from codec_core.tokenizer import BPETokenizer, LongestMatchTokenizer, pick_tokenizer, tokenize
+from codec_core.tokenizer import BPETokenizer, LongestMatchTokenizer, Tokenizer, pick_tokenizer, tokenize
 from codec_core.unicode.classes import category_ranges
 from codec_core.unicode.normalization import nfc
 from codec_core.vocabulary import vocabulary_of
@@ -347,6 +347,19 @@ def test_a_map_without_merges_takes_the_longest_match():
         tokenizer.encode("az")
     with pytest.raises(ValueError, match="longest match"):
         BPETokenizer(tokenizer_map)
+
+
+def test_a_tokenizer_of_another_kind_needs_an_id_and_encode():
+    class Words(Tokenizer):
+        @property
+        def id(self) -> str:
+            return "my/words"
+
+        def encode(self, text: str) -> list[int]:
+            return [len(word) for word in text.split()]
+
+    assert (Words().id, Words().encode("a few words")) == ("my/words", [1, 3, 5])
+    assert isinstance(pick_tokenizer(byte_level_map(["a b"])), Tokenizer)
 
 
 def test_the_tokenizer_of_a_map_is_made_once():
