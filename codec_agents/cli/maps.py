@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,20 +71,14 @@ def get_command(
 @click.option("--origin", required=True, metavar="URL", help="Where the folder will be served.")
 @reporting
 def publish_command(files: tuple[Path, ...], folder: Path, origin: str) -> None:
-    """Write maps and their index into a folder that any web server can serve for discovery."""
-    base = folder / ".well-known" / "codec"
-    pointers = []
-    for file in files:
-        tokenizer_map, document = _read(file), file.read_bytes()
-        target = base / "maps" / f"{tokenizer_map.id}.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(document)
-        url = f"{origin.rstrip('/')}/.well-known/codec/maps/{tokenizer_map.id}.json"
-        pointers.append({"id": tokenizer_map.id, "url": url, "hash": _hash(document)})
-        click.echo(f"wrote {target}")
-    index = {"codec_version": "0.5", "maps": pointers}
-    (base / "index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    click.echo(f"wrote {base / 'index.json'}")
+    """Write maps and their index into a folder that any web server can serve for discovery.
+
+    Maps that the folder has already stay there.
+    """
+    from codec_core.discovery.publishing import publish_maps
+
+    for path in publish_maps([_document(file) for file in files], folder, origin):
+        click.echo(f"wrote {path}")
 
 
 @command.command("hash")
@@ -94,7 +87,7 @@ def publish_command(files: tuple[Path, ...], folder: Path, origin: str) -> None:
 @reporting
 def hash_command(files: tuple[Path, ...], as_json: bool) -> None:
     """Print the name of each map: the sha256 of its bytes."""
-    hashes = {str(file): _hash(file.read_bytes()) for file in files}
+    hashes = {str(file): _hash_of(file) for file in files}
     if as_json:
         print_json(hashes)
     else:
@@ -111,7 +104,7 @@ def verify_command(file: Path, expected: str | None, as_json: bool) -> None:
     """Check that FILE is a valid map and, if asked, that it has a hash."""
     from codec_core.discovery.documents import pinned_hash
 
-    found = _hash(file.read_bytes())
+    found = _hash_of(file)
     if expected is not None and pinned_hash(expected) != found:
         _tell(as_json, {"file": str(file), "ok": False, "hash": found, "expected": expected})
         if not as_json:
@@ -202,6 +195,19 @@ def _tell(as_json: bool, document: dict[str, Any]) -> None:
 
 def _hash(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _document(path: Path) -> bytes:
+    """Return the bytes of a map, or so many that they are refused as one."""
+    from codec_core.maps import MAX_MAP_BYTES
+
+    with path.open("rb") as file:
+        return file.read(MAX_MAP_BYTES + 1)
 
 
 def _read(path: Path) -> TokenizerMap:

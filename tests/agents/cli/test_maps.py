@@ -123,6 +123,66 @@ def test_what_is_published_can_be_fetched(
     assert copy.read_bytes() == map_file.read_bytes()
 
 
+def test_a_second_map_joins_the_index(map_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "bytes.json"
+    other.write_bytes(bundled_map_bytes("demo/bytes"))
+    for file in (map_file, other, map_file):
+        assert maps("publish", str(file), "--to", str(tmp_path), "--origin", "https://x.org").exit_code == 0
+    index = json.loads((tmp_path / ".well-known" / "codec" / "index.json").read_text())
+    assert [(one["id"], one["hash"]) for one in index["maps"]] == [
+        (map_id, bundled_map(map_id).hash) for map_id in ("demo/words", "demo/bytes")
+    ]
+    assert index["maps"][1]["url"] == "https://x.org/.well-known/codec/maps/demo/bytes.json"
+    assert not list(tmp_path.rglob(".*.json.*"))
+
+
+@pytest.mark.parametrize("map_id", ["../../out", "/tmp/out", "a/../../out", "Upper/case", "a b", "a//b"])
+def test_a_map_whose_id_leads_elsewhere_is_not_published(map_id: str, tmp_path: Path) -> None:
+    (tmp_path / "map.json").write_text(
+        json.dumps({"id": map_id, "version": "2", "vocab_size": 1, "vocab": {"a": 0}})
+    )
+    target = tmp_path / "deep" / "folder"
+    result = maps("publish", str(tmp_path / "map.json"), "--to", str(target), "--origin", "https://x.org")
+    assert result.exit_code == exits.DATA_UNUSABLE
+    assert "invalid id" in result.stderr
+    assert not target.exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["map.json"]
+
+
+def test_what_cannot_be_published_as_a_whole_is_not_begun(map_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{}")
+    for files, origin, message in (
+        ([map_file, map_file], "https://x.org", "two maps have the id"),
+        ([map_file], "ftp://x.org", "http or https"),
+        ([map_file, tmp_path / "bad.json"], "https://x.org", "not a tokenizer map"),
+    ):
+        result = maps("publish", *map(str, files), "--to", str(tmp_path / "to"), "--origin", origin)
+        assert result.exit_code == exits.DATA_UNUSABLE
+        assert message in result.stderr
+        assert not (tmp_path / "to").exists()
+
+
+def test_an_index_that_is_none_is_left_as_it_is(map_file: Path, tmp_path: Path) -> None:
+    index = tmp_path / ".well-known" / "codec" / "index.json"
+    index.parent.mkdir(parents=True)
+    index.write_text("[]")
+    result = maps("publish", str(map_file), "--to", str(tmp_path), "--origin", "https://x.org")
+    assert result.exit_code == exits.DATA_UNUSABLE
+    assert "index.json" in result.stderr
+    assert index.read_text() == "[]"
+
+
+def test_a_map_of_another_hash_is_not_copied(
+    map_file: Path, tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODEC_CACHE", str(tmp_path / "cache"))
+    maps("publish", str(map_file), "--to", str(tmp_path), "--origin", served.origin)
+    copy = tmp_path / "copy.json"
+    got = maps("get", served.origin, "demo/words", "--hash", "sha256:" + "0" * 64, "-o", str(copy))
+    assert got.exit_code == exits.DATA_UNUSABLE
+    assert not copy.exists()
+
+
 def test_get_tells_what_is_not_there(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODEC_CACHE", str(tmp_path / "cache"))
     assert maps("get", served.origin, "no/such").exit_code == exits.DATA_UNUSABLE
