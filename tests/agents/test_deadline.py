@@ -73,3 +73,28 @@ async def test_the_inner_one_of_two_stops_only_what_is_inside() -> None:
             await anyio.sleep_forever()
         await anyio.lowlevel.checkpoint()
     assert (inner.passed, outer.passed) == (True, False)
+
+
+async def test_many_bounds_are_over_each_in_its_own_time() -> None:
+    ended: list[float] = []
+
+    async def stopped(seconds: float) -> None:
+        with Deadline(seconds):
+            await anyio.sleep_forever()
+        ended.append(seconds)
+
+    async with anyio.create_task_group() as group:
+        for seconds in (0.06, 0.02, 0.04):
+            group.start_soon(stopped, seconds)
+        with Deadline(30) as far:
+            await anyio.sleep(0.01)
+        group.start_soon(stopped, 0.0)
+    assert ended == [0.0, 0.02, 0.04, 0.06]
+    assert not far.passed
+
+
+async def test_a_bound_after_one_that_has_passed_holds_as_well() -> None:
+    for _ in range(3):
+        with Deadline(0.005) as deadline:
+            await anyio.sleep_forever()
+        assert deadline.passed

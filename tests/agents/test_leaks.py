@@ -6,12 +6,14 @@ import asyncio
 import gc
 import os
 import tracemalloc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from codec_agents import Chat, Pipeline
+from codec_agents.deadline import Deadline
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.testing import Say, ScriptedEngine, ScriptedModel, Wait, scripted_server
 from codec_agents.vocabularies import bundled_map
@@ -109,3 +111,13 @@ async def test_a_thousand_cancelled_runs_close_their_sockets() -> None:
             await engine.aclose()
         await until(lambda: open_files() <= before)
         assert asyncio.all_tasks() == tasks
+
+
+def test_an_event_loop_is_freed_although_a_node_had_longer_than_it_lived() -> None:
+    async def bounded() -> weakref.ref[asyncio.AbstractEventLoop]:
+        with Deadline(3600):
+            return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(bounded())
+    gc.collect()
+    assert loop() is None
