@@ -19,6 +19,7 @@ from codec_agents.exceptions import EngineStatusError
 from codec_agents.nodes import prefill
 from codec_agents.runtime import RunResult
 from codec_agents.testing import PromptView, Say, ScriptedEngine, ScriptedModel, Wait
+from codec_core.frames import CodecFrame
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -29,10 +30,31 @@ def words(count: int) -> str:
     return " ".join(f"w{number % 97}" for number in range(round(count / 2.7)))
 
 
-def speaker(text: str, **settings: Any) -> ScriptedEngine:
-    """Return a model that says a text in small frames, and lets other tasks run between them."""
-    pace = {"ids_a_frame": 16, "ids_a_second": 20_000, **settings}
-    return ScriptedEngine(ScriptedModel(script=lambda _: Say(text), **pace))
+def speaker(text: str) -> ScriptedEngine:
+    """Return a model that says a text in small frames, each when the others have done what they can."""
+    return Patient(ScriptedModel(script=lambda _: Say(text), ids_a_frame=16))
+
+
+class Patient(ScriptedEngine):
+    """Waits before each frame until every other task waits too: what happens in between is always the same."""
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:  # type: ignore[override]
+        async with super().stream(request) as frames:
+            yield PatientFrames(frames)
+
+
+class PatientFrames:
+    def __init__(self, frames: FrameStream) -> None:
+        self._frames = frames
+        self.stats = frames.stats
+
+    def __aiter__(self) -> PatientFrames:
+        return self
+
+    async def __anext__(self) -> CodecFrame:
+        await anyio.wait_all_tasks_blocked()
+        return await anext(self._frames)
 
 
 def pipeline(a: Any, b: Any, *, stride: int | None = 32, b_map: str = "demo/words") -> Pipeline:
@@ -83,7 +105,7 @@ class Wrapped:
 @pytest.mark.parametrize("b_map", ["demo/bytes", "demo/words"])
 async def test_growing_beginnings_of_the_prompt_are_sent(b_map: str) -> None:
     b = ScriptedEngine(lambda _: Say("read"))
-    result = await run(pipeline(speaker(words(600)), b, b_map=b_map))
+    result = await run(pipeline(speaker(words(250)), b, b_map=b_map))
     *ahead, last = b.requests
     assert len(ahead) >= 2
     prompt = list(last.prompt_ids)
@@ -144,7 +166,7 @@ async def test_the_next_models_first_id_comes_five_times_sooner(kind: type[Any])
     """2,000 prompt ids at 0.08 ms each, written in 0.8 s: the issue's case, two and a half times as fast."""
 
     async def latency(stride: int | None) -> tuple[float, RunResult]:
-        a = speaker(words(2000), ids_a_second=2500, ids_a_frame=8)
+        a = ScriptedEngine(ScriptedModel(script=lambda _: Say(words(2000)), ids_a_second=2500, ids_a_frame=8))
         b = reader(kind, 0.08e-3)
         result = await run(pipeline(a, b, stride=stride, b_map="demo/bytes"))
         await b.aclose()

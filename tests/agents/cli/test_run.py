@@ -141,7 +141,7 @@ def test_an_interruption_ends_the_run(tmp_path: Path) -> None:
     path = tmp_path / "endless.yaml"
     path.write_text(
         "pipeline: endless\n"
-        "engines: {a: {kind: embedded, script: [{say: 'word word word word word word'}], ids_a_second: 1}}\n"
+        f"engines: {{a: {{kind: embedded, script: [{{say: '{'word ' * 500}'}}], ids_a_second: 1}}}}\n"
         "nodes:\n"
         "  q: {kind: input}\n"
         "  m: {engine: a, map: demo/bytes, prompt: '{q}'}\n"
