@@ -36,7 +36,7 @@ def speaker(text: str) -> ScriptedEngine:
 
 
 class Patient(ScriptedEngine):
-    """Waits before each frame until every other task waits too: what happens in between is always the same."""
+    """Waits before each frame until all others wait too, so that the same happens in between each time."""
 
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:  # type: ignore[override]
