@@ -21,6 +21,7 @@ class Facts(Struct, frozen=True):
         normalizer: applied to the text before anything else.
         ignore_merges: a piece that is itself a token skips the merges.
         metaspace_prefix: which stretches of text get U+2581 before them.
+        metaspace_prefix_once: those that begin with a space do not.
         added_tokens: special tokens that take the white space beside them.
         strips_all: every special token takes the white space on both sides.
     """
@@ -28,6 +29,7 @@ class Facts(Struct, frozen=True):
     normalizer: Literal["nfc", "none"] = "none"
     ignore_merges: bool = False
     metaspace_prefix: Literal["always", "first", "never"] = "always"
+    metaspace_prefix_once: bool = False
     added_tokens: tuple[AddedToken, ...] = ()
     strips_all: bool = False
 
@@ -60,15 +62,14 @@ def facts_of(tokenizer_map: TokenizerMap) -> Facts:
     if facts.strips_all:
         names = tokenizer_map.special_tokens or ()
         facts = replace(facts, added_tokens=tuple(AddedToken(n, lstrip=True, rstrip=True) for n in names))
-    if tokenizer_map.normalizer is not None:
-        facts = replace(facts, normalizer=tokenizer_map.normalizer)
-    if tokenizer_map.ignore_merges is not None:
-        facts = replace(facts, ignore_merges=tokenizer_map.ignore_merges)
-    if tokenizer_map.metaspace_prefix is not None:
-        facts = replace(facts, metaspace_prefix=tokenizer_map.metaspace_prefix)
-    if tokenizer_map.added_tokens is not None:
-        facts = replace(facts, added_tokens=tuple(tokenizer_map.added_tokens))
-    return facts
+    stated = {name: getattr(tokenizer_map, name) for name in _STATED}
+    if stated["added_tokens"] is not None:
+        stated["added_tokens"] = tuple(stated["added_tokens"])
+    return replace(facts, **{name: value for name, value in stated.items() if value is not None})
+
+
+_STATED = ("normalizer", "ignore_merges", "metaspace_prefix", "metaspace_prefix_once", "added_tokens")
+"""The facts that a map may state."""
 
 
 def _is_of(map_id: str, key: str) -> bool:

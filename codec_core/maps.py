@@ -73,6 +73,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
         ignore_merges: whether a piece that is itself a token skips the merges.
         metaspace_prefix: which stretches of text get U+2581 before them: "always" (each stretch between
             special tokens), "first" (only one at the start of the text) or "never".
+        metaspace_prefix_once: whether a stretch that begins with a space goes without, as it has one.
         added_tokens: special tokens that take white space beside them.
     """
 
@@ -94,6 +95,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     normalizer: Literal["nfc", "none"] | None = None
     ignore_merges: bool | None = None
     metaspace_prefix: Literal["always", "first", "never"] | None = None
+    metaspace_prefix_once: bool | None = None
     added_tokens: list[AddedToken] | None = None
 
     @property

@@ -56,7 +56,9 @@ def encode_metaspace(vocabulary: Vocabulary, text: str) -> list[int]:
     if not text:
         return []
     ids = vocabulary.ordinary()
-    spelled = METASPACE + text.replace(" ", METASPACE)
+    spelled = text.replace(" ", METASPACE)
+    if not (vocabulary.facts.metaspace_prefix_once and spelled.startswith(METASPACE)):
+        spelled = METASPACE + spelled
     symbols = [c if c in ids else "\0" + c for c in spelled]
     found: list[int] = []
     for token in merge(symbols, ordinary_merges(vocabulary)):

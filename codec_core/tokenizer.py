@@ -45,6 +45,7 @@ class VocabularyTokenizer(Tokenizer):
         self.normalizes = self.vocabulary.facts.normalizer == "nfc"
         self._marks_spaces = self.vocabulary.map.encoder == "metaspace"
         self._prefix = self.vocabulary.facts.metaspace_prefix
+        self._prefix_once = self.vocabulary.facts.metaspace_prefix_once
 
     @property
     def prepares(self) -> bool:
@@ -88,7 +89,9 @@ class VocabularyTokenizer(Tokenizer):
         if not (text and self._marks_spaces):
             return text
         spelled = text.replace(" ", METASPACE)
-        return METASPACE + spelled if first and self._prefix != "never" else spelled
+        if not first or self._prefix == "never" or (self._prefix_once and spelled[0] == METASPACE):
+            return spelled
+        return METASPACE + spelled
 
     @abstractmethod
     def encode_prepared(self, text: str) -> list[int]:

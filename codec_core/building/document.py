@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from codec_core.discovery.documents import check_id
 from codec_core.exceptions import MapBuildError, TokenizerMapValidationError
-from codec_core.maps import MAX_MAP_BYTES, parse_map
+from codec_core.maps import MAX_MAP_BYTES, MAX_MAP_VALUES, parse_map
+from codec_core.tokenizer import pick_tokenizer
 
 MAX_SOURCE_BYTES = 2 * MAX_MAP_BYTES
 """The largest tokenizer files state each merge as a pair and indent it, which about doubles their size."""
+
+MAX_TOKEN_LENGTH = 512
+"""Characters of one token where its parts are looked for: all ways of dividing it are tried. Runs of 128
+spaces are the longest in known vocabularies."""
 
 _TOOL_CALL = ("<tool_call>", "</tool_call>")
 
@@ -32,6 +38,27 @@ def read_source(path: str | Path) -> bytes:
         raise MapBuildError(f"cannot read {path}: {error.strerror}") from error
 
 
+def check_length(token: str | bytes) -> None:
+    """Refuse a token that is too long to look for its parts.
+
+    Raises:
+        MapBuildError: it is longer than `MAX_TOKEN_LENGTH`.
+    """
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise MapBuildError(f"a token of {len(token)} characters; the limit is {MAX_TOKEN_LENGTH}")
+
+
+def check_values(data: bytes, path: str | Path) -> None:
+    """Refuse JSON with more values than a tokenizer file has: small ones take many times their bytes.
+
+    Raises:
+        MapBuildError: there are more than twice as many as a map may have, since files list pairs.
+    """
+    most = 2 * MAX_MAP_VALUES
+    if data.count(b",") > most:
+        raise MapBuildError(f"{path} has more than {most} values; no tokenizer file has as many")
+
+
 def write_document(map_id: str, vocab: Mapping[str, int], special: Mapping[str, int], **fields: Any) -> bytes:
     """Return the bytes of a map: the same input gives the same bytes, so the same hash.
 
@@ -42,8 +69,9 @@ def write_document(map_id: str, vocab: Mapping[str, int], special: Mapping[str, 
         fields: The other fields; those that are None are left out.
 
     Raises:
-        MapBuildError: what was read does not make a valid map.
+        MapBuildError: what was read does not make a valid map, or nobody could discover one of this id.
     """
+    check_id(map_id, MapBuildError)
     by_id = dict(sorted({**vocab, **special}.items(), key=lambda item: item[1]))
     document: dict[str, Any] = {
         "id": map_id,
@@ -57,7 +85,7 @@ def write_document(map_id: str, vocab: Mapping[str, int], special: Mapping[str, 
     present = {name: value for name, value in document.items() if value is not None}
     data = json.dumps(present, ensure_ascii=False, separators=(",", ":")).encode()
     try:
-        parse_map(data)
+        pick_tokenizer(parse_map(data))
     except TokenizerMapValidationError as error:
         raise MapBuildError(f"the file does not make a valid map: {error}") from error
     return data

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from codec_core.building.document import byte_fallback, write_document
+from codec_core.building.document import byte_fallback, check_length, write_document
 from codec_core.building.gguf_reader import read_gguf_metadata
 from codec_core.building.pre_tokenizers import GPT_2_PATTERN
 from codec_core.exceptions import MapBuildError
+from codec_core.maps import MAX_MAP_VALUES
 from codec_core.programs import ProgramV1, ops_of_pattern
 
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
@@ -44,6 +45,19 @@ FAMILIES: Mapping[str, _Family] = {
 """By `tokenizer.ggml.pre`; a name that is not here is refused, because its pattern stands in no file."""
 
 
+class _Section(msgspec.Struct, frozen=True):
+    """The tokenizer's section of the metadata."""
+
+    model: str = msgspec.field(name="tokenizer.ggml.model", default="")
+    pre: str = msgspec.field(name="tokenizer.ggml.pre", default="gpt-2")
+    tokens: list[str] = msgspec.field(name="tokenizer.ggml.tokens", default=[])
+    token_type: list[int] = msgspec.field(name="tokenizer.ggml.token_type", default=[])
+    merges: list[str] = msgspec.field(name="tokenizer.ggml.merges", default=[])
+    scores: list[float] = msgspec.field(name="tokenizer.ggml.scores", default=[])
+    add_space_prefix: bool = msgspec.field(name="tokenizer.ggml.add_space_prefix", default=True)
+    chat_template: str | None = msgspec.field(name="tokenizer.chat_template", default=None)
+
+
 def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
     """Return the bytes of a map that encodes as the model in a GGUF file does.
 
@@ -53,16 +67,19 @@ def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
     Raises:
         MapBuildError: the file is damaged, or its tokenizer is of another kind.
     """
-    found = read_gguf_metadata(path, lambda key: key.startswith("tokenizer."))
-    kind = found.get("tokenizer.ggml.model")
-    build = _KINDS.get(str(kind))
+    wanted = {field.encode_name for field in msgspec.structs.fields(_Section)}
+    found = read_gguf_metadata(path, wanted.__contains__)
+    try:
+        section = msgspec.convert(found, _Section)
+    except msgspec.ValidationError as error:
+        raise MapBuildError(f"{path}: the tokenizer is malformed: {error}") from None
+    build = _KINDS.get(section.model)
     if build is None:
         known = ", ".join(_KINDS)
-        raise MapBuildError(f"{path}: the tokenizer {kind!r} has no form in a map; read are {known}")
-    tokens = found.get("tokenizer.ggml.tokens")
-    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise MapBuildError(f"{path}: the tokenizer {section.model!r} has no form in a map; read are {known}")
+    if not section.tokens:
         raise MapBuildError(f"{path}: there is no list of tokens in the file")
-    return build(map_id, _numbered(tokens), found)
+    return build(map_id, _numbered(section.tokens), section)
 
 
 def _numbered(tokens: Sequence[str]) -> dict[str, int]:
@@ -73,51 +90,56 @@ def _numbered(tokens: Sequence[str]) -> dict[str, int]:
     return vocab
 
 
-def _special(vocab: Mapping[str, int], found: Mapping[str, Any]) -> dict[str, int]:
-    types = found.get("tokenizer.ggml.token_type") or []
+def _special(vocab: Mapping[str, int], section: _Section) -> dict[str, int]:
+    types = section.token_type
     return {t: n for t, n in vocab.items() if n < len(types) and types[n] in _SPECIAL_TYPES}
 
 
-def _byte_level(map_id: str, vocab: Mapping[str, int], found: Mapping[str, Any]) -> bytes:
-    name = found.get("tokenizer.ggml.pre", "gpt-2")
-    family = FAMILIES.get(name)
+def _byte_level(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
+    family = FAMILIES.get(section.pre)
     if family is None:
         known = ", ".join(FAMILIES)
         raise MapBuildError(
-            f"the pre-tokenizer {name!r} is not known, only {known}; build from the model's tokenizer.json"
+            f"the pre-tokenizer {section.pre!r} is not known, only {known}; "
+            "build from the model's tokenizer.json"
         )
     ops = ops_of_pattern(family.pattern)
     return write_document(
         map_id,
         vocab,
-        _special(vocab, found),
+        _special(vocab, section),
         encoder="byte_level",
-        merges=found.get("tokenizer.ggml.merges") or [],
+        merges=section.merges,
         pre_tokenizer_pattern=family.pattern,
         pre_tokenizer_program=None if ops is None else msgspec.to_builtins(ProgramV1(ops)),
         normalizer=family.normalizer,
         ignore_merges=family.ignore_merges,
-        chat_template=found.get("tokenizer.chat_template"),
+        chat_template=section.chat_template,
     )
 
 
-def _sentencepiece(map_id: str, vocab: Mapping[str, int], found: Mapping[str, Any]) -> bytes:
-    special = _special(vocab, found)
-    scores = found.get("tokenizer.ggml.scores")
-    if not isinstance(scores, list) or len(scores) < len(vocab):
+def _sentencepiece(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
+    special = _special(vocab, section)
+    if len(section.scores) < len(section.tokens):
         raise MapBuildError("a SentencePiece tokenizer needs a score for each token")
-    prefixed = found.get("tokenizer.ggml.add_space_prefix", True)
     return write_document(
         map_id,
         vocab,
         special,
         encoder="metaspace",
-        merges=list(_merges_by_score(vocab, special, scores)),
+        merges=_bounded(_merges_by_score(vocab, special, section.scores)),
         **byte_fallback(vocab),
-        metaspace_prefix="always" if prefixed else "never",
+        metaspace_prefix="always" if section.add_space_prefix else "never",
         normalizer="none",
-        chat_template=found.get("tokenizer.chat_template"),
+        chat_template=section.chat_template,
     )
+
+
+def _bounded(merges: Iterator[str]) -> list[str]:
+    found = list(islice(merges, MAX_MAP_VALUES))
+    if len(found) == MAX_MAP_VALUES:
+        raise MapBuildError(f"the tokens can be made in more than {MAX_MAP_VALUES} ways, too many for a map")
+    return found
 
 
 def _merges_by_score(
@@ -126,6 +148,7 @@ def _merges_by_score(
     """Yield all pairs of tokens that make a token, best score first: SentencePiece merges by the result."""
     ordinary = {token: number for token, number in vocab.items() if token not in special}
     for token, _ in sorted(ordinary.items(), key=lambda item: (-scores[item[1]], item[1])):
+        check_length(token)
         for cut in range(1, len(token)):
             if token[:cut] in ordinary and token[cut:] in ordinary:
                 yield f"{token[:cut]} {token[cut:]}"

@@ -20,8 +20,10 @@ MAX_PAIRS = 10_000
 """Real files hold some dozens of pairs."""
 MAX_STRING_BYTES = 16 * 1024 * 1024
 """The longest real string is a chat template of some 100 KiB."""
-MAX_ARRAY_ITEMS = 16_000_000
+MAX_ARRAY_ITEMS = 2 * 2**20
 """The largest real vocabulary has some 260,000 tokens, and some 500,000 merges."""
+MAX_METADATA_BYTES = 64 * 1024 * 1024
+"""All pairs together. Those of the largest real vocabulary have some 20 MB."""
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {
@@ -45,11 +47,15 @@ class _Reader:
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file = file
         self._path = path
+        self._left = MAX_METADATA_BYTES
 
     def fault(self, what: str) -> MapBuildError:
         return MapBuildError(f"{self._path}: {what}, at byte {self._file.tell()}")
 
     def take(self, size: int) -> bytes:
+        self._left -= size
+        if self._left < 0:
+            raise self.fault(f"the metadata has more than {MAX_METADATA_BYTES} bytes")
         data = self._file.read(size)
         if len(data) != size:
             raise self.fault(f"the file ends where {size} bytes should follow")
@@ -62,7 +68,10 @@ class _Reader:
         size = self.scalar("<Q")
         if size > MAX_STRING_BYTES:
             raise self.fault(f"a string of {size} bytes is longer than {MAX_STRING_BYTES}")
-        return self.take(size).decode("utf-8", errors="surrogateescape")
+        try:
+            return self.take(size).decode()
+        except UnicodeDecodeError:
+            raise self.fault("a string is not UTF-8") from None
 
     def value(self, kind: int) -> Any:
         if kind == _STRING:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from codec_core.building.document import read_source, write_document
+from codec_core.building.document import check_length, read_source, write_document
 from codec_core.byte_level import encode_byte_level_chars
 from codec_core.exceptions import MapBuildError
+from codec_core.merging.by_list import merge_symbols
 from codec_core.programs import ProgramV1, ops_of_pattern
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -75,21 +76,23 @@ def _merges(ranks: Mapping[bytes, int]) -> list[str]:
 
     A token that its own bytes do not merge into has none: `ignore_merges` finds it where it is a whole piece.
     """
+    spelled = {encode_byte_level_chars(token): rank for token, rank in ranks.items()}
     merges = []
-    for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
-        if len(token) > 1 and len(parts := split_below(token, ranks, rank)) == 2:
-            merges.append(" ".join(map(encode_byte_level_chars, parts)))
+    for token, rank in sorted(spelled.items(), key=lambda item: item[1]):
+        check_length(token)
+        parts = merge_symbols(list(token), _RanksBelow(spelled, rank))
+        if len(parts) == 2:
+            merges.append(" ".join(parts))
     return merges
 
 
-def split_below(token: bytes, ranks: Mapping[bytes, int], limit: int) -> Sequence[bytes]:
-    """Merge the bytes of a token, lowest rank first, with the ranks below a limit; return what is left."""
-    parts = [token[i : i + 1] for i in range(len(token))]
-    while True:
-        candidates = [
-            (ranks.get(left + right, limit), place) for place, (left, right) in enumerate(pairwise(parts))
-        ]
-        rank, place = min(candidates, default=(limit, 0))
-        if rank >= limit:
-            return parts
-        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+class _RanksBelow(dict[str, int]):
+    """The rank that two parts of a token have together, where it is below the token's own."""
+
+    def __init__(self, ranks: Mapping[str, int], limit: int) -> None:
+        self._ranks = ranks
+        self._limit = limit
+
+    def get(self, pair: str, default: Any = None) -> Any:
+        rank = self._ranks.get(pair.replace(" ", ""), self._limit)
+        return rank if rank < self._limit else default

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from codec_core.building import pre_tokenizers
-from codec_core.building.document import byte_fallback, read_source, write_document
+from codec_core.building.document import byte_fallback, check_values, read_source, write_document
+from codec_core.building.steps import (
+    AddedToken,
+    BpeModel,
+    Merge,
+    ModelKind,
+    NormalizerStep,
+    PreTokenizerStep,
+    TokenizerConfig,
+    TokenizerFile,
+)
 from codec_core.exceptions import MapBuildError
 from codec_core.vocabulary import METASPACE
 
 CONFIG_NAME = "tokenizer_config.json"
-"""Lies beside a tokenizer file, and holds the chat template."""
+"""Lies beside a tokenizer file, and holds the chat template and, of some models, further added tokens."""
+
+TEMPLATE_NAME = "chat_template.jinja"
+"""Lies beside both where the chat template is a file of its own."""
+
+Content = TypeVar("Content")
 
 
 def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Path | None = None) -> bytes:
@@ -27,147 +43,159 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
     Raises:
         MapBuildError: the file is damaged, or does something that a map cannot say.
     """
-    source = _read_json(path)
-    model = _mapping(source, "model")
-    if model.get("type") != "BPE":
-        raise MapBuildError(
-            f"{path}: the model is of type {model.get('type')!r}; maps are made from BPE models"
-        )
-    _refuse(model, "continuing_subword_prefix", "end_of_word_suffix", "dropout")
-    vocab, added = _mapping(model, "vocab"), _added_tokens(source)
+    path = Path(path)
+    source = _read(path, TokenizerFile)
+    model = _model(path, source.model)
+    beside = path.with_name(CONFIG_NAME)
+    found = (
+        _read(Path(config or beside), TokenizerConfig) if config or beside.is_file() else TokenizerConfig()
+    )
     form = _Form(source)
+    added = _added_tokens(source, found, normalizes=any(_normalizers(source.normalizer)))
     return write_document(
         map_id,
-        vocab,
-        {token["content"]: token["id"] for token in added},
+        model.vocab,
+        {token.content: token.id for token in added},
         encoder=form.encoder,
-        merges=_merges(model),
+        merges=_merges(model.merges),
         **form.fields,
-        **(byte_fallback(vocab) if model.get("byte_fallback") else {}),
+        **(byte_fallback(model.vocab) if model.byte_fallback else {}),
         normalizer=form.normalizer,
-        ignore_merges=bool(model.get("ignore_merges")),
+        ignore_merges=model.ignore_merges,
         added_tokens=_stripping(added),
-        chat_template=_chat_template(Path(path), config),
+        chat_template=_chat_template(found.chat_template, path.with_name(TEMPLATE_NAME)),
     )
 
 
 class _Form:
-    """What normalizer, pre-tokenizer and decoder say together: the encoder, and its fields."""
+    """What normalizer and pre-tokenizer say together: the encoder, and its fields."""
 
-    def __init__(self, source: Mapping[str, Any]) -> None:
+    def __init__(self, source: TokenizerFile) -> None:
         self.normalizer: Literal["nfc", "none"] = "none"
         self.fields: dict[str, Any] = {}
-        self._prefix = "never"
+        self._prefix: dict[str, Any] = {"metaspace_prefix": "never"}
         self._spaces_marked = False
-        for step in _steps(source.get("normalizer"), "normalizers"):
+        for step in _normalizers(source.normalizer):
             self._read_normalizer(step)
-        steps = list(_steps(source.get("pre_tokenizer"), "pretokenizers"))
-        if any(step.get("type") == "Metaspace" for step in steps):
+        steps = list(_pre_tokenizers(source.pre_tokenizer))
+        if any(step.type == "Metaspace" for step in steps):
             self._read_metaspace(steps)
             steps = []
         self.encoder = "metaspace" if self._spaces_marked else "byte_level"
-        if self.encoder == "metaspace":
-            if steps:
-                raise MapBuildError(
-                    "a metaspace tokenizer with further pre-tokenizer steps has no form in a map"
-                )
-            self.fields = {"metaspace_prefix": self._prefix}
-        else:
-            self.fields = pre_tokenizers.fields_of(steps)
+        if self.encoder == "metaspace" and steps:
+            raise MapBuildError("a metaspace tokenizer with further pre-tokenizer steps has no form in a map")
+        self.fields = self._prefix if self._spaces_marked else pre_tokenizers.fields_of(steps)
 
-    def _read_normalizer(self, step: Mapping[str, Any]) -> None:
-        kind = step.get("type")
-        if kind == "NFC":
+    def _read_normalizer(self, step: NormalizerStep) -> None:
+        if step.type == "NFC":
             self.normalizer = "nfc"
-        elif kind == "Prepend" and step.get("prepend") == METASPACE:
-            self._prefix = "always"
-        elif kind == "Replace" and (step.get("pattern"), step.get("content")) == ({"String": " "}, METASPACE):
+        elif step.type == "Prepend" and step.prepend == METASPACE and not self._spaces_marked:
+            self._prefix = {"metaspace_prefix": "always"}
+        elif step.type == "Replace" and (step.pattern, step.content) == ({"String": " "}, METASPACE):
             self._spaces_marked = True
         else:
-            raise MapBuildError(f"the normalizer {kind!r} has no form in a map")
+            raise MapBuildError(f"the normalizer {step.type!r} has no form in a map")
 
-    def _read_metaspace(self, steps: Sequence[Mapping[str, Any]]) -> None:
+    def _read_metaspace(self, steps: Sequence[PreTokenizerStep]) -> None:
+        """Read what marks spaces and, unlike the normalizer `Prepend`, puts none before one."""
         step = steps[0]
-        if len(steps) > 1 or step.get("replacement") != METASPACE or step.get("split", True):
+        if len(steps) > 1 or step.replacement != METASPACE or step.split or self._spaces_marked:
             raise MapBuildError("this Metaspace pre-tokenizer cuts the text, which has no form in a map")
         self._spaces_marked = True
-        self._prefix = step.get("prepend_scheme", "always")
+        scheme = step.prepend_scheme or ("never" if step.add_prefix_space is False else "always")
+        self._prefix = {"metaspace_prefix": scheme, "metaspace_prefix_once": scheme != "never"}
 
 
-def _read_json(path: str | Path) -> Mapping[str, Any]:
+def _read(path: Path, kind: type[Content]) -> Content:
+    data = read_source(path)
+    check_values(data, path)
+    return _decode(data, kind, path)
+
+
+def _decode(data: bytes | msgspec.Raw, kind: type[Content], path: Path) -> Content:
     try:
-        found = json.loads(read_source(path))
-    except (ValueError, RecursionError) as error:
-        raise MapBuildError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise MapBuildError(f"{path} is not a tokenizer file: it holds no JSON object")
-    return found
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MapBuildError(
+            f"{path} is no {CONFIG_NAME if kind is TokenizerConfig else 'tokenizer.json'}: {error}"
+        ) from error
 
 
-def _mapping(source: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = source.get(name)
-    if not isinstance(found, dict):
-        raise MapBuildError(f"{name!r} is missing or no object; is this a tokenizer.json?")
-    return found
+def _model(path: Path, raw: msgspec.Raw) -> BpeModel:
+    kind = _decode(raw, ModelKind, path).type
+    if kind != "BPE":
+        raise MapBuildError(f"{path}: the model is of type {kind!r}; maps are made from BPE models")
+    model = _decode(raw, BpeModel, path)
+    for name in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
+        if getattr(model, name):
+            raise MapBuildError(f"{path}: a model with {name!r} has no form in a map")
+    return model
 
 
-def _refuse(model: Mapping[str, Any], *names: str) -> None:
-    for name in names:
-        if model.get(name):
-            raise MapBuildError(f"a model with {name!r} has no form in a map")
-
-
-def _steps(value: Any, members: str) -> Iterator[Mapping[str, Any]]:
+def _normalizers(step: NormalizerStep | None) -> Iterator[NormalizerStep]:
     """Yield one step, or the members of a `Sequence`."""
-    if value is None:
-        return
-    if not isinstance(value, dict):
-        raise MapBuildError(f"{members!r} hold something that is no object")
-    if value.get("type") == "Sequence":
-        for member in value.get(members, ()):
-            yield from _steps(member, members)
-    else:
-        yield value
+    if step is not None and step.type == "Sequence":
+        for member in step.normalizers:
+            yield from _normalizers(member)
+    elif step is not None:
+        yield step
 
 
-def _added_tokens(source: Mapping[str, Any]) -> list[dict[str, Any]]:
-    added = source.get("added_tokens") or []
+def _pre_tokenizers(step: PreTokenizerStep | None) -> Iterator[PreTokenizerStep]:
+    """Yield one step, or the members of a `Sequence`."""
+    if step is not None and step.type == "Sequence":
+        for member in step.pretokenizers:
+            yield from _pre_tokenizers(member)
+    elif step is not None:
+        yield step
+
+
+def _added_tokens(source: TokenizerFile, config: TokenizerConfig, *, normalizes: bool) -> list[AddedToken]:
+    """Return the added tokens of the file, and those that only its configuration has."""
+    stated = {token.id for token in source.added_tokens}
+    more = [
+        AddedToken(number, *msgspec.structs.astuple(token))
+        for number, token in config.added_tokens_decoder.items()
+        if number not in stated
+    ]
+    added = [*source.added_tokens, *more]
     for token in added:
-        if not isinstance(token, dict) or not isinstance(token.get("content"), str) or "id" not in token:
-            raise MapBuildError("`added_tokens` holds something that is no token")
-        if token.get("single_word"):
-            name = token["content"]
-            raise MapBuildError(f"the added token {name!r} is read as a whole word only: a map cannot say it")
-    return list(added)
+        if token.single_word:
+            raise MapBuildError(
+                f"the added token {token.content!r} is read as a whole word only: a map cannot say it"
+            )
+        if token.normalized and normalizes:
+            raise MapBuildError(
+                f"the added token {token.content!r} is looked for in normalized text: a map cannot say it"
+            )
+    return added
 
 
-def _stripping(added: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
+def _stripping(added: Sequence[AddedToken]) -> list[dict[str, Any]]:
     """Return the added tokens that take the white space beside them."""
     names = ("content", "lstrip", "rstrip")
-    return [
-        {name: token.get(name, False) for name in names}
-        for token in added
-        if token.get("lstrip") or token.get("rstrip")
-    ]
+    return [{name: getattr(token, name) for name in names} for token in added if token.lstrip or token.rstrip]
 
 
-def _merges(model: Mapping[str, Any]) -> list[str]:
+def _merges(merges: Sequence[Merge]) -> list[str]:
     """Return the merges as `left right`; newer files write them as pairs."""
-    merges = []
-    for merge in model.get("merges") or []:
+    joined = []
+    for merge in merges:
         pair = merge.split(" ") if isinstance(merge, str) else merge
-        if len(pair) != 2 or not all(isinstance(part, str) and part and " " not in part for part in pair):
+        if len(pair) != 2 or not all(part and " " not in part for part in pair):
             raise MapBuildError(f"the merge {merge!r} is no pair of tokens")
-        merges.append(" ".join(pair))
-    return merges
+        joined.append(" ".join(pair))
+    return joined
 
 
-def _chat_template(path: Path, config: str | Path | None) -> str | None:
-    beside = path.with_name(CONFIG_NAME)
-    if config is None and not beside.is_file():
-        return None
-    found = _read_json(config or beside).get("chat_template")
+def _chat_template(found: Any, beside: Path) -> str | None:
     if isinstance(found, list):
-        by_name = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
+        by_name: Mapping[Any, Any] = {
+            each.get("name"): each.get("template")
+            for each in found
+            if isinstance(each, dict) and isinstance(each.get("name"), str)
+        }
         found = by_name.get("tool_use") or by_name.get("default")
-    return found if isinstance(found, str) else None
+    if isinstance(found, str):
+        return found
+    return read_source(beside).decode("utf-8", "replace") if beside.is_file() else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,6 +20,9 @@ from codec_core.building.gguf_reader import MAX_ARRAY_ITEMS, read_gguf_metadata
 from codec_core.exceptions import MapBuildError
 from codec_core.maps import TokenizerMap, parse_map
 from codec_core.tokenizer import pick_tokenizer
+from codec_core.translator import Translator
+from tests.limits import within
+from tests.texts import random_text
 
 TEXTS = [
     "",
@@ -84,6 +89,65 @@ class TestTokenizerJson:
         reference.save(str(path))
         agree(build_from_tokenizer_json(path, map_id="test/words"), reference)
 
+    @pytest.mark.parametrize("scheme", ["always", "first", "never"])
+    def test_what_puts_a_mark_only_where_none_is(
+        self, scheme: Any, shared_map: Callable[[str], TokenizerMap], tmp_path: Path
+    ) -> None:
+        """Text that begins with a space gets no second mark from the pre-tokenizer, unlike the normalizer."""
+        reference = hf_tokenizer(
+            shared_map("meta-llama/llama-2"), byte_fallback=True, fuse_unk=True, unk_token="<unk>"
+        )
+        reference.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+        reference.add_special_tokens(
+            [AddedToken(name, normalized=False) for name in ("<unk>", "<s>", "</s>")]
+        )
+        path = tmp_path / "tokenizer.json"
+        reference.save(str(path))
+        built = build_from_tokenizer_json(path, map_id="test/words")
+        agree(built, reference)
+        tokenizer, random = pick_tokenizer(parse_map(built)), Random(1)
+        for _ in range(200):
+            text = random.choice(["", " ", "▁", "<s>", "<s> ", " <s>"]) + random_text(random, 6)
+            assert tokenizer.encode(text) == reference.encode(text, add_special_tokens=False).ids, text
+        translated = Translator(shared_map("qwen/qwen2"), parse_map(built))
+        for text in (" a b", "a b"):
+            ids = [pick_tokenizer(shared_map("qwen/qwen2")).encode_ordinary(part) for part in text]
+            given = [number for part in ids for number in translated.feed(part)] + translated.flush()
+            assert given == tokenizer.encode_ordinary(text)
+            translated.reset()
+
+    def test_special_tokens_that_only_the_configuration_lists(self, tmp_path: Path) -> None:
+        path = tmp_path / "tokenizer.json"
+        path.write_text(json.dumps(small_file() | {"added_tokens": [{"content": "<s>", "id": 3}]}))
+        listed = {"3": {"content": "<s>", "rstrip": True}, "4": {"content": "<pad>", "lstrip": True}}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": listed}))
+        built = parse_map(build_from_tokenizer_json(path, map_id="test/small"))
+        assert built.special_tokens == {"<s>": 3, "<pad>": 4}
+        assert pick_tokenizer(built).encode("ab <pad>") == [2, 4]
+
+    @pytest.mark.parametrize("beside", [True, False])
+    def test_a_chat_template_may_lie_in_a_file_of_its_own(self, beside: bool, tmp_path: Path) -> None:
+        path = tmp_path / "tokenizer.json"
+        path.write_text(json.dumps(small_file()))
+        (tmp_path / "chat_template.jinja").write_text("{{ of_its_own }}")
+        if beside:
+            (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "{{ beside }}"}')
+        found = json.loads(build_from_tokenizer_json(path, map_id="test/small"))["chat_template"]
+        assert found == ("{{ beside }}" if beside else "{{ of_its_own }}")
+
+    def test_an_id_that_nobody_could_discover_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "tokenizer.json"
+        path.write_text(json.dumps(small_file()))
+        with pytest.raises(MapBuildError, match="invalid id"):
+            build_from_tokenizer_json(path, map_id="Test/Small")
+
+    @pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+    def test_a_file_of_tiny_values_is_refused(self, file: str, tmp_path: Path) -> None:
+        (tmp_path / "tokenizer.json").write_text(json.dumps(small_file()))
+        (tmp_path / file).write_bytes(b'{"x":[' + b"[]," * 5_000_000 + b"[]]}")
+        with within(megabytes=96), pytest.raises(MapBuildError, match="more than 4194304 values"):
+            build_from_tokenizer_json(tmp_path / "tokenizer.json", map_id="test/small")
+
     def test_several_steps_become_stages(
         self, shared_map: Callable[[str], TokenizerMap], tmp_path: Path
     ) -> None:
@@ -112,7 +176,31 @@ class TestTokenizerJson:
             ({"added_tokens": [{"content": "<x>", "id": 3, "single_word": True}]}, "whole word"),
             ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a"]}}, "no pair of tokens"),
             ({"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}}, "valid map"),
-            ({"model": []}, "no object"),
+            ({"model": []}, "Expected `object`, got `array`"),
+            ({"added_tokens": 5}, "at `\\$.added_tokens`"),
+            ({"added_tokens": [{"content": "<x>", "id": "3"}]}, r"added_tokens\[0\].id"),
+            ({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": [["a", "b"]]}}, "not in vocab"),
+            ({"pre_tokenizer": {"type": "Digits", "individual_digits": True}}, "neither byte-level nor"),
+            (
+                {
+                    "pre_tokenizer": {
+                        "type": "Sequence",
+                        "pretokenizers": [
+                            {"type": "ByteLevel", "add_prefix_space": False},
+                            {"type": "Digits", "individual_digits": False},
+                        ],
+                    }
+                },
+                "'Digits' after ByteLevel cuts bytes",
+            ),
+            (
+                {
+                    "normalizer": {"type": "NFC"},
+                    "added_tokens": [{"content": "<x>", "id": 3, "normalized": True}],
+                },
+                "normalized text",
+            ),
+            ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "split": True}}, "cuts the text"),
         ],
     )
     def test_what_a_map_cannot_say_is_refused(
@@ -142,6 +230,67 @@ def small_file() -> dict[str, Any]:
     }
 
 
+WRONG = (
+    None,
+    5,
+    -1,
+    1.5,
+    True,
+    "x",
+    "\ud800",
+    "▁",
+    [],
+    [1],
+    {},
+    {"a": 1},
+    {"type": "Sequence"},
+    [["a", "b"]],
+    2**40,
+)
+
+
+def mutated_file(random: Random) -> Any:
+    """Return a tokenizer file in which one value, however deep, is another."""
+    step = {"type": "Split", "pattern": {"Regex": r"\p{L}+|."}, "behavior": "Isolated", "invert": False}
+    bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+    added = {"id": 3, "content": "<s>", "lstrip": False, "rstrip": True, "normalized": False}
+    marks = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    file: Any = random.choice(
+        [
+            small_file()
+            | {
+                "added_tokens": [added],
+                "pre_tokenizer": {"type": "Sequence", "pretokenizers": [step, bytes_]},
+            },
+            small_file()
+            | {
+                "pre_tokenizer": None,
+                "normalizer": {
+                    "type": "Sequence",
+                    "normalizers": [{"type": "Prepend", "prepend": "▁"}, marks],
+                },
+            },
+        ]
+    )
+    place, key = file, random.choice(list(file))
+    while isinstance(place[key], dict | list) and place[key] and random.random() < 0.8:
+        place = place[key]
+        key = random.choice(list(place) if isinstance(place, dict) else range(len(place)))
+    place[key] = random.choice(WRONG)
+    return file
+
+
+def test_any_other_value_makes_a_map_or_a_typed_error(tmp_path: Path) -> None:
+    random, made = Random(2), 0
+    path = tmp_path / "tokenizer.json"
+    for _ in range(600):
+        path.write_text(json.dumps(mutated_file(random)))
+        with contextlib.suppress(MapBuildError):
+            build_from_tokenizer_json(path, map_id="test/small")
+            made += 1
+    assert 10 < made < 400
+
+
 class TestTiktoken:
     def test_the_map_encodes_as_tiktoken_does(self, tmp_path: Path) -> None:
         ranks = {bytes((byte,)): byte for byte in range(256)}
@@ -161,6 +310,12 @@ class TestTiktoken:
         for text in (*TEXTS, "the thing sings abcd abcde<|end|>"):
             assert tokenizer.encode_ordinary(text) == reference.encode_ordinary(text)
             assert tokenizer.encode(text) == reference.encode(text, allowed_special="all")
+
+    def test_a_token_of_great_length_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "ranks.tiktoken"
+        path.write_bytes(b"YQ== 0\n" + base64.b64encode(b"a" * 3_000_000) + b" 1\n")
+        with within(), pytest.raises(MapBuildError, match="a token of 3000000 characters"):
+            build_from_tiktoken(path, map_id="test/ranks", pattern="cl100k_base")
 
     @pytest.mark.parametrize("content", ["YQ==", "YQ== x", "!! 1", "YQ== 0\nYg== 0"])
     def test_damaged_files_are_refused(self, tmp_path: Path, content: str) -> None:
@@ -267,9 +422,68 @@ class TestGguf:
         with pytest.raises(MapBuildError):
             read_gguf_metadata(path)
 
+    def test_more_metadata_than_any_file_has_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.gguf"
+        array = (
+            struct.pack("<Q", 1)
+            + b"k"
+            + struct.pack("<IIQ", 9, 12, MAX_ARRAY_ITEMS)
+            + bytes(8 * MAX_ARRAY_ITEMS)
+        )
+        path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 6) + array * 6)
+        with pytest.raises(MapBuildError, match="the metadata has more than"):
+            read_gguf_metadata(path, lambda _: False)
+
+    def test_tokens_that_can_be_made_in_too_many_ways_are_refused(self, tmp_path: Path) -> None:
+        tokens = [letter * length for letter in "abcdefghijklmnopqr" for length in range(1, 513)]
+        path = tmp_path / "model.gguf"
+        path.write_bytes(
+            gguf(
+                {
+                    "tokenizer.ggml.model": "llama",
+                    "tokenizer.ggml.tokens": tokens,
+                    "tokenizer.ggml.scores": [0.0] * len(tokens),
+                }
+            )
+        )
+        with pytest.raises(MapBuildError, match="too many for a map"):
+            build_from_gguf(path, map_id="test/gguf")
+        path.write_bytes(
+            gguf(
+                {
+                    "tokenizer.ggml.model": "llama",
+                    "tokenizer.ggml.tokens": ["a" * 10**6],
+                    "tokenizer.ggml.scores": [0.0],
+                }
+            )
+        )
+        with within(), pytest.raises(MapBuildError, match="a token of 1000000 characters"):
+            build_from_gguf(path, map_id="test/gguf")
+
+    def test_random_damage_makes_a_map_or_a_typed_error(self, tmp_path: Path) -> None:
+        whole = gguf(
+            {
+                "tokenizer.ggml.model": "llama",
+                "tokenizer.ggml.tokens": ["<unk>", "a", "b", "ab"],
+                "tokenizer.ggml.token_type": [2, 1, 1, 1],
+                "tokenizer.ggml.scores": [0.0, 1.0, 2.0, 3.0],
+                "tokenizer.ggml.add_space_prefix": True,
+            }
+        )
+        path, random = tmp_path / "model.gguf", Random(3)
+        for _ in range(400):
+            data = bytearray(whole)
+            for _ in range(random.randint(1, 3)):
+                data[random.randrange(len(data))] = random.randrange(256)
+            path.write_bytes(data)
+            with contextlib.suppress(MapBuildError):
+                build_from_gguf(path, map_id="test/gguf")
+
     @pytest.mark.parametrize(
         ("pairs", "message"),
         [
+            ({"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.tokens": [1]}, "tokenizer.ggml.tokens"),
+            ({"tokenizer.ggml.model": ["gpt2"], "tokenizer.ggml.tokens": ["a"]}, "tokenizer.ggml.model"),
             ({"tokenizer.ggml.model": "bert"}, "'bert' has no form"),
             ({"tokenizer.ggml.model": "gpt2"}, "no list of tokens"),
             (
