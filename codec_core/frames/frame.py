@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 import msgspec
 
@@ -18,14 +18,25 @@ past the limit fails before anything of it is buffered.
 
 TokenId = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
 
+if TYPE_CHECKING:
+    Ids = tuple[TokenId, ...]
+    OfIds = object
+else:
+    Ids = TypeVar("Ids", bound=tuple[TokenId, ...])
+    OfIds = Generic[Ids]
+"""What `msgpack_counted` needs and nobody else has to see: frames whose tuple has a known length."""
 
-class CodecFrame(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+
+class CodecFrame(
+    msgspec.Struct, OfIds, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True
+):
     """One unit of a stream: the ids that became ready together.
 
-    Unknown fields are forbidden here only to keep the fast path honest: the decoders skip them with care.
+    Unknown fields are forbidden here only to keep the fast path honest: the decoders skip them with care. For
+    decoders that expect a number of ids it is a generic type; for everybody else there is one kind of frame.
     """
 
-    ids: tuple[TokenId, ...]
+    ids: Ids
     """Possibly none, on the last frame."""
     done: bool
     """True on the last frame, and only there."""

@@ -16,10 +16,11 @@ from codec_core.exceptions import FrameTooLargeError, MalformedFrameError
 from codec_core.frames.decoder import MAX_EMPTY_FRAMES, Bytes, FrameDecoder
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.frame import MAX_FRAME_BYTES, CodecFrame
+from codec_core.frames.msgpack_counted import COUNT_AT, DECODE_COUNTED, LONGEST, SHORTEST, Decode
 from codec_core.frames.msgpack_scanner import FrameScanner
 from codec_core.frames.msgpack_types import HEADS, type_name
 
-_decode_frame = msgspec.msgpack.Decoder(CodecFrame).decode
+_decode_frame: Decode = msgspec.msgpack.Decoder(CodecFrame).decode
 _decode_frames = msgspec.msgpack.Decoder(list[CodecFrame]).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -57,7 +58,10 @@ class MsgpackDecoder(FrameDecoder):
         size = len(data)
         if size <= self._direct:
             try:
-                frame = _decode_frame(data)
+                if size < SHORTEST or size > LONGEST:
+                    frame = _decode_frame(data)
+                else:
+                    frame = DECODE_COUNTED[data[COUNT_AT]](data)
             except _ERRORS:
                 return super().feed(data)
             if frame.ids and not frame.done:

@@ -5,7 +5,7 @@ import time
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codec_core.exceptions import (
@@ -36,6 +36,16 @@ from codec_core.frames import (
 )
 from codec_core.frames.decoder import MAX_EMPTY_FRAMES
 from codec_core.frames.delta import to_deltas
+from codec_core.frames.msgpack_counted import (
+    DECODE_COUNTED,
+    FEWEST,
+    FRAMES_FIRST,
+    LONGEST,
+    MOST,
+    SHORTEST,
+    decoder_of,
+    watching,
+)
 from tests.core.mutations import mutated
 
 FORMATS = tuple(DECODERS)
@@ -197,6 +207,62 @@ def test_ids_that_spell_a_key_do_not_confuse_the_count():
     frame = pack({"ids": batch, "done": False})
     frames, error = read("msgpack", frame * 5 + DONE)
     assert ([list(frame.ids) for frame in frames], error) == ([batch] * 5 + [[7]], None)
+
+
+@pytest.fixture
+def every_count_learned():
+    for count in range(FEWEST, MOST + 1):
+        DECODE_COUNTED[count] = decoder_of(count)
+
+
+numbers = st.one_of(ids, st.sampled_from((-1, -40_000, MAX_ID + 1, 2**63, True, 1.5, "a", None)))
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(FEWEST - 2, MOST + 2) | st.integers(256, 400), min_size=1, max_size=6),
+    st.integers(0, 2**32),
+    numbers,
+    st.booleans(),
+)
+def test_frames_of_a_number_to_be_counted_on_are_those_of_single_bytes(
+    every_count_learned, counts, seed, one, turned
+):
+    """Also where a number is another one, the keys stand in another order, or something is no id."""
+    batches = [[(seed >> at % 24) % (200, 40_000, MAX_ID)[at % 3] for at in range(count)] for count in counts]
+    batches[-1][seed % len(batches[-1])] = one
+    frames = [{"ids": batch, "done": False} for batch in batches]
+    pieces = [pack(dict(reversed(frame.items())) if turned else frame) for frame in frames]
+    expected, malformed = read("msgpack", b"".join([*pieces, DONE]), 1)
+    body, found = decoder("msgpack"), []
+    try:
+        for piece in [*pieces, DONE]:
+            found += body.feed(piece)
+        body.close()
+        error = None
+    except FrameError as raised:
+        error = raised
+    assert found == expected
+    assert (type(error), str(error)) == (type(malformed), str(malformed))
+
+
+def test_a_number_of_ids_is_counted_on_after_some_frames_of_it():
+    DECODE_COUNTED[20] = first = watching(20)
+    body, frame = decoder("msgpack"), pack({"ids": list(range(70_000, 70_020)), "done": False})
+    for _ in range(FRAMES_FIRST - 1):
+        assert len(body.feed(frame)) == 1
+    assert DECODE_COUNTED[20] is first
+    body.feed(frame)
+    assert DECODE_COUNTED[20] is not first
+    with pytest.raises(msgspec.ValidationError, match="length 20"):
+        DECODE_COUNTED[20](MORE)
+    assert body.feed(frame) == [CodecFrame(tuple(range(70_000, 70_020)), False)]
+
+
+@pytest.mark.parametrize("number", [0, MAX_ID])
+def test_no_frame_of_few_ids_is_as_long_as_those_that_are_counted(number):
+    assert len(pack({"ids": [number] * (FEWEST - 1), "done": False})) < SHORTEST
+    assert len(pack({"ids": [number] * MOST, "done": False})) <= LONGEST
 
 
 flat_values = st.one_of(
