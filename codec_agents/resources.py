@@ -153,6 +153,9 @@ class Resources:
         return self._slots[found]
 
     def _make_engine(self, name: str, spec: EngineSpec) -> Engine:
+        texts = {key: value for key, value in spec.options.items() if isinstance(value, str)}
+        told = (spec.url or "", *spec.headers.values(), *texts.values())
+        secrets = [value for text in told for value in values_of(text)]
         try:
             return make_engine(
                 spec.kind,
@@ -167,10 +170,11 @@ class Resources:
                 ids_a_frame=spec.ids_a_frame,
                 first_id_after=spec.first_id_after,
                 seed=spec.seed,
-                options=spec.options,
+                options={**spec.options, **{key: expand(text) for key, text in texts.items()}},
+                secrets=secrets,
             )
         except (ValueError, CodecAgentsError, ImportError) as error:
-            found, _, remedy = str(error).partition("; ")
+            found, _, remedy = hide(str(error), secrets).partition("; ")
             raise ResourceError(found, remedy or f"correct the engine {name!r}") from error
 
     def _script(self, spec: EngineSpec) -> Any:

@@ -8,24 +8,25 @@ server that gives text and nothing else is refused: a text boundary is declared,
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
 
-from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
+from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.codec import CodecEngine, check_map, frame_parser
-from codec_agents.engines.handshake import ask
-from codec_agents.engines.http_engine import HttpEngine, Outgoing
+from codec_agents.engines.handshake import ask, probe_ids
+from codec_agents.engines.http_engine import HttpEngine, Outgoing, check_prompt
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.llamacpp import LlamaCppEngine
+from codec_agents.engines.once import Once
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.responses import HttpResponse
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.stock import json_request, require_events
 from codec_agents.engines.transport import HttpClient, HttpSettings
 from codec_agents.engines.vllm import VllmEngine
-from codec_agents.exceptions import EngineStreamError
+from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_core.versions import CODEC_CLIENT_VERSION
 
 KNOWN_BY = (("/server_info", "sglang"), ("/get_server_info", "sglang"), ("/props", "llama_cpp"))
@@ -63,6 +64,7 @@ class AutoEngine:
             "llama_cpp": LlamaCppEngine(url, handshake=handshake, **shared),
         }
         self._found: HttpEngine | None = None
+        self._asked: Once[str] = Once()
 
     @property
     def provider(self) -> str:
@@ -77,24 +79,32 @@ class AutoEngine:
             EngineError: as the engine that it turns out to be; or it gives text alone.
         """
         if self._found is None:
-            self._found = self._kinds[await self._find(request)]
-        async with self._found.stream(request) as frames:
+            check_prompt(self.name, request)
+        async with (await self._engine(request)).stream(request) as frames:
             yield frames
 
     async def prepare(self, request: GenerationRequest) -> None:
-        """Open a connection where the kind is known; before, the first request has to find it out."""
-        if self._found is not None:
-            await self._found.prepare(request)
+        """Find out what the server is, and do what can be done for requests to it. What fails is not told."""
+        with suppress(EngineError):
+            await (await self._engine(request)).prepare(request)
 
     async def aclose(self) -> None:
         """Close the connections."""
         for engine in (self._probe, *self._kinds.values()):
             await engine.aclose()
 
+    async def _engine(self, request: GenerationRequest) -> HttpEngine:
+        if self._found is None:
+            kind = await self._probe.ask_once(self._asked, lambda: self._find(request), request)
+            self._found = self._kinds[kind]
+        return self._found
+
     async def _find(self, request: GenerationRequest) -> str:
         """Ask for one id in all dialects at once, and see what comes."""
-        options = msgspec.structs.replace(request.options, max_tokens=1, stop=(), extra={})
-        async with self._probe.stream(msgspec.structs.replace(request, options=options)) as frames:
+        probe = msgspec.structs.replace(
+            request, prompt_ids=probe_ids(request.vocabulary), options=SamplingOptions(max_tokens=1)
+        )
+        async with self._probe.stream(probe) as frames:
             try:
                 async for _ in frames:
                     break

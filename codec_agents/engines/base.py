@@ -156,7 +156,8 @@ class Preparing(Protocol):
         """Start, connect, and compare what has to be compared, for requests like this one.
 
         Called while the prompt is still being filled, any number of times, and cancelled without notice. It
-        generates nothing and raises nothing that the request itself would tell: that comes anyway.
+        generates nothing but one id, once, where that shows what the engine can do; and it raises nothing
+        that the request itself would tell: that comes anyway.
         """
         ...
 

@@ -52,7 +52,6 @@ class CodecEngine(HttpEngine):
     """
 
     provider = "codec"
-    begins_ahead = True
 
     def __init__(
         self,
@@ -70,39 +69,55 @@ class CodecEngine(HttpEngine):
         decoder(format)  # an unknown format fails here, not at the first request
         self._format = format
         self._requests = requests
+        self.begins_ahead = requests != "binary"
         self._encodings = ", ".join(encodings) or "identity"
         self._dictionaries = dict(dictionaries or {})
-        self._binary_missing = False
-        """The server has answered 404 to a binary request: it gets JSON from now on."""
+        self._takes_binary: bool | None = None
+        """Whether the server takes binary requests; None until one has been answered."""
+        self._trying_binary = False
+        """Whether the first one is under way; others go as JSON meanwhile, which every server takes."""
 
     async def _begin(
         self, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
     ) -> tuple[HttpResponse, FrameParser]:
-        try:
+        if not self._uses_binary(request):
             return await super()._begin(request, stats, deadlines)
+        self._trying_binary = first = self._takes_binary is None
+        try:
+            begun = await self._exchange(self._binary(request), request, stats, deadlines)
         except EngineStatusError as error:
-            if error.status != 404 or not self._uses_binary(request):
+            if error.status != 404:
                 raise
-        self._binary_missing = True
+            self._takes_binary = not first  # the model may be what is missing, where there were answers
+        else:
+            self._takes_binary = True
+            return begun
+        finally:
+            if first:
+                self._trying_binary = False
         return await super()._begin(request, stats, deadlines)
 
     def _uses_binary(self, request: GenerationRequest) -> bool:
-        if self._binary_missing or self._requests == "json":
+        if self._takes_binary is False or self._trying_binary or self._requests == "json":
             return False
         if self._requests == "binary":
             return True
         return len(request.prompt_ids) >= BINARY_FROM and _fits_binary(request.options)
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
+        headers = self._headers("application/json", request)
+        return Outgoing("/v1/completions", msgspec.json.encode(self._json_body(request)), headers)
+
+    def _binary(self, request: GenerationRequest) -> Outgoing:
+        query = "" if request.model is None else f"?model={quote(request.model, safe='/')}"
+        headers = self._headers("application/x-msgpack", request)
+        return Outgoing(f"/v1/completions/codec{query}", self._binary_body(request), headers)
+
+    def _headers(self, content_type: str, request: GenerationRequest) -> dict[str, str]:
         headers = {"Codec-Client-Version": CODEC_CLIENT_VERSION, "Accept-Encoding": self._encodings}
         if request.vocabulary.hash is not None:
             headers["X-Codec-Map"] = request.vocabulary.hash
-        if self._uses_binary(request):
-            headers["Content-Type"] = "application/x-msgpack"
-            query = "" if request.model is None else f"?model={quote(request.model, safe='/')}"
-            return Outgoing(f"/v1/completions/codec{query}", self._binary_body(request), headers)
-        headers["Content-Type"] = "application/json"
-        return Outgoing("/v1/completions", msgspec.json.encode(self._json_body(request)), headers)
+        return {**headers, "Content-Type": content_type}
 
     def _json_body(self, request: GenerationRequest) -> dict[str, Any]:
         body = {"prompt": json_of(request.prompt_ids), "stream": True, "stream_format": self._format}

@@ -16,6 +16,7 @@ from codec_agents.engines.base import GenerationRequest, Timeouts
 from codec_agents.engines.bodies import for_model
 from codec_agents.engines.http_engine import MAX_ERROR_BODY, HttpEngine
 from codec_agents.engines.http_stream import Deadlines
+from codec_agents.engines.once import Once
 from codec_agents.engines.responses import close
 from codec_agents.exceptions import EngineStreamError, MapMismatchError
 from codec_core.tokenizer import pick_tokenizer
@@ -41,8 +42,8 @@ class Handshake:
         self._engine = engine
         self._text_field = text_field
         self._fields = fields
-        self._agreed: set[str] = set()
-        self._lock: anyio.Lock | None = None
+        self._compared: dict[str, Once[None]] = {}
+        """By the hash of the map, or its name."""
 
     async def ensure(self, request: GenerationRequest) -> None:
         """Compare, unless that was done before.
@@ -52,14 +53,15 @@ class Handshake:
             EngineError: the engine cannot be asked.
         """
         vocabulary = request.vocabulary
-        key = vocabulary.hash or vocabulary.id
-        if key in self._agreed:
-            return
-        body = {self._text_field: probe_text(vocabulary), **self._fields}
+        compared = self._compared.setdefault(vocabulary.hash or vocabulary.id, Once())
+        if not compared.known:
+            await self._engine.ask_once(compared, lambda: self._ask(request), request)
+
+    async def _ask(self, request: GenerationRequest) -> None:
+        body = {self._text_field: probe_text(request.vocabulary), **self._fields}
         found = await tokenize(self._engine, body, request)
         if found is not None:
-            self._compare(found, vocabulary)
-        self._agreed.add(key)
+            self._compare(found, request.vocabulary)
 
     def _compare(self, found: Sequence[int], vocabulary: Vocabulary) -> None:
         text = probe_text(vocabulary)
@@ -101,6 +103,11 @@ async def tokenize(
 def probe_text(vocabulary: Vocabulary) -> str:
     """Return the text that both tokenizers encode."""
     return PROBE + "".join(list(vocabulary.special_tokens)[:MARKERS])
+
+
+def probe_ids(vocabulary: Vocabulary) -> list[int]:
+    """Return a short prompt with nothing of anybody's in it, to ask what an engine can do."""
+    return pick_tokenizer(vocabulary).encode_ordinary("Hello")
 
 
 async def ask(

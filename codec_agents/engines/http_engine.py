@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 import anyio
 import msgspec
 
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
 from codec_agents.engines.http_stream import Deadlines, FrameParser, HttpStream
+from codec_agents.engines.once import Once
 from codec_agents.engines.responses import HttpResponse, close
-from codec_agents.engines.transport import HttpClient, HttpPool, HttpSettings, translated
+from codec_agents.engines.transport import HttpClient, HttpPool, HttpSettings
 from codec_agents.engines.written import WrittenPrompt, invalid_id
 from codec_agents.exceptions import EngineError, EngineStatusError
 
@@ -21,6 +23,9 @@ MAX_ERROR_BODY = 64 * 1024
 
 KEEP_OPEN = "/health"
 """Asked for only to open a connection: engines answer it at once, whatever the answer is."""
+
+
+T = TypeVar("T")
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -90,7 +95,7 @@ class HttpEngine:
         )
         deadlines = Deadlines(request.timeouts)
         response, parser = await self._begin(request, stats, deadlines)
-        stream = HttpStream(self.name, response, parser, stats, request, deadlines, self.pool.endings)
+        stream = HttpStream(self.name, response, parser, stats, request, deadlines, self.pool)
         try:
             yield stream
         finally:
@@ -103,11 +108,29 @@ class HttpEngine:
             EngineError: the engine cannot serve such requests.
         """
 
+    async def ask_once(self, once: Once[T], ask: Callable[[], Awaitable[T]], request: GenerationRequest) -> T:
+        """Return what is asked once for all requests; this one waits no longer than its own time allows.
+
+        Raises:
+            EngineError: it cannot be found out now.
+        """
+        if once.known:
+            return await once.get(ask)
+        deadlines = Deadlines(request.timeouts)
+        with anyio.CancelScope(deadline=deadlines.instant):
+            return await once.get(ask)
+        raise deadlines.error(self.name, 0)
+
     async def _begin(
         self, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
     ) -> tuple[HttpResponse, FrameParser]:
         """Send the request; return the answer and what reads it."""
-        response = await self._send(self._outgoing(request), request, stats, deadlines)
+        return await self._exchange(self._outgoing(request), request, stats, deadlines)
+
+    async def _exchange(
+        self, outgoing: Outgoing, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
+    ) -> tuple[HttpResponse, FrameParser]:
+        response = await self._send(outgoing, request, stats, deadlines)
         return response, await self._reader(response, request, stats, deadlines)
 
     async def _reader(
@@ -183,7 +206,7 @@ class HttpEngine:
                 while len(body) <= limit and (chunk := await anext(chunks, None)) is not None:
                     body += chunk
         except Exception as error:
-            if not isinstance(translated(self.name, error, deadlines.timeouts), EngineError):
+            if not isinstance(self.pool.failure(error, deadlines.timeouts), EngineError):
                 raise
         if len(body) > limit:
             await close(response, chunks)

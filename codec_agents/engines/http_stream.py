@@ -14,10 +14,9 @@ from itertools import chain
 from typing import Protocol
 
 from codec_agents.engines.base import GenerationRequest, StreamStats, Timeouts
-from codec_agents.engines.endings import Endings
 from codec_agents.engines.patience import OutOfTimeError, Patience
 from codec_agents.engines.responses import HttpResponse, close
-from codec_agents.engines.transport import translated
+from codec_agents.engines.transport import HttpPool
 from codec_agents.event_loop import clock
 from codec_agents.exceptions import EngineError, EngineStreamError, EngineTimeoutError, TimeoutPhase
 from codec_core.exceptions import CodecError, TruncatedBodyError, TruncatedStreamError
@@ -95,7 +94,7 @@ class HttpStream:
         stats: StreamStats,
         request: GenerationRequest,
         deadlines: Deadlines,
-        endings: Endings,
+        pool: HttpPool,
     ) -> None:
         self.stats = stats
         self._engine = engine
@@ -103,7 +102,7 @@ class HttpStream:
         self._parser = parser
         self._size = request.vocabulary.size
         self._deadlines = deadlines
-        self._endings = endings
+        self._pool = pool
         self._patience = Patience(lambda: deadlines.instant)
         self._chunks = aiter(response.stream)
         self._ready: deque[CodecFrame] = deque()
@@ -138,9 +137,8 @@ class HttpStream:
             raise self._deadlines.error(self._engine, self.stats.ids) from None
         except Exception as error:
             self._ended = True
-            raise translated(
-                self._engine, error, self._deadlines.timeouts, delivered=self.stats.ids
-            ) from error
+            failure = self._pool.failure(error, self._deadlines.timeouts, delivered=self.stats.ids)
+            raise failure from failure.__cause__
         if chunk is None:
             self._ended = self._read_out = True
             self._take(None)
@@ -156,6 +154,7 @@ class HttpStream:
         except EngineError as error:
             self._ended = True
             error.delivered = self.stats.ids
+            self._pool.keep_secrets(error)
             raise
         except CodecError as error:
             self._ended = True
@@ -188,7 +187,7 @@ class HttpStream:
         """Close the request; an unfinished one ends at the server, too."""
         self._patience.close()
         if self._done and not self._ended:
-            await self._endings.add(self._response, self._chunks)
+            await self._pool.endings.add(self._response, self._chunks)
         else:
             await close(self._response, None if self._read_out else self._chunks)
 

@@ -285,7 +285,8 @@ async def whole_frames(
     answer = await engine.whole(request)
     if answer.error is not None or len(answer.tokens) != (answer.tokens_predicted or 0):
         what = answer.error or f"{answer.tokens_predicted} ids counted, {len(answer.tokens)} sent"
-        raise EngineStreamError(engine.name, f"the whole answer is not whole: {what}", delivered=stats.ids)
+        said = engine.pool.without_secrets(f"the whole answer is not whole: {what}")
+        raise EngineStreamError(engine.name, said, delivered=stats.ids)
     stopped = up_to_stop(answer.tokens, frozenset(request.options.stop_token_ids))
     ids = answer.tokens if stopped is None else stopped
     stats.finish_reason = finish_reason(answer) if stopped is None else "stop"

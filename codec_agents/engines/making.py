@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.engines.base import Engine
+from codec_agents.engines.options import CONNECTION, OPTIONS, SCRIPTED, read_options
 
 if TYPE_CHECKING:
     from codec_agents.engines.transport import HttpClient
@@ -28,15 +29,17 @@ def make_engine(
     seed: int = 0,
     client: HttpClient | None = None,
     options: Mapping[str, Any] | None = None,
+    secrets: Iterable[str] = (),
 ) -> Engine:
     """Return an engine of a kind.
 
     The kind is one of `KINDS`. `script` and what stands below it are for the first two of them: a function, a
     list of rules, or the text of every answer, and its pace. `format` and `compression` are for engines that
-    may speak Codec. `options` are further arguments of the engine's class, and fields of `HttpSettings`.
+    may speak Codec. `options` are those of `codec_agents.engines.options`. What
+    is among `secrets` stands in no message of an engine over HTTP.
 
     Raises:
-        ValueError: there is no such kind, or it does not know what is given.
+        ValueError: there is no such kind, or it does not know what is given, or not such a value.
         ScriptError: the script is none.
     """
     given = {
@@ -48,17 +51,19 @@ def make_engine(
     if kind not in KINDS:
         raise ValueError(f"no engine is of kind {kind!r}; there are {', '.join(KINDS)}")
     _require_known(kind, [argument for argument, value in given.items() if value is not None])
-    wire = {**_wire(format, compression), **(options or {})}
+    known = {**_wire(format, compression), **read_options(kind, options or {})}
     if kind in _LOCAL:
-        model_options, engine_options = _divided(wire, ("seconds_a_prompt_id", "prefix_cache"))
+        model_options, engine_options = _divided(known, SCRIPTED)
         model = _model(script, ids_a_second, ids_a_frame, first_id_after, seed, model_options)
         return _made(kind, model, name=name or kind, **engine_options)
     if url is None:
         raise ValueError(f"an engine of kind {kind} needs a url")
     from codec_agents.engines.transport import HttpSettings
 
-    of_connection, arguments = _divided(wire, HttpSettings.__struct_fields__)
-    settings = HttpSettings(**{"api_key": api_key, "headers": dict(headers or {}), **of_connection})
+    of_connection, arguments = _divided(known, CONNECTION)
+    settings = HttpSettings(
+        api_key=api_key, headers=dict(headers or {}), secrets=tuple(secrets), **of_connection
+    )
     return _made(kind, url, name=name or kind, client=client, settings=settings, **arguments)
 
 
@@ -94,7 +99,7 @@ def _wire(format: str | None, compression: bool | None) -> dict[str, Any]:  # no
     return arguments | ({"encodings": ("br", "gzip")} if compression else {})
 
 
-def _divided(options: Mapping[str, Any], names: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _divided(options: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options of these names, and the others."""
     named = {key: value for key, value in options.items() if key in names}
     return named, {key: value for key, value in options.items() if key not in named}
@@ -103,10 +108,7 @@ def _divided(options: Mapping[str, Any], names: tuple[str, ...]) -> tuple[dict[s
 def _made(kind: str, source: Any, **arguments: Any) -> Engine:
     module, _, name = _CLASSES[kind].partition(":")
     found: Callable[..., Engine] = getattr(import_module(f"codec_agents.engines.{module}"), name)
-    try:
-        return found(source, **arguments)
-    except TypeError as error:
-        raise ValueError(f"an engine of kind {kind} does not know an option: {error}") from error
+    return found(source, **arguments)
 
 
 _LOCAL = ("scripted", "embedded")
@@ -123,7 +125,7 @@ _CLASSES = {
 }
 """Where the class of each kind stands; imported when it is first asked for."""
 
-KINDS = tuple(_CLASSES)
+KINDS = tuple(OPTIONS)
 
 _REMOTE = tuple(kind for kind in KINDS if kind not in _LOCAL)
 

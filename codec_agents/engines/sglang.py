@@ -9,9 +9,10 @@ import msgspec
 from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser, TokenIds
-from codec_agents.engines.handshake import ask
+from codec_agents.engines.handshake import ask, probe_ids
 from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import FrameParser
+from codec_agents.engines.once import Once
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.stock import StockOptions, TokenizeRendering, json_request
 from codec_agents.engines.written import json_of
@@ -46,12 +47,17 @@ class SglangEngine(TokenizeRendering):
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)
         self._completes: bool | None = None if api == "auto" else api == "completions"
+        self._asked: Once[bool] = Once()
 
     async def check(self, request: GenerationRequest) -> None:
-        """Compare the tokenizers, and find out which call gives ids."""
+        """Compare the tokenizers, and find out which call gives ids.
+
+        Raises:
+            EngineError: the tokenizers disagree, or the engine cannot be asked.
+        """
         await super().check(request)
         if self._completes is None:
-            self._completes = await self._gives_ids(request)
+            self._completes = await self.ask_once(self._asked, lambda: self._gives_ids(request), request)
 
     async def _gives_ids(self, request: GenerationRequest) -> bool:
         """Generate one id and see whether it comes back as an id.
@@ -59,7 +65,7 @@ class SglangEngine(TokenizeRendering):
         Raises:
             EngineStatusError: the engine is in trouble: what it says then says nothing of what it can.
         """
-        body = {"prompt": list(request.prompt_ids[:8]), "max_tokens": 1, "return_token_ids": True}
+        body = {"prompt": probe_ids(request.vocabulary), "max_tokens": 1, "return_token_ids": True}
         status, answer = await ask(
             self, "POST", "/v1/completions", for_model(request, body), request.timeouts
         )

@@ -13,6 +13,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, Self, TypeAlias
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -71,8 +72,10 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     verify: bool | str = True
     """False accepts any certificate; a path names a file of trusted ones."""
     max_connections: int = MAX_CONNECTIONS
-    transport: str = "auto"
+    transport: Literal["auto", "httpx", "aiohttp"] = "auto"
     """`httpx`, `aiohttp`, or `auto` for the faster one that can be used."""
+    secrets: tuple[str, ...] = ()
+    """Further texts that no message may repeat: what the variables in the URL and the headers stand for."""
 
 
 class HttpPool:
@@ -85,8 +88,10 @@ class HttpPool:
         self.url, self._login = _without_login(url.rstrip("/"))
         self.settings = settings or HttpSettings()
         parsed = httpx.URL(self.url)
+        self._path = parsed.raw_path.decode("ascii").strip("/")
         self.host: str = parsed.host
         self.port: int = parsed.port or (443 if parsed.scheme == "https" else 80)
+        self._secrets = _told_in_confidence(self.settings, self._login)
         self._given = client
         self._made: tuple[object, HttpClient] | None = None
         self.endings = Endings()
@@ -133,7 +138,8 @@ class HttpPool:
             merged["Content-Length"] = str(len(content))
             return await self._request(method, path, WatchedBody(content, on_sent), merged, timeouts)
         except Exception as error:
-            raise translated(self.engine, error, timeouts) from error
+            failure = self.failure(error, timeouts)
+            raise failure from failure.__cause__
 
     async def _request(
         self, method: str, path: str, body: Body, headers: Mapping[str, str], timeouts: Timeouts
@@ -159,13 +165,34 @@ class HttpPool:
             merged.setdefault("Authorization", f"Bearer {self.settings.api_key}")
         return merged
 
+    def failure(self, error: Exception, timeouts: Timeouts, *, delivered: int = 0) -> Exception:
+        """Return the SDK's error for a client's, to be raised from the cause that it has.
+
+        A cause that repeats what was told in confidence is left out.
+        """
+        found = translated(self.engine, error, timeouts, delivered=delivered)
+        if isinstance(found, EngineError):
+            self.keep_secrets(found)
+            found.__cause__ = None if self._tells_secrets(error) else error
+        return found
+
+    def keep_secrets(self, error: EngineError) -> None:
+        """Leave out of an error what was told in confidence."""
+        error.args = (self.without_secrets(str(error)),)
+
     def without_secrets(self, text: str) -> str:
         """Return what a server says with what it was told in confidence left out: some say keys again."""
-        headers = self.settings.headers
-        secrets = [self.settings.api_key, *(value for name, value in headers.items() if looks_secret(name))]
-        if self._login is not None:
-            secrets += [self._login[1], basic_login(*self._login)]
-        return hide(text, filter(None, secrets))
+        return hide(text, self._secrets)
+
+    def _tells_secrets(self, error: BaseException | None) -> bool:
+        """Whether an error, or one behind it, repeats a secret, or the engine's URL beyond its origin."""
+        if error is None:
+            return False
+        said = str(error)
+        named = self._path and self._path in said
+        if named or _names(error) & BAD_URL or self.without_secrets(said) != said:
+            return True
+        return self._tells_secrets(error.__cause__) or self._tells_secrets(error.__context__)
 
     async def aclose(self) -> None:
         """Close the connections of the client that the pool made; a client of the caller's stays open."""
@@ -185,12 +212,31 @@ class HttpPool:
         return self._made[1]
 
 
-def _without_login(url: str) -> tuple[str, tuple[str, str] | None]:
-    """Return a URL without user and password, and those: clients differ in what they do with them."""
+def _told_in_confidence(settings: HttpSettings, login: Login | None) -> tuple[str, ...]:
+    """Return all that no message may repeat, in every form in which it is sent."""
+    told = [form for text in settings.secrets for form in (text, quote(text), quote(text, safe=""))]
+    told += [value for name, value in settings.headers.items() if looks_secret(name)]
+    told += [] if settings.api_key is None else [settings.api_key]
+    of_proxy = None if settings.proxy is None else _without_login(settings.proxy)[1]
+    for known in filter(None, (login, of_proxy)):
+        told += [known[1], basic_login(*known)]
+    return tuple(told)
+
+
+Login: TypeAlias = tuple[str, str]
+"""A user and a password."""
+
+
+def _without_login(url: str) -> tuple[str, Login | None]:
+    """Return a URL without user and password, and those: clients differ in what they do with them.
+
+    Raises:
+        ValueError: it is no URL. What the library says of it repeats it, and there may be a secret in it.
+    """
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ValueError(f"the url of the engine cannot be read: {error}") from None
+    except httpx.InvalidURL:
+        raise ValueError("the url of the engine, or of its proxy, cannot be read") from None
     if not parsed.userinfo:
         return url, None
     scheme, _, rest = url.partition("://")
@@ -286,8 +332,12 @@ def translated(
     """
     wrapped = _is_from(error.__cause__, "aiohttp") and not _is_from(error, "aiohttp")
     lower = error.__cause__ if wrapped else error
-    names = {kind.__name__ for kind in type(lower).__mro__}
-    what = f"{type(lower).__name__}: {lower}" if str(lower) else type(lower).__name__
+    names = _names(lower)
+    if names & BAD_URL:  # what such an error says repeats the URL
+        kind = type(lower).__name__
+        return EngineError(engine, f"its url cannot be used ({kind}); correct the engine's `url`")
+    said = getattr(lower, "message", None) or str(lower)  # aiohttp's text of some holds the URL beside it
+    what = f"{type(lower).__name__}: {said}" if said else type(lower).__name__
     if names & CONNECT_TIMEOUTS:
         return EngineTimeoutError(engine, "connect", timeouts.connect)
     if names & UNREACHABLE:
@@ -301,12 +351,15 @@ CONNECT_TIMEOUTS = {"ConnectTimeout", "PoolTimeout", "ConnectionTimeoutError"}
 UNREACHABLE = {
     "ConnectError",
     "ProxyError",
-    "UnsupportedProtocol",
-    "InvalidURL",
     "ClientConnectorError",
     "ClientProxyConnectionError",
 }
+BAD_URL = {"InvalidURL", "UnsupportedProtocol"}
 BROKEN = {"TransportError", "StreamError", "ClientError", "OSError"}
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
 
 
 def _is_from(error: BaseException | None, package: str) -> bool:

@@ -6,19 +6,17 @@ from typing import Any, Literal, Unpack
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.bodies import for_model, sampling
+from codec_agents.engines.handshake import ask, probe_ids
 from codec_agents.engines.http_engine import Outgoing
-from codec_agents.engines.http_stream import Deadlines, FrameParser
+from codec_agents.engines.http_stream import FrameParser
+from codec_agents.engines.once import Once
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
-from codec_agents.engines.responses import HttpResponse
 from codec_agents.engines.stock import StockOptions, TokenizeRendering, json_request
 from codec_agents.engines.written import json_of
-from codec_agents.exceptions import EngineStatusError
+from codec_agents.exceptions import TRANSIENT_STATUSES
 
 GENERATE = "/inference/v1/generate"
 COMPLETIONS = "/v1/completions"
-NOT_ENABLED = frozenset({403, 404, 405, 501})
-"""Answers of a server that does not have the generate call, or has it switched off."""
-
 Api = Literal["auto", "generate", "completions"]
 
 
@@ -28,8 +26,8 @@ class VllmEngine(TokenizeRendering):
     Args:
         url: the server's origin.
         api: `generate` is `/inference/v1/generate`, where ids go in and out without detokenizing;
-            `completions` is `/v1/completions` with `return_token_ids`; `auto` tries the first once, and
-            remembers.
+            `completions` is `/v1/completions` with `return_token_ids`; `auto` asks once for one id whether
+            the first is there.
         options: those of every stock engine.
     """
 
@@ -37,19 +35,34 @@ class VllmEngine(TokenizeRendering):
 
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)
-        self._api = api
-        self._generates = api != "completions"
+        self._generates: bool | None = None if api == "auto" else api == "generate"
+        self._asked: Once[bool] = Once()
 
-    async def _begin(
-        self, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
-    ) -> tuple[HttpResponse, FrameParser]:
-        try:
-            return await super()._begin(request, stats, deadlines)
-        except EngineStatusError as error:
-            if self._api != "auto" or not self._generates or error.status not in NOT_ENABLED:
-                raise
-        self._generates = False
-        return await super()._begin(request, stats, deadlines)
+    async def check(self, request: GenerationRequest) -> None:
+        """Compare the tokenizers, and find out which call to use.
+
+        Raises:
+            EngineError: the tokenizers disagree, or the engine cannot be asked.
+        """
+        await super().check(request)
+        if self._generates is None:
+            self._generates = await self.ask_once(self._asked, lambda: self._has_generate(request), request)
+
+    async def _has_generate(self, request: GenerationRequest) -> bool:
+        """Ask for one id. Some servers have the call switched off; old ones have it, and do not stream it.
+
+        Raises:
+            EngineStatusError: the engine is in trouble: what it says then says nothing of what it can.
+        """
+        body = {
+            "token_ids": probe_ids(request.vocabulary),
+            "sampling_params": {"max_tokens": 1, "detokenize": False},
+            "stream": True,
+        }
+        status, answer = await ask(self, "POST", GENERATE, for_model(request, body), request.timeouts)
+        if status in TRANSIENT_STATUSES:
+            raise self.status_error(status, answer)
+        return status == 200 and not answer.lstrip().startswith(b"{")
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         if self._generates:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from codec_agents import Pipeline
-from codec_agents.exceptions import NodeFailedError
+from codec_agents.exceptions import NodeFailedError, PipelineError
 from codec_agents.explanation import explain
 from codec_agents.graph.explain import render_text
 from codec_agents.graph.mermaid import to_mermaid
@@ -50,7 +50,7 @@ class Gossip(BaseHTTPRequestHandler):
 def gossip() -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Gossip)
     server.told = []
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server
     server.shutdown()
@@ -123,3 +123,79 @@ async def test_a_variable_that_is_not_set_is_a_fault_with_its_line(
     assert fault.file == str(path)
     assert fault.line
     assert "verysecret" not in str(caught.value)
+
+
+def asking(engine: str) -> Pipeline:
+    """Declare one model at an engine."""
+    return Pipeline.from_yaml(f"""\
+pipeline: confidential
+engines: {{A: {engine}}}
+nodes: {{m: {{engine: A, model: m, map: demo/bytes, prompt: "{{x}}", policy: {{retry: {{attempts: 1}}}}}}}}
+edges: [q -> m.x, m -> out]
+""")
+
+
+class Babble(Gossip):
+    """Says what it was asked for, in answers of several kinds; the last two are no HTTP."""
+
+    def do_POST(self) -> None:
+        """Answer."""
+        answers = {
+            "status": f"HTTP/1.1 404 no\r\n\r\nthere is nothing at {self.path}",
+            "event": "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+            f'data: {{"error": {{"message": "cannot serve {self.path}"}}}}\n\n',
+            "head": f"HTTP/{self.path} what\r\n\r\n",
+            "cut": "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\nd",
+        }
+        self.wfile.write(answers[self.server.answer].encode())  # type: ignore[attr-defined]
+        self.close_connection = True
+
+    do_GET = do_POST  # noqa: N815 - the name that the handler looks for
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("kind", [*KINDS, "auto"])
+@pytest.mark.parametrize("answer", ["status", "event", "head", "cut"])
+async def test_a_secret_in_the_path_of_a_url_is_repeated_by_nobody(
+    kind: str, answer: str, gossip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", SECRETS["TOKEN"])
+    gossip.RequestHandlerClass, gossip.answer = Babble, answer
+    events: list[Any] = []
+    p = asking(f'{{kind: {kind}, url: "http://127.0.0.1:{gossip.server_port}/${{TOKEN}}/api"}}')
+    run = p.run({"q": "hi"}, record=tmp_path / "run.jsonl")
+    with pytest.raises(NodeFailedError) as caught:
+        await read(run, events)
+    shown = ["".join(traceback.format_exception(caught.value)), repr(caught.value), repr(events)]
+    assert "verysecret" not in "".join([*shown, (tmp_path / "run.jsonl").read_text()])
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("transport", ["auto", "httpx"])
+@pytest.mark.parametrize(
+    "token", ["very secret/\N{SNOWMAN}", "verysecret\x7f", "verysecret\n", "]verysecret["]
+)
+async def test_a_url_that_cannot_be_used_is_not_repeated(
+    token: str, transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", token)
+    p = asking(f'{{kind: codec, url: "http://127.0.0.1:1${{TOKEN}}", options: {{transport: {transport}}}}}')
+    with pytest.raises((NodeFailedError, PipelineError), match=r"the url|its url") as caught:
+        await p.invoke({"q": "hi"}, record=tmp_path / "run.jsonl")
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert "secret" not in shown.replace("[secret]", "")
+
+
+async def test_a_password_of_a_proxy_is_told_to_the_proxy_alone(
+    gossip: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORD", SECRETS["WORD"])
+    proxy = f"http://me:${{WORD}}@127.0.0.1:{gossip.server_port}"
+    p = asking(f'{{kind: codec, url: "http://127.0.0.1:1", options: {{proxy: "{proxy}"}}}}')
+    with pytest.raises(NodeFailedError, match="answered 401") as caught:
+        await p.invoke({"q": "hi"})
+    basic = "Basic " + b64encode(f"me:{SECRETS['WORD']}".encode()).decode()
+    assert {name.lower(): value for name, value in gossip.told[-1].items()}["proxy-authorization"] == basic
+    shown = "".join(traceback.format_exception(caught.value)) + p.to_yaml() + str(p.check())
+    assert "verysecret" not in shown
+    assert basic.partition(" ")[2] not in shown
