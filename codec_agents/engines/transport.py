@@ -330,8 +330,9 @@ def translated(
     By name, since httpx, httpx2 and aiohttp have classes of their own; and by the cause, where aiohttp's is
     behind httpx's: a refused connection, a slow one and a broken one have the same class in `httpx-aiohttp`.
     """
-    wrapped = _is_from(error.__cause__, "aiohttp") and not _is_from(error, "aiohttp")
-    lower = error.__cause__ if wrapped else error
+    cause = error.__cause__
+    wrapped = _is_from(cause, "aiohttp") and not _is_from(error, "aiohttp")
+    lower = cause if wrapped and cause is not None else error
     names = _names(lower)
     if names & BAD_URL:  # what such an error says repeats the URL
         kind = type(lower).__name__

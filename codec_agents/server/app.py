@@ -160,8 +160,8 @@ class CodecServer:
         if body.stream_format is not None:
             return job, self._frames(request, body.stream_format, job)
         if body.stream:
-            return job, CompletionEvents(job, with_ids=body.return_token_ids, usage=body.include_usage)
-        return job, CompletionDocument(job, with_ids=body.return_token_ids)
+            return job, CompletionEvents(job, with_ids=bool(body.return_token_ids), usage=body.include_usage)
+        return job, CompletionDocument(job, with_ids=bool(body.return_token_ids))
 
     def _chat(self, request: Request) -> tuple[Job, Answer]:
         body = read_chat(request.body)
@@ -169,8 +169,8 @@ class CodecServer:
         if body.stream_format is not None:
             return job, self._frames(request, body.stream_format, job)
         if body.stream:
-            return job, ChatEvents(job, usage=body.include_usage, tools=bool(body.tools))
-        return job, ChatDocument(job, tools=bool(body.tools))
+            return job, ChatEvents(job, usage=body.include_usage, tools=bool(body.offered_tools))
+        return job, ChatDocument(job, tools=bool(body.offered_tools))
 
     def _complete_binary(self, request: Request) -> tuple[Job, Answer]:
         try:

@@ -92,8 +92,8 @@ def _turns(body: ChatBody) -> Iterable[tuple[str, Parts]]:
     """Tool results that follow one another share one user turn, as the models were trained."""
     messages = list(body.messages)
     system = messages.pop(0).text if messages and messages[0].role in ("system", "developer") else ""
-    if body.tools:
-        signatures = "".join("\n" + json.dumps(tool, ensure_ascii=False) for tool in body.tools)
+    if body.offered_tools:
+        signatures = "".join("\n" + json.dumps(tool, ensure_ascii=False) for tool in body.offered_tools)
         system = "\n\n".join(filter(None, [system, TOOLS_HEAD + signatures + TOOLS_TAIL]))
     if system:
         yield "system", [system]

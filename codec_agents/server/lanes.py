@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from codec_agents.exceptions import DialectError
 from codec_agents.server.backend import Job
+from codec_agents.server.stops import StopCutter
 from codec_core.detokenizer import Detokenizer
 from codec_core.frames import CodecFrame
 
 if TYPE_CHECKING:
     from codec_agents.dialects import BoundDialect, CallRegion, ToolCall, TurnReader
+    from codec_core.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Lanes:
         self._dialect = None if plain else bound_dialect(job)
         self._reader: TurnReader | None = self._dialect.reader(job.prompt_ids) if self._dialect else None
         self._tools = tools
-        self._texts: dict[str, Detokenizer] = {}
+        self._texts: dict[str, _LaneText] = {}
+        self._stops = job.options.stop
 
     def feed(self, frame: CodecFrame) -> list[Part]:
         """Return what the frame completes."""
@@ -73,11 +76,14 @@ class Lanes:
                 yield from self._call(event)
 
     def _decode(self, lane: str, ids: Sequence[int]) -> Iterator[Part]:
-        detokenizer = self._texts.get(lane)
-        if detokenizer is None:
-            detokenizer = self._texts[lane] = Detokenizer(self._vocabulary)
-        if text := detokenizer.feed(ids):
+        if text := self._text(lane).feed(ids):
             yield Part(lane, text)
+
+    def _text(self, lane: str) -> _LaneText:
+        text = self._texts.get(lane)
+        if text is None:
+            text = self._texts[lane] = _LaneText(self._vocabulary, self._stops)
+        return text
 
     def _call(self, region: CallRegion) -> Iterator[Part]:
         """A call that the client can run goes out as one; anything else stays the text that it is."""
@@ -87,8 +93,28 @@ class Lanes:
             if self._tools and call.error is None and call.arguments is not None:
                 self.calls += 1
                 yield Part("tool_calls", call=call)
-            else:
-                yield Part("answer", call.text)
+            elif text := self._text("answer").written(call.text):
+                yield Part("answer", text)
+
+
+class _LaneText:
+    """The text of one lane, up to a stop text."""
+
+    def __init__(self, vocabulary: Vocabulary, stops: Sequence[str]) -> None:
+        self._detokenizer = Detokenizer(vocabulary)
+        self._cutter = StopCutter(stops)
+
+    def feed(self, ids: Sequence[int]) -> str:
+        """Return the text that these ids complete."""
+        return self._cutter.feed(self._detokenizer.feed(ids))
+
+    def written(self, text: str) -> str:
+        """Return what becomes of a text that has been decoded already."""
+        return self._cutter.feed(text)
+
+    def flush(self) -> str:
+        """Return the end of the text."""
+        return self._cutter.feed(self._detokenizer.flush()) + self._cutter.flush()
 
 
 def bound_dialect(job: Job) -> BoundDialect | None:

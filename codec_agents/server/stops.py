@@ -1,7 +1,7 @@
 """Texts that end an answer, for back ends that know only ids.
 
 An answer ends with the id that completes a stop text; the id stays, since the model has sampled it. Clients
-that read text get the text up to the stop text (`codec_agents.server.lanes` cuts it).
+that read text get the text up to the stop text.
 """
 
 from __future__ import annotations
@@ -39,3 +39,42 @@ class StopWatcher:
                 yield CodecFrame(tuple(frame.ids[:found]), done=True, finish_reason="stop_sequence")
                 return
             yield frame
+
+
+class StopCutter:
+    """Cuts a text before the first stop text, as it comes: what may begin one is held back."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""
+        self._cut = False
+
+    def feed(self, text: str) -> str:
+        """Return what of the text is certain to stand before a stop text."""
+        if self._cut or not self._stops:
+            return "" if self._cut else text
+        held = self._held + text
+        found = [place for stop in self._stops if (place := held.find(stop)) >= 0]
+        if found:
+            self._cut, self._held = True, ""
+            return held[: min(found)]
+        ready = len(held) - self._begun(held)
+        self._held = held[ready:]
+        return held[:ready]
+
+    def flush(self) -> str:
+        """Return what was held back, at the end of the text."""
+        rest, self._held = self._held, ""
+        return rest
+
+    def _begun(self, text: str) -> int:
+        """Return how many characters at the end of a text may begin a stop text."""
+        most = min(len(text), max(map(len, self._stops)) - 1)
+        return next(
+            (
+                size
+                for size in range(most, 0, -1)
+                if any(stop.startswith(text[-size:]) for stop in self._stops)
+            ),
+            0,
+        )

@@ -90,7 +90,7 @@ async def test_json_requests_carry_every_option_and_no_text(words, ask):
             max_tokens=33,
             stop_token_ids=(5,),
             temperature=0.1,
-            extra={"min_p": 0.2},
+            extra={"cache_salt": "mine"},
             headers={"traceparent": "00-1"},
         )
         await read(engine, request)
@@ -109,7 +109,7 @@ async def test_json_requests_carry_every_option_and_no_text(words, ask):
         "seed": 7,
         "stop": ["never"],
         "stop_token_ids": [5],
-        "min_p": 0.2,
+        "cache_salt": "mine",
     }
     headers = exchange.request.headers
     assert (headers["authorization"], headers["x-tenant"], headers["traceparent"]) == (
