@@ -128,10 +128,14 @@ class Channel(Generic[Batch]):
         while self.held and self.held + len(batch) > self._bound and not self.abandoned:
             self._room = self._room or Signal()
             await self.held_up(self._room.wait)
-        if not self.abandoned:
-            self._batches.append(batch)
-            self.held += len(batch)
-            self.ready.give()
+        if self.abandoned:
+            return
+        if self._receiver is not None:  # it came while the batch waited
+            await self.send(batch)
+            return
+        self._batches.append(batch)
+        self.held += len(batch)
+        self.ready.give()
 
     async def held_up(self, room: Callable[[], Awaitable[None]]) -> None:
         """Wait for room, as a wait of the producer's that is seen from outside."""

@@ -60,3 +60,10 @@ def shared_map() -> Callable[[str], TokenizerMap]:
 def anyio_backend() -> str:
     """Run anyio tests on asyncio unless a test asks for more."""
     return "asyncio"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `both_backends` on asyncio and on trio."""
+    marked = any(True for _ in metafunc.definition.iter_markers("both_backends"))
+    if marked and "anyio_backend" in metafunc.fixturenames:
+        metafunc.parametrize("anyio_backend", ["asyncio", "trio"])

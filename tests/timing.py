@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable
+
+import anyio
 
 ATTEMPTS = 4
 
@@ -18,3 +21,11 @@ async def quickest(measure: Callable[[], Awaitable[float]], *, under: float) -> 
         if best < under:
             break
     return best
+
+
+async def happens(event: threading.Event, *, within: float = 10.0) -> None:
+    """Wait for what another thread tells; fail where it does not.
+
+    The bound is the thread's own: a wait in a thread cannot be cancelled from outside.
+    """
+    assert await anyio.to_thread.run_sync(event.wait, within), f"it has not happened within {within} seconds"

@@ -143,6 +143,24 @@ async def test_a_receiver_gets_what_was_queued_and_then_each_batch_as_it_is_sent
     assert receiver.ends == [False]
 
 
+@BACKENDS
+async def test_a_receiver_that_comes_while_the_producer_waits_gets_that_batch_too() -> None:
+    channel: Channel[list[int]] = Channel(bound=1)
+    receiver = Kept(channel)
+
+    async def produce() -> None:
+        for number in range(4):
+            await channel.send([number])
+        channel.close()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(produce)
+        await anyio.wait_all_tasks_blocked()
+        await channel.deliver_to(receiver)
+    assert receiver.batches == [[0], [1], [2], [3]]
+    assert (channel.held, receiver.ends) == (0, [False])
+
+
 async def test_a_receiver_of_a_channel_that_was_closed_before_is_told() -> None:
     channel: Channel[list[int]] = Channel(bound=9)
     receiver = Kept(channel)

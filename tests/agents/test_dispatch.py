@@ -15,15 +15,9 @@ from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 CONTEXT = ToolContext("run-1", "planner", deps={"key": "value"})
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    backend: str = request.param
-    return backend
 
 
 def call(name: str, **arguments: Any) -> ToolCall:

@@ -39,15 +39,9 @@ from codec_agents.testing import (
     Stop,
     Wait,
 )
-from tests.timing import quickest
+from tests.timing import happens, quickest
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Run all of it on both."""
-    return str(request.param)
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 
 NO_RETRY = {"retry": {"attempts": 1}}
@@ -96,8 +90,7 @@ class TestLeaving:
                 assert run.partial_result().text["reader"].startswith("w")
                 assert engine.app is not None
                 exchange = engine.app.exchanges.generations[-1]
-                with anyio.fail_after(5):
-                    await anyio.to_thread.run_sync(exchange.over.wait)
+                await happens(exchange.over)
                 assert exchange.closed_by_client is not None
                 return exchange.closed_by_client - left
 
@@ -110,8 +103,7 @@ class TestLeaving:
                 await self._fail_while_reading(one_model(engine))
             assert engine.app is not None
             (exchange,) = engine.app.exchanges.generations
-            with anyio.fail_after(5):
-                await anyio.to_thread.run_sync(exchange.over.wait)
+            await happens(exchange.over)
             assert len(exchange.ids) < 300
 
     @staticmethod
@@ -134,8 +126,7 @@ class TestLeaving:
             async with p.opened(), p.run({"question": "go"}) as run:
                 reader = run.text("reader")
                 await anext(reader)
-                with anyio.fail_after(30):
-                    await anyio.to_thread.run_sync(server.stalled.wait)
+                await happens(server.stalled, within=30)
                 assert server.ids_sent < ENDLESS_IDS
                 assert len(run.partial_result().ids["reader"]) < server.ids_sent
 

@@ -18,13 +18,7 @@ from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, Think
 from codec_agents.vocabularies import bundled_map
 from codec_core.detokenizer import detokenize
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Run all of it on both."""
-    return str(request.param)
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 
 class Desk:

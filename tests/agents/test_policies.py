@@ -33,22 +33,16 @@ from codec_agents.testing import (
     ScriptedModel,
     Wait,
 )
+from tests.timing import happens
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Run all of it on both."""
-    return str(request.param)
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 
 async def ended_at(engine: EmbeddedEngine) -> Exchange:
     """Return the one generation that a server was asked for, once it has ended there."""
     assert engine.app is not None
     (exchange,) = engine.app.exchanges.generations
-    with anyio.fail_after(5):
-        await anyio.to_thread.run_sync(exchange.over.wait)
+    await happens(exchange.over)
     return exchange
 
 
@@ -436,8 +430,9 @@ async def test_leaving_a_run_ends_its_tools() -> None:
             ended.set()
         return ""
 
-    async with one(calling, tools=[look]).run({"q": "go"}):
-        await started.wait()
+    with anyio.fail_after(5):
+        async with one(calling, tools=[look]).run({"q": "go"}):
+            await started.wait()
     assert ended.is_set()
 
 

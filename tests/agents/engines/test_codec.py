@@ -26,14 +26,9 @@ from codec_agents.testing import Cut, Refuse, Say, Think, Wait, turns
 from codec_core.tokenizer import pick_tokenizer
 from tests.timing import quickest
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 TEXT = "It will be 17 degrees in Porto ☂️, so take 1 umbrella. " * 4
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request):
-    return request.param
 
 
 def serving(vocabulary, script, *, settings=None, **pace):

@@ -8,12 +8,7 @@ import pytest
 
 from codec_agents.engines.patience import OutOfTimeError, Patience
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request):
-    return request.param
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 
 async def chunks(*pauses):

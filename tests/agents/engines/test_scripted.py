@@ -9,12 +9,7 @@ from codec_agents.testing import Call, Cut, Raw, Refuse, Say, ScriptError, Stop,
 from codec_core.detokenizer import Detokenizer
 from codec_core.tokenizer import pick_tokenizer
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request):
-    return request.param
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 
 async def collect(engine, request):

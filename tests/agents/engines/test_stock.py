@@ -20,14 +20,9 @@ from codec_agents.exceptions import (
 from codec_core.detokenizer import detokenize
 from codec_core.tokenizer import pick_tokenizer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 TEXT = "Take the train at 9:30, it is 17 degrees."
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request):
-    return request.param
 
 
 async def read(engine, request):
