@@ -157,7 +157,9 @@ def read_record(path: str | Path) -> RecordedRun:
             lines = list(_lines(file, path))
     except OSError as error:
         raise RecordError(f"cannot read the record {path}: {error.strerror}") from error
-    if not lines or lines[0].get("kind") != "run":
+    if not lines:
+        raise RecordError(f"{path} has no whole line: the run was cut off before it began; run it anew")
+    if lines[0].get("kind") != "run":
         raise RecordError(f"{path} {_NO_RECORD}")
     if lines[0].get("version") not in READABLE_VERSIONS:
         known = " and ".join(map(str, READABLE_VERSIONS))

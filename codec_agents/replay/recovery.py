@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from codec_agents.differences import first_difference
 from codec_agents.engines.base import Engine, FrameStream, GenerationRequest
+from codec_agents.exceptions import EngineError
 from codec_agents.recorded import RecordedRun, RecordedTurn
 from codec_agents.replay.engine import RecordStream, stats_of
 from codec_core.frames import CodecFrame
@@ -48,8 +49,15 @@ class RecoveringEngine:
                 yield RecordStream(frames, stats_of(turn))
             finally:
                 await frames.aclose()
-        else:
-            async with self._behind.stream(_rest(turn, request)) as stream:
+            return
+        async with AsyncExitStack() as stack:
+            try:
+                stream = await stack.enter_async_context(self._behind.stream(_rest(turn, request)))
+            except EngineError as error:
+                frames = _all_then(turn, error)
+                stack.push_async_callback(frames.aclose)
+                yield RecordStream(frames, stats_of(turn))
+            else:
                 yield ContinuedStream(turn, stream)
 
     async def aclose(self) -> None:
@@ -79,6 +87,13 @@ async def _all_of(turn: RecordedTurn, reason: str | None) -> AsyncGenerator[Code
     for batch in turn.batches:
         yield CodecFrame(tuple(batch), done=False)
     yield CodecFrame((), done=True, finish_reason=reason)
+
+
+async def _all_then(turn: RecordedTurn, error: EngineError) -> AsyncGenerator[CodecFrame, None]:
+    """Give what is recorded before the failure of who was to go on: it counts as delivered."""
+    for batch in turn.batches:
+        yield CodecFrame(tuple(batch), done=False)
+    raise error
 
 
 def _end_reached(turn: RecordedTurn, request: GenerationRequest) -> str | None:

@@ -184,7 +184,8 @@ async def test_what_functions_gave_and_what_came_first_is_compared(tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "its first line"),
+        (b"", "no whole line: the run was cut off before it began"),
+        (b'{"kind": "run", "vers', "no whole line"),
         (b'{"kind": "prompt"}\n', "its first line"),
         (b'{"kind": "run", "version": 99}\n', "record version 99"),
         (b'{"kind": "run", "version": 1}\nnonsense\n{"kind": "end"}\n', ":2: not a line"),
