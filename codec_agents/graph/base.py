@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 """Names of nodes, slots, engines: no dot, which separates a node from its port, and no white space."""
@@ -29,16 +29,42 @@ class Declared(BaseModel):
     )
 
 
+def _whole(value: Any) -> Any:
+    """Take no word and no `true` for a number: YAML tells them apart, and so does the published schema."""
+    if isinstance(value, bool | str):
+        raise PydanticKnownError("int_type")
+    return value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticKnownError("float_type")
+    return value
+
+
+Flag: TypeAlias = Annotated[bool, Strict()]
+"""True or false, and nothing that only looks like it: `on` is a word."""
+
+NO_WORD_AS_WHOLE = BeforeValidator(_whole)
+NO_WORD_AS_NUMBER = BeforeValidator(_number)
+"""They stand behind the bounds of a number: what stands in front of them does not reach the schema."""
+
+Whole: TypeAlias = Annotated[int, NO_WORD_AS_WHOLE]
+"""A whole number."""
+
+
 def _seconds(value: float) -> float:
     if value <= 0:
         raise PydanticCustomError("seconds", "a duration is more than 0 seconds; leave it out for no limit")
     return value
 
 
-Seconds: TypeAlias = Annotated[float, AfterValidator(_seconds)]
+Seconds: TypeAlias = Annotated[
+    float, AfterValidator(_seconds), Field(json_schema_extra={"exclusiveMinimum": 0}), NO_WORD_AS_NUMBER
+]
 """A duration."""
 
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+Count: TypeAlias = Annotated[int, Field(ge=1), NO_WORD_AS_WHOLE]
 """At least one."""
 
 Reference: TypeAlias = str

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, Field, RootModel, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
-from codec_agents.graph.base import NAME_PATTERN, Declared
+from codec_agents.graph.base import NAME_PATTERN, Declared, Flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,12 @@ def _check_template(template: str) -> str:
     return template
 
 
-Template: TypeAlias = Annotated[str, AfterValidator(_check_template)]
+TEMPLATE_PATTERN = rf"^(\{{\{{|\}}\}}|\{{{NAME_PATTERN[1:-1]}\}}|[^{{}}])*$"
+"""What `parse_template` takes, for the published schema."""
+
+Template: TypeAlias = Annotated[
+    str, AfterValidator(_check_template), Field(json_schema_extra={"pattern": TEMPLATE_PATTERN})
+]
 """Text with `{slot}` holes."""
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -134,7 +139,7 @@ class Chat(Declared):
     template: Literal["dialect", "engine"] = "dialect"
     """Whose form the turns get: the dialect's, or that of the engine's own chat template, asked for when the
     pipeline is built. What follows an answer (results, further turns) has the dialect's form either way."""
-    keep_reasoning: bool | None = None
+    keep_reasoning: Flag | None = None
     """Whether the reasoning of earlier exchanges stays in the prompt when a person speaks again; as the
     family does it when left out."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from codec_agents.graph.base import Count, Declared
+from codec_agents.graph.base import Count, Declared, Flag
 
 DEFAULT_BUFFER = 4096
 """Ids an edge may hold before its producer waits: some seconds of one model's output, 32 KiB."""
@@ -25,13 +25,19 @@ Strategy: TypeAlias = Literal["pass_through", "translate", "encode", "decode", "
 
 ARROW = "->"
 
-_END = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)?$")
+END_PATTERN = r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)?"
+"""`node`, or `node.name`."""
 
 
 def _end(text: str) -> str:
-    if not _END.match(text):
+    if not re.fullmatch(END_PATTERN, text):
         raise PydanticCustomError("edge_end", "an end of an edge is `node` or `node.name`")
     return text
+
+
+End: TypeAlias = Annotated[
+    str, AfterValidator(_end), Field(json_schema_extra={"pattern": f"^{END_PATTERN}$"})
+]
 
 
 def split_end(end: str) -> tuple[str, str | None]:
@@ -43,13 +49,13 @@ def split_end(end: str) -> tuple[str, str | None]:
 class EdgeSpec(Declared):
     """One edge. In a file, `planner.answer -> writer.draft` is the short form of `{from:, to:}`."""
 
-    source: Annotated[str, AfterValidator(_end), Field(alias="from")]
+    source: Annotated[End, Field(alias="from")]
     """Where it begins: `node.port`, or `node` for the node's usual port."""
-    target: Annotated[str, AfterValidator(_end), Field(alias="to")]
+    target: Annotated[End, Field(alias="to")]
     """Where it ends: `node.slot`, or `node` for a sink and for a node with a single slot."""
     separator: str = DEFAULT_SEPARATOR
     """What stands before this edge's content in a slot that other edges have filled already."""
-    keep_special: bool = False
+    keep_special: Flag = False
     """Whether special tokens of the source are kept, as the text of their names and never as control ids."""
     buffer: Count = DEFAULT_BUFFER
     """Ids the edge may hold before its producer waits."""
@@ -57,9 +63,9 @@ class EdgeSpec(Declared):
     """`ahead`: the target's engine reads the prompt while the source still streams."""
     prefill_stride: Count = DEFAULT_STRIDE
     """With `prefill: ahead`: after so many further ids, the longer beginning of the prompt is sent."""
-    reasoning: bool = False
+    reasoning: Flag = False
     """Whether the answer comes with the reasoning before it, in the order of the stream."""
-    fallback: bool = False
+    fallback: Flag = False
     """Taken only if the source fails: it carries what the source had delivered, and starts the target."""
 
     @property

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from codec_agents.graph.base import NAME_PATTERN, Count, Declared, Reference
-from codec_agents.graph.chat import Chat, RawPrompt
+from codec_agents.graph.base import NAME_PATTERN, NO_WORD_AS_NUMBER, Count, Declared, Flag, Reference, Whole
+from codec_agents.graph.chat import Chat, RawPrompt, Template
 from codec_agents.graph.policy import Policy
 
 ANSWER, REASONING, TOOL_CALLS = "answer", "reasoning", "tool_calls"
@@ -67,7 +67,7 @@ class InputNode(Node):
     type: Literal["text", "ids"] = "text"
     map: str | None = None
     """The map whose ids are given, where `type` is `ids`."""
-    default: str | list[int] | None = None
+    default: str | list[Whole] | None = None
     """The value when the caller gives none; without it the input must be given."""
 
     @property
@@ -80,7 +80,7 @@ class SinkNode(Node):
     """Where a stream leaves the graph, as the text that a person reads or as ids."""
 
     kind: Literal["sink"] = "sink"
-    text: bool = True
+    text: Flag = True
     """Whether ids become text here."""
     to: Literal["result", "stdout"] | None = None
     """`stdout` writes as it comes. The result, and `run.text` or `run.ids`, always have it."""
@@ -95,10 +95,10 @@ class Sampling(Declared):
 
     max_tokens: Count | None = None
     """Ids of one turn at most."""
-    temperature: Annotated[float, Field(ge=0)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: int | None = None
-    seed: int | None = None
+    temperature: Annotated[float, Field(ge=0), NO_WORD_AS_NUMBER] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1), NO_WORD_AS_NUMBER] | None = None
+    top_k: Whole | None = None
+    seed: Whole | None = None
     stop: tuple[str, ...] = ()
     """Strings that end a turn."""
     extra: dict[str, Any] = Field(default_factory=dict)
@@ -117,7 +117,7 @@ def _prompt_tag(value: Any) -> str:
 Prompt: TypeAlias = Annotated[
     Annotated[Chat, Tag("chat")] | Annotated[RawPrompt, Tag("pieces")],
     Discriminator(_prompt_tag),
-    BeforeValidator(_prompt_form, json_schema_input_type=str | Chat | RawPrompt),
+    BeforeValidator(_prompt_form, json_schema_input_type=Template | Chat | RawPrompt),
 ]
 """A chat, a list of pieces, or a string for the user's turn alone."""
 
@@ -162,13 +162,14 @@ class ModelNode(Asking):
         return ANSWER
 
 
+_Names: TypeAlias = Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
 def _targets(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-Targets: TypeAlias = Annotated[
-    tuple[Name, ...], Field(min_length=1), BeforeValidator(_targets, json_schema_input_type=str | list[str])
-]
+Targets: TypeAlias = Annotated[_Names, BeforeValidator(_targets, json_schema_input_type=Name | _Names)]
 """The nodes that a decision starts: one name, or a list."""
 
 

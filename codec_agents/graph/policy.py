@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from codec_agents.graph.base import Count, Declared, Seconds
+from codec_agents.graph.base import NO_WORD_AS_NUMBER, NO_WORD_AS_WHOLE, Count, Declared, Seconds
 
 DEFAULT_CONNECT_TIMEOUT = 5.0
 """A server on the same network answers within milliseconds; one that takes longer is down or overloaded."""
@@ -70,11 +70,11 @@ class RetryPolicy(Declared):
 
     attempts: Count = DEFAULT_ATTEMPTS
     """Requests in all, the first one included; 1 never retries."""
-    initial: Annotated[float, Field(ge=0)] = DEFAULT_BACKOFF_INITIAL
+    initial: Annotated[float, Field(ge=0), NO_WORD_AS_NUMBER] = DEFAULT_BACKOFF_INITIAL
     """The first delay in seconds; each further one is twice as long."""
-    max: Annotated[float, Field(ge=0)] = DEFAULT_BACKOFF_MAX
+    max: Annotated[float, Field(ge=0), NO_WORD_AS_NUMBER] = DEFAULT_BACKOFF_MAX
     """No delay is longer."""
-    jitter: Annotated[float, Field(ge=0, le=1)] = DEFAULT_BACKOFF_JITTER
+    jitter: Annotated[float, Field(ge=0, le=1), NO_WORD_AS_NUMBER] = DEFAULT_BACKOFF_JITTER
     """The part of each delay that is drawn at random: 0 none, 1 all of it."""
     on: tuple[Transient, ...] = ("connect", "status", "timeout", "stream")
     """The kinds of transient failure that are tried again."""
@@ -94,7 +94,7 @@ class Limits(Declared):
     """Ids generated, over all turns."""
     turns: Count = DEFAULT_TURNS
     """Generations asked for: one, and one after each round of tool calls."""
-    tool_calls: Annotated[int, Field(ge=0)] = DEFAULT_TOOL_CALLS
+    tool_calls: Annotated[int, Field(ge=0), NO_WORD_AS_WHOLE] = DEFAULT_TOOL_CALLS
     """Tool calls, over all turns."""
     reasoning_ids: Count | None = None
     """Ids of reasoning in a turn. A model that reaches them is made to answer, where its family has a way to

@@ -13,6 +13,9 @@ from pydantic import BaseModel
 from codec_agents.graph import chat, dialects, edges, kinds, policy, servers, sources
 from codec_agents.graph import spec as spec_module
 from codec_agents.graph.base import BODY_FIELDS
+from codec_agents.graph.chat import TEMPLATE_PATTERN
+from codec_agents.graph.edges import ARROW, END_PATTERN
+from codec_agents.graph.schema_rules import RULES, SOME_NODE, tells_kind
 from codec_agents.graph.spec import Nested, PipelineSpec
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
@@ -32,10 +35,12 @@ def json_schema() -> dict[str, Any]:
             _describe(model, definition)
             if issubclass(model, Nested):
                 _allow_files(model, definition)
-    for definition in definitions.values():
+    for name, definition in definitions.items():
         for entry in definition.get("properties", {}).values():
             if "patternProperties" in entry:
                 entry["additionalProperties"] = False
+        _add_rules(name, definition)
+    _let_edges_declare(definitions["PipelineSpec"])
     definitions["Body"] = {**definitions["PipelineSpec"], "title": "Body", "required": []}
     _add_short_forms(definitions)
     return {"$schema": SCHEMA_ID, "title": "Pipeline of codec-agents", **schema}
@@ -76,6 +81,23 @@ def _field_texts(model: type[BaseModel]) -> dict[str, str]:
     return texts
 
 
+def _add_rules(name: str, definition: dict[str, Any]) -> None:
+    rules = [*RULES.get(name, ())]
+    if (kind := definition.get("properties", {}).get("kind", {}).get("const")) is not None:
+        rules.append(tells_kind(kind, definition["properties"]))
+    if rules:
+        definition["allOf"] = rules
+
+
+def _let_edges_declare(pipeline: dict[str, Any]) -> None:
+    nodes = pipeline["properties"]["nodes"]
+    del nodes["minProperties"]
+    (kinds,) = nodes["patternProperties"].values()
+    kinds["anyOf"] = kinds.pop("oneOf")  # a node that two kinds fit is of the one that its fields tell first
+    pipeline["required"].remove("nodes")
+    pipeline["allOf"] = [SOME_NODE]
+
+
 def _allow_files(model: type[Nested], definition: dict[str, Any]) -> None:
     """A nested pipeline stands under the field that tells the kind, or in a file that the field names."""
     properties = definition["properties"]
@@ -91,15 +113,17 @@ def _allow_files(model: type[Nested], definition: dict[str, Any]) -> None:
 
 def _add_short_forms(definitions: dict[str, Any]) -> None:
     edge = definitions.pop("EdgeSpec")
-    pattern = r"^\s*[^\s>]+\s*->\s*[^\s>]+\s*$"
+    pattern = rf"^\s*{END_PATTERN}\s*{ARROW}\s*{END_PATTERN}\s*$"
     arrow = {"type": "string", "pattern": pattern, "description": "`source -> target`"}
     definitions["EdgeSpec"] = {"title": "Edge", "anyOf": [arrow, edge]}
     turn = definitions["ChatTurn"]
     roles = turn["properties"]["role"]["enum"]
+    text = {"type": "string", "pattern": TEMPLATE_PATTERN}
     short = {
         "type": "object",
-        "properties": {name: {"type": "string"} for name in (*roles, "name")},
+        "properties": {**dict.fromkeys(roles, text), "name": {"type": "string"}},
         "oneOf": [{"required": [role]} for role in roles],
+        "dependentRequired": {"name": ["tool"]},
         "additionalProperties": False,
     }
     definitions["ChatTurn"] = {"title": "ChatTurn", "anyOf": [short, turn]}

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from codec_agents.graph.base import Declared, Seconds
+from codec_agents.graph.base import Declared, Flag, Seconds
 from codec_agents.graph.sources import Headers, Url
 from codec_agents.secrets import is_reference, looks_secret
 
@@ -68,7 +68,7 @@ class McpSpec(Declared):
     """The tools to take, by the server's names; all of them when left out."""
     timeout: Seconds | None = None
     """Of one call; the policy's when left out."""
-    approval: bool = False
+    approval: Flag = False
     """Whether somebody must agree before a tool of this server runs."""
 
     @model_validator(mode="after")

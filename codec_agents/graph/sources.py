@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from codec_agents.graph.base import Count, Declared, Seconds
+from codec_agents.graph.base import NO_WORD_AS_NUMBER, Count, Declared, Flag, Seconds, Whole
 from codec_agents.secrets import is_reference, looks_secret, url_has_login, url_has_password
 
 EngineKind: TypeAlias = Literal[
@@ -54,7 +54,9 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-Url: TypeAlias = Annotated[str, AfterValidator(_url)]
+Url: TypeAlias = Annotated[
+    str, AfterValidator(_url), Field(json_schema_extra={"pattern": r"^(https?://|\$\{)"})
+]
 """`http://` or `https://`, without a password; `${NAME}` is read from the environment."""
 
 Headers: TypeAlias = Annotated[dict[str, str], AfterValidator(_headers)]
@@ -75,19 +77,19 @@ class EngineSpec(Declared):
     """Sent with each request."""
     format: WireFormat | None = None
     """The wire format asked for; chosen by the engine's client when left out."""
-    compression: bool | None = None
+    compression: Flag | None = None
     """Whether compressed answers are asked for; chosen by the engine's client when left out."""
     concurrency: Count | None = None
     """Requests at once; the pipeline's policy decides when left out."""
     script: str | list[Any] | None = None
     """What a scripted model says: `module:callable`, a list of rules, or one answer."""
-    ids_a_second: Annotated[float, Field(gt=0)] | None = None
+    ids_a_second: Annotated[float, Field(gt=0), NO_WORD_AS_NUMBER] | None = None
     """The pace of a scripted model; as fast as it is read when left out."""
     ids_a_frame: Count | tuple[Count, Count] = 1
     """How many ids a frame of a scripted model holds; a pair draws a number between the two."""
     first_id_after: Seconds | None = None
     """How long a scripted model reads the prompt."""
-    seed: int = 0
+    seed: Whole = 0
     """Makes what a scripted model draws the same each time."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Settings of this kind of engine's client, as they stand."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AliasChoices, BeforeValidator, Discriminator, Field, Tag
 
-from codec_agents.graph.base import Count, Declared, Reference
+from codec_agents.graph.base import NO_WORD_AS_WHOLE, Count, Declared, Reference
 from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.kinds import (
@@ -188,7 +188,7 @@ class PipelineSpec(Declared):
 
     pipeline: Annotated[str, Field(min_length=1, max_length=200)]
     """Its name."""
-    version: Annotated[int, Field(ge=1, le=SPEC_VERSION)] = SPEC_VERSION
+    version: Annotated[int, Field(ge=1, le=SPEC_VERSION), NO_WORD_AS_WHOLE] = SPEC_VERSION
     """The version of this form of declaration."""
     description: str | None = None
     engines: dict[Name, EngineSpec] = Field(default_factory=dict)

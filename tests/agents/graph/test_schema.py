@@ -1,9 +1,15 @@
 """The published JSON Schema: fresh, valid, and of one mind with the reader."""
 
+import copy
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from codec_agents.exceptions import PipelineError
 from codec_agents.graph import Pipeline
 from codec_agents.graph.document import read_document
 from codec_agents.graph.schema import json_schema, schema_text
@@ -14,9 +20,11 @@ PUBLISHED = Path(__file__).resolve().parents[3] / "docs" / "pipeline.schema.json
 HERE = Path(__file__).parent
 
 
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+
+
 def faults(data):
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
-    return list(jsonschema.Draft202012Validator(json_schema()).iter_errors(data))
+    return list(VALIDATOR.iter_errors(data))
 
 
 def test_the_published_schema_is_fresh():
@@ -26,7 +34,6 @@ def test_the_published_schema_is_fresh():
 
 
 def test_it_is_a_schema():
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     jsonschema.Draft202012Validator.check_schema(json_schema())
 
 
@@ -65,3 +72,92 @@ def test_fields_are_described_for_editors():
     assert schema["Limits"]["properties"]["turns"]["description"].startswith("Generations asked for")
     edge = schema["EdgeSpec"]["anyOf"][1]
     assert edge["properties"]["from"]["description"].startswith("Where it begins")
+
+
+NOT_IN_A_SCHEMA = ("is beside a pipeline file", "holds a secret", "a secret does not", "initial is longer")
+"""What only the reader refuses: files need a folder, and secrets are told by more than a pattern."""
+
+
+def documents():
+    """Give declarations that are read without fault, as plain data, in short and in written form."""
+    for name in ("travel_desk", "everything"):
+        text = (HERE / f"{name}.yaml").read_text()
+        yield json.loads(json.dumps(read_document(text).data))
+        yield json.loads(json.dumps(to_data(Pipeline.from_yaml(text).spec)))
+
+
+DOCUMENTS = list(documents())
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    4.0,
+    "",
+    "x",
+    "on",
+    "a.b",
+    "a -> b",
+    "a{b",
+    "${KEY}",
+    "http://x",
+    [],
+    {},
+    ["x"],
+]
+ODD += [{"x": 1}, {"user": "{q}"}, [{"slot": "q"}], [1, 2], "sink"]
+
+
+def places(value, path=()):
+    """Yield the path to each part of a document."""
+    if path:
+        yield path
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*path, key)
+        if isinstance(part, dict | list):
+            yield from places(part, (*path, key))
+
+
+def at(document, path):
+    """Return what holds the last step of a path."""
+    for key in path[:-1]:
+        document = document[key]
+    return document
+
+
+FIELDS = sorted({path[-1] for data in DOCUMENTS for path in places(data) if isinstance(path[-1], str)})
+
+
+@st.composite
+def changed(draw):
+    """Draw a document in which one or two things were replaced, taken out or added."""
+    document = copy.deepcopy(draw(st.sampled_from(DOCUMENTS)))
+    for _ in range(draw(st.integers(1, 2))):
+        path = draw(st.sampled_from(list(places(document))))
+        holder = at(document, path)
+        match draw(st.sampled_from(["replace", "move", "take out", "add"])):
+            case "replace":
+                holder[path[-1]] = copy.deepcopy(draw(st.sampled_from(ODD)))
+            case "move":
+                other = draw(st.sampled_from(list(places(document))))
+                holder[path[-1]] = copy.deepcopy(at(document, other)[other[-1]])
+            case "take out":
+                del holder[path[-1]]
+            case "add" if isinstance(holder, dict):
+                holder[draw(st.sampled_from(FIELDS))] = copy.deepcopy(draw(st.sampled_from(ODD)))
+    return document
+
+
+@settings(max_examples=200)
+@given(changed())
+def test_the_schema_takes_what_the_reader_takes_and_nothing_else(data):
+    valid = VALIDATOR.is_valid(data)
+    try:
+        Pipeline.from_yaml(json.dumps(data))
+    except PipelineError as error:
+        told = [fault.found for fault in error.errors]
+        beyond = [found for found in told if any(each in found for each in NOT_IN_A_SCHEMA)]
+        assert not valid or beyond == told
+    else:
+        assert valid

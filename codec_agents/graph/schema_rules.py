@@ -1,0 +1,82 @@
+"""What the reader asks of a value beyond the types of its fields, as JSON Schema.
+
+Not here, because a schema cannot say it: that names lead somewhere, what a file beside the pipeline has, that
+secrets are references, and that a first delay is no longer than the longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from codec_agents.graph.sources import LIVE_FIELDS, LOCAL_KINDS
+from codec_agents.graph.spec import TELLING_FIELDS
+
+Rule: TypeAlias = dict[str, Any]
+
+
+def given(name: str) -> Rule:
+    """Say that a field is there, and not null."""
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+
+
+def filled(name: str) -> Rule:
+    """Say that a field is there, and has something in it."""
+    return {"required": [name], "properties": {name: {"minItems": 1, "minProperties": 1}}}
+
+
+def unless(rule: Rule) -> Rule:
+    """Say that a rule does not hold."""
+    return {"not": rule}
+
+
+def when(condition: Rule, then: Rule) -> Rule:
+    """Say that a rule holds where another one does."""
+    return {"if": condition, "then": then}
+
+
+def at_most_one(names: Iterable[str]) -> list[Rule]:
+    """Say that no two of some fields are there."""
+    left = list(names)
+    return [unless({"allOf": [given(a), given(b)]}) for at, a in enumerate(left) for b in left[at + 1 :]]
+
+
+def of_kind(*kinds: str) -> Rule:
+    """Say that a value is of one of some kinds."""
+    return {"required": ["kind"], "properties": {"kind": {"enum": sorted(kinds)}}}
+
+
+_LOGIN = {"required": ["url"], "properties": {"url": {"type": "string", "pattern": "^[^/]*://[^/]*@"}}}
+_SOURCES = ("like", "file", "tokenizer_config", "call")
+
+RULES: Mapping[str, list[Rule]] = {
+    "Piece": [{"oneOf": [given(name) for name in ("token", "text", "slot")]}],
+    "Chat": [{"anyOf": [given("system"), given("user"), filled("turns")]}],
+    "McpSpec": [
+        {"oneOf": [given("command"), given("url")]},
+        when(given("url"), unless(filled("env"))),
+        when(given("command"), unless(filled("headers"))),
+    ],
+    "MapSpec": [*at_most_one(("path", "url")), when(given("url"), given("hash"))],
+    "DialectSpec": [
+        *at_most_one(_SOURCES),
+        {"anyOf": [*map(given, _SOURCES), filled("fields")]},
+    ],
+    "EngineSpec": [
+        when(of_kind(*LOCAL_KINDS), unless(given("url"))),
+        when(unless(of_kind("live", *LOCAL_KINDS)), given("url")),
+        when(unless(of_kind(*LOCAL_KINDS)), unless(given("script"))),
+        when(of_kind("live"), {"propertyNames": {"enum": sorted(LIVE_FIELDS)}}),
+        unless({"allOf": [given("api_key"), _LOGIN]}),
+    ],
+}
+"""By the name of the model; all of a model's rules hold."""
+
+SOME_NODE: Rule = {"anyOf": [filled("nodes"), filled("edges")]}
+"""A pipeline may leave its nodes to the edges, which declare what only they name."""
+
+
+def tells_kind(kind: str, fields: Iterable[str]) -> Rule:
+    """Say that a node's kind is written, or told by one of its fields."""
+    telling = [name for name in fields if TELLING_FIELDS.get(name) == kind]
+    return {"anyOf": [{"required": [name]} for name in ("kind", *telling)]}
