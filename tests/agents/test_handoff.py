@@ -18,6 +18,7 @@ from codec_agents.nodes.ahead import prepare_engines
 from codec_agents.runtime import RunResult
 from codec_agents.testing import Refuse, Say, ScriptedEngine, ScriptedModel, Wait, scripted_server
 from codec_agents.vocabularies import bundled_map
+from tests.agents.patient import Patient
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -26,8 +27,8 @@ DRAFT = "A flight from Lisbon to Oslo, and what to pack for it. " * 8
 
 
 def slow(text: str = DRAFT) -> ScriptedEngine:
-    """Return a model that speaks for a while."""
-    return ScriptedEngine(ScriptedModel(script=lambda _: [Say(text), Wait(0.05)], ids_a_frame=8))
+    """Return a model that speaks for a while, and goes on when the others have done what they can."""
+    return Patient(ScriptedModel(script=lambda _: [Say(text), Wait(0.05)], ids_a_frame=8))
 
 
 def two(a: Any, b: Any) -> Pipeline:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec_agents import Chat, Pipeline
+from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.events import GenerationFinished, IdsReceived, NodeFailed, SinkText, ToolFinished
 from codec_agents.exceptions import (
     EngineTimeoutError,
@@ -437,7 +440,13 @@ async def test_leaving_a_run_ends_its_tools() -> None:
 
 
 async def test_the_losers_of_a_join_by_predicate_are_stopped_at_their_server() -> None:
-    slow = EmbeddedEngine(ScriptedModel(script=lambda _: "word " * 400, ids_a_second=100), name="slow")
+    asked = threading.Event()
+
+    def speak(_: PromptView) -> str:
+        asked.set()
+        return "word " * 400
+
+    slow = EmbeddedEngine(ScriptedModel(script=speak, ids_a_second=100), name="slow")
     told: list[dict[str, Any]] = []
 
     def long_enough(ended: dict[str, Any]) -> bool:
@@ -445,7 +454,7 @@ async def test_the_losers_of_a_join_by_predicate_are_stopped_at_their_server() -
         return any(len(ids) > 3 for ids in ended.values())
 
     p = Pipeline("race").input("q").sink("out").join("enough", until=long_enough, map="demo/bytes")
-    engines = {name: ScriptedEngine(lambda _, said=said: said) for name, said in ANSWERS.items()}
+    engines = {"brief": ScriptedEngine(lambda _: "no"), "good": AfterThat(asked, "a good answer, and 12345")}
     for name, engine in {**engines, "slow": slow}.items():
         p.model(name, engine=engine, map="demo/bytes", prompt=Chat(user="{text}"))
         p.connect("q", name).connect(name, "enough", separator=" | ")
@@ -476,7 +485,18 @@ async def test_a_join_of_text_is_told_text() -> None:
     assert (result.text["out"], told) == ("GO", [{"up.value": "GO"}])
 
 
-ANSWERS: dict[str, Any] = {"brief": "no", "good": [Wait(0.2), Say("a good answer, and 12345")]}
+class AfterThat(ScriptedEngine):
+    """Says a text after something has happened in another thread."""
+
+    def __init__(self, event: threading.Event, text: str) -> None:
+        super().__init__(lambda _: text)
+        self._event = event
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:  # type: ignore[override]
+        await happens(self._event)
+        async with super().stream(request) as frames:
+            yield frames
 
 
 LABELS = {name: name.encode() for name in ("yes", "no", "note", "billing", "bill", "bin", "é")}

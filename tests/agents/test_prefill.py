@@ -19,7 +19,7 @@ from codec_agents.exceptions import EngineStatusError
 from codec_agents.nodes import prefill
 from codec_agents.runtime import RunResult
 from codec_agents.testing import PromptView, Say, ScriptedEngine, ScriptedModel, Wait
-from codec_core.frames import CodecFrame
+from tests.agents.patient import Patient
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -33,28 +33,6 @@ def words(count: int) -> str:
 def speaker(text: str) -> ScriptedEngine:
     """Return a model that says a text in small frames, each when the others have done what they can."""
     return Patient(ScriptedModel(script=lambda _: Say(text), ids_a_frame=16))
-
-
-class Patient(ScriptedEngine):
-    """Waits before each frame until all others wait too, so that the same happens in between each time."""
-
-    @asynccontextmanager
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:  # type: ignore[override]
-        async with super().stream(request) as frames:
-            yield PatientFrames(frames)
-
-
-class PatientFrames:
-    def __init__(self, frames: FrameStream) -> None:
-        self._frames = frames
-        self.stats = frames.stats
-
-    def __aiter__(self) -> PatientFrames:
-        return self
-
-    async def __anext__(self) -> CodecFrame:
-        await anyio.wait_all_tasks_blocked()
-        return await anext(self._frames)
 
 
 def pipeline(a: Any, b: Any, *, stride: int | None = 32, b_map: str = "demo/words") -> Pipeline:
