@@ -171,6 +171,7 @@ def test_what_is_settled_for_llama_3(text, settled):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # the reference looks at every character once for each category
 def test_every_character_has_the_category_of_the_reference():
     assert TARGET.read_text(encoding="utf-8") == module_text()
 
