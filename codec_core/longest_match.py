@@ -1,21 +1,43 @@
-"""The longest token at each place: the encoding of maps that have no merges."""
+"""The longest token at each place: the encoding of maps that have no merges.
+
+The tokens are kept in order. Of all tokens that begin a text, the longest is the last token in this order
+that is not behind the text, or one of its own beginnings: whatever lies between a beginning of a text and
+the text begins alike. So one search in the order finds it, however long the tokens are.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from codec_core.byte_level import encode_byte_level_chars
-from codec_core.exceptions import UnencodableTextError
+from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
 from codec_core.vocabulary import Vocabulary
+
+MAX_TOKEN = 1024
+"""Characters of a token; known vocabularies have none of more than 256. Each place of a text may be compared
+with as many."""
 
 
 class LongestMatcher:
-    """Walks a trie of all ordinary tokens along the text."""
+    """Finds tokens along a text."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
+        """Take the ordinary tokens of a vocabulary.
+
+        Raises:
+            TokenizerMapValidationError: a token is longer than `MAX_TOKEN`.
+        """
         self._vocabulary = vocabulary
         self._by_bytes = vocabulary.map.encoder == "byte_level"
         self._fallback = vocabulary.byte_fallback
         self._ids = {token: number for token, number in vocabulary.ordinary().items() if token}
-        self._starts = {token[:length] for token in self._ids for length in range(1, len(token))}
+        self._tokens = sorted(self._ids)
+        self._longest_token = max(map(len, self._tokens), default=0)
+        if self._longest_token > MAX_TOKEN:
+            raise TokenizerMapValidationError(
+                f"vocab: a token has {self._longest_token} characters; without merges the limit is {MAX_TOKEN}"
+            )
+        self._shorter, self._jumps = _beginnings(self._tokens)
 
     def spell(self, text: str) -> str:
         """Return the text as the tokens write it."""
@@ -32,28 +54,29 @@ class LongestMatcher:
         ids: list[int] = []
         place = 0
         while place < len(text):
-            stop, open_ended = self._longest(text, place)
-            if open_ended and not final:
+            ahead = text[place : place + self._longest_token]
+            after = bisect_right(self._tokens, ahead)
+            if not final and place + len(ahead) == len(text) and self._may_grow(ahead, after):
                 break
-            if stop > place:
-                ids.append(self._ids[text[place:stop]])
-                place = stop
-            else:
-                ids += self._fall_back(text[place])
-                place += 1
+            token = self._longest_beginning(ahead, after - 1)
+            ids += [self._ids[token]] if token else self._fall_back(text[place])
+            place += len(token) or 1
         return ids, place
 
-    def _longest(self, text: str, place: int) -> tuple[int, bool]:
-        """Return where the longest token at a place ends, and whether more text could make it longer."""
-        best, stop = place, place + 1
-        while stop <= len(text):
-            candidate = text[place:stop]
-            if candidate in self._ids:
-                best = stop
-            if candidate not in self._starts:
-                return best, False
-            stop += 1
-        return best, True
+    def _may_grow(self, ahead: str, after: int) -> bool:
+        """Tell whether what is left of the text begins a longer token."""
+        return after < len(self._tokens) and self._tokens[after].startswith(ahead)
+
+    def _longest_beginning(self, ahead: str, at: int) -> str:
+        """Return the longest token that begins a text, from the last one that is not behind it."""
+        tokens, shorter, jumps = self._tokens, self._shorter, self._jumps
+        if at < 0:
+            return ""
+        common = _common(tokens[at], ahead)
+        while at >= 0 and len(tokens[at]) > common:
+            jump = jumps[at]
+            at = jump if jump >= 0 and len(tokens[jump]) > common else shorter[at]
+        return tokens[at] if at >= 0 else ""
 
     def _fall_back(self, character: str) -> list[int]:
         if self._fallback:
@@ -61,3 +84,48 @@ class LongestMatcher:
         raise UnencodableTextError(
             f"vocabulary {self._vocabulary.id} has no token for {character!r}, nor for its bytes"
         )
+
+
+def _beginnings(tokens: list[str]) -> tuple[list[int], list[int]]:
+    """Return, for each token, the longest other one that begins it, and one of these farther down; or -1.
+
+    How far down follows the skew binary numbers, so that any of the tokens that begin a token is reached in
+    about as many steps as their number has digits.
+    """
+    shorter: list[int] = []
+    jumps: list[int] = []
+    depths: list[int] = []
+    open_tokens: list[int] = []
+    for number, token in enumerate(tokens):
+        while open_tokens and not token.startswith(tokens[open_tokens[-1]]):
+            open_tokens.pop()
+        parent = open_tokens[-1] if open_tokens else -1
+        open_tokens.append(number)
+        shorter.append(parent)
+        depths.append(depths[parent] + 1 if parent >= 0 else 0)
+        jumps.append(_jump(parent, jumps, depths))
+    return shorter, jumps
+
+
+def _jump(parent: int, jumps: list[int], depths: list[int]) -> int:
+    if parent < 0 or jumps[parent] < 0:
+        return parent
+    first = jumps[parent]
+    second = jumps[first]
+    if second >= 0 and depths[parent] - depths[first] == depths[first] - depths[second]:
+        return second
+    return parent
+
+
+def _common(token: str, text: str) -> int:
+    """Return how many characters two texts begin with alike."""
+    if text.startswith(token):
+        return len(token)
+    low, high = 0, min(len(token), len(text))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if text.startswith(token[:middle]):
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -69,6 +69,20 @@ def encode_metaspace(vocabulary: Vocabulary, text: str) -> list[int]:
     return found
 
 
+def encode_longest_match(vocabulary: Vocabulary, text: str) -> list[int]:
+    """Encode ordinary text without merges: the longest token at each place, or the bytes of a character."""
+    ids = vocabulary.ordinary()
+    found: list[int] = []
+    while text:
+        token = max((token for token in ids if text.startswith(token)), key=len, default="")
+        if token:
+            found.append(ids[token])
+        else:
+            found += [vocabulary.byte_fallback[byte] for byte in text[0].encode()]
+        text = text[len(token) or 1 :]
+    return found
+
+
 def decode(vocabulary: Vocabulary, ids: list[int]) -> str:
     """Decode a whole sequence: gather all bytes, then read them as UTF-8."""
     data = b""

@@ -1,7 +1,6 @@
 """Text to ids, equal to the models' own tokenizers."""
 
 import time
-import tracemalloc
 from random import Random
 
 import msgspec
@@ -34,8 +33,9 @@ from tests.core.test_pretokenizer import (
     O200K_PROGRAM,
     REFERENCES,
 )
+from tests.limits import within
 from tests.oracle import reference_ids, reference_tokenizer
-from tests.texts import random_text
+from tests.texts import random_cuts, random_text
 
 METASPACE = ["meta-llama/llama-2", "microsoft/phi-3", "mistralai/mistral-v3"]
 FLATTENED = {"huggingfacetb/smollm2": "smollm", "tiiuae/falcon": "falcon"}
@@ -349,6 +349,36 @@ def test_a_map_without_merges_takes_the_longest_match():
         BPETokenizer(tokenizer_map)
 
 
+def plain_map(tokens) -> TokenizerMap:
+    """Return a map without merges that falls back to bytes."""
+    names = [*(f"<0x{byte:02X}>" for byte in range(256)), *tokens]
+    vocab = {token: number for number, token in enumerate(dict.fromkeys(names))}
+    fallback = {"byte_fallback_start": 0, "byte_fallback_end": 255}
+    return TokenizerMap(id="a/b", version="2", vocab_size=len(vocab), vocab=vocab, **fallback)
+
+
+@given(
+    st.lists(st.text("ab!", min_size=1, max_size=7), min_size=1, max_size=14),
+    st.text("ab!x", max_size=20),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=400)
+def test_the_longest_match_equals_its_definition_however_the_text_comes(tokens, text, random):
+    tokenizer = pick_tokenizer(plain_map(tokens))
+    expected = reference.encode_longest_match(tokenizer.vocabulary, text)
+    assert tokenizer.encode_ordinary(text) == expected
+    given_ids, rest = [], ""
+    for part in random_cuts(random, list(text)):
+        ids, rest = tokenizer.settle(rest + "".join(part))
+        given_ids += ids
+    assert given_ids + tokenizer.encode_prepared(rest) == expected
+
+
+def test_a_long_token_is_no_candidate_of_a_map_without_merges():
+    with pytest.raises(TokenizerMapValidationError, match="1025 characters; without merges"):
+        pick_tokenizer(plain_map(["a" * 1025]))
+
+
 def test_a_tokenizer_of_another_kind_needs_an_id_and_encode():
     class Words(Tokenizer):
         @property
@@ -405,14 +435,8 @@ def test_adversarial_texts_take_little_time_and_memory(name, map_id):
     tokenizer = pick_tokenizer(load_shared_map(map_id))
     tokenizer.encode_ordinary("warm 漢 \n")
     text = ADVERSARIAL[name]
-    started = time.process_time()
-    ids = tokenizer.encode_ordinary(text)
-    taken = time.process_time() - started
-    assert taken < 1
-    if not tokenizer.normalizes:
-        assert detokenize(tokenizer.vocabulary, ids) == text
-    tracemalloc.start()
-    tokenizer.encode_ordinary(text[: len(text) // 4])
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 64 * 2**20 / 4
+    with within():
+        ids = tokenizer.encode_ordinary(text)
+    with within():
+        back = detokenize(tokenizer.vocabulary, ids)
+    assert back == (nfc(text) if tokenizer.normalizes else text)
