@@ -32,10 +32,10 @@ class LongestMatcher:
         self._fallback = vocabulary.byte_fallback
         self._ids = {token: number for token, number in vocabulary.ordinary().items() if token}
         self._tokens = sorted(self._ids)
-        self._longest_token = max(map(len, self._tokens), default=0)
-        if self._longest_token > MAX_TOKEN:
+        self._longest_token = longest = max(map(len, self._tokens), default=0)
+        if longest > MAX_TOKEN:
             raise TokenizerMapValidationError(
-                f"vocab: a token has {self._longest_token} characters; without merges the limit is {MAX_TOKEN}"
+                f"vocab: a token has {longest} characters; without merges the limit is {MAX_TOKEN}"
             )
         self._shorter, self._jumps = _beginnings(self._tokens)
 

@@ -36,7 +36,7 @@ def within(seconds: float = SECONDS, megabytes: float = MEGABYTES) -> Iterator[N
 def _reset_peak() -> int | None:
     """Forget the peak of resident memory; return what is resident now, in KiB.
 
-    What earlier tests left behind is given back first: an input that fills it again would seem to take nothing.
+    What earlier tests left is given back first: an input that fills it again would seem to take nothing.
     """
     gc.collect()
     try:

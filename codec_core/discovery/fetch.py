@@ -24,6 +24,9 @@ DEFAULT_TIMEOUT = 30.0
 MAX_REDIRECTS = 3
 """Of a client that is made here; one that the caller gives follows its own rule."""
 
+_STEP = 4096
+"""Bytes decompressed at a time: they may become a thousand times as many, beside those that are there."""
+
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received, and their total where the server said it."""
 
@@ -75,20 +78,21 @@ async def _read(
     total = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
     if total is not None and total > max_bytes:
         raise error(f"{url} has {total} bytes; the limit is {max_bytes}")
-    body, received = bytearray(), 0
+    pieces: list[bytes] = []  # put together at the end: what grows is copied, and would be there twice
+    received = 0
     try:
         reader = decompressor(_encoding(response), budget=max_bytes)
         async for chunk in _chunks(response):
             received += len(chunk)
             if received > max_bytes:
                 raise error(f"{url} has more bytes than the limit of {max_bytes}")
-            body += reader.feed(chunk)
+            pieces.extend(reader.feed(chunk[at : at + _STEP]) for at in range(0, len(chunk), _STEP))
             if progress is not None:
                 progress(received, total)
-        body += reader.flush()
+        pieces.append(reader.flush())
     except CompressionError as cause:
         raise error(f"{url} cannot be decompressed: {cause}") from None
-    return bytes(body)
+    return b"".join(pieces)
 
 
 def _encoding(response: httpx.Response) -> str | None:

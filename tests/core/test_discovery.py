@@ -1,11 +1,14 @@
 """Discovery: what is loaded is what was asked for, or a typed error; nothing hostile passes the limit."""
 
 import asyncio
+import contextlib
 import gc
 import gzip
 import hashlib
 import json
 import multiprocessing
+import zlib
+from itertools import repeat
 
 import httpx
 import pytest
@@ -42,6 +45,7 @@ from codec_core.exceptions import (
 )
 from codec_core.maps import parse_map
 from codec_core.safety import descriptor_canonical_bytes, descriptor_from_json, hash_safety_policy
+from tests.limits import within
 
 pytestmark = pytest.mark.asyncio
 
@@ -175,6 +179,66 @@ async def test_a_body_without_end_costs_no_more_than_the_limit():
     with pytest.raises(MapDiscoveryError, match="limit of 50000"):
         await ask(routes, load_map, url=ORIGIN + "/m", max_bytes=50_000)
     assert body.sent <= 70_000
+
+
+def zeros():
+    """Yield a gzip body that goes on and on, 4 MB of zeros in each 4 KB."""
+    packer = zlib.compressobj(wbits=31)
+    for _ in range(3):
+        piece = packer.compress(bytes(2**22)) + packer.flush(zlib.Z_SYNC_FLUSH)
+        yield piece
+    while True:
+        yield piece  # zeros after zeros are written alike
+
+
+ENDLESS = {
+    "plain": (b"", lambda: repeat(b" " * 2**16)),
+    "a map": (b"", lambda: repeat(b'"x":[' * 2**13)),
+    "compressed": (b"Content-Encoding: gzip\r\n", zeros),
+}
+
+
+@contextlib.asynccontextmanager
+async def endless_server(headers, pieces):
+    """Serve a body that never ends over a real connection."""
+
+    async def answer(reader, writer):
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + headers + b"\r\n")
+            for data in pieces:
+                writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+                await writer.drain()
+                await asyncio.sleep(0)
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+@pytest.mark.parametrize("ask_for", ["map", "discovered", "index", "policy", "dictionary"])
+async def test_a_real_body_without_end_is_refused_within_limits(kind, ask_for):
+    headers, pieces = ENDLESS[kind]
+    async with endless_server(headers, pieces()) as origin:
+        call = {
+            "map": lambda: load_map(url=origin),
+            "discovered": lambda: discover_map(origin=origin, id="a/b"),
+            "index": lambda: discover_index(origin=origin),
+            "policy": lambda: discover_safety_policy(origin=origin, id="a/b"),
+            "dictionary": lambda: discover_zstd_dict(origin=origin, hash=HASH),
+        }[ask_for]
+        await httpx.AsyncClient().aclose()  # what it loads when it is first made is not the body's doing
+        with within(), pytest.raises((MapDiscoveryError, SafetyPolicyDiscoveryError), match=r"limit|budget"):
+            await call()
+
+
+async def test_a_body_that_never_comes_ends_with_the_callers_deadline():
+    async with endless_server(b"", ()) as origin:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await load_map(url=origin)
 
 
 async def test_a_body_that_says_it_is_too_large_is_not_read():
