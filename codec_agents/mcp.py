@@ -178,6 +178,14 @@ def make_server_tool(
     )
 
 
+def connection_closed(error: Exception) -> bool:
+    """Whether a call failed because the server is not there any more."""
+    from mcp import MCPError
+    from mcp.types import CONNECTION_CLOSED
+
+    return isinstance(error, MCPError) and error.code == CONNECTION_CLOSED
+
+
 def read_result(result: CallToolResult) -> str | ResultIds:
     """Return what a server answered, as text, or with the ids that it sent along.
 

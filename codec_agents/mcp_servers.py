@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup
 
 from codec_agents.exceptions import CodecAgentsError, ToolServerError
 from codec_agents.graph.servers import McpSpec
-from codec_agents.mcp import connected, list_tools, make_server_tool, read_result
+from codec_agents.mcp import connected, connection_closed, list_tools, make_server_tool, read_result
 from codec_agents.secrets import expand
 from codec_agents.tools import Tool, ToolContext, ToolFailure, Toolset
 
@@ -118,7 +118,12 @@ class ToolServer:
             context: ToolContext = arguments.pop(CONTEXT)
             assert context.servers is not None
             client = await context.servers.client(self)
-            return read_result(await client.call_tool(declared.name, arguments))
+            try:
+                return read_result(await client.call_tool(declared.name, arguments))
+            except Exception as error:
+                if connection_closed(error):
+                    context.servers.lost(self)
+                raise
 
         spec = self.spec
         return make_server_tool(
@@ -132,7 +137,8 @@ class _Opened:
     def __init__(self, server: ToolServer) -> None:
         self._server = server
         self._client: Client | None = None
-        self._failure: ToolServerError | None = None
+        self.failure: ToolServerError | None = None
+        """Why it never came, or that it is gone."""
         self._known = anyio.Event()
         """Set when the server is there, or will not come."""
 
@@ -148,9 +154,9 @@ class _Opened:
                     self._known.set()
                     await anyio.sleep_forever()
         except Exception as error:
-            self._failure = self._server.failure(error)
+            self.failure = self._server.failure(error)
             if self._client is None:
-                failed(self._failure)
+                failed(self.failure)
         finally:
             self._known.set()
 
@@ -162,10 +168,10 @@ class _Opened:
             ToolFailure: it was there, and is gone.
         """
         await self._known.wait()
-        if self._failure is not None and self._client is not None:
+        if self.failure is not None and self._client is not None:
             raise ToolFailure(f"the server of this tool, {self._server.name}, is gone")
         if self._client is None:
-            raise self._failure or ToolServerError(self._server.name, "is not open")
+            raise self.failure or ToolServerError(self._server.name, "is not open")
         return self._client
 
 
@@ -197,9 +203,18 @@ class OpenServers:
         self._group.cancel_scope.cancel()
         await self._group.__aexit__(None, None, None)
 
+    @property
+    def sound(self) -> bool:
+        """Whether no server has failed or gone."""
+        return all(opened.failure is None for opened in self._opened.values())
+
     async def client(self, server: ToolServer) -> Client:
         """Return the connection to a server, once it is there."""
         return await self._opened[server].client()
+
+    def lost(self, server: ToolServer) -> None:
+        """Note that a server is gone, which only a call shows."""
+        self._opened[server].failure = ToolServerError(server.name, "is gone")
 
     async def all_there(self) -> None:
         """Wait until every server is there.
@@ -240,12 +255,12 @@ class ServerLease:
 
     @asynccontextmanager
     async def for_run(self, failed: Callable[[ToolServerError], None]) -> AsyncIterator[OpenServers]:
-        """Give the servers to one run: those that are open already, or its own.
+        """Give the servers to one run: those that are open already, or its own where one of them has gone.
 
         Args:
             failed: told about a server that cannot be had.
         """
-        if self._shared is not None:
+        if self._shared is not None and self._shared.sound:
             yield self._shared
             return
         async with OpenServers(self.servers, failed) as opened:

@@ -70,6 +70,8 @@ class CodecServer:
         self.exchanges = Exchanges()
         self.draining = False
         """Set when the server is about to stop: what runs may end, nothing new begins."""
+        self.failure: Exception | None = None
+        """Why the back end could not be opened, or not be closed."""
         self._running: set[anyio.CancelScope] = set()
         """The generations under way; cancelling one ends its answer."""
         self._jobs = JobMaker(backend, self.settings)
@@ -93,7 +95,10 @@ class CodecServer:
             scope.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request, or hold the back end open as long as the ASGI server runs."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
         if scope["type"] != "http":
             raise ValueError(f"this application answers HTTP, not {scope['type']!r}")
         try:
@@ -105,6 +110,20 @@ class CodecServer:
             return
         else:
             await self._answer(request, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        stage = "startup"
+        await receive()
+        try:
+            async with self.backend.opened():
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                stage = "shutdown"
+        except Exception as error:
+            self.failure = error
+            await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
         exchange = self.exchanges.begin(request)

@@ -69,6 +69,10 @@ class Backend(Protocol):
         """
         ...
 
-    async def aclose(self) -> None:
-        """Give everything back."""
+    def opened(self) -> AbstractAsyncContextManager[None]:
+        """Hold open what generations share, as long as the server runs; leaving gives it back.
+
+        Raises:
+            Exception: what they need cannot be had.
+        """
         ...

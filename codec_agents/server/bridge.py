@@ -76,9 +76,13 @@ class BridgeBackend:
         finally:
             await stream.__aexit__(None, None, None)
 
-    async def aclose(self) -> None:
-        """Close the connections to the engine."""
-        await self._engine.aclose()
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Close the connections to the engine in the end; they open with the first generation."""
+        try:
+            yield
+        finally:
+            await self._engine.aclose()
 
 
 class _Relay:

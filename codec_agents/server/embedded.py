@@ -22,8 +22,9 @@ class EmbeddedServer(Generic[App]):
     """Serves an ASGI application over real HTTP, on 127.0.0.1 and a port that the system picks.
 
     `async with EmbeddedServer(app) as server` runs it in the event loop where that is asyncio, in a thread
-    elsewhere; `with EmbeddedServer(app) as server` always runs it in a thread. Leaving drops what is open and
-    waits until every request has noticed. Nothing is ever logged or printed.
+    elsewhere; `with EmbeddedServer(app) as server` always runs it in a thread. The application is started
+    before (ASGI's lifespan), if it wants to know. Leaving drops what is open, waits until every request has
+    noticed, and stops the application. Nothing is ever logged or printed.
 
     Raises:
         MissingServerError: on construction, when the extra `server` is not installed.
@@ -90,15 +91,20 @@ class EmbeddedServer(Generic[App]):
         from uvicorn.server import ServerState
 
         app: Any = self.app
-        config = uvicorn.Config(app, log_config=None, access_log=False, log_level="critical", lifespan="off")
+        config = uvicorn.Config(app, log_config=None, access_log=False, log_level="critical")
         config.load()
+        lifespan: Any = config.lifespan_class(config)
+        await lifespan.startup()
+        if lifespan.should_exit:
+            self._socket.close()
+            raise getattr(app, "failure", None) or RuntimeError("the application did not start")
         self._state = state = ServerState()
         protocol: Any = config.http_protocol_class
         loop = asyncio.get_running_loop()
 
         def accept() -> Any:
             self.accepted += 1
-            return protocol(config=config, server_state=state, app_state={})
+            return protocol(config=config, server_state=state, app_state=lifespan.state)
 
         server = await loop.create_server(accept, sock=self._socket, backlog=2048)
         try:
@@ -106,24 +112,33 @@ class EmbeddedServer(Generic[App]):
         finally:
             server.close()
             await _drop(state)
+            await lifespan.shutdown()
 
     @contextmanager
     def _in_thread(self) -> Iterator[None]:
         """Listen in the event loop of a thread of its own."""
         ready = threading.Event()
         stop: list[Any] = []
+        failures: list[Exception] = []
 
         async def main() -> None:
             done = asyncio.Event()
             stop.extend((asyncio.get_running_loop(), done))
-            async with self._listening():
+            try:
+                async with self._listening():
+                    ready.set()
+                    await done.wait()
+            except Exception as error:
+                failures.append(error)
                 ready.set()
-                await done.wait()
 
         thread = threading.Thread(target=asyncio.run, args=(main(),), name="codec server", daemon=True)
         thread.start()
         if not ready.wait(STARTED_WITHIN):
             raise RuntimeError(f"the embedded server did not listen within {STARTED_WITHIN:g} seconds")
+        if failures:
+            thread.join()
+            raise failures[0]
         try:
             yield
         finally:

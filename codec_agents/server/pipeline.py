@@ -43,7 +43,7 @@ class PipelineBackend:
     """Serves one pipeline as a model.
 
     Args:
-        pipeline: the pipeline; it is built here, and closed with the back end.
+        pipeline: the pipeline; it is built here, and opened and closed with the server.
         name: what clients call the model; the pipeline's own name if left out.
         input: the input that gets the prompt; may be left out where one input alone needs a value.
         sink: the sink whose ids are the answer; may be left out where there is one, or one of text.
@@ -92,9 +92,15 @@ class PipelineBackend:
             await answer.begin()
             yield answer
 
-    async def aclose(self) -> None:
-        """Close the engines that the pipeline opened."""
-        await self._pipeline.aclose()
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Keep the pipeline's engines and MCP servers from run to run.
+
+        Raises:
+            ToolServerError: an MCP server cannot be had.
+        """
+        async with self._pipeline.opened():
+            yield
 
 
 def prompt_value(node: BuiltInput, job: Job) -> Value:

@@ -71,8 +71,10 @@ class ScriptedBackend:
         async with aclosing(model.frames(turn, reading)) as frames:
             yield _broken_off(frames)
 
-    async def aclose(self) -> None:
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
         """Do nothing: a script holds nothing."""
+        yield
 
 
 async def _broken_off(frames: AsyncIterator[CodecFrame]) -> AsyncIterator[CodecFrame]:

@@ -18,12 +18,13 @@ ENDING_SECONDS = 5
 def serve(app: CodecServer, host: str = "127.0.0.1", port: int = 8000, *, drain: int = DRAIN_SECONDS) -> None:
     """Serve until SIGINT or SIGTERM; then let what runs end, for up to `drain` seconds.
 
-    From the first signal on, `/ready` answers 503 and new generations are refused. What has not ended after
-    `drain` seconds is ended: its last frame says `error`, and the body has its end. The back end is closed.
-    The address is loopback unless another one is given.
+    The back end is opened before the first request, and closed behind the last one. From the first signal on,
+    `/ready` answers 503 and new generations are refused. What has not ended after `drain` seconds is ended:
+    its last frame says `error`, and the body has its end. The address is loopback unless another one is given.
 
     Raises:
         MissingServerError: the extra `server` is not installed.
+        Exception: the back end cannot be opened.
     """
     require_uvicorn()
     import uvicorn
@@ -36,15 +37,18 @@ def serve(app: CodecServer, host: str = "127.0.0.1", port: int = 8000, *, drain:
             ending = asyncio.get_running_loop().call_later(drain, app.end_generations)
             await super().shutdown(sockets)
             ending.cancel()
-            await app.backend.aclose()
 
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        lifespan="off",
+        lifespan="on",
         access_log=False,
         timeout_graceful_shutdown=drain + ENDING_SECONDS,
         log_level="info",
     )
-    Server(config).run()
+    try:
+        Server(config).run()
+    finally:
+        if app.failure is not None:  # uvicorn exits with a status of its own
+            raise app.failure from None

@@ -113,8 +113,10 @@ class TransformersBackend:
                 ids = pick(output.logits[:, -1, :].float())
             yield int(ids)
 
-    async def aclose(self) -> None:
-        """Do nothing: the model goes with its last reference."""
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Do nothing: the model is there, and goes with its last reference."""
+        yield
 
 
 class _Frames:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
@@ -17,7 +19,7 @@ from codec_agents import Pipeline, mcp_servers
 from codec_agents.events import ToolFinished
 from codec_agents.exceptions import ApprovalRequiredError, PipelineError, ToolServerError
 from codec_agents.graph.explain import render_text
-from codec_agents.server import EmbeddedServer
+from codec_agents.server import EmbeddedServer, PipelineBackend, create_app
 from codec_agents.testing import Call, PromptView, Say
 
 SERVER = """
@@ -175,7 +177,7 @@ async def test_server_that_dies_is_told_to_the_model(folder: Path) -> None:
         assert told == ["tool_error"]
         with anyio.fail_after(10):
             again = await pipeline.invoke({"question": "search Oslo"})
-        assert again.text["reader"].startswith("Error: ")
+        assert again.text["reader"] == "Oslo: no key", "a run after that starts its own"
 
 
 @pytest.mark.asyncio
@@ -316,14 +318,13 @@ async def test_server_behind_a_url_gets_the_headers(monkeypatch: pytest.MonkeyPa
         await inner(scope, receive, send)
 
     # The server in its own thread: the build, which is sync, asks it.
-    async with inner.router.lifespan_context(inner):
-        with EmbeddedServer(app) as served:
-            p = Pipeline("web").input("question").sink("reader")
-            p.engine("model", kind="scripted", script=script)
-            p.mcp("web", url=f"{served.url}/mcp", headers={"Authorization": "Bearer ${WEB_TOKEN}"})
-            p.model("clerk", map="demo/bytes", prompt="{question}", tools=["mcp:web/shout"])
-            p.connect("question", "clerk.question").connect("clerk.answer", "reader")
-            result = await p.invoke({"question": "hello"})
+    with EmbeddedServer(app) as served:
+        p = Pipeline("web").input("question").sink("reader")
+        p.engine("model", kind="scripted", script=script)
+        p.mcp("web", url=f"{served.url}/mcp", headers={"Authorization": "Bearer ${WEB_TOKEN}"})
+        p.model("clerk", map="demo/bytes", prompt="{question}", tools=["mcp:web/shout"])
+        p.connect("question", "clerk.question").connect("clerk.answer", "reader")
+        result = await p.invoke({"question": "hello"})
     assert result.text["reader"] == "HELLO"
     assert seen == {b"Bearer t0ken"}
 
@@ -337,3 +338,30 @@ def test_declaration_in_python_reads_back_equal_and_is_allowed(folder: Path) -> 
     read = Pipeline.from_yaml(p.to_yaml(), directory=folder)
     assert read.spec == p.spec
     assert read.build().digest == p.build().digest
+
+
+@pytest.mark.asyncio
+async def test_served_pipeline_starts_its_servers_once_and_ends_them_with_the_server(folder: Path) -> None:
+    backend = PipelineBackend(declare(folder))
+    async with (
+        EmbeddedServer(create_app(backend)) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        assert len(started(folder)) == 2, "the build asks, the server starts"
+        for number in range(3):
+            answer = await client.post("/v1/completions", json={"prompt": f"search {number}"})
+            assert answer.json()["choices"][0]["text"] == f"{number}: no key"
+        (_, pid) = started(folder)
+        assert is_alive(pid)
+    assert not is_alive(pid)
+
+
+@pytest.mark.parametrize("where", ["loop", "thread"])
+@pytest.mark.asyncio
+async def test_served_pipeline_whose_servers_are_not_there_is_not_served(folder: Path, where: str) -> None:
+    backend = PipelineBackend(declare(folder))
+    (folder / "fares.py").write_text("raise SystemExit(1)", encoding="utf-8")
+    server = EmbeddedServer(create_app(backend))
+    enter = server.__aenter__ if where == "loop" else partial(anyio.to_thread.run_sync, server.__enter__)
+    with pytest.raises(ToolServerError, match="fares"):
+        await enter()

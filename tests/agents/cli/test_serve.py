@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from codec_agents.cli.serve import command
+from codec_agents.testing import scripted_server
 from codec_agents.vocabularies import bundled_map
+from codec_core.vocabulary import vocabulary_of
 
 pytest.importorskip("uvicorn", reason="needs the extra `server`")
 
@@ -150,3 +153,43 @@ def test_what_does_not_fit_is_refused(arguments: list[str], said: str) -> None:
     outcome = CliRunner().invoke(command, arguments)
     assert outcome.exit_code == 2
     assert said in outcome.output
+
+
+def test_a_pipeline_is_opened_once_for_all_requests(tmp_path: Path) -> None:
+    """The back end's connection stands from request to request, and is closed when the server stops."""
+    with scripted_server(vocabulary_of(bundled_map("demo/words")), lambda _: "fine") as engine:
+        declared = f"engines:\n  writing: {{kind: codec, url: '{engine.url}'}}"
+        (tmp_path / "desk.yaml").write_text(re.sub(r"engines:\n.*", declared, PIPELINE))
+        with serving("desk.yaml", folder=tmp_path) as url:
+            for _ in range(3):
+                answer = httpx.post(f"{url}/v1/completions", json={"prompt": "hi"}, timeout=20)
+                assert answer.json()["choices"][0]["text"] == "fine"
+            assert engine.accepted == 1
+
+
+BROKEN = """
+import sys
+from contextlib import asynccontextmanager
+from codec_agents.server import ScriptedBackend, create_app, serve
+from codec_agents.vocabularies import bundled_map
+
+class Broken(ScriptedBackend):
+    @asynccontextmanager
+    async def opened(self):
+        raise LookupError("no model today")
+        yield
+
+backend = Broken.of(bundled_map("demo/bytes"), lambda _: "x")
+try:
+    serve(create_app(backend), port=0)
+except LookupError as error:
+    print(error)
+    sys.exit(7)
+"""
+
+
+def test_what_cannot_be_opened_is_not_served(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=30
+    )
+    assert (done.returncode, done.stdout) == (7, "no model today\n")

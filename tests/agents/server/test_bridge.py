@@ -65,7 +65,6 @@ async def test_ids_pass_and_no_text_is_made(words, answer, monkeypatch):
     monkeypatch.setattr("codec_core.detokenizer.Detokenizer.feed", tripwire)
     async with stock.StockServer(routes) as upstream, bridged(words, upstream) as server:
         frames = await read(server.url, ask(words, temperature=0.5, stop=("END",), stop_token_ids=(9,)))
-        await server.app.backend.aclose()
     assert [token for frame in frames for token in frame.ids] == answer
     assert frames[-1].finish_reason == "stop"
     [(_, _, body)] = upstream.seen
@@ -78,7 +77,6 @@ async def test_refusals_pass_and_failures_are_the_bridges(words):
         async with stock.StockServer(routes) as upstream, bridged(words, upstream) as server:
             with pytest.raises(EngineStatusError) as refused:
                 await read(server.url, ask(words))
-            await server.app.backend.aclose()
         assert refused.value.status == expected
 
 
@@ -88,7 +86,6 @@ async def test_an_engine_that_breaks_off_breaks_the_answer_off(words, answer):
     async with stock.StockServer(routes) as upstream, bridged(words, upstream) as server:
         with pytest.raises(EngineStreamError) as broken:
             await read(server.url, ask(words))
-        await server.app.backend.aclose()
     assert broken.value.delivered == 2
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 
+import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.exceptions import PipelineError
 from codec_agents.pipeline import Pipeline
-from codec_agents.server import EmbeddedServer, PipelineBackend, create_app
+from codec_agents.server import EmbeddedServer, PipelineBackend, ScriptedBackend, create_app
 from codec_agents.testing import Cut, Refuse, Say, ScriptedEngine, ScriptedModel
 from codec_core.detokenizer import detokenize
 from codec_core.frames import decoder
@@ -54,7 +56,6 @@ async def test_chat_gets_the_last_user_message_answered():
     ]
     async with serving(desk(lambda prompt: f"[{prompt.user}]")) as server:
         answer = (await post(server, "/v1/chat/completions", messages=messages)).json()
-        await server.app.backend.aclose()
     assert answer["choices"][0]["message"]["content"] == "Dear: [to Oslo]"
     assert (answer["model"], answer["choices"][0]["finish_reason"]) == ("desk", "stop")
 
@@ -63,7 +64,6 @@ async def test_frames_hold_the_ids_of_the_sink(words):
     prompt = pick_tokenizer(words).encode("to Oslo")
     async with serving(desk(lambda prompt: f"[{prompt.user}]")) as server:
         answer = await post(server, "/v1/completions", prompt=prompt, stream=True, stream_format="msgpack")
-        await server.app.backend.aclose()
     assert answer.headers["codec-tokenizer-map"] == words.hash
     frames = decoder("msgpack").feed(answer.content)
     assert frames[-1].done
@@ -83,7 +83,6 @@ async def test_limit_stop_id_and_stop_text(words):
         assert await ids(max_tokens=2) == (answered[:2], "length")
         assert await ids(stop_token_ids=[answered[1]]) == (answered[:2], "stop")
         cut, reason = await ids(stop="two")
-        await server.app.backend.aclose()
     assert (detokenize(words, cut), reason) == ("one two", "stop")
 
 
@@ -101,7 +100,6 @@ async def test_an_input_of_ids_gets_the_text_in_its_own_map(words):
     joined(pipeline, "given -> m.text", "m.answer -> out")
     async with serving(pipeline) as server:
         await post(server, "/v1/completions", prompt="caffè, 12")
-        await server.app.backend.aclose()
     assert [text.strip() for text in seen] == ["caffè, 12"]
 
 
@@ -126,7 +124,6 @@ async def test_leaving_ends_the_run():
         await entered.wait()
         request.cancel()
         await asyncio.wait_for(left.wait(), 5)
-        await server.app.backend.aclose()
 
 
 async def test_leaving_half_way_closes_the_engines_requests():
@@ -140,7 +137,6 @@ async def test_leaving_half_way_closes_the_engines_requests():
         assert await asyncio.to_thread(exchange.over.wait, 5)
         assert exchange.closed_by_client is not None
         await close(pipeline)
-        await inner.app.backend.aclose()
 
 
 async def close(pipeline):
@@ -164,14 +160,12 @@ async def test_a_served_pipeline_is_the_engine_of_another():
         pipeline = through(inner.url)
         result = await pipeline.invoke({"question": "to Oslo"})
         await close(pipeline)
-        await inner.app.backend.aclose()
     assert result.text["out"] == "Dear: [to Oslo]"
 
 
 async def test_a_failure_before_the_first_ids_is_a_status():
     async with serving(desk(lambda _: [Refuse(429, "busy")])) as server:
         refused = await post(server, "/v1/completions", prompt="x")
-        await server.app.backend.aclose()
     assert refused.status_code == 429
     assert "busy" in refused.json()["error"]["message"]
 
@@ -180,7 +174,6 @@ async def test_a_failure_after_the_first_ids_cuts_the_answer_off():
     async with serving(desk(lambda _: "x", lambda _: [Say("some words"), Cut()])) as server:
         with pytest.raises(httpx.RemoteProtocolError):
             await post(server, "/v1/completions", prompt="x", stream=True)
-        await server.app.backend.aclose()
 
 
 async def test_what_is_not_plain_is_refused_when_it_is_made():
@@ -197,3 +190,23 @@ async def test_what_is_not_plain_is_refused_when_it_is_made():
         PipelineBackend(desk(lambda _: "x"), sink="raeder")
     with pytest.raises(PipelineError, match="there is no input 'q'"):
         PipelineBackend(desk(lambda _: "x"), input="q")
+
+
+async def test_engines_are_opened_once_and_closed_with_the_server(words):
+    """Every request is a run of its own, and none opens a connection of its own."""
+    async with EmbeddedServer(create_app(ScriptedBackend.of(words, lambda _: "fine", "m"))) as engine:
+        pipeline = Pipeline("front")
+        pipeline.engine("A", kind="codec", url=engine.url)
+        pipeline.input("question")
+        pipeline.model("m", engine="A", map="demo/words", prompt="{question}")
+        pipeline.sink("out")
+        joined(pipeline, "question -> m.question", "m.answer -> out")
+        async with serving(pipeline) as server:
+            for _ in range(5):
+                answer = await post(server, "/v1/completions", prompt="x")
+                assert answer.json()["choices"][0]["text"] == "fine"
+            assert engine.accepted == 1
+            assert engine.connections == 1
+        with anyio.fail_after(5):
+            while engine.connections:
+                await anyio.lowlevel.checkpoint()

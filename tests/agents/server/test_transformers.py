@@ -124,7 +124,6 @@ async def test_the_same_through_the_bridge(model, words):
         backend = BridgeBackend(CodecEngine(upstream.url), words)
         async with EmbeddedServer(create_app(backend)) as server:
             got = await read(server.url, words, PROMPT, temperature=0.0)
-        await backend.aclose()
     assert got == expected(model, PROMPT, do_sample=False)
 
 
