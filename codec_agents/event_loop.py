@@ -1,12 +1,13 @@
 """Which event loop runs here: some things cost less, or are possible at all, where it is asyncio's.
 
-Another loop may be a guest of asyncio's: then asyncio has a loop that runs, and no task.
+Another loop may be a guest of asyncio's: then asyncio has a loop that runs, and no task. All of this is asked
+from within tasks.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -14,19 +15,32 @@ import anyio
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """Return asyncio's loop, where it is what runs."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+    return None if (task := running_task()) is None else task.get_loop()
 
 
 def running_task() -> asyncio.Task[Any] | None:
     """Return asyncio's running task; None on another event loop."""
-    loop = running_loop()
-    return None if loop is None else asyncio.current_task(loop)
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def clock() -> Callable[[], float]:
     """Return what tells the time of the event loop that runs, without asking every time which one that is."""
     loop = running_loop()
     return anyio.current_time if loop is None else loop.time
+
+
+def start_in_background(work: Callable[[], Coroutine[Any, Any, None]]) -> object:
+    """Start a task that is nobody's but the event loop's, and ends with it; whoever wants it to end keeps it.
+
+    Args:
+        work: what it does; it raises nothing but its cancellation.
+    """
+    loop = running_loop()
+    if loop is not None:
+        return loop.create_task(work())
+    import trio
+
+    return trio.lowlevel.spawn_system_task(work)

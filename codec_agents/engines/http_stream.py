@@ -83,7 +83,7 @@ class HttpStream:
     """The frames of one response. To be read once, and closed.
 
     It ends with the frame that has `done`: the rest of the body is nobody's to wait for. What stands behind
-    that frame in the same chunk is an error; what comes later costs the connection.
+    that frame in the same chunk is an error; what comes later is read and dropped.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ def serve(app: CodecServer, host: str = "127.0.0.1", port: int = 8000, *, drain:
 
     The back end is opened before the first request, and closed behind the last one. From the first signal on,
     `/ready` answers 503 and new generations are refused. What has not ended after `drain` seconds is ended:
-    its last frame says `error`, and the body has its end. The address is loopback unless another one is given.
+    its last frame says `error`, and the body has its end. The address is loopback unless another is given.
 
     Raises:
         MissingServerError: the extra `server` is not installed.

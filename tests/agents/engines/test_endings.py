@@ -1,12 +1,15 @@
-"""The end of a body: nobody waits for it, and its connection is used again."""
+"""The end of a body: nobody waits for it, and its connection is used again; on asyncio and on trio."""
 
 import asyncio
-import contextlib
+import select
+import socket
+import threading
 import time
 
 import anyio
 import msgspec
 import pytest
+import trio
 
 from codec_agents.engines import endings
 from codec_agents.engines.codec import CodecEngine
@@ -19,51 +22,81 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-msgpack\r\ntransfer-enco
 LAST = b"0\r\n\r\n"
 
 
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request):
+    return request.param
+
+
 def chunk(ids, done):
     data = msgspec.msgpack.encode({"ids": ids, "done": done})
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 class LateEnds:
-    """A server that keeps its connections, and ends each body when `ended` is set."""
+    """A server that keeps its connections, and ends each body when `ended` is set. Each runs in a thread."""
 
-    def __init__(self):
-        self.ended = asyncio.Event()
+    def __init__(self, stock):
+        self.ended = threading.Event()
+        self.closed = threading.Event()
         self.accepted = 0
-        self.closed = asyncio.Event()
+        self.more = b""
+        """What stands behind the last frame, and comes later."""
+        self._read_request = stock.read_http_request
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
 
-    async def answer(self, reader, writer):
-        self.accepted += 1
-        with contextlib.suppress(ConnectionError):
-            first = asyncio.create_task(reader.read(1))
-            while await first:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-                await reader.readexactly(int(head.partition("content-length:")[2].partition("\r")[0]))
-                writer.write(HEAD + chunk([5, 6], False) + chunk([], True))
-                first = asyncio.create_task(reader.read(1))
-                ended = asyncio.create_task(self.ended.wait())
-                await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
-                ended.cancel()
-                if self.ended.is_set():
-                    writer.write(LAST)
+    def stop(self):
+        self.ended.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+            self._threads[-1].start()
+
+    def _serve(self, connection):
+        with connection:
+            try:
+                while self._read_request(connection) is not None:
+                    connection.sendall(HEAD + chunk([5, 6], False) + chunk([], True))
+                    if self._ends(connection):
+                        connection.sendall(self.more + LAST)
+            except OSError:
+                pass
         self.closed.set()
-        writer.close()
+
+    def _ends(self, connection):
+        """Wait until the body may end, or the client has gone."""
+        while not self.ended.is_set():
+            if select.select([connection], [], [], 0.005)[0]:
+                return False
+        return True
 
 
 @pytest.fixture
-async def late(monkeypatch):
+def late(monkeypatch, stock):
     monkeypatch.setattr(
         endings, "DRAIN_SECONDS", 20.0
     )  # that nobody waits for it shows on a busy machine, too
-    server = LateEnds()
-    async with await asyncio.start_server(server.answer, "127.0.0.1", 0) as listening:
-        server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        yield server
-        server.ended.set()
+    server = LateEnds(stock)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(params=["httpx", "aiohttp"])
-async def engine(request, late):
+async def engine(request, late, anyio_backend_name):
+    if (request.param, anyio_backend_name) == ("aiohttp", "trio"):
+        pytest.skip("aiohttp runs under asyncio alone")
     engine = CodecEngine(late.url, settings=HttpSettings(transport=request.param))
     yield engine
     await engine.aclose()
@@ -81,7 +114,8 @@ async def test_a_stream_is_over_with_its_last_frame(words, ask, late, engine):
     assert not late.ended.is_set()
 
 
-async def test_the_connection_is_used_again_when_the_body_has_ended(words, ask, late, engine):
+async def test_the_connection_is_used_again_when_the_body_has_ended(words, ask, late, engine, monkeypatch):
+    monkeypatch.setattr(endings, "MOMENT", 5.0)
     await read(engine, ask(words))
     late.ended.set()
     for _ in range(3):
@@ -100,21 +134,71 @@ async def test_a_request_does_not_wait_long_for_an_end_that_does_not_come(words,
 async def test_an_end_that_never_comes_costs_the_connection(words, ask, late, engine, monkeypatch):
     monkeypatch.setattr(endings, "DRAIN_SECONDS", 0.05)
     await read(engine, ask(words))
-    with anyio.fail_after(5):
-        await late.closed.wait()
+    assert await anyio.to_thread.run_sync(late.closed.wait, 5)
 
 
 async def test_closing_the_engine_waits_for_no_end(words, ask, late, engine):
     await read(engine, ask(words))
     with anyio.fail_after(endings.DRAIN_SECONDS / 2):
         await engine.aclose()
-    with anyio.fail_after(5):
-        await late.closed.wait()
+    assert await anyio.to_thread.run_sync(late.closed.wait, 5)
 
 
-async def test_what_stands_behind_the_last_frame_is_an_error(words, ask, stock, engine):
-    async with stock.RawServer(HEAD + chunk([5], True) + chunk([6], False) + LAST) as server:
+async def test_what_comes_later_than_the_last_frame_is_dropped(words, ask, late, engine, monkeypatch):
+    monkeypatch.setattr(endings, "MOMENT", 5.0)
+    late.more = chunk([7], False)
+    await read(engine, ask(words))
+    late.ended.set()
+    assert await read(engine, ask(words)) == [5, 6]
+    assert late.accepted == 1
+
+
+async def test_what_stands_behind_the_last_frame_in_the_same_chunk_is_an_error(words, ask, stock, engine):
+    frames = [
+        msgspec.msgpack.encode({"ids": [token], "done": done}) for token, done in ((5, True), (6, False))
+    ]
+    both = b"".join(frames)
+    async with stock.RawServer(HEAD + b"%x\r\n%s\r\n" % (len(both), both) + LAST) as server:
         other = CodecEngine(server.url)
         with pytest.raises(EngineStreamError):
             await read(other, ask(words))
         await other.aclose()
+
+
+def test_what_is_still_being_read_ends_with_its_event_loop(words, ask, late):
+    """Without anybody who closes the engine."""
+    for run in (asyncio.run, trio.run):
+        engine = CodecEngine(late.url, settings=HttpSettings(transport="httpx"))
+
+        async def once(engine=engine):
+            await read(engine, ask(words))
+
+        started = time.perf_counter()
+        run(once()) if run is asyncio.run else run(once)
+        assert time.perf_counter() - started < endings.DRAIN_SECONDS / 2
+        assert late.closed.wait(5)
+        late.closed.clear()
+
+
+def test_trio_as_a_guest_of_asyncio_is_trio(words, ask, late):
+    """asyncio has a loop that runs then, and runs nothing of ours."""
+    engine = CodecEngine(late.url)
+    ids = []
+
+    async def once():
+        for _ in range(2):
+            ids.append(await read(engine, ask(words)))
+            late.ended.set()
+        await engine.aclose()
+
+    async def host():
+        over = asyncio.get_running_loop().create_future()
+        trio.lowlevel.start_guest_run(
+            once,
+            run_sync_soon_threadsafe=asyncio.get_running_loop().call_soon_threadsafe,
+            done_callback=over.set_result,
+        )
+        (await over).unwrap()
+
+    asyncio.run(host())
+    assert ids == [[5, 6], [5, 6]]
