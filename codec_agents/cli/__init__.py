@@ -9,7 +9,7 @@ import click
 
 from codec_agents.graph.faults import suggest
 
-COMMANDS = ("run", "check", "graph", "explain", "schema", "serve", "maps", "record", "top", "trace")
+COMMANDS = ("run", "resume", "check", "graph", "explain", "schema", "serve", "maps", "record", "top", "trace")
 """Each is a module of this package with a click command `command`."""
 
 
@@ -36,5 +36,6 @@ def main() -> None:
     """Pipelines of language models that exchange token ids instead of text.
 
     Exit codes: 0 done, 1 the run failed, 2 wrong usage, 3 the pipeline has faults, 4 an engine failed,
-    5 a limit or time-out was reached, 6 a map or file is missing or damaged, 130 interrupted.
+    5 a limit or time-out was reached, 6 a map or file is missing or damaged,
+    7 a call waits for approval, 130 interrupted.
     """

@@ -10,12 +10,14 @@ from typing import Any, ParamSpec
 import click
 
 from codec_agents.exceptions import (
+    ApprovalRequiredError,
     CodecAgentsError,
     DialectError,
     EngineError,
     InputError,
     LimitExceededError,
     NodeFailedError,
+    PauseError,
     PipelineError,
     PromptError,
     RecordError,
@@ -38,6 +40,8 @@ LIMIT_REACHED = 5
 """A limit of turns, ids or calls, or a time-out."""
 DATA_UNUSABLE = 6
 """A map, record or file is missing, damaged, or not what it says it is."""
+WAITING = 7
+"""Somebody has to agree to a call first."""
 INTERRUPTED = 130
 """Ctrl-C: 128 and the number of the signal."""
 
@@ -52,6 +56,8 @@ CODES: tuple[tuple[type[BaseException], int], ...] = (
     (EngineError, ENGINE_FAILED),
     (LimitExceededError, LIMIT_REACHED),
     (RecordError, DATA_UNUSABLE),
+    (PauseError, DATA_UNUSABLE),
+    (ApprovalRequiredError, WAITING),
     (CodecError, DATA_UNUSABLE),
     (OSError, DATA_UNUSABLE),
     (CodecAgentsError, RUN_FAILED),
@@ -70,7 +76,13 @@ def exit_code(error: BaseException) -> int:
 
 
 def said(error: BaseException) -> str:
-    """Return an error in words; one of the system's with the file that it is about."""
+    """Return an error in words: what somebody at the command line can do about it."""
+    if isinstance(error, ApprovalRequiredError):
+        names = ", ".join(repr(call.name) for call in error.pending)
+        return (
+            f"the run waits for approval of {names}; run it at a terminal to be asked, or with --pause FILE, "
+            "and go on with `codec-agents resume`"
+        )
     if not isinstance(error, OSError) or error.filename is None:
         return str(error)
     remedy = f"; {REMEDIES[type(error)]}" if type(error) in REMEDIES else ""

@@ -1,9 +1,10 @@
-"""`codec-agents run`: run a pipeline and show it."""
+"""`codec-agents run`: run a pipeline and show it; also how `resume` shows the rest of one."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ import anyio
 import click
 
 from codec_agents.cli import terminal
+from codec_agents.cli.approval import approver, put_down
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.inputs import input_option, inputs_of
 from codec_agents.cli.options import as_json, load, pipeline_file, print_json
+from codec_agents.exceptions import ApprovalRequiredError
 
 if TYPE_CHECKING:
     from codec_agents.built import BuiltPipeline
@@ -26,55 +29,99 @@ PREPARED_WITHIN = 2.0
 """Seconds for starting embedded servers and connecting to others before the run is timed."""
 
 
+OPTIONS = (
+    as_json,
+    click.option("--events", is_flag=True, help="Print each event as a line of JSON, as it happens."),
+    click.option("-q", "--quiet", is_flag=True, help="Print the text of the text sinks and nothing else."),
+    click.option("--record", type=click.Path(dir_okay=False, path_type=Path), help="Write the run's record."),
+    click.option(
+        "--trace",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write a trace: a page if the name ends in .html, else a record that `trace` reads.",
+    ),
+    click.option(
+        "--pause",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Where a tool needs approval, write the run down here and end; `resume` goes on.",
+    ),
+)
+"""What `run` and `resume` have in common."""
+
+
+def with_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a run that is shown."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
 @click.command("run")
 @pipeline_file
 @input_option
-@as_json
-@click.option("--events", is_flag=True, help="Print each event as a line of JSON, as it happens.")
-@click.option("-q", "--quiet", is_flag=True, help="Print the text of the text sinks and nothing else.")
-@click.option("--record", type=click.Path(dir_okay=False, path_type=Path), help="Write the run's record.")
-@click.option(
-    "--trace",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a trace: a page if the name ends in .html, else a record that `trace` reads.",
-)
+@with_options
 @reporting
-def command(
+def command(file: Path, pairs: tuple[str, ...], **options: Any) -> None:
+    """Run the pipeline in FILE.
+
+    Shows what the models think, which tools they call and what they answer, as it comes, and then what each
+    handoff between them cost. Where a tool needs approval, a terminal is asked.
+    """
+    pipeline = load(file)
+    inputs = inputs_of(pipeline, pairs)
+    show_run(file, pipeline, lambda **chosen: pipeline.run(inputs, **chosen), **options)
+
+
+def show_run(
     file: Path,
-    pairs: tuple[str, ...],
+    pipeline: Pipeline,
+    begin: Callable[..., Run],
+    *,
     as_json: bool,
     events: bool,
     quiet: bool,
     record: Path | None,
     trace: Path | None,
+    pause: Path | None,
 ) -> None:
-    """Run the pipeline in FILE.
+    """Show a run as the options say.
 
-    Shows what the models think, which tools they call and what they answer, as it comes, and then what each
-    handoff between them cost.
+    Args:
+        file: where the pipeline is declared.
+        pipeline: what runs.
+        begin: returns the run, for the record's path and whom to ask for approval.
+        as_json: one document when it is over.
+        events: each event as a line of JSON.
+        quiet: the text of the text sinks alone.
+        record: where the record goes.
+        trace: where the trace goes.
+        pause: where a run that waits for approval is put down; None to ask where there is a terminal.
     """
     if as_json + events + quiet > 1:
         raise click.UsageError("--json, --events and --quiet exclude each other")
-    if trace is not None and not trace.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {trace.parent}; make it first", param_hint="--trace")
-    pipeline = load(file)
-    inputs = inputs_of(pipeline, pairs)
+    for name, path in (("--trace", trace), ("--pause", pause)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise click.BadParameter(f"there is no folder {path.parent}; make it first", param_hint=name)
     show = _show_json if as_json else _show_events if events else _show_quiet if quiet else _show_lanes
     written = record or (_record_beside(trace) if trace else None)
+    begun = partial(begin, record=written, approve=None if pause else approver())
     try:
-        anyio.run(_run, pipeline, inputs, written, show)
+        anyio.run(_run, pipeline, begun, show)
+    except ApprovalRequiredError as waiting:
+        if pause is None:
+            raise
+        put_down(waiting, file, pause, as_json=as_json)
     finally:
         if trace is not None and written is not None and written.exists():
             _finish_trace(trace, written, keep=record is not None)
 
 
-async def _run(pipeline: Pipeline, inputs: Mapping[str, str], record: Path | None, show: Any) -> None:
+async def _run(pipeline: Pipeline, begin: Callable[[], Run], show: Any) -> None:
     built = pipeline.build()
     try:
         from codec_agents.nodes.ahead import prepare_engines
 
         await prepare_engines(built, within=PREPARED_WITHIN)
-        async with pipeline.run(inputs, record=record) as run:
+        async with begin() as run:
             await show(run, built)
     finally:
         with anyio.CancelScope(shield=True):

@@ -1,0 +1,38 @@
+"""`codec-agents resume`: go on with a run that was put down for somebody's decision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from codec_agents.cli.approval import decisions
+from codec_agents.cli.exits import reporting
+from codec_agents.cli.options import load, pipeline_file
+from codec_agents.cli.run import show_run, with_options
+from codec_agents.pause import Pause
+
+
+@click.command("resume")
+@pipeline_file
+@click.argument("waiting", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "-d",
+    "--decision",
+    "given",
+    multiple=True,
+    help="yes, no, or words for the model; once for each call that waits. Left out, a terminal is asked.",
+)
+@with_options
+@reporting
+def command(file: Path, waiting: Path, given: tuple[str, ...], **options: Any) -> None:
+    """Go on with a run of the pipeline in FILE that was put down in WAITING.
+
+    What had ended is not run again: the models go on from exactly their own ids.
+    """
+    pipeline = load(file)
+    pause = Pause.from_json(waiting.read_bytes())
+    pause.check(pipeline.build())
+    decided = decisions(pause, given)
+    show_run(file, pipeline, lambda **chosen: pipeline.resume(pause, decided, **chosen), **options)
