@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from codec_agents.exceptions import ForgedTokenError, PromptError
+from codec_agents.json_strings import JsonStrings
 from codec_core.vocabulary import Vocabulary
 
 
@@ -23,9 +24,10 @@ class PromptIds:
 
 @dataclass(frozen=True, slots=True)
 class PromptSlot:
-    """A hole of a template, filled for each run."""
+    """A hole of a template, filled for each run; inside the quotes of a JSON string it is escaped."""
 
     name: str
+    in_json: bool = False
 
 
 PromptPiece: TypeAlias = PromptIds | PromptSlot
@@ -53,7 +55,7 @@ def control_name(vocabulary: Vocabulary, token_id: int) -> str:
 class PromptTemplate:
     """Fixed ids and slots, in order."""
 
-    __slots__ = ("_names", "_pieces", "_slots", "_unused", "_vocabulary")
+    __slots__ = ("_json", "_names", "_pieces", "_slots", "_unused", "_vocabulary")
 
     def __init__(
         self, pieces: Iterable[PromptPiece], vocabulary: Vocabulary, *, unused: Iterable[str] = ()
@@ -64,6 +66,9 @@ class PromptTemplate:
             pieces: fixed ids and slots, in order.
             vocabulary: what the ids are of.
             unused: slots that may be filled although they stand nowhere.
+
+        Raises:
+            PromptError: a slot inside a JSON string, which the vocabulary cannot spell.
         """
         self._unused = frozenset(unused)
         self._pieces = tuple(pieces)
@@ -71,6 +76,8 @@ class PromptTemplate:
         self._slots = tuple(dict.fromkeys(names))
         self._names = frozenset(self._slots)
         self._vocabulary = vocabulary
+        escapes = any(isinstance(piece, PromptSlot) and piece.in_json for piece in self._pieces)
+        self._json = JsonStrings(vocabulary) if escapes else None
 
     @property
     def pieces(self) -> tuple[PromptPiece, ...]:
@@ -94,7 +101,7 @@ class PromptTemplate:
             refuse_control_ids(ids, self._vocabulary, name)
         prompt: list[int] = []
         for piece in self._pieces:
-            prompt += piece.ids if isinstance(piece, PromptIds) else slots[piece.name]
+            prompt += piece.ids if isinstance(piece, PromptIds) else self._placed(piece, slots[piece.name])
         return prompt
 
     def settle(
@@ -117,7 +124,7 @@ class PromptTemplate:
             for ids in content(piece.name):
                 if ids is not None:
                     refuse_control_ids(ids, self._vocabulary, piece.name)
-                yield ids
+                yield ids if ids is None else self._placed(piece, ids)
 
     def render_settled(self, slots: Mapping[str, Sequence[int]], still_open: Container[str]) -> list[int]:
         """Return the ids of the prompt that can no longer change while some slots are still being filled.
@@ -136,10 +143,13 @@ class PromptTemplate:
                 continue
             ids = slots.get(piece.name, ())
             refuse_control_ids(ids, self._vocabulary, piece.name)
-            settled += ids
+            settled += self._placed(piece, ids)
             if piece.name in still_open or piece.name not in slots:
                 break
         return settled
+
+    def _placed(self, slot: PromptSlot, ids: Sequence[int]) -> Sequence[int]:
+        return self._json.escape(ids) if slot.in_json and self._json is not None else ids
 
     def token_counts(self) -> dict[str, int]:
         """Return how many ids are fixed, and how many of those are control ids."""

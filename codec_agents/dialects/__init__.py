@@ -7,6 +7,7 @@ from codec_agents.dialects.base import (
     ResultForm,
     ThinkingForm,
     ToolsForm,
+    WrittenCalls,
 )
 from codec_agents.dialects.bound import BoundDialect
 from codec_agents.dialects.derive import derive_dialect
@@ -28,6 +29,7 @@ __all__ = [
     "ToolsForm",
     "TurnEvent",
     "TurnReader",
+    "WrittenCalls",
     "derive_dialect",
     "dialects",
     "get_dialect",

@@ -40,6 +40,10 @@ class Openings(_Part):
     forced: str | None = None
     """Thinking opened in the prompt; None: the family cannot."""
 
+    def forms(self) -> tuple[str | None, ...]:
+        """Return all of them."""
+        return self.default, self.on, self.off, self.forced
+
     def for_mode(self, mode: ThinkingMode | None) -> str | None:
         """Return the opening for a mode, or None where the family has none."""
         if mode == "forced":
@@ -62,6 +66,9 @@ class ThinkingForm(_Part):
     it always does."""
     history: str | None = None
     """How a turn opens in history, where its reasoning is left out; None: as by default."""
+    told: str | None = None
+    """How a turn opens in history with its reasoning, `{reasoning}`; None: as a prompt opens it for
+    reasoning, with `closing` behind it."""
 
 
 class ToolsForm(_Part):
@@ -80,6 +87,30 @@ class ToolsForm(_Part):
     indent: int | None = None
     between: str = ""
     """What stands between the system text and the tools, where there is a system text."""
+
+
+class WrittenCalls(_Part):
+    """How the calls of an assistant's turn stand in history. Holes are filled with ordinary ids only."""
+
+    each: str
+    """One call: holes `{name}`, `{arguments}`, `{id}`, and `{name_json}` and `{id_json}` as JSON strings."""
+    open: str = ""
+    join: str = ""
+    close: str = ""
+    literals: Literal["json", "python", "gemma"] = "json"
+    """How values are written, and arguments where they are one object."""
+    argument: str | None = None
+    """One argument, where they are written one by one: holes `{key}`, `{value}`, and `{is_text}`, true where
+    the value is a string."""
+    argument_join: str = ""
+    bare_strings: bool = False
+    """Whether the value of an argument that is a string stands as it is, not as a literal."""
+    text: str | None = "{content}"
+    """How the text of the turn stands before the calls; None: there is no text beside calls."""
+    behind_text: str = ""
+    """What stands between that text and the calls."""
+    most: int | None = None
+    """How many calls a turn holds; None: any number."""
 
 
 class CallForm(_Part):
@@ -101,6 +132,8 @@ class CallForm(_Part):
     """Look for the text only where the vocabulary lacks the control tokens."""
     speculative: bool = False
     """Text is a call only if it parses, and names a tool that the model was given."""
+    written: WrittenCalls | None = None
+    """How declared calls are written; None: they cannot be."""
 
 
 class ResultForm(_Part):
@@ -140,6 +173,8 @@ class Dialect(_Part):
     """How the system text stands before the last user text, in families without a system turn."""
     user: str
     assistant: str
+    answer: str = "{content}"
+    """The part of the assistant's turn that is its answer, where marks stand around that."""
     default_system: str | None = None
     """The system text where none is declared."""
     tools_system: str | None = None
@@ -174,6 +209,22 @@ class Dialect(_Part):
         """Tell whether reasoning is told apart in a vocabulary that lacks these control tokens."""
         form = self.thinking
         return form is not None and form.open not in absent and form.close not in absent
+
+    def writes_call_ids(self) -> bool:
+        """Tell whether declared calls are written with their ids."""
+        written = self.calls.written if self.calls is not None else None
+        return written is not None and ("{id}" in written.each or "{id_json}" in written.each)
+
+    def keeps_reasoning(self, keep: bool | None, absent: Sequence[str] = ()) -> bool:
+        """Tell whether earlier reasoning stays in the prompt when a person speaks again.
+
+        Args:
+            keep: what the declaration says; None for what the family does.
+            absent: the control tokens that the vocabulary lacks.
+        """
+        if self.thinking is None or not self.knows_reasoning(absent):
+            return True
+        return self.thinking.kept if keep is None else keep
 
     def all_markers(self) -> Iterator[str]:
         """Yield every control token of the dialect."""

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.call_check import PROBE, check_calls
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.grammars import GRAMMARS, Grammar, Payload, PayloadError
-from codec_agents.dialects.messages import MessageReader, MessageTable
+from codec_agents.dialects.grammars import Grammar
 from codec_agents.dialects.prompt_writer import PromptWriter
-from codec_agents.dialects.reader import Action, ReaderTable, RegionReader, TurnReader
+from codec_agents.dialects.reader import TurnReader
+from codec_agents.dialects.reading import TurnReading
 from codec_agents.dialects.reasoning import BoundReasoning
-from codec_agents.dialects.text_lane import TextForm, TextLane
-from codec_agents.dialects.values import CallRegion, Marked, Segment, ThinkingMode, ToolCall
+from codec_agents.dialects.values import CallRegion, ThinkingMode, ToolCall
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.history import History
@@ -68,13 +68,9 @@ class BoundDialect:
         self.reasoning = BoundReasoning(
             dialect, vocabulary, self._encoder, self._writer, known=self.knows_reasoning
         )
-        self._grammar: Grammar | None = grammar or _grammar_of(dialect)
-        self._table = self._reader_table()
-        self._text_form = self._find_text_form()
-        self._boundaries = frozenset(self._encoder.control_ids((*dialect.turn_starts, *dialect.stops)))
-        form = dialect.thinking if self.knows_reasoning else None
-        self._opens = frozenset(self._encoder.control_ids((form.open,))) if form else frozenset[int]()
-        self._closes = frozenset(self._encoder.control_ids((form.close,))) if form else frozenset[int]()
+        self._reading = TurnReading(
+            dialect, vocabulary, self._encoder, self.tools, grammar, knows_reasoning=self.knows_reasoning
+        )
 
     @property
     def name(self) -> str:
@@ -91,8 +87,11 @@ class BoundDialect:
             tools: the tools to tell the model about; None for those the dialect was bound with.
 
         Raises:
-            PromptError: tools for a family, or in this vocabulary, that has no form for them.
+            PromptError: tools, results, calls or reasoning for a family, or in this vocabulary, that has no
+                form for them; declared calls that would be read back as others.
         """
+        if isinstance(chat, Chat):
+            self._check_calls(chat)
         return self._writer.template(chat, list(self.tools.values()) if tools is None else list(tools))
 
     def extend(
@@ -139,114 +138,18 @@ class BoundDialect:
 
     def reader(self, prompt_ids: Sequence[int] = ()) -> TurnReader:
         """Return a reader for the turn that follows a prompt."""
-        if self.dialect.reader == "messages":
-            return MessageReader(MessageTable.of(self.vocabulary), prompt_ids)
-        return RegionReader(self._table, thinking=self._opened_in(prompt_ids), text=self._text_lane())
+        return self._reading.reader(prompt_ids)
 
     def parse_calls(self, region: CallRegion) -> list[ToolCall]:
         """Return the calls of a region; one that cannot be read is a call with an error."""
-        segments = [region.text] if region.text is not None else self._segments(region)
-        text = "".join(part if isinstance(part, str) else part.name for part in segments)
-        if not region.closed:
-            return [_failed(text, "the call was cut off before its end", region)]
-        assert self._grammar is not None
-        try:
-            found = self._grammar(Payload(segments, self.tools))
-        except PayloadError as error:
-            return [_failed(text, str(error), region, error.name)]
-        return [
-            ToolCall(
-                index,
-                call.name,
-                call.arguments,
-                call.call_id,
-                text,
-                call.error,
-                start=region.start,
-                stop=region.stop,
-            )
-            for index, call in enumerate(found)
-        ]
+        return self._reading.calls(region)
 
-    def _segments(self, region: CallRegion) -> list[Segment]:
-        if not region.header:
-            return self._encoder.segments(region.ids)
-        return [*self._encoder.segments(region.header), Marked("header"), *self._encoder.segments(region.ids)]
-
-    def _opened_in(self, prompt_ids: Sequence[int]) -> bool:
-        """Tell whether the prompt leaves reasoning open: its last marker of the last turn decides."""
-        if not self._opens:
-            return False
-        for token_id in reversed(prompt_ids):
-            if token_id in self._opens:
-                return True
-            if token_id in self._closes or token_id in self._boundaries:
-                return False
-        return False
-
-    def _find_text_form(self) -> TextForm | None:
-        """Return how calls are told in text, where the family marks them so in this vocabulary."""
-        form = self.dialect.calls
-        if form is None or not form.text_starts:
-            return None
-        if form.text_unless_marked and self._encoder.control_ids(form.starts):
-            return None
-        return TextForm(
-            tuple(start.encode() for start in form.text_starts),
-            None if form.text_end is None else form.text_end.encode(),
-            form.text_anywhere,
-            form.keep_text_start,
-        )
-
-    def _text_lane(self) -> TextLane | None:
-        if self._text_form is None or self.dialect.calls is None:
-            return None
-        accept = self._is_call if self.dialect.calls.speculative else _always
-        return TextLane(self._text_form, self.vocabulary.byte_table.__getitem__, self._encoder.encode, accept)
-
-    def _is_call(self, text: str) -> bool:
-        """Tell whether text that looks like a call is one: it parses, and names a known tool."""
-        assert self._grammar is not None
-        try:
-            calls = self._grammar(Payload([text], self.tools))
-        except PayloadError:
-            return False
-        return bool(calls) and all(call.name in self.tools or not self.tools for call in calls)
-
-    def _reader_table(self) -> ReaderTable:
-        dialect, actions = self.dialect, dict[int, Action]()
-        actions |= dict.fromkeys(self._encoder.control_ids(dialect.wrappers), Action.WRAPPER)
-        if dialect.calls is not None:
-            actions |= dict.fromkeys(self._encoder.control_ids(dialect.calls.ends), Action.CALL_CLOSE)
-            actions |= dict.fromkeys(self._encoder.control_ids(dialect.calls.starts), Action.CALL_OPEN)
-        if dialect.thinking is not None and self.knows_reasoning:
-            actions |= dict.fromkeys(self._encoder.control_ids((dialect.thinking.open,)), Action.THINK_OPEN)
-            actions |= dict.fromkeys(self._encoder.control_ids((dialect.thinking.close,)), Action.THINK_CLOSE)
-        actions |= dict.fromkeys(self.stop_ids, Action.TURN_END)
-        return ReaderTable(
-            actions,
-            calls_end_thinking=dialect.thinking is None or dialect.thinking.calls_end_it,
-            calls_end_with_turn=dialect.calls is not None and not dialect.calls.ends,
-        )
-
-
-def _failed(text: str, error: str, region: CallRegion, name: str = "") -> ToolCall:
-    return ToolCall(
-        0, name, None, None, text, error, closed=region.closed, start=region.start, stop=region.stop
-    )
-
-
-def _grammar_of(dialect: Dialect) -> Grammar | None:
-    if dialect.calls is None:
-        return None
-    try:
-        return GRAMMARS[dialect.calls.grammar]
-    except KeyError:
-        raise DialectError(
-            f"the dialect {dialect.name!r} names the grammar {dialect.calls.grammar!r}; "
-            f"there are {', '.join(sorted(GRAMMARS))}"
-        ) from None
-
-
-def _always(_text: str) -> bool:
-    return True
+    def _check_calls(self, chat: Chat) -> None:
+        """Read declared calls back, as they will stand in the prompt, with something in their slots."""
+        for calls, template in self._writer.calls(chat.turns):
+            probe = self._encoder.encode(PROBE)
+            ids = template.render(dict.fromkeys(template.slots, probe))
+            head = self.dialect.assistant.partition(self.dialect.answer)[0]
+            found = self._reading.read_back(self._writer.ids(head), ids)
+            spelled = self._encoder.spelled(probe)
+            check_calls(self.name, calls, found, spelled, with_ids=self.dialect.writes_call_ids())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.called_chats import called_chats
 from codec_agents.dialects.jinja_sandbox import render, template_of
 from codec_agents.dialects.own_template import dialect_of_templates
 from codec_agents.dialects.registry import get_dialect
@@ -18,7 +19,10 @@ from codec_agents.dialects.template_turns import FIRST, SECOND, TOOLS, TemplateT
 from codec_agents.dialects.values import ToolCall
 from codec_agents.dispatch import Attempt
 from codec_agents.exceptions import DialectError
-from codec_agents.graph.chat import Chat, ChatTurn
+from codec_agents.graph.chat import Chat
+from codec_agents.graph.messages import chat_messages
+from codec_agents.graph.templates import Slot, parse_template
+from codec_agents.graph.turns import ChatTurn
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
@@ -127,7 +131,7 @@ def check_template(
     Raises:
         DialectError: jinja2 is not installed, or there is no template.
     """
-    chats = {"the declared chat": chat} if chat is not None else _CHATS
+    chats = {"the declared chat": chat} if chat is not None else {**_CHATS, **called_chats(bound)}
     found = [_compare(name, bound, config, each) for name, each in chats.items()]
     found += [_compare_results(bound, config)] if chat is None and bound.tools else []
     return [disagreement for disagreement in found if disagreement is not None]
@@ -186,21 +190,12 @@ def _parting(name: str, ours: str, theirs: str) -> Disagreement | None:
     return Disagreement(name, place, ours[begin : place + EXCERPT], theirs[begin : place + EXCERPT])
 
 
-def _messages(chat: Chat) -> list[dict[str, str]]:
-    turns = [
-        *(() if chat.system is None else (ChatTurn(role="system", content=chat.system),)),
-        *chat.turns,
-        *(() if chat.user is None else (ChatTurn(role="user", content=chat.user),)),
-    ]
-    return [
-        {
-            "role": turn.role,
-            "content": _unescaped(turn.content),
-            **({} if turn.name is None else {"name": turn.name}),
-        }
-        for turn in turns
-    ]
+def _messages(chat: Chat) -> list[dict[str, Any]]:
+    """Return the messages of a chat, with reasoning under both of the names that templates have for it."""
+    messages = chat_messages(chat, _text)
+    thinking = "reasoning_content"
+    return [{**each, "thinking": each[thinking]} if thinking in each else each for each in messages]
 
 
-def _unescaped(template: str) -> str:
-    return template.replace("{{", "{").replace("}}", "}")
+def _text(template: str) -> str:
+    return "".join(part.text for part in parse_template(template) if not isinstance(part, Slot))

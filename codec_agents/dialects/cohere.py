@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+from codec_agents.dialects.base import (
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ThinkingForm,
+    ToolsForm,
+    WrittenCalls,
+)
 
 _ASSISTANT = "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>"
 
@@ -30,6 +38,7 @@ COMMAND = Dialect(
     system="<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>{content}<|END_OF_TURN_TOKEN|>",
     user="<|START_OF_TURN_TOKEN|><|USER_TOKEN|>{content}<|END_OF_TURN_TOKEN|>",
     assistant=f"{_ASSISTANT}<|START_RESPONSE|>{{content}}<|END_RESPONSE|><|END_OF_TURN_TOKEN|>",
+    answer="<|START_RESPONSE|>{content}<|END_RESPONSE|>",
     opening=Openings(
         default=_ASSISTANT,
         off=f"{_ASSISTANT}<|START_THINKING|><|END_THINKING|>",
@@ -49,7 +58,18 @@ COMMAND = Dialect(
         list_of=True,
         indent=4,
     ),
-    calls=CallForm(grammar="json", starts=("<|START_ACTION|>",), ends=("<|END_ACTION|>",)),
+    calls=CallForm(
+        grammar="json",
+        starts=("<|START_ACTION|>",),
+        ends=("<|END_ACTION|>",),
+        written=WrittenCalls(
+            open="<|START_ACTION|>[\n",
+            each=('    {"tool_call_id": {id_json}, "tool_name": {name_json}, "parameters": {arguments}}'),
+            join=",\n",
+            close="\n]<|END_ACTION|>",
+            text=None,
+        ),
+    ),
     results=ResultForm(
         open="<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|><|START_TOOL_RESULT|>[\n",
         each='    {"tool_call_id": {id_json}, "results": {"0": {content}}, "is_error": null}',

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+from codec_agents.dialects.base import (
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ThinkingForm,
+    ToolsForm,
+    WrittenCalls,
+)
 
 _INTRODUCTION = """\
 ## Tools
@@ -66,6 +74,15 @@ DEEPSEEK_V3 = Dialect(
         starts=("<｜tool▁calls▁begin｜>",),
         ends=("<｜tool▁calls▁end｜>",),
         inner=_INNER,
+        written=WrittenCalls(
+            open="<｜tool▁calls▁begin｜>",
+            each=(
+                "<｜tool▁call▁begin｜>function<｜tool▁sep｜>{name}\n```json\n{arguments}\n```"
+                "<｜tool▁call▁end｜>"
+            ),
+            join="\n",
+            close="<｜tool▁calls▁end｜>",
+        ),
     ),
     results=ResultForm(
         open="<｜tool▁outputs▁begin｜>",
@@ -107,6 +124,17 @@ DEEPSEEK_V3_1 = DEEPSEEK_V3.model_copy(
             form=f"{_INTRODUCTION}<｜tool▁calls▁begin｜>{_CALL}<｜tool▁calls▁end｜>{_RULES}",
             between="\n\n",
             each="headed",
+        ),
+        "calls": CallForm(
+            grammar="deepseek",
+            starts=("<｜tool▁calls▁begin｜>",),
+            ends=("<｜tool▁calls▁end｜>",),
+            inner=_INNER,
+            written=WrittenCalls(
+                open="<｜tool▁calls▁begin｜>",
+                each="<｜tool▁call▁begin｜>{name}<｜tool▁sep｜>{arguments}<｜tool▁call▁end｜>",
+                close="<｜tool▁calls▁end｜>",
+            ),
         ),
         "results": ResultForm(each="<｜tool▁output▁begin｜>{content}<｜tool▁output▁end｜>", then="nothing"),
     }
@@ -164,6 +192,15 @@ DEEPSEEK_V3_2 = Dialect(
         text_end="</｜DSML｜function_calls>",
         text_anywhere=True,
         keep_text_start=False,
+        written=WrittenCalls(
+            open="\n\n<｜DSML｜function_calls>\n",
+            each='<｜DSML｜invoke name="{name}">\n{arguments}\n</｜DSML｜invoke>',
+            join="\n",
+            close="\n</｜DSML｜function_calls>",
+            argument='<｜DSML｜parameter name="{key}" string="{is_text}">{value}</｜DSML｜parameter>',
+            argument_join="\n",
+            bare_strings=True,
+        ),
     ),
     results=ResultForm(
         open="\n\n<function_results>",

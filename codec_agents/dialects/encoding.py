@@ -67,9 +67,11 @@ class PieceEncoder:
     def ids(self, pieces: Iterable[Piece]) -> list[int]:
         """Return the ids of pieces without holes."""
         ids: list[int] = []
+        behind: Piece | None = None
         for piece in join_literals(pieces):
             assert not isinstance(piece, Hole | Told)
-            ids += self._piece_ids(piece)
+            ids += self._piece_ids(piece, behind)
+            behind = piece
         return ids
 
     def placed(self, pieces: Iterable[Piece]) -> tuple[list[int], list[tuple[int, int]]]:
@@ -79,23 +81,31 @@ class PieceEncoder:
         """
         ids: list[int] = []
         places: list[tuple[int, int]] = []
+        behind: Piece | None = None
         for texts in _runs(pieces):
             if isinstance(texts, list):
-                self._add_texts(texts, ids, places)
+                self._add_texts(texts, behind, ids, places)
                 continue
             inner = texts.piece if isinstance(texts, Told) else texts
             assert not isinstance(inner, Hole)
             begin = len(ids)
             ids += self._piece_ids(inner)
+            behind = inner
             if isinstance(texts, Told):
                 places.append((begin, len(ids)))
         return ids, places
 
-    def _add_texts(self, texts: list[Literal | Told], ids: list[int], places: list[tuple[int, int]]) -> None:
+    def _add_texts(
+        self,
+        texts: list[Literal | Told],
+        behind: Piece | None,
+        ids: list[int],
+        places: list[tuple[int, int]],
+    ) -> None:
         """Encode neighbouring texts as one, and find the told ones among their ids."""
         parts = [well_formed(_text_of(piece)) for piece in texts]
         whole, begin, start = "".join(parts), len(ids), 0
-        encoded = self._literal_ids(whole) if whole else []
+        encoded = self._literal_ids(whole, behind) if whole else []
         ids += encoded
         for piece, part in zip(texts, parts, strict=True):
             if isinstance(piece, Told):
@@ -107,18 +117,24 @@ class PieceEncoder:
         """Return a template whose slots are the holes; `unused` slots may be filled, and stand nowhere."""
         parts: list[PromptPiece] = []
         fixed: list[int] = []
+        behind: Piece | None = None
         for piece in join_literals(pieces):
             if isinstance(piece, Hole):
                 if fixed:
                     parts.append(PromptIds(tuple(fixed)))
                     fixed = []
-                parts.append(PromptSlot(piece.name))
+                parts.append(PromptSlot(piece.name, piece.in_json))
             else:
                 assert not isinstance(piece, Told)
-                fixed += self._piece_ids(piece)
+                fixed += self._piece_ids(piece, behind)
+            behind = piece
         if fixed:
             parts.append(PromptIds(tuple(fixed)))
         return PromptTemplate(parts, self._vocabulary, unused=unused)
+
+    def spelled(self, ids: Iterable[int]) -> str:
+        """Return what ordinary ids spell."""
+        return b"".join(map(self._spelling, ids)).decode("utf-8", "replace")
 
     def segments(self, ids: Iterable[int]) -> list[Segment]:
         """Return what a payload spells, with the dialect's control tokens apart."""
@@ -135,18 +151,21 @@ class PieceEncoder:
             spelled = b""
         return [*segments, spelled.decode("utf-8", "replace")] if spelled else segments
 
-    def _piece_ids(self, piece: Marker | Literal | Ids) -> Sequence[int]:
+    def _piece_ids(self, piece: Marker | Literal | Ids, behind: Piece | None = None) -> Sequence[int]:
         match piece:
             case Marker(name):
                 return (self._vocabulary.special_tokens[name],)
             case Literal(text):
-                return self._literal_ids(well_formed(text))
+                return self._literal_ids(well_formed(text), behind)
             case Ids(ids):
                 return ids
 
-    def _literal_ids(self, text: str) -> list[int]:
-        """Encode text that stands between control tokens, as the model's own tokenizer does there."""
-        if self._marks_only_first:
+    def _literal_ids(self, text: str, behind: Piece | None) -> list[int]:
+        """Encode text that stands between control tokens, as the model's own tokenizer does there.
+
+        Behind ids that came from elsewhere it goes on, and gets no mark of a beginning.
+        """
+        if self._marks_only_first or isinstance(behind, Hole | Ids):
             return self._tokenizer.encode_prepared(self._tokenizer.prepare(text, first=False))
         return self.encode(text)
 

@@ -19,8 +19,8 @@ class ReasoningMarks:
         open, close: what begins and ends it.
         call_open, call_close: the markers of calls; without the latter a call ends with its turn.
         ends: what ends a turn.
-        openings: the ways in which a prompt opens a turn, the longest first.
-        plain: how a turn opens in history, where there is no reasoning in it.
+        openings: the ways in which a prompt opens a turn, or opens it again behind results, the longest
+            first; each with how that stands in history where there is no reasoning behind it.
         spell: the bytes of an id.
     """
 
@@ -29,8 +29,7 @@ class ReasoningMarks:
     call_open: Collection[int]
     call_close: Collection[int]
     ends: Collection[int]
-    openings: Sequence[Sequence[int]]
-    plain: Sequence[int]
+    openings: Sequence[tuple[Sequence[int], Sequence[int]]]
     spell: Callable[[int], bytes]
 
 
@@ -51,15 +50,16 @@ def forget_regions(ids: Sequence[int], begin: int, marks: ReasoningMarks) -> lis
 
 
 def _opening_before(ids: Sequence[int], place: int, marks: ReasoningMarks) -> Sequence[int]:
-    found = (each for each in marks.openings if each and list(ids[place - len(each) : place]) == list(each))
+    openings = (opening for opening, _ in marks.openings)
+    found = (each for each in openings if list(ids[max(0, place - len(each)) : place]) == list(each))
     return next(found, ())
 
 
 def _step(ids: Sequence[int], place: int, kept: list[int], marks: ReasoningMarks) -> int:
     """Take what stands at one place; return the place after it."""
-    for opening in marks.openings:
-        if opening and list(ids[place : place + len(opening)]) == list(opening):
-            kept += marks.plain
+    for opening, plain in marks.openings:
+        if list(ids[place : place + len(opening)]) == list(opening):
+            kept += plain
             place += len(opening)
             return _after_reasoning(ids, place, marks) if _leaves_open(opening, marks) else place
     token_id = ids[place]
@@ -107,7 +107,8 @@ def _is_blank(token_id: int, marks: ReasoningMarks) -> bool:
 
 
 def _drop_blanks_before(kept: list[int], marks: ReasoningMarks) -> None:
-    while kept and _is_blank(kept[-1], marks) and kept[-len(marks.plain) :] != list(marks.plain):
+    plains = [list(plain) for _, plain in marks.openings if plain]
+    while kept and _is_blank(kept[-1], marks) and not any(kept[-len(each) :] == each for each in plains):
         kept.pop()
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+from codec_agents.dialects.base import (
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ThinkingForm,
+    ToolsForm,
+    WrittenCalls,
+)
 
 GEMMA_4 = Dialect(
     name="gemma-4",
@@ -36,7 +44,13 @@ GEMMA_4 = Dialect(
     stops=("<turn|>", "<|tool_response>", "<eos>"),
     thinking=ThinkingForm(open="<|channel>", close="<channel|>", closing="<channel|>"),
     tools=ToolsForm(form="{tools}", each="gemma", join=""),
-    calls=CallForm(grammar="gemma", starts=("<|tool_call>",), ends=("<tool_call|>",), inner=('<|"|>',)),
+    calls=CallForm(
+        grammar="gemma",
+        starts=("<|tool_call>",),
+        ends=("<tool_call|>",),
+        inner=('<|"|>',),
+        written=WrittenCalls(each="<|tool_call>call:{name}{arguments}<tool_call|>", literals="gemma"),
+    ),
     results=ResultForm(
         each='<|tool_response>response:{name}{value:<|"|>{content}<|"|>}<tool_response|>',
         then="nothing",

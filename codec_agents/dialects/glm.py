@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+from codec_agents.dialects.base import (
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ThinkingForm,
+    ToolsForm,
+    WrittenCalls,
+)
 
 _TOOLS = """\
 <|system|>
@@ -28,6 +36,19 @@ _CALL = """\
 </tool_call>"""
 
 _INNER = ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
+
+_WRITTEN = WrittenCalls(
+    each="<tool_call>{name}\n{arguments}</tool_call>",
+    argument="<arg_key>{key}</arg_key>\n<arg_value>{value}</arg_value>\n",
+    bare_strings=True,
+    join="\n",
+    behind_text="\n",
+)
+_WRITTEN_CLOSE = WrittenCalls(
+    each="<tool_call>{name}{arguments}</tool_call>",
+    argument="<arg_key>{key}</arg_key><arg_value>{value}</arg_value>",
+    bare_strings=True,
+)
 
 GLM_4_5 = Dialect(
     name="glm-4.5",
@@ -66,7 +87,9 @@ GLM_4_5 = Dialect(
         history="<|assistant|>\n<think></think>\n",
     ),
     tools=ToolsForm(form=_TOOLS + _CALL, place="before_system"),
-    calls=CallForm(grammar="glm", starts=("<tool_call>",), ends=("</tool_call>",), inner=_INNER),
+    calls=CallForm(
+        grammar="glm", starts=("<tool_call>",), ends=("</tool_call>",), inner=_INNER, written=_WRITTEN
+    ),
     results=ResultForm(open="<|observation|>", each="\n<tool_response>\n{content}\n</tool_response>"),
 )
 
@@ -85,6 +108,13 @@ GLM_4_7 = GLM_4_5.model_copy(
             default="<|assistant|><think>", off="<|assistant|></think>", forced="<|assistant|><think>"
         ),
         "tools": ToolsForm(form=_TOOLS + _CALL.replace("\n", ""), place="before_system"),
+        "calls": CallForm(
+            grammar="glm",
+            starts=("<tool_call>",),
+            ends=("</tool_call>",),
+            inner=_INNER,
+            written=_WRITTEN_CLOSE,
+        ),
         "results": ResultForm(open="<|observation|>", each="<tool_response>{content}</tool_response>"),
     }
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm
-from codec_agents.dialects.hermes import HERMES
+from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm, WrittenCalls
+from codec_agents.dialects.hermes import HERMES, WRITTEN
 
 GRANITE_3 = Dialect(
     name="granite-3",
@@ -31,6 +31,12 @@ GRANITE_3 = Dialect(
         keep_text_start=False,
         text_unless_marked=True,
         speculative=True,
+        written=WrittenCalls(
+            open="<|tool_call|>[",
+            each='{"name": {name_json}, "arguments": {arguments}}',
+            join=", ",
+            close="]",
+        ),
     ),
     results=ResultForm(each="<|start_of_role|>tool<|end_of_role|>{content}<|end_of_text|>\n"),
 )
@@ -42,7 +48,7 @@ GRANITE_4 = GRANITE_3.model_copy(
         "markers": (*GRANITE_3.markers, "<tool_call>", "</tool_call>"),
         "optional_markers": ("<tool_response>", "</tool_response>"),
         "tools": HERMES.tools,
-        "calls": CallForm(grammar="json", starts=("<tool_call>",), ends=("</tool_call>",)),
+        "calls": CallForm(grammar="json", starts=("<tool_call>",), ends=("</tool_call>",), written=WRITTEN),
         "results": ResultForm(
             open="<|start_of_role|>user<|end_of_role|>",
             each="\n<tool_response>\n{content}\n</tool_response>",

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+from codec_agents.dialects.base import (
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ThinkingForm,
+    ToolsForm,
+    WrittenCalls,
+)
 
 _SYSTEM = (
     "<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\n"
@@ -23,6 +31,7 @@ HARMONY = Dialect(
     system="<|start|>developer<|message|># Instructions\n\n{content}<|end|>",
     user="<|start|>user<|message|>{content}<|end|>",
     assistant="<|start|>assistant<|channel|>final<|message|>{content}<|end|>",
+    answer="<|channel|>final<|message|>{content}<|end|>",
     opening=Openings(default="<|start|>assistant"),
     turn_starts=("<|start|>",),
     turn_end="<|end|>",
@@ -34,7 +43,14 @@ HARMONY = Dialect(
         each="typescript",
         join="\n\n",
     ),
-    calls=CallForm(grammar="harmony"),
+    calls=CallForm(
+        grammar="harmony",
+        written=WrittenCalls(
+            each="<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{arguments}<|call|>",
+            text="<|channel|>commentary<|message|>{content}<|end|><|start|>assistant",
+            most=1,  # what marks a call as over ends the turn
+        ),
+    ),
     results=ResultForm(
         each="<|start|>functions.{name} to=assistant<|channel|>commentary<|message|>{content}<|end|>"
     ),
@@ -43,6 +59,7 @@ HARMONY = Dialect(
         open="<|channel|>",
         close="<|end|>",
         closing="<|end|><|start|>assistant<|channel|>final<|message|>",
+        told="<|start|>assistant<|channel|>analysis<|message|>{reasoning}<|end|><|start|>assistant",
     ),
     reader="messages",
 )

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+from codec_agents.dialects.base import (
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ThinkingForm,
+    ToolsForm,
+    WrittenCalls,
+)
+
+WRITTEN = WrittenCalls(
+    each='<tool_call>\n{"name": {name_json}, "arguments": {arguments}}\n</tool_call>',
+    join="\n",
+    behind_text="\n",
+)
+"""Also of models that take the calls over and not the turns."""
 
 _TOOLS = """\
 # Tools
@@ -61,6 +76,7 @@ HERMES = Dialect(
         text_anywhere=True,
         keep_text_start=False,
         text_unless_marked=True,
+        written=WRITTEN,
     ),
     results=ResultForm(
         open="<|im_start|>user\n",

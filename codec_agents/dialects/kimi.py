@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+from codec_agents.dialects.base import (
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ThinkingForm,
+    ToolsForm,
+    WrittenCalls,
+)
 
 _INNER = ("<|tool_call_begin|>", "<|tool_call_end|>", "<|tool_call_argument_begin|>")
 
@@ -49,6 +57,11 @@ KIMI_K2 = Dialect(
         starts=("<|tool_calls_section_begin|>", "<|tool_call_section_begin|>"),
         ends=("<|tool_calls_section_end|>", "<|tool_call_section_end|>"),
         inner=_INNER,
+        written=WrittenCalls(
+            open="<|tool_calls_section_begin|>",
+            each="<|tool_call_begin|>{id}<|tool_call_argument_begin|>{arguments}<|tool_call_end|>",
+            close="<|tool_calls_section_end|>",
+        ),
     ),
     results=ResultForm(
         each="<|im_system|>tool<|im_middle|>## Return of {id}\n{content}<|im_end|>",

@@ -5,7 +5,7 @@ The models' own templates also write the date into the system turn; here it stan
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm
+from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm, WrittenCalls
 
 _TOOLS = """\
 Given the following functions, please respond with a JSON for a function call with its proper arguments that \
@@ -48,6 +48,8 @@ LLAMA3 = Dialect(
         starts=("<|python_tag|>",),
         text_starts=("{",),
         speculative=True,
+        # The models' own template refuses a turn with more than one, and writes no text beside it.
+        written=WrittenCalls(each='{"name": {name_json}, "parameters": {arguments}}', text=None, most=1),
     ),
     results=ResultForm(each="<|start_header_id|>ipython<|end_header_id|>\n\n{content}<|eot_id|>"),
 )
@@ -58,7 +60,20 @@ LLAMA3_PYTHONIC = LLAMA3.model_copy(
         "description": "as llama3; calls as a Python list: [name(key=value)]",
         "tools": ToolsForm(form=_PYTHONIC_TOOLS, place="system", between="\n\n", list_of=True, indent=4),
         "calls": CallForm(
-            grammar="llama", starts=("<|python_tag|>",), text_starts=("[", "{"), speculative=True
+            grammar="llama",
+            starts=("<|python_tag|>",),
+            text_starts=("[", "{"),
+            speculative=True,
+            written=WrittenCalls(
+                open="[",
+                each="{name}({arguments})",
+                join=", ",
+                close="]",
+                literals="python",
+                argument="{key}={value}",
+                argument_join=", ",
+                text=None,
+            ),
         ),
     }
 )

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+from codec_agents.dialects.base import (
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ThinkingForm,
+    ToolsForm,
+    WrittenCalls,
+)
 
 _TOOLS = """\
 # Tools
@@ -49,7 +57,19 @@ MINIMAX_M2 = Dialect(
     stops=("[e~[",),
     thinking=ThinkingForm(open="<think>", close="</think>", closing="\n</think>\n\n", history="]~b]ai\n"),
     tools=ToolsForm(form=_TOOLS, between="\n\n", each="function", join="</tool>\n<tool>"),
-    calls=CallForm(grammar="invoke", starts=("<minimax:tool_call>",), ends=("</minimax:tool_call>",)),
+    calls=CallForm(
+        grammar="invoke",
+        starts=("<minimax:tool_call>",),
+        ends=("</minimax:tool_call>",),
+        written=WrittenCalls(
+            open="<minimax:tool_call>\n",
+            each='<invoke name="{name}">\n{arguments}</invoke>\n',
+            close="</minimax:tool_call>",
+            argument='<parameter name="{key}">{value}</parameter>\n',
+            bare_strings=True,
+            behind_text="\n",
+        ),
+    ),
     results=ResultForm(open="]~b]tool\n", each="<response>{content}</response>", join="\n", close="[e~[\n"),
 )
 

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ThinkingForm, ToolsForm
+from codec_agents.dialects.base import (
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ThinkingForm,
+    ToolsForm,
+    WrittenCalls,
+)
 
 _TOOLS = ToolsForm(form="[AVAILABLE_TOOLS]{tools}[/AVAILABLE_TOOLS]", place="before_user", list_of=True)
+
+_LISTED = WrittenCalls(
+    open="[TOOL_CALLS][",
+    each='{"name": {name_json}, "arguments": {arguments}, "id": {id_json}}',
+    join=", ",
+    close="]",
+)
 
 MISTRAL_V3 = Dialect(
     name="mistral-v3",
@@ -30,7 +45,7 @@ MISTRAL_V3 = Dialect(
     turn_end="</s>",
     stops=("</s>",),
     tools=_TOOLS,
-    calls=CallForm(grammar="mistral", starts=("[TOOL_CALLS]",)),
+    calls=CallForm(grammar="mistral", starts=("[TOOL_CALLS]",), written=_LISTED),
     results=ResultForm(
         each='[TOOL_RESULTS]{"content": {content}, "call_id": {id_json}}[/TOOL_RESULTS]',
         content="json",
@@ -59,7 +74,12 @@ MISTRAL_V11 = MISTRAL_V7.model_copy(
         "name": "mistral-v11",
         "description": "calls as name[CALL_ID]id[ARGS]{...}, each after its own [TOOL_CALLS]",
         "markers": (*MISTRAL_V7.markers, "[CALL_ID]", "[ARGS]"),
-        "calls": CallForm(grammar="mistral", starts=("[TOOL_CALLS]",), inner=("[CALL_ID]", "[ARGS]")),
+        "calls": CallForm(
+            grammar="mistral",
+            starts=("[TOOL_CALLS]",),
+            inner=("[CALL_ID]", "[ARGS]"),
+            written=WrittenCalls(each="[TOOL_CALLS]{name}[CALL_ID]{id}[ARGS]{arguments}"),
+        ),
     }
 )
 
@@ -70,7 +90,12 @@ MISTRAL_V13 = MISTRAL_V7.model_copy(
         "markers": (*MISTRAL_V7.markers[:-1], "[ARGS]"),
         "optional_markers": ("[THINK]", "[/THINK]"),
         "thinking": ThinkingForm(open="[THINK]", close="[/THINK]", closing="[/THINK]", kept=True),
-        "calls": CallForm(grammar="mistral", starts=("[TOOL_CALLS]",), inner=("[ARGS]",)),
+        "calls": CallForm(
+            grammar="mistral",
+            starts=("[TOOL_CALLS]",),
+            inner=("[ARGS]",),
+            written=WrittenCalls(each="[TOOL_CALLS]{name}[ARGS]{arguments}"),
+        ),
         "results": ResultForm(each="[TOOL_RESULTS]{content}[/TOOL_RESULTS]", then="nothing"),
     }
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from codec_agents.dialects.base import Dialect, Openings, ThinkingForm
+from codec_agents.dialects.base import CallForm, Dialect, Openings, ThinkingForm
 from codec_agents.dialects.response_template import ResponseMarks
 from codec_agents.dialects.template_turns import REFUSED, TemplateTurns, Turns, added_tokens, token_text
 from codec_agents.exceptions import DialectError
@@ -49,9 +49,14 @@ def dialect_of_templates(config: Mapping[str, Any], marks: ResponseMarks | None)
         stops=tuple(dict.fromkeys(name for name in (end, eos) if name)),
         thinking=_thinking(turns, marks),
         tools=tools,
-        calls=calls if tools else None,
+        calls=_written(calls, template, turns) if calls and tools else None,
         results=results if tools else None,
     )
+
+
+def _written(calls: CallForm, template: TemplateTurns, turns: Turns) -> CallForm:
+    """Return the form of calls with how declared ones are written, where their arguments are JSON."""
+    return calls.model_copy(update={"written": template.calls(turns) if calls.grammar == "json" else None})
 
 
 def _turn_end(pieces: Sequence[str], tokens: Iterable[str]) -> tuple[str | None, str]:

@@ -6,7 +6,7 @@ as the templates in use write them.
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm
+from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm, WrittenCalls
 
 PHI4_MINI = Dialect(
     name="phi4-mini",
@@ -34,6 +34,12 @@ PHI4_MINI = Dialect(
         ends=("<|/tool_call|>",),
         text_starts=("functools[",),
         speculative=True,
+        written=WrittenCalls(
+            open="<|tool_call|>[",
+            each='{"name": {name_json}, "arguments": {arguments}}',
+            join=", ",
+            close="]<|/tool_call|>",
+        ),
     ),
     results=ResultForm(each="<|tool_response|>{content}<|end|>"),
 )

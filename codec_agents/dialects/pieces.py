@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from codec_agents.graph.templates import Slot, parse_template
+
 
 @dataclass(frozen=True, slots=True)
 class Marker:
@@ -28,9 +30,10 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Where something is put in."""
+    """Where something is put in; inside the quotes of a JSON string it is escaped."""
 
     name: str
+    in_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,13 @@ def _piece(part: str, position: int, markers: frozenset[str]) -> Piece:
     if position % 2 == 0:
         return Literal(part)
     return Marker(part) if part in markers else Hole(part[1:-1])
+
+
+def template_pieces(template: str) -> list[Piece]:
+    """Return the pieces of a declared text: its slots are holes, everything else is text."""
+    return [
+        Hole(part.name) if isinstance(part, Slot) else Literal(part.text) for part in parse_template(template)
+    ]
 
 
 def fill(pieces: Iterable[Piece], fillings: Mapping[str, Sequence[Piece]]) -> list[Piece]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.call_writer import KnownCall, known_calls
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece, fill
+from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece, fill, template_pieces
 from codec_agents.dialects.result_writer import ResultWriter
 from codec_agents.dialects.tool_forms import write_tools
+from codec_agents.dialects.turn_writer import TurnWriter
 from codec_agents.dialects.values import ThinkingMode
 from codec_agents.exceptions import DialectError, PromptError
-from codec_agents.graph.chat import Chat, ChatTurn, RawPrompt, Slot, parse_template
+from codec_agents.graph.chat import Chat, RawPrompt
+from codec_agents.graph.turns import ChatTurn
 from codec_agents.prompts import PromptTemplate
 from codec_core.vocabulary import Vocabulary
 
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 
 
 class PromptWriter:
-    """Writes the prompts of one dialect in one vocabulary."""
+    """Writes the prompts of one dialect in one vocabulary.
+
+    Attributes:
+        absent: the control tokens of the dialect that the vocabulary lacks.
+    """
 
     def __init__(
         self,
@@ -38,14 +44,23 @@ class PromptWriter:
         self._vocabulary = vocabulary
         self._thinking = thinking
         self._encoder = encoder
-        self._absent = absent
+        self.absent = absent
         self._results = ResultWriter(dialect, vocabulary, encoder)
+        self._turn_writer = TurnWriter(
+            dialect, encoder, self._results, knows_reasoning=dialect.knows_reasoning(absent)
+        )
         self._opening()  # refuses a mode that the family cannot have
 
     def template(self, chat: Chat | RawPrompt, tools: list[Tool]) -> PromptTemplate:
         """Return the prompt of a declared chat."""
         pieces = self._encoder.raw(chat) if isinstance(chat, RawPrompt) else self._chat_pieces(chat, tools)
         return self._encoder.template(pieces)
+
+    def calls(self, turns: Sequence[ChatTurn]) -> Iterator[tuple[list[KnownCall], PromptTemplate]]:
+        """Yield the calls of each turn that has some, and how they are written."""
+        for calls in known_calls(turns, self._dialect):
+            if calls:
+                yield calls, self._encoder.template(self._turn_writer.calls.calls(calls))
 
     def results(
         self, generated: Sequence[int], attempts: Sequence[Attempt]
@@ -68,7 +83,7 @@ class PromptWriter:
             raise PromptError("only a prompt with a `user` turn can go on with what was said before")
         mode = chat.thinking or self._thinking
         addition = self._dialect.thinking_user.get(mode or "default", "")
-        content = [*_content(chat.user), *self._parse(addition)]
+        content = [*template_pieces(chat.user), *self._parse(addition)]
         turn = [*self._filled(self._dialect.user, content), *self._parse(self._opening(mode))]
         # What stands before is not encoded again, and what follows begins with a control token.
         pieces = [Ids(tuple(history)), *self._after(history, turn)]
@@ -76,11 +91,18 @@ class PromptWriter:
             pieces, unused=[name for name in chat.slots if name not in _holes(turn)]
         )
 
-    def openings(self) -> list[list[int]]:
-        """Return the ways in which a prompt opens the assistant's turn, the longest first."""
-        opening = self._dialect.opening
-        forms = {opening.default, opening.on, opening.off, opening.forced} - {None}
-        return sorted((self.ids(form) for form in forms if form), key=len, reverse=True)
+    def openings(self, history: str | None) -> list[tuple[list[int], list[int]]]:
+        """Return the ways in which a prompt opens the assistant's turn, or opens it again, the longest first.
+
+        Args:
+            history: how a turn opens without reasoning, which stands beside each; None for as by default.
+        """
+        opening, again = self._dialect.opening, self._dialect.reopening
+        plain = opening.default if history is None else history
+        forms = dict.fromkeys(filter(None, again.forms()), again.default) if again is not None else {}
+        forms |= dict.fromkeys(filter(None, opening.forms()), plain)
+        pairs = [(self.ids(form), self.ids(stands)) for form, stands in forms.items()]
+        return sorted(pairs, key=lambda pair: len(pair[0]), reverse=True)
 
     def ids(self, form: str) -> list[int]:
         """Return the ids of one of the dialect's own strings, which has no holes."""
@@ -110,27 +132,34 @@ class PromptWriter:
         pieces = self._parse(self._dialect.begin if begin is None else begin)
         pieces += self._system(chat, tools, mode)
         turns = [*chat.turns, *(() if chat.user is None else (ChatTurn(role="user", content=chat.user),))]
+        pieces += self._turns(chat, turns, tools, mode)
+        told = bool(turns) and turns[-1].role == "tool"
+        return [*pieces, *self._parse(self._behind_results(mode) if told else self._opening(mode))]
+
+    def _turns(
+        self, chat: Chat, turns: list[ChatTurn], tools: list[Tool], mode: ThinkingMode | None
+    ) -> list[Piece]:
         last_user = next((turn for turn in reversed(turns) if turn.role == "user"), None)
-        role = before = ""
-        for role, group in _by_role(turns):
-            if role == "tool":
-                pieces += self._results.of_turns(group)
-            for turn in group if role != "tool" else ():
-                content = _content(turn.content)
+        kept = self._dialect.keeps_reasoning(chat.keep_reasoning, self.absent) or last_user is None
+        pieces: list[Piece] = []
+        calls: Sequence[KnownCall] = ()
+        for stretch in self._turn_writer.stretches(turns):
+            if stretch.turns[0].role == "tool":
+                pieces += self._turn_writer.results(stretch, calls)
+                continue
+            for number, turn in enumerate(stretch.turns):
+                calls = stretch.calls[number]
+                if turn.role == "assistant":
+                    pieces += self._turn_writer.assistant(stretch, number, keeps_reasoning=kept)
+                    continue
+                kept = kept or turn is last_user  # what was thought since stays until it is answered
+                content = template_pieces(turn.content)
                 if turn is last_user:
                     pieces += self._tools(tools) if self._tools_at("before_user", tools) else []
                     content = self._last_user(chat, content, tools, mode)
-                pieces += self._filled(self._turn_form(role, before), content)
-                before = role
-            before = role
-        return [*pieces, *self._parse(self._behind_results(mode) if role == "tool" else self._opening(mode))]
-
-    def _turn_form(self, role: str, before: str) -> str:
-        dialect = self._dialect
-        if role == "assistant" and before == "tool" and self._results.form.then != "opening":
-            again = dialect.reopening.default if dialect.reopening is not None else ""
-            return f"{again}{{content}}{dialect.assistant.partition('{content}')[2]}"
-        return {"system": dialect.system, "user": dialect.user}.get(role, dialect.assistant)
+                form = self._dialect.system if turn.role == "system" else self._dialect.user
+                pieces += self._filled(form, content)
+        return pieces
 
     def _system(self, chat: Chat, tools: list[Tool], mode: ThinkingMode | None) -> list[Piece]:
         told = self._tools(tools) if tools else []
@@ -152,7 +181,7 @@ class PromptWriter:
         if chat.system is not None:
             if not self._dialect.system and self._dialect.system_in_user is None:
                 raise PromptError(f"the dialect {self._dialect.name!r} has no place for a system text")
-            return _content(chat.system)
+            return template_pieces(chat.system)
         text = self._dialect.default_system
         if with_tools and self._dialect.tools_system is not None:
             text = self._dialect.tools_system
@@ -164,7 +193,7 @@ class PromptWriter:
         if self._tools_at("user", tools):
             content = [*self._tools(tools), *content]
         if self._dialect.system_in_user is not None and chat.system is not None:
-            content = [*self._filled(self._dialect.system_in_user, _content(chat.system)), *content]
+            content = [*self._filled(self._dialect.system_in_user, template_pieces(chat.system)), *content]
         return [*content, *self._parse(self._dialect.thinking_user.get(mode or "default", ""))]
 
     def _tools(self, tools: list[Tool]) -> list[Piece]:
@@ -177,13 +206,13 @@ class PromptWriter:
     def _opening(self, mode: ThinkingMode | None = None) -> str:
         mode = mode or self._thinking
         opening = self._dialect.opening.for_mode(mode)
-        if opening is None or (mode == "forced" and not self._dialect.knows_reasoning(self._absent)):
+        if opening is None or (mode == "forced" and not self._dialect.knows_reasoning(self.absent)):
             raise DialectError(
                 f"the dialect {self._dialect.name!r} cannot force thinking in the map "
                 f"{self._vocabulary.id!r}; leave `thinking` out or choose a model that reasons",
-                self._absent,
+                self.absent,
             )
-        if mode == "off" and not self._dialect.knows_reasoning(self._absent):
+        if mode == "off" and not self._dialect.knows_reasoning(self.absent):
             return self._dialect.opening.default
         return opening
 
@@ -194,17 +223,5 @@ class PromptWriter:
         return self._encoder.parse(form, holes)
 
 
-def _content(template: str) -> list[Piece]:
-    return [
-        Hole(part.name) if isinstance(part, Slot) else Literal(part.text) for part in parse_template(template)
-    ]
-
-
 def _holes(pieces: Iterable[Piece]) -> set[str]:
     return {piece.name for piece in pieces if isinstance(piece, Hole)}
-
-
-def _by_role(turns: Iterable[ChatTurn]) -> Iterator[tuple[str, list[ChatTurn]]]:
-    """Yield neighbouring turns of one role together."""
-    for role, group in groupby(turns, key=lambda turn: turn.role):
-        yield role, list(group)

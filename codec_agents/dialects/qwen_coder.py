@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Openings, ResultForm, ToolsForm
+from codec_agents.dialects.base import CallForm, Openings, ResultForm, ToolsForm, WrittenCalls
 from codec_agents.dialects.hermes import QWEN3, QWQ
 
 _CALLS = CallForm(
@@ -14,6 +14,13 @@ _CALLS = CallForm(
     text_end="</function>",
     text_anywhere=True,
     speculative=True,
+    written=WrittenCalls(
+        each="<tool_call>\n<function={name}>\n{arguments}</function>\n</tool_call>",
+        argument="<parameter={key}>\n{value}\n</parameter>\n",
+        bare_strings=True,
+        join="\n",
+        behind_text="\n\n",
+    ),
 )
 
 _TOOLS = """\

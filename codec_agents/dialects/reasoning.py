@@ -43,10 +43,7 @@ class BoundReasoning:
 
     def stays(self, chat: Chat) -> bool:
         """Tell whether reasoning stays in the prompt when a person speaks again."""
-        form = self._dialect.thinking
-        if form is None or not self.known:
-            return True
-        return form.kept if chat.keep_reasoning is None else chat.keep_reasoning
+        return self._dialect.keeps_reasoning(chat.keep_reasoning, self._writer.absent)
 
     def can_be(self, mode: ThinkingMode) -> bool:
         """Tell whether the family's prompts say anything of a thinking mode."""
@@ -96,7 +93,6 @@ class BoundReasoning:
             call_open=encoder.control_ids(calls.starts if calls else ()),
             call_close=encoder.control_ids(calls.ends if calls else ()),
             ends=encoder.control_ids(dialect.stops),
-            openings=self._writer.openings(),
-            plain=self._writer.ids(dialect.opening.default if form.history is None else form.history),
+            openings=self._writer.openings(form.history),
             spell=self._vocabulary.byte_table.__getitem__,
         )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect, ResultForm
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.pieces import Hole, Ids, Literal, Piece, Told, fill
+from codec_agents.dialects.literals import json_string, json_text
+from codec_agents.dialects.pieces import Hole, Ids, Literal, Piece, Told, fill, template_pieces
 from codec_agents.exceptions import PromptError
-from codec_agents.graph.chat import ChatTurn, Slot, parse_template
+from codec_agents.graph.turns import ChatTurn
 from codec_agents.prompts import refuse_control_ids
 from codec_core.vocabulary import Vocabulary
 
@@ -44,21 +45,17 @@ class ResultWriter:
             for number, attempt in enumerate(attempts)
         )
 
-    def of_turns(self, turns: Sequence[ChatTurn]) -> list[Piece]:
+    def of_turns(self, turns: Sequence[ChatTurn], calls: Sequence[tuple[str, str]]) -> list[Piece]:
         """Return neighbouring results that a prompt declares.
 
-        Raises:
-            PromptError: the family writes results inside the assistant's turn, or as JSON, which what fills a
-                slot is not.
+        Args:
+            turns: the results.
+            calls: the names and ids of the calls that they are of; none where those are not declared.
         """
-        if self.form.in_turn:
-            raise PromptError(
-                f"the dialect {self._dialect.name!r} writes results inside the assistant's turn; "
-                "a prompt cannot declare them by themselves"
-            )
+        known: Sequence[tuple[str, str | None]] = calls or [(turn.name or "", None) for turn in turns]
         return self._joined(
-            self._one(number, turn.name or "", None, self._declared(turn))
-            for number, turn in enumerate(turns)
+            self._one(number, name, call_id, self._declared(turn.content))
+            for number, (turn, (name, call_id)) in enumerate(zip(turns, known, strict=True))
         )
 
     def _joined(self, results: Iterable[list[Piece]]) -> list[Piece]:
@@ -90,19 +87,14 @@ class ResultWriter:
         content = self.form.content
         if content == "text" or (content == "json" and _is_json(text)):
             return Literal(text)
-        return Literal(json.dumps(text, ensure_ascii=False))
+        return Literal(json_text(text))
 
-    def _declared(self, turn: ChatTurn) -> list[Piece]:
-        parts = parse_template(turn.content)
-        slots = [part.name for part in parts if isinstance(part, Slot)]
-        if slots and self.form.content != "text":
-            raise PromptError(
-                f"the dialect {self._dialect.name!r} writes results as JSON, which the slot {slots[0]!r} "
-                "cannot be; write the result as text"
-            )
-        if not slots:
-            return [self._literal("".join(part.text for part in parts if not isinstance(part, Slot)))]
-        return [Hole(part.name) if isinstance(part, Slot) else Literal(part.text) for part in parts]
+    def _declared(self, template: str) -> list[Piece]:
+        """Return a declared result; one with slots is a string where results are JSON."""
+        pieces = template_pieces(template)
+        if any(isinstance(piece, Hole) for piece in pieces):
+            return pieces if self.form.content == "text" else json_string(pieces)
+        return [self._literal("".join(piece.text for piece in pieces if isinstance(piece, Literal)))]
 
 
 def _is_json(text: str) -> bool:

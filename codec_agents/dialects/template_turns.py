@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from codec_agents.dialects.base import ResultForm, ToolsForm
+from codec_agents.dialects.base import ResultForm, ToolsForm, WrittenCalls
 from codec_agents.dialects.jinja_sandbox import render
 from codec_agents.exceptions import DialectError
 
@@ -157,16 +157,43 @@ class TemplateTurns:
             raise DialectError(f"{REFUSED} tools are told elsewhere than in the system turn")
         return rest.removesuffix(end)
 
+    def calls(self, turns: Turns) -> WrittenCalls | None:
+        """Return how the calls of a turn are written; None where that cannot be seen, or they have ids."""
+        (first, second), (one, two) = _ARGUMENTS, (tool["function"]["name"] for tool in TOOLS)
+        with suppress(DialectError):
+            written = self._called(turns, "")
+            before, rest = _around(written, one, "the first tool's name")
+            middle, rest = _around(rest, json.dumps(first), "the first call's arguments")
+            join, rest = _around(rest, two, "the second tool's name")
+            again, after = _around(rest, json.dumps(second), "the second call's arguments")
+            if again != middle or any(call["id"] in written for call in _calls()):
+                return None
+            said = self._called(turns, ANSWER)
+            text = said.startswith(ANSWER) and said.endswith(written)
+            return WrittenCalls(
+                open=before,
+                each=f"{{name}}{middle}{{arguments}}",
+                join=join,
+                close=after,
+                text="{content}" if text else None,
+                behind_text=said.removeprefix(ANSWER).removesuffix(written) if text else "",
+            )
+        return None
+
+    def _called(self, turns: Turns, text: str) -> str:
+        """Return what stands in an assistant's turn that says a text and calls two tools."""
+        asked = [_user(USER)]
+        called = {"role": "assistant", "content": text, "tool_calls": _calls()}
+        plain = self._render(asked, tools=TOOLS)
+        turn = _after(
+            self._render([*asked, called], tools=TOOLS), plain, "a call changes what stands before it"
+        )
+        _after(turn, turns.answer_prefix, "a turn with calls begins otherwise")
+        return turn.removeprefix(turns.answer_prefix).removesuffix(turns.answer_suffix)
+
     def results(self, turns: Turns) -> ResultForm | None:
         """Return how results are told; None where that cannot be seen."""
-        calls: list[dict[str, Any]] = [
-            {
-                "id": f"call0000{n}",
-                "type": "function",
-                "function": {**tool["function"], "arguments": arguments},
-            }
-            for n, (tool, arguments) in enumerate(zip(TOOLS, _ARGUMENTS, strict=True))
-        ]
+        calls = _calls()
         told = [
             {"role": "tool", "content": text, "name": call["function"]["name"], "tool_call_id": call["id"]}
             for text, call in zip((FIRST, SECOND), calls, strict=True)
@@ -202,6 +229,17 @@ class TemplateTurns:
         if not self._tokens:
             return [text] if text else []
         return [piece for piece in re.split(f"({'|'.join(map(re.escape, self._tokens))})", text) if piece]
+
+
+def _calls() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"call0000{n}",
+            "type": "function",
+            "function": {**tool["function"], "arguments": arguments},
+        }
+        for n, (tool, arguments) in enumerate(zip(TOOLS, _ARGUMENTS, strict=True))
+    ]
 
 
 def added_tokens(config: Mapping[str, Any]) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from codec_agents.dialects.literals import GEMMA, plain_string, write_value
 from codec_agents.dialects.pieces import Literal, Marker, Piece
 
 if TYPE_CHECKING:
@@ -103,44 +104,20 @@ def _gemma(tool: Tool) -> list[Piece]:
     """Gemma's form: strings stand between control tokens, keys are bare, type names in capitals."""
     declared = {"description": tool.description, "parameters": _type_last(tool.parameters)}
     begin: list[Piece] = [Marker("<|tool>"), Literal(f"declaration:{tool.name}")]
-    return [*begin, *_gemma_value(declared), Marker("<tool|>")]
+    return [*begin, *write_value(declared, GEMMA, plain_string), Marker("<tool|>")]
 
 
 def _type_last(schema: Any) -> Any:
-    """Return a schema in the order that the family writes: the type after everything else."""
+    """Return a schema as the family writes it: the type after everything else, in capitals."""
     if isinstance(schema, list):
         return [_type_last(entry) for entry in schema]
     if not isinstance(schema, Mapping):
         return schema
     ordered = sorted(schema.items(), key=lambda item: item[0] == "type")
-    return {key: _type_last(value) for key, value in ordered}
-
-
-def _gemma_value(value: Any) -> Iterator[Piece]:
-    if isinstance(value, str):
-        yield from (Marker('<|"|>'), Literal(value), Marker('<|"|>'))
-    elif isinstance(value, Mapping):
-        items: list[list[Piece]] = [
-            [Literal(f"{key}:"), *_gemma_value(_cased(key, entry))] for key, entry in value.items()
-        ]
-        yield from _between("{", items, "}")
-    elif isinstance(value, (list, tuple)):
-        yield from _between("[", [list(_gemma_value(entry)) for entry in value], "]")
-    else:
-        yield Literal(json.dumps(value))
-
-
-def _between(begin: str, items: Sequence[Sequence[Piece]], end: str) -> Iterator[Piece]:
-    yield Literal(begin)
-    for number, item in enumerate(items):
-        if number:
-            yield Literal(",")
-        yield from item
-    yield Literal(end)
-
-
-def _cased(key: str, entry: Any) -> Any:
-    return entry.upper() if key == "type" and isinstance(entry, str) else entry
+    return {
+        key: value.upper() if key == "type" and isinstance(value, str) else _type_last(value)
+        for key, value in ordered
+    }
 
 
 _SHAPES: Mapping[str, Callable[[Tool], dict[str, Any]]] = {"openai": _openai, "function": _function}

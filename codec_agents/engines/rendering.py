@@ -14,7 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 from codec_agents.engines.base import Engine, GenerationRequest
 from codec_agents.engines.transport import HttpPool
 from codec_agents.exceptions import PromptError
-from codec_agents.graph.chat import Chat, Piece, RawPrompt, Slot, Text, parse_template
+from codec_agents.graph.chat import Chat, Piece, RawPrompt
+from codec_agents.graph.messages import chat_messages
+from codec_agents.graph.templates import Slot, Text, parse_template
 from codec_core.detokenizer import detokenize
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
@@ -67,6 +69,7 @@ async def engine_prompt(
         raise PromptError(f"the engine {engine.name!r} renders no templates; vllm, sglang and llamacpp do")
     if chat.thinking == "forced":
         raise PromptError("thinking is forced by the dialect; an engine's template knows `on` and `off`")
+    _refuse_slots_in_calls(chat)
     request = GenerationRequest(prompt_ids=(), vocabulary=vocabulary, model=model)
     asked = copy.copy(engine)
     asked.pool = HttpPool(engine.name, engine.pool.url, engine.pool.settings)
@@ -77,17 +80,18 @@ async def engine_prompt(
     return _as_pieces(ids, chat, vocabulary)
 
 
+def _refuse_slots_in_calls(chat: Chat) -> None:
+    parts = (part for turn in chat.turns for call in turn.calls for part in call.parts())
+    slot = next((part.name for part in parts if isinstance(part, Slot)), None)
+    if slot is not None:
+        raise PromptError(
+            f"the slot {slot!r} stands in a call, where an engine's template escapes what it knows and not "
+            "what comes later; leave `template: engine` out, or declare the call without the slot"
+        )
+
+
 def _conversation(chat: Chat, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    turns = [
-        ("system", chat.system, None),
-        *((turn.role, turn.content, turn.name) for turn in chat.turns),
-        ("user", chat.user, None),
-    ]
-    messages = [
-        {"role": role, "content": _content(template, chat.slots), **({"name": name} if name else {})}
-        for role, template, name in turns
-        if template is not None
-    ]
+    messages = chat_messages(chat, lambda template: _content(template, chat.slots))
     options: dict[str, Any] = {"tools": list(tools)} if tools else {}
     if chat.thinking is not None:
         wanted = chat.thinking == "on"

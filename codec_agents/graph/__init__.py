@@ -1,6 +1,6 @@
 """The declaration of a pipeline: values, YAML, and pure checks; nothing here runs anything."""
 
-from codec_agents.graph.chat import Chat, ChatTurn, Piece, RawPrompt, Slot, Text, parse_template
+from codec_agents.graph.chat import Chat, Piece, RawPrompt
 from codec_agents.graph.checks import check
 from codec_agents.graph.edges import DEFAULT_BUFFER, DEFAULT_SEPARATOR, EdgeSpec
 from codec_agents.graph.faults import Fault
@@ -20,12 +20,15 @@ from codec_agents.graph.pipeline import Pipeline
 from codec_agents.graph.policy import Limits, Policy, RetryPolicy, TimeoutPolicy
 from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, NodeSpec, PipelineNode, PipelineSpec, StartsWith
+from codec_agents.graph.templates import Slot, Text, parse_template
+from codec_agents.graph.turns import ChatTurn, DeclaredCall
 
 __all__ = [
     "DEFAULT_BUFFER",
     "DEFAULT_SEPARATOR",
     "Chat",
     "ChatTurn",
+    "DeclaredCall",
     "EdgeSpec",
     "EngineSpec",
     "Fault",

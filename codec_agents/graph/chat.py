@@ -6,123 +6,15 @@ encoded: the dialect turns a declaration into ids once, when the pipeline is bui
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, RootModel, model_serializer, model_validator
+from pydantic import Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
 from codec_agents.graph.base import NAME_PATTERN, Declared, Flag
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Literal text of a template, braces unescaped."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A named hole of a template."""
-
-    name: str
-
-
-TemplatePart: TypeAlias = Text | Slot
-
-_PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
-
-
-class TemplateError(ValueError):
-    """A template string whose braces do not say what they mean."""
-
-
-def parse_template(template: str) -> list[TemplatePart]:
-    """Return the literal texts and slots of a template string, in order.
-
-    Neighbouring texts are one, and no text is empty.
-
-    Raises:
-        TemplateError: a brace that is neither doubled nor part of a `{slot}`, or a slot that is no name.
-    """
-    parts: list[TemplatePart] = []
-    literal = ""
-    for match in _PART.finditer(template):
-        piece, slot = match.group(), match.group(1)
-        if slot is None:
-            literal += _literal(piece, match.start())
-            continue
-        if not re.match(NAME_PATTERN, slot):
-            raise TemplateError(f"{{{slot}}} is not a slot; write {{{{{slot}}}}} for the braces themselves")
-        if literal:
-            parts.append(Text(literal))
-        parts.append(Slot(slot))
-        literal = ""
-    if literal:
-        parts.append(Text(literal))
-    return parts
-
-
-def _literal(piece: str, position: int) -> str:
-    if piece in ("{{", "}}"):
-        return piece[0]
-    if piece in ("{", "}"):
-        raise TemplateError(
-            f"a single {piece} at character {position}; write {piece * 2} for the brace itself"
-        )
-    return piece
-
-
-def _check_template(template: str) -> str:
-    try:
-        parse_template(template)
-    except TemplateError as error:
-        raise PydanticCustomError("template", "{reason}", {"reason": str(error)}) from error
-    return template
-
-
-TEMPLATE_PATTERN = rf"^(\{{\{{|\}}\}}|\{{{NAME_PATTERN[1:-1]}\}}|[^{{}}])*$"
-"""What `parse_template` takes, for the published schema."""
-
-Template: TypeAlias = Annotated[
-    str, AfterValidator(_check_template), Field(json_schema_extra={"pattern": TEMPLATE_PATTERN})
-]
-"""Text with `{slot}` holes."""
-
-Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
-
-
-class ChatTurn(Declared):
-    """A turn that stands in the prompt before the user's: an example, an earlier exchange, a result."""
-
-    role: Role
-    content: Template
-    name: str | None = None
-    """The tool that a result is of."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, data: Any) -> Any:
-        """Read `{user: "..."}`, and `{tool: "...", name: "..."}`, as files write them."""
-        if not isinstance(data, Mapping) or "role" in data:
-            return data
-        roles = [key for key in data if key != "name"]
-        if len(roles) != 1:
-            return data
-        return {"role": roles[0], "content": data[roles[0]], **{k: v for k, v in data.items() if k == "name"}}
-
-    @model_validator(mode="after")
-    def _only_tools_have_names(self) -> Self:
-        if self.name is not None and self.role != "tool":
-            raise PydanticCustomError("turn", "only a `tool` turn has a `name`")
-        return self
-
-    @model_serializer
-    def _to_short_form(self) -> dict[str, str]:
-        return {self.role: self.content, **({} if self.name is None else {"name": self.name})}
+from codec_agents.graph.templates import Slot, Template, TemplatePart, parse_template
+from codec_agents.graph.turns import ChatTurn, check_results
 
 
 class Chat(Declared):
@@ -150,13 +42,16 @@ class Chat(Declared):
 
     def parts(self) -> Iterator[TemplatePart]:
         """Yield the texts and slots of all turns, in order."""
-        for template in (self.system, *(turn.content for turn in self.turns), self.user):
-            yield from parse_template(template or "")
+        yield from parse_template(self.system or "")
+        for turn in self.turns:
+            yield from turn.parts()
+        yield from parse_template(self.user or "")
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
         if self.system is None and self.user is None and not self.turns:
             raise PydanticCustomError("empty_prompt", "a prompt needs `user`, `system` or `turns`")
+        check_results(self.turns)
         return self
 
 

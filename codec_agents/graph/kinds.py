@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from codec_agents.graph.base import NAME_PATTERN, NO_WORD_AS_NUMBER, Count, Declared, Flag, Reference, Whole
-from codec_agents.graph.chat import Chat, RawPrompt, Template
+from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.policy import Policy
+from codec_agents.graph.templates import Template
 
 ANSWER, REASONING, TOOL_CALLS = "answer", "reasoning", "tool_calls"
 """The ports of a model."""

@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from codec_agents.graph import chat, dialects, edges, kinds, policy, servers, sources
+from codec_agents.graph import chat, dialects, edges, kinds, policy, servers, sources, turns
 from codec_agents.graph import spec as spec_module
 from codec_agents.graph.base import BODY_FIELDS
-from codec_agents.graph.chat import TEMPLATE_PATTERN
 from codec_agents.graph.edges import ARROW, END_PATTERN
-from codec_agents.graph.schema_rules import RULES, SOME_NODE, tells_kind
+from codec_agents.graph.schema_rules import ARGUMENT, RULES, SOME_NODE, fields_of_roles, tells_kind
 from codec_agents.graph.spec import Nested, PipelineSpec
+from codec_agents.graph.templates import TEMPLATE_PATTERN
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
@@ -52,7 +52,7 @@ def schema_text() -> str:
 
 
 def _models() -> list[type[BaseModel]]:
-    modules = (chat, dialects, edges, kinds, policy, servers, sources, spec_module)
+    modules = (chat, dialects, edges, kinds, policy, servers, sources, spec_module, turns)
     values = [value for module in modules for value in vars(module).values()]
     return [value for value in values if isinstance(value, type) and issubclass(value, BaseModel)]
 
@@ -121,9 +121,15 @@ def _add_short_forms(definitions: dict[str, Any]) -> None:
     text = {"type": "string", "pattern": TEMPLATE_PATTERN}
     short = {
         "type": "object",
-        "properties": {**dict.fromkeys(roles, text), "name": {"type": "string"}},
+        "properties": {
+            **dict.fromkeys(roles, text),
+            **{name: turn["properties"][name] for name in ("name", "reasoning", "calls")},
+        },
         "oneOf": [{"required": [role]} for role in roles],
-        "dependentRequired": {"name": ["tool"]},
+        "allOf": fields_of_roles(lambda role: {"required": [role]}),
         "additionalProperties": False,
     }
     definitions["ChatTurn"] = {"title": "ChatTurn", "anyOf": [short, turn]}
+    definitions["Argument"] = ARGUMENT
+    arguments = definitions["DeclaredCall"]["properties"]["arguments"]
+    arguments["additionalProperties"] = {"$ref": "#/$defs/Argument"}

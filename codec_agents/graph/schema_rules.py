@@ -1,16 +1,17 @@
 """What the reader asks of a value beyond the types of its fields, as JSON Schema.
 
 Not here, because a schema cannot say it: that names lead somewhere, what a file beside the pipeline has, that
-secrets are references, and that a first delay is no longer than the longest.
+secrets are references, that a first delay is no longer than the longest, and that results stand behind calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from codec_agents.graph.sources import LIVE_FIELDS, LOCAL_KINDS
 from codec_agents.graph.spec import TELLING_FIELDS
+from codec_agents.graph.templates import TEMPLATE_PATTERN
 
 Rule: TypeAlias = dict[str, Any]
 
@@ -46,12 +47,38 @@ def of_kind(*kinds: str) -> Rule:
     return {"required": ["kind"], "properties": {"kind": {"enum": sorted(kinds)}}}
 
 
+def fields_of_roles(of_role: Callable[[str], Rule]) -> list[Rule]:
+    """Say which turns have the fields that not all have, where `of_role` says whose turn it is."""
+    assistants = {"anyOf": [given("reasoning"), filled("calls")]}
+    return [when(given("name"), of_role("tool")), when(assistants, of_role("assistant"))]
+
+
+def _of_role(role: str) -> Rule:
+    return {"properties": {"role": {"const": role}}}
+
+
+ARGUMENT: Rule = {
+    "title": "Argument",
+    "description": "What JSON can hold; its strings may hold slots, its keys may not.",
+    "anyOf": [
+        {"type": ["null", "boolean", "number"]},
+        {"type": "string", "pattern": TEMPLATE_PATTERN},
+        {"type": "array", "items": {"$ref": "#/$defs/Argument"}},
+        {"type": "object", "additionalProperties": {"$ref": "#/$defs/Argument"}},
+    ],
+}
+"""A value with which a declared call was made."""
+
 _LOGIN = {"required": ["url"], "properties": {"url": {"type": "string", "pattern": "^[^/]*://[^/]*@"}}}
 _SOURCES = ("like", "file", "tokenizer_config", "call")
 
 RULES: Mapping[str, list[Rule]] = {
     "Piece": [{"oneOf": [given(name) for name in ("token", "text", "slot")]}],
     "Chat": [{"anyOf": [given("system"), given("user"), filled("turns")]}],
+    "ChatTurn": [
+        *fields_of_roles(_of_role),
+        {"anyOf": [{"required": ["content"]}, filled("calls")]},
+    ],
     "McpSpec": [
         {"oneOf": [given("command"), given("url")]},
         when(given("url"), unless(filled("env"))),

@@ -26,7 +26,7 @@ VECTORS = Path(__file__).parents[2] / "vectors"
 FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load((VECTORS / "dialects.yaml").read_text(encoding="utf-8"))
 TURNS = yaml.safe_load((VECTORS / "dialect_turns.yaml").read_text(encoding="utf-8"))
 RESULTS: dict[str, str] = TURNS["results"]
-OPENINGS: dict[str, list[str]] = TURNS["openings"]
+OPENINGS: dict[str, list[str | None]] = TURNS["openings"]
 
 WEATHER = ("weather", {"city": "Oslo", "days": 3})
 CLOCK = ("clock", {"zone": "Europe/Oslo"})

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from codec_agents.dialects import Dialect, ToolCall, dialects, get_dialect, register
+from codec_agents.dialects.registry import built_in
 from codec_agents.dispatch import Attempt
 from codec_agents.exceptions import DialectError, ForgedTokenError, PromptError
-from codec_agents.graph.chat import Chat, ChatTurn, Piece, RawPrompt
+from codec_agents.graph.chat import Chat, Piece, RawPrompt
+from codec_agents.graph.turns import ChatTurn
 from codec_agents.history import History
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
@@ -72,14 +75,20 @@ def test_turn_cut_off_is_ended_before_the_next(name: str, shared_map: Callable[[
         assert added == "<|user|>" + again  # the turn's end is the next one's beginning, written once
 
 
-@pytest.mark.parametrize("name", OPENINGS)
-def test_thinking_is_asked_for_as_the_family_does(
-    name: str, shared_map: Callable[[str], TokenizerMap]
-) -> None:
-    family = bench(name, shared_map)
-    for mode, ending in zip((None, "off", "forced"), OPENINGS[name], strict=True):
-        prompt = family.bound.template(Chat(user="Hi", thinking=mode), []).render({})
-        assert spelled(family, prompt).endswith(ending)
+@pytest.mark.parametrize("name", [name for name in dialects() if name in built_in() and name != "plain"])
+def test_thinking_is_asked_for_as_the_family_does(name: str) -> None:
+    family = Bench(name, small_map_of(name))
+    modes: tuple[Any, ...] = (None, "on", "off", "forced")
+    for mode, ending in zip(modes, OPENINGS[name], strict=True):
+        chat = Chat(user="Hi", thinking=mode)
+        if ending is None:
+            with pytest.raises(DialectError, match="cannot force thinking"):
+                family.bound.template(chat, [])
+            continue
+        told = spelled(family, family.bound.template(chat, []).render({}))
+        assert told.rpartition("Hi")[2] == ending
+        if name == "gemma-4":
+            assert ("<|think|>" in told) == (mode in ("on", "forced"))  # asked for in the system turn
 
 
 def test_thinking_cannot_be_forced_where_the_map_has_no_markers(
@@ -154,9 +163,8 @@ def test_results_that_a_prompt_declares(name: str, shared_map: Callable[[str], T
     asked = ChatTurn(role="user", content="Hi")
     form = family.bound.dialect.results
     assert form is not None
-    slot = "R1" if form.content != "text" else "{first}"
     told = [
-        ChatTurn(role="tool", content=slot, name="weather"),
+        ChatTurn(role="tool", content="{first}", name="weather"),
         ChatTurn(role="tool", content="R2", name="clock"),
     ]
     chat = Chat(turns=(asked, ChatTurn(role="assistant", content="So."), *told))
@@ -164,8 +172,7 @@ def test_results_that_a_prompt_declares(name: str, shared_map: Callable[[str], T
         with pytest.raises(PromptError, match="inside the assistant's turn"):
             family.bound.template(chat, [])
         return
-    template = family.bound.template(chat, [])
-    ids = template.render({"first": family.encode("R1")} if slot == "{first}" else {})
+    ids = family.bound.template(chat, []).render({"first": family.encode("R1")})
     calls = [ToolCall(n, call, {}, None, "") for n, call in enumerate(("weather", "clock"))]
     results = [Attempt(call, "ok", text) for call, text in zip(calls, ("R1", "R2"), strict=True)]
     end = family.ids([FAMILIES[name].get("call_end", FAMILIES[name]["end"])])
@@ -175,7 +182,8 @@ def test_results_that_a_prompt_declares(name: str, shared_map: Callable[[str], T
         spelled(family, ids).rpartition("So.")[2].removeprefix(dialect.assistant.partition("{content}")[2])
     )
     begin = "<|observation|>" if name.startswith("glm") else ""  # which a model has written where it called
-    assert behind == begin + added.removeprefix(dialect.after_turn)
+    # Metaspace vocabularies put a space before what fills a slot.
+    assert behind.replace(" ", "") == (begin + added.removeprefix(dialect.after_turn)).replace(" ", "")
 
 
 def test_turns_behind_declared_results() -> None:
@@ -187,12 +195,6 @@ def test_turns_behind_declared_results() -> None:
         "<｜tool▁output▁begin｜>sun<｜tool▁output▁end｜>Sunny.<｜end▁of▁sentence｜>"
         "<｜User｜>Thanks<｜Assistant｜></think>"
     )
-
-
-def test_slot_in_a_result_that_is_json_is_refused(shared_map: Callable[[str], TokenizerMap]) -> None:
-    family = bench("mistral-v3", shared_map)
-    with pytest.raises(PromptError, match="as JSON, which the slot 'x' cannot be"):
-        family.bound.template(Chat(turns=(ChatTurn(role="tool", content="{x}"),)))
 
 
 def test_missing_markers_are_named() -> None:

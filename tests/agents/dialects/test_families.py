@@ -63,8 +63,19 @@ def test_every_dialect_with_calls_has_its_turns() -> None:
     told = {name for name, dialect in dialects().items() if dialect.calls is not None and name in built_in()}
     assert told <= {dialect_of(name) for name in FAMILIES}
     for name, family in FAMILIES.items():
-        assert {"end", "one", "malformed", "cut", "lookalike"} <= family.keys(), name
-        assert "two" in family or name == "harmony"  # its models make one call a turn
+        assert {"end", "one", "two", "malformed", "cut", "lookalike"} <= family.keys(), name
         form = get_dialect(dialect_of(name)).thinking
         may_think = form is not None and form.open in dialects()[dialect_of(name)].markers
         assert "thought" in family or not may_think or f"{name} thinking" in FAMILIES, name
+
+
+def test_what_ends_a_call_of_gpt_oss_ends_its_turn(shared_map: Callable[[str], TokenizerMap]) -> None:
+    """So a second call behind it cannot come up: what an engine sends on after a stop id is nobody's."""
+    family, form = bench("harmony", shared_map), get_dialect("harmony").calls
+    assert form is not None
+    assert form.written is not None
+    assert form.written.most == 1
+    turn = family.ids([FAMILIES["harmony"]["one"], "<|call|>"])
+    assert turn[-1] in family.bound.stop_ids
+    more = family.ids(["<|start|>assistant", FAMILIES["harmony"]["one"], "<|call|>"])
+    assert family.read([], [*turn, *more], [], "stop") == family.read([], turn, [], "stop")

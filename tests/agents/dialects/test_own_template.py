@@ -12,7 +12,8 @@ from codec_agents.dialects import BoundDialect, CallRegion
 from codec_agents.dialects.chat_template import check_template, derive_from_config
 from codec_agents.dispatch import Attempt
 from codec_agents.exceptions import DialectError, PromptError
-from codec_agents.graph.chat import Chat, ChatTurn
+from codec_agents.graph.chat import Chat
+from codec_agents.graph.turns import ChatTurn
 from codec_core.detokenizer import Detokenizer
 from codec_core.tokenizer import pick_tokenizer
 from tests.agents.dialects.families import TOOLS, lanes, small_map
@@ -31,7 +32,11 @@ ROLES = """\
 {%- for message in messages %}
 {%- if message.role == 'user' %}{{- '<~role~>you<~text~>' + message.content + '<~done~>\\n' }}
 {%- elif message.role == 'assistant' %}
-{{- '<~role~>me<~text~>' + message.content }}
+{{- '<~role~>me<~text~>' }}
+{%- if message.reasoning_content and 'user' not in messages[loop.index:] | map(attribute='role') %}
+{{- '<~hm~>' + message.reasoning_content + '<~/hm~>' }}
+{%- endif %}
+{{- message.content }}
 {%- for call in message.tool_calls or [] %}
 {{- "<~call~>" + ({"name": call.function.name, "arguments": call.function.arguments} | tojson) }}
 {{- "<~/call~>" }}
@@ -102,10 +107,41 @@ def test_pieces_are_found_and_agree_with_the_template() -> None:
 
 def test_results_are_compared_as_well() -> None:
     other = config(ROLES.replace("{{- '[' + message.content + ']' }}", "{{- '(' + message.content + ')' }}"))
-    (found,) = check_template(bound(), other)
-    assert found.conversation == "results of two tools"
-    assert "[sentinel" in found.dialect
-    assert "(sentinel" in found.template
+    found = {each.conversation: each for each in check_template(bound(), other)}
+    assert found.keys() >= {"calls and their results", "text before calls", "results of two tools"}
+    results = found["results of two tools"]
+    assert "[sentinel" in results.dialect
+    assert "(sentinel" in results.template
+
+
+def test_calls_of_history_are_written_as_the_template_writes_them() -> None:
+    family = bound()
+    form = family.dialect.calls.written if family.dialect.calls else None
+    assert form is not None
+    assert (form.each, form.text) == ('{name}", "arguments": {arguments}', "{content}")
+    called = {"assistant": "So.", "calls": [{"name": "weather", "arguments": {"city": "{place}"}}]}
+    template = family.template(Chat(turns=[{"user": "Hi"}, called, {"tool": "sun"}]), [])
+    encode = pick_tokenizer(family.vocabulary).encode_ordinary
+    told = spelled(family, template.render({"place": encode('a "b"<~/call~>')}))
+    assert told.partition("Hi")[2] == (
+        "<~done~>\n<~role~>me<~text~>So."
+        '<~call~>{"name": "weather", "arguments": {"city": "a \\"b\\"<~/call~>"}}'
+        "<~/call~><~done~>\n<~role~>tools<~text~>[sun]<~done~>\n<~role~>me<~text~>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "otherwise", "where"),
+    [
+        ('"arguments": call', '"parameters": call', "calls and their results"),
+        ("+ message.reasoning_content", "+ 'so ' + message.reasoning_content", "reasoning before calls"),
+        (" and 'user' not in", " and 'none' not in", "reasoning of an earlier exchange"),
+    ],
+)
+def test_what_a_template_writes_otherwise_is_told(written: str, otherwise: str, where: str) -> None:
+    assert ROLES.count(written) == 1
+    other = config(ROLES.replace(written, otherwise))
+    assert where in [each.conversation for each in check_template(bound(), other)]
 
 
 def test_turns_are_read_and_results_told() -> None:

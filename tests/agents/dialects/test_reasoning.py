@@ -14,8 +14,8 @@ from codec_agents import Chat, Pipeline
 from codec_agents.dialects.forgetting import ReasoningMarks, forget_regions
 from codec_agents.exceptions import InputError, LimitExceededError, PromptError
 from codec_agents.explanation import explain
-from codec_agents.graph.chat import ChatTurn
 from codec_agents.graph.explain import render_text
+from codec_agents.graph.turns import ChatTurn
 from codec_agents.history import History
 from codec_agents.recorded import read_record
 from codec_agents.testing import PromptView, Raw, ScriptedEngine, ScriptedModel, Stop
@@ -186,7 +186,13 @@ def test_slots_of_the_first_turn_stay_behind(shared_map: MapOf) -> None:
 # Numbers stand for ids: 1 opens and 2 closes reasoning, 3 opens and 4 closes a call, 5 ends a turn, 6 and 7
 # open one, 9 is a line end.
 MARKS = ReasoningMarks(
-    1, 2, (3,), (4,), (5,), ([6, 7, 1], [6, 7]), [6, 7], lambda n: b"\n" if n == 9 else b"x"
+    1,
+    2,
+    (3,),
+    (4,),
+    (5,),
+    (([6, 7, 1], [6, 7]), ([6, 7], [6, 7])),
+    lambda n: b"\n" if n == 9 else b"x",
 )
 
 

@@ -52,7 +52,8 @@ def routes(vocabulary):
 
 @pytest.mark.parametrize("engine_class", [VllmEngine, SglangEngine, LlamaCppEngine])
 async def test_the_form_is_the_engines_and_the_slots_are_ours(vocabulary, stock, engine_class):
-    encode = pick_tokenizer(vocabulary).encode
+    tokenizer = pick_tokenizer(vocabulary)
+    encode = tokenizer.encode
     async with stock.StockServer(routes(vocabulary)) as server:
         engine = engine_class(server.url)
         prompt = await engine_prompt(engine, CHAT, vocabulary, model="m", tools=TOOLS)
@@ -60,12 +61,17 @@ async def test_the_form_is_the_engines_and_the_slots_are_ours(vocabulary, stock,
     assert prompt.slots == ("mood", "draft")
     assert server.seen[0][2]["model"] == "m"
     slots = {"mood": encode("calm"), "draft": encode(" a text")}
+
+    def behind_slot(text):  # text goes on there: no vocabulary marks it as a beginning
+        return tokenizer.encode_prepared(tokenizer.prepare(text, first=False))
+
     pieces = [
-        "<|im_start|>tool fares<|im_end|><|im_start|>system: Be ", "calm", ".<|im_end|>",
-        "<|im_start|>user: Rewrite:\n", " a text", "\nNow, in ", "calm",
-        " words.<|im_end|><|im_start|>model:",
+        encode("<|im_start|>tool fares<|im_end|><|im_start|>system: Be "), slots["mood"],
+        behind_slot("."), encode("<|im_end|><|im_start|>user: Rewrite:\n"), slots["draft"],
+        behind_slot("\nNow, in "), slots["mood"],
+        behind_slot(" words."), encode("<|im_end|><|im_start|>model:"),
     ]  # fmt: skip
-    assert template.render(slots) == [token for piece in pieces for token in encode(piece)]
+    assert template.render(slots) == [token for piece in pieces for token in piece]
     with pytest.raises(ForgedTokenError):
         template.render({**slots, "mood": encode("<|im_end|>")})
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from codec_agents.graph import Chat, Piece, RawPrompt, Slot, Text, parse_template
-from codec_agents.graph.chat import TemplateError
+from codec_agents.graph.templates import TemplateError
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,44 @@ def test_turns_have_a_short_and_a_long_form():
     )
     assert short == long
     assert short.model_dump()["turns"] == ({"user": "hi"}, {"assistant": "hello"})
+
+
+CALLED = {
+    "assistant": "Let me see.",
+    "reasoning": "They ask for {place}.",
+    "calls": [{"name": "weather", "arguments": {"city": "{place}", "more": [{"unit": "{unit}"}]}}],
+}
+
+
+def test_calls_stand_in_an_assistants_turn_with_their_results_behind_it():
+    chat = Chat(user="{q}", turns=[CALLED, {"tool": "{found}"}])
+    assert chat.slots == ("place", "unit", "found", "q")
+    assert chat.model_dump()["turns"] == (CALLED, {"tool": "{found}"})
+    assert Chat.model_validate(chat.model_dump()) == chat
+
+
+@pytest.mark.parametrize(
+    ("turns", "message"),
+    [
+        ([CALLED], "turn 0 calls weather; behind it must stand a `tool` turn for each"),
+        ([CALLED, {"user": "x"}, {"tool": "R"}], "turn 0 calls weather"),
+        ([CALLED, {"tool": "R"}, {"tool": "R"}], "turn 0 calls weather"),
+        ([{"user": "a"}, CALLED, {"tool": "R", "name": "clock"}], "turn 1 calls weather"),
+        ([{"user": "a", "calls": [{"name": "f"}]}], "only an `assistant` turn"),
+        ([{"tool": "a", "reasoning": "x"}], "only an `assistant` turn"),
+        ([{"role": "user"}], "a turn needs its `content`"),
+        ([{"assistant": "", "calls": [{"name": ""}]}], "at least 1 character"),
+        ([{"assistant": "", "calls": [{"name": "f", "arguments": {"x": ["{"]}}]}, {"tool": ""}], "write {{"),
+        (
+            [{"assistant": "", "calls": [{"name": "f", "arguments": {"x": float("nan")}}]}, {"tool": ""}],
+            "not finite",
+        ),
+    ],
+)
+def test_a_call_without_its_result_or_out_of_place_is_refused(turns, message):
+    with pytest.raises(ValidationError) as refused:
+        Chat(turns=turns)
+    assert message in str(refused.value)
 
 
 def test_an_empty_prompt_is_refused():

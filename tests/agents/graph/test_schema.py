@@ -74,7 +74,13 @@ def test_fields_are_described_for_editors():
     assert edge["properties"]["from"]["description"].startswith("Where it begins")
 
 
-NOT_IN_A_SCHEMA = ("is beside a pipeline file", "holds a secret", "a secret does not", "initial is longer")
+NOT_IN_A_SCHEMA = (
+    "is beside a pipeline file",
+    "holds a secret",
+    "a secret does not",
+    "initial is longer",
+    "behind it must stand",
+)
 """What only the reader refuses: files need a folder, and secrets are told by more than a pattern."""
 
 

@@ -1,0 +1,140 @@
+"""Declared calls in one family's form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue
+
+from codec_agents.dialects.base import Dialect, WrittenCalls
+from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.literals import NOTATIONS, json_text, write_value
+from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece, fill, template_pieces
+from codec_agents.exceptions import PromptError
+from codec_agents.graph.turns import ChatTurn, DeclaredCall
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCall:
+    """A declared call, and what its result is known by."""
+
+    call: DeclaredCall
+    id: str
+
+
+def known_calls(turns: Iterable[ChatTurn], dialect: Dialect) -> list[list[KnownCall]]:
+    """Return the calls of each turn with their ids: as declared, or counted over the conversation."""
+    number = 0
+    found: list[list[KnownCall]] = []
+    form = dialect.results.id_form if dialect.results is not None else "{index}"
+    for turn in turns:
+        ids = [call.id or form.format(index=number + n, name=call.name) for n, call in enumerate(turn.calls)]
+        found.append([KnownCall(*pair) for pair in zip(turn.calls, ids, strict=True)])
+        number += len(turn.calls)
+    return found
+
+
+class CallWriter:
+    """Writes the calls of turns that a prompt declares, in one dialect."""
+
+    def __init__(self, dialect: Dialect, encoder: PieceEncoder) -> None:
+        self._dialect = dialect
+        self._encoder = encoder
+
+    @property
+    def form(self) -> WrittenCalls:
+        """The family's form.
+
+        Raises:
+            PromptError: it has none.
+        """
+        calls = self._dialect.calls
+        if calls is None or calls.written is None:
+            raise PromptError(
+                f"the dialect {self._dialect.name!r} has no form for calls in a declared turn; "
+                "declare it in a dialect of your own, as `calls: {written: ...}`"
+            )
+        return calls.written
+
+    def calls(self, calls: Sequence[KnownCall]) -> list[Piece]:
+        """Return the calls of one turn.
+
+        Raises:
+            PromptError: the family has no form for them, or not for so many in a turn, or a slot stands where
+                what fills it could end the value.
+        """
+        form, parse = self.form, self._encoder.parse
+        if form.most is not None and len(calls) > form.most:
+            raise PromptError(
+                f"the dialect {self._dialect.name!r} writes {form.most} call in a turn, not {len(calls)}; "
+                "declare a turn for each, with its result behind it"
+            )
+        pieces = parse(form.open)
+        for number, call in enumerate(calls):
+            pieces += parse(form.join) if number else []
+            pieces += self._one(call)
+        return [*pieces, *parse(form.close)]
+
+    def text(self, text: Sequence[Piece]) -> list[Piece]:
+        """Return the text of a turn as it stands before its calls.
+
+        Raises:
+            PromptError: the family writes none there.
+        """
+        if not text:
+            return []
+        if self.form.text is None:
+            raise PromptError(
+                f"the dialect {self._dialect.name!r} writes no text beside calls; leave it out, or declare "
+                "it as `reasoning` where the family reasons"
+            )
+        stands = fill(self._encoder.parse(self.form.text, ("content",)), {"content": text})
+        return [*stands, *self._encoder.parse(self.form.behind_text)]
+
+    def _one(self, known: KnownCall) -> list[Piece]:
+        call = known.call
+        fillings: dict[str, Sequence[Piece]] = {
+            "name": [Literal(call.name)],
+            "name_json": [Literal(json_text(call.name))],
+            "id": [Literal(known.id)],
+            "id_json": [Literal(json_text(known.id))],
+            "arguments": self._arguments(call),
+        }
+        return fill(self._encoder.parse(self.form.each, tuple(fillings)), fillings)
+
+    def _arguments(self, call: DeclaredCall) -> list[Piece]:
+        if self.form.argument is None:
+            return self._literal(call.arguments)
+        pieces: list[Piece] = []
+        for number, (key, value) in enumerate(call.arguments.items()):
+            pieces += self._encoder.parse(self.form.argument_join) if number else []
+            pieces += self._argument(self.form.argument, key, value, call.name)
+        return pieces
+
+    def _argument(self, form: str, key: str, value: JsonValue, name: str) -> list[Piece]:
+        bare = self.form.bare_strings and isinstance(value, str)
+        fillings: dict[str, Sequence[Piece]] = {
+            "key": [Literal(key)],
+            "value": template_pieces(str(value)) if bare else self._literal(value),
+            "is_text": [Literal("true" if isinstance(value, str) else "false")],
+        }
+        parsed = self._encoder.parse(form, tuple(fillings))
+        slots = [piece.name for piece in fillings["value"] if isinstance(piece, Hole)]
+        if bare and slots and not _ends_with_marker(parsed):
+            raise PromptError(
+                f"the dialect {self._dialect.name!r} ends the value of {key!r} by text, which what fills the "
+                f"slot {slots[0]!r} could spell; declare the call of {name!r} without the slot, or say it in "
+                "a user's turn"
+            )
+        return fill(parsed, fillings)
+
+    def _literal(self, value: Any) -> list[Piece]:
+        return write_value(value, NOTATIONS[self.form.literals], template_pieces)
+
+
+def _ends_with_marker(argument: Sequence[Piece]) -> bool:
+    """Tell whether a control token stands behind the value, which no content can be."""
+    place = argument.index(Hole("value"))
+    return place + 1 < len(argument) and isinstance(argument[place + 1], Marker)

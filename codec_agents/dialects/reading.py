@@ -1,0 +1,177 @@
+"""How the turns of one dialect are read in one vocabulary: which reader, and which grammar for its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.grammars import GRAMMARS, Grammar, Payload, PayloadError
+from codec_agents.dialects.messages import MessageReader, MessageTable
+from codec_agents.dialects.reader import Action, ReaderTable, RegionReader, TurnReader
+from codec_agents.dialects.text_lane import TextForm, TextLane
+from codec_agents.dialects.values import CallRegion, Marked, Segment, ToolCall
+from codec_agents.exceptions import DialectError
+from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_agents.tools import Tool
+
+
+class TurnReading:
+    """Makes the readers of one bound dialect, and reads the calls in what they cut out."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        vocabulary: Vocabulary,
+        encoder: PieceEncoder,
+        tools: Mapping[str, Tool],
+        grammar: Grammar | None,
+        *,
+        knows_reasoning: bool,
+    ) -> None:
+        self._dialect = dialect
+        self._vocabulary = vocabulary
+        self._encoder = encoder
+        self._tools = tools
+        self._knows_reasoning = knows_reasoning
+        self._grammar: Grammar | None = grammar or _grammar_of(dialect)
+        self._table = self._reader_table()
+        self._text_form = self._find_text_form()
+        self._boundaries = frozenset(encoder.control_ids((*dialect.turn_starts, *dialect.stops)))
+        form = dialect.thinking if knows_reasoning else None
+        self._opens = frozenset(encoder.control_ids((form.open,))) if form else frozenset[int]()
+        self._closes = frozenset(encoder.control_ids((form.close,))) if form else frozenset[int]()
+
+    def reader(self, prompt_ids: Sequence[int] = ()) -> TurnReader:
+        """Return a reader for the turn that follows a prompt."""
+        speculative = self._dialect.calls is not None and self._dialect.calls.speculative
+        return self._new_reader(prompt_ids, self._is_call if speculative else _always)
+
+    def _new_reader(self, prompt_ids: Sequence[int], accept: Callable[[str], bool]) -> TurnReader:
+        if self._dialect.reader == "messages":
+            return MessageReader(MessageTable.of(self._vocabulary), prompt_ids)
+        return RegionReader(self._table, thinking=self._opened_in(prompt_ids), text=self._text_lane(accept))
+
+    def calls(self, region: CallRegion) -> list[ToolCall]:
+        """Return the calls of a region; one that cannot be read is a call with an error."""
+        segments = [region.text] if region.text is not None else self._segments(region)
+        text = "".join(part if isinstance(part, str) else part.name for part in segments)
+        if not region.closed:
+            return [_failed(text, "the call was cut off before its end", region)]
+        assert self._grammar is not None
+        try:
+            found = self._grammar(Payload(segments, self._tools))
+        except PayloadError as error:
+            return [_failed(text, str(error), region, error.name)]
+        return [
+            ToolCall(
+                index,
+                call.name,
+                call.arguments,
+                call.call_id,
+                text,
+                call.error,
+                start=region.start,
+                stop=region.stop,
+            )
+            for index, call in enumerate(found)
+        ]
+
+    def read_back(self, head: Sequence[int], ids: Sequence[int]) -> list[ToolCall]:
+        """Return the calls of a turn that a prompt holds; text in their form is a call, whatever it names.
+
+        Args:
+            head: what opens the turn.
+            ids: what stands behind it.
+        """
+        reader = self._new_reader(head, _always)
+        events = [*reader.feed(ids), *reader.flush("stop")]
+        regions = [event for event in events if isinstance(event, CallRegion)]
+        return [call for region in regions for call in self.calls(region)]
+
+    def _segments(self, region: CallRegion) -> list[Segment]:
+        if not region.header:
+            return self._encoder.segments(region.ids)
+        return [*self._encoder.segments(region.header), Marked("header"), *self._encoder.segments(region.ids)]
+
+    def _opened_in(self, prompt_ids: Sequence[int]) -> bool:
+        """Tell whether the prompt leaves reasoning open: its last marker of the last turn decides."""
+        if not self._opens:
+            return False
+        for token_id in reversed(prompt_ids):
+            if token_id in self._opens:
+                return True
+            if token_id in self._closes or token_id in self._boundaries:
+                return False
+        return False
+
+    def _find_text_form(self) -> TextForm | None:
+        """Return how calls are told in text, where the family marks them so in this vocabulary."""
+        form = self._dialect.calls
+        if form is None or not form.text_starts:
+            return None
+        if form.text_unless_marked and self._encoder.control_ids(form.starts):
+            return None
+        return TextForm(
+            tuple(start.encode() for start in form.text_starts),
+            None if form.text_end is None else form.text_end.encode(),
+            form.text_anywhere,
+            form.keep_text_start,
+        )
+
+    def _text_lane(self, accept: Callable[[str], bool]) -> TextLane | None:
+        if self._text_form is None:
+            return None
+        return TextLane(
+            self._text_form, self._vocabulary.byte_table.__getitem__, self._encoder.encode, accept
+        )
+
+    def _is_call(self, text: str) -> bool:
+        """Tell whether text that looks like a call is one: it parses, and names a known tool."""
+        assert self._grammar is not None
+        try:
+            calls = self._grammar(Payload([text], self._tools))
+        except PayloadError:
+            return False
+        return bool(calls) and all(call.name in self._tools or not self._tools for call in calls)
+
+    def _reader_table(self) -> ReaderTable:
+        dialect, actions = self._dialect, dict[int, Action]()
+        actions |= dict.fromkeys(self._encoder.control_ids(dialect.wrappers), Action.WRAPPER)
+        if dialect.calls is not None:
+            actions |= dict.fromkeys(self._encoder.control_ids(dialect.calls.ends), Action.CALL_CLOSE)
+            actions |= dict.fromkeys(self._encoder.control_ids(dialect.calls.starts), Action.CALL_OPEN)
+        if dialect.thinking is not None and self._knows_reasoning:
+            actions |= dict.fromkeys(self._encoder.control_ids((dialect.thinking.open,)), Action.THINK_OPEN)
+            actions |= dict.fromkeys(self._encoder.control_ids((dialect.thinking.close,)), Action.THINK_CLOSE)
+        actions |= dict.fromkeys(self._encoder.control_ids(dialect.stops), Action.TURN_END)
+        return ReaderTable(
+            actions,
+            calls_end_thinking=dialect.thinking is None or dialect.thinking.calls_end_it,
+            calls_end_with_turn=dialect.calls is not None and not dialect.calls.ends,
+        )
+
+
+def _failed(text: str, error: str, region: CallRegion, name: str = "") -> ToolCall:
+    return ToolCall(
+        0, name, None, None, text, error, closed=region.closed, start=region.start, stop=region.stop
+    )
+
+
+def _grammar_of(dialect: Dialect) -> Grammar | None:
+    if dialect.calls is None:
+        return None
+    try:
+        return GRAMMARS[dialect.calls.grammar]
+    except KeyError:
+        raise DialectError(
+            f"the dialect {dialect.name!r} names the grammar {dialect.calls.grammar!r}; "
+            f"there are {', '.join(sorted(GRAMMARS))}"
+        ) from None
+
+
+def _always(_text: str) -> bool:
+    return True

@@ -1,0 +1,124 @@
+"""Turns that a prompt declares before the last one: what was said, thought, called and found out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.call_writer import CallWriter, KnownCall, known_calls
+from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.pieces import Piece, fill, template_pieces
+from codec_agents.dialects.result_writer import ResultWriter
+from codec_agents.exceptions import PromptError
+from codec_agents.graph.turns import ChatTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Neighbouring turns of one role, in ids but for their slots.
+
+    Fields:
+        turns: the declared turns.
+        calls: the calls of each.
+        before: the role of the turn before them, or "".
+        after: the role of the turn behind them, or "".
+    """
+
+    turns: Sequence[ChatTurn]
+    calls: Sequence[Sequence[KnownCall]]
+    before: str
+    after: str
+
+
+class TurnWriter:
+    """Writes declared turns of one dialect.
+
+    Attributes:
+        calls: writes the calls of turns.
+    """
+
+    def __init__(
+        self, dialect: Dialect, encoder: PieceEncoder, results: ResultWriter, *, knows_reasoning: bool
+    ) -> None:
+        self._dialect = dialect
+        self._encoder = encoder
+        self._results = results
+        self.calls = CallWriter(dialect, encoder)
+        self._knows_reasoning = knows_reasoning
+        self._head, _, self._tail = dialect.assistant.partition(dialect.answer)
+
+    def stretches(self, turns: Sequence[ChatTurn]) -> list[Stretch]:
+        """Return the turns, neighbouring ones of a role together."""
+        calls = known_calls(turns, self._dialect)
+        groups = [list(group) for _, group in groupby(range(len(turns)), lambda place: turns[place].role)]
+        roles = ["", *(turns[group[0]].role for group in groups), ""]
+        return [
+            Stretch([turns[n] for n in group], [calls[n] for n in group], roles[place], roles[place + 2])
+            for place, group in enumerate(groups)
+        ]
+
+    def results(self, stretch: Stretch, calls: Sequence[KnownCall]) -> list[Piece]:
+        """Return neighbouring results, of the calls before them where those are declared.
+
+        Raises:
+            PromptError: the family writes results inside the assistant's turn, and no call is declared.
+        """
+        form = self._results.form
+        if form.in_turn and not calls:
+            raise PromptError(
+                f"the dialect {self._dialect.name!r} writes results inside the assistant's turn; "
+                "declare the `calls` of the turn before them"
+            )
+        pieces = self._results.of_turns(stretch.turns, [(known.call.name, known.id) for known in calls])
+        goes_on = stretch.after in ("assistant", "")
+        return pieces if goes_on or not form.in_turn else [*pieces, *self._encoder.parse(self._tail)]
+
+    def assistant(self, stretch: Stretch, number: int, *, keeps_reasoning: bool) -> list[Piece]:
+        """Return one of the assistant's turns.
+
+        Args:
+            stretch: the turns among which it stands.
+            number: which of them it is.
+            keeps_reasoning: whether the prompt holds its reasoning.
+
+        Raises:
+            PromptError: the family has no form for what is declared.
+        """
+        turn, calls = stretch.turns[number], stretch.calls[number]
+        text = template_pieces(turn.content)
+        reasoning = template_pieces(turn.reasoning) if turn.reasoning and keeps_reasoning else None
+        goes_on = number == 0 and stretch.before == "tool" and self._results.form.then != "opening"
+        pieces = self._opened(reasoning, goes_on=goes_on)
+        if calls:
+            pieces += [*self.calls.text(text), *self.calls.calls(calls)]
+        else:
+            pieces += self._filled(self._dialect.answer, content=text)
+        stays_open = calls and stretch.after == "tool" and self._results.form.in_turn
+        return pieces if stays_open else [*pieces, *self._encoder.parse(self._tail)]
+
+    def _opened(self, reasoning: Sequence[Piece] | None, *, goes_on: bool) -> list[Piece]:
+        """Return how a turn begins: opened again or not behind results, and with its reasoning or without."""
+        if reasoning is None:
+            again = self._dialect.reopening.default if self._dialect.reopening is not None else ""
+            return self._encoder.parse(again if goes_on else self._head)
+        form = self._told()
+        if goes_on:
+            assert self._dialect.thinking is not None
+            form = form[form.index(self._dialect.thinking.open) :]
+        return self._filled(form, reasoning=reasoning)
+
+    def _told(self) -> str:
+        form, opening = self._dialect.thinking, self._dialect.opening
+        if form is None or not self._knows_reasoning:
+            raise PromptError(
+                f"the dialect {self._dialect.name!r} tells no reasoning apart in this map; leave `reasoning` "
+                "out, or declare it as text"
+            )
+        if form.told is not None:
+            return form.told
+        return f"{opening.forced or opening.default + form.open}{{reasoning}}{form.closing or form.close}"
+
+    def _filled(self, form: str, **fillings: Sequence[Piece]) -> list[Piece]:
+        return fill(self._encoder.parse(form, tuple(fillings)), fillings)
