@@ -71,15 +71,17 @@ class MalformedFrameError(FrameError):
 
 
 class FrameTooLargeError(FrameError):
-    """A frame is, or declares itself, larger than the limit; it was not buffered.
+    """A frame is, or declares itself, larger than the limit; what is declared was not buffered.
 
     Attributes:
-        limit: the limit in bytes.
+        limit: the limit, in `unit`.
+        unit: `bytes` or `ids`.
     """
 
-    def __init__(self, reason: str, offset: int, limit: int) -> None:
-        super().__init__(f"{reason}; the limit is {limit} bytes a frame", offset)
+    def __init__(self, reason: str, offset: int, limit: int, unit: str = "bytes") -> None:
+        super().__init__(f"{reason}; the limit is {limit} {unit} a frame", offset)
         self.limit = limit
+        self.unit = unit
 
 
 class NestingError(FrameError):

@@ -4,7 +4,14 @@ from codec_core.frames.content_types import CONTENT_TYPES, StreamFormat, format_
 from codec_core.frames.decoder import FrameDecoder
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.formats import DECODERS, ENCODERS, decoder, encoder
-from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_ID, CodecFrame, CodecRequest
+from codec_core.frames.frame import (
+    MAX_FRAME_BYTES,
+    MAX_FRAME_IDS,
+    MAX_ID,
+    MAX_PROMPT_IDS,
+    CodecFrame,
+    CodecRequest,
+)
 from codec_core.frames.protobuf import decode_protobuf_frame
 from codec_core.frames.requests import decode_request, encode_request
 from codec_core.frames.schema import SCHEMA
@@ -15,7 +22,9 @@ __all__ = [
     "DECODERS",
     "ENCODERS",
     "MAX_FRAME_BYTES",
+    "MAX_FRAME_IDS",
     "MAX_ID",
+    "MAX_PROMPT_IDS",
     "SCHEMA",
     "CodecFrame",
     "CodecRequest",

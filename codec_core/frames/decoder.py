@@ -22,7 +22,7 @@ from codec_core.exceptions import (
     TrailingDataError,
     TruncatedStreamError,
 )
-from codec_core.frames.frame import MAX_FRAME_BYTES, CodecFrame
+from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_FRAME_IDS, CodecFrame
 
 Bytes = bytes | bytearray | memoryview
 
@@ -42,12 +42,24 @@ that means harm sends so many: they take no room in any budget of ids, and never
 class FrameDecoder(ABC):
     """Turns the bytes of one body into frames. Not for use by two threads at once."""
 
-    __slots__ = ("_buffer", "_direct", "_done", "_empty", "_error", "_largest", "_limit", "_offset")
+    __slots__ = (
+        "_buffer",
+        "_direct",
+        "_done",
+        "_empty",
+        "_error",
+        "_largest",
+        "_limit",
+        "_max_ids",
+        "_offset",
+    )
 
-    def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
-        if max_frame_bytes < 1:
-            raise ValueError(f"max_frame_bytes must be positive, got {max_frame_bytes}")
+    def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES, max_frame_ids: int = MAX_FRAME_IDS) -> None:
+        if max_frame_bytes < 1 or max_frame_ids < 1:
+            raise ValueError(f"limits must be positive, got {max_frame_bytes} bytes, {max_frame_ids} ids")
         self._limit = max_frame_bytes
+        self._max_ids = max_frame_ids
+        """An id takes a byte or more, so that no look at the number is needed in as many bytes."""
         self._buffer = bytearray()
         self._offset = 0
         """The place in the stream of the first byte in the buffer."""
@@ -55,9 +67,9 @@ class FrameDecoder(ABC):
         self._empty = 0
         """How many frames without ids came last, one after another."""
         self._error: FrameError | None = None
-        self._largest = max_frame_bytes
+        self._largest = min(max_frame_bytes, max_frame_ids)
         """The largest chunk that may be one frame and no more, where a format can tell."""
-        self._direct = max_frame_bytes
+        self._direct = self._largest
         """The same while a chunk may be decoded without a look at what came before; otherwise -1."""
 
     @property
@@ -124,19 +136,22 @@ class FrameDecoder(ABC):
         """Read frames that stand behind four bytes of length, big end first."""
         if not self._holds_prefixed(self._buffer, 0):
             return  # what is not whole yet is not copied again and again
-        data, at = bytes(self._buffer), 0
-        begin = self._offset
+        # Slices of bytes are made faster than of a view, which does not copy what is large.
+        data = bytes(self._buffer) if len(self._buffer) <= self._max_ids else memoryview(self._buffer)
+        at, begin = 0, self._offset
         try:
             while not self._done and self._holds_prefixed(data, at):
                 start = at + PREFIX_BYTES
                 end = start + declared_size(data, at)[0]
-                self._take(parse(data[start:end], begin + start), frames, begin + at)
+                self._take(parse(bytes(data[start:end]), begin + start), frames, begin + at)
                 at = end
                 self._offset = begin + end
         finally:
+            if isinstance(data, memoryview):
+                data.release()
             del self._buffer[:at]
 
-    def _holds_prefixed(self, data: bytes | bytearray, at: int) -> bool:
+    def _holds_prefixed(self, data: Bytes, at: int) -> bool:
         """Tell whether a whole frame behind its length stands at a place of the buffer."""
         if len(data) - at < PREFIX_BYTES:
             return False

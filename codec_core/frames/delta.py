@@ -29,11 +29,11 @@ def from_deltas(deltas: Iterable[int], base_id: int) -> tuple[int, ...]:
     Raises:
         ValueError: an id would lie outside 0..2^32-1.
     """
-    distances = [(delta >> 1) ^ -(delta & 1) for delta in deltas]  # 0, 1, 2, 3, 4 stand for 0, -1, 1, -2, 2
-    if not distances:
+    distances = ((delta >> 1) ^ -(delta & 1) for delta in deltas)  # 0, 1, 2, 3, 4 stand for 0, -1, 1, -2, 2
+    first = next(distances, None)
+    if first is None:
         return ()
-    distances[0] += base_id
-    ids = tuple(accumulate(distances))
+    ids = tuple(accumulate(distances, initial=base_id + first))
     if min(ids) < 0 or max(ids) > MAX_ID:
         raise ValueError("a delta leads to an id outside 0..2^32-1")
     return ids

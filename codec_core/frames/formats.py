@@ -5,7 +5,7 @@ from __future__ import annotations
 from codec_core.exceptions import UnsupportedFormatError
 from codec_core.frames.decoder import FrameDecoder
 from codec_core.frames.encoder import FrameEncoder
-from codec_core.frames.frame import MAX_FRAME_BYTES
+from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_FRAME_IDS
 from codec_core.frames.msgpack import MsgpackDecoder, MsgpackEncoder
 from codec_core.frames.msgpack_delta import MsgpackDeltaEncoder
 from codec_core.frames.protobuf import ProtobufDecoder, ProtobufEncoder
@@ -27,15 +27,17 @@ ENCODERS: dict[str, type[FrameEncoder]] = {
 }
 
 
-def decoder(fmt: str, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> FrameDecoder:
-    """Return a new decoder for one body in this format.
+def decoder(
+    fmt: str, *, max_frame_bytes: int = MAX_FRAME_BYTES, max_frame_ids: int = MAX_FRAME_IDS
+) -> FrameDecoder:
+    """Return a new decoder for one body in this format, which takes frames of no more bytes and ids.
 
     Raises:
         UnsupportedFormatError: there is no such format.
     """
     if fmt not in DECODERS:
         raise _unsupported(fmt)
-    return DECODERS[fmt](max_frame_bytes=max_frame_bytes)
+    return DECODERS[fmt](max_frame_bytes=max_frame_bytes, max_frame_ids=max_frame_ids)
 
 
 def encoder(fmt: str) -> FrameEncoder:

@@ -12,9 +12,20 @@ MAX_ID = 2**32 - 1
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """The largest frame that a decoder takes unless told otherwise.
 
-A frame of 64 ids has some 200 bytes; a generation of a million ids in one frame has 5 MB. A declared size
+A frame of 64 ids has some 200 bytes; one of `MAX_FRAME_IDS` has 2.5 MB. A declared size
 past the limit fails before anything of it is buffered.
 """
+
+MAX_FRAME_IDS = 2**19
+"""Ids of one frame that a decoder takes unless told otherwise.
+
+No model writes half a million ids in one answer, and servers send a few at a time. As Python integers they
+take 40 bytes each, in the delta form twice: 20 to 40 MB, which is what one frame of a hostile server may
+cost. 16 MiB of the smallest ids would take 400 MB and more.
+"""
+
+MAX_PROMPT_IDS = 2**20
+"""Ids of a request's prompt, unless told otherwise: what the longest contexts hold, some 45 MB."""
 
 TokenId = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
 

@@ -8,14 +8,14 @@ before each frame; the first byte of the body tells.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import msgspec
 
 from codec_core.exceptions import FrameTooLargeError, MalformedFrameError
 from codec_core.frames.decoder import MAX_EMPTY_FRAMES, Bytes, FrameDecoder
 from codec_core.frames.encoder import FrameEncoder
-from codec_core.frames.frame import MAX_FRAME_BYTES, CodecFrame
+from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_FRAME_IDS, CodecFrame
 from codec_core.frames.msgpack_counted import COUNT_AT, DECODE_COUNTED, LONGEST, SHORTEST, Decode
 from codec_core.frames.msgpack_scanner import FrameScanner
 from codec_core.frames.msgpack_types import HEADS, type_name
@@ -44,8 +44,8 @@ class MsgpackDecoder(FrameDecoder):
 
     __slots__ = ("_prefixed", "_scanner")
 
-    def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
-        super().__init__(max_frame_bytes=max_frame_bytes)
+    def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES, max_frame_ids: int = MAX_FRAME_IDS) -> None:
+        super().__init__(max_frame_bytes=max_frame_bytes, max_frame_ids=max_frame_ids)
         self._prefixed = False
         self._scanner: FrameScanner | None = None
 
@@ -72,9 +72,9 @@ class MsgpackDecoder(FrameDecoder):
     def _read(self, frames: list[CodecFrame]) -> None:
         if not self._offset and self._scanner is None:
             self._prefixed = self._sniff(self._buffer[0])
-            self._largest = -1 if self._prefixed else self._limit
+            self._largest = -1 if self._prefixed else min(self._limit, self._max_ids)
         if self._prefixed:
-            self._read_prefixed(parse_frame, frames)
+            self._read_prefixed(partial(parse_frame, max_ids=self._max_ids), frames)
         else:
             self._read_bare(frames)
 
@@ -103,7 +103,7 @@ class MsgpackDecoder(FrameDecoder):
         Where the last one ends is guessed from how everybody writes frames. msgspec, which has to find that
         many frames in just so many bytes, proves the guess.
         """
-        buffer, end = self._buffer, min(len(self._buffer), self._limit)
+        buffer, end = self._buffer, min(len(self._buffer), self._limit, self._max_ids)
         if buffer[end - 6 : end - 1] != _DONE:
             end = buffer.rfind(_IDS, 0, end) - 1
         count = buffer.count(_IDS, 0, max(end, 0))
@@ -131,14 +131,14 @@ class MsgpackDecoder(FrameDecoder):
 
     def _read_flat(self, frames: list[CodecFrame]) -> bool:
         """Read one frame without nested values in one go; return False where that fails."""
-        found = _flat_reader()(self._buffer, self._limit)
+        found = _flat_reader()(self._buffer, min(self._limit, self._max_ids))
         if found:
             self._give(*found, frames)
         return found is not None
 
     def _read_one(self, frames: list[CodecFrame]) -> bool:
         if self._scanner is None:
-            self._scanner = FrameScanner(self._buffer, self._offset, self._limit)
+            self._scanner = FrameScanner(self._buffer, self._offset, self._limit, self._max_ids)
         frame = self._scanner.advance()
         if frame is None:
             return False
@@ -147,24 +147,28 @@ class MsgpackDecoder(FrameDecoder):
         return True
 
 
-def parse_frame(data: bytes, offset: int = 0) -> CodecFrame:
+def parse_frame(data: bytes, offset: int = 0, *, max_ids: int = MAX_FRAME_IDS) -> CodecFrame:
     """Return the frame that `data` is, from its first byte to its last; `offset` is its place, for errors.
 
     Raises:
         FrameError: `data` is not exactly one frame.
     """
+    if len(data) > max_ids:
+        return _scan_frame(data, offset, max_ids)
     try:
         return _decode_frame(data)
     except _ERRORS:
         found = _flat_reader()(data, len(data))
-        return found[0] if found and found[1] == len(data) else _scan_frame(data, offset)
+        return found[0] if found and found[1] == len(data) else _scan_frame(data, offset, max_ids)
 
 
-def _scan_frame(data: bytes, offset: int) -> CodecFrame:
-    scanner = FrameScanner(bytearray(data), offset, max(len(data), 1))
+def _scan_frame(data: bytes, offset: int, max_ids: int) -> CodecFrame:
+    scanner = FrameScanner(bytearray(data), offset, max(len(data), 1), max_ids)
     try:
         frame = scanner.advance()
     except FrameTooLargeError as error:
+        if error.unit == "ids":
+            raise
         raise MalformedFrameError("the frame is longer than its length says", error.offset) from None
     if frame is None:
         raise MalformedFrameError("the frame is longer than its length says", offset + len(data))

@@ -66,12 +66,13 @@ _decode_deltas = msgspec.msgpack.Decoder(list[int]).decode
 class FrameScanner:
     """Reads the one frame at the beginning of a buffer that others fill."""
 
-    __slots__ = ("_buffer", "_limit", "_offset", "_steps", "_unknown", "size")
+    __slots__ = ("_buffer", "_limit", "_max_ids", "_offset", "_steps", "_unknown", "size")
 
-    def __init__(self, buffer: bytearray, offset: int, limit: int) -> None:
+    def __init__(self, buffer: bytearray, offset: int, limit: int, max_ids: int) -> None:
         self._buffer = buffer
         self._offset = offset
         self._limit = limit
+        self._max_ids = max_ids
         self.size = 0
         """Bytes read so far; those of the whole frame when it is complete."""
         self._unknown = 0
@@ -170,12 +171,15 @@ class FrameScanner:
             raise self._malformed(f"finish_reason must be a string, found {type_name(self._buffer[at])}", at)
         start, size = yield from self._text(head)
         try:
-            return self._buffer[start : start + size].decode()
+            return str(memoryview(self._buffer)[start : start + size], "utf-8")  # without another copy
         except UnicodeDecodeError:
             raise self._malformed("finish_reason is not UTF-8", start) from None
 
     def _numbers(self, blocks: Blocks, what: str) -> Steps[None]:
+        at = self.size
         count = yield from self._size_of("array", 1)
+        if count > self._max_ids:
+            raise FrameTooLargeError(f"a frame declares {count} ids", self._offset + at, self._max_ids, "ids")
         while count:
             taken = self._leap(blocks, count)
             if not taken:

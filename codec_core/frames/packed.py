@@ -13,6 +13,11 @@ from codec_core.frames.schema import packed_ids_class
 _MORE_OR_LAST = bytes(0x80) + b"\1" * 0x80
 """Translates each byte of a varint to whether more bytes follow."""
 
+_MORE = bytes(range(0x80, 0x100))
+"""The bytes of a varint that more bytes follow."""
+
+_PART = 64 * 1024
+
 _FIVE_BYTES = b"\1\1\1\1"
 """Four bytes with more to follow: a number of 2^28 or above."""
 
@@ -31,12 +36,26 @@ def has_long_varints(data: bytes) -> bool:
     return data.translate(_MORE_OR_LAST).find(_FIVE_BYTES) >= 0 and _find_long(data) is not None
 
 
-def read_packed(reader: FieldReader, start: int, end: int, name: str) -> list[int]:
-    """Return the packed numbers between two places of a message, each checked to be a uint32."""
+def read_packed(
+    reader: FieldReader, start: int, end: int, name: str, most: int, before: int = 0
+) -> list[int]:
+    """Return the packed numbers between two places of a message, each checked to be a uint32.
+
+    Raises:
+        FrameTooLargeError: with those `before` there are more than `most`; none of them was made.
+    """
+    if before + end - start > most:
+        reader.check_count(before + _count(reader.data, start, end), most, start)
     packed = reader.data[start:end]
     if packed and (packed[-1] > 0x7F or has_long_varints(packed)):
         _check_numbers(reader, packed, start, end, name)
     return ids_of_message(b"\n" + write_varint(len(packed)) + packed)
+
+
+def _count(data: bytes, start: int, end: int) -> int:
+    """Return how many numbers there are: each has one last byte. Counts a part at a time, which is copied."""
+    parts = (data[at : min(at + _PART, end)] for at in range(start, end, _PART))
+    return sum(len(part.translate(None, _MORE)) for part in parts)
 
 
 def _check_numbers(reader: FieldReader, packed: bytes, start: int, end: int, name: str) -> None:

@@ -8,14 +8,20 @@ read field by field.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from codec_core.exceptions import FrameEncodeError
 from codec_core.frames.decoder import PREFIX_BYTES, Bytes, FrameDecoder, declared_size
 from codec_core.frames.delta import from_deltas
 from codec_core.frames.encoder import FrameEncoder
-from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_ID, CodecFrame
-from codec_core.frames.packed import has_long_varints, ids_of_message, read_packed, write_packed
+from codec_core.frames.frame import MAX_FRAME_IDS, MAX_ID, CodecFrame
+from codec_core.frames.packed import (
+    has_long_varints,
+    ids_of_message,
+    read_packed,
+    write_packed,
+)
 from codec_core.frames.protobuf_wire import BYTES, VARINT, FieldReader, write_bytes, write_number
 
 IDS, DONE, FINISH_REASON, BASE_ID = 1, 2, 3, 4
@@ -35,9 +41,6 @@ class ProtobufDecoder(FrameDecoder):
 
     __slots__ = ()
 
-    def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
-        super().__init__(max_frame_bytes=max_frame_bytes)
-
     def feed(self, data: Bytes) -> list[CodecFrame]:
         """Return the frames that these bytes complete.
 
@@ -53,7 +56,7 @@ class ProtobufDecoder(FrameDecoder):
         return super().feed(data)
 
     def _read(self, frames: list[CodecFrame]) -> None:
-        self._read_prefixed(parse_frame, frames)
+        self._read_prefixed(partial(parse_frame, max_ids=self._max_ids), frames)
 
 
 def decode_protobuf_frame(data: Bytes) -> CodecFrame:
@@ -61,19 +64,22 @@ def decode_protobuf_frame(data: Bytes) -> CodecFrame:
 
     Raises:
         MalformedFrameError: they are not a frame; its `offset` is the place in `data`.
+        FrameTooLargeError: it has more than `MAX_FRAME_IDS` ids.
         NestingError: unknown groups are nested without end.
     """
     return parse_frame(bytes(data))
 
 
-def parse_frame(data: bytes, offset: int = 0) -> CodecFrame:
+def parse_frame(data: bytes, offset: int = 0, *, max_ids: int = MAX_FRAME_IDS) -> CodecFrame:
     """Return the frame that these bytes are, no length before them; `offset` is their place, for errors.
 
     Raises:
         MalformedFrameError: they are not a frame.
+        FrameTooLargeError: it has more ids than the limit.
         NestingError: unknown groups are nested without end.
     """
-    return _parse_usual(data) or _parse_any(data, offset)
+    usual = _parse_usual(data) if len(data) <= max_ids else None
+    return usual or _parse_any(data, offset, max_ids)
 
 
 def _parse_usual(data: bytes) -> CodecFrame | None:
@@ -103,7 +109,7 @@ def _parse_unpacked(data: bytes) -> CodecFrame | None:
     return CodecFrame(tuple(ids_of_message(data)), _AFTER_IDS[found[1] or b""]) if found else None
 
 
-def _parse_any(data: bytes, offset: int) -> CodecFrame:
+def _parse_any(data: bytes, offset: int, max_ids: int) -> CodecFrame:
     reader = FieldReader(data, offset)
     ids: list[int] = []
     values: dict[str, Any] = {}
@@ -111,9 +117,10 @@ def _parse_any(data: bytes, offset: int) -> CodecFrame:
         if field.number == IDS:
             reader.expect(field, "ids", BYTES, VARINT)
             if field.wire_type == VARINT:
+                reader.check_count(len(ids) + 1, max_ids, field.offset)
                 ids.append(reader.uint32(field.value, "an id", field.offset))
             else:
-                ids += read_packed(reader, field.value, field.end, "an id")
+                ids += read_packed(reader, field.value, field.end, "an id", max_ids, len(ids))
         elif field.number == DONE:
             reader.expect(field, "done", VARINT)
             values["done"] = bool(field.value)

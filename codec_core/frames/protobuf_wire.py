@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from codec_core.exceptions import MalformedFrameError, NestingError
+from codec_core.exceptions import FrameTooLargeError, MalformedFrameError, NestingError
 from codec_core.frames.frame import MAX_ID
 
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
@@ -101,6 +101,15 @@ class FieldReader:
     def malformed(self, reason: str, at: int) -> MalformedFrameError:
         """Make the error for something wrong at this place."""
         return MalformedFrameError(reason, self._offset + at)
+
+    def check_count(self, count: int, most: int, at: int) -> None:
+        """Refuse more ids than there may be, where they would be read.
+
+        Raises:
+            FrameTooLargeError: there are more than `most`.
+        """
+        if count > most:
+            raise FrameTooLargeError(f"a frame has {count} ids or more", self._offset + at, most, "ids")
 
     def _field(self, offset: int) -> Field:
         tag, at = self.varint(offset, len(self.data))

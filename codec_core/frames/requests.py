@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from functools import cache
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,7 +16,7 @@ from codec_core.exceptions import (
     UnsupportedFormatError,
 )
 from codec_core.frames.decoder import Bytes
-from codec_core.frames.frame import MAX_FRAME_BYTES, CodecRequest
+from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_PROMPT_IDS, CodecRequest, TokenId
 from codec_core.frames.packed import read_packed, write_packed
 from codec_core.frames.protobuf_wire import (
     BYTES,
@@ -51,17 +52,21 @@ def encode_request(request: CodecRequest, fmt: str = "msgpack") -> bytes:
 
 
 def decode_request(
-    data: Bytes, fmt: str = "msgpack", *, max_request_bytes: int = MAX_FRAME_BYTES
+    data: Bytes,
+    fmt: str = "msgpack",
+    *,
+    max_request_bytes: int = MAX_FRAME_BYTES,
+    max_prompt_ids: int = MAX_PROMPT_IDS,
 ) -> CodecRequest:
     """Return the request that a body holds; unknown fields are skipped.
 
     Raises:
-        FrameError: the body is not a request, or is longer than the limit.
+        FrameError: the body is not a request, is longer than the limit, or has a longer prompt.
         UnsupportedFormatError: `fmt` is neither `msgpack` nor `protobuf`.
     """
     if len(data) > max_request_bytes:
         raise FrameTooLargeError(f"the request has {len(data)} bytes", 0, max_request_bytes)
-    return _READERS[_known(fmt)](bytes(data))
+    return _READERS[_known(fmt)](bytes(data), max_prompt_ids)
 
 
 def _known(fmt: str) -> str:
@@ -70,30 +75,45 @@ def _known(fmt: str) -> str:
     return fmt
 
 
-def _read_msgpack(data: bytes) -> CodecRequest:
+def _read_msgpack(data: bytes, most: int) -> CodecRequest:
     try:
-        return _decode(data)
+        # An id takes a byte or more: as many bytes need no look at the number.
+        return _decode(data) if len(data) <= most else _decode_long(data, most)
     except RecursionError:
         raise NestingError("a value of the request is nested without end", 0) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedFrameError(f"the request is malformed: {error}", 0) from None
 
 
-def _read_protobuf(data: bytes) -> CodecRequest:
+def _decode_long(data: bytes, most: int) -> CodecRequest:
+    return CodecRequest(**msgspec.structs.asdict(_bounded(most).decode(data)))
+
+
+@cache
+def _bounded(most: int) -> msgspec.msgpack.Decoder[CodecRequest]:
+    """Return a decoder that refuses a longer prompt before any of its ids is made."""
+    prompt = Annotated[tuple[TokenId, ...], msgspec.Meta(max_length=most)]
+    kind = msgspec.defstruct("CodecRequest", [("prompt_ids", prompt)], bases=(CodecRequest,), kw_only=True)
+    return msgspec.msgpack.Decoder(kind)
+
+
+def _read_protobuf(data: bytes, most: int) -> CodecRequest:
     reader = FieldReader(data, 0)
     values: dict[str, Any] = {"prompt_ids": [], "stop": []}
     for field in reader.fields():
-        _read_field(reader, field, values)
+        _read_field(reader, field, values, most)
     return CodecRequest(**values | {"prompt_ids": tuple(values["prompt_ids"]), "stop": tuple(values["stop"])})
 
 
-def _read_field(reader: FieldReader, field: Field, values: dict[str, Any]) -> None:
+def _read_field(reader: FieldReader, field: Field, values: dict[str, Any], most: int) -> None:
     if field.number == PROMPT_IDS:
+        ids = values["prompt_ids"]
         reader.expect(field, "prompt_ids", BYTES, VARINT)
         if field.wire_type == VARINT:
-            values["prompt_ids"].append(reader.uint32(field.value, "an id", field.offset))
+            reader.check_count(len(ids) + 1, most, field.offset)
+            ids.append(reader.uint32(field.value, "an id", field.offset))
         else:
-            values["prompt_ids"] += read_packed(reader, field.value, field.end, "an id")
+            ids += read_packed(reader, field.value, field.end, "an id", most, len(ids))
     elif field.number == MAX_TOKENS:
         reader.expect(field, "max_tokens", VARINT)
         values["max_tokens"] = reader.uint32(field.value, "max_tokens", field.offset)

@@ -10,11 +10,15 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 from codec_core.frames.decoder import FrameDecoder
 from codec_core.frames.formats import decoder
-from codec_core.frames.frame import MAX_FRAME_BYTES, CodecFrame
+from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_FRAME_IDS, CodecFrame
 
 
 def decode_stream(
-    body: AsyncIterable[bytes], fmt: str = "msgpack", *, max_frame_bytes: int = MAX_FRAME_BYTES
+    body: AsyncIterable[bytes],
+    fmt: str = "msgpack",
+    *,
+    max_frame_bytes: int = MAX_FRAME_BYTES,
+    max_frame_ids: int = MAX_FRAME_IDS,
 ) -> AsyncIterator[CodecFrame]:
     """Return the frames of a body as they arrive.
 
@@ -24,7 +28,7 @@ def decode_stream(
         FrameError: (while iterating) the stream broke the protocol, or ended too early.
         UnsupportedFormatError: `fmt` is not a stream format.
     """
-    return _frames(body, decoder(fmt, max_frame_bytes=max_frame_bytes))
+    return _frames(body, decoder(fmt, max_frame_bytes=max_frame_bytes, max_frame_ids=max_frame_ids))
 
 
 def decode_msgpack_stream(body: AsyncIterable[bytes]) -> AsyncIterator[CodecFrame]:

@@ -26,7 +26,15 @@ from codec_core.exceptions import (
     TrailingDataError,
     VersionPolicyError,
 )
-from codec_core.frames import CodecRequest, decode_request, decoder, encode_request, encoder
+from codec_core.frames import (
+    MAX_FRAME_IDS,
+    MAX_PROMPT_IDS,
+    CodecRequest,
+    decode_request,
+    decoder,
+    encode_request,
+    encoder,
+)
 from codec_core.leaf import LEAF_TOKENIZATION, read_leaf
 from codec_core.safety import descriptor_from_json
 from codec_core.versions import parse_version_policy_document
@@ -283,11 +291,124 @@ def test_a_chunk_of_tiny_frames_is_read(fmt, frame):
 
 @pytest.mark.parametrize("id_bytes", [b"\x05", b"\xff\xff\xff\xff\x0f", b"\x85\x80\x80\x80\x80\x00"])
 def test_packed_ids_cost_no_more_for_how_they_are_written(id_bytes):
-    count = 2**20 // len(id_bytes)
+    count = MAX_FRAME_IDS // len(id_bytes)
     with within():
         (frame,) = decoder("protobuf").feed(behind_length(field(1, id_bytes * count)))
     assert len(frame.ids) == count
     assert len(set(frame.ids)) == 1
+
+
+# Frames of many ids
+
+
+def array(count, element):
+    return b"\xdd" + count.to_bytes(4, "big") + element * count
+
+
+def msgpack_ids(element, count):
+    return b"\x82\xa3ids" + array(count, element) + b"\xa4done\xc3"
+
+
+def msgpack_other_order(element, count):
+    return b"\x83\xa4done\xc3\xa1x\x91\x01\xa3ids" + array(count, element)
+
+
+def msgpack_deltas(element, count):
+    return b"\x83\xa7base_id\xcd\x10\x00\xa9ids_delta" + array(count, element) + b"\xa4done\xc3"
+
+
+def msgpack_behind_length(element, count):
+    return behind_length(msgpack_ids(element, count))
+
+
+def protobuf_packed(element, count):
+    return behind_length(field(1, element * count) + b"\x10\x01")
+
+
+def protobuf_deltas(element, count):
+    return behind_length(b"\x20\x80\x20" + protobuf_packed(element, count)[4:])
+
+
+def protobuf_in_parts(element, count):
+    half = count // 2
+    return behind_length(field(1, element * half) + field(1, element * (count - half)) + b"\x10\x01")
+
+
+def protobuf_unpacked(element, count):
+    return behind_length((b"\x08" + element) * count + b"\x10\x01")
+
+
+MANY = [
+    (msgpack_ids, b"\xcd\x10\x00"),
+    (msgpack_other_order, b"\xcd\x10\x00"),
+    (msgpack_deltas, b"\x02"),
+    (msgpack_behind_length, b"\xcd\x10\x00"),
+    (protobuf_packed, b"\x80\x20"),
+    (protobuf_deltas, b"\x02"),
+    (protobuf_in_parts, b"\x80\x20"),
+]
+"""Forms of a frame of many ids, each with an id that is an integer of its own, not one that Python shares."""
+
+STEPS = [2**30, 2**16]
+
+
+@pytest.mark.parametrize(("form", "element"), MANY)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_frame_of_as_many_ids_as_there_may_be_is_read(form, element, step):
+    data = form(element, MAX_FRAME_IDS)
+    with within():
+        body = decoder(form.__name__.partition("_")[0])
+        frames = [frame for at in range(0, len(data), step) for frame in body.feed(data[at : at + step])]
+    assert [len(frame.ids) for frame in frames] == [MAX_FRAME_IDS]
+    body.close()
+
+
+@pytest.mark.parametrize(("form", "element"), [*MANY, (protobuf_unpacked, b"\x05")])
+@pytest.mark.parametrize("smallest", [False, True])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_frame_of_more_ids_is_refused_before_they_are_made(form, element, smallest, step):
+    """Also where all 16 MiB of it are ids of a byte."""
+    count = LIMIT - 100 if smallest and form is not protobuf_unpacked else MAX_FRAME_IDS + 1
+    data = form(b"\x05" if smallest else element, count)
+    with within(), pytest.raises((FrameTooLargeError, MalformedFrameError)) as caught:
+        read_whole(form.__name__.partition("_")[0], data, step)
+    if form is not protobuf_unpacked:  # whose fields are counted, and fewer
+        assert (caught.value.limit, caught.value.unit) == (MAX_FRAME_IDS, "ids")
+
+
+@pytest.mark.parametrize(("form", "element"), MANY)
+def test_how_many_ids_a_frame_may_have_can_be_said(form, element):
+    fmt = form.__name__.partition("_")[0]
+    few, many = form(element, 1000), form(element, MAX_FRAME_IDS + 1)
+    assert len(decoder(fmt, max_frame_ids=1000).feed(few)[0].ids) == 1000
+    with pytest.raises(FrameTooLargeError, match="the limit is 999 ids"):
+        decoder(fmt, max_frame_ids=999).feed(few)
+    assert len(decoder(fmt, max_frame_ids=MAX_FRAME_IDS + 1).feed(many)[0].ids) == MAX_FRAME_IDS + 1
+
+
+def test_a_prompt_of_more_ids_is_refused_before_they_are_made():
+    for element, fmt in ((b"\xcd\x10\x00", "msgpack"), (b"\x80\x20", "protobuf")):
+
+        def body(count, element=element, fmt=fmt):
+            if fmt == "protobuf":
+                return field(1, element * count)
+            return b"\x81\xaaprompt_ids" + array(count, element)
+
+        with within():
+            assert len(decode_request(body(MAX_PROMPT_IDS), fmt).prompt_ids) == MAX_PROMPT_IDS
+        with within(), pytest.raises(FrameError):
+            decode_request(body(MAX_PROMPT_IDS + 1), fmt)
+        assert len(decode_request(body(1000), fmt, max_prompt_ids=1000).prompt_ids) == 1000
+        with pytest.raises(FrameError, match="999"):
+            decode_request(body(1000), fmt, max_prompt_ids=999)
+
+
+def test_a_long_reason_costs_no_more():
+    data = msgpack_ids(b"\xcd\x10\x00", MAX_FRAME_IDS)
+    reason = b"\xadfinish_reason\xdb" + (12 * 2**20).to_bytes(4, "big") + b"x" * (12 * 2**20)
+    with within():
+        (frame,) = decoder("msgpack").feed(b"\x83" + data[1:] + reason)
+    assert len(frame.finish_reason) == 12 * 2**20
 
 
 # Bombs
