@@ -150,6 +150,8 @@ class Execution:
         async def aside() -> None:
             with scope, suppress(Exception):
                 await work()
+            if (scopes := self._aside.get(node)) is not None:
+                scopes.remove(scope)  # cancelling costs even where nothing is left to be cancelled
 
         self._group.start_soon(aside, name=f"codec aside {node}")
 

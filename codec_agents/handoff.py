@@ -167,7 +167,7 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
     prefilled_ids: int = 0
 
 
-GATHERED = 16
+GATHERED = 8
 """Ids or characters after which an edge works on what has come: each time has a price of its own, and what is
 left for the end of the source takes some tens of microseconds."""
 

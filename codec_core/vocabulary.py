@@ -72,11 +72,10 @@ class Vocabulary:
 
     def is_valid(self, token_id: int) -> bool:
         """Tell whether the vocabulary has this id."""
-        return 0 <= token_id < self.size and (
-            token_id in self.special_ids
-            or token_id in self._fallback
-            or self._raw_token(token_id) is not None
-        )
+        raw = self._raw
+        if 0 <= token_id < len(raw) and raw[token_id] is not None:
+            return True
+        return 0 <= token_id < self.size and (token_id in self.special_ids or token_id in self._fallback)
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the bytes that a token stands for; a special token stands for its name.

@@ -13,6 +13,8 @@ from typing import NamedTuple, Self
 
 import aiohttp
 
+from codec_agents.engines.late_body import LateBody, LateRequest
+
 READ_AHEAD = 4096
 """Bytes of a body kept ready, twice that at most: a few hundred frames. While less than this is left,
 aiohttp looks after every chunk whether to read on; and a slow reader holds its server back the sooner."""
@@ -23,7 +25,7 @@ class AiohttpRequest(NamedTuple):
 
     method: str
     url: str
-    content: bytes | AsyncIterable[bytes] | None
+    content: bytes | AsyncIterable[bytes] | LateBody | None
     headers: Mapping[str, str]
     timeout: aiohttp.ClientTimeout
 
@@ -68,9 +70,6 @@ class AiohttpClient:
         proxy: the origin of an HTTP proxy, with a user and a password where it needs them.
     """
 
-    holds_back_heads = True
-    """A request's head goes out with the first part of its body, and not before."""
-
     def __init__(
         self,
         *,
@@ -82,20 +81,30 @@ class AiohttpClient:
         connector = aiohttp.TCPConnector(
             limit=max_connections, keepalive_timeout=idle_seconds, ssl=ssl_context
         )
+        self._proxy = proxy
         self._session = aiohttp.ClientSession(
             connector=connector,
+            request_class=LateRequest,
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(),
             proxy=proxy,
             read_bufsize=READ_AHEAD,
         )
 
+    def late_body(self) -> LateBody | None:
+        """Return a body for a request that is begun before its content is there; None for none.
+
+        A proxy wants another head. And what instruments the session would take a request for sent from when
+        it was begun.
+        """
+        return LateBody() if self._proxy is None and not self._session.trace_configs else None
+
     def build_request(
         self,
         method: str,
         url: str,
         *,
-        content: bytes | AsyncIterable[bytes] | None,
+        content: bytes | AsyncIterable[bytes] | LateBody | None,
         headers: Mapping[str, str],
         timeout: tuple[float | None, float | None, float | None, float | None],
     ) -> AiohttpRequest:

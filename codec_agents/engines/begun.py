@@ -1,17 +1,18 @@
-"""Requests that are begun before their body is there.
+"""Requests that are begun before their content is there.
 
 Building a request, going through the layers of the client and taking a connection take longer than writing
 the body of a long prompt. While a prompt is still being filled all of that can be done already: a begun
-request waits in its body, and nothing is on the wire before the body is. Its length is not known by then, so
-the body goes out in a chunk (`Transfer-Encoding: chunked`). If anything fails before the body was asked for,
-nothing has been sent, and the request goes the usual way.
+request waits with its connection, and nothing of it is on the wire. When its content comes, its head is
+written anew, with the content's length and whatever headers belong to this request alone, a trace's for one;
+head and body leave together, in the task that has them. So servers see an ordinary request. If anything
+fails before that, nothing has been sent, and the request goes the usual way.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Self, TypeAlias
+from typing import Protocol
 
 from codec_agents.engines.responses import HttpResponse, close
 from codec_agents.event_loop import running_loop
@@ -20,59 +21,41 @@ BEGUN_FOR = 4.0
 """Seconds after which a begun request is given up: servers close connections that idle for five."""
 
 MAX_BEGUN = 8
-"""Begun requests of one engine, one for each head: each holds a connection."""
+"""Begun requests of one engine, one for each node that asks: each holds a connection."""
 
-LENGTH_REQUIRED = frozenset({411, 501})
-"""What servers answer that take no body in chunks; RFC 9112, 6.1 and 6.3."""
-
-Head: TypeAlias = tuple[str, frozenset[tuple[str, str]]]
-"""A path, and headers."""
+Place = tuple[str, str]
+"""For which path a request is begun, and for whom."""
 
 
-class LateBody:
-    """A request's body that comes after its head, and tells when it has been written.
+class LateContent(Protocol):
+    """What a client takes for the body of a request that is begun: head and body come later."""
 
-    Clients ask for a further part when the one before has gone to the socket, whatever carries the bytes.
-    """
+    written: bool
+    """Whether anything may be on the wire."""
 
-    __slots__ = ("_content", "_given", "_on_sent", "asked_for")
+    async def give(self, content: bytes, headers: Mapping[str, str], on_sent: Callable[[], None]) -> bool:
+        """Let the request go out, at once where its connection stands.
 
-    def __init__(self) -> None:
-        self._content: bytes | None = None
-        self._given = asyncio.Event()
-        self._on_sent: Callable[[], None] | None = None
-        self.asked_for = False
-        """Whether the client has taken the content: from then on something may be on the wire."""
+        Args:
+            content: the whole body.
+            headers: those of the request; its length is put with them.
+            on_sent: called when all of it has been written.
 
-    def give(self, content: bytes, on_sent: Callable[[], None]) -> None:
-        """Let the request go on."""
-        self._content = content
-        self._on_sent = on_sent
-        self._given.set()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        await self._given.wait()
-        assert self._on_sent is not None
-        if (content := self._content) is not None:
-            self._content = None
-            self.asked_for = True
-            return content
-        self._on_sent()
-        raise StopAsyncIteration
+        Returns:
+            False if it cannot be written any more; then nothing of it was.
+        """
+        ...
 
 
 class BegunRequest:
-    """One request that waits in its body."""
+    """One request that waits for its content."""
 
-    def __init__(self, send: Callable[[LateBody], Awaitable[HttpResponse]]) -> None:
-        self._body = LateBody()
+    def __init__(self, content: LateContent, send: Callable[[LateContent], Awaitable[HttpResponse]]) -> None:
+        self._content = content
         loop = asyncio.get_running_loop()
         self._began = loop.time()
-        self._task: asyncio.Future[HttpResponse] = asyncio.ensure_future(send(self._body))
-        self._task.add_done_callback(_take_note)
+        self._task: asyncio.Future[HttpResponse] = asyncio.ensure_future(send(content))
+        self._task.add_done_callback(self._ended)
 
     @property
     def usable(self) -> bool:
@@ -82,17 +65,23 @@ class BegunRequest:
             return False
         return loop.time() - self._began < BEGUN_FOR
 
-    async def finish(self, content: bytes, on_sent: Callable[[], None]) -> HttpResponse | None:
-        """Send the body and return the response; None if the request broke before anything of it was sent.
+    async def give(self, content: bytes, headers: Mapping[str, str], on_sent: Callable[[], None]) -> bool:
+        """Let it go out; return whether it still can. Without a connection it goes when that stands."""
+        if await self._content.give(content, headers, on_sent):
+            return True
+        self.drop()
+        return False
+
+    async def response(self) -> HttpResponse | None:
+        """Return the response; None if the request broke before anything of it was written.
 
         Raises:
             Exception: what the client raises.
         """
-        self._body.give(content, on_sent)
         try:
             return await self._task
         except Exception:
-            if self._body.asked_for:
+            if self._content.written:
                 raise
             return None
 
@@ -107,31 +96,37 @@ class BegunRequest:
         """Give the request up, without waiting for its connection to be closed."""
         self._task.cancel()
 
+    def _ended(self, task: asyncio.Future[HttpResponse]) -> None:
+        """Take note of what nobody has to hear of, and close an answer that came before the question."""
+        if task.cancelled() or task.exception() is not None or self._content.written:
+            return
+        asyncio.ensure_future(close(task.result()))  # noqa: RUF006 - it ends at once: there is no body to read
+
 
 class BegunRequests:
-    """The begun requests of one pool of connections, at most one for each head."""
+    """The begun requests of one pool of connections, at most one for each place."""
 
     def __init__(self) -> None:
-        self._by_head: dict[Head, BegunRequest] = {}
-        self.taken = True
-        """Whether bodies are taken in chunks: until the server says no."""
+        self._waiting: dict[Place, BegunRequest] = {}
 
     def begin(
-        self, path: str, headers: Mapping[str, str], send: Callable[[LateBody], Awaitable[HttpResponse]]
+        self,
+        place: Place,
+        content: LateContent,
+        send: Callable[[LateContent], Awaitable[HttpResponse]],
     ) -> None:
-        """Begin a request, unless one with the same head waits already."""
-        head = _head(path, headers)
-        if (waiting := self._by_head.get(head)) is not None and waiting.usable:
+        """Begin a request, unless one waits there already."""
+        if (waiting := self._waiting.get(place)) is not None and waiting.usable:
             return
-        for old, request in list(self._by_head.items()):
-            if old == head or not request.usable:
-                self._by_head.pop(old).drop()
-        if len(self._by_head) < MAX_BEGUN:
-            self._by_head[head] = BegunRequest(send)
+        for old, request in list(self._waiting.items()):
+            if old == place or not request.usable:
+                self._waiting.pop(old).drop()
+        if len(self._waiting) < MAX_BEGUN:
+            self._waiting[place] = BegunRequest(content, send)
 
-    def take(self, path: str, headers: Mapping[str, str]) -> BegunRequest | None:
-        """Return the request that waits with this head, for whoever has its body."""
-        request = self._by_head.pop(_head(path, headers), None) if self._by_head else None
+    def take(self, place: Place) -> BegunRequest | None:
+        """Return the request that waits there, for whoever has its content."""
+        request = self._waiting.pop(place, None) if self._waiting else None
         if request is None or request.usable:
             return request
         request.drop()
@@ -140,16 +135,7 @@ class BegunRequests:
     async def aclose(self) -> None:
         """Give all up that belong to the event loop that runs; the others went with theirs."""
         loop = running_loop()
-        requests, self._by_head = list(self._by_head.values()), {}
+        requests, self._waiting = list(self._waiting.values()), {}
         for request in requests:
             if request._task.get_loop() is loop:
                 await request.aclose()
-
-
-def _head(path: str, headers: Mapping[str, str]) -> Head:
-    return path, frozenset(headers.items())
-
-
-def _take_note(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled():
-        task.exception()  # whoever finishes the request hears of it; nobody else has to

@@ -31,5 +31,9 @@ def sampling(options: SamplingOptions, words: Mapping[str, str] = OPENAI_WORDS) 
         options: what was asked for.
         words: what the engine calls each option; one without a word is left out.
     """
-    asked = {word: getattr(options, option) for option, word in words.items()}
-    return {**{word: value for word, value in asked.items() if value not in (None, ())}, **options.extra}
+    body = {}
+    for option, word in words.items():
+        value = getattr(options, option)
+        if value is not None and value != ():
+            body[word] = value
+    return {**body, **options.extra} if options.extra else body

@@ -42,8 +42,6 @@ class HttpEngine:
     provider = "http"
     text_boundary = False
     """Whether content becomes text on the way to the engine."""
-    begins_ahead = False
-    """Whether the engine's servers take a request whose head is written before its length is known."""
 
     def __init__(
         self,
@@ -64,10 +62,8 @@ class HttpEngine:
         with suppress(EngineError):
             await self.check(request)
             timeouts = request.timeouts
-            if self.begins_ahead:
-                outgoing = self._outgoing(request)
-                if self.pool.begin(outgoing.path, outgoing.headers, timeouts):
-                    return
+            if self.pool.begin(self._outgoing(request).path, timeouts, request.node):
+                return
             response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=timeouts)
             try:
                 await self.read_limited(response, Deadlines(timeouts))
@@ -149,18 +145,24 @@ class HttpEngine:
         self, outgoing: Outgoing, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
     ) -> HttpResponse:
         """Send and wait for the head of the answer."""
-        if request.headers:
-            self.begins_ahead = False  # heads that differ, as those of a trace do, cannot be written ahead
         written: list[float] = []
+        headers = {**outgoing.headers, **request.headers}
+
+        def on_sent() -> None:
+            written.append(time.perf_counter())
+
+        # What is begun leaves here and now, before anything is set up for its answer.
+        begun = await self.pool.finish(outgoing.path, request.node, outgoing.body, headers, on_sent)
         scope = anyio.CancelScope(deadline=deadlines.instant)
         with scope:
             response = await self.pool.send(
                 "POST",
                 outgoing.path,
                 content=outgoing.body,
-                headers={**outgoing.headers, **request.headers},
+                headers=headers,
                 timeouts=request.timeouts,
-                on_sent=lambda: written.append(time.perf_counter()),
+                on_sent=on_sent,
+                begun=begun,
             )
         if scope.cancelled_caught:
             raise deadlines.error(self.name, 0)

@@ -20,9 +20,9 @@ import msgspec
 from anyio.lowlevel import current_token
 
 from codec_agents.engines.base import Timeouts
-from codec_agents.engines.begun import LENGTH_REQUIRED, BegunRequests
+from codec_agents.engines.begun import BegunRequest, BegunRequests, LateContent
 from codec_agents.engines.endings import Endings
-from codec_agents.engines.responses import HttpResponse, close
+from codec_agents.engines.responses import HttpResponse
 from codec_agents.event_loop import running_loop
 from codec_agents.exceptions import (
     EngineError,
@@ -58,7 +58,7 @@ class HttpClient(Protocol):
         ...
 
 
-Body: TypeAlias = bytes | AsyncIterable[bytes] | None
+Body: TypeAlias = bytes | AsyncIterable[bytes] | LateContent | None
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +76,10 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`httpx`, `aiohttp`, or `auto` for the faster one that can be used."""
     secrets: tuple[str, ...] = ()
     """Further texts that no message may repeat: what the variables in the URL and the headers stand for."""
+
+
+UNKNOWN_LENGTH = {"Content-Length": "0"}
+"""In the head of a request that is begun; that head is written again before any of it goes out."""
 
 
 class HttpPool:
@@ -97,17 +101,29 @@ class HttpPool:
         self.endings = Endings()
         self._begun = BegunRequests()
 
-    def begin(self, path: str, headers: Mapping[str, str], timeouts: Timeouts) -> bool:
-        """Begin a `POST` whose body will come later; return whether that can be done here.
+    def begin(self, path: str, timeouts: Timeouts, by: str = "") -> bool:
+        """Begin a `POST` whose head and body will come later; return whether that can be done here.
 
-        What has these very headers and its body first gets it. A small pool has no connection to spare.
+        `by` says for whom: there is one for each. A small pool has no connection to spare.
         """
-        holds_back = getattr(self._client(), "holds_back_heads", False)
-        if not holds_back or not self._begun.taken or self.settings.max_connections <= MAX_IDLE:
+        late_body = getattr(self._client(), "late_body", None)
+        body: LateContent | None = None if late_body is None else late_body()
+        if body is None or self.settings.max_connections <= MAX_IDLE:
             return False
-        merged = self._headers(headers)
-        self._begun.begin(path, merged, lambda body: self._request("POST", path, body, merged, timeouts))
+        place = path, by
+        self._begun.begin(
+            place, body, lambda body: self._request("POST", path, body, UNKNOWN_LENGTH, timeouts)
+        )
         return True
+
+    async def finish(
+        self, path: str, by: str, content: bytes, headers: Mapping[str, str], on_sent: Callable[[], None]
+    ) -> BegunRequest | None:
+        """Write the content of the request that was begun there, without waiting; None if there is none."""
+        begun = self._begun.take((path, by))
+        if begun is None or not await begun.give(content, self._headers(headers), on_sent):
+            return None
+        return begun
 
     async def send(
         self,
@@ -118,23 +134,21 @@ class HttpPool:
         headers: Mapping[str, str],
         timeouts: Timeouts,
         on_sent: Callable[[], None] | None = None,
+        begun: BegunRequest | None = None,
     ) -> HttpResponse:
         """Send a request and return the response, its body unread; `on_sent` hears when the body is written.
+
+        `begun` is what `finish` gave: it has been sent already, and is sent again only if it broke before.
 
         Raises:
             EngineError: the engine cannot be reached, or closed the connection.
         """
         merged = self._headers(headers)
         try:
+            if begun is not None and (response := await begun.response()) is not None:
+                return response
             if content is None or on_sent is None:
                 return await self._request(method, path, content, merged, timeouts)
-            if method == "POST" and (begun := self._begun.take(path, merged)) is not None:
-                response = await begun.finish(content, on_sent)
-                if response is not None and response.status_code not in LENGTH_REQUIRED:
-                    return response
-                if response is not None:
-                    self._begun.taken = False
-                    await close(response)
             merged["Content-Length"] = str(len(content))
             return await self._request(method, path, WatchedBody(content, on_sent), merged, timeouts)
         except Exception as error:

@@ -8,6 +8,7 @@ last one is there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import filterfalse
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -82,7 +83,7 @@ def invalid_id(ids: Iterable[int], vocabulary: Vocabulary) -> int | None:
     """Return an id that the vocabulary does not have, if there is one."""
     known = _valid_ids.setdefault(vocabulary, set())
     new = set(ids) - known
-    bad = next((token for token in new if not vocabulary.is_valid(token)), None)
+    bad = next(filterfalse(vocabulary.is_valid, new), None)
     if bad is None:
         known |= new
     return bad

@@ -76,7 +76,11 @@ async def prepare(node: BuiltAsking) -> None:
     if (engine := preparing(node.engine)) is not None:
         await engine.prepare(
             GenerationRequest(
-                prompt_ids=(), vocabulary=node.vocabulary, model=node.model, timeouts=node.timeouts
+                prompt_ids=(),
+                vocabulary=node.vocabulary,
+                model=node.model,
+                timeouts=node.timeouts,
+                node=node.path,
             )
         )
 

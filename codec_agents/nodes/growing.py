@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from codec_agents.channel import Channel
     from codec_agents.handoff import Batch, Handoff
 
-WRITTEN_AT_ONCE: Final = 64
+WRITTEN_AT_ONCE: Final = 16
 """Ids after which the prompt goes on: each time has a price of its own, and fewer are left for the end."""
 
 

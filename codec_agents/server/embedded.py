@@ -33,7 +33,8 @@ class EmbeddedServer(Generic[App]):
     def __init__(self, app: App, *, port: int = 0) -> None:
         require_uvicorn()
         self.app = app
-        self._socket = socket.socket()
+        # The protocol is named because asyncio sends small parts at once only on a socket that says TCP.
+        self._socket = socket.socket(proto=socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]

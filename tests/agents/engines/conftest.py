@@ -63,7 +63,14 @@ def ask() -> Callable[..., GenerationRequest]:
     """Give a function that makes a request for one user turn."""
 
     def make(
-        vocabulary: Vocabulary, user: str = "hello", *, timeouts=None, headers=None, model=None, **options
+        vocabulary: Vocabulary,
+        user: str = "hello",
+        *,
+        timeouts=None,
+        headers=None,
+        model=None,
+        node="",
+        **options,
     ):
         extra = {} if timeouts is None else {"timeouts": timeouts}
         return GenerationRequest(
@@ -71,6 +78,7 @@ def ask() -> Callable[..., GenerationRequest]:
             vocabulary=vocabulary,
             model=model,
             headers=headers or {},
+            node=node,
             options=SamplingOptions(**options),
             **extra,
         )

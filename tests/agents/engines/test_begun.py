@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Self
 
 import msgspec
 import pytest
+from aiohttp.http_writer import StreamWriter
 
 from codec_agents.engines import begun
 from codec_agents.engines.base import GenerationRequest
 from codec_agents.engines.codec import CodecEngine
+from codec_agents.engines.http_engine import HttpEngine
+from codec_agents.engines.llamacpp import LlamaCppEngine
+from codec_agents.engines.openai import OpenAIEngine
+from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.transport import HttpSettings
+from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineStatusError, EngineStreamError
 from codec_core.vocabulary import Vocabulary
 
@@ -24,7 +31,7 @@ DONE = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-msgpack\r\nContent-Lengt
     len(FRAME),
     FRAME,
 )
-LENGTH_REQUIRED = b"HTTP/1.1 411 Length Required\r\nContent-Length: 0\r\n\r\n"
+TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Wire:
@@ -84,8 +91,6 @@ class Wire:
 
 def is_whole(request: bytes) -> bool:
     head, _, body = request.partition(b"\r\n\r\n")
-    if b"transfer-encoding: chunked" in head.lower():
-        return body.endswith(b"0\r\n\r\n")
     if head.startswith(b"GET"):
         return True
     return len(body) == next(
@@ -94,17 +99,21 @@ def is_whole(request: bytes) -> bool:
 
 
 def body_of(request: bytes) -> Any:
-    """Return the JSON of a request, which is one chunk or all of the body."""
-    body = request.partition(b"\r\n\r\n")[2]
-    return msgspec.json.decode(body[body.index(b"{") : body.rindex(b"}") + 1])
+    """Return the JSON of a request."""
+    return msgspec.json.decode(request.partition(b"\r\n\r\n")[2])
 
 
-async def generate(engine: CodecEngine, request: GenerationRequest) -> list[int]:
+def head_of(request: bytes) -> set[bytes]:
+    """Return the lines of a request's head."""
+    return set(request.partition(b"\r\n\r\n")[0].split(b"\r\n"))
+
+
+async def generate(engine: HttpEngine, request: GenerationRequest) -> list[int]:
     async with engine.stream(request) as frames:
         return [token for frame in [frame async for frame in frames] for token in frame.ids]
 
 
-async def prepare(engine: CodecEngine, request: GenerationRequest) -> None:
+async def prepare(engine: HttpEngine, request: GenerationRequest) -> None:
     await engine.prepare(msgspec.structs.replace(request, prompt_ids=(), headers={}))
 
 
@@ -120,35 +129,138 @@ async def test_the_body_follows_over_the_connection_that_waits(words: Vocabulary
         await engine.aclose()
         assert len(wire.came) == 1
         [sent] = wire.requests
-        assert b"Transfer-Encoding: chunked" in sent
         assert body_of(sent)["prompt"] == request.prompt_ids
         assert body_of(sent)["temperature"] == 0.5
 
 
-async def test_one_waits_for_each_head_and_not_more(
-    words: Vocabulary, byte_level: Vocabulary, ask: Ask
-) -> None:
+async def test_a_server_sees_the_same_head_as_that_of_any_request(words: Vocabulary, ask: Ask) -> None:
+    async with Wire(lambda _: DONE) as wire:
+        request = ask(words, "hello", headers={"traceparent": "00-1-2-01", "X-Mine": "too"})
+        settings = HttpSettings(api_key="k", headers={"X-Tenant": "t", "User-Agent": "mine"})
+        for begun_ahead in (True, False):
+            engine = CodecEngine(wire.url, settings=settings)
+            if begun_ahead:
+                await prepare(engine, request)
+                await wire.connected(1)
+            assert await generate(engine, request) == [5]
+            await engine.aclose()
+        begun_head, usual_head = map(head_of, wire.requests)
+        assert begun_head == usual_head
+        assert begun_head >= {b"traceparent: 00-1-2-01", b"X-Mine: too", b"X-Tenant: t", b"User-Agent: mine"}
+
+
+async def test_headers_of_one_request_are_not_those_of_the_next(words: Vocabulary, ask: Ask) -> None:
     async with Wire(lambda _: DONE) as wire:
         engine = CodecEngine(wire.url)
-        for vocabulary in (words, byte_level, words):
-            await prepare(engine, ask(vocabulary))
-        await wire.connected(2)
-        await generate(engine, ask(byte_level))
-        await generate(engine, ask(words))
+        for trace in (b"00-1", b"00-2"):
+            await prepare(engine, ask(words))
+            assert await generate(engine, ask(words, headers={"traceparent": trace.decode()})) == [5]
+        await prepare(engine, ask(words))
+        assert await generate(engine, ask(words)) == [5]
         await engine.aclose()
-        assert len(wire.came) == 2
-        assert [b"chunked" in request for request in wire.requests] == [True, True]
+        sent = b"".join(wire.requests)
+        assert [line for line in sent.split(b"\r\n") if line.startswith(b"traceparent")] == [
+            b"traceparent: 00-1",
+            b"traceparent: 00-2",
+        ]
 
 
-async def test_a_server_that_wants_the_length_gets_it_from_then_on(words: Vocabulary, ask: Ask) -> None:
-    async with Wire(lambda came: DONE if b"Content-Length" in came else LENGTH_REQUIRED) as wire:
+CALLS: dict[Any, dict[str, Any]] = {
+    VllmEngine: {"handshake": False, "api": "generate"},
+    SglangEngine: {"handshake": False, "api": "generate"},
+    LlamaCppEngine: {"handshake": False},
+}
+
+
+@pytest.mark.parametrize("kind", [CodecEngine, VllmEngine, SglangEngine, LlamaCppEngine, OpenAIEngine])
+async def test_requests_to_every_engine_are_begun(
+    words: Vocabulary, ask: Ask, kind: Callable[..., HttpEngine]
+) -> None:
+    async with Wire(lambda _: None) as wire:
+        engine = kind(wire.url, **CALLS.get(kind, {}))
+        request = ask(words, headers={"traceparent": "00-1"})
+        await prepare(engine, request)
+        await wire.connected(1)
+        assert wire.requests == []
+        asking = asyncio.create_task(generate(engine, request))
+        await wire.asked()
+        asking.cancel()
+        await asyncio.wait([asking])
+        await engine.aclose()
+        assert len(wire.came) == 1
+        assert b"traceparent: 00-1" in wire.requests[0]
+
+
+async def test_one_waits_for_each_node_and_not_more(words: Vocabulary, ask: Ask) -> None:
+    async with Wire(lambda _: DONE) as wire:
+        engine = CodecEngine(wire.url)
+        for node in "aba":
+            await prepare(engine, ask(words, node=node))
+        await wire.connected(2)
+        await generate(engine, ask(words, node="b"))
+        await generate(engine, ask(words, node="a"))
+        await engine.aclose()
+        assert len(wire.came) == len(wire.requests) == 2
+
+
+async def test_content_may_come_before_the_connection_stands(words: Vocabulary, ask: Ask) -> None:
+    async with Wire(lambda _: DONE) as wire:
         engine, request = CodecEngine(wire.url), ask(words)
         await prepare(engine, request)
-        assert await generate(engine, request) == [5]
-        assert not engine.pool.begin("/v1/completions", {}, request.timeouts)
+        assert not wire.came  # the task that connects has not even begun
+        async with engine.stream(request) as frames:
+            assert [frame.ids async for frame in frames] == [(5,)]
+            assert frames.stats.request_sent is not None
+        await engine.aclose()
+        assert len(wire.came) == 1
+
+
+async def test_what_the_socket_does_not_take_at_once_follows(words: Vocabulary, ask: Ask) -> None:
+    """And the request is only sent when it has all gone there."""
+    async with Wire(lambda _: DONE) as wire:
+        engine, request = CodecEngine(wire.url), ask(words, extra={"padding": "x" * 30_000_000})
+        await prepare(engine, request)
+        await wire.connected(1)
+        before = time.perf_counter()
+        async with engine.stream(request) as frames:
+            assert [frame.ids async for frame in frames] == [(5,)]
+            assert frames.stats.request_sent is not None
+            assert frames.stats.request_sent > before
+        await engine.aclose()
+        assert len(body_of(wire.requests[0])["padding"]) == 30_000_000
+
+
+async def test_an_answer_that_comes_before_the_question_is_not_used(words: Vocabulary, ask: Ask) -> None:
+    async with Wire(lambda _: DONE) as wire:
+        engine, request = CodecEngine(wire.url), ask(words)
+        await prepare(engine, request)
+        await wire.connected(1)
+        wire.writers[0].write(TIMED_OUT)
+        await wire.lost.wait()
         assert await generate(engine, request) == [5]
         await engine.aclose()
-        assert b"".join(wire.requests).count(b"chunked") == 1
+        assert len(wire.requests) == 1
+
+
+async def test_where_heads_are_not_held_back_the_request_goes_the_usual_way(
+    words: Vocabulary, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with clients of another version: what has left cannot be written again."""
+    write_headers = StreamWriter.write_headers
+
+    async def write_at_once(self: StreamWriter, line: str, headers: Any) -> None:
+        await write_headers(self, line, headers)
+        self.send_headers()
+
+    async with Wire(lambda _: DONE) as wire:
+        engine, request = CodecEngine(wire.url), ask(words)
+        with monkeypatch.context() as patch:
+            patch.setattr(StreamWriter, "write_headers", write_at_once)
+            await prepare(engine, request)
+            await wire.asked()
+        assert await generate(engine, request) == [5]
+        await engine.aclose()
+        assert b'"prompt"' in wire.requests[-1]
 
 
 async def test_a_connection_that_closes_while_it_waits_is_not_told(words: Vocabulary, ask: Ask) -> None:
@@ -176,20 +288,6 @@ async def test_one_that_breaks_with_its_body_is_told(words: Vocabulary, ask: Ask
         await engine.aclose()
         assert broken.value.transient
         assert len(wire.requests) == 1
-
-
-async def test_headers_of_a_request_alone_go_the_usual_way(words: Vocabulary, ask: Ask) -> None:
-    """A trace's header is not known when the request is begun."""
-    async with Wire(lambda _: DONE) as wire:
-        engine, request = CodecEngine(wire.url), ask(words, headers={"traceparent": "00-1-2-01"})
-        await prepare(engine, request)
-        assert await generate(engine, request) == [5]
-        await prepare(engine, request)  # from now on it opens a connection, and no more
-        await engine.aclose()
-        [sent] = wire.requests
-        assert b"traceparent: 00-1-2-01" in sent
-        assert b"GET /health" in sent
-        assert b"chunked" not in sent
 
 
 async def test_one_that_has_waited_too_long_is_not_used(
@@ -232,9 +330,13 @@ async def test_closing_the_engine_leaves_nothing_behind(words: Vocabulary, ask: 
 
 
 async def test_a_small_pool_and_other_clients_keep_to_the_usual_way(words: Vocabulary, ask: Ask) -> None:
-    for settings in (HttpSettings(max_connections=2), HttpSettings(transport="httpx")):
+    for settings in (
+        HttpSettings(max_connections=2),
+        HttpSettings(transport="httpx"),
+        HttpSettings(proxy="http://127.0.0.1:9"),
+    ):
         engine = CodecEngine("http://127.0.0.1:9", settings=settings)
-        assert not engine.pool.begin("/v1/completions", {}, ask(words).timeouts)
+        assert not engine.pool.begin("/v1/completions", ask(words).timeouts)
         await engine.aclose()
 
 
