@@ -35,7 +35,9 @@ def drawn(number: int, timing: int) -> tuple[Pipeline, Drawing]:
 
 
 def outcome(result: RunResult) -> Any:
-    return result.text, result.ids, result.outcomes
+    """Return what must be the same; whether a node that nobody listens to has ended by then is chance."""
+    ends = {"finished": "ended", "cancelled": "ended"}
+    return result.text, result.ids, {node: ends.get(end, end) for node, end in result.outcomes.items()}
 
 
 @pytest.mark.parametrize("number", GRAPHS)

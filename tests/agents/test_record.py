@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from itertools import chain
@@ -103,6 +104,61 @@ def test_a_process_that_is_killed_leaves_every_frame_that_it_showed(tmp_path: Pa
     result = anyio.run(recovered.execute)
     assert result.text["out"].startswith("word word word")
     assert result.text["out"].endswith("and the rest")
+
+
+LISTING = """\
+pipeline: listing
+engines:
+  A: {kind: scripted, script: "TALK:lines", ids_a_second: %s, ids_a_frame: 2}
+  B: {kind: scripted, script: "TALK:words", ids_a_second: %s}
+nodes:
+  lister: {engine: A, map: demo/bytes, prompt: "{q}"}
+  each:
+    each:
+      nodes: {m: {engine: B, map: demo/bytes, prompt: "{item}"}}
+      edges: [item -> m, m -> said]
+  again:
+    turns: 3
+    feedback: {said: item}
+    loop:
+      nodes: {m: {engine: B, map: demo/bytes, prompt: "{item}"}}
+      edges: [item -> m, m -> said]
+edges: [q -> lister, lister -> each, each.said -> again.item, again.said -> out, each.said -> all]
+"""
+
+
+TALK = """\
+def rest(prompt, whole):
+    said = prompt.text.rpartition("<|im_start|>assistant\\n")[2]
+    assert whole.startswith(said)
+    return whole[len(said):]
+
+def lines(prompt):
+    return rest(prompt, "one word\\ntwo words\\nthree words")
+
+def words(prompt):
+    return rest(prompt, f"as many words as {prompt.user.strip()}")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(10))
+def test_at_whatever_moment_a_process_is_killed_its_run_goes_on(number: int, tmp_path: Path) -> None:
+    pipeline, path = tmp_path / "listing.yaml", tmp_path / "run.jsonl"
+    (tmp_path / f"talk_{number}.py").write_text(TALK)
+    listing = LISTING.replace("TALK", f"talk_{number}")
+    pipeline.write_text(listing.replace("%s", "100"))
+    quick = Pipeline.from_yaml(listing.replace("%s", "100000"), directory=tmp_path)
+    whole = quick.invoke_sync({"q": "go"})
+    command = [sys.executable, "-m", "codec_agents.cli", "run", str(pipeline), "-i", "q=go", "--events"]
+    events = random.Random(number).randint(1, 250)
+    with subprocess.Popen([*command, "--record", str(path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _, _line in zip(range(events), process.stdout, strict=False):
+            pass
+        process.kill()
+    recovered = anyio.run(quick.recover(path).execute)
+    assert (recovered.text, recovered.ids, recovered.outcomes) == (whole.text, whole.ids, whole.outcomes)
 
 
 @BACKENDS
