@@ -112,6 +112,8 @@ class Execution:
             RunError: the first failure that no policy of its node took care of.
         """
         try:
+            if self.error is not None:  # cancelled before it began
+                raise self.error
             if self._one_by_one:
                 await self._start()
                 await self._run_filled()

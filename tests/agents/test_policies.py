@@ -363,6 +363,23 @@ async def test_cancelling_now_stops_the_server_and_keeps_a_valid_prefix() -> Non
     assert delivered == list(exchange.ids[: len(delivered)])
 
 
+async def test_a_run_that_is_cancelled_before_it_begins_runs_nothing() -> None:
+    ran: list[str] = []
+
+    def note(value: str) -> str:
+        ran.append(value)
+        return value
+
+    p = Pipeline("noting").input("q").sink("out").sink("too").function("f", note, wants="text")
+    p.function("g", note, wants="text").join("first", first=1)
+    p.connect("q", "f").connect("q", "g").connect("f", "first").connect("g", "first")
+    async with p.connect("first", "out").connect("f", "too").run({"q": "go"}) as run:
+        run.cancel()
+        with anyio.fail_after(5), pytest.raises(RunCancelledError):
+            await run.wait()
+    assert ran == []
+
+
 async def test_cancelling_after_the_turn_runs_no_tool_and_asks_no_further_turn() -> None:
     ran: list[str] = []
 
