@@ -221,9 +221,24 @@ class Execution:
             await self._run_node(first)
 
     async def _run_node(self, node: BuiltNode) -> None:
-        """Run one node; whatever it raises is kept for the caller, and its neighbours are told."""
+        """Run one node to its end; whatever it raises is kept for the caller, and its neighbours are told.
+
+        A node that is stopped with the whole execution has no end: what it had sent must not look complete
+        to those who are not stopped yet.
+        """
         wiring = self.wirings[node.name]
-        skipped = False
+        try:
+            skipped = await self._run_to_its_end(node, wiring)
+            if self.error is None:
+                wiring.close(skipped=skipped)
+                self.at_work.discard(node.name)
+                self._put_down_when_settled()
+        finally:
+            for beside in self._aside.pop(node.name, ()):
+                beside.cancel()
+
+    async def _run_to_its_end(self, node: BuiltNode, wiring: Wiring) -> bool:
+        """Run one node; return whether the nodes after it go without its output."""
         outcome: Outcome
         try:
             if self.built.quits_early:
@@ -234,18 +249,13 @@ class Execution:
             await wiring.flush()
             self._end_node(node, outcome)
         except NodeSkipped as why:
-            skipped = True
             await self._skipped(node, str(why) or "no branch led here")
+            return True
         except NodePaused as paused:
             await self._paused(node, paused)
         except Exception as error:
-            skipped = await self._failed(node, wiring, error)
-        finally:
-            wiring.close(skipped=skipped)
-            self.at_work.discard(node.name)
-            self._put_down_when_settled()
-            for beside in self._aside.pop(node.name, ()):
-                beside.cancel()
+            return await self._failed(node, wiring, error)
+        return False
 
     async def _run_while_heard(self, node: BuiltNode, wiring: Wiring) -> Outcome:
         with anyio.CancelScope() as scope:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
 
 import anyio
 import pytest
 
 from codec_agents import Chat, Pipeline
+from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.exceptions import NodeFailedError, RunCancelledError
-from codec_agents.testing import ScriptedEngine
+from codec_agents.recorded import read_record
+from codec_agents.runtime import Run
+from codec_agents.testing import ScriptedEngine, Wait
+from codec_core.frames import CodecFrame
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -167,3 +173,49 @@ def test_which_pipelines_work_one_node_at_a_time() -> None:
     assert {name: p.build().one_by_one for name, (p, _) in cases.items()} == {
         name: expected for name, (_, expected) in cases.items()
     }
+
+
+class CancellingEngine(ScriptedEngine):
+    """Says one id, and then cancels the run."""
+
+    run: Run
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[Any]:
+        """Answer a request."""
+        yield self
+        del request
+
+    stats = StreamStats(format="ids")
+    _said = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> CodecFrame:
+        if not self._said:
+            self._said = True
+            return CodecFrame((65,), done=False)
+        self.run.cancel()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+@BACKENDS
+async def test_what_is_stopped_with_the_run_is_not_taken_for_an_end(tmp_path: Path) -> None:
+    """The join has something to read when the run is cancelled, and may run once more after the racer."""
+    path = tmp_path / "run.jsonl"
+    for _ in range(20):  # which of the two runs first is chance on trio
+        engine = CancellingEngine(lambda _: "")
+        p = Pipeline("race").input("q").sink("out").join("first", first=1, map="demo/bytes")
+        p.model("a", engine=engine, map="demo/bytes", prompt=Chat(user="{x}"))
+        p.model("b", engine=ScriptedEngine(lambda _: [Wait(60)]), map="demo/bytes", prompt=Chat(user="{x}"))
+        for racer in "ab":
+            p.connect("q", racer).connect(racer, "first")
+        engine.run = run = p.connect("first", "out").run({"q": "go"}, record=path)
+        with anyio.fail_after(5):
+            async with run:
+                with pytest.raises(RunCancelledError):
+                    await run.wait()
+        assert read_record(path).decided == {}
+        assert run.partial_result().ids == {"out": []}
