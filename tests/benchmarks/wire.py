@@ -91,7 +91,10 @@ def feed_all(fmt: str, chunks: Sequence[bytes]) -> Callable[[], None]:
 
 
 def bare_decoding(chunks: Sequence[bytes]) -> Callable[[], None]:
-    """Return msgspec's decoding of the same frames with the same checks, and nothing around it: the floor."""
+    """Return msgspec's decoding of the same frames with the same checks, and nothing around it.
+
+    It takes any number of ids; of frames of one size, `msgpack_counted` makes it take that number, and less.
+    """
     decode = msgspec.msgpack.Decoder(CodecFrame).decode
 
     def run() -> None:
