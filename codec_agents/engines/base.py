@@ -149,6 +149,27 @@ def is_text_boundary(engine: Engine) -> bool:
     return bool(getattr(engine, "text_boundary", False))
 
 
+def continues_answers(engine: Engine) -> bool:
+    """Say whether an answer that broke off goes on exactly, where the prompt ends with what came of it.
+
+    An engine that cannot says so by an attribute, `continues`: a chat API begins the answer anew.
+    """
+    return bool(getattr(engine, "continues", True))
+
+
+def end_reached(ids: Sequence[int], stop_token_ids: Sequence[int], max_tokens: int) -> str | None:
+    """Return why an answer that broke off is over all the same: only the word that it is over was lost.
+
+    Args:
+        ids: those that came.
+        stop_token_ids: those that end it.
+        max_tokens: the most ids that it may have.
+    """
+    if ids and ids[-1] in stop_token_ids:
+        return "stop"
+    return "length" if len(ids) >= max_tokens else None
+
+
 class Preparing(Protocol):
     """An engine for which something can be done before the first request; one without has nothing to do."""
 

@@ -15,10 +15,11 @@ from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser
 from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import FrameParser
-from codec_agents.engines.prompt_view import PromptView
+from codec_agents.engines.prompt_view import Message, PromptView
 from codec_agents.engines.stock import StockEngine, StockOptions, json_request
 from codec_agents.engines.text_encoding import TextEncoder
 from codec_core.frames import CodecFrame
+from codec_core.vocabulary import Vocabulary
 
 Api = Literal["chat", "completions"]
 
@@ -43,12 +44,14 @@ class OpenAIEngine(StockEngine):
     def __init__(self, url: str, *, api: Api = "chat", **options: Unpack[StockOptions]) -> None:
         super().__init__(url.removesuffix("/v1"), **options)
         self._api = api
+        self.continues = api == "completions"
+        """Whether an answer that broke off can be gone on with: messages end where the answer begins."""
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         prompt = PromptView(request.prompt_ids, request.vocabulary)
         body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
         if self._api == "chat":
-            body["messages"] = [{"role": said.role, "content": said.text} for said in prompt.messages]
+            body["messages"] = [_message(said, request.vocabulary) for said in prompt.messages]
         else:
             body["prompt"] = prompt.text
         path = "/v1/chat/completions" if self._api == "chat" else "/v1/completions"
@@ -56,6 +59,12 @@ class OpenAIEngine(StockEngine):
 
     def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         return TextEvents(self.name, request, stats)
+
+
+def _message(said: Message, vocabulary: Vocabulary) -> dict[str, str]:
+    """Return a turn as a message; content that was encoded by itself may begin with a space of its own."""
+    own_space = " " if vocabulary.trims_first_space else ""
+    return {"role": said.role, "content": said.text.removeprefix(own_space)}
 
 
 class Delta(msgspec.Struct):

@@ -103,7 +103,10 @@ class CompletionEvents(EventParser[Completion]):
     def check_counts(self) -> None:
         """Compare with the engine's own count."""
         if self._exact_count and self._reported is not None and self._reported != self.received:
-            raise self.broken(f"the engine counts {self._reported} ids and sent {self.received}")
+            # Which of them are missing is not known, so nothing can go on from those that came.
+            raise self.broken(
+                f"the engine counts {self._reported} ids and sent {self.received}", transient=False
+            )
 
 
 def finish_reason(choice: Choice) -> str:

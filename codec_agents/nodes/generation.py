@@ -10,7 +10,13 @@ import anyio
 import msgspec
 
 from codec_agents.dialects import CallRegion, TurnEvent, TurnReader
-from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.base import (
+    GenerationRequest,
+    SamplingOptions,
+    StreamStats,
+    continues_answers,
+    end_reached,
+)
 from codec_agents.engines.written import extended
 from codec_agents.events import (
     GenerationFinished,
@@ -133,7 +139,8 @@ class Generation:
         """Read a whole turn, or as much as is enough, while its ids leave by their ports.
 
         A transient failure is tried again as the node's policy says. The stream downstream has no seam: the
-        next request continues from the exact prefix, the prompt and all that was received.
+        next request continues from the exact prefix, the prompt and all that was received. Where an engine
+        cannot do that, nothing is tried again behind the first id.
 
         Raises:
             EngineError: the last attempt failed, or the failure was not transient.
@@ -147,6 +154,9 @@ class Generation:
                 await self._stream(turn, reader, max_ids, enough)
                 break
             except EngineError as error:
+                turn.finish_reason = self._end_reached(turn, error, max_ids)
+                if turn.finish_reason is not None:
+                    break
                 await self._wait_to_retry(turn, error, next(delays, None))
         await self._hand_on(turn, reader.flush(turn.finish_reason), observed=self._run.observed)
         await _tell_first_id(turn)
@@ -233,9 +243,15 @@ class Generation:
             if (outlet := self._wiring.outlets.get(port)) is not None:
                 await outlet.send(event.ids)
 
+    def _end_reached(self, turn: Turn, error: EngineError, max_ids: int) -> str | None:
+        stops = self._node.options.stop_token_ids
+        return end_reached(turn.generated, stops, max_ids) if error.transient else None
+
     async def _wait_to_retry(self, turn: Turn, error: EngineError, delay: float | None) -> None:
         kind = next((name for cls, name in _TRANSIENT_KINDS if isinstance(error, cls)), None)
         if delay is None or not error.transient or kind not in self._node.policy.retry.on:
+            raise error
+        if turn.generated and not continues_answers(self._node.engine):
             raise error
         turn.retries += 1
         delay = max(delay, getattr(error, "retry_after", None) or 0.0)

@@ -9,7 +9,13 @@ from typing import Any
 import msgspec
 
 from codec_agents.differences import first_difference
-from codec_agents.engines.base import Engine, FrameStream, GenerationRequest
+from codec_agents.engines.base import (
+    Engine,
+    FrameStream,
+    GenerationRequest,
+    continues_answers,
+    end_reached,
+)
 from codec_agents.exceptions import EngineError
 from codec_agents.recorded import RecordedRun, RecordedTurn
 from codec_agents.replay.engine import RecordStream, stats_of
@@ -42,9 +48,7 @@ class RecoveringEngine:
 
     @asynccontextmanager
     async def _recorded(self, turn: RecordedTurn, request: GenerationRequest) -> AsyncIterator[FrameStream]:
-        reason = turn.finish_reason if turn.complete else _end_reached(turn, request)
-        if turn.complete or reason is not None:
-            frames = _all_of(turn, reason)
+        if (frames := self._without_asking(turn, request)) is not None:
             try:
                 yield RecordStream(frames, stats_of(turn))
             finally:
@@ -59,6 +63,20 @@ class RecoveringEngine:
                 yield RecordStream(frames, stats_of(turn))
             else:
                 yield ContinuedStream(turn, stream)
+
+    def _without_asking(
+        self, turn: RecordedTurn, request: GenerationRequest
+    ) -> AsyncGenerator[CodecFrame, None] | None:
+        """Return the turn where it is over, or where nobody can go on with it."""
+        options = request.options
+        if turn.complete:
+            return _all_of(turn, turn.finish_reason)
+        if (reason := end_reached(turn.generated, options.stop_token_ids, options.max_tokens)) is not None:
+            return _all_of(turn, reason)
+        if turn.generated and not continues_answers(self._behind):
+            said = "cannot go on with an answer that was cut; run the pipeline anew"
+            return _all_then(turn, EngineError(self.name, said))
+        return None
 
     async def aclose(self) -> None:
         """Close the engine's connections."""
@@ -94,13 +112,6 @@ async def _all_then(turn: RecordedTurn, error: EngineError) -> AsyncGenerator[Co
     for batch in turn.batches:
         yield CodecFrame(tuple(batch), done=False)
     raise error
-
-
-def _end_reached(turn: RecordedTurn, request: GenerationRequest) -> str | None:
-    """Return why a turn that was cut is over all the same: nothing but the word that it is over was lost."""
-    if turn.generated and turn.generated[-1] in request.options.stop_token_ids:
-        return "stop"
-    return "length" if len(turn.generated) >= request.options.max_tokens else None
 
 
 def _rest(turn: RecordedTurn, request: GenerationRequest) -> GenerationRequest:

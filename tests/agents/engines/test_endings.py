@@ -16,15 +16,10 @@ from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.transport import HttpSettings
 from codec_agents.exceptions import EngineStreamError
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-msgpack\r\ntransfer-encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request):
-    return request.param
 
 
 def chunk(ids, done):

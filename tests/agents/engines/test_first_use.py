@@ -17,14 +17,9 @@ from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineStatusError, EngineTimeoutError, MapMismatchError
 from codec_core.tokenizer import pick_tokenizer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 REQUESTS = 5
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request):
-    return request.param
 
 
 @pytest.fixture

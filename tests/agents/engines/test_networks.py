@@ -1,0 +1,144 @@
+"""What networks and servers do to answers, with every engine: each ends in time, typed, what came is kept."""
+
+import math
+import time
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from codec_agents.engines.base import Timeouts
+from codec_agents.engines.transport import HttpSettings
+from codec_agents.exceptions import EngineStatusError, EngineStreamError, EngineTimeoutError
+from codec_core.tokenizer import pick_tokenizer
+from tests.agents.engines import wires
+from tests.agents.engines.wires import SENT, WIRES, FaultyServer
+
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
+
+TEXT = "It is 17 degrees in Porto, and the train leaves at nine."
+
+
+@pytest.fixture(params=["auto", "httpx"])
+def transport(request, anyio_backend_name):
+    if (request.param, anyio_backend_name) == ("httpx", "trio"):
+        pytest.skip("on trio there is no other")
+    return request.param
+
+
+@pytest.fixture
+def answer(words):
+    return pick_tokenizer(words).encode_ordinary(TEXT)
+
+
+@pytest.fixture(params=WIRES)
+def wire(request):
+    return WIRES[request.param]
+
+
+async def read(engine, request):
+    """Return the ids that came, and the error that ended them."""
+    got = []
+    try:
+        async with engine.stream(request) as stream:
+            async for frame in stream:
+                got.extend(frame.ids)
+    except Exception as error:
+        return got, error
+    finally:
+        await engine.aclose()
+    return got, None
+
+
+def made(wire, server, transport):
+    return wire.make(server.url, settings=HttpSettings(transport=transport), **wire.options)
+
+
+def kept(wire, got, answer, error):
+    """Check that what had arrived is kept: of text, the ids that no later text can change."""
+    assert got == answer[: len(got)]
+    assert error.delivered == len(got)
+    assert len(got) == SENT if wire.kind != "openai" else 0 < len(got) <= SENT
+
+
+@pytest.mark.parametrize("fault", [wires.killed, wires.cut_inside, wires.reset], ids=lambda f: f.__name__)
+async def test_an_answer_that_breaks_off(words, ask, answer, wire, transport, fault):
+    async with FaultyServer(wire, words, answer, fault) as server:
+        with anyio.fail_after(5):
+            got, error = await read(made(wire, server, transport), ask(words))
+    assert isinstance(error, EngineStreamError)
+    assert error.transient
+    kept(wire, got, answer, error)
+
+
+SILENCES = {
+    "half_open": "idle", "dripping_body": "idle",
+    "silent": "first_id", "silent_after_head": "first_id", "dripping_head": "first_id",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", SILENCES)
+async def test_silence_has_an_end(words, ask, answer, wire, transport, fault):
+    phase = SILENCES[fault]
+    limit = 0.15
+    timeouts = Timeouts(first_id=limit) if phase == "first_id" else Timeouts(idle=limit)
+    async with FaultyServer(wire, words, answer, getattr(wires, fault)) as server:
+        started = time.perf_counter()
+        got, error = await read(made(wire, server, transport), ask(words, timeouts=timeouts))
+        assert limit * 0.9 < time.perf_counter() - started < 5
+    assert isinstance(error, EngineTimeoutError)
+    assert (error.phase, error.transient) == (phase, True)
+    if phase == "idle":
+        kept(wire, got, answer, error)
+
+
+async def test_the_whole_has_an_end_however_it_goes_on(words, ask, answer, wire, transport):
+    timeouts = Timeouts(idle=None, first_id=None, whole=0.2)
+    async with FaultyServer(wire, words, answer, wires.dripping_body) as server:
+        got, error = await read(made(wire, server, transport), ask(words, timeouts=timeouts))
+    assert isinstance(error, EngineTimeoutError)
+    assert (error.phase, error.transient) == ("whole", False)
+    kept(wire, got, answer, error)
+
+
+@pytest.mark.parametrize("way", [wires.byte_by_byte, wires.buffered], ids=lambda f: f.__name__)
+async def test_however_it_arrives_it_is_the_same_answer(words, ask, answer, wire, transport, way):
+    async with FaultyServer(wire, words, answer, way) as server:
+        got, error = await read(made(wire, server, transport), ask(words, timeouts=Timeouts(idle=5)))
+    assert error is None
+    assert got == answer
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_refusals_keep_their_status(words, ask, answer, wire, transport, status):
+    async with FaultyServer(wire, words, answer, wires.refusing(status, b"retry-after: 2")) as server:
+        got, error = await read(made(wire, server, transport), ask(words))
+    assert isinstance(error, EngineStatusError)
+    assert (got, error.status, error.body, error.retry_after) == ([], status, "busy", 2.0)
+    assert error.transient
+
+
+async def test_leaving_is_noticed_by_the_server(words, ask, answer, wire, transport):
+    """The server reads the end of the connection while it has more to say."""
+    noticed = []
+
+    def endless(exchange):
+        wires.half_open(exchange)
+        noticed.append(time.perf_counter())
+
+    best = math.inf
+    for _ in range(4):
+        async with FaultyServer(wire, words, answer, endless) as server:
+            engine = made(wire, server, transport)
+            async with engine.stream(ask(words)) as stream:
+                async for _ in stream:
+                    break
+            left = time.perf_counter()
+            with anyio.fail_after(5):
+                while not noticed:
+                    await anyio.lowlevel.checkpoint()
+            await engine.aclose()
+        best = min(best, noticed.pop() - left)
+        if best < 0.1:
+            break
+    assert best < 0.1
