@@ -75,7 +75,8 @@ class DiskMapCache(MapCache):
     """Keeps the bytes of maps in a folder, each under its hash; several processes may share it.
 
     A file appears whole or not at all, is checked against its name whenever it is read, and is removed when
-    it does not fit. Nothing is ever evicted: delete files, or the folder, at any time.
+    it does not fit. Nothing is ever evicted: delete files, or the folder, at any time. A folder that cannot
+    be written to is an `OSError`.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -181,14 +182,18 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, also where another process writes the same one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    """Write a file whole or not at all, also where another process writes the same one.
+
+    Where the folder is deleted meanwhile, it is as if it had been a moment later, with the file in it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise

@@ -7,8 +7,10 @@ import gzip
 import hashlib
 import json
 import multiprocessing
+import shutil
 import zlib
 from itertools import repeat
+from random import Random
 
 import httpx
 import pytest
@@ -43,7 +45,7 @@ from codec_core.exceptions import (
     TokenizerMapValidationError,
     VersionPolicyError,
 )
-from codec_core.maps import parse_map
+from codec_core.maps import hash_map, parse_map
 from codec_core.safety import descriptor_canonical_bytes, descriptor_from_json, hash_safety_policy
 from tests.limits import within
 
@@ -493,6 +495,56 @@ async def test_several_processes_may_share_a_folder(tmp_path):
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert not list(tmp_path.rglob(".*"))
+
+
+def damage_at_random(folder, seed):
+    random = Random(seed)
+    for _ in range(200):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        with contextlib.suppress(OSError):  # what another process does meanwhile
+            match random.randrange(8):
+                case 0:
+                    shutil.rmtree(folder)
+                case 1 | 2 | 3 if files:
+                    random.choice(files).write_bytes(MAP[: random.randrange(len(MAP))])
+                case _ if files:
+                    random.choice(files).unlink()
+
+
+def store_and_read_whatever_happens(folder, seed):
+    random, cache = Random(seed), DiskMapCache(folder)
+    maps = {f"key{number}": MAP + b" " * number for number in range(3)}
+
+    async def repeat():
+        for _ in range(200):
+            key = random.choice(list(maps))
+            if random.random() < 0.5:
+                await cache.store(key, parse_map(maps[key]), maps[key])
+            found = cache.read(key)
+            assert found is None or found.hash == hash_map(maps[key])
+
+    asyncio.run(repeat())
+
+
+async def test_files_may_be_damaged_and_deleted_while_processes_use_them(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    targets = [store_and_read_whatever_happens] * 2 + [damage_at_random]
+    workers = [
+        context.Process(target=target, args=(tmp_path / "cache", seed)) for seed, target in enumerate(targets)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+
+
+async def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    cache = DiskMapCache(tmp_path / "file")
+    assert cache.read(HASH) is None
+    with pytest.raises(OSError, match="file"):
+        await cache.store(HASH, parse_map(MAP), MAP)
 
 
 # Policies

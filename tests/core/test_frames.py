@@ -478,6 +478,24 @@ def test_every_form_that_protobuf_allows_is_read(data, frame):
     assert decode_protobuf_frame(data) == frame
 
 
+@given(streams, st.sampled_from(FORMATS), st.integers(1, 12), st.integers(1, 40), st.booleans())
+@settings(max_examples=300)
+def test_the_first_frame_of_too_many_ids_ends_a_stream_however_cut(batches, fmt, most, cut, prefixed):
+    out = encoder(fmt)
+    parts = [out.encode(batch) for batch in batches] + [out.encode((), done=True)]
+    if prefixed and fmt.startswith("msgpack"):
+        parts = [len(part).to_bytes(4, "big") + part for part in parts]
+    fine = next((at for at, batch in enumerate(batches) if len(batch) > most), None)
+    for step in (None, cut):
+        frames, error = read(fmt, b"".join(parts), step, max_frame_ids=most)
+        assert [frame.ids for frame in frames] == ([*batches, ()] if fine is None else batches[:fine])
+        assert error is None if fine is None else type(error) is FrameTooLargeError
+        if error is not None:
+            start = sum(map(len, parts[:fine]))
+            assert error.limit == most
+            assert start <= error.offset < start + len(parts[fine])
+
+
 def test_a_frame_past_the_limit_fails_before_it_is_there():
     for fmt, start in (("protobuf", (1001).to_bytes(4, "big")), ("msgpack", b"\x82\xa3ids\xdc\x03\xe9")):
         body = decoder(fmt, max_frame_bytes=1000)
