@@ -22,7 +22,8 @@ class Facts(Struct, frozen=True):
         ignore_merges: a piece that is itself a token skips the merges.
         metaspace_prefix: which stretches of text get U+2581 before them.
         metaspace_prefix_once: those that begin with a space do not.
-        added_tokens: special tokens that take the white space beside them.
+        added_tokens: special tokens that take the white space beside them; special also where the map has
+            them in its vocabulary alone.
         strips_all: every special token takes the white space on both sides.
     """
 
@@ -35,6 +36,7 @@ class Facts(Struct, frozen=True):
 
 
 _PHI_3_STRIPS = (
+    "</s>",
     "<|assistant|>",
     "<|system|>",
     "<|end|>",
@@ -49,7 +51,8 @@ _FAMILIES: dict[str, Facts] = {
     # models, always works so.
     "meta-llama/llama-3*": Facts(ignore_merges=True),
     "openai/*": Facts(ignore_merges=True),
-    # The chat markers take the white space after them; `transformers` lists them where it reads Phi 3's GGUF.
+    # These take the white space after them; `transformers` lists them where it reads Phi 3's GGUF, </s> too,
+    # which the published map has in its vocabulary alone.
     "microsoft/phi-3*": Facts(added_tokens=tuple(AddedToken(name, rstrip=True) for name in _PHI_3_STRIPS)),
     # All special tokens take the white space on both sides, as the file's added tokens say.
     "microsoft/phi-4": Facts(strips_all=True),

@@ -44,7 +44,7 @@ class Vocabulary:
         self.id = tokenizer_map.id
         self.hash = tokenizer_map.hash
         self.facts: Facts = facts_of(tokenizer_map)
-        self.special_tokens: Mapping[str, int] = MappingProxyType(dict(tokenizer_map.special_tokens or {}))
+        self.special_tokens: Mapping[str, int] = MappingProxyType(_special_tokens(tokenizer_map, self.facts))
         self.special_ids = frozenset(self.special_tokens.values())
         self._names = {number: name for name, number in self.special_tokens.items()}
         self._raw = _raw_tokens(tokenizer_map)
@@ -206,6 +206,13 @@ class TextTable(dict[int, str | None]):
         if token_id in self._bytes:
             self[token_id] = text
         return text
+
+
+def _special_tokens(tokenizer_map: TokenizerMap, facts: Facts) -> dict[str, int]:
+    """Return the special tokens that the map lists, and those that only its family's facts know."""
+    vocab = tokenizer_map.vocab or {}
+    known = {token.content: vocab[token.content] for token in facts.added_tokens if token.content in vocab}
+    return known | (tokenizer_map.special_tokens or {})
 
 
 def _raw_tokens(tokenizer_map: TokenizerMap) -> list[str | None]:

@@ -4,6 +4,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 
 from codec_core.families import facts_of
 from codec_core.maps import TokenizerMap
+from codec_core.vocabulary import vocabulary_of
 
 
 def reference_tokenizer(tokenizer_map: TokenizerMap) -> Tokenizer:
@@ -26,7 +27,7 @@ def reference_tokenizer(tokenizer_map: TokenizerMap) -> Tokenizer:
         )
     tokenizer.normalizer = normalizers.Sequence(steps)
     strips = {token.content: token for token in facts.added_tokens}
-    for name in tokenizer_map.special_tokens or {}:
+    for name in vocabulary_of(tokenizer_map).special_tokens:
         token = strips.get(name)
         tokenizer.add_special_tokens(
             [

@@ -216,6 +216,15 @@ def test_the_longest_special_token_wins_and_takes_its_white_space():
     assert tokenizer.encode("<|<|a|>") == [ord("<"), ord("|"), names["<|a|>"]]
 
 
+def test_a_special_token_that_the_published_map_lacks_is_known_by_its_family(shared_map):
+    phi = shared_map("microsoft/phi-3")
+    tokenizer = pick_tokenizer(phi)
+    assert "</s>" not in phi.special_tokens
+    assert tokenizer.encode("a</s> b") == [*tokenizer.encode("a"), 2, *tokenizer.encode("b")]
+    assert 2 not in tokenizer.encode_ordinary("</s>")
+    assert detokenize(phi, [1, 2, *tokenizer.encode("a")]) == "a"
+
+
 @pytest.mark.parametrize(
     ("map_id", "text", "kept"),
     [
