@@ -14,6 +14,7 @@ import anyio
 from anyio.lowlevel import current_token
 
 from codec_agents import graph
+from codec_agents.batch import DEFAULT_CONCURRENCY, Batch
 from codec_agents.graph.live import LiveObjects
 from codec_agents.own_loop import run_in_own_loop
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from codec_agents.recorded import RecordedRun
     from codec_agents.replay import AnswerSource
     from codec_agents.runtime import Run, RunResult
-
-DEFAULT_BATCH_CONCURRENCY = 8
-"""Runs of a batch under way at once: enough to keep an engine's batch busy, few enough for one pool."""
 
 
 class Pipeline(graph.Pipeline):
@@ -253,7 +251,7 @@ class Pipeline(graph.Pipeline):
         self,
         inputs: Iterable[Mapping[str, Value]],
         *,
-        concurrency: int = DEFAULT_BATCH_CONCURRENCY,
+        concurrency: int = DEFAULT_CONCURRENCY,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[RunResult | Exception]:
         """Run once for each of the inputs; return results in their order, a failed run as its error.
@@ -262,27 +260,12 @@ class Pipeline(graph.Pipeline):
             inputs: The inputs of each run.
             concurrency: Runs under way at once.
             progress: Called with the number of finished runs and of all, after each.
+
+        Raises:
+            ValueError: `concurrency` is less than 1.
+            Exception: what `progress` raised; the other runs are stopped.
         """
-        todo = list(inputs)
-        results: list[RunResult | Exception | None] = [None] * len(todo)
-        limiter = anyio.CapacityLimiter(concurrency)
-        finished = 0
-
-        async def run_one(position: int) -> None:
-            nonlocal finished
-            async with limiter:
-                try:
-                    results[position] = await self.invoke(todo[position])
-                except Exception as error:
-                    results[position] = error
-            finished += 1
-            if progress is not None:
-                progress(finished, len(todo))
-
-        async with self.opened(), anyio.create_task_group() as group:
-            for position in range(len(todo)):
-                group.start_soon(run_one, position)
-        return [result for result in results if result is not None]
+        return await Batch(self, list(inputs), progress).run(concurrency)
 
     async def aclose(self) -> None:
         """Close the connections of the engines that the pipeline made, now."""

@@ -494,19 +494,42 @@ async def test_limits_end_a_node_with_a_typed_error() -> None:
 
 @BACKENDS
 async def test_a_batch_keeps_its_order_and_its_failures() -> None:
-    def script(prompt: PromptView) -> Any:
-        return Refuse(400, "odd") if prompt.user == "3" else prompt.user
+    at_work, most = 0, 0
 
-    p = Pipeline("batch").input("q").sink("out")
+    def script(prompt: PromptView) -> Any:
+        return Refuse(400, "odd") if prompt.user.strip() == "3" else prompt.user
+
+    async def noting(value: str) -> str:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await anyio.sleep(0.002)
+        at_work -= 1
+        return value
+
+    p = Pipeline("batch").input("q").sink("out").function("f", noting, wants="text")
     model(p, "m", said_by=engine(script))
-    p.connect("q", "m").connect("m", "out")
+    p.connect("q", "f").connect("f", "m").connect("m", "out")
     progress: list[tuple[int, int]] = []
     results = await p.batch(
-        [{"q": str(n)} for n in range(6)], concurrency=2, progress=lambda *at: progress.append(at)
+        ({"q": str(n)} for n in range(6)), concurrency=2, progress=lambda *at: progress.append(at)
     )
-    said = [None if isinstance(each, Exception) else each.text["out"] for each in results]
+    said = [None if isinstance(each, Exception) else each.text["out"].strip() for each in results]
     assert said == ["0", "1", "2", None, "4", "5"]
     assert progress == [(n, 6) for n in range(1, 7)]
+    assert most == 2
+    assert await p.batch([]) == []
+
+
+@BACKENDS
+async def test_a_batch_ends_with_what_its_caller_raises() -> None:
+    def stop(done: int, of: int) -> None:
+        raise ZeroDivisionError(f"{done} of {of}")
+
+    with pytest.raises(ZeroDivisionError, match="1 of 3"):
+        await chain(0).batch([{"q": "q"}] * 3, progress=stop)
+    with pytest.raises(ValueError, match="at least one run under way"), anyio.fail_after(5):
+        await chain(0).batch([{"q": "q"}], concurrency=0)
 
 
 async def test_invoke_sync_works_inside_a_running_loop() -> None:
