@@ -27,6 +27,7 @@ from codec_agents.exceptions import (
     NodeFailedError,
     RepeatedFailureError,
 )
+from codec_agents.outputs import READ_AHEAD
 from codec_agents.testing import (
     Call,
     Cut,
@@ -127,8 +128,9 @@ class TestLeaving:
                 reader = run.text("reader")
                 await anext(reader)
                 await happens(server.stalled, within=30)
-                assert server.ids_sent < ENDLESS_IDS
-                assert len(run.partial_result().ids["reader"]) < server.ids_sent
+                held = len(run.partial_result().ids["reader"])
+                assert held < server.ids_sent < ENDLESS_IDS
+                assert held <= (READ_AHEAD + 1) * IDS_A_FRAME, "what waits for the reader has a bound"
 
 
 class TestTools:
@@ -251,6 +253,7 @@ class TestTools:
             assert after.prompt_ids[: len(said)] == said
 
 
+IDS_A_FRAME = 4096
 ENDLESS_IDS = 32_000_000
 """32 MB of frames: more than all buffers between two processes hold."""
 
@@ -297,11 +300,11 @@ class EndlessServer(Listener):
         """Send until nothing is taken for half a second."""
         connection.settimeout(0.5)
         connection.sendall(HEAD)
-        frame = b"\x82\xa3ids\xdc\x10\x00" + b"\x41" * 4096 + b"\xa4done\xc2"
+        frame = b"\x82\xa3ids\xdc\x10\x00" + b"\x41" * IDS_A_FRAME + b"\xa4done\xc2"
         try:
             while self.ids_sent < ENDLESS_IDS:
                 connection.sendall(frame)
-                self.ids_sent += 4096
+                self.ids_sent += IDS_A_FRAME
         except TimeoutError:
             self.stalled.set()
 
