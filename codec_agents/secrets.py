@@ -99,10 +99,13 @@ def url_has_login(url: str) -> bool:
     return "@" in url.partition("://")[2].partition("/")[0]
 
 
-def url_has_password(url: str) -> bool:
-    """Whether a URL holds a literal password."""
+def url_has_secret(url: str) -> bool:
+    """Whether a URL holds a password, or a parameter that usually holds a secret, other than by reference."""
     try:
-        password = urlsplit(_REFERENCE.sub("", url)).password
+        parts = urlsplit(_REFERENCE.sub("", url))
+        if parts.password:
+            return True
     except ValueError:
         return False
-    return bool(password)
+    parameters = (each.partition("=") for each in parts.query.split("&"))
+    return any(looks_secret(name) and value for name, _, value in parameters)

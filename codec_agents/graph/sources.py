@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from codec_agents.graph.base import NO_WORD_AS_NUMBER, Count, Declared, Flag, Seconds, Whole
-from codec_agents.secrets import is_reference, looks_secret, url_has_login, url_has_password
+from codec_agents.secrets import is_reference, looks_secret, url_has_login, url_has_secret
 
 EngineKind: TypeAlias = Literal[
     "scripted", "embedded", "codec", "vllm", "sglang", "llamacpp", "openai", "auto", "live"
@@ -36,8 +36,10 @@ def _api_key(value: str) -> str:
 
 
 def _url(value: str) -> str:
-    if url_has_password(value):
-        raise PydanticCustomError("literal_secret", "a URL holds no password; use `api_key: ${NAME}`")
+    if url_has_secret(value):
+        raise PydanticCustomError(
+            "literal_secret", "a URL holds no password and no key; write ${NAME} and set the variable"
+        )
     if not value.startswith(("http://", "https://", "${")):
         raise PydanticCustomError("url", "a URL begins with http:// or https://")
     return value

@@ -10,7 +10,7 @@ from codec_agents.secrets import (
     looks_secret,
     missing,
     references,
-    url_has_password,
+    url_has_secret,
 )
 
 
@@ -50,7 +50,9 @@ def test_names_and_urls_that_hold_secrets():
     assert looks_secret("Authorization")
     assert looks_secret("X-Api-Key")
     assert not looks_secret("X-Request-Id")
-    assert url_has_password("http://user:word@host/")
-    assert not url_has_password("http://user:${WORD}@host/")
-    assert not url_has_password("http://host:80/")
-    assert not url_has_password("http://[broken")
+    assert url_has_secret("http://user:word@host/")
+    assert not url_has_secret("http://user:${WORD}@host/")
+    assert not url_has_secret("http://host:80/")
+    assert url_has_secret("http://host/v1?a=1&api_key=sk-word")
+    assert not url_has_secret("http://host/v1?api_key=${WORD}&a=1")
+    assert not url_has_secret("http://[broken")

@@ -79,7 +79,7 @@ NOT_IN_A_SCHEMA = (
     "holds a secret",
     "a secret does not",
     "initial is longer",
-    "behind it must stand",
+    " calls ",
 )
 """What only the reader refuses: files need a folder, and secrets are told by more than a pattern."""
 
