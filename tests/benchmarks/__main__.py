@@ -17,12 +17,13 @@ def main() -> int:
     every = [name for names in SUITES.values() for name in names]
     parser.add_argument("suite", nargs="?", choices=sorted({*SUITES, *every}))
     parser.add_argument("--growth", action="store_true", help="tokenization: also the cost from 1 KB to 4 MB")
-    parser.add_argument("--only", default="", help="tokenization: the rows of a group, such as encode")
+    parser.add_argument("--only", default="", help="tokenization, engines: a part, such as encode or paced")
     options = parser.parse_args()
     reached = True
     for name in SUITES.get(options.suite, (options.suite,)) if options.suite else every:
         module = importlib.import_module(f"tests.benchmarks.{name}")
-        chosen = {"growth": options.growth, "only": options.only} if name == "tokenization" else {}
+        chosen = {"only": options.only} if name in ("tokenization", "engines") else {}
+        chosen |= {"growth": options.growth} if name == "tokenization" else {}
         reached = (module.main(**chosen) is not False) and reached
     return 0 if reached else 1
 

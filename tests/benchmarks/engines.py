@@ -313,17 +313,23 @@ def resident() -> int:
 
 async def measure(arguments: argparse.Namespace) -> bool:
     with serving() as origin:
-        print(f"{'client':14}{'streams':>8}{'ids/s':>14}{'CPU us/id':>14}")
-        outcomes = [await measure_streams(origin, streams, arguments.repeat) for streams in arguments.streams]
-        outcomes.append(await measure_handoffs(origin, 3 * arguments.repeat))
-        if arguments.paced:
+        outcomes = []
+        if arguments.only in ("", "streams"):
+            print(f"{'client':14}{'streams':>8}{'ids/s':>14}{'CPU us/id':>14}")
+            outcomes += [
+                await measure_streams(origin, count, arguments.repeat) for count in arguments.streams
+            ]
+        if arguments.only in ("", "handoff"):
+            outcomes.append(await measure_handoffs(origin, 3 * arguments.repeat))
+        if arguments.paced and arguments.only in ("", "paced"):
             outcomes.append(await measure_paced(origin, arguments.paced, arguments.seconds))
     return all(outcomes)
 
 
-def main(given: list[str] | None = None) -> bool:
-    """Run everything; return whether all bars were reached."""
+def main(given: list[str] | None = None, *, only: str = "") -> bool:
+    """Run everything, or one part; return whether all bars were reached."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", choices=["", "streams", "handoff", "paced"], default=only)
     parser.add_argument("--streams", type=int, nargs="*", default=[100, 1000])
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--paced", type=int, default=1000, help="paced streams; 0 for none")
