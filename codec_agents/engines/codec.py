@@ -182,6 +182,8 @@ class _Answer(NamedTuple):
 class PlainFrames:
     """Frames as they stand in the body."""
 
+    goes_on = False
+
     def __init__(self, frames: FrameDecoder) -> None:
         self.feed = frames.feed
         self._frames = frames
@@ -199,6 +201,8 @@ class PlainFrames:
 
 class CompressedFrames:
     """Frames behind a content encoding."""
+
+    goes_on = False
 
     def __init__(self, frames: FrameDecoder, body: Decompressor) -> None:
         self._frames = frames

@@ -33,6 +33,8 @@ class EventParser(ABC, Generic[Event]):
         """Ids given out so far."""
         self.reason: str | None = None
         """Why the generation ended, once that is known."""
+        self.goes_on = False
+        """Whether the engine does not know that this was the end."""
         self.error: EngineStreamError | None = None
         """What is wrong behind the frames that were given out."""
         self._events = SseDecoder()

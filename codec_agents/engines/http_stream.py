@@ -33,6 +33,9 @@ MOST_MERGED = 4096
 class FrameParser(Protocol):
     """What a body means. Errors are `EngineError`s, or `CodecError`s that get the engine's name here."""
 
+    goes_on: bool
+    """Whether the server generates further behind the last frame, because it is this side that stops."""
+
     @property
     def error(self) -> Exception | None:
         """The error that stands behind the frames given out last."""
@@ -186,7 +189,7 @@ class HttpStream:
     async def aclose(self) -> None:
         """Close the request; an unfinished one ends at the server, too."""
         self._patience.close()
-        if self._done and not self._ended:
+        if self._done and not self._ended and not self._parser.goes_on:
             await self._pool.endings.add(self._response, self._chunks)
         else:
             await close(self._response, None if self._read_out else self._chunks)

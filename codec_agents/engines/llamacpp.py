@@ -185,7 +185,7 @@ class CompletionEvents(EventParser[Completion]):
         ids = self._complete(event)
         stopped = up_to_stop(ids, self._stop_ids)
         if stopped is not None:
-            self.reason = "stop"
+            self.reason, self.goes_on = "stop", True
             return stopped
         if event.stop:
             self._note_end(event)

@@ -142,3 +142,30 @@ async def test_leaving_is_noticed_by_the_server(words, ask, answer, wire, transp
         if best < 0.1:
             break
     assert best < 0.1
+
+
+async def test_connections_are_used_again_after_a_finished_stream(words, ask, answer, wire, transport):
+    """llama.cpp's is not: its server promises to keep connections behind a stream, and closes them."""
+    async with FaultyServer(wire, words, answer, keeps=True) as server:
+        engine = made(wire, server, transport)
+        for _ in range(3):
+            async with engine.stream(ask(words)) as stream:
+                assert [token async for frame in stream for token in frame.ids] == answer
+        await engine.aclose()
+    assert server.accepted == (3 if wire.kind == "llamacpp" else 1)
+
+
+async def test_every_pool_has_its_limit(words, ask, answer, wire, transport):
+    async with FaultyServer(wire, words, answer, keeps=True) as server:
+        settings = HttpSettings(transport=transport, max_connections=2)
+        engine = wire.make(server.url, settings=settings, **wire.options)
+
+        async def one():
+            async with engine.stream(ask(words)) as stream:
+                assert [token async for frame in stream for token in frame.ids] == answer
+
+        async with anyio.create_task_group() as group:
+            for _ in range(6):
+                group.start_soon(one)
+        await engine.aclose()
+    assert server.accepted == 6 if wire.kind == "llamacpp" else server.accepted <= 2

@@ -196,11 +196,14 @@ class FaultyServer:
     An answer goes on where the prompt ends, as a model would. Works under any event loop: it is threads.
     """
 
-    def __init__(self, wire: Wire, vocabulary: Vocabulary, ids: Sequence[int], *faults: Fault) -> None:
+    def __init__(
+        self, wire: Wire, vocabulary: Vocabulary, ids: Sequence[int], *faults: Fault, keeps: bool = False
+    ) -> None:
         self.wire = wire
+        self.accepted = 0
+        """Connections so far."""
+        self._keeps = keeps
         self.asked: list[Any] = []
-        self.left: list[float] = []
-        """When clients were seen to leave before the end of their answer."""
         self._vocabulary = vocabulary
         self._ids = list(ids)
         self._faults = list(faults)
@@ -232,20 +235,29 @@ class FaultyServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self.accepted += 1
             self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
             self._threads[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             connection.settimeout(10)
-            body = _body(connection)
-            if body is None:
-                return
-            self.asked.append(json.loads(body))
-            fault = self._faults.pop(0) if self._faults else whole
-            said = f"HTTP/1.1 200 OK\r\ncontent-type: {self.wire.content_type}\r\nconnection: close\r\n\r\n"
-            pieces = self.wire.pieces(self._vocabulary, self._left(self.asked[-1]))
-            fault(Exchange(connection, said.encode(), pieces, self._stopped))
+            while (request := _request(connection)) is not None:
+                head, body = request
+                keeps = self._keeps and b"connection: close" not in head
+                self._answer(connection, json.loads(body), keeps=keeps)
+                if not keeps:
+                    return
+
+    def _answer(self, connection: socket.socket, asked: Any, *, keeps: bool) -> None:
+        self.asked.append(asked)
+        fault = self._faults.pop(0) if self._faults else whole
+        pieces = self.wire.pieces(self._vocabulary, self._left(asked))
+        ends = "transfer-encoding: chunked" if keeps else "connection: close"
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {self.wire.content_type}\r\n{ends}\r\n\r\n"
+        if keeps:
+            pieces = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""]]
+        fault(Exchange(connection, head.encode(), pieces, self._stopped))
 
     def _left(self, asked: Any) -> list[int]:
         """What the prompt does not hold already."""
@@ -254,16 +266,17 @@ class FaultyServer:
         return self._ids[known:]
 
 
-def _body(connection: socket.socket) -> bytes | None:
-    """Read a request; return its body."""
+def _request(connection: socket.socket) -> tuple[bytes, bytes] | None:
+    """Read a request; return its head, in lower case, and its body."""
     data = b""
     while b"\r\n\r\n" not in data:
         if not (chunk := connection.recv(65536)):
             return None
         data += chunk
     head, _, body = data.partition(b"\r\n\r\n")
-    lines = [line.partition(b":") for line in head.lower().split(b"\r\n")]
+    head = head.lower()
+    lines = [line.partition(b":") for line in head.split(b"\r\n")]
     length = next((int(value) for name, _, value in lines if name == b"content-length"), 0)
     while len(body) < length:
         body += connection.recv(65536)
-    return body
+    return head, body

@@ -2,18 +2,22 @@
 
 import asyncio
 import hashlib
+import inspect
 import json
 import re
 import time
 
+import anyio
 import httpx
 import pytest
 
 from codec_agents.server import ScriptedBackend, ServerSettings
+from codec_agents.server import serve as serve_forever
+from codec_agents.server.gathering import MOST_WAITING, Gathering
 from codec_agents.testing import Call, Cut, Say, Think, Wait, scripted_server, turns
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
 from codec_core.detokenizer import detokenize
-from codec_core.frames import SCHEMA, decoder
+from codec_core.frames import SCHEMA, CodecFrame, decoder
 from codec_core.maps import hash_map
 from codec_core.tokenizer import pick_tokenizer
 
@@ -298,3 +302,57 @@ async def test_several_models_are_told_apart_by_name_or_map(words):
         mismatch = await post(client, model="a", headers={"X-Codec-Map": held})
         assert mismatch.status_code == 412
         assert mismatch.headers["codec-tokenizer-map"] == words.hash
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_what_is_ready_goes_out_together_and_nothing_waits(size):
+    """While a frame is being sent, what comes gathers; the first id, and a last one, wait for nobody."""
+    told = [CodecFrame(tuple(range(at, at + size)), done=False) for at in range(0, 12, size)]
+    sent, reached = [], anyio.Event()
+
+    async def generated():
+        for frame in told:
+            yield frame
+        reached.set()
+        await going_on.wait()
+        yield CodecFrame((99,), done=True, finish_reason="stop")
+
+    going_on = anyio.Event()
+    gathering = Gathering()
+    async with anyio.create_task_group() as group:
+        group.start_soon(gathering.fill, generated())
+        async for frame in gathering:
+            sent.append(frame)
+            if len(sent) == 1:
+                await reached.wait()  # a reader that is slow with its first frame
+            if frame.ids[-1] == 11:
+                going_on.set()
+            if frame.done:
+                break
+    assert [token for frame in sent for token in frame.ids] == [*range(12), 99]
+    assert len(sent) <= 3
+    assert (sent[-1].done, sent[-1].finish_reason) == (True, "stop")
+
+
+async def test_a_reader_that_lags_holds_the_generation_back():
+    taken = 0
+
+    async def generated():
+        nonlocal taken
+        while True:
+            taken += 64
+            yield CodecFrame(tuple(range(64)), done=False)
+
+    gathering = Gathering()
+    async with anyio.create_task_group() as group:
+        group.start_soon(gathering.fill, generated())
+        await anyio.wait_all_tasks_blocked()
+        assert taken == MOST_WAITING
+        await anext(gathering)
+        await anyio.wait_all_tasks_blocked()
+        assert taken == 2 * MOST_WAITING
+        group.cancel_scope.cancel()
+
+
+async def test_it_listens_on_loopback_unless_told_otherwise():
+    assert inspect.signature(serve_forever).parameters["host"].default == "127.0.0.1"
