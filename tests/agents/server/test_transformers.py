@@ -164,3 +164,11 @@ async def test_two_models_in_a_pipeline_with_translation(model, words):
 
 def contains(whole, part):
     return any(whole[start : start + len(part)] == part for start in range(len(whole) - len(part) + 1))
+
+
+async def test_a_model_is_loaded_from_its_folder(model, words, tmp_path):
+    model.save_pretrained(tmp_path)
+    async with EmbeddedServer(create_app(TransformersBackend(str(tmp_path), words, "m"))) as server:
+        assert await read(server.url, words, PROMPT, temperature=0.0) == expected(
+            model, PROMPT, do_sample=False
+        )
