@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -32,14 +33,19 @@ def clock() -> Callable[[], float]:
     return anyio.current_time if loop is None else loop.time
 
 
-def start_in_background(work: Callable[[], Coroutine[Any, Any, None]]) -> object:
+def this_loop() -> object:
+    """Return what stands for the event loop that runs."""
+    return running_loop() or anyio.lowlevel.current_token()
+
+
+def start_in_background(work: Callable[[], Coroutine[Any, Any, None]], loop: object) -> object:
     """Start a task that is nobody's but the event loop's, and ends with it; whoever wants it to end keeps it.
 
     Args:
         work: what it does; it raises nothing but its cancellation.
+        loop: what `this_loop` gave; with asyncio's, this can be called from outside of any task.
     """
-    loop = running_loop()
-    if loop is not None:
+    if isinstance(loop, asyncio.AbstractEventLoop):
         return loop.create_task(work())
     import trio
 

@@ -55,8 +55,12 @@ class AiohttpResponse:
         """Whether the whole body has come and has been read."""
         return self._response.content.at_eof()
 
-    async def aclose(self) -> None:
+    def release(self) -> None:
         """Give the connection back; an unread body closes it."""
+        self._response.release()
+
+    async def aclose(self) -> None:
+        """Do as `release`."""
         self._response.release()
 
 

@@ -1,7 +1,9 @@
 """Bodies whose last frame has come and whose end has not: only behind that is a connection used again.
 
-Nobody has to wait for it: the rest is read in the background. The next request to the same engine gives it a
-moment, because a connection that is about to be free is sooner there than a new one.
+Nobody has to wait for it. Where asyncio runs, nothing is done about it before the task that read the body has
+nothing else to do, such as to ask the next model; by then most bodies have come to their end, and the rest of
+the others is read in the background. The next request to the same engine gives it a moment, because a
+connection that is about to be free is sooner there than a new one.
 """
 
 from __future__ import annotations
@@ -10,10 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import anyio
-from anyio.lowlevel import EventLoopToken, current_token
 
 from codec_agents.engines.responses import HttpResponse, close
-from codec_agents.event_loop import start_in_background
+from codec_agents.event_loop import running_loop, start_in_background, this_loop
 
 DRAIN_SECONDS = 0.5
 """How long the rest of a body may take, so that its connection can be used again; then it is closed."""
@@ -30,64 +31,95 @@ class Endings:
 
     async def add(self, response: HttpResponse, chunks: AsyncIterator[bytes]) -> None:
         """Have the rest of a body read, and its connection given back."""
-        if getattr(response, "at_end", False):  # a client that knows it: there is nothing to be read
-            await response.aclose()
-            return
-        ending = _Ending(response, chunks)
+        ending = _Ending(response, chunks, self._open.discard)
         self._open.add(ending)
-        ending.start(self._open.discard)
+        loop = running_loop()
+        if loop is None:
+            ending.start()
+        else:
+            loop.call_soon(ending.start)
 
     async def moment(self) -> None:
         """Wait for a connection that is about to be free, if there is one, and not for long."""
         if not self._open:
             return
-        here = current_token()
+        here = this_loop()
         waiting = next((end for end in self._open if end.loop == here and not end.awaited), None)
         if waiting is not None:
             waiting.awaited = True
+            waiting.start()
             with anyio.move_on_after(MOMENT):
-                await waiting.over.wait()
+                await waiting.wait()
 
     async def aclose(self) -> None:
         """Give up what has not come."""
-        here = current_token()
+        here = this_loop()
         for ending in [ending for ending in self._open if ending.loop == here]:
             await ending.aclose()
 
 
 class _Ending:
-    """The reading of the rest of one body."""
+    """What becomes of one body."""
 
-    def __init__(self, response: HttpResponse, chunks: AsyncIterator[bytes]) -> None:
-        self.loop: EventLoopToken = current_token()
+    def __init__(
+        self, response: HttpResponse, chunks: AsyncIterator[bytes], then: Callable[[_Ending], None]
+    ) -> None:
+        """Do nothing yet; `then` is called when it is over."""
+        self.loop = this_loop()
         self.awaited = False
         """Whether a request waits for it already: every request waits for one of its own."""
-        self.over = anyio.Event()
         self._response = response
         self._chunks = chunks
-        self._scope = anyio.CancelScope()
+        self._then = then
+        self._over: anyio.Event | None = None
+        """Made when there is something to wait for: mostly there is not."""
+        self._scope: anyio.CancelScope | None = None
+        self._given_up = False
         self._task: object = None
         """Kept because event loops do not."""
+        self._ended = False
 
-    def start(self, then: Callable[[_Ending], None]) -> None:
-        """Read, and call `then` when it is over."""
-        self._task = start_in_background(lambda: self._read_out(then))
+    def start(self) -> None:
+        """Give the connection back if the body has come; read the rest of it otherwise."""
+        if self._ended or self._task is not None:
+            return
+        if getattr(self._response, "at_end", False):  # a client that knows it: there is nothing to be read
+            self._response.release()  # type: ignore[attr-defined]
+            self._end()
+        else:
+            self._task = start_in_background(self._read_out, self.loop)
 
-    async def _read_out(self, then: Callable[[_Ending], None]) -> None:
+    def _end(self) -> None:
+        self._ended = True
+        self._then(self)
+        if self._over is not None:
+            self._over.set()
+
+    async def wait(self) -> None:
+        """Return when it is over."""
+        while not self._ended:
+            self._over = self._over or anyio.Event()
+            await self._over.wait()
+
+    async def aclose(self) -> None:
+        """Give it up."""
+        self._given_up = True
+        self.start()
+        if self._scope is not None:
+            self._scope.cancel()
+        await self.wait()
+
+    async def _read_out(self) -> None:
         """What breaks now costs a connection, and nothing else: the answer was complete."""
         whole = False
         try:
-            with self._scope, anyio.move_on_after(DRAIN_SECONDS), suppress(Exception):
+            with anyio.move_on_after(DRAIN_SECONDS) as self._scope, suppress(Exception):
+                if self._given_up:
+                    self._scope.cancel()
                 while await anext(self._chunks, None) is not None:
                     pass
                 whole = True
         finally:
             with suppress(Exception):
                 await close(self._response, None if whole else self._chunks)
-            then(self)
-            self.over.set()
-
-    async def aclose(self) -> None:
-        """Give it up."""
-        self._scope.cancel()
-        await self.over.wait()
+            self._end()
