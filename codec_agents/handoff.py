@@ -167,6 +167,13 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
     prefilled_ids: int = 0
 
 
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """Return batches that follow each other as one."""
+    if isinstance(batches[0], str):
+        return "".join(batches)  # type: ignore[arg-type]
+    return [token_id for batch in batches for token_id in batch]  # type: ignore[misc]
+
+
 GATHERED = 8
 """Ids or characters after which an edge works on what has come: each time has a price of its own, and what is
 left for the end of the source takes some tens of microseconds."""
@@ -220,20 +227,22 @@ class Handoff:
     def finish(self) -> None:
         """Take note that the source has ended; keep what was held back."""
         self.last_in = self._run.clock()
-        if self._gathered:
-            self._work()
-        self._keep(self._transducer.flush())
+        self._work(last=True)
         self.tail_seconds = self._run.clock() - self.last_in
         self.translate_seconds += self.tail_seconds
 
-    def _work(self) -> None:
+    def _work(self, *, last: bool = False) -> None:
         gathered, self._gathered, self._waiting = self._gathered, [], 0
-        if isinstance(gathered[0], str):
-            self._keep(self._transducer.feed("".join(gathered)))  # type: ignore[arg-type]
-            return
-        ids = gathered[0] if len(gathered) == 1 else [token_id for batch in gathered for token_id in batch]
-        self.input_ids += len(ids)
-        self._keep(self._transducer.feed(ids))
+        if gathered:
+            batch = gathered[0] if len(gathered) == 1 else _joined(gathered)
+            if not isinstance(batch, str):
+                self.input_ids += len(batch)
+            if last and isinstance(self._transducer, Translator):  # sooner done than both one by one
+                self._keep(self._transducer.translate(batch))  # type: ignore[arg-type]
+                return
+            self._keep(self._transducer.feed(batch))
+        if last:
+            self._keep(self._transducer.flush())
 
     def _keep(self, output: list[int] | str) -> None:
         if isinstance(output, str):

@@ -114,17 +114,20 @@ class Translator:
 
         The translator is then ready for another stream.
         """
-        text = self._decode((), final=True)
+        return self._last(())
+
+    def translate(self, ids: Iterable[int], *, partial: bool = False) -> list[int]:
+        """Return the target ids of these; unless `partial`, the stream ends here."""
+        return self.feed(ids) if partial else self._last(ids)
+
+    def _last(self, ids: Iterable[int]) -> list[int]:
+        """End the stream with these: no continuation has to be thought of."""
+        text = self._decode(ids, final=True)
         if self._nfc is not None:
             text = self._nfc.feed(text) + self._nfc.flush()
         rest = self._tail + "".join(self._grown) + self._target.prepare(text, first=self._first)
         self._start()
         return self._target.encode_prepared(rest)
-
-    def translate(self, ids: Iterable[int], *, partial: bool = False) -> list[int]:
-        """Return the target ids of these; unless `partial`, the stream ends here."""
-        given = self.feed(ids)
-        return given if partial else given + self.flush()
 
     def finish(self) -> list[int]:
         """End the stream: return the ids of what was held."""

@@ -73,6 +73,7 @@ class Turn:
     admitted: float = 0.0
     """When the engine had a place for the first request that got through."""
 
+    reader: TurnReader | None = None
     results: tuple[tuple[int, int], ...] = ()
     """Where the prompt holds the results of the calls of the turn before."""
     on_first_id: Callable[[Turn], Awaitable[None]] | None = None
@@ -146,19 +147,18 @@ class Generation:
             EngineError: the last attempt failed, or the failure was not transient.
         """
         turn.asked = self._run.clock()
-        reader = self._node.dialect.reader(turn.prompt)
         await self._emit_started(turn)
         delays = self._node.policy.retry.delays()
         while True:
             try:
-                await self._stream(turn, reader, max_ids, enough)
+                await self._stream(turn, max_ids, enough)
                 break
             except EngineError as error:
                 turn.finish_reason = self._end_reached(turn, error, max_ids)
                 if turn.finish_reason is not None:
                     break
                 await self._wait_to_retry(turn, error, next(delays, None))
-        await self._hand_on(turn, reader.flush(turn.finish_reason), observed=self._run.observed)
+        await self._hand_on(turn, self._reader(turn).flush(turn.finish_reason), observed=self._run.observed)
         await _tell_first_id(turn)
         await self._emit_finished(turn)
         turn.on_call = None
@@ -175,22 +175,19 @@ class Generation:
         await self._emit_finished(turn)
         turn.on_call = None
 
-    async def _stream(
-        self, turn: Turn, reader: TurnReader, max_ids: int, enough: Callable[[Turn], bool] | None
-    ) -> None:
+    async def _stream(self, turn: Turn, max_ids: int, enough: Callable[[Turn], bool] | None) -> None:
         """Send one request, when the engine has a place for it, and read it to its end."""
         places = self._node.engine_slots
         with self._scope.call(self._node, turn) as call:
             if places is None:
-                await self._read(turn, reader, max_ids, enough, call)
+                await self._read(turn, max_ids, enough, call)
             else:
                 async with places:
-                    await self._read(turn, reader, max_ids, enough, call)
+                    await self._read(turn, max_ids, enough, call)
 
     async def _read(
         self,
         turn: Turn,
-        reader: TurnReader,
         max_ids: int,
         enough: Callable[[Turn], bool] | None,
         call: CallScope,
@@ -200,6 +197,7 @@ class Generation:
         request = self._request(turn, max_ids - len(turn.generated), call.headers())
         async with call.around(self._node.engine.stream(request)) as frames:
             turn.stats.append(frames.stats)
+            reader = self._reader(turn)
             async for frame in frames:
                 if frame.ids:
                     observed = self._run.observed
@@ -211,6 +209,12 @@ class Generation:
                         return
                 if frame.done:
                     turn.finish_reason = frame.finish_reason
+
+    def _reader(self, turn: Turn) -> TurnReader:
+        """Return what cuts the turn by meaning; it is made when the request is on its way, not before."""
+        if turn.reader is None:
+            turn.reader = self._node.dialect.reader(turn.prompt)
+        return turn.reader
 
     async def _tell_sampled(self, turn: Turn, ids: tuple[int, ...]) -> None:
         """Say that ids have arrived."""
