@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from codec_agents import Chat, Pipeline
+from codec_agents import Chat, Pipeline, tool
 from codec_agents.engines.base import GenerationRequest
 from codec_agents.engines.script import EncodedTurn, encode_turn
 from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, ScriptedModel, Think
@@ -128,12 +128,23 @@ def shouted(value: str) -> str:
     return value.upper()
 
 
-class Drawing:
-    """Draws one graph; `engines` are all that its models ask."""
+@tool(approval=True, name="look")
+def allowed(number: int) -> int:
+    """Look, if somebody agrees."""
+    return number * 2
 
-    def __init__(self, number: int, timing: random.Random) -> None:
+
+class Drawing:
+    """Draws one graph; `engines` are all that its models ask.
+
+    With `asks`, models look nothing up unless somebody agrees, and none goes on for ever: a run is put down
+    only when all that is at work has ended.
+    """
+
+    def __init__(self, number: int, timing: random.Random, *, asks: bool = False) -> None:
         self._draw = random.Random(number)
         self._timing = timing
+        self._asks = asks
         self.engines: list[UnreliableEngine] = []
 
     def engine(self, script: Any = lines) -> UnreliableEngine:
@@ -142,7 +153,8 @@ class Drawing:
 
     def model(self, p: Pipeline, name: str, **fields: Any) -> None:
         """Add a model with the slot `x`; every third looks things up."""
-        script, tools = (looking, [look, peek]) if self._draw.random() < 0.3 else (lines, [])
+        script: Any = looking if self._draw.random() < 0.3 else lines
+        tools = [allowed if self._asks else look, peek] if script is looking else []
         engine = fields.pop("engine", None) or self.engine(script)
         fields = {"prompt": Chat(user="{x}"), "policy": RETRY, "tools": tools, **fields}
         p.model(name, engine=engine, map=self._draw.choice(MAPS), **fields)
@@ -162,6 +174,8 @@ class Drawing:
 
     def _add(self, p: Pipeline, name: str, before: list[str], depth: int) -> str:
         kinds = ["model", "slots", "join", "function", "text", "router", "fallback", "skip", "race", "shared"]
+        if self._asks:
+            kinds.remove("race")
         if depth:
             kinds += ["map", "loop", "pipeline", "common"]
         kind = self._draw.choice(kinds)

@@ -19,7 +19,7 @@ import sniffio
 import trio
 
 from codec_agents import Pipeline
-from codec_agents.exceptions import RunError
+from codec_agents.exceptions import ApprovalRequiredError, RunError
 from codec_agents.runtime import Run, RunResult
 from tests.agents.drawn_graphs import Drawing
 
@@ -73,6 +73,25 @@ async def test_leaving_a_random_graph_leaves_nothing_but_a_prefix(number: int, t
             assert ids == whole.ids[sink][: len(ids)]
         recovered = await drawn(number, draw.randrange(1000))[0].recover(record).execute()
         assert outcome(recovered) == outcome(whole)
+
+
+@pytest.mark.parametrize("number", GRAPHS)
+async def test_a_random_graph_that_is_put_down_and_taken_up_gives_the_same(number: int) -> None:
+    def asking(timing: int) -> Pipeline:
+        return Drawing(number, random.Random(timing), asks=True).graph(depth=0)
+
+    with anyio.fail_after(60):
+        whole = await asking(0).run(INPUTS, approve=lambda *_: True).execute()
+        run, timing = asking(1).run(INPUTS), 1
+        while True:
+            try:
+                result = await run.execute()
+                break
+            except ApprovalRequiredError as error:
+                timing += 1
+                pause = error.pause
+                run = asking(timing).resume(pause.to_json(), [True] * len(pause.pending))
+    assert outcome(result) == outcome(whole)
 
 
 async def leave(run: Run, how: str, *, after: float) -> None:
