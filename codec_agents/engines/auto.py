@@ -63,6 +63,8 @@ class AutoEngine:
             "sglang": SglangEngine(url, handshake=handshake, **shared),
             "llama_cpp": LlamaCppEngine(url, handshake=handshake, **shared),
         }
+        for engine in self._kinds.values():
+            engine.pool = self._probe.pool  # what the probe has opened serves the requests behind it
         self._found: HttpEngine | None = None
         self._asked: Once[str] = Once()
 
@@ -90,8 +92,7 @@ class AutoEngine:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        for engine in (self._probe, *self._kinds.values()):
-            await engine.aclose()
+        await self._probe.aclose()
 
     async def _engine(self, request: GenerationRequest) -> HttpEngine:
         if self._found is None:

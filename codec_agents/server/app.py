@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import anyio
 import msgspec
@@ -20,7 +21,7 @@ from codec_agents.server.answers import (
     CompletionEvents,
     FrameAnswer,
 )
-from codec_agents.server.backend import Backend, Job
+from codec_agents.server.backend import Backend, Job, ServedModel
 from codec_agents.server.bodies import read_chat, read_completion
 from codec_agents.server.delivery import deliver
 from codec_agents.server.discovery import Library
@@ -36,7 +37,7 @@ from codec_agents.server.http import (
     answer,
     read_request,
 )
-from codec_agents.server.jobs import JobMaker
+from codec_agents.server.jobs import JobMaker, find_model
 from codec_agents.server.metrics import render_metrics
 from codec_agents.server.negotiation import require_format, require_version
 from codec_agents.server.settings import ServerSettings
@@ -48,6 +49,7 @@ Document = Callable[[Request], tuple[str, bytes]]
 """Returns a content type and a body."""
 
 WELL_KNOWN = "/.well-known/codec/"
+MODEL = "/v1/models/"
 TEXT = "text/plain; charset=utf-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -149,8 +151,11 @@ class CodecServer:
         await answer(send, 200, b"" if request.method == "HEAD" else body, content_type=content_type)
 
     def _document(self, request: Request) -> tuple[str, bytes]:
-        published = request.path.startswith(WELL_KNOWN)
-        document = self._library.find if published else self._documents.get(request.path)
+        document = self._documents.get(request.path)
+        if request.path.startswith(WELL_KNOWN):
+            document = self._library.find
+        elif request.path.startswith(MODEL):
+            document = self._model
         if document is not None:
             _require_method(request, "GET", "HEAD")
             return document(request)
@@ -215,18 +220,12 @@ class CodecServer:
     # --- documents ---
 
     def _models(self, _request: Request) -> tuple[str, bytes]:
-        data = [
-            {
-                "id": model.name,
-                "object": "model",
-                "created": 0,
-                "owned_by": "codec-agents",
-                "max_model_len": model.context,
-                "codec_map": model.vocabulary.hash,
-            }
-            for model in self.backend.models
-        ]
+        data = [_described(model) for model in self.backend.models]
         return JSON, msgspec.json.encode({"object": "list", "data": data})
+
+    def _model(self, request: Request) -> tuple[str, bytes]:
+        name = request.path.removeprefix(MODEL)
+        return JSON, msgspec.json.encode(_described(find_model(self.backend.models, name)))
 
     def _schema(self, _request: Request) -> tuple[str, bytes]:
         return TEXT, SCHEMA.encode()
@@ -254,6 +253,18 @@ def create_app(
         maps: tokenizer map documents to publish under `/.well-known/codec/`, by map id.
     """
     return CodecServer(backend, settings, maps=maps)
+
+
+def _described(model: ServedModel) -> dict[str, Any]:
+    """Return a model as OpenAI's API describes one, with the map that it speaks."""
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "codec-agents",
+        "max_model_len": model.context,
+        "codec_map": model.vocabulary.hash,
+    }
 
 
 def _require_method(request: Request, *methods: str) -> None:

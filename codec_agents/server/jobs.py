@@ -67,11 +67,7 @@ class JobMaker:
         if name is None:
             held = request.headers.get("x-codec-map")
             return next((model for model in models if held and model.vocabulary.hash == held), models[0])
-        for model in models:
-            if model.name == name:
-                return model
-        known = ", ".join(model.name for model in models)
-        raise HttpError(404, f"there is no model {name[:200]!r}; there are: {known}", code="model_not_found")
+        return find_model(models, name)
 
     def _options(self, body: Sampling) -> SamplingOptions:
         if body.n is not None and body.n != 1:
@@ -120,6 +116,24 @@ class JobMaker:
         for token in ids:
             if not model.vocabulary.is_valid(token):
                 raise HttpError(400, f"token id {token} is out of vocabulary", param="prompt")
+
+
+def find_model(models: Sequence[ServedModel], name: str) -> ServedModel:
+    """Return the model of a name.
+
+    Raises:
+        HttpError: 404, there is none.
+    """
+    for model in models:
+        if model.name == name:
+            return model
+    known = ", ".join(model.name for model in models)
+    raise HttpError(
+        404,
+        f"there is no model {name[:200]!r}; there are: {known}",
+        code="model_not_found",
+        param="model",
+    )
 
 
 def _prompt_ids(prompt: str | list[int | str | list[int]], vocabulary: Vocabulary) -> Sequence[int]:

@@ -7,6 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.base import Timeouts
 from codec_agents.engines.transport import HttpSettings
 from codec_agents.exceptions import EngineStatusError, EngineStreamError, EngineTimeoutError
@@ -153,6 +154,18 @@ async def test_connections_are_used_again_after_a_finished_stream(words, ask, an
                 assert [token async for frame in stream for token in frame.ids] == answer
         await engine.aclose()
     assert server.accepted == (3 if wire.kind == "llamacpp" else 1)
+
+
+async def test_an_engine_of_a_kind_that_is_found_out_has_one_pool(words, ask, answer, transport):
+    """What the first question has opened serves the requests behind it."""
+    async with FaultyServer(WIRES["codec"], words, answer, keeps=True) as server:
+        engine = AutoEngine(server.url, settings=HttpSettings(transport=transport))
+        for _ in range(3):
+            async with engine.stream(ask(words)) as stream:
+                assert [token async for frame in stream for token in frame.ids] == answer
+        await engine.aclose()
+    assert engine.provider == "codec"
+    assert server.accepted <= 2, "the question is left early, and its connection with it"
 
 
 async def test_every_pool_has_its_limit(words, ask, answer, wire, transport):

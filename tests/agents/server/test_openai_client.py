@@ -84,3 +84,6 @@ async def test_errors_are_the_clients_own(client):
         await client.completions.create(model="model-1", prompt="x", n=2)
     models = [model.id async for model in client.models.list()]
     assert models == ["model-1"]
+    assert (await client.models.retrieve("model-1")).id == "model-1"
+    with pytest.raises(openai.NotFoundError, match="no model 'other'"):
+        await client.models.retrieve("other")
