@@ -69,7 +69,6 @@ class CodecEngine(HttpEngine):
         decoder(format)  # an unknown format fails here, not at the first request
         self._format = format
         self._requests = requests
-        self.begins_ahead = requests != "binary"
         self._encodings = ", ".join(encodings) or "identity"
         self._dictionaries = dict(dictionaries or {})
         self._takes_binary: bool | None = None
@@ -95,7 +94,7 @@ class CodecEngine(HttpEngine):
         finally:
             if first:
                 self._trying_binary = False
-        return await super()._begin(request, stats, deadlines)
+        return await self._exchange(self._json(request), request, stats, deadlines)
 
     def _uses_binary(self, request: GenerationRequest) -> bool:
         if self._takes_binary is False or self._trying_binary or self._requests == "json":
@@ -105,6 +104,9 @@ class CodecEngine(HttpEngine):
         return len(request.prompt_ids) >= BINARY_FROM and _fits_binary(request.options)
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
+        return self._binary(request) if self._uses_binary(request) else self._json(request)
+
+    def _json(self, request: GenerationRequest) -> Outgoing:
         headers = self._headers("application/json", request)
         return Outgoing("/v1/completions", msgspec.json.encode(self._json_body(request)), headers)
 
