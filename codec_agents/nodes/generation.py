@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from codec_agents.built import BuiltAsking
     from codec_agents.nodes.wiring import Wiring
     from codec_agents.runtime import Run
-    from codec_agents.telemetry.spans import CallScope, NodeScope
+    from codec_agents.telemetry.calls import CallScope
+    from codec_agents.telemetry.spans import NodeScope
 
 _TRANSIENT_KINDS: tuple[tuple[type[EngineError], str], ...] = (
     (EngineUnavailableError, "connect"),

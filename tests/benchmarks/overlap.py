@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks overlap
 
-From A's last frame to B's request written, and what that consists of. Both models are scripted and stand behind
-real HTTP in a process of its own, on another processor than the client where there are two; they have
+From A's last frame to B's request written, and what that consists of. Both models are scripted and stand
+behind real HTTP in a process of its own, on another processor than the client where there are two; they have
 different vocabularies. The two ways take turns, and every answer is another text. `gap` and its parts are
 those of the round at the lower quartile: other work on the machine only ever adds, and a single round may be
 lucky. `median` is the gap's median.

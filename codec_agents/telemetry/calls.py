@@ -1,0 +1,156 @@
+"""The span of one request to a model: what was asked, and what came."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from opentelemetry import propagate
+from opentelemetry.trace import SpanKind
+
+from codec_agents.engines.base import is_text_boundary
+from codec_agents.telemetry import names
+from codec_agents.telemetry.scope import AttachedStream, Attributes, Scope, links_to
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
+    from codec_agents.built import BuiltAsking
+    from codec_agents.engines.base import FrameStream, SamplingOptions, StreamStats
+    from codec_agents.nodes.generation import Turn
+
+OpenedStream: TypeAlias = "AbstractAsyncContextManager[FrameStream]"
+
+
+class CallScope(Scope):
+    """`text_completion {model}`: one HTTP generation."""
+
+    __slots__ = ("_before", "_metric", "_requests", "_turn", "_usage")
+
+    def __init__(self, parent: Scope, node: BuiltAsking, turn: Turn, link_to: Iterable[Scope]) -> None:
+        self._turn = turn
+        self._before = (len(turn.generated), turn.reasoning_ids)
+        self._requests = len(turn.stats)
+        self._usage = _metric_attributes(node)
+        attributes = {**self._usage, **call_attributes(node.options), names.AGENT: node.name}
+        attributes[names.MAP] = node.vocabulary.id
+        attributes[names.TURN] = turn.number
+        if is_text_boundary(node.engine):
+            attributes[names.TEXT_BOUNDARY] = True
+        if turn.retries:
+            attributes[names.RETRY] = turn.retries
+        self._metric = dict(self._usage)
+        self._usage[names.TOKEN_MODALITY] = "text"
+        name = f"{names.CALL} {node.model}" if node.model else names.CALL
+        super().__init__(
+            parent.telemetry, name, parent.context, attributes, kind=SpanKind.CLIENT, links=links_to(link_to)
+        )
+
+    def around(self, stream: OpenedStream) -> OpenedStream:
+        """Return the stream so that this span is the current one while it is opened, and no longer."""
+        return AttachedStream(self, stream)
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that let the engine's spans join this trace; none without a trace."""
+        headers: dict[str, str] = {}
+        if self.span.get_span_context().is_valid:
+            propagate.inject(headers, self.context)
+        return headers
+
+    @property
+    def _stats(self) -> StreamStats | None:
+        return self._turn.stats[-1] if len(self._turn.stats) > self._requests else None
+
+    def _closing_attributes(self) -> Attributes:
+        turn, (ids_before, reasoning_before) = self._turn, self._before
+        sent = len(turn.prompt) + ids_before
+        found: Attributes = {
+            names.USAGE_INPUT: sent,
+            names.USAGE_OUTPUT: len(turn.generated) - ids_before,
+            names.USAGE_REASONING: turn.reasoning_ids - reasoning_before,
+        }
+        reason = "error" if self._error is not None else turn.finish_reason
+        if reason is not None:
+            found[names.RESPONSE_FINISH_REASONS] = [reason]
+        if self._stats is not None:
+            found |= stream_attributes(self._stats)
+        if self.telemetry.capture_content:
+            found[names.PROMPT_IDS] = [*turn.prompt, *turn.generated[:ids_before]]
+            found[names.GENERATED_IDS] = list(turn.generated[ids_before:])
+        return found
+
+    def _describe_end(self) -> None:
+        super()._describe_end()
+        if self._error is not None:
+            log_exception(self._error, self.context)
+
+    def _record(self) -> None:
+        instruments = self.telemetry.instruments
+        ids_before, reasoning_before = self._before
+        instruments.record_call(self._with_error(self._metric), self._usage, self.seconds, self._stats)
+        if self._stats is not None:
+            instruments.input_tokens.add(len(self._turn.prompt) + ids_before, self._usage)
+            instruments.reasoning_tokens.add(self._turn.reasoning_ids - reasoning_before, self._usage)
+
+
+def _metric_attributes(node: BuiltAsking) -> Attributes:
+    attributes: Attributes = {names.OPERATION: names.CALL, names.PROVIDER: node.engine.provider}
+    if node.model:
+        attributes[names.REQUEST_MODEL] = node.model
+    pool = getattr(node.engine, "pool", None)  # engines over HTTP have one; samplers see where a call goes
+    if pool is not None:
+        attributes[names.SERVER_ADDRESS] = pool.host
+        attributes[names.SERVER_PORT] = pool.port
+    return attributes
+
+
+def call_attributes(options: SamplingOptions) -> Attributes:
+    """Return what is asked of the model, as the conventions name it."""
+    asked: Mapping[str, Any] = {
+        names.REQUEST_MAX_TOKENS: options.max_tokens,
+        names.REQUEST_TEMPERATURE: options.temperature,
+        names.REQUEST_TOP_P: options.top_p,
+        names.REQUEST_TOP_K: options.top_k,
+        names.REQUEST_SEED: options.seed,
+        names.REQUEST_STOP: options.stop or None,
+    }
+    found = {name: value for name, value in asked.items() if value is not None}
+    found[names.REQUEST_STREAM] = True
+    return found
+
+
+def stream_attributes(stats: StreamStats) -> Attributes:
+    """Return what a stream cost, as attributes of its call."""
+    found: Attributes = {
+        names.STREAM_FORMAT: stats.format,
+        names.STREAM_RECEIVED: stats.bytes_received,
+        names.STREAM_SENT: stats.bytes_sent,
+    }
+    if stats.first_id is not None and stats.request_started is not None:
+        found[names.RESPONSE_FIRST_CHUNK] = stats.first_id - stats.request_started
+        if stats.last_id is not None and stats.chunks > 1:
+            found[names.STREAM_INTERVAL] = (stats.last_id - stats.first_id) / (stats.chunks - 1)
+    if stats.cached_tokens is not None:
+        found[names.USAGE_CACHED] = stats.cached_tokens
+    if stats.server_address is not None:
+        found[names.SERVER_ADDRESS] = stats.server_address
+        if stats.server_port is not None:
+            found[names.SERVER_PORT] = stats.server_port
+    return found
+
+
+def log_exception(error: BaseException, context: Context) -> None:
+    """Emit an error as a log record: span events are on their way out of OpenTelemetry."""
+    from opentelemetry import _logs
+
+    attributes = {names.EXCEPTION_TYPE: type(error).__name__, names.EXCEPTION_MESSAGE: str(error)}
+    record = _logs.LogRecord(
+        timestamp=time.time_ns(),
+        context=context,
+        severity_number=_logs.SeverityNumber.WARN,
+        event_name=names.EXCEPTION_EVENT,
+        attributes=attributes,
+    )
+    _logs.get_logger(names.SCOPE).emit(record)
