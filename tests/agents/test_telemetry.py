@@ -6,10 +6,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from opentelemetry import trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.propagate import inject
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -18,9 +20,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from codec_agents import telemetry
+from codec_agents.engines.late_body import LateBody
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.transport import HttpSettings
 from codec_agents.graph import Chat
+from codec_agents.nodes.ahead import prepare_engines
 from codec_agents.pipeline import Pipeline
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.telemetry import names
@@ -276,13 +280,17 @@ async def engines() -> AsyncIterator[list[EmbeddedEngine]]:
         await engine.aclose()
 
 
-@pytest.fixture
-def embedded(engines: list[EmbeddedEngine]) -> Callable[..., EmbeddedEngine]:
+def embedded_in(engines: list[EmbeddedEngine], carrier: str) -> Callable[..., EmbeddedEngine]:
     def make(script: Script, name: str) -> EmbeddedEngine:
-        engines.append(EmbeddedEngine(script, name=name, settings=HttpSettings(transport="httpx")))
+        engines.append(EmbeddedEngine(script, name=name, settings=HttpSettings(transport=carrier)))
         return engines[-1]
 
     return make
+
+
+@pytest.fixture
+def embedded(engines: list[EmbeddedEngine]) -> Callable[..., EmbeddedEngine]:
+    return embedded_in(engines, "httpx")
 
 
 def _parents_seen(engine: EmbeddedEngine) -> list[str]:
@@ -296,12 +304,49 @@ def _span_ids(spans: list[ReadableSpan]) -> list[str]:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("carrier", ["httpx", "aiohttp"])
 async def test_the_engine_gets_the_calls_context(
-    collected: Collected, engines: list[EmbeddedEngine], embedded: Callable[..., EmbeddedEngine]
+    collected: Collected, engines: list[EmbeddedEngine], carrier: str
 ) -> None:
-    await two_models(embedded).invoke({"city": "Oslo"})
+    await two_models(embedded_in(engines, carrier)).invoke({"city": "Oslo"})
     assert _parents_seen(engines[0]) == _span_ids(collected.all_named("text_completion m1"))
     assert _parents_seen(engines[1]) == _span_ids(collected.all_named("text_completion m2"))
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The context in each request that was begun ahead and has gone out."""
+    contexts: list[str] = []
+    give = LateBody.give
+
+    async def watched(body: LateBody, content: bytes, headers: dict[str, str], on_sent: Any) -> bool:
+        contexts.append(headers.get("traceparent", "none"))
+        return await give(body, content, headers, on_sent)
+
+    monkeypatch.setattr(LateBody, "give", watched)
+    return contexts
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("traced", [True, False])
+async def test_requests_are_begun_ahead_with_a_trace_as_without(
+    collected: Collected, engines: list[EmbeddedEngine], begun: list[str], traced: bool
+) -> None:
+    """And the call's span begins with the node, not with what was begun while its source still wrote."""
+    if not traced:
+        telemetry.configure()
+    pipeline = two_models(embedded_in(engines, "aiohttp"))
+    await prepare_engines(pipeline.build(), within=10.0)
+    await pipeline.invoke({"city": "Oslo"})
+    if not traced:
+        assert begun == ["none"] * 2
+        return
+    [first, _], [call] = (collected.all_named(f"text_completion {model}") for model in ("m1", "m2"))
+    assert [context.split("-")[2] for context in begun] == _span_ids([first, call])
+    node = collected.spans["invoke_agent writer"]
+    assert call.start_time is not None
+    assert node.start_time is not None
+    assert call.start_time >= node.start_time
 
 
 @pytest.mark.asyncio
@@ -337,6 +382,55 @@ async def test_instrumented_httpx_stays_in_the_trace(
         span.context.span_id for span in calls
     )
     assert sorted(_parents_seen(engines[0]) + _parents_seen(engines[1])) == sorted(_span_ids(posts))
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("instrumented_httpx")
+async def test_what_aiohttp_carries_is_not_seen_by_httpx_instrumentation(
+    collected: Collected, engines: list[EmbeddedEngine]
+) -> None:
+    """The engine's spans then hang below the call's own span, and nothing is missing but the `POST`."""
+    await two_models(embedded_in(engines, "aiohttp")).invoke({"city": "Oslo"})
+    assert collected.all_named("POST") == []
+    assert _parents_seen(engines[1]) == _span_ids(collected.all_named("text_completion m2"))
+
+
+@pytest.fixture
+def instrumented_aiohttp(collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every session traced as `opentelemetry-instrumentation-aiohttp-client` does it."""
+    tracer = collected.tracers.get_tracer("aiohttp")
+    init = aiohttp.ClientSession.__init__
+
+    async def began(_session: Any, context: Any, params: Any) -> None:
+        context.span = tracer.start_span(params.method)
+        inject(params.headers, trace.set_span_in_context(context.span))
+
+    async def ended(_session: Any, context: Any, _params: Any) -> None:
+        context.span.end()
+
+    def traced(session: aiohttp.ClientSession, *args: Any, **options: Any) -> None:
+        config = aiohttp.TraceConfig()
+        config.on_request_start.append(began)
+        config.on_request_end.append(ended)
+        init(session, *args, **options, trace_configs=[config])
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", traced)
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("instrumented_aiohttp")
+async def test_instrumented_aiohttp_stays_in_the_trace(
+    collected: Collected, engines: list[EmbeddedEngine], begun: list[str]
+) -> None:
+    """What is begun ahead would count as sent from then on, so nothing is."""
+    await two_models(embedded_in(engines, "aiohttp")).invoke({"city": "Oslo"})
+    posts = collected.all_named("POST")
+    calls = [span for name in ("m1", "m2") for span in collected.all_named(f"text_completion {name}")]
+    assert sorted(post.parent.span_id for post in posts if post.parent) == sorted(
+        span.context.span_id for span in calls
+    )
+    assert sorted(_parents_seen(engines[0]) + _parents_seen(engines[1])) == sorted(_span_ids(posts))
+    assert begun == []
 
 
 # --- without an SDK ---
