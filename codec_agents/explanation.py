@@ -113,10 +113,14 @@ def _node(name: str, node: BuiltNode) -> NodeExplanation:
 def _notes(node: BuiltAsking) -> Iterator[str]:
     if absent := node.dialect.absent:
         yield f"the map has no {', '.join(absent)}: what they mark is not told apart"
+    if unverified := node.dialect.dialect.unverified:
+        yield f"not verified of this family: {'; '.join(unverified)}"
     if is_text_boundary(node.engine):
         yield "a text boundary: the engine takes the prompt as text, and the ids are those of its text"
     if isinstance(node, BuiltModel):
         yield from _reasoning_notes(node)
+    if (budget := node.policy.limits.reasoning_ids) is not None:
+        yield f"{budget} ids of reasoning {_at_budget(node.dialect)}"
 
 
 def _reasoning_notes(node: BuiltModel) -> Iterator[str]:
@@ -126,8 +130,6 @@ def _reasoning_notes(node: BuiltModel) -> Iterator[str]:
     if node.dialect.knows_reasoning and isinstance(node.prompt, Chat):
         becomes = "stays" if node.dialect.reasoning.stays(node.prompt) else "is left out"
         yield f"reasoning {becomes} when a person speaks again"
-    if (budget := node.policy.limits.reasoning_ids) is not None:
-        yield f"{budget} ids of reasoning {_at_budget(node.dialect)}"
 
 
 def _at_budget(dialect: BoundDialect) -> str:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from codec_core.maps import TokenizerMap
     from codec_core.vocabulary import Vocabulary
 
+EARLIER_REASONING = "what becomes of earlier reasoning"
+SPENT_BUDGET = "what is put behind a spent budget of reasoning"
+BETWEEN = "what stands between a text and the calls behind it"
+"""What several dialects do not know of their models."""
+
 Content = Literal["text", "json", "json_string"]
 """How a result stands in its turn: as it is; as JSON, quoted if it is none; or always as a JSON string."""
 
@@ -202,6 +207,8 @@ class Dialect(_Part):
     tools: ToolsForm | None = None
     calls: CallForm | None = None
     results: ResultForm | None = None
+    unverified: tuple[str, ...] = ()
+    """What of this is neither documented nor seen in a published template: it is what is safe, or usual."""
     reader: Literal["regions", "messages"] = "regions"
     """How a turn is cut: by pairs of markers, or by messages whose headers say what they are."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pydantic import JsonValue
@@ -136,5 +137,5 @@ class CallWriter:
 
 def _ends_with_marker(argument: Sequence[Piece]) -> bool:
     """Tell whether a control token stands behind the value, which no content can be."""
-    place = argument.index(Hole("value"))
-    return place + 1 < len(argument) and isinstance(argument[place + 1], Marker)
+    following = (isinstance(after, Marker) for piece, after in pairwise(argument) if piece == Hole("value"))
+    return next(following, False)

@@ -43,6 +43,7 @@ TELLTALES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("<｜tool▁calls▁begin｜>", "```json", "<think>\\n"), "deepseek-r1"),
     (("<｜tool▁calls▁begin｜>", "```json"), "deepseek-v3"),
     (("<｜tool▁calls▁begin｜>",), "deepseek-v3.1"),
+    (("<|im_start|>tool", "<tool_response>"), "hermes-3"),
     (("<|im_start|>", "<function=", "<think>"), "qwen3.5"),
     (("<|im_start|>", "<function="), "qwen3-coder"),
     (("<|im_start|>", "<tool_call>", "enable_thinking"), "qwen3"),

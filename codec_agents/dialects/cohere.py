@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
+    EARLIER_REASONING,
+    SPENT_BUDGET,
     CallForm,
     Dialect,
     Openings,
@@ -45,6 +47,7 @@ COMMAND = Dialect(
         forced=f"{_ASSISTANT}<|START_THINKING|>",
     ),
     turn_starts=("<|START_OF_TURN_TOKEN|>",),
+    unverified=(EARLIER_REASONING, SPENT_BUDGET),
     turn_end="<|END_OF_TURN_TOKEN|>",
     stops=("<|END_OF_TURN_TOKEN|>",),
     wrappers=("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"),

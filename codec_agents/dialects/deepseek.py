@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
+    EARLIER_REASONING,
+    SPENT_BUDGET,
     CallForm,
     Dialect,
     Openings,
@@ -61,6 +63,11 @@ DEEPSEEK_V3 = Dialect(
     turn_starts=("<｜User｜>", "<｜Assistant｜>", "<｜tool▁outputs▁begin｜>"),
     turn_end="<｜end▁of▁sentence｜>",
     stops=("<｜end▁of▁sentence｜>",),
+    unverified=(
+        EARLIER_REASONING,
+        SPENT_BUDGET,
+        "how tools are told, of which the models' own templates say nothing",
+    ),
     thinking=ThinkingForm(
         open="<think>", close="</think>", closing="\n</think>\n\n", history="<｜Assistant｜>"
     ),
@@ -116,6 +123,7 @@ DEEPSEEK_V3_1 = DEEPSEEK_V3.model_copy(
             off="<｜Assistant｜></think>",
             forced="<｜Assistant｜><think>",
         ),
+        "unverified": (EARLIER_REASONING, SPENT_BUDGET, "calls while the model reasons"),
         "thinking": ThinkingForm(
             open="<think>", close="</think>", closing="</think>", history="<｜Assistant｜></think>"
         ),
@@ -184,6 +192,7 @@ DEEPSEEK_V3_2 = Dialect(
     turn_starts=("<｜User｜>", "<｜Assistant｜>"),
     turn_end="<｜end▁of▁sentence｜>",
     stops=("<｜end▁of▁sentence｜>",),
+    unverified=(EARLIER_REASONING, SPENT_BUDGET),
     thinking=DEEPSEEK_V3_1.thinking,
     tools=ToolsForm(form=_DSML_TOOLS, between="\n\n", each="function"),
     calls=CallForm(

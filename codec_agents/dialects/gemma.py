@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
+    EARLIER_REASONING,
+    SPENT_BUDGET,
     CallForm,
     Dialect,
     Openings,
@@ -39,6 +41,7 @@ GEMMA_4 = Dialect(
         forced="<|turn>model\n<|channel>thought\n",
     ),
     turn_starts=("<|turn>",),
+    unverified=(EARLIER_REASONING, SPENT_BUDGET, "the word `thought`, with which its reasoning begins"),
     turn_end="<turn|>",
     after_turn="\n",
     stops=("<turn|>", "<|tool_response>", "<eos>"),

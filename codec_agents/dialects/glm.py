@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
+    BETWEEN,
+    EARLIER_REASONING,
+    SPENT_BUDGET,
     CallForm,
     Dialect,
     Openings,
@@ -78,6 +81,7 @@ GLM_4_5 = Dialect(
         forced="<|assistant|>\n<think>",
     ),
     turn_starts=("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
+    unverified=(EARLIER_REASONING, SPENT_BUDGET, BETWEEN),
     turn_end=None,
     stops=("<|endoftext|>", "<|user|>", "<|observation|>"),
     thinking=ThinkingForm(
@@ -101,6 +105,7 @@ GLM_4_7 = GLM_4_5.model_copy(
         "user": "<|user|>{content}",
         "assistant": "<|assistant|></think>{content}",
         "thinking_user": {},
+        "unverified": (EARLIER_REASONING, SPENT_BUDGET, "the text around its tools"),
         "thinking": ThinkingForm(
             open="<think>", close="</think>", closing="</think>", history="<|assistant|></think>"
         ),

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm, WrittenCalls
+from codec_agents.dialects.base import (
+    BETWEEN,
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ToolsForm,
+    WrittenCalls,
+)
 from codec_agents.dialects.hermes import HERMES, WRITTEN
 
 GRANITE_3 = Dialect(
@@ -47,6 +55,7 @@ GRANITE_4 = GRANITE_3.model_copy(
         "description": "role turns; calls in <tool_call> as in hermes",
         "markers": (*GRANITE_3.markers, "<tool_call>", "</tool_call>"),
         "optional_markers": ("<tool_response>", "</tool_response>"),
+        "unverified": (BETWEEN,),
         "tools": HERMES.tools,
         "calls": CallForm(grammar="json", starts=("<tool_call>",), ends=("</tool_call>",), written=WRITTEN),
         "results": ResultForm(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
+    SPENT_BUDGET,
     CallForm,
     Dialect,
     Openings,
@@ -34,6 +35,7 @@ HARMONY = Dialect(
     answer="<|channel|>final<|message|>{content}<|end|>",
     opening=Openings(default="<|start|>assistant"),
     turn_starts=("<|start|>",),
+    unverified=(SPENT_BUDGET, "the date line of the system turn, which is left out"),
     turn_end="<|end|>",
     also_ends=("<|return|>", "<|call|>"),
     stops=("<|return|>", "<|call|>"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
+    SPENT_BUDGET,
     CallForm,
     Dialect,
     Openings,
@@ -66,6 +67,7 @@ HERMES = Dialect(
         closing="\n</think>\n\n",
         history="<|im_start|>assistant\n",
     ),
+    unverified=(SPENT_BUDGET,),
     tools=ToolsForm(form=_TOOLS, between="\n\n"),
     calls=CallForm(
         grammar="json",
@@ -84,6 +86,19 @@ HERMES = Dialect(
         join="\n",
         close="<|im_end|>\n",
     ),
+)
+
+HERMES_3 = HERMES.model_copy(
+    update={
+        "name": "hermes-3",
+        "description": "as hermes, with results in a turn `tool` (Hermes 2 Pro and 3)",
+        "results": ResultForm(
+            open="<|im_start|>tool\n",
+            each="<tool_response>\n{content}\n</tool_response>",
+            join="\n",
+            close="<|im_end|>\n",
+        ),
+    }
 )
 
 QWEN2_5 = HERMES.model_copy(
@@ -125,4 +140,4 @@ QWQ = QWEN3.model_copy(
     }
 )
 
-DIALECTS = (HERMES, QWEN2_5, QWEN3, QWQ)
+DIALECTS = (HERMES, HERMES_3, QWEN2_5, QWEN3, QWQ)

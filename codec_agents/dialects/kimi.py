@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
+    EARLIER_REASONING,
+    SPENT_BUDGET,
     CallForm,
     Dialect,
     Openings,
@@ -45,6 +47,7 @@ KIMI_K2 = Dialect(
         forced="<|im_assistant|>assistant<|im_middle|><think>",
     ),
     turn_starts=("<|im_system|>", "<|im_user|>", "<|im_assistant|>"),
+    unverified=(EARLIER_REASONING, SPENT_BUDGET),
     turn_end="<|im_end|>",
     stops=("<|im_end|>", "[EOS]"),
     thinking=ThinkingForm(open="<think>", close="</think>", closing="</think>"),

@@ -39,6 +39,7 @@ LLAMA3 = Dialect(
     assistant="<|start_header_id|>assistant<|end_header_id|>\n\n{content}<|eot_id|>",
     opening=Openings(default="<|start_header_id|>assistant<|end_header_id|>\n\n"),
     turn_starts=("<|start_header_id|>",),
+    unverified=("the date line of the system turn, which is left out",),
     turn_end="<|eot_id|>",
     also_ends=("<|eom_id|>",),
     stops=("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"),
@@ -74,6 +75,10 @@ LLAMA3_PYTHONIC = LLAMA3.model_copy(
                 argument_join=", ",
                 text=None,
             ),
+        ),
+        "results": ResultForm(
+            each='<|start_header_id|>ipython<|end_header_id|>\n\n{"output": {content}}<|eot_id|>',
+            content="json",
         ),
     }
 )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
+    BETWEEN,
+    EARLIER_REASONING,
+    SPENT_BUDGET,
     CallForm,
     Dialect,
     Openings,
@@ -52,6 +55,7 @@ MINIMAX_M2 = Dialect(
         default="]~b]ai\n<think>\n", off="]~b]ai\n<think>\n\n</think>\n\n", forced="]~b]ai\n<think>\n"
     ),
     turn_starts=("]~b]",),
+    unverified=(EARLIER_REASONING, SPENT_BUDGET, BETWEEN),
     turn_end="[e~[",
     after_turn="\n",
     stops=("[e~[",),

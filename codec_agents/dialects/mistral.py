@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
+    EARLIER_REASONING,
+    SPENT_BUDGET,
     CallForm,
     Dialect,
     Openings,
@@ -89,6 +91,7 @@ MISTRAL_V13 = MISTRAL_V7.model_copy(
         "description": "calls as name[ARGS]{...}; results in the order of the calls; reasoning in [THINK]",
         "markers": (*MISTRAL_V7.markers[:-1], "[ARGS]"),
         "optional_markers": ("[THINK]", "[/THINK]"),
+        "unverified": (EARLIER_REASONING, SPENT_BUDGET),
         "thinking": ThinkingForm(open="[THINK]", close="[/THINK]", closing="[/THINK]", kept=True),
         "calls": CallForm(
             grammar="mistral",

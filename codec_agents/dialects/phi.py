@@ -25,6 +25,7 @@ PHI4_MINI = Dialect(
     assistant="<|assistant|>{content}<|end|>",
     opening=Openings(default="<|assistant|>"),
     turn_starts=("<|system|>", "<|user|>", "<|assistant|>"),
+    unverified=("the turn of results",),
     turn_end="<|end|>",
     stops=("<|end|>", "<|endoftext|>"),
     tools=ToolsForm(form="<|tool|>{tools}<|/tool|>", each="function", list_of=True),

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Openings, ResultForm, ToolsForm, WrittenCalls
+from codec_agents.dialects.base import (
+    BETWEEN,
+    EARLIER_REASONING,
+    SPENT_BUDGET,
+    CallForm,
+    Openings,
+    ResultForm,
+    ToolsForm,
+    WrittenCalls,
+)
 from codec_agents.dialects.hermes import QWEN3, QWQ
 
 _CALLS = CallForm(
@@ -22,6 +31,8 @@ _CALLS = CallForm(
         behind_text="\n\n",
     ),
 )
+
+_VALUES = "how true, false and null stand in declared calls: here as in JSON"
 
 _TOOLS = """\
 # Tools
@@ -71,6 +82,7 @@ QWEN3_CODER = QWEN3.model_copy(
             "You are Qwen, a helpful AI assistant that can interact with a computer to solve tasks."
         ),
         "calls": _CALLS,
+        "unverified": (BETWEEN, _VALUES),
         "results": ResultForm(
             open="<|im_start|>user\n",
             each="<tool_response>\n{content}\n</tool_response>\n",
@@ -85,6 +97,7 @@ QWEN3_5 = QWQ.model_copy(
         "description": "ChatML turns; calls as tagged parameters; every turn opens with reasoning",
         "tools": ToolsForm(form=_TOOLS, between="\n\n"),
         "calls": _CALLS,
+        "unverified": (EARLIER_REASONING, SPENT_BUDGET, BETWEEN, _VALUES),
     }
 )
 

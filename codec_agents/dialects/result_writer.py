@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect, ResultForm
@@ -12,6 +13,7 @@ from codec_agents.dialects.literals import json_string, json_text
 from codec_agents.dialects.pieces import Hole, Ids, Literal, Piece, Told, fill, template_pieces
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.turns import ChatTurn
+from codec_agents.json_strings import JsonStrings
 from codec_agents.prompts import refuse_control_ids
 from codec_core.vocabulary import Vocabulary
 
@@ -27,6 +29,10 @@ class ResultWriter:
         self._vocabulary = vocabulary
         self._encoder = encoder
 
+    @cached_property
+    def _json_strings(self) -> JsonStrings:
+        return JsonStrings(self._vocabulary)
+
     @property
     def form(self) -> ResultForm:
         """The family's form.
@@ -41,7 +47,7 @@ class ResultWriter:
     def of_attempts(self, attempts: Sequence[Attempt]) -> list[Piece]:
         """Return the results of a turn's calls; the place of each is asked for."""
         return self._joined(
-            self._one(number, attempt.call.name, attempt.call.call_id, [Told(self._content(attempt))])
+            self._one(number, attempt.call.name, attempt.call.call_id, self._content(attempt))
             for number, attempt in enumerate(attempts)
         )
 
@@ -77,17 +83,21 @@ class ResultWriter:
         }
         return fill(self._encoder.parse(form.each, tuple(fillings)), fillings)
 
-    def _content(self, attempt: Attempt) -> Literal | Ids:
-        if self.form.content == "text" and attempt.ids is not None:
-            refuse_control_ids(attempt.ids, self._vocabulary, f"result of {attempt.call.name}")
-            return Ids(tuple(attempt.ids))
-        return self._literal(attempt.text)
+    def _content(self, attempt: Attempt) -> list[Piece]:
+        if attempt.ids is None:
+            return [Told(self._literal(attempt.text))]
+        refuse_control_ids(attempt.ids, self._vocabulary, f"result of {attempt.call.name}")
+        if self._stands_as_it_is(self._encoder.spelled(attempt.ids)):
+            return [Told(Ids(tuple(attempt.ids)))]
+        quote = Literal('"')
+        return [quote, Told(Ids(tuple(self._json_strings.escape(attempt.ids)))), quote]
+
+    def _stands_as_it_is(self, text: str) -> bool:
+        content = self.form.content
+        return content == "text" or (content == "json" and _is_json(text))
 
     def _literal(self, text: str) -> Literal:
-        content = self.form.content
-        if content == "text" or (content == "json" and _is_json(text)):
-            return Literal(text)
-        return Literal(json_text(text))
+        return Literal(text if self._stands_as_it_is(text) else json_text(text))
 
     def _declared(self, template: str) -> list[Piece]:
         """Return a declared result; one with slots is a string where results are JSON."""

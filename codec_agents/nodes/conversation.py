@@ -47,9 +47,20 @@ class Conversation:
                 scope.handoff(handoff.edge, since=began)
 
     async def ask_once(self, *, enough: Callable[[Turn], bool]) -> Turn:
-        """Ask for one turn, and stop the model as soon as there is enough of it."""
+        """Ask for one answer, and stop the model as soon as there is enough of it.
+
+        Raises:
+            NodeFailedError: the engine failed for good.
+            LimitExceededError: the node's policy allows no more ids, turns or reasoning.
+        """
+        spent, limits = self._budget.watch or _never, self._node.policy.limits
         turn = Turn(1, self._first_prompt(), 0, on_first_id=self._report_handoffs)
-        await self._ask(turn, enough)
+        await self._ask(turn, lambda turn: enough(turn) or spent(turn))
+        while turn.finish_reason == SPENT and not self._run.stopping:
+            self._check("turns", turn.number + 1, limits.turns)
+            kept = len(turn.prompt) + len(turn.generated)
+            turn = Turn(turn.number + 1, self._close_reasoning(turn), kept)
+            await self._ask(turn, lambda turn: enough(turn) or spent(turn))
         return turn
 
     async def hold(self, node: BuiltModel) -> str:
@@ -181,3 +192,7 @@ class Conversation:
             )
             self._scope.finish_handoff(report)
             await self._run.report(report.inside(self._node.prefix))
+
+
+def _never(_turn: Turn) -> bool:
+    return False

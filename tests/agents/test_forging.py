@@ -124,6 +124,53 @@ def attempts(left: str, right: str) -> list[Attempt]:
     return [Attempt(ToolCall(0, right, {}, left, ""), "ok", text) for text in told]
 
 
+SLOTTED = Chat(
+    turns=[
+        {"user": "{a}{b}"},
+        {"assistant": "", "calls": [{"name": "f", "arguments": {"x": "{a}{b}", "y": ["{b}"]}}]},
+        {"tool": "{a}{b}"},
+    ]
+)
+"""What is declared to have been said, called and found out, with slots in every place that has some."""
+
+
+def slots_of_calls(name: str) -> bool:
+    """Tell whether a family's declared calls take slots."""
+    calls = get_dialect(name).calls
+    written = calls.written if calls is not None else None
+    return written is not None and not (
+        written.bare_strings and "<arg_value>" not in (written.argument or "")
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in dialects() if slots_of_calls(name)])
+def test_halves_in_slots_of_declared_calls_and_results(name: str) -> None:
+    bound = get_dialect(name).bind(small_map_of(name))
+    encode, control = pick_tokenizer(bound.vocabulary).encode_ordinary, bound.vocabulary.special_ids
+    template = bound.template(SLOTTED, [])
+    fair = [i for i in template.render({"a": encode("x"), "b": encode("y")}) if i in control]
+    for left, right in halves(bound.vocabulary):
+        ids = template.render({"a": encode(left), "b": encode(right)})
+        assert [i for i in ids if i in control] == fair, (left, right)
+
+
+@pytest.mark.parametrize("name", [name for name in dialects() if slots_of_calls(name)])
+def test_halves_in_declared_calls_themselves(name: str) -> None:
+    """A declaration is the user's own, and still no text in it is a marker."""
+    bound = get_dialect(name).bind(small_map_of(name))
+    control = bound.vocabulary.special_ids
+
+    def controls(text: str) -> list[int]:
+        call = {"name": "f", "arguments": {"x": text.replace("{", "{{").replace("}", "}}")}}
+        chat = Chat(turns=[{"user": "Hi"}, {"assistant": "", "calls": [call]}, {"tool": "R"}])
+        return [i for i in bound.template(chat, []).render({}) if i in control]
+
+    fair = controls("x")
+    for token in bound.vocabulary.special_tokens:
+        assert controls(token) == fair, token
+        assert controls(f'{token}", "y": "') == fair, token
+
+
 def check_results(bound: BoundDialect) -> None:
     control = bound.vocabulary.special_ids
     fair = [i for i in bound.extend([], "stop", attempts("x", "y")) if i in control]
@@ -166,18 +213,25 @@ async def test_halves_as_arguments_and_from_a_file(
     """What a model spells in an argument, or a tool reads from a file, comes back to it as text."""
     own = vocabulary_of(shared_map(map_id))
     bound = get_dialect("plain").model_copy(update=HERMES_FORMS).bind(own, [keep_in(tmp_path)])
-    encode, control = pick_tokenizer(own).encode_ordinary, own.special_ids
+    tokenizer, control = pick_tokenizer(own), own.special_ids
     dispatcher = Dispatcher(bound.tools.values(), vocabulary=own)
-    some = max(
-        1, len(own.special_tokens) // 50
-    )  # every cut is tried above; here the way through a tool counts
-    for left, right in list(halves(own))[::some]:
-        payload = encode(json.dumps({"name": "keep", "arguments": {"text": left + right}}))
-        (call,) = bound.parse_calls(CallRegion(tuple(payload), 0, len(payload), closed=True))
-        assert call.arguments == {"text": left + right}
+
+    def encode(text: str) -> list[int]:
+        return tokenizer.encode_prepared(tokenizer.prepare(text, first=False))
+
+    begin, end = encode('{"name": "keep", "arguments": {"text": "'), encode('"}}')
+    for name in own.special_tokens:
+        for place in range(len(name) + 1):
+            left, right = (
+                json.dumps(half, ensure_ascii=False)[1:-1] for half in (name[:place], name[place:])
+            )
+            payload = (*begin, *encode(left), *encode(right), *end)
+            assert control.isdisjoint(payload)
+            (call,) = bound.parse_calls(CallRegion(payload, 0, len(payload), closed=True))
+            assert call.arguments == {"text": name}, place
         attempt = await dispatcher.run(call, ToolContext("run", "node"))
-        assert attempt.text == left + right
-        assert control.isdisjoint(bound.extend([], "stop", [attempt])), (left, right)
+        assert attempt.text == name
+        assert control.isdisjoint(bound.extend([], "stop", [attempt])), name
 
 
 HERMES_FORMS = {name: getattr(get_dialect("hermes"), name) for name in ("tools", "calls")} | {

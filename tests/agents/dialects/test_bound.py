@@ -150,6 +150,21 @@ def test_results_cannot_bring_control_ids(shared_map: Callable[[str], TokenizerM
     assert used[used.index(11) : used.index(11) + 2] == [11, 12]
 
 
+@pytest.mark.parametrize("name", ["mistral-v3", "command-a", "command-r7b"])
+@pytest.mark.parametrize("text", ['{"low": -3}', 'a "b"\n\\ three', "", "[1"])
+def test_ids_made_beforehand_stand_in_results_that_are_json(name: str, text: str) -> None:
+    family = Bench(name, small_map_of(name))
+    letters = tuple(i for letter in text for i in family.encode(letter))  # other ids than the text's
+    results = [Attempt(ToolCall(0, "weather", {}, "call00001", ""), "ok", text, letters)]
+    added, ((start, stop),) = family.bound.extend_placed([1], "stop", results)
+    told = spelled(family, added)
+    value, _ = json.JSONDecoder().raw_decode(told[told.index("{") :])
+    found = value["content"] if name == "mistral-v3" else value["results"]["0"]
+    assert found == (json.loads(text) if text.startswith("{") else text)
+    if "\\" not in text:
+        assert tuple(added[start:stop]) == letters
+
+
 def test_halves_of_surrogate_pairs_in_results_are_replaced(shared_map: Callable[[str], TokenizerMap]) -> None:
     family = bench("qwen3", shared_map)
     added = family.bound.extend([1], "stop", attempts(json.loads('"a\\ud83d b"')))

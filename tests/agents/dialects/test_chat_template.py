@@ -59,6 +59,7 @@ def test_templates_are_kept_in_a_sandbox(template: str) -> None:
     [
         (CHATML, "hermes"),
         (CHATML + "<tool_call> enable_thinking", "qwen3"),
+        (CHATML + "'<|im_start|>tool\\n' <tool_response>", "hermes-3"),
         (CHATML + "<tool_call><function=", "qwen3-coder"),
         ("<|start_header_id|>", "llama3"),
         ("[TOOL_CALLS][ARGS]", "mistral-v13"),

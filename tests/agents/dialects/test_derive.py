@@ -16,6 +16,7 @@ from codec_core.maps import TokenizerMap
 from tests.agents.dialects.families import small_map
 
 SAME_TOKENS = {
+    "hermes-3": "hermes",
     "qwen2.5": "hermes",
     "qwq": "qwen3",
     "qwen3-coder": "hermes",

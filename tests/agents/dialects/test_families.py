@@ -7,10 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
+from codec_agents import Pipeline
 from codec_agents.dialects import dialects, get_dialect
 from codec_agents.dialects.registry import built_in
+from codec_agents.explanation import explain
+from codec_agents.graph.explain import render_text
+from codec_agents.testing import ScriptedEngine
 from codec_core.maps import TokenizerMap
 from tests.agents.dialects.families import FAMILIES, Case, bench, cases, dialect_of, lanes, random_cuts
+from tests.conftest import REPOSITORY
 
 ALL = [pytest.param(name, case, id=f"{name}: {case.name}") for name in FAMILIES for case in cases(name)]
 CUTS = 50
@@ -79,3 +84,22 @@ def test_what_ends_a_call_of_gpt_oss_ends_its_turn(shared_map: Callable[[str], T
     assert turn[-1] in family.bound.stop_ids
     more = family.ids(["<|start|>assistant", FAMILIES["harmony"]["one"], "<|call|>"])
     assert family.read([], [*turn, *more], [], "stop") == family.read([], turn, [], "stop")
+
+
+def test_what_is_not_verified_stands_in_the_data_and_on_the_page() -> None:
+    page = (REPOSITORY / "docs" / "dialects.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    told = {(name.strip("` "), row[0]) for row in rows if len(row) == 2 for name in row[1].split(",")}
+    known = {(name, each) for name, dialect in built_in().items() for each in dialect.unverified}
+    assert known
+    assert known <= told
+    phrases = {phrase for _, phrase in known}
+    assert {pair for pair in told if pair[1] in phrases} == known
+
+
+def test_what_is_not_verified_is_explained(shared_map: Callable[[str], TokenizerMap]) -> None:
+    p = Pipeline("bot").input("question").sink("reader").tokenizer_map("own", shared_map("qwen/qwen3"))
+    engine = ScriptedEngine(lambda _: "Hi")
+    p.model("bot", engine=engine, map="own", dialect="qwen3.5", prompt="{question}")
+    p.connect("question", "bot.question").connect("bot.answer", "reader")
+    assert "not verified of this family: what becomes of earlier reasoning" in render_text(explain(p.build()))

@@ -286,6 +286,38 @@ async def test_family_that_cannot_close_reasoning_ends_at_the_budget(shared_map:
     assert "40 ids of reasoning end the node" in render_text(explain(p.build()))
 
 
+def routing(name: str, family: Bench, model: Model, budget: int) -> Pipeline:
+    p = Pipeline("desk", policy={"limits": {"reasoning_ids": budget}}).input("question").sink("reader")
+    p.tokenizer_map("own", family.map)
+    engine = ScriptedEngine(ScriptedModel(script=model, ids_a_frame=3))
+    p.router("way", engine=engine, map="own", dialect=name, prompt=CHAT, labels={"yes": "said", "no": "said"})
+    p.connect("question", "way.question")
+    p.function("said", lambda value: value, map="own").connect("way.value", "said.value")
+    return p.connect("said.value", "reader")
+
+
+@pytest.mark.asyncio
+async def test_budget_closes_a_routers_reasoning_as_well(shared_map: MapOf) -> None:
+    family, form = bench("qwen3", shared_map), FAMILIES["qwen3"]
+    model = Model(family.ids([form["thought"][0], "and so on " * 200]), family.ids(["yes", form["end"]]))
+    p = routing("qwen3", family, model, 40)
+    result = await p.invoke({"question": "Hi"})
+    assert result.text["reader"] == "yes"
+    assert 40 <= result.usage["way"].reasoning_ids < 40 + 8
+    first, second = model.prompts
+    assert second[: len(first)] == first
+    assert second[-len(family.bound.reasoning.end() or ()) :] == family.bound.reasoning.end()
+    assert "40 ids of reasoning are closed" in render_text(explain(p.build()))
+
+
+@pytest.mark.asyncio
+async def test_router_that_reasons_again_is_ended(shared_map: MapOf) -> None:
+    family, form = bench("qwen3", shared_map), FAMILIES["qwen3"]
+    endless = family.ids([form["thought"][0], "and so on " * 50])
+    with pytest.raises(LimitExceededError, match="reasoning_ids"):
+        await routing("qwen3", family, Model(endless, endless), 40).invoke({"question": "Hi"})
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [("qwen3", "closed by '\\n</think>\\n\\n'"), ("llama3", "have no effect: no reasoning is told apart")],
