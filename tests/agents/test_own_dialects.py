@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from codec_agents import Pipeline
+from codec_agents.dialects import get_dialect
 from codec_agents.exceptions import PipelineError
 from codec_agents.explanation import explain
 from codec_agents.graph.explain import render_text
-from codec_agents.testing import PromptView, Raw, Stop
+from codec_agents.testing import PromptView, Raw, ScriptedEngine, Stop
+from codec_agents.vocabularies import bundled_map
 
 DECLARATION = """
 pipeline: desk
@@ -154,3 +156,26 @@ async def test_declared_in_python_and_read_back(folder: Path) -> None:
     assert (await p.invoke({"question": "Hi"})).text["reader"] == "hello"
     written = Pipeline.from_spec(p.spec.model_copy(update={"engines": {}})).to_yaml()
     assert Pipeline.from_yaml(written).spec.dialects == p.spec.dialects
+
+
+@pytest.mark.parametrize("dialect", ["mistral-v3", "glm-4.5", "gemma-4"])
+def test_pipeline_whose_map_lacks_markers_does_not_build(dialect: str) -> None:
+    p = Pipeline("bot").input("question").sink("reader")
+    p.model(
+        "bot", engine=ScriptedEngine(lambda _: "Hi"), map="demo/words", dialect=dialect, prompt="{question}"
+    )
+    p.connect("question", "bot.question").connect("bot.answer", "reader")
+    with pytest.raises(PipelineError, match="needs the control tokens") as caught:
+        p.build()
+    (fault,) = caught.value.errors
+    assert fault.place == "nodes.bot"
+    missing = [name for name in get_dialect(dialect).markers if name in fault.found]
+    assert missing
+    assert not set(missing) & bundled_map("demo/words").special_tokens.keys()
+
+
+def test_dialect_derived_from_a_map_says_from_what() -> None:
+    p = Pipeline("bot").input("question").sink("reader")
+    p.model("bot", engine=ScriptedEngine(lambda _: "Hi"), map="demo/bytes", prompt="{question}")
+    p.connect("question", "bot.question").connect("bot.answer", "reader")
+    assert "dialect qwen3: the map's special tokens <|im_start|>" in shown(p)

@@ -25,6 +25,7 @@ from codec_core.vocabulary import vocabulary_of
 VECTORS = Path(__file__).parents[2] / "vectors"
 FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load((VECTORS / "dialects.yaml").read_text(encoding="utf-8"))
 TURNS = yaml.safe_load((VECTORS / "dialect_turns.yaml").read_text(encoding="utf-8"))
+TOLD_TOOLS: dict[str, str] = yaml.safe_load((VECTORS / "dialect_tools.yaml").read_text(encoding="utf-8"))
 RESULTS: dict[str, str] = TURNS["results"]
 OPENINGS: dict[str, list[str | None]] = TURNS["openings"]
 

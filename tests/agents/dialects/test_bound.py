@@ -21,6 +21,7 @@ from tests.agents.dialects.families import (
     FAMILIES,
     OPENINGS,
     RESULTS,
+    TOLD_TOOLS,
     TOOLS,
     Bench,
     bench,
@@ -118,6 +119,14 @@ def test_prompt_holds_the_declared_turns_and_only_the_templates_control_ids(name
     assert all(tool.name in text for tool in offered)
     control = sum(1 for token_id in prompt if token_id in family.vocabulary.special_ids)
     assert control == template.token_counts()["control"]
+
+
+@pytest.mark.parametrize("name", [name for name, form in built_in().items() if form.tools is not None])
+def test_tools_are_declared_as_the_family_does(name: str) -> None:
+    bound = get_dialect(name).bind(small_map_of(name), TOOLS[:1])
+    prompt = bound.template(Chat(system="Be brief.", user="Hi")).render({})
+    told = Detokenizer(bound.vocabulary).render(prompt, render_special=True)
+    assert told.rstrip("\n") == TOLD_TOOLS[name]
 
 
 def test_control_tokens_in_a_tools_description_are_text() -> None:

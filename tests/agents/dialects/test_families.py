@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from codec_agents import Pipeline
-from codec_agents.dialects import dialects, get_dialect
+from codec_agents.dialects import PortIds, dialects, get_dialect
 from codec_agents.dialects.registry import built_in
 from codec_agents.explanation import explain
 from codec_agents.graph.explain import render_text
@@ -53,15 +53,34 @@ def test_turn(name: str, case: Case, shared_map: Callable[[str], TokenizerMap]) 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_places_of_ids_are_exact(name: str, shared_map: Callable[[str], TokenizerMap]) -> None:
+    """Ids of a port are those at their place; a call's place holds its payload, its marks, and no more."""
     family = bench(name, shared_map)
+    form, special = family.bound.dialect.calls, family.vocabulary.special_tokens
+    assert form is not None
+    marks = {special.get(marker) for marker in (*form.starts, *form.ends)}
     for case in cases(name):
         ids = family.ids(case.turn)
         for event in family.read(family.prompt(), ids, [], case.finish):
-            if hasattr(event, "port"):
+            if isinstance(event, PortIds):
                 assert tuple(ids[event.start : event.start + len(event.ids)]) == event.ids
-            elif event.text is None:
-                span = tuple(ids[event.start : event.stop])
-                assert "".join(map(chr, event.ids)) in "".join(map(chr, span))
+                continue
+            span = ids[event.start : event.stop]
+            if event.text is not None:
+                end = form.text_end or ""
+                around = (
+                    ("", "") if form.keep_text_start else (form.text_starts[0], end if event.closed else "")
+                )
+                whole = event.text.join(around)
+                assert whole in family.text(span)  # an id that it shares with its neighbours counts in
+                assert whole not in family.text(span[1:])
+                assert whole not in family.text(span[:-1])
+            elif family.bound.dialect.reader == "messages":
+                assert [*event.ids] == span[span.index(special["<|message|>"]) + 1 :][: len(event.ids)]
+                assert span[0] == special["<|channel|>"] or span[0] == special["<|start|>"]
+            else:
+                assert span[0] in marks
+                assert [token for token in span if token not in marks] == [*event.ids]
+                assert span[-1] in marks or not (event.closed and form.ends)
 
 
 def test_every_dialect_with_calls_has_its_turns() -> None:

@@ -1,6 +1,8 @@
 """Calls found in text: long turns that come id by id cost what their ids cost."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from codec_agents.dialects.text_lane import TextForm, TextLane
 from codec_agents.dialects.values import CallRegion, PortIds
@@ -46,3 +48,23 @@ def test_a_long_call_is_found_in_linear_time(form, text):
         (call,) = events_of(form, text)
     assert isinstance(call, CallRegion)
     assert (bytes(call.ids), call.closed, call.start, call.stop) == (text, True, 0, len(text))
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.sampled_from(["<tool_call>", "</tool_call>", "<tool", "<", "t", "_call>", "words "]), max_size=12
+    )
+)
+def test_no_more_is_held_back_than_may_be_a_marker(parts):
+    text, start = "".join(parts).encode(), TAGGED.starts[0]
+    lane = TextLane(TAGGED, lambda token_id: bytes([token_id]), lambda piece: list(piece.encode()), bool)
+    given_out = b""
+    for at, byte in enumerate(text):
+        given_out += answer_of(lane.feed((byte,), at))
+        if start in text[: at + 1]:
+            break
+        held = text[: at + 1].removeprefix(given_out)
+        assert text.startswith(given_out)
+        assert start.startswith(held)
+        assert len(held) < len(start)
