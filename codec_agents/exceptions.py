@@ -25,6 +25,7 @@
     │       ├── EngineTimeoutError              silence for longer than allowed; has `phase`
     │       └── MapMismatchError                the server speaks another vocabulary than the node's
     └── RecordError (ValueError)                a record of a run that cannot be written, read or replayed
+        ├── RecordLostError (RunError)          the record of a run could be written no further
         └── ReplayError (RunError)              a replay came to something that its record does not have
 
 What can be found when a pipeline is built is never left to a run: errors of the first half are raised before
@@ -401,6 +402,21 @@ class MapMismatchError(EngineError):
 
 class RecordError(CodecAgentsError, ValueError):
     """A record of a run cannot be written, read or replayed."""
+
+
+class RecordLostError(RecordError, RunError):
+    """The record of a run could be written no further; the run ends, whatever the policies of its nodes say.
+
+    Attributes:
+        path: the file, which is good up to its last whole line.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"cannot write the record {path} any further: {reason}; it is good up to its last whole line, "
+            "from where `recover` goes on"
+        )
+        self.path = path
 
 
 class ReplayError(RecordError, RunError):

@@ -29,6 +29,7 @@ from codec_agents.exceptions import (
     ApprovalRequiredError,
     LimitExceededError,
     NodeFailedError,
+    RecordLostError,
     ReplayError,
     RunCancelledError,
     RunError,
@@ -229,6 +230,9 @@ class Execution:
         wiring = self.wirings[node.name]
         try:
             skipped = await self._run_to_its_end(node, wiring)
+        except RecordLostError as error:  # nothing can be told any more, whatever a policy says
+            self.cancel(error)
+        else:
             if self.error is None:
                 wiring.close(skipped=skipped)
                 self.at_work.discard(node.name)
@@ -253,6 +257,8 @@ class Execution:
             return True
         except NodePaused as paused:
             await self._paused(node, paused)
+        except RecordLostError:
+            raise
         except Exception as error:
             return await self._failed(node, wiring, error)
         return False

@@ -30,7 +30,7 @@ from codec_agents.events import (
     SinkText,
     ToolFinished,
 )
-from codec_agents.exceptions import RecordError
+from codec_agents.exceptions import RecordError, RecordLostError
 
 if TYPE_CHECKING:
     from codec_agents.dispatch import Attempt
@@ -121,15 +121,22 @@ class Recorder:
             RecordError: The file cannot be opened.
         """
         try:
-            self._file: IO[bytes] = Path(path).open("wb")  # noqa: SIM115 - closed by `close`, at the end of the run
+            # Without a buffer: what could not be written is not tried again when the file is closed.
+            self._file: IO[bytes] = Path(path).open("wb", buffering=0)  # noqa: SIM115 - closed by `close`, at the end of the run
         except OSError as error:
             raise RecordError(
                 f"cannot write the record {path}: {error.strerror}; name a file in a folder that is there"
             ) from error
+        self._path = str(path)
         self._header = dict(header)
+        self._lost: RecordLostError | None = None
 
     def write(self, event: Event) -> None:
-        """Append what an event says."""
+        """Append what an event says.
+
+        Raises:
+            RecordLostError: the file takes no more, now or before.
+        """
         if isinstance(event, RunStarted):
             first = {
                 "kind": "run",
@@ -142,8 +149,15 @@ class Recorder:
             self._append({**line(event), "at": round(event.at, 6)})
 
     def _append(self, line: dict[str, Any]) -> None:
-        self._file.write(_encode(line) + b"\n")
-        self._file.flush()
+        if self._lost is not None:
+            raise self._lost
+        left = memoryview(_encode(line) + b"\n")
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self._lost = RecordLostError(self._path, error.strerror or str(error))
+            raise self._lost from error
 
     def close(self) -> None:
         """Close the file."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ import pytest
 
 from codec_agents import Pipeline
 from codec_agents.differences import first_difference
-from codec_agents.exceptions import NodeFailedError, RecordError
+from codec_agents.events import Event
+from codec_agents.exceptions import NodeFailedError, RecordError, RecordLostError
 from codec_agents.recorded import read_record
-from codec_agents.testing import Call, Cut, EmbeddedEngine, Say, ScriptedModel
+from codec_agents.runtime import Run
+from codec_agents.testing import Call, Cut, EmbeddedEngine, Say, ScriptedModel, Wait
 from tests.agents.recorded_runs import Answers, asking, desk, look, mapped, model, planner, scripted
 
 pytestmark = pytest.mark.anyio
@@ -159,6 +163,71 @@ def test_at_whatever_moment_a_process_is_killed_its_run_goes_on(number: int, tmp
         process.kill()
     recovered = anyio.run(quick.recover(path).execute)
     assert (recovered.text, recovered.ids, recovered.outcomes) == (whole.text, whole.ids, whole.outcomes)
+
+
+def fill_the_disk_of(path: Path) -> None:
+    """Let the file that this process has open as `path` take no more."""
+    for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{descriptor}") == str(path):  # noqa: PTH115
+                full = os.open("/dev/full", os.O_WRONLY)
+                os.dup2(full, int(descriptor))
+                os.close(full)
+
+
+def in_a_chain(function: Any, on_failure: Any) -> Pipeline:
+    p = Pipeline("chain", policy={"on_failure": on_failure}).input("q").sink("out")
+    p.function("f", function, wants="text")
+    model(p, "m", scripted(lambda _: "said"))
+    return p.connect("q", "f").connect("f", "m").connect("m", "out")
+
+
+def in_a_race(function: Any, on_failure: Any) -> Pipeline:
+    p = in_a_chain(function, on_failure).join("first", first=2, map="demo/bytes").sink("won")
+    model(p, "other", scripted(lambda _: [Wait(0.01), Say("one "), Wait(0.01), Say("two")]))
+    p.connect("q", "other").connect("other", "first").connect("m", "first")
+    return p.connect("first", "won")
+
+
+def in_a_map(function: Any, on_failure: Any) -> Pipeline:
+    p = Pipeline("map").input("q").sink("out")
+    p.map("each", in_a_chain(function, on_failure), parallel=3, separator=" ")
+    return p.connect("q", "each").connect("each", "out")
+
+
+async def heard(run: Run) -> list[Event]:
+    """Return the events of a run."""
+    async with run:
+        return [event async for event in run]
+
+
+@BACKENDS
+@pytest.mark.parametrize("on_failure", ["fail", "skip"])
+@pytest.mark.parametrize("shape", [in_a_chain, in_a_race, in_a_map])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+async def test_a_record_that_can_be_written_no_further_ends_the_run(
+    shape: Any, on_failure: Any, tmp_path: Path
+) -> None:
+    """Whatever the policies of the nodes say, and with one error that names the file, not a group of them."""
+    path = tmp_path / "run.jsonl"
+
+    def fill(value: str) -> str:
+        fill_the_disk_of(path)
+        return value
+
+    run = shape(fill, on_failure).run({"q": "a\nb\nc"}, record=path)
+    with anyio.fail_after(10), pytest.raises(RecordLostError, match="No space left") as caught:
+        await heard(run)
+    assert caught.value.path == str(path)
+    with pytest.raises(RecordLostError):
+        _ = run.result
+    assert not read_record(path).complete
+
+
+@BACKENDS
+async def test_a_record_that_cannot_be_begun_ends_the_run() -> None:
+    with pytest.raises(RecordLostError, match="/dev/full any further: No space left"):
+        await desk().invoke({"q": "go"}, record="/dev/full")
 
 
 @BACKENDS
