@@ -6,7 +6,7 @@ vocabulary is refused, whoever made it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -125,28 +125,6 @@ class PromptTemplate:
                 if ids is not None:
                     refuse_control_ids(ids, self._vocabulary, piece.name)
                 yield ids if ids is None else self._placed(piece, ids)
-
-    def render_settled(self, slots: Mapping[str, Sequence[int]], still_open: Container[str]) -> list[int]:
-        """Return the ids of the prompt that can no longer change while some slots are still being filled.
-
-        Args:
-            slots: what the slots hold so far.
-            still_open: the names of those to which more will be added; a slot that is in neither is open too.
-
-        Raises:
-            ForgedTokenError: content that holds a control id.
-        """
-        settled: list[int] = []
-        for piece in self._pieces:
-            if isinstance(piece, PromptIds):
-                settled += piece.ids
-                continue
-            ids = slots.get(piece.name, ())
-            refuse_control_ids(ids, self._vocabulary, piece.name)
-            settled += self._placed(piece, ids)
-            if piece.name in still_open or piece.name not in slots:
-                break
-        return settled
 
     def _placed(self, slot: PromptSlot, ids: Sequence[int]) -> Sequence[int]:
         return self._json.escape(ids) if slot.in_json and self._json is not None else ids

@@ -49,6 +49,11 @@ class GrowingPrompt:
             self._settle()
             self._prompt.write()
 
+    def so_far(self) -> list[int]:
+        """Return what can no longer change: up to the first slot still open, and what fills that so far."""
+        self._settle()
+        return list(self._prompt)
+
     def finish(self) -> WrittenPrompt:
         """Return the prompt, now that all edges have ended.
 

@@ -112,23 +112,9 @@ class Slots:
             self._growing.ids_came()
 
     def settled_prompt(self) -> list[int]:
-        """Return the beginning of the prompt that can no longer change, before all edges have ended.
-
-        It reaches to the first slot that is still open, and as far into that one as an edge that is to be
-        read ahead has filled it.
-        """
-        assert isinstance(self._node, BuiltAsking)
-        settled: list[Handoff] = []
-        open_slots: set[str] = set()
-        for handoff, channel in zip(self.handoffs, self._wiring.channels, strict=True):
-            slot = handoff.edge.target_slot
-            if slot in open_slots or (handoff.last_in is not None and channel.skipped):
-                continue
-            if handoff.last_in is None:
-                open_slots.add(slot)
-            if handoff.last_in is not None or (handoff.edge.prefill and handoff.ids):
-                settled.append(handoff)
-        return self._node.template.render_settled(_joined(settled), open_slots)
+        """Return the beginning of the prompt that can no longer change, before all edges have ended."""
+        assert self._growing is not None
+        return self._growing.so_far()
 
     def values(self) -> dict[str, list[int] | str]:
         """Return what each slot holds: ids, or text where it takes text."""
