@@ -33,31 +33,38 @@ def _long_runs() -> re.Pattern[str]:
 
 
 class NfcStream:
-    """Normalizes a text that arrives in parts. What follows may join the last character: it is held."""
+    """Normalizes a text that arrives in parts. What follows may join the last character: it is held.
+
+    So is all that joins it, in parts, none of which is looked at twice.
+    """
 
     __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        self._held = ""
+        self._held: list[str] = []
 
     @property
     def held(self) -> str:
         """Return the text that is held, as it came."""
-        return self._held
+        return "".join(self._held)
 
     def feed(self, text: str) -> str:
         """Return the normalized text that no continuation can change."""
-        text = self._held + text
         place = len(text) - 1
-        while place > 0 and joins_backwards(text[place]):
+        while place >= 0 and joins_backwards(text[place]):
             place -= 1
-        place = max(place, 0)
-        self._held = text[place:]
-        return nfc(text[:place])
+        if place < 0:
+            if text:
+                self._held.append(text)
+            return ""
+        settled = self.held + text[:place]
+        self._held = [text[place:]]
+        return nfc(settled)
 
     def flush(self) -> str:
         """Return the rest, normalized."""
-        rest, self._held = self._held, ""
+        rest = self.held
+        self._held = []
         return nfc(rest)
 
 

@@ -11,6 +11,7 @@ from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator, static_translation_table, translate
 from tests.conftest import load_shared_map, maps_directory
 from tests.core.test_detokenizer import byte_map
+from tests.core.test_tokenizer import ADVERSARIAL
 from tests.exactness import all_pairs, held_bytes, mismatches
 from tests.limits import within
 from tests.texts import random_cuts, random_text
@@ -57,6 +58,19 @@ def test_a_long_word_takes_linear_time(target, shared_map):
     with within():
         given = [number for token_id in ids for number in translator.feed([token_id])] + translator.flush()
     assert given == pick_tokenizer(target).encode_ordinary(word)
+
+
+@pytest.mark.parametrize("target", ["qwen/qwen2", "meta-llama/llama-2"])
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_adversarial_texts_are_translated_in_little_time_and_memory(name, target, shared_map):
+    source, target = shared_map("microsoft/phi-4"), shared_map(target)
+    ids = pick_tokenizer(source).encode_ordinary(ADVERSARIAL[name])
+    parts = [ids[at : at + 8] for at in range(0, len(ids), 8)]
+    translator = Translator(source, target)
+    translator.translate(ids[:100])
+    with within():
+        given = [number for part in parts for number in translator.feed(part)] + translator.flush()
+    assert given == translate(source, target, ids)
 
 
 def test_special_tokens_are_dropped_and_counted(shared_map):
