@@ -90,6 +90,8 @@ class StreamStats:
     prompt_tokens: int | None = None
     """What the engine counts; None where it does not say."""
     cached_tokens: int | None = None
+    engine_seconds: float | None = None
+    """What the engine says that the prompt took it, until its first id; None where it does not say."""
     finish_reason: str | None = None
     server_address: str | None = None
     server_port: int | None = None

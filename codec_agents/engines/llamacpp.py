@@ -144,6 +144,7 @@ class Timings(msgspec.Struct):
     """Part of the last event."""
 
     cache_n: int | None = None
+    prompt_ms: float | None = None
 
 
 class Completion(msgspec.Struct):
@@ -214,6 +215,8 @@ class CompletionEvents(EventParser[Completion]):
         self.stats.prompt_tokens = event.tokens_evaluated
         if event.timings is not None:
             self.stats.cached_tokens = event.timings.cache_n
+            if event.timings.prompt_ms is not None:
+                self.stats.engine_seconds = event.timings.prompt_ms / 1000
 
     def _read_event(self, data: bytes) -> list[CodecFrame]:
         """There is no end mark: the event that says `stop` is the last."""

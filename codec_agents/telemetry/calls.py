@@ -132,6 +132,8 @@ def stream_attributes(stats: StreamStats) -> Attributes:
         found[names.RESPONSE_FIRST_CHUNK] = stats.first_id - stats.request_started
         if stats.last_id is not None and stats.chunks > 1:
             found[names.STREAM_INTERVAL] = (stats.last_id - stats.first_id) / (stats.chunks - 1)
+    if stats.engine_seconds is not None:
+        found[names.ENGINE_FIRST_TOKEN] = stats.engine_seconds
     if stats.cached_tokens is not None:
         found[names.USAGE_CACHED] = stats.cached_tokens
     if stats.server_address is not None:

@@ -76,6 +76,9 @@ STREAM_RECEIVED: Final = "codec.stream.bytes_received"
 STREAM_SENT: Final = "codec.stream.bytes_sent"
 STREAM_INTERVAL: Final = "codec.stream.chunk_interval"
 
+ENGINE_FIRST_TOKEN: Final = "codec.engine.first_token.duration"  # noqa: S105
+"""What the engine itself says that it took to its first id, where it says so in its answer."""
+
 HANDOFF_SOURCE: Final = "codec.handoff.source"
 HANDOFF_TARGET: Final = "codec.handoff.target"
 HANDOFF_STRATEGY: Final = "codec.handoff.strategy"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -57,6 +59,48 @@ async def test_the_parts_of_a_handoff_add_up(kind: type[Any]) -> None:
         assert sum(parts.values()) == pytest.approx(report.first_id_latency, abs=1e-9)
         assert sum(parts.values()) - parts["engine"] == pytest.approx(report.gap, abs=1e-9)
         assert all(seconds >= 0 for seconds in parts.values())
+
+
+def _say(pieces: list[Any], _: Any) -> list[Any]:
+    return pieces
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_parts_add_up_whatever_a_run_does(seed: int) -> None:
+    """Any vocabularies, frames, delays, places, prompts read ahead: no time is lost or told twice."""
+    draw = random.Random(seed)
+    made: list[Any] = []
+
+    def engine(text: str) -> Any:
+        pauses = [Wait(draw.choice([0.0, 0.001, 0.004])) for _ in range(2)]
+        model = ScriptedModel(
+            script=partial(_say, [pauses[0], Say(text), pauses[1], Say(text)]),
+            ids_a_frame=(1, draw.randint(1, 20)),
+            seed=seed,
+            first_id_after=draw.choice([0.0, 0.003]),
+        )
+        made.append(draw.choice([ScriptedEngine, EmbeddedEngine])(model))
+        return made[-1]
+
+    p = Pipeline("any").input("q").sink("out").sink("other")
+    words = "word " * draw.randint(1, 200)
+    for name in "abc":
+        fields: dict[str, Any] = {"map": draw.choice(["demo/bytes", "demo/words"])}
+        if draw.random() < 0.5:
+            fields["policy"] = {"concurrency": 1}
+        prompt = {"a": "{q}", "b": "read {draft}", "c": "{x} and {y}"}[name]
+        p.model(name, engine=engine(words), prompt=Chat(user=prompt), **fields)
+    ahead = {"prefill": "ahead", "prefill_stride": 16} if draw.random() < 0.5 else {}
+    p.connect("q", "a").connect("a", "b.draft", **ahead).connect("a", "c.x").connect("b", "c.y")
+    result = await run(p.connect("b", "other").connect("c", "out"))
+    for each in made:
+        await each.aclose()
+    assert len(result.handoffs) == 4
+    for report in result.handoffs:
+        parts = report.parts
+        assert sum(parts.values()) == pytest.approx(report.first_id_latency, abs=1e-9)
+        assert sum(parts.values()) - parts["engine"] == pytest.approx(report.gap, abs=1e-9)
+        assert min(parts.values()) >= 0, parts
 
 
 async def test_a_handoff_begins_with_the_sources_last_id() -> None:

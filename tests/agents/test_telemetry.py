@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from codec_agents import telemetry
+from codec_agents.engines.base import StreamStats
 from codec_agents.engines.late_body import LateBody
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.transport import HttpSettings
@@ -28,6 +29,7 @@ from codec_agents.nodes.ahead import prepare_engines
 from codec_agents.pipeline import Pipeline
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.telemetry import names
+from codec_agents.telemetry.calls import stream_attributes
 from codec_agents.testing import Call, Cut, EmbeddedEngine, PromptView, Say, Script, ScriptedEngine, Think
 from codec_agents.vocabularies import bundled_map
 
@@ -187,6 +189,11 @@ async def test_names_and_types_of_attributes(collected: Collected) -> None:
     assert call[names.MAP] == "demo/words"
     assert isinstance(call[names.USAGE_OUTPUT], int)
     assert call[names.USAGE_OUTPUT] > 0
+
+
+def test_the_engines_own_time_stands_on_the_call_where_it_tells_it() -> None:
+    assert stream_attributes(StreamStats(engine_seconds=0.25))[names.ENGINE_FIRST_TOKEN] == 0.25
+    assert names.ENGINE_FIRST_TOKEN not in stream_attributes(StreamStats())
 
 
 @pytest.mark.asyncio

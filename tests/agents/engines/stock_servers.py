@@ -298,7 +298,7 @@ def llamacpp_completion(vocabulary: Any, ids: list[int], *, stop_type: str = "eo
             "truncated": False,
             "stop_type": stop_type,
             "stopping_word": "",
-            "timings": {"cache_n": 3, "prompt_n": 4},
+            "timings": {"cache_n": 3, "prompt_n": 4, "prompt_ms": 12.5},
         }
         if not asked["stream"]:
             whole = {**final, "tokens": wanted}

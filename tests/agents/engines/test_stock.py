@@ -95,6 +95,7 @@ async def test_the_ids_are_the_engines_own(words, ask, stock, answer, tokenize, 
     assert stats.prompt_tokens is not None
     if kind != "vllm generate":
         assert stats.cached_tokens is not None
+    assert stats.engine_seconds == (0.0125 if kind == "llamacpp" else None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
