@@ -47,10 +47,10 @@ class PreTokenizerStep(msgspec.Struct, frozen=True):
 
 
 class BpeModel(msgspec.Struct, frozen=True):
-    """A model of merges."""
+    """A model of merges; an older file that does not say its kind is one only if it has them."""
 
     vocab: dict[str, int]
-    merges: list[Merge] = []
+    merges: list[Merge]
     byte_fallback: bool = False
     ignore_merges: bool = False
     dropout: float | None = None

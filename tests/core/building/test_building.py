@@ -177,6 +177,7 @@ class TestTokenizerJson:
             ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a"]}}, "no pair of tokens"),
             ({"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}}, "valid map"),
             ({"model": []}, "Expected `object`, got `array`"),
+            ({"model": {"vocab": {"a": 0}}}, "missing required field `merges`"),
             ({"added_tokens": 5}, "at `\\$.added_tokens`"),
             ({"added_tokens": [{"content": "<x>", "id": "3"}]}, r"added_tokens\[0\].id"),
             ({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": [["a", "b"]]}}, "not in vocab"),
