@@ -145,6 +145,8 @@ class Drawing:
         self._draw = random.Random(number)
         self._timing = timing
         self._asks = asks
+        self._branches = number % 2 == 1
+        """Whether nodes may end before those that feed them: elsewhere few have tasks of their own."""
         self.engines: list[UnreliableEngine] = []
 
     def engine(self, script: Any = lines) -> UnreliableEngine:
@@ -173,9 +175,9 @@ class Drawing:
         return p
 
     def _add(self, p: Pipeline, name: str, before: list[str], depth: int) -> str:
-        kinds = ["model", "slots", "join", "function", "text", "router", "fallback", "skip", "race", "shared"]
-        if self._asks:
-            kinds.remove("race")
+        kinds = ["model", "slots", "join", "function", "text", "shared"]
+        if self._branches:
+            kinds += ["router", "fallback", "skip", *([] if self._asks else ["race"])]
         if depth:
             kinds += ["map", "loop", "pipeline", "common"]
         kind = self._draw.choice(kinds)
