@@ -12,6 +12,7 @@ from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineError, ForgedTokenError, PipelineError, PromptError
 from codec_agents.graph.chat import Chat
+from codec_agents.graph.messages import chat_messages
 from codec_agents.pipeline import Pipeline
 from codec_core.tokenizer import pick_tokenizer
 
@@ -131,3 +132,34 @@ async def test_the_tool_of_a_declared_result_is_named(words, stock):
         await engine_prompt(VllmEngine(server.url), Chat(turns=turns, user="{q}"), words)
     _, told, _ = server.seen[0][2]["messages"]
     assert told == {"role": "tool", "content": "sunny", "name": "weather"}
+
+
+CALLED = [
+    {"user": "Hi"},
+    {
+        "assistant": "So.",
+        "reasoning": "hm",
+        "calls": [{"name": "f", "arguments": {"x": ["{{}}", 1]}, "id": "c1"}],
+    },
+    {"tool": "{found}"},
+    {"assistant": "", "calls": [{"name": "g"}]},
+    {"tool": "R"},
+]
+
+
+def test_declared_calls_are_messages_as_templates_take_them():
+    messages = chat_messages(Chat(turns=CALLED), lambda template: template.replace("{{}}", "{}"))
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"x": ["{}", 1]}}}
+    assert messages[1:3] == [
+        {"role": "assistant", "content": "So.", "reasoning_content": "hm", "tool_calls": [call]},
+        {"role": "tool", "content": "{found}", "name": "f", "tool_call_id": "c1"},
+    ]
+    assert messages[3]["tool_calls"][0]["id"] == messages[4]["tool_call_id"] == "000000001"
+
+
+async def test_slot_in_a_call_is_refused_where_the_engine_writes(vocabulary, stock):
+    turns = [{"assistant": "", "calls": [{"name": "f", "arguments": {"x": "{found}"}}]}, {"tool": "R"}]
+    async with stock.StockServer(routes(vocabulary)) as server:
+        with pytest.raises(PromptError, match="the slot 'found' stands in a call"):
+            await engine_prompt(VllmEngine(server.url), Chat(turns=turns), vocabulary, model="m")
+    assert server.seen == []
