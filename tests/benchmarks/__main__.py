@@ -10,6 +10,9 @@ SUITES = {
     "engines": ("engines",),
 }
 
+PARTED = {"tokenization", "engines", "handoff", "overlap"}
+"""Those of which a part can be run alone."""
+
 
 def main() -> int:
     """Run the suites named on the command line; return 1 if a bar was missed."""
@@ -17,12 +20,12 @@ def main() -> int:
     every = [name for names in SUITES.values() for name in names]
     parser.add_argument("suite", nargs="?", choices=sorted({*SUITES, *every}))
     parser.add_argument("--growth", action="store_true", help="tokenization: also the cost from 1 KB to 4 MB")
-    parser.add_argument("--only", default="", help="tokenization, engines: a part, such as encode or paced")
+    parser.add_argument("--only", default="", help="of most: a part, such as encode or paced")
     options = parser.parse_args()
     reached = True
     for name in SUITES.get(options.suite, (options.suite,)) if options.suite else every:
         module = importlib.import_module(f"tests.benchmarks.{name}")
-        chosen = {"only": options.only} if name in ("tokenization", "engines") else {}
+        chosen = {"only": options.only} if name in PARTED else {}
         chosen |= {"growth": options.growth} if name == "tokenization" else {}
         reached = (module.main(**chosen) is not False) and reached
     return 0 if reached else 1

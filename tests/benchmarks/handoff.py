@@ -1,6 +1,6 @@
 """The handoff between two models: from A's last id to B's request, and to B's first id.
 
-    python -m tests.benchmarks handoff
+    python -m tests.benchmarks handoff [--only unpaced | paced | prefill]
 
 Both models are scripted and stand behind real HTTP in another process. Beside the ids: the same pipeline with
 translation left to the end, and the text path, the `openai` client on both sides and B's server encoding the
@@ -249,7 +249,16 @@ async def best_of(contestants: Mapping[str, Contestant], rounds: int) -> dict[st
 # --- what is printed ---
 
 
-async def measure(url: str, engines: Engines) -> bool:
+PACES = {"unpaced": "", "paced": "paced "}
+"""What a part of this benchmark is called, and what its models are called."""
+
+
+def paces(only: str) -> list[str]:
+    """Return the paces to be measured: one, or all."""
+    return [pace for name, pace in PACES.items() if only in ("", name)]
+
+
+async def measure(url: str, engines: Engines, only: str) -> bool:
     import httpx2
     import openai
 
@@ -262,7 +271,7 @@ async def measure(url: str, engines: Engines) -> bool:
     async with httpx2.AsyncClient(event_hooks={"request": [about_to_write]}, timeout=60) as http:
         client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", http_client=http)
         here, there = maps()
-        for pace in ("", "paced "):
+        for pace in paces(only):
             print(f"\n{'paced, ' + format(PACE, ',.0f') + ' ids/s' if pace else 'unpaced, an id a frame'}")
             heads = f"{'gap ms':>10}{'first ms':>10}{'tail ms':>10}{'gap, text / ids':>18}"
             print(f"{'':36}{'ids':>7}{heads}", flush=True)
@@ -275,7 +284,7 @@ async def measure(url: str, engines: Engines) -> bool:
                         rows["ids, translated at the end"] = at_the_end(ids)
                     found = await best_of(rows, ROUNDS if not pace else PACED_ROUNDS)
                     reached &= _print(found, word, ids_of_a)
-    return await _prefill(engines) and reached
+    return (await _prefill(engines) and reached) if only in ("", "prefill") else reached
 
 
 def _print(found: Mapping[str, Gap], word: str, ids: int) -> bool:
@@ -307,10 +316,10 @@ async def _prefill(engines: Engines) -> bool:
     return _verdict("B's first id comes sooner", latencies["without"] / latencies["ahead"], PREFILL_BAR)
 
 
-async def _measured(url: str) -> bool:
+async def _measured(url: str, only: str) -> bool:
     engines = {name: CodecEngine(url, name=name) for name in "ab"}
     try:
-        return await measure(url, engines)
+        return await measure(url, engines, only)
     finally:
         for engine in engines.values():
             await engine.aclose()
@@ -321,8 +330,8 @@ def _verdict(what: str, times: float, bar: float) -> bool:
     return times >= bar
 
 
-def main() -> bool:
-    """Print the tables; return whether the bars were reached."""
+def main(only: str = "") -> bool:
+    """Print the tables, or one of them; return whether the bars were reached."""
     print(f"maps: {' and '.join(maps())}")
     with server() as url:
-        return asyncio.run(_measured(url))
+        return asyncio.run(_measured(url, only))
