@@ -87,6 +87,8 @@ class EmbeddedEngine:
 
     async def _started(self) -> _Running:
         loop = current_token()
+        if self._running is not None and self._running.loop == loop:  # a lock would let others run first
+            return self._running
         async with self._starting:  # several requests may be the first one
             if self._running is None or self._running.loop != loop:
                 self._running = await self._start(loop)

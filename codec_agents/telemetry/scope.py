@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
-from time import perf_counter
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from time import perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -13,6 +14,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
+from codec_agents.event_loop import running_loop
 from codec_agents.exceptions import RunCancelledError
 from codec_agents.telemetry import names
 from codec_agents.telemetry.metrics import Instruments
@@ -44,6 +46,25 @@ class Telemetry:
         self.tracer = trace.get_tracer(names.SCOPE, tracer_provider=tracer_provider)
         self.instruments = Instruments(meter_provider)
         self.capture_content = _captures_content() if capture_content is None else capture_content
+        self._pending: deque[Callable[[], None]] = deque()
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do something when the running task has nothing else to do, such as to ask the next model.
+
+        Ending a span and recording its metrics takes longer than a handoff.
+        """
+        loop = running_loop()
+        if loop is None:
+            work()
+            return
+        self._pending.append(work)
+        loop.call_soon(self.catch_up)
+
+    def catch_up(self) -> None:
+        """Do now what was left for later."""
+        while self._pending:
+            with suppress(IndexError):  # another thread may have taken the last
+                self._pending.popleft()()
 
     @property
     def listens(self) -> bool:
@@ -60,7 +81,17 @@ class Telemetry:
 class Scope:
     """One span, its context for what happens inside, and how it ends."""
 
-    __slots__ = ("_cancelled", "_ended", "_error", "_started", "context", "span", "telemetry")
+    __slots__ = (
+        "_cancelled",
+        "_end_time",
+        "_ended",
+        "_error",
+        "_started",
+        "context",
+        "seconds",
+        "span",
+        "telemetry",
+    )
 
     def __init__(
         self,
@@ -80,6 +111,9 @@ class Scope:
         )
         self.context = trace.set_span_in_context(self.span, parent)
         self._ended = False
+        self._end_time: int | None = None
+        self.seconds = 0.0
+        """From its beginning to its end."""
         self._error: BaseException | None = None
         self._cancelled = False
 
@@ -103,21 +137,21 @@ class Scope:
         is_error = isinstance(error, Exception) and not isinstance(error, RunCancelledError)
         self._error = error if is_error else None
         self._cancelled = error is not None and self._error is None
+        self.seconds = perf_counter() - self._started
+        self._end_time = time_ns() if end_time is None else end_time
+        self.telemetry.later(self._close)
+
+    def _close(self) -> None:
         if self.span.is_recording():
             self._describe_end()
         self._record()
-        self.span.end(end_time)
+        self.span.end(self._end_time)
 
     @property
     def link(self) -> Link | None:
         """A link to this span, if it is a real one."""
         span_context = self.span.get_span_context()
         return Link(span_context) if span_context.is_valid else None
-
-    @property
-    def seconds(self) -> float:
-        """Since the scope was opened."""
-        return perf_counter() - self._started
 
     def _describe_end(self) -> None:
         found = self._closing_attributes()

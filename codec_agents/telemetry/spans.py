@@ -105,8 +105,9 @@ class RunScope(Scope):
         return NodeScope(self, name, model)
 
     def finish(self, error: BaseException | None = None) -> None:
-        """End the run."""
+        """End the run; all its spans have ended when this returns."""
         self.end(error)
+        self.telemetry.catch_up()
 
     def nanoseconds(self, at: float) -> int:
         """Turn seconds since the run's start into the clock of spans."""

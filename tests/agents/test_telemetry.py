@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.propagate import inject
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -367,6 +367,33 @@ async def test_a_text_boundary_is_marked(collected: Collected) -> None:
         await text_api.aclose()
     marked = {name for name, span in collected.spans.items() if span.attributes.get(names.TEXT_BOUNDARY)}
     assert marked == {"text_completion m2"}
+
+
+class Ends(SpanProcessor):
+    """Notes in which order spans end."""
+
+    def __init__(self, order: list[str]) -> None:
+        self._order = order
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._order.append(span.name)
+
+
+@pytest.mark.asyncio
+async def test_the_next_model_is_asked_before_anything_is_told_of_the_last(
+    collected: Collected, engines: list[EmbeddedEngine], begun: list[str]
+) -> None:
+    """Ending spans and recording metrics takes longer than a handoff; their times are those of the events."""
+    collected.tracers.add_span_processor(Ends(begun))
+    pipeline = two_models(embedded_in(engines, "aiohttp"))
+    await prepare_engines(pipeline.build(), within=10.0)
+    await pipeline.invoke({"city": "Oslo"})
+    asked = [position for position, each in enumerate(begun) if each.startswith("00-")]
+    assert begun.index("invoke_agent planner") > asked[-1]
+    planner, writer = (collected.spans[f"invoke_agent {name}"] for name in ("planner", "writer"))
+    assert planner.end_time is not None
+    assert writer.start_time is not None
+    assert planner.end_time <= writer.start_time
 
 
 @pytest.fixture
