@@ -20,21 +20,30 @@ pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 TEXT = "It is 17 degrees in Porto, and the train leaves at nine."
 
 
-@pytest.fixture(params=["auto", "httpx"])
-def transport(request, anyio_backend_name):
-    if (request.param, anyio_backend_name) == ("httpx", "trio"):
+CASES = [*((kind, "auto") for kind in WIRES), ("codec", "httpx"), ("vllm completions", "httpx")]
+"""Each engine with the transport that it takes, and one of each form with the other as well."""
+
+
+@pytest.fixture(params=CASES, ids="-".join)
+def case(request, anyio_backend_name):
+    if (request.param[1], anyio_backend_name) == ("httpx", "trio"):
         pytest.skip("on trio there is no other")
     return request.param
 
 
 @pytest.fixture
+def wire(case):
+    return WIRES[case[0]]
+
+
+@pytest.fixture
+def transport(case):
+    return case[1]
+
+
+@pytest.fixture
 def answer(words):
     return pick_tokenizer(words).encode_ordinary(TEXT)
-
-
-@pytest.fixture(params=WIRES)
-def wire(request):
-    return WIRES[request.param]
 
 
 async def read(engine, request):
@@ -81,7 +90,7 @@ SILENCES = {
 @pytest.mark.parametrize("fault", SILENCES)
 async def test_silence_has_an_end(words, ask, answer, wire, transport, fault):
     phase = SILENCES[fault]
-    limit = 0.15
+    limit = 0.06
     timeouts = Timeouts(first_id=limit) if phase == "first_id" else Timeouts(idle=limit)
     async with FaultyServer(wire, words, answer, getattr(wires, fault)) as server:
         started = time.perf_counter()
@@ -94,7 +103,7 @@ async def test_silence_has_an_end(words, ask, answer, wire, transport, fault):
 
 
 async def test_the_whole_has_an_end_however_it_goes_on(words, ask, answer, wire, transport):
-    timeouts = Timeouts(idle=None, first_id=None, whole=0.2)
+    timeouts = Timeouts(idle=None, first_id=None, whole=0.15)
     async with FaultyServer(wire, words, answer, wires.dripping_body) as server:
         got, error = await read(made(wire, server, transport), ask(words, timeouts=timeouts))
     assert isinstance(error, EngineTimeoutError)
@@ -156,10 +165,10 @@ async def test_connections_are_used_again_after_a_finished_stream(words, ask, an
     assert server.accepted == (3 if wire.kind == "llamacpp" else 1)
 
 
-async def test_an_engine_of_a_kind_that_is_found_out_has_one_pool(words, ask, answer, transport):
+async def test_an_engine_of_a_kind_that_is_found_out_has_one_pool(words, ask, answer):
     """What the first question has opened serves the requests behind it."""
     async with FaultyServer(WIRES["codec"], words, answer, keeps=True) as server:
-        engine = AutoEngine(server.url, settings=HttpSettings(transport=transport))
+        engine = AutoEngine(server.url)
         for _ in range(3):
             async with engine.stream(ask(words)) as stream:
                 assert [token async for frame in stream for token in frame.ids] == answer

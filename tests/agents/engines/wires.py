@@ -128,7 +128,7 @@ SENT = 3
 
 
 def whole(exchange: Exchange) -> None:
-    exchange.send(exchange.head, *exchange.pieces)
+    exchange.send(exchange.head + b"".join(exchange.pieces))
 
 
 def killed(exchange: Exchange) -> None:
