@@ -11,7 +11,9 @@ import asyncio
 import hashlib
 import importlib
 import json
+import pickle  # noqa: F401 - a program uses it
 import sys
+from types import SimpleNamespace  # noqa: F401 - a program uses it
 
 import httpx
 import msgspec
