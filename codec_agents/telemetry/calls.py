@@ -39,6 +39,8 @@ class CallScope(Scope):
         attributes[names.TURN] = turn.number
         if is_text_boundary(node.engine):
             attributes[names.TEXT_BOUNDARY] = True
+        if turn.kept_prefix:
+            attributes[names.PROMPT_KEPT] = turn.kept_prefix
         if turn.retries:
             attributes[names.RETRY] = turn.retries
         self._metric = dict(self._usage)

@@ -102,6 +102,8 @@ HANDOFF_REPLACED: Final = "codec.handoff.replaced_sequences"
 REGION_TOKENS: Final = "codec.region.tokens"
 TOOL_STATUS: Final = "codec.tool.status"
 
+PROMPT_KEPT: Final = "codec.prompt.kept_tokens"
+"""How many ids at the beginning of the prompt are exactly the turn before: what a prefix cache has."""
 PROMPT_IDS: Final = "codec.prompt.ids"
 """Only with content capture: token ids are content."""
 GENERATED_IDS: Final = "codec.generated.ids"

@@ -141,7 +141,7 @@ def reader(kind: type[Any], seconds: float) -> Any:
 
 @pytest.mark.parametrize("kind", [ScriptedEngine, EmbeddedEngine])
 async def test_the_next_models_first_id_comes_five_times_sooner(kind: type[Any]) -> None:
-    """2,000 prompt ids at 0.08 ms each, written in 0.8 s: the issue's case, two and a half times as fast."""
+    """2,000 prompt ids at 0.08 ms each, written in 0.8 s: what is promised, two and a half times as fast."""
 
     async def latency(stride: int | None) -> tuple[float, RunResult]:
         a = ScriptedEngine(ScriptedModel(script=lambda _: Say(words(2000)), ids_a_second=2500, ids_a_frame=8))

@@ -197,6 +197,15 @@ def test_the_engines_own_time_stands_on_the_call_where_it_tells_it() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_further_turn_says_how_much_of_its_prompt_was_kept(collected: Collected) -> None:
+    await two_models().invoke({"city": "Oslo"})
+    first, second = (dict(span.attributes or {}) for span in collected.all_named("text_completion m1"))
+    assert names.PROMPT_KEPT not in first
+    assert second[names.PROMPT_KEPT] == first[names.USAGE_INPUT] + first[names.USAGE_OUTPUT]
+    assert second[names.PROMPT_KEPT] < second[names.USAGE_INPUT]
+
+
+@pytest.mark.asyncio
 async def test_usage_is_counted_once(collected: Collected) -> None:
     result = await two_models().invoke({"city": "Oslo"})
     calls = collected.all_named("text_completion m1") + collected.all_named("text_completion m2")

@@ -184,6 +184,10 @@ def test_record_then_trace(desk: Path, tmp_path: Path) -> None:
         "answer",
         "handoff",
     }
+    second = next(bar for bar in document["runs"][0]["bars"] if bar["label"].startswith("turn 2:"))
+    ids, kept = map(int, re.findall(r"(\d+) prompt ids, (\d+) kept", second["label"])[0])
+    assert 0 < kept < ids  # the prompt was extended, and the trace says from where
+    assert second["label"] in page.read_text(encoding="utf-8")
 
 
 def test_a_trace_that_is_no_record(tmp_path: Path) -> None:
