@@ -5,11 +5,14 @@ from random import Random
 
 from msgspec.structs import replace
 
+from codec_core.compression import compressor, decompressor
 from codec_core.detokenizer import Detokenizer
 from codec_core.frames import decoder, encoder
+from codec_core.maps import parse_map
 from codec_core.regions import RegionKind, RegionScanner
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
+from codec_core.vocabulary import vocabulary_of
 from tests.benchmarks.rows import spell, timed
 from tests.conftest import load_shared_map
 from tests.natural import prose
@@ -66,6 +69,10 @@ def _bodies() -> Iterator[tuple[str, Callable[[int], int], Callable[[int], Calla
                 lambda size, f=fmt, i=ids, s=step: _reading(f, size // 4, i or size // 4, s),
             )
     yield "regions, 64 ids a feed, an id", lambda size: size // 4, lambda size: _scanning(size // 4)
+    yield "maps, parse and make the vocabulary, a byte", lambda size: size, _parsing
+    for encoding in ("gzip", "deflate", "br"):
+        name = f"{encoding}, compress and decompress, 1000 bytes a feed, a byte"
+        yield name, lambda size: size, lambda size, e=encoding: _packing(size, e)
 
 
 def _reading(fmt: str, count: int, ids_a_frame: int, step: int) -> Callable[[], None]:
@@ -94,6 +101,28 @@ def _scanning(count: int) -> Callable[[], None]:
         scanner.flush()
 
     return scan
+
+
+def _parsing(size: int) -> Callable[[], None]:
+    entries = ",".join(f'"t{number:07}":{number}' for number in range(size // 18))
+    document = f'{{"id":"a/b","version":"1","vocab_size":{size // 18},"vocab":{{{entries}}}}}'.encode()
+
+    def parse() -> None:
+        vocabulary_of(parse_map(document))
+
+    return parse
+
+
+def _packing(size: int, encoding: str) -> Callable[[], None]:
+    data = Random(5).randbytes(size // 2).hex().encode()
+
+    def pack() -> None:
+        packed, unpacked = compressor(encoding), decompressor(encoding, budget=max(SIZES))
+        for at in range(0, size, 1000):
+            unpacked.feed(packed.feed(data[at : at + 1000]))
+        unpacked.feed(packed.flush())
+
+    return pack
 
 
 def _print(
