@@ -136,6 +136,11 @@ def test_an_engine_that_is_down(tmp_path: Path) -> None:
     assert document["exit_code"] == exits.ENGINE_FAILED
 
 
+def hear_interruptions() -> None:
+    """Let a program hear Ctrl-C also where the tests run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_interruption_ends_the_run(tmp_path: Path) -> None:
     path = tmp_path / "endless.yaml"
@@ -153,6 +158,7 @@ def test_an_interruption_ends_the_run(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
+        preexec_fn=hear_interruptions,
     )
     assert process.stdout is not None
     for line in process.stdout:
