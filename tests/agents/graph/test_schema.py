@@ -162,8 +162,9 @@ def test_the_schema_takes_what_the_reader_takes_and_nothing_else(data):
     try:
         Pipeline.from_yaml(json.dumps(data))
     except PipelineError as error:
-        told = [fault.found for fault in error.errors]
-        beyond = [found for found in told if any(each in found for each in NOT_IN_A_SCHEMA)]
-        assert not valid or beyond == told
+        told = " ".join(
+            fault.found for fault in error.errors
+        )  # with one, what follows from the whole is told
+        assert not valid or any(each in told for each in NOT_IN_A_SCHEMA)
     else:
         assert valid
