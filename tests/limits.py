@@ -15,6 +15,8 @@ MEGABYTES = 64
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 _FORGET_PEAK = "5"
+_MMAP_THRESHOLD, _LARGE = -3, 128 * 1024
+"""glibc's `M_MMAP_THRESHOLD`, and its first value."""
 
 
 @contextmanager
@@ -36,11 +38,16 @@ def within(seconds: float = SECONDS, megabytes: float = MEGABYTES) -> Iterator[N
 def _reset_peak() -> int | None:
     """Forget the peak of resident memory; return what is resident now, in KiB.
 
-    What earlier tests left is given back first: an input that fills it again would seem to take nothing.
+    What earlier tests left is given back first: an input that fills it again would seem to take nothing. And
+    large blocks are kept apart from small ones again, as in a process that has freed no large ones yet: what
+    grows would leave copies of itself between the others.
     """
     gc.collect()
+    gc.freeze()  # what is left now, nobody has to look at again: there are a thousand of these tests
     try:
-        ctypes.CDLL(None).malloc_trim(0)
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_MMAP_THRESHOLD, _LARGE)
+        allocator.malloc_trim(0)
     except (AttributeError, OSError):  # another C library
         return None
     try:

@@ -280,6 +280,7 @@ def collected_garbage() -> Iterator[list[Any]]:
     """Return what only the garbage collector would have freed, once the body is over."""
     garbage: list[Any] = []
     gc.collect()
+    gc.freeze()
     gc.disable()
     try:
         yield garbage
@@ -289,6 +290,7 @@ def collected_garbage() -> Iterator[list[Any]]:
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
+        gc.unfreeze()
         gc.enable()
 
 
