@@ -10,10 +10,12 @@ import pytest
 from hypothesis import settings
 
 from codec_core.maps import TokenizerMap, read_map
+from tests.limits import keep_large_blocks_apart
 
 # How long an example takes says more about what else the machine does than about the code.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+keep_large_blocks_apart()
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

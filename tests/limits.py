@@ -6,7 +6,7 @@ import ctypes
 import gc
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SECONDS = 1.0
@@ -35,19 +35,25 @@ def within(seconds: float = SECONDS, megabytes: float = MEGABYTES) -> Iterator[N
         assert grew <= megabytes, f"took {grew:.0f} MB, more than {megabytes} MB"
 
 
+def keep_large_blocks_apart() -> None:
+    """Let large blocks of memory be mapped alone, throughout: to be called before any is freed.
+
+    After that, glibc puts them between the small ones, where what grows leaves copies of itself behind: an
+    input would seem to take more the more tests ran before.
+    """
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
+
+
 def _reset_peak() -> int | None:
     """Forget the peak of resident memory; return what is resident now, in KiB.
 
-    What earlier tests left is given back first: an input that fills it again would seem to take nothing. And
-    large blocks are kept apart from small ones again, as in a process that has freed no large ones yet: what
-    grows would leave copies of itself between the others.
+    What earlier tests left is given back first: an input that fills it again would seem to take nothing.
     """
     gc.collect()
     gc.freeze()  # what is left now, nobody has to look at again: there are a thousand of these tests
     try:
-        allocator = ctypes.CDLL(None)
-        allocator.mallopt(_MMAP_THRESHOLD, _LARGE)
-        allocator.malloc_trim(0)
+        ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):  # another C library
         return None
     try:

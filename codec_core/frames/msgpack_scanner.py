@@ -64,11 +64,11 @@ _decode_deltas = msgspec.msgpack.Decoder(list[int]).decode
 
 
 class FrameScanner:
-    """Reads the one frame at the beginning of a buffer that others fill."""
+    """Reads the one frame at the beginning of a buffer that others fill, or that holds all of it."""
 
     __slots__ = ("_buffer", "_limit", "_max_ids", "_offset", "_steps", "_unknown", "size")
 
-    def __init__(self, buffer: bytearray, offset: int, limit: int, max_ids: int) -> None:
+    def __init__(self, buffer: bytearray | bytes, offset: int, limit: int, max_ids: int) -> None:
         self._buffer = buffer
         self._offset = offset
         self._limit = limit

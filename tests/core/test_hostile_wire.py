@@ -406,8 +406,9 @@ def test_a_prompt_of_more_ids_is_refused_before_they_are_made():
 def test_a_long_reason_costs_no_more():
     data = msgpack_ids(b"\xcd\x10\x00", MAX_FRAME_IDS)
     reason = b"\xadfinish_reason\xdb" + (12 * 2**20).to_bytes(4, "big") + b"x" * (12 * 2**20)
+    body = b"\x83" + data[1:] + reason
     with within():
-        (frame,) = decoder("msgpack").feed(b"\x83" + data[1:] + reason)
+        (frame,) = decoder("msgpack").feed(body)
     assert len(frame.finish_reason) == 12 * 2**20
 
 

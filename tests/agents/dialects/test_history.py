@@ -139,7 +139,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_what_is_written_is_read_back_as_the_same_calls(name: str, data: st.DataObject) -> None:
     """Or it is refused where the family's form says less than JSON does; JSON is never refused."""
@@ -157,7 +157,7 @@ def test_what_is_written_is_read_back_as_the_same_calls(name: str, data: st.Data
 
 
 @pytest.mark.parametrize("name", [name for name in DIALECTS if name not in TEXT_MARKED])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(city=st.text(), days=st.integers())
 def test_no_text_is_refused_where_control_ids_end_it_or_json_escapes_it(
     name: str, city: str, days: int
