@@ -17,6 +17,12 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 keep_large_blocks_apart()
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run first what measures memory: where other tests have been, what grows has to go around what they left."""
+    items.sort(key=lambda item: item.get_closest_marker("memory") is None)
+
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

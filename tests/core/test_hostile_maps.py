@@ -15,6 +15,8 @@ from codec_core.special import MAX_BRANCHES, MAX_NODES
 from codec_core.tokenizer import pick_tokenizer
 from tests.limits import within
 
+pytestmark = pytest.mark.memory
+
 
 def document(merges: list[str], extra: list[str] | None = None, **fields) -> bytes:
     """Return a byte-level map that has a token for every merge."""

@@ -41,6 +41,8 @@ from codec_core.versions import parse_version_policy_document
 from tests.core.mutations import mutated
 from tests.limits import within
 
+pytestmark = pytest.mark.memory
+
 pack = msgspec.msgpack.encode
 
 MOST = 2**32 - 1
