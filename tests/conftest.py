@@ -19,7 +19,7 @@ keep_large_blocks_apart()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run first what measures memory: where other tests have been, what grows has to go around what they left."""
+    """Run first what measures memory: later, what grows has to go around what other tests have left."""
     items.sort(key=lambda item: item.get_closest_marker("memory") is None)
 
 

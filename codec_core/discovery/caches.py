@@ -181,13 +181,21 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # also where it is deleted between being found there and being found a folder
+        if folder.exists() and not folder.is_dir():
+            raise
+
+
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, also where another process writes the same one.
 
     Where the folder is deleted meanwhile, it is as if it had been a moment later, with the file in it.
     """
     with contextlib.suppress(FileNotFoundError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
         try:
             with os.fdopen(handle, "wb") as file:
