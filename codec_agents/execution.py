@@ -294,8 +294,8 @@ class Execution:
         self.run.outcomes[node.path] = "paused"
         usage = self.run.usage.get(node.path, Usage())
         await self.run.emit(NodeFinished(node.path, "paused", str(paused), usage, self.run.clock()))
-        for inlet in (inlet for wiring in self.wirings.values() for inlet in wiring.inlets):
-            inlet.channel.unbind()
+        for wiring in self.wirings.values():
+            wiring.unbind()
         self._put_down_when_settled()
         await anyio.sleep_forever()
 
@@ -311,8 +311,7 @@ class Execution:
         gate = self.gates.get(node.name)
         if gate is None:
             return
-        for inlet in wiring.inlets:
-            inlet.channel.unbind()
+        wiring.unbind()
         if not await gate.passed():
             raise NodeSkipped
         for inlet in wiring.inlets:

@@ -30,8 +30,7 @@ async def run_map(node: BuiltMap, wiring: Wiring, execution: Execution) -> None:
         RunError: what the first item that failed raised; the others are stopped.
     """
     if asks_what_feeds_it(node, execution.built):
-        for channel in wiring.channels:
-            channel.unbind()
+        wiring.unbind()
     items = Items(node, wiring, execution)
     values = await items.other_slots()
     results = Results(node, wiring, execution)

@@ -149,6 +149,11 @@ class Wiring:
         if self.outlets:  # they may have gone before this node's task began
             check()
 
+    def unbind(self) -> None:
+        """Hold up nobody who sends to this node, however much it is."""
+        for inlet in self.inlets:
+            inlet.channel.unbind()
+
     async def flush(self) -> None:
         """Let receivers give on what they held back: the node has come to its end."""
         for outlet in self.outlets.values():
