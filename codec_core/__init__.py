@@ -17,6 +17,7 @@ from codec_core.detokenizer import (
 from codec_core.exceptions import (
     CodecError,
     CodecVersionBodyError,
+    CodecVersionRequiredBody,
     CodecVersionRequiredError,
     CodecZstdDictError,
     CompressionError,
@@ -159,7 +160,6 @@ if _typing.TYPE_CHECKING:
         CODEC_MIN_VERSION_HEADER,
         CODEC_REQUIRED_FEATURES_HEADER,
         CodecVersionPolicyDocument,
-        CodecVersionRequiredBody,
         parse_version_policy_document,
         parse_version_required,
         with_codec_client_version,

@@ -39,10 +39,7 @@ Names and bases that the existing client has are kept, so `except` clauses writt
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from codec_core.versions import CodecVersionRequiredBody
+import msgspec
 
 
 class CodecError(Exception):
@@ -152,6 +149,17 @@ class CodecZstdDictError(CompressionError):
 
 
 # Versions
+
+
+class CodecVersionRequiredBody(msgspec.Struct, frozen=True):
+    """The body of `426 Upgrade Required`."""
+
+    error: str
+    minimum_version: str
+    required_features: tuple[str, ...]
+    client_version: str
+    docs_url: str | None = None
+    deployment_id: str | None = None
 
 
 class CodecVersionRequiredError(CodecError):

@@ -14,7 +14,7 @@ import msgspec
 
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.packed_merges import PackedMerges
-from codec_core.programs import Program, check_pattern, check_program
+from codec_core.pretokenizer_program import Program, check_pattern, check_program
 
 MAX_MAP_BYTES = 32 * 2**20
 """The largest known map, 262,144 tokens with all their merges, takes 24 MB; anything above is not a map."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from codec_core.exceptions import UnencodableTextError
 from codec_core.maps import TokenizerMap
-from codec_core.programs import Alternation, MetaspaceSplit, stages_of
+from codec_core.pretokenizer_program import Alternation, MetaspaceSplit, stages_of
 from codec_core.special import SpecialTokens
 from codec_core.unicode.normalization import nfc
 from codec_core.vocabulary import METASPACE, Vocabulary, vocabulary_of

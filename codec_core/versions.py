@@ -7,7 +7,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from codec_core.exceptions import CodecVersionBodyError, CodecVersionRequiredError, VersionPolicyError
+from codec_core.exceptions import (
+    CodecVersionBodyError,
+    CodecVersionRequiredBody,
+    CodecVersionRequiredError,
+    VersionPolicyError,
+)
 
 CODEC_CLIENT_VERSION = "0.5"
 """The version of the protocol that this library speaks."""
@@ -30,17 +35,6 @@ HEADERS_SINCE: dict[str, str] = {
 """The version in which each response header came; an older client is never sent it."""
 
 _EXCERPT = 200
-
-
-class CodecVersionRequiredBody(msgspec.Struct, frozen=True):
-    """The body of `426 Upgrade Required`."""
-
-    error: str
-    minimum_version: str
-    required_features: tuple[str, ...]
-    client_version: str
-    docs_url: str | None = None
-    deployment_id: str | None = None
 
 
 class CodecVersionPolicyDocument(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from codec_core.building.gguf_reader import read_gguf_metadata
 from codec_core.building.pre_tokenizers import GPT_2_PATTERN
 from codec_core.exceptions import MapBuildError
 from codec_core.maps import MAX_MAP_VALUES
-from codec_core.programs import ProgramV1, ops_of_pattern
+from codec_core.pretokenizer_program import ProgramV1, ops_of_pattern
 
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
 _SPECIAL_TYPES = frozenset({_UNKNOWN, _CONTROL, _USER_DEFINED})

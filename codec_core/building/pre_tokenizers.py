@@ -9,7 +9,7 @@ import msgspec
 
 from codec_core.building.steps import PreTokenizerStep
 from codec_core.exceptions import MapBuildError
-from codec_core.programs import (
+from codec_core.pretokenizer_program import (
     Alternation,
     CjkIsolate,
     DigitsIsolate,

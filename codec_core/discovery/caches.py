@@ -16,11 +16,29 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from codec_core.discovery.documents import check_hash
-from codec_core.discovery.in_use import shared_map
 from codec_core.exceptions import MapDiscoveryError, TokenizerMapValidationError
-from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map
+from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map, parse_map
+
+_maps_in_use: WeakValueDictionary[str, TokenizerMap] = WeakValueDictionary()
+"""By hash, the maps that this process holds. The references are weak: a map is freed with its last user."""
+
+
+def map_in_use(name: str) -> TokenizerMap | None:
+    """Return the map with this hash if this process holds it."""
+    return _maps_in_use.get(name)
+
+
+def shared_map(data: bytes, name: str) -> TokenizerMap:
+    """Return the map of these bytes, whose hash is `name`: the one in use, or one parsed and checked now.
+
+    Raises:
+        TokenizerMapValidationError: the bytes are no map.
+    """
+    # Two threads may both parse. `setdefault` keeps the first result, so all callers share one map.
+    return _maps_in_use.get(name) or _maps_in_use.setdefault(name, parse_map(data))
 
 
 class MapCache(ABC):

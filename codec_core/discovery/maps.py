@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codec_core.discovery.caches import MapCache
+from codec_core.discovery.caches import MapCache, map_in_use, shared_map
 from codec_core.discovery.documents import (
     MapIndex,
     check_pointer,
@@ -16,7 +16,6 @@ from codec_core.discovery.documents import (
     well_known_map_url,
 )
 from codec_core.discovery.fetch import DEFAULT_TIMEOUT, Progress, fetch
-from codec_core.discovery.in_use import map_in_use, shared_map
 from codec_core.exceptions import MapDiscoveryError, TokenizerMapHashMismatchError
 from codec_core.maps import MAX_MAP_BYTES, TokenizerMap, hash_map
 

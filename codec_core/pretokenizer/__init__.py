@@ -21,11 +21,11 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final
 
-from codec_core import programs
+from codec_core import pretokenizer_program as programs
 from codec_core.pretokenizer.engine_pattern import engine_pattern
 from codec_core.pretokenizer.operations import ASCII_PUNCTUATION, alternative_of
 from codec_core.pretokenizer.stages import AlternationStage, IsolateStage, Stage, WholeStage
-from codec_core.programs import Op, Program
+from codec_core.pretokenizer_program import Op, Program
 from codec_core.unicode.classes import CJK, char_class, shadow
 
 __all__ = ["PreTokenizer", "alternative_of", "engine_pattern_of", "pretokenizer_of"]

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from codec_core import programs
+from codec_core import pretokenizer_program as programs
 from codec_core.pretokenizer.operations import alternative_of, is_total
-from codec_core.programs import Op
+from codec_core.pretokenizer_program import Op
 from codec_core.unicode.classes import whole_char_class
 
 MAX_ENGINE_PATTERN = 32_768

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from codec_core import programs
-from codec_core.programs import Op
+from codec_core import pretokenizer_program as programs
+from codec_core.pretokenizer_program import Op
 from codec_core.unicode.classes import char_class, representatives
 
 ASCII_PUNCTUATION = r"!-/:-@\[-`{-~"

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from codec_core import programs
+from codec_core import pretokenizer_program as programs
 from codec_core.pretokenizer.operations import alternative_of, is_total, literal_prefixes
-from codec_core.programs import Op
+from codec_core.pretokenizer_program import Op
 from codec_core.unicode.classes import WHITE_SPACE, char_class
 
 

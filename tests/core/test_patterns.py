@@ -11,7 +11,7 @@ from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.maps import TokenizerMap
 from codec_core.pretokenizer import pretokenizer_of
 from codec_core.pretokenizer.patterns import PatternStage, as_assigned
-from codec_core.programs import (
+from codec_core.pretokenizer_program import (
     MAX_LITERAL_CHARACTERS,
     MAX_OPS,
     MAX_PATTERN,

@@ -6,10 +6,10 @@ import pytest
 import regex
 from tokenizers import Regex, pre_tokenizers
 
-from codec_core import programs
+from codec_core import pretokenizer_program as programs
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.pretokenizer import PreTokenizer, alternative_of, pretokenizer_of
-from codec_core.programs import ProgramV1, ProgramV2, ops_of_pattern
+from codec_core.pretokenizer_program import ProgramV1, ProgramV2, ops_of_pattern
 from codec_core.unicode.classes import WHITE_SPACE, shadow
 from codec_core.unicode.generate_categories import TARGET, module_text
 from tests.texts import random_text
