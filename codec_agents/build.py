@@ -14,9 +14,9 @@ from codec_agents import graph
 from codec_agents.build_nodes import BUILDERS, NodeBuilder
 from codec_agents.built import BuiltEdge, BuiltNode, BuiltPipeline, strategy_between
 from codec_agents.exceptions import CodecAgentsError, PipelineError
+from codec_agents.faults import Fault
 from codec_agents.flatten import FlatGraph, FlatNode, Wire, flatten
 from codec_agents.flows import Flows
-from codec_agents.graph.faults import Fault
 from codec_agents.graph.nodes import LoopNode, Nested, PipelineNode, RouterNode, SinkNode
 from codec_agents.graph.positions import located
 from codec_agents.graph.spec import PipelineSpec

@@ -13,10 +13,10 @@ from codec_agents.dialects import BoundDialect
 from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import Engine, SamplingOptions, Timeouts, preparing
 from codec_agents.exceptions import InputError
+from codec_agents.faults import Fault
 from codec_agents.functions import Function
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.edges import Strategy
-from codec_agents.graph.faults import Fault
 from codec_agents.graph.nodes import REASONING
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.spec import PipelineSpec

@@ -38,7 +38,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from codec_agents.graph.faults import Fault
+    from codec_agents.faults import Fault
     from codec_agents.pause import Pause
 
 MAX_BODY_EXCERPT = 500

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from codec_agents.exceptions import DialectError
+from codec_agents.faults import Fault
 from codec_agents.graph.base import Place, place_name
-from codec_agents.graph.faults import Fault
 from codec_agents.graph.nodes import (
     Asking,
     FunctionNode,

@@ -21,7 +21,7 @@ from codec_agents.own_loop import run_in_own_loop
 if TYPE_CHECKING:
     from codec_agents.built import BuiltPipeline, Value
     from codec_agents.dispatch import Approver
-    from codec_agents.graph.faults import Fault
+    from codec_agents.faults import Fault
     from codec_agents.graph.spec import PipelineSpec
     from codec_agents.history import History
     from codec_agents.pause import Decision, Pause

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import click
 
-from codec_agents.graph.faults import suggest
+from codec_agents.faults import suggest
 
 COMMANDS = ("run", "resume", "check", "graph", "explain", "schema", "serve", "maps", "record", "top", "trace")
 """Each is a module of this package with a click command `command`."""

@@ -14,7 +14,7 @@ from codec_agents.cli.exits import FAULTS, reporting
 from codec_agents.cli.options import as_json, load, pipeline_file, print_json
 
 if TYPE_CHECKING:
-    from codec_agents.graph.faults import Fault
+    from codec_agents.faults import Fault
 
 FIELDS = ("severity", "place", "found", "remedy", "file", "line")
 

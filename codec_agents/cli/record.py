@@ -14,7 +14,7 @@ from rich.text import Text
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import DONE, RUN_FAILED, reporting
 from codec_agents.cli.options import as_json, load, print_json
-from codec_agents.graph.faults import suggest
+from codec_agents.faults import suggest
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline

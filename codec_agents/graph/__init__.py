@@ -1,9 +1,9 @@
 """The declaration of a pipeline: values, YAML, and pure checks; nothing here runs anything."""
 
+from codec_agents.faults import Fault
 from codec_agents.graph.chat import Chat, Piece, RawPrompt
 from codec_agents.graph.checks import check
 from codec_agents.graph.edges import DEFAULT_BUFFER, DEFAULT_SEPARATOR, EdgeSpec
-from codec_agents.graph.faults import Fault
 from codec_agents.graph.kinds import (
     FunctionNode,
     InputNode,

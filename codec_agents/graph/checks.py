@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from codec_agents.graph.faults import Fault
+from codec_agents.faults import Fault
 from codec_agents.graph.rules import RULES, Checked
 from codec_agents.graph.spec import Nested, PipelineSpec
 

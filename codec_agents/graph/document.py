@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from codec_agents.faults import Fault
 from codec_agents.graph.base import BODY_FIELDS, Place, place_name
-from codec_agents.graph.faults import Fault
 
 MAX_DOCUMENT_CHARACTERS = 1_000_000
 """A pipeline of hundreds of nodes with long prompts takes a tenth of this."""

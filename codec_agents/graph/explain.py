@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from codec_agents.faults import Fault
 from codec_agents.graph.edges import Strategy
-from codec_agents.graph.faults import Fault
 
 HELD_BACK: Mapping[Strategy, str] = {
     "pass_through": "nothing: each id leaves as it comes",

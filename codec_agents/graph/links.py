@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from codec_agents.faults import Fault, suggest
 from codec_agents.graph.base import place_name
 from codec_agents.graph.edges import EdgeSpec
-from codec_agents.graph.faults import Fault, suggest
 from codec_agents.graph.kinds import InputNode, Node, SinkNode
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from codec_agents.graph.faults import Fault
+from codec_agents.faults import Fault
 from codec_agents.imports import reference_of
 
 

@@ -10,13 +10,13 @@ from typing import Any, Self, TypeAlias, TypeVar
 from pydantic import ValidationError
 
 from codec_agents.exceptions import PipelineError
+from codec_agents.faults import Fault
 from codec_agents.graph.base import Declared, Place, place_name
 from codec_agents.graph.chat import Chat, Piece
 from codec_agents.graph.checks import check
 from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.document import Document, read_document, read_file
 from codec_agents.graph.edges import EdgeSpec
-from codec_agents.graph.faults import Fault
 from codec_agents.graph.kinds import (
     FunctionNode,
     InputNode,

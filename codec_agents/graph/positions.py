@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from codec_agents.faults import Fault
 from codec_agents.graph.base import Place
 from codec_agents.graph.document import Document
-from codec_agents.graph.faults import Fault
 
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 

@@ -24,7 +24,7 @@ from codec_agents.exceptions import (
     PipelineError,
     RunError,
 )
-from codec_agents.graph.faults import Fault, suggest
+from codec_agents.faults import Fault, suggest
 from codec_agents.server.backend import BrokenOffError, Job, ServedModel
 from codec_agents.server.bridge import as_http_error
 from codec_agents.server.http import HttpError

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeAlias
 
+from codec_agents.faults import Fault
 from codec_agents.graph.base import Place, place_name
 from codec_agents.graph.edges import EdgeSpec
-from codec_agents.graph.faults import Fault
 from codec_agents.graph.links import Link, resolve
 from codec_agents.graph.spec import PipelineSpec
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from codec_agents.graph.faults import Fault
+from codec_agents.faults import Fault
 from codec_agents.graph.kinds import Asking, FunctionNode, ModelNode, Node
 from codec_agents.graph.rules.base import Checked, Rule, error
 from codec_agents.graph.spec import PipelineNode

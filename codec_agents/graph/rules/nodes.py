@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from codec_agents.graph.faults import Fault, suggest
+from codec_agents.faults import Fault, suggest
 from codec_agents.graph.kinds import Asking, InputNode, JoinNode, ModelNode, RouterNode, SinkNode
 from codec_agents.graph.rules.base import Checked, Rule, error, warning
 from codec_agents.graph.servers import server_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from codec_agents.graph.faults import Fault
+from codec_agents.faults import Fault
 from codec_agents.graph.kinds import REASONING, TOOL_CALLS, Asking, InputNode, SinkNode
 from codec_agents.graph.rules.base import Checked, Rule, error, warning
 from codec_agents.graph.spec import Nested

@@ -16,7 +16,7 @@ from codec_agents.exceptions import (
     PipelineError,
     RecordError,
 )
-from codec_agents.graph.faults import Fault
+from codec_agents.faults import Fault
 from codec_core.exceptions import CodecError
 
 FAULT = Fault("nodes.a", "no map", "name one")
