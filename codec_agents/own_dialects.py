@@ -76,7 +76,7 @@ def _source(
 
 
 def _from_config(path: Path, shown: str) -> tuple[Dialect, str]:
-    from codec_agents.dialects.chat_template import derive_from_config
+    from codec_agents.dialects.templates.chat_template import derive_from_config
 
     try:
         config = json.loads(_text(path))

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect
-from codec_agents.dialects.call_check import PROBE, check_calls
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.grammars import Grammar
-from codec_agents.dialects.prompt_writer import PromptWriter
-from codec_agents.dialects.reader import TurnReader
-from codec_agents.dialects.reading import TurnReading
-from codec_agents.dialects.reasoning import BoundReasoning
+from codec_agents.dialects.parsing.region_reader import TurnReader
+from codec_agents.dialects.parsing.turn_parser import TurnReading
 from codec_agents.dialects.values import CallRegion, ThinkingMode, ToolCall
+from codec_agents.dialects.writing.call_check import PROBE, check_calls
+from codec_agents.dialects.writing.prompt_writer import PromptWriter
+from codec_agents.dialects.writing.reasoning import BoundReasoning
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.history import History

@@ -23,14 +23,14 @@ FAMILIES = (
     "minimax",
     "plain",
 )
-"""The modules of this folder that hold families, each with its `DIALECTS`."""
+"""The modules of `families` that hold families, each with its `DIALECTS`."""
 
 
 def built_in() -> dict[str, Dialect]:
     """Return the dialects of this package, by name."""
     found: dict[str, Dialect] = {}
     for family in FAMILIES:
-        for dialect in import_module(f"codec_agents.dialects.{family}").DIALECTS:
+        for dialect in import_module(f"codec_agents.dialects.families.{family}").DIALECTS:
             found[dialect.name] = dialect
     return found
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
+from codec_agents.concurrency.once import Once
 from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.codec import CodecEngine, check_map, frame_parser
 from codec_agents.engines.handshake import ask, probe_ids
 from codec_agents.engines.http_engine import HttpEngine, Outgoing, check_prompt
 from codec_agents.engines.http_stream import FrameParser
 from codec_agents.engines.llamacpp import LlamaCppEngine
-from codec_agents.engines.once import Once
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.responses import HttpResponse
 from codec_agents.engines.sglang import SglangEngine

@@ -14,8 +14,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+from codec_agents.concurrency.event_loop import running_loop
 from codec_agents.engines.responses import HttpResponse, close
-from codec_agents.event_loop import running_loop
 
 BEGUN_FOR = 4.0
 """Seconds after which a begun request is given up: servers close connections that idle for five."""

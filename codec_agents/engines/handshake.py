@@ -12,11 +12,11 @@ from typing import Any
 import anyio
 import msgspec
 
+from codec_agents.concurrency.once import Once
 from codec_agents.engines.base import GenerationRequest, Timeouts
 from codec_agents.engines.bodies import for_model
 from codec_agents.engines.http_engine import MAX_ERROR_BODY, HttpEngine
 from codec_agents.engines.http_stream import Deadlines
-from codec_agents.engines.once import Once
 from codec_agents.engines.responses import close
 from codec_agents.exceptions import EngineStreamError, MapMismatchError
 from codec_core.tokenizer import pick_tokenizer

@@ -10,9 +10,9 @@ from typing import TypeVar
 import anyio
 import msgspec
 
+from codec_agents.concurrency.once import Once
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
 from codec_agents.engines.http_stream import Deadlines, FrameParser, HttpStream
-from codec_agents.engines.once import Once
 from codec_agents.engines.responses import HttpResponse, close
 from codec_agents.engines.transport import HttpClient, HttpPool, HttpSettings
 from codec_agents.engines.written import WrittenPrompt, invalid_id

@@ -6,13 +6,13 @@ from typing import Any, Literal, Unpack
 
 import msgspec
 
+from codec_agents.concurrency.once import Once
 from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.event_parser import EventParser, TokenIds
 from codec_agents.engines.handshake import ask, probe_ids
 from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import FrameParser
-from codec_agents.engines.once import Once
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.stock import StockOptions, TokenizeRendering, json_request
 from codec_agents.engines.written import json_of

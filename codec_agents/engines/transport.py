@@ -19,11 +19,11 @@ import httpx
 import msgspec
 from anyio.lowlevel import current_token
 
+from codec_agents.concurrency.event_loop import running_loop
 from codec_agents.engines.base import Timeouts
 from codec_agents.engines.begun import BegunRequest, BegunRequests, LateContent
 from codec_agents.engines.endings import Endings
 from codec_agents.engines.responses import HttpResponse
-from codec_agents.event_loop import running_loop
 from codec_agents.exceptions import (
     EngineError,
     EngineStreamError,

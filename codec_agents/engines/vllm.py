@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal, Unpack
 
+from codec_agents.concurrency.once import Once
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.bodies import for_model, sampling
 from codec_agents.engines.handshake import ask, probe_ids
 from codec_agents.engines.http_engine import Outgoing
 from codec_agents.engines.http_stream import FrameParser
-from codec_agents.engines.once import Once
 from codec_agents.engines.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.stock import StockOptions, TokenizeRendering, json_request
 from codec_agents.engines.written import json_of

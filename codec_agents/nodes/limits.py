@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from codec_agents.deadline import Deadline
+from codec_agents.concurrency.deadline import Deadline
 from codec_agents.exceptions import LimitExceededError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
-from codec_agents.event_loop import running_loop
+from codec_agents.concurrency.event_loop import running_loop
 from codec_agents.exceptions import RunCancelledError
 from codec_agents.telemetry import names
 from codec_agents.telemetry.metrics import Instruments

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from codec_agents.deadline import Deadline
+from codec_agents.concurrency.deadline import Deadline
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])]
 

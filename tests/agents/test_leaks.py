@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from codec_agents import Chat, Pipeline
-from codec_agents.deadline import Deadline
+from codec_agents.concurrency.deadline import Deadline
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.testing import Say, ScriptedEngine, ScriptedModel, Wait, scripted_server
 from codec_agents.vocabularies import bundled_map

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("jinja2", reason="the extra `templates` is not installed")
 
 from codec_agents.dialects import get_dialect
-from codec_agents.dialects.chat_template import check_template
+from codec_agents.dialects.templates.chat_template import check_template
 from tests.agents.dialects.families import TOOLS, small_map_of
 
 KIMI = """\

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from codec_agents.dialects import get_dialect
-from codec_agents.dialects.chat_template import check_template, derive_from_config
-from codec_agents.dialects.jinja_sandbox import render
+from codec_agents.dialects.templates.chat_template import check_template, derive_from_config
+from codec_agents.dialects.templates.jinja_sandbox import render
 from codec_agents.exceptions import DialectError
 from tests.agents.dialects.families import Bench, small_map_of
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec_agents.dialects import CallRegion, ToolCall, get_dialect
-from codec_agents.dialects.call_writer import known_calls
+from codec_agents.dialects.writing.call_writer import known_calls
 from codec_agents.dispatch import Attempt
 from codec_agents.exceptions import ForgedTokenError, PromptError
 from codec_agents.graph.chat import Chat

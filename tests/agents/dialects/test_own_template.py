@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("jinja2", reason="the extra `templates` is not installed")
 
 from codec_agents.dialects import BoundDialect, CallRegion
-from codec_agents.dialects.chat_template import check_template, derive_from_config
+from codec_agents.dialects.templates.chat_template import check_template, derive_from_config
 from codec_agents.dispatch import Attempt
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from codec_agents import Chat, Pipeline
-from codec_agents.dialects.forgetting import ReasoningMarks, forget_regions
+from codec_agents.dialects.writing.forgetting import ReasoningMarks, forget_regions
 from codec_agents.exceptions import InputError, LimitExceededError, PromptError
 from codec_agents.explanation import explain
 from codec_agents.graph.explain import render_text

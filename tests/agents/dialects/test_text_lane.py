@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec_agents.dialects.text_lane import TextForm, TextLane
+from codec_agents.dialects.parsing.text_calls import TextForm, TextLane
 from codec_agents.dialects.values import CallRegion, PortIds
 from tests.limits import within
 

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from anyio import wait_all_tasks_blocked
 
+from codec_agents.concurrency.once import Once
 from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.base import Timeouts
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.llamacpp import LlamaCppEngine
-from codec_agents.engines.once import Once
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineStatusError, EngineTimeoutError, MapMismatchError

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from codec_agents.engines.patience import OutOfTimeError, Patience
+from codec_agents.concurrency.read_timeout import OutOfTimeError, Patience
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 

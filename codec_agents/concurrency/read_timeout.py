@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from codec_agents.event_loop import running_loop
+from codec_agents.concurrency.event_loop import running_loop
 
 
 class OutOfTimeError(Exception):

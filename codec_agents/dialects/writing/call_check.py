@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from codec_agents.dialects.call_writer import KnownCall
 from codec_agents.dialects.values import ToolCall
+from codec_agents.dialects.writing.call_writer import KnownCall
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.templates import Slot, parse_template
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.grammars import GRAMMARS, Grammar, Payload, PayloadError
-from codec_agents.dialects.messages import MessageReader, MessageTable
-from codec_agents.dialects.reader import Action, ReaderTable, RegionReader, TurnReader
-from codec_agents.dialects.text_lane import TextForm, TextLane
+from codec_agents.dialects.parsing.message_reader import MessageReader, MessageTable
+from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, RegionReader, TurnReader
+from codec_agents.dialects.parsing.text_calls import TextForm, TextLane
 from codec_agents.dialects.values import CallRegion, Marked, Segment, ToolCall
 from codec_agents.exceptions import DialectError
 from codec_core.vocabulary import Vocabulary

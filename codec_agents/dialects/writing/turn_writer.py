@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from codec_agents.dialects.base import Dialect
-from codec_agents.dialects.call_writer import CallWriter, KnownCall, known_calls
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.pieces import Piece, fill, template_pieces
-from codec_agents.dialects.result_writer import ResultWriter
+from codec_agents.dialects.writing.call_writer import CallWriter, KnownCall, known_calls
+from codec_agents.dialects.writing.result_writer import ResultWriter
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.turns import ChatTurn
 

@@ -12,7 +12,7 @@ from codec_agents.dialects.base import (
     ToolsForm,
     WrittenCalls,
 )
-from codec_agents.dialects.hermes import QWEN3, QWQ
+from codec_agents.dialects.families.hermes import QWEN3, QWQ
 
 _CALLS = CallForm(
     grammar="tagged",

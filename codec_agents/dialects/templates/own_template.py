@@ -6,8 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from codec_agents.dialects.base import CallForm, Dialect, Openings, ThinkingForm
-from codec_agents.dialects.response_template import ResponseMarks
-from codec_agents.dialects.template_turns import REFUSED, TemplateTurns, Turns, added_tokens, token_text
+from codec_agents.dialects.templates.response_template import ResponseMarks
+from codec_agents.dialects.templates.template_turns import (
+    REFUSED,
+    TemplateTurns,
+    Turns,
+    added_tokens,
+    token_text,
+)
 from codec_agents.exceptions import DialectError
 
 

@@ -17,7 +17,7 @@ from enum import Enum, auto
 from functools import cached_property
 from typing import Protocol
 
-from codec_agents.dialects.text_lane import TextLane
+from codec_agents.dialects.parsing.text_calls import TextLane
 from codec_agents.dialects.values import CallRegion, Port, PortIds, TurnEvent
 from codec_core.markers import MarkersAbsent, markers_absent
 

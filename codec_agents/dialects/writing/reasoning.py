@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.forgetting import (
+from codec_agents.dialects.parsing.message_reader import MessageTable
+from codec_agents.dialects.values import ThinkingMode
+from codec_agents.dialects.writing.forgetting import (
     MessageMarks,
     ReasoningMarks,
     forget_messages,
     forget_regions,
 )
-from codec_agents.dialects.messages import MessageTable
-from codec_agents.dialects.prompt_writer import PromptWriter
-from codec_agents.dialects.values import ThinkingMode
+from codec_agents.dialects.writing.prompt_writer import PromptWriter
 from codec_agents.graph.chat import Chat
 from codec_core.vocabulary import Vocabulary
 

@@ -11,8 +11,8 @@ from pydantic import JsonValue
 
 from codec_agents.dialects.base import Dialect, WrittenCalls
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.literals import NOTATIONS, json_text, write_value
 from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece, fill, template_pieces
+from codec_agents.dialects.writing.literals import NOTATIONS, json_text, write_value
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.turns import ChatTurn, DeclaredCall
 

@@ -11,7 +11,7 @@ from codec_agents.dialects.base import (
     ToolsForm,
     WrittenCalls,
 )
-from codec_agents.dialects.hermes import HERMES, WRITTEN
+from codec_agents.dialects.families.hermes import HERMES, WRITTEN
 
 GRANITE_3 = Dialect(
     name="granite-3",

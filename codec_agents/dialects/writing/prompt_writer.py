@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect
-from codec_agents.dialects.call_writer import KnownCall, known_calls
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece, fill, template_pieces
-from codec_agents.dialects.result_writer import ResultWriter
-from codec_agents.dialects.tool_forms import write_tools
-from codec_agents.dialects.turn_writer import TurnWriter
 from codec_agents.dialects.values import ThinkingMode
+from codec_agents.dialects.writing.call_writer import KnownCall, known_calls
+from codec_agents.dialects.writing.result_writer import ResultWriter
+from codec_agents.dialects.writing.tool_forms import write_tools
+from codec_agents.dialects.writing.turn_writer import TurnWriter
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.turns import ChatTurn

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect, ResultForm
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.literals import json_string, json_text
 from codec_agents.dialects.pieces import Hole, Ids, Literal, Piece, Told, fill, template_pieces
+from codec_agents.dialects.writing.literals import json_string, json_text
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.turns import ChatTurn
 from codec_agents.json_strings import JsonStrings

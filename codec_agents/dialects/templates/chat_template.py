@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.base import Dialect
-from codec_agents.dialects.called_chats import called_chats
-from codec_agents.dialects.jinja_sandbox import render, template_of
-from codec_agents.dialects.own_template import dialect_of_templates
 from codec_agents.dialects.registry import get_dialect
-from codec_agents.dialects.response_template import ResponseMarks, differences, response_marks
-from codec_agents.dialects.template_turns import FIRST, SECOND, TOOLS, TemplateTurns
+from codec_agents.dialects.templates.called_chats import called_chats
+from codec_agents.dialects.templates.jinja_sandbox import render, template_of
+from codec_agents.dialects.templates.own_template import dialect_of_templates
+from codec_agents.dialects.templates.response_template import ResponseMarks, differences, response_marks
+from codec_agents.dialects.templates.template_turns import FIRST, SECOND, TOOLS, TemplateTurns
 from codec_agents.dialects.values import ToolCall
 from codec_agents.dispatch import Attempt
 from codec_agents.exceptions import DialectError

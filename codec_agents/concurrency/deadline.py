@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from codec_agents.event_loop import running_task
+from codec_agents.concurrency.event_loop import running_task
 
 EARLY = 0.001
 """Seconds that a timer may ring early: event loops round to their clock's resolution."""

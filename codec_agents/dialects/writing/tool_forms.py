@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from codec_agents.dialects.literals import GEMMA, plain_string, write_value
 from codec_agents.dialects.pieces import Literal, Marker, Piece
+from codec_agents.dialects.writing.literals import GEMMA, plain_string, write_value
 
 if TYPE_CHECKING:
     from codec_agents.dialects.base import ToolsForm

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from codec_agents.dialects.base import ResultForm, ToolsForm, WrittenCalls
-from codec_agents.dialects.jinja_sandbox import render
+from codec_agents.dialects.templates.jinja_sandbox import render
 from codec_agents.exceptions import DialectError
 
 SYSTEM, USER = "sentinel-system-q7", "sentinel-user-q7"
