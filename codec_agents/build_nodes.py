@@ -154,7 +154,7 @@ def _prompt(
     node = b.declared(Asking)
     if not isinstance(node.prompt, Chat) or node.prompt.template == "dialect":
         return node.prompt
-    from codec_agents.engines.rendering import engine_prompt
+    from codec_agents.engines.stock.rendering import engine_prompt
 
     ask = partial(
         engine_prompt,

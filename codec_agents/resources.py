@@ -16,7 +16,7 @@ import anyio
 
 from codec_agents.dialects import get_dialect
 from codec_agents.engines.base import Engine
-from codec_agents.engines.making import make_engine
+from codec_agents.engines.factory import make_engine
 from codec_agents.exceptions import CodecAgentsError, ReferenceRefusedError, SecretMissingError
 from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.policy import Policy

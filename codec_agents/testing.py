@@ -21,9 +21,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from codec_agents.engines.embedded import EmbeddedEngine
-from codec_agents.engines.prompt_view import Message, PromptView
-from codec_agents.engines.rules import Rule, Rules
-from codec_agents.engines.script import (
+from codec_agents.engines.scripted.engine import ScriptedEngine, ScriptedModel
+from codec_agents.engines.scripted.prompt_view import Message, PromptView
+from codec_agents.engines.scripted.rules import Rule, Rules
+from codec_agents.engines.scripted.script import (
     Call,
     Cut,
     Piece,
@@ -38,7 +39,6 @@ from codec_agents.engines.script import (
     Wait,
     encode_turn,
 )
-from codec_agents.engines.scripted import ScriptedEngine, ScriptedModel
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary
 

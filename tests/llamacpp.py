@@ -15,8 +15,8 @@ from random import Random
 import anyio
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions
-from codec_agents.engines.handshake import tokenize
 from codec_agents.engines.llamacpp import LlamaCppEngine, LostIdsError
+from codec_agents.engines.stock.handshake import tokenize
 from codec_core.maps import read_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary, vocabulary_of

@@ -135,7 +135,7 @@ def _transformers(model: str, given: dict[str, Any]) -> Made:
 
 
 def _bridge(model: str, given: dict[str, Any]) -> Made:
-    from codec_agents.engines.making import make_engine
+    from codec_agents.engines.factory import make_engine
     from codec_agents.server import BridgeBackend
     from codec_core.maps import parse_map
 
@@ -169,7 +169,7 @@ def _map_bytes(name: str) -> bytes:
 
 
 def _script(text: str) -> Any:
-    from codec_agents.engines.rules import rules_or_script
+    from codec_agents.engines.scripted.rules import rules_or_script
     from codec_agents.imports import Importer, is_reference
 
     if is_reference(text):

@@ -16,15 +16,15 @@ import msgspec
 from codec_agents.concurrency.once import Once
 from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.codec import CodecEngine, check_map, frame_parser
-from codec_agents.engines.handshake import ask, probe_ids
-from codec_agents.engines.http_engine import HttpEngine, Outgoing, check_prompt
-from codec_agents.engines.http_stream import FrameParser
+from codec_agents.engines.http.engine import HttpEngine, Outgoing, check_prompt
+from codec_agents.engines.http.pool import HttpClient, HttpSettings
+from codec_agents.engines.http.responses import HttpResponse
+from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.llamacpp import LlamaCppEngine
-from codec_agents.engines.openai_ids import CompletionEvents, completion_body
-from codec_agents.engines.responses import HttpResponse
 from codec_agents.engines.sglang import SglangEngine
-from codec_agents.engines.stock import json_request, require_events
-from codec_agents.engines.transport import HttpClient, HttpSettings
+from codec_agents.engines.stock.engine import json_request, require_events
+from codec_agents.engines.stock.handshake import ask, probe_ids
+from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_core.versions import CODEC_CLIENT_VERSION

@@ -9,12 +9,12 @@ from urllib.parse import quote
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
-from codec_agents.engines.bodies import for_model, sampling
-from codec_agents.engines.http_engine import HttpEngine, Outgoing
-from codec_agents.engines.http_stream import Deadlines, FrameParser
-from codec_agents.engines.responses import HttpResponse
-from codec_agents.engines.transport import HttpClient, HttpSettings
-from codec_agents.engines.written import json_of
+from codec_agents.engines.http.engine import HttpEngine, Outgoing
+from codec_agents.engines.http.pool import HttpClient, HttpSettings
+from codec_agents.engines.http.responses import HttpResponse
+from codec_agents.engines.http.stream import Deadlines, FrameParser
+from codec_agents.engines.prompt_body import json_of
+from codec_agents.engines.request_body import for_model, sampling
 from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError, MapMismatchError
 from codec_core.exceptions import CodecError, CodecVersionBodyError, UnsupportedFormatError
 from codec_core.frames import (

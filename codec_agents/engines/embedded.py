@@ -13,8 +13,8 @@ from anyio.lowlevel import current_token
 
 from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.script import Script
-from codec_agents.engines.scripted import ScriptedModel
+from codec_agents.engines.scripted.engine import ScriptedModel
+from codec_agents.engines.scripted.script import Script
 
 if TYPE_CHECKING:
     from codec_agents.server import CodecServer, EmbeddedServer, ScriptedBackend

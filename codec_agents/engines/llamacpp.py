@@ -11,14 +11,14 @@ from typing import Any, ClassVar, Literal, Unpack
 import msgspec
 
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
-from codec_agents.engines.bodies import for_model, sampling
-from codec_agents.engines.event_parser import EventParser, TokenIds
-from codec_agents.engines.handshake import ABSENT, ask, tokenize
-from codec_agents.engines.http_engine import Outgoing, check_prompt
-from codec_agents.engines.http_stream import FrameParser
-from codec_agents.engines.lost_ids import find_lost_ids
-from codec_agents.engines.stock import StockEngine, StockOptions, json_request, rendered
-from codec_agents.engines.written import invalid_id, json_of
+from codec_agents.engines.http.engine import Outgoing, check_prompt
+from codec_agents.engines.http.stream import FrameParser
+from codec_agents.engines.prompt_body import invalid_id, json_of
+from codec_agents.engines.request_body import for_model, sampling
+from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request, rendered
+from codec_agents.engines.stock.event_parser import EventParser, TokenIds
+from codec_agents.engines.stock.handshake import ABSENT, ask, tokenize
+from codec_agents.engines.stock.lost_ids import find_lost_ids
 from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_core.frames import CodecFrame
 

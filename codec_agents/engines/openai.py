@@ -11,13 +11,13 @@ from typing import Any, Literal, Unpack
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, StreamStats
-from codec_agents.engines.bodies import for_model, sampling
-from codec_agents.engines.event_parser import EventParser
-from codec_agents.engines.http_engine import Outgoing
-from codec_agents.engines.http_stream import FrameParser
-from codec_agents.engines.prompt_view import Message, PromptView
-from codec_agents.engines.stock import StockEngine, StockOptions, json_request
-from codec_agents.engines.text_encoding import TextEncoder
+from codec_agents.engines.http.engine import Outgoing
+from codec_agents.engines.http.stream import FrameParser
+from codec_agents.engines.request_body import for_model, sampling
+from codec_agents.engines.scripted.prompt_view import Message, PromptView
+from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request
+from codec_agents.engines.stock.event_parser import EventParser
+from codec_agents.engines.stock.text_encoding import TextEncoder
 from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary
 

@@ -6,13 +6,13 @@ from typing import Any, Literal, Unpack
 
 from codec_agents.concurrency.once import Once
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
-from codec_agents.engines.bodies import for_model, sampling
-from codec_agents.engines.handshake import ask, probe_ids
-from codec_agents.engines.http_engine import Outgoing
-from codec_agents.engines.http_stream import FrameParser
-from codec_agents.engines.openai_ids import CompletionEvents, completion_body
-from codec_agents.engines.stock import StockOptions, TokenizeRendering, json_request
-from codec_agents.engines.written import json_of
+from codec_agents.engines.http.engine import Outgoing
+from codec_agents.engines.http.stream import FrameParser
+from codec_agents.engines.prompt_body import json_of
+from codec_agents.engines.request_body import for_model, sampling
+from codec_agents.engines.stock.engine import StockOptions, TokenizeRendering, json_request
+from codec_agents.engines.stock.handshake import ask, probe_ids
+from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_body
 from codec_agents.exceptions import TRANSIENT_STATUSES
 
 GENERATE = "/inference/v1/generate"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from codec_agents.dispatch import Attempt
-from codec_agents.engines.written import extended
+from codec_agents.engines.prompt_body import extended
 from codec_agents.events import Usage
 from codec_agents.exceptions import EngineError, LimitExceededError, NodeFailedError, RepeatedFailureError
 from codec_agents.handoff import Departure

@@ -17,7 +17,7 @@ from codec_agents.engines.base import (
     continues_answers,
     end_reached,
 )
-from codec_agents.engines.written import extended
+from codec_agents.engines.prompt_body import extended
 from codec_agents.events import (
     GenerationFinished,
     GenerationStarted,

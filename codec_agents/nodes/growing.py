@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from codec_agents.engines.written import WrittenPrompt
+from codec_agents.engines.prompt_body import WrittenPrompt
 from codec_agents.exceptions import ForgedTokenError
 from codec_core.tokenizer import pick_tokenizer
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from codec_agents.engines.written import extended
+from codec_agents.engines.prompt_body import extended
 
 if TYPE_CHECKING:
     from codec_agents.dialects import BoundDialect

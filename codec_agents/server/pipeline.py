@@ -15,7 +15,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import propagate
 
 from codec_agents.engines.base import SamplingOptions
-from codec_agents.engines.prompt_view import PromptView
+from codec_agents.engines.scripted.prompt_view import PromptView
 from codec_agents.exceptions import (
     EngineError,
     InputError,

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from codec_agents.engines.prompt_reading import PrefixCache
-from codec_agents.engines.script import Script, ScriptError
-from codec_agents.engines.scripted import CutOffError, ScriptedModel
+from codec_agents.engines.scripted.engine import CutOffError, ScriptedModel
+from codec_agents.engines.scripted.prefix_cache import PrefixCache
+from codec_agents.engines.scripted.script import Script, ScriptError
 from codec_agents.server.backend import BrokenOffError, Job, ServedModel
 from codec_agents.server.http import HttpError
 from codec_core.frames import CodecFrame

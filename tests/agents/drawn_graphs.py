@@ -16,7 +16,7 @@ import anyio.lowlevel
 
 from codec_agents import Chat, Pipeline, tool
 from codec_agents.engines.base import GenerationRequest
-from codec_agents.engines.script import EncodedTurn, encode_turn
+from codec_agents.engines.scripted.script import EncodedTurn, encode_turn
 from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, ScriptedModel, Think
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary

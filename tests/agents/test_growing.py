@@ -11,7 +11,7 @@ import pytest
 
 from codec_agents import Chat, Pipeline
 from codec_agents.engines.base import FrameStream, GenerationRequest
-from codec_agents.engines.written import WrittenPrompt
+from codec_agents.engines.prompt_body import WrittenPrompt
 from codec_agents.exceptions import ForgedTokenError
 from codec_agents.nodes.growing import WRITTEN_AT_ONCE
 from codec_agents.prompts import PromptIds, PromptSlot, PromptTemplate

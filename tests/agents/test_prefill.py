@@ -14,7 +14,7 @@ import pytest
 from codec_agents import Chat, Pipeline
 from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.embedded import EmbeddedEngine
-from codec_agents.engines.prompt_reading import PrefixCache, PromptReading
+from codec_agents.engines.scripted.prefix_cache import PrefixCache, PromptReading
 from codec_agents.exceptions import EngineStatusError
 from codec_agents.nodes import prefill
 from codec_agents.runtime import RunResult

@@ -21,9 +21,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from codec_agents import telemetry
 from codec_agents.engines.base import StreamStats
+from codec_agents.engines.http.pool import HttpSettings
 from codec_agents.engines.late_body import LateBody
 from codec_agents.engines.openai import OpenAIEngine
-from codec_agents.engines.transport import HttpSettings
 from codec_agents.graph import Chat
 from codec_agents.nodes.ahead import prepare_engines
 from codec_agents.pipeline import Pipeline

@@ -5,7 +5,7 @@ import pytest
 
 from codec_agents import testing
 from codec_agents.engines.base import Engine, GenerationRequest
-from codec_agents.engines.making import KINDS, make_engine
+from codec_agents.engines.factory import KINDS, make_engine
 from codec_agents.testing import EmbeddedEngine, Say, ScriptedEngine, ScriptError, scripted_server, turns
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 from codec_agents import Chat, Pipeline, handoff
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.script import Raw, Say
-from codec_agents.engines.scripted import ScriptedModel
+from codec_agents.engines.scripted.engine import ScriptedModel
+from codec_agents.engines.scripted.script import Raw, Say
 from codec_agents.handoff import Transducer
 from codec_agents.vocabularies import bundled_map
 from codec_core.maps import TokenizerMap, read_map

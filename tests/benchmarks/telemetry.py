@@ -22,8 +22,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 from codec_agents import Chat, Pipeline, telemetry
-from codec_agents.engines.script import Say
-from codec_agents.engines.scripted import ScriptedEngine, ScriptedModel
+from codec_agents.engines.scripted.engine import ScriptedEngine, ScriptedModel
+from codec_agents.engines.scripted.script import Say
 from codec_agents.telemetry import spans
 
 SILENT_BAR = 20e-6

@@ -11,14 +11,14 @@ import msgspec
 import pytest
 from aiohttp.http_writer import StreamWriter
 
-from codec_agents.engines import begun
 from codec_agents.engines.base import GenerationRequest
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.http_engine import HttpEngine
+from codec_agents.engines.http import prepared_requests as begun
+from codec_agents.engines.http.engine import HttpEngine
+from codec_agents.engines.http.pool import HttpSettings
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.sglang import SglangEngine
-from codec_agents.engines.transport import HttpSettings
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineStatusError, EngineStreamError
 from codec_core.vocabulary import Vocabulary

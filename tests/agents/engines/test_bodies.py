@@ -4,7 +4,7 @@ import pytest
 
 from codec_agents.engines import llamacpp, openai, sglang
 from codec_agents.engines.base import GenerationRequest, SamplingOptions
-from codec_agents.engines.bodies import OPENAI_WORDS, for_model, sampling
+from codec_agents.engines.request_body import OPENAI_WORDS, for_model, sampling
 
 FULL = SamplingOptions(
     max_tokens=9, temperature=0.0, top_p=0.5, top_k=0, seed=0, stop_token_ids=(1, 2), stop=("x",)

@@ -11,8 +11,8 @@ import pytest
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, Timeouts
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.http_stream import MOST_MERGED
-from codec_agents.engines.transport import HttpSettings
+from codec_agents.engines.http.pool import HttpSettings
+from codec_agents.engines.http.stream import MOST_MERGED
 from codec_agents.exceptions import (
     EngineError,
     EngineStatusError,

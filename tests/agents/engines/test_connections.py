@@ -10,14 +10,14 @@ import msgspec
 import pytest
 import trustme
 
-from codec_agents.engines import transport
-from codec_agents.engines.aiohttp_client import AiohttpClient
 from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.codec import CodecEngine
+from codec_agents.engines.http import pool as transport
+from codec_agents.engines.http.aiohttp_client import AiohttpClient
+from codec_agents.engines.http.pool import HttpSettings, make_client
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.sglang import SglangEngine
-from codec_agents.engines.transport import HttpSettings, make_client
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineError, EngineUnavailableError
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
@@ -246,7 +246,7 @@ async def test_aiohttp_is_the_default_where_it_is_installed(monkeypatch):
     assert type(client).__module__.startswith("httpx")
     await client.aclose()
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    monkeypatch.delitem(sys.modules, "codec_agents.engines.aiohttp_client")
+    monkeypatch.delitem(sys.modules, "codec_agents.engines.http.aiohttp_client")
     with pytest.raises(ImportError):
         make_client(HttpSettings(transport="aiohttp"), tls=False)
 

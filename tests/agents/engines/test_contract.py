@@ -11,8 +11,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from codec_agents.engines import endings
 from codec_agents.engines.codec import CodecEngine
+from codec_agents.engines.http import draining as endings
 from codec_agents.engines.llamacpp import LlamaCppEngine, LostIdsError
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.sglang import SglangEngine

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 import trio
 
-from codec_agents.engines import endings
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.transport import HttpSettings
+from codec_agents.engines.http import draining as endings
+from codec_agents.engines.http.pool import HttpSettings
 from codec_agents.exceptions import EngineStreamError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]

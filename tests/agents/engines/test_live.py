@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from codec_agents.engines.llamacpp import LlamaCppEngine
-from codec_agents.engines.rendering import engine_prompt
+from codec_agents.engines.stock.rendering import engine_prompt
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.graph.chat import Chat
 from codec_core.maps import read_map

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from codec_agents.engines.lost_ids import MOST_MISSING, find_lost_ids
+from codec_agents.engines.stock.lost_ids import MOST_MISSING, find_lost_ids
 from codec_core.byte_level import encode_byte_level_chars
 from codec_core.maps import parse_map
 from codec_core.tokenizer import pick_tokenizer

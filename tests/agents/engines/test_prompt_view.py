@@ -2,7 +2,7 @@
 
 import pytest
 
-from codec_agents.engines.prompt_view import Message, PromptView
+from codec_agents.engines.scripted.prompt_view import Message, PromptView
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
 

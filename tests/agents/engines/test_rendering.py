@@ -7,8 +7,8 @@ import pytest
 from codec_agents.dialects import get_dialect
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai import OpenAIEngine
-from codec_agents.engines.rendering import engine_prompt
 from codec_agents.engines.sglang import SglangEngine
+from codec_agents.engines.stock.rendering import engine_prompt
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineError, ForgedTokenError, PipelineError, PromptError
 from codec_agents.graph.chat import Chat

@@ -2,8 +2,8 @@
 
 import pytest
 
-from codec_agents.engines.prompt_view import PromptView
-from codec_agents.engines.rules import Rules, rules_or_script
+from codec_agents.engines.scripted.prompt_view import PromptView
+from codec_agents.engines.scripted.rules import Rules, rules_or_script
 from codec_agents.testing import Call, Raw, Refuse, Say, ScriptError, Stop, Think, Wait
 
 RULES = [

@@ -3,7 +3,7 @@
 import pytest
 
 from codec_agents.engines.base import SamplingOptions
-from codec_agents.engines.scripted import ScriptedEngine, ScriptedModel
+from codec_agents.engines.scripted.engine import ScriptedEngine, ScriptedModel
 from codec_agents.exceptions import EngineStatusError, EngineStreamError
 from codec_agents.testing import Call, Cut, Raw, Refuse, Say, ScriptError, Stop, Think, Wait, turns
 from codec_core.detokenizer import Detokenizer

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from codec_agents.engines.base import GenerationRequest
-from codec_agents.engines.http_engine import check_prompt
-from codec_agents.engines.written import WrittenPrompt, json_of
+from codec_agents.engines.http.engine import check_prompt
+from codec_agents.engines.prompt_body import WrittenPrompt, json_of
 from codec_agents.exceptions import EngineError
 from codec_agents.vocabularies import bundled_map
 from codec_core.vocabulary import vocabulary_of

@@ -16,8 +16,8 @@ from typing import Protocol
 from codec_agents.concurrency.event_loop import clock
 from codec_agents.concurrency.read_timeout import OutOfTimeError, Patience
 from codec_agents.engines.base import GenerationRequest, StreamStats, Timeouts
-from codec_agents.engines.responses import HttpResponse, close
-from codec_agents.engines.transport import HttpPool
+from codec_agents.engines.http.pool import HttpPool
+from codec_agents.engines.http.responses import HttpResponse, close
 from codec_agents.exceptions import EngineError, EngineStreamError, EngineTimeoutError, TimeoutPhase
 from codec_core.exceptions import CodecError, TruncatedBodyError, TruncatedStreamError
 from codec_core.frames import CodecFrame

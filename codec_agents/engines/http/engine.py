@@ -12,10 +12,10 @@ import msgspec
 
 from codec_agents.concurrency.once import Once
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
-from codec_agents.engines.http_stream import Deadlines, FrameParser, HttpStream
-from codec_agents.engines.responses import HttpResponse, close
-from codec_agents.engines.transport import HttpClient, HttpPool, HttpSettings
-from codec_agents.engines.written import WrittenPrompt, invalid_id
+from codec_agents.engines.http.pool import HttpClient, HttpPool, HttpSettings
+from codec_agents.engines.http.responses import HttpResponse, close
+from codec_agents.engines.http.stream import Deadlines, FrameParser, HttpStream
+from codec_agents.engines.prompt_body import WrittenPrompt, invalid_id
 from codec_agents.exceptions import EngineError, EngineStatusError
 
 MAX_ERROR_BODY = 64 * 1024

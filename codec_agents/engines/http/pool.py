@@ -21,9 +21,9 @@ from anyio.lowlevel import current_token
 
 from codec_agents.concurrency.event_loop import running_loop
 from codec_agents.engines.base import Timeouts
-from codec_agents.engines.begun import BegunRequest, BegunRequests, LateContent
-from codec_agents.engines.endings import Endings
-from codec_agents.engines.responses import HttpResponse
+from codec_agents.engines.http.draining import Endings
+from codec_agents.engines.http.prepared_requests import BegunRequest, BegunRequests, LateContent
+from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.exceptions import (
     EngineError,
     EngineStreamError,
@@ -298,7 +298,7 @@ def make_client(settings: HttpSettings, *, tls: bool = True) -> HttpClient:
     """
     verify = _verification(settings) if tls else False
     if settings.transport == "aiohttp" or (settings.transport == "auto" and _aiohttp_serves(settings)):
-        from codec_agents.engines.aiohttp_client import AiohttpClient
+        from codec_agents.engines.http.aiohttp_client import AiohttpClient
 
         return AiohttpClient(
             ssl_context=verify,

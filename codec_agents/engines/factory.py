@@ -10,7 +10,7 @@ from codec_agents.engines.base import Engine
 from codec_agents.engines.options import CONNECTION, OPTIONS, SCRIPTED, read_options
 
 if TYPE_CHECKING:
-    from codec_agents.engines.transport import HttpClient
+    from codec_agents.engines.http.pool import HttpClient
 
 
 def make_engine(
@@ -58,7 +58,7 @@ def make_engine(
         return _made(kind, model, name=name or kind, **engine_options)
     if url is None:
         raise ValueError(f"an engine of kind {kind} needs a url")
-    from codec_agents.engines.transport import HttpSettings
+    from codec_agents.engines.http.pool import HttpSettings
 
     of_connection, arguments = _divided(known, CONNECTION)
     settings = HttpSettings(
@@ -81,8 +81,8 @@ def _model(
     seed: int,
     options: dict[str, Any],
 ) -> Any:
-    from codec_agents.engines.rules import rules_or_script
-    from codec_agents.engines.scripted import ScriptedModel
+    from codec_agents.engines.scripted.engine import ScriptedModel
+    from codec_agents.engines.scripted.rules import rules_or_script
 
     return ScriptedModel(
         script=rules_or_script(script),
@@ -107,21 +107,21 @@ def _divided(options: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[dict
 
 def _made(kind: str, source: Any, **arguments: Any) -> Engine:
     module, _, name = _CLASSES[kind].partition(":")
-    found: Callable[..., Engine] = getattr(import_module(f"codec_agents.engines.{module}"), name)
+    found: Callable[..., Engine] = getattr(import_module(module), name)
     return found(source, **arguments)
 
 
 _LOCAL = ("scripted", "embedded")
 
 _CLASSES = {
-    "scripted": "scripted:ScriptedEngine",
-    "embedded": "embedded:EmbeddedEngine",
-    "codec": "codec:CodecEngine",
-    "vllm": "vllm:VllmEngine",
-    "sglang": "sglang:SglangEngine",
-    "llamacpp": "llamacpp:LlamaCppEngine",
-    "openai": "openai:OpenAIEngine",
-    "auto": "auto:AutoEngine",
+    "scripted": "codec_agents.engines.scripted.engine:ScriptedEngine",
+    "embedded": "codec_agents.engines.embedded:EmbeddedEngine",
+    "codec": "codec_agents.engines.codec:CodecEngine",
+    "vllm": "codec_agents.engines.vllm:VllmEngine",
+    "sglang": "codec_agents.engines.sglang:SglangEngine",
+    "llamacpp": "codec_agents.engines.llamacpp:LlamaCppEngine",
+    "openai": "codec_agents.engines.openai:OpenAIEngine",
+    "auto": "codec_agents.engines.auto:AutoEngine",
 }
 """Where the class of each kind stands; imported when it is first asked for."""
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from codec_agents.concurrency.event_loop import running_loop
-from codec_agents.engines.responses import HttpResponse, close
+from codec_agents.engines.http.responses import HttpResponse, close
 
 BEGUN_FOR = 4.0
 """Seconds after which a begun request is given up: servers close connections that idle for five."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from codec_agents.engines.base import Engine, GenerationRequest
-from codec_agents.engines.transport import HttpPool
+from codec_agents.engines.http.pool import HttpPool
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.chat import Chat, Piece, RawPrompt
 from codec_agents.graph.messages import chat_messages

@@ -16,9 +16,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
-from codec_agents.engines.prompt_reading import PrefixCache, PromptReading
-from codec_agents.engines.prompt_view import PromptView
-from codec_agents.engines.script import EncodedTurn, Script, ScriptError, encode_turn
+from codec_agents.engines.scripted.prefix_cache import PrefixCache, PromptReading
+from codec_agents.engines.scripted.prompt_view import PromptView
+from codec_agents.engines.scripted.script import EncodedTurn, Script, ScriptError, encode_turn
 from codec_agents.exceptions import EngineStatusError, EngineStreamError
 from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, StreamStats
-from codec_agents.engines.bodies import for_model, sampling
-from codec_agents.engines.event_parser import EventParser, IdsMissingError, TokenIds
-from codec_agents.engines.written import json_of
+from codec_agents.engines.prompt_body import json_of
+from codec_agents.engines.request_body import for_model, sampling
+from codec_agents.engines.stock.event_parser import EventParser, IdsMissingError, TokenIds
 
 
 class PromptDetails(msgspec.Struct):

@@ -14,10 +14,10 @@ import msgspec
 
 from codec_agents.concurrency.once import Once
 from codec_agents.engines.base import GenerationRequest, Timeouts
-from codec_agents.engines.bodies import for_model
-from codec_agents.engines.http_engine import MAX_ERROR_BODY, HttpEngine
-from codec_agents.engines.http_stream import Deadlines
-from codec_agents.engines.responses import close
+from codec_agents.engines.http.engine import MAX_ERROR_BODY, HttpEngine
+from codec_agents.engines.http.responses import close
+from codec_agents.engines.http.stream import Deadlines
+from codec_agents.engines.request_body import for_model
 from codec_agents.exceptions import EngineStreamError, MapMismatchError
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary

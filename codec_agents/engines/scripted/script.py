@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_args
 
-from codec_agents.engines.prompt_view import PromptView
+from codec_agents.engines.scripted.prompt_view import PromptView
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
 

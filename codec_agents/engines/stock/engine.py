@@ -8,11 +8,11 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, StreamStats
-from codec_agents.engines.handshake import Handshake, tokenize
-from codec_agents.engines.http_engine import HttpEngine, Outgoing
-from codec_agents.engines.http_stream import FrameParser
-from codec_agents.engines.responses import HttpResponse
-from codec_agents.engines.transport import HttpClient, HttpSettings
+from codec_agents.engines.http.engine import HttpEngine, Outgoing
+from codec_agents.engines.http.pool import HttpClient, HttpSettings
+from codec_agents.engines.http.responses import HttpResponse
+from codec_agents.engines.http.stream import FrameParser
+from codec_agents.engines.stock.handshake import Handshake, tokenize
 from codec_agents.exceptions import EngineError, EngineStreamError
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 import anyio
 
 from codec_agents.concurrency.event_loop import running_loop, start_in_background, this_loop
-from codec_agents.engines.responses import HttpResponse, close
+from codec_agents.engines.http.responses import HttpResponse, close
 
 DRAIN_SECONDS = 0.5
 """How long the rest of a body may take, so that its connection can be used again; then it is closed."""

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from codec_agents.engines.prompt_view import PromptView
-from codec_agents.engines.script import (
+from codec_agents.engines.scripted.prompt_view import PromptView
+from codec_agents.engines.scripted.script import (
     Call,
     Cut,
     Piece,

@@ -1,0 +1,1 @@
+"""HTTP for the engines: connections, requests, streams of bytes."""

@@ -1,0 +1,1 @@
+"""A model whose answers are a script: for demos and tests, without weights."""
