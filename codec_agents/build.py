@@ -17,9 +17,9 @@ from codec_agents.exceptions import CodecAgentsError, PipelineError
 from codec_agents.faults import Fault
 from codec_agents.flatten import FlatGraph, FlatNode, Wire, flatten
 from codec_agents.flows import Flows
-from codec_agents.graph.nodes import LoopNode, Nested, PipelineNode, RouterNode, SinkNode
-from codec_agents.graph.positions import located
-from codec_agents.graph.spec import PipelineSpec
+from codec_agents.graph.files.positions import located
+from codec_agents.graph.kinds import RouterNode, SinkNode
+from codec_agents.graph.spec import LoopNode, Nested, PipelineNode, PipelineSpec
 from codec_agents.mcp_servers import ServerLease
 from codec_agents.needs import unmet_needs
 from codec_agents.resources import ResourceError, Resources

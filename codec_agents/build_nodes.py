@@ -25,21 +25,19 @@ from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeo
 from codec_agents.exceptions import DialectError
 from codec_agents.functions import Function
 from codec_agents.graph.chat import Chat, RawPrompt
-from codec_agents.graph.nodes import (
+from codec_agents.graph.kinds import (
     Asking,
     FunctionNode,
     InputNode,
     JoinNode,
-    LoopNode,
-    MapNode,
     ModelNode,
     Node,
     RouterNode,
     Sampling,
     SinkNode,
-    StartsWith,
 )
 from codec_agents.graph.policy import Policy, TimeoutPolicy
+from codec_agents.graph.spec import LoopNode, MapNode, StartsWith
 from codec_agents.own_dialects import FoundDialect
 from codec_agents.own_loop import run_in_own_loop
 from codec_agents.tools import Tool, Toolset

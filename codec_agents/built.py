@@ -17,7 +17,7 @@ from codec_agents.faults import Fault
 from codec_agents.functions import Function
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.edges import Strategy
-from codec_agents.graph.nodes import REASONING
+from codec_agents.graph.kinds import REASONING
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.lease import EngineLease

@@ -35,7 +35,7 @@ from codec_agents.exceptions import (
     RunError,
 )
 from codec_agents.gate import Gate
-from codec_agents.graph.nodes import VALUE
+from codec_agents.graph.kinds import VALUE
 from codec_agents.nodes import NodeSkipped, run_node
 from codec_agents.nodes.sink import open_sink
 from codec_agents.nodes.skipping import NodePaused

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from codec_agents.graph.edges import EdgeSpec
-from codec_agents.graph.nodes import VALUE, InputNode, Node, PipelineNode, SinkNode
-from codec_agents.graph.spec import PipelineSpec
+from codec_agents.graph.kinds import VALUE, InputNode, Node, SinkNode
+from codec_agents.graph.spec import PipelineNode, PipelineSpec
 from codec_agents.resources import Resources
 
 

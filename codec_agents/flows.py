@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from codec_agents.graph.nodes import Asking, FunctionNode, InputNode, JoinNode, Nested, Node
+from codec_agents.graph.kinds import Asking, FunctionNode, InputNode, JoinNode, Node
+from codec_agents.graph.spec import Nested
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

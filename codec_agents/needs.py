@@ -12,20 +12,9 @@ from typing import Any, TypeAlias
 from codec_agents.exceptions import DialectError
 from codec_agents.faults import Fault
 from codec_agents.graph.base import Place, place_name
-from codec_agents.graph.nodes import (
-    Asking,
-    FunctionNode,
-    InputNode,
-    JoinNode,
-    LoopNode,
-    MapNode,
-    ModelNode,
-    Nested,
-    Node,
-    SinkNode,
-)
+from codec_agents.graph.kinds import Asking, FunctionNode, InputNode, JoinNode, ModelNode, Node, SinkNode
 from codec_agents.graph.servers import server_of
-from codec_agents.graph.spec import PipelineSpec
+from codec_agents.graph.spec import LoopNode, MapNode, Nested, PipelineSpec
 from codec_agents.resources import ResourceError, Resources
 
 Shared: TypeAlias = tuple[str, str] | None

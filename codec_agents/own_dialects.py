@@ -14,7 +14,7 @@ from codec_agents.dialects import Dialect, get_dialect
 from codec_agents.dialects.grammars import Grammar
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.dialects import DialectSpec
-from codec_agents.graph.document import read_document
+from codec_agents.graph.files.document import read_document
 
 MAX_CONFIG_BYTES = 32 * 1024 * 1024
 """A `tokenizer_config.json` of 100,000 added tokens takes half of it."""

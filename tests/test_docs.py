@@ -24,8 +24,8 @@ from codec_agents import Chat, Pipeline
 from codec_agents.cli import main
 from codec_agents.dialects import registry
 from codec_agents.exceptions import ApprovalRequiredError, PipelineError
-from codec_agents.graph.document import read_document
 from codec_agents.graph.edges import EdgeSpec
+from codec_agents.graph.files.document import read_document
 from codec_agents.graph.policy import Policy
 from codec_agents.testing import Call, ScriptedEngine, scripted_server
 from codec_agents.tools import tool

@@ -23,8 +23,8 @@ from codec_agents.cli.options import as_json, load_declaration, pipeline_file, p
 @reporting
 def command(file: Path, form: str | None, output: Path | None, as_json: bool) -> None:
     """Draw the pipeline in FILE, as Mermaid text or as an SVG picture."""
-    from codec_agents.graph.mermaid import to_mermaid
-    from codec_agents.graph.svg import to_svg
+    from codec_agents.graph.drawing.mermaid import to_mermaid
+    from codec_agents.graph.drawing.svg import to_svg
 
     spec = load_declaration(file).spec
     if form is None:

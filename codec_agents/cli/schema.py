@@ -18,7 +18,7 @@ def command(output: Path | None, _json: bool) -> None:
 
     A file that begins with `# yaml-language-server: $schema=PATH` is checked as it is written.
     """
-    from codec_agents.graph.schema import schema_text
+    from codec_agents.graph.files.schema import schema_text
 
     if output is None:
         click.echo(schema_text(), nl=False)

@@ -2,7 +2,8 @@
 
 from codec_agents.faults import Fault
 from codec_agents.graph.chat import Chat, Piece, RawPrompt
-from codec_agents.graph.checks import check
+from codec_agents.graph.checks.check import check
+from codec_agents.graph.declaration import Pipeline
 from codec_agents.graph.edges import DEFAULT_BUFFER, DEFAULT_SEPARATOR, EdgeSpec
 from codec_agents.graph.kinds import (
     FunctionNode,
@@ -16,7 +17,6 @@ from codec_agents.graph.kinds import (
 )
 from codec_agents.graph.links import Link
 from codec_agents.graph.live import LiveObjects
-from codec_agents.graph.pipeline import Pipeline
 from codec_agents.graph.policy import Limits, Policy, RetryPolicy, TimeoutPolicy
 from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, NodeSpec, PipelineNode, PipelineSpec, StartsWith

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.exceptions import NodeFailedError
-from codec_agents.graph.nodes import VALUE
+from codec_agents.graph.kinds import VALUE
 from codec_agents.nodes.limits import WallTime
 from codec_agents.nodes.slots import Slots
 from codec_agents.nodes.telling import ask, tell_finished, tell_started

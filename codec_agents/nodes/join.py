@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codec_agents.channel import Arrivals
-from codec_agents.graph.nodes import VALUE
+from codec_agents.graph.kinds import VALUE
 from codec_agents.handoff import Handoff
 from codec_agents.nodes.skipping import NodeSkipped
 from codec_agents.nodes.telling import ask, tell_decided, tell_finished, tell_started

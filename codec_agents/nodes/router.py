@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from codec_agents.built import declared_path
 from codec_agents.events import NodeFinished
 from codec_agents.exceptions import NodeFailedError, RouteError
-from codec_agents.graph.nodes import VALUE
+from codec_agents.graph.kinds import VALUE
 from codec_agents.nodes.conversation import Conversation
 from codec_agents.nodes.limits import WallTime
 from codec_agents.nodes.skipping import STOPPED, NodeSkipped

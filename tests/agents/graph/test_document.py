@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec_agents.graph.document import MAX_DOCUMENT_CHARACTERS, read_document
+from codec_agents.graph.files.document import MAX_DOCUMENT_CHARACTERS, read_document
 
 
 def data(text):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec_agents.graph import Pipeline
-from codec_agents.graph.mermaid import to_mermaid
-from codec_agents.graph.svg import to_svg
+from codec_agents.graph.drawing.mermaid import to_mermaid
+from codec_agents.graph.drawing.svg import to_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 

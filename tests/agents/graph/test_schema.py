@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from codec_agents.exceptions import PipelineError
 from codec_agents.graph import Pipeline
-from codec_agents.graph.document import read_document
-from codec_agents.graph.schema import json_schema, schema_text
-from codec_agents.graph.writing import to_data
+from codec_agents.graph.files.document import read_document
+from codec_agents.graph.files.schema import json_schema, schema_text
+from codec_agents.graph.files.writing import to_data
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "docs" / "pipeline.schema.json"
 

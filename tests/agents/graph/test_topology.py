@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec_agents.graph.topology import cycles, layers, reachable, reversed_successors
+from codec_agents.graph.checks.topology import cycles, layers, reachable, reversed_successors
 
 
 @st.composite

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
+from codec_agents.graph.checks.topology import layers, reversed_successors, successors
+from codec_agents.graph.drawing.labels import edge_label, node_note, shorten
 from codec_agents.graph.kinds import RouterNode
-from codec_agents.graph.labels import edge_label, node_note, shorten
 from codec_agents.graph.spec import PipelineSpec, kind_of
-from codec_agents.graph.topology import layers, reversed_successors, successors
 
 CHARACTER = 7.5
 """Width of a character of the labels, in pixels: a little more than the fonts need."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from codec_agents.faults import Fault
 from codec_agents.graph.base import Place
-from codec_agents.graph.document import Document
+from codec_agents.graph.files.document import Document
 
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 

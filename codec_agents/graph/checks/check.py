@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from codec_agents.faults import Fault
-from codec_agents.graph.rules import RULES, Checked
+from codec_agents.graph.checks import content, edges, nodes, whole
+from codec_agents.graph.checks.base import Checked, Rule
 from codec_agents.graph.spec import Nested, PipelineSpec
+
+RULES: tuple[Rule, ...] = (*edges.RULES, *content.RULES, *nodes.RULES, *whole.RULES)
+"""All rules, in the order in which their faults are reported."""
 
 
 def check(spec: PipelineSpec, *, unread: frozenset[str] = frozenset(), is_body: bool = False) -> list[Fault]:

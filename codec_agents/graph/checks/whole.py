@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from codec_agents.faults import Fault
+from codec_agents.graph.checks.base import Checked, Rule, error, warning
+from codec_agents.graph.checks.topology import cycles, reachable, reversed_successors, successors
 from codec_agents.graph.kinds import REASONING, TOOL_CALLS, Asking, InputNode, SinkNode
-from codec_agents.graph.rules.base import Checked, Rule, error, warning
 from codec_agents.graph.spec import Nested
-from codec_agents.graph.topology import cycles, reachable, reversed_successors, successors
 
 
 def _cycles(checked: Checked) -> Iterator[Fault]:

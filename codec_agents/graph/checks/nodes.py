@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from codec_agents.faults import Fault, suggest
+from codec_agents.graph.checks.base import Checked, Rule, error, warning
 from codec_agents.graph.kinds import Asking, InputNode, JoinNode, ModelNode, RouterNode, SinkNode
-from codec_agents.graph.rules.base import Checked, Rule, error, warning
 from codec_agents.graph.servers import server_of
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, StartsWith
 from codec_agents.imports import is_reference

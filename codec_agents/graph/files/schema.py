@@ -14,7 +14,7 @@ from codec_agents.graph import chat, dialects, edges, kinds, policy, servers, so
 from codec_agents.graph import spec as spec_module
 from codec_agents.graph.base import BODY_FIELDS
 from codec_agents.graph.edges import ARROW, END_PATTERN
-from codec_agents.graph.schema_rules import ARGUMENT, RULES, SOME_NODE, fields_of_roles, tells_kind
+from codec_agents.graph.files.schema_rules import ARGUMENT, RULES, SOME_NODE, fields_of_roles, tells_kind
 from codec_agents.graph.spec import Nested, PipelineSpec
 from codec_agents.graph.templates import TEMPLATE_PATTERN
 

@@ -13,10 +13,13 @@ from codec_agents.exceptions import PipelineError
 from codec_agents.faults import Fault
 from codec_agents.graph.base import Declared, Place, place_name
 from codec_agents.graph.chat import Chat, Piece
-from codec_agents.graph.checks import check
+from codec_agents.graph.checks.check import check
 from codec_agents.graph.dialects import DialectSpec
-from codec_agents.graph.document import Document, read_document, read_file
 from codec_agents.graph.edges import EdgeSpec
+from codec_agents.graph.files.document import Document, read_document, read_file
+from codec_agents.graph.files.positions import located
+from codec_agents.graph.files.reading import prepare, read_spec, validation_faults
+from codec_agents.graph.files.writing import to_yaml
 from codec_agents.graph.kinds import (
     FunctionNode,
     InputNode,
@@ -30,12 +33,9 @@ from codec_agents.graph.kinds import (
 from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.naming import EngineLike, MapLike, Names
 from codec_agents.graph.policy import Policy
-from codec_agents.graph.positions import located
-from codec_agents.graph.reading import prepare, read_spec, validation_faults
 from codec_agents.graph.servers import McpSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, PipelineNode, PipelineSpec, StartsWith
-from codec_agents.graph.writing import to_yaml
 
 PromptLike: TypeAlias = str | Chat | Sequence[Piece | Mapping[str, str]]
 """The user's turn, a chat, or pieces put together by hand."""

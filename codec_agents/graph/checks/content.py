@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from codec_agents.faults import Fault
+from codec_agents.graph.checks.base import Checked, Rule, error
 from codec_agents.graph.kinds import FunctionNode, InputNode, JoinNode, SinkNode
-from codec_agents.graph.rules.base import Checked, Rule, error
 
 
 def _text_into_ids(checked: Checked) -> Iterator[Fault]:

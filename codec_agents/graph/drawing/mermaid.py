@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from codec_agents.graph.drawing.labels import edge_label, node_label
 from codec_agents.graph.kinds import RouterNode
-from codec_agents.graph.labels import edge_label, node_label
 from codec_agents.graph.spec import Nested, PipelineSpec
 
 _SHAPES: Mapping[str, tuple[str, str]] = {

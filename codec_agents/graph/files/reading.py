@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 
 from codec_agents.faults import Fault, suggest
 from codec_agents.graph.base import BODY_FIELDS, NAME_PATTERN, Place, place_name
-from codec_agents.graph.document import Document, read_file
 from codec_agents.graph.edges import ARROW
+from codec_agents.graph.files.document import Document, read_file
 from codec_agents.graph.spec import KINDS, TELLING_FIELDS, Nested, PipelineSpec, kind_of
 
 MAX_NESTED_FILES = 8

@@ -1,0 +1,1 @@
+"""The rules that a declaration has to satisfy, one subject per file."""

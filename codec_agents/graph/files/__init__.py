@@ -1,0 +1,1 @@
+"""Declarations as files: YAML, JSON and their JSON Schema."""
