@@ -10,8 +10,8 @@ import anyio
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from codec_agents.built import Value
     from codec_agents.pipeline import Pipeline
+    from codec_agents.plan.pipeline import Value
     from codec_agents.runtime import RunResult
 
 DEFAULT_CONCURRENCY = 8

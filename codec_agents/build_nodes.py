@@ -8,17 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from codec_agents.built import (
-    BuiltFunction,
-    BuiltInput,
-    BuiltJoin,
-    BuiltLoop,
-    BuiltMap,
-    BuiltModel,
-    BuiltNode,
-    BuiltRouter,
-    BuiltSink,
-)
 from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
 from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
@@ -40,6 +29,17 @@ from codec_agents.graph.policy import Policy, TimeoutPolicy
 from codec_agents.graph.spec import LoopNode, MapNode, StartsWith
 from codec_agents.own_dialects import FoundDialect
 from codec_agents.own_loop import run_in_own_loop
+from codec_agents.plan.pipeline import (
+    BuiltFunction,
+    BuiltInput,
+    BuiltJoin,
+    BuiltLoop,
+    BuiltMap,
+    BuiltModel,
+    BuiltNode,
+    BuiltRouter,
+    BuiltSink,
+)
 from codec_agents.tools import Tool, Toolset
 from codec_core.vocabulary import Vocabulary
 

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import TaskGroup
 
-from codec_agents.built import BuiltInput, BuiltNode, BuiltPipeline, BuiltRouter, BuiltSink, Value
 from codec_agents.channel import Channel, Signal
 from codec_agents.events import NodeFailed, NodeFinished, Outcome, Usage
 from codec_agents.exceptions import (
@@ -43,6 +42,7 @@ from codec_agents.nodes.slots import Slots
 from codec_agents.nodes.wiring import Inlet, Wiring
 from codec_agents.outputs import SinkOutput
 from codec_agents.pausing import give_again, pause_of, send_again
+from codec_agents.plan.pipeline import BuiltInput, BuiltNode, BuiltPipeline, BuiltRouter, BuiltSink, Value
 
 if TYPE_CHECKING:
     from codec_agents.pause import PausedTurn, Resumption

@@ -10,8 +10,8 @@ from codec_agents.graph.spec import Nested
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltPipeline
     from codec_agents.flatten import FlatGraph, FlatNode
+    from codec_agents.plan.pipeline import BuiltPipeline
 
 
 class Flows:

@@ -17,8 +17,8 @@ from codec_agents.events import Outcome, Usage
 from codec_agents.exceptions import PauseError
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltPipeline
     from codec_agents.dialects import ToolCall
+    from codec_agents.plan.pipeline import BuiltPipeline
 
 PAUSE_VERSION = 1
 """Written into each pause; another version is refused."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from codec_agents.built import BuiltInput, BuiltSink
 from codec_agents.exceptions import RunError
 from codec_agents.nodes.skipping import NodeSkipped
 from codec_agents.pause import NodeOutput, Pause, PausedTurn, Sent
+from codec_agents.plan.pipeline import BuiltInput, BuiltSink
 
 if TYPE_CHECKING:
     from codec_agents.execution import Execution

@@ -19,14 +19,14 @@ from codec_agents.graph.live import LiveObjects
 from codec_agents.own_loop import run_in_own_loop
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltPipeline, Value
     from codec_agents.dispatch import Approver
     from codec_agents.faults import Fault
     from codec_agents.graph.spec import PipelineSpec
     from codec_agents.history import History
     from codec_agents.pause import Decision, Pause
-    from codec_agents.record import Recorder
-    from codec_agents.recorded import RecordedRun
+    from codec_agents.plan.pipeline import BuiltPipeline, Value
+    from codec_agents.records.reader import RecordedRun
+    from codec_agents.records.writer import Recorder
     from codec_agents.replay import AnswerSource
     from codec_agents.runtime import Run, RunResult
 
@@ -222,7 +222,7 @@ class Pipeline(graph.Pipeline):
     ) -> tuple[BuiltPipeline, Mapping[str, History]]:
         if after is None:
             return self.build(), {}
-        from codec_agents.views import going_on
+        from codec_agents.plan.variants import going_on
 
         histories = after if isinstance(after, Mapping) else after.histories
         return going_on(self.build(), histories), histories
@@ -292,7 +292,7 @@ def _recorder(
 ) -> Recorder | None:
     if record is None:
         return None
-    from codec_agents.record import Recorder
-    from codec_agents.views import after_header, record_header
+    from codec_agents.plan.variants import after_header, record_header
+    from codec_agents.records.writer import Recorder
 
     return Recorder(record, {**record_header(built), "inputs": values, **after_header(histories)})

@@ -20,8 +20,8 @@ def command(file: Path, as_json: bool) -> None:
 
     It is built for this, so that what is shown is what would run; no engine is asked.
     """
-    from codec_agents.explanation import explain
     from codec_agents.graph.explain import render_text
+    from codec_agents.plan.explanation import explain
 
     explanation = explain(load(file).build())
     if as_json:

@@ -18,7 +18,7 @@ from codec_agents.faults import suggest
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
-    from codec_agents.recorded import RecordedRun, RecordedTurn
+    from codec_agents.records.reader import RecordedRun, RecordedTurn
     from codec_agents.runtime import Run, RunResult
 
 RECORD = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -39,7 +39,7 @@ def command() -> None:
 @reporting
 def show(file: Path, as_json: bool) -> None:
     """Show what FILE records: each turn of each node, its tools, and how the nodes ended."""
-    from codec_agents.recorded import read_record
+    from codec_agents.records.reader import read_record
 
     record = read_record(file)
     if as_json:
@@ -209,7 +209,7 @@ def _finish(pipeline: Pipeline, start: Callable[[], Run], *, as_json: bool) -> N
 @reporting
 def compare(first: Path, second: Path, as_json: bool) -> None:
     """Say where two recorded runs differ in ids; ends with 1 if they do."""
-    from codec_agents.recorded import read_record
+    from codec_agents.records.reader import read_record
 
     found = read_record(first).differences(read_record(second))
     if as_json:
@@ -243,8 +243,8 @@ def export(files: Sequence[Path], output: Path | None, nodes: tuple[str, ...], c
 
 def _known(files: Sequence[Path], nodes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the nodes that were asked for, each of which one of the records must have."""
-    from codec_agents.built import declared_path
-    from codec_agents.recorded import read_record
+    from codec_agents.plan.pipeline import declared_path
+    from codec_agents.records.reader import read_record
 
     known = {
         name for file in files for node in read_record(file).nodes for name in (node, declared_path(node))
@@ -259,8 +259,8 @@ def _known(files: Sequence[Path], nodes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _trajectories(files: Sequence[Path], nodes: tuple[str, ...], *, complete: bool) -> Iterator[str]:
-    from codec_agents.built import declared_path
-    from codec_agents.recorded import read_record
+    from codec_agents.plan.pipeline import declared_path
+    from codec_agents.records.reader import read_record
 
     for file in files:
         for trajectory in read_record(file).trajectories():

@@ -19,9 +19,9 @@ from codec_agents.cli.options import as_json, load, pipeline_file, print_json
 from codec_agents.exceptions import ApprovalRequiredError
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltPipeline
     from codec_agents.cli.lanes import LaneKey, LanePrinter
     from codec_agents.pipeline import Pipeline
+    from codec_agents.plan.pipeline import BuiltPipeline
     from codec_agents.runtime import Run
 
 
@@ -175,7 +175,7 @@ async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
 
 def _lane_printer(built: BuiltPipeline, console: Any) -> LanePrinter:
     from codec_agents.cli.lanes import LanePrinter
-    from codec_agents.views import asking_nodes
+    from codec_agents.plan.variants import asking_nodes
 
     vocabularies = {path: node.vocabulary for path, node in asking_nodes(built).items()}
     return LanePrinter(console, vocabularies, _lanes_of_sinks(built))

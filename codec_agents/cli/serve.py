@@ -170,7 +170,7 @@ def _map_bytes(name: str) -> bytes:
 
 def _script(text: str) -> Any:
     from codec_agents.engines.scripted.rules import rules_or_script
-    from codec_agents.imports import Importer, is_reference
+    from codec_agents.references.callables import Importer, is_reference
 
     if is_reference(text):
         return Importer(Path.cwd()).resolve(text)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codec_agents.faults import Fault
-from codec_agents.imports import reference_of
+from codec_agents.references.callables import reference_of
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from codec_agents.graph.base import Declared, Flag, Seconds
 from codec_agents.graph.sources import Headers, Url
-from codec_agents.secrets import is_reference, looks_secret
+from codec_agents.references.environment import is_reference, looks_secret
 
 SERVER_PREFIX = "mcp:"
 """How a node's `tools` name those of a server: `mcp:fares` for all of them, `mcp:fares/search` for one."""

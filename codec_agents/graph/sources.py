@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from codec_agents.graph.base import NO_WORD_AS_NUMBER, Count, Declared, Flag, Seconds, Whole
-from codec_agents.secrets import is_reference, looks_secret, url_has_login, url_has_secret
+from codec_agents.references.environment import is_reference, looks_secret, url_has_login, url_has_secret
 
 EngineKind: TypeAlias = Literal[
     "scripted", "embedded", "codec", "vllm", "sglang", "llamacpp", "openai", "auto", "live"

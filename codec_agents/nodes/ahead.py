@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from codec_agents.built import BuiltAsking, BuiltPipeline
 from codec_agents.engines.base import GenerationRequest, preparing
 from codec_agents.nodes.prefill import Prefill
+from codec_agents.plan.pipeline import BuiltAsking, BuiltPipeline
 
 if TYPE_CHECKING:
     from codec_agents.execution import Execution

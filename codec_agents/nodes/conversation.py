@@ -16,11 +16,11 @@ from codec_agents.nodes.skipping import NodePaused
 from codec_agents.nodes.tool_round import ToolRound
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltAsking, BuiltModel
     from codec_agents.execution import Execution
     from codec_agents.nodes.slots import Slots
     from codec_agents.nodes.wiring import Wiring
     from codec_agents.pause import Resumption
+    from codec_agents.plan.pipeline import BuiltAsking, BuiltModel
     from codec_agents.telemetry.spans import NodeScope
 
 

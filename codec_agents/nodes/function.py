@@ -12,9 +12,9 @@ from codec_agents.nodes.slots import Slots
 from codec_agents.nodes.telling import ask, tell_finished, tell_started
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltFunction
     from codec_agents.execution import Execution
     from codec_agents.nodes.wiring import Wiring
+    from codec_agents.plan.pipeline import BuiltFunction
 
 
 async def run_function(node: BuiltFunction, wiring: Wiring, execution: Execution) -> None:

@@ -36,8 +36,8 @@ from codec_agents.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltAsking
     from codec_agents.nodes.wiring import Wiring
+    from codec_agents.plan.pipeline import BuiltAsking
     from codec_agents.runtime import Run
     from codec_agents.telemetry.calls import CallScope
     from codec_agents.telemetry.spans import NodeScope

@@ -15,9 +15,9 @@ from codec_agents.exceptions import ForgedTokenError
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltAsking
     from codec_agents.channel import Channel
     from codec_agents.handoff import Batch, Handoff
+    from codec_agents.plan.pipeline import BuiltAsking
 
 WRITTEN_AT_ONCE: Final = 16
 """Ids after which the prompt goes on: each time has a price of its own, and fewer are left for the end."""

@@ -22,10 +22,10 @@ from codec_agents.nodes.telling import ask
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltEdge, BuiltMap, Value
     from codec_agents.execution import Execution
     from codec_agents.handoff import Batch
     from codec_agents.nodes.wiring import Wiring
+    from codec_agents.plan.pipeline import BuiltEdge, BuiltMap, Value
 
 
 class Items:

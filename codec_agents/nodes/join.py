@@ -12,9 +12,9 @@ from codec_agents.nodes.telling import ask, tell_decided, tell_finished, tell_st
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltJoin
     from codec_agents.execution import Execution
     from codec_agents.nodes.wiring import Wiring
+    from codec_agents.plan.pipeline import BuiltJoin
 
 
 async def run_join(node: BuiltJoin, wiring: Wiring, execution: Execution) -> None:

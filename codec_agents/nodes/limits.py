@@ -9,8 +9,8 @@ from codec_agents.concurrency.deadline import Deadline
 from codec_agents.exceptions import LimitExceededError
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltNode
     from codec_agents.nodes.wiring import Wiring
+    from codec_agents.plan.pipeline import BuiltNode
 
 
 class WallTime(Deadline):

@@ -9,9 +9,9 @@ from codec_agents.nodes.slots import Slots
 from codec_agents.nodes.telling import ask, tell_finished, tell_started
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltLoop, Value
     from codec_agents.execution import Execution
     from codec_agents.nodes.wiring import Wiring
+    from codec_agents.plan.pipeline import BuiltLoop, Value
 
 
 async def run_loop(node: BuiltLoop, wiring: Wiring, execution: Execution) -> None:

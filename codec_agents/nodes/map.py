@@ -13,9 +13,9 @@ from codec_agents.nodes.upstream import asks_what_feeds_it
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltMap, Value
     from codec_agents.execution import Execution
     from codec_agents.nodes.wiring import Wiring
+    from codec_agents.plan.pipeline import BuiltMap, Value
 
 RESULTS_AHEAD = 4
 """Items begun and not handed on, for each that may be under way: while a slow item holds up the order of the

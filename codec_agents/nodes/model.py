@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codec_agents.built import declared_path
 from codec_agents.events import NodeFinished
 from codec_agents.nodes.conversation import Conversation
 from codec_agents.nodes.limits import WallTime
 from codec_agents.nodes.skipping import STOPPED, NodeSkipped
 from codec_agents.nodes.slots import Slots
 from codec_agents.nodes.telling import tell_started
+from codec_agents.plan.pipeline import declared_path
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltModel
     from codec_agents.execution import Execution
     from codec_agents.nodes.wiring import Wiring
+    from codec_agents.plan.pipeline import BuiltModel
 
 
 async def run_model(node: BuiltModel, wiring: Wiring, execution: Execution) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from codec_agents.views import placed
+from codec_agents.plan.variants import placed
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import translate
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltInput, BuiltLoop, BuiltMap, BuiltPipeline, Value
     from codec_agents.execution import Execution
+    from codec_agents.plan.pipeline import BuiltInput, BuiltLoop, BuiltMap, BuiltPipeline, Value
 
 
 async def run_body(

@@ -18,9 +18,9 @@ from codec_agents.engines.base import GenerationRequest
 from codec_agents.events import Usage
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltAsking
     from codec_agents.execution import Execution
     from codec_agents.nodes.slots import Slots
+    from codec_agents.plan.pipeline import BuiltAsking
 
 PREFILL_REQUESTS: Final = 32
 """The most requests ahead for one prompt: 8,192 ids at the usual stride."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from codec_agents.built import (
+from codec_agents.nodes.function import run_function
+from codec_agents.nodes.join import run_join
+from codec_agents.nodes.loop import run_loop
+from codec_agents.nodes.map import run_map
+from codec_agents.nodes.model import run_model
+from codec_agents.nodes.router import run_router
+from codec_agents.nodes.sink import run_sink
+from codec_agents.plan.pipeline import (
     BuiltFunction,
     BuiltJoin,
     BuiltLoop,
@@ -15,13 +22,6 @@ from codec_agents.built import (
     BuiltRouter,
     BuiltSink,
 )
-from codec_agents.nodes.function import run_function
-from codec_agents.nodes.join import run_join
-from codec_agents.nodes.loop import run_loop
-from codec_agents.nodes.map import run_map
-from codec_agents.nodes.model import run_model
-from codec_agents.nodes.router import run_router
-from codec_agents.nodes.sink import run_sink
 
 if TYPE_CHECKING:
     from codec_agents.execution import Execution

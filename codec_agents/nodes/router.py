@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from codec_agents.built import declared_path
 from codec_agents.events import NodeFinished
 from codec_agents.exceptions import NodeFailedError, RouteError
 from codec_agents.graph.kinds import VALUE
@@ -18,13 +17,14 @@ from codec_agents.nodes.limits import WallTime
 from codec_agents.nodes.skipping import STOPPED, NodeSkipped
 from codec_agents.nodes.slots import Slots
 from codec_agents.nodes.telling import tell_started
+from codec_agents.plan.pipeline import declared_path
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltRouter
     from codec_agents.execution import Execution
     from codec_agents.nodes.generation import Turn
     from codec_agents.nodes.wiring import Wiring
+    from codec_agents.plan.pipeline import BuiltRouter
 
 
 def choose(seen: bytes, labels: Mapping[str, bytes], *, ended: bool) -> tuple[bool, str | None]:

@@ -16,10 +16,10 @@ from codec_agents.nodes.skipping import NodeSkipped
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltSink
     from codec_agents.execution import Execution
     from codec_agents.handoff import Batch
     from codec_agents.nodes.wiring import Inlet, Wiring
+    from codec_agents.plan.pipeline import BuiltSink
 
 
 async def run_sink(node: BuiltSink, wiring: Wiring, execution: Execution) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from codec_agents.built import BuiltAsking
 from codec_agents.channel import Signal
 from codec_agents.handoff import Batch, Handoff
 from codec_agents.nodes.ahead import Ahead
 from codec_agents.nodes.growing import GrowingPrompt
 from codec_agents.nodes.skipping import NodeSkipped
+from codec_agents.plan.pipeline import BuiltAsking
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltNode
     from codec_agents.execution import Execution
     from codec_agents.nodes.wiring import Wiring
+    from codec_agents.plan.pipeline import BuiltNode
 
 
 class Slots:

@@ -9,8 +9,8 @@ from codec_agents.events import Decided, FunctionFinished, NodeFinished, NodeSta
 from codec_agents.functions import Function, digest_of
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltNode
     from codec_agents.execution import Execution
+    from codec_agents.plan.pipeline import BuiltNode
 
 Answer = TypeVar("Answer")
 

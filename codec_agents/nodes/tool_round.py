@@ -22,11 +22,11 @@ from codec_agents.pause import Decision, PausedTurn, PendingCall, SettledCall
 from codec_agents.tools import ToolContext
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltModel
     from codec_agents.dialects import CallRegion, ToolCall
     from codec_agents.dispatch import Attempt
     from codec_agents.nodes.generation import Turn
     from codec_agents.pause import Resumption
+    from codec_agents.plan.pipeline import BuiltModel
     from codec_agents.runtime import Run
     from codec_agents.telemetry.spans import NodeScope
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codec_agents.built import BuiltAsking
-from codec_agents.views import asking_nodes
+from codec_agents.plan.pipeline import BuiltAsking
+from codec_agents.plan.variants import asking_nodes
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltMap, BuiltPipeline
+    from codec_agents.plan.pipeline import BuiltMap, BuiltPipeline
 
 
 def asks_what_feeds_it(node: BuiltMap, built: BuiltPipeline) -> bool:

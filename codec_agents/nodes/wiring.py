@@ -10,8 +10,8 @@ from codec_agents.channel import Channel, Signal
 from codec_agents.handoff import Batch
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltEdge, NodeLinks
     from codec_agents.nodes.slots import Slots
+    from codec_agents.plan.pipeline import BuiltEdge, NodeLinks
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from codec_agents.built import (
+from codec_agents.exceptions import RecordError
+from codec_agents.functions import Function
+from codec_agents.plan.pipeline import (
     BuiltAsking,
     BuiltFunction,
     BuiltJoin,
@@ -21,16 +23,14 @@ from codec_agents.built import (
     BuiltNode,
     BuiltPipeline,
 )
-from codec_agents.exceptions import RecordError
-from codec_agents.functions import Function
-from codec_agents.record import Recorder
-from codec_agents.recorded import RecordedRun, read_record
+from codec_agents.plan.variants import after_header, going_on, record_header, with_nodes, without_servers
+from codec_agents.records.reader import RecordedRun, read_record
+from codec_agents.records.writer import Recorder
 from codec_agents.replay.engine import ReplayEngine
 from codec_agents.replay.functions import RecordedFunction, RecordedFunctions
 from codec_agents.replay.recovery import RecoveringEngine
 from codec_agents.replay.tools import RecordedTools
 from codec_agents.runtime import Run
-from codec_agents.views import after_header, going_on, record_header, with_nodes, without_servers
 
 __all__ = [
     "AnswerSource",

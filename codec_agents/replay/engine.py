@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from codec_agents.differences import first_difference
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
 from codec_agents.exceptions import EngineStreamError, ReplayError
-from codec_agents.recorded import RecordedRun, RecordedTurn
+from codec_agents.records.compare import first_difference
+from codec_agents.records.reader import RecordedRun, RecordedTurn
 from codec_core.frames import CodecFrame
 
 NAME = "record"

@@ -9,7 +9,7 @@ import anyio
 
 from codec_agents.exceptions import NodeFailedError, ReplayError
 from codec_agents.functions import Function, digest_of
-from codec_agents.recorded import RecordedRun
+from codec_agents.records.reader import RecordedRun
 
 
 class RecordedFunctions:

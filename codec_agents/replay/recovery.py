@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from codec_agents.differences import first_difference
 from codec_agents.engines.base import (
     Engine,
     FrameStream,
@@ -17,7 +16,8 @@ from codec_agents.engines.base import (
     end_reached,
 )
 from codec_agents.exceptions import EngineError
-from codec_agents.recorded import RecordedRun, RecordedTurn
+from codec_agents.records.compare import first_difference
+from codec_agents.records.reader import RecordedRun, RecordedTurn
 from codec_agents.replay.engine import RecordStream, stats_of
 from codec_core.frames import CodecFrame
 

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.dispatch import Attempt, Dispatcher
-from codec_agents.recorded import RecordedRun
+from codec_agents.records.reader import RecordedRun
 
 if TYPE_CHECKING:
     from codec_agents.dialects import ToolCall

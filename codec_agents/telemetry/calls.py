@@ -17,9 +17,9 @@ from codec_agents.telemetry.scope import AttachedStream, Attributes, Scope, link
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
-    from codec_agents.built import BuiltAsking
     from codec_agents.engines.base import FrameStream, SamplingOptions, StreamStats
     from codec_agents.nodes.generation import Turn
+    from codec_agents.plan.pipeline import BuiltAsking
 
 OpenedStream: TypeAlias = "AbstractAsyncContextManager[FrameStream]"
 

@@ -8,8 +8,8 @@ from codec_agents.telemetry import names
 from codec_agents.telemetry.scope import Attributes, Scope, links_to
 
 if TYPE_CHECKING:
-    from codec_agents.built import BuiltEdge
     from codec_agents.events import HandoffReport
+    from codec_agents.plan.pipeline import BuiltEdge
     from codec_agents.telemetry.spans import RunScope
 
 

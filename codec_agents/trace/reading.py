@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from codec_agents.recorded import read_record
+from codec_agents.records.reader import read_record
 from codec_agents.trace.timeline import TracedRun, traced
 
 

@@ -16,10 +16,10 @@ import pytest
 
 from codec_agents import Pipeline
 from codec_agents.exceptions import NodeFailedError, PipelineError
-from codec_agents.explanation import explain
 from codec_agents.graph.drawing.mermaid import to_mermaid
 from codec_agents.graph.drawing.svg import to_svg
 from codec_agents.graph.explain import render_text
+from codec_agents.plan.explanation import explain
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from codec_agents.built import BuiltEdge, strategy_between
 from codec_agents.dialects import (
     BoundDialect,
     CallRegion,
@@ -27,6 +26,7 @@ from codec_agents.dispatch import Attempt, Dispatcher
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat
 from codec_agents.handoff import EncodeText, PassThrough
+from codec_agents.plan.pipeline import BuiltEdge, strategy_between
 from codec_agents.tools import ResultIds, Tool, ToolContext, make_tool, tool
 from codec_agents.vocabularies import bundled_map
 from codec_core.maps import TokenizerMap

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from codec_agents.exceptions import ReferenceRefusedError
-from codec_agents.imports import Importer, is_reference, reference_of
+from codec_agents.references.callables import Importer, is_reference, reference_of
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_a_module_that_failed_is_tried_again(folder):
 
 
 def test_reference_of_an_object():
-    assert reference_of(Importer) == "codec_agents.imports:Importer"
-    assert reference_of(Importer.resolve) == "codec_agents.imports:Importer.resolve"
+    assert reference_of(Importer) == "codec_agents.references.callables:Importer"
+    assert reference_of(Importer.resolve) == "codec_agents.references.callables:Importer.resolve"
     assert reference_of(lambda: 1) is None
     assert reference_of(object()) is None
     assert is_reference("a.b:C.d")

@@ -226,7 +226,7 @@ async def test_secret_reaches_the_server_and_nothing_else(
     monkeypatch.setenv("OUR_KEY", "s3cret")
     pipeline = declare(folder, '{fares: {command: [python, fares.py], env: {FARES_KEY: "${OUR_KEY}"}}}')
     assert (await pipeline.invoke({"question": "search Oslo"})).text["reader"] == "Oslo: s3cret"
-    from codec_agents.explanation import explain
+    from codec_agents.plan.explanation import explain
 
     shown = render_text(explain(pipeline.build())) + pipeline.to_yaml()
     assert "s3cret" not in shown

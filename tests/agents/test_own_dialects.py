@@ -13,8 +13,8 @@ import pytest
 from codec_agents import Pipeline
 from codec_agents.dialects import get_dialect
 from codec_agents.exceptions import PipelineError
-from codec_agents.explanation import explain
 from codec_agents.graph.explain import render_text
+from codec_agents.plan.explanation import explain
 from codec_agents.testing import PromptView, Raw, ScriptedEngine, Stop
 from codec_agents.vocabularies import bundled_map
 

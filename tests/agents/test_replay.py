@@ -13,7 +13,7 @@ import pytest
 from codec_agents import Chat, Pipeline
 from codec_agents.events import IdsSampled
 from codec_agents.exceptions import NodeFailedError, RecordError, ReplayError
-from codec_agents.recorded import read_record
+from codec_agents.records.reader import read_record
 from codec_agents.testing import Cut, PromptView, Refuse, Say, ScriptedEngine, ScriptedModel, Wait
 from tests.agents.recorded_runs import (
     Answers,

@@ -3,7 +3,7 @@
 import pytest
 
 from codec_agents.exceptions import SecretMissingError
-from codec_agents.secrets import (
+from codec_agents.references.environment import (
     expand,
     expand_secret,
     is_reference,

@@ -30,7 +30,7 @@ from codec_agents.exceptions import (
     EngineTimeoutError,
     EngineUnavailableError,
 )
-from codec_agents.secrets import hide, looks_secret
+from codec_agents.references.environment import hide, looks_secret
 
 MAX_CONNECTIONS = 2000
 """Streams at once over one engine; each holds a connection."""

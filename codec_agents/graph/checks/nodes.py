@@ -9,7 +9,7 @@ from codec_agents.graph.checks.base import Checked, Rule, error, warning
 from codec_agents.graph.kinds import Asking, InputNode, JoinNode, ModelNode, RouterNode, SinkNode
 from codec_agents.graph.servers import server_of
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, StartsWith
-from codec_agents.imports import is_reference
+from codec_agents.references.callables import is_reference
 
 
 def _inputs(checked: Checked) -> Iterator[Fault]:

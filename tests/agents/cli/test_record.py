@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from codec_agents.cli import exits, main
-from codec_agents.recorded import read_record
+from codec_agents.records.reader import read_record
 from tests.agents.recorded_runs import Answers, asking
 
 DESK = """

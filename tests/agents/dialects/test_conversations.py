@@ -14,7 +14,7 @@ import pytest
 
 from codec_agents import Chat, Pipeline, tool
 from codec_agents.dialects import CallRegion
-from codec_agents.recorded import read_record
+from codec_agents.records.reader import read_record
 from codec_agents.testing import EmbeddedEngine, PromptView, Raw, Stop
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap

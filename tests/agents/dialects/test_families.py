@@ -10,8 +10,8 @@ import pytest
 from codec_agents import Pipeline
 from codec_agents.dialects import PortIds, dialects, get_dialect
 from codec_agents.dialects.registry import built_in
-from codec_agents.explanation import explain
 from codec_agents.graph.explain import render_text
+from codec_agents.plan.explanation import explain
 from codec_agents.testing import ScriptedEngine
 from codec_core.maps import TokenizerMap
 from tests.agents.dialects.families import FAMILIES, Case, bench, cases, dialect_of, lanes, random_cuts

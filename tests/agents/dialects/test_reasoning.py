@@ -13,11 +13,11 @@ import pytest
 from codec_agents import Chat, Pipeline
 from codec_agents.dialects.writing.forgetting import ReasoningMarks, forget_regions
 from codec_agents.exceptions import InputError, LimitExceededError, PromptError
-from codec_agents.explanation import explain
 from codec_agents.graph.explain import render_text
 from codec_agents.graph.turns import ChatTurn
 from codec_agents.history import History
-from codec_agents.recorded import read_record
+from codec_agents.plan.explanation import explain
+from codec_agents.records.reader import read_record
 from codec_agents.testing import PromptView, Raw, ScriptedEngine, ScriptedModel, Stop
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap

@@ -117,11 +117,11 @@ def test_live_objects_of_a_nested_pipeline_are_seen_inside_it():
 
 
 def test_an_importable_callable_is_named_by_its_path():
-    from codec_agents.imports import Importer
+    from codec_agents.references.callables import Importer
 
     p = Pipeline("p").function("f", Importer.resolve, inputs=["x"])
     node = p.spec.nodes["f"]
-    assert node.call == "codec_agents.imports:Importer.resolve"
+    assert node.call == "codec_agents.references.callables:Importer.resolve"
     assert p.live.callables[node.call] is Importer.resolve
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from codec_agents import events
 from codec_agents.events import HandoffReport, Usage
-from codec_agents.record import Recorder
+from codec_agents.records.writer import Recorder
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
 

@@ -20,8 +20,8 @@ from codec_agents.graph.edges import Strategy
 from codec_agents.graph.kinds import REASONING
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.spec import PipelineSpec
-from codec_agents.lease import EngineLease
 from codec_agents.mcp_servers import ServerLease
+from codec_agents.plan.lease import EngineLease
 from codec_agents.prompts import PromptTemplate
 from codec_core.vocabulary import Vocabulary
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from codec_agents.built import (
+from codec_agents.dialects import BoundDialect
+from codec_agents.engines.base import is_text_boundary
+from codec_agents.graph.chat import Chat
+from codec_agents.graph.explain import (
+    EdgeExplanation,
+    Explanation,
+    NodeExplanation,
+    PieceExplanation,
+    ServerExplanation,
+)
+from codec_agents.plan.pipeline import (
     BuiltAsking,
     BuiltEdge,
     BuiltFunction,
@@ -17,16 +27,6 @@ from codec_agents.built import (
     BuiltPipeline,
     BuiltRouter,
     BuiltSink,
-)
-from codec_agents.dialects import BoundDialect
-from codec_agents.engines.base import is_text_boundary
-from codec_agents.graph.chat import Chat
-from codec_agents.graph.explain import (
-    EdgeExplanation,
-    Explanation,
-    NodeExplanation,
-    PieceExplanation,
-    ServerExplanation,
 )
 from codec_agents.prompts import PromptIds, PromptTemplate
 from codec_core.detokenizer import detokenize

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codec_agents.exceptions import ReferenceRefusedError
-from codec_agents.imports import Importer
+from codec_agents.references.callables import Importer
 
 PYTHON = "python"
 """Stands for the interpreter that runs the pipeline, which has the packages that the pipeline has."""

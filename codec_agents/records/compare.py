@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from codec_agents.recorded import RecordedRun
+    from codec_agents.records.reader import RecordedRun
 
 
 def differences(first: RecordedRun, second: RecordedRun) -> list[str]:

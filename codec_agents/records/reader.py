@@ -9,11 +9,11 @@ from typing import IO, Any, TypeAlias
 
 import msgspec
 
-from codec_agents.built import declared_path
-from codec_agents.differences import differences
 from codec_agents.exceptions import RecordError
 from codec_agents.history import History
-from codec_agents.record import RECORD_VERSION
+from codec_agents.plan.pipeline import declared_path
+from codec_agents.records.compare import differences
+from codec_agents.records.writer import RECORD_VERSION
 
 READABLE_VERSIONS = (1, RECORD_VERSION)
 

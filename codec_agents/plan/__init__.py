@@ -1,0 +1,1 @@
+"""The frozen result of a build: values that any number of runs share."""
