@@ -15,7 +15,7 @@ from codec_agents.graph import (
     TimeoutPolicy,
 )
 from codec_agents.pipeline import Pipeline
-from codec_agents.tools import Tool, ToolContext, Toolset, tool
+from codec_agents.tools.tool import Tool, ToolContext, Toolset, tool
 
 if TYPE_CHECKING:
     from codec_agents.runtime import Run, RunResult

@@ -13,8 +13,8 @@ import msgspec
 
 if TYPE_CHECKING:
     from codec_agents.dialects import ToolCall
-    from codec_agents.dispatch import Attempt
     from codec_agents.graph.edges import Strategy
+    from codec_agents.tools.dispatch import Attempt
 
 Port: TypeAlias = Literal["answer", "reasoning", "tool_calls"]
 """A named lane of a node's stream."""

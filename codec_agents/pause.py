@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from codec_agents.dispatch import Attempt, AttemptStatus
 from codec_agents.events import Outcome, Usage
 from codec_agents.exceptions import PauseError
+from codec_agents.tools.dispatch import Attempt, AttemptStatus
 
 if TYPE_CHECKING:
     from codec_agents.dialects import ToolCall

@@ -19,7 +19,6 @@ from codec_agents.graph.live import LiveObjects
 from codec_agents.own_loop import run_in_own_loop
 
 if TYPE_CHECKING:
-    from codec_agents.dispatch import Approver
     from codec_agents.faults import Fault
     from codec_agents.graph.spec import PipelineSpec
     from codec_agents.history import History
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from codec_agents.records.writer import Recorder
     from codec_agents.replay import AnswerSource
     from codec_agents.runtime import Run, RunResult
+    from codec_agents.tools.dispatch import Approver
 
 
 class Pipeline(graph.Pipeline):
@@ -42,8 +42,8 @@ class Pipeline(graph.Pipeline):
     @classmethod
     def _unmet_needs(cls, spec: PipelineSpec, directory: Path | None) -> Iterable[Fault]:
         """Look for what the sound parts of a declaration name, so that all faults are told at once."""
-        from codec_agents.needs import unmet_needs
-        from codec_agents.resources import Resources
+        from codec_agents.compiler.missing_resources import unmet_needs
+        from codec_agents.compiler.resources import Resources
 
         return unmet_needs(spec, Resources(spec, LiveObjects(), directory))
 
@@ -54,7 +54,7 @@ class Pipeline(graph.Pipeline):
             PipelineError: with every fault, each with its place, what was found and what would do.
         """
         if self._built is None:
-            from codec_agents.build import build
+            from codec_agents.compiler.compiler import build
 
             self._built = build(self)
         return self._built

@@ -23,12 +23,12 @@ from codec_agents.outputs import SinkOutput, SinkReader
 from codec_agents.telemetry import run_scope
 
 if TYPE_CHECKING:
-    from codec_agents.dispatch import Approver
-    from codec_agents.mcp_servers import OpenServers
     from codec_agents.nodes.generation import Turn
     from codec_agents.pause import Resumption
     from codec_agents.plan.pipeline import BuiltPipeline, Value
     from codec_agents.records.writer import Recorder
+    from codec_agents.tools.dispatch import Approver
+    from codec_agents.tools.mcp_servers import OpenServers
 
 
 @dataclass(frozen=True, slots=True)

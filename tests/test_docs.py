@@ -28,7 +28,7 @@ from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.files.document import read_document
 from codec_agents.graph.policy import Policy
 from codec_agents.testing import Call, ScriptedEngine, scripted_server
-from codec_agents.tools import tool
+from codec_agents.tools.tool import tool
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
 from tests.agents.dialects.test_chat_template import CHATML
 from tests.agents.recorded_runs import desk
@@ -151,7 +151,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 @pytest.mark.usefixtures("folder")
 def test_python_runs(page: str, code: str) -> None:
-    if "codec_agents.mcp" in code:
+    if "codec_agents.tools.mcp" in code:
         pytest.importorskip("mcp")
     if "chat_template" in code:
         pytest.importorskip("jinja2")

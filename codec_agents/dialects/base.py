@@ -16,7 +16,7 @@ from codec_agents.dialects.values import ThinkingMode
 if TYPE_CHECKING:
     from codec_agents.dialects.bound import BoundDialect
     from codec_agents.dialects.grammars import Grammar
-    from codec_agents.tools import Tool
+    from codec_agents.tools.tool import Tool
     from codec_core.maps import TokenizerMap
     from codec_core.vocabulary import Vocabulary
 

@@ -22,8 +22,8 @@ from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
-    from codec_agents.dispatch import Attempt
-    from codec_agents.tools import Tool
+    from codec_agents.tools.dispatch import Attempt
+    from codec_agents.tools.tool import Tool
 
 
 class BoundDialect:

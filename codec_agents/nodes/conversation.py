@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from codec_agents.dispatch import Attempt
 from codec_agents.engines.prompt_body import extended
 from codec_agents.events import Usage
 from codec_agents.exceptions import EngineError, LimitExceededError, NodeFailedError, RepeatedFailureError
@@ -14,6 +13,7 @@ from codec_agents.nodes.generation import Generation, Turn
 from codec_agents.nodes.reasoning_budget import SPENT, ReasoningBudget
 from codec_agents.nodes.skipping import NodePaused
 from codec_agents.nodes.tool_round import ToolRound
+from codec_agents.tools.dispatch import Attempt
 
 if TYPE_CHECKING:
     from codec_agents.execution import Execution

@@ -11,8 +11,8 @@ import msgspec
 
 from codec_agents.channel import Arrivals
 from codec_agents.events import SinkIds, SinkText
-from codec_agents.functions import call
 from codec_agents.nodes.skipping import NodeSkipped
+from codec_agents.tools.functions import call
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:

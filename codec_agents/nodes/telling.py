@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from codec_agents.events import Decided, FunctionFinished, NodeFinished, NodeStarted, Usage
-from codec_agents.functions import Function, digest_of
+from codec_agents.tools.functions import Function, digest_of
 
 if TYPE_CHECKING:
     from codec_agents.execution import Execution

@@ -19,16 +19,16 @@ from anyio.abc import TaskGroup
 from codec_agents.events import ToolFinished, ToolStarted
 from codec_agents.exceptions import PauseError
 from codec_agents.pause import Decision, PausedTurn, PendingCall, SettledCall
-from codec_agents.tools import ToolContext
+from codec_agents.tools.tool import ToolContext
 
 if TYPE_CHECKING:
     from codec_agents.dialects import CallRegion, ToolCall
-    from codec_agents.dispatch import Attempt
     from codec_agents.nodes.generation import Turn
     from codec_agents.pause import Resumption
     from codec_agents.plan.pipeline import BuiltModel
     from codec_agents.runtime import Run
     from codec_agents.telemetry.spans import NodeScope
+    from codec_agents.tools.dispatch import Attempt
 
 
 class ToolRound:

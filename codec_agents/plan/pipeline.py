@@ -10,19 +10,19 @@ from typing import Any, ClassVar, TypeAlias
 import anyio
 
 from codec_agents.dialects import BoundDialect
-from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import Engine, SamplingOptions, Timeouts, preparing
 from codec_agents.exceptions import InputError
 from codec_agents.faults import Fault
-from codec_agents.functions import Function
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.edges import Strategy
 from codec_agents.graph.kinds import REASONING
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.spec import PipelineSpec
-from codec_agents.mcp_servers import ServerLease
 from codec_agents.plan.lease import EngineLease
 from codec_agents.prompts import PromptTemplate
+from codec_agents.tools.dispatch import Dispatcher
+from codec_agents.tools.functions import Function
+from codec_agents.tools.mcp_servers import ServerLease
 from codec_core.vocabulary import Vocabulary
 
 Value: TypeAlias = "str | Sequence[int]"

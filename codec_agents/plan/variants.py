@@ -12,8 +12,8 @@ from typing import Any
 
 from codec_agents.exceptions import InputError
 from codec_agents.history import History
-from codec_agents.mcp_servers import ServerLease
 from codec_agents.plan.pipeline import BuiltAsking, BuiltLoop, BuiltMap, BuiltNode, BuiltPipeline
+from codec_agents.tools.mcp_servers import ServerLease
 
 
 def asking_nodes(built: BuiltPipeline) -> dict[str, BuiltAsking]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from codec_agents.exceptions import RecordError
-from codec_agents.functions import Function
 from codec_agents.plan.pipeline import (
     BuiltAsking,
     BuiltFunction,
@@ -31,6 +30,7 @@ from codec_agents.replay.functions import RecordedFunction, RecordedFunctions
 from codec_agents.replay.recovery import RecoveringEngine
 from codec_agents.replay.tools import RecordedTools
 from codec_agents.runtime import Run
+from codec_agents.tools.functions import Function
 
 __all__ = [
     "AnswerSource",

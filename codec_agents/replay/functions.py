@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 
 from codec_agents.exceptions import NodeFailedError, ReplayError
-from codec_agents.functions import Function, digest_of
 from codec_agents.records.reader import RecordedRun
+from codec_agents.tools.functions import Function, digest_of
 
 
 class RecordedFunctions:

@@ -6,12 +6,12 @@ import time
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
-from codec_agents.dispatch import Attempt, Dispatcher
 from codec_agents.records.reader import RecordedRun
+from codec_agents.tools.dispatch import Attempt, Dispatcher
 
 if TYPE_CHECKING:
     from codec_agents.dialects import ToolCall
-    from codec_agents.tools import ToolContext
+    from codec_agents.tools.tool import ToolContext
 
 
 class RecordedTools(Dispatcher):

@@ -264,7 +264,7 @@ def test_explain_names_an_engine_that_speaks_text() -> None:
 def test_equal_declarations_have_equal_digests() -> None:
     text = FAULTY.replace("os:system", "tools:x")
     first, second = (Pipeline.from_yaml(text).spec for _ in range(2))
-    from codec_agents.build import digest_of
+    from codec_agents.compiler.compiler import digest_of
 
     assert digest_of(first) == digest_of(second)
     assert digest_of(first) != digest_of(first.model_copy(update={"pipeline": "other"}))
@@ -272,7 +272,7 @@ def test_equal_declarations_have_equal_digests() -> None:
 
 def test_a_toolset_and_a_class_are_named_like_a_callable(tmp_path: Path) -> None:
     (tmp_path / "desk_tools.py").write_text(
-        "from codec_agents.tools import Toolset\n"
+        "from codec_agents.tools.tool import Toolset\n"
         "def fares(city: str) -> str: ...\n"
         "def rooms(city: str) -> str: ...\n"
         "class Weather:\n    def __call__(self, city: str) -> str: ...\n"

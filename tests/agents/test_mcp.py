@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 
 from codec_agents.dialects import ToolCall
-from codec_agents.dispatch import Attempt, Dispatcher
 from codec_agents.exceptions import ToolDefinitionError
-from codec_agents.mcp import mcp_tools
-from codec_agents.tools import ToolContext, Toolset
+from codec_agents.tools.dispatch import Attempt, Dispatcher
+from codec_agents.tools.mcp import mcp_tools
+from codec_agents.tools.tool import ToolContext, Toolset
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of

@@ -15,12 +15,13 @@ import pytest
 
 pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 
-from codec_agents import Pipeline, mcp_servers
+from codec_agents import Pipeline
 from codec_agents.events import ToolFinished
 from codec_agents.exceptions import ApprovalRequiredError, PipelineError, ToolServerError
 from codec_agents.graph.explain import render_text
 from codec_agents.server import EmbeddedServer, PipelineBackend, create_app
 from codec_agents.testing import Call, PromptView, Say
+from codec_agents.tools.tool import mcp_servers
 
 SERVER = """
 import json, os, sys

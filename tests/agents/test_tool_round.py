@@ -13,7 +13,7 @@ import pytest
 from codec_agents import Chat, Pipeline, tool
 from codec_agents.exceptions import EngineStreamError, LimitExceededError, NodeFailedError
 from codec_agents.testing import Call, Cut, PromptView, Say, ScriptedEngine, ScriptedModel
-from codec_agents.tools import ResultIds
+from codec_agents.tools.tool import ResultIds
 from codec_agents.vocabularies import bundled_map
 from codec_core.frames import CodecFrame
 from codec_core.tokenizer import pick_tokenizer

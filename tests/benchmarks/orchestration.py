@@ -172,7 +172,9 @@ def import_row(python: Path, peers: dict[str, str]) -> bool:
         return lambda: float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     asks = {"ours": load(sys.executable, "codec_agents")}
-    asks["ours, with what builds and runs"] = load(sys.executable, "codec_agents.build, codec_agents.runtime")
+    asks["ours, with what builds and runs"] = load(
+        sys.executable, "codec_agents.compiler.compiler, codec_agents.runtime"
+    )
     asks |= {name: load(python, PEER_MODULES[name]) for name in peers}
     found = medians(asks)
     limit = min(IMPORT_SECONDS, found.get("pydantic", 1.0) / 2)

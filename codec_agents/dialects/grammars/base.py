@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from codec_agents.dialects.values import Marked, Segment
 
 if TYPE_CHECKING:
-    from codec_agents.tools import Tool
+    from codec_agents.tools.tool import Tool
 
 
 @dataclass(frozen=True, slots=True)

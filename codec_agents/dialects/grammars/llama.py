@@ -9,7 +9,7 @@ from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError
 from codec_agents.dialects.grammars.json_calls import read_json
 
 if TYPE_CHECKING:
-    from codec_agents.tools import Tool
+    from codec_agents.tools.tool import Tool
 
 CODE_TOOL = "code_interpreter"
 """The tool that plain Python code is meant for, in Llama's own words."""

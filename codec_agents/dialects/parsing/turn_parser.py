@@ -16,7 +16,7 @@ from codec_agents.exceptions import DialectError
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.tools import Tool
+    from codec_agents.tools.tool import Tool
 
 
 class TurnReading:

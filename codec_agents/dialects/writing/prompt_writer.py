@@ -20,8 +20,8 @@ from codec_agents.prompts import PromptTemplate
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.dispatch import Attempt
-    from codec_agents.tools import Tool
+    from codec_agents.tools.dispatch import Attempt
+    from codec_agents.tools.tool import Tool
 
 
 class PromptWriter:

@@ -18,7 +18,7 @@ from codec_agents.prompts import refuse_control_ids
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.dispatch import Attempt
+    from codec_agents.tools.dispatch import Attempt
 
 
 class ResultWriter:

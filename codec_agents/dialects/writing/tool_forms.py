@@ -11,7 +11,7 @@ from codec_agents.dialects.writing.literals import GEMMA, plain_string, write_va
 
 if TYPE_CHECKING:
     from codec_agents.dialects.base import ToolsForm
-    from codec_agents.tools import Tool
+    from codec_agents.tools.tool import Tool
 
 
 def write_tools(tools: Sequence[Tool], form: ToolsForm) -> list[Piece]:

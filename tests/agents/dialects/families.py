@@ -15,7 +15,7 @@ import yaml
 from codec_agents.dialects import BoundDialect, CallRegion, PortIds, TurnEvent, get_dialect
 from codec_agents.dialects.pieces import Literal, Marker, parse_pieces
 from codec_agents.graph.chat import Chat
-from codec_agents.tools import Tool, tool
+from codec_agents.tools.tool import Tool, tool
 from codec_agents.vocabularies import bundled_map
 from codec_core.detokenizer import detokenize
 from codec_core.maps import TokenizerMap

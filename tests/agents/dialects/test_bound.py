@@ -10,11 +10,11 @@ import pytest
 
 from codec_agents.dialects import Dialect, ToolCall, dialects, get_dialect, register
 from codec_agents.dialects.registry import built_in
-from codec_agents.dispatch import Attempt
 from codec_agents.exceptions import DialectError, ForgedTokenError, PromptError
 from codec_agents.graph.chat import Chat, Piece, RawPrompt
 from codec_agents.graph.turns import ChatTurn
 from codec_agents.history import History
+from codec_agents.tools.dispatch import Attempt
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
 from tests.agents.dialects.families import (
@@ -130,7 +130,7 @@ def test_tools_are_declared_as_the_family_does(name: str) -> None:
 
 
 def test_control_tokens_in_a_tools_description_are_text() -> None:
-    from codec_agents.tools import make_tool
+    from codec_agents.tools.tool import make_tool
 
     for name in dialects():
         family = Bench(name, small_map_of(name))

@@ -11,18 +11,18 @@ import hashlib
 from collections.abc import Mapping
 
 from codec_agents import graph
-from codec_agents.build_nodes import BUILDERS, NodeBuilder
+from codec_agents.compiler.edge_vocabularies import Flows
+from codec_agents.compiler.flatten import FlatGraph, FlatNode, Wire, flatten
+from codec_agents.compiler.missing_resources import unmet_needs
+from codec_agents.compiler.nodes import BUILDERS, NodeBuilder
+from codec_agents.compiler.resources import ResourceError, Resources
 from codec_agents.exceptions import CodecAgentsError, PipelineError
 from codec_agents.faults import Fault
-from codec_agents.flatten import FlatGraph, FlatNode, Wire, flatten
-from codec_agents.flows import Flows
 from codec_agents.graph.files.positions import located
 from codec_agents.graph.kinds import RouterNode, SinkNode
 from codec_agents.graph.spec import LoopNode, Nested, PipelineNode, PipelineSpec
-from codec_agents.mcp_servers import ServerLease
-from codec_agents.needs import unmet_needs
 from codec_agents.plan.pipeline import BuiltEdge, BuiltNode, BuiltPipeline, strategy_between
-from codec_agents.resources import ResourceError, Resources
+from codec_agents.tools.mcp_servers import ServerLease
 from codec_core.exceptions import CodecError
 from codec_core.vocabulary import Vocabulary
 

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.exceptions import ToolDefinitionError
-from codec_agents.tools import ResultIds, Tool, ToolFailure, Toolset
+from codec_agents.tools.tool import ResultIds, Tool, ToolFailure, Toolset
 from codec_core.exceptions import LeafTokenizationError
 from codec_core.leaf import LeafTokenization, read_leaf
 

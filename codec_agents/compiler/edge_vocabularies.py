@@ -10,7 +10,7 @@ from codec_agents.graph.spec import Nested
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.flatten import FlatGraph, FlatNode
+    from codec_agents.compiler.flatten import FlatGraph, FlatNode
     from codec_agents.plan.pipeline import BuiltPipeline
 
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
+from codec_agents.compiler.resources import ResourceError, Resources
 from codec_agents.exceptions import DialectError
 from codec_agents.faults import Fault
 from codec_agents.graph.base import Place, place_name
 from codec_agents.graph.kinds import Asking, FunctionNode, InputNode, JoinNode, ModelNode, Node, SinkNode
 from codec_agents.graph.servers import server_of
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, PipelineSpec
-from codec_agents.resources import ResourceError, Resources
 
 Shared: TypeAlias = tuple[str, str] | None
 """What several nodes may name: `engines` or `maps`, and the name under which it is declared."""

@@ -22,7 +22,7 @@ from pydantic_core import PydanticSerializationError
 from codec_agents.dialects.values import ToolCall
 from codec_agents.exceptions import ForgedTokenError
 from codec_agents.prompts import refuse_control_ids
-from codec_agents.tools import ResultIds, Tool, ToolContext, ToolFailure, Toolset
+from codec_agents.tools.tool import ResultIds, Tool, ToolContext, ToolFailure, Toolset
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from codec_agents.compiler.declared_dialects import FoundDialect
 from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
-from codec_agents.dispatch import Dispatcher
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
 from codec_agents.exceptions import DialectError
-from codec_agents.functions import Function
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.kinds import (
     Asking,
@@ -27,7 +26,6 @@ from codec_agents.graph.kinds import (
 )
 from codec_agents.graph.policy import Policy, TimeoutPolicy
 from codec_agents.graph.spec import LoopNode, MapNode, StartsWith
-from codec_agents.own_dialects import FoundDialect
 from codec_agents.own_loop import run_in_own_loop
 from codec_agents.plan.pipeline import (
     BuiltFunction,
@@ -40,12 +38,14 @@ from codec_agents.plan.pipeline import (
     BuiltRouter,
     BuiltSink,
 )
-from codec_agents.tools import Tool, Toolset
+from codec_agents.tools.dispatch import Dispatcher
+from codec_agents.tools.functions import Function
+from codec_agents.tools.tool import Tool, Toolset
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.build import Build
-    from codec_agents.flatten import FlatNode
+    from codec_agents.compiler.compiler import Build
+    from codec_agents.compiler.flatten import FlatNode
 
 Declared = TypeVar("Declared", bound=Node)
 
@@ -203,7 +203,7 @@ def _model(b: NodeBuilder) -> BuiltModel:
 
 
 def _router(b: NodeBuilder) -> BuiltRouter:
-    from codec_agents.build import expand_target
+    from codec_agents.compiler.compiler import expand_target
 
     node = b.declared(RouterNode)
 

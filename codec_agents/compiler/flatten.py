@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from codec_agents.compiler.resources import Resources
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.kinds import VALUE, InputNode, Node, SinkNode
 from codec_agents.graph.spec import PipelineNode, PipelineSpec
-from codec_agents.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 
+from codec_agents.compiler.declared_dialects import FoundDialect, own_dialect
 from codec_agents.dialects import get_dialect
 from codec_agents.engines.base import Engine
 from codec_agents.engines.factory import make_engine
@@ -23,13 +24,12 @@ from codec_agents.graph.policy import Policy
 from codec_agents.graph.servers import McpSpec, server_of
 from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec, MapSpec
 from codec_agents.graph.spec import PipelineSpec
-from codec_agents.mcp_servers import ToolServer
-from codec_agents.own_dialects import FoundDialect, own_dialect
 from codec_agents.own_loop import run_in_own_loop
 from codec_agents.references.callables import Importer, is_reference
 from codec_agents.references.environment import expand, hide, values_of
 from codec_agents.references.programs import allowed_command
-from codec_agents.tools import Tool, Toolset, make_tool
+from codec_agents.tools.mcp_servers import ToolServer
+from codec_agents.tools.tool import Tool, Toolset, make_tool
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
 from codec_core.discovery import DiskMapCache, load_map
 from codec_core.exceptions import CodecError

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
 
-from codec_agents.docstrings import read_docstring
 from codec_agents.exceptions import ToolDefinitionError
+from codec_agents.tools.docstrings import read_docstring
 
 
 class CallSignature:

@@ -22,9 +22,9 @@ from anyio.abc import TaskGroup
 
 from codec_agents.exceptions import CodecAgentsError, ToolServerError
 from codec_agents.graph.servers import McpSpec
-from codec_agents.mcp import connected, connection_closed, list_tools, make_server_tool, read_result
 from codec_agents.references.environment import expand
-from codec_agents.tools import Tool, ToolContext, ToolFailure, Toolset
+from codec_agents.tools.mcp import connected, connection_closed, list_tools, make_server_tool, read_result
+from codec_agents.tools.tool import Tool, ToolContext, ToolFailure, Toolset
 
 if TYPE_CHECKING:
     from mcp import Client

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from codec_agents.exceptions import ToolDefinitionError
-from codec_agents.tool_schema import CallSignature
+from codec_agents.tools.schema import CallSignature
 
 if TYPE_CHECKING:
-    from codec_agents.mcp_servers import OpenServers
+    from codec_agents.tools.mcp_servers import OpenServers
 
 DEFAULT_RESULT_CHARACTERS = 200_000
 """About 50,000 ids: a result longer than this fills most models' context, and is cut with a note."""

@@ -1,0 +1,5 @@
+"""Tools: Python callables and MCP servers that models call."""
+
+from codec_agents.tools.tool import Tool, ToolContext, Toolset, tool
+
+__all__ = ["Tool", "ToolContext", "Toolset", "tool"]
