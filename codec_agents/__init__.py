@@ -18,7 +18,7 @@ from codec_agents.pipeline import Pipeline
 from codec_agents.tools.tool import Tool, ToolContext, Toolset, tool
 
 if TYPE_CHECKING:
-    from codec_agents.runtime import Run, RunResult
+    from codec_agents.runtime.run import Run, RunResult
 
 __all__ = [
     "Chat",
@@ -46,7 +46,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import what runs pipelines when it is asked for; a program that declares them does without."""
     if name in {"Run", "RunResult"}:
-        from codec_agents import runtime
+        from codec_agents.runtime import run
 
-        return getattr(runtime, name)
+        return getattr(run, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from codec_agents.faults import Fault
-    from codec_agents.pause import Pause
+    from codec_agents.runtime.pause import Pause
 
 MAX_BODY_EXCERPT = 500
 """Characters of a server's error body that a message shows: the first lines say what is wrong."""

@@ -14,20 +14,20 @@ import anyio
 from anyio.lowlevel import current_token
 
 from codec_agents import graph
-from codec_agents.batch import DEFAULT_CONCURRENCY, Batch
+from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.graph.live import LiveObjects
-from codec_agents.own_loop import run_in_own_loop
+from codec_agents.runtime.batch import DEFAULT_CONCURRENCY, Batch
 
 if TYPE_CHECKING:
     from codec_agents.faults import Fault
     from codec_agents.graph.spec import PipelineSpec
-    from codec_agents.history import History
-    from codec_agents.pause import Decision, Pause
     from codec_agents.plan.pipeline import BuiltPipeline, Value
+    from codec_agents.prompts import History
     from codec_agents.records.reader import RecordedRun
     from codec_agents.records.writer import Recorder
     from codec_agents.replay import AnswerSource
-    from codec_agents.runtime import Run, RunResult
+    from codec_agents.runtime.pause import Decision, Pause
+    from codec_agents.runtime.run import Run, RunResult
     from codec_agents.tools.dispatch import Approver
 
 
@@ -86,7 +86,7 @@ class Pipeline(graph.Pipeline):
             InputError: the inputs, or the histories, are not those of the pipeline.
             PromptError: a prompt that cannot be gone on with.
         """
-        from codec_agents.runtime import Run
+        from codec_agents.runtime.run import Run
 
         built, histories = self._going_on(after)
         values = built.checked_inputs(inputs or {})
@@ -116,8 +116,8 @@ class Pipeline(graph.Pipeline):
         Raises:
             PauseError: the pause is of another pipeline, or the decisions do not fit it.
         """
-        from codec_agents.pause import Pause, Resumption
-        from codec_agents.runtime import Run
+        from codec_agents.runtime.pause import Pause, Resumption
+        from codec_agents.runtime.run import Run
 
         if not isinstance(pause, Pause):
             pause = Pause.from_json(pause)

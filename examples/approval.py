@@ -18,7 +18,7 @@ from typing import Annotated
 
 from codec_agents import Chat, Pipeline, tool
 from codec_agents.exceptions import ApprovalRequiredError
-from codec_agents.pause import Pause
+from codec_agents.runtime.pause import Pause
 from codec_agents.testing import Call, Piece, PromptView, Say
 
 

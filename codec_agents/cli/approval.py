@@ -18,7 +18,7 @@ from codec_agents.cli.exits import WAITING
 if TYPE_CHECKING:
     from codec_agents.dialects import ToolCall
     from codec_agents.exceptions import ApprovalRequiredError
-    from codec_agents.pause import Decision, Pause
+    from codec_agents.runtime.pause import Decision, Pause
     from codec_agents.tools.tool import ToolContext
 
 HINT = "[y/N, or words for the model]"

@@ -19,7 +19,7 @@ from codec_agents.faults import suggest
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
     from codec_agents.records.reader import RecordedRun, RecordedTurn
-    from codec_agents.runtime import Run, RunResult
+    from codec_agents.runtime.run import Run, RunResult
 
 RECORD = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)

@@ -11,7 +11,7 @@ from codec_agents.cli.approval import decisions
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import load, pipeline_file
 from codec_agents.cli.run import show_run, with_options
-from codec_agents.pause import Pause
+from codec_agents.runtime.pause import Pause
 
 
 @click.command("resume")

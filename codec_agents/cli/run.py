@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from codec_agents.cli.lanes import LaneKey, LanePrinter
     from codec_agents.pipeline import Pipeline
     from codec_agents.plan.pipeline import BuiltPipeline
-    from codec_agents.runtime import Run
+    from codec_agents.runtime.run import Run
 
 
 PREPARED_WITHIN = 2.0
@@ -118,7 +118,7 @@ def show_run(
 async def _run(pipeline: Pipeline, begin: Callable[[], Run], show: Any) -> None:
     built = pipeline.build()
     try:
-        from codec_agents.nodes.ahead import prepare_engines
+        from codec_agents.runtime.model.preparation import prepare_engines
 
         await prepare_engines(built, within=PREPARED_WITHIN)
         async with begin() as run:

@@ -13,7 +13,7 @@ from codec_agents.cli import terminal
 from codec_agents.trace.percentiles import PARTS, EdgeFigures, percentile
 
 if TYPE_CHECKING:
-    from codec_agents.runtime import RunResult
+    from codec_agents.runtime.run import RunResult
 
 NamedEdge: TypeAlias = tuple[str, EdgeFigures]
 """A handoff's figures, after what it is called."""

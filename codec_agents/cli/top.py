@@ -23,9 +23,9 @@ from codec_agents.cli.inputs import input_option, inputs_of
 from codec_agents.cli.options import load, pipeline_file
 
 if TYPE_CHECKING:
-    from codec_agents.edges import EdgeState
     from codec_agents.pipeline import Pipeline
-    from codec_agents.runtime import Run
+    from codec_agents.runtime.edges.state import EdgeState
+    from codec_agents.runtime.run import Run
 
 DEFAULT_INTERVAL = 0.5
 """Seconds between two looks: often enough to see a queue fill, rarely enough to be read."""

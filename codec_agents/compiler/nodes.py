@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from codec_agents.compiler.declared_dialects import FoundDialect
+from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
 from codec_agents.exceptions import DialectError
@@ -26,7 +27,6 @@ from codec_agents.graph.kinds import (
 )
 from codec_agents.graph.policy import Policy, TimeoutPolicy
 from codec_agents.graph.spec import LoopNode, MapNode, StartsWith
-from codec_agents.own_loop import run_in_own_loop
 from codec_agents.plan.pipeline import (
     BuiltFunction,
     BuiltInput,

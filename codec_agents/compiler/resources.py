@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 
 from codec_agents.compiler.declared_dialects import FoundDialect, own_dialect
+from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import get_dialect
 from codec_agents.engines.base import Engine
 from codec_agents.engines.factory import make_engine
@@ -24,7 +25,6 @@ from codec_agents.graph.policy import Policy
 from codec_agents.graph.servers import McpSpec, server_of
 from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec, MapSpec
 from codec_agents.graph.spec import PipelineSpec
-from codec_agents.own_loop import run_in_own_loop
 from codec_agents.references.callables import Importer, is_reference
 from codec_agents.references.environment import expand, hide, values_of
 from codec_agents.references.programs import allowed_command

@@ -7,8 +7,9 @@ from within tasks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -50,3 +51,16 @@ def start_in_background(work: Callable[[], Coroutine[Any, Any, None]], loop: obj
     import trio
 
     return trio.lowlevel.spawn_system_task(work)
+
+
+Result = TypeVar("Result")
+
+
+def run_in_own_loop(function: Callable[[], Awaitable[Result]]) -> Result:
+    """Run in an event loop and a thread of its own: a running loop of the caller's cannot be entered again.
+
+    Raises:
+        BaseException: what the function raised.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="codec") as pool:
+        return pool.submit(anyio.run, function).result()

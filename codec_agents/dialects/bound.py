@@ -16,8 +16,7 @@ from codec_agents.dialects.writing.prompt_writer import PromptWriter
 from codec_agents.dialects.writing.reasoning import BoundReasoning
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat, RawPrompt
-from codec_agents.history import History
-from codec_agents.prompts import PromptTemplate
+from codec_agents.prompts import History, PromptTemplate
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of
 

@@ -29,7 +29,7 @@ from codec_agents.replay.engine import ReplayEngine
 from codec_agents.replay.functions import RecordedFunction, RecordedFunctions
 from codec_agents.replay.recovery import RecoveringEngine
 from codec_agents.replay.tools import RecordedTools
-from codec_agents.runtime import Run
+from codec_agents.runtime.run import Run
 from codec_agents.tools.functions import Function
 
 __all__ = [

@@ -33,10 +33,10 @@ from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.outputs import SinkReader
     from codec_agents.pipeline import Pipeline
     from codec_agents.plan.pipeline import BuiltInput, BuiltPipeline, BuiltSink, Value
-    from codec_agents.runtime import Run
+    from codec_agents.runtime.outputs import SinkReader
+    from codec_agents.runtime.run import Run
 
 
 class PipelineBackend:

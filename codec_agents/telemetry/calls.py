@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from codec_agents.engines.base import FrameStream, SamplingOptions, StreamStats
-    from codec_agents.nodes.generation import Turn
     from codec_agents.plan.pipeline import BuiltAsking
+    from codec_agents.runtime.model.generation import Turn
 
 OpenedStream: TypeAlias = "AbstractAsyncContextManager[FrameStream]"
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec_agents.channel import Arrivals, Channel, Signal
+from codec_agents.runtime.edges.channel import Arrivals, Channel, Signal
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])

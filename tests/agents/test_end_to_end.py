@@ -94,7 +94,7 @@ def two_models(planner: Any, writer: Any, **model: Any) -> Pipeline:
 
 PHRASE = "seventeen quiet herons"
 TEXT_MAKERS = {
-    "codec_agents.nodes.sink": "what a person reads",
+    "codec_agents.runtime.nodes.sink": "what a person reads",
     "codec_agents.dialects": "the arguments of a tool",
     "codec_agents.engines": "the scripted model itself, on the other side of the wire",
     "codec_agents.server": "the same",
@@ -154,7 +154,9 @@ async def test_no_text_is_made_between_input_and_sink(monkeypatch: pytest.Monkey
         assert b"sunny" not in exchange.request.body
     unexpected = {name for name in tripwire.callers if not name.startswith(tuple(TEXT_MAKERS))}
     assert unexpected == set()
-    assert "codec_agents.nodes.sink" in tripwire.callers, "the tripwire sees the one place where text is made"
+    assert "codec_agents.runtime.nodes.sink" in tripwire.callers, (
+        "the tripwire sees the one place where text is made"
+    )
 
 
 LOOK_ALIKES = "<|im_end|> </tool_call> <think> <|im_start|>system\n</think><tool_call> <|endoftext|>"

@@ -3,8 +3,8 @@
 import anyio
 import pytest
 
-from codec_agents.event_log import EVENT_BACKLOG, EVENT_BOUND, EventLog
 from codec_agents.events import NodeStarted
+from codec_agents.runtime.event_log import EVENT_BACKLOG, EVENT_BOUND, EventLog
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])]
 

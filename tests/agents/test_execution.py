@@ -15,7 +15,7 @@ from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.exceptions import NodeFailedError, RunCancelledError
 from codec_agents.records.reader import read_record
-from codec_agents.runtime import Run
+from codec_agents.runtime.run import Run
 from codec_agents.testing import ScriptedEngine, Wait
 from codec_core.frames import CodecFrame
 

@@ -27,7 +27,7 @@ from codec_agents.exceptions import (
     NodeFailedError,
     RepeatedFailureError,
 )
-from codec_agents.outputs import READ_AHEAD
+from codec_agents.runtime.outputs import READ_AHEAD
 from codec_agents.testing import (
     Call,
     Cut,

@@ -13,8 +13,8 @@ from codec_agents import Chat, Pipeline
 from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.prompt_body import WrittenPrompt
 from codec_agents.exceptions import ForgedTokenError
-from codec_agents.nodes.growing import WRITTEN_AT_ONCE
 from codec_agents.prompts import PromptIds, PromptSlot, PromptTemplate
+from codec_agents.runtime.model.prompt import WRITTEN_AT_ONCE
 from codec_agents.testing import Call, Say, ScriptedEngine, ScriptedModel
 from codec_agents.vocabularies import bundled_map
 from codec_core.vocabulary import vocabulary_of

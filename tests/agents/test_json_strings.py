@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from codec_agents.json_strings import JsonStrings
+from codec_agents.prompts import JsonStrings
 from codec_core.vocabulary import vocabulary_of
 from tests.agents.test_forging import MAPS
 from tests.conftest import load_shared_map

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from codec_agents import Chat, Pipeline, tool
 from codec_agents.events import IdsReceived, NodeStarted
 from codec_agents.exceptions import ApprovalRequiredError, NodeFailedError
-from codec_agents.nodes.map import RESULTS_AHEAD
-from codec_agents.nodes.splitting import IdSplitter, TextSplitter
+from codec_agents.runtime.nodes.map import RESULTS_AHEAD
+from codec_agents.runtime.nodes.splitting import IdSplitter, TextSplitter
 from codec_agents.testing import Call, Cut, PromptView, Say, ScriptedEngine, ScriptedModel, Wait
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer

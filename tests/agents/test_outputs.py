@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from codec_agents.outputs import READ_AHEAD, SinkOutput
+from codec_agents.runtime.outputs import READ_AHEAD, SinkOutput
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])]
 

@@ -12,8 +12,8 @@ import pytest
 from codec_agents import Chat, Pipeline, tool
 from codec_agents.events import IdsSampled, NodeFinished, ToolFinished
 from codec_agents.exceptions import ApprovalRequiredError, PauseError
-from codec_agents.pause import Pause
 from codec_agents.records.reader import read_record
+from codec_agents.runtime.pause import Pause
 from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, Think
 from codec_agents.vocabularies import bundled_map
 from codec_core.detokenizer import detokenize

@@ -23,7 +23,7 @@ from codec_agents.exceptions import (
     NodeFailedError,
     RunCancelledError,
 )
-from codec_agents.nodes.router import decide
+from codec_agents.runtime.nodes.router import decide
 from codec_agents.server.exchanges import Exchange
 from codec_agents.testing import (
     Call,

@@ -21,7 +21,7 @@ from codec_agents.events import Event
 from codec_agents.exceptions import NodeFailedError, RecordError, RecordLostError
 from codec_agents.records.compare import first_difference
 from codec_agents.records.reader import read_record
-from codec_agents.runtime import Run
+from codec_agents.runtime.run import Run
 from codec_agents.testing import Call, Cut, EmbeddedEngine, Say, ScriptedModel, Wait
 from tests.agents.recorded_runs import Answers, asking, desk, look, mapped, model, planner, scripted
 

@@ -25,8 +25,8 @@ from codec_agents.engines.http.pool import HttpSettings
 from codec_agents.engines.late_body import LateBody
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.graph import Chat
-from codec_agents.nodes.ahead import prepare_engines
 from codec_agents.pipeline import Pipeline
+from codec_agents.runtime.model.preparation import prepare_engines
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.telemetry import names
 from codec_agents.telemetry.calls import stream_attributes

@@ -173,7 +173,7 @@ def import_row(python: Path, peers: dict[str, str]) -> bool:
 
     asks = {"ours": load(sys.executable, "codec_agents")}
     asks["ours, with what builds and runs"] = load(
-        sys.executable, "codec_agents.compiler.compiler, codec_agents.runtime"
+        sys.executable, "codec_agents.compiler.compiler, codec_agents.runtime.run"
     )
     asks |= {name: load(python, PEER_MODULES[name]) for name in peers}
     found = medians(asks)

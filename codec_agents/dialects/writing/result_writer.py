@@ -13,8 +13,7 @@ from codec_agents.dialects.pieces import Hole, Ids, Literal, Piece, Told, fill, 
 from codec_agents.dialects.writing.literals import json_string, json_text
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.turns import ChatTurn
-from codec_agents.json_strings import JsonStrings
-from codec_agents.prompts import refuse_control_ids
+from codec_agents.prompts import JsonStrings, refuse_control_ids
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

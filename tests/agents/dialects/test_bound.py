@@ -13,7 +13,7 @@ from codec_agents.dialects.registry import built_in
 from codec_agents.exceptions import DialectError, ForgedTokenError, PromptError
 from codec_agents.graph.chat import Chat, Piece, RawPrompt
 from codec_agents.graph.turns import ChatTurn
-from codec_agents.history import History
+from codec_agents.prompts import History
 from codec_agents.tools.dispatch import Attempt
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap

@@ -15,7 +15,7 @@ from codec_agents.dialects.writing.call_writer import known_calls
 from codec_agents.exceptions import ForgedTokenError, PromptError
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.turns import ChatTurn, DeclaredCall
-from codec_agents.history import History
+from codec_agents.prompts import History
 from codec_agents.tools.dispatch import Attempt
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap

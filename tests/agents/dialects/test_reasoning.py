@@ -15,8 +15,8 @@ from codec_agents.dialects.writing.forgetting import ReasoningMarks, forget_regi
 from codec_agents.exceptions import InputError, LimitExceededError, PromptError
 from codec_agents.graph.explain import render_text
 from codec_agents.graph.turns import ChatTurn
-from codec_agents.history import History
 from codec_agents.plan.explanation import explain
+from codec_agents.prompts import History
 from codec_agents.records.reader import read_record
 from codec_agents.testing import PromptView, Raw, ScriptedEngine, ScriptedModel, Stop
 from codec_core.detokenizer import Detokenizer

@@ -1,0 +1,1 @@
+"""Edges at run time: channels, slots, gates and the translation between vocabularies."""

@@ -1,0 +1,71 @@
+"""The edges of a run as they are now: what flows, what waits, and who is held up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from codec_agents.runtime.edges.wiring import Inlet
+    from codec_agents.runtime.executor import Execution
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeState:
+    """One edge at one instant."""
+
+    source: str
+    """As `node.port`."""
+    target: str
+    """As `node.slot`, or the sink's name."""
+    strategy: str
+    unit: Literal["ids", "characters"]
+    """What is counted: characters where text flows."""
+    sent: int
+    """How many have entered the edge."""
+    held: int
+    """How many wait in it for its target."""
+    buffer: int
+    """How many may wait before the source is held up."""
+    waits: int
+    """How often the source was held up."""
+    blocked_seconds: float
+    """How long it was held up, until now."""
+    blocked: bool
+    """Whether it is held up now."""
+    open: bool
+    """Whether more may come."""
+
+
+def edge_states(executions: Iterable[Execution]) -> list[EdgeState]:
+    """Return the edges of executions as they are now; those of bodies are named in the whole."""
+    now = time.perf_counter()
+    return [_state(inlet, prefix, now) for prefix, inlet in _inlets(executions)]
+
+
+def _inlets(executions: Iterable[Execution]) -> Iterator[tuple[str, Inlet]]:
+    for execution in executions:
+        for name, wiring in execution.wirings.items():
+            prefix = execution.built.nodes[name].prefix
+            for inlet in wiring.inlets:
+                yield prefix, inlet
+
+
+def _state(inlet: Inlet, prefix: str, now: float) -> EdgeState:
+    edge, channel = inlet.edge, inlet.channel
+    since = channel.blocked_since
+    return EdgeState(
+        source=prefix + edge.source,
+        target=prefix + edge.target,
+        strategy=edge.strategy,
+        unit="characters" if edge.source_vocabulary is None else "ids",
+        sent=channel.taken + channel.held,
+        held=channel.held,
+        buffer=edge.buffer,
+        waits=channel.waited,
+        blocked_seconds=channel.blocked_seconds + (0.0 if since is None else now - since),
+        blocked=since is not None,
+        open=not (channel.closed or channel.abandoned),
+    )

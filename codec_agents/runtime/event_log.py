@@ -1,0 +1,96 @@
+"""The stream of a run's events, bounded at both ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Self
+
+from codec_agents.events import Event
+from codec_agents.runtime.edges.channel import Signal
+
+EVENT_BOUND = 256
+"""Events that may wait for a reader before the run waits for it."""
+
+EVENT_BACKLOG = 1024
+"""Events kept while nobody reads: enough for what happens between starting a run and iterating over it."""
+
+
+class EventLog:
+    """Carry events from the nodes to one reader; without a reader keep only the last few."""
+
+    __slots__ = ("_changed", "_closed", "_error", "_events", "wanted")
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque(maxlen=EVENT_BACKLOG)
+        self._closed = False
+        self._error: BaseException | None = None
+        self._changed = Signal()
+        """One for both sides: nobody waits to read a full log, or to write to an empty one."""
+        self.wanted = False
+        """Whether somebody reads."""
+
+    async def write(self, event: Event) -> None:
+        """Add an event, waiting for the reader where there is one that lags."""
+        while self.wanted and not self._closed and len(self._events) >= EVENT_BOUND:
+            await self._changed.wait()
+        self.keep(event)
+
+    def keep(self, event: Event) -> None:
+        """Add an event without waiting, where nobody reads."""
+        self._events.append(event)
+        self._changed.give()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Say that no more will come; the reader gets the error, if there is one, after the last event."""
+        self._closed = True
+        self._error = error
+        self._changed.give()
+
+    def read(self) -> EventReader:
+        """Read what is kept and what comes, until the log is closed."""
+        self.wanted = True
+        return EventReader(self)
+
+    async def take(self) -> Event | None:
+        """Return the next event, or None at the end.
+
+        Raises:
+            BaseException: what the log was closed with.
+        """
+        while not self._events:
+            if self._error is not None:
+                raise self._error
+            if self._closed:
+                return None
+            await self._changed.wait()
+        event = self._events.popleft()
+        self._changed.give()
+        return event
+
+    def detach(self) -> None:
+        """Let the writers go on without a reader."""
+        self.wanted = False
+        self._changed.give()
+
+
+class EventReader:
+    """Iterate over a log. Dropping the reader, as `break` does, lets the run go on without it.
+
+    A class and not an async generator: a generator left early is closed by the event loop at some later time,
+    and until then the writers would wait for it.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self._log.take()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    def __del__(self) -> None:
+        self._log.detach()

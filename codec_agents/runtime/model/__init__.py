@@ -1,0 +1,1 @@
+"""A model node at run time: its prompt, its turns and its tool calls."""

@@ -1,0 +1,198 @@
+"""The turns of one node with its model: each prompt begins with exactly the turn before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from codec_agents.engines.prompt_body import extended
+from codec_agents.events import Usage
+from codec_agents.exceptions import EngineError, LimitExceededError, NodeFailedError, RepeatedFailureError
+from codec_agents.runtime.control import NodePaused
+from codec_agents.runtime.edges.handoff import Departure
+from codec_agents.runtime.model.generation import Generation, Turn
+from codec_agents.runtime.model.reasoning_budget import SPENT, ReasoningBudget
+from codec_agents.runtime.model.tool_round import ToolRound
+from codec_agents.tools.dispatch import Attempt
+
+if TYPE_CHECKING:
+    from codec_agents.plan.pipeline import BuiltAsking, BuiltModel
+    from codec_agents.runtime.edges.slots import Slots
+    from codec_agents.runtime.edges.wiring import Wiring
+    from codec_agents.runtime.executor import Execution
+    from codec_agents.runtime.pause import Resumption
+    from codec_agents.telemetry.spans import NodeScope
+
+
+class Conversation:
+    """Ask a model, turn by turn, within the limits of its node."""
+
+    def __init__(
+        self, node: BuiltAsking, wiring: Wiring, execution: Execution, scope: NodeScope, slots: Slots
+    ) -> None:
+        self._node = node
+        self._execution = execution
+        self._run = execution.run
+        self._wiring = wiring
+        self._slots = slots
+        self._scope = scope
+        self._generation = Generation(node, wiring, self._run, scope)
+        self._spent = Usage()
+        self._results: tuple[tuple[int, int], ...] = ()
+        """Where the next prompt holds the results of the turn before."""
+        self._budget = ReasoningBudget(node.dialect, node.policy.limits.reasoning_ids)
+        for handoff in slots.handoffs:
+            if handoff.last_in is not None:
+                began = execution.last_ids.get(handoff.edge.source_node, handoff.last_in)
+                scope.handoff(handoff.edge, since=began)
+
+    async def ask_once(self, *, enough: Callable[[Turn], bool]) -> Turn:
+        """Ask for one answer, and stop the model as soon as there is enough of it.
+
+        Raises:
+            NodeFailedError: the engine failed for good.
+            LimitExceededError: the node's policy allows no more ids, turns or reasoning.
+        """
+        spent, limits = self._budget.watch or _never, self._node.policy.limits
+        turn = Turn(1, self._first_prompt(), 0, on_first_id=self._report_handoffs)
+        await self._ask(turn, lambda turn: enough(turn) or spent(turn))
+        while turn.finish_reason == SPENT and not self._run.stopping:
+            self._check("turns", turn.number + 1, limits.turns)
+            kept = len(turn.prompt) + len(turn.generated)
+            turn = Turn(turn.number + 1, self._close_reasoning(turn), kept)
+            await self._ask(turn, lambda turn: enough(turn) or spent(turn))
+        return turn
+
+    async def hold(self, node: BuiltModel) -> str:
+        """Go from turn to turn until the model calls no tool; return why the last turn ended.
+
+        Raises:
+            NodeFailedError: the engine failed for good.
+            LimitExceededError: the node's policy allows no more turns, calls or ids.
+        """
+        limits, resumed = node.policy.limits, self._execution.resumption_of(node)
+        if resumed is None:
+            prompt, kept, first = self._first_prompt(), 0, 1
+            begin = len(prompt)
+        else:
+            begin = resumed.pause.waiting[node.name].begin
+            prompt, kept = await self._go_on(node, resumed)
+            first = resumed.pause.waiting[node.name].number + 1
+        for number in range(first, limits.turns + 1):
+            turn = Turn(number, prompt, kept, results=self._results)
+            if number == 1:
+                turn.on_first_id = self._report_handoffs
+            async with self._tool_round(node, turn) as tools:
+                await self._ask(turn, self._budget.watch)
+                if turn.finish_reason == SPENT and not self._run.stopping:
+                    prompt, kept = self._close_reasoning(turn), len(turn.prompt) + len(turn.generated)
+                    continue
+                self._budget.renew()
+                if not tools.calls or self._run.stopping:
+                    tools.cancel()
+                    self._run.said[node.path] = (turn, begin)
+                    return turn.finish_reason or "stop"
+                self._check("tool_calls", self._spent.tool_calls + len(tools.calls), limits.tool_calls)
+                waiting = await tools.start(pausing=self._execution.pausing)
+            prompt = self._next_prompt(node, turn, tools, waiting, begin)
+            kept = len(turn.prompt) + len(turn.generated)
+        raise self._limit("turns", limits.turns)
+
+    async def _go_on(self, node: BuiltModel, resumed: Resumption) -> tuple[list[int], int]:
+        """Finish the turn that waited for decisions; return the next prompt, and what of it is that turn."""
+        paused = resumed.pause.waiting[node.name]
+        turn = Turn(paused.number, paused.prompt, 0, paused.generated, finish_reason=paused.finish_reason)
+        self._spent = self._run.usage.get(node.path, Usage())
+        async with self._tool_round(node, turn, early=False) as tools:
+            await self._generation.repeat(turn)
+            await tools.go_on(resumed)
+        return self._next_prompt(node, turn, tools, [], 0), len(turn.prompt) + len(turn.generated)
+
+    def _close_reasoning(self, turn: Turn) -> list[int]:
+        prompt = self._budget.close(turn)
+        if prompt is None:
+            raise self._limit("reasoning_ids", self._node.policy.limits.reasoning_ids or 0)
+        self._results = ()
+        return prompt
+
+    def _tool_round(self, node: BuiltModel, turn: Turn, *, early: bool = True) -> ToolRound:
+        left = node.policy.limits.tool_calls - self._spent.tool_calls
+        tools = ToolRound(node, self._run, self._scope, turn.number, early=left if early else 0)
+        turn.on_call = tools.take
+        return tools
+
+    def _next_prompt(
+        self, node: BuiltModel, turn: Turn, tools: ToolRound, waiting: list[int], begin: int
+    ) -> list[int]:
+        self._spend(Usage(tool_calls=tools.started))
+        if waiting:
+            raise NodePaused(tools.paused(turn, waiting, begin))
+        attempts = [tools.attempts[position] for position in range(len(tools.calls))]
+        self._give_up_on_repeats(node, attempts)
+        said = len(turn.prompt) + len(turn.generated)
+        added, places = node.dialect.extend_placed(turn.generated, turn.finish_reason, attempts)
+        self._results = tuple((said + start, said + stop) for start, stop in places)
+        return extended(turn.prompt, [*turn.generated, *added])
+
+    def _give_up_on_repeats(self, node: BuiltModel, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            if attempt.status != "ok" and node.dispatcher.gives_up_on(attempt):
+                raise RepeatedFailureError(node.path, attempt.call.name, attempt.repeated + 1, attempt.text)
+
+    def _first_prompt(self) -> list[int]:
+        return self._slots.prompt()
+
+    async def _ask(self, turn: Turn, enough: Callable[[Turn], bool] | None = None) -> None:
+        limits, options = self._node.policy.limits, self._node.options
+        self._check("max_ids", self._spent.generated_ids + 1, limits.max_ids)
+        budget = min(options.max_tokens, limits.max_ids - self._spent.generated_ids)
+        try:
+            await self._generation.ask(turn, max_ids=budget, enough=enough)
+        except EngineError as error:
+            raise NodeFailedError(self._node.path, error, delivered=self._wiring.sent()) from error
+        finally:
+            self._spend(turn.usage())
+            self._note_last_id(turn)
+        if turn.finish_reason == "length" and len(turn.generated) >= budget < options.max_tokens:
+            raise self._limit("max_ids", limits.max_ids)
+
+    def _note_last_id(self, turn: Turn) -> None:
+        last = self._run.since_start(turn.stats[-1].last_id) if turn.stats else None
+        if last is not None:
+            self._execution.last_ids[self._node.name] = last
+
+    def _spend(self, usage: Usage) -> None:
+        self._spent += usage
+        self._run.add_usage(self._node.path, usage)
+
+    def _check(self, limit: str, value: int, allowed: int) -> None:
+        if value > allowed:
+            raise self._limit(limit, allowed)
+
+    def _limit(self, limit: str, allowed: float) -> LimitExceededError:
+        return LimitExceededError(self._node.path, limit, allowed, delivered=self._wiring.sent())
+
+    async def _report_handoffs(self, turn: Turn) -> None:
+        """Say what each edge into the prompt did, now that the model's first id is there."""
+        stats, slots = turn.stats[0], self._slots
+        target = Departure(
+            filled=turn.asked if slots.filled is None else slots.filled,
+            asked=turn.asked,
+            admitted=turn.admitted,
+            sent=self._run.since_start(stats.request_sent),
+            first_id=self._run.since_start(stats.first_id),
+            prefilled_ids=0 if slots.ahead is None else slots.ahead.prefilled_ids,
+        )
+        for handoff in slots.handoffs:
+            source = handoff.edge.source_node
+            report = handoff.report(
+                target,
+                source=self._run.usage.get(self._execution.built.nodes[source].path),
+                last_id=self._execution.last_ids.get(source),
+            )
+            self._scope.finish_handoff(report)
+            await self._run.report(report.inside(self._node.prefix))
+
+
+def _never(_turn: Turn) -> bool:
+    return False

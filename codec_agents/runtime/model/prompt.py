@@ -1,0 +1,97 @@
+"""The prompt of a model while its slots are being filled.
+
+Every id takes its place, is checked and written down for the engine when nothing can change it any more, most
+of them while the sources still stream. When the last one has come there is nothing left to do that takes
+longer for a longer prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from codec_agents.engines.prompt_body import WrittenPrompt
+from codec_agents.exceptions import ForgedTokenError
+from codec_core.tokenizer import pick_tokenizer
+
+if TYPE_CHECKING:
+    from codec_agents.plan.pipeline import BuiltAsking
+    from codec_agents.runtime.edges.channel import Channel
+    from codec_agents.runtime.edges.handoff import Batch, Handoff
+
+WRITTEN_AT_ONCE: Final = 16
+"""Ids after which the prompt goes on: each time has a price of its own, and fewer are left for the end."""
+
+
+class GrowingPrompt:
+    """One prompt, from its first id to its last."""
+
+    __slots__ = ("_came", "_ends", "_prompt", "_refused", "_settling")
+
+    def __init__(self, node: BuiltAsking, ends: Sequence[tuple[Handoff, Channel[Batch]]]) -> None:
+        """Begin with nothing.
+
+        Args:
+            node: whose prompt it is.
+            ends: all edges into it, in the order in which they were declared.
+        """
+        self._ends = ends
+        self._prompt = WrittenPrompt(node.vocabulary)
+        self._settling = node.template.settle(self._content)
+        self._refused: ForgedTokenError | None = None
+        self._came = 0
+
+    def ids_came(self) -> None:
+        """Take note that there is more in the slots; work on it as soon as it is enough."""
+        came = sum(len(handoff.ids) for handoff, _ in self._ends)
+        if came - self._came >= WRITTEN_AT_ONCE:
+            self._came = came
+            self._settle()
+            self._prompt.write()
+
+    def so_far(self) -> list[int]:
+        """Return what can no longer change: up to the first slot still open, and what fills that so far."""
+        self._settle()
+        return list(self._prompt)
+
+    def finish(self) -> WrittenPrompt:
+        """Return the prompt, now that all edges have ended.
+
+        Raises:
+            ForgedTokenError: content that holds a control id.
+        """
+        self._settle()
+        if self._refused is not None:
+            raise self._refused
+        return self._prompt
+
+    def _settle(self) -> None:
+        """Put in its place what can no longer change."""
+        try:
+            for ids in self._settling:
+                if ids is None:
+                    return
+                self._prompt += ids
+        except ForgedTokenError as error:
+            self._refused = error
+
+    def _content(self, slot: str) -> Iterator[Sequence[int] | None]:
+        """Yield what fills a slot, edge after edge; None while more has to come first."""
+        begun = False
+        for handoff, channel in self._ends:
+            edge, taken = handoff.edge, 0
+            if edge.target_slot != slot or edge.target_vocabulary is None:
+                continue
+            while handoff.last_in is None and not handoff.ids:
+                yield None
+            if channel.skipped:
+                continue
+            if begun:
+                yield pick_tokenizer(edge.target_vocabulary).encode_ordinary(edge.separator)
+            begun = True
+            while handoff.last_in is None:
+                new = handoff.ids[taken:]
+                taken += len(new)
+                yield new
+                yield None
+            yield handoff.ids[taken:]

@@ -1,0 +1,164 @@
+"""The tool calls of one turn, run side by side.
+
+A tool that only reads starts when its call is closed, while the turn still streams; the others start when the
+turn is over and stands. If it does not stand (the engine failed for good, a limit was reached, the run was
+left), what had started is cancelled. A retry withdraws nothing: the stream goes on after what was received.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from codec_agents.events import ToolFinished, ToolStarted
+from codec_agents.exceptions import PauseError
+from codec_agents.runtime.pause import Decision, PausedTurn, PendingCall, SettledCall
+from codec_agents.tools.tool import ToolContext
+
+if TYPE_CHECKING:
+    from codec_agents.dialects import CallRegion, ToolCall
+    from codec_agents.plan.pipeline import BuiltModel
+    from codec_agents.runtime.model.generation import Turn
+    from codec_agents.runtime.pause import Resumption
+    from codec_agents.runtime.run import Run
+    from codec_agents.telemetry.spans import NodeScope
+    from codec_agents.tools.dispatch import Attempt
+
+
+class ToolRound:
+    """Run the calls of a turn; leaving the context waits for all that were started.
+
+    Attributes:
+        calls: the calls, in the order in which the model wrote them.
+        attempts: what came of those that have ended, by position.
+    """
+
+    def __init__(self, node: BuiltModel, run: Run, scope: NodeScope, turn: int, *, early: int = 0) -> None:
+        self._node = node
+        self._run = run
+        self._scope = scope
+        self._turn = turn
+        self._early = early
+        """How many calls may start before the turn is over."""
+        self._context = ToolContext(
+            run_id=run.run_id, node=node.path, deps=run.deps, approve=run.approve, servers=run.servers
+        )
+        self._started: set[int] = set()
+        self._error: Exception | None = None
+        self._group: TaskGroup | None = None
+        self.calls: list[ToolCall] = []
+        self.attempts: dict[int, Attempt] = {}
+
+    async def __aenter__(self) -> Self:
+        if self._early > 0 and self._node.dispatcher.has_early_tools:
+            await self._open()
+        return self
+
+    async def _open(self) -> TaskGroup:
+        """Open the group for the calls; most turns have none, and need none."""
+        if self._group is None:
+            self._group = anyio.create_task_group()
+            await self._group.__aenter__()
+        return self._group
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._group is None:
+            return
+        if error is not None:
+            self._group.cancel_scope.cancel()
+        # The error stays outside the group, which would wrap it into a group of exceptions.
+        await self._group.__aexit__(None, None, None)
+        if error is None and self._error is not None:
+            raise self._error
+
+    def take(self, region: CallRegion) -> None:
+        """Read the calls of a region; start those that only read."""
+        for call in self._node.dialect.parse_calls(region):
+            self.calls.append(call)
+            if len(self.calls) <= self._early and self._node.dispatcher.may_start_early(call):
+                self._start(len(self.calls) - 1)
+
+    async def start(self, *, pausing: bool) -> list[int]:
+        """Start what has not started; return the positions of the calls that must wait for a decision."""
+        await self._open()
+        waiting = [
+            position
+            for position, call in enumerate(self.calls)
+            if pausing and self._node.dispatcher.waits_for_approval(call)
+        ]
+        for position in range(len(self.calls)):
+            if position not in waiting and position not in self._started:
+                self._start(position)
+        return waiting
+
+    async def go_on(self, resumed: Resumption) -> None:
+        """Take what had come of the calls before the pause, and start those that somebody has decided on.
+
+        Raises:
+            PauseError: the pause knows other calls than the turn has.
+        """
+        settled = resumed.pause.waiting[self._node.name].settled
+        decisions = resumed.decisions(self._node.name)
+        known = {each.position for each in settled} | decisions.keys()
+        if known != set(range(len(self.calls))):
+            raise PauseError(f"the turn of node {self._node.path!r} has other calls than the pause says")
+        self.attempts |= {each.position: each.attempt(self.calls[each.position]) for each in settled}
+        await self._open()
+        for position, decision in decisions.items():
+            self._start(position, partial(_decided, decision))
+
+    def paused(self, turn: Turn, waiting: Sequence[int], begin: int) -> PausedTurn:
+        """Return the turn as it stands while some of its calls wait for a decision."""
+        pending = [(position, self.calls[position]) for position in waiting]
+        return PausedTurn(
+            number=turn.number,
+            begin=begin,
+            prompt=turn.prompt,
+            generated=turn.generated,
+            finish_reason=turn.finish_reason,
+            pending=tuple(
+                PendingCall(self._node.name, position, call.name, call.arguments or {})
+                for position, call in pending
+            ),
+            settled=tuple(SettledCall.of(position, each) for position, each in sorted(self.attempts.items())),
+        )
+
+    @property
+    def started(self) -> int:
+        """How many calls were started here."""
+        return len(self._started)
+
+    def cancel(self) -> None:
+        """Withdraw what was started."""
+        if self._group is not None and self._started:
+            self._group.cancel_scope.cancel()
+
+    def _start(self, position: int, approve: Callable[..., Decision] | None = None) -> None:
+        assert self._group is not None
+        self._started.add(position)
+        self._group.start_soon(self._run_one, position, approve)
+
+    async def _run_one(self, position: int, approve: Callable[..., Decision] | None) -> None:
+        call = self.calls[position]
+        context = self._context if approve is None else replace(self._context, approve=approve)
+        try:
+            await self._run.emit(ToolStarted(self._node.path, self._turn, call, self._run.clock()))
+            with self._scope.tool(call) as scope:
+                self.attempts[position] = attempt = await self._node.dispatcher.run(call, context)
+                scope.finish(attempt)
+            await self._run.emit(ToolFinished(self._node.path, self._turn, attempt, self._run.clock()))
+        except Exception as error:  # only telling can fail, as when the record's disk is full
+            self._error = self._error or error
+            self.cancel()
+
+
+def _decided(decision: Decision, _call: ToolCall, _context: ToolContext) -> Decision:
+    return decision

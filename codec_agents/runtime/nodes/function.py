@@ -1,0 +1,44 @@
+"""A function node: a Python callable on ids, or on text where it says so."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from codec_agents.exceptions import NodeFailedError
+from codec_agents.graph.kinds import VALUE
+from codec_agents.runtime.edges.slots import Slots
+from codec_agents.runtime.reporting import ask, tell_finished, tell_started
+from codec_agents.runtime.wall_time import WallTime
+
+if TYPE_CHECKING:
+    from codec_agents.plan.pipeline import BuiltFunction
+    from codec_agents.runtime.edges.wiring import Wiring
+    from codec_agents.runtime.executor import Execution
+
+
+async def run_function(node: BuiltFunction, wiring: Wiring, execution: Execution) -> None:
+    """Call the function once, when all its arguments are there, and send what it returns."""
+    slots = Slots.at(node, wiring, execution)
+    await slots.fill()
+    await tell_started(node, execution)
+    with WallTime(node, wiring):
+        value = await ask(node.call, node, execution, partial(_checked, node), **slots.values())
+    await wiring.send(VALUE, value)
+    await tell_finished(node, execution, "returned")
+
+
+def _checked(node: BuiltFunction, result: Any) -> list[int] | str:
+    """Refuse what the edges behind the function could not carry."""
+    if node.vocabulary is None:
+        if not isinstance(result, str):
+            raise NodeFailedError(
+                node.path, TypeError(f"the function returned {type(result).__name__}, not text")
+            )
+        return result
+    ids = list(result)
+    for token_id in ids:
+        if type(token_id) is not int or not node.vocabulary.is_valid(token_id):
+            problem = f"the function returned {token_id!r}, which is no id of the map {node.vocabulary.id}"
+            raise NodeFailedError(node.path, ValueError(problem))
+    return ids

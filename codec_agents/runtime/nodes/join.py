@@ -1,0 +1,83 @@
+"""A join node: several edges brought together, all of them or the first ones to end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codec_agents.graph.kinds import VALUE
+from codec_agents.runtime.control import NodeSkipped
+from codec_agents.runtime.edges.channel import Arrivals
+from codec_agents.runtime.edges.handoff import Handoff
+from codec_agents.runtime.reporting import ask, tell_decided, tell_finished, tell_started
+from codec_core.tokenizer import pick_tokenizer
+
+if TYPE_CHECKING:
+    from codec_agents.plan.pipeline import BuiltJoin
+    from codec_agents.runtime.edges.wiring import Wiring
+    from codec_agents.runtime.executor import Execution
+
+
+async def run_join(node: BuiltJoin, wiring: Wiring, execution: Execution) -> None:
+    """Wait for as many edges as the node wants; stop the nodes behind the others; send what came."""
+    handoffs = [Handoff(inlet.edge, execution.run) for inlet in wiring.inlets]
+    recorded = _recorded(node, wiring)
+    ended: list[int] = []
+    async for index, batches in Arrivals(wiring.channels, wiring.ready):
+        handoff = handoffs[index]
+        if batches:
+            for batch in batches:
+                handoff.take(batch)
+            continue
+        handoff.finish()
+        if wiring.inlets[index].channel.skipped or (recorded and handoff.edge.source not in recorded):
+            continue
+        ended.append(index)
+        if recorded:
+            if len(ended) == len(recorded):
+                break
+        elif await _enough(node, [handoffs[index] for index in ended], execution):
+            break
+    if not ended:
+        raise NodeSkipped
+    for index, inlet in enumerate(wiring.inlets):
+        if index not in ended:
+            inlet.channel.abandon()
+    await _give(node, wiring, [handoffs[index] for index in sorted(ended)], execution)
+
+
+def _recorded(node: BuiltJoin, wiring: Wiring) -> frozenset[str] | None:
+    """Return the sources that the join took in a record that is replayed, if it has them."""
+    recorded = frozenset(node.decided.get(node.path, ()))
+    return recorded if recorded <= {inlet.edge.source for inlet in wiring.inlets} else None
+
+
+async def _enough(node: BuiltJoin, ended: list[Handoff], execution: Execution) -> bool:
+    if node.until is not None:
+        contents = {each.edge.source: _content(node, each) for each in ended}
+        return await ask(node.until, node, execution, bool, contents)
+    return node.first is not None and len(ended) >= node.first
+
+
+async def _give(node: BuiltJoin, wiring: Wiring, winners: list[Handoff], execution: Execution) -> None:
+    """Say what is taken, and send it."""
+    sources = [winner.edge.source for winner in winners]
+    await tell_started(node, execution)
+    if node.first is not None or node.until is not None:
+        await tell_decided(node, execution, *sources)
+    await _send(node, wiring, winners)
+    await tell_finished(node, execution, f"took {', '.join(sources)}")
+
+
+async def _send(node: BuiltJoin, wiring: Wiring, winners: list[Handoff]) -> None:
+    """Send what the winners gave, in the declared order of the edges, with the separators between."""
+    for position, handoff in enumerate(winners):
+        separator, content = handoff.edge.separator if position else "", _content(node, handoff)
+        if isinstance(content, str):
+            await wiring.send(VALUE, separator + content)
+        else:
+            assert node.vocabulary is not None
+            await wiring.send(VALUE, [*pick_tokenizer(node.vocabulary).encode_ordinary(separator), *content])
+
+
+def _content(node: BuiltJoin, handoff: Handoff) -> list[int] | str:
+    return handoff.ids if node.vocabulary is not None else "".join(handoff.text)

@@ -1,0 +1,47 @@
+"""A loop node: a pipeline run again and again, until a condition holds or its turns are used up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codec_agents.runtime.edges.slots import Slots
+from codec_agents.runtime.nodes.nested import fed_back, run_body, sink_vocabulary
+from codec_agents.runtime.reporting import ask, tell_finished, tell_started
+
+if TYPE_CHECKING:
+    from codec_agents.plan.pipeline import BuiltLoop, Value
+    from codec_agents.runtime.edges.wiring import Wiring
+    from codec_agents.runtime.executor import Execution
+
+
+async def run_loop(node: BuiltLoop, wiring: Wiring, execution: Execution) -> None:
+    """Run the body; feed what its sinks give back into its inputs; send what the last round gave."""
+    slots = Slots.at(node, wiring, execution)
+    await slots.fill()
+    await tell_started(node, execution)
+    values: dict[str, Value] = dict(slots.values())
+    outputs: dict[str, list[int]] = {}
+    reason = "its turns are used up"
+    for number in range(node.turns):
+        outputs = await run_body(node, number, values, execution)
+        if await _done(node, outputs, execution):
+            reason = f"its condition held after {number + 1} of {node.turns} turns"
+            break
+        if execution.run.stopping:
+            reason = f"the run was stopped after {number + 1} of {node.turns} turns"
+            break
+        for sink, name in node.feedback.items():
+            values[name] = fed_back(node.body, sink, name, outputs[sink])
+    for sink, ids in outputs.items():
+        await wiring.send(sink, ids)
+    await tell_finished(node, execution, reason)
+
+
+async def _done(node: BuiltLoop, outputs: dict[str, list[int]], execution: Execution) -> bool:
+    if node.until is not None:
+        return await ask(node.until, node, execution, bool, outputs)
+    if node.starts_with is not None:
+        sink, beginning = node.starts_with
+        token_bytes = sink_vocabulary(node.body, sink).token_bytes
+        return b"".join(map(token_bytes, outputs[sink])).lstrip().startswith(beginning)
+    return False

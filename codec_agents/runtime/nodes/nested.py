@@ -1,0 +1,58 @@
+"""A pipeline inside a node: its inputs are the node's slots, its sinks the node's ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from codec_agents.plan.variants import placed
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.translator import translate
+from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_agents.plan.pipeline import BuiltInput, BuiltLoop, BuiltMap, BuiltPipeline, Value
+    from codec_agents.runtime.executor import Execution
+
+
+async def run_body(
+    node: BuiltLoop | BuiltMap, number: int, values: Mapping[str, Value], outer: Execution
+) -> dict[str, list[int]]:
+    """Run a body once, for one item or round; return the ids that reached each of its sinks.
+
+    Raises:
+        RunError: a node of the body failed, and no policy took care of it.
+    """
+    body = placed(node.body, f"{node.path}[{number}]/")
+    inputs = {name: as_input(each, values.get(name, each.default)) for name, each in body.inputs.items()}
+    inner = outer.inside(body, inputs)
+    outer.run.bodies.append(inner)
+    try:
+        await inner.execute()
+    finally:
+        outer.run.bodies.remove(inner)
+    return {name: sink.ids for name, sink in inner.sinks.items()}
+
+
+def as_input(node: BuiltInput, value: Value | None) -> Value:
+    """Return a value as the body's input takes it: what is text already is encoded where ids are wanted."""
+    assert value is not None
+    if isinstance(value, str) and node.vocabulary is not None:
+        return pick_tokenizer(node.vocabulary).encode_ordinary(value)
+    return value
+
+
+def fed_back(body: BuiltPipeline, sink: str, name: str, ids: list[int]) -> list[int]:
+    """Return what a sink gave in the vocabulary of the input that it fills in the next round."""
+    source, target = sink_vocabulary(body, sink), body.inputs[name].vocabulary
+    assert target is not None
+    if source is target or source.hash == target.hash:
+        return ids
+    return translate(source, target, ids)
+
+
+def sink_vocabulary(body: BuiltPipeline, sink: str) -> Vocabulary:
+    """Return the one vocabulary of all edges into a sink of a body."""
+    vocabulary = body.edges_into(sink)[0].source_vocabulary
+    assert vocabulary is not None
+    return vocabulary

@@ -1,0 +1,98 @@
+"""A router node: a model answers with a label, and the first ids that tell the labels apart decide.
+
+No text is made: what is compared are the bytes that the ids stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from codec_agents.events import NodeFinished
+from codec_agents.exceptions import NodeFailedError, RouteError
+from codec_agents.graph.kinds import VALUE
+from codec_agents.plan.pipeline import declared_path
+from codec_agents.runtime.control import STOPPED, NodeSkipped
+from codec_agents.runtime.edges.slots import Slots
+from codec_agents.runtime.model.conversation import Conversation
+from codec_agents.runtime.reporting import tell_started
+from codec_agents.runtime.wall_time import WallTime
+from codec_core.tokenizer import pick_tokenizer
+
+if TYPE_CHECKING:
+    from codec_agents.plan.pipeline import BuiltRouter
+    from codec_agents.runtime.edges.wiring import Wiring
+    from codec_agents.runtime.executor import Execution
+    from codec_agents.runtime.model.generation import Turn
+
+
+def choose(seen: bytes, labels: Mapping[str, bytes], *, ended: bool) -> tuple[bool, str | None]:
+    """Return whether the beginning of an answer decides, and for which label.
+
+    White space before the label and the case of ASCII letters do not matter. Where one label begins like
+    another, the shorter one is chosen only when the answer has ended or gone on differently.
+
+    Args:
+        seen: The bytes of the answer so far.
+        labels: The bytes of each label.
+        ended: Whether the answer is complete.
+    """
+    seen = seen.lstrip().lower()
+    reached = [label for label, name in labels.items() if seen.startswith(name.lower())]
+    ahead = [
+        label for label, name in labels.items() if name.lower().startswith(seen) and label not in reached
+    ]
+    if not reached and not ahead:
+        return True, None
+    if seen and len(reached) + len(ahead) == 1:
+        return True, (reached or ahead)[0]
+    if ended or not ahead:
+        return True, max(reached, key=lambda label: len(labels[label]), default=None)
+    return False, None
+
+
+def decide(contents: Iterable[bytes], labels: Mapping[str, bytes], *, ended: bool) -> tuple[bool, str | None]:
+    """Return whether an answer decides, and for which label, id by id: how frames cut it does not matter.
+
+    Args:
+        contents: The bytes of each id of the answer so far.
+        labels: The bytes of each label.
+        ended: Whether the answer is complete.
+    """
+    seen = b""
+    for seen in accumulate(contents):
+        decided, label = choose(seen, labels, ended=False)
+        if decided:
+            return True, label
+    return choose(seen, labels, ended=True) if ended else (False, None)
+
+
+async def run_router(node: BuiltRouter, wiring: Wiring, execution: Execution) -> None:
+    """Ask the model, stop it as soon as its answer decides, and start the nodes of the chosen label."""
+    run = execution.run
+    slots = Slots.at(node, wiring, execution)
+    await slots.fill()
+    if run.stopping:
+        raise NodeSkipped(STOPPED)
+    with run.scope.node(declared_path(node.path), node.model) as scope:
+        await tell_started(node, execution)
+        conversation = Conversation(node, wiring, execution, scope, slots)
+        with WallTime(node, wiring):
+            turn = await conversation.ask_once(enough=lambda turn: _choose(node, turn, ended=False)[0])
+    label = _choose(node, turn, ended=True)[1]
+    targets = node.default if label is None else node.targets[label]
+    if targets is None:
+        raise NodeFailedError(node.path, RouteError(node.path, list(node.labels)))
+    for target in targets:
+        execution.gates[target].start(node.name)
+    for gate in execution.gates.values():
+        gate.decide(node.name)
+    if label is not None:
+        await wiring.send(VALUE, pick_tokenizer(node.vocabulary).encode_ordinary(label))
+    reason = f"chose {'the default' if label is None else label}"
+    await run.emit(NodeFinished(node.path, "finished", reason, run.usage[node.path], run.clock()))
+
+
+def _choose(node: BuiltRouter, turn: Turn, *, ended: bool) -> tuple[bool, str | None]:
+    return decide(map(node.vocabulary.token_bytes, turn.answer), node.labels, ended=ended)

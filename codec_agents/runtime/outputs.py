@@ -1,0 +1,133 @@
+"""What reached a sink, for the result and for whoever reads along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, Self, TypeVar
+
+from codec_agents.runtime.edges.channel import Signal
+
+READ_AHEAD = 256
+"""Batches a sink may be ahead of the one who reads along before the stream stalls."""
+CAUGHT_UP = READ_AHEAD // 2
+"""Batches left to read at which a stalled stream goes on: not at each one, or both sides would take turns."""
+
+
+Item = TypeVar("Item", bound=Sequence[object])
+
+
+class SinkOutput:
+    """Keep what reached one sink; let one reader follow it, and stall the stream when it lags."""
+
+    __slots__ = (
+        "_changed",
+        "_closed",
+        "_ends",
+        "_error",
+        "_position",
+        "_reading",
+        "ids",
+        "pieces",
+    )
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.pieces: list[str] = []
+        self._ends: list[int] = []
+        """Where each batch ends among the ids."""
+        self._closed = False
+        self._error: BaseException | None = None
+        self._reading = False
+        self._position = 0
+        self._changed = Signal()
+        """One for both sides: a reader waits when there is nothing to read, a writer when there is much."""
+
+    @property
+    def text(self) -> str:
+        """All text so far."""
+        return "".join(self.pieces)
+
+    def add(self, ids: Sequence[int], text: str | None) -> bool:
+        """Add ids and, at a text sink, the text they complete; return whether the reader lags now."""
+        self.ids += ids
+        self._ends.append(len(self.ids))
+        self.pieces.append(text or "")
+        self._changed.give()
+        return self._reading and self.lags
+
+    @property
+    def lags(self) -> bool:
+        """Whether somebody reads along who is so far behind that the stream is to wait for `room`."""
+        return self._reading and len(self._ends) - self._position >= READ_AHEAD and not self._closed
+
+    async def room(self) -> None:
+        """Wait until the reader has read more, or left."""
+        await self._changed.wait()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Say that no more will come; the reader gets the error, if there is one, after the last batch."""
+        self._closed = True
+        self._error = error
+        self._changed.give()
+
+    def read_text(self) -> SinkReader[str]:
+        """Follow the text from the first piece on."""
+        return SinkReader(self, self.pieces.__getitem__)
+
+    def read_ids(self) -> SinkReader[list[int]]:
+        """Follow the ids, batch by batch, from the first on."""
+        return SinkReader(self, self._batch)
+
+    def _batch(self, position: int) -> list[int]:
+        return self.ids[self._ends[position - 1] if position else 0 : self._ends[position]]
+
+    def advance(self) -> int | None:
+        """Return where the reader reads next; None if there is nothing to read now."""
+        self._reading = True
+        position = self._position
+        if position == len(self._ends):
+            return None
+        self._position = position + 1
+        if len(self._ends) - self._position <= CAUGHT_UP:
+            self._changed.give()
+        return position
+
+    async def more(self) -> bool:
+        """Wait until there may be more to read; return whether there can be.
+
+        Raises:
+            BaseException: what the sink was closed with.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._closed:
+            return False
+        await self._changed.wait()
+        return True
+
+    def detach(self) -> None:
+        """Let the stream go on without a reader."""
+        self._reading = False
+        self._changed.give()
+
+
+class SinkReader(Generic[Item]):
+    """Follow one sink. Dropping the reader, as `break` does, lets the stream go on without it."""
+
+    def __init__(self, output: SinkOutput, item: Callable[[int], Item]) -> None:
+        self._output = output
+        self._item = item
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        while True:
+            if (position := self._output.advance()) is None:
+                if not await self._output.more():
+                    raise StopAsyncIteration
+            elif item := self._item(position):
+                return item
+
+    def __del__(self) -> None:
+        self._output.detach()
