@@ -21,7 +21,7 @@ from codec_agents.runtime.batch import DEFAULT_CONCURRENCY, Batch
 if TYPE_CHECKING:
     from codec_agents.faults import Fault
     from codec_agents.graph.spec import PipelineSpec
-    from codec_agents.plan.pipeline import BuiltPipeline, Value
+    from codec_agents.plan.plan import BuiltPipeline, Value
     from codec_agents.prompts import History
     from codec_agents.records.reader import RecordedRun
     from codec_agents.records.writer import Recorder

@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from codec_agents.engines.embedded import EmbeddedEngine
 from codec_agents.engines.scripted.engine import ScriptedEngine, ScriptedModel
 from codec_agents.engines.scripted.prompt_view import Message, PromptView
 from codec_agents.engines.scripted.rules import Rule, Rules
@@ -39,6 +38,7 @@ from codec_agents.engines.scripted.script import (
     Wait,
     encode_turn,
 )
+from codec_agents.server.embedded_engine import EmbeddedEngine
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary
 

@@ -21,7 +21,7 @@ from codec_agents.exceptions import ApprovalRequiredError
 if TYPE_CHECKING:
     from codec_agents.cli.lanes import LaneKey, LanePrinter
     from codec_agents.pipeline import Pipeline
-    from codec_agents.plan.pipeline import BuiltPipeline
+    from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.runtime.run import Run
 
 

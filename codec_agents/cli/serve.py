@@ -124,7 +124,7 @@ def _scripted(model: str, given: dict[str, Any]) -> Made:
 
 
 def _transformers(model: str, given: dict[str, Any]) -> Made:
-    from codec_agents.server.transformers import TransformersBackend
+    from codec_agents.server.backends.transformers import TransformersBackend
     from codec_core.maps import parse_map
 
     document = _required_map(given)

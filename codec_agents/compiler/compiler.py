@@ -18,10 +18,10 @@ from codec_agents.compiler.nodes import BUILDERS, NodeBuilder
 from codec_agents.compiler.resources import ResourceError, Resources
 from codec_agents.exceptions import CodecAgentsError, PipelineError
 from codec_agents.faults import Fault
-from codec_agents.graph.files.positions import located
+from codec_agents.graph.files.document import located
 from codec_agents.graph.kinds import RouterNode, SinkNode
 from codec_agents.graph.spec import LoopNode, Nested, PipelineNode, PipelineSpec
-from codec_agents.plan.pipeline import BuiltEdge, BuiltNode, BuiltPipeline, strategy_between
+from codec_agents.plan.plan import BuiltEdge, BuiltNode, BuiltPipeline, strategy_between
 from codec_agents.tools.mcp_servers import ServerLease
 from codec_core.exceptions import CodecError
 from codec_core.vocabulary import Vocabulary

@@ -11,7 +11,7 @@ from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from codec_agents.compiler.flatten import FlatGraph, FlatNode
-    from codec_agents.plan.pipeline import BuiltPipeline
+    from codec_agents.plan.plan import BuiltPipeline
 
 
 class Flows:

@@ -27,7 +27,7 @@ from codec_agents.graph.kinds import (
 )
 from codec_agents.graph.policy import Policy, TimeoutPolicy
 from codec_agents.graph.spec import LoopNode, MapNode, StartsWith
-from codec_agents.plan.pipeline import (
+from codec_agents.plan.plan import (
     BuiltFunction,
     BuiltInput,
     BuiltJoin,

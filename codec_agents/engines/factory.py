@@ -115,7 +115,7 @@ _LOCAL = ("scripted", "embedded")
 
 _CLASSES = {
     "scripted": "codec_agents.engines.scripted.engine:ScriptedEngine",
-    "embedded": "codec_agents.engines.embedded:EmbeddedEngine",
+    "embedded": "codec_agents.server.embedded_engine:EmbeddedEngine",
     "codec": "codec_agents.engines.codec:CodecEngine",
     "vllm": "codec_agents.engines.vllm:VllmEngine",
     "sglang": "codec_agents.engines.sglang:SglangEngine",

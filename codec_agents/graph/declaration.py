@@ -16,8 +16,7 @@ from codec_agents.graph.chat import Chat, Piece
 from codec_agents.graph.checks.check import check
 from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.edges import EdgeSpec
-from codec_agents.graph.files.document import Document, read_document, read_file
-from codec_agents.graph.files.positions import located
+from codec_agents.graph.files.document import Document, located, read_document, read_file
 from codec_agents.graph.files.reading import prepare, read_spec, validation_faults
 from codec_agents.graph.files.writing import to_yaml
 from codec_agents.graph.kinds import (

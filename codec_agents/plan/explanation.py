@@ -15,7 +15,7 @@ from codec_agents.graph.explain import (
     PieceExplanation,
     ServerExplanation,
 )
-from codec_agents.plan.pipeline import (
+from codec_agents.plan.plan import (
     BuiltAsking,
     BuiltEdge,
     BuiltFunction,

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from codec_agents.exceptions import InputError
-from codec_agents.plan.pipeline import BuiltAsking, BuiltLoop, BuiltMap, BuiltNode, BuiltPipeline
+from codec_agents.plan.plan import BuiltAsking, BuiltLoop, BuiltMap, BuiltNode, BuiltPipeline
 from codec_agents.prompts import History
 from codec_agents.tools.mcp_servers import ServerLease
 

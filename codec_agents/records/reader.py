@@ -10,7 +10,7 @@ from typing import IO, Any, TypeAlias
 import msgspec
 
 from codec_agents.exceptions import RecordError
-from codec_agents.plan.pipeline import declared_path
+from codec_agents.plan.plan import declared_path
 from codec_agents.prompts import History
 from codec_agents.records.compare import differences
 from codec_agents.records.writer import RECORD_VERSION

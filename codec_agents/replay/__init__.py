@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from codec_agents.exceptions import RecordError
-from codec_agents.plan.pipeline import (
+from codec_agents.plan.plan import (
     BuiltAsking,
     BuiltFunction,
     BuiltJoin,

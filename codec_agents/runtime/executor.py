@@ -33,7 +33,7 @@ from codec_agents.exceptions import (
     RunError,
 )
 from codec_agents.graph.kinds import VALUE
-from codec_agents.plan.pipeline import BuiltInput, BuiltNode, BuiltPipeline, BuiltRouter, BuiltSink, Value
+from codec_agents.plan.plan import BuiltInput, BuiltNode, BuiltPipeline, BuiltRouter, BuiltSink, Value
 from codec_agents.runtime.control import NodePaused
 from codec_agents.runtime.edges.channel import Channel, Signal
 from codec_agents.runtime.edges.gate import Gate

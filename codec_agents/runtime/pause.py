@@ -18,7 +18,7 @@ from codec_agents.tools.dispatch import Attempt, AttemptStatus
 
 if TYPE_CHECKING:
     from codec_agents.dialects import ToolCall
-    from codec_agents.plan.pipeline import BuiltPipeline
+    from codec_agents.plan.plan import BuiltPipeline
 
 PAUSE_VERSION = 1
 """Written into each pause; another version is refused."""

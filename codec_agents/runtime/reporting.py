@@ -9,7 +9,7 @@ from codec_agents.events import Decided, FunctionFinished, NodeFinished, NodeSta
 from codec_agents.tools.functions import Function, digest_of
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltNode
+    from codec_agents.plan.plan import BuiltNode
     from codec_agents.runtime.executor import Execution
 
 Answer = TypeVar("Answer")

@@ -23,7 +23,7 @@ from codec_agents.runtime.outputs import SinkOutput, SinkReader
 from codec_agents.telemetry import run_scope
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltPipeline, Value
+    from codec_agents.plan.plan import BuiltPipeline, Value
     from codec_agents.records.writer import Recorder
     from codec_agents.runtime.model.generation import Turn
     from codec_agents.runtime.pause import Resumption

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from codec_agents.exceptions import RunError
-from codec_agents.plan.pipeline import BuiltInput, BuiltSink
+from codec_agents.plan.plan import BuiltInput, BuiltSink
 from codec_agents.runtime.control import NodeSkipped
 from codec_agents.runtime.pause import NodeOutput, Pause, PausedTurn, Sent
 

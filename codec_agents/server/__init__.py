@@ -1,14 +1,13 @@
 """A Codec server: scripted, transformers, bridge and pipeline back ends behind one ASGI application."""
 
 from codec_agents.server.app import CodecServer, create_app
-from codec_agents.server.backend import Backend, BrokenOffError, Job, ServedModel
-from codec_agents.server.bridge import BridgeBackend
+from codec_agents.server.backends.backend import Backend, BrokenOffError, Job, ServedModel
+from codec_agents.server.backends.bridge import BridgeBackend
+from codec_agents.server.backends.pipeline import PipelineBackend
+from codec_agents.server.backends.scripted import ScriptedBackend
 from codec_agents.server.embedded import EmbeddedServer
-from codec_agents.server.pipeline import PipelineBackend
-from codec_agents.server.scripted import ScriptedBackend
-from codec_agents.server.serving import serve
+from codec_agents.server.serving import MissingServerError, serve
 from codec_agents.server.settings import ServerSettings
-from codec_agents.server.uvicorn_extra import MissingServerError
 
 __all__ = [
     "Backend",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from codec_agents.engines.codec import CACHED_HEADER
-from codec_agents.server.backend import Job
+from codec_agents.server.backends.backend import Job
 from codec_agents.server.lanes import Lanes
 from codec_core.frames import CONTENT_TYPES, CodecFrame, encoder
 

@@ -21,11 +21,11 @@ from codec_agents.server.answers import (
     CompletionEvents,
     FrameAnswer,
 )
-from codec_agents.server.backend import Backend, Job, ServedModel
+from codec_agents.server.backends.backend import Backend, Job, ServedModel
 from codec_agents.server.bodies import read_chat, read_completion
 from codec_agents.server.delivery import deliver
 from codec_agents.server.discovery import Library
-from codec_agents.server.exchanges import Exchange, Exchanges
+from codec_agents.server.exchanges import Exchange, Exchanges, render_metrics
 from codec_agents.server.http import (
     JSON,
     ClientGoneError,
@@ -38,7 +38,6 @@ from codec_agents.server.http import (
     read_request,
 )
 from codec_agents.server.jobs import JobMaker, find_model
-from codec_agents.server.metrics import render_metrics
 from codec_agents.server.negotiation import require_format, require_version
 from codec_agents.server.settings import ServerSettings
 from codec_core.frames import SCHEMA, decode_request, format_of_content_type

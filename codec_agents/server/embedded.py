@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from codec_agents.server.uvicorn_extra import require_uvicorn
+from codec_agents.server.serving import require_uvicorn
 
 App = TypeVar("App")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codec_agents.engines.base import SamplingOptions
-from codec_agents.server.backend import Backend, Job, ServedModel
+from codec_agents.server.backends.backend import Backend, Job, ServedModel
 from codec_agents.server.bodies import ChatBody, CompletionBody, Sampling
 from codec_agents.server.chat import chat_prompt
 from codec_agents.server.http import HttpError, Request

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.exceptions import DialectError
-from codec_agents.server.backend import Job
+from codec_agents.server.backends.backend import Job
 from codec_agents.server.stops import StopCutter
 from codec_core.detokenizer import Detokenizer
 from codec_core.frames import CodecFrame

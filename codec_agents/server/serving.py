@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from importlib.util import find_spec
 
 from codec_agents.server.app import CodecServer
-from codec_agents.server.uvicorn_extra import require_uvicorn
+
+
+class MissingServerError(ImportError):
+    """The packages that serve HTTP are not installed."""
+
+    def __init__(self) -> None:
+        super().__init__('serving needs uvicorn; install it with: pip install "codec-agents[server]"')
+
+
+def require_uvicorn() -> None:
+    """Check that uvicorn is there.
+
+    Raises:
+        MissingServerError: it is not.
+    """
+    if find_spec("uvicorn") is None:
+        raise MissingServerError
+
 
 DRAIN_SECONDS = 30
 """How long generations that run may go on after the signal to stop."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from codec_agents.engines.base import FrameStream, SamplingOptions, StreamStats
-    from codec_agents.plan.pipeline import BuiltAsking
+    from codec_agents.plan.plan import BuiltAsking
     from codec_agents.runtime.model.generation import Turn
 
 OpenedStream: TypeAlias = "AbstractAsyncContextManager[FrameStream]"

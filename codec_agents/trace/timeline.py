@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from codec_agents.events import HandoffReport
-from codec_agents.plan.pipeline import declared_path
+from codec_agents.plan.plan import declared_path
 from codec_agents.records.reader import RecordedRun, RecordedTurn
 
 BarKind: TypeAlias = Literal["wait", "reasoning", "answer", "tool_calls", "tool", "handoff"]

@@ -24,7 +24,7 @@ from codec_agents.dialects import (
 )
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat
-from codec_agents.plan.pipeline import BuiltEdge, strategy_between
+from codec_agents.plan.plan import BuiltEdge, strategy_between
 from codec_agents.runtime.edges.handoff import EncodeText, PassThrough
 from codec_agents.tools.dispatch import Attempt, Dispatcher
 from codec_agents.tools.tool import ResultIds, Tool, ToolContext, make_tool, tool

@@ -14,10 +14,10 @@ import pytest
 from codec_agents import Chat, Pipeline
 from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.embedded import EmbeddedEngine
 from codec_agents.runtime.model import preparation as ahead
 from codec_agents.runtime.model.preparation import prepare_engines
 from codec_agents.runtime.run import RunResult
+from codec_agents.server.embedded_engine import EmbeddedEngine
 from codec_agents.testing import Refuse, Say, ScriptedEngine, ScriptedModel, Wait, scripted_server
 from codec_agents.vocabularies import bundled_map
 from tests.agents.patient import Patient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from codec_agents import Pipeline
-from codec_agents.engines.embedded import EmbeddedEngine
+from codec_agents.server.embedded_engine import EmbeddedEngine
 
 pytestmark = pytest.mark.asyncio
 

@@ -7,9 +7,9 @@ tag makes an object. A text that is too big, too deep, or that grows by its alia
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -262,3 +262,23 @@ class _Construction:
                 path, f"not a value of type {node.tag.rpartition(':')[2]}", "write a plain value"
             )
             return None
+
+
+_STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+
+
+def located(faults: Iterable[Fault], document: Document | None) -> list[Fault]:
+    """Return the faults with file and line, where the declaration was read from a text."""
+    if document is None:
+        return list(faults)
+    return [_located(fault, document) for fault in faults]
+
+
+def _located(fault: Fault, document: Document) -> Fault:
+    position = document.position(_path(fault.place))
+    return fault if position is None else replace(fault, file=position.file, line=position.line)
+
+
+def _path(place: str) -> Place:
+    """Return the path that a place names; a dot inside a name only makes the position less precise."""
+    return tuple(int(index) if index else name for index, name in _STEP.findall(place))

@@ -17,7 +17,7 @@ from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltEdge
+    from codec_agents.plan.plan import BuiltEdge
     from codec_agents.runtime.run import Run
 
 Batch: TypeAlias = Sequence[int] | str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from codec_agents.plan.pipeline import BuiltAsking
+from codec_agents.plan.plan import BuiltAsking
 from codec_agents.runtime.control import NodeSkipped
 from codec_agents.runtime.edges.channel import Signal
 from codec_agents.runtime.edges.handoff import Batch, Handoff
@@ -14,7 +14,7 @@ from codec_agents.runtime.model.prompt import GrowingPrompt
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltNode
+    from codec_agents.plan.plan import BuiltNode
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.executor import Execution
 

@@ -10,7 +10,7 @@ from codec_agents.runtime.edges.channel import Channel, Signal
 from codec_agents.runtime.edges.handoff import Batch
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltEdge, NodeLinks
+    from codec_agents.plan.plan import BuiltEdge, NodeLinks
     from codec_agents.runtime.edges.slots import Slots
 
 

@@ -16,7 +16,7 @@ from codec_agents.runtime.model.tool_round import ToolRound
 from codec_agents.tools.dispatch import Attempt
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltAsking, BuiltModel
+    from codec_agents.plan.plan import BuiltAsking, BuiltModel
     from codec_agents.runtime.edges.slots import Slots
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.executor import Execution

@@ -36,7 +36,7 @@ from codec_agents.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltAsking
+    from codec_agents.plan.plan import BuiltAsking
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.run import Run
     from codec_agents.telemetry.calls import CallScope

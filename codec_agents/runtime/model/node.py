@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codec_agents.events import NodeFinished
-from codec_agents.plan.pipeline import declared_path
+from codec_agents.plan.plan import declared_path
 from codec_agents.runtime.control import STOPPED, NodeSkipped
 from codec_agents.runtime.edges.slots import Slots
 from codec_agents.runtime.model.conversation import Conversation
@@ -13,7 +13,7 @@ from codec_agents.runtime.reporting import tell_started
 from codec_agents.runtime.wall_time import WallTime
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltModel
+    from codec_agents.plan.plan import BuiltModel
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.executor import Execution
 

@@ -18,7 +18,7 @@ from codec_agents.events import Usage
 from codec_agents.runtime.edges.channel import Signal
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltAsking
+    from codec_agents.plan.plan import BuiltAsking
     from codec_agents.runtime.edges.slots import Slots
     from codec_agents.runtime.executor import Execution
 

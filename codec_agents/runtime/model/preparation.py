@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from codec_agents.engines.base import GenerationRequest, preparing
-from codec_agents.plan.pipeline import BuiltAsking, BuiltPipeline
+from codec_agents.plan.plan import BuiltAsking, BuiltPipeline
 from codec_agents.runtime.model.prefill import Prefill
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from codec_agents.exceptions import ForgedTokenError
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltAsking
+    from codec_agents.plan.plan import BuiltAsking
     from codec_agents.runtime.edges.channel import Channel
     from codec_agents.runtime.edges.handoff import Batch, Handoff
 

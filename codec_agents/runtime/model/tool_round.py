@@ -23,7 +23,7 @@ from codec_agents.tools.tool import ToolContext
 
 if TYPE_CHECKING:
     from codec_agents.dialects import CallRegion, ToolCall
-    from codec_agents.plan.pipeline import BuiltModel
+    from codec_agents.plan.plan import BuiltModel
     from codec_agents.runtime.model.generation import Turn
     from codec_agents.runtime.pause import Resumption
     from codec_agents.runtime.run import Run

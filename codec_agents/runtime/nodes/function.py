@@ -12,7 +12,7 @@ from codec_agents.runtime.reporting import ask, tell_finished, tell_started
 from codec_agents.runtime.wall_time import WallTime
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltFunction
+    from codec_agents.plan.plan import BuiltFunction
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.executor import Execution
 

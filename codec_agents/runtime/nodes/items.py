@@ -22,7 +22,7 @@ from codec_agents.runtime.reporting import ask
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltEdge, BuiltMap, Value
+    from codec_agents.plan.plan import BuiltEdge, BuiltMap, Value
     from codec_agents.runtime.edges.handoff import Batch
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.executor import Execution

@@ -12,7 +12,7 @@ from codec_agents.runtime.reporting import ask, tell_decided, tell_finished, tel
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltJoin
+    from codec_agents.plan.plan import BuiltJoin
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.executor import Execution
 

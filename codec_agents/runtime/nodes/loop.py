@@ -9,7 +9,7 @@ from codec_agents.runtime.nodes.nested import fed_back, run_body, sink_vocabular
 from codec_agents.runtime.reporting import ask, tell_finished, tell_started
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltLoop, Value
+    from codec_agents.plan.plan import BuiltLoop, Value
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.executor import Execution
 

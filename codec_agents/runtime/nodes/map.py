@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from codec_agents.plan.pipeline import BuiltAsking
+from codec_agents.plan.plan import BuiltAsking
 from codec_agents.plan.variants import asking_nodes
 from codec_agents.runtime.nodes.items import Items
 from codec_agents.runtime.nodes.nested import run_body, sink_vocabulary
@@ -14,7 +14,7 @@ from codec_agents.runtime.reporting import tell_decided, tell_finished, tell_sta
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltMap, BuiltPipeline, Value
+    from codec_agents.plan.plan import BuiltMap, BuiltPipeline, Value
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.executor import Execution
 

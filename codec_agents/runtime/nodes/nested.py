@@ -11,7 +11,7 @@ from codec_core.translator import translate
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltInput, BuiltLoop, BuiltMap, BuiltPipeline, Value
+    from codec_agents.plan.plan import BuiltInput, BuiltLoop, BuiltMap, BuiltPipeline, Value
     from codec_agents.runtime.executor import Execution
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from codec_agents.plan.pipeline import (
+from codec_agents.plan.plan import (
     BuiltFunction,
     BuiltJoin,
     BuiltLoop,

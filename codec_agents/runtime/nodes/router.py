@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from codec_agents.events import NodeFinished
 from codec_agents.exceptions import NodeFailedError, RouteError
 from codec_agents.graph.kinds import VALUE
-from codec_agents.plan.pipeline import declared_path
+from codec_agents.plan.plan import declared_path
 from codec_agents.runtime.control import STOPPED, NodeSkipped
 from codec_agents.runtime.edges.slots import Slots
 from codec_agents.runtime.model.conversation import Conversation
@@ -21,7 +21,7 @@ from codec_agents.runtime.wall_time import WallTime
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltRouter
+    from codec_agents.plan.plan import BuiltRouter
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.executor import Execution
     from codec_agents.runtime.model.generation import Turn

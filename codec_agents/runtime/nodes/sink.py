@@ -16,7 +16,7 @@ from codec_agents.tools.functions import call
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.pipeline import BuiltSink
+    from codec_agents.plan.plan import BuiltSink
     from codec_agents.runtime.edges.handoff import Batch
     from codec_agents.runtime.edges.wiring import Inlet, Wiring
     from codec_agents.runtime.executor import Execution

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.encoding import PieceEncoder, place_of
 from codec_agents.dialects.pieces import Ids, Literal, Marker, Piece, Told
-from codec_agents.dialects.placing import place_of
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import vocabulary_of
 

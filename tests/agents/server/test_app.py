@@ -13,7 +13,7 @@ import pytest
 
 from codec_agents.server import ScriptedBackend, ServerSettings
 from codec_agents.server import serve as serve_forever
-from codec_agents.server.gathering import MOST_WAITING, Gathering
+from codec_agents.server.delivery import MOST_WAITING, Gathering
 from codec_agents.testing import Call, Cut, Say, Think, Wait, scripted_server, turns
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
 from codec_core.detokenizer import detokenize

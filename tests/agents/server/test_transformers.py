@@ -11,7 +11,7 @@ from codec_agents.engines.base import GenerationRequest, SamplingOptions  # noqa
 from codec_agents.engines.codec import CodecEngine  # noqa: E402
 from codec_agents.pipeline import Pipeline  # noqa: E402
 from codec_agents.server import BridgeBackend, EmbeddedServer, create_app  # noqa: E402
-from codec_agents.server.transformers import TransformersBackend  # noqa: E402
+from codec_agents.server.backends.transformers import TransformersBackend  # noqa: E402
 from codec_agents.vocabularies import bundled_map  # noqa: E402
 from codec_core.translator import Translator  # noqa: E402
 from codec_core.vocabulary import vocabulary_of  # noqa: E402

@@ -9,7 +9,7 @@ from typing import Any
 from codec_agents.engines.scripted.engine import CutOffError, ScriptedModel
 from codec_agents.engines.scripted.prefix_cache import PrefixCache
 from codec_agents.engines.scripted.script import Script, ScriptError
-from codec_agents.server.backend import BrokenOffError, Job, ServedModel
+from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
 from codec_agents.server.http import HttpError
 from codec_core.frames import CodecFrame
 from codec_core.maps import TokenizerMap

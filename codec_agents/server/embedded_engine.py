@@ -40,7 +40,7 @@ class EmbeddedEngine:
     provider = "codec"
 
     def __init__(self, model: ScriptedModel | Script, *, name: str = "embedded", **client: Any) -> None:
-        from codec_agents.server.uvicorn_extra import require_uvicorn
+        from codec_agents.server.serving import require_uvicorn
 
         require_uvicorn()
         self.name = name

@@ -12,7 +12,7 @@ from codec_agents.exceptions import (
     EngineTimeoutError,
     EngineUnavailableError,
 )
-from codec_agents.server.backend import BrokenOffError, Job, ServedModel
+from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
 from codec_agents.server.http import HttpError
 from codec_core.frames import CodecFrame
 from codec_core.maps import TokenizerMap

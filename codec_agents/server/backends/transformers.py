@@ -17,7 +17,7 @@ from anyio import from_thread, to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from codec_agents.engines.base import SamplingOptions
-from codec_agents.server.backend import BrokenOffError, Job, ServedModel
+from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
 from codec_core.frames import CodecFrame
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of

@@ -25,8 +25,8 @@ from codec_agents.exceptions import (
     RunError,
 )
 from codec_agents.faults import Fault, suggest
-from codec_agents.server.backend import BrokenOffError, Job, ServedModel
-from codec_agents.server.bridge import as_http_error
+from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
+from codec_agents.server.backends.bridge import as_http_error
 from codec_agents.server.http import HttpError
 from codec_core.frames import CodecFrame
 from codec_core.tokenizer import pick_tokenizer
@@ -34,7 +34,7 @@ from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
-    from codec_agents.plan.pipeline import BuiltInput, BuiltPipeline, BuiltSink, Value
+    from codec_agents.plan.plan import BuiltInput, BuiltPipeline, BuiltSink, Value
     from codec_agents.runtime.outputs import SinkReader
     from codec_agents.runtime.run import Run
 
