@@ -30,7 +30,7 @@ from codec_agents.graph.policy import Policy
 from codec_agents.testing import Call, ScriptedEngine, scripted_server
 from codec_agents.tools.tool import tool
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
-from tests.agents.dialects.test_chat_template import CHATML
+from tests.agents.dialects.templates.test_chat_template import CHATML
 from tests.agents.recorded_runs import desk
 from tests.conftest import REPOSITORY
 

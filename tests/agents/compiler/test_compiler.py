@@ -196,7 +196,7 @@ def test_a_pipeline_in_a_pipeline_is_taken_apart() -> None:
 
 
 def test_explain_says_maps_dialects_prompts_and_boundaries() -> None:
-    p = Pipeline.from_yaml(Path(__file__).parents[2] / "examples" / "travel_desk.yaml")
+    p = Pipeline.from_yaml(Path(__file__).parents[3] / "examples" / "travel_desk.yaml")
     explanation = explain(p.build())
     text = render_text(explanation)
     for expected in ("demo/bytes", "demo/words", "translate", "dialect qwen3", "<|im_start|>", "text to ids"):
@@ -219,8 +219,8 @@ nodes:
     each:
       nodes:
         m: {map: demo/words, prompt: "Say: {item}"}
-        loud: {call: "tests.agents.test_build:shout", wants: text}
-        ids: {call: "tests.agents.test_build:same", map: demo/words}
+        loud: {call: "tests.agents.compiler.test_compiler:shout", wants: text}
+        ids: {call: "tests.agents.compiler.test_compiler:same", map: demo/words}
       edges: [item -> m, m -> loud, loud -> ids, ids -> said]
   again:
     turns: 4

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio
 
 
 def load_stock_servers():
-    path = Path(__file__).parent.parent / "engines" / "stock_servers.py"
+    path = Path(__file__).parents[2] / "engines" / "stock_servers.py"
     name = "engine_tests_stock_servers"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)

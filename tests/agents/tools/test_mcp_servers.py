@@ -21,7 +21,7 @@ from codec_agents.exceptions import ApprovalRequiredError, PipelineError, ToolSe
 from codec_agents.graph.explain import render_text
 from codec_agents.server import EmbeddedServer, PipelineBackend, create_app
 from codec_agents.testing import Call, PromptView, Say
-from codec_agents.tools.tool import mcp_servers
+from codec_agents.tools import mcp_servers
 
 SERVER = """
 import json, os, sys

@@ -1,7 +1,7 @@
-"""The set-ups of docs/telemetry.md: what each sends, and where to; and a real Phoenix, if one can be reached.
+"""The set-ups of docs/telemetry.md: what each sends and where to; a real Phoenix too, if one is reachable.
 
-`CODEC_TEST_PHOENIX=http://127.0.0.1:6006 python -m pytest tests/agents/test_setups.py` sends a run to a
-Phoenix of yours and asks it for what arrived.
+`CODEC_TEST_PHOENIX=http://127.0.0.1:6006 python -m pytest tests/agents/telemetry/test_setups.py` sends a run
+to a Phoenix of yours and asks it for what arrived.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from codec_agents.telemetry import names
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BACK_ENDS = ("Jaeger", "Grafana Tempo", "Langfuse", "Phoenix")
 KEYS = {"PUBLIC_KEY": "pk-lf-1", "SECRET_KEY": "sk-lf-2"}
 INSTRUMENT = Path(sys.executable).with_name("opentelemetry-instrument")

@@ -15,7 +15,7 @@ from codec_agents.graph.files.document import read_document
 from codec_agents.graph.files.schema import json_schema, schema_text
 from codec_agents.graph.files.writing import to_data
 
-PUBLISHED = Path(__file__).resolve().parents[3] / "docs" / "pipeline.schema.json"
+PUBLISHED = Path(__file__).resolve().parents[4] / "docs" / "pipeline.schema.json"
 
 HERE = Path(__file__).parent
 
