@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from codec_core.byte_level import decode_byte_level_token
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.packed_merges import PackedMerges
 from codec_core.pretokenizer_program import Program, check_pattern, check_program
@@ -54,17 +55,38 @@ class ZstdDictionary(msgspec.Struct, frozen=True):
 
 
 class AddedToken(msgspec.Struct, frozen=True):
-    """A special token that takes the white space beside it, as the model's own tokenizer does."""
+    """How a token is found in text before anything else is, as the model's own tokenizer finds it.
+
+    Attributes:
+        content: the token, as the text spells it.
+        lstrip: whether it takes the white space before it.
+        rstrip: whether it takes the white space after it.
+        single_word: whether it is found only where no letter, digit or other word character is beside it.
+        normalized: whether it is looked for in normalized text, after those that are looked for in the text
+            as it is.
+    """
 
     content: str
     lstrip: bool = False
     rstrip: bool = False
+    single_word: bool = False
+    normalized: bool = False
+
+
+class TextToken(AddedToken, frozen=True):
+    """An added token that is ordinary text: content may hold it, and decoding renders it.
+
+    Attributes:
+        in_model: whether the model's own vocabulary has it too, so that merges may also make it.
+    """
+
+    in_model: bool = False
 
 
 class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     """A tokenizer map, version 1 (`tokens`) or 2 (`vocab`).
 
-    Fields the protocol does not know are ignored. The last five are this project's additions, which hold
+    Fields the protocol does not know are ignored. The last six are this project's additions, which hold
     what exact encoding needs and published maps leave out; absent, the family's known behaviour applies
     (`families`).
 
@@ -74,7 +96,9 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
         metaspace_prefix: which stretches of text get U+2581 before them: "always" (each stretch between
             special tokens), "first" (only one at the start of the text) or "never".
         metaspace_prefix_once: whether a stretch that begins with a space goes without, as it has one.
-        added_tokens: special tokens that take white space beside them.
+        added_tokens: special tokens that are found in another way than by their name alone.
+        text_tokens: tokens of `vocab` that are found in the text first and are still ordinary text. A reader
+            that does not know the field takes them for other tokens of `vocab`, and so decodes them.
     """
 
     id: str
@@ -97,6 +121,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     metaspace_prefix: Literal["always", "first", "never"] | None = None
     metaspace_prefix_once: bool | None = None
     added_tokens: list[AddedToken] | None = None
+    text_tokens: list[TextToken] | None = None
 
     @property
     def hash(self) -> str | None:
@@ -213,6 +238,7 @@ def check_map(tokenizer_map: TokenizerMap) -> None:
     elif tokenizer_map.tokens is not None:
         ids_of_version_1(tokenizer_map.tokens)
     _check_special_tokens(tokenizer_map)
+    _check_text_tokens(tokenizer_map)
     _check_byte_fallback(tokenizer_map)
     if tokenizer_map.pre_tokenizer_program is not None:
         check_program(tokenizer_map.pre_tokenizer_program)
@@ -298,6 +324,44 @@ def _check_special_owners(tokenizer_map: TokenizerMap, special: Mapping[str, int
         )
 
 
+def _check_text_tokens(tokenizer_map: TokenizerMap) -> None:
+    tokens = tokenizer_map.text_tokens
+    if not tokens:
+        return
+    vocab = tokenizer_map.vocab or {}
+    control = {*(tokenizer_map.special_tokens or ()), *(t.content for t in tokenizer_map.added_tokens or ())}
+    seen: set[str] = set()
+    for token in tokens:
+        name = token.content
+        reason = _fault_of_text_token(tokenizer_map, token)
+        if not name or name not in vocab:
+            reason = "not in vocab" if name else "empty"
+        elif name in seen or name in control:
+            reason = (
+                "given twice" if name in seen else "control as well; a token is text or control, not both"
+            )
+        if reason:
+            raise TokenizerMapValidationError(f"text_tokens: {name!r} is {reason}")
+        seen.add(name)
+
+
+def _fault_of_text_token(tokenizer_map: TokenizerMap, token: TextToken) -> str | None:
+    """Return how a text token's entry in the vocabulary contradicts its text, or None."""
+    data = token.content.encode("utf-8", "surrogatepass")
+    number = (tokenizer_map.vocab or {}).get(token.content)
+    start = tokenizer_map.byte_fallback_start
+    if start is not None and number is not None and start <= number < start + 256:
+        return None if data == bytes((number - start,)) else f"the token of byte {number - start:#04x}"
+    if (
+        tokenizer_map.encoder == "byte_level"
+        and token.in_model
+        and decode_byte_level_token(token.content) != data
+    ):
+        # The model writes bytes in an alphabet of letters. One entry cannot be both readings of a name.
+        return "also the spelling of other bytes in the model's vocabulary"
+    return None
+
+
 def _check_byte_fallback(tokenizer_map: TokenizerMap) -> None:
     start, end = tokenizer_map.byte_fallback_start, tokenizer_map.byte_fallback_end
     if start is None and end is None:
@@ -309,6 +373,12 @@ def _check_byte_fallback(tokenizer_map: TokenizerMap) -> None:
         raise TokenizerMapValidationError(
             f"byte_fallback_start..byte_fallback_end is {start}..{end}; it must hold the 256 byte tokens"
         )
+    for name, number in (tokenizer_map.special_tokens or {}).items():
+        if start <= number <= end:
+            raise TokenizerMapValidationError(
+                f"special_tokens: {name!r} has id {number}, which byte_fallback_start..byte_fallback_end "
+                f"({start}..{end}) gives to a byte: the text of that byte would be control"
+            )
     vocab = tokenizer_map.vocab or {}
     for byte in range(256):
         if vocab.get(f"<0x{byte:02X}>", start + byte) != start + byte:

@@ -1,7 +1,11 @@
-"""Text to ids, equal to the model's own tokenizer.
+"""Text to token ids, equal to the model's own tokenizer.
 
-`encode` reads special tokens where the text spells them. `encode_ordinary` never gives a special id,
-whatever the text spells, and is what content goes through.
+The rules:
+
+* `encode` reads control tokens where the text spells them.
+* `encode_ordinary` never gives the id of a control token, whatever the text spells. Content goes through it.
+* Both find the vocabulary's text tokens (`TokenizerMap.text_tokens`) before anything else. What is between
+  them is normalized, cut into pieces, and merged.
 """
 
 from __future__ import annotations
@@ -11,10 +15,10 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
+from codec_core.added import AddedTokens, Passes, passes_of
 from codec_core.exceptions import UnencodableTextError
 from codec_core.maps import TokenizerMap
 from codec_core.pretokenizer_program import Alternation, MetaspaceSplit, stages_of
-from codec_core.special import SpecialTokens
 from codec_core.unicode.normalization import nfc
 from codec_core.vocabulary import METASPACE, Vocabulary, vocabulary_of
 
@@ -46,6 +50,10 @@ class VocabularyTokenizer(Tokenizer):
         self._marks_spaces = self.vocabulary.map.encoder == "metaspace"
         self._prefix = self.vocabulary.facts.metaspace_prefix
         self._prefix_once = self.vocabulary.facts.metaspace_prefix_once
+        self.prefixes_stretches = self._prefix == "always"
+        # The reference marks spaces either as it normalizes, before it looks for tokens in normalized text,
+        # or as it cuts, after that. Only the latter spares a text that begins with a space the prefix.
+        self.marks_before_names = self._marks_spaces and not self._prefix_once
 
     @property
     def prepares(self) -> bool:
@@ -64,15 +72,8 @@ class VocabularyTokenizer(Tokenizer):
             UnencodableTextError: the text holds a lone surrogate, or a character the vocabulary cannot spell.
         """
         check_text(text)
-        ids: list[int] = []
-        first = True
-        for part in self._special.split(text):
-            if isinstance(part, int):
-                ids.append(part)
-            else:
-                ids += self._encode_stretch(part, first=first)
-            first = False
-        return ids
+        passes = self._all_passes
+        return self._encode_found(text, passes) if passes else self._encode_stretch(text, first=True)
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Return the ids of a text, none of them special, whatever it spells.
@@ -82,7 +83,8 @@ class VocabularyTokenizer(Tokenizer):
         """
         if not text.isascii():
             check_text(text)
-        return self._encode_stretch(text, first=True)
+        passes = self.text_passes
+        return self._encode_found(text, passes) if passes else self._encode_stretch(text, first=True)
 
     def prepare(self, text: str, *, first: bool) -> str:
         """Return text as the vocabulary writes it; `first` for the beginning of a text."""
@@ -104,14 +106,54 @@ class VocabularyTokenizer(Tokenizer):
         An earlier call found nothing settled in the first `seen` characters.
         """
 
+    def _encode_found(self, text: str, passes: Passes) -> list[int]:
+        """Return the ids of the added tokens, and of the stretches between them."""
+        ids: list[int] = []
+        first = True
+        for part in passes.raw.split(text) if passes.raw else [text]:
+            if isinstance(part, int):
+                ids.append(part)
+            elif passes.normalized:
+                ids += self._encode_normalized(part, passes.normalized, first=first)
+            else:
+                ids += self._encode_stretch(part, first=first)
+            first = False
+        return ids
+
+    def _encode_normalized(self, text: str, added: AddedTokens, *, first: bool) -> list[int]:
+        """Return the ids of a stretch in which tokens are looked for once it is normalized."""
+        text = nfc(text) if self.normalizes else text
+        if self.marks_before_names:
+            text = self.prepare(text, first=first or self.prefixes_stretches)
+        ids: list[int] = []
+        for part in added.split(text):
+            if isinstance(part, int):
+                ids.append(part)
+            elif self.marks_before_names:
+                ids += self.encode_prepared(part)
+            else:
+                ids += self.encode_prepared(self.prepare(part, first=first or self.prefixes_stretches))
+            first = False
+        return ids
+
     def _encode_stretch(self, text: str, *, first: bool) -> list[int]:
         if self.normalizes and not text.isascii():
             text = nfc(text)
-        return self.encode_prepared(self.prepare(text, first=first or self._prefix == "always"))
+        return self.encode_prepared(self.prepare(text, first=first or self.prefixes_stretches))
 
     @cached_property
-    def _special(self) -> SpecialTokens:
-        return SpecialTokens(self.vocabulary)
+    def text_passes(self) -> Passes | None:
+        """Return how the text tokens are found; None where the vocabulary has none."""
+        return passes_of(self.vocabulary, self._normalize_name, control=False)
+
+    @cached_property
+    def _all_passes(self) -> Passes | None:
+        return passes_of(self.vocabulary, self._normalize_name, control=True)
+
+    def _normalize_name(self, name: str) -> str:
+        """Return what is looked for in normalized text for a token: its name, normalized as well."""
+        name = nfc(name) if self.normalizes else name
+        return self.prepare(name, first=True) if self.marks_before_names else name
 
 
 class Cutter(Protocol):
@@ -149,6 +191,7 @@ class BPETokenizer(VocabularyTokenizer):
         parts = _byte_level if tokenizer_map.encoder == "byte_level" else _metaspace
         self._cutter, merger = parts(self.vocabulary)
         self._marks_spaces = not self._cutter.takes_spaces
+        self.marks_before_names = self._marks_spaces and not self._prefix_once
         self.missing_bytes = merger.missing_bytes
         self._cut = self._cutter.cut
         self._settle_pieces = self._cutter.settle

@@ -11,14 +11,9 @@ from collections.abc import Iterable
 
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
+from codec_core.text_stream import text_stream
 from codec_core.tokenizer import pick_tokenizer
-from codec_core.unicode.normalization import NfcStream
 from codec_core.vocabulary import REPLACEMENT, Vocabulary, decode_utf_8, vocabulary_of
-
-_SHORT_TAIL = 256
-"""A held tail up to here is looked at again with every feed; a longer one only after it grew by an eighth,
-which keeps
-the whole work linear when a text has no place to cut."""
 
 
 class Translator:
@@ -37,8 +32,8 @@ class Translator:
     """
 
     __slots__ = (
-        "_first", "_grown", "_keep_special", "_nfc", "_pending", "_prepares", "_settle", "_source",
-        "_strips", "_tail", "_target", "_texts", "_unseen", "dropped", "replaced",
+        "_encode", "_keep_special", "_pending", "_source", "_stage", "_strips", "_target", "_texts",
+        "dropped", "replaced",
     )  # fmt: skip
 
     def __init__(
@@ -52,9 +47,8 @@ class Translator:
         self._target = pick_tokenizer(to_map)
         self._keep_special = keep_special
         self._texts = self._source.plain_text_table.__getitem__
-        self._settle = self._target.settle
-        self._prepares = self._target.prepares
-        self._nfc = NfcStream() if self._target.normalizes else None
+        self._stage = text_stream(self._target)
+        self._encode = self._stage.feed
         self.replaced = 0
         self.dropped = 0
         self._start()
@@ -62,10 +56,6 @@ class Translator:
     def _start(self) -> None:
         self._pending = b""
         self._strips = self._source.trims_first_space
-        self._first = True
-        self._tail = ""
-        self._grown: list[str] = []
-        self._unseen = 0
 
     @property
     def from_id(self) -> str:
@@ -80,8 +70,7 @@ class Translator:
     @property
     def held_bytes(self) -> int:
         """Return how many bytes of text are held back until more is known."""
-        text = self._tail + "".join(self._grown) + (self._nfc.held if self._nfc else "")
-        return len(self._pending) + len(text.encode())
+        return len(self._pending) + len(self._stage.held.encode())
 
     def feed(self, ids: Iterable[int]) -> list[int]:
         """Return the target ids that these source ids settle."""
@@ -94,20 +83,7 @@ class Translator:
                 text = "".join(map(self._texts, ids))  # type: ignore[arg-type] # None raises: look closer
             except TypeError:
                 text = self._decode(ids, final=False)
-        if self._nfc is not None:
-            text = self._nfc.feed(text)
-        if not text:
-            return []
-        if self._prepares:
-            text = self._target.prepare(text, first=self._first)
-            self._first = False
-        seen = len(self._tail)
-        if seen > _SHORT_TAIL:
-            text = self._gather(text)
-        if text:
-            given, self._tail = self._settle(self._tail + text, seen)
-            return given
-        return []
+        return self._encode(text)
 
     def flush(self) -> list[int]:
         """End the stream: return the ids of what was held.
@@ -123,11 +99,10 @@ class Translator:
     def _last(self, ids: Iterable[int]) -> list[int]:
         """End the stream with these: no continuation has to be thought of."""
         text = self._decode(ids, final=True)
-        if self._nfc is not None:
-            text = self._nfc.feed(text) + self._nfc.flush()
-        rest = self._tail + "".join(self._grown) + self._target.prepare(text, first=self._first)
         self._start()
-        return self._target.encode_prepared(rest)
+        given = self._stage.finish(text)
+        self._stage.restart()
+        return given
 
     def finish(self) -> list[int]:
         """End the stream: return the ids of what was held."""
@@ -136,9 +111,8 @@ class Translator:
     def reset(self) -> None:
         """Forget the stream so far, and what was counted."""
         self._start()
+        self._stage.restart()
         self.replaced = self.dropped = 0
-        if self._nfc is not None:
-            self._nfc = NfcStream()
 
     def _decode(self, ids: Iterable[int], *, final: bool) -> str:
         source = self._source
@@ -157,17 +131,6 @@ class Translator:
         if self._strips and text:
             self._strips = False
             text = text.removeprefix(" ")
-        return text
-
-    def _gather(self, text: str) -> str:
-        """Keep the text until it is worth another look, and then return all that was kept."""
-        self._grown.append(text)
-        self._unseen += len(text)
-        if self._unseen < len(self._tail) // 8:
-            return ""
-        text = "".join(self._grown)
-        self._grown.clear()
-        self._unseen = 0
         return text
 
 

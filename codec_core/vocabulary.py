@@ -7,14 +7,15 @@ vocabulary on the map, so dropping the map drops its tables.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
+from weakref import WeakValueDictionary
 
 from codec_core.byte_level import decode_byte_level_token
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.families import Facts, facts_of
-from codec_core.maps import TokenizerMap, check_map, ids_of_version_1
+from codec_core.maps import AddedToken, TextToken, TokenizerMap, check_map, ids_of_version_1
 
 METASPACE: Final = "▁"
 """U+2581, which metaspace vocabularies write for a space."""
@@ -31,25 +32,47 @@ class Vocabulary:
         id: the map's id.
         hash: the map's hash, or None for a map made in memory.
         size: the largest id plus one.
-        special_tokens: name to id.
-        special_ids: the ids of special tokens.
+        special_tokens: name to id of the control tokens. Only templates place them; content never makes one.
+        special_ids: the ids of the control tokens.
+        text_tokens: name to token of the added tokens that are ordinary text.
+        unmerged: the names of the tokens that no merge makes: control tokens, and text tokens that the
+            model's own vocabulary does not have.
         facts: what exact encoding needs besides.
         trims_first_space: whether a text's first space is one that encoding put there.
     """
 
-    def __init__(self, tokenizer_map: TokenizerMap) -> None:
+    def __init__(self, tokenizer_map: TokenizerMap, *, control: Collection[str] = ()) -> None:
+        """Derive the tables of a map.
+
+        Args:
+            tokenizer_map: the map.
+            control: names of text tokens that are control tokens in this vocabulary. Use `with_control`.
+        """
         if "checked" not in tokenizer_map.__dict__:
             check_map(tokenizer_map)
         self.map = tokenizer_map
         self.id = tokenizer_map.id
         self.hash = tokenizer_map.hash
         self.facts: Facts = facts_of(tokenizer_map)
-        self.special_tokens: Mapping[str, int] = MappingProxyType(_special_tokens(tokenizer_map, self.facts))
-        self.special_ids = frozenset(self.special_tokens.values())
+        self._control = frozenset(control)
+        text = {token.content: token for token in tokenizer_map.text_tokens or ()}
+        special = _special_tokens(tokenizer_map, self.facts)
+        special.update((name, (tokenizer_map.vocab or {})[name]) for name in control)
+        self.special_tokens: Mapping[str, int] = MappingProxyType(special)
+        self.special_ids = frozenset(special.values())
+        self.text_tokens: Mapping[str, TextToken] = MappingProxyType(
+            {name: token for name, token in text.items() if name not in special}
+        )
+        self.unmerged = frozenset(special).union(n for n, t in self.text_tokens.items() if not t.in_model)
         self._names = {number: name for name, number in self.special_tokens.items()}
         self._raw = _raw_tokens(tokenizer_map)
         self.size = max(len(self._raw), max(self.special_ids, default=-1) + 1)
         self._spell = _SPELLERS[tokenizer_map.encoder]
+        if tokenizer_map.encoder == "byte_level":
+            # These are written as the text spells them, not in the byte alphabet.
+            vocab = tokenizer_map.vocab or {}
+            self._names.update((vocab[name], name) for name in self.text_tokens)
+        self._views: WeakValueDictionary[frozenset[str], Vocabulary] = WeakValueDictionary()
         start = tokenizer_map.byte_fallback_start
         self._fallback = range(0) if start is None else range(start, start + 256)
         if self._fallback:
@@ -64,6 +87,26 @@ class Vocabulary:
 
     def __repr__(self) -> str:
         return f"<Vocabulary {self.id} of {self.size} ids>"
+
+    def with_control(self, names: Iterable[str]) -> Vocabulary:
+        """Return this vocabulary with some text tokens as control tokens; itself where none of them is one.
+
+        A dialect whose markers are text to the tokenizer file (`<think>`, in many) makes them control this
+        way: what spells them in content becomes ordinary pieces, never their ids. Views of the same names
+        are one object while any is in use.
+        """
+        added = frozenset(names) & self.text_tokens.keys()
+        if not added:
+            return self
+        control, views = self._control | added, vocabulary_of(self.map)._views
+        # Two threads may both make one. `setdefault` keeps the first, so both use the same.
+        return views.get(control) or views.setdefault(control, Vocabulary(self.map, control=control))
+
+    def control_tokens(self) -> dict[str, AddedToken]:
+        """Return the control tokens by name, and how each is found in text."""
+        stated = {token.content: token for token in self.facts.added_tokens}
+        stated.update((token.content, token) for token in self.map.text_tokens or ())
+        return {name: stated.get(name) or AddedToken(name) for name in self.special_tokens}
 
     @property
     def byte_fallback(self) -> range:
@@ -107,7 +150,7 @@ class Vocabulary:
         return self._raw[token_id] if 0 <= token_id < len(self._raw) else None
 
     def ordinary(self) -> dict[str, int]:
-        """Return token to id of everything that is not special, as a dict the caller owns."""
+        """Return token to id of all that the model itself makes of text, as a dict the caller owns."""
         vocab = self.map.vocab
         if vocab is None:
             pairs = ((raw, number) for number, raw in enumerate(self._raw) if raw is not None)
@@ -117,7 +160,7 @@ class Vocabulary:
                     ordinary.setdefault(raw, number)
             return ordinary
         ordinary = dict(vocab)
-        for name in self.special_tokens:
+        for name in self.unmerged:
             ordinary.pop(name, None)
         return ordinary
 

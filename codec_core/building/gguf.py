@@ -9,16 +9,18 @@ from pathlib import Path
 
 import msgspec
 
+from codec_core.building.added_tokens import added_fields
 from codec_core.building.document import byte_fallback, check_length, write_document
 from codec_core.building.gguf_reader import read_gguf_metadata
 from codec_core.building.pre_tokenizers import GPT_2_PATTERN
+from codec_core.building.steps import AddedToken
 from codec_core.exceptions import MapBuildError
 from codec_core.maps import MAX_MAP_VALUES
 from codec_core.pretokenizer_program import ProgramV1, ops_of_pattern
 
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
-_SPECIAL_TYPES = frozenset({_UNKNOWN, _CONTROL, _USER_DEFINED})
-"""Token types of GGUF that plain text never becomes."""
+_ADDED_TYPES = frozenset({_UNKNOWN, _CONTROL, _USER_DEFINED})
+"""Token types of GGUF that are found in text before anything else. Those that users define are text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,13 @@ def _numbered(tokens: Sequence[str]) -> dict[str, int]:
     return vocab
 
 
-def _special(vocab: Mapping[str, int], section: _Section) -> dict[str, int]:
+def _added(vocab: Mapping[str, int], section: _Section) -> list[AddedToken]:
     types = section.token_type
-    return {t: n for t, n in vocab.items() if n < len(types) and types[n] in _SPECIAL_TYPES}
+    return [
+        AddedToken(number, token, special=types[number] != _USER_DEFINED)
+        for token, number in vocab.items()
+        if number < len(types) and types[number] in _ADDED_TYPES
+    ]
 
 
 def _byte_level(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
@@ -104,10 +110,13 @@ def _byte_level(map_id: str, vocab: Mapping[str, int], section: _Section) -> byt
             "build from the model's tokenizer.json"
         )
     ops = ops_of_pattern(family.pattern)
+    made = {merge.replace(" ", "") for merge in section.merges}
+    control, _, described = added_fields(_added(vocab, section), made, section.chat_template)
     return write_document(
         map_id,
         vocab,
-        _special(vocab, section),
+        control,
+        **described,
         encoder="byte_level",
         merges=section.merges,
         pre_tokenizer_pattern=family.pattern,
@@ -119,15 +128,16 @@ def _byte_level(map_id: str, vocab: Mapping[str, int], section: _Section) -> byt
 
 
 def _sentencepiece(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
-    special = _special(vocab, section)
+    control, _, described = added_fields(_added(vocab, section), vocab, section.chat_template)
     if len(section.scores) < len(section.tokens):
         raise MapBuildError("a SentencePiece tokenizer needs a score for each token")
     return write_document(
         map_id,
         vocab,
-        special,
+        control,
+        **described,
         encoder="metaspace",
-        merges=_bounded(_merges_by_score(vocab, special, section.scores)),
+        merges=_bounded(_merges_by_score(vocab, control, section.scores)),
         **byte_fallback(vocab),
         metaspace_prefix="always" if section.add_space_prefix else "never",
         normalizer="none",

@@ -18,6 +18,7 @@ class AddedToken(msgspec.Struct, frozen=True):
     lstrip: bool = False
     rstrip: bool = False
     normalized: bool = False
+    special: bool = True  # files state it; one that does not is read as the safer of the two
 
 
 class NormalizerStep(msgspec.Struct, frozen=True):
@@ -81,6 +82,7 @@ class DecoderToken(msgspec.Struct, frozen=True):
     lstrip: bool = False
     rstrip: bool = False
     normalized: bool = False
+    special: bool = True  # files state it; one that does not is read as the safer of the two
 
 
 class TokenizerConfig(msgspec.Struct, frozen=True):

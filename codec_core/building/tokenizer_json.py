@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from codec_core.building import pre_tokenizers
+from codec_core.building.added_tokens import added_fields
 from codec_core.building.document import byte_fallback, check_values, read_source, write_document
 from codec_core.building.steps import (
     AddedToken,
@@ -51,19 +52,21 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
         _read(Path(config or beside), TokenizerConfig) if config or beside.is_file() else TokenizerConfig()
     )
     form = _Form(source)
-    added = _added_tokens(source, found, normalizes=any(_normalizers(source.normalizer)))
+    chat_template = _chat_template(found.chat_template, path.with_name(TEMPLATE_NAME))
+    added = _added_tokens(source, found, model.vocab)
+    control, text, described = added_fields(added, model.vocab, chat_template)
     return write_document(
         map_id,
-        model.vocab,
-        {token.content: token.id for token in added},
+        {**model.vocab, **text},
+        control,
         encoder=form.encoder,
         merges=_merges(model.merges),
         **form.fields,
         **(byte_fallback(model.vocab) if model.byte_fallback else {}),
         normalizer=form.normalizer,
         ignore_merges=model.ignore_merges,
-        added_tokens=_stripping(added),
-        chat_template=_chat_template(found.chat_template, path.with_name(TEMPLATE_NAME)),
+        **described,
+        chat_template=chat_template,
     )
 
 
@@ -150,7 +153,9 @@ def _pre_tokenizers(step: PreTokenizerStep | None) -> Iterator[PreTokenizerStep]
         yield step
 
 
-def _added_tokens(source: TokenizerFile, config: TokenizerConfig, *, normalizes: bool) -> list[AddedToken]:
+def _added_tokens(
+    source: TokenizerFile, config: TokenizerConfig, vocab: Mapping[str, int]
+) -> list[AddedToken]:
     """Return the added tokens of the file, and those that only its configuration has."""
     stated = {token.id for token in source.added_tokens}
     more = [
@@ -160,21 +165,12 @@ def _added_tokens(source: TokenizerFile, config: TokenizerConfig, *, normalizes:
     ]
     added = [*source.added_tokens, *more]
     for token in added:
-        if token.single_word:
+        if vocab.get(token.content, token.id) != token.id:
             raise MapBuildError(
-                f"the added token {token.content!r} is read as a whole word only: a map cannot say it"
-            )
-        if token.normalized and normalizes:
-            raise MapBuildError(
-                f"the added token {token.content!r} is looked for in normalized text: a map cannot say it"
+                f"the added token {token.content!r} has id {token.id}, "
+                f"in the vocabulary {vocab[token.content]}"
             )
     return added
-
-
-def _stripping(added: Sequence[AddedToken]) -> list[dict[str, Any]]:
-    """Return the added tokens that take the white space beside them."""
-    names = ("content", "lstrip", "rstrip")
-    return [{name: getattr(token, name) for name in names} for token in added if token.lstrip or token.rstrip]
 
 
 def _merges(merges: Sequence[Merge]) -> list[str]:

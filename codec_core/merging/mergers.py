@@ -6,7 +6,7 @@ equal for the tokens at hand, and by the list itself elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, repeat
 from typing import Protocol
@@ -48,7 +48,8 @@ class Merger(Protocol):
 class MergeList:
     """The merges of a map that can take part in encoding ordinary text.
 
-    A merge that makes a special token is left out: ordinary text never becomes one.
+    A merge that makes a control token is left out: ordinary text never becomes one. So is one that makes a
+    token which the model's own vocabulary does not have.
 
     Attributes:
         result_ids: the id that each of the merges makes, in order.
@@ -59,8 +60,9 @@ class MergeList:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._stated = vocabulary.map.merges or ()
         self._ids = vocabulary.map.vocab or vocabulary.ordinary()
-        self._special = vocabulary.special_ids
-        self._special_names = vocabulary.special_tokens
+        self._unmerged = vocabulary.special_ids | _ids_of(vocabulary.unmerged, vocabulary.map.vocab)
+        self._unmerged_names = vocabulary.unmerged
+        self._base = ALPHABET if vocabulary.map.encoder == "byte_level" else None
         merges = list(self._stated)
         check_merges(merges)
         ids = list(map(self._ids.get, map(str.replace, merges, repeat(" "), repeat(""))))
@@ -68,32 +70,33 @@ class MergeList:
             at = ids.index(None)
             raise TokenizerMapValidationError(f"merges: {merges[at]!r} makes a token that is not in vocab")
         numbers = [number for number in ids if number is not None]
-        self._makes_special = not self._special.isdisjoint(numbers)
-        self.result_ids: list[int] = [n for n in numbers if n not in self._special]
+        self._makes_unmerged = not self._unmerged.isdisjoint(numbers)
+        self.result_ids: list[int] = [n for n in numbers if n not in self._unmerged]
         self.places = MergePlaces(self.result_ids)
         self.may_use_ranks = self._is_plain(merges)
 
     @property
     def merges(self) -> Sequence[str]:
         """Return the merges in order; not kept here, because most maps need them once."""
-        if not self._makes_special:
+        if not self._makes_unmerged:
             return list(self._stated)
-        return [merge for merge in self._stated if self._ids[merge.replace(" ", "")] not in self._special]
+        return [merge for merge in self._stated if self._ids[merge.replace(" ", "")] not in self._unmerged]
 
     def _is_plain(self, merges: list[str]) -> bool:
         """Tell whether merging by rank is worth a proof.
 
-        It is not where a pair is listed twice with others between, or where a single character is special
-        and so takes part in no merge.
+        It is not where a pair is listed twice with others between, or where a single character that texts are
+        spelled with takes part in no merge.
         """
-        if any(len(name) == 1 for name in self._special_names):
+        base = self._base
+        if any(len(name) == 1 and (base is None or name in base) for name in self._unmerged_names):
             return False
         return self.places.in_id_order or len(set(merges)) == len(merges)
 
     def id_of(self, token: str) -> int | None:
         """Return the id of an ordinary token."""
         token_id = self._ids.get(token)
-        return None if token_id in self._special else token_id
+        return None if token_id in self._unmerged else token_id
 
     @cached_property
     def rank_of(self) -> Callable[[str], int | None]:
@@ -123,6 +126,7 @@ class ByteLevelMerger:
         self._pattern = pattern
         self._list = merges = MergeList(vocabulary)
         base = [merges.id_of(character) for character in ALPHABET]
+        _refuse_lost_bytes(vocabulary, base)
         self.missing_bytes = frozenset(byte for byte, number in enumerate(base) if number is None)
         self._base = base
         self._unreachable = self._find_unreachable() if vocabulary.facts.ignore_merges else {}
@@ -358,6 +362,25 @@ class MetaspaceMerger:
 
     def _fallback_ids(self, data: bytes) -> tuple[int, ...]:
         return tuple(self._fallback[byte] for byte in data) if self._fallback else ()
+
+
+def _refuse_lost_bytes(vocabulary: Vocabulary, base: Sequence[int | None]) -> None:
+    """Refuse a vocabulary that can spell a byte by a control token alone: content would lose the byte.
+
+    Raises:
+        TokenizerMapValidationError: names the token.
+    """
+    for byte, number in enumerate(base):
+        name = ALPHABET[byte]
+        if number is None and name in vocabulary.special_tokens:
+            raise TokenizerMapValidationError(
+                f"special_tokens: {name!r} (id {vocabulary.special_tokens[name]}) is the only token of byte "
+                f"{byte:#04x}; as a control token no text could hold it: leave it out of special_tokens"
+            )
+
+
+def _ids_of(names: Iterable[str], vocab: Mapping[str, int] | None) -> set[int]:
+    return {vocab[name] for name in names if name in vocab} if vocab else set()
 
 
 def _cut_first(text: str) -> None:

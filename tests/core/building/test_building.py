@@ -173,7 +173,7 @@ class TestTokenizerJson:
             ({"normalizer": {"type": "Lowercase"}}, "'Lowercase' has no form"),
             ({"pre_tokenizer": {"type": "Whitespace"}}, "'Whitespace' has no form"),
             ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "add_prefix_space"),
-            ({"added_tokens": [{"content": "<x>", "id": 3, "single_word": True}]}, "whole word"),
+            ({"added_tokens": [{"content": "a", "id": 3}]}, "has id 3, in the vocabulary 0"),
             ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a"]}}, "no pair of tokens"),
             ({"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}}, "valid map"),
             ({"model": []}, "Expected `object`, got `array`"),
@@ -193,13 +193,6 @@ class TestTokenizerJson:
                     }
                 },
                 "'Digits' after ByteLevel cuts bytes",
-            ),
-            (
-                {
-                    "normalizer": {"type": "NFC"},
-                    "added_tokens": [{"content": "<x>", "id": 3, "normalized": True}],
-                },
-                "normalized text",
             ),
             ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "split": True}}, "cuts the text"),
         ],
