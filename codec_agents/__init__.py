@@ -15,7 +15,8 @@ from codec_agents.graph import (
     TimeoutPolicy,
 )
 from codec_agents.pipeline import Pipeline
-from codec_agents.tools.tool import Tool, ToolContext, Toolset, tool
+from codec_agents.tools.calls import ToolContext
+from codec_agents.tools.tool import Tool, Toolset, tool
 
 if TYPE_CHECKING:
     from codec_agents.runtime.run import Run, RunResult

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 if TYPE_CHECKING:
-    from codec_agents.dialects import ToolCall
     from codec_agents.graph.edges import Strategy
-    from codec_agents.tools.dispatch import Attempt
+    from codec_agents.tools.calls import Attempt, ToolCall
 
 Port: TypeAlias = Literal["answer", "reasoning", "tool_calls"]
 """A named lane of a node's stream."""

@@ -35,11 +35,10 @@ anything is sent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from codec_agents.faults import Fault
-    from codec_agents.runtime.pause import Pause
 
 MAX_BODY_EXCERPT = 500
 """Characters of a server's error body that a message shows: the first lines say what is wrong."""
@@ -233,15 +232,51 @@ class RepeatedFailureError(RunError):
         self.told = told
 
 
-class ApprovalRequiredError(RunError):
-    """A run ended because tools were called that somebody has to agree to first.
+class WaitingCall(Protocol):
+    """A tool call that waits for a decision; `codec_agents.runtime.pause.PendingCall` implements it."""
+
+    @property
+    def node(self) -> str:
+        """The node whose model called."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The tool."""
+        ...
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the call."""
+        ...
+
+
+class SuspendedRun(Protocol):
+    """A run that waits for decisions on tool calls; `codec_agents.runtime.pause.Pause` implements it."""
+
+    @property
+    def pending(self) -> Sequence[WaitingCall]:
+        """The calls that wait, in order."""
+        ...
+
+    def to_json(self) -> str:
+        """Return the run as JSON."""
+        ...
+
+
+PauseT = TypeVar("PauseT", bound=SuspendedRun)
+"""The suspended run inside an error. A type variable, because this module cannot import the runtime."""
+
+
+class ApprovalRequiredError(RunError, Generic[PauseT]):
+    """A run ended because a model called tools that need approval.
 
     Attributes:
         pending: the calls that wait, in order.
-        pause: the run as it stands; `pause.to_json()` can be kept, and `Pipeline.resume` goes on from it.
+        pause: the suspended run; keep `pause.to_json()`, and continue it by `Pipeline.resume`.
     """
 
-    def __init__(self, pause: Pause) -> None:
+    def __init__(self, pause: PauseT) -> None:
         names = ", ".join(repr(call.name) for call in pause.pending)
         super().__init__(
             f"the run waits for approval of {names}; keep `pause.to_json()` and go on with "

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from codec_agents.replay import AnswerSource
     from codec_agents.runtime.pause import Decision, Pause
     from codec_agents.runtime.run import Run, RunResult
-    from codec_agents.tools.dispatch import Approver
+    from codec_agents.tools.calls import Approver
 
 
 class Pipeline(graph.Pipeline):

@@ -16,10 +16,9 @@ from codec_agents.cli import terminal
 from codec_agents.cli.exits import WAITING
 
 if TYPE_CHECKING:
-    from codec_agents.dialects import ToolCall
     from codec_agents.exceptions import ApprovalRequiredError
     from codec_agents.runtime.pause import Decision, Pause
-    from codec_agents.tools.tool import ToolContext
+    from codec_agents.tools.calls import ToolCall, ToolContext
 
 HINT = "[y/N, or words for the model]"
 
@@ -73,7 +72,7 @@ def decisions(pause: Pause, given: Sequence[str]) -> list[Decision]:
     return [decision(each) for each in given]
 
 
-def put_down(waiting: ApprovalRequiredError, file: Path, pause: Path, *, as_json: bool) -> None:
+def put_down(waiting: ApprovalRequiredError[Pause], file: Path, pause: Path, *, as_json: bool) -> None:
     """Write down a run that waits, say how to go on, and end.
 
     Raises:

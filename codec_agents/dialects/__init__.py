@@ -13,7 +13,8 @@ from codec_agents.dialects.bound import BoundDialect
 from codec_agents.dialects.derive import derive_dialect
 from codec_agents.dialects.parsing.region_reader import TurnReader
 from codec_agents.dialects.registry import dialects, get_dialect, register
-from codec_agents.dialects.values import CallRegion, PortIds, ThinkingMode, ToolCall, TurnEvent
+from codec_agents.dialects.values import CallRegion, PortIds, ThinkingMode, TurnEvent
+from codec_agents.tools.calls import ToolCall
 
 __all__ = [
     "BoundDialect",

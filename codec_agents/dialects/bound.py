@@ -10,18 +10,19 @@ from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.grammars import Grammar
 from codec_agents.dialects.parsing.region_reader import TurnReader
 from codec_agents.dialects.parsing.turn_parser import TurnReading
-from codec_agents.dialects.values import CallRegion, ThinkingMode, ToolCall
+from codec_agents.dialects.values import CallRegion, ThinkingMode
 from codec_agents.dialects.writing.call_check import PROBE, check_calls
 from codec_agents.dialects.writing.prompt_writer import PromptWriter
 from codec_agents.dialects.writing.reasoning import BoundReasoning
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.prompts import History, PromptTemplate
+from codec_agents.tools.calls import ToolCall
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
-    from codec_agents.tools.dispatch import Attempt
+    from codec_agents.tools.calls import Attempt
     from codec_agents.tools.tool import Tool
 
 

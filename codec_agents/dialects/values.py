@@ -1,9 +1,9 @@
-"""What a turn is cut into: lanes of ids, regions of calls, and the calls that a grammar reads from them."""
+"""The parts of a turn: lanes of token ids, and the regions that hold tool calls."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -50,33 +50,6 @@ class CallRegion(msgspec.Struct, frozen=True):
 
 
 TurnEvent: TypeAlias = PortIds | CallRegion
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """One call, as the model wrote it.
-
-    Fields:
-        index: its number within its region.
-        name: the tool, or "" where the payload does not say.
-        arguments: what the tool is to be called with; None where they could not be read.
-        call_id: the model's own id of the call, where the family has one.
-        text: the payload, for the record and for messages.
-        error: what is wrong with the payload, in words for the model; None where nothing is.
-        closed: False where the region was cut off.
-        start: the position of the region in the turn.
-        stop: the position after the region in the turn.
-    """
-
-    index: int
-    name: str
-    arguments: dict[str, Any] | None
-    call_id: str | None
-    text: str
-    error: str | None = None
-    closed: bool = True
-    start: int = 0
-    stop: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from codec_agents.faults import Fault
 from codec_agents.references.callables import reference_of
+
+
+class LiveEngine(Protocol):
+    """An engine given as an object; `codec_agents.engines.base.Engine` is the whole contract."""
+
+    name: str
+    """Its name in the pipeline."""
+
+    def stream(self, request: Any) -> AbstractAsyncContextManager[Any]:
+        """Send a request; leaving the context closes it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
 
 
 @dataclass(slots=True)

@@ -6,14 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from codec_agents.graph.live import LiveObjects, unique
+from codec_agents.graph.live import LiveEngine, LiveObjects, unique
 from codec_agents.graph.sources import EngineSpec, MapSpec
 
 if TYPE_CHECKING:
-    from codec_agents.engines.base import Engine
     from codec_core.maps import TokenizerMap
 
-EngineLike: TypeAlias = "str | EngineSpec | Engine"
+EngineLike: TypeAlias = "str | EngineSpec | LiveEngine"
 """The name of a declared engine, the URL of one, a declaration, or a live engine."""
 
 MapLike: TypeAlias = "str | MapSpec | TokenizerMap"
@@ -40,7 +39,7 @@ class Names:
         self.engines[name] = self.engine_spec(name, engine)
         return name
 
-    def engine_spec(self, name: str, engine: EngineSpec | Engine) -> EngineSpec:
+    def engine_spec(self, name: str, engine: EngineSpec | LiveEngine) -> EngineSpec:
         """Return what the declaration says of an engine; a live one is kept beside it."""
         if isinstance(engine, EngineSpec):
             return engine

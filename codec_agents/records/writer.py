@@ -33,7 +33,7 @@ from codec_agents.events import (
 from codec_agents.exceptions import RecordError, RecordLostError
 
 if TYPE_CHECKING:
-    from codec_agents.tools.dispatch import Attempt
+    from codec_agents.tools.calls import Attempt
 
 RECORD_VERSION = 2
 """Written in the first line; a reader refuses a version that it does not know. Version 1 had no lines of

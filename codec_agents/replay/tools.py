@@ -7,11 +7,11 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.records.reader import RecordedRun
-from codec_agents.tools.dispatch import Attempt, Dispatcher
+from codec_agents.tools.calls import Attempt
+from codec_agents.tools.dispatch import Dispatcher
 
 if TYPE_CHECKING:
-    from codec_agents.dialects import ToolCall
-    from codec_agents.tools.tool import ToolContext
+    from codec_agents.tools.calls import ToolCall, ToolContext
 
 
 class RecordedTools(Dispatcher):

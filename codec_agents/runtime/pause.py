@@ -14,11 +14,11 @@ import msgspec
 
 from codec_agents.events import Outcome, Usage
 from codec_agents.exceptions import PauseError
-from codec_agents.tools.dispatch import Attempt, AttemptStatus
+from codec_agents.tools.calls import Attempt, AttemptStatus
 
 if TYPE_CHECKING:
-    from codec_agents.dialects import ToolCall
     from codec_agents.plan.plan import BuiltPipeline
+    from codec_agents.tools.calls import ToolCall
 
 PAUSE_VERSION = 1
 """Written into each pause; another version is refused."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from codec_agents.records.writer import Recorder
     from codec_agents.runtime.model.generation import Turn
     from codec_agents.runtime.pause import Resumption
-    from codec_agents.tools.dispatch import Approver
+    from codec_agents.tools.calls import Approver
     from codec_agents.tools.mcp_servers import OpenServers
 
 

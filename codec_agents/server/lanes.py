@@ -19,7 +19,8 @@ from codec_core.detokenizer import Detokenizer
 from codec_core.frames import CodecFrame
 
 if TYPE_CHECKING:
-    from codec_agents.dialects import BoundDialect, CallRegion, ToolCall, TurnReader
+    from codec_agents.dialects import BoundDialect, CallRegion, TurnReader
+    from codec_agents.tools.calls import ToolCall
     from codec_core.vocabulary import Vocabulary
 
 

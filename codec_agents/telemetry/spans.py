@@ -24,11 +24,11 @@ from codec_agents.telemetry.scope import Attributes, Scope, Telemetry
 from codec_agents.telemetry.tools import ToolScope
 
 if TYPE_CHECKING:
-    from codec_agents.dialects import ToolCall
     from codec_agents.events import HandoffReport
     from codec_agents.plan.plan import BuiltAsking, BuiltEdge
     from codec_agents.runtime.model.generation import Turn
     from codec_agents.telemetry.calls import OpenedStream
+    from codec_agents.tools.calls import ToolCall
 
 _current = Telemetry()
 

@@ -11,10 +11,9 @@ from codec_agents.telemetry import names
 from codec_agents.telemetry.scope import Attributes, Scope, links_to
 
 if TYPE_CHECKING:
-    from codec_agents.dialects import ToolCall
     from codec_agents.telemetry.calls import CallScope
     from codec_agents.telemetry.spans import NodeScope
-    from codec_agents.tools.dispatch import Attempt
+    from codec_agents.tools.calls import Attempt, ToolCall
 
 
 class ToolScope(Scope):

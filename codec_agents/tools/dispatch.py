@@ -9,26 +9,22 @@ import inspect
 import json
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import anyio
 import anyio.to_thread
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from codec_agents.dialects.values import ToolCall
 from codec_agents.exceptions import ForgedTokenError
 from codec_agents.prompts import refuse_control_ids
-from codec_agents.tools.tool import ResultIds, Tool, ToolContext, ToolFailure, Toolset
+from codec_agents.tools.calls import Approver, Attempt, AttemptStatus, ToolCall, ToolContext
+from codec_agents.tools.tool import ResultIds, Tool, ToolFailure, Toolset
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
-
-AttemptStatus: TypeAlias = Literal[
-    "ok", "invalid_json", "unclosed", "unknown_tool", "bad_arguments", "tool_error", "timeout", "denied"
-]
 
 DEFAULT_WORKERS = 16
 """Threads for sync tools of one dispatcher: they wait for others most of their time."""
@@ -41,34 +37,6 @@ MAX_SAME_FAILURES = 3
 
 MAX_COUNTED_RUNS = 1024
 """Runs whose failures are counted at once; of more, the oldest are forgotten: nothing grows for ever."""
-
-Approver: TypeAlias = Callable[[ToolCall, ToolContext], "bool | str | Awaitable[bool | str]"]
-"""Says whether a call may run: yes, no, or no with words for the model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What came of one call.
-
-    Fields:
-        call: the call.
-        status: what came of it.
-        text: what the model is told.
-        ids: the same as ids of the node's vocabulary, where the tool made them; None: encode the text.
-        started: when it began, by `time.perf_counter()`.
-        duration: seconds.
-        error: the exception, where one was raised.
-        repeated: how many identical calls of this run failed before this one.
-    """
-
-    call: ToolCall
-    status: AttemptStatus
-    text: str
-    ids: tuple[int, ...] | None = None
-    started: float = 0.0
-    duration: float = 0.0
-    error: BaseException | None = None
-    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ calls that the model was told otherwise about.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +23,9 @@ from anyio.abc import TaskGroup
 from codec_agents.exceptions import CodecAgentsError, ToolServerError
 from codec_agents.graph.servers import McpSpec
 from codec_agents.references.environment import expand
+from codec_agents.tools.calls import ToolContext
 from codec_agents.tools.mcp import connected, connection_closed, list_tools, make_server_tool, read_result
-from codec_agents.tools.tool import Tool, ToolContext, ToolFailure, Toolset
+from codec_agents.tools.tool import ResultIds, Tool, ToolFailure, Toolset
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -117,13 +118,7 @@ class ToolServer:
         async def call(**arguments: Any) -> Any:
             context: ToolContext = arguments.pop(CONTEXT)
             assert context.servers is not None
-            client = await context.servers.client(self)
-            try:
-                return read_result(await client.call_tool(declared.name, arguments))
-            except Exception as error:
-                if connection_closed(error):
-                    context.servers.lost(self)
-                raise
+            return await context.servers.call(self, declared.name, arguments)
 
         spec = self.spec
         return make_server_tool(
@@ -174,6 +169,10 @@ class _Opened:
             raise self.failure or ToolServerError(self._server.name, "is not open")
         return self._client
 
+    def lose(self) -> None:
+        """Note that the server has ended, which only a call shows."""
+        self.failure = ToolServerError(self._server.name, "is gone")
+
 
 class OpenServers:
     """The servers of a pipeline while they are open: an async context manager that starts and ends them."""
@@ -185,7 +184,7 @@ class OpenServers:
             servers: those to open.
             failed: told about a server that cannot be had.
         """
-        self._opened = {server: _Opened(server) for server in servers}
+        self._opened: dict[object, _Opened] = {server: _Opened(server) for server in servers}
         self._failed = failed
         self._group: TaskGroup | None = None
 
@@ -208,13 +207,21 @@ class OpenServers:
         """Whether no server has failed or gone."""
         return all(opened.failure is None for opened in self._opened.values())
 
-    async def client(self, server: ToolServer) -> Client:
-        """Return the connection to a server, once it is there."""
-        return await self._opened[server].client()
+    async def call(self, server: object, tool: str, arguments: Mapping[str, Any]) -> str | ResultIds:
+        """Call a tool of a server, once the server has started; return its result.
 
-    def lost(self, server: ToolServer) -> None:
-        """Note that a server is gone, which only a call shows."""
-        self._opened[server].failure = ToolServerError(server.name, "is gone")
+        Raises:
+            ToolServerError: the server never started.
+            ToolFailure: the call failed, or the server has ended.
+        """
+        opened = self._opened[server]
+        client = await opened.client()
+        try:
+            return read_result(await client.call_tool(tool, dict(arguments)))
+        except Exception as error:
+            if connection_closed(error):
+                opened.lose()
+            raise
 
     async def all_there(self) -> None:
         """Wait until every server is there.

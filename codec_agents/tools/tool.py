@@ -9,42 +9,19 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 from codec_agents.exceptions import ToolDefinitionError
+from codec_agents.tools.calls import Approver, ToolContext
 from codec_agents.tools.schema import CallSignature
-
-if TYPE_CHECKING:
-    from codec_agents.tools.mcp_servers import OpenServers
 
 DEFAULT_RESULT_CHARACTERS = 200_000
 """About 50,000 ids: a result longer than this fills most models' context, and is cut with a note."""
 
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 """What all families' grammars can carry as a tool's name."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolContext:
-    """What a tool may know of the run that calls it; asked for by a parameter of this type.
-
-    Fields:
-        run_id: the run.
-        node: the model node that called.
-        deadline: when the call must be over, on the event loop's clock; None for no limit.
-        deps: what the run was given for its tools.
-        approve: who says whether a call may run, for tools that want to be asked about (`approval=True`).
-        servers: the MCP servers of the declaration that are open for the run.
-    """
-
-    run_id: str
-    node: str
-    deadline: float | None = None
-    deps: Any = None
-    approve: Callable[[Any, ToolContext], bool | str | Awaitable[bool | str]] | None = None
-    servers: OpenServers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +43,7 @@ class ToolFailure(Exception):  # noqa: N818 - a tool raises it to say something 
     """Raised by a tool to tell the model what went wrong, in its own words."""
 
 
-Approval: TypeAlias = bool | Callable[[Any, ToolContext], "bool | str | Awaitable[bool | str]"]
+Approval: TypeAlias = bool | Approver
 """True: ask the run's `approve`. A callable: ask it; a string denies with these words."""
 
 
@@ -316,7 +293,6 @@ __all__ = [
     "Approval",
     "ResultIds",
     "Tool",
-    "ToolContext",
     "ToolFailure",
     "ToolResult",
     "Toolset",

@@ -26,8 +26,9 @@ from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat
 from codec_agents.plan.plan import BuiltEdge, strategy_between
 from codec_agents.runtime.edges.handoff import EncodeText, PassThrough
-from codec_agents.tools.dispatch import Attempt, Dispatcher
-from codec_agents.tools.tool import ResultIds, Tool, ToolContext, make_tool, tool
+from codec_agents.tools.calls import Attempt, ToolContext
+from codec_agents.tools.dispatch import Dispatcher
+from codec_agents.tools.tool import ResultIds, Tool, make_tool, tool
 from codec_agents.vocabularies import bundled_map
 from codec_core.maps import TokenizerMap
 from codec_core.tokenizer import pick_tokenizer

@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 import anyio
 
-from codec_agents.dialects import CallRegion, ToolCall, get_dialect
+from codec_agents.dialects import CallRegion, get_dialect
+from codec_agents.tools.calls import ToolCall, ToolContext
 from codec_agents.tools.dispatch import Dispatcher
-from codec_agents.tools.tool import ToolContext, tool
+from codec_agents.tools.tool import tool
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
 from tests.benchmarks.rows import Row, report, timed

@@ -11,8 +11,9 @@ from codec_agents.dialects.grammars import GRAMMARS, Grammar, Payload, PayloadEr
 from codec_agents.dialects.parsing.message_reader import MessageReader, MessageTable
 from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, RegionReader, TurnReader
 from codec_agents.dialects.parsing.text_calls import TextForm, TextLane
-from codec_agents.dialects.values import CallRegion, Marked, Segment, ToolCall
+from codec_agents.dialects.values import CallRegion, Marked, Segment
 from codec_agents.exceptions import DialectError
+from codec_agents.tools.calls import ToolCall
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -16,13 +16,12 @@ from codec_agents.dialects.templates.jinja_sandbox import render, template_of
 from codec_agents.dialects.templates.own_template import dialect_of_templates
 from codec_agents.dialects.templates.response_template import ResponseMarks, differences, response_marks
 from codec_agents.dialects.templates.template_turns import FIRST, SECOND, TOOLS, TemplateTurns
-from codec_agents.dialects.values import ToolCall
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.messages import chat_messages
 from codec_agents.graph.templates import Slot, parse_template
 from codec_agents.graph.turns import ChatTurn
-from codec_agents.tools.dispatch import Attempt
+from codec_agents.tools.calls import Attempt, ToolCall
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:

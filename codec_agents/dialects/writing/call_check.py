@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from codec_agents.dialects.values import ToolCall
 from codec_agents.dialects.writing.call_writer import KnownCall
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.templates import Slot, parse_template
+from codec_agents.tools.calls import ToolCall
 
 PROBE = 'a "b"\\ {c}\n<d>'
 """Fills the slots of a call that is read back: what strings escape, and what marks are made of."""

@@ -20,7 +20,7 @@ from codec_agents.prompts import PromptTemplate
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.tools.dispatch import Attempt
+    from codec_agents.tools.calls import Attempt
     from codec_agents.tools.tool import Tool
 
 

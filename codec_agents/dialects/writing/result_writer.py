@@ -17,7 +17,7 @@ from codec_agents.prompts import JsonStrings, refuse_control_ids
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.tools.dispatch import Attempt
+    from codec_agents.tools.calls import Attempt
 
 
 class ResultWriter:

@@ -13,7 +13,7 @@ from codec_agents.runtime.edges.handoff import Departure
 from codec_agents.runtime.model.generation import Generation, Turn
 from codec_agents.runtime.model.reasoning_budget import SPENT, ReasoningBudget
 from codec_agents.runtime.model.tool_round import ToolRound
-from codec_agents.tools.dispatch import Attempt
+from codec_agents.tools.calls import Attempt
 
 if TYPE_CHECKING:
     from codec_agents.plan.plan import BuiltAsking, BuiltModel

@@ -19,16 +19,16 @@ from anyio.abc import TaskGroup
 from codec_agents.events import ToolFinished, ToolStarted
 from codec_agents.exceptions import PauseError
 from codec_agents.runtime.pause import Decision, PausedTurn, PendingCall, SettledCall
-from codec_agents.tools.tool import ToolContext
+from codec_agents.tools.calls import ToolContext
 
 if TYPE_CHECKING:
-    from codec_agents.dialects import CallRegion, ToolCall
+    from codec_agents.dialects import CallRegion
     from codec_agents.plan.plan import BuiltModel
     from codec_agents.runtime.model.generation import Turn
     from codec_agents.runtime.pause import Resumption
     from codec_agents.runtime.run import Run
     from codec_agents.telemetry.spans import NodeScope
-    from codec_agents.tools.dispatch import Attempt
+    from codec_agents.tools.calls import Attempt, ToolCall
 
 
 class ToolRound:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from codec_agents.dialects import Dialect, ToolCall, dialects, get_dialect, register
+from codec_agents.dialects import Dialect, dialects, get_dialect, register
 from codec_agents.dialects.registry import built_in
 from codec_agents.exceptions import DialectError, ForgedTokenError, PromptError
 from codec_agents.graph.chat import Chat, Piece, RawPrompt
 from codec_agents.graph.turns import ChatTurn
 from codec_agents.prompts import History
-from codec_agents.tools.dispatch import Attempt
+from codec_agents.tools.calls import Attempt, ToolCall
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
 from tests.agents.dialects.families import (

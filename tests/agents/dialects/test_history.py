@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec_agents.dialects import CallRegion, ToolCall, get_dialect
+from codec_agents.dialects import CallRegion, get_dialect
 from codec_agents.dialects.writing.call_writer import known_calls
 from codec_agents.exceptions import ForgedTokenError, PromptError
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.turns import ChatTurn, DeclaredCall
 from codec_agents.prompts import History
-from codec_agents.tools.dispatch import Attempt
+from codec_agents.tools.calls import Attempt, ToolCall
 from codec_core.detokenizer import Detokenizer
 from codec_core.maps import TokenizerMap
 from codec_core.tokenizer import pick_tokenizer

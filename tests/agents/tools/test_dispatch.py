@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
-from codec_agents.dialects import ToolCall
-from codec_agents.tools.dispatch import Attempt, Dispatcher
-from codec_agents.tools.tool import ResultIds, ToolContext, ToolFailure, make_tool, tool
+from codec_agents.tools.calls import Attempt, ToolCall, ToolContext
+from codec_agents.tools.dispatch import Dispatcher
+from codec_agents.tools.tool import ResultIds, ToolFailure, make_tool, tool
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of

@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 
-from codec_agents.dialects import ToolCall
 from codec_agents.exceptions import ToolDefinitionError
-from codec_agents.tools.dispatch import Attempt, Dispatcher
+from codec_agents.tools.calls import Attempt, ToolCall, ToolContext
+from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.mcp import mcp_tools
-from codec_agents.tools.tool import ToolContext, Toolset
+from codec_agents.tools.tool import Toolset
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from codec_agents.exceptions import ToolDefinitionError
-from codec_agents.tools.tool import ToolContext, Toolset, make_tool, tool
+from codec_agents.tools.calls import ToolContext
+from codec_agents.tools.tool import Toolset, make_tool, tool
 
 
 class Place(BaseModel):

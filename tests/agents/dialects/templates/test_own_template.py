@@ -13,7 +13,7 @@ from codec_agents.dialects.templates.chat_template import check_template, derive
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.turns import ChatTurn
-from codec_agents.tools.dispatch import Attempt
+from codec_agents.tools.calls import Attempt
 from codec_core.detokenizer import Detokenizer
 from codec_core.tokenizer import pick_tokenizer
 from tests.agents.dialects.families import TOOLS, lanes, small_map
