@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.registry import get_dialect
 from codec_agents.dialects.templates.called_chats import called_chats
-from codec_agents.dialects.templates.jinja_sandbox import render, template_of
 from codec_agents.dialects.templates.own_template import dialect_of_templates
 from codec_agents.dialects.templates.response_template import ResponseMarks, differences, response_marks
+from codec_agents.dialects.templates.telltales import TELLTALES
+from codec_agents.dialects.templates.template_process import (
+    TemplateFailedError,
+    TemplateProcess,
+    template_of,
+)
 from codec_agents.dialects.templates.template_turns import FIRST, SECOND, TOOLS, TemplateTurns
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat
@@ -29,38 +34,6 @@ if TYPE_CHECKING:
 
 EXCERPT = 40
 """Characters on either side of a disagreement."""
-
-TELLTALES: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("<|channel|>", "<|message|>"), "harmony"),
-    (("<minimax:tool_call>",), "minimax-m2"),
-    (("<|tool_calls_section_begin|>",), "kimi-k2"),
-    (("<|turn>", "<|tool_call>"), "gemma-4"),
-    (("<|START_ACTION|>",), "command-a"),
-    (("<arg_key>", "<|assistant|>\n"), "glm-4.5"),
-    (("<arg_key>",), "glm-4.7"),
-    (("｜DSML｜", "function_calls", "<｜User｜>"), "deepseek-v3.2"),
-    (("<｜tool▁calls▁begin｜>", "```json", "<think>\\n"), "deepseek-r1"),
-    (("<｜tool▁calls▁begin｜>", "```json"), "deepseek-v3"),
-    (("<｜tool▁calls▁begin｜>",), "deepseek-v3.1"),
-    (("<|im_start|>tool", "<tool_response>"), "hermes-3"),
-    (("<|im_start|>", "<function=", "<think>"), "qwen3.5"),
-    (("<|im_start|>", "<function="), "qwen3-coder"),
-    (("<|im_start|>", "<tool_call>", "enable_thinking"), "qwen3"),
-    (("<|im_start|>", "<tool_call>", "<|im_start|>assistant\\n<think>\\n"), "qwq"),
-    (("<|im_start|>", "<tool_call>", "You are Qwen, created by Alibaba Cloud"), "qwen2.5"),
-    (("<|im_start|>", "<|im_sep|>"), "phi4"),
-    (("<|im_start|>",), "hermes"),
-    (("<|start_of_role|>", "</tool_call>"), "granite-4"),
-    (("<|start_of_role|>",), "granite-3"),
-    (("<|start_header_id|>",), "llama3"),
-    (("[TOOL_CALLS]", "[CALL_ID]"), "mistral-v11"),
-    (("[TOOL_CALLS]", "[ARGS]"), "mistral-v13"),
-    (("[TOOL_CALLS]", "[SYSTEM_PROMPT]"), "mistral-v7"),
-    (("[TOOL_CALLS]",), "mistral-v3"),
-    (("<|tool_call|>", "<|end|>"), "phi4-mini"),
-    (("<|assistant|>", "<|end|>"), "phi3"),
-)
-"""Strings that only one family's template has, the most telling first."""
 
 
 def derive_from_config(config: Mapping[str, Any]) -> tuple[Dialect, str]:
@@ -132,8 +105,10 @@ def check_template(
         DialectError: jinja2 is not installed, or there is no template.
     """
     chats = {"the declared chat": chat} if chat is not None else {**_CHATS, **called_chats(bound)}
-    found = [_compare(name, bound, config, each) for name, each in chats.items()]
-    found += [_compare_results(bound, config)] if chat is None and bound.tools else []
+    with TemplateProcess(config) as template:
+        found = [_compare(name, bound, template, each) for name, each in chats.items()]
+        if chat is None and bound.tools:
+            found.append(_compare_results(bound, TemplateTurns(config, template)))
     return [disagreement for disagreement in found if disagreement is not None]
 
 
@@ -148,22 +123,19 @@ _CHATS: Mapping[str, Chat] = {
 }
 
 
-def _compare(name: str, bound: BoundDialect, config: Mapping[str, Any], chat: Chat) -> Disagreement | None:
+def _compare(name: str, bound: BoundDialect, template: TemplateProcess, chat: Chat) -> Disagreement | None:
     ours = Detokenizer(bound.vocabulary).render(bound.template(chat).render({}), render_special=True)
     try:
-        theirs = render(
-            config, _messages(chat), [tool.schema() for tool in bound.tools.values()], chat.thinking
+        theirs = template.render(
+            _messages(chat), [tool.schema() for tool in bound.tools.values()], chat.thinking
         )
-    except DialectError:
-        raise
-    except Exception as error:
-        return Disagreement(name, 0, ours[:EXCERPT], f"failed: {type(error).__name__}: {error}")
+    except TemplateFailedError as error:
+        return Disagreement(name, 0, ours[:EXCERPT], str(error))
     return _parting(name, ours, theirs)
 
 
-def _compare_results(bound: BoundDialect, config: Mapping[str, Any]) -> Disagreement | None:
+def _compare_results(bound: BoundDialect, template: TemplateTurns) -> Disagreement | None:
     """Compare what follows a turn with two calls, where the template tells anything of results."""
-    template = TemplateTurns(config)
     try:
         turns = template.turns()
     except DialectError:

@@ -7,13 +7,8 @@ from typing import Any
 
 from codec_agents.dialects.base import CallForm, Dialect, Openings, ThinkingForm
 from codec_agents.dialects.templates.response_template import ResponseMarks
-from codec_agents.dialects.templates.template_turns import (
-    REFUSED,
-    TemplateTurns,
-    Turns,
-    added_tokens,
-    token_text,
-)
+from codec_agents.dialects.templates.template_process import TemplateProcess, token_text
+from codec_agents.dialects.templates.template_turns import REFUSED, TemplateTurns, Turns, added_tokens
 from codec_agents.exceptions import DialectError
 
 
@@ -23,7 +18,11 @@ def dialect_of_templates(config: Mapping[str, Any], marks: ResponseMarks | None)
     Raises:
         DialectError: the chat template cannot be taken apart, or jinja2 is not installed.
     """
-    template = TemplateTurns(config)
+    with TemplateProcess(config) as process:
+        return _dialect(config, marks, TemplateTurns(config, process))
+
+
+def _dialect(config: Mapping[str, Any], marks: ResponseMarks | None, template: TemplateTurns) -> Dialect:
     turns = template.turns()
     tokens = added_tokens(config)
     end, after_turn = _turn_end(template.pieces(turns.answer_suffix), tokens)

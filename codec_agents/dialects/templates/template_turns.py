@@ -1,8 +1,8 @@
 """What a model's chat template writes around turns, tools and results.
 
-The template is rendered with texts that nobody writes, and what stands around them are the pieces. It runs
-in the sandbox, when the dialect is derived and never for a prompt. A template that writes a turn otherwise
-depending on what else is said has no such pieces, and is refused with the place.
+The template is rendered with sentinel texts, and the pieces are the text around them. It is rendered when
+the dialect is derived, never for a prompt. A template that writes a turn in different ways, depending on the
+other turns, has no such pieces and is refused with the place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from codec_agents.dialects.base import ResultForm, ToolsForm, WrittenCalls
-from codec_agents.dialects.templates.jinja_sandbox import render
+from codec_agents.dialects.templates.template_process import (
+    TemplateFailedError,
+    TemplateProcess,
+    token_text,
+)
 from codec_agents.exceptions import DialectError
 
 SYSTEM, USER = "sentinel-system-q7", "sentinel-user-q7"
@@ -70,8 +74,8 @@ class Turns:
 class TemplateTurns:
     """Finds the pieces of one chat template."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = config
+    def __init__(self, config: Mapping[str, Any], process: TemplateProcess) -> None:
+        self._process = process
         self._tokens = added_tokens(config)
         self._bos = token_text(config.get("bos_token"))
 
@@ -218,11 +222,9 @@ class TemplateTurns:
     def _render(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
         options = {"opening": False, **options}
         try:
-            return render(self._config, messages, **options)
-        except DialectError:
-            raise
-        except Exception as error:
-            raise DialectError(f"{REFUSED} it fails: {type(error).__name__}: {error}") from error
+            return self._process.render(messages, **options)
+        except TemplateFailedError as error:
+            raise DialectError(f"{REFUSED} {error}") from error
 
     def pieces(self, text: str) -> list[str]:
         """Return a text cut at its tokens."""
@@ -290,8 +292,3 @@ def _assistant(text: str) -> dict[str, Any]:
 
 def _system(text: str) -> dict[str, Any]:
     return {"role": "system", "content": text}
-
-
-def token_text(value: Any) -> str:
-    """Return a token that a configuration writes as a text, or as an object with its `content`."""
-    return str(value.get("content", "")) if isinstance(value, Mapping) else str(value or "")

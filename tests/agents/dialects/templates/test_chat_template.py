@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+pytest.importorskip("jinja2", reason="the extra `templates` is not installed")
+
 from codec_agents.dialects import get_dialect
 from codec_agents.dialects.templates.chat_template import check_template, derive_from_config
-from codec_agents.dialects.templates.jinja_sandbox import render
 from codec_agents.exceptions import DialectError
 from tests.agents.dialects.families import Bench, small_map_of
 
@@ -40,27 +41,14 @@ def test_template_that_refuses_is_a_disagreement() -> None:
 
 
 @pytest.mark.parametrize(
-    "template",
-    [
-        "{{ messages.__class__.__mro__[1].__subclasses__() }}",
-        "{{ messages.append(1) }}",
-        "{{ ''.__class__.__base__ }}",
-    ],
-)
-def test_templates_are_kept_in_a_sandbox(template: str) -> None:
-    from jinja2.exceptions import SecurityError
-
-    with pytest.raises(SecurityError):
-        render({"chat_template": template}, [{"role": "user", "content": "x"}])
-
-
-@pytest.mark.parametrize(
     ("template", "name"),
     [
         (CHATML, "hermes"),
         (CHATML + "<tool_call> enable_thinking", "qwen3"),
         (CHATML + "'<|im_start|>tool\\n' <tool_response>", "hermes-3"),
         (CHATML + "<tool_call><function=", "qwen3-coder"),
+        ("<tool_call>{function-name}\n<arg_key><|assistant|>\n", "glm-4.5"),
+        ("<tool_call>{function-name}<arg_key><|assistant|>\n", "glm-4.7"),
         ("<|start_header_id|>", "llama3"),
         ("[TOOL_CALLS][ARGS]", "mistral-v13"),
     ],
