@@ -8,12 +8,12 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, get_args, get_origin
 
+from docstring_parser import Docstring, ParseError, google, numpydoc, rest
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
 
 from codec_agents.exceptions import ToolDefinitionError
-from codec_agents.tools.docstrings import read_docstring
 
 
 class CallSignature:
@@ -34,13 +34,13 @@ class CallSignature:
         self.name = _name(function)
         self.is_method = False
         self.is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(function)
-        documented = read_docstring(inspect.getdoc(target) or inspect.getdoc(_unwrapped(function)) or "")
-        self.description = documented.text
+        docstring = inspect.getdoc(target) or inspect.getdoc(_unwrapped(function)) or ""
+        self.description, described = _documented(docstring)
         self._context_type = context_type
         self.context_parameter: str | None = None
         self._keys: dict[str, str] = {}
         self._extra: str | None = None
-        self._model = self._make_model(target, documented.parameters)
+        self._model = self._make_model(target, described)
         self.parameters = self._schema()
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,6 +113,41 @@ class CallSignature:
         untitled.pop("additionalProperties", None)
         untitled.pop("description", None)
         return {"type": "object", **{key: value for key, value in untitled.items() if key != "type"}}
+
+
+_SECTIONS = [
+    google.Section(title, "param", google.SectionType.MULTIPLE)
+    for title in ("Keyword Args", "Keyword Arguments", "Other Parameters")
+]
+"""Titles that Google's style has and the library's defaults lack."""
+
+_STYLES: tuple[Callable[[str], Docstring], ...] = (
+    google.GoogleParser([*google.DEFAULT_SECTIONS, *_SECTIONS]).parse,
+    numpydoc.parse,
+    rest.parse,
+)
+
+
+def _documented(docstring: str) -> tuple[str, dict[str, str]]:
+    """Return the text before the sections, and the parameters' descriptions by name.
+
+    The style is the one that finds most sections. A docstring that fits none is a description as a whole.
+    """
+    best = Docstring()
+    best.short_description = docstring
+    for parse in _STYLES:
+        try:
+            parsed = parse(docstring)
+        except ParseError:
+            continue
+        if len(parsed.meta) > len(best.meta):
+            best = parsed
+    described = {
+        parameter.arg_name.lstrip("*"): " ".join(parameter.description.split())
+        for parameter in best.params
+        if parameter.description
+    }
+    return (best.description or "").strip(), described
 
 
 def _unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:

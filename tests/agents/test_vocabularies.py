@@ -1,15 +1,14 @@
 """The bundled maps: fresh, of two kinds, and with the same special tokens at different ids."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from codec_agents import vocabularies
-from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map, bundled_map_bytes, train
-from codec_agents.vocabularies.bpe import learn_merges, merge_pair
+from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map, bundled_map_bytes
 from codec_core.detokenizer import detokenize
 from codec_core.tokenizer import pick_tokenizer
+from tests.vocabularies import train
+from tests.vocabularies.bpe import learn_merges, merge_pair
 
 TEXTS = [
     "The night train leaves at 21:25.\n\nBring a coat, please!",
@@ -25,7 +24,7 @@ TEXTS = [
     ("map_id", "trained"), [("demo/bytes", train.train_bytes), ("demo/words", train.train_words)]
 )
 def test_maps_are_what_the_script_makes_of_the_corpus(map_id, trained):
-    corpus = (Path(vocabularies.__file__).parent / "corpus.txt").read_text(encoding="utf-8")
+    corpus = (train.HERE / "corpus.txt").read_text(encoding="utf-8")
     assert train.serialize(trained(corpus)) == bundled_map_bytes(map_id)
 
 

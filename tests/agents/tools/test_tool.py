@@ -7,6 +7,8 @@ import functools
 from typing import Annotated, Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
 from codec_agents.exceptions import ToolDefinitionError
@@ -268,3 +270,56 @@ def test_toolsets_combine_filter_rename_and_prefix() -> None:
 def test_name_that_no_grammar_carries_is_refused() -> None:
     with pytest.raises(ToolDefinitionError, match="name"):
         make_tool(google, name="two words")
+
+
+DOCSTRING_LINES = st.sampled_from(
+    [
+        "Args:",
+        "    a: b",
+        "Parameters",
+        "----------",
+        "a : int",
+        ":param a: b",
+        ":param",
+        "Returns:",
+        "",
+        "(:)",
+    ]
+)
+
+
+@given(st.lists(DOCSTRING_LINES | st.text(max_size=8)).map("\n".join))
+def test_any_docstring_gives_a_tool(docstring: str) -> None:
+    def act(a: str) -> str:
+        return a
+
+    act.__doc__ = docstring
+    assert set(make_tool(act).parameters["properties"]) == {"a"}
+
+
+def test_a_docstring_that_fits_no_style_is_the_description() -> None:
+    def act(a: str) -> str:
+        """Act.
+
+        Args:
+          no parameter here
+        """
+        return a
+
+    assert make_tool(act).description == "Act.\n\nArgs:\n  no parameter here"
+
+
+def test_keyword_arguments_and_descriptions_of_several_lines() -> None:
+    def act(*, a: str, **more: str) -> str:
+        """Act.
+
+        Keyword Args:
+            a (str): the first: one
+                of two
+            **more: others
+        """
+        return a
+
+    made = make_tool(act)
+    assert made.description == "Act."
+    assert made.parameters["properties"]["a"]["description"] == "the first: one of two"

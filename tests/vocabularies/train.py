@@ -1,4 +1,4 @@
-"""Train the two bundled vocabularies: `python -m codec_agents.vocabularies.train`.
+"""Train the two bundled vocabularies: `python -m tests.vocabularies.train`.
 
 Both are learnt from `corpus.txt`, text written for this purpose. The result is a pure function of that file;
 a test trains them again and compares the bytes.
@@ -13,9 +13,11 @@ from typing import Any
 
 import regex
 
-from codec_agents.vocabularies.bpe import learn_merges
+from codec_agents import vocabularies
+from tests.vocabularies.bpe import learn_merges
 
 HERE = Path(__file__).parent
+PACKAGE = Path(vocabularies.__file__).parent
 MERGES = 4096
 """More than the corpus supports: learning stops by itself when no pair is seen twice."""
 
@@ -62,13 +64,13 @@ METASPACE_PIECES = (
 
 
 def main() -> None:
-    """Train both vocabularies and write them beside this file."""
+    """Train both vocabularies and write them into the package."""
     corpus = (HERE / "corpus.txt").read_text(encoding="utf-8")
     for document in (train_bytes(corpus), train_words(corpus)):
-        path = HERE / f"{document['id']}.json"
+        path = PACKAGE / f"{document['id']}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(serialize(document))
-        print(f"{document['id']}: {document['vocab_size']} tokens, {path}")  # noqa: T201 - a script
+        print(f"{document['id']}: {document['vocab_size']} tokens, {path}")
 
 
 def serialize(document: dict[str, Any]) -> bytes:
