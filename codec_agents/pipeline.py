@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from codec_agents.graph.spec import PipelineSpec
     from codec_agents.plan.plan import BuiltPipeline, Value
     from codec_agents.prompts import History
-    from codec_agents.records.reader import RecordedRun
+    from codec_agents.records.recorded import RecordedRun
     from codec_agents.records.writer import Recorder
     from codec_agents.replay import AnswerSource
     from codec_agents.runtime.pause import Decision, Pause
@@ -292,7 +292,7 @@ def _recorder(
 ) -> Recorder | None:
     if record is None:
         return None
-    from codec_agents.plan.variants import after_header, record_header
+    from codec_agents.records.header import after_header, record_header
     from codec_agents.records.writer import Recorder
 
     return Recorder(record, {**record_header(built), "inputs": values, **after_header(histories)})

@@ -1,32 +1,72 @@
-"""`codec-agents`: one file a command, loaded when it is asked for."""
+"""The command `codec-agents`: one file per command, imported when the command is used."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
+from typing import Any
 
 import click
 
 from codec_agents.faults import suggest
 
-COMMANDS = ("run", "resume", "check", "graph", "explain", "schema", "serve", "maps", "record", "top", "trace")
-"""Each is a module of this package with a click command `command`."""
+COMMANDS: Mapping[str, str] = {
+    "run": "codec_agents.cli.commands.run",
+    "resume": "codec_agents.cli.commands.resume",
+    "check": "codec_agents.cli.commands.check",
+    "graph": "codec_agents.cli.commands.graph",
+    "explain": "codec_agents.cli.commands.explain",
+    "schema": "codec_agents.cli.commands.schema",
+    "serve": "codec_agents.cli.commands.serve",
+    "maps": "codec_agents.cli.commands.maps",
+    "record": "codec_agents.cli.commands.record",
+    "top": "codec_agents.cli.commands.top",
+    "trace": "codec_agents.cli.commands.trace",
+}
+"""The module of each command; its click command is named `command`."""
+
+REPORTING = "codec_agents.cli.exits"
+"""Prints usage errors; imported on the first one, as the commands are."""
 
 
 class LazyGroup(click.Group):
-    """Imports a command when it is used: `--help` and completion stay quick."""
+    """Imports a command when it is used, so that `--help` and completion start fast."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line; print usage errors escaped, and as JSON with `--json`."""
+        given = list(sys.argv[1:] if args is None else args)
+        if not standalone_mode:
+            return super().main(given, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            code = super().main(given, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            import_module(REPORTING).show_usage_error(error, as_json="--json" in given)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            click.echo("aborted", err=True)
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of all commands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Return a command; a name that is none ends in an error that says which there are."""
+        """Return a command; an unknown name is an error that lists the commands."""
         if name not in COMMANDS:
             if ctx.resilient_parsing:  # a shell completes what is typed so far
                 return None
-            ctx.fail(f"there is no command {name!r}; {suggest(name, COMMANDS, 'commands')}")
-        command: click.Command = import_module(f"codec_agents.cli.{name}").command
+            ctx.fail(f"there is no command {name!r}; {suggest(name, list(COMMANDS), 'commands')}")
+        command: click.Command = import_module(COMMANDS[name]).command
         return command
 
 
@@ -37,5 +77,5 @@ def main() -> None:
 
     Exit codes: 0 done, 1 the run failed, 2 wrong usage, 3 the pipeline has faults, 4 an engine failed,
     5 a limit or time-out was reached, 6 a map or file is missing or damaged,
-    7 a call waits for approval, 130 interrupted.
+    7 a call waits for approval, 8 the address is in use, 130 interrupted.
     """

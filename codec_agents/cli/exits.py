@@ -1,14 +1,15 @@
-"""What the exit codes mean, and which error ends with which."""
+"""The exit codes of the commands, and how errors are printed."""
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec
 
 import click
 
+from codec_agents.cli import terminal
 from codec_agents.exceptions import (
     ApprovalRequiredError,
     CodecAgentsError,
@@ -29,7 +30,7 @@ from codec_core.exceptions import CodecError
 
 DONE = 0
 RUN_FAILED = 1
-"""The run failed, and none of the codes below says it better."""
+"""The run failed, and no code below is more specific."""
 USAGE = 2
 """Wrong options or inputs; click's own code."""
 FAULTS = 3
@@ -39,9 +40,11 @@ ENGINE_FAILED = 4
 LIMIT_REACHED = 5
 """A limit of turns, ids or calls, or a time-out."""
 DATA_UNUSABLE = 6
-"""A map, record or file is missing, damaged, or not what it says it is."""
+"""A map, record or file is missing, damaged, or of another kind."""
 WAITING = 7
-"""Somebody has to agree to a call first."""
+"""A tool call waits for approval."""
+ADDRESS_IN_USE = 8
+"""Another program listens at the address of `serve`."""
 INTERRUPTED = 130
 """Ctrl-C: 128 and the number of the signal."""
 
@@ -62,7 +65,7 @@ CODES: tuple[tuple[type[BaseException], int], ...] = (
     (OSError, DATA_UNUSABLE),
     (CodecAgentsError, RUN_FAILED),
 )
-"""The first class that fits decides."""
+"""The first class that matches decides."""
 
 Params = ParamSpec("Params")
 
@@ -75,8 +78,8 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code in CODES if isinstance(error, kind)), RUN_FAILED)
 
 
-def said(error: BaseException) -> str:
-    """Return an error in words: what somebody at the command line can do about it."""
+def message_of(error: BaseException) -> str:
+    """Return the message of an error, with the remedy for a user of the command line."""
     if isinstance(error, ApprovalRequiredError):
         names = ", ".join(repr(call.name) for call in error.pending)
         return (
@@ -90,16 +93,16 @@ def said(error: BaseException) -> str:
 
 
 REMEDIES: dict[type[OSError], str] = {
-    FileNotFoundError: "name a file that is there, or for a new one a folder that is there",
+    FileNotFoundError: "name an existing file, or for a new file an existing folder",
     NotADirectoryError: "name a file in a folder",
-    PermissionError: "give yourself the right to it, or name another one",
+    PermissionError: "change its permissions, or name another one",
 }
-"""What would do after the errors of the system that a user meets."""
+"""Remedies for errors of the operating system."""
 
 
 def error_document(error: BaseException) -> dict[str, Any]:
-    """Return an error as JSON has it."""
-    document: dict[str, Any] = {"type": type(error).__name__, "message": said(error)}
+    """Return an error as a JSON document."""
+    document: dict[str, Any] = {"type": type(error).__name__, "message": message_of(error)}
     if isinstance(error, PipelineError):
         document["faults"] = [
             {name: getattr(fault, name) for name in ("severity", "place", "found", "remedy", "file", "line")}
@@ -114,7 +117,7 @@ def error_document(error: BaseException) -> dict[str, Any]:
 
 
 def reporting(command: Callable[Params, None]) -> Callable[Params, None]:
-    """Say a user's errors in words, and end with their code; a bug of ours keeps its traceback."""
+    """Print expected errors as messages and exit with their codes; other exceptions keep their traceback."""
 
     @wraps(command)
     def run(*args: Params.args, **kwargs: Params.kwargs) -> None:
@@ -124,13 +127,24 @@ def reporting(command: Callable[Params, None]) -> Callable[Params, None]:
             if isinstance(error, BrokenPipeError):
                 raise
             if kwargs.get("as_json"):
-                click.echo(json.dumps(error_document(error), ensure_ascii=False))
+                terminal.print_json(error_document(error), indent=None)
             else:
-                click.secho("error: ", fg="red", nl=False, err=True)
-                click.echo(said(error), err=True)
+                terminal.echo("error: ", colour="red", nl=False, err=True)
+                terminal.echo(message_of(error), err=True)
             raise SystemExit(exit_code(error)) from None
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            terminal.echo("interrupted", err=True)
             raise SystemExit(INTERRUPTED) from None
 
     return run
+
+
+def show_usage_error(error: click.ClickException, *, as_json: bool) -> None:
+    """Print an error in the options or arguments."""
+    if as_json:
+        found = {"type": type(error).__name__, "message": error.format_message()}
+        terminal.print_json({"error": found, "exit_code": error.exit_code}, indent=None)
+        return
+    shown = io.StringIO()
+    error.show(shown)
+    terminal.echo(shown.getvalue(), nl=False, err=True)

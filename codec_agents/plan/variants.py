@@ -1,14 +1,10 @@
-"""A built pipeline seen as a whole: the models in it, the same with others, what a record says of it."""
+"""A built pipeline seen as a whole: the models in it, and the same pipeline with others."""
 
 from __future__ import annotations
 
 import copy
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
-from importlib.metadata import version
-from typing import Any
 
 from codec_agents.exceptions import InputError
 from codec_agents.plan.plan import BuiltAsking, BuiltLoop, BuiltMap, BuiltNode, BuiltPipeline
@@ -84,35 +80,3 @@ def _with_nodes(built: BuiltPipeline, nodes: Mapping[str, BuiltNode]) -> BuiltPi
     object.__setattr__(other, "nodes", nodes)
     other.index_nodes()
     return other
-
-
-def record_header(built: BuiltPipeline) -> dict[str, Any]:
-    """Return what the first line of a record says about the pipeline."""
-    asking = asking_nodes(built)
-    nodes = {
-        path: {
-            "map": node.vocabulary.id,
-            "dialect": node.dialect.name,
-            "model": node.model,
-            "engine": node.engine.provider,
-        }
-        for path, node in asking.items()
-    }
-    edges = [{"from": edge.source, "to": edge.target, "strategy": edge.strategy} for edge in built.edges]
-    return {
-        "digest": built.digest,
-        "versions": _versions(),
-        "maps": {node.vocabulary.id: node.vocabulary.hash for node in asking.values()},
-        "nodes": nodes,
-        "edges": edges,
-    }
-
-
-def after_header(histories: Mapping[str, History]) -> dict[str, Any]:
-    """Return what the first line of a record says about the runs before."""
-    return {"after": dict(histories)} if histories else {}
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {"codec-agents": version("codec-agents"), "python": platform.python_version()}

@@ -1,17 +1,43 @@
-"""Where two recorded runs differ: inputs, what functions gave, what came first, and ids turn by turn."""
+"""Where two recorded runs differ: inputs, results of functions, orders of arrival, and ids turn by turn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from codec_agents.records.reader import RecordedRun
+from typing import Any, Protocol
 
 
-def differences(first: RecordedRun, second: RecordedRun) -> list[str]:
-    """Say where two runs differ; an empty list means that they are the same."""
+class ComparableTurn(Protocol):
+    """What is compared of a turn."""
+
+    node: str
+    number: int
+    prompt: list[int]
+    generated: list[int]
+
+
+class ComparableRun(Protocol):
+    """What is compared of a run; a protocol, so that a recorded run can offer the comparison itself."""
+
+    @property
+    def inputs(self) -> dict[str, str | list[int]]:
+        """The inputs of the run, by name."""
+
+    @property
+    def functions(self) -> dict[str, list[dict[str, Any]]]:
+        """The calls of functions, by node."""
+
+    @property
+    def decided(self) -> dict[str, list[Any]]:
+        """The orders of arrival that decided something, by node."""
+
+    @property
+    def turns(self) -> Sequence[ComparableTurn]:
+        """The turns of the models."""
+
+
+def differences(first: ComparableRun, second: ComparableRun) -> list[str]:
+    """Return the places where two runs differ; an empty list means that they are equal."""
     return [
         *_of_inputs(first, second),
         *_of_functions(first, second),
@@ -27,13 +53,13 @@ def first_difference(left: Sequence[int], right: Sequence[int]) -> int | None:
     return None if found == len(left) == len(right) else found
 
 
-def _of_inputs(first: RecordedRun, second: RecordedRun) -> Iterator[str]:
+def _of_inputs(first: ComparableRun, second: ComparableRun) -> Iterator[str]:
     for name in sorted(first.inputs.keys() | second.inputs.keys()):
         if first.inputs.get(name) != second.inputs.get(name):
             yield f"input {name}: its values differ"
 
 
-def _of_functions(first: RecordedRun, second: RecordedRun) -> Iterator[str]:
+def _of_functions(first: ComparableRun, second: ComparableRun) -> Iterator[str]:
     """Compare what both were asked: a replay does not ask a join's condition, whose outcome it knows."""
     for node in sorted(first.functions.keys() & second.functions.keys()):
         calls = zip_longest(first.functions[node], second.functions[node])
@@ -48,13 +74,13 @@ def _differing(left: dict[str, Any], right: dict[str, Any]) -> str | None:
     return None if left.get("gave") == right.get("gave") else "what it gave"
 
 
-def _of_decisions(first: RecordedRun, second: RecordedRun) -> Iterator[str]:
+def _of_decisions(first: ComparableRun, second: ComparableRun) -> Iterator[str]:
     for node in sorted(first.decided.keys() & second.decided.keys()):
         if first.decided[node] != second.decided[node]:
             yield f"{node}: what came first differs"
 
 
-def _of_turns(first: RecordedRun, second: RecordedRun) -> Iterator[str]:
+def _of_turns(first: ComparableRun, second: ComparableRun) -> Iterator[str]:
     mine = {(turn.node, turn.number): turn for turn in first.turns}
     theirs = {(turn.node, turn.number): turn for turn in second.turns}
     for node, number in sorted(mine.keys() | theirs.keys()):

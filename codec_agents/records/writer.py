@@ -125,7 +125,7 @@ class Recorder:
             self._file: IO[bytes] = Path(path).open("wb", buffering=0)  # noqa: SIM115 - closed by `close`, at the end of the run
         except OSError as error:
             raise RecordError(
-                f"cannot write the record {path}: {error.strerror}; name a file in a folder that is there"
+                f"cannot write the record {path}: {error.strerror}; name a file in an existing folder"
             ) from error
         self._path = str(path)
         self._header = dict(header)

@@ -22,8 +22,10 @@ from codec_agents.plan.plan import (
     BuiltNode,
     BuiltPipeline,
 )
-from codec_agents.plan.variants import after_header, going_on, record_header, with_nodes, without_servers
-from codec_agents.records.reader import RecordedRun, read_record
+from codec_agents.plan.variants import going_on, with_nodes, without_servers
+from codec_agents.records.header import after_header, record_header
+from codec_agents.records.reader import read_record
+from codec_agents.records.recorded import RecordedRun
 from codec_agents.records.writer import Recorder
 from codec_agents.replay.engine import ReplayEngine
 from codec_agents.replay.functions import RecordedFunction, RecordedFunctions

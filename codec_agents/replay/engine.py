@@ -11,7 +11,7 @@ import anyio
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
 from codec_agents.exceptions import EngineStreamError, ReplayError
 from codec_agents.records.compare import first_difference
-from codec_agents.records.reader import RecordedRun, RecordedTurn
+from codec_agents.records.recorded import RecordedRun, RecordedTurn
 from codec_core.frames import CodecFrame
 
 NAME = "record"

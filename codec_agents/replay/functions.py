@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 from codec_agents.exceptions import NodeFailedError, ReplayError
-from codec_agents.records.reader import RecordedRun
+from codec_agents.records.recorded import RecordedRun
 from codec_agents.tools.functions import Function, digest_of
 
 

@@ -17,7 +17,7 @@ from codec_agents.engines.base import (
 )
 from codec_agents.exceptions import EngineError
 from codec_agents.records.compare import first_difference
-from codec_agents.records.reader import RecordedRun, RecordedTurn
+from codec_agents.records.recorded import RecordedRun, RecordedTurn
 from codec_agents.replay.engine import RecordStream, stats_of
 from codec_core.frames import CodecFrame
 

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
-from codec_agents.records.reader import RecordedRun
+from codec_agents.records.recorded import RecordedRun
 from codec_agents.tools.calls import Attempt
 from codec_agents.tools.dispatch import Dispatcher
 

@@ -1,4 +1,4 @@
-"""The span of one handoff: how long a model waited for the one before, and what for."""
+"""The span of one handoff: the time from a source's last id to the request of its target."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ from codec_agents.telemetry.scope import Attributes, Scope, links_to
 if TYPE_CHECKING:
     from codec_agents.events import HandoffReport
     from codec_agents.plan.plan import BuiltEdge
-    from codec_agents.telemetry.spans import RunScope
 
 
 class HandoffScope(Scope):
     """`codec.handoff {source} -> {target}`: from the source's last needed id to the target's request."""
 
-    __slots__ = ("_attributes", "_report", "_run")
+    __slots__ = ("_attributes", "_report")
 
-    def __init__(self, run: RunScope, edge: BuiltEdge, since: float, mode: str) -> None:
-        self._run = run
+    def __init__(
+        self, run: Scope, edge: BuiltEdge, mode: str, *, upstream: Scope | None, start_time: int
+    ) -> None:
+        """Open the span.
+
+        Args:
+            run: The scope of the run.
+            edge: The edge that hands on.
+            mode: `streamed`, or how else the ids pass.
+            upstream: The source's last call, to which the span is linked.
+            start_time: When the handoff began, in nanoseconds since the epoch.
+        """
         self._report: HandoffReport | None = None
         self._attributes: Attributes = {
             names.HANDOFF_SOURCE: edge.source_node,
@@ -35,21 +44,19 @@ class HandoffScope(Scope):
             )
             if vocabulary is not None
         }
-        upstream = run.last_call(edge.source_node)
         super().__init__(
             run.telemetry,
             f"{names.HANDOFF} {edge.source_node} -> {edge.target_node}",
             run.context,
             {**self._attributes, **maps},
             links=links_to([upstream] if upstream else []),
-            start_time=run.nanoseconds(since),
+            start_time=start_time,
         )
 
-    def finish(self, report: HandoffReport) -> None:
-        """End the span at the instant at which the target's request was sent."""
+    def finish(self, report: HandoffReport, end_time: int | None) -> None:
+        """End the span at the instant at which the target's request was sent; None means now."""
         self._report = report
-        sent = report.request_sent
-        self.end(end_time=None if sent is None else self._run.nanoseconds(sent))
+        self.end(end_time=end_time)
 
     def _closing_attributes(self) -> Attributes:
         report = self._report
@@ -85,4 +92,4 @@ HANDOFF_PARTS = {
     "queue": names.HANDOFF_QUEUE,
     "request": names.HANDOFF_REQUEST,
 }
-"""With the tail, what the gap is made of."""
+"""The attributes of the parts that, with the tail, make up the gap."""

@@ -146,12 +146,14 @@ class NodeScope(Scope):
 
         It is linked to the source's last call, and this node's first call is linked to it.
         """
-        self._handoffs[edge.source] = HandoffScope(self.run, edge, since, mode)
+        upstream, start = self.run.last_call(edge.source_node), self.run.nanoseconds(since)
+        self._handoffs[edge.source] = HandoffScope(self.run, edge, mode, upstream=upstream, start_time=start)
 
     def finish_handoff(self, report: HandoffReport) -> None:
         """End the span of a handoff at the instant at which the request was sent."""
         if (handoff := self._handoffs.get(report.source)) is not None:
-            handoff.finish(report)
+            sent = report.request_sent
+            handoff.finish(report, None if sent is None else self.run.nanoseconds(sent))
 
     def call(self, node: BuiltAsking, turn: Turn) -> CallScope:
         """Begin `text_completion {model}`: one request, of which a retry makes another."""
@@ -162,7 +164,7 @@ class NodeScope(Scope):
 
     def tool(self, call: ToolCall) -> ToolScope:
         """Begin `execute_tool {tool}`, linked to the call that asked for it."""
-        return ToolScope(self, call, self._last_call)
+        return ToolScope(self, self.name, call, self._last_call)
 
     def end(self, error: BaseException | None = None, *, end_time: int | None = None) -> None:
         """End the node, and the handoffs into it that never became a request."""

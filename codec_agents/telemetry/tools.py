@@ -11,21 +11,19 @@ from codec_agents.telemetry import names
 from codec_agents.telemetry.scope import Attributes, Scope, links_to
 
 if TYPE_CHECKING:
-    from codec_agents.telemetry.calls import CallScope
-    from codec_agents.telemetry.spans import NodeScope
     from codec_agents.tools.calls import Attempt, ToolCall
 
 
 class ToolScope(Scope):
-    """`execute_tool {tool}`: one attempt, whatever came of it."""
+    """`execute_tool {tool}`: one attempt, failed ones included."""
 
     __slots__ = ("_attempt", "_call", "_metric")
 
-    def __init__(self, parent: NodeScope, call: ToolCall, asked_by: CallScope | None) -> None:
+    def __init__(self, parent: Scope, node: str, call: ToolCall, asked_by: Scope | None) -> None:
         self._call = call
         self._attempt: Attempt | None = None
         self._metric: Attributes = {names.OPERATION: names.TOOL, names.TOOL_NAME: call.name}
-        attributes = {**self._metric, names.TOOL_TYPE: "function", names.AGENT: parent.name}
+        attributes = {**self._metric, names.TOOL_TYPE: "function", names.AGENT: node}
         if call.stop > call.start:
             attributes[names.REGION_TOKENS] = call.stop - call.start
         if call.call_id:
@@ -35,7 +33,7 @@ class ToolScope(Scope):
         super().__init__(parent.telemetry, name, parent.context, attributes, links=links)
 
     def finish(self, attempt: Attempt) -> None:
-        """End the span with what came of the call; everything but `ok` is an error of that name."""
+        """End the span with the attempt; a status other than `ok` is an error of that name."""
         self._attempt = attempt
         self.end()
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from codec_agents.events import HandoffReport
 from codec_agents.plan.plan import declared_path
-from codec_agents.records.reader import RecordedRun, RecordedTurn
+from codec_agents.records.recorded import RecordedRun, RecordedTurn
 
 BarKind: TypeAlias = Literal["wait", "reasoning", "answer", "tool_calls", "tool", "handoff"]
 """Waiting for the first id; ids of a port; a tool at work; a handoff from the source's end to the request."""

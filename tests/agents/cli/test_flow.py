@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from codec_agents.cli.flow import Flow
+from codec_agents.cli.terminal.flow import Flow
 
 
 def written(*pieces: str, width: int = 20) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from codec_agents import events
-from codec_agents.cli.lanes import LanePrinter
+from codec_agents.cli.terminal.lanes import LanePrinter
 from codec_agents.events import Usage
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
@@ -70,4 +70,4 @@ def test_an_unfinished_character_is_shown_as_one_at_the_end() -> None:
 
 
 def test_models_cannot_control_the_terminal() -> None:
-    assert shown(said("a", "x\x1b[2Jy"), ended("a")) == ["● a says", "│ x[2Jy"]
+    assert shown(said("a", "x\x1b[2Jy"), ended("a")) == ["● a says", r"│ x\x1b[2Jy"]

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from codec_agents.cli.serve import command
+from codec_agents.cli.commands.serve import command
 from codec_agents.testing import scripted_server
 from codec_agents.vocabularies import bundled_map
 from codec_core.vocabulary import vocabulary_of

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from codec_agents.cli.tables import show_handoffs
+from codec_agents.cli.terminal.tables import show_handoffs
 from codec_agents.events import HandoffReport
 from codec_agents.trace import figures_of, measured
 

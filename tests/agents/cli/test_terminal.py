@@ -10,7 +10,7 @@ from codec_agents.cli import terminal
 
 
 def test_models_cannot_control_the_terminal() -> None:
-    assert terminal.safe("a\x1b[2Jb\x07\x9bc\r\nd\te") == "a[2Jbc\nd\te"
+    assert terminal.escape("a\x1b[2Jb\x07\x9bc\r\nd\te") == r"a\x1b[2Jb\x07\x9bc" + "\nd\te"
 
 
 @pytest.mark.parametrize(
@@ -28,12 +28,12 @@ def test_sizes(value: float, text: str) -> None:
 
 def test_signs_that_the_encoding_lacks_are_spelled() -> None:
     plain = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    assert terminal.glyphs(terminal.console(plain)).arrow == "->"
+    assert terminal.glyphs(terminal.new_console(plain)).arrow == "->"
 
 
 def test_what_the_encoding_lacks_does_not_end_the_run() -> None:
     written = io.BytesIO()
     plain = io.TextIOWrapper(written, encoding="ascii")
-    terminal.console(plain).print("€96")
+    terminal.new_console(plain).print("€96")
     plain.flush()
     assert written.getvalue() == b"?96\n"

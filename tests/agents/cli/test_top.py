@@ -15,7 +15,7 @@ from rich.console import Console
 
 from codec_agents import Pipeline
 from codec_agents.cli import exits, main
-from codec_agents.cli.top import Sampler, table_of
+from codec_agents.cli.commands.top import Sampler, table_of
 from codec_agents.testing import Say, Wait
 from tests.agents.recorded_runs import mapped, model, scripted
 

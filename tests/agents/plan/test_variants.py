@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from codec_agents.plan.plan import BuiltAsking, declared_path
-from codec_agents.plan.variants import asking_nodes, placed, record_header, with_nodes
+from codec_agents.plan.variants import asking_nodes, placed, with_nodes
+from codec_agents.records.header import record_header
 from tests.agents.recorded_runs import desk, mapped, refusing
 
 

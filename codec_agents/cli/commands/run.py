@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,14 +11,14 @@ import anyio
 import click
 
 from codec_agents.cli import terminal
-from codec_agents.cli.approval import approver, put_down
+from codec_agents.cli.approval import approver, suspend
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.inputs import input_option, inputs_of
-from codec_agents.cli.options import as_json, load, pipeline_file, print_json
+from codec_agents.cli.options import as_json, load, pipeline_file
 from codec_agents.exceptions import ApprovalRequiredError
 
 if TYPE_CHECKING:
-    from codec_agents.cli.lanes import LaneKey, LanePrinter
+    from codec_agents.cli.terminal.lanes import LaneKey, LanePrinter
     from codec_agents.pipeline import Pipeline
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.runtime.run import Run
@@ -109,7 +108,7 @@ def show_run(
     except ApprovalRequiredError as waiting:
         if pause is None:
             raise
-        put_down(waiting, file, pause, as_json=as_json)
+        suspend(waiting, file, pause, as_json=as_json)
     finally:
         if trace is not None and written is not None and written.exists():
             _finish_trace(trace, written, keep=record is not None)
@@ -134,34 +133,33 @@ async def _run(pipeline: Pipeline, begin: Callable[[], Run], show: Any) -> None:
 async def _show_json(run: Run, built: BuiltPipeline) -> None:
     from codec_agents.cli.documents import result_document
 
-    print_json(result_document(await run.wait(), built.name))
+    terminal.print_json(result_document(await run.wait(), built.name))
 
 
 async def _show_events(run: Run, built: BuiltPipeline) -> None:  # noqa: ARG001 - all ways are called alike
     from codec_agents.cli.documents import event_line
 
     async for event in run:
-        click.echo(event_line(event))
+        terminal.echo_json(event_line(event))
 
 
 async def _show_quiet(run: Run, built: BuiltPipeline) -> None:  # noqa: ARG001
     from codec_agents.events import SinkText
 
     last = ""
-    is_terminal = sys.stdout.isatty()
     async for event in run:
         if isinstance(event, SinkText):
-            click.echo(terminal.safe(event.text) if is_terminal else event.text, nl=False)
+            terminal.echo_data(event.text, nl=False)
             last = event.text or last
     if not last.endswith("\n"):
-        click.echo()
+        terminal.echo()
 
 
 async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
-    from codec_agents.cli.tables import show_handoffs, show_totals
+    from codec_agents.cli.terminal.tables import show_handoffs, show_totals
     from codec_agents.trace import figures_of, measured
 
-    console = terminal.console()
+    console = terminal.new_console()
     printer = _lane_printer(built, console)
     try:
         async for event in run:
@@ -174,7 +172,7 @@ async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
 
 
 def _lane_printer(built: BuiltPipeline, console: Any) -> LanePrinter:
-    from codec_agents.cli.lanes import LanePrinter
+    from codec_agents.cli.terminal.lanes import LanePrinter
     from codec_agents.plan.variants import asking_nodes
 
     vocabularies = {path: node.vocabulary for path, node in asking_nodes(built).items()}

@@ -107,7 +107,7 @@ def command(file: Path, pairs: tuple[str, ...], as_json: bool, interval: float, 
         if as_json or not sys.stdout.isatty():
             view: View = JsonLines()
         else:
-            console = terminal.console()
+            console = terminal.new_console()
             view = LiveTable(console, stack.enter_context(Live(console=console, auto_refresh=False)))
         anyio.run(_watch, pipeline, inputs, record, view, interval)
 
@@ -143,7 +143,7 @@ class JsonLines:
         import msgspec
 
         edges = [_document(sample) for sample in samples]
-        click.echo(msgspec.json.encode({"at": round(at, 6), "edges": edges}).decode())
+        terminal.echo_json(msgspec.json.encode({"at": round(at, 6), "edges": edges}).decode())
 
 
 def _document(sample: EdgeSample) -> dict[str, Any]:

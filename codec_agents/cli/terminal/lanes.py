@@ -16,7 +16,7 @@ from rich.text import Text
 
 from codec_agents import events
 from codec_agents.cli import terminal
-from codec_agents.cli.flow import Flow
+from codec_agents.cli.terminal.flow import Flow
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class LanePrinter:
     def _tool_finished(self, event: events.ToolFinished) -> None:
         attempt = event.attempt
         sign = self._glyphs.ok if attempt.status == "ok" else f"{self._glyphs.bad} {attempt.status}"
-        told = " ".join(terminal.safe(attempt.text).split())
+        told = " ".join(terminal.escape(attempt.text).split())
         took = terminal.seconds(attempt.duration)
         self._line((event.node, "tools"), f"{sign} {attempt.call.name} {took} {self._glyphs.arrow} {told}")
 
@@ -126,13 +126,13 @@ class LanePrinter:
 
     def _line(self, key: LaneKey, text: str) -> None:
         room = self._width - 2
-        text = " ".join(terminal.safe(text).split())
+        text = " ".join(terminal.escape(text).split())
         shown = Text(text)
         shown.truncate(room, overflow="ellipsis" if self._glyphs.more == "…" else "crop")
         self._write(key, shown.plain + "\n")
 
     def _write(self, key: LaneKey, text: str) -> None:
-        text = terminal.safe(text)
+        text = terminal.escape(text)
         if not text:
             return
         lane = self._lanes.setdefault(key, Lane(key))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import as_json, load_declaration, pipeline_file, print_json
+from codec_agents.cli.options import as_json, load_declaration, pipeline_file
 
 
 @click.command("graph")
@@ -32,8 +33,8 @@ def command(file: Path, form: str | None, output: Path | None, as_json: bool) ->
     picture = to_svg(spec) if form == "svg" else to_mermaid(spec)
     if output is not None:
         output.write_text(picture, encoding="utf-8")
-        click.echo(f"wrote {output}", err=True)
+        terminal.echo(f"wrote {output}", err=True)
     elif as_json:
-        print_json({"format": form, "picture": picture})
+        terminal.print_json({"format": form, "picture": picture})
     else:
-        click.echo(picture)
+        terminal.echo_data(picture)

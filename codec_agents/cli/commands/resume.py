@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from codec_agents.cli.approval import decisions
+from codec_agents.cli.commands.run import show_run, with_options
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import load, pipeline_file
-from codec_agents.cli.run import show_run, with_options
 from codec_agents.runtime.pause import Pause
 
 

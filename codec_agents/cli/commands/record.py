@@ -13,12 +13,12 @@ from rich.text import Text
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import DONE, RUN_FAILED, reporting
-from codec_agents.cli.options import as_json, load, print_json
+from codec_agents.cli.options import as_json, load
 from codec_agents.faults import suggest
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
-    from codec_agents.records.reader import RecordedRun, RecordedTurn
+    from codec_agents.records.recorded import RecordedRun, RecordedTurn
     from codec_agents.runtime.run import Run, RunResult
 
 RECORD = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -43,7 +43,7 @@ def show(file: Path, as_json: bool) -> None:
 
     record = read_record(file)
     if as_json:
-        print_json(summary(record))
+        terminal.print_json(summary(record))
     else:
         _show(record)
 
@@ -88,7 +88,7 @@ def _turn(turn: RecordedTurn) -> dict[str, Any]:
 
 
 def _show(record: RecordedRun) -> None:
-    console = terminal.console()
+    console = terminal.new_console()
     state = "complete" if record.complete else "not complete"
     header = record.header
     console.print(Text(f"{header.get('pipeline')} {header.get('run_id')}: {state}", style="bold"))
@@ -129,8 +129,8 @@ def _lines(turn: RecordedTurn) -> Iterator[str]:
 
 
 def _line(text: str, style: str = "") -> None:
-    console = terminal.console()
-    shown = Text(" ".join(terminal.safe(text).split("\n")), style=style)
+    console = terminal.new_console()
+    shown = Text(" ".join(terminal.escape(text).split("\n")), style=style)
     shown.truncate(terminal.width(console), overflow="crop")
     console.print(shown)
 
@@ -193,10 +193,10 @@ def _finish(pipeline: Pipeline, start: Callable[[], Run], *, as_json: bool) -> N
 
     result = anyio.run(execute)
     if as_json:
-        print_json(result_document(result, pipeline.name))
+        terminal.print_json(result_document(result, pipeline.name))
     else:
         for text in result.text.values():
-            click.echo(terminal.safe(text))
+            terminal.echo(text)
 
 
 # --- compare ---
@@ -213,10 +213,10 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 
     found = read_record(first).differences(read_record(second))
     if as_json:
-        print_json({"same": not found, "differences": found})
+        terminal.print_json({"same": not found, "differences": found})
     else:
         for difference in found or ("the same ids",):
-            click.echo(terminal.safe(difference))
+            terminal.echo(difference)
     raise SystemExit(RUN_FAILED if found else DONE)
 
 
@@ -234,11 +234,11 @@ def export(files: Sequence[Path], output: Path | None, nodes: tuple[str, ...], c
     lines = _trajectories(files, _known(files, nodes), complete=complete)
     if output is None:
         for line in lines:
-            click.echo(line)
+            terminal.echo_json(line)
     else:
         with output.open("w", encoding="utf-8") as target:
             count = sum(target.write(line + "\n") > 0 for line in lines)
-        click.echo(f"wrote {terminal.plural(count, 'line')} to {output}", err=True)
+        terminal.echo(f"wrote {terminal.plural(count, 'line')} to {output}", err=True)
 
 
 def _known(files: Sequence[Path], nodes: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import load
 
@@ -61,7 +62,7 @@ def command(
     backend, maps = _backend(file, model, given)
     served = backend.models[0]
     app = create_app(backend, settings, maps=maps)
-    click.echo(f"serving {served.name} ({served.vocabulary.id}) on http://{host}:{port}", err=True)
+    terminal.echo(f"serving {served.name} ({served.vocabulary.id}) on http://{host}:{port}", err=True)
     # uvicorn raises the signal again after it has ended what ran: for a server that is the usual end.
     with contextlib.suppress(KeyboardInterrupt):
         serve(app, host, port)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from codec_agents.cli import terminal
 from codec_agents.cli.exits import DATA_UNUSABLE, reporting
-from codec_agents.cli.options import as_json, print_json
+from codec_agents.cli.options import as_json
 
 if TYPE_CHECKING:
     from codec_core.maps import TokenizerMap
@@ -35,7 +36,7 @@ def build_command(source: Path, map_id: str, output: Path, pattern: str | None) 
     """
     document = _built(source, map_id, pattern)
     output.write_bytes(document)
-    click.echo(f"{_hash(document)}  {output}")
+    terminal.echo(f"{_hash(document)}  {output}")
 
 
 @command.command("get")
@@ -59,10 +60,10 @@ def get_command(
         output.write_bytes(document)
     found = {"id": tokenizer_map.id, "hash": tokenizer_map.hash}
     if as_json:
-        print_json(found)
+        terminal.print_json(found)
     else:
         place = origin if map_id is None else f"{origin.rstrip('/')}/.well-known/codec/maps/{map_id}.json"
-        click.echo(f"{tokenizer_map.id}: {{url: {place!r}, hash: {tokenizer_map.hash!r}}}")
+        terminal.echo(f"{tokenizer_map.id}: {{url: {place!r}, hash: {tokenizer_map.hash!r}}}")
 
 
 @command.command("publish")
@@ -78,7 +79,7 @@ def publish_command(files: tuple[Path, ...], folder: Path, origin: str) -> None:
     from codec_core.discovery.publishing import publish_maps
 
     for path in publish_maps([_document(file) for file in files], folder, origin):
-        click.echo(f"wrote {path}")
+        terminal.echo(f"wrote {path}")
 
 
 @command.command("hash")
@@ -89,10 +90,10 @@ def hash_command(files: tuple[Path, ...], as_json: bool) -> None:
     """Print the name of each map: the sha256 of its bytes."""
     hashes = {str(file): _hash_of(file) for file in files}
     if as_json:
-        print_json(hashes)
+        terminal.print_json(hashes)
     else:
         for name, digest in hashes.items():
-            click.echo(f"{digest}  {name}")
+            terminal.echo(f"{digest}  {name}")
 
 
 @command.command("verify")
@@ -108,12 +109,12 @@ def verify_command(file: Path, expected: str | None, as_json: bool) -> None:
     if expected is not None and pinned_hash(expected) != found:
         _tell(as_json, {"file": str(file), "ok": False, "hash": found, "expected": expected})
         if not as_json:
-            click.echo(f"{file} has another hash: {found}, not {expected}; fetch it again", err=True)
+            terminal.echo(f"{file} has another hash: {found}, not {expected}; fetch it again", err=True)
         raise SystemExit(DATA_UNUSABLE)
     tokenizer_map = _read(file)
     _tell(as_json, {"file": str(file), "ok": True, "id": tokenizer_map.id, "hash": found})
     if not as_json:
-        click.echo(f"{tokenizer_map.id}: valid, {found}")
+        terminal.echo(f"{tokenizer_map.id}: valid, {found}")
 
 
 @command.command("show")
@@ -128,14 +129,14 @@ def show_command(name: str, text: str | None, as_json: bool) -> None:
     if text is not None:
         document["encoded"] = _encoded(tokenizer_map, text)
     if as_json:
-        print_json(document)
+        terminal.print_json(document)
         return
     pieces = document.pop("encoded", None)
     for key, value in document.items():
         shown = ", ".join(value) if isinstance(value, list) else value
-        click.echo(f"{key + ':':<16}{shown}")
+        terminal.echo(f"{key + ':':<16}{shown}")
     for token_id, piece in pieces or []:
-        click.echo(f"{token_id:>8}  {piece!r}")
+        terminal.echo(f"{token_id:>8}  {piece!r}")
 
 
 def _built(source: Path, map_id: str, pattern: str | None) -> bytes:
@@ -190,7 +191,7 @@ async def _fetch(
 
 def _tell(as_json: bool, document: dict[str, Any]) -> None:
     if as_json:
-        print_json(document)
+        terminal.print_json(document)
 
 
 def _hash(data: bytes) -> str:

@@ -8,7 +8,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import as_json, load, pipeline_file, print_json
+from codec_agents.cli.options import as_json, load, pipeline_file
 
 
 @click.command("explain")
@@ -25,7 +25,7 @@ def command(file: Path, as_json: bool) -> None:
 
     explanation = explain(load(file).build())
     if as_json:
-        print_json(explanation.to_data())
+        terminal.print_json(explanation.to_data())
     else:
-        console = terminal.console()
+        console = terminal.new_console()
         console.print(render_text(explanation), end="", soft_wrap=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 
 
@@ -21,7 +22,7 @@ def command(output: Path | None, _json: bool) -> None:
     from codec_agents.graph.files.schema import schema_text
 
     if output is None:
-        click.echo(schema_text(), nl=False)
+        terminal.echo_data(schema_text(), nl=False)
     else:
         output.write_text(schema_text(), encoding="utf-8")
-        click.echo(f"wrote {output}", err=True)
+        terminal.echo(f"wrote {output}", err=True)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import FAULTS, reporting
-from codec_agents.cli.options import as_json, load, pipeline_file, print_json
+from codec_agents.cli.options import as_json, load, pipeline_file
 
 if TYPE_CHECKING:
     from codec_agents.faults import Fault
@@ -34,7 +34,7 @@ def command(file: Path, as_json: bool, strict: bool) -> None:
     bad = [fault for fault in faults if strict or fault.severity == "error"]
     if as_json:
         listed = [{name: getattr(fault, name) for name in FIELDS} for fault in faults]
-        print_json({"file": str(file), "ok": not bad, "faults": listed})
+        terminal.print_json({"file": str(file), "ok": not bad, "faults": listed})
     else:
         show_faults(file, faults)
     if bad:
@@ -53,7 +53,7 @@ def find_faults(file: Path) -> Sequence[Fault]:
 
 def show_faults(file: Path, faults: Sequence[Fault]) -> None:
     """Print the faults, and a line that sums them up."""
-    console = terminal.console()
+    console = terminal.new_console()
     signs = terminal.glyphs(console)
     for fault in faults:
         colour = "red" if fault.severity == "error" else "yellow"

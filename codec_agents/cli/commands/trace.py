@@ -13,7 +13,7 @@ from rich.text import Text
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import as_json, print_json
+from codec_agents.cli.options import as_json
 
 if TYPE_CHECKING:
     from codec_agents.trace import Bar, TracedRun
@@ -49,18 +49,18 @@ def command(
 
     Records come from `run --record` or `run --trace`. Given several, the table shows percentiles over them.
     """
-    from codec_agents.cli.tables import show_handoffs
+    from codec_agents.cli.terminal.tables import show_handoffs
     from codec_agents.trace import edge_figures, read_runs, write_page
 
     runs = read_runs(files)
     if html is not None:
         write_page(html, runs, maps)
-        click.echo(f"wrote {html}", err=True)
+        terminal.echo(f"wrote {html}", err=True)
     elif as_json:
         figures = [asdict(edge) for edge in edge_figures(runs)]
-        print_json({"runs": [run.summary() for run in runs], "edges": figures})
+        terminal.print_json({"runs": [run.summary() for run in runs], "edges": figures})
     else:
-        console = terminal.console()
+        console = terminal.new_console()
         for run in runs[-1:]:
             show_waterfall(console, run, node)
         show_handoffs(console, edge_figures(runs))

@@ -1,0 +1,1 @@
+"""The commands, one a file; `codec_agents.cli` loads each when it is asked for."""

@@ -1,0 +1,45 @@
+"""The first line of a record: the pipeline, its maps with their hashes, and the versions that ran it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from codec_agents.plan.plan import BuiltPipeline
+from codec_agents.plan.variants import asking_nodes
+from codec_agents.prompts import History
+
+
+def record_header(built: BuiltPipeline) -> dict[str, Any]:
+    """Return the fields of the first line that describe a pipeline."""
+    asking = asking_nodes(built)
+    nodes = {
+        path: {
+            "map": node.vocabulary.id,
+            "dialect": node.dialect.name,
+            "model": node.model,
+            "engine": node.engine.provider,
+        }
+        for path, node in asking.items()
+    }
+    edges = [{"from": edge.source, "to": edge.target, "strategy": edge.strategy} for edge in built.edges]
+    return {
+        "digest": built.digest,
+        "versions": _versions(),
+        "maps": {node.vocabulary.id: node.vocabulary.hash for node in asking.values()},
+        "nodes": nodes,
+        "edges": edges,
+    }
+
+
+def after_header(histories: Mapping[str, History]) -> dict[str, Any]:
+    """Return the field of the first line that holds the histories of earlier runs, if there are any."""
+    return {"after": dict(histories)} if histories else {}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"codec-agents": version("codec-agents"), "python": platform.python_version()}
