@@ -21,7 +21,8 @@ from codec_agents.runtime.batch import DEFAULT_CONCURRENCY, Batch
 if TYPE_CHECKING:
     from codec_agents.faults import Fault
     from codec_agents.graph.spec import PipelineSpec
-    from codec_agents.plan.plan import BuiltPipeline, Value
+    from codec_agents.plan.nodes import Value
+    from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.prompts import History
     from codec_agents.records.recorded import RecordedRun
     from codec_agents.records.writer import Recorder
@@ -222,10 +223,10 @@ class Pipeline(graph.Pipeline):
     ) -> tuple[BuiltPipeline, Mapping[str, History]]:
         if after is None:
             return self.build(), {}
-        from codec_agents.plan.variants import going_on
+        from codec_agents.plan.variants import continued_from
 
         histories = after if isinstance(after, Mapping) else after.histories
-        return going_on(self.build(), histories), histories
+        return continued_from(self.build(), histories), histories
 
     async def invoke(self, inputs: Mapping[str, Value] | None = None, **options: Any) -> RunResult:
         """Run to the end and return the result.

@@ -21,7 +21,8 @@ from codec_agents.faults import Fault
 from codec_agents.graph.files.document import located
 from codec_agents.graph.kinds import RouterNode, SinkNode
 from codec_agents.graph.spec import LoopNode, Nested, PipelineNode, PipelineSpec
-from codec_agents.plan.plan import BuiltEdge, BuiltNode, BuiltPipeline, strategy_between
+from codec_agents.plan.nodes import BuiltEdge, BuiltNode, strategy_between
+from codec_agents.plan.plan import BuiltPipeline
 from codec_agents.tools.mcp_servers import ServerLease
 from codec_core.exceptions import CodecError
 from codec_core.vocabulary import Vocabulary

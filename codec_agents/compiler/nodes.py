@@ -27,17 +27,16 @@ from codec_agents.graph.kinds import (
 )
 from codec_agents.graph.policy import Policy, TimeoutPolicy
 from codec_agents.graph.spec import LoopNode, MapNode, StartsWith
-from codec_agents.plan.plan import (
+from codec_agents.plan.nodes import (
     BuiltFunction,
     BuiltInput,
     BuiltJoin,
-    BuiltLoop,
-    BuiltMap,
     BuiltModel,
     BuiltNode,
     BuiltRouter,
     BuiltSink,
 )
+from codec_agents.plan.plan import BuiltLoop, BuiltMap
 from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.functions import Function
 from codec_agents.tools.tool import Tool, Toolset

@@ -15,19 +15,17 @@ from codec_agents.graph.explain import (
     PieceExplanation,
     ServerExplanation,
 )
-from codec_agents.plan.plan import (
-    BuiltAsking,
+from codec_agents.plan.nodes import (
     BuiltEdge,
     BuiltFunction,
     BuiltJoin,
-    BuiltLoop,
-    BuiltMap,
     BuiltModel,
     BuiltNode,
-    BuiltPipeline,
     BuiltRouter,
     BuiltSink,
+    PromptedNode,
 )
+from codec_agents.plan.plan import BuiltLoop, BuiltMap, BuiltPipeline
 from codec_agents.prompts import PromptIds, PromptTemplate
 from codec_core.detokenizer import detokenize
 from codec_core.vocabulary import Vocabulary
@@ -91,7 +89,7 @@ def _node(name: str, node: BuiltNode) -> NodeExplanation:
     makes_text = (isinstance(node, BuiltSink) and node.text) or (
         isinstance(node, BuiltFunction) and node.vocabulary is None
     )
-    if not isinstance(node, BuiltAsking):
+    if not isinstance(node, PromptedNode):
         return NodeExplanation(name, kind, conditional=node.conditional, makes_text=makes_text)
     return NodeExplanation(
         name,
@@ -110,7 +108,7 @@ def _node(name: str, node: BuiltNode) -> NodeExplanation:
     )
 
 
-def _notes(node: BuiltAsking) -> Iterator[str]:
+def _notes(node: PromptedNode) -> Iterator[str]:
     if absent := node.dialect.absent:
         yield f"the map has no {', '.join(absent)}: what they mark is not told apart"
     if unverified := node.dialect.dialect.unverified:

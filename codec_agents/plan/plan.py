@@ -2,191 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
 
-import anyio
-
-from codec_agents.dialects import BoundDialect
-from codec_agents.engines.base import Engine, SamplingOptions, Timeouts, preparing
+from codec_agents.engines.base import Engine, preparing
 from codec_agents.exceptions import InputError
 from codec_agents.faults import Fault
-from codec_agents.graph.chat import Chat, RawPrompt
-from codec_agents.graph.edges import Strategy
 from codec_agents.graph.kinds import REASONING
-from codec_agents.graph.policy import Policy
 from codec_agents.graph.spec import PipelineSpec
 from codec_agents.plan.lease import EngineLease
-from codec_agents.prompts import PromptTemplate
-from codec_agents.tools.dispatch import Dispatcher
+from codec_agents.plan.nodes import (
+    BuiltEdge,
+    BuiltInput,
+    BuiltJoin,
+    BuiltModel,
+    BuiltNode,
+    BuiltSink,
+    PromptedNode,
+    Value,
+)
 from codec_agents.tools.functions import Function
 from codec_agents.tools.mcp_servers import ServerLease
-from codec_core.vocabulary import Vocabulary
-
-Value: TypeAlias = "str | Sequence[int]"
-"""What a caller gives to an input: text, or ids of the input's map."""
-
-
-_NUMBERS = re.compile(r"\[\d+\](?=/)")
-
-
-def declared_path(path: str) -> str:
-    """Return a node's path as declared, without the number of the item or round that it worked on."""
-    return _NUMBERS.sub("", path) if "[" in path else path
-
-
-def strategy_between(source: Vocabulary | None, target: Vocabulary | None) -> Strategy:
-    """Return what an edge between two vocabularies does; None stands for text."""
-    if source is None:
-        return "text" if target is None else "encode"
-    if target is None:
-        return "decode"
-    return "pass_through" if source is target or source.hash == target.hash else "translate"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BuiltEdge:
-    """One edge, with both ends known and its strategy proven."""
-
-    source_node: str
-    source_port: str
-    target_node: str
-    target_slot: str
-    """Empty at a sink."""
-    strategy: Strategy
-    source_vocabulary: Vocabulary | None
-    """None where the source gives text."""
-    target_vocabulary: Vocabulary | None
-    """None where the target takes text."""
-    buffer: int
-    separator: str = ""
-    """What stands before this edge's content in a slot that other edges have filled already."""
-    keep_special: bool = False
-    reasoning: bool = False
-    fallback: bool = False
-    prefill: int = 0
-    """Ids after which a longer beginning of the target's prompt is sent ahead; 0 for never."""
-
-    @property
-    def source(self) -> str:
-        """The source as `node.port`."""
-        return f"{self.source_node}.{self.source_port}"
-
-    @property
-    def target(self) -> str:
-        """The target as `node.slot`, or the sink's name."""
-        return f"{self.target_node}.{self.target_slot}" if self.target_slot else self.target_node
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltNode:
-    """What every kind of node has."""
-
-    starts_filled: ClassVar[bool] = False
-    """Whether it has nothing to do, and needs no task, before all its slots are filled."""
-    passive: ClassVar[bool] = False
-    """Whether it has nothing to do at all: those that feed it do that themselves."""
-
-    name: str
-    """Its name in its own pipeline."""
-    path: str
-    """Its name in the whole: that of a nested node begins with the node that it is in, and inside a loop or a
-    map, while a run goes, with the number of the round or item: `each[2]/writer`."""
-    policy: Policy
-    conditional: bool
-    """Whether it runs only when a router chooses it, or a node before it fails."""
-    vocabularies: Mapping[str, Vocabulary | None]
-    """The vocabulary of each slot; None for text."""
-
-    @property
-    def prefix(self) -> str:
-        """What its path has before its name: where its own pipeline stands in the whole."""
-        return self.path.removesuffix(self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltInput(BuiltNode):
-    """A place where the caller's value enters."""
-
-    vocabulary: Vocabulary | None
-    default: Value | None
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltSink(BuiltNode):
-    """A place where a stream leaves."""
-
-    text: bool
-    write: tuple[Callable[[Any], Any], ...] = ()
-    """Called with each piece as it comes: text at a text sink, lists of ids at an id sink."""
-    file: str | None = None
-
-    @property
-    def passive(self) -> bool:  # type: ignore[override]
-        """Whether it only keeps what reaches it."""
-        return not self.write and self.file is None
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltAsking(BuiltNode):
-    """A node that asks a model."""
-
-    starts_filled = True
-
-    model: str | None
-    engine: Engine
-    engine_slots: anyio.CapacityLimiter | None
-    """Bounds the requests at once to the engine; shared by all nodes that ask it."""
-    vocabulary: Vocabulary
-    dialect: BoundDialect
-    dialect_reason: str
-    """Why this dialect: named in the declaration, or what it was derived from."""
-    prompt: Chat | RawPrompt
-    template: PromptTemplate
-    options: SamplingOptions
-    timeouts: Timeouts
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltModel(BuiltAsking):
-    """A model node, ready to be asked."""
-
-    dispatcher: Dispatcher
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltRouter(BuiltAsking):
-    """A model whose answer chooses which nodes run."""
-
-    labels: Mapping[str, bytes]
-    """What the model may answer."""
-    targets: Mapping[str, tuple[str, ...]]
-    default: tuple[str, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltFunction(BuiltNode):
-    """A Python callable."""
-
-    starts_filled = True
-
-    call: Function
-    vocabulary: Vocabulary | None
-    """Of what it gives; None for text."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltJoin(BuiltNode):
-    """Several edges brought together."""
-
-    first: int | None
-    until: Function | None
-    """Given what has ended so far by source, it says whether that is enough."""
-    vocabulary: Vocabulary | None
-    decided: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """The sources that it takes whatever ends first, by its path: what a record says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +44,7 @@ class BuiltMap(BuiltNode):
 class BuiltLoop(BuiltNode):
     """A pipeline run again and again."""
 
-    starts_filled = True
+    starts_when_inputs_complete = True
 
     body: BuiltPipeline
     turns: int
@@ -249,12 +85,12 @@ def _may_quit(node: BuiltNode) -> bool:
 
 def _acts_ahead(node: BuiltNode) -> bool:
     """Whether something may be done for a node while its slots are still being filled."""
-    return isinstance(node, BuiltAsking) and preparing(node.engine) is not None
+    return isinstance(node, PromptedNode) and preparing(node.engine) is not None
 
 
 def _is_path(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> bool:
     """Whether the nodes follow each other, so that no two of them ever work at the same time."""
-    working = [name for name, node in nodes.items() if node.starts_filled]
+    working = [name for name, node in nodes.items() if node.starts_when_inputs_complete]
     steps = {(edge.source_node, edge.target_node) for edge in edges}
     steps = {(source, target) for source, target in steps if source in working and target in working}
     sources, targets = {source for source, _ in steps}, {target for _, target in steps}
@@ -280,28 +116,30 @@ class BuiltPipeline:
     """What keeps those engines open: runs, and whoever opened the pipeline."""
     links: Mapping[str, NodeLinks] = field(init=False)
     """The edges at each node."""
-    quits_early: bool = field(init=False)
+    may_end_early: bool = field(init=False)
     """Whether a node may end before those that feed it, which then have nobody to speak to."""
-    one_by_one: bool = field(init=False)
+    is_sequential: bool = field(init=False)
     """Whether its nodes work one after the other, so that a run of it needs one task."""
     inputs: Mapping[str, BuiltInput] = field(init=False)
     """The inputs, by name."""
     sinks: Mapping[str, BuiltSink] = field(init=False)
     """The sinks, by name."""
-    asks: bool = field(init=False)
-    """Whether there are tools for which somebody must be asked."""
+    needs_approval: bool = field(init=False)
+    """Whether it has tools that need approval."""
 
     def __post_init__(self) -> None:
         nodes = self.nodes.values()
-        quits_early = any(map(_may_quit, nodes))
-        simple = all(isinstance(node, BuiltInput) or node.passive or node.starts_filled for node in nodes)
+        may_end_early = any(map(_may_quit, nodes))
+        simple = all(
+            isinstance(node, BuiltInput) or node.passive or node.starts_when_inputs_complete for node in nodes
+        )
         ahead = any(map(_acts_ahead, nodes)) or any(edge.prefill for edge in self.edges)
-        one_by_one = simple and not quits_early and not ahead and _is_path(self.nodes, self.edges)
+        is_sequential = simple and not may_end_early and not ahead and _is_path(self.nodes, self.edges)
         links = {name: _links_of(name, self.edges) for name in self.nodes}
         object.__setattr__(self, "links", links)
         object.__setattr__(self, "lease", EngineLease(self.engines))
-        object.__setattr__(self, "quits_early", quits_early)
-        object.__setattr__(self, "one_by_one", one_by_one)
+        object.__setattr__(self, "may_end_early", may_end_early)
+        object.__setattr__(self, "is_sequential", is_sequential)
         self.index_nodes()
 
     def index_nodes(self) -> None:
@@ -310,8 +148,10 @@ class BuiltPipeline:
         sinks = {name: node for name, node in self.nodes.items() if isinstance(node, BuiltSink)}
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "sinks", sinks)
-        asks = any(isinstance(node, BuiltModel) and node.dispatcher.asks for node in self.nodes.values())
-        object.__setattr__(self, "asks", asks)
+        needs_approval = any(
+            isinstance(node, BuiltModel) and node.dispatcher.asks for node in self.nodes.values()
+        )
+        object.__setattr__(self, "needs_approval", needs_approval)
 
     def edges_into(self, node: str) -> list[BuiltEdge]:
         """Return the edges that end at a node, in declared order."""
@@ -334,7 +174,7 @@ class BuiltPipeline:
     def map_hashes(self) -> dict[str, str | None]:
         """The hash of each asking node's map."""
         return {
-            name: node.vocabulary.hash for name, node in self.nodes.items() if isinstance(node, BuiltAsking)
+            name: node.vocabulary.hash for name, node in self.nodes.items() if isinstance(node, PromptedNode)
         }
 
 

@@ -7,19 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from codec_agents.exceptions import InputError
-from codec_agents.plan.plan import BuiltAsking, BuiltLoop, BuiltMap, BuiltNode, BuiltPipeline
+from codec_agents.plan.nodes import BuiltNode, PromptedNode
+from codec_agents.plan.plan import BuiltLoop, BuiltMap, BuiltPipeline
 from codec_agents.prompts import History
 from codec_agents.tools.mcp_servers import ServerLease
 
 
-def asking_nodes(built: BuiltPipeline) -> dict[str, BuiltAsking]:
+def prompted_nodes(built: BuiltPipeline) -> dict[str, PromptedNode]:
     """Return the nodes that ask models, by path, those inside loops and maps included."""
-    found: dict[str, BuiltAsking] = {}
+    found: dict[str, PromptedNode] = {}
     for node in built.nodes.values():
-        if isinstance(node, BuiltAsking):
+        if isinstance(node, PromptedNode):
             found[node.path] = node
         elif isinstance(node, BuiltMap | BuiltLoop):
-            found |= asking_nodes(node.body)
+            found |= prompted_nodes(node.body)
     return found
 
 
@@ -33,7 +34,7 @@ def with_nodes(built: BuiltPipeline, change: Callable[[BuiltNode], BuiltNode]) -
     return _with_nodes(built, nodes)
 
 
-def going_on(built: BuiltPipeline, histories: Mapping[str, History]) -> BuiltPipeline:
+def continued_from(built: BuiltPipeline, histories: Mapping[str, History]) -> BuiltPipeline:
     """Return the same pipeline in which each model goes on with what it said in an earlier run.
 
     Raises:
@@ -42,7 +43,7 @@ def going_on(built: BuiltPipeline, histories: Mapping[str, History]) -> BuiltPip
     """
     if not histories:
         return built
-    known = asking_nodes(built)
+    known = prompted_nodes(built)
     if unknown := sorted(histories.keys() - known.keys()):
         raise InputError(
             f"there is no model node {unknown[0]!r} to go on with; there are: {', '.join(known)}"
@@ -50,7 +51,7 @@ def going_on(built: BuiltPipeline, histories: Mapping[str, History]) -> BuiltPip
 
     def change(node: BuiltNode) -> BuiltNode:
         history = histories.get(node.path)
-        if history is None or not isinstance(node, BuiltAsking):
+        if history is None or not isinstance(node, PromptedNode):
             return node
         if history.map_hash != node.vocabulary.hash:
             raise InputError(

@@ -9,13 +9,13 @@ from importlib.metadata import version
 from typing import Any
 
 from codec_agents.plan.plan import BuiltPipeline
-from codec_agents.plan.variants import asking_nodes
+from codec_agents.plan.variants import prompted_nodes
 from codec_agents.prompts import History
 
 
 def record_header(built: BuiltPipeline) -> dict[str, Any]:
     """Return the fields of the first line that describe a pipeline."""
-    asking = asking_nodes(built)
+    asking = prompted_nodes(built)
     nodes = {
         path: {
             "map": node.vocabulary.id,

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from codec_agents.plan.plan import declared_path
+from codec_agents.plan.nodes import declared_path
 from codec_agents.prompts import History
 from codec_agents.records.compare import differences
 

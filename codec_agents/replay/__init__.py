@@ -12,17 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from codec_agents.exceptions import RecordError
-from codec_agents.plan.plan import (
-    BuiltAsking,
-    BuiltFunction,
-    BuiltJoin,
-    BuiltLoop,
-    BuiltMap,
-    BuiltModel,
-    BuiltNode,
-    BuiltPipeline,
-)
-from codec_agents.plan.variants import going_on, with_nodes, without_servers
+from codec_agents.plan.nodes import BuiltFunction, BuiltJoin, BuiltModel, BuiltNode, PromptedNode
+from codec_agents.plan.plan import BuiltLoop, BuiltMap, BuiltPipeline
+from codec_agents.plan.variants import continued_from, with_nodes, without_servers
 from codec_agents.records.header import after_header, record_header
 from codec_agents.records.reader import read_record
 from codec_agents.records.recorded import RecordedRun
@@ -68,12 +60,12 @@ def replay(
     answers = RecordedFunctions(record, run_others=False) if functions == "recorded" else None
 
     def change(node: BuiltNode) -> BuiltNode:
-        if not isinstance(node, BuiltAsking):
+        if not isinstance(node, PromptedNode):
             return _with_functions(node, record, answers)
         node = replace(node, engine=engine, engine_slots=None)
         return node if tools == "run" else _with_tools(node, record, run_others=False)
 
-    replayed = with_nodes(going_on(built, record.after), change)
+    replayed = with_nodes(continued_from(built, record.after), change)
     return _run(
         replayed if tools == "run" else without_servers(replayed), record, origin="replays", **options
     )
@@ -96,12 +88,12 @@ def recover(
     answers = RecordedFunctions(record, run_others=True) if functions == "recorded" else None
 
     def change(node: BuiltNode) -> BuiltNode:
-        if not isinstance(node, BuiltAsking):
+        if not isinstance(node, PromptedNode):
             return _with_functions(node, record, answers)
         node = replace(node, engine=RecoveringEngine(record, node.engine))
         return _with_tools(node, record, run_others=True)
 
-    recovered = with_nodes(going_on(built, record.after), change)
+    recovered = with_nodes(continued_from(built, record.after), change)
     return _run(recovered, record, origin="recovers", **options)
 
 
@@ -140,7 +132,7 @@ def _recorded(
     return RecordedFunction(answers, function)
 
 
-def _with_tools(node: BuiltAsking, record: RecordedRun, *, run_others: bool) -> BuiltAsking:
+def _with_tools(node: PromptedNode, record: RecordedRun, *, run_others: bool) -> PromptedNode:
     if not isinstance(node, BuiltModel):
         return node
     return replace(node, dispatcher=RecordedTools(record, node.dispatcher, run_others=run_others))

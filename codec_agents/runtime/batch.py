@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from codec_agents.pipeline import Pipeline
-    from codec_agents.plan.plan import Value
+    from codec_agents.plan.nodes import Value
     from codec_agents.runtime.run import RunResult
 
 DEFAULT_CONCURRENCY = 8

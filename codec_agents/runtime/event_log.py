@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Self
 
+from codec_agents.concurrency.signal import Signal
 from codec_agents.events import Event
-from codec_agents.runtime.edges.channel import Signal
 
 EVENT_BOUND = 256
 """Events that may wait for a reader before the run waits for it."""

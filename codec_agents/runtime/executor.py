@@ -1,27 +1,26 @@
-"""Run the nodes of a pipeline: one task group, one bounded channel an edge, and a task for who is at work.
+"""Execute the nodes of a plan: one task group, one bounded channel per edge, and as few tasks as possible.
 
-There is no scheduler. What a node's slots take is put into them by those who send it, while they stream. The
-end of a node that fills the last slot of another one starts that one: in its own task, which has nothing else
-to do, and further ones in tasks of theirs. So nothing waits that has its inputs, and a chain needs one task.
+Rules:
 
-Nodes that act before their inputs have ended have a task from the start: joins, maps, sinks that write
-somewhere. In a pipeline in which a node may end before those that feed it, all have: one that only a router
-or a failure can start waits at its gate, and one that nobody listens to any more is stopped.
-
-A task never raises into the group: the first failure is kept, the rest is cancelled, and the caller gets that
-failure itself, not a group of exceptions.
+- There is no scheduler. A node's sources fill its slots while they stream. When a node finishes and thereby
+  completes the inputs of another node, it starts that node in its own task, and further ones in new tasks.
+  So no node waits once its inputs are complete, and a chain needs one task.
+- A node that acts before its inputs are complete has a task from the start: joins, maps, sinks that write.
+  In a plan in which a node may end before its sources, every node has one: a node that only a router or a
+  failure can start waits at its gate, and a node without consumers is stopped.
+- A task never raises into the group. The first failure is kept and the other tasks are cancelled, so the
+  caller gets that failure itself and not an exception group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import TaskGroup
 
+from codec_agents.concurrency.signal import Signal
 from codec_agents.events import NodeFailed, NodeFinished, Outcome, Usage
 from codec_agents.exceptions import (
     ApprovalRequiredError,
@@ -33,156 +32,120 @@ from codec_agents.exceptions import (
     RunError,
 )
 from codec_agents.graph.kinds import VALUE
-from codec_agents.plan.plan import BuiltInput, BuiltNode, BuiltPipeline, BuiltRouter, BuiltSink, Value
-from codec_agents.runtime.control import NodePaused
-from codec_agents.runtime.edges.channel import Channel, Signal
-from codec_agents.runtime.edges.gate import Gate
+from codec_agents.plan.nodes import BuiltInput, BuiltNode, BuiltRouter, BuiltSink, PromptedNode, Value
+from codec_agents.runtime.context import NodeContext
+from codec_agents.runtime.control import NodePaused, NodeSkipped
+from codec_agents.runtime.edges.channel import Channel
 from codec_agents.runtime.edges.slots import Slots
 from codec_agents.runtime.edges.wiring import Inlet, Wiring
-from codec_agents.runtime.nodes import NodeSkipped, run_node
+from codec_agents.runtime.model.prompt_slots import PromptSlots
+from codec_agents.runtime.nodes.registry import run_node
 from codec_agents.runtime.nodes.sink import open_sink
-from codec_agents.runtime.outputs import SinkOutput
-from codec_agents.runtime.snapshot import give_again, pause_of, send_again
+from codec_agents.runtime.snapshot import repeat_output, send_again, take_snapshot
 
 if TYPE_CHECKING:
+    from codec_agents.plan.plan import BuiltPipeline
+    from codec_agents.runtime.context import RunContext
     from codec_agents.runtime.pause import PausedTurn, Resumption
-    from codec_agents.runtime.run import Run
 
-UNHEARD = Signal()
-"""Given by the channels of nodes without a task: they have receivers, and nobody waits."""
+UNUSED = Signal()
+"""The `ready` signal of all nodes without a task: their channels have receivers, so no task waits for it."""
 
 
-class Execution:
-    """One pass over the nodes of a pipeline, the outermost or a nested one."""
+class Executor:
+    """One pass over a plan: the outermost, or the body of a loop or a map."""
 
     def __init__(
         self,
-        built: BuiltPipeline,
+        plan: BuiltPipeline,
         inputs: Mapping[str, Value],
-        run: Run,
+        run: RunContext,
         *,
         resumed: Resumption | None = None,
         outermost: bool = False,
     ) -> None:
-        self.built = built
-        self.inputs = inputs
-        self.run = run
-        self.sinks = {name: SinkOutput() for name in built.sinks}
-        self.gates = {name: Gate() for name, node in built.nodes.items() if node.conditional}
+        suspends = outermost and run.approve is None and plan.needs_approval
+        self.plan = plan
+        self.context = NodeContext(plan, inputs, run, Executor, resumed=resumed, suspends=suspends)
         self.error: BaseException | None = None
+        """The first failure; nothing may report success once it is set."""
         self.scope: anyio.CancelScope | None = None
-        """What stops an execution that has no task group; None where nobody could ask for it."""
-        self._group: TaskGroup | None = None
-        self._aside: dict[str, list[anyio.CancelScope]] = {}
-        """What runs beside each node, to be stopped with it."""
-        self.last_ids: dict[str, float] = {}
-        """When the last id of each model arrived, in seconds since the run was made."""
-        self.pausing = outermost and run.approve is None and built.asks
-        """Whether a tool that needs somebody's approval puts the whole run down."""
-        self._one_by_one = built.one_by_one and resumed is None and not self.pausing
-        self._has_tasks_from_the_start = built.quits_early or resumed is not None
-        self.failures: dict[str, str] = {}
-        """What nodes failed of whose policy lets the run go on."""
-        self._resumed = resumed
-        self.at_work: set[str] = set()
-        """The nodes that have their inputs, have begun and have not ended."""
+        """Stops a sequential pass, which has no task group; None where nothing cancels it."""
+        self._is_sequential = plan.is_sequential and resumed is None and not suspends
+        self._has_tasks_from_the_start = plan.may_end_early or resumed is not None
         self._waiting: dict[str, PausedTurn] = {}
-        self.wirings: dict[str, Wiring] = {}
-        """The ends of the edges at each node."""
-        self._filled: list[BuiltNode] = []
-        """The nodes that the end of another one has let start."""
-        self._declare_deciders()
+        """The turn of each node that waits for a decision."""
+        self._startable: list[BuiltNode] = []
+        """The nodes whose inputs became complete when the node before finished."""
+        self._register_deciders()
         for name in resumed.pause.started if resumed else ():
-            self.gates[name].start(name)
+            self.context.gates[name].start(name)
 
-    def _declare_deciders(self) -> None:
-        if not self.gates:
+    def _register_deciders(self) -> None:
+        """Tell each gate which nodes decide about it: routers, and nodes with a fallback edge to it."""
+        gates = self.context.gates
+        if not gates:
             return
-        for name, node in self.built.nodes.items():
+        for name, node in self.plan.nodes.items():
             if isinstance(node, BuiltRouter):
                 for target in {*sum(node.targets.values(), ()), *(node.default or ())}:
-                    self.gates[target].wait_for(name)
-        for edge in self.built.edges:
+                    gates[target].wait_for(name)
+        for edge in self.plan.edges:
             if edge.fallback:
-                self.gates[edge.target_node].wait_for(edge.source_node)
+                gates[edge.target_node].wait_for(edge.source_node)
 
     async def execute(self) -> None:
-        """Run all nodes to their end.
+        """Run all nodes until they have finished.
 
         Raises:
-            RunError: the first failure that no policy of its node took care of.
+            RunError: the first failure that no policy of its node handled.
         """
         try:
             if self.error is not None:  # cancelled before it began
                 raise self.error
-            if self._one_by_one:
+            if self._is_sequential:
                 await self._start()
-                await self._run_filled()
+                await self._run_startable()
             else:
-                async with anyio.create_task_group() as self._group:
+                async with anyio.create_task_group() as self.context.group:
                     await self._start()
-                    await self._run_filled()
+                    await self._run_startable()
         except BaseException:
-            self.error = self.error or RunCancelledError(f"the run of {self.built.name!r} was left")
+            self.error = self.error or RunCancelledError(f"the run of {self.plan.name!r} was left")
             raise
         finally:
-            for sink in self.sinks.values():
+            for sink in self.context.sinks.values():
                 sink.close(self.error)
-            self._let_go()
+            self.context.detach()
         if self.error is not None:
             raise self.error
-
-    def _let_go(self) -> None:
-        """Drop what only nodes at work need, so that what is over is freed without the garbage collector."""
-        for wiring in self.wirings.values():
-            wiring.slots = None
-            for inlet in wiring.inlets:
-                inlet.channel.let_go()
-        del self.run
-
-    def inside(self, body: BuiltPipeline, inputs: Mapping[str, Value]) -> Execution:
-        """Return a pass over a nested pipeline, as a part of the same run."""
-        return Execution(body, inputs, self.run)
-
-    def start_aside(self, node: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Run something beside a node, until the node ends; what it raises is nobody's business."""
-        assert self._group is not None
-        scope = anyio.CancelScope()
-        self._aside.setdefault(node, []).append(scope)
-
-        async def aside() -> None:
-            with scope, suppress(Exception):
-                await work()
-            if (scopes := self._aside.get(node)) is not None:
-                scopes.remove(scope)  # cancelling costs even where nothing is left to be cancelled
-
-        self._group.start_soon(aside, name=f"codec aside {node}")
 
     def cancel(self, reason: BaseException) -> None:
         """Stop all nodes; `execute` raises the reason, unless there is an earlier one."""
         self.error = self.error or reason
-        scope = self.scope if self._group is None else self._group.cancel_scope
+        group = self.context.group
+        scope = self.scope if group is None else group.cancel_scope
         if scope is not None:
             scope.cancel()
 
     async def _start(self) -> None:
-        """Connect all nodes, start those that have a task from the start, and let the inputs in."""
-        built = self.built
-        ready = {name: Signal() if self._needs_task(node) else UNHEARD for name, node in built.nodes.items()}
-        inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in built.edges]
-        for name in built.nodes:
-            wiring = Wiring.of_node(built.links[name], inlets, ready[name], keeps=self.pausing)
-            self.wirings[name] = wiring
-        for name, node in built.nodes.items():
+        """Connect all nodes, start those that have a task from the start, and send the inputs."""
+        plan, context = self.plan, self.context
+        ready = {name: Signal() if self._needs_task(node) else UNUSED for name, node in plan.nodes.items()}
+        inlets = [Inlet(edge, Channel(edge.buffer, ready[edge.target_node])) for edge in plan.edges]
+        for name in plan.nodes:
+            wiring = Wiring.of_node(plan.links[name], inlets, ready[name], keeps=context.suspends)
+            context.wirings[name] = wiring
+        for name, node in plan.nodes.items():
             if not isinstance(node, BuiltInput):
-                await self._prepare(node, self.wirings[name])
-        for node in built.inputs.values():
-            await self._let_in(node)
+                await self._prepare(node, context.wirings[name])
+        for node in plan.inputs.values():
+            await self._send_input(node)
 
-    async def _let_in(self, node: BuiltInput) -> None:
-        """Send the value of one input: no task is needed, because an edge that is still empty takes any."""
-        wiring = self.wirings[node.name]
-        await wiring.send(VALUE, self.inputs[node.name])
+    async def _send_input(self, node: BuiltInput) -> None:
+        """Send the value of one input. This needs no task: an empty channel takes a batch of any size."""
+        wiring = self.context.wirings[node.name]
+        await wiring.send(VALUE, self.context.inputs[node.name])
         self._end_node(node, "finished")
         wiring.close()
 
@@ -191,157 +154,162 @@ class Execution:
         if self._needs_task(node):
             self._start_task(node)
         elif isinstance(node, BuiltSink):
-            await open_sink(node, wiring, self, partial(self._end_node, node, "finished"))
+            await open_sink(node, wiring, self.context, partial(self._end_node, node, "finished"))
         else:
-            wiring.slots = Slots(node, wiring, self)
-            await wiring.slots.open(partial(self._let_start, node))
+            wiring.slots = slots = self._slots_of(node, wiring)
+            await slots.open(partial(self._add_startable, node))
+
+    def _slots_of(self, node: BuiltNode, wiring: Wiring) -> Slots:
+        if isinstance(node, PromptedNode):
+            return PromptSlots(node, wiring, self.context)
+        return Slots(node, wiring, self.context)
 
     def _needs_task(self, node: BuiltNode) -> bool:
-        """Whether a node has a task from the start."""
-        return self._has_tasks_from_the_start or not (node.passive or node.starts_filled)
+        """Return whether a node has a task from the start."""
+        return self._has_tasks_from_the_start or not (node.passive or node.starts_when_inputs_complete)
 
     def _start_task(self, node: BuiltNode) -> None:
-        assert self._group is not None
-        self._group.start_soon(self._run_task, node, name=node.name)
+        assert self.context.group is not None
+        self.context.group.start_soon(self._run_task, node, name=node.name)
 
-    def _let_start(self, node: BuiltNode) -> None:
-        self.at_work.add(node.name)
-        self._filled.append(node)
+    def _add_startable(self, node: BuiltNode) -> None:
+        self.context.at_work.add(node.name)
+        self._startable.append(node)
 
     async def _run_task(self, node: BuiltNode) -> None:
         await self._run_node(node)
-        await self._run_filled()
+        await self._run_startable()
 
-    async def _run_filled(self) -> None:
-        """Run what the node that has just ended in this task let start; all but the first in other tasks."""
-        while self._filled and self.error is None:
-            first, *others = self._filled
-            self._filled.clear()
+    async def _run_startable(self) -> None:
+        """Run the nodes that became startable in this task: the first one here, the others in new tasks."""
+        while self._startable and self.error is None:
+            first, *others = self._startable
+            self._startable.clear()
             for node in others:
                 self._start_task(node)
             await self._run_node(first)
 
     async def _run_node(self, node: BuiltNode) -> None:
-        """Run one node to its end; whatever it raises is kept for the caller, and its neighbours are told.
+        """Run one node; keep what it raises for the caller, and close its edges.
 
-        A node that is stopped with the whole execution has no end: what it had sent must not look complete
-        to those who are not stopped yet.
+        A node that is stopped with the whole pass closes no edge: to nodes that are not stopped yet, what
+        it had sent must not look complete.
         """
-        wiring = self.wirings[node.name]
+        wiring = self.context.wirings[node.name]
         try:
-            skipped = await self._run_to_its_end(node, wiring)
-        except RecordLostError as error:  # nothing can be told any more, whatever a policy says
+            skipped = await self._run_to_outcome(node, wiring)
+        except RecordLostError as error:  # no event can be written any more, so no policy can handle it
             self.cancel(error)
         else:
             if self.error is None:
                 wiring.close(skipped=skipped)
-                self.at_work.discard(node.name)
-                self._put_down_when_settled()
+                self.context.at_work.discard(node.name)
+                self._suspend_when_settled()
         finally:
-            for beside in self._aside.pop(node.name, ()):
-                beside.cancel()
+            self.context.stop_background(node.name)
 
-    async def _run_to_its_end(self, node: BuiltNode, wiring: Wiring) -> bool:
-        """Run one node; return whether the nodes after it go without its output."""
+    async def _run_to_outcome(self, node: BuiltNode, wiring: Wiring) -> bool:
+        """Run one node; return whether the nodes after it are to go on without its output."""
         outcome: Outcome
         try:
-            if self.built.quits_early:
-                outcome = await self._run_while_heard(node, wiring)
+            if self.plan.may_end_early:
+                outcome = await self._run_while_wanted(node, wiring)
             else:
                 await self._run_or_repeat(node, wiring)
                 outcome = "finished"
             await wiring.flush()
             self._end_node(node, outcome)
         except NodeSkipped as why:
-            await self._skipped(node, str(why) or "no branch led here")
+            await self._report_skipped(node, str(why) or "no branch led here")
             return True
         except NodePaused as paused:
-            await self._paused(node, paused)
+            await self._wait_for_decision(node, paused)
         except RecordLostError:
             raise
         except Exception as error:
-            return await self._failed(node, wiring, error)
+            return await self._handle_failure(node, wiring, error)
         return False
 
-    async def _run_while_heard(self, node: BuiltNode, wiring: Wiring) -> Outcome:
+    async def _run_while_wanted(self, node: BuiltNode, wiring: Wiring) -> Outcome:
+        """Run one node until it finishes or all its consumers have left."""
         with anyio.CancelScope() as scope:
-            wiring.stop_when_unheard(scope.cancel)
+            wiring.stop_when_abandoned(scope.cancel)
             await self._run_or_repeat(node, wiring)
         return "cancelled" if scope.cancelled_caught else "finished"
 
     async def _run_or_repeat(self, node: BuiltNode, wiring: Wiring) -> None:
-        pause = self._resumed.pause if self._resumed else None
+        """Run one node; in a resumed run, a node that had finished sends its output again instead."""
+        pause = self.context.resumed.pause if self.context.resumed else None
         if pause is not None and (output := pause.ended.get(node.name)) is not None:
-            await give_again(wiring, output)
+            await repeat_output(wiring, output)
             return
         await self._pass_gate(node, wiring)
         if pause is not None and (waiting := pause.waiting.get(node.name)) is not None:
             await send_again(wiring, waiting.sent)
-        await run_node(node, wiring, self)
+        await run_node(node, wiring, self.context)
 
-    def resumption_of(self, node: BuiltNode) -> Resumption | None:
-        """Return the turn that a node goes on with, if it is the one that the run was paused for."""
-        resumed = self._resumed
-        return resumed if resumed is not None and node.name in resumed.pause.waiting else None
+    async def _wait_for_decision(self, node: BuiltNode, paused: NodePaused) -> None:
+        """Keep a node's turn until every node at work has finished or waits as well; then suspend the run.
 
-    async def _paused(self, node: BuiltNode, paused: NodePaused) -> None:
-        """Keep a node's turn until all nodes that are at work have ended or wait as well.
-
-        What leads to a node that waits for this one is no longer bounded: nobody reads there until the run
-        is taken up, and whoever writes there is to come to its end.
+        The bound of all edges is removed: the sources of a waiting node have no consumer until the run
+        resumes, and have to finish first.
         """
+        run = self.context.run
         self._waiting[node.name] = paused.turn
-        self.run.outcomes[node.path] = "paused"
-        usage = self.run.usage.get(node.path, Usage())
-        await self.run.emit(NodeFinished(node.path, "paused", str(paused), usage, self.run.clock()))
-        for wiring in self.wirings.values():
-            wiring.unbind()
-        self._put_down_when_settled()
+        run.outcomes[node.path] = "paused"
+        usage = run.usage.get(node.path, Usage())
+        await run.emit(NodeFinished(node.path, "paused", str(paused), usage, run.clock()))
+        for wiring in self.context.wirings.values():
+            wiring.remove_bound()
+        self._suspend_when_settled()
         await anyio.sleep_forever()
 
-    def _put_down_when_settled(self) -> None:
-        if self.error is None and self._waiting and self.at_work <= self._waiting.keys():
-            self.cancel(ApprovalRequiredError(pause_of(self, self.wirings, self._waiting)))
+    def _suspend_when_settled(self) -> None:
+        if self.error is None and self._waiting and self.context.at_work <= self._waiting.keys():
+            self.cancel(ApprovalRequiredError(take_snapshot(self.context, self._waiting)))
 
     async def _pass_gate(self, node: BuiltNode, wiring: Wiring) -> None:
-        """Wait until a node is chosen; what leads to it is not held up meanwhile.
+        """Wait until a node is chosen.
 
-        Who decides may wait for the end of the very streams that lead here, as a router does that reads them.
+        Its edges have no bound meanwhile: a router may decide only after the very stream that fills them
+        ends.
         """
-        gate = self.gates.get(node.name)
+        gate = self.context.gates.get(node.name)
         if gate is None:
             return
-        wiring.unbind()
+        wiring.remove_bound()
         if not await gate.passed():
             raise NodeSkipped
         for inlet in wiring.inlets:
             inlet.channel.bind(inlet.edge.buffer)
 
     def _end_node(self, node: BuiltNode, outcome: Outcome) -> None:
-        self.run.outcomes[node.path] = outcome
-        for gate in self.gates.values():
+        self.context.run.outcomes[node.path] = outcome
+        for gate in self.context.gates.values():
             gate.decide(node.name)
 
-    async def _skipped(self, node: BuiltNode, reason: str) -> None:
+    async def _report_skipped(self, node: BuiltNode, reason: str) -> None:
+        run = self.context.run
         self._end_node(node, "skipped")
-        await self.run.emit(NodeFinished(node.path, "skipped", reason, Usage(), self.run.clock()))
+        await run.emit(NodeFinished(node.path, "skipped", reason, Usage(), run.clock()))
 
-    async def _failed(self, node: BuiltNode, wiring: Wiring, error: Exception) -> bool:
-        """Do what the node's policy says; return whether the nodes after it go without its output."""
+    async def _handle_failure(self, node: BuiltNode, wiring: Wiring, error: Exception) -> bool:
+        """Apply the node's policy; return whether the nodes after it are to go on without its output."""
+        run = self.context.run
         known = error if isinstance(error, RunError) else NodeFailedError(node.path, error)
         known.__cause__ = error if known is not error else error.__cause__
-        usage = self.run.usage.get(node.path, Usage())
-        await self.run.emit(NodeFailed(node.path, known, usage, self.run.clock()))
-        limited = isinstance(known, LimitExceededError)
+        usage = run.usage.get(node.path, Usage())
+        await run.emit(NodeFailed(node.path, known, usage, run.clock()))
+        # A replay that differs from its record is no failure of the node: no policy may hide it.
         if node.policy.on_failure == "fail" or isinstance(known, ReplayError):
-            self.run.outcomes[node.path] = "failed"
+            run.outcomes[node.path] = "failed"
             self.cancel(known)
             return False
         if node.policy.on_failure == "fallback":
             await wiring.send_fallback()
-            for edge in self.built.edges:
+            for edge in self.plan.edges:
                 if edge.fallback and edge.source_node == node.name:
-                    self.gates[edge.target_node].start(node.name)
-        self.failures[node.name] = str(known)
-        self._end_node(node, "limited" if limited else "failed")
+                    self.context.gates[edge.target_node].start(node.name)
+        self.context.failures[node.name] = str(known)
+        self._end_node(node, "limited" if isinstance(known, LimitExceededError) else "failed")
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, Self, TypeVar
 
-from codec_agents.runtime.edges.channel import Signal
+from codec_agents.concurrency.signal import Signal
 
 READ_AHEAD = 256
 """Batches a sink may be ahead of the one who reads along before the stream stalls."""

@@ -9,32 +9,32 @@ from codec_agents.events import Decided, FunctionFinished, NodeFinished, NodeSta
 from codec_agents.tools.functions import Function, digest_of
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltNode
-    from codec_agents.runtime.executor import Execution
+    from codec_agents.plan.nodes import BuiltNode
+    from codec_agents.runtime.context import NodeContext
 
 Answer = TypeVar("Answer")
 
 
-async def tell_started(node: BuiltNode, execution: Execution) -> None:
+async def report_started(node: BuiltNode, context: NodeContext) -> None:
     """Say that a node has its inputs and begins its work."""
-    execution.at_work.add(node.name)
-    await execution.run.emit(NodeStarted(node.path, execution.run.clock()))
+    context.at_work.add(node.name)
+    await context.run.emit(NodeStarted(node.path, context.run.clock()))
 
 
-async def tell_finished(node: BuiltNode, execution: Execution, reason: str) -> None:
+async def report_finished(node: BuiltNode, context: NodeContext, reason: str) -> None:
     """Say that a node has given all that it gives."""
-    await execution.run.emit(NodeFinished(node.path, "finished", reason, Usage(), execution.run.clock()))
+    await context.run.emit(NodeFinished(node.path, "finished", reason, Usage(), context.run.clock()))
 
 
-async def tell_decided(node: BuiltNode, execution: Execution, *choices: str | int) -> None:
+async def report_decided(node: BuiltNode, context: NodeContext, *choices: str | int) -> None:
     """Say what was decided by what came first."""
-    await execution.run.emit(Decided(node.path, choices, execution.run.clock()))
+    await context.run.emit(Decided(node.path, choices, context.run.clock()))
 
 
 async def ask(
     function: Function,
     node: BuiltNode,
-    execution: Execution,
+    context: NodeContext,
     checked: Callable[[Any], Answer],
     *args: Any,
     **kwargs: Any,
@@ -45,7 +45,7 @@ async def ask(
         Exception: what the function or the check raises.
     """
     gave = checked(await function.ask(node.path, *args, **kwargs))
-    run = execution.run
+    run = context.run
     if run.observed:
         await run.emit(FunctionFinished(node.path, digest_of(args, kwargs), gave, run.clock()))
     return gave

@@ -1,39 +1,37 @@
-"""One run of a pipeline, as its caller sees it: events, text as it comes, a result, cancellation."""
+"""One run of a plan, as its caller sees it: events, text as it arrives, a result, cancellation."""
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 import anyio
-from anyio.abc import TaskGroup
 
-from codec_agents.events import Event, HandoffFinished, HandoffReport, Outcome, RunFinished, RunStarted, Usage
+from codec_agents.concurrency.signal import Signal
+from codec_agents.events import HandoffReport, Outcome, RunFinished, RunStarted, Usage
 from codec_agents.exceptions import RunCancelledError, RunError, ToolServerError
 from codec_agents.prompts import History
-from codec_agents.runtime.edges.channel import Signal
+from codec_agents.runtime.context import RunContext
 from codec_agents.runtime.edges.state import EdgeState, edge_states
-from codec_agents.runtime.event_log import EventLog, EventReader
-from codec_agents.runtime.executor import Execution
+from codec_agents.runtime.executor import Executor
 from codec_agents.runtime.outputs import SinkOutput, SinkReader
-from codec_agents.telemetry import run_scope
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltPipeline, Value
+    from anyio.abc import TaskGroup
+
+    from codec_agents.plan.nodes import Value
+    from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.records.writer import Recorder
-    from codec_agents.runtime.model.generation import Turn
+    from codec_agents.runtime.event_log import EventReader
     from codec_agents.runtime.pause import Resumption
     from codec_agents.tools.calls import Approver
-    from codec_agents.tools.mcp_servers import OpenServers
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run leaves behind."""
+    """The result of a run."""
 
     run_id: str
     text: dict[str, str]
@@ -41,14 +39,16 @@ class RunResult:
     ids: dict[str, list[int]]
     """The ids that reached each sink."""
     usage: dict[str, Usage]
-    """Counts of each model node."""
+    """The counts of each model node."""
     handoffs: list[HandoffReport]
-    """What each edge into a prompt did, in the order of the requests."""
+    """One report per edge into a prompt, in the order of the requests."""
     outcomes: dict[str, str] = field(default_factory=dict)
     """How each node ended."""
     seconds: float = 0.0
     histories: dict[str, History] = field(default_factory=dict)
-    """What each model node was told and said: what a run `after` this one goes on with."""
+    """The conversation of each model node: pass the result as `after` to continue it in another run."""
+    finish_reasons: dict[str, str] = field(default_factory=dict)
+    """Why the last turn of each model node ended: `length` is an answer that was cut."""
 
     @property
     def total(self) -> Usage:
@@ -57,11 +57,14 @@ class RunResult:
 
 
 class Run:
-    """One execution. Use it as an async context manager; leaving it, for any reason, stops all it started."""
+    """One execution of a plan.
+
+    Use it as an async context manager; leaving it, for any reason, stops everything it started.
+    """
 
     def __init__(
         self,
-        built: BuiltPipeline,
+        plan: BuiltPipeline,
         inputs: Mapping[str, Value],
         *,
         run_id: str | None = None,
@@ -70,39 +73,19 @@ class Run:
         approve: Approver | None = None,
         resumed: Resumption | None = None,
     ) -> None:
-        self.built = built
-        self.run_id = run_id or secrets.token_hex(16)
-        self.deps = deps
-        """What the caller hands to its tools, by their context argument."""
-        self.approve = approve
-        """Says whether a tool that wants to be asked about may run; without it such a call pauses the run."""
-        self.servers: OpenServers | None = None
-        """The MCP servers of the declaration, while they are open."""
-        self.recorder = recorder
-        self.usage: dict[str, Usage] = dict(resumed.pause.usage) if resumed else {}
-        self.said: dict[str, tuple[Turn, int]] = {}
-        """The last turn of each model that ended, and where its first one began."""
-        self.handoffs: list[HandoffReport] = []
-        self.outcomes: dict[str, Outcome] = {}
-        self.stopping = False
-        """Set by `cancel(after="turn")`: no node asks for a further turn."""
-        self.scope = run_scope(built.name, run_id=self.run_id, digest=built.digest)
-        self.bodies: list[Execution] = []
-        """The bodies of loops and maps that run now."""
-        self._execution = Execution(built, inputs, self, resumed=resumed, outermost=True)
-        self._events = EventLog()
-        self._started = time.perf_counter()
+        self._context = RunContext(
+            plan, run_id=run_id, recorder=recorder, deps=deps, approve=approve, resumed=resumed
+        )
+        self._executor = Executor(plan, inputs, self._context, resumed=resumed, outermost=True)
         self._over = False
         self._ended = Signal()
         self._error: BaseException | None = None
         self._group: TaskGroup | None = None
 
-    # --- for the caller ---
-
     async def __aenter__(self) -> Self:
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(self._execute_aside, name=f"codec run {self.built.name}")
+        self._group.start_soon(self._execute_in_task, name=f"codec run {self._context.plan.name}")
         return self
 
     async def __aexit__(
@@ -110,31 +93,61 @@ class Run:
     ) -> bool | None:
         assert self._group is not None
         self._group.cancel_scope.cancel()
-        # The caller's own exception stays outside the group, which would wrap it into a group of exceptions.
+        # The caller's own exception is kept from the group, which would wrap it into an exception group.
         await self._group.__aexit__(None, None, None)
         return None
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run in traces and records."""
+        return self._context.run_id
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run was created."""
+        return self._context.clock()
+
+    @property
+    def usage(self) -> Mapping[str, Usage]:
+        """The counts of each model node so far."""
+        return self._context.usage
+
+    @property
+    def outcomes(self) -> Mapping[str, Outcome]:
+        """How each node ended, for those that have."""
+        return self._context.outcomes
 
     def __aiter__(self) -> EventReader:
         """Yield the events in order; raise the run's error at the end if it failed.
 
-        While somebody iterates, the run waits for a slow reader; without a reader, events are not kept
-        beyond a short backlog.
+        While a reader iterates, the run waits for it when it lags. Without a reader, only the last few events
+        are kept.
         """
-        return self._events.read()
+        return self._context.events.read()
 
     def text(self, sink: str) -> SinkReader[str]:
-        """Follow the text of a sink as it comes; the run's error comes at the end if it failed."""
+        """Yield the text of a sink as it arrives; raise the run's error at the end if it failed.
+
+        Raises:
+            RunError: the pipeline has no such sink.
+        """
         return self._sink(sink).read_text()
 
     def ids(self, sink: str) -> SinkReader[list[int]]:
-        """Follow the ids that reach a sink, in batches; the run's error comes at the end if it failed."""
+        """Yield the ids that reach a sink, in batches; raise the run's error at the end if it failed.
+
+        Raises:
+            RunError: the pipeline has no such sink.
+        """
         return self._sink(sink).read_ids()
 
     def _sink(self, name: str) -> SinkOutput:
-        sinks = self._execution.sinks
+        sinks = self._executor.context.sinks
         if name not in sinks:
             known = ", ".join(sorted(sinks)) or "none"
-            raise RunError(f"the pipeline {self.built.name!r} has no sink {name!r}; it has: {known}")
+            raise RunError(
+                f"the pipeline {self._context.plan.name!r} has no sink {name!r}; its sinks: {known}"
+            )
         return sinks[name]
 
     async def wait(self) -> RunResult:
@@ -157,76 +170,42 @@ class Run:
         return self.partial_result()
 
     def edges(self) -> list[EdgeState]:
-        """Return what flows over each edge now, and what waits in it; asking costs the run nothing else."""
-        return edge_states([self._execution, *self.bodies])
+        """Return the state of each edge now; the run pays nothing else for it."""
+        return edge_states([self._executor.context, *self._context.nested])
 
     def partial_result(self) -> RunResult:
-        """Return what there is by now; after a failure or a cancellation, what had been delivered."""
-        sinks = self._execution.sinks
+        """Return what there is so far; after a failure or a cancellation, what had been delivered."""
+        context, sinks = self._context, self._executor.context.sinks
+        turns = context.last_turns
         return RunResult(
-            run_id=self.run_id,
-            text={name: sinks[name].text for name, node in self.built.sinks.items() if node.text},
+            run_id=context.run_id,
+            text={name: sinks[name].text for name, node in context.plan.sinks.items() if node.text},
             ids={name: list(sink.ids) for name, sink in sinks.items()},
-            usage=dict(self.usage),
-            handoffs=list(self.handoffs),
-            outcomes=dict(self.outcomes),
-            seconds=self.clock(),
+            usage=dict(context.usage),
+            handoffs=list(context.handoffs),
+            outcomes=dict(context.outcomes),
+            seconds=context.clock(),
             histories=self._histories(),
+            finish_reasons={path: turn.finish_reason or "stop" for path, (turn, _) in turns.items()},
         )
 
     def _histories(self) -> dict[str, History]:
-        """Return what each model said; one in a loop or a map has said as much as it ran, and is left out."""
-        hashes = self.built.map_hashes
+        """Return the conversation of each model; one in a loop or a map has many, and is left out."""
+        hashes = self._context.plan.map_hashes
         return {
             path: History(prompt=turn.prompt, generated=turn.generated, begin=begin, map_hash=hashes[path])
-            for path, (turn, begin) in self.said.items()
+            for path, (turn, begin) in self._context.last_turns.items()
             if path in hashes
         }
 
     def cancel(self, after: Literal["now", "turn"] = "now") -> None:
-        """Stop the run: at once, or (`after="turn"`) when the turns that are under way have ended.
+        """Stop the run: at once, or (`after="turn"`) when the turns that are being generated have ended.
 
         A run that was stopped at once has no result; `partial_result` has what was delivered.
         """
-        self.stopping = True
+        self._context.stopping = True
         if after == "now":
-            self._execution.cancel(RunCancelledError(f"the run of {self.built.name!r} was cancelled"))
-
-    # --- for the nodes ---
-
-    def clock(self) -> float:
-        """Seconds since the run was made, from a monotonic clock."""
-        return time.perf_counter() - self._started
-
-    def since_start(self, instant: float | None) -> float | None:
-        """Turn a reading of `time.perf_counter()` into seconds since the run was made."""
-        return None if instant is None else instant - self._started
-
-    @property
-    def observed(self) -> bool:
-        """Whether building an event is worth it."""
-        return self.recorder is not None or self._events.wanted
-
-    async def emit(self, event: Event) -> None:
-        """Tell an event to the record and to whoever listens."""
-        if self.recorder is not None:
-            self.recorder.write(event)
-        if self._events.wanted:
-            await self._events.write(event)
-        else:
-            self._events.keep(event)
-
-    async def report(self, report: HandoffReport) -> None:
-        """Keep what an edge did."""
-        self.handoffs.append(report)
-        await self.emit(HandoffFinished(report, self.clock()))
-
-    def add_usage(self, node: str, usage: Usage) -> None:
-        """Add to the counts of a node."""
-        before = self.usage.get(node)
-        self.usage[node] = usage if before is None else before + usage
-
-    # --- the execution itself ---
+            self._executor.cancel(RunCancelledError(f"the run of {self._context.plan.name!r} was cancelled"))
 
     async def execute(self) -> RunResult:
         """Run to the end in the calling task; return the result.
@@ -237,46 +216,48 @@ class Run:
         await self._execute()
         return self.result
 
-    async def _execute_aside(self) -> None:
-        with anyio.CancelScope() as self._execution.scope:
+    async def _execute_in_task(self) -> None:
+        with anyio.CancelScope() as self._executor.scope:
             await self._execute()
 
     async def _execute(self) -> None:
-        async with self.built.lease:
+        context, plan = self._context, self._context.plan
+        async with plan.lease:
             try:
-                await self.emit(RunStarted(self.run_id, self.built.name))
+                await context.emit(RunStarted(context.run_id, plan.name))
                 await self._execute_with_servers()
-                await self.emit(RunFinished(dict(self.usage), self.clock()))
-            except Exception as error:  # kept for whoever waits: `result` raises it
+                await context.emit(RunFinished(dict(context.usage), context.clock()))
+            except Exception as error:  # `result` and `wait` raise it
                 self._error = error
             except BaseException:
-                left = RunCancelledError(f"the run of {self.built.name!r} was left")
-                self._error = self._execution.error or left
+                left = RunCancelledError(f"the run of {plan.name!r} was left")
+                self._error = self._executor.error or left
                 raise
             finally:
                 self._end()
 
     async def _execute_with_servers(self) -> None:
-        """Run the nodes while the declared MCP servers are open; one that does not come ends the run."""
-        servers = self.built.servers
+        """Run the nodes while the declared MCP servers are open; one that fails ends the run."""
+        servers = self._context.plan.servers
         if not servers.servers:
-            await self._execution.execute()
+            await self._executor.execute()
             return
 
         def failed(error: ToolServerError) -> None:
-            self._execution.cancel(error)
+            self._executor.cancel(error)
             scope.cancel()
 
         with anyio.CancelScope() as scope:
-            async with servers.for_run(failed) as self.servers:
-                await self._execution.execute()
-        if self._execution.error is not None:
-            raise self._execution.error
+            async with servers.for_run(failed) as self._context.servers:
+                await self._executor.execute()
+        if self._executor.error is not None:
+            raise self._executor.error
 
     def _end(self) -> None:
-        self.scope.finish(error=self._error)
-        if self.recorder is not None:
-            self.recorder.close()
-        self._events.close(self._error)
+        context = self._context
+        context.telemetry.finish(error=self._error)
+        if context.recorder is not None:
+            context.recorder.close()
+        context.events.close(self._error)
         self._over = True
         self._ended.give()

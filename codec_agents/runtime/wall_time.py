@@ -9,7 +9,7 @@ from codec_agents.concurrency.deadline import Deadline
 from codec_agents.exceptions import LimitExceededError
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltNode
+    from codec_agents.plan.nodes import BuiltNode
     from codec_agents.runtime.edges.wiring import Wiring
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from codec_agents.engines.base import FrameStream, SamplingOptions, StreamStats
-    from codec_agents.plan.plan import BuiltAsking
-    from codec_agents.runtime.model.generation import Turn
+    from codec_agents.plan.nodes import PromptedNode
+    from codec_agents.turn import Turn
 
 OpenedStream: TypeAlias = "AbstractAsyncContextManager[FrameStream]"
 
@@ -29,7 +29,7 @@ class CallScope(Scope):
 
     __slots__ = ("_before", "_metric", "_requests", "_turn", "_usage")
 
-    def __init__(self, parent: Scope, node: BuiltAsking, turn: Turn, link_to: Iterable[Scope]) -> None:
+    def __init__(self, parent: Scope, node: PromptedNode, turn: Turn, link_to: Iterable[Scope]) -> None:
         self._turn = turn
         self._before = (len(turn.generated), turn.reasoning_ids)
         self._requests = len(turn.stats)
@@ -97,7 +97,7 @@ class CallScope(Scope):
             instruments.reasoning_tokens.add(self._turn.reasoning_ids - reasoning_before, self._usage)
 
 
-def _metric_attributes(node: BuiltAsking) -> Attributes:
+def _metric_attributes(node: PromptedNode) -> Attributes:
     attributes: Attributes = {names.OPERATION: names.CALL, names.PROVIDER: node.engine.provider}
     if node.model:
         attributes[names.REQUEST_MODEL] = node.model

@@ -9,7 +9,7 @@ from codec_agents.telemetry.scope import Attributes, Scope, links_to
 
 if TYPE_CHECKING:
     from codec_agents.events import HandoffReport
-    from codec_agents.plan.plan import BuiltEdge
+    from codec_agents.plan.nodes import BuiltEdge
 
 
 class HandoffScope(Scope):

@@ -25,10 +25,10 @@ from codec_agents.telemetry.tools import ToolScope
 
 if TYPE_CHECKING:
     from codec_agents.events import HandoffReport
-    from codec_agents.plan.plan import BuiltAsking, BuiltEdge
-    from codec_agents.runtime.model.generation import Turn
+    from codec_agents.plan.nodes import BuiltEdge, PromptedNode
     from codec_agents.telemetry.calls import OpenedStream
     from codec_agents.tools.calls import ToolCall
+    from codec_agents.turn import Turn
 
 _current = Telemetry()
 
@@ -155,7 +155,7 @@ class NodeScope(Scope):
             sent = report.request_sent
             handoff.finish(report, None if sent is None else self.run.nanoseconds(sent))
 
-    def call(self, node: BuiltAsking, turn: Turn) -> CallScope:
+    def call(self, node: PromptedNode, turn: Turn) -> CallScope:
         """Begin `text_completion {model}`: one request, of which a retry makes another."""
         handoffs = self._handoffs.values() if turn.number == 1 else ()
         self._last_call = CallScope(self, node, turn, handoffs)

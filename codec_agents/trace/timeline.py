@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from codec_agents.events import HandoffReport
-from codec_agents.plan.plan import declared_path
+from codec_agents.plan.nodes import declared_path
 from codec_agents.records.recorded import RecordedRun, RecordedTurn
 
 BarKind: TypeAlias = Literal["wait", "reasoning", "answer", "tool_calls", "tool", "handoff"]

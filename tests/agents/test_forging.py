@@ -24,8 +24,8 @@ from codec_agents.dialects import (
 )
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat
-from codec_agents.plan.plan import BuiltEdge, strategy_between
-from codec_agents.runtime.edges.handoff import EncodeText, PassThrough
+from codec_agents.plan.nodes import BuiltEdge, strategy_between
+from codec_agents.runtime.edges.transducers import EncodeText, PassThrough
 from codec_agents.tools.calls import Attempt, ToolContext
 from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.tool import ResultIds, Tool, make_tool, tool

@@ -28,7 +28,7 @@ from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.scripted.engine import ScriptedModel
 from codec_agents.engines.scripted.script import Raw, Say
 from codec_agents.runtime.edges import handoff
-from codec_agents.runtime.edges.handoff import Transducer
+from codec_agents.runtime.edges.transducers import Transducer
 from codec_agents.vocabularies import bundled_map
 from codec_core.maps import TokenizerMap, read_map
 from codec_core.tokenizer import pick_tokenizer

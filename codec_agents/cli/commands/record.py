@@ -243,7 +243,7 @@ def export(files: Sequence[Path], output: Path | None, nodes: tuple[str, ...], c
 
 def _known(files: Sequence[Path], nodes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the nodes that were asked for, each of which one of the records must have."""
-    from codec_agents.plan.plan import declared_path
+    from codec_agents.plan.nodes import declared_path
     from codec_agents.records.reader import read_record
 
     known = {
@@ -259,7 +259,7 @@ def _known(files: Sequence[Path], nodes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _trajectories(files: Sequence[Path], nodes: tuple[str, ...], *, complete: bool) -> Iterator[str]:
-    from codec_agents.plan.plan import declared_path
+    from codec_agents.plan.nodes import declared_path
     from codec_agents.records.reader import read_record
 
     for file in files:

@@ -173,9 +173,9 @@ async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
 
 def _lane_printer(built: BuiltPipeline, console: Any) -> LanePrinter:
     from codec_agents.cli.terminal.lanes import LanePrinter
-    from codec_agents.plan.variants import asking_nodes
+    from codec_agents.plan.variants import prompted_nodes
 
-    vocabularies = {path: node.vocabulary for path, node in asking_nodes(built).items()}
+    vocabularies = {path: node.vocabulary for path, node in prompted_nodes(built).items()}
     return LanePrinter(console, vocabularies, _lanes_of_sinks(built))
 
 

@@ -55,12 +55,12 @@ class Sampler:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._at = run.clock()
+        self._at = run.seconds
         self._before: dict[tuple[str, str], EdgeState] = {}
 
     def look(self) -> tuple[float, list[EdgeSample]]:
         """Return the instant, in seconds since the run began, and all edges of what runs."""
-        now, states = self._run.clock(), self._run.edges()
+        now, states = self._run.seconds, self._run.edges()
         samples = [self._sample(state, now - self._at) for state in states]
         self._at = now
         self._before = {(state.source, state.target): state for state in states}

@@ -197,7 +197,7 @@ _METHODS: Mapping[type, Callable[[LanePrinter, Any], None]] = {
 
 def _declared(node: str) -> str:
     """Return a node's path as declared: all items of a map speak one vocabulary."""
-    from codec_agents.plan.plan import declared_path
+    from codec_agents.plan.nodes import declared_path
 
     return declared_path(node)
 

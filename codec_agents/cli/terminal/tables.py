@@ -116,7 +116,7 @@ def _spread(named: Iterable[NamedEdge]) -> Table:
 
 def show_totals(console: Console, result: RunResult, id_sinks: Iterable[str]) -> None:
     """Print one line for each id sink, and one for the whole run."""
-    from codec_agents.plan.plan import declared_path
+    from codec_agents.plan.nodes import declared_path
 
     total = result.total
     for sink in id_sinks:

@@ -13,50 +13,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic, Protocol, Self, TypeVar
 
-import anyio
-
+from codec_agents.concurrency.signal import Signal
 from codec_agents.graph.edges import DEFAULT_BUFFER
 
 Batch = TypeVar("Batch", bound=Sequence[object])
 Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 
-class Signal:
-    """Wake the tasks that wait; a signal given while nobody waits is kept for the next wait.
-
-    Whoever waits does so in a loop that checks its own condition first, so a wake-up too many does no harm
-    and none is lost.
-    """
-
-    __slots__ = ("_event", "_given")
-
-    def __init__(self) -> None:
-        self._event: anyio.Event | None = None
-        self._given = False
-
-    def give(self) -> None:
-        """Wake the waiting tasks, or let the next wait return at once."""
-        if self._event is None:
-            self._given = True
-        else:
-            self._event.set()
-            self._event = None
-
-    async def wait(self) -> None:
-        """Return once the signal was given since the last wait."""
-        if self._given:
-            self._given = False
-            return
-        if self._event is None:
-            self._event = anyio.Event()
-        await self._event.wait()
-
-
 class Receiver(Protocol[Taken_contra]):
     """Takes what is sent as it is sent, without a task of its own."""
 
     async def take(self, batch: Taken_contra, /) -> None:
-        """Take one batch; a receiver that has no room waits for it by `Channel.held_up`."""
+        """Take one batch; a receiver that has no room waits for it by `Channel.wait_for_room`."""
         ...
 
     async def flush(self) -> None:
@@ -127,7 +95,7 @@ class Channel(Generic[Batch]):
     async def _queue(self, batch: Batch) -> None:
         while self.held and self.held + len(batch) > self._bound and not self.abandoned:
             self._room = self._room or Signal()
-            await self.held_up(self._room.wait)
+            await self.wait_for_room(self._room.wait)
         if self.abandoned:
             return
         if self._receiver is not None:  # it came while the batch waited
@@ -137,7 +105,7 @@ class Channel(Generic[Batch]):
         self.held += len(batch)
         self.ready.give()
 
-    async def held_up(self, room: Callable[[], Awaitable[None]]) -> None:
+    async def wait_for_room(self, room: Callable[[], Awaitable[None]]) -> None:
         """Wait for room, as a wait of the producer's that is seen from outside."""
         self.waited += 1
         self.blocked_since = began = time.perf_counter()
@@ -161,7 +129,7 @@ class Channel(Generic[Batch]):
         if self._receiver is not None:
             await self._receiver.flush()
 
-    def unbind(self) -> None:
+    def remove_bound(self) -> None:
         """Take whatever comes: the consumer does not run now, and the producer is to come to its end."""
         self.bind(sys.maxsize)
 
@@ -193,7 +161,7 @@ class Channel(Generic[Batch]):
         if self.on_abandoned is not None and not self.closed:
             self.on_abandoned()
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Drop both ends: nothing will be sent or taken any more, and the counts stay."""
         self._receiver = None
         self.on_abandoned = None

@@ -6,150 +6,17 @@ tail is left to do. It keeps the clock of the edge; nothing is timed per id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from codec_agents.events import HandoffReport, Usage
-from codec_core.detokenizer import Detokenizer
-from codec_core.tokenizer import pick_tokenizer
+from codec_agents.runtime.edges.transducers import TRANSDUCERS, Batch
 from codec_core.translator import Translator
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltEdge
-    from codec_agents.runtime.run import Run
-
-Batch: TypeAlias = Sequence[int] | str
-"""What a channel carries: ids of the source's vocabulary, or text."""
-
-
-class Transducer(Protocol):
-    """Turn what arrives on an edge into what the slot takes: ids, none of them special, or text."""
-
-    dropped: int
-    """Special ids of the source that were left out."""
-    replaced: int
-    """Invalid UTF-8 sequences of the source that became U+FFFD."""
-
-    def feed(self, batch: Any, /) -> list[int] | str:
-        """Return what no later input can change."""
-        ...
-
-    def flush(self) -> list[int] | str:
-        """Return the rest."""
-        ...
-
-
-class PassThrough:
-    """Hand ids on as they are, without the special ones: content never reaches a control token."""
-
-    def __init__(self, edge: BuiltEdge) -> None:
-        assert edge.source_vocabulary is not None
-        self._special_ids = edge.source_vocabulary.special_ids
-        self._spelled = self._spell(edge) if edge.keep_special else {}
-        self.dropped = 0
-        self.replaced = 0
-
-    @staticmethod
-    def _spell(edge: BuiltEdge) -> dict[int, list[int]]:
-        """Return the names of special tokens in ordinary ids."""
-        assert edge.source_vocabulary is not None
-        encode = pick_tokenizer(edge.source_vocabulary).encode_ordinary
-        return {number: encode(name) for name, number in edge.source_vocabulary.special_tokens.items()}
-
-    def feed(self, batch: Sequence[int], /) -> list[int]:
-        """Return the batch without special ids, or with their names spelled out."""
-        if self._special_ids.isdisjoint(batch):
-            return list(batch)
-        kept: list[int] = []
-        for token_id in batch:
-            if token_id not in self._special_ids:
-                kept.append(token_id)
-            elif token_id in self._spelled:
-                kept += self._spelled[token_id]
-            else:
-                self.dropped += 1
-        return kept
-
-    def flush(self) -> list[int]:
-        """Return nothing: nothing is held."""
-        return []
-
-
-class KeepText:
-    """Hand text on as it is."""
-
-    dropped = 0
-    replaced = 0
-
-    def feed(self, batch: str, /) -> str:
-        """Return the text."""
-        return batch
-
-    def flush(self) -> str:
-        """Return nothing: nothing is held."""
-        return ""
-
-
-class EncodeText:
-    """Encode a text, once and whole, with special tokens disabled."""
-
-    dropped = 0
-    replaced = 0
-
-    def __init__(self, edge: BuiltEdge) -> None:
-        assert edge.target_vocabulary is not None
-        self._tokenizer = pick_tokenizer(edge.target_vocabulary)
-        self._parts: list[str] = []
-
-    def feed(self, batch: str, /) -> list[int]:
-        """Keep the text until `flush`."""
-        self._parts.append(batch)
-        return []
-
-    def flush(self) -> list[int]:
-        """Return the ids of the whole text."""
-        return self._tokenizer.encode_ordinary("".join(self._parts))
-
-
-class DecodeIds:
-    """Decode ids for a function that wants text; `explain` shows such an edge as a text boundary."""
-
-    replaced = 0
-
-    def __init__(self, edge: BuiltEdge) -> None:
-        assert edge.source_vocabulary is not None
-        self._special_ids = edge.source_vocabulary.special_ids
-        self._detokenizer = Detokenizer(edge.source_vocabulary)
-        self._keep_special = edge.keep_special
-        self.dropped = 0
-
-    def feed(self, batch: Sequence[int], /) -> str:
-        """Return the text that the ids complete."""
-        if not self._keep_special:
-            self.dropped += sum(map(self._special_ids.__contains__, batch))
-        return self._detokenizer.feed(batch, render_special=self._keep_special)
-
-    def flush(self) -> str:
-        """Return what an unfinished character becomes."""
-        return self._detokenizer.flush()
-
-
-def _translate(edge: BuiltEdge) -> Transducer:
-    assert edge.source_vocabulary is not None
-    assert edge.target_vocabulary is not None
-    return Translator(edge.source_vocabulary, edge.target_vocabulary, keep_special=edge.keep_special)
-
-
-TRANSDUCERS: Mapping[str, Callable[[BuiltEdge], Transducer]] = {
-    "pass_through": PassThrough,
-    "translate": _translate,
-    "encode": EncodeText,
-    "decode": DecodeIds,
-    "text": lambda _: KeepText(),
-}
-"""What carries out each strategy."""
+    from codec_agents.plan.nodes import BuiltEdge
 
 
 class Departure(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,8 +50,8 @@ class Handoff:
     """One edge into one slot, for one run."""
 
     __slots__ = (
+        "_clock",
         "_gathered",
-        "_run",
         "_transducer",
         "_waiting",
         "edge",
@@ -197,7 +64,7 @@ class Handoff:
         "translate_seconds",
     )
 
-    def __init__(self, edge: BuiltEdge, run: Run) -> None:
+    def __init__(self, edge: BuiltEdge, clock: Callable[[], float]) -> None:
         self.edge = edge
         self.ids: list[int] = []
         """What reached the slot so far, in the target's vocabulary."""
@@ -209,26 +76,26 @@ class Handoff:
         self.translate_seconds = 0.0
         self.tail_seconds = 0.0
         self._transducer = TRANSDUCERS[edge.strategy](edge)
-        self._run = run
+        self._clock = clock
         self._gathered: list[Batch] = []
         self._waiting = 0
 
     def take(self, batch: Batch) -> None:
         """Take what has arrived; work on it as soon as there is enough."""
         if self.first_in is None:
-            self.first_in = self._run.clock()
+            self.first_in = self._clock()
         self._gathered.append(batch)
         self._waiting += len(batch)
         if self._waiting >= GATHERED:
-            started = self._run.clock()
+            started = self._clock()
             self._work()
-            self.translate_seconds += self._run.clock() - started
+            self.translate_seconds += self._clock() - started
 
     def finish(self) -> None:
         """Take note that the source has ended; keep what was held back."""
-        self.last_in = self._run.clock()
+        self.last_in = self._clock()
         self._work(last=True)
-        self.tail_seconds = self._run.clock() - self.last_in
+        self.tail_seconds = self._clock() - self.last_in
         self.translate_seconds += self.tail_seconds
 
     def _work(self, *, last: bool = False) -> None:

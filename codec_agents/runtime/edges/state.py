@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.edges.wiring import Inlet
-    from codec_agents.runtime.executor import Execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,16 @@ class EdgeState:
     """Whether more may come."""
 
 
-def edge_states(executions: Iterable[Execution]) -> list[EdgeState]:
-    """Return the edges of executions as they are now; those of bodies are named in the whole."""
+def edge_states(passes: Iterable[NodeContext]) -> list[EdgeState]:
+    """Return the edges of all passes as they are now; those of nested passes have paths in the whole."""
     now = time.perf_counter()
-    return [_state(inlet, prefix, now) for prefix, inlet in _inlets(executions)]
+    return [_state(inlet, prefix, now) for prefix, inlet in _inlets(passes)]
 
 
-def _inlets(executions: Iterable[Execution]) -> Iterator[tuple[str, Inlet]]:
-    for execution in executions:
-        for name, wiring in execution.wirings.items():
-            prefix = execution.built.nodes[name].prefix
+def _inlets(passes: Iterable[NodeContext]) -> Iterator[tuple[str, Inlet]]:
+    for context in passes:
+        for name, wiring in context.wirings.items():
+            prefix = context.plan.nodes[name].prefix
             for inlet in wiring.inlets:
                 yield prefix, inlet
 

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from codec_agents.runtime.edges.channel import Channel, Signal
-from codec_agents.runtime.edges.handoff import Batch
+from codec_agents.concurrency.signal import Signal
+from codec_agents.runtime.edges.channel import Channel
+from codec_agents.runtime.edges.transducers import Batch
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltEdge, NodeLinks
-    from codec_agents.runtime.edges.slots import Slots
+    from codec_agents.plan.nodes import BuiltEdge
+    from codec_agents.plan.plan import NodeLinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,9 @@ class Wiring:
     outlets: Mapping[str, Outlet]
     ready: Signal
     """Given when any inlet has something."""
-    slots: Slots | None = None
-    """The slots of a node that starts once they are filled."""
+    slots: object | None = None
+    """The `Slots` of a node that starts once they are filled. `Slots.at` narrows the type: slots know
+    wirings, not the reverse."""
 
     @classmethod
     def of_node(
@@ -137,7 +139,7 @@ class Wiring:
         """Ids sent so far, out of all ports."""
         return sum(outlet.sent for outlet in self.outlets.values())
 
-    def stop_when_unheard(self, stop: Callable[[], None]) -> None:
+    def stop_when_abandoned(self, stop: Callable[[], None]) -> None:
         """Call `stop` as soon as nobody who listened to this node wants more; now, if it is so already."""
 
         def check() -> None:
@@ -149,10 +151,10 @@ class Wiring:
         if self.outlets:  # they may have gone before this node's task began
             check()
 
-    def unbind(self) -> None:
+    def remove_bound(self) -> None:
         """Hold up nobody who sends to this node, however much it is."""
         for inlet in self.inlets:
-            inlet.channel.unbind()
+            inlet.channel.remove_bound()
 
     async def flush(self) -> None:
         """Let receivers give on what they held back: the node has come to its end."""

@@ -10,16 +10,17 @@ from codec_agents.events import Usage
 from codec_agents.exceptions import EngineError, LimitExceededError, NodeFailedError, RepeatedFailureError
 from codec_agents.runtime.control import NodePaused
 from codec_agents.runtime.edges.handoff import Departure
-from codec_agents.runtime.model.generation import Generation, Turn
+from codec_agents.runtime.model.generation import Generation, Listeners
 from codec_agents.runtime.model.reasoning_budget import SPENT, ReasoningBudget
 from codec_agents.runtime.model.tool_round import ToolRound
 from codec_agents.tools.calls import Attempt
+from codec_agents.turn import Turn
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltAsking, BuiltModel
-    from codec_agents.runtime.edges.slots import Slots
+    from codec_agents.plan.nodes import BuiltModel, PromptedNode
+    from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.edges.wiring import Wiring
-    from codec_agents.runtime.executor import Execution
+    from codec_agents.runtime.model.prompt_slots import PromptSlots
     from codec_agents.runtime.pause import Resumption
     from codec_agents.telemetry.spans import NodeScope
 
@@ -28,11 +29,11 @@ class Conversation:
     """Ask a model, turn by turn, within the limits of its node."""
 
     def __init__(
-        self, node: BuiltAsking, wiring: Wiring, execution: Execution, scope: NodeScope, slots: Slots
+        self, node: PromptedNode, wiring: Wiring, context: NodeContext, scope: NodeScope, slots: PromptSlots
     ) -> None:
         self._node = node
-        self._execution = execution
-        self._run = execution.run
+        self._context = context
+        self._run = context.run
         self._wiring = wiring
         self._slots = slots
         self._scope = scope
@@ -43,7 +44,7 @@ class Conversation:
         self._budget = ReasoningBudget(node.dialect, node.policy.limits.reasoning_ids)
         for handoff in slots.handoffs:
             if handoff.last_in is not None:
-                began = execution.last_ids.get(handoff.edge.source_node, handoff.last_in)
+                began = context.last_ids.get(handoff.edge.source_node, handoff.last_in)
                 scope.handoff(handoff.edge, since=began)
 
     async def ask_once(self, *, enough: Callable[[Turn], bool]) -> Turn:
@@ -54,13 +55,14 @@ class Conversation:
             LimitExceededError: the node's policy allows no more ids, turns or reasoning.
         """
         spent, limits = self._budget.watch or _never, self._node.policy.limits
-        turn = Turn(1, self._first_prompt(), 0, on_first_id=self._report_handoffs)
-        await self._ask(turn, lambda turn: enough(turn) or spent(turn))
+        turn = Turn(1, self._slots.prompt(), 0)
+        stop = lambda turn: enough(turn) or spent(turn)  # noqa: E731 - reads as the sentence that it is
+        await self._ask(turn, Listeners(stop, on_first_id=self._report_handoffs))
         while turn.finish_reason == SPENT and not self._run.stopping:
             self._check("turns", turn.number + 1, limits.turns)
             kept = len(turn.prompt) + len(turn.generated)
             turn = Turn(turn.number + 1, self._close_reasoning(turn), kept)
-            await self._ask(turn, lambda turn: enough(turn) or spent(turn))
+            await self._ask(turn, Listeners(stop))
         return turn
 
     async def hold(self, node: BuiltModel) -> str:
@@ -70,9 +72,9 @@ class Conversation:
             NodeFailedError: the engine failed for good.
             LimitExceededError: the node's policy allows no more turns, calls or ids.
         """
-        limits, resumed = node.policy.limits, self._execution.resumption_of(node)
+        limits, resumed = node.policy.limits, self._context.resumption_of(node)
         if resumed is None:
-            prompt, kept, first = self._first_prompt(), 0, 1
+            prompt, kept, first = self._slots.prompt(), 0, 1
             begin = len(prompt)
         else:
             begin = resumed.pause.waiting[node.name].begin
@@ -80,20 +82,19 @@ class Conversation:
             first = resumed.pause.waiting[node.name].number + 1
         for number in range(first, limits.turns + 1):
             turn = Turn(number, prompt, kept, results=self._results)
-            if number == 1:
-                turn.on_first_id = self._report_handoffs
+            on_first_id = self._report_handoffs if number == 1 else None
             async with self._tool_round(node, turn) as tools:
-                await self._ask(turn, self._budget.watch)
+                await self._ask(turn, Listeners(self._budget.watch, tools.take, on_first_id))
                 if turn.finish_reason == SPENT and not self._run.stopping:
                     prompt, kept = self._close_reasoning(turn), len(turn.prompt) + len(turn.generated)
                     continue
                 self._budget.renew()
                 if not tools.calls or self._run.stopping:
                     tools.cancel()
-                    self._run.said[node.path] = (turn, begin)
+                    self._run.last_turns[node.path] = (turn, begin)
                     return turn.finish_reason or "stop"
                 self._check("tool_calls", self._spent.tool_calls + len(tools.calls), limits.tool_calls)
-                waiting = await tools.start(pausing=self._execution.pausing)
+                waiting = await tools.start(pausing=self._context.suspends)
             prompt = self._next_prompt(node, turn, tools, waiting, begin)
             kept = len(turn.prompt) + len(turn.generated)
         raise self._limit("turns", limits.turns)
@@ -104,7 +105,7 @@ class Conversation:
         turn = Turn(paused.number, paused.prompt, 0, paused.generated, finish_reason=paused.finish_reason)
         self._spent = self._run.usage.get(node.path, Usage())
         async with self._tool_round(node, turn, early=False) as tools:
-            await self._generation.repeat(turn)
+            await self._generation.repeat(turn, tools.take)
             await tools.go_on(resumed)
         return self._next_prompt(node, turn, tools, [], 0), len(turn.prompt) + len(turn.generated)
 
@@ -117,9 +118,7 @@ class Conversation:
 
     def _tool_round(self, node: BuiltModel, turn: Turn, *, early: bool = True) -> ToolRound:
         left = node.policy.limits.tool_calls - self._spent.tool_calls
-        tools = ToolRound(node, self._run, self._scope, turn.number, early=left if early else 0)
-        turn.on_call = tools.take
-        return tools
+        return ToolRound(node, self._run, self._scope, turn.number, early=left if early else 0)
 
     def _next_prompt(
         self, node: BuiltModel, turn: Turn, tools: ToolRound, waiting: list[int], begin: int
@@ -139,15 +138,12 @@ class Conversation:
             if attempt.status != "ok" and node.dispatcher.gives_up_on(attempt):
                 raise RepeatedFailureError(node.path, attempt.call.name, attempt.repeated + 1, attempt.text)
 
-    def _first_prompt(self) -> list[int]:
-        return self._slots.prompt()
-
-    async def _ask(self, turn: Turn, enough: Callable[[Turn], bool] | None = None) -> None:
+    async def _ask(self, turn: Turn, listeners: Listeners) -> None:
         limits, options = self._node.policy.limits, self._node.options
         self._check("max_ids", self._spent.generated_ids + 1, limits.max_ids)
         budget = min(options.max_tokens, limits.max_ids - self._spent.generated_ids)
         try:
-            await self._generation.ask(turn, max_ids=budget, enough=enough)
+            await self._generation.ask(turn, listeners, max_ids=budget)
         except EngineError as error:
             raise NodeFailedError(self._node.path, error, delivered=self._wiring.sent()) from error
         finally:
@@ -159,7 +155,7 @@ class Conversation:
     def _note_last_id(self, turn: Turn) -> None:
         last = self._run.since_start(turn.stats[-1].last_id) if turn.stats else None
         if last is not None:
-            self._execution.last_ids[self._node.name] = last
+            self._context.last_ids[self._node.name] = last
 
     def _spend(self, usage: Usage) -> None:
         self._spent += usage
@@ -181,17 +177,17 @@ class Conversation:
             admitted=turn.admitted,
             sent=self._run.since_start(stats.request_sent),
             first_id=self._run.since_start(stats.first_id),
-            prefilled_ids=0 if slots.ahead is None else slots.ahead.prefilled_ids,
+            prefilled_ids=slots.prefilled_ids,
         )
         for handoff in slots.handoffs:
             source = handoff.edge.source_node
             report = handoff.report(
                 target,
-                source=self._run.usage.get(self._execution.built.nodes[source].path),
-                last_id=self._execution.last_ids.get(source),
+                source=self._run.usage.get(self._context.plan.nodes[source].path),
+                last_id=self._context.last_ids.get(source),
             )
             self._scope.finish_handoff(report)
-            await self._run.report(report.inside(self._node.prefix))
+            await self._run.report_handoff(report.inside(self._node.prefix))
 
 
 def _never(_turn: Turn) -> bool:

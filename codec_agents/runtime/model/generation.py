@@ -1,32 +1,25 @@
-"""One turn of a model: a request, its retries, and the stream cut by meaning."""
+"""Generate one turn of a model: a request, its retries, and the stream divided into lanes.
+
+Rules:
+
+- Ids leave by their ports while the turn is generated; what has left is never taken back.
+- A retry continues from the exact prefix, the prompt and all ids received, so consumers see no seam.
+- Nothing is awaited between a frame and its consumers but the consumers themselves.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
 
-from codec_agents.dialects import CallRegion, TurnEvent, TurnReader
-from codec_agents.engines.base import (
-    GenerationRequest,
-    SamplingOptions,
-    StreamStats,
-    continues_answers,
-    end_reached,
-)
+from codec_agents.dialects.values import CallRegion
+from codec_agents.engines.base import GenerationRequest, SamplingOptions, continues_answers, end_reached
 from codec_agents.engines.prompt_body import extended
-from codec_agents.events import (
-    GenerationFinished,
-    GenerationStarted,
-    IdsReceived,
-    IdsSampled,
-    Port,
-    Retried,
-    Usage,
-)
+from codec_agents.events import GenerationFinished, GenerationStarted, IdsReceived, IdsSampled, Retried
 from codec_agents.exceptions import (
     EngineError,
     EngineStatusError,
@@ -36,11 +29,13 @@ from codec_agents.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltAsking
+    from codec_agents.dialects import TurnEvent, TurnReader
+    from codec_agents.plan.nodes import PromptedNode
+    from codec_agents.runtime.context import RunContext
     from codec_agents.runtime.edges.wiring import Wiring
-    from codec_agents.runtime.run import Run
     from codec_agents.telemetry.calls import CallScope
     from codec_agents.telemetry.spans import NodeScope
+    from codec_agents.turn import Turn
 
 _TRANSIENT_KINDS: tuple[tuple[type[EngineError], str], ...] = (
     (EngineUnavailableError, "connect"),
@@ -48,78 +43,7 @@ _TRANSIENT_KINDS: tuple[tuple[type[EngineError], str], ...] = (
     (EngineTimeoutError, "timeout"),
     (EngineStreamError, "stream"),
 )
-"""What a policy's `retry.on` calls the kinds of failure."""
-
-
-@dataclass(slots=True)
-class Turn:
-    """What one turn gave so far."""
-
-    number: int
-    prompt: list[int]
-    kept_prefix: int
-    """How many of the prompt's first ids are exactly the turn before."""
-    generated: list[int] = field(default_factory=list)
-    """All ids as sampled, markers and turn end included."""
-    answer: list[int] = field(default_factory=list)
-    spans: list[tuple[Port, int, int]] = field(default_factory=list)
-    """The lanes of the turn, by position among the generated ids."""
-    finish_reason: str | None = None
-    stats: list[StreamStats] = field(default_factory=list)
-    """One for each request: a retry adds one."""
-    reasoning_ids: int = 0
-    retries: int = 0
-    asked: float = 0.0
-    """When the prompt was there, in seconds since the run was made."""
-    admitted: float = 0.0
-    """When the engine had a place for the first request that got through."""
-
-    reader: TurnReader | None = None
-    results: tuple[tuple[int, int], ...] = ()
-    """Where the prompt holds the results of the calls of the turn before."""
-    on_first_id: Callable[[Turn], Awaitable[None]] | None = None
-    """Called once, when the first id is there, or the turn ended without one."""
-    on_call: Callable[[CallRegion], None] | None = None
-    """Called with each region of calls when it is known, while the turn may still go on."""
-
-    def note(self, event: TurnEvent) -> Port:
-        """Keep where the event lies in the turn; return the port by which its ids leave."""
-        if isinstance(event, CallRegion):
-            if self.on_call is not None:
-                self.on_call(event)
-            self.spans.append(("tool_calls", event.start, event.stop))
-            return "tool_calls"
-        stop = event.start + len(event.ids)
-        if event.port == "reasoning":
-            self.reasoning_ids += len(event.ids)
-        else:
-            self.answer += event.ids
-        port, start = event.port, event.start
-        if self.spans:
-            last_port, since, until = self.spans[-1]
-            if until == start and last_port == port:
-                start = since
-                del self.spans[-1]
-        self.spans.append((port, start, stop))
-        return port
-
-    def usage(self) -> Usage:
-        """Return the counts of the turn."""
-        cached, received, sent = 0, 0, 0
-        for stats in self.stats:
-            cached = stats.cached_tokens or 0
-            received += stats.bytes_received
-            sent += stats.bytes_sent
-        return Usage(
-            prompt_ids=len(self.prompt),
-            cached_ids=cached,
-            generated_ids=len(self.generated),
-            reasoning_ids=self.reasoning_ids,
-            turns=1,
-            retries=self.retries,
-            bytes_received=received,
-            bytes_sent=sent,
-        )
+"""The names of the kinds of failure in a policy's `retry.on`."""
 
 
 def _within(options: SamplingOptions, max_tokens: int) -> SamplingOptions:
@@ -128,100 +52,115 @@ def _within(options: SamplingOptions, max_tokens: int) -> SamplingOptions:
     return msgspec.structs.replace(options, max_tokens=max_tokens)
 
 
-class Generation:
-    """Ask a model for one turn, and hand on its ids as they come."""
+@dataclass(slots=True)
+class Listeners:
+    """Whom to call while a turn is generated."""
 
-    def __init__(self, node: BuiltAsking, wiring: Wiring, run: Run, scope: NodeScope) -> None:
+    enough: Callable[[Turn], bool] | None = None
+    """Asked after each frame; true ends the turn there."""
+    on_call: Callable[[CallRegion], None] | None = None
+    """Called with each region of tool calls as soon as it is closed, while the turn may go on."""
+    on_first_id: Callable[[Turn], Awaitable[None]] | None = None
+    """Called once, when the first id is there or the turn ended without one."""
+
+
+class Generation:
+    """Ask a model for turns, and send their ids out of the node's ports as they arrive."""
+
+    def __init__(self, node: PromptedNode, wiring: Wiring, run: RunContext, scope: NodeScope) -> None:
         self._node = node
         self._wiring = wiring
         self._run = run
         self._scope = scope
+        self._listeners = Listeners()
+        self._reader: TurnReader | None = None
 
-    async def ask(self, turn: Turn, *, max_ids: int, enough: Callable[[Turn], bool] | None = None) -> None:
-        """Read a whole turn, or as much as is enough, while its ids leave by their ports.
+    async def ask(self, turn: Turn, listeners: Listeners, *, max_ids: int) -> None:
+        """Generate a turn, to its end or until there is enough of it.
 
-        A transient failure is tried again as the node's policy says. The stream downstream has no seam: the
-        next request continues from the exact prefix, the prompt and all that was received. Where an engine
-        cannot do that, nothing is tried again behind the first id.
+        A transient failure is retried as the node's policy says. Where an engine cannot continue from a
+        prefix, nothing is retried after the first id.
 
         Raises:
             EngineError: the last attempt failed, or the failure was not transient.
         """
+        self._begin(listeners)
         turn.asked = self._run.clock()
         await self._emit_started(turn)
         delays = self._node.policy.retry.delays()
         while True:
             try:
-                await self._stream(turn, max_ids, enough)
+                await self._stream(turn, max_ids)
                 break
             except EngineError as error:
                 turn.finish_reason = self._end_reached(turn, error, max_ids)
                 if turn.finish_reason is not None:
                     break
                 await self._wait_to_retry(turn, error, next(delays, None))
-        await self._hand_on(turn, self._reader(turn).flush(turn.finish_reason), observed=self._run.observed)
-        await _tell_first_id(turn)
+        rest = self._reader_of(turn).flush(turn.finish_reason)
+        await self._send_events(turn, rest, observed=self._run.observed)
+        await self._report_first_id(turn)
         await self._emit_finished(turn)
-        turn.on_call = None
+        self._begin(Listeners())
 
-    async def repeat(self, turn: Turn) -> None:
-        """Read a turn again that came in an earlier process; its ids have left by their ports already."""
-        reader = self._node.dialect.reader(turn.prompt)
+    async def repeat(self, turn: Turn, on_call: Callable[[CallRegion], None]) -> None:
+        """Read a turn again that was generated before the run was suspended; its ids have left already."""
+        self._begin(Listeners(on_call=on_call))
+        reader = self._reader_of(turn)
         await self._emit_started(turn)
         if self._run.observed:
             ids = tuple(turn.generated)
             await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock()))
         for event in [*reader.feed(turn.generated), *reader.flush(turn.finish_reason)]:
             turn.note(event)
+            if isinstance(event, CallRegion):
+                on_call(event)
         await self._emit_finished(turn)
-        turn.on_call = None
+        self._begin(Listeners())
 
-    async def _stream(self, turn: Turn, max_ids: int, enough: Callable[[Turn], bool] | None) -> None:
-        """Send one request, when the engine has a place for it, and read it to its end."""
+    def _begin(self, listeners: Listeners) -> None:
+        """Use these listeners from now on. The old ones are dropped: they refer to the conversation."""
+        self._listeners = listeners
+        self._reader = None
+
+    async def _stream(self, turn: Turn, max_ids: int) -> None:
+        """Send one request, when the engine has a free place, and read its stream."""
         places = self._node.engine_slots
         with self._scope.call(self._node, turn) as call:
             if places is None:
-                await self._read(turn, max_ids, enough, call)
+                await self._read(turn, max_ids, call)
             else:
                 async with places:
-                    await self._read(turn, max_ids, enough, call)
+                    await self._read(turn, max_ids, call)
 
-    async def _read(
-        self,
-        turn: Turn,
-        max_ids: int,
-        enough: Callable[[Turn], bool] | None,
-        call: CallScope,
-    ) -> None:
+    async def _read(self, turn: Turn, max_ids: int, call: CallScope) -> None:
         if not turn.stats:
             turn.admitted = self._run.clock()
         request = self._request(turn, max_ids - len(turn.generated), call.headers())
+        listeners = self._listeners
         async with call.around(self._node.engine.stream(request)) as frames:
             turn.stats.append(frames.stats)
-            reader = self._reader(turn)
+            reader = self._reader_of(turn)
             async for frame in frames:
                 if frame.ids:
                     observed = self._run.observed
-                    if observed or turn.on_first_id is not None:
-                        await self._tell_sampled(turn, frame.ids)
+                    if observed or listeners.on_first_id is not None:
+                        await self._report_sampled(turn, frame.ids)
                     turn.generated += frame.ids
-                    await self._hand_on(turn, reader.feed(frame.ids), observed=observed)
-                    if enough is not None and enough(turn):
+                    await self._send_events(turn, reader.feed(frame.ids), observed=observed)
+                    if listeners.enough is not None and listeners.enough(turn):
                         return
                 if frame.done:
                     turn.finish_reason = frame.finish_reason
 
-    def _reader(self, turn: Turn) -> TurnReader:
-        """Return what cuts the turn by meaning; it is made when the request is on its way, not before."""
-        if turn.reader is None:
-            turn.reader = self._node.dialect.reader(turn.prompt)
-        return turn.reader
+    def _reader_of(self, turn: Turn) -> TurnReader:
+        """Return the reader of a turn, which all its requests share.
 
-    async def _tell_sampled(self, turn: Turn, ids: tuple[int, ...]) -> None:
-        """Say that ids have arrived."""
-        await _tell_first_id(turn)
-        if self._run.observed:
-            await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock()))
+        It is created after the request was sent: creating it must not delay the request.
+        """
+        if self._reader is None:
+            self._reader = self._node.dialect.reader(turn.prompt)
+        return self._reader
 
     def _request(self, turn: Turn, max_tokens: int, headers: dict[str, str]) -> GenerationRequest:
         node = self._node
@@ -236,10 +175,13 @@ class Generation:
             turn=turn.number,
         )
 
-    async def _hand_on(self, turn: Turn, events: Iterable[TurnEvent], *, observed: bool) -> None:
-        """Send what the reader made of the ids out of its port; tell it, where somebody listens."""
+    async def _send_events(self, turn: Turn, events: Iterable[TurnEvent], *, observed: bool) -> None:
+        """Send what the reader made of the ids out of its port; emit it where an observer wants it."""
         for event in events:
             port = turn.note(event)
+            if port == "tool_calls" and self._listeners.on_call is not None:
+                assert isinstance(event, CallRegion)
+                self._listeners.on_call(event)
             if observed:
                 received = IdsReceived(
                     self._node.path, port, turn.number, tuple(event.ids), self._run.clock()
@@ -249,6 +191,7 @@ class Generation:
                 await outlet.send(event.ids)
 
     def _end_reached(self, turn: Turn, error: EngineError, max_ids: int) -> str | None:
+        """Return the finish reason of a turn that had ended by itself before the stream broke; else None."""
         stops = self._node.options.stop_token_ids
         return end_reached(turn.generated, stops, max_ids) if error.transient else None
 
@@ -263,6 +206,16 @@ class Generation:
         kept = len(turn.generated)
         await self._run.emit(Retried(self._node.path, turn.number, error, delay, kept, self._run.clock()))
         await anyio.sleep(delay)
+
+    async def _report_sampled(self, turn: Turn, ids: tuple[int, ...]) -> None:
+        await self._report_first_id(turn)
+        if self._run.observed:
+            await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock()))
+
+    async def _report_first_id(self, turn: Turn) -> None:
+        report, self._listeners.on_first_id = self._listeners.on_first_id, None
+        if report is not None:
+            await report(turn)
 
     async def _emit_started(self, turn: Turn) -> None:
         if self._run.observed:
@@ -286,9 +239,3 @@ class Generation:
                     self._run.clock(),
                 )
             )
-
-
-async def _tell_first_id(turn: Turn) -> None:
-    tell, turn.on_first_id = turn.on_first_id, None
-    if tell is not None:
-        await tell(turn)

@@ -1,8 +1,8 @@
-"""Prefill ahead: give an engine the beginning of a prompt while the rest is still being written.
+"""Prefill ahead: send an engine the beginning of a prompt while the rest is still being generated.
 
-An engine with a prefix cache has then read most of the prompt when the request itself comes. What is sent is
-a request for one id, which is thrown away; the prompt of the request stays whole and its answer the same,
-whatever the engine does with what it was given before.
+An engine with a prefix cache has then processed most of the prompt when the request itself arrives. A
+prefill is a request for one id, which is discarded. The request itself carries the whole prompt, so its
+answer does not depend on what the engine kept.
 """
 
 from __future__ import annotations
@@ -13,64 +13,61 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import msgspec
 
+from codec_agents.concurrency.signal import Signal
 from codec_agents.engines.base import GenerationRequest
 from codec_agents.events import Usage
-from codec_agents.runtime.edges.channel import Signal
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltAsking
-    from codec_agents.runtime.edges.slots import Slots
-    from codec_agents.runtime.executor import Execution
+    from codec_agents.plan.nodes import PromptedNode
+    from codec_agents.runtime.context import NodeContext
+    from codec_agents.runtime.model.prompt import IncrementalPrompt
 
 PREFILL_REQUESTS: Final = 32
-"""The most requests ahead for one prompt: 8,192 ids at the usual stride."""
+"""Bound of the requests ahead for one prompt: 8,192 ids at the default stride."""
 PREFILL_IDS: Final = 150_000
-"""The most ids in all of them: each repeats the one before, which costs bytes even where it costs no time."""
+"""Bound of the ids in all of them together: each repeats the one before, which costs bytes if not time."""
 
 
 class Prefill:
     """The requests ahead for one prompt, one at a time."""
 
-    def __init__(self, node: BuiltAsking, slots: Slots, execution: Execution, stride: int) -> None:
+    def __init__(
+        self, node: PromptedNode, prompt: IncrementalPrompt, context: NodeContext, stride: int
+    ) -> None:
         self._node = node
-        self._slots = slots
-        self._run = execution.run
+        self._prompt = prompt
+        self._run = context.run
         self._stride = stride
         self._more = Signal()
         self._scope = anyio.CancelScope()
         self._stopped = False
-        """A cancelled task may still run as far as its next wait; nothing is to be sent by then."""
+        """Set before the scope is cancelled: a cancelled task runs on to its next checkpoint, and must not
+        send."""
         self._requests = 0
         self._ids = 0
         self.given = 0
-        """The length of the longest beginning that the engine has answered to."""
-
-    @classmethod
-    def of(cls, node: BuiltAsking, slots: Slots, execution: Execution) -> Prefill | None:
-        """Return the requests ahead that a node's edges ask for; None if none does."""
-        strides = [handoff.edge.prefill for handoff in slots.handoffs if handoff.edge.prefill]
-        return cls(node, slots, execution, min(strides)) if strides else None
+        """The length of the longest beginning that the engine has answered."""
 
     def ids_came(self) -> None:
-        """Take note that there is more in the slots."""
+        """Wake up: the slots have more ids."""
         self._more.give()
 
     def stop(self) -> None:
-        """Send no more, and close the request that is under way: the one that counts goes out now."""
+        """Send no more, and close the request in flight: the one that counts is sent now."""
         self._stopped = True
         self._scope.cancel()
 
     async def run(self) -> None:
-        """Send beginnings of the prompt, each longer than the last, until there is no room for more.
+        """Send beginnings of the prompt, each longer than the last, until a bound is reached.
 
-        The first one that fails ends it: an engine that is in trouble is left alone.
+        The first failure ends it: an engine in trouble gets no extra load.
         """
         with self._scope, suppress(Exception):
             while self._requests < PREFILL_REQUESTS:
                 await self._more.wait()
                 if self._stopped:
                     return
-                prompt = self._slots.settled_prompt()
+                prompt = self._prompt.so_far()
                 if len(prompt) < self.given + self._stride:
                     continue
                 if self._ids + len(prompt) > PREFILL_IDS:
@@ -83,7 +80,7 @@ class Prefill:
             if places is not None:
                 try:
                     places.acquire_nowait()
-                except anyio.WouldBlock:  # requests that count come first
+                except anyio.WouldBlock:  # an answer is never delayed for a prefill
                     return
                 stack.callback(places.release)
             self._count(prompt)

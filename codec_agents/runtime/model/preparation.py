@@ -1,6 +1,7 @@
-"""What can be done for a model node while its prompt is still being filled: connect, and prefill.
+"""Prepare a model's engine while the prompt is still being filled: connect, and prefill.
 
-None of it holds anything up, and nothing that fails here is told: the request itself comes anyway.
+Preparation delays nothing, and its failures are not reported: the request itself is sent in any case and
+fails for the same reason.
 """
 
 from __future__ import annotations
@@ -11,68 +12,59 @@ from typing import TYPE_CHECKING
 import anyio
 
 from codec_agents.engines.base import GenerationRequest, preparing
-from codec_agents.plan.plan import BuiltAsking, BuiltPipeline
-from codec_agents.runtime.model.prefill import Prefill
+from codec_agents.plan.nodes import PromptedNode
 
 if TYPE_CHECKING:
-    from codec_agents.runtime.edges.slots import Slots
-    from codec_agents.runtime.executor import Execution
+    from codec_agents.plan.plan import BuiltPipeline
+    from codec_agents.runtime.context import NodeContext
+    from codec_agents.runtime.model.prefill import Prefill
 
 PREPARED_FOR = 4.0
-"""Seconds after which it is done again: uvicorn, which most engines run on, closes what idles for five."""
+"""Seconds after which a connection is prepared again: uvicorn, which most engines use, closes idle ones
+after 5."""
 
 
-class Ahead:
-    """Starts with the first ids that arrive, and ends with the node."""
+class Preparation:
+    """Starts with the first ids that arrive, and stops when the slots are complete."""
 
-    def __init__(self, node: BuiltAsking, execution: Execution, prefill: Prefill | None) -> None:
+    def __init__(self, node: PromptedNode, context: NodeContext, prefill: Prefill | None) -> None:
         self._node = node
-        self._execution = execution
+        self._context = context
         self._prefill = prefill
-        self._filled = anyio.Event()
+        self._stopped = anyio.Event()
         self._started = False
 
-    @classmethod
-    def of(cls, node: object, slots: Slots, execution: Execution) -> Ahead | None:
-        """Return what there is to do before the prompt of a node is complete; None for nothing."""
-        if not isinstance(node, BuiltAsking):
-            return None
-        prefill = Prefill.of(node, slots, execution)
-        if prefill is None and preparing(node.engine) is None:
-            return None
-        return cls(node, execution, prefill)
-
     def ids_came(self) -> None:
-        """Take note that there is more in the slots."""
+        """Start with the first ids in the slots; let the prefill continue with further ones."""
         if not self._started:
             self._started = True
-            self._execution.start_aside(self._node.name, self._keep_prepared)
+            self._context.start_background(self._node.name, self._keep_prepared)
             if self._prefill is not None:
-                self._execution.start_aside(self._node.name, self._prefill.run)
+                self._context.start_background(self._node.name, self._prefill.run)
         if self._prefill is not None:
             self._prefill.ids_came()
 
-    def filled(self) -> None:
-        """Take note that the slots are complete: the request goes out next, and nothing may be in its way."""
-        self._filled.set()
+    def stop(self) -> None:
+        """Stop: the slots are complete, the request is sent next, and nothing may be in its way."""
+        self._stopped.set()
         if self._prefill is not None:
             self._prefill.stop()
 
     @property
     def prefilled_ids(self) -> int:
-        """How many ids of the prompt the engine has been given."""
+        """How many ids of the prompt the engine was sent ahead of the request."""
         return 0 if self._prefill is None else self._prefill.given
 
     async def _keep_prepared(self) -> None:
-        """Prepare the engine again and again until the slots are filled: connections do not stay for ever."""
-        while not self._filled.is_set():
+        """Prepare the engine, again whenever an idle connection may have been closed."""
+        while not self._stopped.is_set():
             await prepare(self._node)
             with anyio.move_on_after(PREPARED_FOR):
-                await self._filled.wait()
+                await self._stopped.wait()
 
 
-async def prepare(node: BuiltAsking) -> None:
-    """Do what can be done at a node's engine before the first request."""
+async def prepare(node: PromptedNode) -> None:
+    """Let a node's engine do what it can before the first request; most engines have nothing to do."""
     if (engine := preparing(node.engine)) is not None:
         await engine.prepare(
             GenerationRequest(
@@ -86,14 +78,14 @@ async def prepare(node: BuiltAsking) -> None:
 
 
 async def prepare_engines(built: BuiltPipeline, *, within: float) -> None:
-    """Prepare the engines of all models, before the run is timed: for so many seconds at most."""
+    """Prepare the engines of all models, for at most `within` seconds, so that a timed run starts warm."""
 
-    async def guarded(node: BuiltAsking) -> None:
+    async def guarded(node: PromptedNode) -> None:
         with suppress(Exception):
             await prepare(node)
 
     with anyio.move_on_after(within):
         async with anyio.create_task_group() as group:
             for node in built.nodes.values():
-                if isinstance(node, BuiltAsking):
+                if isinstance(node, PromptedNode):
                     group.start_soon(guarded, node)

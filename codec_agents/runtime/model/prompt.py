@@ -15,20 +15,21 @@ from codec_agents.exceptions import ForgedTokenError
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltAsking
+    from codec_agents.plan.nodes import PromptedNode
     from codec_agents.runtime.edges.channel import Channel
-    from codec_agents.runtime.edges.handoff import Batch, Handoff
+    from codec_agents.runtime.edges.handoff import Handoff
+    from codec_agents.runtime.edges.transducers import Batch
 
 WRITTEN_AT_ONCE: Final = 16
 """Ids after which the prompt goes on: each time has a price of its own, and fewer are left for the end."""
 
 
-class GrowingPrompt:
+class IncrementalPrompt:
     """One prompt, from its first id to its last."""
 
     __slots__ = ("_came", "_ends", "_prompt", "_refused", "_settling")
 
-    def __init__(self, node: BuiltAsking, ends: Sequence[tuple[Handoff, Channel[Batch]]]) -> None:
+    def __init__(self, node: PromptedNode, ends: Sequence[tuple[Handoff, Channel[Batch]]]) -> None:
         """Begin with nothing.
 
         Args:

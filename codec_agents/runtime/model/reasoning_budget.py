@@ -13,7 +13,7 @@ from codec_agents.engines.prompt_body import extended
 
 if TYPE_CHECKING:
     from codec_agents.dialects import BoundDialect
-    from codec_agents.runtime.model.generation import Turn
+    from codec_agents.turn import Turn
 
 SPENT = "reasoning_budget"
 """Why a turn ended whose reasoning used up its budget."""

@@ -23,12 +23,12 @@ from codec_agents.tools.calls import ToolContext
 
 if TYPE_CHECKING:
     from codec_agents.dialects import CallRegion
-    from codec_agents.plan.plan import BuiltModel
-    from codec_agents.runtime.model.generation import Turn
+    from codec_agents.plan.nodes import BuiltModel
+    from codec_agents.runtime.context import RunContext
     from codec_agents.runtime.pause import Resumption
-    from codec_agents.runtime.run import Run
     from codec_agents.telemetry.spans import NodeScope
     from codec_agents.tools.calls import Attempt, ToolCall
+    from codec_agents.turn import Turn
 
 
 class ToolRound:
@@ -39,7 +39,9 @@ class ToolRound:
         attempts: what came of those that have ended, by position.
     """
 
-    def __init__(self, node: BuiltModel, run: Run, scope: NodeScope, turn: int, *, early: int = 0) -> None:
+    def __init__(
+        self, node: BuiltModel, run: RunContext, scope: NodeScope, turn: int, *, early: int = 0
+    ) -> None:
         self._node = node
         self._run = run
         self._scope = scope

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 from codec_agents.exceptions import NodeFailedError
 from codec_agents.graph.kinds import VALUE
 from codec_agents.runtime.edges.slots import Slots
-from codec_agents.runtime.reporting import ask, tell_finished, tell_started
+from codec_agents.runtime.reporting import ask, report_finished, report_started
 from codec_agents.runtime.wall_time import WallTime
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltFunction
+    from codec_agents.plan.nodes import BuiltFunction
+    from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.edges.wiring import Wiring
-    from codec_agents.runtime.executor import Execution
 
 
-async def run_function(node: BuiltFunction, wiring: Wiring, execution: Execution) -> None:
+async def run_function(node: BuiltFunction, wiring: Wiring, context: NodeContext) -> None:
     """Call the function once, when all its arguments are there, and send what it returns."""
-    slots = Slots.at(node, wiring, execution)
+    slots = Slots.at(node, wiring, context)
     await slots.fill()
-    await tell_started(node, execution)
+    await report_started(node, context)
     with WallTime(node, wiring):
-        value = await ask(node.call, node, execution, partial(_checked, node), **slots.values())
+        value = await ask(node.call, node, context, partial(_checked, node), **slots.values())
     await wiring.send(VALUE, value)
-    await tell_finished(node, execution, "returned")
+    await report_finished(node, context, "returned")
 
 
 def _checked(node: BuiltFunction, result: Any) -> list[int] | str:

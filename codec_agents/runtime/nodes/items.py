@@ -15,27 +15,28 @@ from typing import TYPE_CHECKING, Any, Self
 
 from codec_agents.runtime.control import NodeSkipped
 from codec_agents.runtime.edges.channel import Arrivals
-from codec_agents.runtime.edges.handoff import TRANSDUCERS
 from codec_agents.runtime.edges.slots import Slots
+from codec_agents.runtime.edges.transducers import TRANSDUCERS
 from codec_agents.runtime.nodes.splitting import Gathered, IdSplitter, TextSplitter
 from codec_agents.runtime.reporting import ask
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltEdge, BuiltMap, Value
-    from codec_agents.runtime.edges.handoff import Batch
+    from codec_agents.plan.nodes import BuiltEdge, Value
+    from codec_agents.plan.plan import BuiltMap
+    from codec_agents.runtime.context import NodeContext
+    from codec_agents.runtime.edges.transducers import Batch
     from codec_agents.runtime.edges.wiring import Wiring
-    from codec_agents.runtime.executor import Execution
 
 
 class Items:
     """Read the edges into a map node; give its items one by one."""
 
-    def __init__(self, node: BuiltMap, wiring: Wiring, execution: Execution) -> None:
+    def __init__(self, node: BuiltMap, wiring: Wiring, context: NodeContext) -> None:
         self._node = node
-        self._execution = execution
+        self._context = context
         self._channels = wiring.channels
-        self._slots = Slots(node, wiring, execution)
+        self._slots = Slots(node, wiring, context)
         self._arrivals = Arrivals(wiring.channels, wiring.ready)
         self._edges = [inlet.edge for inlet in wiring.inlets]
         self._open = set(range(len(self._edges)))
@@ -66,7 +67,7 @@ class Items:
         Raises:
             NodeSkipped: at the end, where no edge into one of the slots was taken.
         """
-        while self._open and self._execution.pausing:
+        while self._open and self._context.suspends:
             await self._read()
         while not self._found:
             if self._open:
@@ -104,7 +105,7 @@ class Items:
 
     def _may_begin(self, edge: BuiltEdge) -> bool:
         """Whether nothing that an edge has brought can be taken back."""
-        return self._execution.built.nodes[edge.source_node].policy.on_failure == "fail"
+        return self._context.plan.nodes[edge.source_node].policy.on_failure == "fail"
 
     def _separator(self, edge: BuiltEdge) -> Any:
         vocabulary = edge.target_vocabulary
@@ -129,7 +130,7 @@ class Items:
         def checked(items: Any) -> list[Value]:
             return [item if isinstance(value, str) else list(item) for item in items]
 
-        return await ask(self._node.split, self._node, self._execution, checked, value)
+        return await ask(self._node.split, self._node, self._context, checked, value)
 
 
 def _splitter(node: BuiltMap) -> IdSplitter | TextSplitter | Gathered:

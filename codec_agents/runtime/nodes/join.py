@@ -8,18 +8,18 @@ from codec_agents.graph.kinds import VALUE
 from codec_agents.runtime.control import NodeSkipped
 from codec_agents.runtime.edges.channel import Arrivals
 from codec_agents.runtime.edges.handoff import Handoff
-from codec_agents.runtime.reporting import ask, tell_decided, tell_finished, tell_started
+from codec_agents.runtime.reporting import ask, report_decided, report_finished, report_started
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltJoin
+    from codec_agents.plan.nodes import BuiltJoin
+    from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.edges.wiring import Wiring
-    from codec_agents.runtime.executor import Execution
 
 
-async def run_join(node: BuiltJoin, wiring: Wiring, execution: Execution) -> None:
+async def run_join(node: BuiltJoin, wiring: Wiring, context: NodeContext) -> None:
     """Wait for as many edges as the node wants; stop the nodes behind the others; send what came."""
-    handoffs = [Handoff(inlet.edge, execution.run) for inlet in wiring.inlets]
+    handoffs = [Handoff(inlet.edge, context.run.clock) for inlet in wiring.inlets]
     recorded = _recorded(node, wiring)
     ended: list[int] = []
     async for index, batches in Arrivals(wiring.channels, wiring.ready):
@@ -35,14 +35,14 @@ async def run_join(node: BuiltJoin, wiring: Wiring, execution: Execution) -> Non
         if recorded:
             if len(ended) == len(recorded):
                 break
-        elif await _enough(node, [handoffs[index] for index in ended], execution):
+        elif await _enough(node, [handoffs[index] for index in ended], context):
             break
     if not ended:
         raise NodeSkipped
     for index, inlet in enumerate(wiring.inlets):
         if index not in ended:
             inlet.channel.abandon()
-    await _give(node, wiring, [handoffs[index] for index in sorted(ended)], execution)
+    await _give(node, wiring, [handoffs[index] for index in sorted(ended)], context)
 
 
 def _recorded(node: BuiltJoin, wiring: Wiring) -> frozenset[str] | None:
@@ -51,21 +51,21 @@ def _recorded(node: BuiltJoin, wiring: Wiring) -> frozenset[str] | None:
     return recorded if recorded <= {inlet.edge.source for inlet in wiring.inlets} else None
 
 
-async def _enough(node: BuiltJoin, ended: list[Handoff], execution: Execution) -> bool:
+async def _enough(node: BuiltJoin, ended: list[Handoff], context: NodeContext) -> bool:
     if node.until is not None:
         contents = {each.edge.source: _content(node, each) for each in ended}
-        return await ask(node.until, node, execution, bool, contents)
+        return await ask(node.until, node, context, bool, contents)
     return node.first is not None and len(ended) >= node.first
 
 
-async def _give(node: BuiltJoin, wiring: Wiring, winners: list[Handoff], execution: Execution) -> None:
+async def _give(node: BuiltJoin, wiring: Wiring, winners: list[Handoff], context: NodeContext) -> None:
     """Say what is taken, and send it."""
     sources = [winner.edge.source for winner in winners]
-    await tell_started(node, execution)
+    await report_started(node, context)
     if node.first is not None or node.until is not None:
-        await tell_decided(node, execution, *sources)
+        await report_decided(node, context, *sources)
     await _send(node, wiring, winners)
-    await tell_finished(node, execution, f"took {', '.join(sources)}")
+    await report_finished(node, context, f"took {', '.join(sources)}")
 
 
 async def _send(node: BuiltJoin, wiring: Wiring, winners: list[Handoff]) -> None:

@@ -6,40 +6,41 @@ from typing import TYPE_CHECKING
 
 from codec_agents.runtime.edges.slots import Slots
 from codec_agents.runtime.nodes.nested import fed_back, run_body, sink_vocabulary
-from codec_agents.runtime.reporting import ask, tell_finished, tell_started
+from codec_agents.runtime.reporting import ask, report_finished, report_started
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltLoop, Value
+    from codec_agents.plan.nodes import Value
+    from codec_agents.plan.plan import BuiltLoop
+    from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.edges.wiring import Wiring
-    from codec_agents.runtime.executor import Execution
 
 
-async def run_loop(node: BuiltLoop, wiring: Wiring, execution: Execution) -> None:
+async def run_loop(node: BuiltLoop, wiring: Wiring, context: NodeContext) -> None:
     """Run the body; feed what its sinks give back into its inputs; send what the last round gave."""
-    slots = Slots.at(node, wiring, execution)
+    slots = Slots.at(node, wiring, context)
     await slots.fill()
-    await tell_started(node, execution)
+    await report_started(node, context)
     values: dict[str, Value] = dict(slots.values())
     outputs: dict[str, list[int]] = {}
     reason = "its turns are used up"
     for number in range(node.turns):
-        outputs = await run_body(node, number, values, execution)
-        if await _done(node, outputs, execution):
+        outputs = await run_body(node, number, values, context)
+        if await _done(node, outputs, context):
             reason = f"its condition held after {number + 1} of {node.turns} turns"
             break
-        if execution.run.stopping:
+        if context.run.stopping:
             reason = f"the run was stopped after {number + 1} of {node.turns} turns"
             break
         for sink, name in node.feedback.items():
             values[name] = fed_back(node.body, sink, name, outputs[sink])
     for sink, ids in outputs.items():
         await wiring.send(sink, ids)
-    await tell_finished(node, execution, reason)
+    await report_finished(node, context, reason)
 
 
-async def _done(node: BuiltLoop, outputs: dict[str, list[int]], execution: Execution) -> bool:
+async def _done(node: BuiltLoop, outputs: dict[str, list[int]], context: NodeContext) -> bool:
     if node.until is not None:
-        return await ask(node.until, node, execution, bool, outputs)
+        return await ask(node.until, node, context, bool, outputs)
     if node.starts_with is not None:
         sink, beginning = node.starts_with
         token_bytes = sink_vocabulary(node.body, sink).token_bytes

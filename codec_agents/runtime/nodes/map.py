@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from codec_agents.plan.plan import BuiltAsking
-from codec_agents.plan.variants import asking_nodes
+from codec_agents.plan.nodes import PromptedNode
+from codec_agents.plan.variants import prompted_nodes
 from codec_agents.runtime.nodes.items import Items
 from codec_agents.runtime.nodes.nested import run_body, sink_vocabulary
-from codec_agents.runtime.reporting import tell_decided, tell_finished, tell_started
+from codec_agents.runtime.reporting import report_decided, report_finished, report_started
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltMap, BuiltPipeline, Value
+    from codec_agents.plan.nodes import Value
+    from codec_agents.plan.plan import BuiltMap, BuiltPipeline
+    from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.edges.wiring import Wiring
-    from codec_agents.runtime.executor import Execution
 
 
 RESULTS_AHEAD = 4
@@ -24,33 +25,33 @@ RESULTS_AHEAD = 4
 results, the others go on for four times as long; then the stream is no longer read."""
 
 
-async def run_map(node: BuiltMap, wiring: Wiring, execution: Execution) -> None:
+async def run_map(node: BuiltMap, wiring: Wiring, context: NodeContext) -> None:
     """Run the body for each item as it comes; send the results in the order that the node wants.
 
     Raises:
         NodeSkipped: no edge into one of the slots was taken.
         RunError: what the first item that failed raised; the others are stopped.
     """
-    if asks_what_feeds_it(node, execution.built):
-        wiring.unbind()
-    items = Items(node, wiring, execution)
+    if asks_what_feeds_it(node, context.plan):
+        wiring.remove_bound()
+    items = Items(node, wiring, context)
     values = await items.other_slots()
-    results = Results(node, wiring, execution)
-    await ItemRuns(node, results, values, execution).run(items)
+    results = Results(node, wiring, context)
+    await ItemRuns(node, results, values, context).run(items)
     await results.finish()
-    await tell_finished(node, execution, f"items: {results.sent}")
+    await report_finished(node, context, f"items: {results.sent}")
 
 
 class ItemRuns:
     """The runs of the body: as many at once as the node says, and a bounded number whose result waits."""
 
     def __init__(
-        self, node: BuiltMap, results: Results, values: dict[str, Value], execution: Execution
+        self, node: BuiltMap, results: Results, values: dict[str, Value], context: NodeContext
     ) -> None:
         self._node = node
         self._results = results
         self._values = values
-        self._execution = execution
+        self._context = context
         self._places = anyio.Semaphore(node.parallel)
         self._errors: list[Exception] = []
 
@@ -67,10 +68,10 @@ class ItemRuns:
     async def _start_all(self, items: Items, group: anyio.abc.TaskGroup) -> None:
         position = 0
         async for item in items:
-            if self._execution.run.stopping:
+            if self._context.run.stopping:
                 return
             if not position:
-                await tell_started(self._node, self._execution)
+                await report_started(self._node, self._context)
             await self._results.room.acquire()
             await self._places.acquire()
             group.start_soon(self._run_item, position, item, group)
@@ -80,7 +81,7 @@ class ItemRuns:
         values = {**self._values, self._node.over: item}
         try:
             try:
-                outputs = await run_body(self._node, position, values, self._execution)
+                outputs = await run_body(self._node, position, values, self._context)
             finally:
                 self._places.release()
             await self._results.add(position, outputs)
@@ -95,10 +96,10 @@ class ItemRuns:
 class Results:
     """Hand on the results of the items: in the order of the items, that of the record, or as they come."""
 
-    def __init__(self, node: BuiltMap, wiring: Wiring, execution: Execution) -> None:
+    def __init__(self, node: BuiltMap, wiring: Wiring, context: NodeContext) -> None:
         self._node = node
         self._wiring = wiring
-        self._execution = execution
+        self._context = context
         self._waiting: dict[int, dict[str, list[int]]] = {}
         self._decided = node.decided.get(node.path, ())
         self._used: set[str] = set()
@@ -132,7 +133,7 @@ class Results:
 
     async def _send(self, position: int) -> None:
         if not self._node.in_order:
-            await tell_decided(self._node, self._execution, position)
+            await report_decided(self._node, self._context, position)
         for sink, ids in self._waiting.pop(position).items():
             if sink in self._used:
                 vocabulary = sink_vocabulary(self._node.body, sink)
@@ -149,9 +150,9 @@ def asks_what_feeds_it(node: BuiltMap, built: BuiltPipeline) -> bool:
     Such a stream must not be held up: the model holds a place at the engine until its stream has ended, and
     the items, for whom it would wait, may be waiting for that place.
     """
-    engines = {id(each.engine) for each in asking_nodes(node.body).values()}
+    engines = {id(each.engine) for each in prompted_nodes(node.body).values()}
     before = (built.nodes[name] for name in _before(node.name, built))
-    return any(isinstance(each, BuiltAsking) and id(each.engine) in engines for each in before)
+    return any(isinstance(each, PromptedNode) and id(each.engine) in engines for each in before)
 
 
 def _before(name: str, built: BuiltPipeline) -> set[str]:

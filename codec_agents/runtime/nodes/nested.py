@@ -11,12 +11,13 @@ from codec_core.translator import translate
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltInput, BuiltLoop, BuiltMap, BuiltPipeline, Value
-    from codec_agents.runtime.executor import Execution
+    from codec_agents.plan.nodes import BuiltInput, Value
+    from codec_agents.plan.plan import BuiltLoop, BuiltMap, BuiltPipeline
+    from codec_agents.runtime.context import NodeContext
 
 
 async def run_body(
-    node: BuiltLoop | BuiltMap, number: int, values: Mapping[str, Value], outer: Execution
+    node: BuiltLoop | BuiltMap, number: int, values: Mapping[str, Value], outer: NodeContext
 ) -> dict[str, list[int]]:
     """Run a body once, for one item or round; return the ids that reached each of its sinks.
 
@@ -25,13 +26,8 @@ async def run_body(
     """
     body = placed(node.body, f"{node.path}[{number}]/")
     inputs = {name: as_input(each, values.get(name, each.default)) for name, each in body.inputs.items()}
-    inner = outer.inside(body, inputs)
-    outer.run.bodies.append(inner)
-    try:
-        await inner.execute()
-    finally:
-        outer.run.bodies.remove(inner)
-    return {name: sink.ids for name, sink in inner.sinks.items()}
+    sinks = await outer.run_nested(body, inputs)
+    return {name: sink.ids for name, sink in sinks.items()}
 
 
 def as_input(node: BuiltInput, value: Value | None) -> Value:

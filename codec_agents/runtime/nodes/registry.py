@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from codec_agents.plan.plan import (
-    BuiltFunction,
-    BuiltJoin,
-    BuiltLoop,
-    BuiltMap,
-    BuiltModel,
-    BuiltNode,
-    BuiltRouter,
-    BuiltSink,
-)
+from codec_agents.plan.nodes import BuiltFunction, BuiltJoin, BuiltModel, BuiltNode, BuiltRouter, BuiltSink
+from codec_agents.plan.plan import BuiltLoop, BuiltMap
 from codec_agents.runtime.model.node import run_model
 from codec_agents.runtime.nodes.function import run_function
 from codec_agents.runtime.nodes.join import run_join
@@ -24,10 +16,10 @@ from codec_agents.runtime.nodes.router import run_router
 from codec_agents.runtime.nodes.sink import run_sink
 
 if TYPE_CHECKING:
+    from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.edges.wiring import Wiring
-    from codec_agents.runtime.executor import Execution
 
-Runner: TypeAlias = "Callable[[Any, Wiring, Execution], Awaitable[None]]"
+Runner: TypeAlias = "Callable[[Any, Wiring, NodeContext], Awaitable[None]]"
 
 RUNNERS: Mapping[type[BuiltNode], Runner] = {
     BuiltModel: run_model,
@@ -40,11 +32,11 @@ RUNNERS: Mapping[type[BuiltNode], Runner] = {
 }
 
 
-def run_node(node: BuiltNode, wiring: Wiring, execution: Execution) -> Awaitable[None]:
+def run_node(node: BuiltNode, wiring: Wiring, context: NodeContext) -> Awaitable[None]:
     """Run one node to its end, when awaited.
 
     Raises:
         NodeSkipped: the node is on a branch that was not taken.
         RunError: the node failed or reached a limit.
     """
-    return RUNNERS[type(node)](node, wiring, execution)
+    return RUNNERS[type(node)](node, wiring, context)

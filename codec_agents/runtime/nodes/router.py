@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 from codec_agents.events import NodeFinished
 from codec_agents.exceptions import NodeFailedError, RouteError
 from codec_agents.graph.kinds import VALUE
-from codec_agents.plan.plan import declared_path
+from codec_agents.plan.nodes import declared_path
 from codec_agents.runtime.control import STOPPED, NodeSkipped
-from codec_agents.runtime.edges.slots import Slots
 from codec_agents.runtime.model.conversation import Conversation
-from codec_agents.runtime.reporting import tell_started
+from codec_agents.runtime.model.prompt_slots import PromptSlots
+from codec_agents.runtime.reporting import report_started
 from codec_agents.runtime.wall_time import WallTime
 from codec_core.tokenizer import pick_tokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltRouter
+    from codec_agents.plan.nodes import BuiltRouter
+    from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.edges.wiring import Wiring
-    from codec_agents.runtime.executor import Execution
-    from codec_agents.runtime.model.generation import Turn
+    from codec_agents.turn import Turn
 
 
 def choose(seen: bytes, labels: Mapping[str, bytes], *, ended: bool) -> tuple[bool, str | None]:
@@ -68,16 +68,16 @@ def decide(contents: Iterable[bytes], labels: Mapping[str, bytes], *, ended: boo
     return choose(seen, labels, ended=True) if ended else (False, None)
 
 
-async def run_router(node: BuiltRouter, wiring: Wiring, execution: Execution) -> None:
+async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) -> None:
     """Ask the model, stop it as soon as its answer decides, and start the nodes of the chosen label."""
-    run = execution.run
-    slots = Slots.at(node, wiring, execution)
+    run = context.run
+    slots = PromptSlots.at(node, wiring, context)
     await slots.fill()
     if run.stopping:
         raise NodeSkipped(STOPPED)
-    with run.scope.node(declared_path(node.path), node.model) as scope:
-        await tell_started(node, execution)
-        conversation = Conversation(node, wiring, execution, scope, slots)
+    with run.telemetry.node(declared_path(node.path), node.model) as scope:
+        await report_started(node, context)
+        conversation = Conversation(node, wiring, context, scope, slots)
         with WallTime(node, wiring):
             turn = await conversation.ask_once(enough=lambda turn: _choose(node, turn, ended=False)[0])
     label = _choose(node, turn, ended=True)[1]
@@ -85,8 +85,8 @@ async def run_router(node: BuiltRouter, wiring: Wiring, execution: Execution) ->
     if targets is None:
         raise NodeFailedError(node.path, RouteError(node.path, list(node.labels)))
     for target in targets:
-        execution.gates[target].start(node.name)
-    for gate in execution.gates.values():
+        context.gates[target].start(node.name)
+    for gate in context.gates.values():
         gate.decide(node.name)
     if label is not None:
         await wiring.send(VALUE, pick_tokenizer(node.vocabulary).encode_ordinary(label))

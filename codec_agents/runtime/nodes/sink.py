@@ -16,16 +16,16 @@ from codec_agents.tools.functions import call
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
-    from codec_agents.plan.plan import BuiltSink
-    from codec_agents.runtime.edges.handoff import Batch
+    from codec_agents.plan.nodes import BuiltSink
+    from codec_agents.runtime.context import NodeContext
+    from codec_agents.runtime.edges.transducers import Batch
     from codec_agents.runtime.edges.wiring import Inlet, Wiring
-    from codec_agents.runtime.executor import Execution
 
 
-async def run_sink(node: BuiltSink, wiring: Wiring, execution: Execution) -> None:
+async def run_sink(node: BuiltSink, wiring: Wiring, context: NodeContext) -> None:
     """Take what arrives on all edges, as it arrives, until all have ended."""
     with ExitStack() as files:
-        writer = Writer(node, execution, files)
+        writer = Writer(node, context, files)
         inlets = [SinkInlet(writer, inlet) for inlet in wiring.inlets]
         async for index, batches in Arrivals(wiring.channels, wiring.ready):
             for batch in batches:
@@ -37,10 +37,10 @@ async def run_sink(node: BuiltSink, wiring: Wiring, execution: Execution) -> Non
 
 
 async def open_sink(
-    node: BuiltSink, wiring: Wiring, execution: Execution, on_end: Callable[[], None]
+    node: BuiltSink, wiring: Wiring, context: NodeContext, on_end: Callable[[], None]
 ) -> None:
     """Let the sources of a sink write to it as they go; `on_end` is called when all have ended."""
-    writer = Writer(node, execution)
+    writer = Writer(node, context)
     still_open = [len(wiring.inlets)]
 
     def ended() -> None:
@@ -81,7 +81,7 @@ class SinkInlet:
         if self._writer.calls or self._run.observed:  # nearly always neither
             await self._writer.tell(ids, text)
         while lags:
-            await self._channel.held_up(self._output.room)
+            await self._channel.wait_for_room(self._output.room)
             lags = self._output.lags
 
     async def flush(self) -> None:
@@ -99,10 +99,10 @@ class SinkInlet:
 class Writer:
     """Bring what reached a sink to whoever listens, and to where the declaration says."""
 
-    def __init__(self, node: BuiltSink, execution: Execution, files: ExitStack | None = None) -> None:
+    def __init__(self, node: BuiltSink, context: NodeContext, files: ExitStack | None = None) -> None:
         self._node = node
-        self.run = execution.run
-        self.output = execution.sinks[node.name]
+        self.run = context.run
+        self.output = context.sinks[node.name]
         self.decodes = node.text
         self.calls: list[Callable[[Any], Any]] = list(node.write)
         """What is called with each piece."""

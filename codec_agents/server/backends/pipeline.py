@@ -34,7 +34,8 @@ from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
-    from codec_agents.plan.plan import BuiltInput, BuiltPipeline, BuiltSink, Value
+    from codec_agents.plan.nodes import BuiltInput, BuiltSink, Value
+    from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.runtime.outputs import SinkReader
     from codec_agents.runtime.run import Run
 

@@ -12,7 +12,7 @@ import pytest
 from codec_agents import Chat, Pipeline, PipelineError
 from codec_agents.graph.explain import render_text
 from codec_agents.plan.explanation import explain
-from codec_agents.plan.plan import BuiltModel
+from codec_agents.plan.nodes import BuiltModel
 from codec_agents.testing import ScriptedEngine
 from codec_agents.vocabularies import bundled_map_bytes
 from codec_core.maps import hash_map

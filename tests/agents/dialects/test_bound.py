@@ -263,8 +263,8 @@ def test_calls_marked_by_text_where_the_vocabulary_has_no_markers() -> None:
     assert [call.arguments for call in calls] == [{"city": "Oslo"}]
     answer = [i for event in whole if hasattr(event, "port") for i in event.ids]
     assert family.text(answer) == "See: ok"
-    one_by_one = family.read([], ids, list(range(1, len(ids))), "stop")
-    assert [i for event in one_by_one if hasattr(event, "port") for i in event.ids] == answer
+    is_sequential = family.read([], ids, list(range(1, len(ids))), "stop")
+    assert [i for event in is_sequential if hasattr(event, "port") for i in event.ids] == answer
 
 
 def test_text_lane_holds_back_only_a_possible_marker() -> None:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codec_agents.plan.plan import BuiltAsking, declared_path
-from codec_agents.plan.variants import asking_nodes, placed, with_nodes
+from codec_agents.plan.nodes import PromptedNode, declared_path
+from codec_agents.plan.variants import placed, prompted_nodes, with_nodes
 from codec_agents.records.header import record_header
 from tests.agents.recorded_runs import desk, mapped, refusing
 
 
 def test_models_inside_loops_and_maps_are_found() -> None:
-    assert sorted(asking_nodes(mapped().build())) == ["again/m", "each/m"]
+    assert sorted(prompted_nodes(mapped().build())) == ["again/m", "each/m"]
 
 
 def test_a_changed_pipeline_shares_the_lease_of_the_engines() -> None:
     """Two leases of the same engines would close them under each other."""
     built, engine = mapped().build(), refusing()
     changed = with_nodes(
-        built, lambda node: replace(node, engine=engine) if isinstance(node, BuiltAsking) else node
+        built, lambda node: replace(node, engine=engine) if isinstance(node, PromptedNode) else node
     )
-    assert {node.engine for node in asking_nodes(changed).values()} == {engine}
-    assert engine not in {node.engine for node in asking_nodes(built).values()}
+    assert {node.engine for node in prompted_nodes(changed).values()} == {engine}
+    assert engine not in {node.engine for node in prompted_nodes(built).values()}
     assert changed.lease is built.lease
 
 

@@ -170,7 +170,7 @@ def test_which_pipelines_work_one_node_at_a_time() -> None:
             False,
         ),
     }
-    assert {name: p.build().one_by_one for name, (p, _) in cases.items()} == {
+    assert {name: p.build().is_sequential for name, (p, _) in cases.items()} == {
         name: expected for name, (_, expected) in cases.items()
     }
 

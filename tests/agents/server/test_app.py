@@ -314,10 +314,10 @@ async def test_what_is_ready_goes_out_together_and_nothing_waits(size):
         for frame in told:
             yield frame
         reached.set()
-        await going_on.wait()
+        await continued_from.wait()
         yield CodecFrame((99,), done=True, finish_reason="stop")
 
-    going_on = anyio.Event()
+    continued_from = anyio.Event()
     gathering = Gathering()
     async with anyio.create_task_group() as group:
         group.start_soon(gathering.fill, generated())
@@ -326,7 +326,7 @@ async def test_what_is_ready_goes_out_together_and_nothing_waits(size):
             if len(sent) == 1:
                 await reached.wait()  # a reader that is slow with its first frame
             if frame.ids[-1] == 11:
-                going_on.set()
+                continued_from.set()
             if frame.done:
                 break
     assert [token for frame in sent for token in frame.ids] == [*range(12), 99]

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec_agents.runtime.edges.channel import Arrivals, Channel, Signal
+from codec_agents.concurrency.signal import Signal
+from codec_agents.runtime.edges.channel import Arrivals, Channel
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -118,7 +119,7 @@ class Kept:
 
     async def take(self, batch: list[int], /) -> None:
         while not self.has_room:
-            await self.channel.held_up(self.more.wait)
+            await self.channel.wait_for_room(self.more.wait)
         self.batches.append(batch)
 
     async def flush(self) -> None:

@@ -1,0 +1,183 @@
+"""The nodes and edges of a plan: values that never change and that any number of runs share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+import anyio
+
+from codec_agents.dialects import BoundDialect
+from codec_agents.engines.base import Engine, SamplingOptions, Timeouts
+from codec_agents.graph.chat import Chat, RawPrompt
+from codec_agents.graph.edges import Strategy
+from codec_agents.graph.policy import Policy
+from codec_agents.prompts import PromptTemplate
+from codec_agents.tools.dispatch import Dispatcher
+from codec_agents.tools.functions import Function
+from codec_core.vocabulary import Vocabulary
+
+Value: TypeAlias = "str | Sequence[int]"
+"""What a caller gives to an input: text, or ids of the input's map."""
+
+
+_NUMBERS = re.compile(r"\[\d+\](?=/)")
+
+
+def declared_path(path: str) -> str:
+    """Return a node's path as declared, without the number of the item or round that it worked on."""
+    return _NUMBERS.sub("", path) if "[" in path else path
+
+
+def strategy_between(source: Vocabulary | None, target: Vocabulary | None) -> Strategy:
+    """Return what an edge between two vocabularies does; None stands for text."""
+    if source is None:
+        return "text" if target is None else "encode"
+    if target is None:
+        return "decode"
+    return "pass_through" if source is target or source.hash == target.hash else "translate"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BuiltEdge:
+    """One edge, with both ends known and its strategy proven."""
+
+    source_node: str
+    source_port: str
+    target_node: str
+    target_slot: str
+    """Empty at a sink."""
+    strategy: Strategy
+    source_vocabulary: Vocabulary | None
+    """None where the source gives text."""
+    target_vocabulary: Vocabulary | None
+    """None where the target takes text."""
+    buffer: int
+    separator: str = ""
+    """What stands before this edge's content in a slot that other edges have filled already."""
+    keep_special: bool = False
+    reasoning: bool = False
+    fallback: bool = False
+    prefill: int = 0
+    """Ids after which a longer beginning of the target's prompt is sent ahead; 0 for never."""
+
+    @property
+    def source(self) -> str:
+        """The source as `node.port`."""
+        return f"{self.source_node}.{self.source_port}"
+
+    @property
+    def target(self) -> str:
+        """The target as `node.slot`, or the sink's name."""
+        return f"{self.target_node}.{self.target_slot}" if self.target_slot else self.target_node
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltNode:
+    """What every kind of node has."""
+
+    starts_when_inputs_complete: ClassVar[bool] = False
+    """Whether it has nothing to do, and needs no task, before all its slots are filled."""
+    passive: ClassVar[bool] = False
+    """Whether it has nothing to do at all: those that feed it do that themselves."""
+
+    name: str
+    """Its name in its own pipeline."""
+    path: str
+    """Its name in the whole: that of a nested node begins with the node that it is in, and inside a loop or a
+    map, while a run goes, with the number of the round or item: `each[2]/writer`."""
+    policy: Policy
+    conditional: bool
+    """Whether it runs only when a router chooses it, or a node before it fails."""
+    vocabularies: Mapping[str, Vocabulary | None]
+    """The vocabulary of each slot; None for text."""
+
+    @property
+    def prefix(self) -> str:
+        """What its path has before its name: where its own pipeline stands in the whole."""
+        return self.path.removesuffix(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltInput(BuiltNode):
+    """A place where the caller's value enters."""
+
+    vocabulary: Vocabulary | None
+    default: Value | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltSink(BuiltNode):
+    """A place where a stream leaves."""
+
+    text: bool
+    write: tuple[Callable[[Any], Any], ...] = ()
+    """Called with each piece as it comes: text at a text sink, lists of ids at an id sink."""
+    file: str | None = None
+
+    @property
+    def passive(self) -> bool:  # type: ignore[override]
+        """Whether it only keeps what reaches it."""
+        return not self.write and self.file is None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptedNode(BuiltNode):
+    """A node that asks a model."""
+
+    starts_when_inputs_complete = True
+
+    model: str | None
+    engine: Engine
+    engine_slots: anyio.CapacityLimiter | None
+    """Bounds the requests at once to the engine; shared by all nodes that ask it."""
+    vocabulary: Vocabulary
+    dialect: BoundDialect
+    dialect_reason: str
+    """Why this dialect: named in the declaration, or what it was derived from."""
+    prompt: Chat | RawPrompt
+    template: PromptTemplate
+    options: SamplingOptions
+    timeouts: Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltModel(PromptedNode):
+    """A model node, ready to be asked."""
+
+    dispatcher: Dispatcher
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltRouter(PromptedNode):
+    """A model whose answer chooses which nodes run."""
+
+    labels: Mapping[str, bytes]
+    """What the model may answer."""
+    targets: Mapping[str, tuple[str, ...]]
+    default: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltFunction(BuiltNode):
+    """A Python callable."""
+
+    starts_when_inputs_complete = True
+
+    call: Function
+    vocabulary: Vocabulary | None
+    """Of what it gives; None for text."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltJoin(BuiltNode):
+    """Several edges brought together."""
+
+    first: int | None
+    until: Function | None
+    """Given what has ended so far by source, it says whether that is enough."""
+    vocabulary: Vocabulary | None
+    decided: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The sources that it takes whatever ends first, by its path: what a record says."""
