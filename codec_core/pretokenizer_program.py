@@ -1,4 +1,4 @@
-"""Pre-tokenizer programs: the operations a map may state, as typed values, and the same read from a pattern.
+"""Pre-tokenizer programs: the operations a map may state, as typed values.
 
 A program of version 1 is one alternation of operations. A program of version 2 is a list of stages, each
 run over every piece the stage before it left. What each operation means is in `pretokenizer`.
@@ -6,7 +6,6 @@ run over every piece the stage before it left. What each operation means is in `
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 import msgspec
@@ -125,7 +124,35 @@ class CjkIsolate(msgspec.Struct, frozen=True, tag_field="op", tag="cjk_isolate")
     """A stage that isolates runs of CJK ideographs, Hiragana and Katakana."""
 
 
-Stage = Alternation | DigitsIsolate | DigitTriplesIsolate | PunctuationContiguous | CjkIsolate
+class PatternIsolate(msgspec.Struct, frozen=True, tag_field="op", tag="pattern_isolate"):
+    """A stage that isolates the matches of a pattern: an addition of this project to the protocol's stages."""
+
+    pattern: str
+
+
+class DigitTriplesFromEnd(msgspec.Struct, frozen=True, tag_field="op", tag="digit_triples_from_end"):
+    """A stage that cuts runs of digits in threes, counted from their end: an addition of this project.
+
+    Attributes:
+        digits: ASCII digits, or all numbers.
+        before: whether a run of whole triples is apart from what is before it; others never are.
+        after: whether a run is apart from what is after it.
+    """
+
+    digits: Literal["ascii", "all"] = "all"
+    before: bool = True
+    after: bool = True
+
+
+Stage = (
+    Alternation
+    | DigitsIsolate
+    | DigitTriplesIsolate
+    | DigitTriplesFromEnd
+    | PunctuationContiguous
+    | CjkIsolate
+    | PatternIsolate
+)
 
 
 class ProgramV1(msgspec.Struct, frozen=True, tag_field="version", tag=1):
@@ -175,6 +202,8 @@ def check_program(program: Program) -> None:
             _check_ops(stage.ops)
         elif isinstance(stage, DigitsIsolate):
             _check_run("digits_isolate", stage.max_run)
+        elif isinstance(stage, PatternIsolate):
+            check_pattern(stage.pattern)
 
 
 def check_pattern(pattern: str) -> None:
@@ -224,82 +253,3 @@ def _named_characters(op: Op) -> str:
             return op.trailing_chars or ""
     return ""
 
-
-# Patterns
-
-_FIXED: dict[str, Op] = {
-    r"[^\r\n\p{L}\p{N}]?\p{L}+": Letters(lead_other=True),
-    r"[^\r\n\p{L}\p{N}]?+\p{L}+": Letters(lead_other=True),
-    r"[^\r\n\p{L}\p{N}]?+\p{L}++": Letters(lead_other=True),
-    r" ?\p{L}+": Letters(lead_space=True),
-    r" ?\p{L}++": Letters(lead_space=True),
-    r"\p{L}+": Letters(),
-    r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+": Letters(lead_other=True, lead_other_class="l_p_s", body="L_M"),
-    r" ?[^\s\p{L}\p{N}]+": PunctRun(lead_space=True),
-    r" ?[^\s\p{L}\p{N}]++": PunctRun(lead_space=True),
-    r"[^\s\p{L}\p{N}]+": PunctRun(),
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*": PunctRun(lead_space=True, trailing_newlines=True),
-    r" ?[^\s\p{L}\p{N}]++[\r\n]*": PunctRun(lead_space=True, trailing_newlines=True),
-    r" ?[^\s\p{L}\p{N}]++[\r\n]*+": PunctRun(lead_space=True, trailing_newlines=True),
-    r" ?[^\s\p{L}\p{N}]+[\r\n/]*": PunctRun(lead_space=True, trailing_newlines=True, trailing_chars="\r\n/"),
-    r" ?[\p{P}\p{S}]+[\r\n]*": PunctRun(lead_space=True, trailing_newlines=True, charset="p_s"),
-    r"\s*[\r\n]+": NewlineBlock(),
-    r"\s*[\r\n]": NewlineBlock(),  # the run's last newline ends it either way: `\s*` is greedy
-    r"\s+(?!\S)": TrailingWs(),
-    r"\s+": WsRun(),
-}
-_NUMBERS = re.compile(r"(?P<lead> \?)?\\p\{N\}(?P<run>\+|\{1,(?P<max>\d{1,3})\}\+?)?")
-_CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
-_LITERALS: dict[str, Op] = {
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)": LiteralsCi(_CONTRACTIONS),
-    r"'(?i:[sdmt]|ll|ve|re)": LiteralsCi(_CONTRACTIONS),
-    r"'s|'t|'re|'ve|'m|'ll|'d": Literals(_CONTRACTIONS),
-    r"'(?:[sdmt]|ll|ve|re)": Literals(_CONTRACTIONS),
-}
-_CASED = {
-    r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+": "title",
-    r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*": "upper",
-}
-
-
-def ops_of_pattern(pattern: str) -> tuple[Op, ...] | None:
-    """Return the operations that a known pattern spells, or None when it holds anything else.
-
-    Every alternative has to be one of the forms of the protocol's table, written as the reference
-    tokenizers write it. So what this returns is equal to the pattern by construction.
-    """
-    ops: list[Op] = []
-    rest = pattern
-    for spelled, literals in _LITERALS.items():
-        if rest.startswith(spelled + "|"):
-            ops.append(literals)
-            rest = rest[len(spelled) + 1 :]
-            break
-    for alternative in rest.split("|"):
-        op = _FIXED.get(alternative) or _numbers(alternative) or _cased(alternative)
-        if op is None:
-            return None
-        ops.append(op)
-    return tuple(ops) if len(ops) <= MAX_OPS else None
-
-
-def _numbers(alternative: str) -> Op | None:
-    match = _NUMBERS.fullmatch(alternative)
-    if match is None:
-        return None
-    if match["run"] is None:
-        maximum = 1
-    else:
-        maximum = int(match["max"] or 0)
-    if maximum > MAX_RUN:
-        return None
-    return Numbers(max_run=maximum, lead_space=match["lead"] is not None)
-
-
-def _cased(alternative: str) -> Op | None:
-    lead = r"[^\r\n\p{L}\p{N}]?"
-    lead_other = alternative.startswith(lead)
-    kind = _CASED.get(alternative[len(lead) if lead_other else 0 :])
-    if kind is None:
-        return None
-    return LettersCased(kind="title" if kind == "title" else "upper", lead_other=lead_other)

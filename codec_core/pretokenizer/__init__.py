@@ -1,8 +1,8 @@
 """Where a text is cut into pieces, and which of these cuts no continuation of the text can move.
 
 Each operation of a program becomes an alternative of one regular expression over character sets of a fixed
-Unicode version; a pattern that spells the same operations takes the same road. Other patterns run on the
-`regex` package.
+Unicode version; a pattern that spells the same operations takes the same road, and so does any other that is
+proven to take time linear in the text.
 
 A cut is settled when finding the pieces before it looked at nothing beyond the end of the text so far: then
 whatever is appended cannot change them. The operations look past the end of their piece in few ways, and
@@ -17,18 +17,33 @@ these are all that `settle` has to know:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Final
 
 from codec_core import pretokenizer_program as programs
 from codec_core.pretokenizer.engine_pattern import engine_pattern
-from codec_core.pretokenizer.operations import ASCII_PUNCTUATION, alternative_of
-from codec_core.pretokenizer.stages import AlternationStage, IsolateStage, Stage, WholeStage
+from codec_core.pretokenizer.known_operations import ops_of_pattern
+from codec_core.pretokenizer.operations import ASCII_PUNCTUATION, ClassOf, alternative_of
+from codec_core.pretokenizer.stages import (
+    AlternationStage,
+    DigitTriplesStage,
+    IsolateStage,
+    Stage,
+    WholeStage,
+)
 from codec_core.pretokenizer_program import Op, Program
-from codec_core.unicode.classes import CJK, char_class, shadow
+from codec_core.unicode.charsets import LAST, LAST_OF_BMP, borders_of, category
+from codec_core.unicode.classes import (
+    CJK,
+    Shadow,
+    category_ranges,
+    char_class,
+    shadow,
+    whole_char_class,
+)
 
-__all__ = ["PreTokenizer", "alternative_of", "engine_pattern_of", "pretokenizer_of"]
+__all__ = ["PreTokenizer", "alternative_of", "engine_pattern_of", "ops_of_pattern", "pretokenizer_of"]
 
 
 class PreTokenizer:
@@ -36,16 +51,19 @@ class PreTokenizer:
 
     takes_spaces: Final = True
 
-    def __init__(self, stages: Sequence[Stage], *, shadowed: bool = True) -> None:
+    def __init__(
+        self, stages: Sequence[Stage], *, shadow_of: Callable[[str], str] | None = shadow
+    ) -> None:
+        """Take the stages, and what replaces astral characters where the stages know none."""
         self._stages = stages
         self._first = stages[0].cut
         self._settle = stages[0].settle if len(stages) == 1 else self._settle_stages
-        self._shadowed = shadowed
+        self._shadow = shadow_of
 
     def cut(self, text: str) -> list[str]:
         """Return the pieces of a text, which joined are the text."""
-        if self._shadowed and not text.isascii() and _has_astral(text):
-            return _pieces_like(text, self._cut(shadow(text)))
+        if self._shadow is not None and not text.isascii() and _has_astral(text):
+            return _pieces_like(text, self._cut(self._shadow(text)))
         return self._cut(text)
 
     def settle(self, text: str, seen: int = 0) -> tuple[list[str], str]:
@@ -54,8 +72,8 @@ class PreTokenizer:
         For every string `more`, `cut(text + more)` begins with these pieces.
         """
         del seen  # a cut is found from the beginning of its piece
-        if not text.isascii() and self._shadowed and _has_astral(text):
-            pieces, _ = self._settle(shadow(text))
+        if not text.isascii() and self._shadow is not None and _has_astral(text):
+            pieces, _ = self._settle(self._shadow(text))
             settled = sum(map(len, pieces))
             return _pieces_like(text, pieces), text[settled:]
         return self._settle(text)
@@ -117,15 +135,34 @@ def pretokenizer_of(program: Program | None, pattern: str | None) -> PreTokenize
         TokenizerMapValidationError: the pattern does not compile.
     """
     if program is not None:
-        return PreTokenizer([_stage(stage) for stage in programs.stages_of(program)])
+        return _pretokenizer(programs.stages_of(program))
     if pattern is None:
-        return PreTokenizer([WholeStage()], shadowed=False)
-    ops = programs.ops_of_pattern(pattern)
-    if ops is None:
-        from codec_core.pretokenizer.patterns import PatternStage  # few maps need the `regex` package
+        return PreTokenizer([WholeStage()], shadow_of=None)
+    ops = ops_of_pattern(pattern)
+    stage = programs.PatternIsolate(pattern) if ops is None else programs.Alternation(ops)
+    return _pretokenizer([stage])
 
-        return PreTokenizer([PatternStage(pattern)], shadowed=False)
-    return PreTokenizer([AlternationStage(ops)])
+
+def _pretokenizer(stages: Sequence[programs.Stage]) -> PreTokenizer:
+    """Return the stages over texts whose astral characters are replaced, or where that is not possible, as is."""
+    patterns = [stage.pattern for stage in stages if isinstance(stage, programs.PatternIsolate)]
+    if not patterns:
+        return PreTokenizer([_stage(stage, LAST_OF_BMP) for stage in stages])
+    shadow_of = _shadow_for(patterns)
+    last = LAST if shadow_of is None else LAST_OF_BMP
+    return PreTokenizer([_stage(stage, last) for stage in stages], shadow_of=shadow_of)
+
+
+def _shadow_for(patterns: Iterable[str]) -> Shadow | None:
+    """Return what keeps the sets of patterns and the general categories, which operations go by."""
+    from codec_core.pretokenizer.pattern_parser import parse_pattern
+    from codec_core.pretokenizer.patterns import sets_of
+
+    sets = set().union(*(sets_of(parse_pattern(pattern)) for pattern in patterns))
+    try:
+        return Shadow(borders_of([*sets, *map(category, category_ranges())]))
+    except KeyError:
+        return None
 
 
 def engine_pattern_of(program: Program | None, pattern: str | None) -> str | None:
@@ -140,20 +177,27 @@ def engine_pattern_of(program: Program | None, pattern: str | None) -> str | Non
         if len(stages) == 1 and isinstance(stages[0], programs.Alternation):
             ops = stages[0].ops
     elif pattern is not None:
-        ops = programs.ops_of_pattern(pattern)
+        ops = ops_of_pattern(pattern)
     return engine_pattern(ops) if ops else None
 
 
-def _stage(stage: programs.Stage) -> Stage:
-    numbers, punctuation = char_class("N"), char_class("P") + ASCII_PUNCTUATION
+def _stage(stage: programs.Stage, last: int) -> Stage:
+    class_of: ClassOf = char_class if last == LAST_OF_BMP else whole_char_class
+    numbers, punctuation = class_of("N"), class_of("P") + ASCII_PUNCTUATION
     match stage:
         case programs.Alternation(ops):
-            return AlternationStage(ops)
+            return AlternationStage(ops, class_of)
+        case programs.PatternIsolate(pattern):
+            from codec_core.pretokenizer.patterns import pattern_stage  # few maps need them
+
+            return pattern_stage(pattern, last)
         case programs.DigitsIsolate(mode, max_run):
             limit = 1 if mode == "individual" else max_run
             return IsolateStage(f"[{numbers}]{f'{{1,{limit}}}' if limit else '+'}|[^{numbers}]+")
         case programs.DigitTriplesIsolate():
             return IsolateStage(r"[0-9]{3}|(?:(?![0-9]{3})[\s\S])+", undecided="[0-9]{1,2}")
+        case programs.DigitTriplesFromEnd(digits, before, after):
+            return DigitTriplesStage("[0-9]" if digits == "ascii" else f"[{numbers}]", before=before, after=after)
         case programs.PunctuationContiguous():
             return IsolateStage(f"[{punctuation}]+|[^{punctuation}]+")
         case programs.CjkIsolate():

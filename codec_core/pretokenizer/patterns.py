@@ -1,124 +1,134 @@
-"""Patterns that are no known sequence of operations: they run on the `regex` package."""
+"""Patterns that are no known sequence of operations: run by `re`, where they are proven to take linear time."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
-
-import regex
 
 from codec_core.exceptions import TokenizerMapValidationError
-from codec_core.pretokenizer.reach import PatternReach, UnreadPatternError
-from codec_core.unicode.classes import whole_char_class
-
-TIMEOUT = 0.5
-TIMEOUT_A_CHARACTER = 5e-6
-"""Seconds that a pattern may take for a text: ordinary ones take a fiftieth of it, and some never end."""
-
-READ_A_CHARACTER = 64
-"""Characters that may be read for each one of a text to find which cuts are settled; what is left is held."""
-
-_SETS_IN_SETS = regex.compile(r"\[(?:[^\[\]\\]|\\.)*(?:&&|\[(?!:))")
-"""Sets in sets and intersections: `regex` reads them as the reference tokenizers do by its version 1."""
-
-Compile = Callable[[str], regex.Pattern[str]]
-
-
-def compiler_of(pattern: str) -> Compile:
-    """Return what compiles a pattern, or a part of it, with the meaning that reference tokenizers give it.
-
-    What it returns raises TokenizerMapValidationError for what does not compile.
-    """
-    in_sets = _SETS_IN_SETS.search(pattern) is not None
-
-    def compile_part(part: str) -> regex.Pattern[str]:
-        try:
-            return regex.compile(f"(?-f){part}", regex.V1) if in_sets else regex.compile(part)
-        except (regex.error, RecursionError, OverflowError) as error:
-            raise TokenizerMapValidationError(f"pre_tokenizer_pattern: not a pattern: {error}") from error
-
-    return compile_part
-
-
-def _reach_of(pattern: str, compile_part: Compile) -> PatternReach | None:
-    try:
-        return PatternReach(pattern, compile_part)
-    except (UnreadPatternError, TokenizerMapValidationError, RecursionError):
-        return None
-
-
-def as_assigned(text: str) -> str:
-    """Return the text with U+FFFF for characters that the reference's version of Unicode has not assigned.
-
-    `regex` may know a later version; U+FFFF is assigned in none.
-    """
-    return text if text.isascii() else _unassigned().sub("\uffff", text)
-
-
-@cache
-def _unassigned() -> re.Pattern[str]:
-    return re.compile(f"[{whole_char_class('Cn')}]")
+from codec_core.pretokenizer.pattern_automaton import PatternAutomaton, UnprovenPatternError
+from codec_core.pretokenizer.pattern_parser import parse_pattern
+from codec_core.pretokenizer.pattern_spelling import spell
+from codec_core.pretokenizer.pattern_tree import Alternatives, Atomic, Chars, Look, Node, Repeat, Sequence, without_commitment
+from codec_core.unicode.charsets import ANYTHING, LAST, CharSet
 
 
 class PatternStage:
-    """Runs a pattern that is no known sequence of operations.
+    """Cuts by the matches of a pattern; what lies between them comes out as it is.
 
-    Which of its cuts are settled is known for patterns of the plain syntax that `reach` reads. Of others
-    nothing is ever settled: they may look arbitrarily far ahead, or behind the text that is held.
+    A match is settled when the search for it ended before the text did.
     """
 
-    def __init__(self, pattern: str) -> None:
-        compile_part = compiler_of(pattern)
-        self._pattern = compile_part(pattern)
-        self._reach = _reach_of(pattern, compile_part)
-
-    def cut(self, text: str) -> list[str]:
-        """Return the matches and what lies between them.
+    def __init__(self, tree: Node, last: int = LAST) -> None:
+        """Prove and compile a pattern, for texts without characters behind a last one.
 
         Raises:
-            TokenizerMapValidationError: the pattern takes too long on this text.
+            TokenizerMapValidationError: it is not proven to take time linear in the text.
         """
-        pieces = []
+        tree = without_commitment(tree)
+        try:
+            self._automaton = PatternAutomaton(tree)
+            self._pattern = re.compile(spell(tree, last))
+        except (UnprovenPatternError, RecursionError, OverflowError) as error:
+            raise TokenizerMapValidationError(f"pre_tokenizer_pattern: refused, because {error}") from None
+        self.is_total = self._automaton.is_total
+        self.cut: Callable[[str], list[str]] = (
+            self._pattern.findall if self.is_total else self._cut_with_gaps
+        )
+
+    def _cut_with_gaps(self, text: str) -> list[str]:
+        return [text[start:stop] for start, stop, _ in self._spans(text)]
+
+    def _spans(self, text: str) -> Iterator[tuple[int, int, bool]]:
+        """Yield where each piece begins and ends, and whether it is a match."""
         position = 0
-        for start, stop in self._spans(as_assigned(text)):
+        for match in self._pattern.finditer(text):
+            start, stop = match.span()
             if start > position:
-                pieces.append(text[position:start])
-            if stop > start:
-                pieces.append(text[start:stop])
-            position = max(position, stop)
+                yield position, start, False
+            yield start, stop, True
+            position = stop
         if position < len(text):
-            pieces.append(text[position:])
-        return pieces
+            yield position, len(text), False
 
     def settle(self, text: str) -> tuple[list[str], str]:
         """Return the pieces that are found without a look at the end of the text, and the rest."""
-        if self._reach is None:
-            return [], text
-        pieces: list[str] = []
-        position, budget = 0, READ_A_CHARACTER * len(text)
-        shown = as_assigned(text)
-        for start, stop in list(self._spans(shown)):
-            for place in range(position, start + 1):
-                read = self._reach.read(shown, place, budget)
-                if read is None:
-                    return pieces, text[position:]
-                budget -= read
-            if start > position:
-                pieces.append(text[position:start])
-            pieces.append(text[start:stop])
-            position = stop
-        return pieces, text[position:]
+        spans = list(self._spans(text))
+        keep = self._first_open(text, spans)
+        settled = spans[keep - 1][1] if keep else 0
+        return [text[start:stop] for start, stop, _ in spans[:keep]], text[settled:]
+
+    def _first_open(self, text: str, spans: list[tuple[int, int, bool]]) -> int:
+        """Return the number of the first piece that may change.
+
+        From the end backwards, until a search has ended and its piece lies well before the end: a search
+        that goes on is followed by one that does too, or takes all but the last few characters.
+        """
+        ahead, ends_open = self._automaton.reads_ahead + 1, self._automaton.ends_open
+        first = len(spans)
+        for number in range(len(spans) - 1, -1, -1):
+            start, stop, is_match = spans[number]
+            # Between matches a search begins at every character; what is there ends where a match begins.
+            goes_on = not is_match and (stop == len(text) or first == number + 1)
+            if goes_on or any(ends_open(text, place) for place in range(start, start + 1 if is_match else stop)):
+                first = number
+            elif stop + ahead < len(text):
+                break
+        return first
 
     def reach(self, rest: str) -> str:  # noqa: ARG002
         """Return nothing: any part of the rest may yet be divided."""
         return ""
 
-    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        allowed = TIMEOUT + len(text) * TIMEOUT_A_CHARACTER
-        try:
-            yield from (match.span() for match in self._pattern.finditer(text, timeout=allowed))
-        except TimeoutError:
-            raise TokenizerMapValidationError(
-                f"pre_tokenizer_pattern: takes more than {allowed:.1f} s for {len(text)} characters"
-            ) from None
+
+class TailStage:
+    """Isolates a run of some characters at the end of the text: `\\s+$`.
+
+    As a pattern it would begin a search at each character of every run, and read the run to its end.
+    """
+
+    def __init__(self, characters: CharSet) -> None:
+        self._characters = characters
+
+    def _start_of_tail(self, text: str) -> int:
+        start = len(text)
+        while start and text[start - 1] in self._characters:
+            start -= 1
+        return start
+
+    def cut(self, text: str) -> list[str]:
+        """Return what is before the run, and the run."""
+        start = self._start_of_tail(text)
+        return [part for part in (text[:start], text[start:]) if part]
+
+    def settle(self, text: str) -> tuple[list[str], str]:
+        """Return nothing settled: where the text ends is what cuts it."""
+        return [], text
+
+    def reach(self, rest: str) -> str:
+        """Return the rest before a run that may be the last."""
+        return rest[: self._start_of_tail(rest)]
+
+
+def pattern_stage(pattern: str, last: int = LAST) -> PatternStage | TailStage:
+    """Return the stage of a pattern, for texts without characters behind a last one.
+
+    Raises:
+        TokenizerMapValidationError: the pattern is not read, or not proven to take time linear in the text.
+    """
+    tree = parse_pattern(pattern)
+    match tree:
+        case Sequence((Repeat(Chars(characters), 1, None), Look(Chars(end), True))) if end == ANYTHING:
+            return TailStage(characters)
+    return PatternStage(tree, last)
+
+
+def sets_of(node: Node) -> set[CharSet]:
+    """Return the sets of characters that a pattern tells apart."""
+    match node:
+        case Chars(chars):
+            return {chars}
+        case Sequence(parts) | Alternatives(parts):
+            return set().union(*map(sets_of, parts))
+        case Repeat(body) | Look(body) | Atomic(body):
+            return sets_of(body)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from codec_core import pretokenizer_program as programs
-from codec_core.pretokenizer.operations import alternative_of, is_total, literal_prefixes
+from codec_core.pretokenizer.operations import ClassOf, alternative_of, is_total, literal_prefixes
 from codec_core.pretokenizer_program import Op
 from codec_core.unicode.classes import WHITE_SPACE, char_class
 
@@ -28,8 +28,8 @@ class Stage(Protocol):
 class AlternationStage:
     """At each position the first operation that matches takes its span."""
 
-    def __init__(self, ops: Sequence[Op]) -> None:
-        self._pattern = re.compile("|".join(map(alternative_of, ops)))
+    def __init__(self, ops: Sequence[Op], class_of: ClassOf = char_class) -> None:
+        self._pattern = re.compile("|".join(alternative_of(op, class_of) for op in ops))
         self._find = self._pattern.findall
         self._total = is_total(ops)
         self.cut: Callable[[str], list[str]] = self._find if self._total else self._cut_with_gaps
@@ -40,7 +40,7 @@ class AlternationStage:
         self._longest_trailing = max(map(len, trailing), default=0)
         cased = any(isinstance(op, programs.LettersCased) for op in ops)
         self._is_simple = self._total and not cased
-        self._cased = re.compile(f"[{char_class('L')}{char_class('M')}]").match if cased else None
+        self._cased = re.compile(f"[{class_of('L')}{class_of('M')}]").match if cased else None
 
     def reach(self, rest: str) -> str:  # noqa: ARG002 - nothing of a rest is certain to be one piece
         """Return nothing: any part of the rest may yet be divided."""
@@ -128,6 +128,51 @@ class IsolateStage:
     def reach(self, rest: str) -> str:
         """Return the rest without what a continuation may yet take out of it."""
         match = self._undecided(rest) if self._undecided else None
+        return rest[: match.start()] if match else rest
+
+
+class DigitTriplesStage:
+    """Cuts runs of digits in threes, counted from their end.
+
+    Between two cuts nothing is looked for: a run that is not cut stays with what is beside it.
+    """
+
+    def __init__(self, digits: str, *, before: bool, after: bool) -> None:
+        """Take the digits as a character class, and on which sides a run is cut off.
+
+        Before the run, it is cut off only where it is all triples.
+        """
+        self._runs = re.compile(f"{digits}+")
+        self._last_run = re.compile(rf"(?<!{digits}){digits}+\Z").search
+        self._before, self._after = before, after
+
+    def cut(self, text: str) -> list[str]:
+        """Return the pieces, which joined are the text."""
+        pieces = []
+        position = 0
+        for match in self._runs.finditer(text):
+            start, stop = match.span()
+            cuts = range(start + (stop - start) % 3, stop, 3)
+            for place in cuts if self._before else cuts[cuts.start == start :]:
+                if place > position:
+                    pieces.append(text[position:place])
+                    position = place
+            if self._after:
+                pieces.append(text[position:stop])
+                position = stop
+        if position < len(text):
+            pieces.append(text[position:])
+        return pieces
+
+    def settle(self, text: str) -> tuple[list[str], str]:
+        """Return the pieces before a run of digits at the end, which may go on, and the rest."""
+        run = self._last_run(text)
+        pieces = self.cut(text[: run.start()] if run else text)[:-1]
+        return pieces, text[sum(map(len, pieces)) :]
+
+    def reach(self, rest: str) -> str:
+        """Return the rest before a run of digits."""
+        match = self._runs.search(rest)
         return rest[: match.start()] if match else rest
 
 

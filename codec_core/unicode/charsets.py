@@ -98,10 +98,6 @@ class CharSet:
         return f"[{_spell(inside.ranges)}]" if inside else r"[^\s\S]"
 
 
-ANYTHING = CharSet([(0, LAST)])
-NOTHING = CharSet(())
-
-
 def _joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
     joined: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
@@ -122,6 +118,8 @@ def _point(point: int) -> str:
     return f"\\x{point:02x}" if point < 0x80 else chr(point)
 
 
+ANYTHING = CharSet([(0, LAST)])
+NOTHING = CharSet(())
 SPACE = CharSet.of(WHITE_SPACE)
 
 
@@ -171,3 +169,18 @@ def property_set(name: str) -> CharSet | None:
         return named_set(bare.capitalize())
     except KeyError:
         return None
+
+
+def borders_of(sets: Iterable[CharSet]) -> dict[int, int]:
+    """Return where characters begin to belong to other sets than those before them: place to sets, as bits."""
+    changes: dict[int, int] = {0: 0}
+    for number, chars in enumerate(sets):
+        for first, last in chars.ranges:
+            changes[first] = changes.get(first, 0) ^ 1 << number
+            changes[last + 1] = changes.get(last + 1, 0) ^ 1 << number
+    changes.pop(LAST + 1, None)
+    borders, members = {}, 0
+    for place in sorted(changes):
+        members ^= changes[place]
+        borders[place] = members
+    return borders

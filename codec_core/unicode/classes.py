@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Mapping
 from functools import cache
 
 WHITE_SPACE = (
@@ -99,27 +100,55 @@ def representatives() -> str:
     return "".join(map(chr, range(128))) + WHITE_SPACE + "ſ" + "".join(_STAND_INS.values()) + "あア一"
 
 
+class Shadow:
+    """Replaces every astral character of a text by a BMP character that the same sets hold. The length stays."""
+
+    def __init__(self, borders: Mapping[int, int] | None = None) -> None:
+        """Take the places at which characters begin to belong to other sets, and the sets, as bits.
+
+        Without, a stand-in is of the same general category, which is enough for operations.
+
+        Raises:
+            KeyError: no BMP character belongs to just the sets that an astral one does.
+        """
+        self._stand_ins: dict[str, str] = {}
+        self._places, stand_ins = _runs_of_categories() if borders is None else _runs_of_sets(borders)
+        self._by_run = stand_ins
+
+    def __call__(self, text: str) -> str:
+        """Return the text with stand-ins."""
+        return _ASTRAL.sub(self._stand_in, text)
+
+    def _stand_in(self, match: re.Match[str]) -> str:
+        character = match.group()
+        known = self._stand_ins.get(character)
+        if known is None:
+            known = self._by_run[bisect_right(self._places, ord(character)) - 1]
+            if len(self._stand_ins) < _MAX_STAND_INS:  # a text uses few different ones
+                self._stand_ins[character] = known
+        return known
+
+
 @cache
-def _runs() -> tuple[list[int], list[str]]:
-    """Return where each run of one category starts, and its category."""
+def _runs_of_categories() -> tuple[list[int], list[str]]:
     runs = sorted((start, name) for name, ranges in category_ranges().items() for start, _ in ranges)
-    return [start for start, _ in runs], [name for _, name in runs]
+    return [start for start, _ in runs], [_STAND_INS.get(name, "") for _, name in runs]
 
 
-class _StandIns(dict[str, str]):
-    """Astral character to its stand-in; a text uses few different ones, and more than that are not kept."""
+def _runs_of_sets(borders: Mapping[int, int]) -> tuple[list[int], list[str]]:
+    found: dict[int, str] = {}
+    places, stand_ins = [], []
+    for place, members in borders.items():
+        if place <= 0xFFFF:
+            found.setdefault(members, chr(place))
+        places.append(place)
+        stand_ins.append(found[members] if place > 0xFFFF else "")
+    if places[-1] <= 0xFFFF:
+        return places, [*stand_ins[:-1], chr(places[-1])]
+    before = max(place for place in places if place <= 0xFFFF)
+    stand_ins[places.index(before)] = found[borders[before]]  # a run may reach over the border
+    return places, stand_ins
 
-    def __missing__(self, character: str) -> str:
-        starts, names = _runs()
-        stand_in = _STAND_INS[names[bisect_right(starts, ord(character)) - 1]]
-        if len(self) < _MAX_STAND_INS:
-            self[character] = stand_in
-        return stand_in
 
-
-_stand_ins = _StandIns()
-
-
-def shadow(text: str) -> str:
-    """Return the text with every astral character replaced by one of its class. The length stays."""
-    return _ASTRAL.sub(lambda match: _stand_ins[match.group()], text)
+shadow = Shadow()
+"""For texts that operations cut."""

@@ -1,0 +1,267 @@
+"""Patterns that spell the operations of a program, however they are written.
+
+Pattern and operation are compared as trees: sets by their characters, whatever spells them, and without
+possessive repetitions that change nothing. So what is found here is equal to the pattern by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import groupby, product
+from math import prod
+
+from codec_core.exceptions import TokenizerMapValidationError
+from codec_core.pretokenizer.pattern_parser import PatternParser, parse_pattern
+from codec_core.pretokenizer.pattern_sets import fold
+from codec_core.pretokenizer.pattern_tree import (
+    Alternatives,
+    Chars,
+    Node,
+    Repeat,
+    Sequence,
+    sequence,
+    without_commitment,
+)
+from codec_core.pretokenizer_program import (
+    MAX_LITERAL_CHARACTERS,
+    MAX_OPS,
+    MAX_RUN,
+    CjkIsolate,
+    DigitsIsolate,
+    DigitTriplesIsolate,
+    Letters,
+    LettersCased,
+    Literals,
+    LiteralsCi,
+    NewlineBlock,
+    Numbers,
+    Op,
+    PunctAsciiLetters,
+    PunctRun,
+    Stage,
+    TrailingWs,
+    WsRun,
+)
+from codec_core.unicode.charsets import SPACE, CharSet, category
+
+MAX_CASE_FORMS = 64
+"""Spellings of one literal; `'[rR][eE]` has four."""
+
+MAX_LIST = 16
+"""Characters of a set that is taken for a list of them."""
+
+_SPELLED: dict[str, Op] = {
+    r"[^\r\n\p{L}\p{N}]?\p{L}+": Letters(lead_other=True),
+    r" ?\p{L}+": Letters(lead_space=True),
+    r"\p{L}+": Letters(),
+    r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+": Letters(lead_other=True, lead_other_class="l_p_s", body="L_M"),
+    r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+": Letters(lead_other=True, body="L_M"),
+    r" ?[\p{L}\p{M}]+": Letters(lead_space=True, body="L_M"),
+    r"[!-/:-@\[-`{-~][A-Za-z]+": PunctAsciiLetters(),
+    r"\s*[\r\n]+": NewlineBlock(),
+    r"\s*[\r\n]": NewlineBlock(),  # the run's last newline ends it either way: `\s*` is greedy
+    r"\s+(?!\S)": TrailingWs(),
+    r"\s+": WsRun(),
+}
+_STAGES: dict[str, Stage] = {
+    r"[0-9][0-9][0-9]": DigitTriplesIsolate(),
+    r"[0-9]{3}": DigitTriplesIsolate(),
+    "[\u4e00-\u9fa5\u3040-\u30ff]+": CjkIsolate(),
+    r"\p{N}": DigitsIsolate("individual"),
+    r"\p{N}+": DigitsIsolate("grouped"),
+}
+_LEAD = r"[^\r\n\p{L}\p{N}]?"
+
+
+@cache
+def _ops() -> dict[Node, Op]:
+    return {parse_pattern(spelled): op for spelled, op in _SPELLED.items()}
+
+
+@cache
+def _stages() -> dict[Node, Stage]:
+    return {parse_pattern(spelled): stage for spelled, stage in _STAGES.items()}
+
+
+def ops_of_pattern(pattern: str) -> tuple[Op, ...] | None:
+    """Return the operations that a pattern spells, or None when it holds anything else."""
+    try:
+        tree = PatternParser(pattern).tree
+    except TokenizerMapValidationError:
+        return None
+    return ops_of(without_commitment(tree))
+
+
+def stage_of_pattern(pattern: str) -> Stage | None:
+    """Return the stage of a program, but an alternation, that isolates what a pattern matches."""
+    try:
+        tree = without_commitment(PatternParser(pattern).tree)
+    except TokenizerMapValidationError:
+        return None
+    if isinstance(tree, Repeat) and (tree.body, tree.least) == (Chars(category("N")), 1) and tree.most:
+        return DigitsIsolate("grouped", tree.most) if tree.most <= MAX_RUN else None
+    return _stages().get(tree)
+
+
+def ops_of(tree: Node) -> tuple[Op, ...] | None:
+    """Return the operations that a tree spells, or None."""
+    ops: list[Op] = []
+    literals: list[tuple[CharSet, ...]] = []
+    for option in tree.options if isinstance(tree, Alternatives) else (tree,):
+        spelled = list(_literals(option))
+        if spelled:
+            literals += spelled
+            continue
+        op = _ops().get(option) or _numbers(option) or _punct_run(option) or _cased(option)
+        if op is None or not _add_literals(ops, literals):
+            return None
+        literals = []
+        ops.append(op)
+    if not _add_literals(ops, literals) or len(ops) > MAX_OPS:
+        return None
+    return tuple(ops)
+
+
+def _add_literals(ops: list[Op], found: list[tuple[CharSet, ...]]) -> bool:
+    """Add one operation for literals in a row; return whether there is one for them."""
+    if not found:
+        return True
+    in_any_case = _in_any_case(found)
+    if in_any_case is not None:
+        ops.append(LiteralsCi(in_any_case))
+        return True
+    if any(prod(map(len, literal)) > MAX_CASE_FORMS for literal in found):
+        return False
+    exact = ["".join(form) for literal in found for form in product(*(c.characters() for c in literal))]
+    if not _is_longest_first(exact) or sum(map(len, exact)) > MAX_LITERAL_CHARACTERS:
+        return False
+    ops.append(Literals(tuple(exact)))
+    return True
+
+
+def _in_any_case(found: list[tuple[CharSet, ...]]) -> tuple[str, ...] | None:
+    """Return the literals in lower case where each takes every case form, and some have two, or None."""
+    names = [name for literal in found if (name := _lower(literal)) is not None]
+    cased = any(map(str.isalpha, "".join(names)))
+    return tuple(names) if cased and len(names) == len(found) and _is_longest_first(names) else None
+
+
+def _lower(literal: tuple[CharSet, ...]) -> str | None:
+    characters = [_base(chars.characters()[0]) for chars in literal]
+    pairs = zip(literal, characters, strict=True)
+    complete = all(c.isascii() and chars == CharSet.of(_forms(c)) for chars, c in pairs)
+    return "".join(characters) if complete else None
+
+
+def _base(character: str) -> str:
+    """Return the lower case of an ASCII letter in any of its forms, and any other character as it is."""
+    return next((base for base in "sk" if character in fold(base)), character.lower() if character.isascii() else character)
+
+
+def _forms(character: str) -> str:
+    return fold(character) if character.isascii() and character.isalpha() else character
+
+
+def _is_longest_first(literals: list[str]) -> bool:
+    """Tell whether the first literal that matches is also the longest."""
+    seen: set[str] = set()
+    for literal in literals:
+        if any(literal[:length] in seen for length in range(1, len(literal))):
+            return False
+        seen.add(literal)
+    return True
+
+
+def _literals(node: Node) -> Iterator[tuple[CharSet, ...]]:
+    """Yield the sequences of small sets that a node may match, in order; none where it is more than that."""
+    match node:
+        case Chars(chars) if len(chars) <= MAX_LIST:
+            by_base = groupby(sorted(chars.characters(), key=_base), key=_base)
+            yield from ((CharSet.of(forms),) for _, forms in by_base)
+        case Sequence(parts) if parts:
+            spelled = [list(_literals(part)) for part in parts]
+            if all(spelled) and prod(map(len, spelled)) <= MAX_LITERAL_CHARACTERS:
+                for combined in product(*spelled):
+                    yield tuple(chars for part in combined for chars in part)
+        case Alternatives(options):
+            spelled = [list(_literals(option)) for option in options]
+            if all(spelled):
+                for literals in spelled:
+                    yield from literals
+
+
+def _numbers(node: Node) -> Op | None:
+    lead, rest = _split_lead(node)
+    numbers = Chars(category("N"))
+    if rest == numbers:
+        return Numbers(max_run=1, lead_space=lead)
+    match rest:
+        case Repeat(body, 1, most, "greedy") if body == numbers and (most or 0) <= MAX_RUN:
+            return Numbers(max_run=most or 0, lead_space=lead)
+    return None
+
+
+def _split_lead(node: Node) -> tuple[bool, Node]:
+    """Return whether a node begins with an optional space, and the rest of it."""
+    match node:
+        case Sequence((Repeat(Chars(chars), 0, 1, "greedy"), *rest)) if chars == CharSet.of(" "):
+            return True, sequence(rest)
+    return False, node
+
+
+def _punct_run(node: Node) -> Op | None:
+    lead, rest = _split_lead(node)
+    after = ""
+    match rest:
+        case Sequence((body, Repeat(Chars(chars), 0, None, "greedy"))) if len(chars) <= MAX_LIST:
+            rest, after = body, chars.characters()
+    match rest:
+        case Repeat(Chars(chars), 1, None, "greedy"):
+            pass
+        case _:
+            return None
+    other = ~(SPACE | category("L") | category("N"))
+    symbols = category("P") | category("S")
+    if chars not in (other, symbols):
+        return None
+    newlines = after == "\n\r"
+    return PunctRun(
+        lead_space=lead,
+        trailing_newlines=bool(after),
+        trailing_chars=None if newlines or not after else after.replace("\n\r", "\r\n"),
+        charset="p_s" if chars == symbols else None,
+    )
+
+
+@cache
+def _cased_sets() -> tuple[Node, CharSet, CharSet]:
+    shared = category("Lm") | category("Lo") | category("M")
+    return parse_pattern(_LEAD), category("Lu") | category("Lt") | shared, category("Ll") | shared
+
+
+def _cased(node: Node) -> Op | None:
+    lead, upper, lower = _cased_sets()
+    parts = list(node.parts) if isinstance(node, Sequence) else [node]
+    has_lead = parts[:1] == [lead]
+    parts = parts[has_lead:]
+    kinds = {
+        (Repeat(Chars(upper), 0, None), Repeat(Chars(lower), 1, None)): "title",
+        (Repeat(Chars(upper), 1, None), Repeat(Chars(lower), 0, None)): "upper",
+    }
+    kind = kinds.get(tuple(parts[:2])) if len(parts) in (2, 3) else None  # type: ignore[call-overload]
+    trailing = _trailing(parts[2:])
+    if kind is None or trailing is None:
+        return None
+    return LettersCased(kind="title" if kind == "title" else "upper", lead_other=has_lead, trailing_ci=trailing)
+
+
+def _trailing(parts: Iterable[Node]) -> tuple[str, ...] | None:
+    """Return the literals of `(?i:'s|'t)?`; none for no parts, and None for anything else."""
+    for part in parts:
+        match part:
+            case Repeat(body, 0, 1, "greedy"):
+                return _in_any_case(list(_literals(body)))
+        return None
+    return ()
+

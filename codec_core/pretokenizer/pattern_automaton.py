@@ -1,0 +1,285 @@
+"""How much of a text a pattern reads, and the proof that it is little.
+
+The engine that runs patterns goes back when an alternative fails, which can take the square of a text's
+length, or two to its power. Here the pattern becomes an automaton whose state is the list of all attempts
+that the engine may have under way, in the order of their priority, equal ones counted one by one. Once an
+attempt ends in a match, those of lower priority are dropped, as the engine never comes to them.
+
+A pattern is proven where these lists are of bounded length, and where what a search reads in vain, behind the
+end of its match, is taken by the search that starts there. So pairs of lists are followed: those of a search,
+and those of the next one, from where the first has its last match so far. No circle through these pairs may
+go without a match on either side. Then every character is read by two searches and a bounded number of
+others, a bounded number of times each, and the whole takes time linear in the text.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from codec_core.pretokenizer.pattern_tree import (
+    Alternatives,
+    Atomic,
+    Chars,
+    Look,
+    Node,
+    Repeat,
+    Sequence,
+    may_be_empty,
+)
+from codec_core.unicode.charsets import CharSet, borders_of
+
+MAX_ATTEMPTS = 256
+"""Attempts under way at one place."""
+
+MAX_WORK = 400_000
+"""Steps of the proof; the patterns of known tokenizers take up to 60,000."""
+
+MAX_READ_AHEAD = 2048
+"""Attempts times characters beyond a match; each character of a text may cost as many steps of the engine."""
+
+_CHARACTER, _SPLIT, _JUMP, _LOOK, _MATCH = range(5)
+
+END = -1
+"""Stands for the end of the text, where other symbols are the sets that a character belongs to, as bits."""
+
+Attempts = tuple[int, ...]
+Pair = tuple[Attempts, Attempts]
+
+START: Final[Attempts] = (0,)
+
+
+class UnprovenPatternError(ValueError):
+    """A pattern of which it is not proven that it takes time linear in the text."""
+
+
+class Step(NamedTuple):
+    """What reading one more character leads to.
+
+    Attributes:
+        attempts: those that go on behind it.
+        matched: whether there is a match that ends before it.
+    """
+
+    attempts: Attempts
+    matched: bool
+
+
+class PatternAutomaton:
+    """The automaton of a pattern.
+
+    Attributes:
+        reads_ahead: the most characters that are read behind the end of a match and are not taken, but for
+            such a number at their end, by the next.
+        is_total: whether every character of every text belongs to a match.
+    """
+
+    def __init__(self, tree: Node) -> None:
+        """Prove a pattern.
+
+        Raises:
+            UnprovenPatternError: it matches the empty text, or takes more than linear time, or its proof is
+                too much work.
+        """
+        self._code: list[tuple[int, int, int]] = []
+        self._sets: dict[CharSet, int] = {}
+        self._compile(tree)
+        self._add(_MATCH)
+        self._symbols: dict[str, int] = {}
+        self._steps: dict[Attempts, dict[int, Step]] = {}
+        self._work = 0
+        self.reads_ahead = self._longest_read(self._explore(self._alphabet()))
+        self.is_total = not self._may_fail()
+
+    def ends_open(self, text: str, start: int) -> bool:
+        """Tell whether what is matched at a place depends on what follows the text."""
+        attempts = START
+        for character in text[start:]:
+            attempts = self._step(attempts, self._symbol(character)).attempts
+            if not attempts:
+                return False
+        return True
+
+    # Reading
+
+    def _symbol(self, character: str) -> int:
+        symbol = self._symbols.get(character)
+        if symbol is None:
+            symbol = sum(1 << number for chars, number in self._sets.items() if character in chars)
+            if len(self._symbols) < MAX_WORK:
+                self._symbols[character] = symbol
+        return symbol
+
+    def _step(self, attempts: Attempts, symbol: int) -> Step:
+        known = self._steps.setdefault(attempts, {})
+        step = known.get(symbol)
+        if step is None:
+            step = known[symbol] = self._compute(attempts, symbol)
+        return step
+
+    def _compute(self, attempts: Attempts, symbol: int) -> Step:
+        going: list[int] = []
+        waiting = list(reversed(attempts))
+        while waiting:
+            self._work += 1
+            place = waiting.pop()
+            kind, first, second = self._code[place]
+            if kind == _SPLIT:
+                waiting += (second, first)
+            elif kind == _JUMP:
+                waiting.append(first)
+            elif kind == _MATCH:
+                return self._bounded(going, matched=True)
+            else:
+                fits = symbol != END and bool(symbol >> first & 1)
+                if kind == _LOOK and fits != bool(second):
+                    waiting.append(place + 1)
+                elif kind == _CHARACTER and fits:
+                    going.append(place + 1)
+        return self._bounded(going, matched=False)
+
+    def _bounded(self, going: list[int], *, matched: bool) -> Step:
+        if self._work > MAX_WORK:
+            raise UnprovenPatternError("the pattern is too large to be proven")
+        if len(going) > MAX_ATTEMPTS:
+            raise UnprovenPatternError("the pattern can match the same text in ever more ways")
+        return Step(tuple(going), matched)
+
+    # Building
+
+    def _add(self, kind: int, first: int = 0, second: int = 0) -> int:
+        self._code.append((kind, first, second))
+        return len(self._code) - 1
+
+    def _set(self, chars: CharSet) -> int:
+        return self._sets.setdefault(chars, len(self._sets))
+
+    def _compile(self, node: Node) -> None:
+        match node:
+            case Chars(chars):
+                self._add(_CHARACTER, self._set(chars))
+            case Sequence(parts):
+                for part in parts:
+                    self._compile(part)
+            case Alternatives(options):
+                self._compile_options(options)
+            case Repeat(body, least, most, kind):
+                if kind == "possessive":
+                    raise UnprovenPatternError("a possessive repetition that could be gone back on")
+                self._compile_repeat(body, least, most, lazy=kind == "lazy")
+            case Look(Chars(chars), negative):
+                self._add(_LOOK, self._set(chars), int(negative))
+            case Look():
+                raise UnprovenPatternError("a look-ahead at more than one character")
+            case Atomic():
+                raise UnprovenPatternError("an atomic group that could be gone back on")
+
+    def _compile_options(self, options: tuple[Node, ...]) -> None:
+        exits = []
+        for option in options[:-1]:
+            split = self._add(_SPLIT)
+            self._compile(option)
+            exits.append(self._add(_JUMP))
+            self._code[split] = (_SPLIT, split + 1, len(self._code))
+        self._compile(options[-1])
+        for place in exits:
+            self._code[place] = (_JUMP, len(self._code), 0)
+
+    def _compile_repeat(self, body: Node, least: int, most: int | None, *, lazy: bool) -> None:
+        if most is None and may_be_empty(body):
+            raise UnprovenPatternError("an unbounded repetition of what may be empty")
+        for _ in range(least):
+            self._compile(body)
+        splits = []
+        for _ in range(1 if most is None else most - least):
+            splits.append(self._add(_SPLIT))
+            self._compile(body)
+        if most is None:
+            self._add(_JUMP, splits[0])
+        after = len(self._code)
+        for place in splits:
+            self._code[place] = (_SPLIT, after, place + 1) if lazy else (_SPLIT, place + 1, after)
+
+    # Proving
+
+    def _alphabet(self) -> list[int]:
+        """Return the symbols of all characters that there are."""
+        return sorted(set(borders_of(self._sets).values()))
+
+    def _explore(self, alphabet: list[int]) -> dict[Pair, list[Pair]]:
+        """Return where each pair is led by a character, if neither side matches before it."""
+        unmatched: dict[Pair, list[Pair]] = {}
+        waiting: list[Pair] = [(START, ())]
+        while waiting:
+            pair = waiting.pop()
+            if pair in unmatched:
+                continue
+            found: dict[Pair, None] = {}
+            for symbol in alphabet:
+                after, matched = self._follow(pair, symbol)
+                if after[0] and after not in unmatched:
+                    waiting.append(after)
+                if not matched:
+                    found[after] = None
+            self._step(pair[0], END)
+            unmatched[pair] = list(found)
+        return unmatched
+
+    def _follow(self, pair: Pair, symbol: int) -> tuple[Pair, bool]:
+        search, following = pair
+        step = self._step(search, symbol)
+        if search is START:
+            if step.matched:
+                raise UnprovenPatternError("the pattern matches the empty text")
+            return (step.attempts, START), False
+        if step.matched:
+            return (step.attempts, self._step(START, symbol).attempts), True
+        next_step = self._step(following, symbol)
+        return (step.attempts, next_step.attempts), next_step.matched
+
+    def _longest_read(self, unmatched: dict[Pair, list[Pair]]) -> int:
+        """Return the most characters that are read beyond a match.
+
+        Depth first without recursion: paths are as long as the longest bounded repetition.
+
+        Raises:
+            UnprovenPatternError: there is no bound, or it is too high.
+        """
+        known: dict[Pair, tuple[int, int]] = {}
+        for start in unmatched:
+            path, open_ones = [start], {start}
+            while path:
+                here = path[-1]
+                missing = None
+                if here not in known:
+                    going = [after for after in unmatched[here] if after[0]]
+                    missing = next((after for after in going if after not in known), None)
+                if missing is not None:
+                    if missing in open_ones:
+                        raise UnprovenPatternError("the pattern may read any distance in vain")
+                    path.append(missing)
+                    open_ones.add(missing)
+                    continue
+                if here not in known:
+                    known[here] = (
+                        max((1 + known[after][0] for after in going), default=1),
+                        max((known[after][1] for after in going), default=0) + len(here[0]) + len(here[1]),
+                    )
+                open_ones.discard(path.pop())
+        if max(cost for _, cost in known.values()) > MAX_READ_AHEAD:
+            raise UnprovenPatternError("the pattern reads far beyond what it matches")
+        return max(length for length, _ in known.values())
+
+    def _may_fail(self) -> bool:
+        """Tell whether a search may end without any match."""
+        waiting, seen = [START], {START}
+        while waiting:
+            here = waiting.pop()
+            for symbol, step in self._steps[here].items():
+                if step.matched or (symbol == END and here is START):
+                    continue
+                if not step.attempts:
+                    return True
+                if step.attempts not in seen:
+                    seen.add(step.attempts)
+                    waiting.append(step.attempts)
+        return False

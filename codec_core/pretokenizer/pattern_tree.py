@@ -1,0 +1,189 @@
+"""A regular expression as a tree: what every pattern becomes before anything is done with it.
+
+Trees are made by the functions here, which keep them plain: a sequence holds no sequences, single characters
+that may take each other's place are one set, and what a look-ahead at one character demands of the next is
+part of that character's set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from codec_core.unicode.charsets import ANYTHING, NOTHING, CharSet
+
+
+class Chars(NamedTuple):
+    """One character of a set."""
+
+    set: CharSet
+
+
+class Sequence(NamedTuple):
+    """One after the other; the empty sequence matches nothing at all, everywhere."""
+
+    parts: tuple[Node, ...]
+
+
+class Alternatives(NamedTuple):
+    """The first that leads to a match."""
+
+    options: tuple[Node, ...]
+
+
+class Repeat(NamedTuple):
+    """As often as possible, as seldom as possible, or as often as possible for good."""
+
+    body: Node
+    least: int
+    most: int | None
+    kind: Literal["greedy", "lazy", "possessive"] = "greedy"
+
+
+class Look(NamedTuple):
+    """What follows, or does not; nothing is taken."""
+
+    body: Node
+    negative: bool
+
+
+class Atomic(NamedTuple):
+    """What matches first, for good."""
+
+    body: Node
+
+
+Node = Chars | Sequence | Alternatives | Repeat | Look | Atomic
+
+EMPTY = Sequence(())
+
+
+def sequence(parts: Iterable[Node]) -> Node:
+    """Return nodes in a row."""
+    flat: list[Node] = []
+    for part in parts:
+        for node in part.parts if isinstance(part, Sequence) else (part,):
+            _append(flat, node)
+    return flat[0] if len(flat) == 1 else Sequence(tuple(flat))
+
+
+def _append(flat: list[Node], node: Node) -> None:
+    """Add a node; what was demanded of the next character becomes part of its set."""
+    while isinstance(node, Chars) and flat and isinstance(look := flat[-1], Look):
+        if not isinstance(look.body, Chars):
+            break
+        node = Chars(node.set - look.body.set if look.negative else node.set & look.body.set)
+        flat.pop()
+    flat.append(node)
+
+
+def alternatives(options: Iterable[Node]) -> Node:
+    """Return a choice between nodes; neighbours that are single characters are one set."""
+    flat: list[Node] = []
+    for option in options:
+        for node in option.options if isinstance(option, Alternatives) else (option,):
+            if flat and isinstance(node, Chars) and isinstance(flat[-1], Chars):
+                flat[-1] = Chars(flat[-1].set | node.set)
+            else:
+                flat.append(node)
+    return flat[0] if len(flat) == 1 else Alternatives(tuple(flat))
+
+
+def repeat(
+    body: Node, least: int, most: int | None, kind: Literal["greedy", "lazy", "possessive"] = "greedy"
+) -> Node:
+    """Return a repetition; once is the node itself, and a run of short runs of a set is a run."""
+    if isinstance(body, Repeat) and isinstance(body.body, Chars) and (least, most, kind) == (1, None, "greedy"):
+        if body.least == 1 and body.kind == "greedy":
+            body = body.body
+    return body if (least, most) == (1, 1) else Repeat(body, least, most, kind)
+
+
+def is_nullable(node: Node) -> bool:
+    """Tell whether a node matches the empty text at every place, whatever follows."""
+    match node:
+        case Chars() | Look():
+            return False
+        case Sequence(parts):
+            return all(map(is_nullable, parts))
+        case Alternatives(options):
+            return any(map(is_nullable, options))
+        case Repeat(body, least):
+            return least == 0 or is_nullable(body)
+        case Atomic(body):
+            return is_nullable(body)
+
+
+def may_be_empty(node: Node) -> bool:
+    """Tell whether a node may match the empty text somewhere."""
+    match node:
+        case Chars():
+            return False
+        case Look():
+            return True
+        case Sequence(parts):
+            return all(map(may_be_empty, parts))
+        case Alternatives(options):
+            return any(map(may_be_empty, options))
+        case Repeat(body, least):
+            return least == 0 or may_be_empty(body)
+        case Atomic(body):
+            return may_be_empty(body)
+
+
+def next_characters(node: Node) -> CharSet:
+    """Return characters outside of which the next one is not where the node matches; the text may also end."""
+    match node:
+        case Chars(chars):
+            return chars
+        case Look(Chars(chars), negative):
+            return ~chars if negative else chars
+        case Look():
+            return ANYTHING
+        case Sequence(parts):
+            return _next_in_row(parts)
+        case Alternatives(options):
+            found = NOTHING
+            for option in options:
+                found |= next_characters(option)
+            return found
+        case Repeat(body, least):
+            return next_characters(body) if least else ANYTHING
+        case Atomic(body):
+            return next_characters(body)
+
+
+def _next_in_row(parts: tuple[Node, ...]) -> CharSet:
+    if not parts:
+        return ANYTHING
+    first, rest = parts[0], parts[1:]
+    if isinstance(first, Look):
+        return next_characters(first) & _next_in_row(rest)
+    if isinstance(first, Repeat) and first.least == 0:
+        return next_characters(first.body) | _next_in_row(rest)
+    return next_characters(first) | _next_in_row(rest) if may_be_empty(first) else next_characters(first)
+
+
+def without_commitment(node: Node, after: Node = EMPTY) -> Node:
+    """Return the node without possessive repetitions and atomic groups, where they change nothing.
+
+    What a possessive repetition of a set keeps can never be given back with success where what comes after
+    it needs a character outside the set. And what matches at once, whatever follows, is never gone back on.
+    """
+    settles = is_nullable(after)
+    match node:
+        case Sequence(parts):
+            plain: list[Node] = []
+            for part in reversed(parts):
+                plain.insert(0, without_commitment(part, sequence([*plain, after])))
+            return sequence(plain)
+        case Alternatives(options):
+            return alternatives(without_commitment(option, after) for option in options)
+        case Repeat(Chars(chars), least, most, "possessive"):
+            keeps = settles or not next_characters(after) & chars
+            return Repeat(Chars(chars), least, most) if keeps else node
+        case Repeat(body, least, most, "possessive") if settles:
+            return Repeat(without_commitment(body), least, most)
+        case Atomic(body) if settles or isinstance(body, Chars):
+            return without_commitment(body)
+    return node
