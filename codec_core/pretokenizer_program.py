@@ -125,7 +125,7 @@ class CjkIsolate(msgspec.Struct, frozen=True, tag_field="op", tag="cjk_isolate")
 
 
 class PatternIsolate(msgspec.Struct, frozen=True, tag_field="op", tag="pattern_isolate"):
-    """A stage that isolates the matches of a pattern: an addition of this project to the protocol's stages."""
+    """A stage that isolates the matches of a pattern: an addition of this project."""
 
     pattern: str
 
@@ -252,4 +252,3 @@ def _named_characters(op: Op) -> str:
         case PunctRun():
             return op.trailing_chars or ""
     return ""
-

@@ -16,7 +16,8 @@ from codec_core.building.pre_tokenizers import GPT_2_PATTERN
 from codec_core.building.steps import AddedToken
 from codec_core.exceptions import MapBuildError
 from codec_core.maps import MAX_MAP_VALUES
-from codec_core.pretokenizer_program import ProgramV1, ops_of_pattern
+from codec_core.pretokenizer import ops_of_pattern
+from codec_core.pretokenizer_program import ProgramV1
 
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
 _ADDED_TYPES = frozenset({_UNKNOWN, _CONTROL, _USER_DEFINED})

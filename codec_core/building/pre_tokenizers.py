@@ -9,6 +9,7 @@ import msgspec
 
 from codec_core.building.steps import PreTokenizerStep
 from codec_core.exceptions import MapBuildError
+from codec_core.pretokenizer import ops_of_pattern
 from codec_core.pretokenizer_program import (
     Alternation,
     CjkIsolate,
@@ -18,7 +19,6 @@ from codec_core.pretokenizer_program import (
     ProgramV2,
     PunctuationContiguous,
     Stage,
-    ops_of_pattern,
 )
 
 GPT_2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"

@@ -14,7 +14,8 @@ from codec_core.building.document import check_length, read_source, write_docume
 from codec_core.byte_level import encode_byte_level_chars
 from codec_core.exceptions import MapBuildError
 from codec_core.merging.by_list import merge_symbols
-from codec_core.pretokenizer_program import ProgramV1, ops_of_pattern
+from codec_core.pretokenizer import ops_of_pattern
+from codec_core.pretokenizer_program import ProgramV1
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -51,9 +51,7 @@ class PreTokenizer:
 
     takes_spaces: Final = True
 
-    def __init__(
-        self, stages: Sequence[Stage], *, shadow_of: Callable[[str], str] | None = shadow
-    ) -> None:
+    def __init__(self, stages: Sequence[Stage], *, shadow_of: Callable[[str], str] | None = shadow) -> None:
         """Take the stages, and what replaces astral characters where the stages know none."""
         self._stages = stages
         self._first = stages[0].cut
@@ -144,7 +142,7 @@ def pretokenizer_of(program: Program | None, pattern: str | None) -> PreTokenize
 
 
 def _pretokenizer(stages: Sequence[programs.Stage]) -> PreTokenizer:
-    """Return the stages over texts whose astral characters are replaced, or where that is not possible, as is."""
+    """Return the stages over texts with astral characters replaced or, where that is not possible, as is."""
     patterns = [stage.pattern for stage in stages if isinstance(stage, programs.PatternIsolate)]
     if not patterns:
         return PreTokenizer([_stage(stage, LAST_OF_BMP) for stage in stages])
@@ -197,7 +195,9 @@ def _stage(stage: programs.Stage, last: int) -> Stage:
         case programs.DigitTriplesIsolate():
             return IsolateStage(r"[0-9]{3}|(?:(?![0-9]{3})[\s\S])+", undecided="[0-9]{1,2}")
         case programs.DigitTriplesFromEnd(digits, before, after):
-            return DigitTriplesStage("[0-9]" if digits == "ascii" else f"[{numbers}]", before=before, after=after)
+            return DigitTriplesStage(
+                "[0-9]" if digits == "ascii" else f"[{numbers}]", before=before, after=after
+            )
         case programs.PunctuationContiguous():
             return IsolateStage(f"[{punctuation}]+|[^{punctuation}]+")
         case programs.CjkIsolate():

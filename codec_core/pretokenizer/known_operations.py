@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import groupby, product
 from math import prod
+from typing import Literal
 
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.pretokenizer.pattern_parser import PatternParser, parse_pattern
@@ -156,7 +157,10 @@ def _lower(literal: tuple[CharSet, ...]) -> str | None:
 
 def _base(character: str) -> str:
     """Return the lower case of an ASCII letter in any of its forms, and any other character as it is."""
-    return next((base for base in "sk" if character in fold(base)), character.lower() if character.isascii() else character)
+    return next(
+        (base for base in "sk" if character in fold(base)),
+        character.lower() if character.isascii() else character,
+    )
 
 
 def _forms(character: str) -> str:
@@ -245,15 +249,15 @@ def _cased(node: Node) -> Op | None:
     parts = list(node.parts) if isinstance(node, Sequence) else [node]
     has_lead = parts[:1] == [lead]
     parts = parts[has_lead:]
-    kinds = {
+    forms: dict[tuple[Node, ...], Literal["title", "upper"]] = {
         (Repeat(Chars(upper), 0, None), Repeat(Chars(lower), 1, None)): "title",
         (Repeat(Chars(upper), 1, None), Repeat(Chars(lower), 0, None)): "upper",
     }
-    kind = kinds.get(tuple(parts[:2])) if len(parts) in (2, 3) else None  # type: ignore[call-overload]
+    kind = forms.get(tuple(parts[:2])) if len(parts) in (2, 3) else None
     trailing = _trailing(parts[2:])
     if kind is None or trailing is None:
         return None
-    return LettersCased(kind="title" if kind == "title" else "upper", lead_other=has_lead, trailing_ci=trailing)
+    return LettersCased(kind=kind, lead_other=has_lead, trailing_ci=trailing)
 
 
 def _trailing(parts: Iterable[Node]) -> tuple[str, ...] | None:
@@ -264,4 +268,3 @@ def _trailing(parts: Iterable[Node]) -> tuple[str, ...] | None:
                 return _in_any_case(list(_literals(body)))
         return None
     return ()
-

@@ -12,10 +12,9 @@ the text.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
-
-import regex
 
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.pretokenizer.pattern_sets import SetReader, folded
@@ -44,12 +43,12 @@ MAX_SIZE = 4096
 """Characters that a match takes if every repetition with a bound takes as many as it may: nested bounds
 multiply. The largest known has 1,023."""
 
-_QUANTIFIER = regex.compile(
+_QUANTIFIER = re.compile(
     r"(?:(?P<sign>[*+?])|\{(?P<exact>\d{1,4})\}|\{(?P<least>\d{0,4}),(?P<most>\d{0,4})\})(?P<kind>[?+]?)"
 )
 _SIGNS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 _GROUPS = ("(?:", "(?>", "(?i:", "(?=", "(?!")
-_GROUP_NAME = regex.compile(r"\(\?P?<[A-Za-z_]\w*>")
+_GROUP_NAME = re.compile(r"\(\?P?<[A-Za-z_]\w*>")
 _NOT_NEWLINE = Chars(~CharSet.of("\n"))
 
 
@@ -133,7 +132,7 @@ class PatternParser:
         names: dict[str, Literal["greedy", "lazy", "possessive"]] = {"?": "lazy", "+": "possessive"}
         return repeat(node, least, most, names.get(kind, "greedy"))
 
-    def _counted_twice(self, node: Node, start: int, match: regex.Match[str]) -> Node:
+    def _counted_twice(self, node: Node, start: int, match: re.Match[str]) -> Node:
         """Read `x{1,3}+`, which in Oniguruma repeats what is repeated."""
         if match["kind"] == "?":
             raise refusal("a lazy repetition with bounds has another meaning in Oniguruma", self._place)
@@ -247,7 +246,7 @@ def size_of(node: Node) -> int:
             return size_of(body)
 
 
-def _bounds(match: regex.Match[str]) -> tuple[int, int | None]:
+def _bounds(match: re.Match[str]) -> tuple[int, int | None]:
     if match["sign"]:
         return _SIGNS[match["sign"]]
     if match["exact"] is not None:

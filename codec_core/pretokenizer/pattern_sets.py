@@ -109,7 +109,9 @@ class SetReader:
             return self._nested(depth)
         chars = self._single()
         single = len(chars.ranges) == 1 and chars.ranges[0][0] == chars.ranges[0][1]
-        if not (pattern.startswith("-", self.place) and pattern[self.place + 1 : self.place + 2] not in ("]", "")):
+        if not (
+            pattern.startswith("-", self.place) and pattern[self.place + 1 : self.place + 2] not in ("]", "")
+        ):
             return chars
         if pattern.startswith("--", self.place):
             raise self._fault("-- in a set is read differently by every engine")

@@ -93,8 +93,8 @@ def repeat(
     body: Node, least: int, most: int | None, kind: Literal["greedy", "lazy", "possessive"] = "greedy"
 ) -> Node:
     """Return a repetition; once is the node itself, and a run of short runs of a set is a run."""
-    if isinstance(body, Repeat) and isinstance(body.body, Chars) and (least, most, kind) == (1, None, "greedy"):
-        if body.least == 1 and body.kind == "greedy":
+    match body:
+        case Repeat(Chars(), 1, _, "greedy") if (least, most, kind) == (1, None, "greedy"):
             body = body.body
     return body if (least, most) == (1, 1) else Repeat(body, least, most, kind)
 
@@ -132,7 +132,7 @@ def may_be_empty(node: Node) -> bool:
 
 
 def next_characters(node: Node) -> CharSet:
-    """Return characters outside of which the next one is not where the node matches; the text may also end."""
+    """Return a set that the next character is in where the node matches, if there is a next one."""
     match node:
         case Chars(chars):
             return chars

@@ -1,15 +1,29 @@
-"""Patterns that are no known sequence of operations: run by `re`, where they are proven to take linear time."""
+"""Patterns that are no known sequence of operations: run by `re` where proven to take linear time.
+
+The others are searched for within a budget.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from codec_core.exceptions import TokenizerMapValidationError
-from codec_core.pretokenizer.pattern_automaton import PatternAutomaton, UnprovenPatternError
+from codec_core.pretokenizer.pattern_code import PatternCode, UnreadPatternError
 from codec_core.pretokenizer.pattern_parser import parse_pattern
+from codec_core.pretokenizer.pattern_proof import PatternProof, UnprovenPatternError
+from codec_core.pretokenizer.pattern_search import PatternSearch
 from codec_core.pretokenizer.pattern_spelling import spell
-from codec_core.pretokenizer.pattern_tree import Alternatives, Atomic, Chars, Look, Node, Repeat, Sequence, without_commitment
+from codec_core.pretokenizer.pattern_tree import (
+    Alternatives,
+    Atomic,
+    Chars,
+    Look,
+    Node,
+    Repeat,
+    Sequence,
+    without_commitment,
+)
 from codec_core.unicode.charsets import ANYTHING, LAST, CharSet
 
 
@@ -19,37 +33,18 @@ class PatternStage:
     A match is settled when the search for it ended before the text did.
     """
 
-    def __init__(self, tree: Node, last: int = LAST) -> None:
-        """Prove and compile a pattern, for texts without characters behind a last one.
-
-        Raises:
-            TokenizerMapValidationError: it is not proven to take time linear in the text.
-        """
-        tree = without_commitment(tree)
-        try:
-            self._automaton = PatternAutomaton(tree)
-            self._pattern = re.compile(spell(tree, last))
-        except (UnprovenPatternError, RecursionError, OverflowError) as error:
-            raise TokenizerMapValidationError(f"pre_tokenizer_pattern: refused, because {error}") from None
-        self.is_total = self._automaton.is_total
+    def __init__(self, tree: Node, proof: PatternProof, last: int) -> None:
+        self._proof = proof
+        self._pattern = re.compile(spell(tree, last))
         self.cut: Callable[[str], list[str]] = (
-            self._pattern.findall if self.is_total else self._cut_with_gaps
+            self._pattern.findall if proof.is_total else self._cut_with_gaps
         )
 
     def _cut_with_gaps(self, text: str) -> list[str]:
         return [text[start:stop] for start, stop, _ in self._spans(text)]
 
     def _spans(self, text: str) -> Iterator[tuple[int, int, bool]]:
-        """Yield where each piece begins and ends, and whether it is a match."""
-        position = 0
-        for match in self._pattern.finditer(text):
-            start, stop = match.span()
-            if start > position:
-                yield position, start, False
-            yield start, stop, True
-            position = stop
-        if position < len(text):
-            yield position, len(text), False
+        return _with_gaps((match.span() for match in self._pattern.finditer(text)), len(text))
 
     def settle(self, text: str) -> tuple[list[str], str]:
         """Return the pieces that are found without a look at the end of the text, and the rest."""
@@ -64,13 +59,15 @@ class PatternStage:
         From the end backwards, until a search has ended and its piece lies well before the end: a search
         that goes on is followed by one that does too, or takes all but the last few characters.
         """
-        ahead, ends_open = self._automaton.reads_ahead + 1, self._automaton.ends_open
+        ahead, ends_open = self._proof.reads_ahead + 1, self._proof.ends_open
         first = len(spans)
         for number in range(len(spans) - 1, -1, -1):
             start, stop, is_match = spans[number]
             # Between matches a search begins at every character; what is there ends where a match begins.
             goes_on = not is_match and (stop == len(text) or first == number + 1)
-            if goes_on or any(ends_open(text, place) for place in range(start, start + 1 if is_match else stop)):
+            if goes_on or any(
+                ends_open(text, place) for place in range(start, start + 1 if is_match else stop)
+            ):
                 first = number
             elif stop + ahead < len(text):
                 break
@@ -81,8 +78,43 @@ class PatternStage:
         return ""
 
 
+class SearchStage:
+    """Cuts by the matches of a pattern that may read any distance beyond them, so that nothing is settled."""
+
+    def __init__(self, code: PatternCode) -> None:
+        self._search = PatternSearch(code)
+
+    def cut(self, text: str) -> list[str]:
+        """Return the matches and what lies between them.
+
+        Raises:
+            TokenizerMapValidationError: the pattern reads the text too often.
+        """
+        return [text[start:stop] for start, stop, _ in _with_gaps(self._search.spans(text), len(text))]
+
+    def settle(self, text: str) -> tuple[list[str], str]:
+        """Return nothing settled."""
+        return [], text
+
+    def reach(self, rest: str) -> str:  # noqa: ARG002
+        """Return nothing: any part of the rest may yet be divided."""
+        return ""
+
+
+def _with_gaps(matches: Iterable[tuple[int, int]], length: int) -> Iterator[tuple[int, int, bool]]:
+    """Yield where each piece of a text begins and ends, and whether it is a match."""
+    position = 0
+    for start, stop in matches:
+        if start > position:
+            yield position, start, False
+        yield start, stop, True
+        position = stop
+    if position < length:
+        yield position, length, False
+
+
 class TailStage:
-    """Isolates a run of some characters at the end of the text: `\\s+$`.
+    r"""Isolates a run of some characters at the end of the text: `\s+$`.
 
     As a pattern it would begin a search at each character of every run, and read the run to its end.
     """
@@ -110,17 +142,24 @@ class TailStage:
         return rest[: self._start_of_tail(rest)]
 
 
-def pattern_stage(pattern: str, last: int = LAST) -> PatternStage | TailStage:
+def pattern_stage(pattern: str, last: int = LAST) -> PatternStage | SearchStage | TailStage:
     """Return the stage of a pattern, for texts without characters behind a last one.
 
     Raises:
-        TokenizerMapValidationError: the pattern is not read, or not proven to take time linear in the text.
+        TokenizerMapValidationError: the pattern is not read; the message says where.
     """
-    tree = parse_pattern(pattern)
+    tree = without_commitment(parse_pattern(pattern))
     match tree:
         case Sequence((Repeat(Chars(characters), 1, None), Look(Chars(end), True))) if end == ANYTHING:
             return TailStage(characters)
-    return PatternStage(tree, last)
+    try:
+        code = PatternCode(tree)
+    except UnreadPatternError as error:
+        raise TokenizerMapValidationError(f"pre_tokenizer_pattern: refused, because {error}") from None
+    try:
+        return PatternStage(tree, PatternProof(code), last)
+    except UnprovenPatternError:
+        return SearchStage(code)
 
 
 def sets_of(node: Node) -> set[CharSet]:

@@ -155,7 +155,7 @@ _MAJOR = frozenset("LMNPSZC")
 
 
 def property_set(name: str) -> CharSet | None:
-    r"""Return what `\p{name}` takes, or None for a property that is not kept: names as patterns write them."""
+    r"""Return what `\p{name}` takes, or None for a property that is not kept."""
     bare = name.removeprefix("Script=").removeprefix("sc=").removeprefix("Is")
     plain = bare.replace("_", "").replace(" ", "").lower()
     short = _LONG_NAMES.get(plain, bare)
@@ -172,7 +172,7 @@ def property_set(name: str) -> CharSet | None:
 
 
 def borders_of(sets: Iterable[CharSet]) -> dict[int, int]:
-    """Return where characters begin to belong to other sets than those before them: place to sets, as bits."""
+    """Return where characters begin to belong to other sets: place to the sets from there on, as bits."""
     changes: dict[int, int] = {0: 0}
     for number, chars in enumerate(sets):
         for first, last in chars.ranges:

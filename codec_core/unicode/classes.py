@@ -101,7 +101,7 @@ def representatives() -> str:
 
 
 class Shadow:
-    """Replaces every astral character of a text by a BMP character that the same sets hold. The length stays."""
+    """Replaces every astral character of a text by one of the BMP that the same sets hold."""
 
     def __init__(self, borders: Mapping[int, int] | None = None) -> None:
         """Take the places at which characters begin to belong to other sets, and the sets, as bits.

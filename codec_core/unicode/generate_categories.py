@@ -1,4 +1,4 @@
-"""Write `_generated_categories.py` and `_generated_sets.py`: `python -m codec_core.unicode.generate_categories`.
+"""Write the generated modules beside this one: `python -m codec_core.unicode.generate_categories`.
 
 The pre-tokenizers need general categories and scripts of one fixed Unicode version, the same under every
 Python, and the one that the reference tokenizers use. So they are read from the `tokenizers` package (a
@@ -25,7 +25,7 @@ SETS = {
         *("Telugu", "Thai", "Tibetan"),
     )
 } | {"word": r"\w"}
-"""Scripts, and what `\w` takes."""
+r"""Scripts, and what `\w` takes."""
 CATEGORIES = (
     "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi",
     "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn",
@@ -46,7 +46,7 @@ def category_runs() -> list[tuple[str, int]]:
 
 
 def set_runs(pattern: str) -> list[int]:
-    """Return the lengths of the runs of code points outside and inside a set, in turn; outside comes first."""
+    """Return the lengths of the runs of code points outside and inside a set, in turn."""
     everything = "".join(chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000)
     inside = bytearray(0x110000)
     for run, _ in pre_tokenizers.Split(Regex(f"(?!{pattern})."), "removed").pre_tokenize_str(everything):

@@ -16,31 +16,16 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from codec_core.pretokenizer.pattern_tree import (
-    Alternatives,
-    Atomic,
-    Chars,
-    Look,
-    Node,
-    Repeat,
-    Sequence,
-    may_be_empty,
-)
-from codec_core.unicode.charsets import CharSet, borders_of
+from codec_core.pretokenizer.pattern_code import CHARACTER, END, JUMP, LOOK, MATCH, SPLIT, PatternCode
 
 MAX_ATTEMPTS = 256
 """Attempts under way at one place."""
 
 MAX_WORK = 400_000
-"""Steps of the proof; the patterns of known tokenizers take up to 60,000."""
+"""Steps of the proof; the patterns of known tokenizers take up to 20,000."""
 
 MAX_READ_AHEAD = 2048
 """Attempts times characters beyond a match; each character of a text may cost as many steps of the engine."""
-
-_CHARACTER, _SPLIT, _JUMP, _LOOK, _MATCH = range(5)
-
-END = -1
-"""Stands for the end of the text, where other symbols are the sets that a character belongs to, as bits."""
 
 Attempts = tuple[int, ...]
 Pair = tuple[Attempts, Attempts]
@@ -49,7 +34,7 @@ START: Final[Attempts] = (0,)
 
 
 class UnprovenPatternError(ValueError):
-    """A pattern of which it is not proven that it takes time linear in the text."""
+    """It is not proven that the pattern takes time linear in the text."""
 
 
 class Step(NamedTuple):
@@ -64,8 +49,8 @@ class Step(NamedTuple):
     matched: bool
 
 
-class PatternAutomaton:
-    """The automaton of a pattern.
+class PatternProof:
+    """The proof that a pattern takes linear time, and what it shows.
 
     Attributes:
         reads_ahead: the most characters that are read behind the end of a match and are not taken, but for
@@ -73,41 +58,26 @@ class PatternAutomaton:
         is_total: whether every character of every text belongs to a match.
     """
 
-    def __init__(self, tree: Node) -> None:
+    def __init__(self, code: PatternCode) -> None:
         """Prove a pattern.
 
         Raises:
-            UnprovenPatternError: it matches the empty text, or takes more than linear time, or its proof is
-                too much work.
+            UnprovenPatternError: it takes more than linear time, or its proof is too much work.
         """
-        self._code: list[tuple[int, int, int]] = []
-        self._sets: dict[CharSet, int] = {}
-        self._compile(tree)
-        self._add(_MATCH)
-        self._symbols: dict[str, int] = {}
+        self._code = code
         self._steps: dict[Attempts, dict[int, Step]] = {}
         self._work = 0
-        self.reads_ahead = self._longest_read(self._explore(self._alphabet()))
+        self.reads_ahead = self._longest_read(self._explore(code.alphabet()))
         self.is_total = not self._may_fail()
 
     def ends_open(self, text: str, start: int) -> bool:
         """Tell whether what is matched at a place depends on what follows the text."""
         attempts = START
         for character in text[start:]:
-            attempts = self._step(attempts, self._symbol(character)).attempts
-            if not attempts:
+            attempts = self._step(attempts, self._code.symbol(character)).attempts
+            if not attempts or self._code.is_match(attempts[0]):
                 return False
         return True
-
-    # Reading
-
-    def _symbol(self, character: str) -> int:
-        symbol = self._symbols.get(character)
-        if symbol is None:
-            symbol = sum(1 << number for chars, number in self._sets.items() if character in chars)
-            if len(self._symbols) < MAX_WORK:
-                self._symbols[character] = symbol
-        return symbol
 
     def _step(self, attempts: Attempts, symbol: int) -> Step:
         known = self._steps.setdefault(attempts, {})
@@ -122,18 +92,18 @@ class PatternAutomaton:
         while waiting:
             self._work += 1
             place = waiting.pop()
-            kind, first, second = self._code[place]
-            if kind == _SPLIT:
+            kind, first, second = self._code.code[place]
+            if kind == SPLIT:
                 waiting += (second, first)
-            elif kind == _JUMP:
+            elif kind == JUMP:
                 waiting.append(first)
-            elif kind == _MATCH:
+            elif kind == MATCH:
                 return self._bounded(going, matched=True)
             else:
                 fits = symbol != END and bool(symbol >> first & 1)
-                if kind == _LOOK and fits != bool(second):
+                if kind == LOOK and fits != bool(second):
                     waiting.append(place + 1)
-                elif kind == _CHARACTER and fits:
+                elif kind == CHARACTER and fits:
                     going.append(place + 1)
         return self._bounded(going, matched=False)
 
@@ -143,67 +113,6 @@ class PatternAutomaton:
         if len(going) > MAX_ATTEMPTS:
             raise UnprovenPatternError("the pattern can match the same text in ever more ways")
         return Step(tuple(going), matched)
-
-    # Building
-
-    def _add(self, kind: int, first: int = 0, second: int = 0) -> int:
-        self._code.append((kind, first, second))
-        return len(self._code) - 1
-
-    def _set(self, chars: CharSet) -> int:
-        return self._sets.setdefault(chars, len(self._sets))
-
-    def _compile(self, node: Node) -> None:
-        match node:
-            case Chars(chars):
-                self._add(_CHARACTER, self._set(chars))
-            case Sequence(parts):
-                for part in parts:
-                    self._compile(part)
-            case Alternatives(options):
-                self._compile_options(options)
-            case Repeat(body, least, most, kind):
-                if kind == "possessive":
-                    raise UnprovenPatternError("a possessive repetition that could be gone back on")
-                self._compile_repeat(body, least, most, lazy=kind == "lazy")
-            case Look(Chars(chars), negative):
-                self._add(_LOOK, self._set(chars), int(negative))
-            case Look():
-                raise UnprovenPatternError("a look-ahead at more than one character")
-            case Atomic():
-                raise UnprovenPatternError("an atomic group that could be gone back on")
-
-    def _compile_options(self, options: tuple[Node, ...]) -> None:
-        exits = []
-        for option in options[:-1]:
-            split = self._add(_SPLIT)
-            self._compile(option)
-            exits.append(self._add(_JUMP))
-            self._code[split] = (_SPLIT, split + 1, len(self._code))
-        self._compile(options[-1])
-        for place in exits:
-            self._code[place] = (_JUMP, len(self._code), 0)
-
-    def _compile_repeat(self, body: Node, least: int, most: int | None, *, lazy: bool) -> None:
-        if most is None and may_be_empty(body):
-            raise UnprovenPatternError("an unbounded repetition of what may be empty")
-        for _ in range(least):
-            self._compile(body)
-        splits = []
-        for _ in range(1 if most is None else most - least):
-            splits.append(self._add(_SPLIT))
-            self._compile(body)
-        if most is None:
-            self._add(_JUMP, splits[0])
-        after = len(self._code)
-        for place in splits:
-            self._code[place] = (_SPLIT, after, place + 1) if lazy else (_SPLIT, place + 1, after)
-
-    # Proving
-
-    def _alphabet(self) -> list[int]:
-        """Return the symbols of all characters that there are."""
-        return sorted(set(borders_of(self._sets).values()))
 
     def _explore(self, alphabet: list[int]) -> dict[Pair, list[Pair]]:
         """Return where each pair is led by a character, if neither side matches before it."""
@@ -228,8 +137,6 @@ class PatternAutomaton:
         search, following = pair
         step = self._step(search, symbol)
         if search is START:
-            if step.matched:
-                raise UnprovenPatternError("the pattern matches the empty text")
             return (step.attempts, START), False
         if step.matched:
             return (step.attempts, self._step(START, symbol).attempts), True

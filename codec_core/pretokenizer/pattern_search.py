@@ -1,0 +1,115 @@
+"""Search for a pattern that is not proven to take linear time: character by character, within a budget.
+
+All places at which a match may begin are followed at once, and of attempts that have come to the same place
+of the pattern only the first is kept. So finding one match takes time linear in what is read. A pattern that
+reads far beyond its matches again and again runs out of its budget, which is counted in characters and not in
+seconds: the same text always fails, or never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from codec_core.exceptions import TokenizerMapValidationError
+from codec_core.pretokenizer.pattern_code import CHARACTER, END, JUMP, LOOK, MATCH, SPLIT, PatternCode
+
+READ_A_CHARACTER = 8
+READ_ANYWAY = 10_000
+"""Characters that may be read for each one of a text, and for any text."""
+
+MAX_KEPT = 4096
+"""Steps that are kept."""
+
+
+class Step(NamedTuple):
+    """What reading one more character leads to.
+
+    Attributes:
+        places: where in the pattern the attempts go on, in the order of their priority.
+        parents: the number of the attempt that each comes from.
+        matched: the number of the attempt that ends in a match before the character, or None.
+    """
+
+    places: tuple[int, ...]
+    parents: tuple[int, ...]
+    matched: int | None
+
+
+class PatternSearch:
+    """Finds the matches of a pattern."""
+
+    def __init__(self, code: PatternCode) -> None:
+        self._code = code
+        self._steps: dict[tuple[tuple[int, ...], int], Step] = {}
+
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield where each match begins and ends.
+
+        Raises:
+            TokenizerMapValidationError: the pattern reads the text too often.
+        """
+        left = READ_A_CHARACTER * len(text) + READ_ANYWAY
+        position = 0
+        while position < len(text):
+            span, read = self._next(text, position)
+            left -= read
+            if left < 0:
+                raise TokenizerMapValidationError(
+                    f"pre_tokenizer_pattern: reads more than {READ_A_CHARACTER} times the "
+                    f"{len(text)} characters of a text"
+                )
+            if span is None:
+                return
+            yield span
+            position = span[1]
+
+    def _next(self, text: str, start: int) -> tuple[tuple[int, int] | None, int]:
+        """Return the first match from a place on, and how many characters were read to find it."""
+        places: tuple[int, ...] = ()
+        begun: list[int] = []
+        found: tuple[int, int] | None = None
+        symbol = self._code.symbol
+        for place in range(start, len(text) + 1):
+            if found is None:
+                places, begun = (*places, 0), [*begun, place]
+            step = self._step(places, symbol(text[place]) if place < len(text) else END)
+            if step.matched is not None:
+                found = begun[step.matched], place
+            places = step.places
+            begun = [begun[parent] for parent in step.parents]
+            if found is not None and not places:
+                return found, place + 1 - start
+        return found, len(text) + 1 - start
+
+    def _step(self, places: tuple[int, ...], symbol: int) -> Step:
+        step = self._steps.get((places, symbol))
+        if step is None:
+            step = self._compute(places, symbol)
+            if len(self._steps) < MAX_KEPT:
+                self._steps[places, symbol] = step
+        return step
+
+    def _compute(self, places: tuple[int, ...], symbol: int) -> Step:
+        going: dict[int, int] = {}
+        seen: set[int] = set()
+        for number, begin in enumerate(places):
+            waiting = [begin]
+            while waiting:
+                place = waiting.pop()
+                if place in seen:
+                    continue
+                seen.add(place)
+                kind, first, second = self._code.code[place]
+                fits = symbol != END and bool(symbol >> first & 1)
+                if kind == MATCH:
+                    return Step(tuple(going), tuple(going.values()), number)
+                if kind == SPLIT:
+                    waiting += (second, first)
+                elif kind == JUMP:
+                    waiting.append(first)
+                elif kind == LOOK and fits != bool(second):
+                    waiting.append(place + 1)
+                elif kind == CHARACTER and fits:
+                    going.setdefault(place + 1, number)
+        return Step(tuple(going), tuple(going.values()), None)
