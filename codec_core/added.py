@@ -132,8 +132,8 @@ class AddedTokenStream:
         return parts
 
     def _is_in_word(self, text: str, start: int, stop: int) -> bool:
-        before = _is_word(text[start - 1]) if start else self._after_word
-        return before or (stop < len(text) and _is_word(text[stop]))
+        before = is_word(text[start - 1]) if start else self._after_word
+        return before or (stop < len(text) and is_word(text[stop]))
 
     def _give(self, parts: list[Part], before: str, token_id: int, token: AddedToken) -> None:
         """Give out a token and the text between it and the last one."""
@@ -153,7 +153,7 @@ class AddedTokenStream:
         """Give out the text between the last token and `end`, but for white space that a token may take."""
         self._held = text[end:]
         if end:
-            self._after_word = _is_word(text[end - 1])
+            self._after_word = is_word(text[end - 1])
         rest = text[given:end]
         if self._drops_space:
             rest = rest.lstrip(WHITE_SPACE)
@@ -214,7 +214,8 @@ _ASTRAL_SYMBOLS = re.compile("[\U0001f130-\U0001f149\U0001f150-\U0001f169\U0001f
 """Symbols beyond U+FFFF that are alphabetic. Their general category does not tell."""
 
 
-def _is_word(character: str) -> bool:
+def is_word(character: str) -> bool:
+    """Return whether a character is a word's: a letter, mark, digit, connector, or one treated as such."""
     if character.isascii():
         return character.isalnum() or character == "_"
     return bool(_words()(shadow(character)) or _ASTRAL_SYMBOLS(character))

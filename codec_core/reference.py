@@ -5,9 +5,14 @@ Nothing here is used at run time. Everything is the definition, word for word, a
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Mapping
+
 import regex
 
 from codec_core.byte_level import encode_byte_level_chars
+from codec_core.maps import AddedToken
+from codec_core.unicode.classes import WHITE_SPACE
 from codec_core.vocabulary import METASPACE, Vocabulary
 
 
@@ -31,9 +36,9 @@ def merge(symbols: list[str], merges: list[str]) -> list[str]:
 
 
 def ordinary_merges(vocabulary: Vocabulary) -> list[str]:
-    """Return the merges that make no special token."""
-    special = vocabulary.special_tokens
-    return [pair for pair in vocabulary.map.merges or [] if pair.replace(" ", "") not in special]
+    """Return the merges that make a token which text may become."""
+    unmerged = vocabulary.unmerged
+    return [pair for pair in vocabulary.map.merges or [] if pair.replace(" ", "") not in unmerged]
 
 
 def encode_byte_level(vocabulary: Vocabulary, text: str) -> list[int]:
@@ -51,14 +56,23 @@ def encode_byte_level(vocabulary: Vocabulary, text: str) -> list[int]:
     return found
 
 
-def encode_metaspace(vocabulary: Vocabulary, text: str) -> list[int]:
+def encode_metaspace(vocabulary: Vocabulary, text: str, *, first: bool = True) -> list[int]:
     """Encode ordinary text: mark the spaces and the beginning, merge all of it, fall back to bytes."""
-    if not text:
-        return []
+    return merge_marked(vocabulary, mark_spaces(vocabulary, text, first=first))
+
+
+def mark_spaces(vocabulary: Vocabulary, text: str, *, first: bool) -> str:
+    """Write U+2581 for spaces and, where the vocabulary has it so, before a stretch of text."""
+    facts, spelled = vocabulary.facts, text.replace(" ", METASPACE)
+    prefixed = facts.metaspace_prefix == "always" or (facts.metaspace_prefix == "first" and first)
+    if not text or not prefixed or (facts.metaspace_prefix_once and spelled.startswith(METASPACE)):
+        return spelled
+    return METASPACE + spelled
+
+
+def merge_marked(vocabulary: Vocabulary, spelled: str) -> list[int]:
+    """Merge all of a marked text, fall back to bytes."""
     ids = vocabulary.ordinary()
-    spelled = text.replace(" ", METASPACE)
-    if not (vocabulary.facts.metaspace_prefix_once and spelled.startswith(METASPACE)):
-        spelled = METASPACE + spelled
     symbols = [c if c in ids else "\0" + c for c in spelled]
     found: list[int] = []
     for token in merge(symbols, ordinary_merges(vocabulary)):
@@ -66,6 +80,44 @@ def encode_metaspace(vocabulary: Vocabulary, text: str) -> list[int]:
             found += [vocabulary.byte_fallback[byte] for byte in token[1:].encode()]
         else:
             found.append(ids[token])
+    return found
+
+
+def encode_ordinary(vocabulary: Vocabulary, text: str) -> list[int]:
+    """Encode ordinary text of a vocabulary with merges: find its text tokens, encode what is between them."""
+    tokens, vocab = vocabulary.text_tokens.items(), vocabulary.map.vocab or {}
+    raw = {name: token for name, token in tokens if not token.normalized}
+    found: list[int] = []
+    for number, part in enumerate(find_added(text, raw)):
+        if isinstance(part, AddedToken):
+            found.append(vocab[part.content])
+        else:
+            found += encode_stretch(vocabulary, part, first=number == 0)
+    return found
+
+
+def encode_stretch(vocabulary: Vocabulary, text: str, *, first: bool) -> list[int]:
+    """Normalize a stretch of text, find the text tokens that are looked for in that, encode the rest."""
+    vocab, facts = vocabulary.map.vocab or {}, vocabulary.facts
+    metaspace = vocabulary.map.encoder == "metaspace"
+    marks_before = metaspace and not facts.metaspace_prefix_once
+
+    def normalize(text: str, *, first: bool) -> str:
+        text = unicodedata.normalize("NFC", text) if facts.normalizer == "nfc" else text
+        return mark_spaces(vocabulary, text, first=first) if marks_before else text
+
+    late = {normalize(n, first=True): t for n, t in vocabulary.text_tokens.items() if t.normalized}
+    found: list[int] = []
+    for part in find_added(normalize(text, first=first), late):
+        if isinstance(part, AddedToken):
+            found.append(vocab[part.content])
+        elif marks_before:
+            found += merge_marked(vocabulary, part)
+        elif metaspace:
+            found += encode_metaspace(vocabulary, part, first=first)
+        else:
+            found += encode_byte_level(vocabulary, part)
+        first = False
     return found
 
 
@@ -93,3 +145,28 @@ def decode(vocabulary: Vocabulary, ids: list[int]) -> str:
             data += vocabulary.token_bytes(token_id)
     text = data.decode("utf-8", "replace")
     return text.removeprefix(" ") if vocabulary.trims_first_space else text
+
+
+def find_added(text: str, tokens: Mapping[str, AddedToken]) -> list[str | AddedToken]:
+    """Divide a text at the added tokens: the leftmost, the longest there, with the white space it takes."""
+    parts: list[str | AddedToken] = []
+    given = place = 0
+    while place < len(text):
+        name = max((name for name in tokens if text.startswith(name, place)), key=len, default="")
+        if not name:
+            place += 1
+            continue
+        start, token = place, tokens[name]
+        place = stop = start + len(name)
+        beside = text[start - 1 : start] + text[stop : stop + 1]
+        if token.single_word and regex.search(r"\w", beside):
+            continue
+        if token.lstrip:
+            start = max(len(text[:start].rstrip(WHITE_SPACE)), given)
+        if token.rstrip:
+            stop += len(text[stop:]) - len(text[stop:].lstrip(WHITE_SPACE))
+        if given < start:
+            parts.append(text[given:start])
+        parts.append(token)
+        given = stop
+    return [*parts, text[given:]] if given < len(text) else parts
