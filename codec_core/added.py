@@ -50,13 +50,17 @@ class AddedTokens:
             TokenizerMapValidationError: the names are too many and too unlike for one pattern.
         """
         self.tokens = tokens
-        self.find: Callable[[str], Iterator[re.Match[str]]] = re.compile(_pattern_of(tokens)).finditer
+        pattern = re.compile(_pattern_of(tokens))
+        self.find: Callable[[str], Iterator[re.Match[str]]] = pattern.finditer
+        self._search = pattern.search
         self.longest = max(map(len, tokens))
         self.may_take_space_before = any(found.lstrip for _, found in tokens.values())
         self._sorted = sorted(tokens)
 
     def split(self, text: str) -> list[Part]:
         """Return the stretches of a whole text and the ids between them, in order."""
+        if self._search(text) is None:  # most texts hold none
+            return [text] if text else []
         return AddedTokenStream(self).finish(text)
 
     def first_open(self, text: str, start: int, stop: int) -> int | None:

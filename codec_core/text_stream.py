@@ -43,11 +43,15 @@ class TextStage(Protocol):
 def text_stream(tokenizer: VocabularyTokenizer) -> TextStage:
     """Return a new stream of ordinary text for a tokenizer."""
     passes = tokenizer.text_passes
-    raw, normalized = (passes.raw, passes.normalized) if passes else (None, None)
-    stage: TextStage = PieceStream(tokenizer, prepares=not (normalized and tokenizer.marks_before_names))
+    if passes is None:
+        pieces = PieceStream(tokenizer, prepares=tokenizer.prepares)
+        return NfcStage(pieces) if tokenizer.normalizes else pieces
+    raw, normalized = passes.raw, passes.normalized
+    marks_before = normalized is not None and tokenizer.marks_before_names
+    stage: TextStage = PieceStream(tokenizer, prepares=tokenizer.prepares and not marks_before)
     if normalized:
         stage = AddedTokenStage(normalized, stage)
-        if tokenizer.marks_before_names:
+        if marks_before:
             stage = MarkStage(tokenizer, stage)
     if tokenizer.normalizes:
         stage = NfcStage(stage)
@@ -57,12 +61,11 @@ def text_stream(tokenizer: VocabularyTokenizer) -> TextStage:
 class PieceStream:
     """Cuts text into pieces and gives out their ids, the last stage of all."""
 
-    __slots__ = ("_first", "_grown", "_prepares", "_settle", "_tail", "_tokenizer", "_unseen")
+    __slots__ = ("_first", "_grown", "_prepares", "_tail", "_tokenizer", "_unseen")
 
     def __init__(self, tokenizer: VocabularyTokenizer, *, prepares: bool) -> None:
         self._tokenizer = tokenizer
-        self._settle = tokenizer.settle
-        self._prepares = prepares and tokenizer.prepares
+        self._prepares = prepares
         self._first = True
         self._tail = ""
         self._grown: list[str] = []
@@ -84,7 +87,7 @@ class PieceStream:
         if seen > _SHORT_TAIL:
             text = self._gather(text)
         if text:
-            given, self._tail = self._settle(self._tail + text, seen)
+            given, self._tail = self._tokenizer.settle(self._tail + text, seen)
             return given
         return []
 

@@ -284,11 +284,11 @@ def check_text(text: str) -> None:
 def pick_tokenizer(m: TokenizerMap | Vocabulary) -> VocabularyTokenizer:
     """Return the tokenizer of a map, made at the first call and shared by all later ones."""
     vocabulary = vocabulary_of(m)
-    known = vocabulary.__dict__.get("tokenizer")
+    known: VocabularyTokenizer | None = vocabulary.__dict__.get("tokenizer")
     if known is None:
         kind = BPETokenizer if BPETokenizer.supports(vocabulary.map) else LongestMatchTokenizer
+        # Kept on the vocabulary, so it is freed with it. `setdefault` gives two threads the same one.
         known = vocabulary.__dict__.setdefault("tokenizer", kind(vocabulary))
-    assert isinstance(known, VocabularyTokenizer)
     return known
 
 

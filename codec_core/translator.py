@@ -1,8 +1,11 @@
-"""Ids of one vocabulary to ids of another, as the stream arrives.
+"""Token ids of one vocabulary to ids of another, as the stream arrives.
 
-The ids become text, the text the ids that the target's own tokenizer gives. An id is given out only when
-nothing that may follow can change it; the target's pre-tokenizer (or, for a metaspace vocabulary, its
-tokens) says where that is. So every way of cutting the stream gives the ids of the text as a whole.
+The rules:
+
+* The ids become text, and the text becomes the ids that the target's own tokenizer gives (`encode_ordinary`).
+* An id is given out only when no later source id can change it, so every way of cutting the stream gives the
+  ids of the whole text. `text_stream` finds these places.
+* Control tokens of the source are dropped, or spelled as text. No control token of the target is ever given.
 """
 
 from __future__ import annotations
@@ -21,18 +24,18 @@ class Translator:
 
     Whatever the cuts, the concatenation of everything returned is `translate(from_map, to_map, all_ids)`.
 
-    Source special tokens are left out, or with `keep_special` spelled as ordinary text. No target special
-    token is ever given. Invalid UTF-8 becomes U+FFFD, as Python's `errors="replace"` puts it.
+    Control tokens of the source are left out, or with `keep_special` spelled as ordinary text. Invalid UTF-8
+    becomes U+FFFD where Python's `errors="replace"` puts it.
 
     Attributes:
         from_id: the id of the source's map.
         to_id: the id of the target's map.
-        replaced: how many U+FFFD were made of invalid bytes and unknown ids.
-        dropped: how many special tokens of the source were left out.
+        replaced: the number of U+FFFD made of invalid bytes and unknown ids.
+        dropped: the number of control tokens of the source that were left out.
     """
 
     __slots__ = (
-        "_encode", "_keep_special", "_pending", "_source", "_stage", "_strips", "_target", "_texts",
+        "_keep_special", "_pending", "_source", "_stage", "_strips", "_target", "_texts",
         "dropped", "replaced",
     )  # fmt: skip
 
@@ -48,14 +51,15 @@ class Translator:
         self._keep_special = keep_special
         self._texts = self._source.plain_text_table.__getitem__
         self._stage = text_stream(self._target)
-        self._encode = self._stage.feed
+        self._pending = b""  # bytes of an unfinished character
+        self._strips = self._source.trims_first_space
         self.replaced = 0
         self.dropped = 0
-        self._start()
 
-    def _start(self) -> None:
+    def _restart(self) -> None:
         self._pending = b""
         self._strips = self._source.trims_first_space
+        self._stage.restart()
 
     @property
     def from_id(self) -> str:
@@ -80,10 +84,10 @@ class Translator:
             text = self._decode(ids, final=False)
         else:
             try:
-                text = "".join(map(self._texts, ids))  # type: ignore[arg-type] # None raises: look closer
+                text = "".join(map(self._texts, ids))  # type: ignore[arg-type] # None raises: go by bytes
             except TypeError:
                 text = self._decode(ids, final=False)
-        return self._encode(text)
+        return self._stage.feed(text)
 
     def flush(self) -> list[int]:
         """End the stream: return the ids of what was held.
@@ -97,21 +101,20 @@ class Translator:
         return self.feed(ids) if partial else self._last(ids)
 
     def _last(self, ids: Iterable[int]) -> list[int]:
-        """End the stream with these: no continuation has to be thought of."""
+        """Encode the rest of the stream at once: cheaper than settling it first."""
         text = self._decode(ids, final=True)
-        self._start()
-        given = self._stage.finish(text)
-        self._stage.restart()
-        return given
+        try:
+            return self._stage.finish(text)
+        finally:
+            self._restart()
 
     def finish(self) -> list[int]:
         """End the stream: return the ids of what was held."""
         return self.flush()
 
     def reset(self) -> None:
-        """Forget the stream so far, and what was counted."""
-        self._start()
-        self._stage.restart()
+        """Forget the stream so far and reset the counters."""
+        self._restart()
         self.replaced = self.dropped = 0
 
     def _decode(self, ids: Iterable[int], *, final: bool) -> str:
@@ -150,7 +153,7 @@ def static_translation_table(
 ) -> dict[int, list[int]]:
     """Return, for each ordinary token of the source that is whole text, the target ids of that text alone.
 
-    For looking at how vocabularies relate. Joining its entries is not a translation: use `Translator`.
+    The table shows how two vocabularies relate. Joining its entries is not a translation: use `Translator`.
     """
     source, target = vocabulary_of(from_map), pick_tokenizer(to_map)
     table: dict[int, list[int]] = {}
