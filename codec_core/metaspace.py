@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
-from codec_core.merging.mergers import MetaspaceMerger
+from codec_core.merging.metaspace import MetaspaceMerger
 from codec_core.unicode.classes import WHITE_SPACE
 from codec_core.vocabulary import METASPACE
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from codec_core.maps import read_map
-from codec_core.merging.mergers import MergeList
+from codec_core.merging.merge_list import MergeList
 from codec_core.merging.rank_engine import SplitProofs
 from codec_core.vocabulary import Vocabulary, vocabulary_of
 

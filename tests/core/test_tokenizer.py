@@ -15,7 +15,7 @@ from codec_core.detokenizer import detokenize
 from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
 from codec_core.maps import AddedToken, TokenizerMap
 from codec_core.merging.by_list import merge_symbols
-from codec_core.merging.mergers import MAX_ENGINE_TEXT
+from codec_core.merging.byte_level import MAX_ENGINE_TEXT
 from codec_core.merging.pieces import PieceCache
 from codec_core.pretokenizer import pretokenizer_of
 from codec_core.tokenizer import BPETokenizer, LongestMatchTokenizer, Tokenizer, pick_tokenizer, tokenize

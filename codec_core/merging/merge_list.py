@@ -1,0 +1,134 @@
+"""The merges of a map, and the engine that carries them out where that is proven exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from itertools import repeat
+from typing import Protocol
+
+from codec_core.byte_level import ALPHABET
+from codec_core.exceptions import TokenizerMapValidationError
+from codec_core.merging.by_list import check_merges
+from codec_core.merging.proofs import KnownProofs, NothingProven, Proofs, ProofsOnDemand, known_proofs
+from codec_core.merging.rank_engine import MergePlaces, SplitProofs
+from codec_core.vocabulary import Vocabulary
+
+WHOLE_TEXT = r"[\s\S]+"
+"""The engine's pattern for pieces: they are cut before they come to it."""
+
+
+class Merger(Protocol):
+    """Turns text into ids."""
+
+    @property
+    def missing_bytes(self) -> frozenset[int]:
+        """Return the bytes without a token. They leave no id, as in the reference tokenizers."""
+
+    @property
+    def ids_of(self) -> Callable[[str], tuple[int, ...]]:
+        """Return the function from a piece to its ids."""
+
+    @property
+    def ids_of_text(self) -> Callable[[str], list[int] | None]:
+        """Return the function from a whole text to its ids, or to None where it has to be cut first."""
+
+
+class MergeList:
+    """The merges of a map that can take part in encoding ordinary text.
+
+    A merge that makes a control token is left out: ordinary text never becomes one. So is one that makes a
+    token which the model's own vocabulary does not have.
+
+    Attributes:
+        result_ids: the id that each of the merges makes, in order.
+        places: where each token's merges stand.
+        may_use_ranks: whether merging by rank is worth a proof.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._stated = vocabulary.map.merges or ()
+        self._ids = vocabulary.map.vocab or vocabulary.ordinary()
+        self._unmerged = vocabulary.special_ids | _ids_of(vocabulary.unmerged, vocabulary.map.vocab)
+        self._unmerged_names = vocabulary.unmerged
+        self._base = ALPHABET if vocabulary.map.encoder == "byte_level" else None
+        merges = list(self._stated)
+        check_merges(merges)
+        ids = list(map(self._ids.get, map(str.replace, merges, repeat(" "), repeat(""))))
+        if None in ids:
+            at = ids.index(None)
+            raise TokenizerMapValidationError(f"merges: {merges[at]!r} makes a token that is not in vocab")
+        numbers = [number for number in ids if number is not None]
+        self._makes_unmerged = not self._unmerged.isdisjoint(numbers)
+        self.result_ids: list[int] = [n for n in numbers if n not in self._unmerged]
+        self.places = MergePlaces(self.result_ids)
+        self.may_use_ranks = self._is_plain(merges)
+
+    @property
+    def merges(self) -> Sequence[str]:
+        """Return the merges in order; not kept here, because most maps need them once."""
+        if not self._makes_unmerged:
+            return list(self._stated)
+        return [merge for merge in self._stated if self._ids[merge.replace(" ", "")] not in self._unmerged]
+
+    def _is_plain(self, merges: list[str]) -> bool:
+        """Tell whether merging by rank is worth a proof.
+
+        It is not where a pair is listed twice with others between, or where a single character that texts are
+        spelled with takes part in no merge.
+        """
+        base = self._base
+        if any(len(name) == 1 and (base is None or name in base) for name in self._unmerged_names):
+            return False
+        return self.places.in_id_order or len(set(merges)) == len(merges)
+
+    def id_of(self, token: str) -> int | None:
+        """Return the id of an ordinary token."""
+        token_id = self._ids.get(token)
+        return None if token_id in self._unmerged else token_id
+
+    @cached_property
+    def rank_of(self) -> Callable[[str], int | None]:
+        """Return the rank of a token in the engine: its id, or the place of its first merge.
+
+        In the first case a token that no merge makes has a rank too, though the engine never makes it: the
+        proof then fails where it might have held, which costs time only.
+        """
+        if self.places.in_id_order:
+            return self._ids.get
+        places = {number: place for place, number in reversed(list(enumerate(self.result_ids)))}
+        ranks = {token: -1 for token in self._ids if len(token) == 1}
+        ranks.update((token, places[number]) for token, number in self._ids.items() if number in places)
+        return ranks.get
+
+    @cached_property
+    def ranks(self) -> dict[str, int]:
+        """Return each merge's place; a merge that is listed twice counts where it stands last."""
+        return {merge: place for place, merge in enumerate(self.merges)}
+
+
+def _ids_of(names: Iterable[str], vocab: Mapping[str, int] | None) -> set[int]:
+    return {vocab[name] for name in names if name in vocab} if vocab else set()
+
+
+def proofs_of(merges: MergeList, map_hash: str | None) -> Proofs:
+    """Return what is known of a map's tokens: all of them for a known map, else what will be proven."""
+    if not merges.may_use_ranks:
+        return NothingProven()
+    unproven = known_proofs(map_hash, merges.places)
+    if unproven is not None:
+        return KnownProofs(unproven)
+    return ProofsOnDemand(SplitProofs(merges.merges, merges.places, merges.rank_of))
+
+
+def engine(ranks: dict[bytes, int], pattern: str = WHOLE_TEXT) -> Callable[[str], list[int]]:
+    """Return a function from a text to the ranks of the pieces that a pattern finds in it.
+
+    It merges the lowest rank first, and passes over what the pattern does not take. The ranks become the
+    engine's: the dict is empty afterwards.
+    """
+    import tiktoken  # a tenth of the time that importing this package takes, and only encoding needs it
+
+    encoding = tiktoken.Encoding("pieces", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    ranks.clear()  # the engine has its own tables; this dict would stay with it, a third of its memory
+    return encoding.encode_ordinary
