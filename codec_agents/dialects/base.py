@@ -66,9 +66,12 @@ class ThinkingForm(_Part):
     closing: str | None = None
     """What is put behind reasoning that has used up its budget, so that the model goes on to its answer;
     None: the family has no such thing, and the turn ends there."""
-    kept: bool = False
-    """Whether earlier reasoning stays in the prompt when a person speaks again. Between a call and its result
-    it always does."""
+    kept: bool | Literal["with_tools"] = False
+    """Whether earlier reasoning stays in the prompt when a person speaks again, or only where the model has
+    tools. Between a call and its result it always does."""
+    absent: dict[str, str] = {}
+    """How a turn without reasoning opens where reasoning stays, by thinking mode or `default`; as in
+    `assistant` for the modes that are left out."""
     history: str | None = None
     """How a turn opens in history, where its reasoning is left out; None: as by default."""
     told: str | None = None
@@ -79,9 +82,9 @@ class ThinkingForm(_Part):
 class ToolsForm(_Part):
     """How tools are told to the model."""
 
-    place: Literal["system", "before_system", "after_system", "before_user", "user"] = "system"
-    """After the system text; as a turn of its own beside the system turn, or before the last user turn;
-    or before that turn's text."""
+    place: Literal["system", "before_text", "before_system", "after_system", "before_user", "user"] = "system"
+    """In the system turn, after the system text or before it; as a turn of its own beside the system turn, or
+    before the last user turn; or before that turn's text."""
     form: str
     """The text around them; `{tools}` is where they stand."""
     each: Literal["openai", "function", "headed", "xml", "gemma", "typescript"] = "openai"
@@ -90,6 +93,8 @@ class ToolsForm(_Part):
     list_of: bool = False
     """Whether they stand in one JSON list."""
     indent: int | None = None
+    canonical: bool = False
+    """Whether their JSON has sorted keys and no spaces."""
     between: str = ""
     """What stands between the system text and the tools, where there is a system text."""
 
@@ -98,15 +103,16 @@ class WrittenCalls(_Part):
     """How the calls of an assistant's turn stand in history. Holes are filled with ordinary ids only."""
 
     each: str
-    """One call: holes `{name}`, `{arguments}`, `{id}`, and `{name_json}` and `{id_json}` as JSON strings."""
+    """One call: holes `{name}`, `{arguments}`, `{id}`, and `{name_json}` and `{id_json}` as JSON strings,
+    `{name_attribute}` as the value of an XML attribute, and `{number}`, its place in the turn from 1."""
     open: str = ""
     join: str = ""
     close: str = ""
     literals: Literal["json", "python", "gemma"] = "json"
     """How values are written, and arguments where they are one object."""
     argument: str | None = None
-    """One argument, where they are written one by one: holes `{key}`, `{value}`, and `{is_text}`, true where
-    the value is a string."""
+    """One argument, where they are written one by one: holes `{key}`, `{value}`, `{is_text}`, true where the
+    value is a string, `{type}`, its JSON type, and `{key_attribute}`, the key as an XML attribute."""
     argument_join: str = ""
     bare_strings: bool = False
     """Whether the value of an argument that is a string stands as it is, not as a literal."""
@@ -145,7 +151,8 @@ class ResultForm(_Part):
     """How results are told to the model."""
 
     each: str
-    """One result: holes `{content}`, `{name}`, `{id}`, and `{id_json}`, the id as a JSON string."""
+    """One result: holes `{content}`, `{name}`, `{id}`, `{id_json}`, the id as a JSON string,
+    `{name_attribute}`, the name as the value of an attribute, and `{number}`, its place from 1."""
     open: str = ""
     join: str = ""
     close: str = ""
@@ -184,8 +191,12 @@ class Dialect(_Part):
     """The system text where none is declared."""
     tools_system: str | None = None
     """The system text beside tools where none is declared; None: as `default_system`."""
+    thinking_turn: dict[str, str] = {}
+    """The turn that a thinking mode, or `default`, puts before the system turn."""
     thinking_system: dict[str, str] = {}
-    """What a thinking mode puts before the system text."""
+    """What a thinking mode, or `default`, puts before the system text."""
+    thinking_after: dict[str, str] = {}
+    """What a thinking mode, or `default`, puts behind the system text and the tools."""
     thinking_user: dict[str, str] = {}
     """What a thinking mode adds to the last user text."""
     opening: Openings
@@ -222,16 +233,20 @@ class Dialect(_Part):
         written = self.calls.written if self.calls is not None else None
         return written is not None and ("{id}" in written.each or "{id_json}" in written.each)
 
-    def keeps_reasoning(self, keep: bool | None, absent: Sequence[str] = ()) -> bool:
-        """Tell whether earlier reasoning stays in the prompt when a person speaks again.
+    def keeps_reasoning(
+        self, keep: bool | None, absent: Sequence[str] = (), *, with_tools: bool = False
+    ) -> bool:
+        """Return whether earlier reasoning stays in the prompt when a person speaks again.
 
         Args:
             keep: what the declaration says; None for what the family does.
             absent: the control tokens that the vocabulary lacks.
+            with_tools: whether the model has tools.
         """
         if self.thinking is None or not self.knows_reasoning(absent):
             return True
-        return self.thinking.kept if keep is None else keep
+        kept = with_tools if self.thinking.kept == "with_tools" else self.thinking.kept
+        return kept if keep is None else keep
 
     def all_markers(self) -> Iterator[str]:
         """Yield every control token of the dialect."""

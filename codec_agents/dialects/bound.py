@@ -66,7 +66,12 @@ class BoundDialect:
         self.stop_ids = self._encoder.control_ids(dialect.stops)
         self._writer = PromptWriter(dialect, vocabulary, self._encoder, thinking=thinking, absent=self.absent)
         self.reasoning = BoundReasoning(
-            dialect, vocabulary, self._encoder, self._writer, known=self.knows_reasoning
+            dialect,
+            vocabulary,
+            self._encoder,
+            self._writer,
+            known=self.knows_reasoning,
+            with_tools=bool(tools),
         )
         self._reading = TurnReading(
             dialect, vocabulary, self._encoder, self.tools, grammar, knows_reasoning=self.knows_reasoning

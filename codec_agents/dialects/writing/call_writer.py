@@ -12,7 +12,13 @@ from pydantic import JsonValue
 from codec_agents.dialects.base import Dialect, WrittenCalls
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece, fill, template_pieces
-from codec_agents.dialects.writing.literals import NOTATIONS, json_text, write_value
+from codec_agents.dialects.writing.literals import (
+    NOTATIONS,
+    attribute_text,
+    json_text,
+    json_type,
+    write_value,
+)
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.turns import ChatTurn, DeclaredCall
 
@@ -75,7 +81,7 @@ class CallWriter:
         pieces = parse(form.open)
         for number, call in enumerate(calls):
             pieces += parse(form.join) if number else []
-            pieces += self._one(call)
+            pieces += self._one(call, number)
         return [*pieces, *parse(form.close)]
 
     def text(self, text: Sequence[Piece]) -> list[Piece]:
@@ -94,11 +100,13 @@ class CallWriter:
         stands = fill(self._encoder.parse(self.form.text, ("content",)), {"content": text})
         return [*stands, *self._encoder.parse(self.form.behind_text)]
 
-    def _one(self, known: KnownCall) -> list[Piece]:
+    def _one(self, known: KnownCall, number: int) -> list[Piece]:
         call = known.call
         fillings: dict[str, Sequence[Piece]] = {
             "name": [Literal(call.name)],
             "name_json": [Literal(json_text(call.name))],
+            "name_attribute": [Literal(attribute_text(call.name))],
+            "number": [Literal(str(number + 1))],
             "id": [Literal(known.id)],
             "id_json": [Literal(json_text(known.id))],
             "arguments": self._arguments(call),
@@ -119,7 +127,9 @@ class CallWriter:
         fillings: dict[str, Sequence[Piece]] = {
             "key": [Literal(key)],
             "value": template_pieces(str(value)) if bare else self._literal(value),
+            "key_attribute": [Literal(attribute_text(key))],
             "is_text": [Literal("true" if isinstance(value, str) else "false")],
+            "type": [Literal(json_type(value))],
         }
         parsed = self._encoder.parse(form, tuple(fillings))
         slots = [piece.name for piece in fillings["value"] if isinstance(piece, Hole)]

@@ -82,6 +82,24 @@ def json_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def attribute_text(text: str) -> str:
+    """Return a text as it stands between the quotes of an XML attribute."""
+    return text.replace("&", "&amp;").replace('"', "&quot;")
+
+
+def json_type(value: Any) -> str:
+    """Return the name of a value's JSON type."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, Mapping):
+        return "object"
+    return "array" if isinstance(value, (list, tuple)) else "number"
+
+
 def json_string(pieces: Sequence[Piece]) -> list[Piece]:
     """Return a JSON string of texts and slots."""
     quote: Piece = Literal('"')

@@ -140,7 +140,9 @@ class PromptWriter:
         self, chat: Chat, turns: list[ChatTurn], tools: list[Tool], mode: ThinkingMode | None
     ) -> list[Piece]:
         last_user = next((turn for turn in reversed(turns) if turn.role == "user"), None)
-        kept = self._dialect.keeps_reasoning(chat.keep_reasoning, self.absent) or last_user is None
+        kept = last_user is None or self._dialect.keeps_reasoning(
+            chat.keep_reasoning, self.absent, with_tools=bool(tools)
+        )
         pieces: list[Piece] = []
         calls: Sequence[KnownCall] = ()
         for stretch in self._turn_writer.stretches(turns):
@@ -150,7 +152,7 @@ class PromptWriter:
             for number, turn in enumerate(stretch.turns):
                 calls = stretch.calls[number]
                 if turn.role == "assistant":
-                    pieces += self._turn_writer.assistant(stretch, number, keeps_reasoning=kept)
+                    pieces += self._turn_writer.assistant(stretch, number, keeps_reasoning=kept, mode=mode)
                     continue
                 kept = kept or turn is last_user  # what was thought since stays until it is answered
                 content = template_pieces(turn.content)
@@ -166,13 +168,24 @@ class PromptWriter:
         content = self._system_text(chat, bool(tools))
         if addition := self._dialect.thinking_system.get(mode or "default"):
             content = [*self._parse(addition), *(content or [])]
-        if self._tools_at("system", tools):
-            assert self._dialect.tools is not None
-            content = [*content, *self._parse(self._dialect.tools.between), *told] if content else told
-        turn = [] if content is None else self._filled(self._dialect.system, content)
+        if self._tools_at("system", tools) or self._tools_at("before_text", tools):
+            content = self._beside_tools(content, told)
+        if addition := self._dialect.thinking_after.get(mode or "default"):
+            content = [*(content or []), *self._parse(addition)]
+        turn = self._parse(self._dialect.thinking_turn.get(mode or "default", ""))
+        turn += [] if content is None else self._filled(self._dialect.system, content)
         before = told if self._tools_at("before_system", tools) else []
         after = told if self._tools_at("after_system", tools) else []
         return [*before, *turn, *after]
+
+    def _beside_tools(self, text: list[Piece] | None, told: list[Piece]) -> list[Piece]:
+        """Return the content of a system turn that holds a text, or none, and the tools."""
+        form = self._dialect.tools
+        assert form is not None
+        if not text:
+            return told
+        between = self._parse(form.between)
+        return [*text, *between, *told] if form.place == "system" else [*told, *between, *text]
 
     def _tools_at(self, place: str, tools: list[Tool]) -> bool:
         return bool(tools) and self._dialect.tools is not None and self._dialect.tools.place == place

@@ -34,23 +34,33 @@ class BoundReasoning:
         writer: PromptWriter,
         *,
         known: bool,
+        with_tools: bool,
     ) -> None:
         self._dialect = dialect
         self._vocabulary = vocabulary
         self._encoder = encoder
         self._writer = writer
+        self._with_tools = with_tools
         self.known = known
 
     def stays(self, chat: Chat) -> bool:
         """Tell whether reasoning stays in the prompt when a person speaks again."""
-        return self._dialect.keeps_reasoning(chat.keep_reasoning, self._writer.absent)
+        return self._dialect.keeps_reasoning(
+            chat.keep_reasoning, self._writer.absent, with_tools=self._with_tools
+        )
 
     def can_be(self, mode: ThinkingMode) -> bool:
         """Tell whether the family's prompts say anything of a thinking mode."""
         dialect, opening = self._dialect, self._dialect.opening
         if mode == "off":
             reasons_by_itself = self.known and opening.off is None
-            return not reasons_by_itself or mode in {**dialect.thinking_system, **dialect.thinking_user}
+            said = (
+                dialect.thinking_turn,
+                dialect.thinking_system,
+                dialect.thinking_after,
+                dialect.thinking_user,
+            )
+            return not reasons_by_itself or any(mode in each for each in said)
         return self.known
 
     def end(self) -> list[int] | None:

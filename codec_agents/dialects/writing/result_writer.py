@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from codec_agents.dialects.base import Dialect, ResultForm
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.pieces import Hole, Ids, Literal, Piece, Told, fill, template_pieces
-from codec_agents.dialects.writing.literals import json_string, json_text
+from codec_agents.dialects.writing.literals import attribute_text, json_string, json_text
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.turns import ChatTurn
 from codec_agents.prompts import JsonStrings, refuse_control_ids
@@ -77,6 +77,8 @@ class ResultWriter:
         fillings: dict[str, Sequence[Piece]] = {
             "content": content,
             "name": [Literal(name)],
+            "name_attribute": [Literal(attribute_text(name))],
+            "number": [Literal(str(number + 1))],
             "id": [Literal(known)],
             "id_json": [Literal(json.dumps(known))],
         }

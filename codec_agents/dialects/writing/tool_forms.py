@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.pieces import Literal, Marker, Piece
@@ -29,13 +30,16 @@ def _written(tools: Sequence[Tool], form: ToolsForm) -> str:
     if form.each in _WRITERS:
         return form.join.join(_WRITERS[form.each](tool) for tool in tools)
     shapes = [_SHAPES[form.each](tool) for tool in tools]
-    if form.list_of:
-        return _json(shapes, form.indent)
-    return form.join.join(_json(shape, form.indent) for shape in shapes)
+    write = _canonical if form.canonical else partial(_json, indent=form.indent)
+    return write(shapes) if form.list_of else form.join.join(map(write, shapes))
 
 
 def _json(value: Any, indent: int | None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def _function(tool: Tool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from itertools import groupby
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.pieces import Piece, fill, template_pieces
+from codec_agents.dialects.values import ThinkingMode
 from codec_agents.dialects.writing.call_writer import CallWriter, KnownCall, known_calls
 from codec_agents.dialects.writing.result_writer import ResultWriter
 from codec_agents.exceptions import PromptError
@@ -75,13 +76,16 @@ class TurnWriter:
         goes_on = stretch.after in ("assistant", "")
         return pieces if goes_on or not form.in_turn else [*pieces, *self._encoder.parse(self._tail)]
 
-    def assistant(self, stretch: Stretch, number: int, *, keeps_reasoning: bool) -> list[Piece]:
+    def assistant(
+        self, stretch: Stretch, number: int, *, keeps_reasoning: bool, mode: ThinkingMode | None
+    ) -> list[Piece]:
         """Return one of the assistant's turns.
 
         Args:
             stretch: the turns among which it stands.
             number: which of them it is.
             keeps_reasoning: whether the prompt holds its reasoning.
+            mode: the thinking mode of the prompt.
 
         Raises:
             PromptError: the family has no form for what is declared.
@@ -90,7 +94,8 @@ class TurnWriter:
         text = template_pieces(turn.content)
         reasoning = template_pieces(turn.reasoning) if turn.reasoning and keeps_reasoning else None
         goes_on = number == 0 and stretch.before == "tool" and self._results.form.then != "opening"
-        pieces = self._opened(reasoning, goes_on=goes_on)
+        head = self._plain_head(mode) if keeps_reasoning else self._head
+        pieces = self._opened(reasoning, head, goes_on=goes_on)
         if calls:
             pieces += [*self.calls.text(text), *self.calls.calls(calls)]
         else:
@@ -98,11 +103,18 @@ class TurnWriter:
         stays_open = calls and stretch.after == "tool" and self._results.form.in_turn
         return pieces if stays_open else [*pieces, *self._encoder.parse(self._tail)]
 
-    def _opened(self, reasoning: Sequence[Piece] | None, *, goes_on: bool) -> list[Piece]:
+    def _plain_head(self, mode: ThinkingMode | None) -> str:
+        """Return how a turn opens that did not reason, where reasoning stays."""
+        form = self._dialect.thinking
+        if form is None or not self._knows_reasoning:
+            return self._head
+        return form.absent.get(mode or "default", self._head)
+
+    def _opened(self, reasoning: Sequence[Piece] | None, head: str, *, goes_on: bool) -> list[Piece]:
         """Return how a turn begins: opened again or not behind results, and with its reasoning or without."""
         if reasoning is None:
             again = self._dialect.reopening.default if self._dialect.reopening is not None else ""
-            return self._encoder.parse(again if goes_on else self._head)
+            return self._encoder.parse(again if goes_on else head)
         form = self._told()
         if goes_on:
             assert self._dialect.thinking is not None
