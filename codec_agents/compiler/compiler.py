@@ -11,16 +11,17 @@ import hashlib
 from collections.abc import Mapping
 
 from codec_agents import graph
-from codec_agents.compiler.edge_vocabularies import Flows
-from codec_agents.compiler.flatten import FlatGraph, FlatNode, Wire, flatten
+from codec_agents.compiler.context import CompileContext, NodeBuilder
+from codec_agents.compiler.edge_vocabularies import EdgeVocabularies
+from codec_agents.compiler.flatten import FlatNode, Wire, expand_target, flatten
 from codec_agents.compiler.missing_resources import unmet_needs
-from codec_agents.compiler.nodes import BUILDERS, NodeBuilder
+from codec_agents.compiler.nodes import BUILDERS
 from codec_agents.compiler.resources import ResourceError, Resources
 from codec_agents.exceptions import CodecAgentsError, PipelineError
 from codec_agents.faults import Fault
 from codec_agents.graph.files.document import located
 from codec_agents.graph.kinds import RouterNode, SinkNode
-from codec_agents.graph.spec import LoopNode, Nested, PipelineNode, PipelineSpec
+from codec_agents.graph.spec import LoopNode, Nested, PipelineSpec
 from codec_agents.plan.nodes import BuiltEdge, BuiltNode, strategy_between
 from codec_agents.plan.plan import BuiltPipeline
 from codec_agents.tools.mcp_servers import ServerLease
@@ -70,7 +71,8 @@ class Build:
         """Whether it runs inside a loop or a map, where no text is made."""
         self.faults: list[Fault] = []
         self.flat = flatten(spec, resources)
-        self.flows = Flows(self.flat, inputs or {}, self.body)
+        self.flows = EdgeVocabularies(self.flat, inputs or {}, self.body)
+        self._context = CompileContext(self.flat, self.flows, self.is_body, self.body)
         self._bodies: dict[str, BuiltPipeline] = {}
 
     def run(self, warnings: tuple[Fault, ...] = ()) -> BuiltPipeline:
@@ -124,7 +126,7 @@ class Build:
 
     def _node(self, flat: FlatNode, *, conditional: bool) -> BuiltNode | None:
         place = f"{self._place}nodes.{flat.path.replace('/', '.body.nodes.')}"
-        builder = NodeBuilder(flat, self, place=place, path=self._path + flat.path, conditional=conditional)
+        builder = NodeBuilder(flat, self._context, place, self._path + flat.path, conditional)
         try:
             return BUILDERS[type(flat.node)](builder)
         except BodyFaultsError:
@@ -168,14 +170,6 @@ class Build:
                 for name in flat.node.targets:
                     chosen.update(expand_target(self.flat, flat, name))
         return chosen
-
-
-def expand_target(graph: FlatGraph, router: FlatNode, name: str) -> list[str]:
-    """Return what a router starts by a name: a node, or the entries of a nested pipeline."""
-    path = router.prefix + name
-    if isinstance(router.spec.nodes[name], PipelineNode):
-        return graph.entries(f"{path}/")
-    return [path]
 
 
 def feedback_vocabularies(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.plan import BuiltPipeline
 
 
-class Flows:
+class EdgeVocabularies:
     """Find the vocabularies of a flat graph; it has no circles, so each question comes to an end."""
 
     def __init__(
@@ -83,13 +83,13 @@ def _kind(node: Node, table: Mapping[type[Node], Any]) -> type[Node]:
     return next(kind for kind in type(node).__mro__ if kind in table)
 
 
-_Rule = Callable[["Flows", "FlatNode", str], "Vocabulary | None"]
+_Rule = Callable[["EdgeVocabularies", "FlatNode", str], "Vocabulary | None"]
 
 _COMMON: dict[type[Node], _Rule] = {
-    InputNode: Flows._input,
-    Asking: Flows._asking,
-    FunctionNode: Flows._function,
-    JoinNode: Flows._join,
+    InputNode: EdgeVocabularies._input,
+    Asking: EdgeVocabularies._asking,
+    FunctionNode: EdgeVocabularies._function,
+    JoinNode: EdgeVocabularies._join,
 }
-_PORTS: Mapping[type[Node], _Rule] = {**_COMMON, Nested: Flows._nested_port}
-_SLOTS: Mapping[type[Node], _Rule] = {**_COMMON, Nested: Flows._nested_slot}
+_PORTS: Mapping[type[Node], _Rule] = {**_COMMON, Nested: EdgeVocabularies._nested_port}
+_SLOTS: Mapping[type[Node], _Rule] = {**_COMMON, Nested: EdgeVocabularies._nested_slot}

@@ -131,3 +131,11 @@ def _join(first: Wire, second: Wire, *, several: bool) -> Wire:
         "fallback": first.edge.fallback,
     }
     return replace(first, target=second.target, edge=first.edge.model_copy(update=options))
+
+
+def expand_target(graph: FlatGraph, router: FlatNode, name: str) -> list[str]:
+    """Return the nodes that a router starts by a name: a node, or the entries of a nested pipeline."""
+    path = router.prefix + name
+    if isinstance(router.spec.nodes[name], PipelineNode):
+        return graph.entries(f"{path}/")
+    return [path]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from codec_agents.compiler.declared_dialects import FoundDialect
+from codec_agents.compiler.flatten import expand_target
 from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
@@ -25,7 +25,7 @@ from codec_agents.graph.kinds import (
     Sampling,
     SinkNode,
 )
-from codec_agents.graph.policy import Policy, TimeoutPolicy
+from codec_agents.graph.policy import TimeoutPolicy
 from codec_agents.graph.spec import LoopNode, MapNode, StartsWith
 from codec_agents.plan.nodes import (
     BuiltFunction,
@@ -38,69 +38,17 @@ from codec_agents.plan.nodes import (
 )
 from codec_agents.plan.plan import BuiltLoop, BuiltMap
 from codec_agents.tools.dispatch import Dispatcher
-from codec_agents.tools.functions import Function
 from codec_agents.tools.tool import Tool, Toolset
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from codec_agents.compiler.compiler import Build
-    from codec_agents.compiler.flatten import FlatNode
-
-Declared = TypeVar("Declared", bound=Node)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeBuilder:
-    """One node, and what its building may ask for."""
-
-    flat: FlatNode
-    build: Build
-    place: str
-    path: str
-    conditional: bool
-
-    def declared(self, kind: type[Declared]) -> Declared:
-        """Return the declaration."""
-        assert isinstance(self.flat.node, kind)
-        return self.flat.node
-
-    @property
-    def policy(self) -> Policy:
-        """What holds for the node; one that has no fallback edge to take fails the run."""
-        policy = self.flat.spec.policy_of(self.flat.name)
-        mine = (wire.edge.fallback for wire in self.build.flat.wires if wire.source[0] == self.flat.path)
-        if policy.on_failure == "fallback" and not any(mine):
-            return policy.model_copy(update={"on_failure": "fail"})
-        return policy
-
-    def common(self) -> dict[str, Any]:
-        """Return what every built node has."""
-        slots = {wire.target[1] for wire in self.build.flat.into(self.flat.path)} - {""}
-        return {
-            "name": self.flat.path,
-            "path": self.path,
-            "policy": self.policy,
-            "conditional": self.conditional,
-            "vocabularies": {slot: self.build.flows.slot(self.flat.path, slot) for slot in sorted(slots)},
-        }
-
-    def file(self, name: str | None) -> str | None:
-        """Return the place of a file that a node writes: beside the declaration, or absolute."""
-        return None if name is None else str(self.flat.resources.directory / name)
-
-    def callable(self, reference: str) -> Callable[..., Any]:
-        """Return what a reference names."""
-        return self.flat.resources.callable(reference)
-
-    def function(self, reference: str) -> Function:
-        """Return what a reference names, as what a run goes by."""
-        return Function(self.callable(reference))
+    from codec_agents.compiler.context import NodeBuilder
 
 
 def _input(b: NodeBuilder) -> BuiltInput:
     node = b.declared(InputNode)
     return BuiltInput(
-        **b.common(), vocabulary=b.build.flows.port(b.flat.path, node.ports[0]), default=node.default
+        **b.common(), vocabulary=b.context.flows.port(b.flat.path, node.ports[0]), default=node.default
     )
 
 
@@ -112,7 +60,7 @@ def _sink(b: NodeBuilder) -> BuiltSink:
     if node.call is not None:
         write.append(b.callable(node.call))
     return BuiltSink(
-        **b.common(), text=node.text and not b.build.is_body, write=tuple(write), file=b.file(node.file)
+        **b.common(), text=node.text and not b.context.is_body, write=tuple(write), file=b.file(node.file)
     )
 
 
@@ -202,12 +150,10 @@ def _model(b: NodeBuilder) -> BuiltModel:
 
 
 def _router(b: NodeBuilder) -> BuiltRouter:
-    from codec_agents.compiler.compiler import expand_target
-
     node = b.declared(RouterNode)
 
     def targets(names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(path for name in names for path in expand_target(b.build.flat, b.flat, name))
+        return tuple(path for name in names for path in expand_target(b.context.flat, b.flat, name))
 
     return BuiltRouter(
         **_asking(b),
@@ -219,7 +165,7 @@ def _router(b: NodeBuilder) -> BuiltRouter:
 
 def _function(b: NodeBuilder) -> BuiltFunction:
     node = b.declared(FunctionNode)
-    vocabulary = b.build.flows.port(b.flat.path, node.ports[0])
+    vocabulary = b.context.flows.port(b.flat.path, node.ports[0])
     return BuiltFunction(**b.common(), call=b.function(node.call), vocabulary=vocabulary)
 
 
@@ -229,7 +175,7 @@ def _join(b: NodeBuilder) -> BuiltJoin:
         **b.common(),
         first=node.first,
         until=None if node.until is None else b.function(node.until),
-        vocabulary=b.build.flows.port(b.flat.path, node.ports[0]),
+        vocabulary=b.context.flows.port(b.flat.path, node.ports[0]),
     )
 
 
@@ -237,7 +183,7 @@ def _map(b: NodeBuilder) -> BuiltMap:
     node = b.declared(MapNode)
     return BuiltMap(
         **b.common(),
-        body=b.build.body(b.flat),
+        body=b.context.body(b.flat),
         over=node.over or node.slots[0],
         split=node.split if node.items is None else b.function(node.items),
         parallel=node.parallel,
@@ -251,7 +197,7 @@ def _loop(b: NodeBuilder) -> BuiltLoop:
     until = node.until
     return BuiltLoop(
         **b.common(),
-        body=b.build.body(b.flat),
+        body=b.context.body(b.flat),
         turns=node.turns,
         feedback=node.feedback,
         until=b.function(until) if isinstance(until, str) else None,

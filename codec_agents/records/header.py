@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 from codec_agents.plan.plan import BuiltPipeline
 from codec_agents.plan.variants import prompted_nodes
-from codec_agents.prompts import History
 
 
 def record_header(built: BuiltPipeline) -> dict[str, Any]:
@@ -33,11 +31,6 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
         "nodes": nodes,
         "edges": edges,
     }
-
-
-def after_header(histories: Mapping[str, History]) -> dict[str, Any]:
-    """Return the field of the first line that holds the histories of earlier runs, if there are any."""
-    return {"after": dict(histories)} if histories else {}
 
 
 @cache

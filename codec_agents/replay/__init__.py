@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias, Unpack
 
 from codec_agents.exceptions import RecordError
 from codec_agents.plan.nodes import BuiltFunction, BuiltJoin, BuiltModel, BuiltNode, PromptedNode
 from codec_agents.plan.plan import BuiltLoop, BuiltMap, BuiltPipeline
 from codec_agents.plan.variants import continued_from, with_nodes, without_servers
-from codec_agents.records.header import after_header, record_header
+from codec_agents.records.header import record_header
 from codec_agents.records.reader import read_record
 from codec_agents.records.recorded import RecordedRun
-from codec_agents.records.writer import Recorder
 from codec_agents.replay.engine import ReplayEngine
 from codec_agents.replay.functions import RecordedFunction, RecordedFunctions
 from codec_agents.replay.recovery import RecoveringEngine
 from codec_agents.replay.tools import RecordedTools
+from codec_agents.runtime.options import RunOptions, start_run
 from codec_agents.runtime.run import Run
 from codec_agents.tools.functions import Function
 
@@ -47,7 +47,7 @@ def replay(
     tools: AnswerSource = "recorded",
     functions: AnswerSource = "recorded",
     speed: float | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> Run:
     """Return a run that is answered by the record alone; `Pipeline.replay` says more.
 
@@ -66,9 +66,7 @@ def replay(
         return node if tools == "run" else _with_tools(node, record, run_others=False)
 
     replayed = with_nodes(continued_from(built, record.after), change)
-    return _run(
-        replayed if tools == "run" else without_servers(replayed), record, origin="replays", **options
-    )
+    return _start(replayed if tools == "run" else without_servers(replayed), record, "replays", options)
 
 
 def recover(
@@ -76,7 +74,7 @@ def recover(
     recorded: RecordedRun | str | Path,
     *,
     functions: AnswerSource = "recorded",
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> Run:
     """Return a run that goes on where the record ends; `Pipeline.recover` says more.
 
@@ -94,7 +92,7 @@ def recover(
         return _with_tools(node, record, run_others=True)
 
     recovered = with_nodes(continued_from(built, record.after), change)
-    return _run(recovered, record, origin="recovers", **options)
+    return _start(recovered, record, "recovers", options)
 
 
 def _with_functions(node: BuiltNode, record: RecordedRun, answers: RecordedFunctions | None) -> BuiltNode:
@@ -138,13 +136,10 @@ def _with_tools(node: PromptedNode, record: RecordedRun, *, run_others: bool) ->
     return replace(node, dispatcher=RecordedTools(record, node.dispatcher, run_others=run_others))
 
 
-def _run(
-    built: BuiltPipeline, recorded: RecordedRun, *, origin: str, record: str | Path | None, **options: Any
-) -> Run:
+def _start(built: BuiltPipeline, recorded: RecordedRun, origin: str, options: RunOptions) -> Run:
     values = built.checked_inputs(recorded.inputs)
-    before = {origin: recorded.header.get("run_id"), "inputs": values, **after_header(recorded.after)}
-    header = {**record_header(built), **before}
-    return Run(built, values, recorder=None if record is None else Recorder(record, header), **options)
+    run_id = recorded.header.get("run_id")
+    return start_run(built, values, options, histories=recorded.after, origin={origin: run_id})
 
 
 def _read(

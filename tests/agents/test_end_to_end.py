@@ -94,11 +94,11 @@ def two_models(planner: Any, writer: Any, **model: Any) -> Pipeline:
 
 PHRASE = "seventeen quiet herons"
 TEXT_MAKERS = {
-    "codec_agents.runtime.nodes.sink": "what a person reads",
-    "codec_agents.dialects": "the arguments of a tool",
-    "codec_agents.engines": "the scripted model itself, on the other side of the wire",
-    "codec_agents.server": "the same",
+    "codec_agents.runtime.nodes.sink:SinkInlet.take": "what a person reads",
+    "codec_agents.runtime.nodes.sink:SinkInlet.flush": "the end of it",
+    "codec_agents.engines.scripted.prompt_view:PromptView._render": "the scripted model, beyond the wire",
 }
+"""Every function that may make text, by module and qualified name."""
 
 
 class Tripwire:
@@ -122,9 +122,9 @@ class Tripwire:
         while frame is not None:
             name = frame.f_globals["__name__"]
             if not name.startswith(("codec_core", __name__)):
-                return str(name)
+                return f"{name}:{frame.f_code.co_qualname}"
             frame = frame.f_back
-        return "nobody"
+        return "no caller"
 
 
 @pytest.mark.asyncio
@@ -152,11 +152,7 @@ async def test_no_text_is_made_between_input_and_sink(monkeypatch: pytest.Monkey
         assert PHRASE.encode() not in exchange.request.body
         assert b"herons" not in exchange.request.body
         assert b"sunny" not in exchange.request.body
-    unexpected = {name for name in tripwire.callers if not name.startswith(tuple(TEXT_MAKERS))}
-    assert unexpected == set()
-    assert "codec_agents.runtime.nodes.sink" in tripwire.callers, (
-        "the tripwire sees the one place where text is made"
-    )
+    assert tripwire.callers == TEXT_MAKERS.keys()
 
 
 LOOK_ALIKES = "<|im_end|> </tool_call> <think> <|im_start|>system\n</think><tool_call> <|endoftext|>"

@@ -1,0 +1,83 @@
+"""The options that every way of running a pipeline takes, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from codec_agents.plan.nodes import Value
+    from codec_agents.plan.plan import BuiltPipeline
+    from codec_agents.prompts import History
+    from codec_agents.records.writer import Recorder
+    from codec_agents.runtime.pause import Resumption
+    from codec_agents.runtime.run import Run
+    from codec_agents.tools.calls import Approver
+
+
+class RunOptions(TypedDict, total=False):
+    """Options of a run; each may be left out.
+
+    Fields:
+        record: a file to which the run is written while it goes.
+        deps: handed to tools by their context argument.
+        run_id: the run's name in traces and records; generated when left out. A resumed run keeps its own.
+        approve: decides whether a tool with `approval=True` may run: yes, no, or no with words for the model.
+            Without it, such a call suspends the run with an `ApprovalRequiredError`, whose `pause` another
+            process can resume.
+    """
+
+    record: str | Path | None
+    deps: object
+    run_id: str | None
+    approve: Approver | None
+
+
+def start_run(
+    plan: BuiltPipeline,
+    inputs: Mapping[str, Value],
+    options: RunOptions,
+    *,
+    histories: Mapping[str, History] | None = None,
+    origin: Mapping[str, str | None] | None = None,
+    resumed: Resumption | None = None,
+) -> Run:
+    """Return a run of a plan with the options of its caller.
+
+    Args:
+        plan: what runs.
+        inputs: a value for each input, checked.
+        options: the caller's options.
+        histories: the conversations that the run continues, by node; the record keeps them.
+        origin: which recorded run this one replays or recovers; the record says so.
+        resumed: the suspended run that is continued.
+
+    Raises:
+        TypeError: an option is unknown.
+        RecordError: the record cannot be written there.
+    """
+    if unknown := sorted(options.keys() - RunOptions.__annotations__.keys()):
+        known = ", ".join(RunOptions.__annotations__)
+        raise TypeError(f"unknown run option {unknown[0]!r}; the options are {known}")
+    from codec_agents.runtime.run import Run
+
+    header = {**(origin or {}), "inputs": inputs, **({"after": dict(histories)} if histories else {})}
+    return Run(
+        plan,
+        inputs,
+        run_id=resumed.pause.run_id if resumed else options.get("run_id"),
+        recorder=_recorder(plan, options.get("record"), header),
+        deps=options.get("deps"),
+        approve=options.get("approve"),
+        resumed=resumed,
+    )
+
+
+def _recorder(plan: BuiltPipeline, record: str | Path | None, header: Mapping[str, Any]) -> Recorder | None:
+    if record is None:
+        return None
+    from codec_agents.records.header import record_header
+    from codec_agents.records.writer import Recorder
+
+    return Recorder(record, {**record_header(plan), **header})

@@ -1,0 +1,66 @@
+"""A run as its caller sees it."""
+
+from __future__ import annotations
+
+import pytest
+
+from codec_agents import Pipeline
+from codec_agents.runtime.run import Run
+from codec_agents.testing import ScriptedEngine
+
+pytestmark = pytest.mark.anyio
+
+PUBLIC = {
+    "cancel",
+    "edges",
+    "execute",
+    "ids",
+    "outcomes",
+    "partial_result",
+    "result",
+    "run_id",
+    "seconds",
+    "text",
+    "usage",
+    "wait",
+}
+"""The attributes that a caller needs, and all that there are."""
+
+
+def echo() -> Pipeline:
+    p = Pipeline("echo").input("q").sink("out")
+    p.model("m", engine=ScriptedEngine(lambda prompt: "hello"), map="demo/words", prompt="{q}")
+    return p.connect("q", "m.q").connect("m.answer", "out")
+
+
+async def test_a_run_shows_its_caller_no_more_than_a_caller_needs() -> None:
+    assert {name for name in dir(Run) if not name.startswith("_")} == PUBLIC
+    run = echo().run({"q": "hi"})
+    async with run:
+        await run.wait()
+    assert {name for name in vars(run) if not name.startswith("_")} == set()
+
+
+def test_an_unknown_option_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="unknown run option 'recrod'; the options are record, deps"):
+        echo().run({"q": "hi"}, recrod="file")  # type: ignore[call-arg]
+
+
+async def test_a_batch_takes_the_options_of_a_run(tmp_path) -> None:
+    results = await echo().batch([{"q": "a"}, {"q": "b"}], record=tmp_path / "records", run_id="night")
+    assert [result.run_id for result in results] == ["night-0", "night-1"]
+    assert sorted(path.name for path in (tmp_path / "records").iterdir()) == ["000000.jsonl", "000001.jsonl"]
+
+
+async def test_the_result_says_why_each_answer_ended() -> None:
+    p = Pipeline("cut").input("q").sink("out")
+    p.model(
+        "m",
+        engine=ScriptedEngine(lambda prompt: "hello there"),
+        map="demo/words",
+        prompt="{q}",
+        sampling={"max_tokens": 2},
+    )
+    p.connect("q", "m.q").connect("m.answer", "out")
+    assert (await p.invoke({"q": "hi"})).finish_reasons == {"m": "length"}
+    assert (await echo().invoke({"q": "hi"})).finish_reasons == {"m": "stop"}
