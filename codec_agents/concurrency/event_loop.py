@@ -7,6 +7,8 @@ from within tasks.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -56,11 +58,22 @@ def start_in_background(work: Callable[[], Coroutine[Any, Any, None]], loop: obj
 Result = TypeVar("Result")
 
 
+def context_for_thread() -> contextvars.Context:
+    """Return a copy of the caller's context for a function in another thread, where no event loop runs."""
+    context = contextvars.copy_context()
+    if (sniffio := sys.modules.get("sniffio")) is not None:
+        # The variable names the caller's library; `anyio.run` would refuse to start beside it.
+        context.run(sniffio.current_async_library_cvar.set, None)
+    return context
+
+
 def run_in_own_loop(function: Callable[[], Awaitable[Result]]) -> Result:
     """Run in an event loop and a thread of its own: a running loop of the caller's cannot be entered again.
+
+    The function sees the caller's context variables: the current span, and baggage.
 
     Raises:
         BaseException: what the function raised.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="codec") as pool:
-        return pool.submit(anyio.run, function).result()
+        return pool.submit(context_for_thread().run, anyio.run, function).result()
