@@ -75,5 +75,10 @@ def run_in_own_loop(function: Callable[[], Awaitable[Result]]) -> Result:
     Raises:
         BaseException: what the function raised.
     """
+    context = context_for_thread()
+
+    def run() -> Result:
+        return anyio.run(function)
+
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="codec") as pool:
-        return pool.submit(context_for_thread().run, anyio.run, function).result()
+        return pool.submit(context.run, run).result()

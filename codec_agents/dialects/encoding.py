@@ -20,6 +20,7 @@ from codec_agents.dialects.values import Marked, Segment
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.chat import RawPrompt
 from codec_agents.prompts import PromptIds, PromptPiece, PromptSlot, PromptTemplate
+from codec_agents.tools.texts import well_formed
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
 
@@ -196,13 +197,6 @@ def _text_of(piece: Literal | Told) -> str:
     inner = piece.piece if isinstance(piece, Told) else piece
     assert isinstance(inner, Literal)
     return inner.text
-
-
-def well_formed(text: str) -> str:
-    """Return text that UTF-8 can carry: halves of surrogate pairs, which JSON lets pass, become U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 MARKED_SPACE = 1

@@ -149,7 +149,7 @@ class BuiltPipeline:
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "sinks", sinks)
         needs_approval = any(
-            isinstance(node, BuiltModel) and node.dispatcher.asks for node in self.nodes.values()
+            isinstance(node, BuiltModel) and node.dispatcher.needs_approval for node in self.nodes.values()
         )
         object.__setattr__(self, "needs_approval", needs_approval)
 

@@ -44,9 +44,9 @@ class RecordedTools(Dispatcher):
         return Attempt(call, "tool_error", "the record has no result of this call")
 
     @property
-    def asks(self) -> bool:
+    def needs_approval(self) -> bool:
         """Whether somebody outside must agree to some of the calls: never to one that is not run again."""
-        return self._run_others and self._behind.asks
+        return self._run_others and self._behind.needs_approval
 
     def waits_for_approval(self, call: ToolCall) -> bool:
         """Tell whether a call could run at once if somebody agreed to it."""

@@ -1,42 +1,44 @@
-"""Run the tool calls of a turn. Whatever comes of a call is an attempt that the model is told about.
+"""Run the tool calls of a turn. Every call gives an attempt, whose text the model receives.
 
-Only cancellation passes through: everything else a tool does, raises or fails to do becomes a status.
+Only the cancellation of the caller passes through. Whatever else a tool does, raises or fails to do becomes
+the status of its attempt.
 """
 
 from __future__ import annotations
 
 import inspect
-import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import anyio
-import anyio.to_thread
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+import msgspec
+from pydantic import ValidationError
 
+from codec_agents.concurrency.apart import DEFAULT_GRACE, run_apart, run_in_thread
 from codec_agents.exceptions import ForgedTokenError
 from codec_agents.prompts import refuse_control_ids
 from codec_agents.tools.calls import Approver, Attempt, AttemptStatus, ToolCall, ToolContext
-from codec_agents.tools.tool import ResultIds, Tool, ToolFailure, Toolset
+from codec_agents.tools.texts import argument_faults, cut, error_text, message_of, result_text, well_formed
+from codec_agents.tools.tool import DEFAULT_RESULT_CHARACTERS, ResultIds, Tool, ToolFailure, Toolset
+from codec_core.detokenizer import detokenize
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
 
 DEFAULT_WORKERS = 16
-"""Threads for sync tools of one dispatcher: they wait for others most of their time."""
+"""Threads for the sync tools of one dispatcher, which wait for other services most of their time."""
 
 DEFAULT_TIMEOUT = 60.0
-"""A tool usually waits for another service, which has time-outs of half a minute of its own."""
+"""Seconds. A tool usually waits for another service, which has time-outs of half a minute of its own."""
 
 MAX_SAME_FAILURES = 3
-"""A model that makes the same failing call a third time does not read what it is told."""
+"""A model that makes the same failing call a third time does not act on the error that it receives."""
 
 MAX_COUNTED_RUNS = 1024
-"""Runs whose failures are counted at once; of more, the oldest are forgotten: nothing grows for ever."""
+"""Runs whose failures are counted at once. Beyond it the oldest are dropped, which bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,12 @@ class _Outcome:
 
 
 class Dispatcher:
-    """Runs calls against a set of tools. One for each node; it may serve several runs at once.
+    """Runs calls against a set of tools. Each node has one, which may serve several runs at once.
 
     Attributes:
         tools: the tools.
-        timeout: seconds for a tool that does not say its own.
+        timeout: seconds for a tool without a time-out of its own.
+        has_early_tools: whether there are tools whose calls may start early.
     """
 
     def __init__(
@@ -64,7 +67,19 @@ class Dispatcher:
         workers: int = DEFAULT_WORKERS,
         approver: Approver | None = None,
         max_same_failures: int = MAX_SAME_FAILURES,
+        grace: float = DEFAULT_GRACE,
     ) -> None:
+        """Keep the tools.
+
+        Args:
+            tools: the tools.
+            vocabulary: the vocabulary of the node; results that carry ids of it are used as ids.
+            timeout: seconds for a tool without a time-out of its own; None for no limit.
+            workers: threads for sync tools.
+            approver: decides on tools with `approval=True`, unless the run has an approver.
+            max_same_failures: how often the same call may fail before `gives_up_on` is true.
+            grace: seconds for an async tool to end after it was cancelled, before it is abandoned.
+        """
         self.tools = tools if isinstance(tools, Toolset) else Toolset(tools)
         self.timeout = timeout
         self._vocabulary = vocabulary
@@ -74,56 +89,48 @@ class Dispatcher:
             tool.name: anyio.CapacityLimiter(tool.concurrency) for tool in self.tools if tool.concurrency
         }
         self._failures: dict[str, Counter[str]] = {}
-        self.has_early_tools = any(tool.read_only and tool.approval is False for tool in self.tools)
-        """Whether there are tools whose calls may start early."""
-        self._wants_approval = any(tool.approval is True for tool in self.tools)
+        self.has_early_tools = any(map(_is_early, self.tools))
+        self._has_guarded_tools = any(tool.approval is True for tool in self.tools)
         self._max_same_failures = max_same_failures
+        self._grace = grace
 
     async def run(self, call: ToolCall, context: ToolContext) -> Attempt:
-        """Run one call; return what came of it. Raises nothing but cancellation."""
+        """Run one call and return its attempt. Raises nothing but the cancellation of the caller."""
         started = time.perf_counter()
         outcome = await self._outcome(call, context)
-        attempt = Attempt(
-            call,
-            outcome.status,
-            outcome.text,
-            outcome.ids,
-            started,
-            time.perf_counter() - started,
-            outcome.error,
-        )
+        text = outcome.text if outcome.ids is not None else self._told(call, outcome.text)
+        duration = time.perf_counter() - started
+        attempt = Attempt(call, outcome.status, text, outcome.ids, started, duration, outcome.error)
         return attempt if attempt.status == "ok" else self._count(attempt, context.run_id)
 
     @property
-    def asks(self) -> bool:
-        """Whether somebody outside must agree to some of the calls, and nobody is known yet who could."""
-        return self._wants_approval and self._approver is None
+    def needs_approval(self) -> bool:
+        """Whether some of the tools need approval, and the dispatcher has no approver of its own."""
+        return self._has_guarded_tools and self._approver is None
 
     def waits_for_approval(self, call: ToolCall) -> bool:
-        """Tell whether a call could run at once if somebody agreed to it."""
+        """Return whether the call could run at once if it were approved."""
         tool = self.tools.get(call.name)
         if tool is None or tool.approval is not True or self._approver is not None:
             return False
-        if not call.closed or call.error is not None or call.arguments is None:
-            return False
-        try:
-            tool.validate(call.arguments)
-        except (ValidationError, ValueError, TypeError):
-            return False
-        return True
+        return _refused_payload(call) is None and not isinstance(_arguments(tool, call), _Outcome)
 
     def may_start_early(self, call: ToolCall) -> bool:
-        """Tell whether a call may run before it is known that its turn stands: it changes nothing."""
+        """Return whether the call may run before its turn is complete, because it changes nothing."""
         tool = self.tools.get(call.name)
-        return tool is not None and tool.read_only and tool.approval is False
+        return tool is not None and _is_early(tool)
 
     def forget(self, run_id: str) -> None:
-        """Drop what is kept of a run: the failures counted in it."""
+        """Drop the failures that were counted for a run."""
         self._failures.pop(run_id, None)
 
     def gives_up_on(self, attempt: Attempt) -> bool:
-        """Tell whether a call failed so often in the same way that asking the model again is of no use."""
+        """Return whether the call failed so often in the same way that asking again is of no use."""
         return attempt.repeated + 1 >= self._max_same_failures
+
+    def _told(self, call: ToolCall, text: str) -> str:
+        tool = self.tools.get(call.name)
+        return well_formed(cut(text, DEFAULT_RESULT_CHARACTERS if tool is None else tool.max_result))
 
     def _count(self, attempt: Attempt, run_id: str) -> Attempt:
         seen = self._failures.setdefault(run_id, Counter())
@@ -134,45 +141,36 @@ class Dispatcher:
         seen[key] += 1
         if not repeated:
             return attempt
-        told = f"{attempt.text}\nThis same call has failed {repeated + 1} times; do not repeat it."
-        return replace(attempt, text=told, repeated=repeated)
+        text = f"{attempt.text}\nThis same call has failed {repeated + 1} times; do not repeat it."
+        return replace(attempt, text=text, repeated=repeated)
 
     async def _outcome(self, call: ToolCall, context: ToolContext) -> _Outcome:
-        if not call.closed:
-            return _failed(
-                "unclosed", "the call was cut off before its end and was not run; write it again, shorter"
-            )
-        if call.error is not None or call.arguments is None:
-            return _failed("invalid_json", f"the call could not be read and was not run: {call.error}")
+        if (refused := _refused_payload(call)) is not None:
+            return refused
         tool = self.tools.get(call.name)
         if tool is None:
             known = ", ".join(self.tools.names) or "none"
             return _failed("unknown_tool", f"there is no tool {call.name!r}; the tools are: {known}")
-        try:
-            arguments = tool.validate(call.arguments)
-        except (ValidationError, ValueError, TypeError) as error:
-            return _failed(
-                "bad_arguments", f"the arguments of {call.name} are wrong: {explain(error)}", error
-            )
-        refusal = await self._refusal(tool, call, context)
-        if refusal is not None:
-            return refusal
+        arguments = _arguments(tool, call)
+        if isinstance(arguments, _Outcome):
+            return arguments
+        denied = await self._denied(tool, call, context)
+        if denied is not None:
+            return denied
         return await self._run_tool(tool, arguments, context)
 
-    async def _refusal(self, tool: Tool, call: ToolCall, context: ToolContext) -> _Outcome | None:
-        """Return how a call ends that may not run, and None for one that may."""
+    async def _denied(self, tool: Tool, call: ToolCall, context: ToolContext) -> _Outcome | None:
+        """Return the outcome of a call that may not run, and None for one that may."""
         if tool.approval is False:
             return None
         approver = (context.approve or self._approver) if tool.approval is True else tool.approval
         answer: Any = False
         if callable(approver):
-            try:
-                answer = approver(call, context)
-                if inspect.isawaitable(answer):
-                    answer = await answer
-            except Exception as error:
-                text = f"the call of {tool.name} was not allowed: {type(error).__name__}"
-                return _failed("denied", text, error)
+            ended = await run_apart(partial(_answer, approver, call, context), grace=self._grace)
+            if ended is not None and ended.error is not None:
+                text = f"the call of {tool.name} was not allowed: {type(ended.error).__name__}"
+                return _failed("denied", text, ended.error)
+            answer = None if ended is None else ended.value
         if answer is True:
             return None
         given = isinstance(answer, str) and answer
@@ -198,80 +196,98 @@ class Dispatcher:
         deadline = None if seconds is None else anyio.current_time() + seconds
         if context.deadline is not None:
             deadline = context.deadline if deadline is None else min(deadline, context.deadline)
-        context = replace(context, deadline=deadline)
         if tool.context_parameter is not None:
-            arguments = {**arguments, tool.context_parameter: context}
-        try:
-            with anyio.CancelScope(deadline=float("inf") if deadline is None else deadline) as scope:
-                value = await self._call(tool, arguments)
-                return self._result(tool, value)
-        except ToolFailure as error:
-            return _failed("tool_error", str(error) or f"{tool.name} failed", error)
-        except Exception as error:
-            return _failed("tool_error", f"{tool.name} failed: {type(error).__name__}: {error}", error)
-        assert scope.cancelled_caught
-        return _failed("timeout", f"{tool.name} did not answer within {seconds:g} seconds")
+            arguments = {**arguments, tool.context_parameter: replace(context, deadline=deadline)}
+        work = partial(self._call, tool, arguments)
+        ended = await run_apart(work, deadline=deadline, grace=self._grace)
+        if ended is None:
+            allowed = "in time" if seconds is None else f"within {seconds:g} seconds"
+            return _failed("timeout", f"{tool.name} did not answer {allowed}")
+        if isinstance(ended.error, ToolFailure):
+            return _failed("tool_error", message_of(ended.error) or f"{tool.name} failed", ended.error)
+        if ended.error is not None:
+            return _failed("tool_error", f"{tool.name} failed: {error_text(ended.error)}", ended.error)
+        assert ended.value is not None
+        return ended.value
 
-    async def _call(self, tool: Tool, arguments: dict[str, Any]) -> Any:
-        if tool.is_async:
-            return await tool.call(**arguments)
+    async def _call(self, tool: Tool, arguments: dict[str, Any]) -> _Outcome:
+        """Call the tool and return its result. Runs apart: it may raise anything."""
         run = partial(tool.call, **arguments)
-        # A thread cannot be stopped: it is left to end by itself, and its result is dropped.
-        value = await anyio.to_thread.run_sync(run, limiter=self._threads, abandon_on_cancel=True)
-        return await value if inspect.isawaitable(value) else value
-
-    def _result(self, tool: Tool, value: Any) -> _Outcome:
+        value = await run() if tool.is_async else await run_in_thread(run, limiter=self._threads)
+        if inspect.isawaitable(value):
+            value = await value
         if isinstance(value, ResultIds):
-            return self._prepared(value)
-        text = result_text(value)
-        if len(text) > tool.max_result:
-            left_out = len(text) - tool.max_result
-            text = f"{text[: tool.max_result]}\n[cut: {left_out} more characters]"
-        return _Outcome("ok", text)
+            return self._prepared(tool, value)
+        return _Outcome("ok", result_text(value))
 
-    def _prepared(self, result: ResultIds) -> _Outcome:
-        """Use ids of the node's own map; any other map's reader gets the text."""
+    def _prepared(self, tool: Tool, result: ResultIds) -> _Outcome:
+        """Return a result with its ids if they can be used, and otherwise with its text alone.
+
+        Ids are used when they are of the node's map, hold no control id, and spell exactly the text. The
+        record and the user see the text, so a model must not read anything else.
+        """
+        text_alone = _Outcome("ok", result.text)
         vocabulary = self._vocabulary
         if vocabulary is None or vocabulary.hash is None or vocabulary.hash != result.map_hash:
-            return _Outcome("ok", result.text)
-        encode = pick_tokenizer(vocabulary).encode_ordinary
-        ids = [i for part in result.parts for i in (encode(part) if isinstance(part, str) else part)]
+            return text_alone
+        ids = _joined(result.parts, vocabulary)
         try:
             refuse_control_ids(ids, vocabulary, "tool result")
         except ForgedTokenError:
-            return _Outcome("ok", result.text)
-        if not all(map(vocabulary.is_valid, ids)):
-            return _Outcome("ok", result.text)
+            return text_alone
+        if not all(map(vocabulary.is_valid, ids)) or len(result.text) > tool.max_result:
+            return text_alone
+        if detokenize(vocabulary, ids) != result.text:
+            return text_alone
         return _Outcome("ok", result.text, tuple(ids))
+
+
+def _joined(parts: Sequence[str | tuple[int, ...]], vocabulary: Vocabulary) -> list[int]:
+    tokenizer = pick_tokenizer(vocabulary)
+    ids: list[int] = []
+    for part in parts:
+        if not isinstance(part, str):
+            ids += part
+        elif ids:
+            # Text inside a text: some vocabularies mark the beginning of one by a space.
+            ids += tokenizer.encode_prepared(tokenizer.prepare(well_formed(part), first=False))
+        else:
+            ids += tokenizer.encode_ordinary(well_formed(part))
+    return ids
 
 
 def _failed(status: AttemptStatus, text: str, error: BaseException | None = None) -> _Outcome:
     return _Outcome(status, f"Error: {text}", None, error)
 
 
-def explain(error: BaseException) -> str:
-    """Return what is wrong with arguments, in words that a model can act on; values are not repeated."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    found = []
-    for fault in error.errors(include_url=False, include_input=False, include_context=False):
-        place = ".".join(str(part) for part in fault["loc"]) or "the arguments"
-        found.append(f"{place}: {fault['msg']}")
-    return "; ".join(found)
+def _is_early(tool: Tool) -> bool:
+    return tool.read_only and tool.approval is False
 
 
-def result_text(value: Any) -> str:
-    """Return a result as the text that the model reads: a string as it is, anything else as JSON.
+def _refused_payload(call: ToolCall) -> _Outcome | None:
+    """Return the outcome of a call whose payload cannot be used, and None for any other."""
+    if not call.closed:
+        return _failed(
+            "unclosed", "the call was cut off before its end and was not run; write it again, shorter"
+        )
+    if call.error is not None or call.arguments is None:
+        return _failed("invalid_json", f"the call could not be read and was not run: {call.error}")
+    return None
 
-    Raises:
-        TypeError: the value has no JSON form.
-    """
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return "null"
+
+def _arguments(tool: Tool, call: ToolCall) -> dict[str, Any] | _Outcome:
+    """Return the arguments as the tool takes them, or the outcome of a call whose arguments are wrong."""
     try:
-        written = TypeAdapter(Any).dump_python(value, mode="json")
-        return json.dumps(written, ensure_ascii=False)
-    except (PydanticSerializationError, ValueError) as error:
-        raise TypeError(f"the result of type {type(value).__name__} has no JSON form: {error}") from error
+        # A copy: a tool may change what it is given, and the call is recorded as the model wrote it.
+        return tool.validate(msgspec.to_builtins(call.arguments))
+    except (ValidationError, ValueError, TypeError) as error:
+        text = f"the arguments of {call.name} are wrong: {argument_faults(error)}"
+        return _failed("bad_arguments", text, error)
+    except (Exception, SystemExit) as error:
+        text = f"the arguments of {call.name} could not be checked: {error_text(error)}"
+        return _failed("bad_arguments", text, error)
+
+
+async def _answer(approver: Approver, call: ToolCall, context: ToolContext) -> bool | str:
+    answer = approver(call, context)
+    return await answer if inspect.isawaitable(answer) else answer

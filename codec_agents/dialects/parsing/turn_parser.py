@@ -14,6 +14,7 @@ from codec_agents.dialects.parsing.text_calls import TextForm, TextLane
 from codec_agents.dialects.values import CallRegion, Marked, Segment
 from codec_agents.exceptions import DialectError
 from codec_agents.tools.calls import ToolCall
+from codec_agents.tools.texts import well_formed, well_formed_json
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ class TurnReading:
         return [
             ToolCall(
                 index,
-                call.name,
-                call.arguments,
+                well_formed(call.name),
+                # The escapes of JSON can spell lone surrogates, which no record and no prompt can carry.
+                well_formed_json(call.arguments) if "\\" in text else call.arguments,
                 call.call_id,
                 text,
                 call.error,

@@ -154,7 +154,9 @@ class ToolRound:
         try:
             await self._run.emit(ToolStarted(self._node.path, self._turn, call, self._run.clock()))
             with self._scope.tool(call) as scope:
-                self.attempts[position] = attempt = await self._node.dispatcher.run(call, context)
+                with scope.attached():
+                    attempt = await self._node.dispatcher.run(call, context)
+                self.attempts[position] = attempt
                 scope.finish(attempt)
             await self._run.emit(ToolFinished(self._node.path, self._turn, attempt, self._run.clock()))
         except Exception as error:  # only telling can fail, as when the record's disk is full

@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from opentelemetry import trace
+from opentelemetry import baggage, trace
+from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.propagate import inject
 from opentelemetry.sdk.metrics import MeterProvider
@@ -31,6 +32,7 @@ from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.telemetry import names
 from codec_agents.telemetry.calls import stream_attributes
 from codec_agents.testing import Call, Cut, EmbeddedEngine, PromptView, Say, Script, ScriptedEngine, Think
+from codec_agents.tools import tool
 from codec_agents.vocabularies import bundled_map
 
 SILENT_RUN_MICROSECONDS = 20
@@ -140,6 +142,39 @@ async def test_the_tree(collected: Collected) -> None:
     clients = {name for name, kind in kinds.items() if kind is SpanKind.CLIENT}
     assert clients == {"text_completion m1", "text_completion m2"}
     assert set(kinds.values()) == {SpanKind.CLIENT, SpanKind.INTERNAL}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_spans_of_a_tool_hang_below_its_call_and_baggage_arrives(
+    collected: Collected, is_async: bool
+) -> None:
+    tracer = collected.tracers.get_tracer("a tool")
+    seen: list[object] = []
+
+    def look_up() -> str:
+        seen.append(baggage.get_baggage("tenant"))
+        with tracer.start_as_current_span("look up"):
+            return "fog"
+
+    async def look_up_async() -> str:
+        return look_up()
+
+    given = tool(name="look_up")(look_up_async if is_async else look_up)
+    pipeline = Pipeline("desk")
+    pipeline.input("q").sink("reader")
+    calls = ScriptedEngine(lambda prompt: [Call("look_up")] if prompt.turn == 1 else [Say("done")])
+    pipeline.model("clerk", engine=calls, map="demo/bytes", tools=[given], prompt="{q}")
+    pipeline.connect("q", "clerk.q").connect("clerk.answer", "reader")
+    token = otel_context.attach(baggage.set_baggage("tenant", "north"))
+    try:
+        with tracer.start_as_current_span("caller"):
+            pipeline.invoke_sync({"q": "x"})  # in a running event loop, so in a thread of its own
+    finally:
+        otel_context.detach(token)
+    assert collected.parent_of("look up") == "execute_tool look_up"
+    assert collected.parent_of("invoke_workflow desk") == "caller"
+    assert seen == ["north"]
 
 
 @pytest.mark.asyncio
