@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from codec_agents.engines.scripted.engine import ScriptedEngine, ScriptedModel
 from codec_agents.engines.scripted.prompt_view import Message, PromptView
@@ -38,7 +38,9 @@ from codec_agents.engines.scripted.script import (
     Wait,
     encode_turn,
 )
-from codec_agents.server.embedded_engine import EmbeddedEngine
+from codec_agents.server import embedded_engine
+from codec_agents.server.exchanges import Exchanges
+from codec_agents.server.recording import RecordingExchanges
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary
 
@@ -50,6 +52,7 @@ __all__ = [
     "Piece",
     "PromptView",
     "Raw",
+    "RecordingExchanges",
     "Refuse",
     "Rule",
     "Rules",
@@ -67,6 +70,15 @@ __all__ = [
     "scripted_server",
     "turns",
 ]
+
+
+class EmbeddedEngine(embedded_engine.EmbeddedEngine):
+    """A scripted model behind a real Codec server on loopback, whose exchanges a test can look at.
+
+    `engine.app.exchanges` keeps the requests and the token ids, which a server outside of tests never does.
+    """
+
+    exchanges: ClassVar[type[Exchanges]] = RecordingExchanges
 
 
 class Turns:
@@ -106,5 +118,6 @@ def scripted_server(
     """
     from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 
-    with EmbeddedServer(create_app(ScriptedBackend.of(source, script, **settings))) as server:
+    app = create_app(ScriptedBackend.of(source, script, **settings), exchanges=RecordingExchanges())
+    with EmbeddedServer(app) as server:
         yield server

@@ -40,9 +40,12 @@ class TextStage(Protocol):
         """Forget the text so far."""
 
 
-def text_stream(tokenizer: VocabularyTokenizer) -> TextStage:
-    """Return a new stream of ordinary text for a tokenizer."""
-    passes = tokenizer.text_passes
+def text_stream(tokenizer: VocabularyTokenizer, *, control: bool = False) -> TextStage:
+    """Return a new stream of ordinary text for a tokenizer.
+
+    With `control`, control tokens are read where the text spells them, and the ids are those of `encode`.
+    """
+    passes = tokenizer.all_passes if control else tokenizer.text_passes
     if passes is None:
         pieces = PieceStream(tokenizer, prepares=tokenizer.prepares)
         return NfcStage(pieces) if tokenizer.normalizes else pieces

@@ -72,7 +72,7 @@ class VocabularyTokenizer(Tokenizer):
             UnencodableTextError: the text holds a lone surrogate, or a character the vocabulary cannot spell.
         """
         check_text(text)
-        passes = self._all_passes
+        passes = self.all_passes
         return self._encode_found(text, passes) if passes else self._encode_stretch(text, first=True)
 
     def encode_ordinary(self, text: str) -> list[int]:
@@ -147,7 +147,8 @@ class VocabularyTokenizer(Tokenizer):
         return passes_of(self.vocabulary, self._normalize_name, control=False)
 
     @cached_property
-    def _all_passes(self) -> Passes | None:
+    def all_passes(self) -> Passes | None:
+        """Return how control tokens and text tokens are found; None where the vocabulary has none."""
         return passes_of(self.vocabulary, self._normalize_name, control=True)
 
     def _normalize_name(self, name: str) -> str:

@@ -1,18 +1,26 @@
 """A Codec server as an ASGI application: frames for clients that read ids, OpenAI's API for the others.
 
+Rules that hold in this file:
+
+- Everything that a request's head can decide is decided before a byte of its body is read: place, origin,
+  key, path, method, content type.
+- A body is gone from memory when its job is made; its share of the budget of all bodies is held until the
+  answer is over.
+- Errors go out in one form. A failure of the server itself is told by an id; the log has the rest under it.
+
 `create_app(backend)` returns the application; any ASGI server runs it. `codec_agents.server.serve` runs it
 with uvicorn, `codec_agents.server.EmbeddedServer` inside this process.
 """
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
 import msgspec
 
+from codec_agents.server.access import Access, preflight_headers, with_origin
 from codec_agents.server.answers import (
     Answer,
     ChatDocument,
@@ -22,12 +30,13 @@ from codec_agents.server.answers import (
     FrameAnswer,
 )
 from codec_agents.server.backends.backend import Backend, Job, ServedModel
-from codec_agents.server.bodies import read_chat, read_completion
-from codec_agents.server.delivery import deliver
+from codec_agents.server.delivery import AnswerCutError, deliver
 from codec_agents.server.discovery import Library
 from codec_agents.server.exchanges import Exchange, Exchanges, render_metrics
+from codec_agents.server.failures import log_failure
 from codec_agents.server.http import (
     JSON,
+    BodyBudget,
     ClientGoneError,
     HttpError,
     Receive,
@@ -35,20 +44,25 @@ from codec_agents.server.http import (
     Scope,
     Send,
     answer,
-    read_request,
+    begin,
+    read_body,
+    read_head,
+    send_part,
 )
 from codec_agents.server.jobs import JobMaker, find_model
 from codec_agents.server.negotiation import require_format, require_version
 from codec_agents.server.settings import ServerSettings
-from codec_core.frames import SCHEMA, decode_request, format_of_content_type
+from codec_agents.server.workers import Workers
+from codec_core.frames import SCHEMA, format_of_content_type
 
-Generation = Callable[[Request], tuple[Job, Answer]]
+Generation = Callable[[Request], Awaitable[tuple[Job, Answer]]]
 """Reads a request; returns what is to be generated, and the form in which to answer."""
 Document = Callable[[Request], tuple[str, bytes]]
 """Returns a content type and a body."""
 
 WELL_KNOWN = "/.well-known/codec/"
 MODEL = "/v1/models/"
+BINARY = "/v1/completions/codec"
 TEXT = "text/plain; charset=utf-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -57,7 +71,7 @@ OPEN_PATHS = frozenset({"/health", "/ready", "/codec/schema"})
 
 
 class CodecServer:
-    """The application. `exchanges` holds what it has seen."""
+    """The application. `exchanges` counts what it has seen."""
 
     def __init__(
         self,
@@ -65,21 +79,27 @@ class CodecServer:
         settings: ServerSettings | None = None,
         *,
         maps: Mapping[str, bytes] | None = None,
+        exchanges: Exchanges | None = None,
     ) -> None:
         self.backend = backend
         self.settings = settings or ServerSettings()
-        self.exchanges = Exchanges()
+        self.exchanges = Exchanges() if exchanges is None else exchanges
+        self.workers = Workers()
+        self.bodies = BodyBudget(self.settings.max_bodies)
         self.draining = False
         """Set when the server is about to stop: what runs may end, nothing new begins."""
         self.failure: Exception | None = None
         """Why the back end could not be opened, or not be closed."""
+        self.generating = 0
+        """The number of generations under way."""
         self._running: set[anyio.CancelScope] = set()
-        """The generations under way; cancelling one ends its answer."""
-        self._jobs = JobMaker(backend, self.settings)
+        """Those that send; cancelling one ends its answer."""
+        self._access = Access(self.settings)
+        self._jobs = JobMaker(backend, self.settings, self.workers)
         self._library = Library(maps or {}, self.settings)
         self._generations: dict[str, Generation] = {
             "/v1/completions": self._complete,
-            "/v1/completions/codec": self._complete_binary,
+            BINARY: self._complete_binary,
             "/v1/chat/completions": self._chat,
         }
         self._documents: dict[str, Document] = {
@@ -103,14 +123,11 @@ class CodecServer:
         if scope["type"] != "http":
             raise ValueError(f"this application answers HTTP, not {scope['type']!r}")
         try:
-            limits = self.settings
-            request = await read_request(scope, receive, limit=limits.max_body, within=limits.body_within)
+            request = read_head(scope)
         except HttpError as error:
             await _refuse(send, error)
-        except ClientGoneError:
             return
-        else:
-            await self._answer(request, receive, send)
+        await self._answer(request, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         stage = "startup"
@@ -127,23 +144,41 @@ class CodecServer:
             await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
+        if (origin := self._access.allowed_origin(request)) is not None:
+            send = with_origin(send, origin)
         exchange = self.exchanges.begin(request)
         try:
-            await self._route(exchange, receive, send)
+            await self._route(exchange, request, receive, send)
+        except ClientGoneError:
+            return
         except HttpError as error:
             exchange.status = error.status
             await _refuse(send, error)
+        except AnswerCutError:
+            exchange.failed = True
+            raise  # the ASGI server logs it and closes the connection: the client sees a body cut off
+        except Exception as error:
+            exchange.failed = True
+            if exchange.status is not None:
+                raise
+            exchange.status = 500
+            await _refuse(
+                send, HttpError(500, log_failure("the server failed", error), code="internal_error")
+            )
         finally:
             self.exchanges.end(exchange)
 
-    async def _route(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        request = exchange.request
+    async def _route(self, exchange: Exchange, request: Request, receive: Receive, send: Send) -> None:
+        self._access.check_place(request)
+        if request.method == "OPTIONS" and (origin := self._access.allowed_origin(request)) is not None:
+            exchange.status = 204
+            await begin(send, 204, preflight_headers(origin))
+            await send_part(send, b"", last=True)
+            return
         if request.path not in OPEN_PATHS and not request.path.startswith(WELL_KNOWN):
-            self._require_key(request)
+            self._access.check_key(request)
         if (generation := self._generations.get(request.path)) is not None:
-            _require_method(request, "POST")
-            job, form = generation(request)
-            await self._generate(exchange, job, form, receive, send)
+            await self._generate(exchange, request, generation, receive, send)
             return
         content_type, body = self._document(request)
         exchange.status = 200
@@ -160,61 +195,58 @@ class CodecServer:
             return document(request)
         raise HttpError(404, f"there is nothing at {request.path[:200]}", code="not_found")
 
-    def _require_key(self, request: Request) -> None:
-        """Compare with every key, each in constant time, so that timing tells nothing about them."""
-        if not self.settings.api_keys:
-            return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        token = given.strip().encode() if scheme.lower() == "bearer" else b""
-        matches = [hmac.compare_digest(token, key.encode()) for key in self.settings.api_keys]
-        if not any(matches):
-            raise HttpError(
-                401,
-                "a valid bearer token is required",
-                code="invalid_api_key",
-                headers={"www-authenticate": "Bearer"},
-            )
-
     # --- generations ---
 
-    def _complete(self, request: Request) -> tuple[Job, Answer]:
-        body = read_completion(request.body)
-        job = self._jobs.from_completion(body, request)
+    async def _generate(
+        self, exchange: Exchange, request: Request, generation: Generation, receive: Receive, send: Send
+    ) -> None:
+        _require_method(request, "POST")
+        _require_content_type(request)
+        self._require_room()
+        with self.bodies.share() as share:
+            limits = self.settings
+            request = await read_body(
+                request, receive, share, limit=limits.max_body, within=limits.body_within
+            )
+            exchange.received(request)
+            job, form = await generation(request)
+            del request  # the body would stay in memory until the answer is over
+            exchange.prompted(job.prompt_ids)
+            self._require_room()  # others have begun while the body arrived
+            self.generating += 1
+            try:
+                await deliver(self.backend, job, form, exchange, limits, receive, send, self._running)
+            finally:
+                self.generating -= 1
+
+    def _require_room(self) -> None:
+        if self.draining or self.generating >= self.settings.max_streams:
+            raise HttpError(503, "the server takes no further generations now", headers={"retry-after": "1"})
+
+    async def _complete(self, request: Request) -> tuple[Job, Answer]:
+        body, job = await self._jobs.from_completion(request)
         if body.stream_format is not None:
             return job, self._frames(request, body.stream_format, job)
         if body.stream:
             return job, CompletionEvents(job, with_ids=bool(body.return_token_ids), usage=body.include_usage)
         return job, CompletionDocument(job, with_ids=bool(body.return_token_ids))
 
-    def _chat(self, request: Request) -> tuple[Job, Answer]:
-        body = read_chat(request.body)
-        job = self._jobs.from_chat(body, request)
+    async def _chat(self, request: Request) -> tuple[Job, Answer]:
+        body, job = await self._jobs.from_chat(request)
         if body.stream_format is not None:
             return job, self._frames(request, body.stream_format, job)
         if body.stream:
             return job, ChatEvents(job, usage=body.include_usage, tools=bool(body.offered_tools))
         return job, ChatDocument(job, tools=bool(body.offered_tools))
 
-    def _complete_binary(self, request: Request) -> tuple[Job, Answer]:
-        try:
-            asked = decode_request(request.body, format_of_content_type(request.content_type))
-        except ValueError as error:
-            raise HttpError(400, f"the body cannot be read: {error}") from error
-        job = self._jobs.from_codec(asked, request)
+    async def _complete_binary(self, request: Request) -> tuple[Job, Answer]:
+        asked, job = await self._jobs.from_codec(request)
         return job, self._frames(request, asked.stream_format or "msgpack", job)
 
     def _frames(self, request: Request, wire_format: str, job: Job) -> Answer:
         require_version(request, self.settings.minimum_version, self.settings.required_features)
         dictionary = self.settings.dictionaries.get(require_format(wire_format))
         return FrameAnswer(job, wire_format, request.headers.get("accept-encoding"), dictionary)
-
-    async def _generate(
-        self, exchange: Exchange, job: Job, form: Answer, receive: Receive, send: Send
-    ) -> None:
-        if self.draining or self.exchanges.open > self.settings.max_streams:
-            raise HttpError(503, "the server takes no further generations now", headers={"retry-after": "1"})
-        exchange.prompt_ids = tuple(job.prompt_ids)
-        await deliver(self.backend, job, form, exchange, self.settings, receive, send, self._running)
 
     # --- documents ---
 
@@ -242,7 +274,11 @@ class CodecServer:
 
 
 def create_app(
-    backend: Backend, settings: ServerSettings | None = None, *, maps: Mapping[str, bytes] | None = None
+    backend: Backend,
+    settings: ServerSettings | None = None,
+    *,
+    maps: Mapping[str, bytes] | None = None,
+    exchanges: Exchanges | None = None,
 ) -> CodecServer:
     """Return the ASGI application of a Codec server.
 
@@ -250,8 +286,9 @@ def create_app(
         backend: what generates.
         settings: limits and features.
         maps: tokenizer map documents to publish under `/.well-known/codec/`, by map id.
+        exchanges: what counts requests; a test may give `codec_agents.testing.RecordingExchanges`.
     """
-    return CodecServer(backend, settings, maps=maps)
+    return CodecServer(backend, settings, maps=maps, exchanges=exchanges)
 
 
 def _described(model: ServedModel) -> dict[str, Any]:
@@ -269,6 +306,26 @@ def _described(model: ServedModel) -> dict[str, Any]:
 def _require_method(request: Request, *methods: str) -> None:
     if request.method not in methods:
         raise HttpError(405, f"{request.path} takes {methods[0]}", headers={"allow": ", ".join(methods)})
+
+
+def _require_content_type(request: Request) -> None:
+    """Check the type that the body is declared to have.
+
+    A page may send `text/plain` and forms to any address without asking first, so they are never read.
+    """
+    if request.path == BINARY:
+        try:
+            format_of_content_type(request.content_type)
+        except ValueError:
+            raise _wrong_type("application/x-msgpack or application/x-protobuf") from None
+    elif request.content_type != JSON:
+        raise _wrong_type(JSON)
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise HttpError(415, "the body must not be compressed", code="unsupported_media_type")
+
+
+def _wrong_type(expected: str) -> HttpError:
+    return HttpError(415, f"the Content-Type must be {expected}", code="unsupported_media_type")
 
 
 async def _refuse(send: Send, error: HttpError) -> None:

@@ -115,9 +115,6 @@ def _parts(message: ChatMessage) -> Parts:
         raise HttpError(400, f"a message has the role {message.role[:40]!r}", param="messages")
     parts: Parts = [message.text] if message.text else []
     for call in message.tool_calls or ():
-        function = call.get("function", {})
-        arguments = function.get("arguments", "{}")
-        parts.append(
-            ("tool_call", f'{{"name": {json.dumps(function.get("name"))}, "arguments": {arguments}}}')
-        )
+        name, arguments = json.dumps(call.function.name), call.function.arguments
+        parts.append(("tool_call", f'{{"name": {name}, "arguments": {arguments}}}'))
     return parts

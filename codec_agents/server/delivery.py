@@ -125,7 +125,7 @@ class _Delivery:
             try:
                 async for frame in frames:
                     body = self._form.write(frame)
-                    self._count(frame)
+                    self._exchange.count(frame)
                     if body:
                         await self._send_part(body)
                     if frame.done:
@@ -150,14 +150,6 @@ class _Delivery:
         self._sending_since = time.perf_counter()
         await send_part(self._send, body)
         self._sending_since = None
-
-    def _count(self, frame: CodecFrame) -> None:
-        exchange = self._exchange
-        exchange.frames += 1
-        if frame.ids:
-            exchange.last_id = time.perf_counter()
-            exchange.first_id = exchange.first_id or exchange.last_id
-            exchange.ids += frame.ids
 
     async def watch(self, receive: Receive, scope: anyio.CancelScope) -> None:
         """Stop everything when the client leaves."""

@@ -19,6 +19,7 @@ class Library:
     """What the server publishes, by path. Maps are immutable, so their documents are kept as given."""
 
     def __init__(self, maps: Mapping[str, bytes], settings: ServerSettings) -> None:
+        self._public_url = (settings.public_url or "").rstrip("/")
         self._documents: dict[str, tuple[str, bytes]] = {}
         pointers = []
         for map_id, document in maps.items():
@@ -48,12 +49,21 @@ class Library:
         return self._documents[name]
 
     def _index(self, request: Request) -> bytes:
-        """List the maps, with URLs as the client reaches this server."""
-        origin = (
-            f"{request.headers.get('x-forwarded-proto', 'http')}://{request.headers.get('host', 'localhost')}"
-        )
+        """List the maps, with URLs at which this server answers.
+
+        Nothing of `Host` or `X-Forwarded-Proto` is in them: a client would follow what another one wrote.
+        """
+        origin = self._public_url or _own_origin(request)
         maps = [{**pointer, "url": origin + pointer["url"]} for pointer in self._pointers]
         return msgspec.json.encode({"codec_version": CODEC_VERSION, "maps": maps})
+
+
+def _own_origin(request: Request) -> str:
+    """Return the address at which this server received the request; "" (relative URLs) for a Unix socket."""
+    if request.peer is None:
+        return ""
+    host = f"[{request.peer}]" if ":" in request.peer else request.peer
+    return f"{request.scheme}://{host}:{request.port}"
 
 
 def _version_policy(settings: ServerSettings) -> bytes:

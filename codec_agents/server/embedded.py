@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from codec_agents.server.serving import require_uvicorn
+from codec_agents.server.settings import ServerSettings
 
 App = TypeVar("App")
 
@@ -39,8 +40,7 @@ class EmbeddedServer(Generic[App]):
         self._socket.bind(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
         self._state: Any = None
-        self.accepted = 0
-        """Connections accepted so far."""
+        self._listener: Any = None
         self._async_stack = AsyncExitStack()
         self._stack = ExitStack()
 
@@ -50,8 +50,13 @@ class EmbeddedServer(Generic[App]):
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def accepted(self) -> int:
+        """The number of connections accepted so far."""
+        return 0 if self._listener is None else self._listener.accepted
+
+    @property
     def connections(self) -> int:
-        """How many connections stand."""
+        """The number of open connections."""
         return len(self._state.connections)
 
     def drop_connections(self) -> None:
@@ -91,8 +96,12 @@ class EmbeddedServer(Generic[App]):
         import uvicorn
         from uvicorn.server import ServerState
 
+        from codec_agents.server.connections import Listener
+
         app: Any = self.app
-        config = uvicorn.Config(app, log_config=None, access_log=False, log_level="critical")
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, log_level="critical", ws="none", proxy_headers=False
+        )
         config.load()
         lifespan: Any = config.lifespan_class(config)
         await lifespan.startup()
@@ -100,18 +109,12 @@ class EmbeddedServer(Generic[App]):
             self._socket.close()
             raise getattr(app, "failure", None) or RuntimeError("the application did not start")
         self._state = state = ServerState()
-        protocol: Any = config.http_protocol_class
-        loop = asyncio.get_running_loop()
-
-        def accept() -> Any:
-            self.accepted += 1
-            return protocol(config=config, server_state=state, app_state=lifespan.state)
-
-        server = await loop.create_server(accept, sock=self._socket, backlog=2048)
+        settings = getattr(app, "settings", None) or ServerSettings()
+        self._listener = listener = Listener(self._socket, config, state, lifespan.state, settings=settings)
         try:
             yield
         finally:
-            server.close()
+            listener.close()
             await _drop(state)
             await lifespan.shutdown()
 

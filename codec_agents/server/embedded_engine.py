@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 import msgspec
@@ -15,6 +15,7 @@ from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.scripted.engine import ScriptedModel
 from codec_agents.engines.scripted.script import Script
+from codec_agents.server.exchanges import Exchanges
 
 if TYPE_CHECKING:
     from codec_agents.server import CodecServer, EmbeddedServer, ScriptedBackend
@@ -38,6 +39,8 @@ class EmbeddedEngine:
     """
 
     provider = "codec"
+    exchanges: ClassVar[type[Exchanges]] = Exchanges
+    """Makes what counts the server's requests. Tests have a subclass that keeps them."""
 
     def __init__(self, model: ScriptedModel | Script, *, name: str = "embedded", **client: Any) -> None:
         from codec_agents.server.serving import require_uvicorn
@@ -98,7 +101,7 @@ class EmbeddedEngine:
         from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 
         backend = ScriptedBackend()
-        server = EmbeddedServer(create_app(backend))
+        server = EmbeddedServer(create_app(backend, exchanges=self.exchanges()))
         client = CodecEngine(server.url, name=self.name, **self._client)
         await server.__aenter__()
         return _Running(loop, backend, server, client)

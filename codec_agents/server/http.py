@@ -1,8 +1,17 @@
-"""Requests and answers of one ASGI connection: what the server needs of HTTP, and no more."""
+"""Requests and answers of one ASGI connection.
+
+Rules that hold in this file:
+
+- A request's head is read without its body, so that everything that can be refused on the head is refused
+  before a byte of the body is kept.
+- A body is read under three limits: its own size, the time it may take, and the budget that all bodies
+  share.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
@@ -17,12 +26,15 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 JSON = "application/json"
 
+MAX_QUERY_FIELDS = 32
+"""Fields of a query that are read. The server knows one of them."""
+
 
 class HttpError(Exception):
     """A request that is answered with an error.
 
     Attributes:
-        status, message: what went wrong.
+        status, message: the HTTP status, and the sentence that the client gets.
         kind, code, param: OpenAI's error fields.
         headers: further headers of the answer.
     """
@@ -55,58 +67,149 @@ class HttpError(Exception):
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before its request was there."""
+    """The client closed the connection before its request had arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, its body read."""
+    """One request: its head, and its body once that has been read."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     """Names in lower case; repeated headers joined by commas."""
-    body: bytes
+    body: bytes = b""
+    peer: str | None = None
+    """The address at which this server received the request; None where there is none (a Unix socket)."""
+    port: int | None = None
+    scheme: str = "http"
 
     @property
     def content_type(self) -> str:
         """The media type of the body, without its parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
+    def with_body(self, body: bytes) -> Request:
+        """Return the same request with its body."""
+        return Request(
+            self.method, self.path, self.query, self.headers, body, self.peer, self.port, self.scheme
+        )
 
-async def read_request(scope: Scope, receive: Receive, *, limit: int, within: float) -> Request:
-    """Read a whole request.
+
+class BodyBudget:
+    """The bytes that the bodies of all requests under way may hold together."""
+
+    def __init__(self, total: int) -> None:
+        self.left = total
+
+    @contextmanager
+    def share(self) -> Iterator[BodyShare]:
+        """Open the share of one request; everything it took is given back on leaving."""
+        share = BodyShare(self)
+        try:
+            yield share
+        finally:
+            self.left += share.taken
+
+
+class BodyShare:
+    """The part of the budget that one request holds, from the first byte of its body to its answer's end."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """Take bytes as they arrive.
+
+        What is declared and not sent takes nothing: a header must not be able to hold the budget.
+
+        Raises:
+            HttpError: 503, the budget is used up.
+        """
+        if size > self._budget.left:
+            raise HttpError(
+                503,
+                "the server holds as many request bytes as it may; send the request again later",
+                code="busy",
+                headers={"retry-after": "1", "connection": "close"},
+            )
+        self._budget.left -= size
+        self.taken += size
+
+
+def read_head(scope: Scope) -> Request:
+    """Return a request without its body.
 
     Raises:
-        HttpError: 413, the body is larger than the limit; 408, it takes longer than `within` seconds; it is
-            not read further.
+        HttpError: 400, the query cannot be read, or the length of the body is ambiguous.
+    """
+    headers = _headers(scope["headers"])
+    if "transfer-encoding" in headers and "content-length" in headers:
+        # RFC 9112, 6.1: a request smuggler's mark. What follows on this connection cannot be trusted.
+        raise HttpError(
+            400,
+            "a request has Transfer-Encoding or Content-Length, not both",
+            headers={"connection": "close"},
+        )
+    try:
+        fields = parse_qsl(scope.get("query_string", b"").decode("latin-1"), max_num_fields=MAX_QUERY_FIELDS)
+    except ValueError:
+        raise HttpError(400, f"the query has more than {MAX_QUERY_FIELDS} fields") from None
+    address, port = scope.get("server") or (None, None)
+    return Request(
+        scope["method"],
+        scope["path"],
+        dict(fields),
+        headers,
+        peer=address if port is not None else None,
+        port=port,
+        scheme=scope.get("scheme", "http"),
+    )
+
+
+async def read_body(
+    request: Request, receive: Receive, share: BodyShare, *, limit: int, within: float
+) -> Request:
+    """Read the body of a request whose head has been accepted.
+
+    Args:
+        request: the head.
+        receive: ASGI's.
+        share: takes the bytes from the budget of all bodies.
+        limit: the most bytes of this body.
+        within: seconds in which the whole body has to arrive.
+
+    Raises:
+        HttpError: 413, the body is larger than the limit; 408, it takes longer than `within` seconds; 503,
+            the budget is used up. It is not read further.
         ClientGoneError: the client left.
     """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):
+        raise _too_large(limit)
     with anyio.move_on_after(within):
-        return await _read_request(scope, receive, limit)
+        return request.with_body(await _read(receive, share, limit))
     raise HttpError(
         408, f"the body did not arrive within {within:g} seconds", headers={"connection": "close"}
     )
 
 
-async def _read_request(scope: Scope, receive: Receive, limit: int) -> Request:
-    headers = _headers(scope["headers"])
-    declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit)
+async def _read(receive: Receive, share: BodyShare, limit: int) -> bytes:
     body = bytearray()
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        body += message.get("body", b"")
-        if len(body) > limit:
+        part = message.get("body", b"")
+        if len(body) + len(part) > limit:
             raise _too_large(limit)
+        share.take(len(part))
+        body += part
         more = message.get("more_body", False)
-    query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
-    return Request(scope["method"], scope["path"], query, headers, bytes(body))
+    return bytes(body)
 
 
 def _too_large(limit: int) -> HttpError:

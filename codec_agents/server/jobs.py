@@ -1,66 +1,126 @@
-"""From a request to a job: which model, which ids, which options."""
+"""From a request to a job: which model, which token ids, which options.
+
+Rules that hold in this file:
+
+- A prompt is bounded by bytes before it is encoded: no text that is longer than the model's context could
+  spell is looked at.
+- Nothing in proportion to a long prompt happens on the event loop.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from weakref import WeakKeyDictionary
 
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.backends.backend import Backend, Job, ServedModel
-from codec_agents.server.bodies import ChatBody, CompletionBody, Sampling
+from codec_agents.server.bodies import (
+    ChatBody,
+    CompletionBody,
+    Sampling,
+    read_chat,
+    read_completion,
+    read_prompt,
+)
 from codec_agents.server.chat import chat_prompt
 from codec_agents.server.http import HttpError, Request
+from codec_agents.server.long_text import LongText
 from codec_agents.server.negotiation import require_map
 from codec_agents.server.settings import ServerSettings
-from codec_core.frames import CodecRequest
+from codec_agents.server.workers import LOOP_BYTES, Workers
+from codec_core.exceptions import UnencodableTextError
+from codec_core.frames import CodecRequest, decode_request, format_of_content_type
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
 
 PASSED_ON = ("traceparent", "tracestate")
 """Request headers that back ends get to see."""
 
+NORMALIZED = 3
+"""Bytes of a text for each byte of its normal form, at most: three jamo become one syllable."""
+
 
 class JobMaker:
     """Makes jobs within the server's limits."""
 
-    def __init__(self, backend: Backend, settings: ServerSettings) -> None:
+    def __init__(self, backend: Backend, settings: ServerSettings, workers: Workers) -> None:
         self._backend = backend
         self._settings = settings
+        self._workers = workers
+        self._longest: WeakKeyDictionary[Vocabulary, int] = WeakKeyDictionary()
 
-    def from_completion(self, body: CompletionBody, request: Request) -> Job:
-        """Return the job of a completion request.
+    async def from_completion(self, request: Request) -> tuple[CompletionBody, Job]:
+        """Return a completion request and its job.
 
         Raises:
-            HttpError: 400 or 404, with what would do.
+            HttpError: 400 or 404, with a remedy.
         """
+        read = partial(read_completion, request.body, self._settings)
+        body = await self._workers.run(read, len(request.body))
         if body.echo:
             raise HttpError(400, "echo is not served; the prompt is the client's own", param="echo")
-        model = self._model(body.model, request)
-        return self._job(model, _prompt_ids(body.prompt, model.vocabulary), self._options(body), request)
+        model, options = self._model(body.model, request), self._options(body)
+        require_map(request, model.vocabulary)
+        raw = bytes(body.prompt)
+        prompt = await self._workers.run(partial(read_prompt, raw), len(raw))
+        if isinstance(prompt, str):
+            ids = await self._encoded(prompt, model, options)
+            return body, await self._job(model, ids, options, request, text=prompt)
+        return body, await self._job(model, prompt, options, request)
 
-    def from_chat(self, body: ChatBody, request: Request) -> Job:
-        """Return the job of a chat request.
+    async def from_chat(self, request: Request) -> tuple[ChatBody, Job]:
+        """Return a chat request and its job.
 
         Raises:
-            HttpError: 400 or 404, with what would do.
+            HttpError: 400 or 404, with a remedy.
         """
-        model = self._model(body.model, request)
-        return self._job(model, chat_prompt(body, model.vocabulary), self._options(body), request)
+        read = partial(read_chat, request.body, self._settings)
+        body = await self._workers.run(read, len(request.body))
+        model, options = self._model(body.model, request), self._options(body)
+        require_map(request, model.vocabulary)
+        await self._check_length(body.characters, model, options)
+        write = partial(chat_prompt, body, model.vocabulary)
+        ids = await self._workers.run(write, len(request.body))
+        return body, await self._job(model, ids, options, request, chat=body)
 
-    def from_codec(self, asked: CodecRequest, request: Request) -> Job:
-        """Return the job of a binary request, which has no room for a model's name.
+    async def from_codec(self, request: Request) -> tuple[CodecRequest, Job]:
+        """Return a binary request, which has no room for a model's name, and its job.
 
         The model is the one in the query, or the one that speaks the client's map, or the default.
 
         Raises:
-            HttpError: 400 or 404, with what would do.
+            HttpError: 400 or 404, with a remedy.
         """
+        asked = await self._workers.run(partial(self._decode, request), len(request.body))
+        stops = tuple(asked.stop or ())
+        self._check_stops(stops)
         options = SamplingOptions(
-            max_tokens=self._limit(asked.max_tokens or None),
-            temperature=asked.temperature,
-            stop=tuple(asked.stop or ()),
+            max_tokens=self._limit(asked.max_tokens or None), temperature=asked.temperature, stop=stops
         )
         model = self._model(request.query.get("model"), request)
-        return self._job(model, asked.prompt_ids, options, request)
+        require_map(request, model.vocabulary)
+        return asked, await self._job(model, asked.prompt_ids, options, request)
+
+    def _decode(self, request: Request) -> CodecRequest:
+        try:
+            return decode_request(
+                request.body,
+                format_of_content_type(request.content_type),
+                max_request_bytes=self._settings.max_body,
+                max_prompt_ids=self._settings.max_prompt_ids,
+            )
+        except ValueError as error:
+            raise HttpError(400, f"the body cannot be read: {error}") from error
+
+    def _check_stops(self, stops: Sequence[str]) -> None:
+        settings = self._settings
+        if len(stops) > settings.max_stops or any(len(stop) > settings.max_stop_length for stop in stops):
+            raise HttpError(
+                400,
+                f"stop holds at most {settings.max_stops} texts of {settings.max_stop_length} characters",
+                param="stop",
+            )
 
     def _model(self, name: str | None, request: Request) -> ServedModel:
         models = self._backend.models
@@ -91,13 +151,63 @@ class JobMaker:
             )
         return asked
 
-    def _job(
-        self, model: ServedModel, prompt_ids: Sequence[int], options: SamplingOptions, request: Request
+    # --- prompts ---
+
+    async def _encoded(self, text: str, model: ServedModel, options: SamplingOptions) -> list[int]:
+        """Encode a prompt in which special tokens count."""
+        await self._check_length(len(text), model, options)
+        tokenizer = pick_tokenizer(model.vocabulary)
+        try:
+            if len(text) <= LOOP_BYTES:
+                return await self._workers.run(partial(tokenizer.encode, text), len(text))
+            long = LongText(tokenizer, text, most_ids=self._most_ids(model, options))
+            while await self._workers.run(long.step, len(text)):
+                pass
+        except UnencodableTextError as error:
+            raise HttpError(400, f"the prompt cannot be encoded: {error}", param="prompt") from error
+        return long.ids
+
+    def _most_ids(self, model: ServedModel, options: SamplingOptions) -> int:
+        """Return how many ids a prompt may have."""
+        most = self._settings.max_prompt_ids
+        return most if model.context is None else min(most, max(model.context - options.max_tokens, 0))
+
+    async def _check_length(self, characters: int, model: ServedModel, options: SamplingOptions) -> None:
+        """Refuse a text that has more ids than the context, whatever they are."""
+        most_ids = self._most_ids(model, options)
+        if characters <= most_ids:  # an id may stand for a single byte
+            return
+        most = most_ids * await self._longest_token(model.vocabulary)
+        if characters > most:
+            raise HttpError(
+                400,
+                f"the prompt has {characters} characters, and the context holds at most {most}",
+                code="context_length_exceeded",
+                param="prompt",
+            )
+
+    async def _longest_token(self, vocabulary: Vocabulary) -> int:
+        """Return how many bytes of text one id can stand for, at most."""
+        found = self._longest.get(vocabulary)
+        if found is None:
+            found = await self._workers.run(partial(_longest_token, vocabulary), vocabulary.size)
+            self._longest[vocabulary] = found
+        return found
+
+    async def _job(
+        self,
+        model: ServedModel,
+        prompt_ids: Sequence[int],
+        options: SamplingOptions,
+        request: Request,
+        *,
+        text: str | None = None,
+        chat: ChatBody | None = None,
     ) -> Job:
-        require_map(request, model.vocabulary)
-        self._check_prompt(model, prompt_ids, options)
+        check = partial(self._check_prompt, model, prompt_ids, options)
+        await self._workers.run(check, len(prompt_ids))
         passed_on = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
-        return Job(model, prompt_ids, options, passed_on)
+        return Job(model, prompt_ids, options, passed_on, text=text, chat=chat)
 
     def _check_prompt(self, model: ServedModel, ids: Sequence[int], options: SamplingOptions) -> None:
         if not ids:
@@ -113,8 +223,9 @@ class JobMaker:
                 code="context_length_exceeded",
                 param="prompt",
             )
+        is_valid = model.vocabulary.is_valid
         for token in ids:
-            if not model.vocabulary.is_valid(token):
+            if not is_valid(token):
                 raise HttpError(400, f"token id {token} is out of vocabulary", param="prompt")
 
 
@@ -136,12 +247,13 @@ def find_model(models: Sequence[ServedModel], name: str) -> ServedModel:
     )
 
 
-def _prompt_ids(prompt: str | list[int | str | list[int]], vocabulary: Vocabulary) -> Sequence[int]:
-    """A prompt is one text or one list of ids; a list with one prompt in it is the same."""
-    if isinstance(prompt, str):
-        return pick_tokenizer(vocabulary).encode(prompt)
-    if prompt and not isinstance(prompt[0], int):
-        if len(prompt) > 1:
-            raise HttpError(400, "one request has one prompt; send several requests", param="prompt")
-        return _prompt_ids(prompt[0], vocabulary)  # type: ignore[arg-type]
-    return prompt  # type: ignore[return-value]
+def _longest_token(vocabulary: Vocabulary) -> int:
+    longest = max(
+        (
+            len(vocabulary.token_bytes(token))
+            for token in range(vocabulary.size)
+            if vocabulary.is_valid(token)
+        ),
+        default=1,
+    )
+    return longest * (NORMALIZED if pick_tokenizer(vocabulary).normalizes else 1)

@@ -1,11 +1,25 @@
-"""Run a server in the foreground."""
+"""Run a server in the foreground.
+
+Rules that hold in this file:
+
+- A server that others can reach has keys, whether it is started from code or from the command line.
+- From the first signal on (SIGINT, SIGTERM, SIGHUP) `/ready` answers 503 and no generation begins. The
+  address stays open until what runs has ended, so that a load balancer sees it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import signal
 import socket
+import sys
+import threading
 from importlib.util import find_spec
+from types import FrameType
+from typing import Any
 
+from codec_agents.server.access import require_keys
 from codec_agents.server.app import CodecServer
 
 
@@ -17,7 +31,7 @@ class MissingServerError(ImportError):
 
 
 def require_uvicorn() -> None:
-    """Check that uvicorn is there.
+    """Check that uvicorn is installed.
 
     Raises:
         MissingServerError: it is not.
@@ -32,41 +46,143 @@ DRAIN_SECONDS = 30
 ENDING_SECONDS = 5
 """How long the ends of those that are still running then may take to be sent."""
 
+POLL_SECONDS = 0.05
+"""How often a server that drains looks for what still runs; uvicorn itself polls every 0.1 s."""
+
+MAX_DESCRIPTORS = 65_536
+"""File descriptors that a server asks for, within the hard limit of the process."""
+
+SPARE_DESCRIPTORS = 16
+"""Kept for files, pipes and name look-ups."""
+
 
 def serve(app: CodecServer, host: str = "127.0.0.1", port: int = 8000, *, drain: int = DRAIN_SECONDS) -> None:
-    """Serve until SIGINT or SIGTERM; then let what runs end, for up to `drain` seconds.
+    """Serve until SIGINT, SIGTERM or SIGHUP; then wait for running generations, for up to `drain` seconds.
 
-    The back end is opened before the first request, and closed behind the last one. From the first signal on,
+    The back end is opened before the first request, and closed after the last one. From the first signal on,
     `/ready` answers 503 and new generations are refused. What has not ended after `drain` seconds is ended:
-    its last frame says `error`, and the body has its end. The address is loopback unless another is given.
+    its last frame says `error`, and the body has its end. A second SIGINT ends at once.
 
     Raises:
         MissingServerError: the extra `server` is not installed.
+        UnprotectedServerError: others can reach the address, and the application has no keys.
         Exception: the back end cannot be opened.
     """
     require_uvicorn()
+    require_keys(host, app.settings)
     import uvicorn
 
+    from codec_agents.server.connections import Listener, quiet_down
+
     class Server(uvicorn.Server):
-        """Tells the application before the connections are waited for."""
+        """uvicorn's server with this package's listeners, draining and signals."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await self.lifespan.startup()
+            self.should_exit = self.lifespan.should_exit
+            if self.should_exit:
+                return
+            limit = connection_limit()
+            listeners: Any = []  # uvicorn asks no more of them than to close
+            for each in sockets or ():
+                state, app_state = self.server_state, self.lifespan.state
+                made = Listener(each, self.config, state, app_state, settings=app.settings, limit=limit)
+                listeners.append(made)
+            self.servers = listeners
+            self.started = True
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.draining = True
             ending = asyncio.get_running_loop().call_later(drain, app.end_generations)
+            while app.generating and not self.force_exit:  # noqa: ASYNC110 - a signal sets `force_exit`
+                await asyncio.sleep(POLL_SECONDS)
             await super().shutdown(sockets)
             ending.cancel()
 
+        def hang_up(self, _signal: int, _frame: FrameType | None) -> None:
+            """Drain, and exit as a server does that was asked to: with status 0."""
+            self.should_exit = True
+
+    raise_descriptor_limit()
+    listening = bind(host, port)
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         lifespan="on",
+        http="h11",
+        ws="none",
+        proxy_headers=False,  # no header may change what the application takes for the client
+        server_header=False,
         access_log=False,
-        timeout_graceful_shutdown=drain + ENDING_SECONDS,
+        timeout_graceful_shutdown=ENDING_SECONDS,
         log_level="info",
     )
+    log = logging.getLogger("uvicorn.error")
+    log.addFilter(quiet_down())
+    server = Server(config)
+    if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGHUP, server.hang_up)
+    shown = f"[{host}]" if ":" in host else host
+    log.info("running on http://%s:%d", shown, listening[0].getsockname()[1])
     try:
-        Server(config).run()
+        server.run(listening)
     finally:
         if app.failure is not None:  # uvicorn exits with a status of its own
             raise app.failure from None
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Return a socket for every address of a host.
+
+    Raises:
+        OSError: the host has no address, or the port is in use.
+    """
+    bound: list[socket.socket] = []
+    for family, kind, protocol, _, address in dict.fromkeys(
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    ):
+        # The protocol is named because asyncio sends small parts at once only on a socket that says TCP.
+        made = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
+        try:
+            if sys.platform != "win32":
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made.bind(
+                (address[0], bound[0].getsockname()[1], *address[2:]) if bound and not port else address
+            )
+        except OSError:
+            for each in (made, *bound):
+                each.close()
+            raise
+        bound.append(made)
+    return bound
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the soft limit on file descriptors to the hard one, as servers do."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def connection_limit() -> int | None:
+    """Return how many connections may be open: half of the free file descriptors.
+
+    The other half is for what generations open themselves, such as connections to an engine.
+    """
+    if sys.platform == "win32":
+        return None
+    import resource
+    from pathlib import Path
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    descriptors = Path("/proc/self/fd")
+    used = len(list(descriptors.iterdir())) if descriptors.is_dir() else SPARE_DESCRIPTORS
+    return max((soft - used - SPARE_DESCRIPTORS) // 2, 1)

@@ -1,4 +1,4 @@
-"""What a server allows, in one place."""
+"""The limits and features of a server, in one place."""
 
 from __future__ import annotations
 
@@ -12,25 +12,43 @@ MiB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Limits and features of a server; every limit is a refusal with a reason, never a silent cut."""
+    """Limits and features of a server. Every limit is a refusal with a reason, never a silent cut."""
 
-    max_body: int = 32 * MiB
-    """Bytes of a request: a million ids as JSON take about 7 MB."""
+    max_body: int = 8 * MiB
+    """Bytes of a request's body: a million ids as JSON take about 7 MB."""
+    max_bodies: int = 128 * MiB
+    """Bytes of the bodies of all requests under way together; further ones are told to come back (503).
+    A body counts until its answer is over, because the prompt in memory is in proportion to it."""
     max_prompt_ids: int = 1_000_000
+    max_stops: int = 4
+    """Stop texts of a request, as OpenAI allows."""
+    max_stop_length: int = 1_024
+    """Characters of one stop text."""
+    max_messages: int = 10_000
+    max_tools: int = 512
     max_tokens: int = 65_536
     """The most ids that a client may ask for."""
     default_max_tokens: int = DEFAULT_MAX_TOKENS
     """For requests that name no limit."""
     max_streams: int = 2_000
     """Generations at once; more are told to come back (503)."""
+    head_within: float = 10.0
+    """Seconds in which the head of a request has to arrive, whole; then the connection is closed."""
     body_within: float = 30.0
-    """Seconds in which a request's body has to arrive, whole (408)."""
+    """Seconds in which the body of a request has to arrive, whole (408)."""
     generation_within: float | None = None
     """Seconds that a generation may take; then it is ended, with the reason `error`. None for any."""
     stalled_after: float = 60.0
     """Seconds after which a client that reads nothing is dropped."""
-    api_keys: tuple[str, ...] = ()
-    """If there are any, a request must carry one of them as its bearer token."""
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    """A request must carry one of them as its bearer token. Required where others can reach the server."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names, without port, that `Host` may have besides the loopback names and the server's own address.
+    `*` allows any."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins of web pages that may use the server, as `https://name:port`."""
+    public_url: str | None = None
+    """The origin in the URLs that discovery documents hold; the address that was asked if left out."""
     minimum_version: str | None = None
     """The oldest Codec version that clients may speak; older ones get 426."""
     required_features: tuple[str, ...] = ()
@@ -39,4 +57,4 @@ class ServerSettings:
     policies: Mapping[str, bytes] = field(default_factory=dict)
     """Published safety policies, by id."""
     gather: bool = True
-    """Whether frames that are ready together go out as one."""
+    """Frames that are ready together go out as one."""

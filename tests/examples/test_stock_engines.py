@@ -9,6 +9,7 @@ import pytest
 
 from codec_agents import vocabularies
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
+from codec_agents.server.recording import RecordingExchanges
 from codec_agents.vocabularies import bundled_map
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -27,7 +28,8 @@ def models(monkeypatch):
 def test_the_travel_desk_runs_on_stock_engines(models):
     planner = ScriptedBackend.of(bundled_map("demo/bytes"), models.planner, "planner")
     writer = ScriptedBackend.of(bundled_map("demo/words"), models.writer, "writer")
-    with EmbeddedServer(create_app(planner)) as first, EmbeddedServer(create_app(writer)) as second:
+    served = create_app(writer, exchanges=RecordingExchanges())
+    with EmbeddedServer(create_app(planner)) as first, EmbeddedServer(served) as second:
         command = [
             sys.executable, str(EXAMPLES / "stock_engines.py"),
             "I fly from Lisbon to Oslo on a Friday in March.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from codec_agents.engines.base import SamplingOptions
+from codec_agents.server.bodies import ChatBody
 from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary
 
@@ -31,6 +32,10 @@ class Job:
     options: SamplingOptions
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of the request that a back end may pass on, such as `traceparent`."""
+    text: str | None = None
+    """The prompt as text, where the client sent a text."""
+    chat: ChatBody | None = None
+    """The conversation, where the client sent one."""
     cached_ids: int | None = None
     """Set by a back end that knows how many ids of the prompt it had in its prefix cache."""
 

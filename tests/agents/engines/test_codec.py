@@ -22,6 +22,7 @@ from codec_agents.exceptions import (
     MapMismatchError,
 )
 from codec_agents.server import EmbeddedServer, ScriptedBackend, ServerSettings, create_app
+from codec_agents.server.recording import RecordingExchanges
 from codec_agents.testing import Cut, Refuse, Say, Think, Wait, turns
 from codec_core.tokenizer import pick_tokenizer
 from tests.timing import quickest
@@ -33,7 +34,7 @@ TEXT = "It will be 17 degrees in Porto ☂️, so take 1 umbrella. " * 4
 
 def serving(vocabulary, script, *, settings=None, **pace):
     backend = ScriptedBackend.of(vocabulary, script, **pace)
-    return EmbeddedServer(create_app(backend, settings))
+    return EmbeddedServer(create_app(backend, settings, exchanges=RecordingExchanges()))
 
 
 async def read(engine, request):
@@ -129,7 +130,7 @@ async def test_long_prompts_go_out_binary_when_their_options_fit(words):
 async def test_models_are_named_as_they_are_called(words, ask, requests):
     backend = ScriptedBackend.of(words, lambda _: "the first")
     backend.add("org/r&d model+1?", words, lambda _: "the second")
-    async with EmbeddedServer(create_app(backend)) as server:
+    async with EmbeddedServer(create_app(backend, exchanges=RecordingExchanges())) as server:
         engine = CodecEngine(server.url, requests=requests)
         frames, _ = await read(engine, ask(words, model="org/r&d model+1?", temperature=0.0))
         await engine.aclose()

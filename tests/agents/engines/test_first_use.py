@@ -15,6 +15,7 @@ from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineStatusError, EngineTimeoutError, MapMismatchError
+from codec_agents.server.recording import RecordingExchanges
 from codec_core.tokenizer import pick_tokenizer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
@@ -192,7 +193,9 @@ async def test_who_waits_keeps_to_its_own_time(words, ask, stock):
 async def test_a_server_without_binary_requests_meets_one_of_them(words, ask):
     from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 
-    async with EmbeddedServer(create_app(ScriptedBackend.of(words, lambda _: "fine"))) as server:
+    async with EmbeddedServer(
+        create_app(ScriptedBackend.of(words, lambda _: "fine"), exchanges=RecordingExchanges())
+    ) as server:
         server.app._generations.pop("/v1/completions/codec")
         engine = CodecEngine(server.url, requests="binary")
         expected = pick_tokenizer(words).encode_ordinary("fine")
@@ -206,7 +209,9 @@ async def test_a_missing_model_is_not_a_missing_call(words, ask):
     """Both are a 404; a server that has taken binary requests is asked so again."""
     from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 
-    async with EmbeddedServer(create_app(ScriptedBackend.of(words, lambda _: "fine", "m"))) as server:
+    async with EmbeddedServer(
+        create_app(ScriptedBackend.of(words, lambda _: "fine", "m"), exchanges=RecordingExchanges())
+    ) as server:
         engine = CodecEngine(server.url, requests="binary")
         for model in ("m", "other", "m"):
             await many(engine, ask(words, model=model))

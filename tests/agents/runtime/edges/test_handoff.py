@@ -17,8 +17,15 @@ from codec_agents.engines.codec import CodecEngine
 from codec_agents.runtime.model import preparation as ahead
 from codec_agents.runtime.model.preparation import prepare_engines
 from codec_agents.runtime.run import RunResult
-from codec_agents.server.embedded_engine import EmbeddedEngine
-from codec_agents.testing import Refuse, Say, ScriptedEngine, ScriptedModel, Wait, scripted_server
+from codec_agents.testing import (
+    EmbeddedEngine,
+    Refuse,
+    Say,
+    ScriptedEngine,
+    ScriptedModel,
+    Wait,
+    scripted_server,
+)
 from codec_agents.vocabularies import bundled_map
 from tests.agents.patient import Patient
 

@@ -11,6 +11,7 @@ from codec_agents.engines.codec import CodecEngine
 from codec_agents.exceptions import PipelineError
 from codec_agents.pipeline import Pipeline
 from codec_agents.server import EmbeddedServer, PipelineBackend, ScriptedBackend, create_app
+from codec_agents.server.recording import RecordingExchanges
 from codec_agents.testing import Cut, Refuse, Say, ScriptedEngine, ScriptedModel
 from codec_core.detokenizer import detokenize
 from codec_core.frames import decoder
@@ -39,7 +40,7 @@ def joined(pipeline, *edges):
 
 
 def serving(pipeline, **arguments):
-    return EmbeddedServer(create_app(PipelineBackend(pipeline, **arguments)))
+    return EmbeddedServer(create_app(PipelineBackend(pipeline, **arguments), exchanges=RecordingExchanges()))
 
 
 async def post(server, path, **body):

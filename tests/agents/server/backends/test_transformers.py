@@ -12,6 +12,7 @@ from codec_agents.engines.codec import CodecEngine  # noqa: E402
 from codec_agents.pipeline import Pipeline  # noqa: E402
 from codec_agents.server import BridgeBackend, EmbeddedServer, create_app  # noqa: E402
 from codec_agents.server.backends.transformers import TransformersBackend  # noqa: E402
+from codec_agents.server.recording import RecordingExchanges  # noqa: E402
 from codec_agents.vocabularies import bundled_map  # noqa: E402
 from codec_core.translator import Translator  # noqa: E402
 from codec_core.vocabulary import vocabulary_of  # noqa: E402
@@ -63,8 +64,14 @@ async def read(url, words, prompt, **options):
 PROMPT = [1, 300, 301, 302, 400]
 
 
+def serving(backend):
+    return EmbeddedServer(create_app(backend, exchanges=RecordingExchanges()))
+
+
 async def test_greedy_ids_are_those_of_generate(model, words):
-    async with EmbeddedServer(create_app(TransformersBackend(model, words))) as server:
+    async with EmbeddedServer(
+        create_app(TransformersBackend(model, words), exchanges=RecordingExchanges())
+    ) as server:
         assert await read(server.url, words, PROMPT, temperature=0.0) == expected(
             model, PROMPT, do_sample=False
         )
@@ -74,14 +81,18 @@ async def test_greedy_ids_are_those_of_generate(model, words):
 async def test_drawn_ids_are_those_of_generate_with_the_same_seed(model, words, options):
     torch.manual_seed(11)
     wanted = expected(model, PROMPT, do_sample=True, **options)
-    async with EmbeddedServer(create_app(TransformersBackend(model, words))) as server:
+    async with EmbeddedServer(
+        create_app(TransformersBackend(model, words), exchanges=RecordingExchanges())
+    ) as server:
         assert await read(server.url, words, PROMPT, seed=11, **options) == wanted
 
 
 async def test_eight_streams_at_once_do_not_disturb_each_other(model, words):
     prompts = [[1, 300 + number, 400] for number in range(8)]
     wanted = [expected(model, prompt, do_sample=False) for prompt in prompts]
-    async with EmbeddedServer(create_app(TransformersBackend(model, words))) as server:
+    async with EmbeddedServer(
+        create_app(TransformersBackend(model, words), exchanges=RecordingExchanges())
+    ) as server:
         got = await asyncio.gather(*(read(server.url, words, prompt, temperature=0.0) for prompt in prompts))
     assert got == wanted
 
@@ -89,7 +100,9 @@ async def test_eight_streams_at_once_do_not_disturb_each_other(model, words):
 async def test_a_stop_id_ends_the_answer_and_is_part_of_it(model, words):
     whole = expected(model, PROMPT, do_sample=False)
     stop = whole[5]
-    async with EmbeddedServer(create_app(TransformersBackend(model, words))) as server:
+    async with EmbeddedServer(
+        create_app(TransformersBackend(model, words), exchanges=RecordingExchanges())
+    ) as server:
         got = await read(server.url, words, PROMPT, temperature=0.0, stop_token_ids=(stop,))
     assert got == whole[: whole.index(stop) + 1]
 
@@ -103,7 +116,9 @@ async def test_leaving_stops_the_generation(model, words):
 
     handle = model.register_forward_hook(count)
     try:
-        async with EmbeddedServer(create_app(TransformersBackend(model, words))) as server:
+        async with EmbeddedServer(
+            create_app(TransformersBackend(model, words), exchanges=RecordingExchanges())
+        ) as server:
             engine = CodecEngine(server.url)
             request = GenerationRequest(
                 prompt_ids=PROMPT, vocabulary=words, options=SamplingOptions(max_tokens=500, temperature=0.0)
@@ -120,7 +135,9 @@ async def test_leaving_stops_the_generation(model, words):
 
 
 async def test_the_same_through_the_bridge(model, words):
-    async with EmbeddedServer(create_app(TransformersBackend(model, words))) as upstream:
+    async with EmbeddedServer(
+        create_app(TransformersBackend(model, words), exchanges=RecordingExchanges())
+    ) as upstream:
         backend = BridgeBackend(CodecEngine(upstream.url), words)
         async with EmbeddedServer(create_app(backend)) as server:
             got = await read(server.url, words, PROMPT, temperature=0.0)
@@ -130,8 +147,10 @@ async def test_the_same_through_the_bridge(model, words):
 async def test_two_models_in_a_pipeline_with_translation(model, words):
     plain = vocabulary_of(bundled_map("demo/bytes"))
     first_model = tiny_model(plain.size, 1)
-    first = EmbeddedServer(create_app(TransformersBackend(first_model, plain)))
-    second = EmbeddedServer(create_app(TransformersBackend(model, words)))
+    first = EmbeddedServer(
+        create_app(TransformersBackend(first_model, plain), exchanges=RecordingExchanges())
+    )
+    second = serving(TransformersBackend(model, words))
     async with first, second:
         pipeline = Pipeline("pair")
         pipeline.engine("first", kind="codec", url=first.url)

@@ -1,0 +1,253 @@
+"""Connections of a server under uvicorn: accepted within a limit, and closed when they stall.
+
+Rules that hold in this file:
+
+- A connection is *idle* while it has no request under way: before the first head is complete, between
+  requests, and while a body is thrown away that nothing reads. An idle connection is closed `head_within`
+  seconds after it became so, however slowly bytes trickle in.
+- No more connections are accepted than the process has file descriptors for. At the limit the oldest idle
+  connection makes room; where none is idle, new ones wait in the kernel's queue.
+- A step reads at most `READ_BYTES`, and a request in chunks of next to nothing is cut off: parsing a chunk
+  costs the same for one byte as for a thousand.
+
+The parser is h11, which uvicorn always brings along. Another one, if installed, is not used, so that these
+rules hold everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from codec_agents.server.settings import ServerSettings
+
+READ_BYTES = 64 * 1024
+"""Bytes taken from a socket at once."""
+
+SMALL_CHUNK = 16
+"""Bytes of a chunk below which a body costs more to parse than to carry."""
+
+MOST_SMALL_CHUNKS = 1_024
+"""Small chunks that one connection may send."""
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's head; a longer one is a 400."""
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+RETRY_ACCEPT = 0.5
+"""Seconds until an accept is tried again that failed for want of a file descriptor or memory."""
+
+TELL_AGAIN = 60.0
+"""Seconds between two warnings of one kind."""
+
+_log = logging.getLogger("codec_agents.server")
+
+Protocol = Any
+"""`GuardedProtocol`; uvicorn's classes have no types that a subclass could be checked against."""
+
+
+class Idle:
+    """The idle connections of one server, the longest idle one first."""
+
+    def __init__(self) -> None:
+        self._since: dict[GuardedProtocol, None] = {}
+
+    def add(self, connection: GuardedProtocol) -> None:
+        """Note that a connection has nothing to do."""
+        self._since[connection] = None
+
+    def discard(self, connection: GuardedProtocol) -> None:
+        """Note that it has."""
+        self._since.pop(connection, None)
+
+    def close_oldest(self) -> bool:
+        """Close the connection that has been idle for longest; return False where none is idle."""
+        oldest = next(iter(self._since), None)
+        if oldest is None:
+            return False
+        self.discard(oldest)
+        oldest.transport.abort()
+        return True
+
+
+class _Parser(h11.Connection):
+    """h11's parser; it counts small chunks, which cost more than they carry."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MAX_HEAD)
+        self._small = 0
+
+    def next_event(self) -> Any:
+        """Return the next event.
+
+        Raises:
+            RemoteProtocolError: the request is malformed, or made of next to nothing.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Data) and len(event.data) < SMALL_CHUNK:
+            self._small += 1
+            if self._small > MOST_SMALL_CHUNKS:
+                raise h11.RemoteProtocolError("a body of chunks that are too small", error_status_hint=400)
+        return event
+
+
+class GuardedProtocol(H11Protocol):
+    """uvicorn's connection over h11, closed when it has been idle for too long."""
+
+    def __init__(self, *args: Any, within: float, idle: Idle, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = _Parser()
+        self._within = within
+        self._idle = idle
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        """Begin a connection, which is idle."""
+        super().connection_made(transport)
+        if hasattr(
+            transport, "max_size"
+        ):  # asyncio's own: what one read takes; other loops decide themselves
+            transport.max_size = READ_BYTES
+        self._look()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request; it may be there already."""
+        super().on_response_complete()
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection."""
+        super().connection_lost(exc)
+        self._at_work()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a malformed request, or close where an answer is under way already."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
+
+    def _should_upgrade(self) -> bool:
+        """Never upgrade, and log nothing: a client could fill the log with its wishes."""
+        return False
+
+    def _look(self) -> None:
+        cycle: Any = self.cycle  # None before the first request, which uvicorn's annotation leaves out
+        if cycle is not None and not cycle.response_complete:
+            self._at_work()
+        elif self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(self._within, self.transport.abort)
+            self._idle.add(self)
+
+    def _at_work(self) -> None:
+        self._idle.discard(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class Listener:
+    """Accepts connections on one socket, as long as there is room for them.
+
+    asyncio's own servers accept until the table of file descriptors is full, and then log an error for every
+    entry of the queue, once a second.
+    """
+
+    def __init__(
+        self, listening: socket.socket, config: Config, state: ServerState, app_state: dict[str, Any], *,
+        settings: ServerSettings, limit: int | None = None,
+    ) -> None:  # fmt: skip
+        self.sockets = [listening]
+        self.accepted = 0
+        """Connections accepted so far."""
+        self._socket = listening
+        self._connections = state.connections
+        self._limit = limit
+        self._idle = Idle()
+        self._told_at = -TELL_AGAIN
+        self._make: Callable[[], Protocol] = lambda: GuardedProtocol(
+            config=config,
+            server_state=state,
+            app_state=app_state,
+            within=settings.head_within,
+            idle=self._idle,
+        )
+        listening.setblocking(False)
+        listening.listen(config.backlog)
+        self._task = asyncio.get_running_loop().create_task(self._accept_all())
+
+    def close(self) -> None:
+        """Stop accepting; connections that are open go on."""
+        self._task.cancel()
+        self._socket.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until nothing is accepted any more."""
+        await asyncio.wait([self._task])
+
+    async def _accept_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._room()
+            try:
+                connection, _ = await loop.sock_accept(self._socket)
+            except ConnectionError:  # the client has left while it waited
+                continue
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    raise
+                self._tell("no connection can be accepted: %s", error.strerror)
+                self._idle.close_oldest()
+                await asyncio.sleep(RETRY_ACCEPT)
+                continue
+            self.accepted += 1
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._make, connection)
+
+    async def _room(self) -> None:
+        """Wait until one more connection may be open."""
+        while self._limit is not None and len(self._connections) >= self._limit:
+            self._tell("%d connections are open, as many as there may be", self._limit)
+            # A closed connection is gone one turn of the event loop later.
+            await asyncio.sleep(0 if self._idle.close_oldest() else RETRY_ACCEPT / 10)
+
+    def _tell(self, message: str, detail: object) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= TELL_AGAIN:
+            self._told_at = now
+            _log.warning(message, detail)
+
+
+def quiet_down(seconds: float = TELL_AGAIN) -> logging.Filter:
+    """Return a log filter that lets the same message pass once in so many seconds.
+
+    uvicorn logs a warning for every malformed request, which a client can send by the thousand.
+    """
+    last: dict[str, float] = {}
+
+    def passes(record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if record.levelno != logging.WARNING or now - last.get(str(record.msg), -seconds) >= seconds:
+            last[str(record.msg)] = now
+            return True
+        return False
+
+    kept = logging.Filter()
+    kept.filter = passes  # type: ignore[method-assign]
+    return kept

@@ -1,0 +1,51 @@
+"""Encode a long text in pieces, with the ids of the text as a whole.
+
+Rules that hold in this file:
+
+- Whatever the pieces, the ids are those of `tokenizer.encode(text)`: `codec_core.text_stream` gives out only
+  ids that no continuation can change, in time linear in the text.
+- Encoding stops as soon as there are more ids than allowed.
+"""
+
+from __future__ import annotations
+
+from codec_core.text_stream import text_stream
+from codec_core.tokenizer import VocabularyTokenizer, check_text
+
+PIECE = 64 * 1024
+"""Characters of a piece: some milliseconds of a thread, after which others have their turn."""
+
+
+class LongText:
+    """A text on its way to token ids.
+
+    Attributes:
+        ids: the ids so far.
+    """
+
+    def __init__(
+        self, tokenizer: VocabularyTokenizer, text: str, *, most_ids: int, piece: int = PIECE
+    ) -> None:
+        self.ids: list[int] = []
+        self._stream = text_stream(tokenizer, control=True)
+        self._text = text
+        self._most_ids = most_ids
+        self._piece = piece
+        self._place = 0
+
+    def step(self) -> bool:
+        """Encode a piece; return False when the text is encoded, or has more ids than allowed.
+
+        Raises:
+            UnencodableTextError: as `VocabularyTokenizer.encode`.
+        """
+        if self._place == 0:
+            check_text(self._text)
+        stop = self._place + self._piece
+        part = self._text[self._place : stop]
+        if stop >= len(self._text):
+            self.ids += self._stream.finish(part)
+            return False
+        self.ids += self._stream.feed(part)
+        self._place = stop
+        return len(self.ids) <= self._most_ids
