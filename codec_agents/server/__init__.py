@@ -5,8 +5,8 @@ from codec_agents.server.backends.backend import Backend, BrokenOffError, Job, S
 from codec_agents.server.backends.bridge import BridgeBackend
 from codec_agents.server.backends.pipeline import PipelineBackend
 from codec_agents.server.backends.scripted import ScriptedBackend
-from codec_agents.server.embedded import EmbeddedServer
-from codec_agents.server.serving import MissingServerError, serve
+from codec_agents.server.hosting.embedded import EmbeddedServer
+from codec_agents.server.hosting.serving import MissingServerError, serve
 from codec_agents.server.settings import ServerSettings
 
 __all__ = [

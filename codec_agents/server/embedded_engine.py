@@ -43,7 +43,7 @@ class EmbeddedEngine:
     """Makes what counts the server's requests. Tests have a subclass that keeps them."""
 
     def __init__(self, model: ScriptedModel | Script, *, name: str = "embedded", **client: Any) -> None:
-        from codec_agents.server.serving import require_uvicorn
+        from codec_agents.server.hosting.serving import require_uvicorn
 
         require_uvicorn()
         self.name = name

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from codec_agents.server.serving import require_uvicorn
+from codec_agents.server.hosting.serving import require_uvicorn
 from codec_agents.server.settings import ServerSettings
 
 App = TypeVar("App")
@@ -96,7 +96,7 @@ class EmbeddedServer(Generic[App]):
         import uvicorn
         from uvicorn.server import ServerState
 
-        from codec_agents.server.connections import Listener
+        from codec_agents.server.hosting.connections import Listener
 
         app: Any = self.app
         config = uvicorn.Config(

@@ -72,7 +72,7 @@ def serve(app: CodecServer, host: str = "127.0.0.1", port: int = 8000, *, drain:
     require_keys(host, app.settings)
     import uvicorn
 
-    from codec_agents.server.connections import Listener, quiet_down
+    from codec_agents.server.hosting.connections import Listener, quiet_down
 
     class Server(uvicorn.Server):
         """uvicorn's server with this package's listeners, draining and signals."""

@@ -1,0 +1,1 @@
+"""Where a server runs: in the foreground under uvicorn, or inside this process."""
