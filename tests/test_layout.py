@@ -20,7 +20,7 @@ BANS = {
     "codec_core": (*ASYNC, *HTTP, *TELEMETRY, *CLOCKS, "codec_agents"),
     "codec_agents/graph": (*ASYNC, *HTTP, *TELEMETRY),
 }
-ALLOWED = {"codec_core/discovery": ("httpx",)}
+ALLOWED = {"codec_core/discovery": ("anyio", "httpx")}
 
 RANKS = (
     {"codec_core", "concurrency", "faults"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from codec_core.compression.dictionaries import hash_zstd_dict
@@ -24,6 +24,7 @@ async def load_zstd_dict(
     hash: str,  # noqa: A002 - as in load_map
     client: httpx.AsyncClient | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    allow_private: bool = False,
 ) -> bytes:
     """Return the dictionary at a URL, which must have this hash.
 
@@ -33,8 +34,12 @@ async def load_zstd_dict(
         CodecZstdDictError: the bytes have another hash.
         httpx.HTTPError: the connection failed or timed out.
     """
+    return await _load(url, hash, client=client, timeout=timeout, allow_private=allow_private)
+
+
+async def _load(url: str, hash: str, **options: Any) -> bytes:  # noqa: A002 - as in load_map
     check_hash(hash)
-    data = await fetch(url, client=client, timeout=timeout, max_bytes=MAX_DICT_BYTES)
+    data = await fetch(url, max_bytes=MAX_DICT_BYTES, **options)
     actual = hash_zstd_dict(data)
     if actual != hash:
         raise CodecZstdDictError(f"the dictionary at {url} has hash {actual}, not {hash}")
@@ -47,10 +52,15 @@ async def discover_zstd_dict(
     hash: str,  # noqa: A002 - as in load_map
     client: httpx.AsyncClient | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    allow_private: bool = False,
 ) -> bytes:
     """Return the dictionary that an origin publishes under this hash; errors as `load_zstd_dict`."""
     return await load_zstd_dict(
-        url=well_known_dict_url(origin, hash), hash=hash, client=client, timeout=timeout
+        url=well_known_dict_url(origin, hash),
+        hash=hash,
+        client=client,
+        timeout=timeout,
+        allow_private=allow_private,
     )
 
 
@@ -61,16 +71,24 @@ async def load_map_dicts(
     base_url: str | None = None,
     client: httpx.AsyncClient | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    allow_private: bool = False,
 ) -> dict[str, bytes]:
     """Return the dictionaries that a map lists, by hash, for these stream formats or for all.
 
-    `base_url` is where relative URLs in the map start from; errors as `load_zstd_dict`.
+    `base_url` is where relative URLs in the map start from. A URL of another host whose address is not public
+    is refused unless `allow_private`. Errors as `load_zstd_dict`.
     """
     loaded: dict[str, bytes] = {}
     for entry in tokenizer_map.zstd_dictionaries or ():
         if entry.hash not in loaded and (formats is None or entry.format in formats):
             url = urljoin(base_url, entry.url) if base_url else entry.url
-            loaded[entry.hash] = await load_zstd_dict(
-                url=url, hash=entry.hash, client=client, timeout=timeout
+            # The URL is the map's, so it is judged as a redirect from `base_url` would be.
+            loaded[entry.hash] = await _load(
+                url,
+                entry.hash,
+                client=client,
+                timeout=timeout,
+                asked=base_url or "",
+                allow_private=allow_private,
             )
     return loaded

@@ -87,11 +87,12 @@ def check_url(url: str, error: type[CodecError] = MapDiscoveryError) -> str:
     """
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname)
+        # Reading the port raises ValueError for one that is no number or out of range.
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
     if not sound or any(character <= " " or character == "\x7f" for character in url):
-        raise error(f"invalid URL {url[:200]!r}: it must be http or https, with a host")
+        raise error(f"invalid URL {url[:200]!r}: it must be http or https, with a host and a valid port")
     return url
 
 

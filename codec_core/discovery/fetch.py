@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codec_core.compression import decompressor
+from codec_core.discovery.addresses import Destinations, addresses_of
 from codec_core.discovery.documents import check_url
 from codec_core.exceptions import CodecError, CompressionError, MapDiscoveryError, MapDiscoveryNotFoundError
 from codec_core.versions import with_codec_client_version
@@ -49,25 +50,101 @@ async def fetch(
     max_bytes: int = MAX_DOCUMENT_BYTES,
     errors: Errors = Errors(),
     progress: Progress | None = None,
+    asked: str | None = None,
+    allow_private: bool = False,
 ) -> bytes:
     """Return the body of a URL, decompressed.
 
+    Args:
+        url: http or https.
+        client: used, and not closed; without one a client is made for this call.
+        timeout: seconds that may pass without a byte; the head of a response takes at most twice as long.
+        max_bytes: the largest body that is read, before and after decompression.
+        errors: the errors to raise.
+        progress: called with the bytes received and their total, which may be unknown.
+        asked: the URL that the caller gave, where a document led from there to this one.
+        allow_private: whether redirects, and this URL where `asked` is given, may lead to addresses that are
+            not public. The host of the URL that the caller gave is always allowed.
+
     Raises:
         CodecError: `errors.not_found` for 404 and 410; `errors.malformed` for any other status but 200, for a
-            body past `max_bytes`, before or after decompression, and for a URL that is not http or https.
+        CodecError: `errors.not_found` for 404 and 410; `errors.malformed` for any other status but 200, for a
+            for proxy settings that cannot be used.
         httpx.HTTPError: the connection failed or timed out.
     """
-    check_url(url, errors.malformed)
-    headers = with_codec_client_version({"Accept-Encoding": "gzip"})
+    error = errors.malformed
+    check_url(url, error)
+    look_up = addresses_of if client is None else None
+    allowed = Destinations(url if asked is None else asked, allow_private=allow_private, look_up=look_up)
     async with (
-        _client(client) as session,
-        session.stream("GET", url, headers=headers, timeout=timeout) as response,
+        _client(client, error) as session,
+        _response(session, url, timeout, allowed, error) as response,
     ):
         if response.status_code in (404, 410):
             raise errors.not_found(url, response.status_code)
         if response.status_code != 200:
-            raise errors.malformed(f"{url} answered HTTP {response.status_code}")
-        return await _read(response, url, max_bytes, errors.malformed, progress)
+            raise error(f"{url} answered HTTP {response.status_code}")
+        return await _read(response, url, max_bytes, error, progress)
+
+
+@asynccontextmanager
+async def _response(
+    session: httpx.AsyncClient, url: str, timeout: float, allowed: Destinations, error: type[CodecError]
+) -> AsyncIterator[httpx.Response]:
+    """Open a URL and follow its redirects, where the client follows any; each hop is checked."""
+    import httpx
+
+    headers = with_codec_client_version({"Accept-Encoding": "gzip"})
+    with _typed(url, error):
+        request = session.build_request("GET", url, headers=headers, timeout=timeout)
+    auth: Any = httpx.USE_CLIENT_DEFAULT
+    for _ in range(session.max_redirects + 1):
+        # A client that follows redirects by itself does not let the caller check where they lead.
+        with _typed(str(request.url), error):
+            await allowed.check(str(request.url), request.url.raw_host.decode("ascii"), error)
+            response = await _send(session, request, auth, timeout)
+        try:
+            if response.next_request is None or not session.follow_redirects:
+                yield response
+                return
+            # httpx leaves out what another host must not see. Credentials of the client would be added again.
+            request, auth = response.next_request, None
+            with _typed(str(request.url), error):
+                check_url(str(request.url), error)
+        finally:
+            await response.aclose()
+    raise httpx.TooManyRedirects("too many redirects", request=request)
+
+
+async def _send(
+    session: httpx.AsyncClient, request: httpx.Request, auth: Any, timeout: float
+) -> httpx.Response:
+    """Return a response once its head is there.
+
+    The client's own limit is on the time between two reads. A server that sends informational responses (1xx)
+    without end keeps within it, so the head as a whole has a limit too.
+    """
+    import anyio
+    import httpx
+
+    try:
+        with anyio.fail_after(2 * timeout):
+            return await session.send(request, stream=True, auth=auth, follow_redirects=False)
+    except TimeoutError:
+        raise httpx.ReadTimeout(f"no response within {2 * timeout:g} s", request=request) from None
+
+
+@contextmanager
+def _typed(url: str, error: type[CodecError]) -> Iterator[None]:
+    """Raise what a URL makes of the HTTP library as the error of a malformed URL."""
+    import httpx
+
+    try:
+        yield
+    except (CodecError, httpx.HTTPError):
+        raise
+    except (httpx.InvalidURL, ValueError) as cause:  # names that IDNA refuses are ValueErrors
+        raise error(f"invalid URL {url[:200]!r}, or a redirect to one: {cause}") from None
 
 
 async def _read(
@@ -109,11 +186,21 @@ async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def _client(given: httpx.AsyncClient | None) -> AsyncIterator[httpx.AsyncClient]:
+async def _client(
+    given: httpx.AsyncClient | None, error: type[CodecError]
+) -> AsyncIterator[httpx.AsyncClient]:
     if given is not None:
         yield given
         return
     import httpx
 
-    async with httpx.AsyncClient(follow_redirects=True, max_redirects=MAX_REDIRECTS) as own:
+    try:
+        own = httpx.AsyncClient(follow_redirects=True, max_redirects=MAX_REDIRECTS)
+    except (httpx.InvalidURL, ValueError, ImportError) as cause:
+        # httpx reads these when a client is made, and raises what their parsing raises.
+        raise error(
+            "the proxy settings of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) cannot be "
+            f"used: {cause}"
+        ) from cause
+    async with own:
         yield own

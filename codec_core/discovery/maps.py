@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codec_core.discovery.caches import MapCache, map_in_use, shared_map
 from codec_core.discovery.documents import (
@@ -33,6 +33,7 @@ async def load_map(
     timeout: float = DEFAULT_TIMEOUT,
     max_bytes: int = MAX_MAP_BYTES,
     progress: Progress | None = None,
+    allow_private: bool = False,
 ) -> TokenizerMap:
     """Return the map at a URL, or the one that the cache has.
 
@@ -46,21 +47,42 @@ async def load_map(
         timeout: seconds that may pass without a byte.
         max_bytes: the largest body that is read.
         progress: called with the bytes received and their total, which may be unknown.
+        allow_private: whether redirects to other hosts may lead to addresses that are not public.
 
     Raises:
         MapDiscoveryNotFoundError: there is nothing at the URL.
-        MapDiscoveryError: the URL or the hash is malformed, the body is too large, or the server failed.
+        MapDiscoveryError: the URL or the hash is malformed, the body is too large, the server failed, or a
+            redirect leads to an address that is not public.
         TokenizerMapHashMismatchError: the bytes have another hash.
         TokenizerMapValidationError: they are not a map.
         httpx.HTTPError: the connection failed or timed out.
     """
-    if hash is not None:
-        hash = pinned_hash(hash)  # noqa: A001 - the same, written one way
+    return await _load(
+        url,
+        hash=hash if hash is None else pinned_hash(hash),
+        cache=cache,
+        cache_key=cache_key,
+        client=client,
+        timeout=timeout,
+        max_bytes=max_bytes,
+        progress=progress,
+        allow_private=allow_private,
+    )
+
+
+async def _load(
+    url: str,
+    *,
+    hash: str | None,  # noqa: A002 - the existing client's name
+    cache: MapCache | None,
+    cache_key: str | None = None,
+    **options: Any,
+) -> TokenizerMap:
     key = cache_key or hash or url
     cached = await cache.get(key) if cache is not None else map_in_use(key)
     if cached is not None and (hash is None or cached.hash == hash):
         return cached
-    data = await fetch(url, client=client, timeout=timeout, max_bytes=max_bytes, progress=progress)
+    data = await fetch(url, **options)
     return await _accept(data, hash, key, cache)
 
 
@@ -73,41 +95,45 @@ async def discover_map(
     timeout: float = DEFAULT_TIMEOUT,
     max_bytes: int = MAX_MAP_BYTES,
     progress: Progress | None = None,
+    allow_private: bool = False,
 ) -> TokenizerMap:
     """Return the map that an origin publishes under an id.
 
     The origin answers with the map, or with a pointer to it; a pointer leads to the map itself, never to a
-    further pointer. With a pointer, the cache is asked by the hash.
+    further pointer. With a pointer, the cache is asked by the hash. A pointer or redirect to another host
+    whose address is not public is followed only with `allow_private`.
 
     Raises:
         MapDiscoveryNotFoundError: the origin does not have it, or the pointer leads nowhere.
-        MapDiscoveryError: the id, the origin or the document is malformed, too large, for another id, or
-        leads
-            to something that is not http or https.
+        MapDiscoveryError: the id, the origin or the document is malformed, too large or for another id, or
+            leads to something that is not http or https, or to an address that is not public.
         TokenizerMapHashMismatchError: the pointer leads to bytes of another hash.
         TokenizerMapValidationError: the bytes are not a map.
         httpx.HTTPError: the connection failed or timed out.
     """
     url = well_known_map_url(origin, id)
-    data = await fetch(url, client=client, timeout=timeout, max_bytes=max_bytes, progress=progress)
+    options: dict[str, Any] = {
+        "client": client,
+        "timeout": timeout,
+        "max_bytes": max_bytes,
+        "progress": progress,
+        "allow_private": allow_private,
+    }
+    data = await fetch(url, **options)
     document = parse_map_document(data, url)
     if document.is_map:
         return await _accept_direct(data, document.id, id, cache)
     pointer = document.pointer(url)
     check_pointer(pointer, id, MapDiscoveryError)
-    return await load_map(
-        url=pointer.url,
-        hash=pointer.hash,
-        cache=cache,
-        client=client,
-        timeout=timeout,
-        max_bytes=max_bytes,
-        progress=progress,
-    )
+    return await _load(pointer.url, hash=pointer.hash, cache=cache, asked=url, **options)
 
 
 async def discover_index(
-    *, origin: str, client: httpx.AsyncClient | None = None, timeout: float = DEFAULT_TIMEOUT
+    *,
+    origin: str,
+    client: httpx.AsyncClient | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    allow_private: bool = False,
 ) -> MapIndex:
     """Return the list of maps that an origin publishes.
 
@@ -117,7 +143,7 @@ async def discover_index(
         httpx.HTTPError: the connection failed or timed out.
     """
     url = well_known_index_url(origin)
-    data = await fetch(url, client=client, timeout=timeout)
+    data = await fetch(url, client=client, timeout=timeout, allow_private=allow_private)
     index = read_document(parse_json(data, url, MapDiscoveryError), MapIndex, url, MapDiscoveryError)
     for pointer in index.maps:
         check_pointer(pointer, None, MapDiscoveryError)

@@ -67,10 +67,12 @@ async def load_safety_policy(
     client: httpx.AsyncClient | None = None,
     cache_key: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    allow_private: bool = False,
 ) -> SafetyPolicyDescriptor:
     """Return the safety policy at a URL, or the one that the cache has.
 
-    With `hash`, the served bytes or the descriptor's canonical bytes must have it.
+    With `hash`, the served bytes or the descriptor's canonical bytes must have it. Redirects to other hosts
+    may lead to addresses that are not public only with `allow_private`.
 
     Raises:
         SafetyPolicyDiscoveryNotFoundError: there is nothing at the URL.
@@ -79,14 +81,31 @@ async def load_safety_policy(
         SafetyPolicyValidationError: it is not a policy.
         httpx.HTTPError: the connection failed or timed out.
     """
-    if hash is not None:
-        hash = pinned_hash(hash, SafetyPolicyDiscoveryError)  # noqa: A001 - the same, written one way
+    return await _load(
+        url,
+        hash=hash if hash is None else pinned_hash(hash, SafetyPolicyDiscoveryError),
+        cache=cache,
+        cache_key=cache_key,
+        client=client,
+        timeout=timeout,
+        allow_private=allow_private,
+    )
+
+
+async def _load(
+    url: str,
+    *,
+    hash: str | None,  # noqa: A002 - the existing client's name
+    cache: SafetyPolicyCache | None,
+    cache_key: str | None = None,
+    **options: Any,
+) -> SafetyPolicyDescriptor:
     key = cache_key or hash or url
     cached = await cache.get(key) if cache is not None else None
     if cached is not None and hash in (None, key, hash_safety_policy(cached)):
         return cached
-    data = await fetch(url, client=client, timeout=timeout, errors=_ERRORS)
-    return await _accept(data, parse_json(data, url, SafetyPolicyDiscoveryError), hash, key, cache)
+    data = await fetch(url, errors=_ERRORS, **options)
+    return await _accept(data, url, hash, key, cache)
 
 
 async def discover_safety_policy(
@@ -97,10 +116,12 @@ async def discover_safety_policy(
     cache: SafetyPolicyCache | None = None,
     client: httpx.AsyncClient | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    allow_private: bool = False,
 ) -> SafetyPolicyDescriptor:
     """Return the safety policy that an origin publishes under an id, or under a hash where one is given.
 
-    The origin answers with the policy, or with a pointer to it; pointers do not chain.
+    The origin answers with the policy, or with a pointer to it; pointers do not chain. A pointer or redirect
+    to another host whose address is not public is followed only with `allow_private`.
 
     Raises:
         SafetyPolicyDiscoveryNotFoundError: the origin does not have it.
@@ -116,15 +137,15 @@ async def discover_safety_policy(
         cached = await cache.get(hash) if cache is not None else None
         if cached is not None:
             return _for_id(cached, id)
-    data = await fetch(url, client=client, timeout=timeout, errors=_ERRORS)
-    raw = parse_json(data, url, SafetyPolicyDiscoveryError)
+    options: dict[str, Any] = {"client": client, "timeout": timeout, "allow_private": allow_private}
+    data = await fetch(url, errors=_ERRORS, **options)
+    # What is asked for by its hash is the policy or a pointer. Only a pointer may have another hash.
+    raw = _parse(data, url, hash)
     if isinstance(raw, dict) and "categories" in raw:
-        return _for_id(await _accept(data, raw, hash, hash, cache), id)
+        return _for_id(await _accept(data, url, hash, hash, cache), id)
     pointer = read_document(raw, SafetyPolicyPointer, url, SafetyPolicyDiscoveryError)
     check_pointer(pointer, id, SafetyPolicyDiscoveryError)
-    policy = await load_safety_policy(
-        url=pointer.url, hash=hash or pointer.hash, cache=cache, client=client, timeout=timeout
-    )
+    policy = await _load(pointer.url, hash=hash or pointer.hash, cache=cache, asked=url, **options)
     return _for_id(policy, id)
 
 
@@ -152,9 +173,15 @@ def _for_id(policy: SafetyPolicyDescriptor, wanted: str) -> SafetyPolicyDescript
 
 
 async def _accept(
-    data: bytes, raw: Any, wanted: str | None, key: str | None, cache: SafetyPolicyCache | None
+    data: bytes, url: str, wanted: str | None, key: str | None, cache: SafetyPolicyCache | None
 ) -> SafetyPolicyDescriptor:
-    served = "sha256:" + hashlib.sha256(data).hexdigest()
+    """Check the hash of a policy and keep it.
+
+    The hash names the served bytes or the canonical ones. The latter are known only once the bytes are
+    parsed, so where these are no policy and do not have the hash, the hash is what is wrong.
+    """
+    served = _hash_of(data)
+    raw = _parse(data, url, wanted)
     try:
         policy = descriptor_from_json(raw)
     except SafetyPolicyValidationError:
@@ -167,3 +194,17 @@ async def _accept(
     if cache is not None:
         await cache.set(key or canonical, policy)
     return policy
+
+
+def _parse(data: bytes, url: str, wanted: str | None) -> Any:
+    """Return the JSON value of a document. Of bytes that are not JSON, the hash is judged first."""
+    try:
+        return parse_json(data, url, SafetyPolicyDiscoveryError)
+    except SafetyPolicyDiscoveryError:
+        if wanted is not None and _hash_of(data) != wanted:
+            raise SafetyPolicyHashMismatchError(wanted, _hash_of(data)) from None
+        raise
+
+
+def _hash_of(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
