@@ -164,6 +164,8 @@ class RunStarted(msgspec.Struct, frozen=True):
     run_id: str
     pipeline: str
     at: float = 0.0
+    trace_id: str | None = None
+    """The OpenTelemetry trace of the run, in hexadecimal; None where no trace is recorded."""
 
 
 class NodeStarted(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@
     │       └── MapMismatchError                the server speaks another vocabulary than the node's
     └── RecordError (ValueError)                a record of a run that cannot be written, read or replayed
         ├── RecordLostError (RunError)          the record of a run could be written no further
+        ├── RecordDamagedError                  a damaged line; has `line`, and `record` up to it
         └── ReplayError (RunError)              a replay came to something that its record does not have
 
 What can be found when a pipeline is built is never left to a run: errors of the first half are raised before
@@ -452,6 +453,29 @@ class RecordLostError(RecordError, RunError):
             "from where `recover` goes on"
         )
         self.path = path
+
+
+RecordT = TypeVar("RecordT")
+"""The recorded run inside an error. A type variable, because this module cannot import the records."""
+
+
+class RecordDamagedError(RecordError, Generic[RecordT]):
+    """A line of a record is not as it was written.
+
+    Attributes:
+        path: the file.
+        line: the number of the first damaged line, from 1.
+        found: what is wrong with it.
+        record: the run as recorded before that line; None where the first line is damaged.
+    """
+
+    def __init__(self, path: str, line: int, found: str, record: RecordT | None) -> None:
+        kept = "nothing of it can be used" if record is None else "`error.record` has the lines before it"
+        super().__init__(f"{path}:{line}: the record is damaged: {found}; {kept}")
+        self.path = path
+        self.line = line
+        self.found = found
+        self.record = record
 
 
 class ReplayError(RecordError, RunError):

@@ -101,7 +101,8 @@ class Pipeline(graph.Pipeline):
             **options: see `RunOptions`. A record begins with the turn that waited.
 
         Raises:
-            PauseError: the pause is of another pipeline, or the decisions do not fit it.
+            PauseError: the pause is of another pipeline, the decisions do not fit it, or its record is not
+                there or holds an answer already.
         """
         from codec_agents.runtime.pause import Pause, Resumption
 
@@ -111,7 +112,8 @@ class Pipeline(graph.Pipeline):
         pause.check(built)
         values = built.checked_inputs(pause.inputs)
         resumed = Resumption(pause, decisions)
-        return start_run(built, values, options, histories=histories, resumed=resumed)
+        sources = () if pause.record is None else (pause.record.path,)
+        return start_run(built, values, options, histories=histories, resumed=resumed, sources=sources)
 
     def replay(
         self,

@@ -1,118 +1,226 @@
-"""A record, read back: turns with their ids, and what else was told."""
+"""Read a record back: its turns with their ids, and its other lines, up to the first damage."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, TypeVar
 
 import msgspec
 
-from codec_agents.exceptions import RecordError
-from codec_agents.records.recorded import RecordedRun, RecordedTurn
-from codec_agents.records.writer import RECORD_VERSION
-
-READABLE_VERSIONS = (1, RECORD_VERSION)
-
-MAX_LINE_BYTES = 64 * 1024 * 1024
-"""A longer line is refused on reading: a prompt of a million ids takes 8 MiB."""
-
-
-_NO_RECORD = (
-    "is not a record of a run: its first line does not say so; give a file that a run wrote as its record"
+from codec_agents.exceptions import RecordDamagedError, RecordError
+from codec_agents.records.format import (
+    FIRST_SEALED_VERSION,
+    MAX_LINE_BYTES,
+    RECORD_VERSION,
+    BrokenSealError,
+    Chain,
+    is_sealed,
 )
+from codec_agents.records.lines import (
+    LINES,
+    DecidedLine,
+    EndLine,
+    FunctionLine,
+    IdsLine,
+    PromptLine,
+    RunLine,
+    ToolLine,
+    TurnLine,
+)
+from codec_agents.records.recorded import RecordedRun, RecordedTurn
+
+READABLE_VERSIONS = (1, 2, RECORD_VERSION)
+
+_NO_RECORD = "is not a record of a run: its first line does not say so; name a file that a run recorded"
+
+Line: TypeAlias = dict[str, Any]
+
+
+class _BadLineError(Exception):
+    """A line cannot be used; the message says why."""
 
 
 def read_record(path: str | Path) -> RecordedRun:
-    """Read a record back; a last line that was cut off by a crash is left out.
+    """Read a record. A last line without its line end, which a crash leaves, is left out.
 
     Raises:
-        RecordError: The file is missing, is not a record, or is damaged before its last line.
+        RecordError: The file cannot be read, or is no record of a known version.
+        RecordDamagedError: A line is damaged; the error holds the run as recorded before that line.
     """
     try:
         with Path(path).open("rb") as file:
-            lines = list(_lines(file, path))
+            return _Reading(path, file).run()
     except OSError as error:
-        raise RecordError(f"cannot read the record {path}: {error.strerror}") from error
-    if not lines:
-        raise RecordError(f"{path} has no whole line: the run was cut off before it began; run it anew")
-    if lines[0].get("kind") != "run":
-        raise RecordError(f"{path} {_NO_RECORD}")
-    if lines[0].get("version") not in READABLE_VERSIONS:
-        known = " and ".join(map(str, READABLE_VERSIONS))
-        raise RecordError(f"{path} has record version {lines[0].get('version')!r}; this reads {known}")
-    return _assemble(lines)
+        raise RecordError(f"cannot read the record {path}: {error.strerror or error}") from error
 
 
-def _lines(file: IO[bytes], path: str | Path) -> Iterator[dict[str, Any]]:
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(line) > MAX_LINE_BYTES:
-            raise RecordError(f"{path}:{number}: the line is longer than {MAX_LINE_BYTES} bytes")
-        if not line.endswith(b"\n"):
-            return
+class _Reading:
+    """One pass over a file."""
+
+    def __init__(self, path: str | Path, file: IO[bytes]) -> None:
+        self._path = path
+        self._file = file
+        self._number = 0
+        self._chain: Chain | None = None
+
+    def run(self) -> RecordedRun:
+        run: RecordedRun | None = None
         try:
-            yield msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            if number == 1:
-                raise RecordError(f"{path} {_NO_RECORD}") from error
-            raise RecordError(f"{path}:{number}: not a line of a record: {error}") from error
+            run = self._begin()
+            turns: OpenTurns = {}
+            while (line := self._next()) is not None:
+                _add(run, turns, self._decode(line))
+        except _BadLineError as error:
+            raise RecordDamagedError(str(self._path), self._number, str(error), run) from error
+        return run
 
+    def _begin(self) -> RecordedRun:
+        line = self._next()
+        if line is None:
+            raise RecordError(
+                f"{self._path} has no whole line: the run was cut off before it began; run it anew"
+            )
+        if is_sealed(line):
+            self._chain = Chain()
+        elif not _is_header(line):
+            raise RecordError(f"{self._path} {_NO_RECORD}")
+        document = self._decode(line)
+        if document["kind"] != "run":
+            raise RecordError(f"{self._path} {_NO_RECORD}")
+        version = document.get("version")
+        if version not in READABLE_VERSIONS:
+            known = ", ".join(map(str, READABLE_VERSIONS))
+            raise RecordError(f"{self._path} has record version {version!r}; this reads {known}")
+        if self._chain is None and version >= FIRST_SEALED_VERSION:
+            raise _BadLineError("it has no checksum")
+        _converted(document, RunLine)
+        return RecordedRun(header=document, path=Path(self._path))
+
+    def _next(self) -> bytes | None:
+        """Return the next whole line."""
+        line = self._file.readline(MAX_LINE_BYTES + 1)
+        self._number += bool(line)
+        if len(line) > MAX_LINE_BYTES:
+            raise _BadLineError(f"it is longer than {MAX_LINE_BYTES} bytes")
+        return line if line.endswith(b"\n") else None
+
+    def _decode(self, line: bytes) -> Line:
+        """Return a line's object, without its seal, which is verified."""
+        if self._chain is not None:
+            try:
+                self._chain.verify(line)
+            except BrokenSealError as error:
+                raise _BadLineError(str(error)) from error
+        elif is_sealed(line):
+            # Versions without seals have none; so it is the first line that was damaged.
+            raise _BadLineError("it has a checksum, and the first line has none")
+        document = _parsed(line)
+        if document is None or not isinstance(document.get("kind"), str):
+            raise _BadLineError("it is not a line of a record")
+        for field in ("sum", "chain"):
+            document.pop(field, None)
+        return document
+
+
+def _is_header(line: bytes) -> bool:
+    document = _parsed(line)
+    return document is not None and document.get("kind") == "run"
+
+
+def _parsed(line: bytes) -> Line | None:
+    try:
+        return msgspec.json.decode(line, type=Line)
+    # The decoder recurses into nested values, and gives up at the interpreter's limit.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+AnyLine = TypeVar("AnyLine", bound=msgspec.Struct)
+
+
+def _converted(document: Line, kind: type[AnyLine]) -> AnyLine:
+    try:
+        return msgspec.convert(document, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise _BadLineError(str(error)) from error
+
+
+# --- what each kind of line adds ---
 
 OpenTurns: TypeAlias = dict[str, RecordedTurn]
 """The latest turn of each node."""
 
 
-def _prompt(run: RecordedRun, turns: OpenTurns, line: dict[str, Any]) -> None:
-    node = line["node"]
-    before = turns.get(node)
-    kept = (before.prompt + before.generated)[: line["kept"]] if before else []
-    results = [(start, stop) for start, stop in line.get("results", ())]
-    turns[node] = RecordedTurn(
-        node, line["turn"], kept + line["ids"], line["kept"], results, started=line["at"]
-    )
-    run.turns.append(turns[node])
-
-
-def _ids(_: RecordedRun, turns: OpenTurns, line: dict[str, Any]) -> None:
-    turn = turns[line["node"]]
-    turn.generated += line["ids"]
-    turn.batches.append(line["ids"])
-    turn.times.append(line["at"])
-
-
-def _turn(_: RecordedRun, turns: OpenTurns, line: dict[str, Any]) -> None:
-    turn = turns[line["node"]]
-    turn.finish_reason, turn.complete = line["reason"], True
-    turn.first_id, turn.ended, turn.bytes_received = line["first_id_at"], line["at"], line["bytes"]
-    turn.regions = [(port, start, stop) for port, start, stop in line["regions"]]
-
-
-def _tool(run: RecordedRun, turns: OpenTurns, line: dict[str, Any]) -> None:
-    if (turn := turns.get(line["node"])) is not None:
-        turn.tools.append(line)
+def _add(run: RecordedRun, turns: OpenTurns, document: Line) -> None:
+    kind = document["kind"]
+    if kind == "run":
+        raise _BadLineError("it is a second first line")
+    if kind not in LINES:
+        run.lines.append(document)
+        return
+    line = _converted(document, LINES[kind])
+    if (reader := READERS.get(kind)) is None:
+        run.lines.append(document)
     else:
-        run.lines.append(line)
+        reader(run, turns, line)
 
 
-def _function(run: RecordedRun, _: OpenTurns, line: dict[str, Any]) -> None:
-    run.functions.setdefault(line["node"], []).append({"given": line["given"], "gave": line["gave"]})
+def _prompt(run: RecordedRun, turns: OpenTurns, line: PromptLine) -> None:
+    before = turns.get(line.node)
+    ids = before.prompt + before.generated if before else []
+    if line.kept > len(ids):
+        raise _BadLineError(f"it keeps {line.kept} ids of a turn that has {len(ids)}")
+    prompt = ids[: line.kept] + line.ids
+    if any(start > stop or stop > len(prompt) for start, stop in line.results):
+        raise _BadLineError("a result lies outside its prompt")
+    turn = RecordedTurn(line.node, line.turn, prompt, line.kept, line.results, started=line.at)
+    turns[line.node] = turn
+    run.turns.append(turn)
 
 
-def _decided(run: RecordedRun, _: OpenTurns, line: dict[str, Any]) -> None:
-    run.decided.setdefault(line["node"], []).extend(line["choices"])
+def _open_turn(turns: OpenTurns, line: IdsLine | TurnLine) -> RecordedTurn:
+    turn = turns.get(line.node)
+    if turn is None or turn.number != line.turn or turn.complete:
+        raise _BadLineError(f"it is of turn {line.turn} of node {line.node!r}, which is not under way")
+    return turn
 
 
-def _end(run: RecordedRun, _: OpenTurns, __: dict[str, Any]) -> None:
+def _ids(_: RecordedRun, turns: OpenTurns, line: IdsLine) -> None:
+    turn = _open_turn(turns, line)
+    turn.generated += line.ids
+    turn.batches.append(line.ids)
+    turn.times.append(line.at)
+
+
+def _turn(_: RecordedRun, turns: OpenTurns, line: TurnLine) -> None:
+    turn = _open_turn(turns, line)
+    if any(start > stop or stop > len(turn.generated) for _, start, stop in line.regions):
+        raise _BadLineError("a lane lies outside the generated ids")
+    turn.finish_reason, turn.complete = line.reason, True
+    turn.first_id, turn.ended, turn.bytes_received = line.first_id_at, line.at, line.bytes
+    turn.regions = line.regions
+
+
+def _tool(run: RecordedRun, turns: OpenTurns, line: ToolLine) -> None:
+    document = {"kind": "tool", **msgspec.structs.asdict(line)}
+    turn = turns.get(line.node)
+    (run.lines if turn is None else turn.tools).append(document)
+
+
+def _function(run: RecordedRun, _: OpenTurns, line: FunctionLine) -> None:
+    run.functions.setdefault(line.node, []).append({"given": line.given, "gave": line.gave})
+
+
+def _decided(run: RecordedRun, _: OpenTurns, line: DecidedLine) -> None:
+    run.decided.setdefault(line.node, []).extend(line.choices)
+
+
+def _end(run: RecordedRun, _: OpenTurns, __: EndLine) -> None:
     run.complete = True
 
 
-def _other(run: RecordedRun, _: OpenTurns, line: dict[str, Any]) -> None:
-    run.lines.append(line)
-
-
-READERS: Mapping[str, Callable[[RecordedRun, OpenTurns, dict[str, Any]], None]] = {
+READERS: Mapping[str, Callable[[RecordedRun, OpenTurns, Any], None]] = {
     "prompt": _prompt,
     "ids": _ids,
     "turn": _turn,
@@ -121,15 +229,4 @@ READERS: Mapping[str, Callable[[RecordedRun, OpenTurns, dict[str, Any]], None]] 
     "decided": _decided,
     "end": _end,
 }
-"""What each kind of line adds; any other is kept as it stands."""
-
-
-def _assemble(lines: list[dict[str, Any]]) -> RecordedRun:
-    run = RecordedRun(header=lines[0])
-    open_turns: dict[str, RecordedTurn] = {}
-    for number, line in enumerate(lines[1:], 2):
-        try:
-            READERS.get(line["kind"], _other)(run, open_turns, line)
-        except (KeyError, TypeError, ValueError) as error:
-            raise RecordError(f"line {number} of the record does not follow from those before it") from error
-    return run
+"""The kinds of lines that are read into fields of the run; other lines are kept as they are."""

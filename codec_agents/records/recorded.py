@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,16 +22,16 @@ class RecordedTurn:
     number: int
     prompt: list[int]
     kept: int
-    """How many of the prompt's first ids are the turn before."""
+    """The number of the prompt's first ids that are the turn before."""
     results: list[tuple[int, int]] = field(default_factory=list)
-    """Where the prompt holds the results of the calls of the turn before."""
+    """The ranges of the prompt that hold the results of the calls of the turn before."""
     generated: list[int] = field(default_factory=list)
     batches: list[list[int]] = field(default_factory=list)
-    """The same ids, as the frames cut them."""
+    """The same ids by frame."""
     times: list[float] = field(default_factory=list)
-    """When each frame arrived, in seconds since the run started."""
+    """The instant of each frame, in seconds since the run started."""
     started: float = 0.0
-    """When the turn was asked for."""
+    """The instant of the request."""
     first_id: float | None = None
     ended: float | None = None
     bytes_received: int = 0
@@ -39,7 +40,7 @@ class RecordedTurn:
     finish_reason: str | None = None
     complete: bool = False
     tools: list[dict[str, Any]] = field(default_factory=list)
-    """What came of its tool calls, in the order in which they ended."""
+    """The attempts of its tool calls, in the order in which they ended."""
 
 
 @dataclass(slots=True)
@@ -47,44 +48,46 @@ class RecordedRun:
     """A record, read back."""
 
     header: dict[str, Any]
-    """What is known of the pipeline: `inputs`, `maps` and their hashes, `nodes`, `edges`, `versions`."""
+    """The first line: `inputs`, `maps` and their hashes, `nodes`, `edges`, `versions`, `trace_id`."""
     turns: list[RecordedTurn] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
-    """Everything else, in order: handoffs, retries, texts, ends of nodes."""
+    """All other lines, in order: handoffs, retries, texts, ends of nodes, answers to pauses."""
     functions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """What the functions gave that a node asked, in order, by node: lines with `given` and `gave`."""
+    """The calls of functions, in order, by node: `given` and `gave`."""
     decided: dict[str, list[Any]] = field(default_factory=dict)
-    """What came first, where that decides, by node: the sources that a join took, items by completion."""
+    """The orders of arrival that decided something, by node: sources of a join, items by completion."""
     complete: bool = False
-    """Whether the run came to its end."""
+    """True if the run ended with a result."""
+    path: Path | None = None
+    """The file that was read."""
 
     @property
     def has_functions(self) -> bool:
-        """Whether it says what functions gave: the first version did not."""
+        """True if results of functions are recorded: version 1 left them out."""
         return bool(self.header.get("version") != 1)
 
     @property
     def inputs(self) -> dict[str, str | list[int]]:
-        """What the caller gave."""
+        """The inputs of the run."""
         return dict(self.header.get("inputs", {}))
 
     @property
     def after(self) -> dict[str, History]:
-        """What the models had been told and had said in earlier runs."""
+        """The histories of earlier runs that this run continues."""
         return msgspec.convert(self.header.get("after", {}), dict[str, History])
 
     @property
     def ends(self) -> dict[str, dict[str, Any]]:
-        """How each node ended that did not end by being stopped: the line, by node."""
+        """The line with which each node ended, by node; a node that was stopped has none."""
         return {line["node"]: line for line in self.lines if line["kind"] == "node"}
 
     @property
     def nodes(self) -> list[str]:
-        """The nodes that asked a model, in the order in which they first did."""
+        """The nodes that asked a model, in the order of their first turns."""
         return list(dict.fromkeys(turn.node for turn in self.turns))
 
     def details(self, node: str) -> dict[str, Any]:
-        """Return what the header says of a node: `map`, `dialect`, `model`, `engine`."""
+        """Return the header's fields of a node: `map`, `dialect`, `model`, `engine`."""
         return dict(self.header.get("nodes", {}).get(declared_path(node), {}))
 
     def texts(self) -> dict[str, str]:
@@ -100,7 +103,7 @@ class RecordedRun:
         return [turn for turn in self.turns if turn.node == node]
 
     def trajectories(self) -> Iterator[dict[str, Any]]:
-        """Yield one training trajectory a node: all ids, and which of them the model sampled.
+        """Yield one training trajectory per node: all ids, and which of them the model sampled.
 
         The ids are those of the last prompt and its answer: because each prompt extends the turn before, they
         hold every turn once. `sampled` marks what was generated, of every turn.
@@ -129,5 +132,5 @@ class RecordedRun:
             }
 
     def differences(self, other: RecordedRun) -> list[str]:
-        """Say where two runs differ; an empty list means that they are the same."""
+        """Return the places where two runs differ; an empty list means that they are equal."""
         return differences(self, other)

@@ -1,16 +1,16 @@
-"""The record of a run: an append-only file from which it can be replayed, compared and learnt from.
+"""Write the record of a run: an append-only file for replays, comparisons and training.
 
-One JSON object a line. Every id of a model is written once: a prompt as what it adds to the turn before, an
-answer as it was sampled, frame by frame. A line is written whole and handed to the operating system before
-the next frame is read, so a crash costs at most the line that was being written; `read_record` leaves such a
-line out.
+Every token id of a model is written once: a prompt as the ids that it adds to the turn before, an answer as
+it was sampled, frame by frame. A line is handed to the operating system whole, before the next frame is read.
+A crash of the process costs at most the line that was being written; `read_record` leaves such a line out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -31,13 +31,15 @@ from codec_agents.events import (
     ToolFinished,
 )
 from codec_agents.exceptions import RecordError, RecordLostError
+from codec_agents.records.files import create
+from codec_agents.records.format import RECORD_VERSION, Chain
 
 if TYPE_CHECKING:
     from codec_agents.tools.calls import Attempt
 
-RECORD_VERSION = 2
-"""Written in the first line; a reader refuses a version that it does not know. Version 1 had no lines of
-functions and decisions."""
+Durability: TypeAlias = Literal["os", "disk"]
+"""Where a line is before the run continues: with the operating system, which survives a crash of the process,
+or on the disk, which survives a power cut and costs a flush per line."""
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -104,38 +106,59 @@ LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
     NodeFailed: lambda e: {"kind": "node", "node": e.node, "outcome": "failed", "error": _error(e.error)},
     RunFinished: lambda _: {"kind": "end"},
 }
-"""How each event stands in the file; an event that is not here adds nothing that the others do not say."""
+"""The line of each event; the other events repeat what these say."""
+
+
+class RecordPlace(msgspec.Struct, frozen=True):
+    """A position in a record: the file, and the chained hash of its lines up to there."""
+
+    path: str
+    chain: str
 
 
 class Recorder:
-    """Write a run to a file as it happens."""
+    """Writes a run to a file as it happens."""
 
-    def __init__(self, path: str | Path, header: Mapping[str, Any]) -> None:
-        """Open the file for writing.
+    def __init__(
+        self,
+        path: str | Path,
+        header: Mapping[str, Any],
+        *,
+        durability: Durability = "os",
+        sources: Iterable[str | Path] = (),
+    ) -> None:
+        """Create the file, readable by its owner alone.
 
         Args:
-            path: The file; it is overwritten.
-            header: What the first line says beside the run: inputs, maps and hashes, dialects, versions.
+            path: The file; one that exists loses its content.
+            header: The fields of the first line besides those of the run: inputs, maps and hashes, versions.
+            durability: Where each line is before the run continues.
+            sources: Records that the run reads, none of which may be this file.
 
         Raises:
-            RecordError: The file cannot be opened.
+            RecordError: The file cannot be written, is a source, or another run is writing it.
         """
-        try:
-            # Without a buffer: what could not be written is not tried again when the file is closed.
-            self._file: IO[bytes] = Path(path).open("wb", buffering=0)  # noqa: SIM115 - closed by `close`, at the end of the run
-        except OSError as error:
-            raise RecordError(
-                f"cannot write the record {path}: {error.strerror}; name a file in an existing folder"
-            ) from error
+        if durability not in get_args(Durability):
+            raise RecordError(f"there is no durability {durability!r}; give 'os' or 'disk'")
+        self._file = create(path, sources)
+        self._flushes = durability == "disk"
         self._path = str(path)
+        self._place = str(Path(path).absolute())
         self._header = dict(header)
+        self._chain = Chain()
         self._lost: RecordLostError | None = None
+        self._closed = False
+
+    @property
+    def place(self) -> RecordPlace:
+        """The file and the chained hash of what is written by now."""
+        return RecordPlace(self._place, self._chain.value)
 
     def write(self, event: Event) -> None:
-        """Append what an event says.
+        """Append the line of an event, if it has one.
 
         Raises:
-            RecordLostError: the file takes no more, now or before.
+            RecordLostError: A write failed, now or before.
         """
         if isinstance(event, RunStarted):
             first = {
@@ -143,6 +166,7 @@ class Recorder:
                 "version": RECORD_VERSION,
                 "run_id": event.run_id,
                 "pipeline": event.pipeline,
+                "trace_id": event.trace_id,
             }
             self._append({**first, **self._header})
         elif (line := LINES.get(type(event))) is not None:
@@ -151,14 +175,45 @@ class Recorder:
     def _append(self, line: dict[str, Any]) -> None:
         if self._lost is not None:
             raise self._lost
-        left = memoryview(_encode(line) + b"\n")
         try:
-            while left:
-                left = left[self._file.write(left) :]
+            write_line(self._file, self._chain.seal(encoded(line)), flush=self._flushes)
         except OSError as error:
             self._lost = RecordLostError(self._path, error.strerror or str(error))
             raise self._lost from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, which lets another run write it."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._file)
+
+
+def encoded(line: dict[str, Any]) -> bytes:
+    """Return a line as JSON. Lone surrogates, which UTF-8 cannot hold, become U+FFFD."""
+    try:
+        return _encode(line)
+    except UnicodeEncodeError:
+        return _encode(_without_surrogates(line))
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, Mapping):
+        return {_without_surrogates(key): _without_surrogates(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_surrogates(entry) for entry in value]
+    return value
+
+
+def write_line(descriptor: int, line: bytes, *, flush: bool) -> None:
+    """Write a whole line, unbuffered: what could not be written is not tried again on closing.
+
+    Raises:
+        OSError: The file takes no more.
+    """
+    left = memoryview(line)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    if flush:
+        os.fsync(descriptor)

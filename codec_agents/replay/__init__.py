@@ -55,7 +55,7 @@ def replay(
         RecordError: the record cannot be read, is written to as well, is of ids of other maps, or does not
             say what functions gave.
     """
-    record = _read(built, recorded, options.get("record"))
+    record = _read(built, recorded)
     engine = ReplayEngine(record, digest=built.digest, speed=speed)
     answers = RecordedFunctions(record, run_others=False) if functions == "recorded" else None
 
@@ -81,7 +81,7 @@ def recover(
     Raises:
         RecordError: the record cannot be read, is written to as well, or is of ids of other maps.
     """
-    record = _read(built, recorded, options.get("record"))
+    record = _read(built, recorded)
 
     answers = RecordedFunctions(record, run_others=True) if functions == "recorded" else None
 
@@ -139,18 +139,14 @@ def _with_tools(node: PromptedNode, record: RecordedRun, *, run_others: bool) ->
 def _start(built: BuiltPipeline, recorded: RecordedRun, origin: str, options: RunOptions) -> Run:
     values = built.checked_inputs(recorded.inputs)
     run_id = recorded.header.get("run_id")
-    return start_run(built, values, options, histories=recorded.after, origin={origin: run_id})
+    sources = () if recorded.path is None else (recorded.path,)
+    return start_run(
+        built, values, options, histories=recorded.after, origin={origin: run_id}, sources=sources
+    )
 
 
-def _read(
-    built: BuiltPipeline, recorded: RecordedRun | str | Path, written: str | Path | None
-) -> RecordedRun:
-    if isinstance(recorded, RecordedRun):
-        record = recorded
-    elif written is not None and Path(written).resolve() == Path(recorded).resolve():
-        raise RecordError(f"{recorded} would be overwritten while it is read; name another file to write")
-    else:
-        record = read_record(recorded)
+def _read(built: BuiltPipeline, recorded: RecordedRun | str | Path) -> RecordedRun:
+    record = recorded if isinstance(recorded, RecordedRun) else read_record(recorded)
     _refuse_other_maps(built, record)
     return record
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from codec_agents.plan.nodes import BuiltNode, Value
     from codec_agents.plan.plan import BuiltPipeline
-    from codec_agents.records.writer import Recorder
+    from codec_agents.records.writer import Recorder, RecordPlace
     from codec_agents.runtime.edges.wiring import Wiring
     from codec_agents.runtime.pause import Resumption
     from codec_agents.tools.calls import Approver
@@ -74,7 +74,15 @@ class RunContext:
         self.nested: list[NodeContext] = []
         """The bodies of loops and maps that run now."""
         self.events = EventLog()
+        self._resumed = resumed
         self._started = time.perf_counter()
+
+    @property
+    def record_place(self) -> RecordPlace | None:
+        """The position in the record of the run; without one, that of the pause from which it resumed."""
+        if self.recorder is not None:
+            return self.recorder.place
+        return self._resumed.pause.record if self._resumed is not None else None
 
     def clock(self) -> float:
         """Return seconds since the run was created, from a monotonic clock."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.nodes import Value
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.prompts import History
-    from codec_agents.records.writer import Recorder
+    from codec_agents.records.writer import Durability, Recorder
     from codec_agents.runtime.pause import Resumption
     from codec_agents.runtime.run import Run
     from codec_agents.tools.calls import Approver
@@ -21,6 +21,8 @@ class RunOptions(TypedDict, total=False):
 
     Fields:
         record: a file to which the run is written while it goes.
+        durability: where each line of the record is before the run continues: with the operating system
+            (`os`), or on the disk (`disk`), which survives a power cut and costs a flush per line.
         deps: handed to tools by their context argument.
         run_id: the run's name in traces and records; generated when left out. A resumed run keeps its own.
         approve: decides whether a tool with `approval=True` may run: yes, no, or no with words for the model.
@@ -29,6 +31,7 @@ class RunOptions(TypedDict, total=False):
     """
 
     record: str | Path | None
+    durability: Durability
     deps: object
     run_id: str | None
     approve: Approver | None
@@ -42,6 +45,7 @@ def start_run(
     histories: Mapping[str, History] | None = None,
     origin: Mapping[str, str | None] | None = None,
     resumed: Resumption | None = None,
+    sources: Iterable[str | Path] = (),
 ) -> Run:
     """Return a run of a plan with the options of its caller.
 
@@ -52,8 +56,10 @@ def start_run(
         histories: the conversations that the run continues, by node; the record keeps them.
         origin: which recorded run this one replays or recovers; the record says so.
         resumed: the suspended run that is continued.
+        sources: records that the run reads, none of which it may write.
 
     Raises:
+        PauseError: the suspended run was resumed already.
         TypeError: an option is unknown.
         RecordError: the record cannot be written there.
     """
@@ -63,21 +69,32 @@ def start_run(
     from codec_agents.runtime.run import Run
 
     header = {**(origin or {}), "inputs": inputs, **({"after": dict(histories)} if histories else {})}
+    recorder = _recorder(plan, options, header, sources)
+    if resumed is not None:
+        try:
+            resumed.claim()
+        except BaseException:
+            if recorder is not None:
+                recorder.close()
+            raise
     return Run(
         plan,
         inputs,
         run_id=resumed.pause.run_id if resumed else options.get("run_id"),
-        recorder=_recorder(plan, options.get("record"), header),
+        recorder=recorder,
         deps=options.get("deps"),
         approve=options.get("approve"),
         resumed=resumed,
     )
 
 
-def _recorder(plan: BuiltPipeline, record: str | Path | None, header: Mapping[str, Any]) -> Recorder | None:
-    if record is None:
+def _recorder(
+    plan: BuiltPipeline, options: RunOptions, header: Mapping[str, Any], sources: Iterable[str | Path]
+) -> Recorder | None:
+    if (record := options.get("record")) is None:
         return None
     from codec_agents.records.header import record_header
     from codec_agents.records.writer import Recorder
 
-    return Recorder(record, {**record_header(plan), **header})
+    fields = {**record_header(plan), **header}
+    return Recorder(record, fields, durability=options.get("durability", "os"), sources=sources)

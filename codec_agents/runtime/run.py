@@ -224,7 +224,7 @@ class Run:
         context, plan = self._context, self._context.plan
         async with plan.lease:
             try:
-                await context.emit(RunStarted(context.run_id, plan.name))
+                await context.emit(RunStarted(context.run_id, plan.name, trace_id=context.telemetry.trace_id))
                 await self._execute_with_servers()
                 await context.emit(RunFinished(dict(context.usage), context.clock()))
             except Exception as error:  # `result` and `wait` raise it

@@ -37,6 +37,7 @@ def take_snapshot(context: NodeContext, waiting: Mapping[str, PausedTurn]) -> Pa
         },
         started=tuple(name for name, gate in context.gates.items() if gate.opened),
         usage=dict(run.usage),
+        record=run.record_place,
     )
 
 

@@ -148,6 +148,12 @@ class Scope:
         self.span.end(self._end_time)
 
     @property
+    def trace_id(self) -> str | None:
+        """The id of the trace in hexadecimal; None where the span is not a real one."""
+        span_context = self.span.get_span_context()
+        return format(span_context.trace_id, "032x") if span_context.is_valid else None
+
+    @property
     def link(self) -> Link | None:
         """A link to this span, if it is a real one."""
         span_context = self.span.get_span_context()

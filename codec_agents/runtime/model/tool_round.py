@@ -17,7 +17,6 @@ import anyio
 from anyio.abc import TaskGroup
 
 from codec_agents.events import ToolFinished, ToolStarted
-from codec_agents.exceptions import PauseError
 from codec_agents.runtime.pause import Decision, PausedTurn, PendingCall, SettledCall
 from codec_agents.tools.calls import ToolContext
 
@@ -109,9 +108,7 @@ class ToolRound:
         """
         settled = resumed.pause.waiting[self._node.name].settled
         decisions = resumed.decisions(self._node.name)
-        known = {each.position for each in settled} | decisions.keys()
-        if known != set(range(len(self.calls))):
-            raise PauseError(f"the turn of node {self._node.path!r} has other calls than the pause says")
+        resumed.check_calls(self._node.name, self.calls)
         self.attempts |= {each.position: each.attempt(self.calls[each.position]) for each in settled}
         await self._open()
         for position, decision in decisions.items():

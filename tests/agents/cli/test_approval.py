@@ -174,4 +174,4 @@ def test_what_is_no_pause_or_of_another_pipeline_is_refused(folder: Path) -> Non
     (folder / "desk.yaml").write_text(DESK.replace('"{complaint}"', '"So: {complaint}"'), encoding="utf-8")
     other = command(folder, "resume", "desk.yaml", "waiting.json", "-d", "y")
     assert other.returncode == exits.DATA_UNUSABLE
-    assert "go on with the declaration that was paused" in other.stderr
+    assert "resume with the declaration that was paused" in other.stderr

@@ -56,7 +56,7 @@ CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "no folder of a trace": ("run sound.yaml -i q=1 --trace no/t.html", 2, ("no folder no; make it first",)),
     "no folder of a picture": ("graph sound.yaml -o no/p.svg", 6, ("cannot use no/p.svg", "an existing folder")),
     "no folder of a sink": ("run nofile.yaml -i q=1", 1, ("node 'file' failed", "no/where.txt")),
-    "no record": ("record show sound.yaml", 6, ("sound.yaml is not a record of a run", "wrote as its record")),
+    "no record": ("record show sound.yaml", 6, ("sound.yaml is not a record of a run", "a run recorded")),
     "no record to trace": ("trace sound.yaml", 6, ("sound.yaml is not a record of a run",)),
     "another pipeline": ("record replay run.jsonl other.yaml", 6, ("node 'other'", "has no such turn")),
     "no such node": ("record export run.jsonl --node n", 2, ("no record has a node 'n'", "nodes 'm'")),

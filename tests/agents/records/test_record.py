@@ -23,7 +23,7 @@ from codec_agents.records.compare import first_difference
 from codec_agents.records.reader import read_record
 from codec_agents.runtime.run import Run
 from codec_agents.testing import Call, Cut, EmbeddedEngine, Say, ScriptedModel, Wait
-from tests.agents.recorded_runs import Answers, asking, desk, look, mapped, model, planner, scripted
+from tests.agents.recorded_runs import Answers, asking, desk, look, mapped, model, planner, rewrite, scripted
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -297,11 +297,13 @@ async def test_what_functions_gave_and_what_came_first_is_compared(tmp_path: Pat
     path = tmp_path / "run.jsonl"
     await asking(Answers()).invoke({"q": "a"}, record=path)
     one = read_record(path)
-    path.write_text(
-        path.read_text()
-        .replace('"choices":["a.answer","each.said"]', '"choices":["a.answer"]')
-        .replace('"node":"again","given":"', '"node":"again","given":"0', 1)
-        .replace('"gave":"ABC', '"gave":"ABD')
+    rewrite(
+        path,
+        lambda text: (
+            text.replace('"choices":["a.answer","each.said"]', '"choices":["a.answer"]')
+            .replace('"node":"again","given":"', '"node":"again","given":"0', 1)
+            .replace('"gave":"ABC', '"gave":"ABD')
+        ),
     )
     assert one.differences(read_record(path)) == [
         "again, call 1 of its function: what it was given differs",
@@ -317,8 +319,14 @@ async def test_what_functions_gave_and_what_came_first_is_compared(tmp_path: Pat
         (b'{"kind": "run", "vers', "no whole line"),
         (b'{"kind": "prompt"}\n', "its first line"),
         (b'{"kind": "run", "version": 99}\n', "record version 99"),
-        (b'{"kind": "run", "version": 1}\nnonsense\n{"kind": "end"}\n', ":2: not a line"),
-        (b'{"kind": "run", "version": 1}\n{"kind": "ids", "node": "m", "ids": [1]}\n', "line 2"),
+        (
+            b'{"kind": "run", "version": 1}\nnonsense\n{"kind": "end"}\n',
+            ":2: the record is dam",
+        ),
+        (
+            b'{"kind": "run", "version": 1}\n{"kind": "ids", "node": "m", "ids": [1]}\n',
+            ":2: the record is damaged",
+        ),
     ],
 )
 def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes, said: str) -> None:

@@ -24,6 +24,7 @@ from tests.agents.recorded_runs import (
     model,
     planner,
     refusing,
+    rewrite,
     scripted,
 )
 from tests.timing import quickest
@@ -99,8 +100,7 @@ async def test_a_function_that_is_given_something_else_is_refused(tmp_path: Path
         return p.connect("q", "give").connect("give", "shout").connect("shout", "out")
 
     await shouting(lambda value: value).invoke({"q": "go"}, record=path)
-    text = path.read_text()
-    path.write_text(text.replace('"gave":"go"', '"gave":"gone"'))
+    rewrite(path, lambda text: text.replace('"gave":"go"', '"gave":"gone"'))
     with pytest.raises(ReplayError, match="'shout': its function is given something else") as caught:
         await shouting(lambda value: value).replay(path).execute()
     assert (caught.value.node, caught.value.turn) == ("shout", None)
@@ -124,8 +124,12 @@ async def test_the_failure_of_a_function_is_replayed_as_one(tmp_path: Path) -> N
 async def test_a_record_of_the_first_version_is_read_and_says_what_it_lacks(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     result = await asking(Answers()).invoke({"q": "a"}, record=path)
-    first = path.read_text().replace('"version":2', '"version":1', 1).splitlines(keepends=True)
-    path.write_text("".join(line for line in first if '"kind":"function"' not in line))
+
+    def without_functions(text: str) -> str:
+        lines = text.splitlines(keepends=True)
+        return "".join(line for line in lines if '"kind":"function"' not in line)
+
+    rewrite(path, without_functions, version=1)
     with pytest.raises(RecordError, match=r"version 1.*replay it with `functions='run'`"):
         asking(Answers(), refusing()).replay(path)
     replayed = await asking(Answers(), refusing()).replay(path, functions="run").execute()
@@ -133,7 +137,7 @@ async def test_a_record_of_the_first_version_is_read_and_says_what_it_lacks(tmp_
     assert (await asking(Answers(), refusing()).recover(path).execute()).text == result.text
     plain = tmp_path / "plain.jsonl"
     await desk().invoke({"q": "go"}, record=plain)
-    plain.write_text(plain.read_text().replace('"version":2', '"version":1', 1))
+    rewrite(plain, str, version=1)
     assert (await desk(refusing()).replay(plain).execute()).text["reader"].startswith("told")
 
 
@@ -279,9 +283,8 @@ async def test_at_full_speed_ids_come_as_far_apart_as_they_came(tmp_path: Path) 
 async def test_a_record_of_other_maps_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     await desk().invoke({"q": "go"}, record=path)
-    text = path.read_text()
     digest = read_record(path).header["maps"]["demo/words"]
-    path.write_text(text.replace(digest, "sha256:" + "0" * 64))
+    rewrite(path, lambda text: text.replace(digest, "sha256:" + "0" * 64))
     with pytest.raises(RecordError, match="the map demo/words"):
         desk().replay(path)
 

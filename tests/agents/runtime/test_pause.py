@@ -1,17 +1,20 @@
-"""Approval: asked at once, or a run put down and taken up again from exactly the same ids."""
+"""Approval: asked at once, or a run suspended and resumed from exactly the same ids."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from codec_agents import Chat, Pipeline, tool
 from codec_agents.events import IdsSampled, NodeFinished, ToolFinished
-from codec_agents.exceptions import ApprovalRequiredError, PauseError
+from codec_agents.exceptions import ApprovalRequiredError, InputError, PauseError, RecordError
 from codec_agents.records.reader import read_record
 from codec_agents.runtime.pause import Pause
 from codec_agents.testing import Call, PromptView, Say, ScriptedEngine, Think
@@ -170,7 +173,7 @@ async def test_wrong_pauses_and_decisions_are_refused() -> None:
     with pytest.raises(PauseError, match="digest"):
         other.pipeline.resume(pause, [True])
     with pytest.raises(PauseError, match="version 9"):
-        Pause.from_json(pause.replace('"version":1', '"version":9'))
+        Pause.from_json(pause.replace('"version":2', '"version":9'))
     changed = json.loads(pause)
     changed["waiting"]["cashier"]["settled"] = []
     with pytest.raises(PauseError, match="other calls"):
@@ -193,6 +196,158 @@ async def test_a_resumed_run_can_be_paused_again() -> None:
     assert result.text["reader"] == "paid 1 paid 2"
     assert desk.paid == [1, 2]
     assert len(desk.first.requests) == 1
+
+
+async def test_a_pause_with_a_record_is_answered_once(tmp_path: Path) -> None:
+    desk, path = Desk(), tmp_path / "run.jsonl"
+    pause = await desk.paused(record=path)
+    result = await desk.pipeline.resume(pause, [True]).execute()
+    assert result.text["reader"].endswith("paid 49.")
+    for decision in (True, False):
+        with pytest.raises(PauseError, match="answered already"):
+            desk.pipeline.resume(pause, [decision])
+    assert desk.paid == [49]
+    assert [line["pause"] for line in read_record(path).lines if line["kind"] == "answered"] == [
+        json.loads(pause)["id"]
+    ]
+
+
+async def test_of_answers_given_at_once_one_counts(tmp_path: Path) -> None:
+    desk = Desk()
+    pause = await desk.paused(record=tmp_path / "run.jsonl")
+    outcomes: list[str] = []
+
+    def answer() -> None:
+        try:
+            desk.pipeline.resume(pause, [True])
+        except (PauseError, RecordError) as error:
+            outcomes.append(type(error).__name__)
+        else:
+            outcomes.append("taken")
+
+    threads = [threading.Thread(target=answer) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count("taken") == 1
+    assert len(outcomes) == 8
+
+
+async def test_a_pause_without_its_record_is_refused(tmp_path: Path) -> None:
+    desk, path = Desk(), tmp_path / "run.jsonl"
+    pause = await desk.paused(record=path)
+    content = path.read_bytes()
+    path.rename(tmp_path / "moved.jsonl")
+    with pytest.raises(PauseError, match="cannot be opened"):
+        desk.pipeline.resume(pause, [True])
+    await Desk().paused(record=path)
+    with pytest.raises(PauseError, match="another run"):
+        desk.pipeline.resume(pause, [True])
+    path.write_bytes(b"".join(content.splitlines(keepends=True)[:4]))
+    with pytest.raises(PauseError, match="was cut or replaced"):
+        desk.pipeline.resume(pause, [True])
+    path.write_bytes(content[:-40] + b"x" + content[-39:])
+    with pytest.raises(RecordError, match="damaged"):
+        desk.pipeline.resume(pause, [True])
+    path.write_bytes(content)
+    await desk.pipeline.resume(pause, [True]).execute()
+    assert desk.paid == [49]
+
+
+async def test_a_refused_answer_leaves_the_pause_open(tmp_path: Path) -> None:
+    desk, path = Desk(), tmp_path / "run.jsonl"
+    pause = await desk.paused(record=path)
+    for wrong in (path, tmp_path / "none" / "x.jsonl"):
+        with pytest.raises(RecordError):
+            desk.pipeline.resume(pause, [True], record=wrong)
+    with pytest.raises(PauseError, match="one decision"):
+        desk.pipeline.resume(pause, [])
+    await desk.pipeline.resume(pause, [True]).execute()
+
+
+async def test_a_second_pause_is_kept_by_the_record_of_the_first(tmp_path: Path) -> None:
+    class Twice(Desk):
+        def cashier(self, prompt: PromptView) -> Iterator[Any]:
+            yield Call("pay", amount=prompt.turn) if prompt.turn < 3 else Say(" ".join(prompt.all_results))
+
+    desk = Twice()
+    with pytest.raises(ApprovalRequiredError) as caught:
+        await desk.pipeline.resume(await desk.paused(record=tmp_path / "run.jsonl"), [True]).execute()
+    second = caught.value.pause.to_json()
+    await desk.pipeline.resume(second, [True]).execute()
+    with pytest.raises(PauseError, match="answered already"):
+        desk.pipeline.resume(second, [True])
+    assert desk.paid == [1, 2]
+
+
+async def test_a_pause_of_the_first_version_is_read() -> None:
+    pause = (Path(__file__).parent.parent / "records" / "written_before" / "v1_pause.json").read_text()
+    desk = Desk()
+    result = await desk.pipeline.resume(pause, [True]).execute()
+    assert result.text["reader"] == "One moment. So: price is 49 | paid 49."
+    assert Pause.from_json(pause).record is None
+
+
+def edit(place: str, value: Any) -> Any:
+    """Return a change of a pause: at a place, written with dots, a value."""
+
+    def change(document: Any) -> None:
+        *steps, last = [int(step) if step.isdigit() else step for step in place.split(".")]
+        for step in steps:
+            document = document[step]
+        document[last] = value
+
+    return change
+
+
+TURN = "waiting.cashier."
+EDITS = {
+    "another node waits": lambda pause: pause["waiting"].update(zz=pause["waiting"].pop("cashier")),
+    "an input waits": lambda pause: pause["waiting"].update(question=pause["waiting"].pop("cashier")),
+    "unknown ended": edit("ended.zz", {"outcome": "finished", "ports": {}}),
+    "ended and waiting": edit("ended.cashier", {"outcome": "finished", "ports": {}}),
+    "unknown started": edit("started", ["zz"]),
+    "started without a gate": edit("started", ["cashier"]),
+    "unknown usage": edit("usage.zz", {}),
+    "unknown port": edit("ended.clerk.ports", {"nothing": [1]}),
+    "text for ids": edit("ended.clerk.ports", {"answer": "text"}),
+    "ids of no map": edit("ended.clerk.ports", {"answer": [10**8]}),
+    "prompt of no map": edit(TURN + "prompt.0", 10**9),
+    "negative ids": edit(TURN + "generated", [-1, 2**40]),
+    "other ids": edit(TURN + "generated", [1, 2, 3]),
+    "number": edit(TURN + "number", -5),
+    "begin": edit(TURN + "begin", 10**6),
+    "nothing pending": edit(TURN + "pending", []),
+    "other arguments": edit(TURN + "pending.0.arguments", {"amount": 10**6}),
+    "other tool": edit(TURN + "pending.0.name", "os.system"),
+    "other position": edit(TURN + "pending.0.position", 99),
+    "other node": edit(TURN + "pending.0.node", "clerk"),
+    "settled twice": edit(TURN + "settled", [{"position": 1, "status": "ok", "text": "forged"}]),
+    "other maps": edit("maps.clerk", None),
+    "unknown input": edit("inputs.zz", "x"),
+    "no input": edit("inputs", {}),
+    "no version": edit("version", 9),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+async def test_an_edited_pause_is_a_typed_error_and_runs_no_tool(name: str) -> None:
+    desk = Desk()
+    document = json.loads(await desk.paused())
+    EDITS[name](document)
+    decisions = [True] * len(document["waiting"].get("cashier", {}).get("pending", [1]))
+    with pytest.raises((PauseError, InputError)), anyio.fail_after(10):
+        await desk.pipeline.resume(json.dumps(document), decisions).execute()
+    assert desk.paid == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", '{"version":1}', "[" * 100_000, b"\xff", '{"pipeline":"\\ud800"}']
+)
+async def test_a_text_that_is_no_pause_is_a_typed_error(text: Any) -> None:
+    with pytest.raises(PauseError, match="not a pause"):
+        Pause.from_json(text)
 
 
 async def test_branches_are_taken_as_before() -> None:

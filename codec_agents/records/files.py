@@ -1,0 +1,108 @@
+"""The file of a record: private to its owner, written by one process at a time."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from codec_agents.exceptions import RecordError
+
+PRIVATE = 0o600
+"""Read and write for the owner alone: a record holds every prompt, answer and result of a tool."""
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _LOCKED_BYTE = 2**62
+    """Windows locks bytes, and keeps others from reading them: one far behind the content is locked."""
+
+    def _lock(descriptor: int) -> None:
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, position, os.SEEK_SET)
+
+    def _make_private(descriptor: int) -> None:
+        """Do nothing: a file has the access rights of its folder."""
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _make_private(descriptor: int) -> None:
+        os.fchmod(descriptor, PRIVATE)
+
+
+def lock(descriptor: int, path: str | Path) -> None:
+    """Take the one writer's place at an open file; closing the file gives it back.
+
+    Raises:
+        RecordError: Another run holds it, in this process or another one.
+    """
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        raise RecordError(
+            f"another run is writing the record {path}; wait for its end, or name another file"
+        ) from error
+
+
+def create(path: str | Path, sources: Iterable[str | Path] = ()) -> int:
+    """Return the descriptor of an empty, private and locked file.
+
+    Args:
+        path: The file; one that exists loses its content.
+        sources: Records that are read for what is written; none of them may be this file, under any name.
+
+    Raises:
+        RecordError: The file cannot be written, is one of the sources, or another run is writing it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
+    except OSError as error:
+        raise _refused(path, error) from error
+    try:
+        _refuse_sources(descriptor, path, sources)
+        lock(descriptor, path)
+        # Only now: until here the file may be a source, or the record of a run that is writing it.
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            _make_private(descriptor)
+            os.ftruncate(descriptor, 0)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, OSError):
+            raise _refused(path, error) from error
+        raise
+    return descriptor
+
+
+def _refuse_sources(descriptor: int, path: str | Path, sources: Iterable[str | Path]) -> None:
+    """Compare files, not their names: a link of either kind is another name of the same file."""
+    written = os.fstat(descriptor)
+    for source in sources:
+        if Path(source).exists() and os.path.samestat(written, Path(source).stat()):
+            raise RecordError(f"{path} would be overwritten while it is read as {source}; name another file")
+
+
+def _refused(path: str | Path, error: OSError) -> RecordError:
+    return RecordError(
+        f"cannot write the record {path}: {error.strerror or error}; name a file in an existing folder"
+    )
+
+
+def write_private(path: str | Path, content: bytes) -> None:
+    """Write a file that only its owner can read.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), PRIVATE)
+    with os.fdopen(descriptor, "wb") as file:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            _make_private(descriptor)
+        file.write(content)

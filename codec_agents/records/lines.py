@@ -1,0 +1,210 @@
+"""The lines of a record as they are read: the fields that each kind must have, and their types.
+
+The bounds keep a damaged file of an old version, which has no checksums, from failing later and elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+
+from codec_agents.prompts import History
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+Id: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+Instant: TypeAlias = Annotated[float, msgspec.Meta(gt=-1e12, lt=1e12)]
+"""Seconds since the run started."""
+
+
+class NodeHeader(msgspec.Struct):
+    """A node of the first line."""
+
+    map: str | None = None
+    dialect: str | None = None
+    model: str | None = None
+    engine: str | None = None
+
+
+class EdgeHeader(msgspec.Struct, rename={"source": "from", "target": "to"}):
+    """An edge of the first line."""
+
+    source: str
+    target: str
+    strategy: str
+
+
+class RunLine(msgspec.Struct):
+    """The first line."""
+
+    run_id: str | None = None
+    pipeline: str = ""
+    digest: str | None = None
+    trace_id: str | None = None
+    versions: dict[str, str] = {}
+    maps: dict[str, str | None] = {}
+    nodes: dict[str, NodeHeader] = {}
+    edges: list[EdgeHeader] = []
+    inputs: dict[str, str | list[Id]] = {}
+    after: dict[str, History] = {}
+
+
+class PromptLine(msgspec.Struct):
+    """A model was asked for a turn."""
+
+    node: str
+    turn: Count
+    kept: Count
+    ids: list[Id]
+    at: Instant
+    results: list[tuple[Count, Count]] = []
+
+
+class IdsLine(msgspec.Struct):
+    """A frame of an engine."""
+
+    node: str
+    turn: Count
+    ids: list[Id]
+    at: Instant
+
+
+class TurnLine(msgspec.Struct):
+    """A turn ended."""
+
+    node: str
+    turn: Count
+    regions: list[tuple[str, Count, Count]]
+    at: Instant
+    bytes: Count = 0
+    reason: str | None = None
+    first_id_at: Instant | None = None
+
+
+class ToolLine(msgspec.Struct):
+    """A call has a result."""
+
+    node: str
+    turn: Count
+    name: str
+    arguments: dict[str, Any] | None
+    call: tuple[int, int]
+    status: str
+    told: str
+    seconds: Instant
+    at: Instant
+    prepared: list[Id] | None = None
+    repeated: Count = 0
+
+
+class FunctionLine(msgspec.Struct):
+    """A function answered."""
+
+    node: str
+    given: str
+    gave: Any
+    at: Instant
+
+
+class DecidedLine(msgspec.Struct):
+    """An order of arrival decided."""
+
+    node: str
+    choices: list[str | int]
+    at: Instant
+
+
+class HandoffLine(msgspec.Struct):
+    """Ids reached the request of the next node; the fields are those of `HandoffReport`."""
+
+    source: str
+    target: str
+    strategy: str
+    source_map: str | None
+    target_map: str | None
+    input_ids: Count
+    output_ids: Count
+    dropped_ids: Count
+    replaced: Count
+    translate_seconds: Instant
+    tail_seconds: Instant
+    first_in: Instant | None
+    last_in: Instant | None
+    request_sent: Instant | None
+    first_out: Instant | None
+    wire_bytes: Count
+    wire_ids: Count
+    at: Instant
+    last_id: Instant | None = None
+    wait_seconds: Instant = 0.0
+    render_seconds: Instant = 0.0
+    queue_seconds: Instant = 0.0
+    request_seconds: Instant = 0.0
+    prefilled_ids: Count = 0
+
+
+class RetryLine(msgspec.Struct):
+    """A request was sent again."""
+
+    node: str
+    turn: Count
+    kept: Count
+    type: str
+    message: str
+    at: Instant
+
+
+class ErrorFields(msgspec.Struct):
+    """An error by its class and message."""
+
+    type: str
+    message: str
+
+
+class NodeLine(msgspec.Struct):
+    """A node ended."""
+
+    node: str
+    outcome: str
+    at: Instant
+    reason: str = ""
+    usage: dict[str, Count] = {}
+    error: ErrorFields | None = None
+
+
+class TextLine(msgspec.Struct):
+    """Text reached a sink."""
+
+    sink: str
+    text: str
+    at: Instant
+
+
+class EndLine(msgspec.Struct):
+    """The run ended with a result."""
+
+    at: Instant
+
+
+class AnsweredLine(msgspec.Struct):
+    """A pause of the run was answered."""
+
+    pause: str
+
+
+LINES: Mapping[str, type[msgspec.Struct]] = {
+    "prompt": PromptLine,
+    "ids": IdsLine,
+    "turn": TurnLine,
+    "tool": ToolLine,
+    "function": FunctionLine,
+    "decided": DecidedLine,
+    "handoff": HandoffLine,
+    "retry": RetryLine,
+    "node": NodeLine,
+    "text": TextLine,
+    "end": EndLine,
+    "answered": AnsweredLine,
+}
+"""The kinds of lines; a line of another kind is kept without a check."""

@@ -1,0 +1,93 @@
+"""The file of a record: one writer, private, never its own source, on the disk where that is asked for."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codec_agents.exceptions import RecordError
+from codec_agents.records import writer
+from codec_agents.records.reader import read_record
+from tests.agents.recorded_runs import desk
+
+pytestmark = pytest.mark.anyio
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def test_a_record_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.jsonl", tmp_path / "old.jsonl"
+    old.write_text("x" * 10_000)
+    old.chmod(0o644)
+    for path in (new, old):
+        await desk().invoke({"q": "go"}, record=path)
+        assert mode(path) == 0o600
+        assert read_record(path).complete
+
+
+async def test_a_second_run_on_the_same_file_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    async with desk().run({"q": "go"}, record=path) as run:
+        (tmp_path / "other.jsonl").symlink_to(path)
+        for name in ("run.jsonl", "other.jsonl"):
+            with pytest.raises(RecordError, match="another run is writing the record"):
+                desk().run({"q": "go"}, record=tmp_path / name)
+        result = await run.wait()
+    assert read_record(path).texts() == result.text
+    await desk().invoke({"q": "again"}, record=path)
+    assert read_record(path).inputs == {"q": "again"}
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+async def test_a_record_is_never_written_onto_its_source_through_a_link(link: str, tmp_path: Path) -> None:
+    path, other = tmp_path / "run.jsonl", tmp_path / "other.jsonl"
+    await desk().invoke({"q": "go"}, record=path)
+    getattr(other, link)(path)
+    before = path.read_bytes()
+    for source in (path, read_record(path)):
+        for start in (desk().replay, desk().recover):
+            with pytest.raises(RecordError, match="would be overwritten"):
+                start(source, record=other)
+    assert path.read_bytes() == before
+
+
+async def test_durability_disk_flushes_each_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    fsync = os.fsync
+
+    def counting(descriptor: int) -> None:
+        flushed.append(os.fstat(descriptor).st_size)
+        fsync(descriptor)
+
+    monkeypatch.setattr(writer.os, "fsync", counting)
+    await desk().invoke({"q": "go"}, record=tmp_path / "os.jsonl")
+    assert flushed == []
+    path = tmp_path / "disk.jsonl"
+    await desk().invoke({"q": "go"}, record=path, durability="disk")
+    sizes = [len(line) for line in path.read_bytes().splitlines(keepends=True)]
+    assert flushed == [sum(sizes[: number + 1]) for number in range(len(sizes))]
+
+
+async def test_an_unknown_durability_is_refused(tmp_path: Path) -> None:
+    wrong: Any = "tape"
+    with pytest.raises(RecordError, match="'os' or 'disk'"):
+        desk().run({"q": "go"}, record=tmp_path / "run.jsonl", durability=wrong)
+    assert not (tmp_path / "run.jsonl").exists()
+
+
+async def test_a_lone_surrogate_is_written_as_a_replacement_character(tmp_path: Path) -> None:
+    def tool(number: int) -> str:
+        """Look."""
+        return f"{number} \ud800"
+
+    tool.__name__ = "look"
+    path = tmp_path / "run.jsonl"
+    await desk(tools=[tool]).invoke({"q": "go"}, record=path)
+    told = [attempt["told"] for turn in read_record(path).turns for attempt in turn.tools]
+    assert told == ["1 \ufffd", "2 \ufffd"]
