@@ -49,8 +49,8 @@ ALIASES = {
 }
 """Modules that only keep a documented path alive, and the version in which each is removed."""
 
-PENDING_UPWARD = {"codec_agents.engines.factory -> codec_agents.server.embedded_engine"}
-PENDING_CIRCLES = {"codec_agents.dialects.base", "codec_agents.engines.factory"}
+PENDING_UPWARD: set[str] = set()
+PENDING_CIRCLES = {"codec_agents.dialects.base"}
 PENDING_FOLDERS = {"codec_core"}
 """Being resolved; these lists only shrink."""
 

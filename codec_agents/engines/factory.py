@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.engines.base import Engine
@@ -106,16 +107,37 @@ def _divided(options: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[dict
 
 
 def _made(kind: str, source: Any, **arguments: Any) -> Engine:
-    module, _, name = _CLASSES[kind].partition(":")
-    found: Callable[..., Engine] = getattr(import_module(module), name)
-    return found(source, **arguments)
+    return _class_of(kind)(source, **arguments)
+
+
+def _class_of(kind: str) -> Callable[..., Engine]:
+    """Return the class of a kind: one of this layer, or one that an installed package adds.
+
+    Raises:
+        ValueError: no package that is installed has it.
+    """
+    if kind in _CLASSES:
+        module, _, name = _CLASSES[kind].partition(":")
+        found: Callable[..., Engine] = getattr(import_module(module), name)
+        return found
+    for entry in entry_points(group=ENTRY_POINTS, name=kind):
+        loaded: Callable[..., Engine] = entry.load()
+        return loaded
+    raise ValueError(
+        f"no installed package offers an engine of kind {kind!r} as an entry point {ENTRY_POINTS!r}; "
+        "install the package again, since entry points are read from what is installed"
+    )
+
+
+ENTRY_POINTS = "codec_agents.engines"
+"""The group in which packages add kinds of engines, this one too: `embedded` is a server, which is a layer
+above engines and must not be named here. A class takes what `make_engine` gives to those beside it."""
 
 
 _LOCAL = ("scripted", "embedded")
 
 _CLASSES = {
     "scripted": "codec_agents.engines.scripted.engine:ScriptedEngine",
-    "embedded": "codec_agents.server.embedded_engine:EmbeddedEngine",
     "codec": "codec_agents.engines.codec:CodecEngine",
     "vllm": "codec_agents.engines.vllm:VllmEngine",
     "sglang": "codec_agents.engines.sglang:SglangEngine",
@@ -123,7 +145,7 @@ _CLASSES = {
     "openai": "codec_agents.engines.openai:OpenAIEngine",
     "auto": "codec_agents.engines.auto:AutoEngine",
 }
-"""Where the class of each kind stands; imported when it is first asked for."""
+"""The class of each kind of this layer; imported when it is first asked for."""
 
 KINDS = tuple(OPTIONS)
 

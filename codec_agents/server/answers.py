@@ -108,6 +108,15 @@ class OpenAIForm:
         counts = {"prompt_tokens": prompt, "completion_tokens": self.ids, "total_tokens": prompt + self.ids}
         return counts if cached is None else {**counts, "prompt_tokens_details": {"cached_tokens": cached}}
 
+    def ending(self, *, usage: bool) -> bytes:
+        """Return the end of a stream of events.
+
+        OpenAI's clients take any `finish_reason` for a complete answer. An event with an `error` is what they
+        raise on, so an answer that is not complete has one.
+        """
+        counts = event(self.document([], usage=self.usage)) if usage else b""
+        return (event(FAILED) if self.reason in FAILURES else b"") + counts + END
+
     def document(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         """Return a response, or a part of one."""
         return {**self._base, "choices": choices, **more}
@@ -144,7 +153,7 @@ class CompletionEvents(OpenAIForm):
 
     def close(self) -> bytes:
         """Return the counts, if asked for, and the end mark."""
-        return (event(self.document([], usage=self.usage)) if self._with_usage else b"") + END
+        return self.ending(usage=self._with_usage)
 
 
 class CompletionDocument(OpenAIForm):
@@ -204,7 +213,7 @@ class ChatEvents(OpenAIForm):
 
     def close(self) -> bytes:
         """Return the counts, if asked for, and the end mark."""
-        return (event(self.document([], usage=self.usage)) if self._with_usage else b"") + END
+        return self.ending(usage=self._with_usage)
 
 
 class ChatDocument(OpenAIForm):
@@ -240,6 +249,18 @@ class ChatDocument(OpenAIForm):
 
 
 END = b"data: [DONE]\n\n"
+
+FAILURES = frozenset({"error", "abort"})
+"""Reasons with which an answer ends that is not complete."""
+
+FAILED = {
+    "error": {
+        "message": "the model did not finish its answer",
+        "type": "server_error",
+        "param": None,
+        "code": "generation_failed",
+    }
+}
 
 
 def event(document: Any) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 import anyio
 
-from codec_agents.server.answers import Answer
+from codec_agents.server.answers import FAILURES, Answer
 from codec_agents.server.backends.backend import Backend, BrokenOffError, Job
 from codec_agents.server.exchanges import Exchange
 from codec_agents.server.http import HttpError, Receive, Send, answer, begin, send_part
@@ -112,9 +112,12 @@ class _Delivery:
         if self._form.streamed:
             await self._begin()
         if not await self._send_frames(frames):
+            self._exchange.failed = True
             if not self._form.streamed:
                 raise HttpError(503, "the generation was ended: out of time, or the server stops")
             await self._send_part(self._form.write(ENDED))
+        elif self._exchange.failed and not self._form.streamed:
+            raise HttpError(502, "the model did not finish its answer", code="generation_failed")
         await self._finish(self._form.close())
 
     async def _send_frames(self, frames: AsyncIterator[CodecFrame]) -> bool:
@@ -129,6 +132,7 @@ class _Delivery:
                     if body:
                         await self._send_part(body)
                     if frame.done:
+                        self._exchange.failed = frame.finish_reason in FAILURES
                         break
             finally:
                 self._running.discard(scope)

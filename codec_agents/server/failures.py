@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 
-_log = logging.getLogger("codec_agents.server")
+_log = logging.getLogger(__name__)
 
 
 def log_failure(what: str, error: BaseException) -> str:

@@ -15,7 +15,7 @@ from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import load
 
 if TYPE_CHECKING:
-    from codec_agents.server import Backend, ServerSettings
+    from codec_agents.server import Backend
 
 ENGINES = ("auto", "vllm", "sglang", "llamacpp", "codec")
 
@@ -45,20 +45,45 @@ ENGINES = ("auto", "vllm", "sglang", "llamacpp", "codec")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--api-key-env", metavar="NAME", help="Ask requests for the key in this environment variable.")
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name that `Host` may have besides localhost and the server's address; `*` for any.",
+)
+@click.option(
+    "--allow-origin", "origins", multiple=True, metavar="URL", help="The origin of a web page that may ask."
+)
 @reporting
 def command(
-    file: Path | None, host: str, port: int, model: str | None, api_key_env: str | None, **options: Any
+    file: Path | None,
+    host: str,
+    port: int,
+    model: str | None,
+    api_key_env: str | None,
+    hosts: tuple[str, ...],
+    origins: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Serve a model over HTTP: Codec frames, and OpenAI's API beside them.
 
     The model is the pipeline in FILE, a script, a model in this process, or a stock engine behind a bridge.
 
-    Try it with: curl localhost:8000/v1/completions -d '{"prompt": "hello", "max_tokens": 40}'
+    An address that others can reach needs --api-key-env.
+
+    Try it with: curl localhost:8000/v1/completions --json '{"prompt": "hello", "max_tokens": 40}'
     """
-    from codec_agents.server import create_app, serve
+    from codec_agents.server import ServerSettings, create_app, serve
+    from codec_agents.server.access import UnprotectedServerError, require_keys
 
     given = {name: value for name, value in options.items() if value is not None}
-    settings = _settings(api_key_env)
+    keys = () if api_key_env is None else (_secret(api_key_env),)
+    settings = ServerSettings(api_keys=keys, allowed_hosts=hosts, allowed_origins=origins)
+    try:
+        require_keys(host, settings)
+    except UnprotectedServerError as error:
+        raise click.UsageError(str(error)) from error
     backend, maps = _backend(file, model, given)
     served = backend.models[0]
     app = create_app(backend, settings, maps=maps)
@@ -180,12 +205,6 @@ def _script(text: str) -> Any:
 
         return rules_or_script(yaml.safe_load(Path(text).read_text("utf-8")))
     return rules_or_script(text)
-
-
-def _settings(api_key_env: str | None) -> ServerSettings:
-    from codec_agents.server import ServerSettings
-
-    return ServerSettings() if api_key_env is None else ServerSettings(api_keys=(_secret(api_key_env),))
 
 
 def _secret(variable: str) -> str:

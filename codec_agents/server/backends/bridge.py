@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ from codec_agents.exceptions import (
     EngineUnavailableError,
 )
 from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
+from codec_agents.server.failures import log_failure
 from codec_agents.server.http import HttpError
 from codec_core.frames import CodecFrame
 from codec_core.maps import TokenizerMap
@@ -101,11 +103,20 @@ class _Relay:
             raise BrokenOffError(str(error)) from error
 
 
+PASSED_ON = frozenset({400, 413, 422, 429})
+"""Refusals of an engine that are about the client's own request. Others are about this server, its key for
+the engine for one, and their text is not the client's business."""
+
+
 def as_http_error(error: EngineError) -> HttpError:
-    """Return the answer for a failure before the first id."""
-    if isinstance(error, EngineStatusError):
-        return HttpError(error.status if error.status < 500 else 502, str(error), code="engine_refused")
+    """Return the answer for a failure before the first id; the log has what the client is not told."""
+    if isinstance(error, EngineStatusError) and error.status in PASSED_ON:
+        headers = {} if error.retry_after is None else {"retry-after": f"{math.ceil(error.retry_after)}"}
+        said = f": {error.body}" if error.body else ""
+        return HttpError(
+            error.status, f"the engine refused the request{said}", code="engine_refused", headers=headers
+        )
     if isinstance(error, EngineTimeoutError):
-        return HttpError(504, str(error), code="engine_timeout")
+        return HttpError(504, log_failure("the engine did not answer in time", error), code="engine_timeout")
     status = 503 if isinstance(error, EngineUnavailableError) else 502
-    return HttpError(status, str(error), code="engine_error")
+    return HttpError(status, log_failure("the engine failed", error), code="engine_error")

@@ -6,6 +6,7 @@ vocabulary that they have there. Every request is a run of its own, and a client
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +19,9 @@ from codec_agents.engines.base import SamplingOptions
 from codec_agents.engines.scripted.prompt_view import PromptView
 from codec_agents.exceptions import (
     EngineError,
+    EngineStatusError,
+    EngineTimeoutError,
+    EngineUnavailableError,
     InputError,
     LimitExceededError,
     NodeFailedError,
@@ -26,7 +30,8 @@ from codec_agents.exceptions import (
 )
 from codec_agents.faults import Fault, suggest
 from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
-from codec_agents.server.backends.bridge import as_http_error
+from codec_agents.server.bodies import ChatBody
+from codec_agents.server.failures import log_failure
 from codec_agents.server.http import HttpError
 from codec_core.frames import CodecFrame
 from codec_core.tokenizer import pick_tokenizer
@@ -104,14 +109,59 @@ class PipelineBackend:
             yield
 
 
+MAX_TEXT = 256 * 1024
+"""Characters of what a client asks. A run encodes its prompts on the event loop, for each node anew."""
+
+
 def prompt_value(node: BuiltInput, job: Job) -> Value:
-    """Return what the input gets: what the user said last, or the whole prompt where it has no turns."""
+    """Return what the input gets: what the user asks, or the whole prompt where it has no turns.
+
+    Raises:
+        HttpError: 400, the request holds what the pipeline has no use for, or is too long.
+    """
+    text = _asked_in(job)
+    if len(text) > MAX_TEXT:
+        raise HttpError(400, f"a pipeline takes {MAX_TEXT} characters; there are {len(text)}", param="prompt")
+    return text if node.vocabulary is None else pick_tokenizer(node.vocabulary).encode_ordinary(text)
+
+
+def _asked_in(job: Job) -> str:
+    """Return the one text that a pipeline has use for; refuse a request that says more."""
+    if job.chat is not None:
+        return _asked_in_chat(job.chat)
     vocabulary = job.model.vocabulary
+    if job.text is not None and vocabulary.special_ids.isdisjoint(job.prompt_ids):
+        return job.text
     view = PromptView(job.prompt_ids, vocabulary)
+    earlier = [message.role for message in view.messages[:-1] if message.role != "system"]
+    if earlier:
+        raise _no_use("prompt", f"the prompt has {len(earlier)} earlier turns")
     text = view.user or view.text
     if vocabulary.trims_first_space:  # content that was encoded by itself begins with a space of its own
         text = text.removeprefix(" ")
-    return text if node.vocabulary is None else pick_tokenizer(node.vocabulary).encode_ordinary(text)
+    return text
+
+
+def _asked_in_chat(chat: ChatBody) -> str:
+    if chat.offered_tools:
+        raise _no_use("tools", "the request offers tools")
+    for place, message in enumerate(chat.messages):
+        if message.role != "user" or place < len(chat.messages) - 1:
+            raise _no_use(
+                f"messages[{place}]",
+                f"messages[{place}] is of the role {message.role!r}, and not the only one",
+            )
+    return chat.messages[0].text
+
+
+def _no_use(param: str, found: str) -> HttpError:
+    """Return the refusal of what the pipeline would drop: a client must not believe that it was heeded."""
+    return HttpError(
+        400,
+        f"{found}: a served pipeline has prompts and tools of its own, and takes one message of the user",
+        code="unsupported_parameter",
+        param=param,
+    )
 
 
 class _Answer:
@@ -160,12 +210,26 @@ class _Answer:
 
 
 def failure(error: RunError) -> HttpError:
-    """Return the answer for a run that failed before it had given anything."""
+    """Return the answer for a run that failed before it had given anything.
+
+    The status tells a client whether to come back. Node names, tools, engines and their texts are the
+    pipeline's internals: the log has them, under the id that the client gets.
+    """
     cause = error.cause if isinstance(error, NodeFailedError) else error
-    if isinstance(cause, EngineError):
-        return as_http_error(cause)
-    status = 504 if isinstance(error, LimitExceededError) and error.limit == "wall" else 500
-    return HttpError(status, str(error), code="pipeline_failed")
+    headers = {}
+    status = 500
+    if isinstance(cause, EngineStatusError) and cause.status in (429, 503):
+        status = cause.status
+        headers = {"retry-after": f"{math.ceil(cause.retry_after or 1)}"}
+    elif isinstance(cause, EngineTimeoutError):
+        status = 504
+    elif isinstance(cause, EngineError):
+        status = 503 if isinstance(cause, EngineUnavailableError) else 502
+    elif isinstance(error, LimitExceededError) and error.limit == "wall":
+        status = 504
+    return HttpError(
+        status, log_failure("the pipeline failed", error), code="pipeline_failed", headers=headers
+    )
 
 
 @contextmanager

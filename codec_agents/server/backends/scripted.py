@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from codec_agents.engines.scripted.engine import CutOffError, ScriptedModel
@@ -11,6 +12,7 @@ from codec_agents.engines.scripted.prefix_cache import PrefixCache
 from codec_agents.engines.scripted.script import Script, ScriptError
 from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
 from codec_agents.server.http import HttpError
+from codec_agents.server.workers import Workers
 from codec_core.frames import CodecFrame
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of
@@ -27,6 +29,7 @@ class ScriptedBackend:
         self._models: dict[str, ScriptedModel] = {}
         self._caches: dict[str, PrefixCache | None] = {}
         self._served: list[ServedModel] = []
+        self._workers = Workers()
 
     @classmethod
     def of(
@@ -61,7 +64,9 @@ class ScriptedBackend:
         """Start the turn that the script decides on."""
         model = self._models[job.model.name]
         try:
-            turn = model.turn(job.prompt_ids, job.model.vocabulary, job.options, job.model.name)
+            decide = partial(model.turn, job.prompt_ids, job.model.vocabulary, job.options, job.model.name)
+            # A script reads its prompt as text. A long one is decoded away from the event loop.
+            turn = await self._workers.run(decide, len(job.prompt_ids))
         except ScriptError as error:
             raise HttpError(500, str(error), code="script_error") from error
         if turn.refusal is not None:

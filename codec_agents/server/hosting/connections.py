@@ -51,7 +51,7 @@ RETRY_ACCEPT = 0.5
 TELL_AGAIN = 60.0
 """Seconds between two warnings of one kind."""
 
-_log = logging.getLogger("codec_agents.server")
+_log = logging.getLogger(__name__)
 
 Protocol = Any
 """`GuardedProtocol`; uvicorn's classes have no types that a subclass could be checked against."""

@@ -48,17 +48,41 @@ async def post(server, path, **body):
         return await client.post(path, json=body)
 
 
-async def test_chat_gets_the_last_user_message_answered():
-    messages = [
-        {"role": "system", "content": "be nice"},
-        {"role": "user", "content": "first"},
-        {"role": "assistant", "content": "yes"},
-        {"role": "user", "content": "to Oslo"},
-    ]
+async def test_chat_gets_the_users_message_answered():
+    messages = [{"role": "user", "content": "to Oslo"}]
     async with serving(desk(lambda prompt: f"[{prompt.user}]")) as server:
         answer = (await post(server, "/v1/chat/completions", messages=messages)).json()
     assert answer["choices"][0]["message"]["content"] == "Dear: [to Oslo]"
     assert (answer["model"], answer["choices"][0]["finish_reason"]) == ("desk", "stop")
+
+
+USER = {"role": "user", "content": "to Oslo"}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"messages": [{"role": "system", "content": "be nice"}, USER]}, "messages[0]"),
+        ({"messages": [USER, {"role": "assistant", "content": "yes"}, USER]}, "messages[0]"),
+        ({"messages": [{"role": "assistant", "content": "yes"}]}, "messages[0]"),
+        ({"messages": [USER], "tools": [TOOL]}, "tools"),
+    ],
+)
+async def test_what_a_pipeline_has_no_use_for_is_refused_by_its_name(body, param):
+    """A client must not believe that earlier messages, a system text or tools were heeded."""
+    async with serving(desk(lambda _: "never")) as server:
+        answer = await post(server, "/v1/chat/completions", **body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_prompt_of_several_turns_is_refused():
+    prompt = (
+        "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n"
+    )
+    async with serving(desk(lambda _: "never")) as server:
+        answer = await post(server, "/v1/completions", prompt=prompt)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
 
 
 async def test_frames_hold_the_ids_of_the_sink(words):
@@ -164,11 +188,18 @@ async def test_a_served_pipeline_is_the_engine_of_another():
     assert result.text["out"] == "Dear: [to Oslo]"
 
 
-async def test_a_failure_before_the_first_ids_is_a_status():
-    async with serving(desk(lambda _: [Refuse(429, "busy")])) as server:
+async def test_a_failure_before_the_first_ids_is_a_status_and_an_id(caplog):
+    """What failed inside is the pipeline's own business: the log has it, the client gets its id."""
+    async with serving(desk(lambda _: [Refuse(429, "db password is hunter2")])) as server:
         refused = await post(server, "/v1/completions", prompt="x")
-    assert refused.status_code == 429
-    assert "busy" in refused.json()["error"]["message"]
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (429, "pipeline_failed")
+    assert refused.headers["retry-after"] == "1"
+    assert "hunter2" not in refused.text
+    assert "planner" not in refused.text
+    error_id = error["message"].split()[-1]
+    assert error_id in caplog.text
+    assert "hunter2" in caplog.text
 
 
 async def test_a_failure_after_the_first_ids_cuts_the_answer_off():
