@@ -11,6 +11,7 @@ from codec_agents.dialects.base import (
 )
 from codec_agents.dialects.bound import BoundDialect
 from codec_agents.dialects.derive import derive_dialect
+from codec_agents.dialects.messages import Message, MessageCall, ReadPrompt, ReadTurn, ToolSpec
 from codec_agents.dialects.parsing.region_reader import TurnReader
 from codec_agents.dialects.registry import dialects, get_dialect, register
 from codec_agents.dialects.values import CallRegion, PortIds, ThinkingMode, TurnEvent
@@ -21,12 +22,17 @@ __all__ = [
     "CallForm",
     "CallRegion",
     "Dialect",
+    "Message",
+    "MessageCall",
     "Openings",
     "PortIds",
+    "ReadPrompt",
+    "ReadTurn",
     "ResultForm",
     "ThinkingForm",
     "ThinkingMode",
     "ToolCall",
+    "ToolSpec",
     "ToolsForm",
     "TurnEvent",
     "TurnReader",

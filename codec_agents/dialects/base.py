@@ -164,6 +164,9 @@ class ResultForm(_Part):
     """Whether the results stand inside the assistant's turn, which is not ended before them."""
     id_form: str = "{index}"
     """The id of a call to which the model gave none: `{index}` and `{name}` may stand in it."""
+    id_pattern: str | None = None
+    """A regular expression of the ids that the family can write, in which `{name}` is the tool's name; other
+    ids are replaced by `id_form`. None: any id."""
 
 
 class Dialect(_Part):
@@ -247,6 +250,16 @@ class Dialect(_Part):
             return True
         kept = with_tools if self.thinking.kept == "with_tools" else self.thinking.kept
         return kept if keep is None else keep
+
+    def told_reasoning(self) -> str | None:
+        """Return how a turn opens with its `{reasoning}`; None where the family does not reason."""
+        form = self.thinking
+        if form is None:
+            return None
+        if form.told is not None:
+            return form.told
+        opening = self.opening.forced or self.opening.default + form.open
+        return f"{opening}{{reasoning}}{form.closing or form.close}"
 
     def all_markers(self) -> Iterator[str]:
         """Yield every control token of the dialect."""

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.grammars import Grammar
+from codec_agents.dialects.messages import Message, ReadPrompt, ToolSpec
+from codec_agents.dialects.parsing.prompt_reader import PromptReader
 from codec_agents.dialects.parsing.region_reader import TurnReader
-from codec_agents.dialects.parsing.turn_parser import TurnReading
+from codec_agents.dialects.parsing.turn_parser import TurnParser
 from codec_agents.dialects.values import CallRegion, ThinkingMode
 from codec_agents.dialects.writing.call_check import PROBE, check_calls
+from codec_agents.dialects.writing.literals import plain_string
 from codec_agents.dialects.writing.prompt_writer import PromptWriter
 from codec_agents.dialects.writing.reasoning import BoundReasoning
+from codec_agents.dialects.writing.turns import MessageTurns, WrittenChat, WrittenTurn, turns_of_chat
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.prompts import History, PromptTemplate
@@ -73,9 +77,10 @@ class BoundDialect:
             known=self.knows_reasoning,
             with_tools=bool(tools),
         )
-        self._reading = TurnReading(
+        self._turns = TurnParser(
             dialect, vocabulary, self._encoder, self.tools, grammar, knows_reasoning=self.knows_reasoning
         )
+        self._prompts = PromptReader(dialect, vocabulary, self._encoder, self._turns)
 
     @property
     def name(self) -> str:
@@ -84,7 +89,7 @@ class BoundDialect:
 
     # Prompts
 
-    def template(self, chat: Chat | RawPrompt, tools: Sequence[Tool] | None = None) -> PromptTemplate:
+    def template(self, chat: Chat | RawPrompt, tools: Sequence[ToolSpec] | None = None) -> PromptTemplate:
         """Return the prompt of a declared chat; its slots are those of the declaration.
 
         Args:
@@ -95,9 +100,97 @@ class BoundDialect:
             PromptError: tools, results, calls or reasoning for a family, or in this vocabulary, that has no
                 form for them; declared calls that would be read back as others.
         """
-        if isinstance(chat, Chat):
-            self._check_calls(chat)
-        return self._writer.template(chat, list(self.tools.values()) if tools is None else list(tools))
+        told = self._told(tools)
+        if isinstance(chat, RawPrompt):
+            return self._writer.template(chat, told)
+        written = turns_of_chat(chat, self.dialect)
+        self._check_calls(written.turns)
+        return self._writer.template(written, told)
+
+    def write(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[ToolSpec] | None = None,
+        add_generation_prompt: bool = True,
+        thinking: ThinkingMode | None = None,
+        keep_reasoning: bool | None = None,
+    ) -> list[int]:
+        """Return the prompt of a chat, in ids.
+
+        A `system` message in front is the system text. What messages spell never becomes a control id.
+
+        Args:
+            messages: the chat.
+            tools: the tools to tell the model about; None for those the dialect was bound with.
+            add_generation_prompt: whether the prompt ends with the opening of the assistant's turn.
+            thinking: the thinking mode; None for the mode the dialect was bound with.
+            keep_reasoning: whether the reasoning of earlier exchanges stays; None for what the family does.
+
+        Raises:
+            PromptError: a message for which the family, or its form in this vocabulary, has no place; results
+                that do not match the calls before them; calls that would be read back as others.
+        """
+        first = messages[0] if messages and messages[0].role == "system" else None
+        turns = MessageTurns(self.dialect).turns(messages[1:] if first is not None else messages)
+        self._check_calls(turns)
+        chat = WrittenChat(
+            system=None if first is None else plain_string(first.content),
+            turns=turns,
+            thinking=thinking,
+            keep_reasoning=keep_reasoning,
+            opens=add_generation_prompt,
+        )
+        return self._writer.chat(chat, self._told(tools))
+
+    def write_after(
+        self,
+        known: Sequence[int],
+        messages: Sequence[Message],
+        *,
+        begin: int | None = None,
+        add_generation_prompt: bool = True,
+        thinking: ThinkingMode | None = None,
+        keep_reasoning: bool | None = None,
+    ) -> list[int]:
+        """Return a known prompt with messages added to it; the known ids stay as they are.
+
+        Args:
+            known: the ids of a prompt and of the answer to it, as generated: the end of the answer's turn is
+                written where it is missing. Only the messages after it are encoded.
+            messages: the messages after the answer.
+            begin: where the first answer of the last exchange was generated, for families that leave earlier
+                reasoning out when a user speaks again: that reasoning is then left out of the known ids. None
+                to keep the known ids in any case.
+            add_generation_prompt: whether the prompt ends with the opening of the assistant's turn.
+            thinking: the thinking mode; None for the mode the dialect was bound with.
+            keep_reasoning: whether the reasoning of earlier exchanges stays; None for what the family does.
+
+        Raises:
+            PromptError: as by `write`; or the known ids are not a prompt of this family.
+        """
+        before = self.read(known).messages
+        turns = MessageTurns(self.dialect, before).turns(messages)
+        self._check_calls(turns)
+        speaks_again = any(message.role == "user" for message in messages)
+        stays = self.dialect.keeps_reasoning(keep_reasoning, self.absent, with_tools=bool(self.tools))
+        if begin is not None and speaks_again and not stays:
+            known = self.reasoning.left_out(known, begin)
+        chat = WrittenChat(
+            system=None,
+            turns=turns,
+            thinking=thinking,
+            keep_reasoning=keep_reasoning,
+            opens=add_generation_prompt,
+        )
+        return self._writer.extended(known, chat, before[-1].role if before else "")
+
+    def read(self, ids: Sequence[int]) -> ReadPrompt:
+        """Return a prompt as messages; control ids decide, and never what content spells."""
+        return self._prompts.read(ids)
+
+    def _told(self, tools: Sequence[ToolSpec] | None) -> Sequence[ToolSpec]:
+        return list(self.tools.values()) if tools is None else tools
 
     def extend(
         self, generated: Sequence[int], finish_reason: str | None, attempts: Sequence[Attempt]
@@ -143,18 +236,18 @@ class BoundDialect:
 
     def reader(self, prompt_ids: Sequence[int] = ()) -> TurnReader:
         """Return a reader for the turn that follows a prompt."""
-        return self._reading.reader(prompt_ids)
+        return self._turns.reader(prompt_ids)
 
     def parse_calls(self, region: CallRegion) -> list[ToolCall]:
         """Return the calls of a region; one that cannot be read is a call with an error."""
-        return self._reading.calls(region)
+        return self._turns.calls(region)
 
-    def _check_calls(self, chat: Chat) -> None:
-        """Read declared calls back, as they will stand in the prompt, with something in their slots."""
-        for calls, template in self._writer.calls(chat.turns):
+    def _check_calls(self, turns: Sequence[WrittenTurn]) -> None:
+        """Read calls back, as they will stand in the prompt, with something in their slots."""
+        for calls, template in self._writer.calls(turns):
             probe = self._encoder.encode(PROBE)
             ids = template.render(dict.fromkeys(template.slots, probe))
             head = self.dialect.assistant.partition(self.dialect.answer)[0]
-            found = self._reading.read_back(self._writer.ids(head), ids)
+            found = self._turns.read_back(self._writer.ids(head), ids)
             spelled = self._encoder.spelled(probe)
             check_calls(self.name, calls, found, spelled, with_ids=self.dialect.writes_call_ids())

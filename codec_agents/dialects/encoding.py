@@ -33,11 +33,19 @@ class PieceEncoder:
 
     def __init__(self, vocabulary: Vocabulary, markers: Iterable[str]) -> None:
         self._vocabulary = vocabulary
-        self._markers = tuple(markers)
-        self._marker_names = {vocabulary.special_tokens[name]: name for name in self._markers}
+        self.markers = tuple(markers)
+        self._marker_names = {vocabulary.special_tokens[name]: name for name in self.markers}
         self._tokenizer = pick_tokenizer(vocabulary)
         self._marks_only_first = vocabulary.facts.metaspace_prefix == "first"
+        # Only such a vocabulary puts a space before each text, which does not belong to it.
+        self._marks_each = (
+            vocabulary.map.encoder == "metaspace" and vocabulary.facts.metaspace_prefix == "always"
+        )
         self.encode = self._tokenizer.encode_ordinary
+
+    def encode_inside(self, text: str) -> list[int]:
+        """Return the ordinary ids of text behind other ids, without the mark of a beginning."""
+        return self._literal_ids(text, Ids(()))
 
     def control_ids(self, names: Iterable[str]) -> tuple[int, ...]:
         """Return the ids of those of these control tokens that the vocabulary has."""
@@ -46,7 +54,7 @@ class PieceEncoder:
 
     def parse(self, form: str, holes: Sequence[str] = ()) -> list[Piece]:
         """Split a dialect's string into its markers, texts and holes."""
-        return parse_pieces(form, self._markers, holes)
+        return parse_pieces(form, self.markers, holes)
 
     def raw(self, prompt: RawPrompt) -> list[Piece]:
         """Return the pieces of a prompt put together by hand.
@@ -138,6 +146,24 @@ class PieceEncoder:
         """Return what ordinary ids spell."""
         return b"".join(map(self._spelling, ids)).decode("utf-8", "replace")
 
+    def spelled_run(self, ids: Iterable[int], *, begins: bool) -> bytes:
+        """Return the bytes of ids in a prompt; a control id stands for its name.
+
+        Args:
+            ids: the ids.
+            begins: whether a control id, or nothing, is before them: some vocabularies put a space there.
+        """
+        spelled = b"".join(map(self._spelling, ids))
+        return spelled.removeprefix(b" ") if begins and self._marks_each else spelled
+
+    def widths(self, ids: Sequence[int]) -> list[int]:
+        """Return how many bytes of text each of these ids adds, the first of them behind a control id."""
+        return [len(self.spelled_run((each,), begins=place == 0)) for place, each in enumerate(ids)]
+
+    def is_control(self, token_id: int) -> bool:
+        """Tell whether an id is a control token of the vocabulary."""
+        return token_id in self._vocabulary.special_ids
+
     def segments(self, ids: Iterable[int]) -> list[Segment]:
         """Return what a payload spells, with the dialect's control tokens apart."""
         segments: list[Segment] = []
@@ -172,7 +198,7 @@ class PieceEncoder:
         return self.encode(text)
 
     def _spelling(self, token_id: int) -> bytes:
-        """A control token that is not the dialect's stands for its name."""
+        """Return the bytes of an id; a control token stands for its name."""
         if token_id in self._vocabulary.special_ids:
             return self._vocabulary.token_bytes(token_id)
         return self._vocabulary.byte_table[token_id]

@@ -69,6 +69,7 @@ KIMI_K2 = Dialect(
     results=ResultForm(
         each="<|im_system|>tool<|im_middle|>## Return of {id}\n{content}<|im_end|>",
         id_form="functions.{name}:{index}",
+        id_pattern=r"functions\.{name}:\d+",
     ),
 )
 

@@ -53,6 +53,7 @@ MISTRAL_V3 = Dialect(
         content="json",
         then="nothing",
         id_form="{index:09d}",
+        id_pattern="[A-Za-z0-9]{9}",
     ),
 )
 
@@ -67,6 +68,7 @@ MISTRAL_V7 = MISTRAL_V3.model_copy(
             each="[TOOL_RESULTS]{id}[TOOL_CONTENT]{content}[/TOOL_RESULTS]",
             then="nothing",
             id_form="{index:09d}",
+            id_pattern="[A-Za-z0-9]{9}",
         ),
     }
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.grammars import GRAMMARS, Grammar, Payload, PayloadError
+from codec_agents.dialects.messages import ReasoningState
 from codec_agents.dialects.parsing.message_reader import MessageReader, MessageTable
 from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, RegionReader, TurnReader
 from codec_agents.dialects.parsing.text_calls import TextForm, TextLane
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from codec_agents.tools.tool import Tool
 
 
-class TurnReading:
+class TurnParser:
     """Makes the readers of one bound dialect, and reads the calls in what they cut out."""
 
     def __init__(
@@ -47,15 +48,34 @@ class TurnReading:
         self._opens = frozenset(encoder.control_ids((form.open,))) if form else frozenset[int]()
         self._closes = frozenset(encoder.control_ids((form.close,))) if form else frozenset[int]()
 
+    @property
+    def has_tools(self) -> bool:
+        """Whether the dialect was bound with tools."""
+        return bool(self._tools)
+
     def reader(self, prompt_ids: Sequence[int] = ()) -> TurnReader:
         """Return a reader for the turn that follows a prompt."""
-        speculative = self._dialect.calls is not None and self._dialect.calls.speculative
-        return self._new_reader(prompt_ids, self._is_call if speculative else _always)
+        return self.new_reader(prompt_ids, thinking=self.reasoning_in(prompt_ids) == "open")
 
-    def _new_reader(self, prompt_ids: Sequence[int], accept: Callable[[str], bool]) -> TurnReader:
+    def new_reader(
+        self,
+        prompt_ids: Sequence[int] = (),
+        *,
+        thinking: bool = False,
+        text_calls: Literal["none", "known", "all"] = "known",
+    ) -> TurnReader:
+        """Return a reader of a turn.
+
+        Args:
+            prompt_ids: the ids before it, for families whose turns are messages.
+            thinking: whether reasoning is open where the turn begins, in other families.
+            text_calls: which text in the form of a call is one: none of it, what names a known tool where the
+                family has no other way to tell, or all.
+        """
         if self._dialect.reader == "messages":
             return MessageReader(MessageTable.of(self._vocabulary), prompt_ids)
-        return RegionReader(self._table, thinking=self._opened_in(prompt_ids), text=self._text_lane(accept))
+        text = None if text_calls == "none" else self._text_lane(all_text=text_calls == "all")
+        return RegionReader(self._table, thinking=thinking, text=text)
 
     def calls(self, region: CallRegion) -> list[ToolCall]:
         """Return the calls of a region; one that cannot be read is a call with an error."""
@@ -90,7 +110,8 @@ class TurnReading:
             head: what opens the turn.
             ids: what stands behind it.
         """
-        reader = self._new_reader(head, _always)
+        thinking = self.reasoning_in(head) == "open"
+        reader = self.new_reader(head, thinking=thinking, text_calls="all")
         events = [*reader.feed(ids), *reader.flush("stop")]
         regions = [event for event in events if isinstance(event, CallRegion)]
         return [call for region in regions for call in self.calls(region)]
@@ -100,16 +121,21 @@ class TurnReading:
             return self._encoder.segments(region.ids)
         return [*self._encoder.segments(region.header), Marked("header"), *self._encoder.segments(region.ids)]
 
-    def _opened_in(self, prompt_ids: Sequence[int]) -> bool:
-        """Tell whether the prompt leaves reasoning open: its last marker of the last turn decides."""
+    def reasoning_in(self, prompt_ids: Sequence[int]) -> ReasoningState | None:
+        """Return what a prompt leaves of the reasoning of the turn that it opens.
+
+        The last marker of the last turn decides.
+        """
         if not self._opens:
-            return False
+            return None
         for token_id in reversed(prompt_ids):
             if token_id in self._opens:
-                return True
-            if token_id in self._closes or token_id in self._boundaries:
-                return False
-        return False
+                return "open"
+            if token_id in self._closes:
+                return "closed"
+            if token_id in self._boundaries:
+                return None
+        return None
 
     def _find_text_form(self) -> TextForm | None:
         """Return how calls are told in text, where the family marks them so in this vocabulary."""
@@ -125,9 +151,10 @@ class TurnReading:
             form.keep_text_start,
         )
 
-    def _text_lane(self, accept: Callable[[str], bool]) -> TextLane | None:
-        if self._text_form is None:
+    def _text_lane(self, *, all_text: bool) -> TextLane | None:
+        if self._text_form is None or self._dialect.calls is None:
             return None
+        accept = self._is_call if self._dialect.calls.speculative and not all_text else _always
         return TextLane(
             self._text_form, self._vocabulary.byte_table.__getitem__, self._encoder.encode, accept
         )

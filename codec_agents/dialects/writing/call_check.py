@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from codec_agents.dialects.writing.call_writer import KnownCall
+from codec_agents.dialects.pieces import Literal
+from codec_agents.dialects.writing.turns import KnownCall
 from codec_agents.exceptions import PromptError
-from codec_agents.graph.templates import Slot, parse_template
 from codec_agents.tools.calls import ToolCall
 
 PROBE = 'a "b"\\ {c}\n<d>'
@@ -34,7 +34,7 @@ def check_calls(
         wrong = _difference(known, got, probe, with_ids)
         if wrong:
             raise PromptError(
-                f"the dialect {dialect!r} cannot write the call of {known.call.name!r} so that it is read "
+                f"the dialect {dialect!r} cannot write the call of {known.name!r} so that it is read "
                 f"back as the same: {wrong}; change what it holds, or say it in a user's turn"
             )
     if len(found) != len(calls):
@@ -48,11 +48,11 @@ def _difference(known: KnownCall, got: ToolCall | None, probe: str, with_ids: bo
         return "it is not found"
     if got.error is not None:
         return got.error
-    if got.name != known.call.name:
+    if got.name != known.name:
         return f"its name would be {got.name!r}"
     if with_ids and got.call_id != known.id:
         return f"its id would be {got.call_id!r}, not {known.id!r}"
-    wanted = {key: _filled(value, probe) for key, value in known.call.arguments.items()}
+    wanted = {key: _filled(value, known, probe) for key, value in known.arguments.items()}
     if _canonical(got.arguments) == _canonical(wanted):
         return None
     arguments = got.arguments or {}
@@ -64,12 +64,13 @@ def _difference(known: KnownCall, got: ToolCall | None, probe: str, with_ids: bo
     return f"the arguments {sorted(parted)} would be others"
 
 
-def _filled(value: Any, probe: str) -> Any:
+def _filled(value: Any, call: KnownCall, probe: str) -> Any:
+    """Return an argument with the probe in its slots."""
     if isinstance(value, str):
-        return "".join(probe if isinstance(part, Slot) else part.text for part in parse_template(value))
+        return "".join(piece.text if isinstance(piece, Literal) else probe for piece in call.pieces(value))
     if isinstance(value, Mapping):
-        return {key: _filled(entry, probe) for key, entry in value.items()}
-    return [_filled(entry, probe) for entry in value] if isinstance(value, list) else value
+        return {key: _filled(entry, call, probe) for key, entry in value.items()}
+    return [_filled(entry, call, probe) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _canonical(value: Any) -> str:

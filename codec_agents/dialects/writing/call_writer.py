@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from pydantic import JsonValue
-
 from codec_agents.dialects.base import Dialect, WrittenCalls
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece, fill, template_pieces
+from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece, fill
 from codec_agents.dialects.writing.literals import (
     NOTATIONS,
     attribute_text,
@@ -19,28 +16,8 @@ from codec_agents.dialects.writing.literals import (
     json_type,
     write_value,
 )
+from codec_agents.dialects.writing.turns import KnownCall
 from codec_agents.exceptions import PromptError
-from codec_agents.graph.turns import ChatTurn, DeclaredCall
-
-
-@dataclass(frozen=True, slots=True)
-class KnownCall:
-    """A declared call, and what its result is known by."""
-
-    call: DeclaredCall
-    id: str
-
-
-def known_calls(turns: Iterable[ChatTurn], dialect: Dialect) -> list[list[KnownCall]]:
-    """Return the calls of each turn with their ids: as declared, or counted over the conversation."""
-    number = 0
-    found: list[list[KnownCall]] = []
-    form = dialect.results.id_form if dialect.results is not None else "{index}"
-    for turn in turns:
-        ids = [call.id or form.format(index=number + n, name=call.name) for n, call in enumerate(turn.calls)]
-        found.append([KnownCall(*pair) for pair in zip(turn.calls, ids, strict=True)])
-        number += len(turn.calls)
-    return found
 
 
 class CallWriter:
@@ -100,33 +77,32 @@ class CallWriter:
         stands = fill(self._encoder.parse(self.form.text, ("content",)), {"content": text})
         return [*stands, *self._encoder.parse(self.form.behind_text)]
 
-    def _one(self, known: KnownCall, number: int) -> list[Piece]:
-        call = known.call
+    def _one(self, call: KnownCall, number: int) -> list[Piece]:
         fillings: dict[str, Sequence[Piece]] = {
             "name": [Literal(call.name)],
             "name_json": [Literal(json_text(call.name))],
             "name_attribute": [Literal(attribute_text(call.name))],
             "number": [Literal(str(number + 1))],
-            "id": [Literal(known.id)],
-            "id_json": [Literal(json_text(known.id))],
+            "id": [Literal(call.id)],
+            "id_json": [Literal(json_text(call.id))],
             "arguments": self._arguments(call),
         }
         return fill(self._encoder.parse(self.form.each, tuple(fillings)), fillings)
 
-    def _arguments(self, call: DeclaredCall) -> list[Piece]:
+    def _arguments(self, call: KnownCall) -> list[Piece]:
         if self.form.argument is None:
-            return self._literal(call.arguments)
+            return self._literal(call.arguments, call)
         pieces: list[Piece] = []
         for number, (key, value) in enumerate(call.arguments.items()):
             pieces += self._encoder.parse(self.form.argument_join) if number else []
-            pieces += self._argument(self.form.argument, key, value, call.name)
+            pieces += self._argument(self.form.argument, key, value, call)
         return pieces
 
-    def _argument(self, form: str, key: str, value: JsonValue, name: str) -> list[Piece]:
+    def _argument(self, form: str, key: str, value: Any, call: KnownCall) -> list[Piece]:
         bare = self.form.bare_strings and isinstance(value, str)
         fillings: dict[str, Sequence[Piece]] = {
             "key": [Literal(key)],
-            "value": template_pieces(str(value)) if bare else self._literal(value),
+            "value": call.pieces(str(value)) if bare else self._literal(value, call),
             "key_attribute": [Literal(attribute_text(key))],
             "is_text": [Literal("true" if isinstance(value, str) else "false")],
             "type": [Literal(json_type(value))],
@@ -136,13 +112,13 @@ class CallWriter:
         if bare and slots and not _ends_with_marker(parsed):
             raise PromptError(
                 f"the dialect {self._dialect.name!r} ends the value of {key!r} by text, which what fills the "
-                f"slot {slots[0]!r} could spell; declare the call of {name!r} without the slot, or say it in "
-                "a user's turn"
+                f"slot {slots[0]!r} could spell; declare the call of {call.name!r} without the slot, or say "
+                "it in a user's turn"
             )
         return fill(parsed, fillings)
 
-    def _literal(self, value: Any) -> list[Piece]:
-        return write_value(value, NOTATIONS[self.form.literals], template_pieces)
+    def _literal(self, value: Any, call: KnownCall) -> list[Piece]:
+        return write_value(value, NOTATIONS[self.form.literals], call.pieces)
 
 
 def _ends_with_marker(argument: Sequence[Piece]) -> bool:

@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.messages import ToolSpec
 from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece, fill, template_pieces
 from codec_agents.dialects.values import ThinkingMode
-from codec_agents.dialects.writing.call_writer import KnownCall, known_calls
 from codec_agents.dialects.writing.result_writer import ResultWriter
 from codec_agents.dialects.writing.tool_forms import write_tools
 from codec_agents.dialects.writing.turn_writer import TurnWriter
+from codec_agents.dialects.writing.turns import KnownCall, WrittenChat, WrittenTurn
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat, RawPrompt
-from codec_agents.graph.turns import ChatTurn
 from codec_agents.prompts import PromptTemplate
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from codec_agents.tools.calls import Attempt
-    from codec_agents.tools.tool import Tool
 
 
 class PromptWriter:
@@ -51,16 +50,33 @@ class PromptWriter:
         )
         self._opening()  # refuses a mode that the family cannot have
 
-    def template(self, chat: Chat | RawPrompt, tools: list[Tool]) -> PromptTemplate:
-        """Return the prompt of a declared chat."""
+    def template(self, chat: WrittenChat | RawPrompt, tools: Sequence[ToolSpec]) -> PromptTemplate:
+        """Return the prompt of a chat, with its slots."""
         pieces = self._encoder.raw(chat) if isinstance(chat, RawPrompt) else self._chat_pieces(chat, tools)
         return self._encoder.template(pieces)
 
-    def calls(self, turns: Sequence[ChatTurn]) -> Iterator[tuple[list[KnownCall], PromptTemplate]]:
+    def chat(self, chat: WrittenChat, tools: Sequence[ToolSpec]) -> list[int]:
+        """Return the prompt of a chat without slots."""
+        return self._encoder.ids(self._chat_pieces(chat, tools))
+
+    def extended(self, known: Sequence[int], chat: WrittenChat, before: str) -> list[int]:
+        """Return a known prompt with turns added to it; the known ids are not encoded again.
+
+        Args:
+            known: the ids of the prompt, the end of whose last turn may be missing.
+            chat: the turns; its system text is not written.
+            before: the role of the last turn of the prompt.
+        """
+        told = bool(chat.turns) and chat.turns[0].role == "tool"
+        pieces = [*self._turns(chat, (), before), *self._parse(self._end(chat))]
+        in_turn = told and self._results.form.in_turn
+        return self._encoder.ids([Ids(tuple(known)), *self._after(known, pieces, in_turn=in_turn)])
+
+    def calls(self, turns: Sequence[WrittenTurn]) -> Iterator[tuple[Sequence[KnownCall], PromptTemplate]]:
         """Yield the calls of each turn that has some, and how they are written."""
-        for calls in known_calls(turns, self._dialect):
-            if calls:
-                yield calls, self._encoder.template(self._turn_writer.calls.calls(calls))
+        for turn in turns:
+            if turn.calls:
+                yield turn.calls, self._encoder.template(self._turn_writer.calls.calls(turn.calls))
 
     def results(
         self, generated: Sequence[int], attempts: Sequence[Attempt]
@@ -111,12 +127,7 @@ class PromptWriter:
     def _after(self, generated: Sequence[int], pieces: list[Piece], *, in_turn: bool = False) -> list[Piece]:
         """Return the pieces behind a turn, with its end before them; a marker that it has is not repeated."""
         last = generated[-1] if generated else None
-        before: list[Piece] = []
-        if not in_turn:
-            before = self._parse(self._dialect.after_turn)
-            end = self._dialect.turn_end
-            if end is not None and last not in self._encoder.control_ids((end, *self._dialect.also_ends)):
-                before = [*self._parse(end), *before]
+        before = [] if in_turn else self._turn_end(generated)
         joined = [*before, *pieces]
         if (
             joined
@@ -126,44 +137,69 @@ class PromptWriter:
             return joined[1:]
         return joined
 
-    def _chat_pieces(self, chat: Chat, tools: list[Tool]) -> list[Piece]:
-        mode = chat.thinking or self._thinking
+    def _turn_end(self, generated: Sequence[int]) -> list[Piece]:
+        """Return what is missing of the end of a turn, and of what stands between turns."""
+        between = self._parse(self._dialect.after_turn)
+        end = self._dialect.turn_end
+        if end is None:
+            return between
+        ends = self._encoder.control_ids((end, *self._dialect.also_ends))
+        spelled = self._encoder.ids(between)
+        behind = list(generated[len(generated) - len(spelled) - 1 :])
+        if spelled and behind[1:] == spelled and behind[0] in ends:
+            return []
+        return between if generated and generated[-1] in ends else [*self._parse(end), *between]
+
+    def _chat_pieces(self, chat: WrittenChat, tools: Sequence[ToolSpec]) -> list[Piece]:
         begin = self._dialect.begin_with_tools if tools else None
         pieces = self._parse(self._dialect.begin if begin is None else begin)
-        pieces += self._system(chat, tools, mode)
-        turns = [*chat.turns, *(() if chat.user is None else (ChatTurn(role="user", content=chat.user),))]
-        pieces += self._turns(chat, turns, tools, mode)
-        told = bool(turns) and turns[-1].role == "tool"
-        return [*pieces, *self._parse(self._behind_results(mode) if told else self._opening(mode))]
+        pieces += self._system(chat, tools)
+        return [*pieces, *self._turns(chat, tools), *self._parse(self._end(chat))]
 
-    def _turns(
-        self, chat: Chat, turns: list[ChatTurn], tools: list[Tool], mode: ThinkingMode | None
-    ) -> list[Piece]:
-        last_user = next((turn for turn in reversed(turns) if turn.role == "user"), None)
+    def _end(self, chat: WrittenChat) -> str:
+        """Return what the prompt ends with: the opening of the assistant's turn, or how it goes on."""
+        if not chat.opens:
+            return ""
+        told = bool(chat.turns) and chat.turns[-1].role == "tool"
+        mode = chat.thinking or self._thinking
+        return self._behind_results(mode) if told else self._opening(mode)
+
+    def _turns(self, chat: WrittenChat, tools: Sequence[ToolSpec], before: str = "") -> list[Piece]:
+        last_user = next((turn for turn in reversed(chat.turns) if turn.role == "user"), None)
         kept = last_user is None or self._dialect.keeps_reasoning(
             chat.keep_reasoning, self.absent, with_tools=bool(tools)
         )
         pieces: list[Piece] = []
-        calls: Sequence[KnownCall] = ()
-        for stretch in self._turn_writer.stretches(turns):
+        for stretch in self._turn_writer.stretches(chat.turns, before):
             if stretch.turns[0].role == "tool":
-                pieces += self._turn_writer.results(stretch, calls)
+                pieces += self._turn_writer.results(stretch)
                 continue
             for number, turn in enumerate(stretch.turns):
-                calls = stretch.calls[number]
                 if turn.role == "assistant":
+                    mode = chat.thinking or self._thinking
                     pieces += self._turn_writer.assistant(stretch, number, keeps_reasoning=kept, mode=mode)
                     continue
-                kept = kept or turn is last_user  # what was thought since stays until it is answered
-                content = template_pieces(turn.content)
+                # The reasoning since the last user turn stays until that is answered.
+                kept = kept or turn is last_user
+                content = turn.content
                 if turn is last_user:
                     pieces += self._tools(tools) if self._tools_at("before_user", tools) else []
-                    content = self._last_user(chat, content, tools, mode)
-                form = self._dialect.system if turn.role == "system" else self._dialect.user
-                pieces += self._filled(form, content)
+                    content = self._last_user(chat, content, tools)
+                pieces += self._filled(self._form_of(turn), content)
         return pieces
 
-    def _system(self, chat: Chat, tools: list[Tool], mode: ThinkingMode | None) -> list[Piece]:
+    def _form_of(self, turn: WrittenTurn) -> str:
+        if turn.role == "user":
+            return self._dialect.user
+        if not any(isinstance(piece, Marker) for piece in self._parse(self._dialect.system)):
+            raise PromptError(
+                f"the dialect {self._dialect.name!r} has no system turn inside a conversation; "
+                "put the text at its beginning, or in a user's turn"
+            )
+        return self._dialect.system
+
+    def _system(self, chat: WrittenChat, tools: Sequence[ToolSpec]) -> list[Piece]:
+        mode = chat.thinking or self._thinking
         told = self._tools(tools) if tools else []
         content = self._system_text(chat, bool(tools))
         if addition := self._dialect.thinking_system.get(mode or "default"):
@@ -187,29 +223,30 @@ class PromptWriter:
         between = self._parse(form.between)
         return [*text, *between, *told] if form.place == "system" else [*told, *between, *text]
 
-    def _tools_at(self, place: str, tools: list[Tool]) -> bool:
+    def _tools_at(self, place: str, tools: Sequence[ToolSpec]) -> bool:
         return bool(tools) and self._dialect.tools is not None and self._dialect.tools.place == place
 
-    def _system_text(self, chat: Chat, with_tools: bool) -> list[Piece] | None:
+    def _system_text(self, chat: WrittenChat, with_tools: bool) -> list[Piece] | None:
         if chat.system is not None:
             if not self._dialect.system and self._dialect.system_in_user is None:
                 raise PromptError(f"the dialect {self._dialect.name!r} has no place for a system text")
-            return template_pieces(chat.system)
+            return list(chat.system)
         text = self._dialect.default_system
         if with_tools and self._dialect.tools_system is not None:
             text = self._dialect.tools_system
         return None if text is None else [Literal(text)]
 
     def _last_user(
-        self, chat: Chat, content: list[Piece], tools: list[Tool], mode: ThinkingMode | None
+        self, chat: WrittenChat, content: Sequence[Piece], tools: Sequence[ToolSpec]
     ) -> list[Piece]:
         if self._tools_at("user", tools):
             content = [*self._tools(tools), *content]
         if self._dialect.system_in_user is not None and chat.system is not None:
-            content = [*self._filled(self._dialect.system_in_user, template_pieces(chat.system)), *content]
+            content = [*self._filled(self._dialect.system_in_user, chat.system), *content]
+        mode = chat.thinking or self._thinking
         return [*content, *self._parse(self._dialect.thinking_user.get(mode or "default", ""))]
 
-    def _tools(self, tools: list[Tool]) -> list[Piece]:
+    def _tools(self, tools: Sequence[ToolSpec]) -> list[Piece]:
         form = self._dialect.tools
         if form is None or self._dialect.calls is None:
             raise PromptError(f"the dialect {self._dialect.name!r} has no form for tools")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect, ResultForm
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.pieces import Hole, Ids, Literal, Piece, Told, fill, template_pieces
+from codec_agents.dialects.pieces import Hole, Ids, Literal, Piece, Told, fill
 from codec_agents.dialects.writing.literals import attribute_text, json_string, json_text
+from codec_agents.dialects.writing.turns import WrittenTurn
 from codec_agents.exceptions import PromptError
-from codec_agents.graph.turns import ChatTurn
 from codec_agents.prompts import JsonStrings, refuse_control_ids
 from codec_core.vocabulary import Vocabulary
 
@@ -50,17 +50,11 @@ class ResultWriter:
             for number, attempt in enumerate(attempts)
         )
 
-    def of_turns(self, turns: Sequence[ChatTurn], calls: Sequence[tuple[str, str]]) -> list[Piece]:
-        """Return neighbouring results that a prompt declares.
-
-        Args:
-            turns: the results.
-            calls: the names and ids of the calls that they are of; none where those are not declared.
-        """
-        known: Sequence[tuple[str, str | None]] = calls or [(turn.name or "", None) for turn in turns]
+    def of_turns(self, turns: Sequence[WrittenTurn]) -> list[Piece]:
+        """Return neighbouring results that a prompt holds."""
         return self._joined(
-            self._one(number, name, call_id, self._declared(turn.content))
-            for number, (turn, (name, call_id)) in enumerate(zip(turns, known, strict=True))
+            self._one(number, turn.name, turn.call_id, self._declared(turn.content))
+            for number, turn in enumerate(turns)
         )
 
     def _joined(self, results: Iterable[list[Piece]]) -> list[Piece]:
@@ -100,11 +94,10 @@ class ResultWriter:
     def _literal(self, text: str) -> Literal:
         return Literal(text if self._stands_as_it_is(text) else json_text(text))
 
-    def _declared(self, template: str) -> list[Piece]:
+    def _declared(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Return a declared result; one with slots is a string where results are JSON."""
-        pieces = template_pieces(template)
         if any(isinstance(piece, Hole) for piece in pieces):
-            return pieces if self.form.content == "text" else json_string(pieces)
+            return list(pieces) if self.form.content == "text" else json_string(pieces)
         return [self._literal("".join(piece.text for piece in pieces if isinstance(piece, Literal)))]
 
 

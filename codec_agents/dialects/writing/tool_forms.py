@@ -12,10 +12,10 @@ from codec_agents.dialects.writing.literals import GEMMA, plain_string, write_va
 
 if TYPE_CHECKING:
     from codec_agents.dialects.base import ToolsForm
-    from codec_agents.tools.tool import Tool
+    from codec_agents.dialects.messages import ToolSpec
 
 
-def write_tools(tools: Sequence[Tool], form: ToolsForm) -> list[Piece]:
+def write_tools(tools: Sequence[ToolSpec], form: ToolsForm) -> list[Piece]:
     """Return the tools in the family's form.
 
     Names and descriptions are content, whoever wrote them: only a form that has control tokens of its own
@@ -26,7 +26,7 @@ def write_tools(tools: Sequence[Tool], form: ToolsForm) -> list[Piece]:
     return [Literal(_written(tools, form))]
 
 
-def _written(tools: Sequence[Tool], form: ToolsForm) -> str:
+def _written(tools: Sequence[ToolSpec], form: ToolsForm) -> str:
     if form.each in _WRITERS:
         return form.join.join(_WRITERS[form.each](tool) for tool in tools)
     shapes = [_SHAPES[form.each](tool) for tool in tools]
@@ -42,20 +42,20 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
-def _function(tool: Tool) -> dict[str, Any]:
+def _function(tool: ToolSpec) -> dict[str, Any]:
     return {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
 
 
-def _openai(tool: Tool) -> dict[str, Any]:
+def _openai(tool: ToolSpec) -> dict[str, Any]:
     return {"type": "function", "function": _function(tool)}
 
 
-def _properties(tool: Tool) -> Mapping[str, Any]:
+def _properties(tool: ToolSpec) -> Mapping[str, Any]:
     properties: Mapping[str, Any] = tool.parameters.get("properties", {})
     return properties
 
 
-def _xml(tool: Tool) -> str:
+def _xml(tool: ToolSpec) -> str:
     lines = ["<function>", f"<name>{tool.name}</name>"]
     lines += [f"<description>{tool.description}</description>"] if tool.description else []
     lines.append("<parameters>")
@@ -71,7 +71,7 @@ def _xml(tool: Tool) -> str:
     return "\n".join([*lines, "</parameters>", "</function>"])
 
 
-def _typescript(tool: Tool) -> str:
+def _typescript(tool: ToolSpec) -> str:
     """Harmony's form: one function type in a namespace."""
     required = set(tool.parameters.get("required", ()))
     lines = [f"// {line}" for line in tool.description.splitlines()]
@@ -99,12 +99,12 @@ def _ts_type(schema: Mapping[str, Any]) -> str:
     )
 
 
-def _headed(tool: Tool) -> str:
+def _headed(tool: ToolSpec) -> str:
     parameters = _json(dict(tool.parameters), None)
     return f"### {tool.name}\nDescription: {tool.description}\n\nParameters: {parameters}\n"
 
 
-def _gemma(tool: Tool) -> list[Piece]:
+def _gemma(tool: ToolSpec) -> list[Piece]:
     """Gemma's form: strings stand between control tokens, keys are bare, type names in capitals."""
     declared = {"description": tool.description, "parameters": _type_last(tool.parameters)}
     begin: list[Piece] = [Marker("<|tool>"), Literal(f"declaration:{tool.name}")]
@@ -124,8 +124,8 @@ def _type_last(schema: Any) -> Any:
     }
 
 
-_SHAPES: Mapping[str, Callable[[Tool], dict[str, Any]]] = {"openai": _openai, "function": _function}
-_WRITERS: Mapping[str, Callable[[Tool], str]] = {
+_SHAPES: Mapping[str, Callable[[ToolSpec], dict[str, Any]]] = {"openai": _openai, "function": _function}
+_WRITERS: Mapping[str, Callable[[ToolSpec], str]] = {
     "xml": _xml,
     "typescript": _typescript,
     "headed": _headed,

@@ -8,27 +8,25 @@ from itertools import groupby
 
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.pieces import Piece, fill, template_pieces
+from codec_agents.dialects.pieces import Piece, fill
 from codec_agents.dialects.values import ThinkingMode
-from codec_agents.dialects.writing.call_writer import CallWriter, KnownCall, known_calls
+from codec_agents.dialects.writing.call_writer import CallWriter
 from codec_agents.dialects.writing.result_writer import ResultWriter
+from codec_agents.dialects.writing.turns import WrittenTurn
 from codec_agents.exceptions import PromptError
-from codec_agents.graph.turns import ChatTurn
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Neighbouring turns of one role, in ids but for their slots.
+    """Neighbouring turns of one role.
 
     Fields:
-        turns: the declared turns.
-        calls: the calls of each.
+        turns: the turns.
         before: the role of the turn before them, or "".
         after: the role of the turn behind them, or "".
     """
 
-    turns: Sequence[ChatTurn]
-    calls: Sequence[Sequence[KnownCall]]
+    turns: Sequence[WrittenTurn]
     before: str
     after: str
 
@@ -50,29 +48,30 @@ class TurnWriter:
         self._knows_reasoning = knows_reasoning
         self._head, _, self._tail = dialect.assistant.partition(dialect.answer)
 
-    def stretches(self, turns: Sequence[ChatTurn]) -> list[Stretch]:
-        """Return the turns, neighbouring ones of a role together."""
-        calls = known_calls(turns, self._dialect)
-        groups = [list(group) for _, group in groupby(range(len(turns)), lambda place: turns[place].role)]
-        roles = ["", *(turns[group[0]].role for group in groups), ""]
-        return [
-            Stretch([turns[n] for n in group], [calls[n] for n in group], roles[place], roles[place + 2])
-            for place, group in enumerate(groups)
-        ]
+    def stretches(self, turns: Sequence[WrittenTurn], before: str = "") -> list[Stretch]:
+        """Return the turns, neighbouring ones of a role together.
 
-    def results(self, stretch: Stretch, calls: Sequence[KnownCall]) -> list[Piece]:
-        """Return neighbouring results, of the calls before them where those are declared.
+        Args:
+            turns: the turns.
+            before: the role of the turn before them, or "".
+        """
+        groups = [list(group) for _, group in groupby(turns, lambda turn: turn.role)]
+        roles = [before, *(group[0].role for group in groups), ""]
+        return [Stretch(group, roles[place], roles[place + 2]) for place, group in enumerate(groups)]
+
+    def results(self, stretch: Stretch) -> list[Piece]:
+        """Return neighbouring results.
 
         Raises:
-            PromptError: the family writes results inside the assistant's turn, and no call is declared.
+            PromptError: the family writes results inside the assistant's turn, and there is no call.
         """
         form = self._results.form
-        if form.in_turn and not calls:
+        if form.in_turn and any(turn.call_id is None for turn in stretch.turns):
             raise PromptError(
                 f"the dialect {self._dialect.name!r} writes results inside the assistant's turn; "
                 "declare the `calls` of the turn before them"
             )
-        pieces = self._results.of_turns(stretch.turns, [(known.call.name, known.id) for known in calls])
+        pieces = self._results.of_turns(stretch.turns)
         goes_on = stretch.after in ("assistant", "")
         return pieces if goes_on or not form.in_turn else [*pieces, *self._encoder.parse(self._tail)]
 
@@ -90,9 +89,9 @@ class TurnWriter:
         Raises:
             PromptError: the family has no form for what is declared.
         """
-        turn, calls = stretch.turns[number], stretch.calls[number]
-        text = template_pieces(turn.content)
-        reasoning = template_pieces(turn.reasoning) if turn.reasoning and keeps_reasoning else None
+        turn = stretch.turns[number]
+        calls, text = turn.calls, turn.content
+        reasoning = turn.reasoning if keeps_reasoning else None
         goes_on = number == 0 and stretch.before == "tool" and self._results.form.then != "opening"
         head = self._plain_head(mode) if keeps_reasoning else self._head
         pieces = self._opened(reasoning, head, goes_on=goes_on)
@@ -122,15 +121,13 @@ class TurnWriter:
         return self._filled(form, reasoning=reasoning)
 
     def _told(self) -> str:
-        form, opening = self._dialect.thinking, self._dialect.opening
+        form = self._dialect.told_reasoning()
         if form is None or not self._knows_reasoning:
             raise PromptError(
                 f"the dialect {self._dialect.name!r} tells no reasoning apart in this map; leave `reasoning` "
                 "out, or declare it as text"
             )
-        if form.told is not None:
-            return form.told
-        return f"{opening.forced or opening.default + form.open}{{reasoning}}{form.closing or form.close}"
+        return form
 
     def _filled(self, form: str, **fillings: Sequence[Piece]) -> list[Piece]:
         return fill(self._encoder.parse(form, tuple(fillings)), fillings)

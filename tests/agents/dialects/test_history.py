@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec_agents.dialects import CallRegion, get_dialect
-from codec_agents.dialects.writing.call_writer import known_calls
+from codec_agents.dialects.writing.turns import turns_of_chat
 from codec_agents.exceptions import ForgedTokenError, PromptError
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.turns import ChatTurn, DeclaredCall
@@ -283,10 +283,10 @@ def lived(name: str, family: Bench) -> tuple[list[int], list[int]]:
     """Return the prompts of a tool loop where the model says what the family's history holds."""
     chat = declared(name, family)
     first = family.bound.template(chat.model_copy(update={"turns": chat.turns[:1]}), []).render({})
-    (calls,) = [found for found in known_calls(chat.turns, family.bound.dialect) if found]
+    written = turns_of_chat(chat, family.bound.dialect).turns
+    (calls,) = [turn.calls for turn in written if turn.calls]
     attempts = [
-        Attempt(ToolCall(n, known.call.name, {}, known.id, ""), "ok", f"R{n + 1}")
-        for n, known in enumerate(calls)
+        Attempt(ToolCall(n, known.name, {}, known.id, ""), "ok", f"R{n + 1}") for n, known in enumerate(calls)
     ]
     end = family.ids([FAMILIES[name].get("call_end", FAMILIES[name]["end"])])
     behind = family.bound.extend(end, "stop", attempts)

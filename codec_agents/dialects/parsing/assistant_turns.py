@@ -1,0 +1,213 @@
+"""Read the assistant's turns of a prompt: the reader of generated turns cuts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.grammars.marked import recipient_of
+from codec_agents.dialects.messages import Message, MessageCall
+from codec_agents.dialects.parsing.prompt_forms import PromptForms
+from codec_agents.dialects.parsing.prompt_text import PromptText
+from codec_agents.dialects.parsing.turn_parser import TurnParser
+from codec_agents.dialects.values import PortIds, TurnEvent
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAssistant:
+    """An assistant's turn.
+
+    Fields:
+        message: the message; None where only the end of a turn that results have interrupted was left.
+        begin: the place of its text, behind the head.
+        end: the place where its text ends.
+        stop: the place behind the turn's end.
+        finished: whether the turn is ended.
+    """
+
+    message: Message | None
+    begin: int
+    end: int
+    stop: int
+    finished: bool
+
+
+class AssistantTurns(Protocol):
+    """Reads the assistant's turns of one dialect."""
+
+    def read(
+        self, prompt: PromptText, place: int, *, goes_on: bool, told_tools: bool
+    ) -> ReadAssistant | None:
+        """Return the turn that begins at a place; None where none does.
+
+        Args:
+            prompt: the prompt.
+            place: the place.
+            goes_on: whether the turn goes on behind results that the family writes inside it.
+            told_tools: whether the prompt tells tools: without them, no text is a call.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """How a turn is opened: where its body begins, the reasoning before that, and whether it is open."""
+
+    stop: int
+    reasoning: str | None = None
+    thinking: bool = False
+
+
+class RegionTurns:
+    """Reads turns whose regions are marked by single control ids."""
+
+    def __init__(
+        self, dialect: Dialect, encoder: PieceEncoder, forms: PromptForms, turns: TurnParser
+    ) -> None:
+        self._forms = forms
+        self._turns = turns
+        self._messages = MessageMaker(encoder, turns, before_calls=_before_calls(dialect, forms))
+        thinking = dialect.thinking
+        self._open, self._close = (
+            (forms.characters([thinking.open]), forms.characters([thinking.close])) if thinking else ("", "")
+        )
+        self._ends_itself = dialect.turn_end is None
+
+    def read(
+        self, prompt: PromptText, place: int, *, goes_on: bool, told_tools: bool
+    ) -> ReadAssistant | None:
+        """Return the turn that begins at a place; None where none does."""
+        head = self._head(prompt.text, place, goes_on=goes_on)
+        if head is None:
+            return None
+        end = self._forms.next_boundary(prompt.text, head.stop)
+        stop = self._forms.after_end(prompt.text, end)
+        if end == place:
+            return ReadAssistant(None, place, end, stop, finished=True) if stop > place else None
+        ids = prompt.ids_between(head.stop, end)
+        reader = self._turns.new_reader(thinking=head.thinking, text_calls="known" if told_tools else "none")
+        events = [*reader.feed(ids), *reader.flush("stop")]
+        in_run = head.stop > place and not prompt.is_control(head.stop - 1)
+        message = self._messages.message(events, ids, in_run=in_run, reasoning=head.reasoning)
+        finished = end < len(prompt.text) or self._ends_itself
+        return ReadAssistant(message, head.stop, end, stop, finished)
+
+    def _head(self, text: str, place: int, *, goes_on: bool) -> _Head | None:
+        forms = self._forms
+        for told in (forms.told, forms.told_again if goes_on else None):
+            if told is not None and (found := told.match(text, place)):
+                return _Head(found.end(), found["reasoning"])
+        for head in (*forms.heads, *(forms.again if goes_on else ())):
+            if text.startswith(head, place):
+                return _Head(place + len(head), thinking=self._leaves_open(head))
+        return None
+
+    def _leaves_open(self, head: str) -> bool:
+        return bool(self._open) and head.rfind(self._open) > head.rfind(self._close)
+
+
+class HeadedTurns:
+    """Reads turns that are a sequence of messages with headers."""
+
+    def __init__(
+        self, dialect: Dialect, encoder: PieceEncoder, forms: PromptForms, turns: TurnParser
+    ) -> None:
+        self._forms = forms
+        self._turns = turns
+        self._messages = MessageMaker(encoder, turns)
+        self._head = forms.text(dialect.opening.default)
+        self._start, self._channel, self._body = (
+            forms.characters([name]) for name in ("<|start|>", "<|channel|>", "<|message|>")
+        )
+
+    def read(
+        self,
+        prompt: PromptText,
+        place: int,
+        *,
+        goes_on: bool,  # noqa: ARG002 - results are messages of their own here
+        told_tools: bool,  # noqa: ARG002 - control ids mark the calls
+    ) -> ReadAssistant | None:
+        """Return the turn that begins at a place; None where none does."""
+        text = prompt.text
+        stop, last = place, False
+        while not last and text.startswith(self._head, stop) and text[stop:] != self._head:
+            begin, stop = stop, text.find(self._start, stop + 1)
+            stop = len(text) if stop < 0 else stop
+            last = self._ends_turn(text[begin:stop])
+        if stop == place:
+            return None
+        ids = prompt.ids_between(place, stop)
+        reader = self._turns.new_reader()
+        events = [*reader.feed(ids), *reader.flush("stop")]
+        message = self._messages.message(events, ids, in_run=False, reasoning=None)
+        finished = last and text[stop - 1] in self._forms.ends
+        return ReadAssistant(message, place + len(self._head), stop, stop, finished)
+
+    def _ends_turn(self, message: str) -> bool:
+        """Tell whether a message is the last of its turn: a call, or the final answer."""
+        header, _, _ = message.partition(self._body)
+        channel = header.partition(self._channel)[2]
+        return recipient_of(header) is not None or channel.split()[:1] == ["final"]
+
+
+class MessageMaker:
+    """Makes a message of what a turn is cut into."""
+
+    def __init__(self, encoder: PieceEncoder, turns: TurnParser, before_calls: str = "") -> None:
+        """Keep the dialect's parts.
+
+        Args:
+            encoder: spells ids.
+            turns: reads calls.
+            before_calls: what the family writes between a text and the calls behind it.
+        """
+        self._encoder = encoder
+        self._turns = turns
+        self._before_calls = before_calls
+
+    def message(
+        self, events: Iterable[TurnEvent], ids: Sequence[int], *, in_run: bool, reasoning: str | None
+    ) -> Message:
+        """Return the message.
+
+        Args:
+            events: what the turn was cut into.
+            ids: the ids that were cut.
+            in_run: whether the first of them goes on with text before it.
+            reasoning: reasoning that was read already.
+        """
+        spelled: dict[str, bytes] = {"reasoning": b"", "answer": b"", "behind": b""}
+        calls: list[MessageCall] = []
+        for event in events:
+            if isinstance(event, PortIds):
+                port = "behind" if calls and event.port == "answer" else event.port
+                begins = not in_run if event.start == 0 else self._encoder.is_control(ids[event.start - 1])
+                spelled[port] += self._encoder.spelled_run(event.ids, begins=begins)
+                continue
+            found = self._turns.calls(event)
+            calls += [MessageCall(call.name, call.arguments, call.call_id) for call in found]
+        texts = {port: part.decode("utf-8", "replace") for port, part in spelled.items()}
+        content = texts["answer"].removesuffix(self._before_calls) if calls else texts["answer"]
+        if texts["behind"].strip():
+            content += texts["behind"]
+        return Message(
+            role="assistant",
+            content=content,
+            reasoning=(reasoning or "") + texts["reasoning"] or None,
+            calls=tuple(calls),
+        )
+
+
+def _before_calls(dialect: Dialect, forms: PromptForms) -> str:
+    """Return the text that the family writes between an assistant's text and the first mark of a call."""
+    calls = dialect.calls
+    if calls is None or calls.written is None:
+        return ""
+    written = calls.written
+    head = forms.text(written.open + written.each.partition("{")[0])
+    starts = [*forms.characters(calls.starts), *calls.text_starts]
+    places = [place for start in starts if (place := head.find(start)) >= 0]
+    return forms.text(written.behind_text) + (head[: min(places)] if places else "")

@@ -1,0 +1,324 @@
+"""The forms of a dialect as patterns over the text of a prompt (`PromptText`)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import unescape
+
+from codec_agents.dialects.base import Dialect, ResultForm
+from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.parsing.prompt_text import PromptAlphabet
+from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece
+
+_JSON = json.JSONDecoder(strict=False)
+ANY_CONTROL = "\ud800-\udfff"
+"""The characters of all control ids, as the inside of a character class."""
+
+_FIELDS = {
+    "name": rf"(?P<name>[^\n{ANY_CONTROL}]*?)",
+    "name_attribute": rf'(?P<name_attribute>[^"\n{ANY_CONTROL}]*?)',
+    "number": r"\d+",
+    "id": rf"(?P<id>[^\n{ANY_CONTROL}]*?)",
+    "id_json": r'(?P<id_json>"(?:[^"\\]|\\.)*")',
+}
+_TOOL_ROLES = {"tool", "ipython", "function", "observation"}
+_ROLES = {"developer": "system", "model": "assistant", **dict.fromkeys(_TOOL_ROLES, "tool")}
+
+
+def usual_role(spelled: str) -> str:
+    """Return the role that a turn's spelled role means."""
+    return _ROLES.get(spelled, spelled)
+
+
+def first_marker(pieces: Iterable[Piece]) -> str | None:
+    """Return the name of the first control token among some pieces."""
+    return next((piece.name for piece in pieces if isinstance(piece, Marker)), None)
+
+
+class PromptForms:
+    """The patterns by which the turns of one dialect are found.
+
+    Attributes:
+        boundaries: the characters at which an assistant's turn is over, as the inside of a character class.
+        ends: those of them that end a turn and begin none.
+        user, system, unknown: a whole turn; the group `content` is its text, `role` of the last its role.
+        told: how a turn opens with its reasoning, the group `reasoning`; None where the family has none.
+        heads: how a turn opens without, the longest first.
+        again: how it is opened again behind results, the longest first; there may be nothing.
+    """
+
+    def __init__(self, dialect: Dialect, encoder: PieceEncoder, alphabet: PromptAlphabet) -> None:
+        self.dialect = dialect
+        self._encoder = encoder
+        self._alphabet = alphabet
+        self.begins = self._begins()
+        self.boundaries = self._boundaries()
+        self.ends = self._ends()
+        self.user = self._turn(dialect.user)
+        self.system = self._turn(dialect.system) if dialect.system else None
+        self.unknown = self._unknown()
+        opening, again = dialect.opening, dialect.reopening
+        thinking = dialect.thinking
+        self.answer_head = self.text(dialect.assistant.partition(dialect.answer)[0])
+        plain: list[str | None] = [*opening.forms()]
+        plain += [thinking.history, *thinking.absent.values()] if thinking else []
+        self.heads = self._longest_first([*filter(None, map(self._text_or_none, plain)), self.answer_head])
+        self.again = self._longest_first([*map(self.text, filter(None, again.forms() if again else ())), ""])
+        self.openings = [*filter(None, map(self._text_or_none, opening.forms()))]
+        self.goes_on = dialect.results is not None and dialect.results.then != "opening"
+        self.told, self.told_again = self._told()
+        self._after_turn = self.text(dialect.after_turn)
+        self._boundary = re.compile(f"[{self.boundaries}]") if self.boundaries else None
+        system = [piece for piece in self.parsed(dialect.system) if isinstance(piece, Marker)]
+        self.marks_system = bool(system)
+        defaults = (dialect.default_system, dialect.tools_system)
+        self.default_systems = [text for text in defaults if text is not None]
+        self.thinking_turns = [self.text(form) for form in dialect.thinking_turn.values()]
+        # What a thinking mode adds in text is content like any other; only control ids say that it is not.
+        self._thinking_marks = self._marked(dialect.thinking_system.values())
+        self._thinking_ends = self._marked(dialect.thinking_after.values())
+        self.additions = self._marked(dialect.thinking_user.values())
+
+    def _marked(self, forms: Iterable[str]) -> list[str]:
+        return [self.text(form) for form in forms if first_marker(self.parsed(form)) is not None]
+
+    def thinking_mark(self, content: str) -> str:
+        """Return the control tokens of a thinking mode with which a system text begins."""
+        return next((mark for mark in self._thinking_marks if content.startswith(mark)), "")
+
+    def thinking_end(self, content: str) -> str:
+        """Return the control tokens of a thinking mode with which a system text ends."""
+        return next((mark for mark in self._thinking_ends if content.endswith(mark)), "")
+
+    def next_boundary(self, text: str, place: int) -> int:
+        """Return the place of the next boundary, or the end of the text."""
+        found = self._boundary.search(text, place) if self._boundary is not None else None
+        return len(text) if found is None else found.start()
+
+    def after_end(self, text: str, place: int) -> int:
+        """Return the place behind the ends of a turn that are at a place; the place where there is none."""
+        stop = place
+        while stop < len(text) and text[stop] in self.ends:
+            stop += 1
+        if stop > place and self._after_turn and text.startswith(self._after_turn, stop):
+            stop += len(self._after_turn)
+        return stop
+
+    def text(self, form: str) -> str:
+        """Return one of the dialect's strings without holes as the text of a prompt."""
+        return self._alphabet.text_of(self._encoder.parse(form))
+
+    def text_of(self, pieces: Iterable[Piece]) -> str:
+        """Return pieces without holes as the text of a prompt."""
+        return self._alphabet.text_of(pieces)
+
+    def characters(self, names: Iterable[str | None]) -> str:
+        """Return the characters of those control tokens that the vocabulary has."""
+        known = self._alphabet.characters
+        return "".join(dict.fromkeys(known[name] for name in names if name in known))
+
+    def pattern(self, form: str, **holes: str) -> str:
+        """Return a regular expression of a form, given those of its holes."""
+        return "".join(self._part(piece, holes) for piece in self._encoder.parse(form, tuple(holes)))
+
+    def _part(self, piece: Piece, holes: Mapping[str, str]) -> str:
+        if isinstance(piece, Hole):
+            return holes[piece.name]
+        return re.escape(self._alphabet.text_of((piece,)))
+
+    def _text_or_none(self, form: str | None) -> str | None:
+        return None if form is None else self.text(form)
+
+    def _longest_first(self, texts: Iterable[str]) -> list[str]:
+        return sorted(dict.fromkeys(texts), key=len, reverse=True)
+
+    def _begins(self) -> list[str]:
+        dialect = self.dialect
+        return self._longest_first(
+            [self.text(form) for form in (dialect.begin_with_tools, dialect.begin) if form]
+        )
+
+    def parsed(self, form: str) -> list[Piece]:
+        """Return the pieces of one of the dialect's strings."""
+        holes = ("content", "tools", *_FIELDS)
+        return self._encoder.parse(form, holes)
+
+    def _boundaries(self) -> str:
+        """Return what no turn of the family holds inside.
+
+        That is what begins and ends turns, and the first control token of results and of a turn of tools.
+        """
+        dialect, tools = self.dialect, self.dialect.tools
+        names: list[str | None] = [*dialect.turn_starts, dialect.turn_end, *dialect.also_ends, *dialect.stops]
+        names += [first_marker(self.parsed(form)) for form in (dialect.user, dialect.system, dialect.begin)]
+        if dialect.results is not None:
+            names.append(first_marker(self.parsed(dialect.results.open + dialect.results.each)))
+        if tools is not None and tools.place in ("before_system", "after_system", "before_user"):
+            names.append(first_marker(self.parsed(tools.form)))
+        return self.characters(names)
+
+    def _ends(self) -> str:
+        dialect = self.dialect
+        heads = [dialect.user, dialect.system, *filter(None, dialect.opening.forms())]
+        if dialect.results is not None:
+            heads.append(dialect.results.open + dialect.results.each)
+        begin = {first_marker(self.parsed(form)) for form in heads} | set(dialect.turn_starts)
+        names = (dialect.turn_end, *dialect.also_ends, *dialect.stops)
+        return self.characters(name for name in names if name not in begin)
+
+    def _inside(self, form: str) -> str:
+        """Return a character class of what the content of a turn may be."""
+        behind = self.parsed(form.partition("{content}")[2])
+        outside = self.boundaries + self.characters([first_marker(behind)])
+        return f"[^{outside}]" if outside else "."
+
+    def _turn(self, form: str) -> re.Pattern[str]:
+        return re.compile(self._closed(form, f"(?P<content>{self._inside(form)}*)"), re.DOTALL)
+
+    def _closed(self, form: str, content: str) -> str:
+        """Return the pattern of a turn; what is between turns may be missing, as where a prompt ends."""
+        between = self.dialect.after_turn
+        whole = form.removesuffix(between)
+        pattern = self.pattern(whole, content=content)
+        return f"{pattern}(?:{self.pattern(between)})?" if between and whole != form else pattern
+
+    def _unknown(self) -> re.Pattern[str] | None:
+        """Return the form of a turn of another role, where families spell the role."""
+        head, _, tail = self.dialect.user.partition("{content}")
+        role = f"(?P<role>{self._inside('{content}')}{{1,64}}?)"
+        parts = [
+            role.join(map(re.escape, piece.text.split("user")))
+            if isinstance(piece, Literal)
+            else self._part(piece, {})
+            for piece in self._encoder.parse(head)
+        ]
+        if not any("(?P<role>" in part for part in parts):
+            return None
+        content = f"(?P<content>{self._inside(self.dialect.user)}*)"
+        return re.compile("".join(parts) + self._closed("{content}" + tail, content), re.DOTALL)
+
+    def _told(self) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
+        form, thinking = self.dialect.told_reasoning(), self.dialect.thinking
+        if form is None or thinking is None or thinking.open not in self._alphabet.characters:
+            return None, None
+        inside = f"[^{self.boundaries}{self.characters([thinking.close])}]"
+        holes = {"reasoning": f"(?P<reasoning>{inside}*)"}
+        whole = re.compile(self.pattern(form, **holes), re.DOTALL)
+        again = form[form.index(thinking.open) :]
+        return whole, re.compile(self.pattern(again, **holes), re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """One result of a block; `text` is all of its form."""
+
+    content: str
+    name: str | None
+    call_id: str | None
+    text: str
+
+
+class ResultForms:
+    """The results of one dialect, read from the text of a prompt.
+
+    Attributes:
+        marked: whether control ids alone tell results from a user's turn. Where they do not, a user could
+            spell results: they are read only behind calls, and only as many as there were calls.
+    """
+
+    def __init__(self, form: ResultForm, forms: PromptForms) -> None:
+        self._form = form
+        before, _, behind = form.each.partition("{content}")
+        self._open, self._join, self._close = map(forms.text, (form.open, form.join, form.close))
+        before, behind = (forms.pattern(part, **_FIELDS) for part in (before, behind))
+        self._before = re.compile(before, re.DOTALL)
+        self._behind = re.compile(behind, re.DOTALL)
+        next_one = _unnamed(behind + re.escape(self._join) + before)
+        self._next = re.compile(f"(?={next_one})", re.DOTALL)
+        self._last = re.compile(f"(?={_unnamed(behind)}{re.escape(self._close)})", re.DOTALL)
+        tail = forms.parsed(form.each.partition("{content}")[2] + form.close)
+        self._bounds = re.compile(f"[{forms.boundaries}{forms.characters([first_marker(tail)])}]")
+        self.marked = self._is_marked(forms)
+
+    def _is_marked(self, forms: PromptForms) -> bool:
+        pieces = forms.parsed(self._form.open + self._form.each + self._form.close)
+        if first_marker(pieces) is None:
+            return False
+        sample = "".join("x" if isinstance(piece, Hole) else forms.text_of((piece,)) for piece in pieces)
+        spelled = forms.pattern(forms.dialect.user, content=f"[^{ANY_CONTROL}]*")
+        return re.fullmatch(spelled, sample, re.DOTALL) is None
+
+    def read(self, text: str, place: int, expected: int) -> tuple[list[ReadResult], int] | None:
+        """Return the results that begin at a place, and the place behind them; None where there are none.
+
+        Args:
+            text: the text of the prompt.
+            place: where they begin.
+            expected: how many calls they answer; 0 where it is not known.
+        """
+        if not text.startswith(self._open, place):
+            return None
+        found, place = self._several(text, place + len(self._open), expected)
+        if not found or not text.startswith(self._close, place):
+            return None
+        return found, place + len(self._close)
+
+    def inside(self, content: str) -> list[ReadResult]:
+        """Return the results that make up the content of a tool's turn; none where it has another form."""
+        found, place = self._several(content, 0, 0)
+        return found if place == len(content) else []
+
+    def _several(self, text: str, place: int, expected: int) -> tuple[list[ReadResult], int]:
+        found: list[ReadResult] = []
+        after = place
+        while (step := self._one(text, place, last=len(found) == expected - 1)) is not None:
+            result, after = step
+            found.append(result)
+            if len(found) == expected or not text.startswith(self._join, after):
+                break
+            place = after + len(self._join)
+        return found, after
+
+    def _one(self, text: str, start: int, *, last: bool) -> tuple[ReadResult, int] | None:
+        before = self._before.match(text, start)
+        if before is None:
+            return None
+        place = before.end()
+        if self._form.content == "text":
+            stop = self._text_end(text, place, last=last)
+            content = text[place:stop]
+        else:
+            try:
+                value, stop = _JSON.raw_decode(text, place)
+            except ValueError:
+                return None
+            content = value if isinstance(value, str) else text[place:stop]
+        behind = self._behind.match(text, stop)
+        if behind is None:
+            return None
+        fields = {**before.groupdict(), **behind.groupdict()}
+        call_id = json.loads(fields["id_json"]) if fields.get("id_json") else fields.get("id")
+        name = fields.get("name") or unescape(fields.get("name_attribute") or "")
+        return ReadResult(content, name or None, call_id, text[start : behind.end()]), behind.end()
+
+    def _text_end(self, text: str, place: int, *, last: bool) -> int:
+        """Return where the text of a result ends.
+
+        A control id bounds it. Where only text separates results, one ends at the first separator, and the
+        last of those that are expected with the block, whatever its content spells.
+        """
+        bound = self._bounds.search(text, place)
+        limit = bound.start() if bound is not None else len(text)
+        if not last and (found := self._next.search(text, place)) and found.start() <= limit:
+            return found.start()
+        ends = [
+            found.start() for found in self._last.finditer(text, place, len(text)) if found.start() <= limit
+        ]
+        return ends[-1] if ends else limit
+
+
+def _unnamed(pattern: str) -> str:
+    return re.sub(r"\?P<\w+>", "?:", pattern)

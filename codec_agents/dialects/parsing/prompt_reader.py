@@ -1,0 +1,250 @@
+"""Read prompts: token ids to messages, with reasoning, calls and results, for every family.
+
+The rules of this file:
+
+1. Control ids decide. Content that spells a marker is content, in every family.
+2. Where text alone marks results or calls, the conversation decides: results are read only behind calls, and
+   calls of an assistant only where the prompt tells tools.
+3. Every id of a prompt is in exactly one turn, or in the prompt's beginning, in what tells the tools, or in
+   the opening of the next turn. A turn that fits no form is a message of the role that it spells.
+4. The text of a message is exactly what its ids spell, without the line breaks that the family's form adds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.messages import Message, MessageCall, ReadPrompt, ReadTurn
+from codec_agents.dialects.parsing.assistant_turns import AssistantTurns, HeadedTurns, RegionTurns
+from codec_agents.dialects.parsing.prompt_forms import PromptForms, ReadResult, ResultForms, usual_role
+from codec_agents.dialects.parsing.prompt_text import PromptAlphabet, PromptText
+from codec_agents.dialects.parsing.told_tools import ToldTools
+from codec_agents.dialects.parsing.turn_parser import TurnParser
+from codec_core.vocabulary import Vocabulary
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The reading of one prompt: where it is, and what was found before.
+
+    Fields:
+        prompt: the prompt.
+        place: the place in its text.
+        turns: the turns so far.
+        tools: the text that tells the tools.
+        calls: the calls of the last turn that have no result yet.
+        behind: the role of the turn before.
+        unfinished: the turn that the prompt does not end.
+    """
+
+    prompt: PromptText
+    place: int = 0
+    turns: list[ReadTurn] = field(default_factory=list)
+    tools: str | None = None
+    calls: list[MessageCall] = field(default_factory=list)
+    behind: str = ""
+    unfinished: Message | None = None
+
+    @property
+    def text(self) -> str:
+        return self.prompt.text
+
+    @property
+    def rest(self) -> str:
+        return self.prompt.text[self.place :]
+
+    def add(self, message: Message, text: str, stop: int) -> None:
+        """Note a turn from the place to another, and go on there."""
+        start, self.place = self.place, stop
+        name = self.prompt.named
+        message = replace(
+            message, content=name(message.content), reasoning=message.reasoning and name(message.reasoning)
+        )
+        places = self.prompt.position(start), self.prompt.position(stop)
+        self.turns.append(ReadTurn(message, name(text), *places))
+        self.behind = message.role
+        if message.role != "tool":
+            self.calls = list(message.calls)
+
+
+class PromptReader:
+    """Reads the prompts of one dialect in one vocabulary."""
+
+    def __init__(
+        self, dialect: Dialect, vocabulary: Vocabulary, encoder: PieceEncoder, turns: TurnParser
+    ) -> None:
+        self._dialect = dialect
+        self._turns = turns
+        alphabet = PromptAlphabet(vocabulary, encoder)
+        self._alphabet = alphabet
+        self._forms = forms = PromptForms(dialect, encoder, alphabet)
+        self._results = ResultForms(dialect.results, forms) if dialect.results is not None else None
+        self._tools = ToldTools(dialect.tools, forms) if dialect.tools is not None else None
+        kind = HeadedTurns if dialect.reader == "messages" else RegionTurns
+        self._assistants: AssistantTurns = kind(dialect, encoder, forms, turns)
+
+    def read(self, ids: Sequence[int]) -> ReadPrompt:
+        """Return a prompt as messages. A prompt in which no turn is marked is one message of the user."""
+        reading = _Reading(self._alphabet.prompt(ids))
+        for begin in self._forms.begins:
+            if reading.text.startswith(begin):
+                reading.place = len(begin)
+                break
+        for turn in self._forms.thinking_turns:
+            if turn and reading.rest.startswith(turn):
+                reading.place += len(turn)
+                break
+        if not self._forms.boundaries:
+            reading.add(Message(role="user", content=reading.text), reading.text, len(reading.text))
+        steps = (
+            self._opening,
+            self._result_turns,
+            self._tool_turn,
+            self._system,
+            self._user,
+            self._assistant,
+        )
+        while reading.place < len(reading.text):
+            if not any(step(reading) for step in steps):
+                self._other(reading)
+        return ReadPrompt(
+            tuple(reading.turns), reading.tools, reading.unfinished, self._turns.reasoning_in(ids)
+        )
+
+    # Each step reads what is at the place of the reading and goes on behind it, or returns False.
+
+    def _opening(self, reading: _Reading) -> bool:
+        """Read the opening of the turn that is asked for, which ends the prompt."""
+        forms = self._forms
+        openings = [*forms.openings, *(forms.again if self._goes_on(reading) else ())]
+        if reading.rest not in openings:
+            return False
+        reading.place = len(reading.text)
+        return True
+
+    def _goes_on(self, reading: _Reading) -> bool:
+        return reading.behind == "tool" and self._forms.goes_on
+
+    def _result_turns(self, reading: _Reading) -> bool:
+        if self._results is None or not (self._results.marked or reading.calls):
+            return False
+        found = self._results.read(reading.text, reading.place, len(reading.calls))
+        if found is None:
+            return False
+        results, stop = found
+        start = reading.place
+        for number, result in enumerate(results):
+            # The block's head and its end belong to its first and its last result.
+            start += len(result.text)
+            end = stop if number == len(results) - 1 else start
+            reading.add(self._result(result, reading), result.text, end)
+        return True
+
+    def _result(self, result: ReadResult, reading: _Reading) -> Message:
+        """Return a result, which has the name and the id of its call where its own form does not say them."""
+        call = reading.calls.pop(0) if reading.calls else MessageCall("", None)
+        return Message(
+            role="tool",
+            content=result.content,
+            name=result.name or call.name or None,
+            call_id=result.call_id or call.id,
+        )
+
+    def _tool_turn(self, reading: _Reading) -> bool:
+        tools = self._tools
+        if tools is None or tools.place not in ("before_system", "after_system", "before_user"):
+            return False
+        found = tools.turn(reading.text, reading.place)
+        if found is None or reading.tools is not None:
+            return False
+        reading.tools, reading.place = reading.prompt.named(found.text), found.stop
+        return True
+
+    def _system(self, reading: _Reading) -> bool:
+        form = self._forms.system
+        found = form.match(reading.text, reading.place) if form is not None else None
+        if found is None or not self._is_system(found, reading):
+            return False
+        content = found["content"]
+        content = content.removeprefix(self._forms.thinking_mark(content))
+        content = content.removesuffix(self._forms.thinking_end(content))
+        if self._tools is not None and not reading.turns:
+            tools = self._tools.in_system(content)
+            if tools is not None:
+                reading.tools = reading.prompt.named(tools.text)
+                content = content[: tools.start] + content[tools.stop :]
+        if not reading.turns and (not content or content in self._forms.default_systems):
+            reading.place = found.end()
+            return True
+        reading.add(Message(role="system", content=content), found["content"], found.end())
+        return True
+
+    def _is_system(self, found: re.Match[str], reading: _Reading) -> bool:
+        """Tell whether what a system turn's form fits is one.
+
+        In families in which nothing marks the system text, it is what the prompt begins with.
+        """
+        if found.end() == found.start():
+            return False
+        if self._forms.marks_system:
+            return True
+        return not reading.turns
+
+    def _user(self, reading: _Reading) -> bool:
+        found = self._forms.user.match(reading.text, reading.place)
+        if found is None or found.end() == found.start():
+            return False
+        content = found["content"]
+        if self._tools is not None and reading.tools is None:
+            tools = self._tools.in_user(content)
+            if tools is not None:
+                reading.tools = reading.prompt.named(tools.text)
+                content = content[: tools.start] + content[tools.stop :]
+        for addition in self._forms.additions:
+            content = content.removesuffix(addition)
+        reading.add(Message(role="user", content=content), found["content"], found.end())
+        return True
+
+    def _assistant(self, reading: _Reading) -> bool:
+        found = self._assistants.read(
+            reading.prompt,
+            reading.place,
+            goes_on=self._goes_on(reading),
+            told_tools=reading.tools is not None or self._turns.has_tools,
+        )
+        if found is None:
+            return False
+        if found.message is None:
+            reading.place = found.stop
+        elif found.finished:
+            reading.add(found.message, reading.text[found.begin : found.end], found.stop)
+        else:
+            reading.unfinished, reading.place = found.message, found.stop
+        return True
+
+    def _other(self, reading: _Reading) -> None:
+        """Read what fits no form of the family: a turn of another role, or ids up to the next turn."""
+        forms, text = self._forms, reading.text
+        found = forms.unknown.match(text, reading.place) if forms.unknown is not None else None
+        if found is not None:
+            self._other_role(found, reading)
+            return
+        stop = forms.after_end(text, reading.place)
+        if stop > reading.place:
+            reading.place = stop
+            return
+        stop = forms.next_boundary(text, reading.place + 1)
+        rest = text[reading.place : stop]
+        reading.add(Message(role="", content=rest), rest, forms.after_end(text, stop))
+
+    def _other_role(self, found: re.Match[str], reading: _Reading) -> None:
+        role, content = usual_role(found["role"].strip()), found["content"]
+        results = self._results.inside(content) if role == "tool" and self._results is not None else []
+        if not results:
+            reading.add(Message(role=role, content=content), content, found.end())
+        for result in results:
+            reading.add(self._result(result, reading), result.text, found.end())

@@ -1,0 +1,95 @@
+"""The text that tells a model its tools, found in a prompt."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from codec_agents.dialects.base import ToolsForm
+from codec_agents.dialects.parsing.prompt_forms import PromptForms
+
+_JSON = json.JSONDecoder(strict=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTools:
+    """Tools in a text: where they begin and end, and what tells them."""
+
+    start: int
+    stop: int
+    text: str
+
+
+class ToldTools:
+    """Finds tools in the places where one dialect tells them.
+
+    Attributes:
+        place: as of the form.
+    """
+
+    def __init__(self, form: ToolsForm, forms: PromptForms) -> None:
+        head, _, tail = form.form.partition("{tools}")
+        self.place = form.place
+        self._between = forms.text(form.between)
+        self._join = form.join
+        self._is_json = form.each in ("openai", "function")
+        self._head = forms.text(head)
+        self._tail = forms.text(tail)
+        turn = forms.pattern(form.form, tools=f"(?P<tools>[^{forms.boundaries}]*)")
+        self._turn = re.compile(turn, re.DOTALL)
+        # Gemma's tools bring control tokens of their own, and there is no text around them.
+        marked = forms.characters(["<|tool>"]) if form.each == "gemma" else ""
+        self._first = marked or self._head
+
+    def turn(self, text: str, place: int) -> FoundTools | None:
+        """Return the tools in a turn of their own that begins at a place."""
+        found = self._turn.match(text, place)
+        return None if found is None else FoundTools(place, found.end(), found["tools"])
+
+    def in_system(self, content: str) -> FoundTools | None:
+        """Return the tools in a system turn, with what is between them and the text."""
+        if self.place == "before_text":
+            return self._before_text(content)
+        if self.place != "system" or not self._first or not content.endswith(self._tail):
+            return None
+        begin = head = 0
+        if not content.startswith(self._first):
+            begin = content.find(self._between + self._first)
+            head = begin + len(self._between)
+        if begin < 0:
+            return None
+        tools = content[head + len(self._head) : len(content) - len(self._tail)]
+        return FoundTools(begin, len(content), tools)
+
+    def _before_text(self, content: str) -> FoundTools | None:
+        stop = content.find(self._tail + self._between, len(self._head))
+        between = self._tail + self._between
+        if stop < 0 and content.endswith(self._tail):
+            stop, between = len(content) - len(self._tail), self._tail
+        if stop < 0 or not content.startswith(self._first):
+            return None
+        return FoundTools(0, stop + len(between), content[len(self._head) : stop])
+
+    def in_user(self, content: str) -> FoundTools | None:
+        """Return the tools before a user's text."""
+        begin = content.find(self._head)
+        if begin < 0:
+            return None
+        start = begin + len(self._head)
+        stop = self._json_end(content, start) if self._is_json else content.find(self._tail, start)
+        if self.place != "user" or stop < 0 or not content.startswith(self._tail, stop):
+            return None
+        return FoundTools(begin, stop + len(self._tail), content[start:stop])
+
+    def _json_end(self, content: str, place: int) -> int:
+        """Return where the tools end: a user's text may hold what is behind them, so they are read."""
+        stop = -1
+        while True:
+            try:
+                _, stop = _JSON.raw_decode(content, place)
+            except ValueError:
+                return stop
+            if not content.startswith(self._join, stop):
+                return stop
+            place = stop + len(self._join)

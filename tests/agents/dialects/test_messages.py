@@ -1,0 +1,90 @@
+"""Chats are written and read back: every family, random chats, content that spells markers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from codec_agents.dialects import BoundDialect, Message, MessageCall, get_dialect
+from codec_agents.dialects.registry import built_in
+from tests.agents.dialects.families import TOOLS, small_map_of
+
+NAMES = sorted(name for name, dialect in built_in().items() if dialect.turn_starts)
+
+
+@cache
+def bound(name: str) -> BoundDialect:
+    return get_dialect(name).bind(small_map_of(name), TOOLS if get_dialect(name).tools else ())
+
+
+def as_told(dialect: BoundDialect, messages: list[Message]) -> list[Message]:
+    """Return a chat as its prompt says it: without what the family's form leaves out."""
+    form = dialect.dialect
+    last_user = max((n for n, message in enumerate(messages) if message.role == "user"), default=-1)
+    kept = form.keeps_reasoning(None, dialect.absent) or last_user < 0
+    told: list[Message] = []
+    calls: list[MessageCall] = []
+    for number, message in enumerate(messages):
+        if message.role == "assistant":
+            reasoning = message.reasoning if kept or number > last_user else None
+            calls = list(message.calls)
+            message = replace(message, reasoning=reasoning)
+        elif message.role == "tool":
+            call = calls.pop(0)
+            message = replace(message, name=call.name, call_id=call.id)
+        told.append(message)
+    if form.system_in_user is not None and told and told[0].role == "system":
+        system = told.pop(0).content
+        place = max(n for n, message in enumerate(told) if message.role == "user")
+        content = form.system_in_user.replace("{content}", system) + told[place].content
+        told[place] = replace(told[place], content=content)
+    return told
+
+
+def without_ids(messages: list[Message]) -> list[Message]:
+    return [
+        replace(message, call_id=None, calls=tuple(replace(call, id=None) for call in message.calls))
+        for message in messages
+    ]
+
+
+def conversation(dialect: BoundDialect) -> list[Message]:
+    """Return a chat with everything that the family can say."""
+    form = dialect.dialect
+    messages = [Message(role="system", content="Be brief."), Message(role="user", content="Hi")]
+    reasoning = "hm" if dialect.knows_reasoning else None
+    if form.calls is not None:
+        assert form.calls.written is not None
+        said = "" if form.calls.written.text is None else "Let me see."
+        call = MessageCall("weather", {"city": "Oslo", "days": 3})
+        messages.append(Message(role="assistant", content=said, reasoning=reasoning, calls=(call,)))
+        messages.append(Message(role="tool", content="R1"))
+    return [*messages, Message(role="assistant", content="It is sunny.", reasoning=reasoning)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_chat_is_read_back_as_it_was_written(name: str) -> None:
+    dialect = bound(name)
+    messages = conversation(dialect)
+    ids = dialect.write(messages)
+    read = dialect.read(ids)
+    assert without_ids(list(read.messages)) == without_ids(as_told(dialect, messages))
+    assert (read.tools is not None) == (dialect.dialect.tools is not None)
+    assert read.unfinished is None
+    assert dialect.write(read.messages) == ids
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_known_prompt_is_extended(name: str) -> None:
+    """What is added to a known prompt and its answer is what the whole chat has there."""
+    dialect = bound(name)
+    messages = conversation(dialect)
+    more = [Message(role="user", content="And now?")]
+    known = dialect.write(messages, keep_reasoning=True, add_generation_prompt=False)
+    whole = dialect.write_after(known, more)
+    assert whole[: len(known)] == known
+    assert [*dialect.read(whole).messages][-1] == more[0]
+    if dialect.dialect.tools is None or dialect.dialect.tools.place == "system":
+        assert whole == dialect.write([*messages, *more], keep_reasoning=True)
