@@ -10,12 +10,21 @@ import pytest
 from hypothesis import settings
 
 from codec_core.maps import TokenizerMap, read_map
+from tests.cases import try_all
 from tests.limits import keep_large_blocks_apart
 
 # How long an example takes says more about what else the machine does than about the code.
-settings.register_profile("any machine", deadline=None)
-settings.load_profile("any machine")
+settings.register_profile("quick", deadline=None, max_examples=40)
+settings.register_profile("all", deadline=None, max_examples=100)
+settings.load_profile("quick")
 keep_large_blocks_apart()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try more random cases where the slow tests run too."""
+    if config.option.markexpr != "not slow":
+        settings.load_profile("all")
+        try_all()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

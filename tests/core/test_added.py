@@ -24,6 +24,7 @@ from codec_core.text_stream import text_stream
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
 from codec_core.vocabulary import vocabulary_of
+from tests.cases import cases
 from tests.core.test_detokenizer import byte_map
 from tests.core.test_tokenizer import byte_level_map, metaspace_map, plain_map
 from tests.texts import random_cuts, random_text
@@ -168,7 +169,7 @@ ALL_NAMES = [*SPACES, *TABS, *NEWLINES, *MARKS, *TAGS, *WORDS, "<|end|>", "<|end
 def test_ids_equal_the_reference_and_the_definition(maker, built):
     theirs, own = built(maker)
     ours, random = pick_tokenizer(own), Random(1)
-    for _ in range(400):
+    for _ in range(cases(400)):
         text = text_with_tokens(random, ALL_NAMES)
         theirs.encode_special_tokens = False
         assert ours.encode(text) == theirs.encode(text, add_special_tokens=False).ids, text
@@ -184,7 +185,7 @@ def test_every_cut_of_a_text_gives_the_same_ids(maker, built):
     _, own = built(maker)
     tokenizer, random = pick_tokenizer(own), Random(2)
     stream = text_stream(tokenizer)
-    for _ in range(300):
+    for _ in range(cases(300)):
         text = text_with_tokens(random, ALL_NAMES)
         ids = []
         for part in random_cuts(random, list(text)):
@@ -199,7 +200,7 @@ def test_every_cut_of_a_translation_gives_the_same_ids(maker, built):
     _, own = built(maker)
     tokenizer, random = pick_tokenizer(own), Random(3)
     translator = Translator(byte_map(), own)
-    for _ in range(200):
+    for _ in range(cases(200)):
         data = list(text_with_tokens(random, ALL_NAMES).encode())
         ids = [number for part in random_cuts(random, data) for number in translator.feed(part)]
         ids += translator.flush()
@@ -211,7 +212,7 @@ def test_every_cut_of_a_translation_gives_the_same_ids(maker, built):
 def test_a_text_comes_back_whole(maker, built):
     theirs, own = built(maker)
     tokenizer, random = pick_tokenizer(own), Random(4)
-    for _ in range(300):
+    for _ in range(cases(300)):
         text = text_with_tokens(random, [name for name in ALL_NAMES if "▁" not in name])
         text = "".join(c for c in text if c != "▁")
         ids = tokenizer.encode_ordinary(text)
@@ -234,7 +235,7 @@ names = st.lists(st.text("ab \n_", min_size=1, max_size=5), min_size=1, max_size
 
 
 @given(names, st.lists(st.integers(0, 7), min_size=6, max_size=6), st.text("ab \n_", max_size=24), st.data())
-@settings(max_examples=500)
+@settings(max_examples=cases(500))
 def test_any_tokens_are_found_in_any_text_as_the_definition_says(contents, flags, text, data):
     tokens = {
         name: AddedToken(name, lstrip=bool(flag & 1), rstrip=bool(flag & 2), single_word=bool(flag & 4))

@@ -12,6 +12,7 @@ from codec_core.detokenizer import Detokenizer, detokenize
 from codec_core.maps import TokenizerMap
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
+from tests.cases import cases
 from tests.conftest import reference_cases
 from tests.texts import random_cuts
 
@@ -35,7 +36,7 @@ MAP = byte_map()
 
 
 @given(st.binary(max_size=60), st.randoms(use_true_random=False))
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 def test_invalid_bytes_become_what_python_makes_of_them_at_every_cut(data, random):
     detokenizer = Detokenizer(MAP)
     parts = [detokenizer.feed(part) for part in random_cuts(random, list(data))]
@@ -93,7 +94,7 @@ def test_reference_cases(name):
 def test_any_ids_decode_as_the_reference_says(map_id, shared_map):
     vocabulary = vocabulary_of(shared_map(map_id))
     random = Random(1)
-    for _ in range(300):
+    for _ in range(cases(300)):
         ids = [random.randrange(-2, vocabulary.size + 2) for _ in range(random.randrange(30))]
         detokenizer = Detokenizer(vocabulary)
         parts = [detokenizer.feed(part) for part in random_cuts(random, ids)]

@@ -38,6 +38,7 @@ from codec_core.frames import (
 from codec_core.leaf import LEAF_TOKENIZATION, read_leaf
 from codec_core.safety import descriptor_from_json
 from codec_core.versions import parse_version_policy_document
+from tests.cases import cases
 from tests.core.mutations import mutated
 from tests.limits import within
 
@@ -464,7 +465,7 @@ def test_a_zstd_body_of_nothing_but_frames_is_read():
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@settings(max_examples=150)
+@settings(max_examples=cases(150))
 @given(data=st.data(), cut=st.integers(1, 50))
 def test_a_mutated_body_is_read_or_refused_however_cut(encoding, data, cut):
     body = data.draw(mutated(st.just(written(encoding, bytes(range(200)) * 3))))

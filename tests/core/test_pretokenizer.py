@@ -12,6 +12,7 @@ from codec_core.pretokenizer import PreTokenizer, alternative_of, ops_of_pattern
 from codec_core.pretokenizer_program import ProgramV1, ProgramV2
 from codec_core.unicode.classes import WHITE_SPACE, shadow
 from codec_core.unicode.generate_categories import TARGET, module_text
+from tests.cases import cases
 from tests.texts import random_text
 
 BYTE_LEVEL = (
@@ -124,7 +125,7 @@ def reference_pieces(steps, text: str) -> list[str]:
 def test_pieces_equal_the_reference(name):
     ours, steps = REFERENCES[name]
     random = Random(name)
-    for _ in range(400):
+    for _ in range(cases(400)):
         text = random_text(random)
         assert ours.cut(text) == reference_pieces(steps, text), text
 
@@ -133,7 +134,7 @@ def test_pieces_equal_the_reference(name):
 def test_no_continuation_moves_a_settled_cut(name):
     ours, _ = REFERENCES[name]
     random = Random(name)
-    for _ in range(400):
+    for _ in range(cases(400)):
         text = random_text(random, 8)
         stop = random.randint(0, len(text))
         settled, rest = ours.settle(text[:stop])

@@ -11,6 +11,7 @@ from codec_core.exceptions import RegionKindError, ToolWatcherError
 from codec_core.markers import markers_absent
 from codec_core.regions import RegionEvent, RegionKind, RegionScanner, ToolWatcher, WatcherEvent
 from codec_core.regions_reference import join, scan_whole
+from tests.cases import cases
 
 TOOL = RegionKind("tool", ((1,),), ((2,),))
 THINK = RegionKind("think", ((3,),), ((4,),), streamed=True, implicit_ends=((1,), (9,)))
@@ -182,7 +183,7 @@ def cut_streams(draw, largest=5):
     return ids, [ids[a:b] for a, b in zip([0, *cuts], [*cuts, len(ids)], strict=True)]
 
 
-@settings(max_examples=400)
+@settings(max_examples=cases(400))
 @given(kind_lists(), cut_streams(), st.booleans())
 def test_the_scanner_equals_the_reference_however_cut(kinds, stream, begin_inside):
     ids, batches = stream

@@ -1,6 +1,5 @@
 """Text to ids, equal to the models' own tokenizers."""
 
-import time
 from random import Random
 
 import msgspec
@@ -22,6 +21,7 @@ from codec_core.tokenizer import BPETokenizer, LongestMatchTokenizer, Tokenizer,
 from codec_core.unicode.classes import category_ranges
 from codec_core.unicode.normalization import nfc
 from codec_core.vocabulary import vocabulary_of
+from tests.cases import cases
 from tests.conftest import load_shared_map, reference_cases
 from tests.core.test_pretokenizer import (
     BYTE_LEVEL,
@@ -73,7 +73,7 @@ def test_ids_equal_the_reference(map_id, shared_map):
     tokenizer_map = shared_map(map_id)
     ours, theirs = pick_tokenizer(tokenizer_map), reference_tokenizer(tokenizer_map)
     random = Random(map_id)
-    for _ in range(400):
+    for _ in range(cases(400)):
         text = random_text(random)
         assert ours.encode(text) == reference_ids(theirs, text), text
 
@@ -84,7 +84,7 @@ def test_ids_equal_the_reference_but_for_other_numbers(map_id, shared_map):
     tokenizer_map = shared_map(map_id)
     ours, theirs = pick_tokenizer(tokenizer_map), reference_tokenizer(tokenizer_map)
     random = Random(map_id)
-    for _ in range(300):
+    for _ in range(cases(300)):
         text = "".join(c for c in random_text(random) if c.isascii() or not c.isnumeric())
         assert ours.encode(text) == reference_ids(theirs, text), text
 
@@ -121,7 +121,7 @@ NUMBERS = [
 def test_the_ids_of_a_text_are_those_of_its_pieces(map_id, shared_map):
     """The engine cuts and merges a text in one call; the pieces are found here and merged one by one."""
     tokenizer_map = shared_map(map_id)
-    assert_pieces_agree(tokenizer_map, Random(map_id), 300)
+    assert_pieces_agree(tokenizer_map, Random(map_id), cases(300))
 
 
 OTHER_PROGRAMS = {
@@ -137,7 +137,7 @@ OTHER_PROGRAMS = {
 def test_the_ids_of_a_text_are_those_of_its_pieces_under_other_programs(program, shared_map):
     phi = shared_map("microsoft/phi-4")
     tokenizer_map = msgspec.structs.replace(phi, pre_tokenizer_program=OTHER_PROGRAMS[program])
-    assert_pieces_agree(tokenizer_map, Random(1), 300)
+    assert_pieces_agree(tokenizer_map, Random(1), cases(300))
 
 
 def assert_pieces_agree(tokenizer_map: TokenizerMap, random: Random, cases: int) -> None:
@@ -240,9 +240,8 @@ def test_which_published_vocabularies_lose_white_space_beside_special_tokens(map
 
 def test_special_lookalikes_are_linear(shared_map):
     tokenizer = pick_tokenizer(shared_map("mistralai/mistral-v3"))
-    started = time.perf_counter()
-    tokenizer.encode("[control_" * 20_000)
-    assert time.perf_counter() - started < 1
+    with within():
+        tokenizer.encode("[control_" * 20_000)
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "🧳\ud83e"])
@@ -276,7 +275,7 @@ merge_lists = st.lists(
 
 
 @given(merge_lists, st.text("abc", max_size=14))
-@settings(max_examples=400, deadline=None)  # builds three tokenizers a case
+@settings(max_examples=cases(400), deadline=None)  # builds three tokenizers a case
 def test_any_merge_list_is_followed_exactly(merges, text):
     """Also lists with duplicates, missing parts, and tokens whose listed split is never reached."""
     for ignore_merges in (False, True):
@@ -293,7 +292,7 @@ def test_any_merge_list_is_followed_exactly(merges, text):
 
 
 @given(merge_lists, st.text("abc '\n1!\u00a0", max_size=14), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 def test_any_merge_list_is_followed_exactly_within_the_pieces_of_a_pattern(merges, text, ignore_merges):
     if merges:
         fields = {"pre_tokenizer_pattern": GPT_2, "ignore_merges": ignore_merges}
@@ -303,7 +302,7 @@ def test_any_merge_list_is_followed_exactly_within_the_pieces_of_a_pattern(merge
 
 
 @given(st.lists(st.sampled_from(PHRASES), max_size=12).map("".join))
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 def test_metaspace_equals_its_definition(text):
     vocabulary = vocabulary_of(SMALL_WORDS)
     assert pick_tokenizer(vocabulary).encode_ordinary(text) == reference.encode_metaspace(vocabulary, text)
@@ -371,7 +370,7 @@ def plain_map(tokens) -> TokenizerMap:
     st.text("ab!x", max_size=20),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=400)
+@settings(max_examples=cases(400))
 def test_the_longest_match_equals_its_definition_however_the_text_comes(tokens, text, random):
     tokenizer = pick_tokenizer(plain_map(tokens))
     expected = reference.encode_longest_match(tokenizer.vocabulary, text)
@@ -426,24 +425,28 @@ def test_what_is_used_stays_in_the_cache():
 
 
 ADVERSARIAL = {
-    "200 KB without white space": "x" * 200_000,
-    "200 KB of random letters": "".join(Random(1).choices("abcdefghij", k=200_000)),
-    "1 MB of spaces": " " * 1_000_000,
-    "alternating scripts": "aяא漢" * 50_000,
-    "marks": "a" + "\u0301\u0323" * 100_000,
-    "newlines": "\n" * 500_000,
-    "digits": "7" * 200_000,
-    "astral": "𝔘🧳" * 50_000,
-    "apostrophes": "'" * 200_000,
+    "a word without end": lambda size: "x" * size,
+    "random letters": lambda size: "".join(Random(1).choices("abcdefghij", k=size)),
+    "spaces": lambda size: " " * 5 * size,
+    "alternating scripts": lambda size: "aяא漢" * (size // 4),
+    "marks": lambda size: "a" + "\u0301\u0323" * (size // 2),
+    "newlines": lambda size: "\n" * 2 * size,
+    "digits": lambda size: "7" * size,
+    "astral": lambda size: "𝔘🧳" * (size // 4),
+    "apostrophes": lambda size: "'" * size,
 }
+"""Texts of about a size. At the smaller one already, quadratic work is a billion steps."""
+
+SIZES = [pytest.param(30_000, id="30 KB"), pytest.param(200_000, id="200 KB", marks=pytest.mark.slow)]
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ADVERSARIAL)
 @pytest.mark.parametrize("map_id", ["qwen/qwen2", "meta-llama/llama-2"])
-def test_adversarial_texts_take_little_time_and_memory(name, map_id):
+def test_adversarial_texts_take_little_time_and_memory(name, map_id, size):
     tokenizer = pick_tokenizer(load_shared_map(map_id))
     tokenizer.encode_ordinary("warm 漢 \n")
-    text = ADVERSARIAL[name]
+    text = ADVERSARIAL[name](size)
     with within():
         ids = tokenizer.encode_ordinary(text)
     with within():

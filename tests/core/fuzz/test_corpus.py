@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cases import cases
 from tests.core.fuzz.seeds import seeds
 from tests.core.fuzz.target import check
 from tests.core.mutations import mutated
@@ -25,7 +26,7 @@ def test_the_seeds_break_no_promise(seed):
         check(seed[:size])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=cases(500), deadline=None)
 @given(mutated(st.sampled_from(list(seeds()))))
 def test_mutated_seeds_break_no_promise(data):
     check(data)
