@@ -1,8 +1,12 @@
-"""A checked declaration becomes a pipeline that can run.
+"""Compile a checked declaration into a plan.
 
-Everything that can be known before a run is found out here, and all faults are told at once: maps are loaded
-and their hashes compared, dialects bound to vocabularies, prompts assembled in ids, tools imported and their
-schemas derived, and every edge proven to be exact or refused.
+Rules:
+
+- Everything that can be known before a run is checked here: maps are loaded and their hashes compared,
+  dialects bound to vocabularies, prompts assembled in token ids, tools imported and their schemas derived,
+  and every edge is proven exact or refused.
+- A fault does not stop the pass: all faults are reported at once, each with its place.
+- The body of a loop or a map is compiled as a plan of its own; other nested pipelines are dissolved.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ def build(pipeline: graph.Pipeline) -> BuiltPipeline:
     """Check a declaration, and load what a run of it needs.
 
     Raises:
-        PipelineError: with every fault, each with its place, what was found and what would do.
+        PipelineError: with every fault, each with its place, what was found and what to do.
     """
     resources = Resources(pipeline.spec, pipeline.live, pipeline.directory)
     missing = located(list(unmet_needs(pipeline.spec, resources)), pipeline.document)
@@ -48,7 +52,7 @@ def build(pipeline: graph.Pipeline) -> BuiltPipeline:
 
 
 class BodyFaultsError(Exception):
-    """The pipeline inside a node has faults, which are kept already."""
+    """The pipeline inside a node has faults, which are already collected."""
 
 
 class Build:
@@ -68,7 +72,7 @@ class Build:
         self._path = path
         self._place = place
         self.is_body = inputs is not None
-        """Whether it runs inside a loop or a map, where no text is made."""
+        """Whether it is the body of a loop or a map, where no text is made."""
         self.faults: list[Fault] = []
         self.flat = flatten(spec, resources)
         self.flows = EdgeVocabularies(self.flat, inputs or {}, self.body)
@@ -76,7 +80,7 @@ class Build:
         self._bodies: dict[str, BuiltPipeline] = {}
 
     def run(self, warnings: tuple[Fault, ...] = ()) -> BuiltPipeline:
-        """Build all nodes, then all edges; `faults` has what went wrong."""
+        """Build all nodes, then all edges; `faults` has the faults found."""
         conditional = self._conditional()
         nodes: dict[str, BuiltNode] = {}
         for path, flat in self.flat.nodes.items():
@@ -84,22 +88,22 @@ class Build:
             if built is not None:
                 nodes[path] = built
         edges = [] if self.faults else [self._edge(wire) for wire in self.flat.wires]
-        return BuiltPipeline(
-            name=self._spec.pipeline,
+        return BuiltPipeline.of(
+            self._spec.pipeline,
+            self._spec,
+            nodes,
+            edges,
             digest=digest_of(self._spec),
-            spec=self._spec,
-            nodes=nodes,
-            edges=edges,
             warnings=warnings,
             engines=self._resources.own_engines,
             servers=ServerLease(self._resources.servers),
         )
 
     def body(self, flat: FlatNode) -> BuiltPipeline:
-        """Return what runs inside a loop or a map, built once.
+        """Return the plan of the body of a loop or a map; it is built once.
 
         Raises:
-            BodyFaultsError: it has faults, which are kept.
+            BodyFaultsError: it has faults, which are collected in `faults`.
         """
         if flat.path not in self._bodies:
             assert isinstance(flat.node, Nested)
@@ -175,7 +179,7 @@ class Build:
 def feedback_vocabularies(
     node: Nested, body: BuiltPipeline, inputs: Mapping[str, Vocabulary | None]
 ) -> dict[str, Vocabulary | None]:
-    """Return what the inputs of a body take when ids are fed back into an input that text first filled."""
+    """Return the vocabularies of a body's inputs if ids are fed back into an input that text fills first."""
     fed = dict(inputs)
     for sink, name in node.feedback.items() if isinstance(node, LoopNode) else ():
         if fed[name] is None:
@@ -184,6 +188,6 @@ def feedback_vocabularies(
 
 
 def digest_of(spec: PipelineSpec) -> str:
-    """Return a name for a declaration: equal for equal declarations."""
+    """Return the digest of a declaration: equal for equal declarations."""
     document = spec.model_dump_json(by_alias=True, exclude_defaults=True)
     return "sha256:" + hashlib.sha256(document.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Dialects that a declaration brings along become dialects that nodes can be bound to."""
+"""Dialects that a declaration itself contains: as data, as a file, or as a model's configuration."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MAX_CONFIG_BYTES = 32 * 1024 * 1024
 """A `tokenizer_config.json` of 100,000 added tokens takes half of it."""
 
 SEPARATE_TEMPLATE = "chat_template.jinja"
-"""Where newer models keep the chat template: beside their `tokenizer_config.json`."""
+"""The file in which newer models keep the chat template, beside their `tokenizer_config.json`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundDialect:
-    """A dialect, why it is this one, and a grammar of its own where it has one."""
+    """A dialect, the reason for choosing it, and its own grammar if it has one."""
 
     dialect: Dialect
     reason: str

@@ -1,4 +1,4 @@
-"""Which vocabulary flows where: what each port gives, and what each slot takes. None stands for text."""
+"""The vocabulary of each port and each slot. None stands for text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EdgeVocabularies:
-    """Find the vocabularies of a flat graph; it has no circles, so each question comes to an end."""
+    """Finds the vocabularies of a flat graph. The graph has no cycles, so the recursion ends."""
 
     def __init__(
         self,
@@ -25,13 +25,13 @@ class EdgeVocabularies:
     ) -> None:
         self._flat = flat
         self._inputs = inputs
-        """What the inputs of a body are given by the node around it."""
+        """The vocabularies that the node around a body sends to its inputs."""
         self._body = body
         """Builds what is inside a loop or a map, once."""
         self._ports: dict[tuple[str, str], Vocabulary | None] = {}
 
     def port(self, node: str, port: str) -> Vocabulary | None:
-        """Return what a port gives."""
+        """Return the vocabulary of a port."""
         key = (node, port)
         if key not in self._ports:
             flat = self._flat.nodes[node]
@@ -39,12 +39,12 @@ class EdgeVocabularies:
         return self._ports[key]
 
     def slot(self, node: str, slot: str) -> Vocabulary | None:
-        """Return what a slot takes."""
+        """Return the vocabulary of a slot."""
         flat = self._flat.nodes[node]
         return _SLOTS[_kind(flat.node, _SLOTS)](self, flat, slot)
 
     def arriving(self, node: str, slot: str | None = None) -> Vocabulary | None:
-        """Return the first vocabulary among the edges into a node or slot; None where all bring text."""
+        """Return the first vocabulary among the edges into a node or slot; None if all of them carry text."""
         given = (self.port(*wire.source) for wire in self._flat.into(node, slot))
         return next((vocabulary for vocabulary in given if vocabulary is not None), None)
 

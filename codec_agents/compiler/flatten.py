@@ -16,16 +16,16 @@ from codec_agents.graph.spec import PipelineNode, PipelineSpec
 
 @dataclass(frozen=True, slots=True)
 class FlatNode:
-    """A node, and where what it names is declared."""
+    """A node, with the declaration that it is in."""
 
     path: str
-    """Its name in the whole; that of a nested node begins with the node that it is in."""
+    """Its name in the whole pipeline; that of a nested node begins with the node that contains it."""
     node: Node
     spec: PipelineSpec
-    """The declaration that it stands in."""
+    """The declaration that it is in."""
     resources: Resources
     prefix: str = ""
-    """What the names of its neighbours begin with."""
+    """The prefix of its own name and of its neighbours' names."""
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ class Wire:
 
 @dataclass(slots=True)
 class FlatGraph:
-    """All nodes and edges of a pipeline and of the pipelines in it."""
+    """All nodes and edges of a pipeline, with those of nested pipelines."""
 
     nodes: dict[str, FlatNode]
     wires: list[Wire]
@@ -63,7 +63,7 @@ class FlatGraph:
 
 
 def flatten(spec: PipelineSpec, resources: Resources, prefix: str = "") -> FlatGraph:
-    """Return all nodes and edges, nested pipelines taken apart."""
+    """Return all nodes and edges, with nested pipelines dissolved."""
     flat = FlatGraph({}, [])
     relays: list[str] = []
     for name, node in spec.nodes.items():
@@ -105,7 +105,7 @@ def _target(spec: PipelineSpec, prefix: str, node: str, slot: str) -> tuple[str,
 
 
 def _remove_relay(flat: FlatGraph, relay: str) -> None:
-    """Join the edges into a relay with those out of it; an input that keeps its default stays a node."""
+    """Join the edges into a relay with those from it; an input that uses its default stays a node."""
     before = flat.into(relay)
     after = [wire for wire in flat.wires if wire.source[0] == relay]
     if not before and isinstance(flat.nodes[relay].node, InputNode):

@@ -1,4 +1,4 @@
-"""Which of the things that a declaration names are not there: every one, each at its own place.
+"""Find what a declaration names and does not exist: every resource, each at its own place.
 
 This runs also when the declaration itself has faults, so that both are told at once.
 """
@@ -18,14 +18,14 @@ from codec_agents.graph.servers import server_of
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, PipelineSpec
 
 Shared: TypeAlias = tuple[str, str] | None
-"""What several nodes may name: `engines` or `maps`, and the name under which it is declared."""
+"""A resource that several nodes may name: `engines` or `maps`, and its declared name."""
 
 Need: TypeAlias = tuple[Place, Shared, Callable[[], Any]]
-"""A field of a node, what it names, and what finds out whether that can be had."""
+"""A field of a node, the name in it, and a function that loads what it names."""
 
 
 def unmet_needs(spec: PipelineSpec, resources: Resources) -> Iterator[Fault]:
-    """Yield a fault for each map, engine and callable that a node names and that cannot be had.
+    """Yield a fault for each map, engine and callable that a node names and that cannot be loaded.
 
     An engine or a map is told once, where it is declared, however many nodes name it.
     """
@@ -33,7 +33,7 @@ def unmet_needs(spec: PipelineSpec, resources: Resources) -> Iterator[Fault]:
 
 
 class Needs:
-    """What the nodes of one declaration need, the outermost or one inside a node."""
+    """The resources that the nodes of one declaration need: the outermost, or one inside a node."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Needs:
 
 
 def _declared(spec: PipelineSpec, place: str) -> dict[tuple[str, str], str]:
-    """Return where a declaration declares its engines and maps."""
+    """Return the place of each engine and map in a declaration."""
     declared = (("engines", spec.engines), ("maps", spec.maps))
     return {(kind, name): place + place_name((kind, name)) for kind, names in declared for name in names}
 

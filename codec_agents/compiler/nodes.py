@@ -1,4 +1,4 @@
-"""How each kind of node is built: one function a kind, all with the same argument."""
+"""The builders of nodes: one function per kind, all with the same argument."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
 def _prompt(
     b: NodeBuilder, vocabulary: Vocabulary, model: str | None, tools: Sequence[Tool]
 ) -> Chat | RawPrompt:
-    """Return the declared prompt, in the engine's own pieces where that is asked for."""
+    """Return the declared prompt; with `template: engine`, as the engine's own template renders it."""
     node = b.declared(Asking)
     if not isinstance(node.prompt, Chat) or node.prompt.template == "dialect":
         return node.prompt
@@ -215,4 +215,4 @@ BUILDERS: Mapping[type[Node], Callable[[NodeBuilder], BuiltNode]] = {
     LoopNode: _loop,
     SinkNode: _sink,
 }
-"""What builds each kind; nested pipelines are taken apart before."""
+"""The builder of each kind; nested pipelines are dissolved before."""

@@ -1,4 +1,4 @@
-"""What a declaration names and a build needs: maps, engines and callables.
+"""The resources that a declaration names and a build loads: maps, engines and callables.
 
 Each is loaded once a build. A name that leads nowhere raises `ResourceError`, which the build turns into a
 fault at the place where the name stands.
@@ -37,11 +37,11 @@ from codec_core.maps import TokenizerMap, read_map
 from codec_core.vocabulary import Vocabulary, vocabulary_of
 
 CACHE_VARIABLE = "CODEC_CACHE"
-"""Names the folder for downloaded maps, in place of the user's cache folder."""
+"""The environment variable that names the folder for downloaded maps."""
 
 
 def map_cache_folder() -> Path:
-    """Return where downloaded maps are kept: `$CODEC_CACHE`, or `codec/maps` in the user's cache folder."""
+    """Return the folder for downloaded maps: `$CODEC_CACHE`, or `codec/maps` in the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
@@ -50,7 +50,7 @@ def map_cache_folder() -> Path:
 
 
 class ResourceError(Exception):
-    """A name leads nowhere: what was found, and what would do."""
+    """A name cannot be resolved: what was found, and what to do."""
 
     def __init__(self, found: str, remedy: str) -> None:
         super().__init__(f"{found}; {remedy}")
@@ -59,19 +59,19 @@ class ResourceError(Exception):
 
 
 class Resources:
-    """Load what one declaration names, each thing once."""
+    """Loads what one declaration names, each resource once."""
 
     def __init__(self, spec: PipelineSpec, live: LiveObjects, directory: Path | None) -> None:
         self._spec = spec
         self._live = live
         self._directory = directory
         self.directory = directory or Path()
-        """Where files beside the declaration lie."""
+        """The folder of the declaration, to which relative paths refer."""
         self._importer = Importer(directory, spec.imports)
         self._engines: dict[str, Engine] = {}
         self._slots: dict[str, anyio.CapacityLimiter] = {}
         self.own_engines: dict[str, Engine] = {}
-        """Engines made here, which whoever made them closes."""
+        """The engines that were created here, and that the plan closes."""
         self._servers: dict[tuple[str, str], ToolServer | ResourceError] = {}
 
     def inside(self, node: str) -> Resources:
@@ -143,7 +143,7 @@ class Resources:
         return self._engines[found]
 
     def engine_slots(self, name: str | None, policy: Policy) -> anyio.CapacityLimiter | None:
-        """Return what bounds the requests at once to an engine; one for all nodes that ask it."""
+        """Return the limiter of concurrent requests to an engine; all nodes that use the engine share it."""
         found, spec = self._spec.engine_name(name), self._spec.engine_of(name)
         bound = (spec.concurrency if spec else None) or policy.concurrency
         if found is None or bound is None:
@@ -225,7 +225,7 @@ class Resources:
         return tuple(server for server in self._servers.values() if isinstance(server, ToolServer))
 
     def _server(self, name: str) -> ToolServer:
-        """Return a server that has said what it offers; one that cannot be had is asked once."""
+        """Return a server that has listed its tools; one that cannot be started is tried only once."""
         spec = self._spec.mcp.get(name)
         if spec is None:
             raise ResourceError(f"there is no MCP server {name!r}", "declare it under `mcp`")
@@ -271,7 +271,7 @@ class Resources:
 
 
 def _fetched(url: str, fetch: Callable[[], Awaitable[TokenizerMap]]) -> TokenizerMap:
-    """Return a map from the net; the URL is shown as it is declared, without the values of variables."""
+    """Return a map from a URL. Errors show the URL as declared, without the values of variables."""
     import httpx
 
     try:
@@ -288,7 +288,7 @@ _files: dict[tuple[str, int, int], TokenizerMap] = {}
 
 
 def _read_map_file(path: str) -> TokenizerMap:
-    """Read a map once a process, as long as its file stays as it is."""
+    """Read a map once per process, as long as its file does not change."""
     status = Path(path).stat()
     key = (path, status.st_mtime_ns, status.st_size)
     if key not in _files:

@@ -6,10 +6,10 @@ import anyio
 
 
 class Signal:
-    """Wake the tasks that wait; a signal given while nobody waits is kept for the next wait.
+    """Wakes the tasks that wait; a signal that is given while no task waits is kept for the next wait.
 
-    Whoever waits does so in a loop that checks its own condition first, so a wake-up too many does no harm
-    and none is lost.
+    A task waits in a loop that checks its own condition first. So a superfluous wake-up does no harm, and
+    none is lost.
     """
 
     __slots__ = ("_event", "_given")

@@ -1,4 +1,4 @@
-"""What a built pipeline will do, said in the values of `graph.explain`."""
+"""The explanation of a plan, in the values of `graph.explain`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from codec_core.vocabulary import Vocabulary
 
 
 def explain(built: BuiltPipeline) -> Explanation:
-    """Return what each node and edge was proven to do, those in the bodies of maps and loops, too."""
+    """Return an explanation of each node and edge, including those in the bodies of maps and loops."""
     parts = list(_parts(built, ""))
     return Explanation(
         pipeline=built.name,
@@ -52,7 +52,7 @@ def explain(built: BuiltPipeline) -> Explanation:
 
 
 def _parts(built: BuiltPipeline, prefix: str) -> Iterator[tuple[BuiltPipeline, str]]:
-    """Yield a pipeline, then the bodies in it, each with what its names begin with in the whole."""
+    """Yield a plan, then the bodies in it, each with the prefix of its names in the whole."""
     yield built, prefix
     for name, node in built.nodes.items():
         if isinstance(node, BuiltMap | BuiltLoop):
@@ -140,7 +140,7 @@ def _at_budget(dialect: BoundDialect) -> str:
 
 
 def _pieces(template: PromptTemplate, vocabulary: Vocabulary) -> list[PieceExplanation]:
-    """Say a template in tokens, texts and slots. Its own text is scaffolding, which a person may read."""
+    """Describe a template as tokens, texts and slots. Its text is decoded here for a person to read."""
     names = {number: name for name, number in vocabulary.special_tokens.items()}
     pieces: list[PieceExplanation] = []
     for piece in template.pieces:

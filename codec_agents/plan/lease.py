@@ -1,4 +1,4 @@
-"""How long the engines that a pipeline made stay open: as long as somebody uses them."""
+"""The lease of the engines that a pipeline created: they stay open while something uses them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import anyio
 from codec_agents.engines.base import Engine
 
 CLOSING_SECONDS = 5.0
-"""What closing may take; a connection that does not close by then is left to the operating system."""
+"""Seconds that closing may take; a connection that is open after that is left to the operating system."""
 
 
 class EngineLease:
-    """Counts the users of a pipeline's engines, and closes them behind the last one.
+    """Counts the users of a pipeline's engines, and closes the engines after the last one.
 
     A run is a user, and so is `Pipeline.opened`, which keeps connections from run to run. A closed engine
-    opens again when it is asked again.
+    opens again with its next request.
     """
 
     __slots__ = ("_engines", "_users")

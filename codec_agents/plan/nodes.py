@@ -20,19 +20,19 @@ from codec_agents.tools.functions import Function
 from codec_core.vocabulary import Vocabulary
 
 Value: TypeAlias = "str | Sequence[int]"
-"""What a caller gives to an input: text, or ids of the input's map."""
+"""The value of an input: text, or ids of the input's map."""
 
 
 _NUMBERS = re.compile(r"\[\d+\](?=/)")
 
 
 def declared_path(path: str) -> str:
-    """Return a node's path as declared, without the number of the item or round that it worked on."""
+    """Return a node's path as declared, without the numbers of items and rounds."""
     return _NUMBERS.sub("", path) if "[" in path else path
 
 
 def strategy_between(source: Vocabulary | None, target: Vocabulary | None) -> Strategy:
-    """Return what an edge between two vocabularies does; None stands for text."""
+    """Return the strategy of an edge between two vocabularies; None stands for text."""
     if source is None:
         return "text" if target is None else "encode"
     if target is None:
@@ -42,7 +42,7 @@ def strategy_between(source: Vocabulary | None, target: Vocabulary | None) -> St
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BuiltEdge:
-    """One edge, with both ends known and its strategy proven."""
+    """One edge: both its ends, and a strategy that was proven exact."""
 
     source_node: str
     source_port: str
@@ -56,7 +56,7 @@ class BuiltEdge:
     """None where the target takes text."""
     buffer: int
     separator: str = ""
-    """What stands before this edge's content in a slot that other edges have filled already."""
+    """Inserted before this edge's content in a slot that earlier edges have filled."""
     keep_special: bool = False
     reasoning: bool = False
     fallback: bool = False
@@ -76,18 +76,18 @@ class BuiltEdge:
 
 @dataclass(frozen=True, slots=True)
 class BuiltNode:
-    """What every kind of node has."""
+    """A node of any kind."""
 
     starts_when_inputs_complete: ClassVar[bool] = False
-    """Whether it has nothing to do, and needs no task, before all its slots are filled."""
+    """Whether it needs no task before all its slots are filled."""
     passive: ClassVar[bool] = False
-    """Whether it has nothing to do at all: those that feed it do that themselves."""
+    """Whether it needs no task at all: its sources write to it."""
 
     name: str
     """Its name in its own pipeline."""
     path: str
-    """Its name in the whole: that of a nested node begins with the node that it is in, and inside a loop or a
-    map, while a run goes, with the number of the round or item: `each[2]/writer`."""
+    """Its name in the whole pipeline. That of a nested node begins with the node that contains it; during a
+    run, inside a loop or a map, with the number of the round or item too: `each[2]/writer`."""
     policy: Policy
     conditional: bool
     """Whether it runs only when a router chooses it, or a node before it fails."""
@@ -96,13 +96,13 @@ class BuiltNode:
 
     @property
     def prefix(self) -> str:
-        """What its path has before its name: where its own pipeline stands in the whole."""
+        """The part of its path before its name."""
         return self.path.removesuffix(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltInput(BuiltNode):
-    """A place where the caller's value enters."""
+    """An input: the caller's value enters here."""
 
     vocabulary: Vocabulary | None
     default: Value | None
@@ -110,16 +110,16 @@ class BuiltInput(BuiltNode):
 
 @dataclass(frozen=True, slots=True)
 class BuiltSink(BuiltNode):
-    """A place where a stream leaves."""
+    """A sink: a stream leaves here."""
 
     text: bool
     write: tuple[Callable[[Any], Any], ...] = ()
-    """Called with each piece as it comes: text at a text sink, lists of ids at an id sink."""
+    """Called with each piece as it arrives: text at a text sink, lists of ids at an id sink."""
     file: str | None = None
 
     @property
     def passive(self) -> bool:  # type: ignore[override]
-        """Whether it only keeps what reaches it."""
+        """Whether it only keeps its input, and writes nowhere."""
         return not self.write and self.file is None
 
 
@@ -132,11 +132,11 @@ class PromptedNode(BuiltNode):
     model: str | None
     engine: Engine
     engine_slots: anyio.CapacityLimiter | None
-    """Bounds the requests at once to the engine; shared by all nodes that ask it."""
+    """Bounds concurrent requests to the engine; shared by all nodes that use it."""
     vocabulary: Vocabulary
     dialect: BoundDialect
     dialect_reason: str
-    """Why this dialect: named in the declaration, or what it was derived from."""
+    """Where the dialect comes from: the declaration, or what it was derived from."""
     prompt: Chat | RawPrompt
     template: PromptTemplate
     options: SamplingOptions
@@ -152,32 +152,32 @@ class BuiltModel(PromptedNode):
 
 @dataclass(frozen=True, slots=True)
 class BuiltRouter(PromptedNode):
-    """A model whose answer chooses which nodes run."""
+    """A router: a model whose answer chooses the nodes that run."""
 
     labels: Mapping[str, bytes]
-    """What the model may answer."""
+    """The labels that the model may answer, with their bytes."""
     targets: Mapping[str, tuple[str, ...]]
     default: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltFunction(BuiltNode):
-    """A Python callable."""
+    """A function node: a Python callable."""
 
     starts_when_inputs_complete = True
 
     call: Function
     vocabulary: Vocabulary | None
-    """Of what it gives; None for text."""
+    """The vocabulary of its output; None for text."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltJoin(BuiltNode):
-    """Several edges brought together."""
+    """A join of several edges."""
 
     first: int | None
     until: Function | None
-    """Given what has ended so far by source, it says whether that is enough."""
+    """Called with the content of the edges that have ended, by source; true ends the join."""
     vocabulary: Vocabulary | None
     decided: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """The sources that it takes whatever ends first, by its path: what a record says."""
+    """In a replay, by the path of the node: the recorded sources, which it takes whichever end first."""

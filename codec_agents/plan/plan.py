@@ -1,9 +1,13 @@
-"""What a checked declaration becomes: nodes that can run, and edges that are proven to be exact."""
+"""A plan: the nodes and edges of a checked declaration, with every edge proven exact.
+
+A plan never changes, so any number of runs share it. Nodes that contain a plan are defined here too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from codec_agents.engines.base import Engine, preparing
 from codec_agents.exceptions import InputError
@@ -32,17 +36,17 @@ class BuiltMap(BuiltNode):
     body: BuiltPipeline
     over: str
     split: str | Function
-    """What ends an item, or what cuts a stream into items."""
+    """The separator that ends an item, or the function that splits the whole stream."""
     parallel: int
     in_order: bool
     separator: str
     decided: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """The order of the results where it is that of completion, by its path: what a record says."""
+    """In a replay, by the path of the node: the recorded order of results that are sent as they complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltLoop(BuiltNode):
-    """A pipeline run again and again."""
+    """A pipeline that runs in rounds."""
 
     starts_when_inputs_complete = True
 
@@ -50,17 +54,17 @@ class BuiltLoop(BuiltNode):
     turns: int
     feedback: Mapping[str, str]
     until: Function | None
-    """Given the ids by sink, it says whether the loop is done."""
+    """Called with the ids by sink after each round; true ends the loop."""
     starts_with: tuple[str, bytes] | None
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLinks:
-    """Which edges begin and end at a node, by their numbers."""
+    """The numbers of the edges that end and begin at a node."""
 
     incoming: tuple[int, ...]
     outgoing: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
-    """Of each port: the edges that always carry, and those that carry when the node fails."""
+    """By port: the ordinary edges, and the fallback edges, which carry only when the node fails."""
 
 
 def _links_of(name: str, edges: Sequence[BuiltEdge]) -> NodeLinks:
@@ -77,19 +81,42 @@ def _links_of(name: str, edges: Sequence[BuiltEdge]) -> NodeLinks:
     return NodeLinks(incoming, outgoing)
 
 
-def _may_quit(node: BuiltNode) -> bool:
-    """Whether a node may end before those that feed it, in a run that goes on."""
+def _index(nodes: Mapping[str, BuiltNode]) -> dict[str, Any]:
+    """Return the fields of a plan that follow from its nodes alone."""
+    return {
+        "inputs": {name: node for name, node in nodes.items() if isinstance(node, BuiltInput)},
+        "sinks": {name: node for name, node in nodes.items() if isinstance(node, BuiltSink)},
+        "needs_approval": any(
+            isinstance(node, BuiltModel) and node.dispatcher.needs_approval for node in nodes.values()
+        ),
+    }
+
+
+def _may_end_early(node: BuiltNode) -> bool:
+    """Return whether a node may end before its sources, in a run that continues."""
     races = isinstance(node, BuiltJoin) and (node.first is not None or node.until is not None)
     return races or node.conditional or node.policy.on_failure != "fail"
 
 
-def _acts_ahead(node: BuiltNode) -> bool:
-    """Whether something may be done for a node while its slots are still being filled."""
+def _prepares(node: BuiltNode) -> bool:
+    """Return whether an engine may be prepared for a node while its slots are being filled."""
     return isinstance(node, PromptedNode) and preparing(node.engine) is not None
 
 
+def _is_sequential(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> bool:
+    """Return whether at most one node works at any time, and each only once its inputs are complete."""
+    if any(map(_prepares, nodes.values())) or any(edge.prefill for edge in edges):
+        return False
+    if not all(
+        isinstance(node, BuiltInput) or node.passive or node.starts_when_inputs_complete
+        for node in nodes.values()
+    ):
+        return False
+    return _is_path(nodes, edges)
+
+
 def _is_path(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> bool:
-    """Whether the nodes follow each other, so that no two of them ever work at the same time."""
+    """Return whether the working nodes form one path."""
     working = [name for name, node in nodes.items() if node.starts_when_inputs_complete]
     steps = {(edge.source_node, edge.target_node) for edge in edges}
     steps = {(source, target) for source, target in steps if source in working and target in working}
@@ -99,59 +126,66 @@ def _is_path(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> bool
 
 @dataclass(frozen=True, slots=True)
 class BuiltPipeline:
-    """A pipeline that can run, any number of times and at the same time."""
+    """A pipeline that can run, any number of times and concurrently. `BuiltPipeline.of` creates one."""
 
     name: str
     digest: str
-    """Names the declaration: equal for equal declarations."""
+    """Identifies the declaration: equal for equal declarations."""
     spec: PipelineSpec
     nodes: Mapping[str, BuiltNode]
     edges: Sequence[BuiltEdge]
-    warnings: tuple[Fault, ...] = ()
-    engines: Mapping[str, Engine] = field(default_factory=dict)
-    """The engines that the pipeline made and closes; those that the caller gave are the caller's."""
-    servers: ServerLease = field(default_factory=lambda: ServerLease(()))
-    """The MCP servers that the declaration names, and how long they stay open."""
-    lease: EngineLease = field(init=False)
-    """What keeps those engines open: runs, and whoever opened the pipeline."""
-    links: Mapping[str, NodeLinks] = field(init=False)
+    warnings: tuple[Fault, ...]
+    engines: Mapping[str, Engine]
+    """The engines that the pipeline created and closes. Engines that the caller gave stay the caller's."""
+    servers: ServerLease
+    """The MCP servers that the declaration names; open while a run uses them."""
+    lease: EngineLease
+    """Keeps those engines open while a run or `Pipeline.opened` uses them."""
+    links: Mapping[str, NodeLinks]
     """The edges at each node."""
-    may_end_early: bool = field(init=False)
-    """Whether a node may end before those that feed it, which then have nobody to speak to."""
-    is_sequential: bool = field(init=False)
-    """Whether its nodes work one after the other, so that a run of it needs one task."""
-    inputs: Mapping[str, BuiltInput] = field(init=False)
-    """The inputs, by name."""
-    sinks: Mapping[str, BuiltSink] = field(init=False)
-    """The sinks, by name."""
-    needs_approval: bool = field(init=False)
-    """Whether it has tools that need approval."""
+    may_end_early: bool
+    """Whether a node may end before its sources, which then have no consumer."""
+    is_sequential: bool
+    """Whether its nodes work one after the other, so that a run needs one task."""
+    inputs: Mapping[str, BuiltInput]
+    sinks: Mapping[str, BuiltSink]
+    needs_approval: bool
+    """Whether a model has tools that need approval."""
 
-    def __post_init__(self) -> None:
-        nodes = self.nodes.values()
-        may_end_early = any(map(_may_quit, nodes))
-        simple = all(
-            isinstance(node, BuiltInput) or node.passive or node.starts_when_inputs_complete for node in nodes
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        spec: PipelineSpec,
+        nodes: Mapping[str, BuiltNode],
+        edges: Sequence[BuiltEdge],
+        *,
+        digest: str,
+        warnings: tuple[Fault, ...] = (),
+        engines: Mapping[str, Engine] | None = None,
+        servers: ServerLease | None = None,
+    ) -> Self:
+        """Return a plan with everything that follows from its nodes and edges."""
+        may_end_early = any(map(_may_end_early, nodes.values()))
+        return cls(
+            name=name,
+            digest=digest,
+            spec=spec,
+            nodes=nodes,
+            edges=edges,
+            warnings=warnings,
+            engines=engines or {},
+            servers=servers or ServerLease(()),
+            lease=EngineLease(engines or {}),
+            links={name: _links_of(name, edges) for name in nodes},
+            may_end_early=may_end_early,
+            is_sequential=not may_end_early and _is_sequential(nodes, edges),
+            **_index(nodes),
         )
-        ahead = any(map(_acts_ahead, nodes)) or any(edge.prefill for edge in self.edges)
-        is_sequential = simple and not may_end_early and not ahead and _is_path(self.nodes, self.edges)
-        links = {name: _links_of(name, self.edges) for name in self.nodes}
-        object.__setattr__(self, "links", links)
-        object.__setattr__(self, "lease", EngineLease(self.engines))
-        object.__setattr__(self, "may_end_early", may_end_early)
-        object.__setattr__(self, "is_sequential", is_sequential)
-        self.index_nodes()
 
-    def index_nodes(self) -> None:
-        """Find again what depends on the nodes, after others took their places."""
-        inputs = {name: node for name, node in self.nodes.items() if isinstance(node, BuiltInput)}
-        sinks = {name: node for name, node in self.nodes.items() if isinstance(node, BuiltSink)}
-        object.__setattr__(self, "inputs", inputs)
-        object.__setattr__(self, "sinks", sinks)
-        needs_approval = any(
-            isinstance(node, BuiltModel) and node.dispatcher.needs_approval for node in self.nodes.values()
-        )
-        object.__setattr__(self, "needs_approval", needs_approval)
+    def with_nodes(self, nodes: Mapping[str, BuiltNode]) -> Self:
+        """Return the same plan with other nodes of the same names; it shares the lease of the engines."""
+        return replace(self, nodes=nodes, **_index(nodes))
 
     def edges_into(self, node: str) -> list[BuiltEdge]:
         """Return the edges that end at a node, in declared order."""
@@ -161,7 +195,7 @@ class BuiltPipeline:
         """Return a value for each input.
 
         Raises:
-            InputError: an input is missing, unknown, of the wrong type, or holds an id that its map has not.
+            InputError: an input is missing, unknown or of the wrong type, or has an id outside its map.
         """
         if unknown := sorted(given.keys() - self.inputs.keys()):
             known = ", ".join(self.inputs) or "none"
@@ -172,7 +206,7 @@ class BuiltPipeline:
 
     @property
     def map_hashes(self) -> dict[str, str | None]:
-        """The hash of each asking node's map."""
+        """The hash of the map of each node that asks a model, by name."""
         return {
             name: node.vocabulary.hash for name, node in self.nodes.items() if isinstance(node, PromptedNode)
         }

@@ -1,8 +1,7 @@
-"""A built pipeline seen as a whole: the models in it, and the same pipeline with others."""
+"""Variants of a plan: with other nodes, with conversations to continue, at another place."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from codec_agents.tools.mcp_servers import ServerLease
 
 
 def prompted_nodes(built: BuiltPipeline) -> dict[str, PromptedNode]:
-    """Return the nodes that ask models, by path, those inside loops and maps included."""
+    """Return the nodes that ask a model, by path, including those inside loops and maps."""
     found: dict[str, PromptedNode] = {}
     for node in built.nodes.values():
         if isinstance(node, PromptedNode):
@@ -25,28 +24,28 @@ def prompted_nodes(built: BuiltPipeline) -> dict[str, PromptedNode]:
 
 
 def with_nodes(built: BuiltPipeline, change: Callable[[BuiltNode], BuiltNode]) -> BuiltPipeline:
-    """Return the same pipeline with each node changed, those inside loops and maps first."""
+    """Return the same plan with each node changed, the nodes inside loops and maps first."""
     nodes: dict[str, BuiltNode] = {}
     for name, node in built.nodes.items():
         if isinstance(node, BuiltMap | BuiltLoop):
             node = replace(node, body=with_nodes(node.body, change))
         nodes[name] = change(node)
-    return _with_nodes(built, nodes)
+    return built.with_nodes(nodes)
 
 
 def continued_from(built: BuiltPipeline, histories: Mapping[str, History]) -> BuiltPipeline:
-    """Return the same pipeline in which each model goes on with what it said in an earlier run.
+    """Return the same plan in which models continue their conversations from an earlier run.
 
     Raises:
-        InputError: a history is of no model of the pipeline, or of another map.
-        PromptError: a prompt cannot be gone on with.
+        InputError: a history is of an unknown node, or of another map.
+        PromptError: a prompt cannot continue a conversation.
     """
     if not histories:
         return built
     known = prompted_nodes(built)
     if unknown := sorted(histories.keys() - known.keys()):
         raise InputError(
-            f"there is no model node {unknown[0]!r} to go on with; there are: {', '.join(known)}"
+            f"there is no model node {unknown[0]!r} to continue; the model nodes are: {', '.join(known)}"
         )
 
     def change(node: BuiltNode) -> BuiltNode:
@@ -64,20 +63,10 @@ def continued_from(built: BuiltPipeline, histories: Mapping[str, History]) -> Bu
 
 
 def without_servers(built: BuiltPipeline) -> BuiltPipeline:
-    """Return the same pipeline with no MCP server to start: for runs in which no tool is called."""
-    other = copy.copy(built)
-    object.__setattr__(other, "servers", ServerLease(()))
-    return other
+    """Return the same plan without MCP servers, for runs in which no tool is called."""
+    return replace(built, servers=ServerLease(()))
 
 
 def placed(built: BuiltPipeline, prefix: str) -> BuiltPipeline:
-    """Return the same pipeline at another place: the paths of its nodes begin with the prefix."""
-    return _with_nodes(built, {name: replace(node, path=prefix + name) for name, node in built.nodes.items()})
-
-
-def _with_nodes(built: BuiltPipeline, nodes: Mapping[str, BuiltNode]) -> BuiltPipeline:
-    """Copy what is the same: the lease of the engines, and what follows from the edges."""
-    other = copy.copy(built)
-    object.__setattr__(other, "nodes", nodes)
-    other.index_nodes()
-    return other
+    """Return the same plan at another place: the paths of its nodes begin with the prefix."""
+    return built.with_nodes({name: replace(node, path=prefix + name) for name, node in built.nodes.items()})

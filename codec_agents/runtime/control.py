@@ -1,4 +1,4 @@
-"""How a node says that it does not run, or not now."""
+"""Exceptions by which a node does not run, or not now."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ STOPPED = "the run was stopped before its turn"
 """Why a node is skipped after `cancel(after="turn")`."""
 
 
-class NodePaused(Exception):  # noqa: N818 - not an error: the node waits for somebody
-    """The node can go on when somebody has decided."""
+class NodePaused(Exception):  # noqa: N818 - not an error: the node waits for a decision
+    """The node can continue after a decision about its tool calls."""
 
     def __init__(self, turn: PausedTurn) -> None:
         super().__init__("waits for approval")

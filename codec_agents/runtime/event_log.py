@@ -12,11 +12,11 @@ EVENT_BOUND = 256
 """Events that may wait for a reader before the run waits for it."""
 
 EVENT_BACKLOG = 1024
-"""Events kept while nobody reads: enough for what happens between starting a run and iterating over it."""
+"""Events kept without a reader: enough for what happens between starting a run and iterating over it."""
 
 
 class EventLog:
-    """Carry events from the nodes to one reader; without a reader keep only the last few."""
+    """Carries events from the nodes to one reader; without a reader it keeps only the last ones."""
 
     __slots__ = ("_changed", "_closed", "_error", "_events", "wanted")
 
@@ -25,23 +25,23 @@ class EventLog:
         self._closed = False
         self._error: BaseException | None = None
         self._changed = Signal()
-        """One for both sides: nobody waits to read a full log, or to write to an empty one."""
+        """One for both sides: no task waits to read a full log, or to write to an empty one."""
         self.wanted = False
-        """Whether somebody reads."""
+        """Whether there is a reader."""
 
     async def write(self, event: Event) -> None:
-        """Add an event, waiting for the reader where there is one that lags."""
+        """Add an event; wait while a reader lags."""
         while self.wanted and not self._closed and len(self._events) >= EVENT_BOUND:
             await self._changed.wait()
         self.keep(event)
 
     def keep(self, event: Event) -> None:
-        """Add an event without waiting, where nobody reads."""
+        """Add an event without waiting; for a log without a reader."""
         self._events.append(event)
         self._changed.give()
 
     def close(self, error: BaseException | None = None) -> None:
-        """Say that no more will come; the reader gets the error, if there is one, after the last event."""
+        """Expect no more events; after the last one the reader raises the error, if there is one."""
         self._closed = True
         self._error = error
         self._changed.give()
@@ -68,16 +68,16 @@ class EventLog:
         return event
 
     def detach(self) -> None:
-        """Let the writers go on without a reader."""
+        """Remove the reader; the writers no longer wait for it."""
         self.wanted = False
         self._changed.give()
 
 
 class EventReader:
-    """Iterate over a log. Dropping the reader, as `break` does, lets the run go on without it.
+    """Iterates over a log. Dropping the reader, as `break` does, removes it from the run.
 
-    A class and not an async generator: a generator left early is closed by the event loop at some later time,
-    and until then the writers would wait for it.
+    A class and not an async generator: the event loop closes an abandoned generator at some later time, and
+    until then the writers would wait for it.
     """
 
     def __init__(self, log: EventLog) -> None:

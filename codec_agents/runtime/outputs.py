@@ -1,4 +1,4 @@
-"""What reached a sink, for the result and for whoever reads along."""
+"""The output of one sink: kept for the result, and followed by at most one reader while the run goes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Generic, Self, TypeVar
 from codec_agents.concurrency.signal import Signal
 
 READ_AHEAD = 256
-"""Batches a sink may be ahead of the one who reads along before the stream stalls."""
+"""Batches a sink may be ahead of its reader before the stream waits."""
 CAUGHT_UP = READ_AHEAD // 2
-"""Batches left to read at which a stalled stream goes on: not at each one, or both sides would take turns."""
+"""Unread batches at which a waiting stream continues: at each one, both sides would only take turns."""
 
 
 Item = TypeVar("Item", bound=Sequence[object])
 
 
 class SinkOutput:
-    """Keep what reached one sink; let one reader follow it, and stall the stream when it lags."""
+    """The ids and text that reached one sink. The stream waits for a reader that lags."""
 
     __slots__ = (
         "_changed",
@@ -57,7 +57,7 @@ class SinkOutput:
 
     @property
     def lags(self) -> bool:
-        """Whether somebody reads along who is so far behind that the stream is to wait for `room`."""
+        """Whether a reader is so far behind that the stream has to wait for `room`."""
         return self._reading and len(self._ends) - self._position >= READ_AHEAD and not self._closed
 
     async def room(self) -> None:
@@ -65,7 +65,7 @@ class SinkOutput:
         await self._changed.wait()
 
     def close(self, error: BaseException | None = None) -> None:
-        """Say that no more will come; the reader gets the error, if there is one, after the last batch."""
+        """Expect no more batches; after the last one the reader raises the error, if there is one."""
         self._closed = True
         self._error = error
         self._changed.give()
@@ -106,13 +106,13 @@ class SinkOutput:
         return True
 
     def detach(self) -> None:
-        """Let the stream go on without a reader."""
+        """Remove the reader; the stream no longer waits for it."""
         self._reading = False
         self._changed.give()
 
 
 class SinkReader(Generic[Item]):
-    """Follow one sink. Dropping the reader, as `break` does, lets the stream go on without it."""
+    """Follows one sink. Dropping the reader, as `break` does, removes it from the stream."""
 
     def __init__(self, output: SinkOutput, item: Callable[[int], Item]) -> None:
         self._output = output

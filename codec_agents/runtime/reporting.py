@@ -1,4 +1,4 @@
-"""What nodes tell: that they begin; and those without a model, what was decided, and that they are done."""
+"""The events that nodes of every kind emit, and calls of the user's functions with their event."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Answer = TypeVar("Answer")
 
 
 async def report_started(node: BuiltNode, context: NodeContext) -> None:
-    """Say that a node has its inputs and begins its work."""
+    """Emit that a node has its inputs and begins to work."""
     context.at_work.add(node.name)
     await context.run.emit(NodeStarted(node.path, context.run.clock()))
 
 
 async def report_finished(node: BuiltNode, context: NodeContext, reason: str) -> None:
-    """Say that a node has given all that it gives."""
+    """Emit that a node without a model has sent everything."""
     await context.run.emit(NodeFinished(node.path, "finished", reason, Usage(), context.run.clock()))
 
 
 async def report_decided(node: BuiltNode, context: NodeContext, *choices: str | int) -> None:
-    """Say what was decided by what came first."""
+    """Emit a decision that depended on which input came first: a replay decides the same."""
     await context.run.emit(Decided(node.path, choices, context.run.clock()))
 
 
@@ -39,7 +39,7 @@ async def ask(
     *args: Any,
     **kwargs: Any,
 ) -> Answer:
-    """Ask a function of the user's; say what it gave, as it was checked.
+    """Call a function of the user's, check its result, emit and return it.
 
     Raises:
         Exception: what the function or the check raises.

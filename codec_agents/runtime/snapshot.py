@@ -1,4 +1,4 @@
-"""Put a run down, and take it up again: what the context keeps for a pause, and how it starts from one."""
+"""Suspend a run and resume it: from a context to a `Pause`, and from a `Pause` back to the edges."""
 
 from __future__ import annotations
 

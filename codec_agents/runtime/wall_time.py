@@ -1,4 +1,4 @@
-"""How long a node that works itself may take: a model, a router, a function."""
+"""The limit on the wall time of a node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class WallTime(Deadline):
-    """Stop what runs inside when the node's wall time is over, with a `LimitExceededError`."""
+    """Ends what runs inside with a `LimitExceededError` when the node's wall time is over."""
 
     __slots__ = ("_node", "_wiring")
 

@@ -1,9 +1,13 @@
-"""Bounded channels of batches: what an edge is while a run goes.
+"""Bounded channels of batches: an edge while a run goes.
 
-A channel is read in one of two ways. A task takes what has been queued: the bound is on ids, not on batches,
-so that memory does not depend on how an engine cuts its frames; sending never waits while there is room, and
-all that is ready is taken at once. Or a receiver is given each batch as it is sent, in the producer's task,
-and nothing is queued: no task, no wake-up. Everything here runs in one event loop and needs no lock.
+Rules:
+
+- A channel has one producer and one consumer, in one event loop; it needs no lock.
+- A consuming task takes everything that is queued at once. The bound counts ids, not batches, so memory
+  does not depend on how an engine divides its frames. Sending waits only while the channel is full.
+- A receiver instead gets each batch as it is sent, in the producer's task: nothing is queued, no task wakes
+  up.
+- Batches are never divided, reordered or lost.
 """
 
 from __future__ import annotations
@@ -21,18 +25,18 @@ Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 
 class Receiver(Protocol[Taken_contra]):
-    """Takes what is sent as it is sent, without a task of its own."""
+    """Takes batches as they are sent, without a task of its own."""
 
     async def take(self, batch: Taken_contra, /) -> None:
-        """Take one batch; a receiver that has no room waits for it by `Channel.wait_for_room`."""
+        """Take one batch; a receiver without room waits with `Channel.wait_for_room`."""
         ...
 
     async def flush(self) -> None:
-        """Give on what was held back: the producer has come to its end."""
+        """Pass on what was held back: the producer has finished."""
         ...
 
     def end(self, *, skipped: bool) -> None:
-        """Take note that no more will come; `skipped` if the producer never ran."""
+        """Expect no more batches; `skipped` says that the producer never ran."""
         ...
 
 
@@ -61,31 +65,34 @@ class Channel(Generic[Batch]):
         self._bound = bound
         self._receiver: Receiver[Batch] | None = None
         self._room: Signal | None = None
-        """Made when the producer first has to wait: most never do."""
+        """Created when the producer first has to wait: most never do."""
         self.ready = ready or Signal()
         """Given whenever there is something to take; several channels may share one."""
         self.abandoned = False
         """Whether the consumer wants no more."""
         self.on_abandoned: Callable[[], None] | None = None
-        """Called once when the consumer wants no more: a producer that nobody listens to can stop."""
+        """Called once when the consumer wants no more: a producer without consumers can stop."""
         self.closed = False
         self.skipped = False
         """Whether the channel was closed because its producer never ran: a branch not taken."""
         self.held = 0
         """Items queued now."""
         self.taken = 0
-        """Items taken so far, or dropped because nobody will take them."""
+        """Items taken so far, and items dropped after the consumer left."""
         self.waited = 0
         """How often the producer had to wait for room."""
         self.blocked_seconds = 0.0
-        """How long it waited, a wait that goes on left out."""
+        """How long it waited, without a wait that still goes on."""
         self.blocked_since: float | None = None
-        """When the wait that goes on began, by `time.perf_counter()`."""
+        """When the current wait began, by `time.perf_counter()`."""
 
     def send(self, batch: Batch) -> Awaitable[None]:
-        """Give a batch to the receiver, or queue it and wait while the channel is full; await it at once.
+        """Give a batch to the receiver, or queue it and wait while the channel is full.
 
-        A batch larger than the bound is taken when the channel is empty: nothing is ever cut or lost.
+        The result has to be awaited at once. It is not always a coroutine of this class: where a receiver
+        takes the batch, its own awaitable is returned, which saves a frame of the interpreter per batch.
+
+        A batch larger than the bound is queued when the channel is empty: batches are never divided.
         """
         if self._receiver is None or self.abandoned:
             return self._queue(batch)
@@ -106,7 +113,7 @@ class Channel(Generic[Batch]):
         self.ready.give()
 
     async def wait_for_room(self, room: Callable[[], Awaitable[None]]) -> None:
-        """Wait for room, as a wait of the producer's that is seen from outside."""
+        """Wait until `room` returns, and count it as a wait of the producer."""
         self.waited += 1
         self.blocked_since = began = time.perf_counter()
         try:
@@ -116,7 +123,7 @@ class Channel(Generic[Batch]):
             self.blocked_seconds += time.perf_counter() - began
 
     async def deliver_to(self, receiver: Receiver[Batch]) -> None:
-        """Give a receiver what is queued, and from now on whatever is sent."""
+        """Give a receiver everything that is queued, and from now on every batch as it is sent."""
         while batches := self.take():
             for batch in batches:
                 await receiver.take(batch)
@@ -125,21 +132,21 @@ class Channel(Generic[Batch]):
             receiver.end(skipped=self.skipped)
 
     async def flush(self) -> None:
-        """Let a receiver give on what it held back; for a producer that came to its end."""
+        """Let a receiver pass on what it held back; the producer has finished."""
         if self._receiver is not None:
             await self._receiver.flush()
 
     def remove_bound(self) -> None:
-        """Take whatever comes: the consumer does not run now, and the producer is to come to its end."""
+        """Take any amount: the consumer does not run yet, and the producer must be able to finish."""
         self.bind(sys.maxsize)
 
     def bind(self, bound: int) -> None:
-        """Hold so much from now on; what is queued beyond it stays."""
+        """Set the bound; what is queued beyond it stays."""
         self._bound = bound
         self._give_room()
 
     def close(self, *, skipped: bool = False) -> None:
-        """Say that no more will come; what is queued can still be taken."""
+        """Expect no more batches; what is queued can still be taken."""
         if self.closed:
             return
         self.closed = True
@@ -150,7 +157,7 @@ class Channel(Generic[Batch]):
             self.ready.give()
 
     def abandon(self) -> None:
-        """Say that nobody will take more: what is queued is dropped, and the producer never waits again."""
+        """Take no more: what is queued is dropped, and the producer never waits again."""
         if self.abandoned:
             return
         self.abandoned = True
@@ -162,7 +169,7 @@ class Channel(Generic[Batch]):
             self.on_abandoned()
 
     def detach(self) -> None:
-        """Drop both ends: nothing will be sent or taken any more, and the counts stay."""
+        """Drop the references to both ends; the counts stay."""
         self._receiver = None
         self.on_abandoned = None
 
@@ -186,12 +193,12 @@ class Channel(Generic[Batch]):
         return self.closed and not self._batches
 
     def __aiter__(self) -> AsyncIterator[list[Batch]]:
-        """Yield all that is ready, again and again, until the producer is done."""
+        """Yield everything that is queued, whenever there is something, until the producer has finished."""
         return _Batches(self)
 
 
 class _Batches(Generic[Batch]):
-    """Iterate over one channel."""
+    """Iterates over one channel."""
 
     def __init__(self, channel: Channel[Batch]) -> None:
         self._channel = channel
@@ -208,12 +215,12 @@ class _Batches(Generic[Batch]):
 
 
 class Arrivals(Generic[Batch]):
-    """Yield `(index, batches)` from whichever channel has something, and `(index, [])` when one ends.
+    """Yields `(index, batches)` from any channel that has batches, and `(index, [])` when one ends.
 
-    Reading channels together is what keeps a node with two inputs from one producer from waiting for ever:
-    no input is left full while another is awaited.
+    Channels are read together because a node may have two inputs from one producer: if it awaited one input
+    while the other is full, both nodes would wait for ever.
 
-    A class and not an async generator: one that is left early would be closed at some later time.
+    A class and not an async generator: the event loop closes an abandoned generator at some later time.
     """
 
     def __init__(self, channels: Sequence[Channel[Batch]], ready: Signal) -> None:

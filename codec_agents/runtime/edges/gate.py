@@ -6,7 +6,7 @@ import anyio
 
 
 class Gate:
-    """Open when one of those who decide starts the node; stay shut when all have decided and none did."""
+    """Opens when one of the deciding nodes starts the node; stays shut when all have decided otherwise."""
 
     __slots__ = ("_decided", "_deciders", "_open")
 
@@ -16,16 +16,16 @@ class Gate:
         self._open = False
 
     def wait_for(self, decider: str) -> None:
-        """Let a node have a say."""
+        """Add a node that decides."""
         self._deciders.add(decider)
 
     def start(self, decider: str) -> None:
-        """Let the node behind the gate run."""
+        """Open the gate."""
         self._open = True
         self.decide(decider)
 
     def decide(self, decider: str) -> None:
-        """Take note that a node has had its say."""
+        """Count a node as having decided; one that did not start the gate's node has decided against it."""
         self._deciders.discard(decider)
         if self._open or not self._deciders:
             self._decided.set()

@@ -1,7 +1,7 @@
-"""An edge into a slot while a run goes: what arrives in one vocabulary leaves in the target's.
+"""An edge into a slot while a run goes: ids of the source's vocabulary become ids of the target's.
 
-A handoff works while its source still streams, so that when the source's last id arrives only the held-back
-tail is left to do. It keeps the clock of the edge; nothing is timed per id.
+A handoff translates while its source still streams. When the source's last id arrives, only the held-back
+tail is left to translate. Times are taken per batch, never per id.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Departure(msgspec.Struct, frozen=True, kw_only=True):
-    """When what happened to a prompt that was complete; seconds since the run was made."""
+    """When a complete prompt became a request; times are in seconds since the run was created."""
 
     filled: float
     """All slots were filled."""
     asked: float
     """The prompt was assembled."""
     admitted: float
-    """There was a place at the engine."""
+    """The engine had a free place."""
     sent: float | None
     """The request was written."""
     first_id: float | None
@@ -42,8 +42,8 @@ def _joined(batches: Sequence[Batch]) -> Batch:
 
 
 GATHERED = 8
-"""Ids or characters after which an edge works on what has come: each time has a price of its own, and what is
-left for the end of the source takes some tens of microseconds."""
+"""Ids or characters after which an edge translates what has arrived. Each call has a fixed cost, and the
+rest that is left when the source finishes takes some tens of microseconds."""
 
 
 class Handoff:
@@ -67,7 +67,7 @@ class Handoff:
     def __init__(self, edge: BuiltEdge, clock: Callable[[], float]) -> None:
         self.edge = edge
         self.ids: list[int] = []
-        """What reached the slot so far, in the target's vocabulary."""
+        """The content of the slot so far, in the target's vocabulary."""
         self.text: list[str] = []
         """The same, where the slot takes text."""
         self.input_ids = 0
@@ -81,7 +81,7 @@ class Handoff:
         self._waiting = 0
 
     def take(self, batch: Batch) -> None:
-        """Take what has arrived; work on it as soon as there is enough."""
+        """Take a batch; translate as soon as there is enough."""
         if self.first_in is None:
             self.first_in = self._clock()
         self._gathered.append(batch)
@@ -92,7 +92,7 @@ class Handoff:
             self.translate_seconds += self._clock() - started
 
     def finish(self) -> None:
-        """Take note that the source has ended; keep what was held back."""
+        """Translate the rest, held-back tail included: the source has finished."""
         self.last_in = self._clock()
         self._work(last=True)
         self.tail_seconds = self._clock() - self.last_in
@@ -124,12 +124,12 @@ class Handoff:
         source: Usage | None = None,
         last_id: float | None = None,
     ) -> HandoffReport:
-        """Return what the edge did, once the target's request is on its way.
+        """Return a report of the edge, once the target's request is on its way.
 
         Args:
-            target: what became of the prompt.
+            target: the times of the target's request.
             source: the counts of the source.
-            last_id: when the last id of the source arrived.
+            last_id: when the last id of the source arrived, in seconds since the run was created.
         """
         edge = self.edge
         translated = target.filled if self.last_in is None else self.last_in + self.tail_seconds

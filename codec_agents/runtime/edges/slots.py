@@ -1,4 +1,4 @@
-"""Fill the slots of a node from the edges that lead into it."""
+"""The slots of a node, and the edges that fill them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The edges of a run as they are now: what flows, what waits, and who is held up."""
+"""The state of a run's edges at one instant: what flows, what waits, and which producers wait."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class EdgeState:
     sent: int
     """How many have entered the edge."""
     held: int
-    """How many wait in it for its target."""
+    """How many are queued in it."""
     buffer: int
-    """How many may wait before the source is held up."""
+    """How many may be queued before the source waits."""
     waits: int
-    """How often the source was held up."""
+    """How often the source had to wait."""
     blocked_seconds: float
-    """How long it was held up, until now."""
+    """How long the source waited, until now."""
     blocked: bool
-    """Whether it is held up now."""
+    """Whether the source waits now."""
     open: bool
     """Whether more may come."""
 
 
 def edge_states(passes: Iterable[NodeContext]) -> list[EdgeState]:
-    """Return the edges of all passes as they are now; those of nested passes have paths in the whole."""
+    """Return the state of the edges of all passes; nodes of nested plans are named by their full paths."""
     now = time.perf_counter()
     return [_state(inlet, prefix, now) for prefix, inlet in _inlets(passes)]
 

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from codec_agents.plan.nodes import BuiltEdge
 
 Batch: TypeAlias = Sequence[int] | str
-"""What a channel carries: ids of the source's vocabulary, or text."""
+"""A batch on an edge: ids of the source's vocabulary, or text."""
 
 
 class Transducer(Protocol):
-    """Turn what arrives on an edge into what the slot takes: ids, none of them special, or text."""
+    """Turns what arrives on an edge into what its slot takes: ids, none of them special, or text."""
 
     dropped: int
     """Special ids of the source that were left out."""
@@ -25,7 +25,7 @@ class Transducer(Protocol):
     """Invalid UTF-8 sequences of the source that became U+FFFD."""
 
     def feed(self, batch: Any, /) -> list[int] | str:
-        """Return what no later input can change."""
+        """Return the output that no later input can change."""
         ...
 
     def flush(self) -> list[int] | str:
@@ -34,7 +34,7 @@ class Transducer(Protocol):
 
 
 class PassThrough:
-    """Hand ids on as they are, without the special ones: content never reaches a control token."""
+    """Passes ids on as they are, without the special ones: content never becomes a control token."""
 
     def __init__(self, edge: BuiltEdge) -> None:
         assert edge.source_vocabulary is not None
@@ -70,7 +70,7 @@ class PassThrough:
 
 
 class KeepText:
-    """Hand text on as it is."""
+    """Passes text on as it is."""
 
     dropped = 0
     replaced = 0
@@ -85,7 +85,7 @@ class KeepText:
 
 
 class EncodeText:
-    """Encode a text, once and whole, with special tokens disabled."""
+    """Encodes a text as a whole when it is complete, with special tokens disabled."""
 
     dropped = 0
     replaced = 0
@@ -106,7 +106,7 @@ class EncodeText:
 
 
 class DecodeIds:
-    """Decode ids for a function that wants text; `explain` shows such an edge as a text boundary."""
+    """Decodes ids for a function that takes text; `explain` shows such an edge as a text boundary."""
 
     replaced = 0
 
@@ -141,4 +141,4 @@ TRANSDUCERS: Mapping[str, Callable[[BuiltEdge], Transducer]] = {
     "decode": DecodeIds,
     "text": lambda _: KeepText(),
 }
-"""What carries out each strategy."""
+"""The transducer of each strategy."""

@@ -1,4 +1,4 @@
-"""What a node's task is connected to."""
+"""The ends of all edges at one node."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Inlet:
 
 
 class Outlet:
-    """One port of one node: every edge that leaves it gets every batch."""
+    """One port of one node: every edge from it gets every batch."""
 
     __slots__ = ("_channels", "_delivered", "_fallbacks", "sent")
 
@@ -38,22 +38,22 @@ class Outlet:
         self._channels = channels
         self._fallbacks = fallbacks
         self._delivered: list[Batch] | None = [] if keeps or fallbacks else None
-        """What was sent, where somebody may want it again."""
+        """What was sent, where a fallback edge or a suspended run needs it again; else None."""
         self.sent = 0
         """Ids or characters sent so far."""
 
     @property
     def abandoned(self) -> bool:
-        """Whether nobody listens any more."""
+        """Whether no consumer is left."""
         return all(channel.abandoned for channel in (*self._channels, *self._fallbacks))
 
     def on_abandoned(self, callback: Callable[[], None]) -> None:
-        """Call back whenever one of the listeners wants no more."""
+        """Call back whenever a consumer leaves."""
         for channel in (*self._channels, *self._fallbacks):
             channel.on_abandoned = callback
 
     def send(self, batch: Batch) -> Awaitable[None]:
-        """Send to all edges; the slowest one sets the pace. To be awaited at once."""
+        """Send to all edges, at the pace of the slowest. The result has to be awaited at once."""
         self.sent += len(batch)
         if self._delivered is not None:
             self._delivered.append(batch)
@@ -66,26 +66,26 @@ class Outlet:
             await channel.send(batch)
 
     def kept(self) -> list[int] | str:
-        """Return all that was sent, where it is kept."""
+        """Return everything that was sent, where it is kept."""
         delivered = self._delivered or []
         if delivered and isinstance(delivered[0], str):
             return "".join(map(str, delivered))
         return [token_id for batch in delivered for token_id in batch if isinstance(token_id, int)]
 
     async def send_fallback(self) -> None:
-        """Give the fallback edges what had been delivered, now that the node has failed."""
+        """Send what the failed node had delivered to the fallback edges, and close them."""
         for channel in self._fallbacks:
             for batch in self._delivered or ():
                 await channel.send(batch)
             channel.close()
 
     async def flush(self) -> None:
-        """Let the receivers of what was sent give on what they held back."""
+        """Let the receivers pass on what they held back."""
         for channel in self._channels:
             await channel.flush()
 
     def close(self, *, skipped: bool = False) -> None:
-        """Say that no more will come; a fallback edge that was not needed is a branch not taken."""
+        """Close the edges. A fallback edge that was not needed is a branch not taken."""
         for channel in self._channels:
             channel.close(skipped=skipped)
         for channel in self._fallbacks:
@@ -108,7 +108,7 @@ class Wiring:
     def of_node(
         cls, links: NodeLinks, inlets: Sequence[Inlet], ready: Signal, *, keeps: bool = False
     ) -> Wiring:
-        """Gather the ends of all edges at one node; `keeps` what it sends, for a run that may pause."""
+        """Return the ends of all edges at one node; `keeps` its output, for a run that may be suspended."""
         outlets = {
             port: Outlet(
                 [inlets[number].channel for number in edges],
@@ -125,13 +125,13 @@ class Wiring:
         return [inlet.channel for inlet in self.inlets]
 
     async def send(self, port: str, batch: Batch) -> None:
-        """Send a batch out of a port; a port that nobody reads swallows it."""
+        """Send a batch out of a port; without an edge from it, the batch is dropped."""
         outlet = self.outlets.get(port)
         if outlet is not None:
             await outlet.send(batch)
 
     async def send_fallback(self) -> None:
-        """Give all fallback edges what had been delivered."""
+        """Send what the failed node had delivered to all its fallback edges."""
         for outlet in self.outlets.values():
             await outlet.send_fallback()
 
@@ -140,7 +140,7 @@ class Wiring:
         return sum(outlet.sent for outlet in self.outlets.values())
 
     def stop_when_abandoned(self, stop: Callable[[], None]) -> None:
-        """Call `stop` as soon as nobody who listened to this node wants more; now, if it is so already."""
+        """Call `stop` as soon as no consumer of this node is left; at once if that is already so."""
 
         def check() -> None:
             if all(outlet.abandoned for outlet in self.outlets.values()):
@@ -152,17 +152,17 @@ class Wiring:
             check()
 
     def remove_bound(self) -> None:
-        """Hold up nobody who sends to this node, however much it is."""
+        """Let the producers of this node send any amount without waiting."""
         for inlet in self.inlets:
             inlet.channel.remove_bound()
 
     async def flush(self) -> None:
-        """Let receivers give on what they held back: the node has come to its end."""
+        """Let the receivers pass on what they held back: the node has finished."""
         for outlet in self.outlets.values():
             await outlet.flush()
 
     def close(self, *, skipped: bool = False) -> None:
-        """End all ports, and take no more from any inlet: whoever still sends is not held up."""
+        """Close all ports, and abandon all inlets: producers that still send do not wait."""
         for outlet in self.outlets.values():
             outlet.close(skipped=skipped)
         for inlet in self.inlets:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Conversation:
-    """Ask a model, turn by turn, within the limits of its node."""
+    """Asks a model, turn by turn, within the limits of its node."""
 
     def __init__(
         self, node: PromptedNode, wiring: Wiring, context: NodeContext, scope: NodeScope, slots: PromptSlots
@@ -40,7 +40,7 @@ class Conversation:
         self._generation = Generation(node, wiring, self._run, scope)
         self._spent = Usage()
         self._results: tuple[tuple[int, int], ...] = ()
-        """Where the next prompt holds the results of the turn before."""
+        """Start and stop, in the next prompt, of the results of the previous turn's calls."""
         self._budget = ReasoningBudget(node.dialect, node.policy.limits.reasoning_ids)
         for handoff in slots.handoffs:
             if handoff.last_in is not None:
@@ -48,7 +48,7 @@ class Conversation:
                 scope.handoff(handoff.edge, since=began)
 
     async def ask_once(self, *, enough: Callable[[Turn], bool]) -> Turn:
-        """Ask for one answer, and stop the model as soon as there is enough of it.
+        """Ask for one answer; stop the model as soon as there is enough of it.
 
         Raises:
             NodeFailedError: the engine failed for good.
@@ -66,7 +66,7 @@ class Conversation:
         return turn
 
     async def hold(self, node: BuiltModel) -> str:
-        """Go from turn to turn until the model calls no tool; return why the last turn ended.
+        """Ask for turns until the model calls no tool; return the finish reason of the last one.
 
         Raises:
             NodeFailedError: the engine failed for good.
@@ -100,7 +100,11 @@ class Conversation:
         raise self._limit("turns", limits.turns)
 
     async def _go_on(self, node: BuiltModel, resumed: Resumption) -> tuple[list[int], int]:
-        """Finish the turn that waited for decisions; return the next prompt, and what of it is that turn."""
+        """Finish the turn that waited for decisions.
+
+        Returns:
+            The next prompt, and how many of its first ids are that turn.
+        """
         paused = resumed.pause.waiting[node.name]
         turn = Turn(paused.number, paused.prompt, 0, paused.generated, finish_reason=paused.finish_reason)
         self._spent = self._run.usage.get(node.path, Usage())
@@ -169,7 +173,7 @@ class Conversation:
         return LimitExceededError(self._node.path, limit, allowed, delivered=self._wiring.sent())
 
     async def _report_handoffs(self, turn: Turn) -> None:
-        """Say what each edge into the prompt did, now that the model's first id is there."""
+        """Report each edge into the prompt, now that the model's first id is there."""
         stats, slots = turn.stats[0], self._slots
         target = Departure(
             filled=turn.asked if slots.filled is None else slots.filled,

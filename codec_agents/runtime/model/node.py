@@ -1,4 +1,4 @@
-"""A model node: fill the prompt, ask for a turn, run the tools it calls, go on until it answers."""
+"""A model node: fill the prompt, ask for a turn, run the tools it calls, repeat until it calls none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def run_model(node: BuiltModel, wiring: Wiring, context: NodeContext) -> None:
-    """Run one model node to its end."""
+    """Run one model node until its answer is complete."""
     run = context.run
     slots = PromptSlots.at(node, wiring, context)
     await slots.fill()

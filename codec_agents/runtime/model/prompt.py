@@ -1,8 +1,8 @@
-"""The prompt of a model while its slots are being filled.
+"""The prompt of a model, assembled while its slots are being filled.
 
-Every id takes its place, is checked and written down for the engine when nothing can change it any more, most
-of them while the sources still stream. When the last one has come there is nothing left to do that takes
-longer for a longer prompt.
+Each id is placed, checked and encoded for the engine as soon as no later id can change it, most of them
+while the sources still stream. The work that is left when the last id arrives does not grow with the
+prompt.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from codec_agents.runtime.edges.transducers import Batch
 
 WRITTEN_AT_ONCE: Final = 16
-"""Ids after which the prompt goes on: each time has a price of its own, and fewer are left for the end."""
+"""New ids after which the prompt is continued: a step has a fixed cost, a long rest costs time at the end."""
 
 
 class IncrementalPrompt:
@@ -30,11 +30,11 @@ class IncrementalPrompt:
     __slots__ = ("_came", "_ends", "_prompt", "_refused", "_settling")
 
     def __init__(self, node: PromptedNode, ends: Sequence[tuple[Handoff, Channel[Batch]]]) -> None:
-        """Begin with nothing.
+        """Begin an empty prompt.
 
         Args:
-            node: whose prompt it is.
-            ends: all edges into it, in the order in which they were declared.
+            node: the node that asks.
+            ends: all edges into it, in declared order.
         """
         self._ends = ends
         self._prompt = WrittenPrompt(node.vocabulary)
@@ -43,7 +43,7 @@ class IncrementalPrompt:
         self._came = 0
 
     def ids_came(self) -> None:
-        """Take note that there is more in the slots; work on it as soon as it is enough."""
+        """Continue the prompt if enough new ids are in the slots."""
         came = sum(len(handoff.ids) for handoff, _ in self._ends)
         if came - self._came >= WRITTEN_AT_ONCE:
             self._came = came
@@ -51,7 +51,7 @@ class IncrementalPrompt:
             self._prompt.write()
 
     def so_far(self) -> list[int]:
-        """Return what can no longer change: up to the first slot still open, and what fills that so far."""
+        """Return the beginning that no later id can change: up to and into the first open slot."""
         self._settle()
         return list(self._prompt)
 
@@ -67,7 +67,7 @@ class IncrementalPrompt:
         return self._prompt
 
     def _settle(self) -> None:
-        """Put in its place what can no longer change."""
+        """Append the ids that no later id can change."""
         try:
             for ids in self._settling:
                 if ids is None:
@@ -77,7 +77,7 @@ class IncrementalPrompt:
             self._refused = error
 
     def _content(self, slot: str) -> Iterator[Sequence[int] | None]:
-        """Yield what fills a slot, edge after edge; None while more has to come first."""
+        """Yield the content of a slot, edge after edge; None while it is incomplete."""
         begun = False
         for handoff, channel in self._ends:
             edge, taken = handoff.edge, 0

@@ -1,7 +1,8 @@
-"""A budget of reasoning: a model that has used it up goes on behind the closing marker, or ends its node.
+"""A budget of reasoning: a model that has used it up continues after the closing marker, or ends its node.
 
-Closing reasoning is a turn like one behind tool calls: the next prompt is the prompt, the ids as they were
-sampled, and what is inserted. So a record says which ids are which, and a replay needs nothing of its own.
+Closing the reasoning makes a new turn, as tool calls do: the next prompt is the prompt, the sampled ids,
+and the inserted marker. So a record distinguishes sampled from inserted ids, and a replay needs no special
+case.
 """
 
 from __future__ import annotations
@@ -16,31 +17,31 @@ if TYPE_CHECKING:
     from codec_agents.turn import Turn
 
 SPENT = "reasoning_budget"
-"""Why a turn ended whose reasoning used up its budget."""
+"""The finish reason of a turn whose reasoning used up its budget."""
 
 
 class ReasoningBudget:
     """Watches the reasoning of one node's turns."""
 
     def __init__(self, dialect: BoundDialect, allowed: int | None) -> None:
-        """Begin.
+        """Begin with the whole budget.
 
         Args:
-            dialect: how the family closes reasoning.
+            dialect: knows how the family closes reasoning.
             allowed: ids of reasoning in a turn; None for any number.
         """
         self._dialect = dialect
         self._allowed = allowed
         self._closed = False
-        """Whether reasoning was closed just before: a model that begins again is not closed twice."""
+        """Whether the previous turn was closed: reasoning that begins again is not closed a second time."""
 
     @property
     def watch(self) -> Callable[[Turn], bool] | None:
-        """What tells after each frame whether a turn is to end; None where there is nothing to watch."""
+        """A function that decides after each frame whether the turn ends; None without a budget."""
         return None if self._allowed is None else self._is_spent
 
     def _is_spent(self, turn: Turn) -> bool:
-        """Tell whether a turn is to end here: it reasons, has called nothing, and may reason no longer."""
+        """Return whether a turn ends here: it is reasoning, has called no tool, and has no budget left."""
         assert self._allowed is not None
         if turn.reasoning_ids < (1 if self._closed else self._allowed):
             return False
@@ -53,7 +54,7 @@ class ReasoningBudget:
         return True
 
     def close(self, turn: Turn) -> list[int] | None:
-        """Return the next prompt of a turn that ended here; None if reasoning cannot be closed, or again."""
+        """Return the next prompt of a turn that ended here; None if its reasoning cannot be closed."""
         end = self._dialect.reasoning.end()
         if end is None or self._closed:
             return None
@@ -61,5 +62,5 @@ class ReasoningBudget:
         return extended(turn.prompt, [*turn.generated, *end])
 
     def renew(self) -> None:
-        """Allow the whole budget again: a turn has ended by itself."""
+        """Restore the whole budget: a turn has ended by itself."""
         self._closed = False

@@ -1,8 +1,9 @@
-"""The tool calls of one turn, run side by side.
+"""The tool calls of one turn, run concurrently.
 
-A tool that only reads starts when its call is closed, while the turn still streams; the others start when the
-turn is over and stands. If it does not stand (the engine failed for good, a limit was reached, the run was
-left), what had started is cancelled. A retry withdraws nothing: the stream goes on after what was received.
+A read-only tool starts as soon as its call is closed, while the turn is still generated. The others start
+when the turn is complete. If it is not completed (the engine failed, a limit was reached, the run was
+left), the calls that had started are cancelled. A retry cancels nothing: the stream continues after what
+was received.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class ToolRound:
 
     Attributes:
         calls: the calls, in the order in which the model wrote them.
-        attempts: what came of those that have ended, by position.
+        attempts: the attempts that have ended, by position of their call.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class ToolRound:
         return self
 
     async def _open(self) -> TaskGroup:
-        """Open the group for the calls; most turns have none, and need none."""
+        """Open the task group of the calls; most turns have no calls and need none."""
         if self._group is None:
             self._group = anyio.create_task_group()
             await self._group.__aenter__()
@@ -81,14 +82,14 @@ class ToolRound:
             raise self._error
 
     def take(self, region: CallRegion) -> None:
-        """Read the calls of a region; start those that only read."""
+        """Parse the calls of a region; start those of read-only tools."""
         for call in self._node.dialect.parse_calls(region):
             self.calls.append(call)
             if len(self.calls) <= self._early and self._node.dispatcher.may_start_early(call):
                 self._start(len(self.calls) - 1)
 
     async def start(self, *, pausing: bool) -> list[int]:
-        """Start what has not started; return the positions of the calls that must wait for a decision."""
+        """Start the calls that have not started; return the positions of those that wait for a decision."""
         await self._open()
         waiting = [
             position
@@ -101,10 +102,10 @@ class ToolRound:
         return waiting
 
     async def go_on(self, resumed: Resumption) -> None:
-        """Take what had come of the calls before the pause, and start those that somebody has decided on.
+        """Take over the attempts from before the run was suspended, and start the calls that were decided.
 
         Raises:
-            PauseError: the pause knows other calls than the turn has.
+            PauseError: the pause lists other calls than the turn has.
         """
         settled = resumed.pause.waiting[self._node.name].settled
         decisions = resumed.decisions(self._node.name)
@@ -115,7 +116,7 @@ class ToolRound:
             self._start(position, partial(_decided, decision))
 
     def paused(self, turn: Turn, waiting: Sequence[int], begin: int) -> PausedTurn:
-        """Return the turn as it stands while some of its calls wait for a decision."""
+        """Return the turn as a value, while some of its calls wait for a decision."""
         pending = [(position, self.calls[position]) for position in waiting]
         return PausedTurn(
             number=turn.number,
@@ -136,7 +137,7 @@ class ToolRound:
         return len(self._started)
 
     def cancel(self) -> None:
-        """Withdraw what was started."""
+        """Cancel the calls that have started."""
         if self._group is not None and self._started:
             self._group.cancel_scope.cancel()
 
@@ -156,7 +157,7 @@ class ToolRound:
                 self.attempts[position] = attempt
                 scope.finish(attempt)
             await self._run.emit(ToolFinished(self._node.path, self._turn, attempt, self._run.clock()))
-        except Exception as error:  # only telling can fail, as when the record's disk is full
+        except Exception as error:  # only emitting can fail, for example when the record's disk is full
             self._error = self._error or error
             self.cancel()
 

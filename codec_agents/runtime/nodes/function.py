@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def run_function(node: BuiltFunction, wiring: Wiring, context: NodeContext) -> None:
-    """Call the function once, when all its arguments are there, and send what it returns."""
+    """Call the function once, when all its arguments are complete, and send its result."""
     slots = Slots.at(node, wiring, context)
     await slots.fill()
     await report_started(node, context)
@@ -29,7 +29,7 @@ async def run_function(node: BuiltFunction, wiring: Wiring, context: NodeContext
 
 
 def _checked(node: BuiltFunction, result: Any) -> list[int] | str:
-    """Refuse what the edges behind the function could not carry."""
+    """Return the result of a function; refuse a result that the edges from the node cannot carry."""
     if node.vocabulary is None:
         if not isinstance(result, str):
             raise NodeFailedError(

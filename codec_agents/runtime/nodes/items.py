@@ -1,9 +1,12 @@
-"""The items of a map node's stream, as they arrive, and no further than they are taken.
+"""The items of a map node's stream, read as they are taken.
 
-An item is there as soon as its separator is. Nothing is read while nobody takes items, so the stream stalls
-up to its source. What could still be taken back is read to its end first: what comes from a node whose
-failure leaves a branch that was not taken, and everything in a run that may be put down, because what has
-begun there must come to its end.
+Rules:
+
+- An item is complete as soon as its separator arrives.
+- Nothing is read while no item is taken, so backpressure reaches the source of the stream.
+- A stream that could still be taken back is read to its end first: one from a node whose failure makes the
+  edge a branch not taken; and every stream in a run that may be suspended, because an item that has begun
+  must finish.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Items:
-    """Read the edges into a map node; give its items one by one."""
+    """Reads the edges into a map node, and yields its items one by one."""
 
     def __init__(self, node: BuiltMap, wiring: Wiring, context: NodeContext) -> None:
         self._node = node
@@ -43,16 +46,17 @@ class Items:
         """The edges that have not ended."""
         self._streams = {n: Stream(e) for n, e in enumerate(self._edges) if e.target_slot == node.over}
         self._lanes = deque(self._streams)
-        """The edges of the stream from the one that is cut now: each follows the one before, as declared."""
+        """The edges of the stream, from the one that is split now on: they follow each other in declared
+        order."""
         self._others = {n: h for n, h in enumerate(self._slots.handoffs) if n not in self._streams}
         self._splitter = _splitter(node)
         self._found: deque[Value] = deque()
         self._begun: set[int] = set()
-        """The edges of the stream that are cut, or were."""
+        """The edges of the stream whose splitting has begun."""
         self._over = False
 
     async def other_slots(self) -> dict[str, Value]:
-        """Read until everything is there that all items have in common; return it by slot."""
+        """Read until the slots that all items share are complete; return their values."""
         while self._others.keys() & self._open:
             await self._read()
         self._slots.handoffs = [h for n, h in self._others.items() if not self._channels[n].skipped]
@@ -80,7 +84,7 @@ class Items:
         return self._found.popleft()
 
     async def _read(self) -> None:
-        """Take what is ready on one edge, and find the items that it completes."""
+        """Take everything that is queued on one edge, and find the items that it completes."""
         index, batches = await anext(self._arrivals)
         edge = self._streams[index] if index in self._streams else self._others[index]
         for batch in batches:
@@ -92,7 +96,7 @@ class Items:
             self._lanes.popleft()
 
     def _cut(self, lane: int) -> bool:
-        """Cut what an edge has brought; return whether it has ended."""
+        """Split what has arrived on an edge; return whether the edge has ended."""
         stream, ended = self._streams[lane], lane not in self._open
         if ended and self._channels[lane].skipped:
             return True
@@ -104,7 +108,7 @@ class Items:
         return ended
 
     def _may_begin(self, edge: BuiltEdge) -> bool:
-        """Whether nothing that an edge has brought can be taken back."""
+        """Return whether what has arrived on an edge can no longer be taken back."""
         return self._context.plan.nodes[edge.source_node].policy.on_failure == "fail"
 
     def _separator(self, edge: BuiltEdge) -> Any:
@@ -116,7 +120,7 @@ class Items:
         )
 
     async def _last(self) -> Sequence[Value]:
-        """Return the items that only the end of the stream completes."""
+        """Return the items that the end of the stream completes."""
         pairs = zip(self._edges, self._channels, strict=True)
         if {e.target_slot for e, c in pairs if not c.skipped} != {e.target_slot for e in self._edges}:
             raise NodeSkipped
@@ -141,7 +145,7 @@ def _splitter(node: BuiltMap) -> IdSplitter | TextSplitter | Gathered:
 
 
 class Stream:
-    """What has arrived on one edge and is not cut yet: ids of the map's vocabulary, or text."""
+    """The part of one edge's content that is not split yet: ids of the map's vocabulary, or text."""
 
     def __init__(self, edge: BuiltEdge) -> None:
         self._transducer = TRANSDUCERS[edge.strategy](edge)
@@ -150,19 +154,19 @@ class Stream:
 
     @property
     def has_content(self) -> bool:
-        """Whether there is something to cut."""
+        """Whether there is something to split."""
         return bool(self._parts)
 
     def take(self, batch: Batch) -> None:
-        """Take what has arrived."""
+        """Add a batch."""
         if part := self._transducer.feed(batch):
             self._parts.append(part)
 
     def finish(self) -> None:
-        """Take what was held back until the source ended."""
+        """Add what the transducer held back until the source finished."""
         self._parts.append(self._transducer.flush())
 
     def take_content(self) -> Any:
-        """Return what is not cut yet, and keep none of it."""
+        """Remove and return the content that is not split yet."""
         parts, self._parts = self._parts, []
         return "".join(parts) if self._has_text else list(chain.from_iterable(parts))

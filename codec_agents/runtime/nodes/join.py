@@ -1,4 +1,4 @@
-"""A join node: several edges brought together, all of them or the first ones to end."""
+"""A join node: it takes several edges, all of them or the first ones to end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def run_join(node: BuiltJoin, wiring: Wiring, context: NodeContext) -> None:
-    """Wait for as many edges as the node wants; stop the nodes behind the others; send what came."""
+    """Wait for as many edges as the node needs, abandon the others, and send what came."""
     handoffs = [Handoff(inlet.edge, context.run.clock) for inlet in wiring.inlets]
     recorded = _recorded(node, wiring)
     ended: list[int] = []
@@ -46,7 +46,7 @@ async def run_join(node: BuiltJoin, wiring: Wiring, context: NodeContext) -> Non
 
 
 def _recorded(node: BuiltJoin, wiring: Wiring) -> frozenset[str] | None:
-    """Return the sources that the join took in a record that is replayed, if it has them."""
+    """Return the sources that the join took in the replayed record; None without a record of this join."""
     recorded = frozenset(node.decided.get(node.path, ()))
     return recorded if recorded <= {inlet.edge.source for inlet in wiring.inlets} else None
 
@@ -59,7 +59,7 @@ async def _enough(node: BuiltJoin, ended: list[Handoff], context: NodeContext) -
 
 
 async def _give(node: BuiltJoin, wiring: Wiring, winners: list[Handoff], context: NodeContext) -> None:
-    """Say what is taken, and send it."""
+    """Report the edges that are taken, and send their content."""
     sources = [winner.edge.source for winner in winners]
     await report_started(node, context)
     if node.first is not None or node.until is not None:
@@ -69,7 +69,7 @@ async def _give(node: BuiltJoin, wiring: Wiring, winners: list[Handoff], context
 
 
 async def _send(node: BuiltJoin, wiring: Wiring, winners: list[Handoff]) -> None:
-    """Send what the winners gave, in the declared order of the edges, with the separators between."""
+    """Send the content of the edges that were taken, in declared order, with separators between."""
     for position, handoff in enumerate(winners):
         separator, content = handoff.edge.separator if position else "", _content(node, handoff)
         if isinstance(content, str):

@@ -1,4 +1,4 @@
-"""A loop node: a pipeline run again and again, until a condition holds or its turns are used up."""
+"""A loop node: a pipeline that runs in rounds, until a condition holds or its turns are used up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def run_loop(node: BuiltLoop, wiring: Wiring, context: NodeContext) -> None:
-    """Run the body; feed what its sinks give back into its inputs; send what the last round gave."""
+    """Run the body in rounds, feed its sinks back into its inputs, and send the output of the last round."""
     slots = Slots.at(node, wiring, context)
     await slots.fill()
     await report_started(node, context)

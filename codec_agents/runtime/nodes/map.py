@@ -1,4 +1,4 @@
-"""A map node: a pipeline run once for each item of a stream, several at once."""
+"""A map node: a pipeline that runs once per item of a stream, several items at once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 RESULTS_AHEAD = 4
-"""Items begun and not handed on, for each that may be under way: while a slow item holds up the order of the
-results, the others go on for four times as long; then the stream is no longer read."""
+"""Bound of the items that have begun and whose result has not left, as a multiple of `parallel`. When
+results leave in order and one item is slow, the others continue up to this bound; then the stream is no
+longer read."""
 
 
 async def run_map(node: BuiltMap, wiring: Wiring, context: NodeContext) -> None:
-    """Run the body for each item as it comes; send the results in the order that the node wants.
+    """Run the body for each item as it arrives; send the results in the declared order.
 
     Raises:
         NodeSkipped: no edge into one of the slots was taken.
@@ -43,7 +44,7 @@ async def run_map(node: BuiltMap, wiring: Wiring, context: NodeContext) -> None:
 
 
 class ItemRuns:
-    """The runs of the body: as many at once as the node says, and a bounded number whose result waits."""
+    """Runs the body for each item: a bounded number at once, and a bounded number of waiting results."""
 
     def __init__(
         self, node: BuiltMap, results: Results, values: dict[str, Value], context: NodeContext
@@ -56,7 +57,7 @@ class ItemRuns:
         self._errors: list[Exception] = []
 
     async def run(self, items: Items) -> None:
-        """Run the body for each item; the first failure, of an item or of the stream, ends all of it."""
+        """Run the body for each item; the first failure, of an item or of the stream, stops the others."""
         async with anyio.create_task_group() as group:
             try:
                 await self._start_all(items, group)
@@ -94,7 +95,7 @@ class ItemRuns:
 
 
 class Results:
-    """Hand on the results of the items: in the order of the items, that of the record, or as they come."""
+    """Sends the results of the items: in the order of the items, in that of a record, or as they complete."""
 
     def __init__(self, node: BuiltMap, wiring: Wiring, context: NodeContext) -> None:
         self._node = node
@@ -103,28 +104,28 @@ class Results:
         self._waiting: dict[int, dict[str, list[int]]] = {}
         self._decided = node.decided.get(node.path, ())
         self._used: set[str] = set()
-        """The sinks of the body that have given something, behind which a separator is needed."""
+        """The sinks that have sent something: their next result is preceded by a separator."""
         self._lock = anyio.Lock()
         self.sent = 0
-        """How many have left."""
+        """How many results have been sent."""
         self._most = node.parallel * RESULTS_AHEAD
         self.room = anyio.Semaphore(self._most)
-        """Taken by each item that begins, given back by each result that has left."""
+        """Acquired by each item that begins, released by each result that was sent."""
 
     async def add(self, position: int, outputs: dict[str, list[int]]) -> None:
-        """Take the result of one item; send what can leave."""
+        """Add the result of one item, and send the results whose turn it is."""
         async with self._lock:
             self._waiting[position] = outputs
             while (leaving := self._next()) in self._waiting:
                 await self._send(leaving)
 
     async def finish(self) -> None:
-        """Send what waits for an item of the record that there is none of now."""
+        """Send the results that wait for an item which the record has and this run has not."""
         for position in list(self._waiting):
             await self._send(position)
 
     def _next(self) -> int:
-        """Return the item whose result leaves next; one of the record only if it can have begun."""
+        """Return the item whose result is sent next; in a replay the recorded one, if it can have begun."""
         if self._node.in_order:
             return self.sent
         if self.sent < len(self._decided) and self._decided[self.sent] < self.sent + self._most:
@@ -145,10 +146,10 @@ class Results:
 
 
 def asks_what_feeds_it(node: BuiltMap, built: BuiltPipeline) -> bool:
-    """Whether a map's items ask an engine that a model before the map asks as well.
+    """Return whether a map's items use an engine that a model before the map uses too.
 
-    Such a stream must not be held up: the model holds a place at the engine until its stream has ended, and
-    the items, for whom it would wait, may be waiting for that place.
+    Backpressure on such a stream could deadlock: the model occupies a place at the engine until its stream
+    has ended, and the items that it would wait for may be waiting for that place.
     """
     engines = {id(each.engine) for each in prompted_nodes(node.body).values()}
     before = (built.nodes[name] for name in _before(node.name, built))

@@ -31,7 +31,7 @@ async def run_body(
 
 
 def as_input(node: BuiltInput, value: Value | None) -> Value:
-    """Return a value as the body's input takes it: what is text already is encoded where ids are wanted."""
+    """Return a value as the body's input takes it: text is encoded if the input takes ids."""
     assert value is not None
     if isinstance(value, str) and node.vocabulary is not None:
         return pick_tokenizer(node.vocabulary).encode_ordinary(value)
@@ -39,7 +39,7 @@ def as_input(node: BuiltInput, value: Value | None) -> Value:
 
 
 def fed_back(body: BuiltPipeline, sink: str, name: str, ids: list[int]) -> list[int]:
-    """Return what a sink gave in the vocabulary of the input that it fills in the next round."""
+    """Return the ids of a sink in the vocabulary of the input that it fills in the next round."""
     source, target = sink_vocabulary(body, sink), body.inputs[name].vocabulary
     assert target is not None
     if source is target or source.hash == target.hash:

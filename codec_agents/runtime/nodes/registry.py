@@ -1,4 +1,4 @@
-"""Which function runs which kind of node."""
+"""The function that runs each kind of node."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RUNNERS: Mapping[type[BuiltNode], Runner] = {
 
 
 def run_node(node: BuiltNode, wiring: Wiring, context: NodeContext) -> Awaitable[None]:
-    """Run one node to its end, when awaited.
+    """Run one node; the result has to be awaited.
 
     Raises:
         NodeSkipped: the node is on a branch that was not taken.

@@ -1,6 +1,6 @@
-"""A router node: a model answers with a label, and the first ids that tell the labels apart decide.
+"""A router node: a model answers with a label, and the first ids that distinguish the labels decide.
 
-No text is made: what is compared are the bytes that the ids stand for.
+No text is made: the bytes of the ids are compared with the bytes of the labels.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def choose(seen: bytes, labels: Mapping[str, bytes], *, ended: bool) -> tuple[bo
 
 
 def decide(contents: Iterable[bytes], labels: Mapping[str, bytes], *, ended: bool) -> tuple[bool, str | None]:
-    """Return whether an answer decides, and for which label, id by id: how frames cut it does not matter.
+    """Return whether an answer decides, and for which label. It is read id by id, however frames divide it.
 
     Args:
         contents: The bytes of each id of the answer so far.

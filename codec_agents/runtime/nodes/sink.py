@@ -1,4 +1,4 @@
-"""A sink node: ids leave the graph, as they are or as the text that a person reads."""
+"""A sink node: ids leave the graph, as ids or as text for a person."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 async def run_sink(node: BuiltSink, wiring: Wiring, context: NodeContext) -> None:
-    """Take what arrives on all edges, as it arrives, until all have ended."""
+    """Write what arrives on all edges, in the order of arrival, until all have ended."""
     with ExitStack() as files:
         writer = Writer(node, context, files)
         inlets = [SinkInlet(writer, inlet) for inlet in wiring.inlets]
@@ -39,7 +39,7 @@ async def run_sink(node: BuiltSink, wiring: Wiring, context: NodeContext) -> Non
 async def open_sink(
     node: BuiltSink, wiring: Wiring, context: NodeContext, on_end: Callable[[], None]
 ) -> None:
-    """Let the sources of a sink write to it as they go; `on_end` is called when all have ended."""
+    """Let the sources of a sink write to it directly; call `on_end` when all have ended."""
     writer = Writer(node, context)
     still_open = [len(wiring.inlets)]
 
@@ -53,7 +53,7 @@ async def open_sink(
 
 
 class SinkInlet:
-    """Brings what arrives on one edge to its sink.
+    """Moves what arrives on one edge to its sink.
 
     Each edge has a detokenizer of its own: a character of one stream is never completed by another's bytes.
     """
@@ -70,7 +70,7 @@ class SinkInlet:
         self._on_end = on_end
 
     async def take(self, batch: Batch, /) -> None:
-        """Write one batch; hold the stream up while the one who reads along is far behind."""
+        """Write one batch; wait while the sink's reader is far behind."""
         ids: Sequence[int] = ()
         text: str | None
         if isinstance(batch, str):
@@ -85,19 +85,19 @@ class SinkInlet:
             lags = self._output.lags
 
     async def flush(self) -> None:
-        """Write what an unfinished character becomes."""
+        """Write the replacement of an incomplete character."""
         if self._decoder is not None and (tail := self._decoder.flush()):
             self._output.add((), tail)
             await self._writer.tell((), tail)
 
     def end(self, *, skipped: bool) -> None:  # noqa: ARG002 - in a pipeline with branches, sinks have tasks
-        """Take note that the edge has ended."""
+        """Count the edge as ended."""
         if self._on_end is not None:
             self._on_end()
 
 
 class Writer:
-    """Bring what reached a sink to whoever listens, and to where the declaration says."""
+    """Writes the output of a sink: for its reader, to observers, and where the declaration says."""
 
     def __init__(self, node: BuiltSink, context: NodeContext, files: ExitStack | None = None) -> None:
         self._node = node
@@ -105,13 +105,13 @@ class Writer:
         self.output = context.sinks[node.name]
         self.decodes = node.text
         self.calls: list[Callable[[Any], Any]] = list(node.write)
-        """What is called with each piece."""
+        """Called with each piece."""
         if node.file is not None and files is not None:
             file = files.enter_context(Path(node.file).open("w", encoding="utf-8"))  # noqa: SIM115
             self.calls.append(_text_to(file) if node.text else _ids_to(file))
 
     async def tell(self, ids: Sequence[int], text: str | None) -> None:
-        """Bring on one batch."""
+        """Pass one batch to the callables, and emit it."""
         if piece := text if self.decodes else list(ids):
             for each in self.calls:
                 await call(each, piece)

@@ -1,4 +1,4 @@
-"""Cut a stream into items at a separator, as it arrives.
+"""Split a stream into items at a separator, as it arrives.
 
 However the stream is cut into batches, the items are those of the whole stream, and an item is given out with
 the batch that completes its separator.
@@ -15,7 +15,7 @@ from codec_core.vocabulary import Vocabulary
 
 
 class Gathered:
-    """Keep a stream whole, for a callable that cuts it."""
+    """Gathers the whole stream, for a callable that splits it."""
 
     def __init__(self, *, has_text: bool) -> None:
         self.value: list[int] | str = "" if has_text else []
@@ -27,14 +27,14 @@ class Gathered:
 
 
 class TextSplitter:
-    """Cut text; items without content are left out."""
+    """Splits text; items without content are left out."""
 
     def __init__(self, separator: str) -> None:
         self._separator = separator
         self._rest = ""
 
     def feed(self, text: str, /) -> list[str]:
-        """Return the items whose separator is there."""
+        """Return the items whose separator has arrived."""
         begin = max(0, len(self._rest) - len(self._separator) + 1)
         whole = self._rest + text
         if self._separator not in whole[begin:]:
@@ -50,7 +50,7 @@ class TextSplitter:
 
 
 class IdSplitter:
-    """Cut ids where the bytes that they stand for hold a separator; items without content are left out.
+    """Splits ids where their bytes contain a separator; items without content are left out.
 
     An id that lies outside all separators stays as it is. One that has a part of a separator is replaced by
     the ids of what else it has, so that an item never has a part of its neighbour.
@@ -61,15 +61,15 @@ class IdSplitter:
         self._token_bytes = vocabulary.token_bytes
         self._encode = pick_tokenizer(vocabulary).encode_ordinary
         self._ids: list[int] = []
-        """The ids that no item has yet, beginning with the one in which the last separator ended."""
+        """The ids that belong to no item yet, from the one in which the last separator ended."""
         self._starts: list[int] = [0]
-        """Where the bytes of each begin, and where those of the last one end."""
+        """The byte offset of each of them, and the end of the last one."""
         self._bytes = bytearray()
         self._begin = 0
-        """Where the next item begins."""
+        """The byte offset at which the next item begins."""
 
     def feed(self, ids: Sequence[int], /) -> list[list[int]]:
-        """Return the items whose separator is there."""
+        """Return the items whose separator has arrived."""
         searched = max(self._begin, len(self._bytes) - len(self._separator) + 1)
         for token_id in ids:
             self._ids.append(token_id)
@@ -88,13 +88,13 @@ class IdSplitter:
         return [item] if item else []
 
     def _complete(self, searched: int) -> Iterator[list[int]]:
-        """Yield what stands before each separator, empty where there is no content."""
+        """Yield the ids before each separator; empty if there are none."""
         while (end := self._bytes.find(self._separator, searched)) >= 0:
             yield self._item(end)
             self._begin = searched = end + len(self._separator)
 
     def _item(self, end: int) -> list[int]:
-        """Return the ids of what stands between the last separator and the next one."""
+        """Return the ids between the last separator and the next one."""
         begin = self._begin
         if not self._bytes[begin:end].strip():
             return []
@@ -105,7 +105,7 @@ class IdSplitter:
         return [*head, *self._ids[first:last], *tail]
 
     def _encoded(self, begin: int, end: int) -> list[int]:
-        """Return ids of a part of an id's bytes."""
+        """Return ids that spell a part of an id's bytes."""
         return self._encode(self._bytes[begin:end].decode("utf-8", "replace")) if begin < end else []
 
     def _forget(self) -> None:
