@@ -91,7 +91,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     (`families`).
 
     Attributes:
-        normalizer: "nfc" or "none".
+        normalizer: "nfc", "nfkc" or "none".
         ignore_merges: whether a piece that is itself a token skips the merges.
         metaspace_prefix: which stretches of text get U+2581 before them: "always" (each stretch between
             special tokens), "first" (only one at the start of the text) or "never".
@@ -116,7 +116,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     published_at: str | None = None
     pre_tokenizer_program: Program | None = None
     zstd_dictionaries: list[ZstdDictionary] | None = None
-    normalizer: Literal["nfc", "none"] | None = None
+    normalizer: Literal["nfc", "nfkc", "none"] | None = None
     ignore_merges: bool | None = None
     metaspace_prefix: Literal["always", "first", "never"] | None = None
     metaspace_prefix_once: bool | None = None

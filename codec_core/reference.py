@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from typing import Literal
 
 import regex
 
@@ -14,6 +15,8 @@ from codec_core.byte_level import encode_byte_level_chars
 from codec_core.maps import AddedToken
 from codec_core.unicode.classes import WHITE_SPACE
 from codec_core.vocabulary import METASPACE, Vocabulary
+
+_FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
 
 
 def merge(symbols: list[str], merges: list[str]) -> list[str]:
@@ -103,7 +106,7 @@ def encode_stretch(vocabulary: Vocabulary, text: str, *, first: bool) -> list[in
     marks_before = metaspace and not facts.metaspace_prefix_once
 
     def normalize(text: str, *, first: bool) -> str:
-        text = unicodedata.normalize("NFC", text) if facts.normalizer == "nfc" else text
+        text = text if facts.normalizer == "none" else unicodedata.normalize(_FORMS[facts.normalizer], text)
         return mark_spaces(vocabulary, text, first=first) if marks_before else text
 
     late = {normalize(n, first=True): t for n, t in vocabulary.text_tokens.items() if t.normalized}

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from codec_core.added import AddedTokens, AddedTokenStream
 from codec_core.tokenizer import VocabularyTokenizer
-from codec_core.unicode.normalization import NfcStream
+from codec_core.unicode.normalization import Form, NormalizedStream, form_of
 
 _SHORT_TAIL = 256
 """A held tail of up to this many characters is looked at again with every feed. A longer one is looked at
@@ -46,9 +46,10 @@ def text_stream(tokenizer: VocabularyTokenizer, *, control: bool = False) -> Tex
     With `control`, control tokens are read where the text spells them, and the ids are those of `encode`.
     """
     passes = tokenizer.all_passes if control else tokenizer.text_passes
+    form = form_of(tokenizer.vocabulary.facts.normalizer)
     if passes is None:
         pieces = PieceStream(tokenizer, prepares=tokenizer.prepares)
-        return NfcStage(pieces) if tokenizer.normalizes else pieces
+        return NormalizationStage(form, pieces) if tokenizer.normalizes else pieces
     raw, normalized = passes.raw, passes.normalized
     marks_before = normalized is not None and tokenizer.marks_before_names
     stage: TextStage = PieceStream(tokenizer, prepares=tokenizer.prepares and not marks_before)
@@ -57,7 +58,7 @@ def text_stream(tokenizer: VocabularyTokenizer, *, control: bool = False) -> Tex
         if marks_before:
             stage = MarkStage(tokenizer, stage)
     if tokenizer.normalizes:
-        stage = NfcStage(stage)
+        stage = NormalizationStage(form, stage)
     return AddedTokenStage(raw, stage) if raw else stage
 
 
@@ -166,31 +167,32 @@ class AddedTokenStage:
         return ids, stretch
 
 
-class NfcStage:
-    """Normalizes text to NFC. It holds the last character, which what follows may join."""
+class NormalizationStage:
+    """Normalizes text. It holds the last character, which what follows may join."""
 
-    __slots__ = ("_next", "_nfc")
+    __slots__ = ("_form", "_next", "_normalized")
 
-    def __init__(self, following: TextStage) -> None:
-        self._nfc = NfcStream()
+    def __init__(self, form: Form, following: TextStage) -> None:
+        self._form = form
+        self._normalized = NormalizedStream(form)
         self._next = following
 
     @property
     def held(self) -> str:
         """Return the text that is held back, in this stage and those behind it."""
-        return self._next.held + self._nfc.held
+        return self._next.held + self._normalized.held
 
     def feed(self, text: str) -> list[int]:
         """Return the ids that no continuation changes."""
-        return self._next.feed(self._nfc.feed(text))
+        return self._next.feed(self._normalized.feed(text))
 
     def finish(self, text: str = "") -> list[int]:
         """End a stretch with its last part and return the rest of its ids."""
-        return self._next.finish(self._nfc.feed(text) + self._nfc.flush())
+        return self._next.finish(self._normalized.feed(text) + self._normalized.flush())
 
     def restart(self) -> None:
         """Forget the text so far."""
-        self._nfc = NfcStream()
+        self._normalized = NormalizedStream(self._form)
         self._next.restart()
 
 

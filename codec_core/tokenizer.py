@@ -19,7 +19,7 @@ from codec_core.added import AddedTokens, Passes, passes_of
 from codec_core.exceptions import UnencodableTextError
 from codec_core.maps import TokenizerMap
 from codec_core.pretokenizer_program import Alternation, MetaspaceSplit, stages_of
-from codec_core.unicode.normalization import nfc
+from codec_core.unicode.normalization import normalizer_of
 from codec_core.vocabulary import METASPACE, Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class VocabularyTokenizer(Tokenizer):
 
     def __init__(self, m: TokenizerMap | Vocabulary) -> None:
         self.vocabulary: Vocabulary = vocabulary_of(m)
-        self.normalizes = self.vocabulary.facts.normalizer == "nfc"
+        self.normalizes = self.vocabulary.facts.normalizer != "none"
+        self.normalize = normalizer_of(self.vocabulary.facts.normalizer)
         self._marks_spaces = self.vocabulary.map.encoder == "metaspace"
         self._prefix = self.vocabulary.facts.metaspace_prefix
         self._prefix_once = self.vocabulary.facts.metaspace_prefix_once
@@ -122,7 +123,7 @@ class VocabularyTokenizer(Tokenizer):
 
     def _encode_normalized(self, text: str, added: AddedTokens, *, first: bool) -> list[int]:
         """Return the ids of a stretch in which tokens are looked for once it is normalized."""
-        text = nfc(text) if self.normalizes else text
+        text = self.normalize(text) if self.normalizes else text
         if self.marks_before_names:
             text = self.prepare(text, first=first or self.prefixes_stretches)
         ids: list[int] = []
@@ -138,7 +139,7 @@ class VocabularyTokenizer(Tokenizer):
 
     def _encode_stretch(self, text: str, *, first: bool) -> list[int]:
         if self.normalizes and not text.isascii():
-            text = nfc(text)
+            text = self.normalize(text)
         return self.encode_prepared(self.prepare(text, first=first or self.prefixes_stretches))
 
     @cached_property
@@ -153,7 +154,7 @@ class VocabularyTokenizer(Tokenizer):
 
     def _normalize_name(self, name: str) -> str:
         """Return what is looked for in normalized text for a token: its name, normalized as well."""
-        name = nfc(name) if self.normalizes else name
+        name = self.normalize(name) if self.normalizes else name
         return self.prepare(name, first=True) if self.marks_before_names else name
 
 
@@ -264,6 +265,10 @@ def _metaspace(vocabulary: Vocabulary) -> tuple[Cutter, Merger]:
     for stage in stages_of(program) if program else ():
         if isinstance(stage, Alternation) and isinstance(stage.ops[0], MetaspaceSplit):
             return MarkedWords(prefix_first=stage.ops[0].prefix_first), merger
+    if program or tokenizer_map.pre_tokenizer_pattern:
+        from codec_core.pretokenizer import pretokenizer_of
+
+        return pretokenizer_of(program, tokenizer_map.pre_tokenizer_pattern, takes_spaces=False), merger
     return MetaspaceCutter(merger, fuses_unknown=tokenizer_map.byte_fallback_start is None), merger
 
 

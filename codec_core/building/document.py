@@ -105,9 +105,13 @@ def byte_fallback(vocab: Mapping[str, int]) -> dict[str, int]:
         MapBuildError: it has some of them, or they do not follow each other.
     """
     ids = [vocab.get(f"<0x{byte:02X}>") for byte in range(256)]
+    start = next((token_id - byte for byte, token_id in enumerate(ids) if token_id is not None), None)
+    for byte in range(128):
+        # Some files spell one by its character, which then has the id between its neighbours'.
+        if ids[byte] is None and start is not None and vocab.get(chr(byte)) == start + byte:
+            ids[byte] = start + byte
     if all(token_id is None for token_id in ids):
         return {}
-    start = ids[0]
     if start is None or ids != list(range(start, start + 256)):
         raise MapBuildError("the byte-fallback tokens <0x00> to <0xFF> are not 256 ids in a row")
     return {"byte_fallback_start": start, "byte_fallback_end": start + 255}

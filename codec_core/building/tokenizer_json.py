@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from codec_core.building import pre_tokenizers
 from codec_core.building.added_tokens import added_fields
 from codec_core.building.document import byte_fallback, check_values, read_source, write_document
+from codec_core.building.normalizers import Normalizer
+from codec_core.building.pre_tokenizers import fields_of, steps_of
 from codec_core.building.steps import (
     AddedToken,
     BpeModel,
     Merge,
     ModelKind,
-    NormalizerStep,
-    PreTokenizerStep,
     TokenizerConfig,
     TokenizerFile,
 )
+from codec_core.building.verification import reference_of, verify
 from codec_core.exceptions import MapBuildError
-from codec_core.vocabulary import METASPACE
 
 CONFIG_NAME = "tokenizer_config.json"
 """Lies beside a tokenizer file, and holds the chat template and, of some models, further added tokens."""
@@ -51,62 +50,32 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
     found = (
         _read(Path(config or beside), TokenizerConfig) if config or beside.is_file() else TokenizerConfig()
     )
-    form = _Form(source)
+    steps = list(steps_of(source.pre_tokenizer))
+    normalizer = Normalizer(source.normalizer, steps)
+    pre_tokenizer = fields_of(steps, marked=normalizer.marked)
     chat_template = _chat_template(found.chat_template, path.with_name(TEMPLATE_NAME))
     added = _added_tokens(source, found, model.vocab)
     control, text, described = added_fields(added, model.vocab, chat_template)
-    return write_document(
+    if model.ignore_merges and normalizer.marked:
+        raise MapBuildError(f"{path}: ignore_merges where U+2581 stands for spaces has no form in a map")
+    if pre_tokenizer.prefixes_space:
+        raise MapBuildError(f"{path}: ByteLevel with add_prefix_space has no form in a map")
+    data = write_document(
         map_id,
         {**model.vocab, **text},
         control,
-        encoder=form.encoder,
+        encoder="metaspace" if normalizer.marked else "byte_level",
         merges=_merges(model.merges),
-        **form.fields,
+        **pre_tokenizer.fields,
+        **normalizer.prefix,
         **(byte_fallback(model.vocab) if model.byte_fallback else {}),
-        normalizer=form.normalizer,
+        normalizer=normalizer.form,
         ignore_merges=model.ignore_merges,
         **described,
         chat_template=chat_template,
     )
-
-
-class _Form:
-    """What normalizer and pre-tokenizer say together: the encoder, and its fields."""
-
-    def __init__(self, source: TokenizerFile) -> None:
-        self.normalizer: Literal["nfc", "none"] = "none"
-        self.fields: dict[str, Any] = {}
-        self._prefix: dict[str, Any] = {"metaspace_prefix": "never"}
-        self._spaces_marked = False
-        for step in _normalizers(source.normalizer):
-            self._read_normalizer(step)
-        steps = list(_pre_tokenizers(source.pre_tokenizer))
-        if any(step.type == "Metaspace" for step in steps):
-            self._read_metaspace(steps)
-            steps = []
-        self.encoder = "metaspace" if self._spaces_marked else "byte_level"
-        if self.encoder == "metaspace" and steps:
-            raise MapBuildError("a metaspace tokenizer with further pre-tokenizer steps has no form in a map")
-        self.fields = self._prefix if self._spaces_marked else pre_tokenizers.fields_of(steps)
-
-    def _read_normalizer(self, step: NormalizerStep) -> None:
-        if step.type == "NFC":
-            self.normalizer = "nfc"
-        elif step.type == "Prepend" and step.prepend == METASPACE and not self._spaces_marked:
-            self._prefix = {"metaspace_prefix": "always"}
-        elif step.type == "Replace" and (step.pattern, step.content) == ({"String": " "}, METASPACE):
-            self._spaces_marked = True
-        else:
-            raise MapBuildError(f"the normalizer {step.type!r} has no form in a map")
-
-    def _read_metaspace(self, steps: Sequence[PreTokenizerStep]) -> None:
-        """Read what marks spaces and, unlike the normalizer `Prepend`, puts none before one."""
-        step = steps[0]
-        if len(steps) > 1 or step.replacement != METASPACE or step.split or self._spaces_marked:
-            raise MapBuildError("this Metaspace pre-tokenizer cuts the text, which has no form in a map")
-        self._spaces_marked = True
-        scheme = step.prepend_scheme or ("never" if step.add_prefix_space is False else "always")
-        self._prefix = {"metaspace_prefix": scheme, "metaspace_prefix_once": scheme != "never"}
+    verify(data, reference_of(path), (token.content for token in source.added_tokens))
+    return data
 
 
 def _read(path: Path, kind: type[Content]) -> Content:
@@ -133,24 +102,6 @@ def _model(path: Path, raw: msgspec.Raw) -> BpeModel:
         if getattr(model, name):
             raise MapBuildError(f"{path}: a model with {name!r} has no form in a map")
     return model
-
-
-def _normalizers(step: NormalizerStep | None) -> Iterator[NormalizerStep]:
-    """Yield one step, or the members of a `Sequence`."""
-    if step is not None and step.type == "Sequence":
-        for member in step.normalizers:
-            yield from _normalizers(member)
-    elif step is not None:
-        yield step
-
-
-def _pre_tokenizers(step: PreTokenizerStep | None) -> Iterator[PreTokenizerStep]:
-    """Yield one step, or the members of a `Sequence`."""
-    if step is not None and step.type == "Sequence":
-        for member in step.pretokenizers:
-            yield from _pre_tokenizers(member)
-    elif step is not None:
-        yield step
 
 
 def _added_tokens(

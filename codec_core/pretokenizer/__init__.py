@@ -19,11 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Final
 
 from codec_core import pretokenizer_program as programs
 from codec_core.pretokenizer.engine_pattern import engine_pattern
-from codec_core.pretokenizer.known_operations import ops_of_pattern
+from codec_core.pretokenizer.known_operations import ops_of_pattern, stage_of_pattern
 from codec_core.pretokenizer.operations import ASCII_PUNCTUATION, ClassOf, alternative_of
 from codec_core.pretokenizer.stages import (
     AlternationStage,
@@ -43,16 +42,32 @@ from codec_core.unicode.classes import (
     whole_char_class,
 )
 
-__all__ = ["PreTokenizer", "alternative_of", "engine_pattern_of", "ops_of_pattern", "pretokenizer_of"]
+__all__ = [
+    "PreTokenizer",
+    "alternative_of",
+    "engine_pattern_of",
+    "ops_of_pattern",
+    "pretokenizer_of",
+    "stage_of_pattern",
+]
 
 
 class PreTokenizer:
-    """Cuts texts into pieces, in one or more stages."""
+    """Cuts texts into pieces, in one or more stages.
 
-    takes_spaces: Final = True
+    Attributes:
+        takes_spaces: whether texts come with their spaces, or with U+2581 for them.
+    """
 
-    def __init__(self, stages: Sequence[Stage], *, shadow_of: Callable[[str], str] | None = shadow) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        *,
+        shadow_of: Callable[[str], str] | None = shadow,
+        takes_spaces: bool = True,
+    ) -> None:
         """Take the stages, and what replaces astral characters where the stages know none."""
+        self.takes_spaces = takes_spaces
         self._stages = stages
         self._first = stages[0].cut
         self._settle = stages[0].settle if len(stages) == 1 else self._settle_stages
@@ -124,31 +139,35 @@ def _pieces_like(text: str, pieces: Iterable[str]) -> list[str]:
     return cuts
 
 
-def pretokenizer_of(program: Program | None, pattern: str | None) -> PreTokenizer:
+def pretokenizer_of(
+    program: Program | None, pattern: str | None, *, takes_spaces: bool = True
+) -> PreTokenizer:
     """Return the pre-tokenizer that a map states.
 
-    The program is preferred to the pattern. Without either, a text is one piece.
+    The program is preferred to the pattern. Without either, a text is one piece. Texts come with their
+    spaces, or with U+2581 for them.
 
     Raises:
         TokenizerMapValidationError: the pattern does not compile.
     """
     if program is not None:
-        return _pretokenizer(programs.stages_of(program))
+        return _pretokenizer(programs.stages_of(program), takes_spaces=takes_spaces)
     if pattern is None:
-        return PreTokenizer([WholeStage()], shadow_of=None)
+        return PreTokenizer([WholeStage()], shadow_of=None, takes_spaces=takes_spaces)
     ops = ops_of_pattern(pattern)
     stage = programs.PatternIsolate(pattern) if ops is None else programs.Alternation(ops)
-    return _pretokenizer([stage])
+    return _pretokenizer([stage], takes_spaces=takes_spaces)
 
 
-def _pretokenizer(stages: Sequence[programs.Stage]) -> PreTokenizer:
+def _pretokenizer(stages: Sequence[programs.Stage], *, takes_spaces: bool) -> PreTokenizer:
     """Return the stages over texts with astral characters replaced or, where that is not possible, as is."""
     patterns = [stage.pattern for stage in stages if isinstance(stage, programs.PatternIsolate)]
     if not patterns:
-        return PreTokenizer([_stage(stage, LAST_OF_BMP) for stage in stages])
+        return PreTokenizer([_stage(stage, LAST_OF_BMP) for stage in stages], takes_spaces=takes_spaces)
     shadow_of = _shadow_for(patterns)
     last = LAST if shadow_of is None else LAST_OF_BMP
-    return PreTokenizer([_stage(stage, last) for stage in stages], shadow_of=shadow_of)
+    made = [_stage(stage, last) for stage in stages]
+    return PreTokenizer(made, shadow_of=shadow_of, takes_spaces=takes_spaces)
 
 
 def _shadow_for(patterns: Iterable[str]) -> Shadow | None:

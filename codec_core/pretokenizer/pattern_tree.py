@@ -169,6 +169,7 @@ def without_commitment(node: Node, after: Node = EMPTY) -> Node:
 
     What a possessive repetition of a set keeps can never be given back with success where what comes after
     it needs a character outside the set. And what matches at once, whatever follows, is never gone back on.
+    Elsewhere such a repetition is spelled by the run that it takes whole.
     """
     settles = is_nullable(after)
     match node:
@@ -181,9 +182,18 @@ def without_commitment(node: Node, after: Node = EMPTY) -> Node:
             return alternatives(without_commitment(option, after) for option in options)
         case Repeat(Chars(chars), least, most, "possessive"):
             keeps = settles or not next_characters(after) & chars
-            return Repeat(Chars(chars), least, most) if keeps else node
+            return Repeat(Chars(chars), least, most) if keeps else _whole_run(chars, least, most)
         case Repeat(body, least, most, "possessive") if settles:
             return Repeat(without_commitment(body), least, most)
         case Atomic(body) if settles or isinstance(body, Chars):
             return without_commitment(body)
     return node
+
+
+def _whole_run(chars: CharSet, least: int, most: int | None) -> Node:
+    """Return a possessive repetition of a set: it ends where the run does, or with the most it may take."""
+    ends = Look(Chars(chars), negative=True)
+    if most is None:
+        return sequence([Repeat(Chars(chars), least, None), ends])
+    fewer = [] if most == least else [sequence([repeat(Chars(chars), least, most - 1), ends])]
+    return alternatives([repeat(Chars(chars), most, most), *fewer])

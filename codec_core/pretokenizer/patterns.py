@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.pretokenizer.pattern_code import PatternCode, UnreadPatternError
@@ -31,14 +32,16 @@ class PatternStage:
     """Cuts by the matches of a pattern; what lies between them comes out as it is.
 
     A match is settled when the search for it ended before the text did.
+
+    Attributes:
+        is_total: whether it is proven that every character of every text belongs to a match.
     """
 
     def __init__(self, tree: Node, proof: PatternProof, last: int) -> None:
         self._proof = proof
         self._pattern = re.compile(spell(tree, last))
-        self.cut: Callable[[str], list[str]] = (
-            self._pattern.findall if proof.is_total else self._cut_with_gaps
-        )
+        self.is_total = proof.is_total
+        self.cut: Callable[[str], list[str]] = self._pattern.findall if self.is_total else self._cut_with_gaps
 
     def _cut_with_gaps(self, text: str) -> list[str]:
         return [text[start:stop] for start, stop, _ in self._spans(text)]
@@ -81,6 +84,8 @@ class PatternStage:
 class SearchStage:
     """Cuts by the matches of a pattern that may read any distance beyond them, so that nothing is settled."""
 
+    is_total: Final = False
+
     def __init__(self, code: PatternCode) -> None:
         self._search = PatternSearch(code)
 
@@ -118,6 +123,8 @@ class TailStage:
 
     As a pattern it would begin a search at each character of every run, and read the run to its end.
     """
+
+    is_total: Final = False
 
     def __init__(self, characters: CharSet) -> None:
         self._characters = characters

@@ -1,23 +1,48 @@
-"""Normalization to NFC, of a whole text and of a text that arrives in parts."""
+"""Normalization to NFC and NFKC, of a whole text and of a text that arrives in parts."""
 
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Callable
+from functools import cache, lru_cache, partial
+from typing import Literal
 from unicodedata import combining, is_normalized, normalize
 
 from codec_core.unicode._generated_categories import LATE_COMPOSERS
+
+Form = Literal["NFC", "NFKC"]
 
 _LONG_RUN = 64
 """Marks in a row above which they are sorted here: the interpreter sorts them by insertion, in quadratic
 time."""
 
 
-def nfc(text: str) -> str:
-    """Return the text in normalization form C, in time linear in its length."""
-    if is_normalized("NFC", text):
+def normalized(form: Form, text: str) -> str:
+    """Return the text in a normalization form, as the reference does it, in time linear in its length.
+
+    The reference's tables are of an older Unicode version than the interpreter's: what came later stays as
+    it is, and nothing is joined or reordered across it.
+    """
+    if is_normalized(form, text):
         return text
-    return normalize("NFC", _long_runs().sub(_sorted_marks, text) if len(text) > _LONG_RUN else text)
+    parts = _later().split(text)
+    if len(parts) > 1:
+        return "".join(part if number % 2 else _normalize(form, part) for number, part in enumerate(parts))
+    return _normalize(form, text)
+
+
+def _normalize(form: Form, text: str) -> str:
+    return normalize(form, _long_runs().sub(_sorted_marks, text) if len(text) > _LONG_RUN else text)
+
+
+def normalizer_of(name: Literal["nfc", "nfkc", "none"]) -> Callable[[str], str]:
+    """Return the function that normalizes texts for a map."""
+    return str if name == "none" else partial(normalized, form_of(name))
+
+
+def form_of(name: Literal["nfc", "nfkc", "none"]) -> Form:
+    """Return the form that a map names; NFC for a map that names none."""
+    return "NFKC" if name == "nfkc" else "NFC"
 
 
 def _sorted_marks(match: re.Match[str]) -> str:
@@ -27,20 +52,31 @@ def _sorted_marks(match: re.Match[str]) -> str:
 
 
 @cache
+def _later() -> re.Pattern[str]:
+    from codec_core.unicode._generated_normalization import LATER
+
+    ranges = (pair.split("-") for pair in LATER.split())
+    spelled = "".join(f"{chr(int(first, 16))}-{chr(int(last, 16))}" for first, last in ranges)
+    return re.compile(f"([{spelled}])")
+
+
+@cache
 def _long_runs() -> re.Pattern[str]:
     marks = "".join(re.escape(chr(point)) for point in range(0x110000) if combining(chr(point)))
     return re.compile(f"[{marks}]{{{_LONG_RUN},}}")
 
 
-class NfcStream:
+class NormalizedStream:
     """Normalizes a text that arrives in parts. What follows may join the last character: it is held.
 
     So is all that joins it, in parts, none of which is looked at twice.
     """
 
-    __slots__ = ("_held",)
+    __slots__ = ("_form", "_held", "_joins")
 
-    def __init__(self) -> None:
+    def __init__(self, form: Form) -> None:
+        self._form: Form = form
+        self._joins = joins_backwards if form == "NFC" else joins_backwards_decomposed
         self._held: list[str] = []
 
     @property
@@ -51,7 +87,7 @@ class NfcStream:
     def feed(self, text: str) -> str:
         """Return the normalized text that no continuation can change."""
         place = len(text) - 1
-        while place >= 0 and joins_backwards(text[place]):
+        while place >= 0 and self._joins(text[place]):
             place -= 1
         if place < 0:
             if text:
@@ -59,15 +95,26 @@ class NfcStream:
             return ""
         settled = self.held + text[:place]
         self._held = [text[place:]]
-        return nfc(settled)
+        return normalized(self._form, settled)
 
     def flush(self) -> str:
         """Return the rest, normalized."""
         rest = self.held
         self._held = []
-        return nfc(rest)
+        return normalized(self._form, rest)
 
 
 def joins_backwards(character: str) -> bool:
     """Tell whether NFC may join or reorder a character with those before it."""
-    return character > "\u02ff" and (combining(character) != 0 or character in LATE_COMPOSERS)
+    return (
+        character > "\u02ff"
+        and (combining(character) != 0 or character in LATE_COMPOSERS)
+        and not _later().match(character)
+    )
+
+
+@lru_cache(maxsize=8192)
+def joins_backwards_decomposed(character: str) -> bool:
+    """Tell whether NFKC may join or reorder a character, or what stands for it, with those before it."""
+    first = character if _later().match(character) else normalize("NFKD", character)[0]
+    return joins_backwards(first)

@@ -42,6 +42,7 @@ MADE_UP = {
     "lazy": r"<.??>|[a-c]+?|\s{2,}",
     "looks ahead": r"a(?=b)|b(?!c)|.",
     "possessive and counted": r"ab?c{2,3}|(b{2}|x)++|[<>]?\n",
+    "possessive before the same": r"a++[^b]|b?+[bc]|x*+.",
     "escapes": r"\x61+|\u0062|\S|\.",
 }
 SMALL = "abc<> x\n.B1"
@@ -67,7 +68,7 @@ def test_these_are_no_known_operations(name):
     assert ops_of_pattern(ALL[name]) is None
 
 
-@pytest.mark.parametrize("name", [*FOUND_IN_THE_FIELD, "gaps", "lazy", "looks ahead", "escapes"])
+@pytest.mark.parametrize("name", [*FOUND_IN_THE_FIELD, "gaps", "possessive before the same", "lazy", "looks ahead", "escapes"])
 def test_pieces_equal_the_reference(name):
     cut = pretokenizer_of(None, ALL[name]).cut
     for text in texts_for(name):

@@ -19,7 +19,6 @@ from codec_core.merging.pieces import PieceCache
 from codec_core.pretokenizer import pretokenizer_of
 from codec_core.tokenizer import BPETokenizer, LongestMatchTokenizer, Tokenizer, pick_tokenizer, tokenize
 from codec_core.unicode.classes import category_ranges
-from codec_core.unicode.normalization import nfc
 from codec_core.vocabulary import vocabulary_of
 from tests.cases import cases
 from tests.conftest import load_shared_map, reference_cases
@@ -145,7 +144,7 @@ def assert_pieces_agree(tokenizer_map: TokenizerMap, random: Random, cases: int)
     cut = pretokenizer_of(tokenizer_map.pre_tokenizer_program, tokenizer_map.pre_tokenizer_pattern).cut
     for _ in range(cases):
         text = random_text(random)
-        text = nfc(text) if tokenizer.normalizes else text
+        text = tokenizer.normalize(text) if tokenizer.normalizes else text
         assert tokenizer.encode_ordinary(text) == [
             number for piece in cut(text) for number in tokenizer.encode_ordinary(piece)
         ]
@@ -451,4 +450,4 @@ def test_adversarial_texts_take_little_time_and_memory(name, map_id, size):
         ids = tokenizer.encode_ordinary(text)
     with within():
         back = detokenize(tokenizer.vocabulary, ids)
-    assert back == (nfc(text) if tokenizer.normalizes else text)
+    assert back == (tokenizer.normalize(text) if tokenizer.normalizes else text)

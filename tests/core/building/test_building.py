@@ -194,7 +194,7 @@ class TestTokenizerJson:
                 },
                 "'Digits' after ByteLevel cuts bytes",
             ),
-            ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "split": True}}, "cuts the text"),
+            ({"pre_tokenizer": {"type": "Metaspace", "replacement": "_"}}, "Metaspace with '_' for spaces"),
         ],
     )
     def test_what_a_map_cannot_say_is_refused(
