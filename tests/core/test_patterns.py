@@ -68,7 +68,9 @@ def test_these_are_no_known_operations(name):
     assert ops_of_pattern(ALL[name]) is None
 
 
-@pytest.mark.parametrize("name", [*FOUND_IN_THE_FIELD, "gaps", "possessive before the same", "lazy", "looks ahead", "escapes"])
+@pytest.mark.parametrize(
+    "name", [*FOUND_IN_THE_FIELD, "gaps", "possessive before the same", "lazy", "looks ahead", "escapes"]
+)
 def test_pieces_equal_the_reference(name):
     cut = pretokenizer_of(None, ALL[name]).cut
     for text in texts_for(name):
