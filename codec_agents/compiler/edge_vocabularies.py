@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from codec_agents.exceptions import DialectError
 from codec_agents.graph.kinds import Asking, FunctionNode, InputNode, JoinNode, Node
 from codec_agents.graph.spec import Nested
 from codec_core.vocabulary import Vocabulary
@@ -57,7 +58,10 @@ class EdgeVocabularies:
 
     def _asking(self, flat: FlatNode, _: str) -> Vocabulary | None:
         assert isinstance(flat.node, Asking)
-        return flat.resources.vocabulary(flat.node.map or "")
+        try:
+            return flat.resources.asking(flat.node)[1]
+        except DialectError:  # the node's own building reports it
+            return flat.resources.vocabulary(flat.node.map or "")
 
     def _function(self, flat: FlatNode, _: str) -> Vocabulary | None:
         node = flat.node

@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from codec_agents.compiler.declared_dialects import FoundDialect
 from codec_agents.compiler.flatten import expand_target
 from codec_agents.concurrency.event_loop import run_in_own_loop
-from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
+from codec_agents.dialects import BoundDialect
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
-from codec_agents.exceptions import DialectError
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.kinds import (
     Asking,
@@ -71,8 +69,7 @@ def _print(piece: Any) -> None:
 
 def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
     node = b.declared(Asking)
-    vocabulary = b.flat.resources.vocabulary(node.map or "")
-    found = _dialect(b, node, vocabulary)
+    found, vocabulary = b.flat.resources.asking(node)
     thinking = node.prompt.thinking if isinstance(node.prompt, Chat) else None
     dialect = found.dialect.bind(vocabulary, tools, thinking, found.grammar)
     engine = b.flat.spec.engine_of(node.engine)
@@ -110,18 +107,6 @@ def _prompt(
         tools=[each.schema() for each in tools],
     )
     return run_in_own_loop(ask)
-
-
-def _dialect(b: NodeBuilder, node: Asking, vocabulary: Vocabulary) -> FoundDialect:
-    if node.dialect is not None:
-        return b.flat.resources.dialect(node.dialect)
-    try:
-        return FoundDialect(*derive_dialect(vocabulary))
-    except DialectError:
-        if isinstance(node.prompt, Chat):
-            raise
-        reason = "the map names no family, and the prompt is given as pieces"
-        return FoundDialect(get_dialect("plain"), reason)
 
 
 def _options(sampling: Sampling, dialect: BoundDialect) -> SamplingOptions:

@@ -16,10 +16,12 @@ import anyio
 
 from codec_agents.compiler.declared_dialects import FoundDialect, own_dialect
 from codec_agents.concurrency.event_loop import run_in_own_loop
-from codec_agents.dialects import get_dialect
+from codec_agents.dialects import derive_dialect, get_dialect
 from codec_agents.engines.base import Engine
 from codec_agents.engines.factory import make_engine
-from codec_agents.exceptions import CodecAgentsError, ReferenceRefusedError, SecretMissingError
+from codec_agents.exceptions import CodecAgentsError, DialectError, ReferenceRefusedError, SecretMissingError
+from codec_agents.graph.chat import Chat
+from codec_agents.graph.kinds import Asking
 from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.servers import McpSpec, server_of
@@ -69,6 +71,7 @@ class Resources:
         """The folder of the declaration, to which relative paths refer."""
         self._importer = Importer(directory, spec.imports)
         self._engines: dict[str, Engine] = {}
+        self._dialects: dict[str, FoundDialect] = {}
         self._slots: dict[str, anyio.CapacityLimiter] = {}
         self.own_engines: dict[str, Engine] = {}
         """The engines that were created here, and that the plan closes."""
@@ -196,7 +199,31 @@ class Resources:
         own = self._spec.dialects.get(name)
         if own is None:
             return FoundDialect(get_dialect(name), "named in the declaration")
-        return own_dialect(name, own, self.directory, self.callable)
+        if name not in self._dialects:
+            self._dialects[name] = own_dialect(name, own, self.directory, self.callable)
+        return self._dialects[name]
+
+    def asking(self, node: Asking) -> tuple[FoundDialect, Vocabulary]:
+        """Return the dialect of a node that asks a model, and its vocabulary with control markers.
+
+        Raises:
+            DialectError: the dialect is unknown, or the map names no family and the prompt needs one.
+            ResourceError: the map cannot be loaded, or a reference in the dialect leads nowhere.
+        """
+        vocabulary = self.vocabulary(node.map or "")
+        found = self._dialect_of(node, vocabulary)
+        return found, vocabulary.with_control(found.dialect.all_markers())
+
+    def _dialect_of(self, node: Asking, vocabulary: Vocabulary) -> FoundDialect:
+        if node.dialect is not None:
+            return self.dialect(node.dialect)
+        try:
+            return FoundDialect(*derive_dialect(vocabulary))
+        except DialectError:
+            if isinstance(node.prompt, Chat):
+                raise
+            reason = "the map names no family, and the prompt is given as pieces"
+            return FoundDialect(get_dialect("plain"), reason)
 
     # --- tools ---
 

@@ -52,7 +52,8 @@ class BoundDialect:
         grammar: Grammar | None = None,
     ) -> None:
         self.dialect = dialect
-        self.vocabulary = vocabulary = vocabulary_of(source)
+        # A marker may be text to the tokenizer file. For this dialect it is control.
+        self.vocabulary = vocabulary = vocabulary_of(source).with_control(dialect.all_markers())
         self.tools = {tool.name: tool for tool in tools}
         self.thinking = thinking
         known = vocabulary.special_tokens

@@ -54,7 +54,7 @@ def derive_dialect(source: TokenizerMap | Vocabulary) -> tuple[Dialect, str]:
         DialectError: nothing in the map names a family.
     """
     vocabulary = vocabulary_of(source)
-    known = vocabulary.special_tokens
+    known = vocabulary.special_tokens.keys() | vocabulary.text_tokens.keys()
     for tokens, name in SIGNATURES:
         if all(token in known for token in tokens):
             return get_dialect(name), f"the map's special tokens {', '.join(tokens)}"

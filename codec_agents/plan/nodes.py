@@ -37,7 +37,9 @@ def strategy_between(source: Vocabulary | None, target: Vocabulary | None) -> St
         return "text" if target is None else "encode"
     if target is None:
         return "decode"
-    return "pass_through" if source is target or source.hash == target.hash else "translate"
+    # A map made in memory has no hash: two of them are the same only if they are one object.
+    same = source.map is target.map or (source.hash is not None and source.hash == target.hash)
+    return "pass_through" if same else "translate"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

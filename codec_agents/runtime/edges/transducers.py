@@ -37,18 +37,18 @@ class PassThrough:
     """Passes ids on as they are, without the special ones: content never becomes a control token."""
 
     def __init__(self, edge: BuiltEdge) -> None:
-        assert edge.source_vocabulary is not None
-        self._special_ids = edge.source_vocabulary.special_ids
-        self._spelled = self._spell(edge) if edge.keep_special else {}
+        source, target = edge.source_vocabulary, edge.target_vocabulary
+        assert source is not None
+        assert target is not None
+        # The dialects at the two ends may bind different text tokens of one map as control tokens. What is
+        # text to the source stays text: its name is spelled.
+        text = {n: i for n, i in target.special_tokens.items() if i not in source.special_ids}
+        spelled = {**source.special_tokens, **text} if edge.keep_special else text
+        encode = pick_tokenizer(target).encode_ordinary
+        self._special_ids = source.special_ids | target.special_ids
+        self._spelled = {number: encode(name) for name, number in spelled.items()}
         self.dropped = 0
         self.replaced = 0
-
-    @staticmethod
-    def _spell(edge: BuiltEdge) -> dict[int, list[int]]:
-        """Return the names of special tokens in ordinary ids."""
-        assert edge.source_vocabulary is not None
-        encode = pick_tokenizer(edge.source_vocabulary).encode_ordinary
-        return {number: encode(name) for name, number in edge.source_vocabulary.special_tokens.items()}
 
     def feed(self, batch: Sequence[int], /) -> list[int]:
         """Return the batch without special ids, or with their names spelled out."""
