@@ -26,8 +26,11 @@ MAX_FIELD = 64 * 1024
 
 CALLS = "messages.tool_calls"
 
-LONG_FIELDS: Mapping[str, int | None] = {"prompt": None, "messages": None, "tools": 1024 * 1024}
+Lengths: TypeAlias = Mapping[str, int | None]
 """The fields that may be longer, and up to how many bytes; None for the whole body."""
+
+LONG_IN_COMPLETIONS: Lengths = {"prompt": None}
+LONG_IN_CHATS: Lengths = {"messages": None, "tools": 1024 * 1024}
 
 
 NULL = msgspec.Raw(b"null")
@@ -186,7 +189,7 @@ def read_completion(body: bytes, settings: ServerSettings) -> CompletionBody:
     Raises:
         HttpError: 400, naming the field.
     """
-    _check_fields(body, CompletionBody.__struct_fields__)
+    _check_fields(body, CompletionBody.__struct_fields__, LONG_IN_COMPLETIONS)
     completion = _read(_COMPLETION, body)
     _check_stops(completion, settings)
     return completion
@@ -217,7 +220,7 @@ def read_chat(body: bytes, settings: ServerSettings) -> ChatBody:
     Raises:
         HttpError: 400, naming the field.
     """
-    _check_fields(body, ChatBody.__struct_fields__)
+    _check_fields(body, ChatBody.__struct_fields__, LONG_IN_CHATS)
     chat = _read(_CHAT, body)
     _check_stops(chat, settings)
     _check_tools(chat, settings)
@@ -300,11 +303,11 @@ def _check_tool(place: str, tool: Mapping[str, Any]) -> None:
         raise HttpError(400, f"{place}.function.parameters must be a JSON schema", param="tools")
 
 
-def _check_fields(body: bytes, read: tuple[str, ...]) -> None:
+def _check_fields(body: bytes, read: tuple[str, ...], long: Lengths) -> None:
     """Check the size of every field, and refuse those that are not read and would change the answer."""
     fields: Fields = _read(_FIELDS, body)
     for name, raw in fields.items():
-        limit = LONG_FIELDS.get(name, MAX_FIELD)
+        limit = long.get(name, MAX_FIELD)
         if limit is not None and len(bytes(raw)) > limit:
             shown = name[:80]
             raise HttpError(400, f"the field {shown!r} is longer than {limit} bytes", param=shown)

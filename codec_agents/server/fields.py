@@ -66,7 +66,7 @@ def refuse_unread(body: Mapping[str, msgspec.Raw], read: Collection[str], within
     for name, raw in body.items():
         if name in read or name in HINTS:
             continue
-        value = msgspec.json.decode(raw)
+        value = _value(within + name, raw)
         if value is None:
             continue
         if name not in ASKING_NOTHING:
@@ -74,6 +74,13 @@ def refuse_unread(body: Mapping[str, msgspec.Raw], read: Collection[str], within
             raise HttpError(400, f"unknown field {shown!r}", code="unknown_parameter", param=shown)
         if not any(_same(value, harmless) for harmless in ASKING_NOTHING[name]):
             raise _unsupported(within + name, ASKING_NOTHING[name])
+
+
+def _value(name: str, raw: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise HttpError(400, f"the body cannot be read: {name[:80]}: {error}", param=name[:80]) from error
 
 
 def _unsupported(name: str, harmless: tuple[Any, ...]) -> HttpError:

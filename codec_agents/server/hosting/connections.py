@@ -142,6 +142,10 @@ class GuardedProtocol(H11Protocol):
             super().send_400_response(msg)
         else:
             self.transport.abort()
+        cycle: Any = self.cycle
+        if cycle is not None:  # the application may not have begun to answer; its answer is dropped
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def _should_upgrade(self) -> bool:
         """Never upgrade, and log nothing: a client could fill the log with its wishes."""
