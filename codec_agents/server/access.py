@@ -136,14 +136,8 @@ CORS_METHODS = "GET, POST"
 CORS_HEADERS = "authorization, content-type, codec-client-version, x-codec-map, traceparent, tracestate"
 
 
-def preflight_headers(origin: str) -> dict[str, str]:
-    """Return the head that answers a browser's question before a request of an allowed page."""
-    return {
-        "access-control-allow-origin": origin,
-        "access-control-allow-methods": CORS_METHODS,
-        "access-control-allow-headers": CORS_HEADERS,
-        "vary": "Origin",
-    }
+PREFLIGHT = {"access-control-allow-methods": CORS_METHODS, "access-control-allow-headers": CORS_HEADERS}
+"""The answer to a browser's question before a request of an allowed page; `with_origin` names the page."""
 
 
 def with_origin(send: Send, origin: str) -> Send:

@@ -20,7 +20,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from codec_agents.server.access import Access, preflight_headers, with_origin
+from codec_agents.server.access import PREFLIGHT, Access, with_origin
 from codec_agents.server.answers import (
     Answer,
     ChatDocument,
@@ -170,9 +170,9 @@ class CodecServer:
 
     async def _route(self, exchange: Exchange, request: Request, receive: Receive, send: Send) -> None:
         self._access.check_place(request)
-        if request.method == "OPTIONS" and (origin := self._access.allowed_origin(request)) is not None:
+        if request.method == "OPTIONS" and self._access.allowed_origin(request) is not None:
             exchange.status = 204
-            await begin(send, 204, preflight_headers(origin))
+            await begin(send, 204, PREFLIGHT)
             await send_part(send, b"", last=True)
             return
         if request.path not in OPEN_PATHS and not request.path.startswith(WELL_KNOWN):

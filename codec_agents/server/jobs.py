@@ -9,7 +9,8 @@ Rules that hold in this file:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -25,7 +26,7 @@ from codec_agents.server.bodies import (
 )
 from codec_agents.server.chat import chat_prompt
 from codec_agents.server.http import HttpError, Request
-from codec_agents.server.long_text import LongText
+from codec_agents.server.long_text import MOST_UNCUT, LongText, UncuttableTextError
 from codec_agents.server.negotiation import require_map
 from codec_agents.server.settings import ServerSettings
 from codec_agents.server.workers import LOOP_BYTES, Workers
@@ -80,6 +81,9 @@ class JobMaker:
         model, options = self._model(body.model, request), self._options(body)
         require_map(request, model.vocabulary)
         await self._check_length(body.characters, model, options)
+        for message in body.messages:
+            if message.characters > MOST_UNCUT:  # a dialect encodes it whole: look first if it can be cut
+                await self._encoded_in_pieces(message.text, model, options, "messages")
         write = partial(chat_prompt, body, model.vocabulary)
         ids = await self._workers.run(write, len(request.body))
         return body, await self._job(model, ids, options, request, chat=body)
@@ -156,15 +160,20 @@ class JobMaker:
     async def _encoded(self, text: str, model: ServedModel, options: SamplingOptions) -> list[int]:
         """Encode a prompt in which special tokens count."""
         await self._check_length(len(text), model, options)
+        if len(text) <= LOOP_BYTES:
+            encode = partial(pick_tokenizer(model.vocabulary).encode, text)
+            with _unencodable("prompt"):
+                return await self._workers.run(encode, len(text))
+        return await self._encoded_in_pieces(text, model, options, "prompt")
+
+    async def _encoded_in_pieces(
+        self, text: str, model: ServedModel, options: SamplingOptions, param: str
+    ) -> list[int]:
         tokenizer = pick_tokenizer(model.vocabulary)
-        try:
-            if len(text) <= LOOP_BYTES:
-                return await self._workers.run(partial(tokenizer.encode, text), len(text))
-            long = LongText(tokenizer, text, most_ids=self._most_ids(model, options))
+        long = LongText(tokenizer, text, most_ids=self._most_ids(model, options))
+        with _unencodable(param):
             while await self._workers.run(long.step, len(text)):
                 pass
-        except UnencodableTextError as error:
-            raise HttpError(400, f"the prompt cannot be encoded: {error}", param="prompt") from error
         return long.ids
 
     def _most_ids(self, model: ServedModel, options: SamplingOptions) -> int:
@@ -227,6 +236,15 @@ class JobMaker:
         for token in ids:
             if not is_valid(token):
                 raise HttpError(400, f"token id {token} is out of vocabulary", param="prompt")
+
+
+@contextmanager
+def _unencodable(param: str) -> Iterator[None]:
+    """Refuse a text that has no ids, or takes too long to get them."""
+    try:
+        yield
+    except (UnencodableTextError, UncuttableTextError) as error:
+        raise HttpError(400, f"the prompt cannot be encoded: {error}", param=param) from error
 
 
 def find_model(models: Sequence[ServedModel], name: str) -> ServedModel:

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from codec_agents.exceptions import DialectError
 from codec_agents.server.backends.backend import Job
+from codec_agents.server.chat import dialect_of
 from codec_agents.server.stops import StopCutter
 from codec_core.detokenizer import Detokenizer
 from codec_core.frames import CodecFrame
 
 if TYPE_CHECKING:
-    from codec_agents.dialects import BoundDialect, CallRegion, TurnReader
+    from codec_agents.dialects import CallRegion, TurnReader
     from codec_agents.tools.calls import ToolCall
     from codec_core.vocabulary import Vocabulary
 
@@ -50,7 +50,7 @@ class Lanes:
         self.calls = 0
         """Tool calls given out so far."""
         self._vocabulary = job.model.vocabulary
-        self._dialect = None if plain else bound_dialect(job)
+        self._dialect = None if plain else dialect_of(job.model.vocabulary)
         self._reader: TurnReader | None = self._dialect.reader(job.prompt_ids) if self._dialect else None
         self._tools = tools
         self._texts: dict[str, _LaneText] = {}
@@ -116,14 +116,3 @@ class _LaneText:
     def flush(self) -> str:
         """Return the end of the text."""
         return self._cutter.feed(self._detokenizer.flush()) + self._cutter.flush()
-
-
-def bound_dialect(job: Job) -> BoundDialect | None:
-    """Return the dialect of the job's model; None where no family fits its map."""
-    from codec_agents.dialects import derive_dialect
-
-    try:
-        dialect, _ = derive_dialect(job.model.vocabulary)
-        return dialect.bind(job.model.vocabulary)
-    except DialectError:
-        return None

@@ -5,6 +5,8 @@ Rules that hold in this file:
 - Whatever the pieces, the ids are those of `tokenizer.encode(text)`: `codec_core.text_stream` gives out only
   ids that no continuation can change, in time linear in the text.
 - Encoding stops as soon as there are more ids than allowed.
+- A text with a run of more than `MOST_UNCUT` characters that cannot be cut, such as a million spaces, is
+  refused: its merges are one step, which nothing could divide.
 """
 
 from __future__ import annotations
@@ -14,6 +16,18 @@ from codec_core.tokenizer import VocabularyTokenizer, check_text
 
 PIECE = 64 * 1024
 """Characters of a piece: some milliseconds of a thread, after which others have their turn."""
+
+MOST_UNCUT = 4 * PIECE
+"""Characters of a run without a place to cut: a quarter of a second of merging. No prose comes near."""
+
+
+class UncuttableTextError(ValueError):
+    """A text has a run that cannot be encoded in pieces."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"it has more than {MOST_UNCUT} characters in a row with no place to cut, such as spaces"
+        )
 
 
 class LongText:
@@ -38,6 +52,7 @@ class LongText:
 
         Raises:
             UnencodableTextError: as `VocabularyTokenizer.encode`.
+            UncuttableTextError: a run of the text is too long.
         """
         if self._place == 0:
             check_text(self._text)
@@ -47,5 +62,7 @@ class LongText:
             self.ids += self._stream.finish(part)
             return False
         self.ids += self._stream.feed(part)
+        if len(self._stream.held) > MOST_UNCUT:
+            raise UncuttableTextError
         self._place = stop
         return len(self.ids) <= self._most_ids

@@ -16,7 +16,6 @@ from opentelemetry import context as otel_context
 from opentelemetry import propagate
 
 from codec_agents.engines.base import SamplingOptions
-from codec_agents.engines.scripted.prompt_view import PromptView
 from codec_agents.exceptions import (
     EngineError,
     EngineStatusError,
@@ -31,13 +30,16 @@ from codec_agents.exceptions import (
 from codec_agents.faults import Fault, suggest
 from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
 from codec_agents.server.bodies import ChatBody
+from codec_agents.server.chat import dialect_of
 from codec_agents.server.failures import log_failure
 from codec_agents.server.http import HttpError
+from codec_core.detokenizer import Detokenizer
 from codec_core.frames import CodecFrame
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from codec_agents.dialects.messages import ReadPrompt
     from codec_agents.pipeline import Pipeline
     from codec_agents.plan.nodes import BuiltInput, BuiltSink, Value
     from codec_agents.plan.plan import BuiltPipeline
@@ -132,14 +134,27 @@ def _asked_in(job: Job) -> str:
     vocabulary = job.model.vocabulary
     if job.text is not None and vocabulary.special_ids.isdisjoint(job.prompt_ids):
         return job.text
-    view = PromptView(job.prompt_ids, vocabulary)
-    earlier = [message.role for message in view.messages[:-1] if message.role != "system"]
-    if earlier:
-        raise _no_use("prompt", f"the prompt has {len(earlier)} earlier turns")
-    text = view.user or view.text
-    if vocabulary.trims_first_space:  # content that was encoded by itself begins with a space of its own
-        text = text.removeprefix(" ")
-    return text
+    dialect = dialect_of(vocabulary)
+    if dialect is None or vocabulary.special_ids.isdisjoint(job.prompt_ids):
+        return Detokenizer(vocabulary).render(job.prompt_ids)
+    text = _asked_in_prompt(dialect.read(job.prompt_ids), dialect.dialect.default_system)
+    # Content that was encoded by itself, as a slot of a prompt is, begins with a space of its own.
+    return text.removeprefix(" ") if vocabulary.trims_first_space else text
+
+
+def _asked_in_prompt(prompt: ReadPrompt, default_system: str | None) -> str:
+    """Return the user's message of a prompt in ids. The system text that a family adds by itself is none."""
+    said = [
+        message
+        for message in prompt.messages
+        if (message.role, message.content) not in (("system", default_system), ("assistant", ""))
+    ]
+    if prompt.tools is not None:
+        raise _no_use("prompt", "the prompt tells of tools")
+    if len(said) != 1 or said[0].role != "user":
+        roles = ", ".join(message.role for message in said) or "none"
+        raise _no_use("prompt", f"the prompt has messages of the roles {roles}")
+    return said[0].content
 
 
 def _asked_in_chat(chat: ChatBody) -> str:

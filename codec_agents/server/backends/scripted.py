@@ -7,12 +7,15 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
+import anyio
+from anyio.lowlevel import checkpoint
+
 from codec_agents.engines.scripted.engine import CutOffError, ScriptedModel
 from codec_agents.engines.scripted.prefix_cache import PrefixCache
-from codec_agents.engines.scripted.script import Script, ScriptError
+from codec_agents.engines.scripted.script import EncodedTurn, Script, ScriptError
 from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
 from codec_agents.server.http import HttpError
-from codec_agents.server.workers import Workers
+from codec_agents.server.workers import LOOP_BYTES, Workers
 from codec_core.frames import CodecFrame
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of
@@ -30,6 +33,7 @@ class ScriptedBackend:
         self._caches: dict[str, PrefixCache | None] = {}
         self._served: list[ServedModel] = []
         self._workers = Workers()
+        self._turns = anyio.Lock(fast_acquire=True)
 
     @classmethod
     def of(
@@ -63,18 +67,24 @@ class ScriptedBackend:
     async def generate(self, job: Job) -> AsyncIterator[AsyncIterator[CodecFrame]]:
         """Start the turn that the script decides on."""
         model = self._models[job.model.name]
-        try:
-            decide = partial(model.turn, job.prompt_ids, job.model.vocabulary, job.options, job.model.name)
-            # A script reads its prompt as text. A long one is decoded away from the event loop.
-            turn = await self._workers.run(decide, len(job.prompt_ids))
-        except ScriptError as error:
-            raise HttpError(500, str(error), code="script_error") from error
+        async with self._turns:
+            turn = await self._decide(model, job)
+            if len(turn.ids) > LOOP_BYTES // 16:
+                await checkpoint()  # many long turns at once: the event loop serves others between them
         if turn.refusal is not None:
             raise HttpError(turn.refusal.status, turn.refusal.message)
         reading = model.reading(job.prompt_ids, self._caches[job.model.name])
         job.cached_ids = reading.cached
         async with aclosing(model.frames(turn, reading)) as frames:
             yield _broken_off(frames)
+
+    async def _decide(self, model: ScriptedModel, job: Job) -> EncodedTurn:
+        """Return what the script says. It reads its prompt as text: a long one is decoded in a thread."""
+        decide = partial(model.turn, job.prompt_ids, job.model.vocabulary, job.options, job.model.name)
+        try:
+            return await self._workers.run(decide, len(job.prompt_ids))
+        except ScriptError as error:
+            raise HttpError(500, str(error), code="script_error") from error
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
