@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import anyio
-import anyio.from_thread
-import anyio.lowlevel
 
 from codec_agents.concurrency.event_loop import context_for_thread, running_loop
 
@@ -149,7 +147,7 @@ async def run_in_thread(function: Callable[[], T], *, limiter: anyio.CapacityLim
 
 
 async def _in_thread(function: Callable[[], T]) -> T:
-    token = anyio.lowlevel.current_token()
+    call_soon = _from_other_threads()
     context = context_for_thread()
     ended = anyio.Event()
     result: Ended[T] = Ended()
@@ -161,7 +159,7 @@ async def _in_thread(function: Callable[[], T]) -> T:
         except BaseException as error:
             result = Ended(error=error)
         with suppress(RuntimeError):  # the event loop has ended, and nothing waits
-            anyio.from_thread.run_sync(ended.set, token=token)
+            call_soon(ended.set)
 
     threading.Thread(target=run, name="codec worker", daemon=True).start()
     await ended.wait()
@@ -171,3 +169,13 @@ async def _in_thread(function: Callable[[], T]) -> T:
         raise result.error
     value: Any = result.value
     return value  # type: ignore[no-any-return]
+
+
+def _from_other_threads() -> Callable[[Callable[[], object]], object]:
+    """Return a function by which other threads have the event loop call something; it does not wait."""
+    loop = running_loop()
+    if loop is not None:
+        return loop.call_soon_threadsafe
+    import trio
+
+    return trio.lowlevel.current_trio_token().run_sync_soon
