@@ -7,11 +7,19 @@ tokenization is used as ids where the map's hash agrees, and as text everywhere 
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from codec_agents.exceptions import ToolDefinitionError
+import anyio
+
+from codec_agents.exceptions import ToolDefinitionError, ToolServerError
+from codec_agents.references.programs import PYTHON
+from codec_agents.tools.texts import result_text, well_formed, well_formed_json
 from codec_agents.tools.tool import ResultIds, Tool, ToolFailure, Toolset
 from codec_core.exceptions import LeafTokenizationError
 from codec_core.leaf import LeafTokenization, read_leaf
@@ -24,6 +32,17 @@ if TYPE_CHECKING:
 MAX_PAGES = 100
 """Pages of a server's list of tools: a list that goes on is a server that does not end it."""
 
+
+MAX_NAME = 64
+"""Characters of a tool's name, see `NAME_PATTERN`."""
+
+_ILLEGAL = re.compile(r"[^A-Za-z0-9_.-]")
+
+DIAGNOSIS_TIMEOUT = 5.0
+"""Seconds for a program that ended at once to end again, when it is started to see its error."""
+
+MAX_ERROR_LINE = 300
+"""Characters of a program's last line that an error shows."""
 
 CONNECT_TIMEOUT = 30.0
 """Seconds until a connection to a URL stands, as the library has it."""
@@ -57,14 +76,18 @@ async def mcp_tools(
     Raises:
         ToolDefinitionError: the extra is not installed, or a tool in `only` is not there.
     """
-    async with connected(server, env=env, cwd=cwd) as client:
-        tools = Toolset(
-            make_server_tool(declared, _caller(client, declared.name), timeout=timeout)
-            for declared in await list_tools(client)
-        )
-        if only is not None:
-            tools = tools.only(*only)
-        yield tools.prefixed(prefix) if prefix else tools
+    command = None if isinstance(server, str) or not isinstance(server, Sequence) else tuple(server)
+    async with AsyncExitStack() as stack:
+        try:
+            client = await stack.enter_async_context(connected(server, env=env, cwd=cwd))
+            offered = await list_tools(client)
+        except Exception as error:
+            if command is None:
+                raise
+            raise ToolServerError(
+                " ".join(command), await start_failure(error, command, env=env, cwd=cwd)
+            ) from error
+        yield make_tools(offered, partial(_caller, client), prefix=prefix, only=only, timeout=timeout)
 
 
 @asynccontextmanager
@@ -114,7 +137,7 @@ def _library() -> Any:
 def _client(server: Any, env: Mapping[str, str] | None, cwd: str | os.PathLike[str] | None) -> Client:
     library = _library()
     if isinstance(server, Sequence) and not isinstance(server, str):
-        command, *arguments = server
+        command, *arguments = _with_interpreter(server)
         environment = None if env is None else dict(env)
         server = library.StdioServerParameters(
             command=command,
@@ -124,6 +147,11 @@ def _client(server: Any, env: Mapping[str, str] | None, cwd: str | os.PathLike[s
         )
     client: Client = library.Client(server)
     return client
+
+
+def _with_interpreter(command: Sequence[str]) -> list[str]:
+    """Return the command; `python` is the interpreter that runs this program, as in a pipeline file."""
+    return [sys.executable if command[0] == PYTHON else command[0], *command[1:]]
 
 
 def _only_error(error: BaseException) -> BaseException:
@@ -153,29 +181,114 @@ def _caller(client: Client, name: str) -> Callable[..., Any]:
     return call
 
 
-def make_server_tool(
-    declared: ServerTool, call: Callable[..., Any], *, timeout: float | None = None, **options: Any
-) -> Tool:
-    """Return a tool whose calls go to a server, which checks its own arguments.
+def make_tools(
+    offered: Iterable[ServerTool],
+    caller: Callable[[str], Callable[..., Any]],
+    *,
+    prefix: str = "",
+    only: Iterable[str] | None = None,
+    **options: Any,
+) -> Toolset:
+    """Return the tools of a server, whose calls go to the server, which checks its own arguments.
 
     Args:
-        declared: what the server says of it.
-        call: sends the arguments, given by name; returns the result.
-        timeout: seconds for one call; None for what the policy says.
-        options: other fields of the `Tool`.
+        offered: the tools as the server declares them.
+        caller: given the server's name of a tool, returns a function that sends arguments, given by name.
+        prefix: stands before each tool's name.
+        only: the tools to take, by the server's names or by those that models call, without the prefix.
+        options: other fields of each `Tool`.
+
+    Raises:
+        ToolDefinitionError: the server has no tool that `only` names.
     """
+    declared = {tool.name: tool for tool in offered}
+    names = legal_names(declared, prefix)
+    if only is not None:
+        chosen = tuple(only)
+        models = {name.removeprefix(prefix): own for own, name in names.items()}
+        owns = [asked if asked in names else models.get(asked) for asked in chosen]
+        if unknown := [asked for asked, own in zip(chosen, owns, strict=True) if own is None]:
+            raise ToolDefinitionError(f"unknown tools {unknown}; the server has {list(declared)}")
+        names = {own: names[own] for own in owns if own is not None}
+    return Toolset(_server_tool(declared[own], name, caller(own), options) for own, name in names.items())
+
+
+def legal_names(names: Iterable[str], prefix: str = "") -> dict[str, str]:
+    """Return the names that models call, by the server's own; they differ and fit all model families.
+
+    Other characters than letters, digits, `_`, `-` and `.` become `_`. A name that is taken gets a number.
+    """
+    wished = {name: _ILLEGAL.sub("_", prefix + name)[:MAX_NAME] or "_" for name in names}
+    # Names that are legal come first: they keep theirs, whatever else maps to it.
+    order = sorted(wished, key=lambda name: wished[name] != prefix + name)
+    taken: dict[str, str] = {}
+    for name in order:
+        candidate, number = wished[name], 2
+        while candidate in taken:
+            ending = f"_{number}"
+            candidate = wished[name][: MAX_NAME - len(ending)] + ending
+            number += 1
+        taken[candidate] = name
+    found = {name: candidate for candidate, name in taken.items()}
+    return {name: found[name] for name in wished}
+
+
+def _server_tool(
+    declared: ServerTool, name: str, call: Callable[..., Any], options: Mapping[str, Any]
+) -> Tool:
     hints = declared.annotations
     return Tool(
-        name=declared.name,
-        description=declared.description or "",
-        parameters=declared.input_schema,
+        name=name,
+        description=well_formed(declared.description or ""),
+        parameters=well_formed_json(declared.input_schema),
         call=call,
         is_async=True,
         validate=dict,
         read_only=bool(hints and hints.read_only_hint),
-        timeout=timeout,
         **options,
     )
+
+
+async def start_failure(
+    error: Exception,
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+) -> str:
+    """Return the reason why a server that a command starts is not there.
+
+    The library tells only that the connection closed. So a program that ended is started once more, without
+    input, to learn its exit code and the last line that it writes to its standard error.
+
+    Args:
+        error: the error of the first start.
+        command: the program and its arguments.
+        env: variables of the program, beside the few that it inherits.
+        cwd: the directory in which it starts.
+    """
+    if isinstance(error, TimeoutError):
+        return "did not answer in time"
+    if isinstance(error, OSError):
+        return f"cannot be started: {error.strerror or error}"
+    if not connection_closed(error):
+        return f"cannot be used: {type(error).__name__}"
+    from mcp.client.stdio import get_default_environment
+
+    with anyio.move_on_after(DIAGNOSIS_TIMEOUT):
+        ended = await anyio.run_process(
+            _with_interpreter(command),
+            input=b"",
+            stdout=subprocess.DEVNULL,
+            check=False,
+            cwd=cwd,
+            env={**get_default_environment(), **(env or {})},
+        )
+        lines = ended.stderr.decode("utf-8", "replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        shown = "".join(char if char.isprintable() else " " for char in last[:MAX_ERROR_LINE])
+        return f"exited with {ended.returncode}" + (f": {shown}" if shown else "")
+    return "closed the connection before it answered"
 
 
 def connection_closed(error: Exception) -> bool:
@@ -196,6 +309,8 @@ def read_result(result: CallToolResult) -> str | ResultIds:
     text = "\n".join(spelled for spelled, _ in blocks)
     if result.is_error:
         raise ToolFailure(text or "the tool failed and did not say why")
+    if not blocks and result.structured_content is not None:
+        return result_text(result.structured_content)
     map_hash = next((leaf.map_id for _, leaf in blocks if leaf is not None), None)
     if map_hash is None:
         return text

@@ -22,10 +22,17 @@ from anyio.abc import TaskGroup
 
 from codec_agents.exceptions import CodecAgentsError, ToolServerError
 from codec_agents.graph.servers import McpSpec
-from codec_agents.references.environment import expand
+from codec_agents.references.environment import expand, hide, values_of
 from codec_agents.tools.calls import ToolContext
-from codec_agents.tools.mcp import connected, connection_closed, list_tools, make_server_tool, read_result
-from codec_agents.tools.tool import ResultIds, Tool, ToolFailure, Toolset
+from codec_agents.tools.mcp import (
+    connected,
+    connection_closed,
+    list_tools,
+    make_tools,
+    read_result,
+    start_failure,
+)
+from codec_agents.tools.tool import ResultIds, ToolFailure, Toolset
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -63,30 +70,42 @@ class ToolServer:
                 async with self.connected() as client:
                     return await list_tools(client)
         except Exception as error:
-            raise self.failure(error) from error
+            raise await self.failure(error) from error
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Client]:
-        """Connect; what a reference to a variable stands for is looked up here and kept nowhere."""
+        """Connect. References to variables are looked up here, and their values are not kept."""
         spec = self.spec
-        target = [expand(word) for word in self.command] if self.command else expand(spec.url or "")
+        target = self._expanded_command() if self.command else expand(spec.url or "")
         async with connected(
             target,
             headers={name: expand(value) for name, value in spec.headers.items()},
-            env={name: expand(value) for name, value in spec.env.items()},
+            env=self._expanded_env(),
             cwd=self.directory,
         ) as client:
             yield client
 
-    def failure(self, error: BaseException) -> ToolServerError:
-        """Return what to say of a server that cannot be had; what the library says may hold secrets."""
+    def _expanded_command(self) -> list[str]:
+        return [expand(word) for word in self.command or ()]
+
+    def _expanded_env(self) -> dict[str, str]:
+        return {name: expand(value) for name, value in self.spec.env.items()}
+
+    async def failure(self, error: Exception) -> ToolServerError:
+        """Return the error of a server that did not start. Values of variables are hidden in its text."""
         if isinstance(error, ToolServerError):
             return error
-        known = isinstance(error, CodecAgentsError)
-        reason = (
-            str(error) if known else f"cannot be reached at {self.spec.reached!r} ({type(error).__name__})"
+        if isinstance(error, CodecAgentsError):
+            return ToolServerError(self.name, str(error))
+        reached = self.spec.reached
+        if self.command is None:
+            # The library's own message may hold the URL with its secrets.
+            return ToolServerError(self.name, f"cannot be reached at {reached!r} ({type(error).__name__})")
+        reason = await start_failure(
+            error, self._expanded_command(), env=self._expanded_env(), cwd=self.directory
         )
-        return ToolServerError(self.name, reason)
+        secrets = [value for text in (*self.command, *self.spec.env.values()) for value in values_of(text)]
+        return ToolServerError(self.name, f"{reached!r} {hide(reason, secrets)}")
 
     def check(self, offered: Sequence[ServerTool]) -> None:
         """Make sure that the server offers what it offered when the pipeline was built.
@@ -109,21 +128,23 @@ class ToolServer:
             ToolDefinitionError: the server has no tool that the declaration names.
         """
         spec = self.spec
-        found = Toolset(self._tool(declared) for declared in self.offered)
-        if spec.only is not None:
-            found = found.only(*spec.only)
-        return found.prefixed(spec.prefix) if spec.prefix else found
+        return make_tools(
+            self.offered,
+            self._caller,
+            prefix=spec.prefix,
+            only=spec.only,
+            timeout=spec.timeout,
+            context_parameter=CONTEXT,
+            approval=spec.approval,
+        )
 
-    def _tool(self, declared: ServerTool) -> Tool:
+    def _caller(self, tool: str) -> Callable[..., Any]:
         async def call(**arguments: Any) -> Any:
             context: ToolContext = arguments.pop(CONTEXT)
             assert context.servers is not None
-            return await context.servers.call(self, declared.name, arguments)
+            return await context.servers.call(self, tool, arguments)
 
-        spec = self.spec
-        return make_server_tool(
-            declared, call, timeout=spec.timeout, context_parameter=CONTEXT, approval=spec.approval
-        )
+        return call
 
 
 class _Opened:
@@ -149,7 +170,7 @@ class _Opened:
                     self._known.set()
                     await anyio.sleep_forever()
         except Exception as error:
-            self.failure = self._server.failure(error)
+            self.failure = await self._server.failure(error)
             if self._client is None:
                 failed(self.failure)
         finally:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 
-from codec_agents.exceptions import ToolDefinitionError
+from mcp.types import CallToolResult
+from mcp.types import Tool as ServerTool
+
+from codec_agents.exceptions import ToolDefinitionError, ToolServerError
 from codec_agents.tools.calls import Attempt, ToolCall, ToolContext
 from codec_agents.tools.dispatch import Dispatcher
-from codec_agents.tools.mcp import mcp_tools
-from codec_agents.tools.tool import Toolset
+from codec_agents.tools.mcp import legal_names, make_tools, mcp_tools, read_result
+from codec_agents.tools.tool import NAME_PATTERN, Toolset
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
@@ -62,3 +68,59 @@ async def test_unknown_tool_in_only_is_refused() -> None:
     with pytest.raises(ToolDefinitionError, match="nothing_here"):
         async with mcp_tools(mcp_server.server, only=["nothing_here"]):
             pass
+
+
+@pytest.mark.asyncio
+async def test_python_is_the_interpreter_that_runs() -> None:
+    async with mcp_tools(["python", str(Path(mcp_server.__file__))], only=["shout"]) as tools:
+        assert (await attempt(tools, "shout", text="hi")).text == "HI"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["python", "-c", "import nothing_of_this_name"], r"exited with 1: ModuleNotFoundError: No module"),
+        (["python", "-c", "raise SystemExit(3)"], r"exited with 3$"),
+        (["no-program-of-this-name"], "cannot be started: No such file"),
+    ],
+)
+async def test_a_program_that_ends_tells_why(command: list[str], told: str) -> None:
+    with pytest.raises(ToolServerError, match=told):
+        async with mcp_tools(command):
+            pass
+
+
+def declared(*names: str) -> list[ServerTool]:
+    return [ServerTool(name=name, input_schema={"type": "object"}) for name in names]
+
+
+def test_names_that_no_model_can_call_are_mapped() -> None:
+    asked: list[str] = []
+    offered = declared("fares/search", "fares search", "fares_search", "\u2192", "n" * 70)
+    tools = make_tools(offered, lambda name: asked.append(name), prefix="x_")
+    assert tools.names == ("x_fares_search_2", "x_fares_search_3", "x_fares_search", "x__", "x_" + "n" * 62)
+    assert asked == [tool.name for tool in offered]
+    assert make_tools(offered, str, only=["fares/search"]).names == ("fares_search_2",)
+    assert make_tools(offered, str, only=["fares_search"]).names == ("fares_search",)
+
+
+@given(st.lists(st.text(max_size=70), unique=True), st.sampled_from(["", "files_"]))
+def test_any_names_become_different_legal_names(names: list[str], prefix: str) -> None:
+    found = legal_names(names, prefix)
+    assert list(found) == names
+    assert len(set(found.values())) == len(names)
+    assert all(re.match(NAME_PATTERN, name) for name in found.values())
+    legal = [name for name in names if re.match(NAME_PATTERN, prefix + name)]
+    assert all(found[name] == prefix + name for name in legal)
+
+
+def result(**fields: object) -> CallToolResult:
+    return CallToolResult.model_validate({"content": [], **fields})
+
+
+def test_structured_content_alone_reaches_the_model() -> None:
+    text = {"type": "text", "text": "forty-two"}
+    assert read_result(result(structuredContent={"answer": 42})) == '{"answer": 42}'
+    assert read_result(result(content=[text], structuredContent={"answer": 42})) == "forty-two"
+    assert read_result(result()) == ""

@@ -203,12 +203,12 @@ async def test_server_that_says_nothing_is_given_up(folder: Path, monkeypatch: p
     pipeline.build()
     monkeypatch.setattr(mcp_servers, "START_TIMEOUT", 0.3)
     (folder / "fares.py").write_text(SILENT, encoding="utf-8")
-    with pytest.raises(ToolServerError, match="TimeoutError"):
+    with pytest.raises(ToolServerError, match="did not answer in time"):
         await pipeline.invoke({"question": "search Oslo"})
-    with pytest.raises(ToolServerError, match="TimeoutError"):
+    with pytest.raises(ToolServerError, match="did not answer in time"):
         async with pipeline.opened():
             raise AssertionError("the server says nothing")
-    with pytest.raises(PipelineError, match=r"cannot be reached at 'python fares.py' .TimeoutError"):
+    with pytest.raises(PipelineError, match=r"'python fares.py' did not answer in time"):
         declare(folder).build()
 
 
@@ -266,7 +266,7 @@ def test_literal_secrets_are_refused_and_not_shown(folder: Path, mcp: str) -> No
         ("{fares: {command: [python, -m, os]}}", "'python': the program is not beside"),
         ("{fares: {}}", "has a `command` or a `url`"),
         ("{other: {command: [python, fares.py]}}", "there is no MCP server 'fares'"),
-        ("{fares: {command: [python, fares.py], only: [nothing]}}", "no tools ['nothing']"),
+        ("{fares: {command: [python, fares.py], only: [nothing]}}", "unknown tools ['nothing']"),
         ('{fares: {url: "http://127.0.0.1:9/mcp"}}', "cannot be reached at 'http://127.0.0.1:9/mcp'"),
     ],
 )
