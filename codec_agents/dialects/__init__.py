@@ -11,7 +11,14 @@ from codec_agents.dialects.base import (
 )
 from codec_agents.dialects.bound import BoundDialect
 from codec_agents.dialects.derive import derive_dialect
-from codec_agents.dialects.messages import Message, MessageCall, ReadPrompt, ReadTurn, ToolSpec
+from codec_agents.dialects.messages import (
+    Message,
+    MessageCall,
+    ReadPrompt,
+    ReadTurn,
+    ReasoningState,
+    ToolSpec,
+)
 from codec_agents.dialects.parsing.region_reader import TurnReader
 from codec_agents.dialects.registry import dialects, get_dialect, register
 from codec_agents.dialects.values import CallRegion, PortIds, ThinkingMode, TurnEvent
@@ -28,6 +35,7 @@ __all__ = [
     "PortIds",
     "ReadPrompt",
     "ReadTurn",
+    "ReasoningState",
     "ResultForm",
     "ThinkingForm",
     "ThinkingMode",

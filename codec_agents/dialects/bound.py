@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.grammars import Grammar
-from codec_agents.dialects.messages import Message, ReadPrompt, ToolSpec
+from codec_agents.dialects.messages import Message, ReadPrompt, ReasoningState, ToolSpec
 from codec_agents.dialects.parsing.prompt_reader import PromptReader
 from codec_agents.dialects.parsing.region_reader import TurnReader
 from codec_agents.dialects.parsing.turn_parser import TurnParser
@@ -81,7 +82,11 @@ class BoundDialect:
         self._turns = TurnParser(
             dialect, vocabulary, self._encoder, self.tools, grammar, knows_reasoning=self.knows_reasoning
         )
-        self._prompts = PromptReader(dialect, vocabulary, self._encoder, self._turns)
+
+    @cached_property
+    def _prompts(self) -> PromptReader:
+        # Its patterns cost more than all else that binding does, and most nodes only write prompts.
+        return PromptReader(self.dialect, self.vocabulary, self._encoder, self._turns)
 
     @property
     def name(self) -> str:
@@ -189,6 +194,14 @@ class BoundDialect:
     def read(self, ids: Sequence[int]) -> ReadPrompt:
         """Return a prompt as messages; control ids decide, and never what content spells."""
         return self._prompts.read(ids)
+
+    def spelled(self, ids: Sequence[int]) -> str:
+        """Return a prompt as text, in which control tokens have their names."""
+        return self._prompts.spelled(ids)
+
+    def reasoning_in(self, ids: Sequence[int]) -> ReasoningState | None:
+        """Return whether a prompt has opened, or closed, the reasoning of the turn that it opens."""
+        return self._turns.reasoning_in(ids)
 
     def _told(self, tools: Sequence[ToolSpec] | None) -> Sequence[ToolSpec]:
         return list(self.tools.values()) if tools is None else tools

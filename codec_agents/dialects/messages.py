@@ -78,12 +78,15 @@ class ReadTurn:
         text: everything between the turn's head and its end, with the names of the control tokens inside.
         start: the position of the turn's first id.
         stop: the position after its last id, the turn's end included.
+        implied: whether the family puts the turn there, to tell the tools or its own system text, and no
+            message of the chat.
     """
 
     message: Message
     text: str
     start: int
     stop: int
+    implied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,6 @@ class ReadPrompt:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The messages of the finished turns, and then the unfinished one."""
+        """The messages of the chat: those of the finished turns, and then the unfinished one."""
         last = () if self.unfinished is None else (self.unfinished,)
-        return (*(turn.message for turn in self.turns), *last)
+        return (*(turn.message for turn in self.turns if not turn.implied), *last)

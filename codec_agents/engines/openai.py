@@ -62,9 +62,15 @@ class OpenAIEngine(StockEngine):
 
 
 def _message(said: Message, vocabulary: Vocabulary) -> dict[str, str]:
-    """Return a turn as a message; content that was encoded by itself may begin with a space of its own."""
+    """Return a turn as a message; content that was encoded by itself may begin with a space of its own.
+
+    Results go out in a user's message: such APIs take the role `tool` only with ids of calls that they made.
+    """
     own_space = " " if vocabulary.trims_first_space else ""
-    return {"role": said.role, "content": said.text.removeprefix(own_space)}
+    return {
+        "role": "user" if said.role == "tool" else said.role,
+        "content": said.text.removeprefix(own_space),
+    }
 
 
 class Delta(msgspec.Struct):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from codec_agents import Chat, Pipeline
+from codec_agents.dialects import BoundDialect
 from codec_agents.testing import Call, EmbeddedEngine, PromptView, Raw, Say, ScriptedModel, Think, Turn
 from codec_agents.vocabularies import bundled_map
 from codec_core.detokenizer import Detokenizer
@@ -96,21 +97,23 @@ PHRASE = "seventeen quiet herons"
 TEXT_MAKERS = {
     "codec_agents.runtime.nodes.sink:SinkInlet.take": "what a person reads",
     "codec_agents.runtime.nodes.sink:SinkInlet.flush": "the end of it",
-    "codec_agents.engines.scripted.prompt_view:PromptView._render": "the scripted model, beyond the wire",
+    "codec_agents.engines.scripted.prompt_view:PromptView._read": "the scripted model, beyond the wire",
 }
 """Every function that may make text, by module and qualified name."""
 
 
 class Tripwire:
-    """Note who makes text: the first caller of the detokenizer outside the core."""
+    """Note who makes text: the first caller of the detokenizer outside the core, and of a prompt's reader."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.callers: set[str] = set()
         for name in ("feed", "flush", "render"):
             patch.setattr(Detokenizer, name, self._watched(getattr(Detokenizer, name)))
+        for name in ("read", "spelled"):
+            patch.setattr(BoundDialect, name, self._watched(getattr(BoundDialect, name)))
 
-    def _watched(self, method: Callable[..., str]) -> Callable[..., str]:
-        def watched(*args: Any, **kwargs: Any) -> str:
+    def _watched(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any, **kwargs: Any) -> Any:
             self.callers.add(self._caller())
             return method(*args, **kwargs)
 

@@ -60,16 +60,20 @@ class PromptForms:
         self.user = self._turn(dialect.user)
         self.system = self._turn(dialect.system) if dialect.system else None
         self.unknown = self._unknown()
+        self.told, self.told_again = self._told()
         opening, again = dialect.opening, dialect.reopening
         thinking = dialect.thinking
         self.answer_head = self.text(dialect.assistant.partition(dialect.answer)[0])
-        plain: list[str | None] = [*opening.forms()]
+        # The other forms spell the markers of reasoning, which this vocabulary may lack.
+        knows = dialect.thinking is None or self.told is not None
+        plain: list[str | None] = [*opening.forms()] if knows else [opening.default]
         plain += [thinking.history, *thinking.absent.values()] if thinking else []
         self.heads = self._longest_first([*filter(None, map(self._text_or_none, plain)), self.answer_head])
         self.again = self._longest_first([*map(self.text, filter(None, again.forms() if again else ())), ""])
-        self.openings = [*filter(None, map(self._text_or_none, opening.forms()))]
+        self.openings = [
+            *filter(None, map(self._text_or_none, opening.forms() if knows else [opening.default]))
+        ]
         self.goes_on = dialect.results is not None and dialect.results.then != "opening"
-        self.told, self.told_again = self._told()
         self._after_turn = self.text(dialect.after_turn)
         self._boundary = re.compile(f"[{self.boundaries}]") if self.boundaries else None
         system = [piece for piece in self.parsed(dialect.system) if isinstance(piece, Marker)]

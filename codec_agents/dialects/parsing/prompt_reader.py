@@ -54,10 +54,15 @@ class _Reading:
         return self.prompt.text
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a turn of the chat before the place."""
+        return any(not turn.implied for turn in self.turns)
+
+    @property
     def rest(self) -> str:
         return self.prompt.text[self.place :]
 
-    def add(self, message: Message, text: str, stop: int) -> None:
+    def add(self, message: Message, text: str, stop: int, *, implied: bool = False) -> None:
         """Note a turn from the place to another, and go on there."""
         start, self.place = self.place, stop
         name = self.prompt.named
@@ -65,7 +70,7 @@ class _Reading:
             message, content=name(message.content), reasoning=message.reasoning and name(message.reasoning)
         )
         places = self.prompt.position(start), self.prompt.position(stop)
-        self.turns.append(ReadTurn(message, name(text), *places))
+        self.turns.append(ReadTurn(message, name(text), *places, implied))
         self.behind = message.role
         if message.role != "tool":
             self.calls = list(message.calls)
@@ -111,9 +116,14 @@ class PromptReader:
         while reading.place < len(reading.text):
             if not any(step(reading) for step in steps):
                 self._other(reading)
-        return ReadPrompt(
-            tuple(reading.turns), reading.tools, reading.unfinished, self._turns.reasoning_in(ids)
-        )
+        headed = self._dialect.reader == "messages"
+        reasoning = None if headed else self._turns.reasoning_in(ids)
+        return ReadPrompt(tuple(reading.turns), reading.tools, reading.unfinished, reasoning)
+
+    def spelled(self, ids: Sequence[int]) -> str:
+        """Return a prompt as text, in which control tokens have their names."""
+        prompt = self._alphabet.prompt(ids)
+        return prompt.named(prompt.text)
 
     # Each step reads what is at the place of the reading and goes on behind it, or returns False.
 
@@ -133,6 +143,8 @@ class PromptReader:
         if self._results is None or not (self._results.marked or reading.calls):
             return False
         found = self._results.read(reading.text, reading.place, len(reading.calls))
+        if found is None and self._results.marked:  # not as many as there were calls
+            found = self._results.read(reading.text, reading.place, 0)
         if found is None:
             return False
         results, stop = found
@@ -161,7 +173,9 @@ class PromptReader:
         found = tools.turn(reading.text, reading.place)
         if found is None or reading.tools is not None:
             return False
-        reading.tools, reading.place = reading.prompt.named(found.text), found.stop
+        reading.tools = reading.prompt.named(found.text)
+        whole = reading.text[found.start : found.stop]
+        reading.add(Message(role="system"), whole, found.stop, implied=True)
         return True
 
     def _system(self, reading: _Reading) -> bool:
@@ -172,15 +186,14 @@ class PromptReader:
         content = found["content"]
         content = content.removeprefix(self._forms.thinking_mark(content))
         content = content.removesuffix(self._forms.thinking_end(content))
-        if self._tools is not None and not reading.turns:
+        if self._tools is not None and not reading.begun:
             tools = self._tools.in_system(content)
             if tools is not None:
                 reading.tools = reading.prompt.named(tools.text)
                 content = content[: tools.start] + content[tools.stop :]
-        if not reading.turns and (not content or content in self._forms.default_systems):
-            reading.place = found.end()
-            return True
-        reading.add(Message(role="system", content=content), found["content"], found.end())
+        implied = not reading.begun and (not content or content in self._forms.default_systems)
+        message = Message(role="system", content=content)
+        reading.add(message, found["content"], found.end(), implied=implied)
         return True
 
     def _is_system(self, found: re.Match[str], reading: _Reading) -> bool:
@@ -192,7 +205,7 @@ class PromptReader:
             return False
         if self._forms.marks_system:
             return True
-        return not reading.turns
+        return not reading.begun
 
     def _user(self, reading: _Reading) -> bool:
         found = self._forms.user.match(reading.text, reading.place)

@@ -83,13 +83,23 @@ class ToldTools:
         return FoundTools(begin, stop + len(self._tail), content[start:stop])
 
     def _json_end(self, content: str, place: int) -> int:
-        """Return where the tools end: a user's text may hold what is behind them, so they are read."""
+        """Return where the tools end. A user's text may hold what is behind them, so they are read."""
         stop = -1
         while True:
             try:
-                _, stop = _JSON.raw_decode(content, place)
+                value, end = _JSON.raw_decode(content, place)
             except ValueError:
                 return stop
+            if not _is_tool(value):
+                return stop
+            stop = end
             if not content.startswith(self._join, stop):
                 return stop
             place = stop + len(self._join)
+
+
+def _is_tool(value: object) -> bool:
+    """Tell whether a value is a tool, or a list of tools, as `write_tools` writes them."""
+    if isinstance(value, list):
+        return all(map(_is_tool, value))
+    return isinstance(value, dict) and ("function" in value or {"name", "parameters"} <= value.keys())

@@ -1,40 +1,51 @@
-"""How a scripted model sees its prompt: as text, with the turns told apart.
+"""The prompt that a scripted model answers: its turns as text, and its place in the conversation.
 
-The script plays the model, which stands outside the pipeline: here, and nowhere between nodes, ids become
-text in order to be understood. Turns are found by their control ids, so content that spells a marker opens
-none.
+The script plays the model, which is outside the pipeline. Therefore token ids become text here, to be
+understood, and nowhere between nodes. The reader of prompts tells the turns apart by control ids, so content
+that spells a marker opens none.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
-from codec_core.detokenizer import Detokenizer
+from codec_agents.dialects import (
+    BoundDialect,
+    ReadPrompt,
+    ReadTurn,
+    ReasoningState,
+    derive_dialect,
+    get_dialect,
+)
+from codec_agents.exceptions import DialectError
 from codec_core.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One finished turn of the prompt."""
+    """One finished turn of the prompt.
+
+    Fields:
+        role: `system`, `user`, `assistant` or `tool`, or another role as the prompt spells it.
+        text: the text of the turn, in which control tokens have their names.
+    """
 
     role: str
     text: str
-    """Markers inside the turn are rendered."""
-
-
-TURN_STARTS = {"<|im_start|>", "<|start_header_id|>"}
-TURN_STOPS = {"<|im_end|>", "<|eot_id|>", "<|eom_id|>"}
-HEADER_STOP = "<|end_header_id|>"
-TOOL_ROLES = {"tool", "ipython"}
-_RESPONSE = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.DOTALL)
 
 
 class PromptView:
-    """The prompt of one request, and what a script wants to know about it."""
+    """The prompt of one request.
+
+    The family is the one that the vocabulary tells (`derive_dialect`).
+
+    Attributes:
+        ids: the ids of the prompt.
+        vocabulary: the vocabulary of the ids.
+        model: the name of the model that was asked for.
+    """
 
     def __init__(self, ids: Sequence[int], vocabulary: Vocabulary, model: str | None = None) -> None:
         self.ids = ids
@@ -43,114 +54,78 @@ class PromptView:
 
     @cached_property
     def text(self) -> str:
-        """The whole prompt, markers rendered."""
-        return self._render(self.ids)
+        """The whole prompt, in which control tokens have their names."""
+        return self._dialect.spelled(self.ids)
 
     @cached_property
     def messages(self) -> tuple[Message, ...]:
-        """The finished turns; the whole prompt as one user turn where no turn markers are known."""
-        found = tuple(self._find_messages())
-        return found or (Message("user", self.text),)
+        """The finished turns; the whole prompt as one user turn where no turn is marked."""
+        if not self._is_chat:
+            return (Message("user", self.text),)
+        return tuple(Message(turn.message.role, turn.text) for turn in self._read.turns)
 
     @property
     def system(self) -> str:
-        """The system text, empty if there is none."""
+        """The system turn, with what tells the tools there; empty if there is none."""
         return next((message.text for message in self.messages if message.role == "system"), "")
 
     @cached_property
     def user(self) -> str:
-        """What the person, or the node before, said last; tool results do not count."""
-        said = (m.text for m in reversed(self.messages) if m.role == "user" and not _is_result(m))
+        """The last text of the user, or of the node before."""
+        if not self._is_chat:
+            return self.text
+        said = (turn.message.content for turn in reversed(self._turns) if turn.message.role == "user")
         return next(said, "")
 
     @cached_property
     def turn(self) -> int:
-        """Which turn is asked for since the user last spoke: 1 at first, 2 after the first tool results."""
-        return 1 + sum(message.role == "assistant" for message in self._recent)
+        """The number of the turn since the user's last: 1 at first, 2 after the first tool results."""
+        return 1 + sum(turn.message.role == "assistant" for turn in self._recent)
 
     @cached_property
     def results(self) -> tuple[str, ...]:
-        """The tool results since the model last spoke."""
-        return tuple(_results_in(self._recent[self._last_answer :]))
+        """The tool results behind the assistant's last turn."""
+        places = [place for place, turn in enumerate(self._recent) if turn.message.role == "assistant"]
+        return _results_in(self._recent[places[-1] + 1 if places else 0 :])
 
     @cached_property
     def all_results(self) -> tuple[str, ...]:
-        """The tool results since the user last spoke."""
-        return tuple(_results_in(self._recent))
+        """The tool results since the user's last turn."""
+        return _results_in(self._recent)
 
     @cached_property
-    def thinking(self) -> Literal["open", "closed"] | None:
-        """Whether the unfinished turn at the prompt's end has opened, or closed, its reasoning."""
-        specials = self.vocabulary.special_tokens
-        start, stop = specials.get("<think>"), specials.get("</think>")
-        begins = {specials[name] for name in TURN_STARTS if name in specials}
-        for token in reversed(self.ids):
-            if token in begins or start is None:
-                return None
-            if token == start:
-                return "open"
-            if token == stop:
-                return "closed"
-        return None
+    def thinking(self) -> ReasoningState | None:
+        """Whether the prompt has opened, or closed, the reasoning of the turn that is asked for."""
+        return self._dialect.reasoning_in(self.ids)
 
     @cached_property
-    def _recent(self) -> tuple[Message, ...]:
-        """The messages after the last one that a user wrote."""
-        for position in range(len(self.messages) - 1, -1, -1):
-            message = self.messages[position]
-            if message.role == "user" and not _is_result(message):
-                return self.messages[position + 1 :]
-        return self.messages
+    def _dialect(self) -> BoundDialect:
+        try:
+            dialect, _ = derive_dialect(self.vocabulary)
+        except DialectError:
+            dialect = get_dialect("plain")
+        return dialect.bind(self.vocabulary)
+
+    @cached_property
+    def _read(self) -> ReadPrompt:
+        return self._dialect.read(self.ids)
 
     @property
-    def _last_answer(self) -> int:
-        positions = [i for i, message in enumerate(self._recent) if message.role == "assistant"]
-        return positions[-1] + 1 if positions else 0
+    def _is_chat(self) -> bool:
+        return any(turn.message.role for turn in self._turns)
 
-    def _find_messages(self) -> Iterator[Message]:
-        role: str | None = None
-        begun: int | None = None
-        for position, token in enumerate(self.ids):
-            name = self._names.get(token)
-            if name in TURN_STARTS:
-                role, begun = None, position + 1
-            elif name == HEADER_STOP and begun is not None:
-                role, begun = self._render(self.ids[begun:position]), position + 1
-            elif name in TURN_STOPS and begun is not None:
-                yield self._message(role, self._render(self.ids[begun:position]))
-                begun = None
-
-    def _message(self, role: str | None, text: str) -> Message:
-        """ChatML writes the role into the turn's first line, Llama 3 between markers of its own."""
-        if role is None:
-            role, _, text = text.partition("\n")
-        else:
-            text = text.removeprefix("\n\n")
-        return Message(role.strip(), text)
-
-    def _render(self, ids: Sequence[int]) -> str:
-        """Decode what stands between control ids piece by piece: each piece was encoded by itself."""
-        detokenizer = Detokenizer(self.vocabulary)
-        parts: list[str] = []
-        begun = 0
-        for position, token in enumerate(ids):
-            if token in self._names:
-                parts += (detokenizer.render(ids[begun:position]), self._names[token])
-                begun = position + 1
-        return "".join(parts) + detokenizer.render(ids[begun:])
+    @property
+    def _turns(self) -> tuple[ReadTurn, ...]:
+        return self._read.turns
 
     @cached_property
-    def _names(self) -> dict[int, str]:
-        return {token: name for name, token in self.vocabulary.special_tokens.items()}
+    def _recent(self) -> tuple[ReadTurn, ...]:
+        """The turns behind the user's last one."""
+        for place in range(len(self._turns) - 1, -1, -1):
+            if self._turns[place].message.role == "user":
+                return self._turns[place + 1 :]
+        return self._turns
 
 
-def _is_result(message: Message) -> bool:
-    return message.text.lstrip().startswith("<tool_response>")
-
-
-def _results_in(messages: Sequence[Message]) -> Iterator[str]:
-    for message in messages:
-        if _is_result(message):
-            yield from _RESPONSE.findall(message.text)
-        elif message.role in TOOL_ROLES:
-            yield message.text
+def _results_in(turns: Sequence[ReadTurn]) -> tuple[str, ...]:
+    return tuple(turn.message.content for turn in turns if turn.message.role == "tool")

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from functools import cache
 
 import pytest
 
-from codec_agents.dialects import BoundDialect, Message, MessageCall, get_dialect
+from codec_agents.dialects import BoundDialect, Message, MessageCall, WrittenCalls, get_dialect
 from codec_agents.dialects.registry import built_in
-from tests.agents.dialects.families import TOOLS, small_map_of
+from tests.agents.dialects.families import TOOLS, small_map, small_map_of
 
 NAMES = sorted(name for name, dialect in built_in().items() if dialect.turn_starts)
 
+PLAIN_WORDS = ["Hi", "三 😀", "a\nb", '{"a": 1}', "[1]", "It is. ", " x", "12", "<b>", "a  b", "`x`"]
+TEXT_CALLS = {"granite-3", "hermes", "hermes-3", "phi4-mini"}
+VALUES = ["Oslo", "三", "a b", '"q"']
+
 
 @cache
-def bound(name: str) -> BoundDialect:
-    return get_dialect(name).bind(small_map_of(name), TOOLS if get_dialect(name).tools else ())
+def bound(name: str, *, bare: bool = False) -> BoundDialect:
+    """Return a dialect in a vocabulary with all of its control tokens, or with those that it needs."""
+    dialect = get_dialect(name)
+    vocabulary = small_map(list(dialect.markers)) if bare else small_map_of(name)
+    return dialect.bind(vocabulary, TOOLS if dialect.tools else ())
 
 
 def as_told(dialect: BoundDialect, messages: list[Message]) -> list[Message]:
@@ -88,3 +96,60 @@ def test_a_known_prompt_is_extended(name: str) -> None:
     assert [*dialect.read(whole).messages][-1] == more[0]
     if dialect.dialect.tools is None or dialect.dialect.tools.place == "system":
         assert whole == dialect.write([*messages, *more], keep_reasoning=True)
+
+
+class Chats:
+    """Draws chats that one family can write. Texts hold the names of its control tokens among other words."""
+
+    def __init__(self, dialect: BoundDialect, seed: int) -> None:
+        self._random = random.Random(f"{dialect.name} {seed}")
+        self._dialect = dialect
+        self._words = [*PLAIN_WORDS, *dialect.dialect.all_markers()]
+
+    def text(self) -> str:
+        return "".join(self._random.choices(self._words, k=self._random.randint(1, 4)))
+
+    def reasoning(self) -> str | None:
+        return self.text() if self._dialect.knows_reasoning and self._random.random() < 0.5 else None
+
+    def draw(self) -> list[Message]:
+        messages: list[Message] = []
+        if self._random.random() < 0.5:
+            messages.append(Message(role="system", content=self.text()))
+        for _ in range(self._random.randint(1, 3)):
+            messages.append(Message(role="user", content=self.text()))
+            while self._dialect.dialect.calls is not None and self._random.random() < 0.5:
+                messages += self._calling(self._dialect.dialect.calls.written)
+            messages.append(Message(role="assistant", content=self.text(), reasoning=self.reasoning()))
+        return messages
+
+    def _calling(self, written: WrittenCalls | None) -> list[Message]:
+        assert written is not None
+        calls = tuple(self._call() for _ in range(self._random.randint(1, written.most or 3)))
+        said = "" if written.text is None or self._random.random() < 0.5 else self.text()
+        return [
+            Message(role="assistant", content=said, reasoning=self.reasoning(), calls=calls),
+            *(Message(role="tool", content=self.text()) for _ in calls),
+        ]
+
+    def _call(self) -> MessageCall:
+        if self._random.random() < 0.5:
+            return MessageCall("clock", {"zone": self._random.choice(VALUES)})
+        return MessageCall(
+            "weather", {"city": self._random.choice(VALUES), "days": self._random.randint(1, 9)}
+        )
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["all", "bare"])
+@pytest.mark.parametrize("name", NAMES)
+def test_random_chats_are_read_back_as_they_were_written(name: str, bare: bool) -> None:
+    if bare and name in TEXT_CALLS:
+        pytest.skip("text marks the calls, which text can spell")
+    dialect = bound(name, bare=bare)
+    for seed in range(40):
+        messages = Chats(dialect, seed).draw()
+        ids = dialect.write(messages)
+        read = dialect.read(ids)
+        assert without_ids(list(read.messages)) == without_ids(as_told(dialect, messages)), seed
+        assert read.unfinished is None
+        assert dialect.write(read.messages) == ids
