@@ -52,8 +52,7 @@ class LazyGroup(click.Group):
             import_module(REPORTING).show_usage_error(error, as_json="--json" in given)
             sys.exit(error.exit_code)
         except click.Abort:
-            click.echo("aborted", err=True)
-            sys.exit(1)
+            sys.exit("aborted")
         sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

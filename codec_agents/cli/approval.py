@@ -14,6 +14,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import WAITING
+from codec_agents.records.files import write_private
 
 if TYPE_CHECKING:
     from codec_agents.exceptions import ApprovalRequiredError
@@ -79,7 +80,7 @@ def suspend(waiting: ApprovalRequiredError[Pause], file: Path, pause: Path, *, a
     Raises:
         SystemExit: Always.
     """
-    pause.write_text(waiting.pause.to_json(), encoding="utf-8")
+    write_private(pause, waiting.pause.to_json().encode())
     calls = [{"node": c.node, "name": c.name, "arguments": c.arguments} for c in waiting.pending]
     if as_json:
         document = {"waiting": {"pause": str(pause), "pending": calls}, "exit_code": WAITING}
@@ -90,6 +91,8 @@ def suspend(waiting: ApprovalRequiredError[Pause], file: Path, pause: Path, *, a
     answers = " --decision yes" * len(waiting.pending)
     command = f"codec-agents resume {shlex.quote(str(file))} {shlex.quote(str(pause))}{answers}"
     terminal.echo(f"written to {pause}; resume it with: {command}", err=True)
+    if waiting.pause.record is None:
+        terminal.echo("without --record nothing keeps this file from being answered twice", err=True)
     raise SystemExit(WAITING)
 
 

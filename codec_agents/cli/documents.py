@@ -1,4 +1,4 @@
-"""Runs and events as JSON."""
+"""Runs and events as JSON, and notes on cut answers."""
 
 from __future__ import annotations
 
@@ -17,27 +17,37 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def result_document(result: RunResult, pipeline: str) -> dict[str, Any]:
-    """Return what a run left behind."""
+    """Return the result of a run."""
     return {
         "pipeline": pipeline,
         "run_id": result.run_id,
         "text": result.text,
         "ids": result.ids,
         "outcomes": result.outcomes,
+        "finish_reasons": result.finish_reasons,
         "usage": {node: asdict(usage) for node, usage in result.usage.items()},
         "handoffs": [handoff_document(report) for report in result.handoffs],
         "seconds": result.seconds,
     }
 
 
+def cut_answers(result: RunResult) -> list[str]:
+    """Return a note for each node whose answer was cut at a limit of ids."""
+    return [
+        f"{node}: the answer was cut at its limit of ids; raise `sampling.max_tokens` of the node"
+        for node, reason in result.finish_reasons.items()
+        if reason == "length"
+    ]
+
+
 def handoff_document(report: HandoffReport) -> dict[str, Any]:
-    """Return a handoff with the figures that follow from its instants."""
+    """Return a handoff with the figures that are derived from its instants."""
     derived = {name: getattr(report, name) for name in ("gap", "first_id_latency", "bytes_per_id")}
     return {**asdict(report), **derived}
 
 
 def event_line(event: Event) -> str:
-    """Return an event as one line of JSON; `event` says which."""
+    """Return an event as one line of JSON; `event` holds its name."""
     name = re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
     return _encode({"event": name, **_plain(event)}).decode()
 

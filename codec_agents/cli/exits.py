@@ -48,7 +48,19 @@ ADDRESS_IN_USE = 8
 INTERRUPTED = 130
 """Ctrl-C: 128 and the number of the signal."""
 
+
+class AddressInUseError(Exception):
+    """Another program listens at the address of `serve`."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"port {port} of {host} is in use; stop the program that listens there, or give another --port "
+            "(0 for any free one)"
+        )
+
+
 CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (AddressInUseError, ADDRESS_IN_USE),
     (PipelineError, FAULTS),
     (SecretMissingError, FAULTS),
     (ReferenceRefusedError, FAULTS),

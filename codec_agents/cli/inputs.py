@@ -1,4 +1,4 @@
-"""`--input name=value`: where the values of a pipeline's inputs come from."""
+"""`--input name=value`: the inputs of a pipeline on the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def inputs_of(pipeline: Pipeline, pairs: Iterable[str]) -> dict[str, str]:
     """Return the values of a pipeline's inputs, by name.
 
     Raises:
-        click.UsageError: an input is missing, or given and not declared.
+        click.UsageError: An input is missing or unknown.
     """
     from codec_agents.graph import InputNode
 
@@ -51,7 +51,7 @@ def parse_inputs(pairs: Iterable[str]) -> dict[str, str]:
     a value that begins with `@`.
 
     Raises:
-        click.BadParameter: a pair is no pair, a name is given twice, or a file cannot be read.
+        click.BadParameter: A pair has another form, a name is given twice, or a value is not UTF-8 text.
     """
     found: dict[str, str] = {}
     for pair in pairs:
@@ -66,17 +66,32 @@ def parse_inputs(pairs: Iterable[str]) -> dict[str, str]:
 
 def _value(value: str) -> str:
     if value == "-":
-        return sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n")
+        return _text(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
     if value.startswith("@@"):
         return value[1:]
     if value.startswith("@"):
+        name = value[1:]
         try:
-            return Path(value[1:]).read_text("utf-8")
-        except OSError as error:
-            raise _bad(f"cannot read {value[1:]!r}: {error.strerror}; name a file that is there") from error
-        except UnicodeDecodeError as error:
-            raise _bad(f"cannot read {value[1:]!r}: it is no UTF-8 text") from error
+            return _text(Path(name).read_bytes(), repr(name))
+        except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise _bad(f"cannot read {name!r}: {reason}; name an existing file") from error
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        # Python hands over the bytes of an argument that is not UTF-8 as lone surrogates.
+        raise _bad(f"the value {value!r} is not UTF-8 text; use a UTF-8 terminal, or @FILE") from error
     return value
+
+
+def _text(content: bytes, source: str) -> str:
+    """Decode a file; a byte order mark at its beginning, as some editors write it, is no part of the text."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _bad(
+            f"cannot read {source}: byte {error.start} is not UTF-8 text; convert it to UTF-8"
+        ) from error
 
 
 def _bad(message: str) -> click.BadParameter:

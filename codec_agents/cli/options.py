@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from codec_agents import graph
     from codec_agents.pipeline import Pipeline
 
 pipeline_file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -25,14 +24,3 @@ def load(path: Path) -> Pipeline:
     from codec_agents.pipeline import Pipeline
 
     return Pipeline.from_yaml(path)
-
-
-def load_declaration(path: Path) -> graph.Pipeline:
-    """Read what a file declares, for commands that run nothing.
-
-    Raises:
-        PipelineError: with every fault of the declaration.
-    """
-    from codec_agents import graph
-
-    return graph.Pipeline.from_yaml(path)

@@ -23,6 +23,17 @@ def prompted_nodes(built: BuiltPipeline) -> dict[str, PromptedNode]:
     return found
 
 
+def map_nodes(built: BuiltPipeline) -> set[str]:
+    """Return the paths of the map nodes, those inside loops and maps included."""
+    found: set[str] = set()
+    for node in built.nodes.values():
+        if isinstance(node, BuiltMap):
+            found.add(node.path)
+        if isinstance(node, BuiltMap | BuiltLoop):
+            found |= map_nodes(node.body)
+    return found
+
+
 def with_nodes(built: BuiltPipeline, change: Callable[[BuiltNode], BuiltNode]) -> BuiltPipeline:
     """Return the same plan with each node changed, the nodes inside loops and maps first."""
     nodes: dict[str, BuiltNode] = {}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
+from codec_agents.plan.nodes import declared_path
 from codec_agents.trace.timeline import Edge, TracedRun
 
 PARTS = ("detect", "tail", "wait", "render", "queue", "request", "engine")
@@ -53,11 +54,11 @@ def edge_figures(runs: Iterable[TracedRun]) -> list[EdgeFigures]:
 
 
 def figures_of(handoffs: Iterable[Edge]) -> list[EdgeFigures]:
-    """Bring together the handoffs of each edge; what was not measured is left out."""
+    """Group the measured handoffs by edge; all items of a map, and rounds of a loop, have one edge."""
     edges: dict[str, list[Edge]] = {}
     for edge in handoffs:
         if edge.gap is not None:
-            edges.setdefault(edge.name, []).append(edge)
+            edges.setdefault(declared_path(edge.name), []).append(edge)
     return [_figures(found) for found in edges.values()]
 
 
@@ -70,8 +71,8 @@ def _figures(edges: list[Edge]) -> EdgeFigures:
         return sum(found) / len(found) if found else 0.0
 
     return EdgeFigures(
-        source=edges[0].source,
-        target=edges[0].target,
+        source=declared_path(edges[0].source),
+        target=declared_path(edges[0].target),
         strategy=edges[0].strategy,
         runs=len(edges),
         ids_in=mean("ids_in"),

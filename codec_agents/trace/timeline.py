@@ -90,7 +90,8 @@ class TracedRun:
     complete: bool
     seconds: float
     nodes: dict[str, dict[str, Any]]
-    """By name, in the order in which they first appear: `map`, `model`, `outcome`, `usage`, `error`."""
+    """By name, in the order in which they first appear: `map`, `model`, `outcome`, `usage`, `error`, and
+    `finish_reason`, which is `length` where the last answer was cut."""
     maps: dict[str, str | None]
     """The hash of each map."""
     edges: list[Edge] = field(default_factory=list)
@@ -98,6 +99,15 @@ class TracedRun:
     lanes: list[LaneSpan] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     """The text of each text sink."""
+    retries: list[dict[str, Any]] = field(default_factory=list)
+    """Requests sent again: `node`, `turn`, `kept`, `type`, `message`, `at`."""
+    trace_id: str | None = None
+    """The OpenTelemetry trace of the run."""
+
+    @property
+    def failures(self) -> dict[str, dict[str, str]]:
+        """The error of each node that failed: `type` and `message`."""
+        return {node: details["error"] for node, details in self.nodes.items() if details.get("error")}
 
     def summary(self) -> dict[str, Any]:
         """Return the run as plain data, without what its models and sinks said."""
@@ -105,9 +115,11 @@ class TracedRun:
             "name": self.name,
             "pipeline": self.pipeline,
             "run_id": self.run_id,
+            "trace_id": self.trace_id,
             "complete": self.complete,
             "seconds": self.seconds,
             "nodes": self.nodes,
+            "retries": self.retries,
             "bars": [asdict(bar) for bar in self.bars],
             "edges": [asdict(edge) for edge in self.edges],
         }
@@ -123,8 +135,11 @@ def traced(record: RecordedRun, name: str) -> TracedRun:
         seconds=_last_instant(record),
         nodes=_nodes(record),
         maps=dict(record.header.get("maps", {})),
+        trace_id=record.header.get("trace_id"),
     )
     for turn in record.turns:
+        if turn.complete:
+            run.nodes[turn.node]["finish_reason"] = turn.finish_reason
         run.lanes += _lanes(turn)
         run.bars += _bars(turn)
     for line in record.lines:
@@ -155,6 +170,8 @@ def _add_line(run: TracedRun, line: dict[str, Any]) -> None:
     elif kind == "node":
         details = run.nodes.setdefault(line["node"], {})
         details |= {key: line[key] for key in ("outcome", "reason", "usage", "error") if key in line}
+    elif kind == "retry":
+        run.retries.append({key: value for key, value in line.items() if key != "kind"})
     elif kind == "handoff" and line["last_in"] is not None and line["request_sent"] is not None:
         target = line["target"].partition(".")[0]
         label = f"{line['source']} -> {line['target']}"

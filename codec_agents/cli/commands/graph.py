@@ -8,7 +8,10 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import as_json, load_declaration, pipeline_file
+from codec_agents.cli.options import as_json, load, pipeline_file
+
+SUFFIXES = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".md": "mermaid", ".txt": "mermaid"}
+"""The format of a picture by the ending of its file."""
 
 
 @click.command("graph")
@@ -27,9 +30,10 @@ def command(file: Path, form: str | None, output: Path | None, as_json: bool) ->
     from codec_agents.graph.drawing.mermaid import to_mermaid
     from codec_agents.graph.drawing.svg import to_svg
 
-    spec = load_declaration(file).spec
-    if form is None:
-        form = "svg" if output is not None and output.suffix == ".svg" else "mermaid"
+    form = form or _form_of(output)
+    pipeline = load(file)
+    pipeline.build()  # a picture of a pipeline that cannot be built would look sound
+    spec = pipeline.spec
     picture = to_svg(spec) if form == "svg" else to_mermaid(spec)
     if output is not None:
         output.write_text(picture, encoding="utf-8")
@@ -38,3 +42,16 @@ def command(file: Path, form: str | None, output: Path | None, as_json: bool) ->
         terminal.print_json({"format": form, "picture": picture})
     else:
         terminal.echo_data(picture)
+
+
+def _form_of(output: Path | None) -> str:
+    """Return the format of a file by its ending; Mermaid without a file."""
+    if output is None:
+        return "mermaid"
+    if output.suffix not in SUFFIXES:
+        raise click.BadParameter(
+            f"no format is known by the ending of {output.name!r}; end it in {', '.join(SUFFIXES)}, or add "
+            "--format",
+            param_hint="--output",
+        )
+    return SUFFIXES[output.suffix]

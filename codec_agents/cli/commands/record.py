@@ -12,6 +12,7 @@ import click
 from rich.text import Text
 
 from codec_agents.cli import terminal
+from codec_agents.cli.documents import cut_answers, result_document
 from codec_agents.cli.exits import DONE, RUN_FAILED, reporting
 from codec_agents.cli.options import as_json, load
 from codec_agents.faults import suggest
@@ -53,6 +54,7 @@ def summary(record: RecordedRun) -> dict[str, Any]:
     header = record.header
     return {
         "run_id": header.get("run_id"),
+        "trace_id": header.get("trace_id"),
         "pipeline": header.get("pipeline"),
         "complete": record.complete,
         "inputs": record.inputs,
@@ -185,7 +187,6 @@ def recover(file: Path, pipeline: Path, as_json: bool, functions: Any, written: 
 
 def _finish(pipeline: Pipeline, start: Callable[[], Run], *, as_json: bool) -> None:
     """Run to the end, and show the result."""
-    from codec_agents.cli.documents import result_document
 
     async def execute() -> RunResult:
         async with pipeline.opened():
@@ -197,6 +198,8 @@ def _finish(pipeline: Pipeline, start: Callable[[], Run], *, as_json: bool) -> N
     else:
         for text in result.text.values():
             terminal.echo(text)
+        for note in cut_answers(result):
+            terminal.echo(f"warning: {note}", err=True)
 
 
 # --- compare ---

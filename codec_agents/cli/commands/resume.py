@@ -1,4 +1,4 @@
-"""`codec-agents resume`: go on with a run that was put down for somebody's decision."""
+"""`codec-agents resume`: continue a run that was suspended for approval."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from codec_agents.runtime.pause import Pause
 @with_options
 @reporting
 def command(file: Path, waiting: Path, given: tuple[str, ...], **options: Any) -> None:
-    """Go on with a run of the pipeline in FILE that was put down in WAITING.
+    """Continue a run of the pipeline in FILE that was suspended into WAITING.
 
-    What had ended is not run again: the models go on from exactly their own ids.
+    Finished nodes do not run again: the models continue from exactly their own ids. A run with a record is
+    resumed once.
     """
     pipeline = load(file)
     pause = Pause.from_json(waiting.read_bytes())

@@ -1,17 +1,19 @@
-"""`codec-agents run`: run a pipeline and show it; also how `resume` shows the rest of one."""
+"""`codec-agents run`: run a pipeline and show it; `resume` shows the rest of a run in the same ways."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
+from rich.text import Text
 
 from codec_agents.cli import terminal
 from codec_agents.cli.approval import approver, suspend
+from codec_agents.cli.documents import cut_answers, event_line, result_document
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.inputs import input_option, inputs_of
 from codec_agents.cli.options import as_json, load, pipeline_file
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 PREPARED_WITHIN = 2.0
 """Seconds for starting embedded servers and connecting to others before the run is timed."""
 
+TRACE_SUFFIXES = (".html", ".jsonl")
+"""A page, or a record that `trace` reads."""
+
 
 OPTIONS = (
     as_json,
@@ -34,21 +39,27 @@ OPTIONS = (
     click.option("-q", "--quiet", is_flag=True, help="Print the text of the text sinks and nothing else."),
     click.option("--record", type=click.Path(dir_okay=False, path_type=Path), help="Write the run's record."),
     click.option(
+        "--durability",
+        type=click.Choice(["os", "disk"]),
+        default="os",
+        help="With --record: `disk` writes each line through to the disk.  [default: os]",
+    ),
+    click.option(
         "--trace",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Write a trace: a page if the name ends in .html, else a record that `trace` reads.",
+        help="Write a trace: a page (.html), or a record (.jsonl) that `trace` reads.",
     ),
     click.option(
         "--pause",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Where a tool needs approval, write the run down here and end; `resume` goes on.",
+        help="Where a tool needs approval, suspend the run into this file and end; `resume` continues it.",
     ),
 )
-"""What `run` and `resume` have in common."""
+"""The options that `run` and `resume` share."""
 
 
 def with_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a run that is shown."""
+    """Add the options of a run that is shown to a command."""
     for option in reversed(OPTIONS):
         function = option(function)
     return function
@@ -79,30 +90,37 @@ def show_run(
     events: bool,
     quiet: bool,
     record: Path | None,
+    durability: str,
     trace: Path | None,
     pause: Path | None,
 ) -> None:
     """Show a run as the options say.
 
     Args:
-        file: where the pipeline is declared.
-        pipeline: what runs.
-        begin: returns the run, for the record's path and whom to ask for approval.
-        as_json: one document when it is over.
-        events: each event as a line of JSON.
-        quiet: the text of the text sinks alone.
-        record: where the record goes.
-        trace: where the trace goes.
-        pause: where a run that waits for approval is put down; None to ask where there is a terminal.
+        file: The file that declares the pipeline.
+        pipeline: The pipeline.
+        begin: Returns the run, given its options.
+        as_json: Print one document at the end.
+        events: Print each event as a line of JSON.
+        quiet: Print the text of the text sinks alone.
+        record: The file of the record.
+        durability: Where each line of the record is before the run continues.
+        trace: The file of the trace.
+        pause: The file of a run that waits for approval; None asks at the terminal, if there is one.
     """
     if as_json + events + quiet > 1:
         raise click.UsageError("--json, --events and --quiet exclude each other")
     for name, path in (("--trace", trace), ("--pause", pause)):
         if path is not None and not path.absolute().parent.is_dir():
             raise click.BadParameter(f"there is no folder {path.parent}; make it first", param_hint=name)
+    if trace is not None and trace.suffix not in TRACE_SUFFIXES:
+        endings = " or ".join(TRACE_SUFFIXES)
+        raise click.BadParameter(
+            f"a trace is a page or a record: end the name {trace.name!r} in {endings}", param_hint="--trace"
+        )
     show = _show_json if as_json else _show_events if events else _show_quiet if quiet else _show_lanes
     written = record or (_record_beside(trace) if trace else None)
-    begun = partial(begin, record=written, approve=None if pause else approver())
+    begun = partial(begin, record=written, durability=durability, approve=None if pause else approver())
     try:
         anyio.run(_run, pipeline, begun, show)
     except ApprovalRequiredError as waiting:
@@ -131,28 +149,58 @@ async def _run(pipeline: Pipeline, begin: Callable[[], Run], show: Any) -> None:
 
 
 async def _show_json(run: Run, built: BuiltPipeline) -> None:
-    from codec_agents.cli.documents import result_document
-
     terminal.print_json(result_document(await run.wait(), built.name))
 
 
 async def _show_events(run: Run, built: BuiltPipeline) -> None:  # noqa: ARG001 - all ways are called alike
-    from codec_agents.cli.documents import event_line
-
     async for event in run:
         terminal.echo_json(event_line(event))
 
 
-async def _show_quiet(run: Run, built: BuiltPipeline) -> None:  # noqa: ARG001
+async def _show_quiet(run: Run, built: BuiltPipeline) -> None:
     from codec_agents.events import SinkText
 
-    last = ""
-    async for event in run:
-        if isinstance(event, SinkText):
-            terminal.echo_data(event.text, nl=False)
-            last = event.text or last
-    if not last.endswith("\n"):
-        terminal.echo()
+    printer = SinkPrinter([name for name, text in _sinks(built).items() if text])
+    try:
+        async for event in run:
+            if isinstance(event, SinkText):
+                printer.write(event.sink, event.text)
+    finally:
+        printer.finish()
+    for note in cut_answers(run.partial_result()):
+        terminal.echo(f"warning: {note}", err=True)
+
+
+class SinkPrinter:
+    """Prints the text of one sink as it comes, and that of the others after it, in their declared order."""
+
+    def __init__(self, sinks: Sequence[str]) -> None:
+        self._first = sinks[0] if sinks else ""
+        self._held: dict[str, list[str]] = {name: [] for name in sinks[1:]}
+        self._last = ""
+
+    def write(self, sink: str, text: str) -> None:
+        """Print or hold a piece of text."""
+        if sink == self._first:
+            self._print(text)
+        else:
+            self._held[sink].append(text)
+
+    def finish(self) -> None:
+        """Print what is held; each sink begins on a line of its own."""
+        self._end_line()
+        for pieces in self._held.values():
+            if pieces:
+                self._print("".join(pieces))
+                self._end_line()
+
+    def _print(self, text: str) -> None:
+        terminal.echo_data(text, nl=False)
+        self._last = text or self._last
+
+    def _end_line(self) -> None:
+        if not self._last.endswith("\n"):
+            self._print("\n")
 
 
 async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
@@ -169,18 +217,20 @@ async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
         result = run.partial_result()
         show_handoffs(console, figures_of(measured(each, each.strategy) for each in result.handoffs))
     show_totals(console, result, [name for name, text in _sinks(built).items() if not text])
+    for note in cut_answers(result):
+        console.print(Text(f"{terminal.glyphs(console).bad} {note}", style="yellow"), soft_wrap=True)
 
 
 def _lane_printer(built: BuiltPipeline, console: Any) -> LanePrinter:
     from codec_agents.cli.terminal.lanes import LanePrinter
-    from codec_agents.plan.variants import prompted_nodes
+    from codec_agents.plan.variants import map_nodes, prompted_nodes
 
     vocabularies = {path: node.vocabulary for path, node in prompted_nodes(built).items()}
-    return LanePrinter(console, vocabularies, _lanes_of_sinks(built))
+    return LanePrinter(console, vocabularies, _lanes_of_sinks(built), map_nodes(built))
 
 
 def _sinks(built: BuiltPipeline) -> dict[str, bool]:
-    """Return the sinks, and whether they make text."""
+    """Return the sinks; true for those that make text."""
     return {name: sink.text for name, sink in built.sinks.items()}
 
 
@@ -201,12 +251,14 @@ def _record_beside(trace: Path) -> Path:
 
 
 def _finish_trace(trace: Path, record: Path, *, keep: bool) -> None:
-    """Make what `--trace` asks for of the record, which is there also when the run failed."""
+    """Write the trace from the record, which also exists when the run failed."""
     if trace.suffix == ".html":
         from codec_agents.trace import read_runs, write_page
 
         write_page(trace, read_runs([record]))
         if not keep:
             record.unlink()
-    elif record != trace:
-        trace.write_bytes(record.read_bytes())
+    elif not trace.exists() or not trace.samefile(record):
+        from codec_agents.records.files import write_private
+
+        write_private(trace, record.read_bytes())

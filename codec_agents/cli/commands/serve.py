@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codec_agents.cli import terminal
-from codec_agents.cli.exits import reporting
+from codec_agents.cli.exits import AddressInUseError, reporting
 from codec_agents.cli.options import load
 
 if TYPE_CHECKING:
@@ -87,10 +89,27 @@ def command(
     backend, maps = _backend(file, model, given)
     served = backend.models[0]
     app = create_app(backend, settings, maps=maps)
-    terminal.echo(f"serving {served.name} ({served.vocabulary.id}) on http://{host}:{port}", err=True)
+    sockets = _bound(host, port)
+    address = f"[{host}]" if ":" in host else host
+    place = f"http://{address}:{sockets[0].getsockname()[1]}"
+    terminal.echo(f"serving {served.name} ({served.vocabulary.id}) on {place}", err=True)
     # uvicorn raises the signal again after it has ended what ran: for a server that is the usual end.
     with contextlib.suppress(KeyboardInterrupt):
-        serve(app, host, port)
+        serve(app, host, port, sockets=sockets)
+
+
+def _bound(host: str, port: int) -> list[socket.socket]:
+    """Return sockets at the address; a port of 0 becomes a free one."""
+    from codec_agents.server.hosting.serving import bind
+
+    try:
+        return bind(host, port)
+    except socket.gaierror as error:
+        raise click.BadParameter(f"{host!r} has no address: {error.strerror}", param_hint="--host") from error
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise click.BadParameter(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise AddressInUseError(host, port) from error
 
 
 Made = tuple["Backend", Mapping[str, bytes]]

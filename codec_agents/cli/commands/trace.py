@@ -45,7 +45,7 @@ MAX_ROWS = 60
 def command(
     files: Sequence[Path], as_json: bool, html: Path | None, maps: Sequence[Path], node: str | None
 ) -> None:
-    """Show the runs that FILES record: when what happened, and what each handoff cost.
+    """Show the runs that FILES record: a waterfall, failures and retries, and the cost of each handoff.
 
     Records come from `run --record` or `run --trace`. Given several, the table shows percentiles over them.
     """
@@ -83,8 +83,30 @@ def show_waterfall(console: Console, run: TracedRun, node: str | None = None) ->
         console.print(line, soft_wrap=True)
     if len(rows) > MAX_ROWS:
         console.print(Text(f"{len(rows) - MAX_ROWS} more: choose with --node, or see the page of --html"))
+    show_troubles(console, run)
     legend = Text("  ").join(Text(f"{LETTERS[kind]} {kind}", style=style) for kind, style in STYLES.items())
     console.print(legend, width=width)
+
+
+def show_troubles(console: Console, run: TracedRun) -> None:
+    """Print the failures, retries and cut answers of a run."""
+    bad = terminal.glyphs(console).bad
+    for retry in run.retries:
+        kept = f", keeping {terminal.plural(retry['kept'], 'id')}" if retry["kept"] else ""
+        _note(
+            console,
+            f"{retry['node']} asked again in turn {retry['turn']}{kept}: {retry['type']}: {retry['message']}",
+            "yellow",
+        )
+    for node, details in run.nodes.items():
+        if details.get("finish_reason") == "length":
+            _note(console, f"{node} was cut: its last turn ended at its limit of ids", "yellow")
+    for node, error in run.failures.items():
+        _note(console, f"{bad} {node} failed: {error['type']}: {error['message']}", "red")
+
+
+def _note(console: Console, text: str, style: str) -> None:
+    console.print(Text(terminal.escape_line(text), style=style), soft_wrap=True)
 
 
 def _rows(bars: Iterable[Bar]) -> dict[str, list[Bar]]:

@@ -1,4 +1,4 @@
-"""Text that is written piece by piece, wrapped at words, behind a gutter."""
+"""Text written piece by piece, wrapped at words, behind a gutter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.control import Control
+from rich.segment import ControlType
 from rich.style import Style
 from rich.text import Text
 
@@ -37,6 +39,14 @@ class Flow:
         self._held = keep
         self._put(text[: len(text) - len(keep)])
         self._print()
+
+    def rewrite(self, text: str) -> None:
+        """Replace the line under the cursor, on a terminal."""
+        self._open()
+        self._print()
+        self._console.control(Control((ControlType.CURSOR_MOVE_TO_COLUMN, len(self._gutter))))
+        self._console.print(Text(text, style=self._style), end="", soft_wrap=True)
+        self._column = cell_len(text)
 
     def end(self) -> None:
         """Write what is held, and end the line."""

@@ -1,13 +1,14 @@
 """A run as people read it: a lane for each node's reasoning, tools and answer, streamed as it comes.
 
-One lane is live; what others give meanwhile is shown when it ends, so that parallel nodes do not tear each
-other's sentences apart.
+One lane is live; the output of others is held until it ends, so that parallel nodes do not interleave. The
+first items of a map have lanes, and the others share one line that counts them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,47 +18,59 @@ from rich.text import Text
 from codec_agents import events
 from codec_agents.cli import terminal
 from codec_agents.cli.terminal.flow import Flow
+from codec_agents.plan.nodes import declared_path
 from codec_core.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
     from codec_core.vocabulary import Vocabulary
 
 LaneKey = tuple[str, str]
-"""A node and a port of it; a sink and ""."""
+"""A node and one of its ports; a sink and ""."""
+
+ITEMS_SHOWN = 4
+"""Items of a map whose nodes have lanes of their own."""
+
+_ITEM = re.compile(r"(.+?)\[(\d+)\]/")
 
 STYLES: Mapping[str, tuple[str, str]] = {
     "reasoning": ("thinks", "dim italic"),
     "tools": ("calls tools", "cyan"),
     "answer": ("says", "yellow"),
     "notes": ("has trouble", "red"),
+    "items": ("works on", "cyan"),
     "": ("reads", "green"),
 }
-"""Of each port: what its node does, and the style of its text."""
+"""By port: the verb of its node, and the style of its text."""
 
 
 @dataclass(slots=True)
 class Lane:
-    """One lane, and what has not been shown of it."""
+    """One lane, and its text that is not shown yet."""
 
     key: LaneKey
     pending: list[str] = field(default_factory=list)
     closed: bool = False
     draining: bool = False
-    """Whether all but its last characters has come: it is live until another lane has something to show."""
+    """True when only its last characters are missing: it stays live until another lane has something."""
 
 
 class LanePrinter:
     """Shows the events of a run."""
 
     def __init__(
-        self, console: Console, vocabularies: Mapping[str, Vocabulary], sinks: Mapping[LaneKey, str]
+        self,
+        console: Console,
+        vocabularies: Mapping[str, Vocabulary],
+        sinks: Mapping[LaneKey, str],
+        maps: Collection[str] = (),
     ) -> None:
-        """Begin.
+        """Start with no lane.
 
         Args:
-            console: Where to.
-            vocabularies: Of each model node.
+            console: The console to print on.
+            vocabularies: The vocabulary of each model node, by its declared path.
             sinks: Ports whose text a sink shows, with the sink: they get no lane of their own.
+            maps: The declared paths of the map nodes.
         """
         self._console = console
         self._glyphs = terminal.glyphs(console)
@@ -68,16 +81,43 @@ class LanePrinter:
         self._lanes: dict[LaneKey, Lane] = {}
         self._live: Lane | None = None
         self._flow: Flow | None = None
+        self._maps = maps
+        self._items: dict[str, int] = {}
+        """The number of items of each map of which some have no lanes."""
 
     def show(self, event: events.Event) -> None:
         """Show one event, if it has something to show."""
-        if (method := _METHODS.get(type(event))) is not None:
+        if (item := self._crowded(getattr(event, "node", ""))) is not None:
+            self._count(*item)
+        elif (method := _METHODS.get(type(event))) is not None:
             method(self, event)
 
     def finish(self) -> None:
-        """Show the rest."""
+        """Show everything that is held."""
         for key in list(self._lanes):
             self._close(key)
+
+    # --- maps with many items ---
+
+    def _crowded(self, node: str) -> tuple[str, int] | None:
+        """Return the map and item of a node whose item has no lanes."""
+        for found in _ITEM.finditer(node):
+            path, number = node[: found.end(1)], int(found[2])
+            if number >= ITEMS_SHOWN and declared_path(path) in self._maps:
+                return path, number
+        return None
+
+    def _count(self, path: str, item: int) -> None:
+        if item < self._items.get(path, 0):
+            return
+        self._items[path] = item + 1
+        key = (path, "items")
+        lane = self._lanes.setdefault(key, Lane(key))
+        lane.pending[:] = [terminal.plural(item + 1, "item")]
+        if self._live is None:
+            self._begin(lane)
+        elif lane is self._live and self._flow is not None and self._console.is_terminal:
+            self._flow.rewrite(lane.pending[0])
 
     # --- events ---
 
@@ -87,11 +127,13 @@ class LanePrinter:
         if key in self._sinks or event.port == "tool_calls":
             return
         if key not in self._detokenizers:
-            self._detokenizers[key] = Detokenizer(self._vocabularies[_declared(event.node)])
+            self._detokenizers[key] = Detokenizer(self._vocabularies[declared_path(event.node)])
         self._write(key, self._detokenizers[key].feed(event.ids))
 
     def _turn_ended(self, event: events.GenerationFinished) -> None:
         self._close_others((event.node, "tools"))
+        if event.finish_reason == "length":
+            self._line((event.node, "notes"), f"turn {event.turn} was cut at its limit of ids")
 
     def _tool_started(self, event: events.ToolStarted) -> None:
         key = (event.node, "tools")
@@ -118,6 +160,7 @@ class LanePrinter:
         for key in list(self._lanes):
             if key[0] == event.node:
                 self._close(key)
+        self._close((event.node, "items"))
         for (node, _), sink in self._sinks.items():
             if node == event.node and (lane := self._lanes.get((sink, ""))) is not None:
                 lane.draining = True
@@ -153,12 +196,17 @@ class LanePrinter:
             Text.assemble((f"{self._glyphs.head} ", style), (node, "bold"), (f" {does}", "dim"))
         )
         self._flow = Flow(self._console, f"{self._glyphs.gutter} ", self._width, style)
+        if port == "items":
+            # It grows on a terminal; elsewhere its last state is printed when the lane ends.
+            if self._console.is_terminal:
+                self._flow.rewrite(lane.pending[0])
+            return
         for text in lane.pending:
             self._flow.write(text)
         lane.pending.clear()
 
     def _close_others(self, key: LaneKey) -> None:
-        """A node that goes on in one lane is done with its others."""
+        """Close the other lanes of a node that continues in this one."""
         for other in list(self._lanes):
             if other[0] == key[0] and other != key:
                 self._close(other)
@@ -176,6 +224,8 @@ class LanePrinter:
     def _end_live(self) -> None:
         assert self._live is not None
         if self._flow is not None:
+            if self._live.key[1] == "items" and not self._console.is_terminal:
+                self._flow.write(self._live.pending[0])
             self._flow.end()
         del self._lanes[self._live.key]
         self._live = None
@@ -193,13 +243,6 @@ _METHODS: Mapping[type, Callable[[LanePrinter, Any], None]] = {
     events.NodeFinished: LanePrinter._node_ended,
     events.NodeFailed: LanePrinter._node_ended,
 }
-
-
-def _declared(node: str) -> str:
-    """Return a node's path as declared: all items of a map speak one vocabulary."""
-    from codec_agents.plan.nodes import declared_path
-
-    return declared_path(node)
 
 
 def _call(name: str, arguments: dict[str, Any] | None) -> str:

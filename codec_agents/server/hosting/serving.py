@@ -56,12 +56,20 @@ SPARE_DESCRIPTORS = 16
 """Kept for files, pipes and name look-ups."""
 
 
-def serve(app: CodecServer, host: str = "127.0.0.1", port: int = 8000, *, drain: int = DRAIN_SECONDS) -> None:
+def serve(
+    app: CodecServer,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    drain: int = DRAIN_SECONDS,
+    sockets: list[socket.socket] | None = None,
+) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP; then wait for running generations, for up to `drain` seconds.
 
     The back end is opened before the first request, and closed after the last one. From the first signal on,
     `/ready` answers 503 and new generations are refused. What has not ended after `drain` seconds is ended:
-    its last frame says `error`, and the body has its end. A second SIGINT ends at once.
+    its last frame says `error`, and the body has its end. A second SIGINT ends at once. `sockets` are those
+    of `bind`, for a caller that has to know the address first.
 
     Raises:
         MissingServerError: the extra `server` is not installed.
@@ -104,7 +112,7 @@ def serve(app: CodecServer, host: str = "127.0.0.1", port: int = 8000, *, drain:
             self.should_exit = True
 
     raise_descriptor_limit()
-    listening = bind(host, port)
+    listening = sockets or bind(host, port)
     config = uvicorn.Config(
         app,
         lifespan="on",

@@ -42,3 +42,14 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_refused(pairs: list[str], message: str) -> None:
     with pytest.raises(click.BadParameter, match=message):
         parse_inputs(pairs)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_files_text(tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_bytes(b"\xef\xbb\xbfhello")
+    assert parse_inputs([f"q=@{tmp_path / 'q.txt'}"]) == {"q": "hello"}
+
+
+def test_binary_standard_input_is_refused_as_a_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
+    with pytest.raises(click.BadParameter, match="standard input: byte 2 is not UTF-8"):
+        parse_inputs(["q=-"])

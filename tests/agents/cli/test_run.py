@@ -230,8 +230,8 @@ def test_check_shows_every_fault_with_its_place(tmp_path: Path) -> None:
 
 
 def test_graph_draws(desk: Path, tmp_path: Path) -> None:
-    assert invoke("graph", desk).stdout.startswith("flowchart")
-    assert invoke("graph", desk, "-o", tmp_path / "desk.svg").exit_code == exits.DONE
+    assert command("graph", desk).stdout.startswith("flowchart")
+    assert command("graph", desk, "-o", tmp_path / "desk.svg").returncode == exits.DONE
     assert (tmp_path / "desk.svg").read_text(encoding="utf-8").startswith("<svg")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from codec_agents.cli import exits
 from codec_agents.cli.commands.serve import command
 from codec_agents.testing import scripted_server
 from codec_agents.vocabularies import bundled_map
@@ -193,3 +195,25 @@ def test_what_cannot_be_opened_is_not_served(tmp_path: Path) -> None:
         [sys.executable, "-c", BROKEN], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=30
     )
     assert (done.returncode, done.stdout) == (7, "no model today\n")
+
+
+def test_a_used_port_has_an_exit_code_and_a_message_of_its_own() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(command, ["--script", "x", "--port", str(port)])
+    assert done.exit_code == exits.ADDRESS_IN_USE
+    assert f"port {port} of 127.0.0.1 is in use" in done.output
+    assert "--port" in done.output
+
+
+def test_port_0_prints_the_port_that_was_found(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "codec_agents.cli", "serve", "--port", "0", "--script", "x"]
+    with subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline()]
+        while "running on" not in lines[-1]:
+            lines.append(process.stderr.readline())
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    ports = [re.findall(r"http://127.0.0.1:(\d+)", text) for text in lines]
+    assert ports[0] == ports[-1] != ["0"]
