@@ -208,7 +208,6 @@ class Listener:
     async def _accept_all(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._room()
             try:
                 connection, _ = await loop.sock_accept(self._socket)
             except ConnectionError:  # the client has left while it waited
@@ -222,6 +221,7 @@ class Listener:
                 continue
             self.accepted += 1
             connection.setblocking(False)
+            await self._room()
             await loop.connect_accepted_socket(self._make, connection)
 
     async def _room(self) -> None:

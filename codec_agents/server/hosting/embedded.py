@@ -25,15 +25,17 @@ class EmbeddedServer(Generic[App]):
     `async with EmbeddedServer(app) as server` runs it in the event loop where that is asyncio, in a thread
     elsewhere; `with EmbeddedServer(app) as server` always runs it in a thread. The application is started
     before (ASGI's lifespan), if it wants to know. Leaving drops what is open, waits until every request has
-    noticed, and stops the application. Nothing is ever logged or printed.
+    noticed, and stops the application. uvicorn
+    logs nothing. At `max_connections` the oldest idle connection makes room for a new one.
 
     Raises:
         MissingServerError: on construction, when the extra `server` is not installed.
     """
 
-    def __init__(self, app: App, *, port: int = 0) -> None:
+    def __init__(self, app: App, *, port: int = 0, max_connections: int | None = None) -> None:
         require_uvicorn()
         self.app = app
+        self._max_connections = max_connections
         # The protocol is named because asyncio sends small parts at once only on a socket that says TCP.
         self._socket = socket.socket(proto=socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -110,7 +112,9 @@ class EmbeddedServer(Generic[App]):
             raise getattr(app, "failure", None) or RuntimeError("the application did not start")
         self._state = state = ServerState()
         settings = getattr(app, "settings", None) or ServerSettings()
-        self._listener = listener = Listener(self._socket, config, state, lifespan.state, settings=settings)
+        self._listener = listener = Listener(
+            self._socket, config, state, lifespan.state, settings=settings, limit=self._max_connections
+        )
         try:
             yield
         finally:

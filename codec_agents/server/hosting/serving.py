@@ -82,6 +82,8 @@ def serve(
 
     from codec_agents.server.hosting.connections import Listener, quiet_down
 
+    log = logging.getLogger("uvicorn.error")
+
     class Server(uvicorn.Server):
         """uvicorn's server with this package's listeners, draining and signals."""
 
@@ -98,6 +100,8 @@ def serve(
                 listeners.append(made)
             self.servers = listeners
             self.started = True
+            shown = f"[{host}]" if ":" in host else host
+            log.info("running on http://%s:%d", shown, listening[0].getsockname()[1])
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.draining = True
@@ -124,13 +128,10 @@ def serve(
         timeout_graceful_shutdown=ENDING_SECONDS,
         log_level="info",
     )
-    log = logging.getLogger("uvicorn.error")
     log.addFilter(quiet_down())
     server = Server(config)
     if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGHUP, server.hang_up)
-    shown = f"[{host}]" if ":" in host else host
-    log.info("running on http://%s:%d", shown, listening[0].getsockname()[1])
     try:
         server.run(listening)
     finally:

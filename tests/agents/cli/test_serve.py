@@ -101,6 +101,40 @@ def test_a_signal_lets_what_runs_end_and_ends_the_rest(tmp_path: Path) -> None:
     assert ended.endswith("data: [DONE]")
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_draining_server_says_so_until_it_ends(tmp_path: Path, name: str) -> None:
+    """The address stays open, so that a load balancer sees the 503; a hang-up drains as well."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVING.replace("drain=1", "drain=20")],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert process.stderr is not None
+    line = next(line for line in process.stderr if "running on" in line)
+    url = next(word for word in line.split() if word.startswith("http://"))
+    body = {"prompt": "1", "stream": True}
+    with httpx.Client(timeout=20) as client:
+        assert client.get(f"{url}/ready").status_code == 200
+        with client.stream("POST", f"{url}/v1/completions", json=body) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            process.send_signal(signal.Signals[name])
+            statuses = set()
+            while 503 not in statuses:
+                statuses.add(httpx.get(f"{url}/ready", timeout=20).status_code)
+            assert httpx.post(f"{url}/v1/completions", json={"prompt": "1"}, timeout=20).status_code == 503
+            assert "data: [DONE]" in list(lines)
+    process.communicate(timeout=20)
+    assert process.returncode == (0 if name == "SIGHUP" else -signal.Signals[name])
+
+
+def test_an_address_that_others_can_reach_needs_a_key() -> None:
+    outcome = CliRunner().invoke(command, ["--script", "x", "--host", "0.0.0.0"])
+    assert outcome.exit_code == 2
+    assert "--api-key-env" in outcome.output
+
+
 PIPELINE = """
 pipeline: desk
 nodes:

@@ -1,0 +1,229 @@
+"""Connections on real sockets: what stalls is closed, what is ambiguous is refused, and there is a limit."""
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+import tracemalloc
+from contextlib import asynccontextmanager
+
+import pytest
+
+from codec_agents.server import EmbeddedServer, ScriptedBackend, ServerSettings, create_app
+from codec_agents.server.hosting.connections import MOST_SMALL_CHUNKS, quiet_down
+from codec_agents.testing import Say, Wait
+
+pytestmark = pytest.mark.asyncio
+
+BODY = json.dumps({"prompt": "hello", "max_tokens": 3}).encode()
+HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+def head(length=None, *more, path="/v1/completions"):
+    lines = [f"POST {path} HTTP/1.1", "host: localhost", "content-type: application/json", *more]
+    if length is not None:
+        lines.append(f"content-length: {length}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+@asynccontextmanager
+async def connected(server):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def answer_of(reader):
+    """Return the status of an answer, and read its body."""
+    lines = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+    length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")), 0)
+    await reader.readexactly(length)
+    return int(lines[0].split()[1])
+
+
+async def until(condition):
+    """Let the event loop go on until something has happened in it."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the server tells of it by no event
+            await asyncio.sleep(0)
+
+
+async def closed(reader):
+    """Wait until the server has closed the connection; return what came before."""
+    try:
+        return await asyncio.wait_for(reader.read(), 10)
+    except ConnectionResetError:
+        return b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /health HT", HEALTH + b"GET /health HT"])
+async def test_a_head_has_to_come_in_time(serve, sent):
+    """Also the one after a first request, and also where a byte comes now and then."""
+    async with (
+        serve(lambda _: "x", settings=ServerSettings(head_within=0.2)) as server,
+        connected(server) as (reader, writer),
+    ):
+        writer.write(sent)
+        if sent.startswith(HEALTH):
+            assert await answer_of(reader) == 200
+
+        async def trickle():
+            while True:
+                await asyncio.sleep(0.05)
+                writer.write(b"X")
+
+        trickling = asyncio.create_task(trickle())
+        assert await closed(reader) == b""
+        trickling.cancel()
+
+
+async def test_a_body_that_nothing_reads_has_to_end_in_time(serve):
+    """The request is refused on its head; what still comes is thrown away, for a while."""
+    settings = ServerSettings(head_within=0.2, api_keys=("key",))
+    async with serve(lambda _: "x", settings=settings) as server, connected(server) as (reader, writer):
+        writer.write(head(1_000_000) + b"{")
+        assert await answer_of(reader) == 401
+        assert await closed(reader) == b""
+
+
+async def test_a_refused_body_leaves_a_connection_that_can_be_used(serve):
+    async with (
+        serve(lambda _: "x", settings=ServerSettings(api_keys=("key",))) as server,
+        connected(server) as (reader, writer),
+    ):
+        writer.write(head(200_000) + b"x" * 200_000)
+        assert await answer_of(reader) == 401
+        writer.write(HEALTH)
+        assert await answer_of(reader) == 200
+
+
+@pytest.mark.parametrize("length", [4, 0, 10**6])
+async def test_an_ambiguous_length_closes_the_connection(serve, length):
+    smuggled = b"GET /smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    async with serve(lambda _: "x") as server, connected(server) as (reader, writer):
+        writer.write(head(length, "transfer-encoding: chunked") + chunks + smuggled)
+        assert await answer_of(reader) == 400
+        assert await closed(reader) == b""
+        assert server.app.exchanges.total == 0
+
+
+async def test_chunks_of_next_to_nothing_are_cut_off(serve):
+    async with serve(lambda _: "x") as server, connected(server) as (reader, writer):
+        writer.write(head(None, "transfer-encoding: chunked") + b"1\r\n \r\n" * (MOST_SMALL_CHUNKS + 1))
+        assert await answer_of(reader) == 400
+        await closed(reader)
+    async with serve(lambda _: "x") as server, connected(server) as (reader, writer):
+        part = b"%x\r\n%s\r\n" % (len(BODY), BODY)
+        writer.write(head(None, "transfer-encoding: chunked") + part + b"0\r\n\r\n")
+        assert await answer_of(reader) == 200
+
+
+async def test_all_bodies_share_a_budget(serve):
+    settings = ServerSettings(max_body=1500, max_bodies=2000)
+    async with (
+        serve(lambda _: "x", settings=settings) as server,
+        connected(server) as (reader, writer),
+        connected(server) as (other_reader, other_writer),
+    ):
+        writer.write(head(1500) + b" " * 1200)
+        await until(lambda: server.app.bodies.left < 2000)
+        other_writer.write(head(1500) + b" " * 1200)
+        assert await answer_of(other_reader) == 503
+        writer.write(BODY + b" " * (300 - len(BODY)))
+        assert await answer_of(reader) == 200
+        writer.write(HEALTH)
+        assert await answer_of(reader) == 200
+        assert server.app.bodies.left == 2000
+
+
+async def test_a_declared_length_takes_nothing_of_the_budget(serve):
+    async with (
+        serve(lambda _: "x", settings=ServerSettings(max_body=1500, max_bodies=2000)) as server,
+        connected(server) as (_, writer),
+        connected(server) as (reader, other_writer),
+    ):
+        writer.write(head(1500))
+        other_writer.write(head(len(BODY)) + BODY)
+        assert await answer_of(reader) == 200
+
+
+@pytest.mark.parametrize("keys", [(), ("key",)])
+async def test_nothing_of_a_request_stays(words, keys):
+    """Neither of one that is refused on its head, nor on its body, nor of one that is answered."""
+    app = create_app(ScriptedBackend.of(words, lambda _: "x"), ServerSettings(api_keys=keys))
+    sizes = []
+    async with EmbeddedServer(app) as server:
+        tracemalloc.start()
+        try:
+            for number in range(13):
+                async with connected(server) as (reader, writer):
+                    body = BODY + b" " * 1_000_000 if number % 2 else b"[" + b" " * 1_000_000
+                    writer.write(head(len(body)) + body)
+                    assert await answer_of(reader) in (200, 400, 401)
+                await until(lambda: app.exchanges.open == 0)
+                sizes.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+    assert sizes[-1] - sizes[2] < 500_000
+
+
+async def test_the_oldest_idle_connection_makes_room(words):
+    app = create_app(ScriptedBackend.of(words, lambda _: [Say("one"), Wait(60), Say("two")]))
+    async with EmbeddedServer(app, max_connections=2) as server, connected(server) as (busy, writer):
+        body = json.dumps({"prompt": "x", "stream": True}).encode()
+        writer.write(head(len(body)) + body)
+        await busy.readuntil(b"one")
+        for _ in range(5):
+            async with connected(server) as (reader, _), connected(server) as (second, second_writer):
+                assert await closed(reader) == b""
+                second_writer.write(HEALTH)
+                assert await answer_of(second) == 200
+        assert server.connections <= 2
+        assert app.generating == 1
+
+
+FULL = """
+import resource
+from codec_agents.server import ScriptedBackend, create_app
+from codec_agents.server.hosting.serving import serve
+from codec_agents.vocabularies import bundled_map
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+serve(create_app(ScriptedBackend.of(bundled_map("demo/bytes"), lambda _: "x")), port=0)
+"""
+
+
+async def test_a_full_table_of_file_descriptors_neither_spins_nor_floods_the_log():
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", FULL, stderr=subprocess.PIPE)
+    lines = []
+    try:
+        async for line in process.stderr:
+            lines.append(line)
+            if b"running on" in line:
+                break
+        port = int(lines[-1].rsplit(b":", 1)[1].split()[0])
+        pairs = [await asyncio.open_connection("127.0.0.1", port) for _ in range(150)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEALTH)
+        assert await asyncio.wait_for(answer_of(reader), 20) == 200
+        for _, other in [*pairs, (reader, writer)]:
+            other.transport.abort()
+    finally:
+        process.terminate()
+        rest = await process.stderr.read()
+        await process.wait()
+    assert rest.count(b"\n") < 12, rest.decode()
+
+
+async def test_a_warning_that_a_client_can_cause_is_logged_once_in_a_while(caplog):
+    logger = logging.getLogger("test.quiet")
+    logger.addFilter(quiet_down(3600))
+    for number in range(5):
+        logger.warning("Invalid HTTP request received.")
+        logger.error("another %d", number)
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    assert [record.levelname for record in caplog.records].count("ERROR") == 5

@@ -1,0 +1,86 @@
+"""Failures of the server's own, and answers that are not complete."""
+
+import json
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
+from codec_agents.testing import Cut, Say, Stop
+from codec_core.frames import CodecFrame, decoder
+
+pytestmark = pytest.mark.asyncio
+
+
+class Failing(ScriptedBackend):
+    """Fails before its first frame, in a way that nothing foresees."""
+
+    @asynccontextmanager
+    async def generate(self, job):
+        raise RuntimeError("internal secret: hunter2 at /home/user/private.py")
+        yield
+
+
+class Ending(ScriptedBackend):
+    """Ends its answers with a reason."""
+
+    reason = "error"
+
+    @asynccontextmanager
+    async def generate(self, job):
+        async def frames():
+            yield CodecFrame((20, 21), done=False)
+            yield CodecFrame((), done=True, finish_reason=self.reason)
+
+        yield frames()
+
+
+def serving(backend, words):
+    return EmbeddedServer(create_app(backend.of(words, lambda _: [Say("x"), Stop("length")])))
+
+
+async def post(server, **body):
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        return await client.post("/v1/completions", json={"prompt": [20], **body})
+
+
+async def test_a_client_is_told_an_id_and_the_log_the_rest(words, caplog):
+    async with serving(Failing, words) as server:
+        answer = await post(server)
+        assert server.app.exchanges.failed == 1
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (500, "internal_error")
+    assert "hunter2" not in answer.text
+    assert error["message"].split()[-1] in caplog.text
+    assert "hunter2" in caplog.text
+
+
+@pytest.mark.parametrize("reason", ["error", "abort"])
+async def test_an_answer_that_the_model_did_not_finish_is_a_failure(words, reason, monkeypatch):
+    """OpenAI's clients take any finish reason for a complete answer: they are told by what they raise on."""
+    monkeypatch.setattr(Ending, "reason", reason)
+    async with serving(Ending, words) as server:
+        whole = await post(server)
+        events = (await post(server, stream=True)).text
+        frames = decoder("msgpack").feed((await post(server, stream_format="msgpack")).content)
+        assert server.app.exchanges.failed == 3
+    assert (whole.status_code, whole.json()["error"]["code"]) == (502, "generation_failed")
+    parts = [json.loads(line[6:]) for line in events.split("\n\n") if line.startswith("data: {")]
+    assert [part["error"]["code"] for part in parts if "error" in part] == ["generation_failed"]
+    assert (frames[-1].done, frames[-1].finish_reason) == (True, reason)
+
+
+async def test_a_finished_answer_is_none(words):
+    async with serving(ScriptedBackend, words) as server:
+        events = (await post(server, stream=True)).text
+        assert server.app.exchanges.failed == 0
+    assert '"error"' not in events
+
+
+async def test_an_answer_that_is_cut_off_counts_as_failed(words):
+    app = create_app(ScriptedBackend.of(words, lambda _: [Say("half"), Cut()]))
+    async with EmbeddedServer(app) as server:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await post(server, stream=True)
+        assert server.app.exchanges.failed == 1

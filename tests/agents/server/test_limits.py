@@ -1,0 +1,184 @@
+"""Bounds on what one request may cost: bytes, stops, messages, and steps on the event loop."""
+
+import asyncio
+import random
+import threading
+
+import httpx
+import pytest
+
+from codec_agents.server import EmbeddedServer, ScriptedBackend, ServedModel, ServerSettings, create_app
+from codec_agents.server.long_text import MOST_UNCUT, LongText
+from codec_agents.server.workers import LOOP_BYTES, Workers
+from codec_agents.testing import Say, Stop
+from codec_agents.vocabularies import bundled_map
+from codec_core.tokenizer import pick_tokenizer
+from tests.agents.dialects.families import small_map_of
+
+pytestmark = pytest.mark.asyncio
+
+PROSE = "The quick brown fox jumps over the lazy dog, and 12 hens look on. "
+MESSAGE = {"role": "user", "content": "hi"}
+TOOL = {"type": "function", "function": {"name": "f"}}
+
+
+async def ask(server, path="/v1/completions", **body):
+    if path == "/v1/completions":
+        body = {"prompt": "hi", **body}
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+        return await client.post(path, json=body)
+
+
+class Small(ScriptedBackend):
+    """Models of a small context."""
+
+    @property
+    def models(self):
+        return [ServedModel(model.name, model.vocabulary, 1000) for model in super().models]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+        ({"stop": [""]}, "stop"),
+        ({"stop": "x" * 2000}, "stop"),
+        ({"stop_token_ids": [1] * 40_000}, "stop_token_ids"),
+        ({"metadata": {"k": "x" * 70_000}}, "metadata"),
+        ({"x" * 200: [[]] * 30_000}, "x" * 80),
+    ],
+)
+async def test_small_fields_are_bounded(serve, body, param):
+    async with serve(lambda _: "x") as server:
+        answer = await ask(server, **body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+async def test_messages_and_tools_are_bounded(serve):
+    settings = ServerSettings(max_messages=3, max_tools=2)
+    async with serve(lambda _: "x", settings=settings) as server:
+        path = "/v1/chat/completions"
+        many = await ask(server, path, messages=[MESSAGE] * 4)
+        told = await ask(server, path, messages=[MESSAGE], tools=[TOOL] * 3)
+        none = await ask(server, path, messages=[])
+    found = [(answer.status_code, answer.json()["error"]["param"]) for answer in (many, told, none)]
+    assert found == [(400, "messages"), (400, "tools"), (400, "messages")]
+
+
+async def test_a_text_beyond_the_context_is_refused_before_it_is_encoded(monkeypatch):
+    encoded = []
+    source = bundled_map("demo/words")
+    tokenizer = pick_tokenizer(source)
+    monkeypatch.setattr(type(tokenizer), "encode_prepared", lambda _, text: encoded.append(text))
+    monkeypatch.setattr(type(tokenizer), "settle", lambda _, text, seen=0: encoded.append(text))
+    async with EmbeddedServer(create_app(Small.of(source, lambda _: "x"))) as server:
+        text = await ask(server, prompt="word " * 100_000, max_tokens=10)
+        chat = await ask(
+            server,
+            "/v1/chat/completions",
+            messages=[{**MESSAGE, "content": "word " * 100_000}],
+            max_tokens=10,
+        )
+    for answer in (text, chat):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
+        assert "characters" in answer.json()["error"]["message"]
+    assert encoded == []
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+async def test_a_run_that_cannot_be_cut_is_refused(path):
+    source = small_map_of("qwen3")
+    spaces = " " * (MOST_UNCUT + 200_000)
+    body = {"prompt": spaces} if path == "/v1/completions" else {"messages": [{**MESSAGE, "content": spaces}]}
+    async with EmbeddedServer(create_app(ScriptedBackend.of(source, lambda _: "x"))) as server:
+        answer = await ask(server, path, **body)
+    assert answer.status_code == 400
+    assert "no place to cut" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["demo/bytes", "demo/words", "qwen3", "llama3", "gemma-4", "mistral-v3"])
+async def test_a_long_text_has_the_ids_of_the_whole(name):
+    source = bundled_map(name) if "/" in name else small_map_of(name)
+    tokenizer = pick_tokenizer(source)
+    draw = random.Random(7)
+    parts = [" ", "  ", "\n", "a", "the ", "é", "e\u0301", "\u0301", "中", "12", "'s", *source.special_tokens]
+    for _ in range(60):
+        text = "".join(draw.choices(parts, k=draw.randrange(40)))
+        long = LongText(tokenizer, text, most_ids=10**6, piece=draw.choice([1, 2, 5, 17]))
+        while long.step():
+            pass
+        assert long.ids == tokenizer.encode(text)
+
+
+async def test_encoding_stops_at_the_limit():
+    tokenizer = pick_tokenizer(bundled_map("demo/bytes"))
+    long = LongText(tokenizer, PROSE * 100, most_ids=50, piece=10)
+    while long.step():
+        pass
+    assert len(long.ids) <= 50 + 2 * 10
+
+
+async def test_pieces_of_several_texts_take_turns():
+    order = []
+    workers = Workers(threads=1)
+
+    async def encode(name):
+        for _ in range(6):
+            await workers.run(lambda: order.append(name), LOOP_BYTES + 1)
+
+    async with asyncio.TaskGroup() as group:
+        for name in "ab":
+            group.create_task(encode(name))
+    assert "".join(order) in ("ab" * 6, "ba" * 6)
+    assert (workers.off_loop, workers.longest_on_loop) == (12, 0)
+
+
+PASSED_BY = {
+    "Exchange.prompted", "JobMaker._check_prompt", "JobMaker._encoded", "JobMaker._encoded_in_pieces",
+    "JobMaker._job", "Job.__init__", "LongText.__init__", "PromptReading.__init__", "Request.__init__",
+    "Request.with_body", "ScriptedModel.reading",
+}  # fmt: skip
+"""Functions that keep or pass on a long value: they take the same time whatever its length."""
+
+
+async def test_no_step_on_the_event_loop_handles_many_bytes(words):
+    """Every call on the loop's thread is looked at: none is given more text, bytes or ids than the bound."""
+    longest: dict[str, int] = {}
+
+    def look(frame, event, _argument):
+        if event != "call" or threading.current_thread().name != "codec server":
+            return
+        code = frame.f_code
+        if "/codec_agents/" not in code.co_filename and "/codec_core/" not in code.co_filename:
+            return
+        for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+            value = frame.f_locals.get(name)
+            if isinstance(value, str | bytes | bytearray | list | tuple):
+                longest[code.co_qualname] = max(longest.get(code.co_qualname, 0), len(value))
+
+    backend = ScriptedBackend.of(words, lambda _: [Say("fine"), Stop("length")], "words")
+    app = create_app(backend)
+    before = threading.getprofile() if hasattr(threading, "getprofile") else None
+    threading.setprofile(look)
+    try:
+        with EmbeddedServer(app) as server:
+            long = PROSE * 2_000
+            for body in (
+                {"prompt": long},
+                {"prompt": [20] * 100_000},
+                {"prompt": [[20] * 100_000]},
+                {"prompt": "short", "stop": ["x"] * 100_000},
+                {"messages": [{**MESSAGE, "content": long}], "tools": [TOOL] * 300},
+                {"messages": [MESSAGE] * 2_000},
+                {"prompt": [20] * 99_999 + [10**7]},
+            ):
+                path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+                answer = await ask(server, path, **body)
+                assert answer.status_code in (200, 400), answer.text
+    finally:
+        threading.setprofile(before)
+    bound = 64 * 1024  # what one read of a socket gives
+    handled = {name: size for name, size in longest.items() if size > bound}
+    assert handled.keys() - PASSED_BY == set(), handled
+    assert app.workers.longest_on_loop <= LOOP_BYTES
+    assert app.workers.off_loop > 0
