@@ -1,71 +1,81 @@
-"""A map from the tokenizer section of a GGUF file."""
+"""A map from the tokenizer section of a GGUF file, which encodes as llama.cpp does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from codec_core.building.added_tokens import added_fields
-from codec_core.building.document import byte_fallback, check_length, write_document
+from codec_core.building.document import byte_fallback, write_document
+from codec_core.building.gguf_families import FAMILIES, REFUSED, Family
 from codec_core.building.gguf_reader import read_gguf_metadata
-from codec_core.building.pre_tokenizers import GPT_2_PATTERN
+from codec_core.building.pre_tokenizers import isolating, program_fields
+from codec_core.building.scored_merges import merges_by_score
 from codec_core.building.steps import AddedToken
+from codec_core.building.verification import verify
 from codec_core.exceptions import MapBuildError
-from codec_core.maps import MAX_MAP_VALUES
-from codec_core.pretokenizer import ops_of_pattern
-from codec_core.pretokenizer_program import ProgramV1
+from codec_core.maps import parse_map
+from codec_core.tokenizer import pick_tokenizer
 
-_UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
+_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 _ADDED_TYPES = frozenset({_UNKNOWN, _CONTROL, _USER_DEFINED})
 """Token types of GGUF that are found in text before anything else. Those that users define are text."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Family:
-    """What a pre-tokenizer's name in a GGUF file stands for."""
-
-    pattern: str
-    normalizer: str = "none"
-    ignore_merges: bool = False
-
-
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_TAIL = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_LLAMA_3 = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_TAIL}"
-_QWEN_2 = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_TAIL}"
-
-FAMILIES: Mapping[str, _Family] = {
-    "gpt-2": _Family(GPT_2_PATTERN),
-    "llama-bpe": _Family(_LLAMA_3, ignore_merges=True),
-    "llama3": _Family(_LLAMA_3, ignore_merges=True),
-    "dbrx": _Family(_LLAMA_3),
-    "qwen2": _Family(_QWEN_2, normalizer="nfc"),
-}
-"""By `tokenizer.ggml.pre`; a name that is not here is refused, because its pattern stands in no file."""
 
 
 class _Section(msgspec.Struct, frozen=True):
     """The tokenizer's section of the metadata."""
 
+    name: str = msgspec.field(name="general.name", default="")
     model: str = msgspec.field(name="tokenizer.ggml.model", default="")
-    pre: str = msgspec.field(name="tokenizer.ggml.pre", default="gpt-2")
+    pre: str = msgspec.field(name="tokenizer.ggml.pre", default="default")
     tokens: list[str] = msgspec.field(name="tokenizer.ggml.tokens", default=[])
     token_type: list[int] = msgspec.field(name="tokenizer.ggml.token_type", default=[])
     merges: list[str] = msgspec.field(name="tokenizer.ggml.merges", default=[])
     scores: list[float] = msgspec.field(name="tokenizer.ggml.scores", default=[])
-    add_space_prefix: bool = msgspec.field(name="tokenizer.ggml.add_space_prefix", default=True)
+    add_space_prefix: bool | None = msgspec.field(name="tokenizer.ggml.add_space_prefix", default=None)
     chat_template: str | None = msgspec.field(name="tokenizer.chat_template", default=None)
 
 
-def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
-    """Return the bytes of a map that encodes as the model in a GGUF file does.
+@dataclass(frozen=True, slots=True)
+class _Stripping:
+    """Which added tokens take white space beside them; no file states it.
 
-    Byte-level (`gpt2`) and SentencePiece BPE (`llama`) tokenizers are read. The pattern of a byte-level one
-    is known by the name of its pre-tokenizer.
+    Attributes:
+        side: `lstrip` or `rstrip`.
+        names: these tokens.
+        but: all added tokens but these, where it is not empty.
+    """
+
+    side: str
+    names: frozenset[str] = frozenset()
+    but: frozenset[str] = frozenset()
+
+    def takes_space(self, token: str, *, is_added: bool) -> bool:
+        """Tell whether a token does."""
+        return token in self.names or (bool(self.but) and is_added and token not in self.but)
+
+
+def _stripping(section: _Section) -> _Stripping:
+    """Return it for the few models that have such tokens, which llama.cpp tells by their names."""
+    name = section.name.lower()
+    if section.pre in ("jina-v2-de", "jina-v2-es", "jina-v2-code"):
+        return _Stripping("lstrip", frozenset({"<mask>"}))
+    if "phi-3" in name or "phi3" in name:
+        return _Stripping("rstrip", frozenset({"</s>"}), frozenset({"<unk>", "<s>", "<|endoftext|>"}))
+    if "modern-bert" in name:
+        return _Stripping("lstrip", frozenset({"[MASK]"}))
+    return _Stripping("lstrip")
+
+
+def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
+    """Return the bytes of a map that encodes as llama.cpp does with a GGUF file.
+
+    Byte-level BPE (`gpt2`), SentencePiece BPE (`llama`) and BPE over characters (`gemma4`) are read. How the
+    first cuts text is known by the name of its pre-tokenizer.
 
     Raises:
         MapBuildError: the file is damaged, or its tokenizer is of another kind.
@@ -78,11 +88,25 @@ def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
         raise MapBuildError(f"{path}: the tokenizer is malformed: {error}") from None
     build = _KINDS.get(section.model)
     if build is None:
-        known = ", ".join(_KINDS)
-        raise MapBuildError(f"{path}: the tokenizer {section.model!r} has no form in a map; read are {known}")
+        reason = REFUSED.get(section.model, f"read are {', '.join(_KINDS)}")
+        raise MapBuildError(f"{path}: the tokenizer {section.model!r} has no form in a map: {reason}")
     if not section.tokens:
         raise MapBuildError(f"{path}: there is no list of tokens in the file")
-    return build(map_id, _numbered(section.tokens), section)
+    data = build(map_id, _numbered(section.tokens), section)
+    verify(data)
+    if section.model != "llama" and _family(section).keeps_newlines:
+        _check_newlines(data, section.tokens)
+    return data
+
+
+def _check_newlines(data: bytes, tokens: Iterable[str]) -> None:
+    """Refuse a map that does not make a run of newlines one token where there is one for it."""
+    tokenizer = pick_tokenizer(parse_map(data))
+    for token in tokens:
+        if token and not token.strip("\n") and len(tokenizer.encode_ordinary(token)) != 1:
+            raise MapBuildError(
+                f"the merges do not make the token of {len(token)} newlines: a map cannot say it"
+            )
 
 
 def _numbered(tokens: Sequence[str]) -> dict[str, int]:
@@ -93,43 +117,60 @@ def _numbered(tokens: Sequence[str]) -> dict[str, int]:
     return vocab
 
 
-def _added(vocab: Mapping[str, int], section: _Section) -> list[AddedToken]:
-    types = section.token_type
-    return [
-        AddedToken(number, token, special=types[number] != _USER_DEFINED)
-        for token, number in vocab.items()
-        if number < len(types) and types[number] in _ADDED_TYPES
-    ]
+def _described(
+    vocab: Mapping[str, int], made: Iterable[str], section: _Section
+) -> tuple[dict[str, int], Mapping[str, Any]]:
+    """Return the control tokens, and the fields that describe all added tokens."""
+    stripping, types = _stripping(section), section.token_type
+    added = []
+    for token, number in vocab.items():
+        kind = types[number] if number < len(types) else 0
+        strips = stripping.takes_space(token, is_added=kind in _ADDED_TYPES)
+        if kind in _ADDED_TYPES or strips:
+            flags = {stripping.side: True} if strips else {}
+            added.append(AddedToken(number, token, special=kind != _USER_DEFINED, **flags))
+    control, _, described = added_fields(added, made, section.chat_template)
+    return control, described
 
 
-def _byte_level(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
-    family = FAMILIES.get(section.pre)
+def _family(section: _Section) -> Family:
+    family = FAMILIES.get("gemma4" if section.model == "gemma4" else section.pre)
     if family is None:
-        known = ", ".join(FAMILIES)
-        raise MapBuildError(
-            f"the pre-tokenizer {section.pre!r} is not known, only {known}; "
-            "build from the model's tokenizer.json"
-        )
-    ops = ops_of_pattern(family.pattern)
+        reason = REFUSED.get(section.pre, "it is not known; build from the model's tokenizer.json")
+        raise MapBuildError(f"the pre-tokenizer {section.pre!r} has no form in a map: {reason}")
+    return family
+
+
+def _merged(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
+    """Build from a list of merges."""
+    family = _family(section)
+    if not section.merges:
+        raise MapBuildError("a BPE tokenizer needs its list of merges")
     made = {merge.replace(" ", "") for merge in section.merges}
-    control, _, described = added_fields(_added(vocab, section), made, section.chat_template)
+    control, described = _described(vocab, made, section)
+    stages = [isolating(cut) if isinstance(cut, str) else cut for cut in family.cuts]
+    fields = program_fields(stages)
+    if len(family.cuts) == 1 and isinstance(family.cuts[0], str):
+        fields["pre_tokenizer_pattern"] = family.cuts[0]
+    if family.marks_spaces:
+        fields |= {"metaspace_prefix": "never", **byte_fallback(vocab)}
     return write_document(
         map_id,
         vocab,
         control,
         **described,
-        encoder="byte_level",
+        encoder="metaspace" if family.marks_spaces else "byte_level",
         merges=section.merges,
-        pre_tokenizer_pattern=family.pattern,
-        pre_tokenizer_program=None if ops is None else msgspec.to_builtins(ProgramV1(ops)),
-        normalizer=family.normalizer,
-        ignore_merges=family.ignore_merges,
+        **fields,
+        normalizer="none",
+        ignore_merges=family.ignores_merges,
         chat_template=section.chat_template,
     )
 
 
-def _sentencepiece(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
-    control, _, described = added_fields(_added(vocab, section), vocab, section.chat_template)
+def _scored(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
+    """Build from scores: what SentencePiece calls BPE."""
+    control, described = _described(vocab, vocab, section)
     if len(section.scores) < len(section.tokens):
         raise MapBuildError("a SentencePiece tokenizer needs a score for each token")
     return write_document(
@@ -138,31 +179,12 @@ def _sentencepiece(map_id: str, vocab: Mapping[str, int], section: _Section) -> 
         control,
         **described,
         encoder="metaspace",
-        merges=_bounded(_merges_by_score(vocab, control, section.scores)),
+        merges=merges_by_score(vocab, control, section.scores),
         **byte_fallback(vocab),
-        metaspace_prefix="always" if section.add_space_prefix else "never",
+        metaspace_prefix="never" if section.add_space_prefix is False else "always",
         normalizer="none",
         chat_template=section.chat_template,
     )
 
 
-def _bounded(merges: Iterator[str]) -> list[str]:
-    found = list(islice(merges, MAX_MAP_VALUES))
-    if len(found) == MAX_MAP_VALUES:
-        raise MapBuildError(f"the tokens can be made in more than {MAX_MAP_VALUES} ways, too many for a map")
-    return found
-
-
-def _merges_by_score(
-    vocab: Mapping[str, int], special: Mapping[str, int], scores: Sequence[float]
-) -> Iterator[str]:
-    """Yield all pairs of tokens that make a token, best score first: SentencePiece merges by the result."""
-    ordinary = {token: number for token, number in vocab.items() if token not in special}
-    for token, _ in sorted(ordinary.items(), key=lambda item: (-scores[item[1]], item[1])):
-        check_length(token)
-        for cut in range(1, len(token)):
-            if token[:cut] in ordinary and token[cut:] in ordinary:
-                yield f"{token[:cut]} {token[cut:]}"
-
-
-_KINDS = {"gpt2": _byte_level, "llama": _sentencepiece}
+_KINDS = {"gpt2": _merged, "gemma4": _merged, "llama": _scored}

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +21,7 @@ from codec_core.exceptions import MapBuildError
 from codec_core.maps import TokenizerMap, parse_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
+from tests.core.building.gguf_files import gguf
 from tests.limits import within
 from tests.texts import random_text
 
@@ -319,27 +320,6 @@ class TestTiktoken:
             build_from_tiktoken(path, map_id="test/ranks", pattern="cl100k_base")
 
 
-def gguf(pairs: Mapping[str, Any], version: int = 3) -> bytes:
-    """Write the beginning of a GGUF file: header and pairs."""
-
-    def string(text: str) -> bytes:
-        data = text.encode()
-        return struct.pack("<Q", len(data)) + data
-
-    def value(content: Any) -> bytes:
-        if isinstance(content, bool):
-            return struct.pack("<I?", 7, content)
-        if isinstance(content, str):
-            return struct.pack("<I", 8) + string(content)
-        assert isinstance(content, Sequence)
-        kind, form = {str: (8, ""), int: (5, "<i"), float: (6, "<f")}[type(content[0])]
-        items = [string(each) if kind == 8 else struct.pack(form, each) for each in content]
-        return struct.pack("<IIQ", 9, kind, len(content)) + b"".join(items)
-
-    body = b"".join(string(key) + value(content) for key, content in pairs.items())
-    return b"GGUF" + struct.pack("<IQQ", version, 0, len(pairs)) + body
-
-
 class TestGguf:
     def test_a_byte_level_tokenizer(self, shared_map: Callable[[str], TokenizerMap], tmp_path: Path) -> None:
         source = shared_map("openai/r50k_base")
@@ -482,7 +462,7 @@ class TestGguf:
             ({"tokenizer.ggml.model": "gpt2"}, "no list of tokens"),
             (
                 {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "new", "tokenizer.ggml.tokens": ["a"]},
-                "'new' is not known",
+                "'new' has no form in a map: it is not known",
             ),
             ({"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": ["a"]}, "a score for each token"),
         ],
