@@ -22,11 +22,11 @@ from codec_agents.engines.factory import make_engine
 from codec_agents.exceptions import CodecAgentsError, DialectError, ReferenceRefusedError, SecretMissingError
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.kinds import Asking
-from codec_agents.graph.live import LiveObjects
+from codec_agents.graph.live import LiveObjects, unique
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.servers import McpSpec, server_of
 from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec, MapSpec
-from codec_agents.graph.spec import PipelineSpec
+from codec_agents.graph.spec import Nested, PipelineSpec
 from codec_agents.references.callables import Importer, is_reference
 from codec_agents.references.environment import expand, hide, values_of
 from codec_agents.references.programs import allowed_command
@@ -70,7 +70,7 @@ class Resources:
         self.directory = directory or Path()
         """The folder of the declaration, to which relative paths refer."""
         self._importer = Importer(directory, spec.imports)
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[tuple[str, str, int], Engine] = {}
         self._dialects: dict[str, FoundDialect] = {}
         self._slots: dict[str, anyio.CapacityLimiter] = {}
         self.own_engines: dict[str, Engine] = {}
@@ -79,7 +79,10 @@ class Resources:
 
     def inside(self, node: str) -> Resources:
         """Return the resources of the pipeline inside a node; engines of the same name are the same."""
-        inner = Resources(self._spec.body_of(node), self._live.within(node), self._directory)
+        nested = self._spec.nodes[node]
+        assert isinstance(nested, Nested)
+        live = self._live.within(node, engines=nested.body.engines, maps=nested.body.maps)
+        inner = Resources(self._spec.body_of(node), live, self._directory)
         inner._engines, inner._slots, inner.own_engines = self._engines, self._slots, self.own_engines
         inner._servers = self._servers
         return inner
@@ -138,12 +141,15 @@ class Resources:
         spec = self._spec.engine_of(name)
         if found is None or spec is None:
             raise ResourceError(f"there is no engine {name!r}", "declare it under `engines`")
-        if found in self._live.engines:
+        if spec.kind == "live" and found in self._live.engines:
             engine: Engine = self._live.engines[found]
             return engine
-        if found not in self._engines:
-            self._engines[found] = self.own_engines[found] = self._make_engine(found, spec)
-        return self._engines[found]
+        # A pipeline inside a node may declare another engine under the same name.
+        key = (found, spec.model_dump_json(fallback=repr), id(self._live.scripts.get(found)))
+        if key not in self._engines:
+            self._engines[key] = self._make_engine(found, spec)
+            self.own_engines[unique(found, self.own_engines, None)] = self._engines[key]
+        return self._engines[key]
 
     def engine_slots(self, name: str | None, policy: Policy) -> anyio.CapacityLimiter | None:
         """Return the limiter of concurrent requests to an engine; all nodes that use the engine share it."""
@@ -168,7 +174,7 @@ class Resources:
                 headers={key: expand(value) for key, value in spec.headers.items()},
                 format=spec.format,
                 compression=spec.compression,
-                script=self._script(spec),
+                script=self._script(name, spec),
                 ids_a_second=spec.ids_a_second,
                 ids_a_frame=spec.ids_a_frame,
                 first_id_after=spec.first_id_after,
@@ -180,11 +186,11 @@ class Resources:
             found, _, remedy = hide(str(error), secrets).partition("; ")
             raise ResourceError(found, remedy or f"correct the engine {name!r}") from error
 
-    def _script(self, spec: EngineSpec) -> Any:
+    def _script(self, name: str, spec: EngineSpec) -> Any:
         if spec.kind not in LOCAL_KINDS or not isinstance(spec.script, str):
             return spec.script
-        if spec.script in self._live.scripts:
-            return self._live.scripts[spec.script]
+        if name in self._live.scripts:
+            return self._live.scripts[name]
         return self.callable(spec.script) if is_reference(spec.script) else spec.script
 
     # --- dialects ---

@@ -264,8 +264,7 @@ class Pipeline:
         if engine is None:
             script = fields.get("script")
             if callable(script):
-                fields["script"] = reference = self.live.add_callable(script)
-                self.live.scripts[reference] = self.live.callables.pop(reference)
+                fields["script"] = self.live.add_script(name, script)
             engine = self._validated(EngineSpec, ("engines", name), **fields)
         elif isinstance(engine, str):
             engine = self._validated(EngineSpec, ("engines", name), url=engine, **fields)

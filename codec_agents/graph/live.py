@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -38,18 +38,25 @@ class LiveObjects:
     callables: dict[str, Any] = field(default_factory=dict)
     """Functions and `Tool` objects, by reference."""
     scripts: dict[str, Any] = field(default_factory=dict)
-    """Scripts of engines, by reference."""
+    """Scripts, by the name of their engine. A script's own name may be shared, or be an answer's text."""
     nested: dict[str, LiveObjects] = field(default_factory=dict)
     """Those of the pipelines inside nodes."""
 
-    def within(self, node: str) -> LiveObjects:
-        """Return the objects that the pipeline inside a node sees: its own, then those around it."""
+    def within(self, node: str, *, engines: Collection[str] = (), maps: Collection[str] = ()) -> LiveObjects:
+        """Return the objects that the pipeline inside a node sees: its own, then those around it.
+
+        Args:
+            node: the node.
+            engines: the engines that the pipeline inside declares; objects of these names around it are not
+                meant.
+            maps: the same for its maps.
+        """
         inner = self.nested.get(node, LiveObjects())
         return LiveObjects(
-            {**self.engines, **inner.engines},
-            {**self.maps, **inner.maps},
+            {**_without(engines, self.engines), **inner.engines},
+            {**_without(maps, self.maps), **inner.maps},
             {**self.callables, **inner.callables},
-            {**self.scripts, **inner.scripts},
+            {**_without(engines, self.scripts), **inner.scripts},
             inner.nested,
         )
 
@@ -61,6 +68,11 @@ class LiveObjects:
         reference = reference_of(given) or unique(_short_name(given), self.callables, given)
         self.callables[reference] = given
         return reference
+
+    def add_script(self, engine: str, script: Callable[..., Any]) -> str:
+        """Keep the script of an engine; return the reference or the name that its declaration shows."""
+        self.scripts[engine] = script
+        return reference_of(script) or _short_name(script)
 
     def unwritable(self, place: str = "") -> list[Fault]:
         """Return a fault for each object that a file cannot name."""
@@ -74,12 +86,21 @@ class LiveObjects:
                 "a callable that cannot be imported by name",
                 "define it at the top level of a module",
             )
-            for name in (*self.callables, *self.scripts)
-            if ":" not in name
+            for name in self._unnamed()
         ]
         for node, nested in self.nested.items():
             faults += nested.unwritable(f"{place}nodes.{node}.body.")
         return faults
+
+    def _unnamed(self) -> Iterator[str]:
+        yield from (name for name in self.callables if ":" not in name)
+        for engine, script in self.scripts.items():
+            if reference_of(script) is None:
+                yield f"engines.{engine}.script"
+
+
+def _without(names: Collection[str], objects: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in objects.items() if name not in names}
 
 
 def unique(name: str, taken: dict[str, Any], owner: Any) -> str:
