@@ -1,24 +1,21 @@
-"""Cuts a stream of ids into regions: tool calls, reasoning and the like, marked by ids and never by text.
+"""Cuts a stream of token ids into regions, such as tool calls and reasoning, by ids and never by text.
 
 The rules, which `regions_reference.py` states as a program over a whole list:
 
 1. Outside, the leftmost start marker begins a region of its kind. Of several markers that begin at the same
-id the
-   longest counts; an id sequence that only might become a marker is held back until it is decided.
-2. Inside a region count its end markers, its implicit ends and the start markers of all kinds; of several
-that begin
-   at the same id again the longest, and of one with several roles the first of: end, implicit end, start.
-3. An end marker closes the region and is consumed. An implicit end closes it too, but is not consumed: it
-is read
+   id, the longest counts. Ids that may become a marker are held until it is decided.
+2. Inside a region, its end markers, its implicit ends and the start markers of all kinds count. Of several
+   that begin at the same id, again the longest counts; of one marker with several roles, the first of: end,
+   implicit end, start.
+3. An end marker closes the region and is consumed. An implicit end closes it but is not consumed: it is read
    again as what follows the region, and may begin another one. A start marker that is neither is a
    `nested_start`: it is left out of the region's ids, and the region goes on.
-4. A gathered region (not `streamed`) that grows past its cap is given up: all its ids so far, and the rest
-as they
-   come, leave as `overflow`, and its end gives no `region`.
+4. A gathered region (not `streamed`) that grows past its cap overflows: its ids so far, and the rest as they
+   arrive, leave as `overflow`, and its end gives no `region`.
 5. An end marker outside is an ordinary id.
 
-How the ids were cut never changes the events, once `passthrough`, `part` and `overflow` events that touch
-are joined. Memory is bounded by the caps and the longest marker.
+How the ids are divided among calls never changes the events, once `passthrough`, `part` and `overflow` events
+that follow each other are joined. Memory is bounded by the caps and the longest marker.
 """
 
 from __future__ import annotations
@@ -29,7 +26,6 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from codec_core.exceptions import RegionKindError
-from codec_core.markers import markers_absent
 from codec_core.watcher import DEFAULT_CAP, ToolWatcher, WatcherEvent
 
 __all__ = [
@@ -43,37 +39,38 @@ __all__ = [
 ]
 
 Marker = tuple[int, ...]
-"""The ids that mark the beginning or the end of a region; seldom more than one."""
+"""The ids that mark the beginning or the end of a region, mostly a single one."""
 
 RegionEventKind = Literal["passthrough", "part", "region", "truncated", "overflow", "nested_start"]
 
 
 class RegionKind(msgspec.Struct, frozen=True):
-    """One kind of region and how it is marked."""
+    """One kind of region and its markers."""
 
     name: str
     starts: tuple[Marker, ...]
-    """May be empty for a kind that is only entered by `RegionScanner(inside=...)`."""
+    """Empty for a kind that is entered only by `RegionScanner(inside=...)`."""
     ends: tuple[Marker, ...]
-    """May be empty for a kind that only ends implicitly or with the stream."""
+    """Empty for a kind that ends only implicitly or with the stream."""
     streamed: bool = False
-    """Give the ids as they come, as `part` events, instead of all at once when the region closes."""
+    """Give the ids as they arrive, as `part` events, instead of all at once when the region closes."""
     implicit_ends: tuple[Marker, ...] = ()
-    """Markers that close the region without being part of it: a turn's end, the start of another kind."""
+    """Markers that close the region without being part of it: the end of a turn, the start of another
+    kind."""
     cap: int = DEFAULT_CAP
-    """Ids that a gathered region may have; a streamed one holds nothing and has no cap."""
+    """The most ids that a gathered region has. A streamed one holds nothing and has no cap."""
 
 
 class RegionEvent(msgspec.Struct, frozen=True, gc=False):
-    """What was found, in stream order.
+    """One event of a scan, in stream order.
 
     `start` and `stop` are positions in the stream, the stop one past the last id.
     """
 
     kind: RegionEventKind
-    """What it is.
+    """The kind of event.
 
-    `passthrough`: ids outside any region. `part`: ids of a streamed region, as they come. `region`: a
+    `passthrough`: ids outside any region. `part`: ids of a streamed region, as they arrive. `region`: a
     region closed; `ids` are those inside its markers, none if it was streamed; the positions span it,
     markers included. `truncated`: the stream ended inside a region. `overflow`: ids of a region past its
     cap; the first one begins at the region's start. `nested_start`: a start marker inside a region.
@@ -84,11 +81,11 @@ class RegionEvent(msgspec.Struct, frozen=True, gc=False):
     start: int
     stop: int
     finish_reason: str | None = None
-    """With `truncated`: why the stream ended, as far as the caller of `flush` knew."""
+    """With `truncated`: the finish reason that the caller of `flush` gave."""
 
 
 class RegionScanner:
-    """Finds the regions of several kinds in one pass; one object a stream, used by one thread at a time."""
+    """Finds the regions of several kinds in one pass. One object per stream, for one thread at a time."""
 
     __slots__ = (
         "_held",
@@ -106,7 +103,7 @@ class RegionScanner:
 
         Args:
             kinds: the kinds of region; their names and start markers must differ.
-            inside: the kind of the region that the stream begins in: its start marker stood in the prompt.
+            inside: the kind of the region that the stream begins in: its start marker is in the prompt.
 
         Raises:
             RegionKindError: a kind is badly formed, two cannot be told apart, or `inside` names none of them.
@@ -120,21 +117,21 @@ class RegionScanner:
 
     @property
     def inside(self) -> str | None:
-        """The kind of the region that is open, if one is."""
+        """The kind of the open region, or None."""
         return self._open.kind.name if self._open else None
 
     @property
     def position(self) -> int:
-        """How many ids of the stream have been decided on; those held back are not among them."""
+        """The number of ids of the stream that are decided; held ids are not counted."""
         return self._position
 
     @property
     def held(self) -> int:
-        """How many ids are held back because they may begin a marker; always fewer than the longest has."""
+        """The number of ids held because they may begin a marker; fewer than the longest marker has."""
         return len(self._held)
 
     def reset(self) -> None:
-        """Begin a new stream, in the state the scanner was made in."""
+        """Begin a new stream in the scanner's first state."""
         self._held: Sequence[int] = ()
         self._position = 0
         self._open: _OpenRegion | None = None
@@ -146,14 +143,14 @@ class RegionScanner:
         """Return what these ids complete, in stream order."""
         batch = ids if type(ids) is tuple else tuple(ids)
         if self._open is None and not self._held and self._table.absent(batch) and batch:
-            # By far the most frequent case, and all there is to it: no marker in sight.
+            # Nearly all batches of nearly all streams hold no marker: this path is kept short.
             start = self._position
             self._position = stop = start + len(batch)
             return [RegionEvent("passthrough", None, batch, start, stop)]
         return self._scan(batch, final=False)
 
     def flush(self, finish_reason: str | None = None) -> list[RegionEvent]:
-        """End the stream: return what was held back, and `truncated` if a region is open; then `reset`."""
+        """End the stream: return the held ids, and `truncated` if a region is open; then `reset`."""
         events = self._scan((), final=True)
         region = self._open
         if region is not None:
@@ -178,9 +175,11 @@ class RegionScanner:
         return events
 
     def _scan_markers(self, ids: Sequence[int], final: bool, events: list[RegionEvent]) -> tuple[int, int]:
-        """Walk over ids that have markers among them.
+        """Read ids that have markers among them.
 
-        Return up to where events tell of the ids, and up to where it is decided what they are.
+        Returns:
+            Two places in the ids: where those that no event holds yet begin, and where the undecided ones
+            begin.
         """
         at = written = 0
         while at < len(ids):
@@ -199,7 +198,7 @@ class RegionScanner:
         return written, at
 
     def _content(self, ids: Sequence[int], start: int, stop: int, events: list[RegionEvent]) -> None:
-        """Write down ids that are no marker."""
+        """Add ids that are no marker to the open region or to the events."""
         some = tuple(ids) if stop - start == len(ids) else tuple(ids[start:stop])
         start, stop = self._position + start, self._position + stop
         region = self._open
@@ -218,7 +217,7 @@ class RegionScanner:
                 region.overflowed, region.ids = True, []
 
     def _mark(self, found: _Role, at: int, events: list[RegionEvent]) -> int:
-        """Act on a marker at a place of the batch; return the place after what it consumed."""
+        """Apply a marker at a place of the batch; return the place after what it consumes."""
         after = at + len(found.marker)
         start, stop = self._position + at, self._position + after
         region = self._open
@@ -243,7 +242,7 @@ class RegionScanner:
 
 
 class _OpenRegion:
-    """The region that the scanner is in."""
+    """The open region of a scanner."""
 
     __slots__ = ("ids", "kind", "overflowed", "start")
 
@@ -255,7 +254,7 @@ class _OpenRegion:
 
 
 class _Role(NamedTuple):
-    """What a marker does: `start`, `end` or `implicit`, for a kind."""
+    """The role of a marker for a kind: `start`, `end` or `implicit`."""
 
     marker: Marker
     name: str
@@ -263,11 +262,11 @@ class _Role(NamedTuple):
 
 
 _UNDECIDED: Final = _Role((), "", RegionKind("", (), ()))
-"""The ids at the end may still become a marker, or a longer one."""
+"""The ids at the end of a batch may still become a marker, or a longer one."""
 
 
 class _Table:
-    """The markers that count in one state, found by their first id, longest first."""
+    """The markers that count in one state, by their first id, longest first."""
 
     __slots__ = ("absent", "by_first")
 
@@ -277,11 +276,11 @@ class _Table:
             self.by_first.setdefault(role.marker[0], []).append(role)
         for same_first in self.by_first.values():
             same_first.sort(key=lambda role: -len(role.marker))
-        self.absent = markers_absent(frozenset(self.by_first))
-        """Tell whether no marker begins among these ids."""
+        self.absent = frozenset(self.by_first).isdisjoint
+        """The test that no marker begins among some ids."""
 
     def match(self, ids: Sequence[int], at: int, final: bool) -> _Role | None:
-        """Return the longest marker that begins here, None, or `_UNDECIDED` where more ids must tell."""
+        """Return the longest marker that begins here, None, or `_UNDECIDED` where more ids decide."""
         within = len(ids) - at
         for role in self.by_first[ids[at]]:
             size = len(role.marker)
@@ -310,11 +309,11 @@ def check_kinds(kinds: Iterable[RegionKind], inside: str | None) -> dict[str, Re
     owners: dict[Marker, str] = {}
     for kind in kinds:
         if not kind.name or kind.name in by_name:
-            raise RegionKindError(f"region kinds need distinct names, got {kind.name!r} twice or empty")
+            raise RegionKindError(f"region kinds need distinct, non-empty names; got {kind.name!r}")
         if kind.cap < 0:
             raise RegionKindError(f"the cap of region {kind.name!r} must not be negative, got {kind.cap}")
         if not all((*kind.starts, *kind.ends, *kind.implicit_ends)):
-            raise RegionKindError(f"region {kind.name!r} has a marker of no ids")
+            raise RegionKindError(f"region {kind.name!r} has a marker without ids")
         by_name[kind.name] = kind
         for marker in kind.starts:
             if owners.setdefault(marker, kind.name) != kind.name:
@@ -322,5 +321,5 @@ def check_kinds(kinds: Iterable[RegionKind], inside: str | None) -> dict[str, Re
                     f"regions {owners[marker]!r} and {kind.name!r} both begin with {marker}"
                 )
     if inside is not None and inside not in by_name:
-        raise RegionKindError(f"the stream cannot begin inside {inside!r}: there is no such region kind")
+        raise RegionKindError(f"the stream cannot begin inside {inside!r}: no region kind has this name")
     return by_name

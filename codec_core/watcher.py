@@ -1,4 +1,4 @@
-"""Watches a stream for the regions between one pair of special tokens, such as a tool call's."""
+"""Watches a stream of token ids for the regions between one pair of control tokens, such as tool calls."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from codec_core.exceptions import ToolWatcherError
-from codec_core.markers import markers_absent
 
 if TYPE_CHECKING:
     from codec_core.maps import TokenizerMap
     from codec_core.vocabulary import Vocabulary
 
 DEFAULT_CAP = 131_072
-"""Ids that a region may gather: the longest output of the models in use; a region past it never closes."""
+"""The most ids that a region gathers: the longest output of the models in use. Past it, a region
+overflows."""
 
 
 class WatcherEvent(msgspec.Struct, frozen=True, gc=False):
-    """What was found, in stream order."""
+    """One event of a watch, in stream order."""
 
     kind: Literal["passthrough", "region", "truncated", "overflow", "nested_start"]
-    """What it is.
+    """The kind of event.
 
     `passthrough`: ids outside any region. `region`: the ids of a whole region, markers left out.
-    `nested_start`: a start marker inside a region. `overflow`: ids of a region past its cap, everything so
-    far in the first event. `truncated`: the stream ended inside a region.
+    `nested_start`: a start marker inside a region. `overflow`: ids of a region past its cap; the first such
+    event has all ids so far. `truncated`: the stream ended inside a region.
     """
     ids: tuple[int, ...]
     finish_reason: str | None = None
-    """With `truncated`: why the stream ended, as far as the caller of `flush` knew."""
+    """With `truncated`: the finish reason that the caller of `flush` gave."""
 
 
 class ToolWatcher:
-    """Finds regions by comparing integers. One object a stream; not for several threads at once.
+    """Finds regions by comparing integers. One object per stream, for one thread at a time.
 
-    How the ids were cut never changes the events, once `passthrough` and `overflow` events that follow each
-    other are joined.
+    How the ids are divided among calls never changes the events, once `passthrough` and `overflow` events
+    that follow each other are joined.
     """
 
     __slots__ = ("_absent", "_cap", "_end", "_ids", "_inside", "_overflowed", "_start")
@@ -50,14 +50,14 @@ class ToolWatcher:
         *,
         cap: int = DEFAULT_CAP,
     ) -> None:
-        """Make a watcher for the region between two special tokens of a map.
+        """Make a watcher for the region between two control tokens of a map.
 
         Raises:
-            ToolWatcherError: the map has no special token of that name.
+            ToolWatcherError: the map has no control token of that name.
         """
         self._start = _special(map, start_name)
         self._end = _special(map, end_name)
-        self._absent = markers_absent(frozenset((self._start, self._end)))
+        self._absent = frozenset((self._start, self._end)).isdisjoint
         self._cap = cap
         self.reset()
 
@@ -68,12 +68,12 @@ class ToolWatcher:
 
     @property
     def end_id(self) -> int:
-        """The id that ends one."""
+        """The id that ends a region."""
         return self._end
 
     @property
     def inside(self) -> bool:
-        """Whether a region is open."""
+        """True while a region is open."""
         return self._inside
 
     def reset(self) -> None:
@@ -103,7 +103,7 @@ class ToolWatcher:
         return events
 
     def _skip(self, batch: tuple[int, ...], at: int, events: list[WatcherEvent]) -> int:
-        """Pass over ids outside; return the place after the next start marker."""
+        """Skip ids outside; return the place after the next start marker."""
         stop = _find(batch, self._start, at)
         if stop > at:
             events.append(WatcherEvent("passthrough", batch[at:stop]))
@@ -132,7 +132,7 @@ class ToolWatcher:
 
 
 def _find(batch: tuple[int, ...], wanted: int, start: int, stop: int | None = None) -> int:
-    """Return the place of the next `wanted` id, or of the end."""
+    """Return the place of the next `wanted` id, or `stop`."""
     stop = len(batch) if stop is None else stop
     try:
         return batch.index(wanted, start, stop)

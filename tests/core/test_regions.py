@@ -1,6 +1,5 @@
 """Regions: whatever the cuts, the events are those of the reference."""
 
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec_core.exceptions import RegionKindError, ToolWatcherError
-from codec_core.markers import markers_absent
 from codec_core.regions import RegionEvent, RegionKind, RegionScanner, ToolWatcher, WatcherEvent
 from codec_core.regions_reference import join, scan_whole
 from tests.cases import cases
@@ -256,22 +254,3 @@ def test_a_watcher_equals_a_scanner_of_one_kind(stream, cap):
     found = [event for batch in batches for event in watch.feed(batch)] + watch.flush("stop")
     kinds = [RegionKind("tool", ((1,),), ((2,),), cap=cap)]
     assert as_watcher_events(found) == as_watcher_events(scan_whole(kinds, ids, None, "stop"))
-
-
-# The question whether markers are absent
-
-
-@pytest.mark.parametrize("count", [0, 1, 6, 64, 65, 400])
-def test_only_markers_are_not_absent(count):
-    markers = list(range(100_000, 100_000 + count))
-    absent = markers_absent(frozenset(markers))
-    assert absent(range(100_000))
-    assert absent(range(100_000 + count, 2**18))
-    assert not any(absent((5, marker)) for marker in markers)
-
-
-@pytest.mark.parametrize("count", [0, 1, 5, 63, 64, 65, 256, 1000])
-def test_an_eighth_of_the_table_that_is_asked_is_taken(count):
-    table = markers_absent(frozenset(range(100_000, 100_000 + count))).__self__
-    entries = (sys.getsizeof(table) - sys.getsizeof(set())) // 16
-    assert entries == 8 * len(table)

@@ -11,7 +11,7 @@ The rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
@@ -19,7 +19,6 @@ from typing import Protocol
 
 from codec_agents.dialects.parsing.text_calls import TextLane
 from codec_agents.dialects.values import CallRegion, Port, PortIds, TurnEvent
-from codec_core.markers import MarkersAbsent, markers_absent
 
 PROPER_ENDS = frozenset({"stop", "tool_calls", "eos", "eos_token", "end_turn", "stop_sequence"})
 """Reasons that mean the model itself ended its turn; after any other, what is open was cut off."""
@@ -71,9 +70,9 @@ class ReaderTable:
     calls_end_with_turn: bool
 
     @cached_property
-    def markers_absent(self) -> MarkersAbsent:
-        """Tell whether none of the control ids is among some ids."""
-        return markers_absent(frozenset(self.actions))
+    def markers_absent(self) -> Callable[[Iterable[int]], bool]:
+        """Return the test that no control id is among some ids."""
+        return frozenset(self.actions).isdisjoint
 
 
 class RegionReader:
