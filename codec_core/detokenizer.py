@@ -1,7 +1,10 @@
-"""Ids to text, as the stream arrives.
+"""Token ids to text, as the stream arrives.
 
-Bytes are gathered across tokens, calls and frames. Complete characters are given out; invalid bytes become
-U+FFFD exactly where Python's `errors="replace"` puts them, whatever the cuts.
+The rules:
+
+* Bytes are gathered across tokens, calls and frames; complete characters are given out.
+* Invalid bytes become U+FFFD where Python's `errors="replace"` puts them, however the ids are divided.
+* Control tokens are left out unless asked for. Text tokens render as their text.
 """
 
 from __future__ import annotations
@@ -15,9 +18,9 @@ from codec_core.vocabulary import Vocabulary, decode_utf_8, vocabulary_of
 class Detokenizer:
     """Turns the ids of one stream into text.
 
-    The concatenation of everything returned never depends on how the ids were divided among calls. Special
-    tokens are left out unless asked for. An unknown id becomes U+FFFD. For a metaspace vocabulary, the one
-    space that encoding put before the first word does not come back.
+    The concatenation of everything returned never depends on how the ids were divided among calls. An unknown
+    id becomes U+FFFD. For a metaspace vocabulary, the one space that encoding put before the first word is
+    removed.
     """
 
     __slots__ = ("_bytes", "_map", "_pending", "_plain", "_strips", "_texts", "_trims")
@@ -39,7 +42,7 @@ class Detokenizer:
         if self._plain and not render_special:
             if not isinstance(ids, list):
                 ids = list(ids)
-            if len(ids) == 1:
+            if len(ids) == 1:  # most frames of a stream hold one id
                 text = self._texts(ids[0])
                 if text is not None:
                     return text
@@ -51,7 +54,7 @@ class Detokenizer:
         return self._feed_bytes(ids, render_special, final=False)
 
     def flush(self) -> str:
-        """End the stream: return what was held, with U+FFFD for an unfinished character.
+        """End the stream: return the held text, with U+FFFD for an unfinished character.
 
         The detokenizer is then ready for another stream.
         """
@@ -60,7 +63,7 @@ class Detokenizer:
         return text
 
     def render(self, ids: Iterable[int], *, partial: bool = False, render_special: bool = False) -> str:
-        """Return the text of these ids; with `partial` more of the stream is expected, else it ends here."""
+        """Return the text of these ids. Unless `partial`, the stream ends here."""
         text = self.feed(ids, render_special)
         return text if partial else text + self.flush()
 

@@ -1,7 +1,7 @@
-"""What published maps leave out, by model family.
+"""Facts of model families that published maps leave out.
 
-A map's own fields come first; this table only answers for what a map does not say. It names families whose
-tokenizer files are public and whose maps can be told by their id.
+A map's own fields come first; this table supplies only what a map does not state. It lists families whose
+tokenizer files are public and whose maps are known by their id.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Facts(Struct, frozen=True):
         normalizer: applied to the text before anything else.
         ignore_merges: a piece that is itself a token skips the merges.
         metaspace_prefix: which stretches of text get U+2581 before them.
-        metaspace_prefix_once: those that begin with a space do not.
-        added_tokens: special tokens that take the white space beside them; special also where the map has
-            them in its vocabulary alone.
-        strips_all: every special token takes the white space on both sides.
+        metaspace_prefix_once: a stretch that begins with a space gets none.
+        added_tokens: control tokens that are found in another way than by their name alone; control also
+            where the map has them in its vocabulary alone.
+        strips_all: every control token takes the white space on both sides.
     """
 
     normalizer: Literal["nfc", "nfkc", "none"] = "none"

@@ -28,10 +28,10 @@ class LeafTokenization(msgspec.Struct, frozen=True):
 
 
 def read_leaf(meta: Mapping[str, Any] | None) -> LeafTokenization | None:
-    """Return the tokenization that a block's `_meta` carries; None where it carries none.
+    """Return the tokenization in a block's `_meta`, or None.
 
     Raises:
-        LeafTokenizationError: it carries one that does not have the protocol's form.
+        LeafTokenizationError: the tokenization does not have the protocol's form.
     """
     raw = (meta or {}).get(LEAF_TOKENIZATION)
     if raw is None:
@@ -45,7 +45,7 @@ def read_leaf(meta: Mapping[str, Any] | None) -> LeafTokenization | None:
 def leaf_ids(
     meta: Mapping[str, Any] | None, map_hash: str | None, *, mismatch: Literal["error", "text"] = "error"
 ) -> tuple[int, ...] | None:
-    """Return the ids that a reader with this map may use as they are; None means: use the text.
+    """Return the ids that a reader with this map may use as they are; None to use the text.
 
     Args:
         meta: the block's `_meta`.

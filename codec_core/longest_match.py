@@ -1,8 +1,8 @@
 """The longest token at each place: the encoding of maps that have no merges.
 
-The tokens are kept in order. Of all tokens that begin a text, the longest is the last token in this order
-that is not behind the text, or one of its own beginnings: whatever lies between a beginning of a text and
-the text begins alike. So one search in the order finds it, however long the tokens are.
+The tokens are sorted. Of all tokens that begin a text, the longest is the last token that is not after the
+text in this order, or a token that begins that one: whatever lies between a beginning of a text and the text
+begins alike. So one binary search finds it, however long the tokens are.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextEr
 from codec_core.vocabulary import Vocabulary
 
 MAX_TOKEN = 1024
-"""Characters of a token; known vocabularies have none of more than 256. Each place of a text may be compared
-with as many."""
+"""The most characters of a token. Known vocabularies have none of more than 256. Each place of a text may be
+compared with as many characters, so the limit bounds the work."""
 
 
 class LongestMatcher:
-    """Finds tokens along a text."""
+    """Divides a text into the longest tokens from left to right."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        """Take the ordinary tokens of a vocabulary.
+        """Sort the ordinary tokens of a vocabulary.
 
         Raises:
             TokenizerMapValidationError: a token is longer than `MAX_TOKEN`.
@@ -40,13 +40,13 @@ class LongestMatcher:
         self._shorter, self._jumps = _beginnings(self._tokens)
 
     def spell(self, text: str) -> str:
-        """Return the text as the tokens write it."""
+        """Return the text in the spelling of the tokens."""
         return encode_byte_level_chars(text.encode()) if self._by_bytes else text
 
     def match(self, text: str, *, final: bool) -> tuple[list[int], int]:
-        """Return ids and how many characters they cover.
+        """Return ids and the number of characters that they cover.
 
-        If the text is not `final`, these are only the ids that no continuation changes.
+        If the text is not `final`, these are only the ids that no continuation can change.
 
         Raises:
             UnencodableTextError: a character has no token and the vocabulary no bytes to fall back to.
@@ -64,11 +64,11 @@ class LongestMatcher:
         return ids, place
 
     def _may_grow(self, ahead: str, after: int) -> bool:
-        """Tell whether what is left of the text begins a longer token."""
+        """Return whether the rest of the text is the beginning of a longer token."""
         return after < len(self._tokens) and self._tokens[after].startswith(ahead)
 
     def _longest_beginning(self, ahead: str, at: int) -> str:
-        """Return the longest token that begins a text, from the last one that is not behind it."""
+        """Return the longest token that begins a text, given the last token that is not after it."""
         tokens, shorter, jumps = self._tokens, self._shorter, self._jumps
         if at < 0:
             return ""
@@ -87,10 +87,10 @@ class LongestMatcher:
 
 
 def _beginnings(tokens: list[str]) -> tuple[list[int], list[int]]:
-    """Return, for each token, the longest other one that begins it, and one of these farther down; or -1.
+    """Return, for each token, the longest other token that begins it, and a jump to a shorter one; or -1.
 
-    How far down follows the skew binary numbers, so that any of the tokens that begin a token is reached in
-    about as many steps as their number has digits.
+    The lengths of the jumps follow the skew binary numbers. So any of the n tokens that begin a token is
+    reached in O(log n) steps, also where tokens are nested a thousand deep.
     """
     shorter: list[int] = []
     jumps: list[int] = []
@@ -118,7 +118,7 @@ def _jump(parent: int, jumps: list[int], depths: list[int]) -> int:
 
 
 def _common(token: str, text: str) -> int:
-    """Return how many characters two texts begin with alike."""
+    """Return the length of the common beginning of two texts."""
     if text.startswith(token):
         return len(token)
     low, high = 0, min(len(token), len(text))

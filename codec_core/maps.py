@@ -1,7 +1,11 @@
 """Tokenizer maps: the JSON document of one tokenizer, parsed and checked.
 
-A map is immutable and named by the sha256 of its bytes. Checks run over whole columns at once, so a map of
-100,000 entries costs hardly more than decoding it.
+The rules:
+
+* A map is immutable and named by the sha256 of its bytes.
+* The size and the number of values are bounded before the bytes are decoded.
+* A map that breaks the protocol is refused with the name of the field; fields that are unknown are ignored.
+* Checks run over whole columns at once, so that checking 100,000 entries costs little beside decoding them.
 """
 
 from __future__ import annotations
@@ -18,10 +22,10 @@ from codec_core.packed_merges import PackedMerges
 from codec_core.pretokenizer_program import Program, check_pattern, check_program
 
 MAX_MAP_BYTES = 32 * 2**20
-"""The largest known map, 262,144 tokens with all their merges, takes 24 MB; anything above is not a map."""
+"""The most bytes of a map. The largest known one, 262,144 tokens with all their merges, has 24 MB."""
 
 MAX_MAP_VALUES = 2 * 2**20
-"""Values in one map. Bounds the memory of a hostile document that packs many tiny entries under the size
+"""The most values of a map. Bounds the memory of a hostile document of many tiny entries within the size
 limit."""
 
 MAX_ID = 2**32 - 1
@@ -30,14 +34,14 @@ _TRUSTED_BYTES = 4 * 2**20  # below this size the number of values is bounded by
 
 
 class ToolCallingMarkers(msgspec.Struct, frozen=True):
-    """The names of the special tokens around a tool call."""
+    """The names of the control tokens around a tool call."""
 
     start: str
     end: str
 
 
 class ToolCallingBlock(msgspec.Struct, frozen=True):
-    """How the models of this map write tool calls."""
+    """The form in which the models of this map write tool calls."""
 
     convention: str
     markers: ToolCallingMarkers
@@ -55,7 +59,7 @@ class ZstdDictionary(msgspec.Struct, frozen=True):
 
 
 class AddedToken(msgspec.Struct, frozen=True):
-    """How a token is found in text before anything else is, as the model's own tokenizer finds it.
+    """A token that is found in text before anything else, and the way in which it is found.
 
     Attributes:
         content: the token, as the text spells it.
@@ -125,7 +129,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
 
     @property
     def hash(self) -> str | None:
-        """Return `sha256:<hex>` of the bytes this map was parsed from, or None for one made in memory."""
+        """Return `sha256:<hex>` of the bytes that the map was parsed from, or None for one made in memory."""
         value: str | None = self.__dict__.get("hash")
         return value
 
@@ -150,7 +154,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     def to_json(self) -> bytes:
         """Return the map as a document, without the fields that are None.
 
-        Its bytes, and so its hash, may be others than those that it was parsed from: unknown fields are not
+        Its bytes, and so its hash, may differ from those that it was parsed from: unknown fields are not
         kept. `from_json` of it is equal to this map.
         """
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
@@ -163,7 +167,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
 
 
 class _Document(TokenizerMap, frozen=True):
-    """A map as it is read: the merges stay as they are written."""
+    """A map as it is decoded: the merges stay JSON."""
 
     merges: msgspec.Raw = msgspec.Raw(b"null")  # type: ignore[assignment]
 
@@ -190,7 +194,7 @@ def parse_map(data: bytes) -> TokenizerMap:
     """Parse and check a map.
 
     Raises:
-        TokenizerMapValidationError: the bytes are no map, or break the protocol; the message names the field.
+        TokenizerMapValidationError: the bytes are not a map, or break the protocol; names the field.
     """
     _check_size(data)
     try:
@@ -207,7 +211,7 @@ def read_map(path: str | os.PathLike[str]) -> TokenizerMap:
 
     Raises:
         OSError: the file cannot be read.
-        TokenizerMapValidationError: it holds no map, or one that breaks the protocol.
+        TokenizerMapValidationError: it does not hold a map, or one that breaks the protocol.
     """
     with open(path, "rb") as file:  # noqa: PTH123 - pathlib alone is a twentieth of the import time
         return parse_map(file.read(MAX_MAP_BYTES + 1))
@@ -269,7 +273,7 @@ def _name_conflict(vocab: Mapping[str, int]) -> None:
 
 
 def ids_of_version_1(tokens: Mapping[str, str]) -> dict[int, str]:
-    """Return id to text of a version 1 map, which may be written either way round.
+    """Return id to text of a version 1 map. Published ones have either the ids or the texts as keys.
 
     Raises:
         TokenizerMapValidationError: neither the keys nor the values are all ids, or an id has two texts.
@@ -368,7 +372,7 @@ def _check_byte_fallback(tokenizer_map: TokenizerMap) -> None:
         return
     if start is None or end is None:
         missing = "byte_fallback_start" if start is None else "byte_fallback_end"
-        raise TokenizerMapValidationError(f"{missing} is missing; both ends must be there, or neither")
+        raise TokenizerMapValidationError(f"{missing} is missing; give both ends or neither")
     if start < 0 or end > MAX_ID or end - start != 255:
         raise TokenizerMapValidationError(
             f"byte_fallback_start..byte_fallback_end is {start}..{end}; it must hold the 256 byte tokens"

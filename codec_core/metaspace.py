@@ -1,8 +1,7 @@
-"""Where a text with U+2581 for spaces can be cut without changing its ids.
+"""The places where a text with U+2581 for spaces can be cut without changing its ids.
 
 Such vocabularies have no pre-tokenizer. But a merge across the border of two characters makes a token that
-holds the two side by side. Where no token does, nothing is ever merged, and the text may be cut there: the
-vocabulary itself says where.
+holds the two side by side. Where no token does, nothing is ever merged, and the text may be cut.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class MetaspaceCutter:
         self._fuses_unknown = fuses_unknown
 
     def cut(self, text: str) -> list[str]:
-        """Return pieces that can be encoded each alone; joined they are the text."""
+        """Return pieces that can each be encoded alone; joined, they are the text."""
         return self._find(text)
 
     def settle(self, text: str, seen: int = 0) -> tuple[list[str], str]:
@@ -45,12 +44,12 @@ class MetaspaceCutter:
 
     @cached_property
     def _pairs(self) -> set[tuple[str, str]]:
-        """Return all pairs of characters that some merged token holds side by side."""
+        """Return all pairs of characters that are side by side in a token that merges make."""
         return {pair for token in self._merger.joinable() for pair in pairwise(token)}
 
     @cached_property
     def _find(self) -> Callable[[str], list[str]]:
-        """Return the search for pieces: words with the U+2581 before them, and lonely characters."""
+        """Return the search for pieces: words with the U+2581 before them, and single other characters."""
         tokens = self._merger.joinable()
         joining = set("".join(tokens))
         lonely = "+" if self._fuses_unknown else ""
@@ -64,14 +63,14 @@ class MetaspaceCutter:
 
 
 def _character_set(characters: set[str]) -> str:
-    """Return the inside of a `re` set. All astral characters count as in it, which costs one comparison."""
+    """Return the inside of a `re` set. It holds all astral characters if any: one comparison, not many."""
     plane = "".join(map(re.escape, sorted(character for character in characters if character <= "\uffff")))
     astral = any(character > "\uffff" for character in characters)
     return plane + ("\U00010000-\U0010ffff" if astral else "")
 
 
 class MarkedWords:
-    """Words at white space, each with U+2581 before it (the first one not, where `prefix_first`)."""
+    """Cuts text at white space into words with U+2581 before each (but the first, with `prefix_first`)."""
 
     takes_spaces: Final = True
 
@@ -79,14 +78,14 @@ class MarkedWords:
         self._spares_first = prefix_first
 
     def cut(self, text: str) -> list[str]:
-        """Return the marked words; the white space between them is gone."""
+        """Return the marked words, without the white space between them."""
         words = [METASPACE + word for word in _WORDS(text)]
         if self._spares_first and words:
             words[0] = words[0][1:]
         return words
 
     def settle(self, text: str, seen: int = 0) -> tuple[list[str], str]:
-        """Return nothing settled: which word is the first is known for a whole text only."""
+        """Return nothing settled: only a whole text shows which word is the first."""
         del seen
         return [], text
 

@@ -1,7 +1,7 @@
-"""The merges of a map as its document spells them.
+"""The merges of a map, kept as JSON.
 
 A list of 100,000 strings takes 8 MB and a fifth of the time to load a map. A tokenizer reads it once, a
-detokenizer never. So it stays JSON, a fifth of that size, until somebody looks.
+detokenizer never. So the merges stay JSON, a fifth of that size, until they are read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BEGINS_AS_LIST = re.compile(rb'\[\s*["\]]').match
 
 
 class PackedMerges(Sequence[str]):
-    """A sequence of merges that is decoded each time it is looked at: `list(merges)` decodes it once.
+    """A sequence of merges that is decoded at each access: `list(merges)` decodes it once.
 
     Attributes:
         json: the merges as the document writes them.
@@ -27,11 +27,11 @@ class PackedMerges(Sequence[str]):
     __slots__ = ("_count", "json")
 
     def __init__(self, json: bytes) -> None:
-        """Take the JSON of a list of strings.
+        """Keep the JSON of a list of strings.
 
         Raises:
-            TokenizerMapValidationError: it is no list, or begins with something else than a string. Entries
-                further on are looked at with the others.
+            TokenizerMapValidationError: it is not a list, or its first entry is not a string. The other
+                entries are checked when they are read.
         """
         if not _BEGINS_AS_LIST(json):
             raise TokenizerMapValidationError("not a tokenizer map: merges must be a list of strings")

@@ -1,4 +1,4 @@
-"""Safety policies as published: which categories a deployment acts on, and never how it recognizes them.
+"""Safety policies as published: the categories that a deployment acts on, never how it recognizes them.
 
 Token ids, thresholds and patterns are not part of the published form, so the types have no place for them:
 unknown fields are dropped when a descriptor is read, and never written.
@@ -25,7 +25,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class SafetyCategory(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A kind of content, and what happens to it."""
+    """A kind of content and the action on it."""
 
     name: Annotated[str, msgspec.Meta(pattern=CATEGORY_NAME)]
     action: CategoryAction
@@ -33,7 +33,7 @@ class SafetyCategory(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SafetyClassifierBlock(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What kind of classifier decides, and where it runs."""
+    """The family of the classifier, and the place where it runs."""
 
     family: _Text
     host: ClassifierHost | None = None
@@ -41,7 +41,7 @@ class SafetyClassifierBlock(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SafetyRulesSummary(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How many rules there are of each sort; never the rules."""
+    """The number of rules of each sort, never the rules."""
 
     banned_token_id_count: _Count | None = None
     regex_pattern_count: _Count | None = None
@@ -50,14 +50,14 @@ class SafetyRulesSummary(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SafetyClientHooksBlock(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a client may do before it sends anything."""
+    """The checks that a client may make before it sends a request."""
 
     prefilter_categories: tuple[str, ...] | None = None
     client_classifier_family: str | None = None
 
 
 class SafetyPublisherBlock(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who answers for the policy."""
+    """The publisher of the policy."""
 
     name: str | None = None
     url: str | None = None
@@ -80,7 +80,7 @@ class SafetyPolicyDescriptor(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def descriptor_from_json(raw: dict[str, Any]) -> SafetyPolicyDescriptor:
-    """Return the descriptor that a decoded JSON object holds; what has no place in one is dropped.
+    """Return the descriptor in a decoded JSON object; unknown fields are dropped.
 
     Raises:
         SafetyPolicyValidationError: a field is missing or wrong; the message names it.
@@ -103,7 +103,7 @@ def validate_safety_policy(value: Any) -> None:
 
 
 def descriptor_canonical_bytes(descriptor: SafetyPolicyDescriptor) -> bytes:
-    """Return the bytes that a policy's hash is taken of: the ones to publish.
+    """Return the canonical bytes of a policy: those to hash and to publish.
 
     Raises:
         SafetyPolicyValidationError: a text holds a lone surrogate, which has no bytes.

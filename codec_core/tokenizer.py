@@ -58,7 +58,7 @@ class VocabularyTokenizer(Tokenizer):
 
     @property
     def prepares(self) -> bool:
-        """Tell whether `prepare` changes anything."""
+        """Return whether `prepare` changes anything."""
         return self._marks_spaces
 
     @property
@@ -163,7 +163,7 @@ class Cutter(Protocol):
 
     @property
     def takes_spaces(self) -> bool:
-        """Tell whether texts come with their spaces, or with U+2581 for them."""
+        """Return whether texts come with their spaces, or with U+2581 for them."""
 
     def cut(self, text: str) -> list[str]:
         """Return pieces that can be encoded each alone."""
@@ -202,7 +202,7 @@ class BPETokenizer(VocabularyTokenizer):
 
     @staticmethod
     def supports(m: TokenizerMap) -> bool:
-        """Tell whether a map has what byte-pair encoding needs."""
+        """Return whether a map has what byte-pair encoding needs."""
         return bool(m.merges) and m.encoder is not None
 
     def encode_prepared(self, text: str) -> list[int]:
@@ -227,7 +227,7 @@ class LongestMatchTokenizer(VocabularyTokenizer):
 
     @property
     def prepares(self) -> bool:
-        """Tell whether `prepare` changes anything."""
+        """Return whether `prepare` changes anything."""
         return True
 
     def prepare(self, text: str, *, first: bool) -> str:

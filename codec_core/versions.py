@@ -1,4 +1,4 @@
-"""Version negotiation: what this client says, what a server may send it, and what 426 means."""
+"""Version negotiation: the client's version header, the headers a server may send it, and status 426."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CODEC_CLIENT_VERSION = "0.5"
 """The version of the protocol that this library speaks."""
 
 ASSUMED_VERSION = "0.2"
-"""What a client speaks that does not say."""
+"""The version of a client that states none."""
 
 CODEC_CLIENT_VERSION_HEADER = "Codec-Client-Version"
 CODEC_MIN_VERSION_HEADER = "Codec-Min-Version"
@@ -32,13 +32,13 @@ HEADERS_SINCE: dict[str, str] = {
     "codec-safety-policy": "0.4",
     "codec-safety-policy-hash": "0.4",
 }
-"""The version in which each response header came; an older client is never sent it."""
+"""The version that introduced each response header; an older client is never sent it."""
 
 _EXCERPT = 200
 
 
 class CodecVersionPolicyDocument(msgspec.Struct, frozen=True):
-    """What a deployment asks of its clients, published before any request."""
+    """The version and features that a deployment requires, published for clients to read beforehand."""
 
     minimum_version: str
     required_features: tuple[str, ...]
@@ -48,7 +48,7 @@ class CodecVersionPolicyDocument(msgspec.Struct, frozen=True):
 
 
 class ResponseLike(Protocol):
-    """What of an HTTP response is looked at; httpx and requests both have it."""
+    """The attributes of an HTTP response that are read here; those of httpx and requests have them."""
 
     @property
     def status_code(self) -> int:
@@ -67,7 +67,7 @@ class ResponseLike(Protocol):
 
 
 def parse_version(text: str) -> tuple[int, int]:
-    """Return a version such as `0.4` as two numbers that compare.
+    """Return a version such as `0.4` as two numbers.
 
     Raises:
         ValueError: it is not two numbers with a dot between them.
@@ -100,7 +100,7 @@ def headers_for_client(headers: Mapping[str, str], client_version: str) -> dict[
 def with_codec_client_version(
     headers: Mapping[str, str] | None = None, override_version: str | None = None
 ) -> dict[str, str]:
-    """Return the headers with `Codec-Client-Version`; one that is there already, in any case, stays."""
+    """Return the headers with `Codec-Client-Version`; one that is present, in any case, is kept."""
     result = dict(headers or {})
     if not any(name.lower() == CODEC_CLIENT_VERSION_HEADER.lower() for name in result):
         result[CODEC_CLIENT_VERSION_HEADER] = override_version or CODEC_CLIENT_VERSION
@@ -108,7 +108,7 @@ def with_codec_client_version(
 
 
 def parse_version_required(resp: ResponseLike) -> CodecVersionRequiredError | None:
-    """Return the error that a 426 response stands for, to be raised; None for any other status.
+    """Return the error to raise for a 426 response; None for any other status.
 
     Raises:
         CodecVersionBodyError: it is 426, but the body is not the protocol's.

@@ -1,7 +1,11 @@
 """The immutable view of a map that all streams share.
 
-Everything here is derived once per map and lives as long as the map does: `vocabulary_of(map)` keeps the
-vocabulary on the map, so dropping the map drops its tables.
+The rules:
+
+* Everything is derived once per map. `vocabulary_of(map)` keeps the vocabulary on the map, and the tokenizer
+  is kept on the vocabulary, so dropping the map frees all tables.
+* `special_tokens` are control: content never becomes one of their ids, and decoding leaves them out.
+* `text_tokens` are ordinary text, although they are found in text before anything else.
 """
 
 from __future__ import annotations
@@ -25,10 +29,10 @@ _REPLACEMENT_BYTES = REPLACEMENT.encode()
 
 
 class Vocabulary:
-    """Ids, what they spell, and which of them are special.
+    """The token ids of a map, the bytes that each stands for, and which of them are control.
 
     Attributes:
-        map: the map this was made from.
+        map: the map that the vocabulary is made from.
         id: the map's id.
         hash: the map's hash, or None for a map made in memory.
         size: the largest id plus one.
@@ -37,8 +41,8 @@ class Vocabulary:
         text_tokens: name to token of the added tokens that are ordinary text.
         unmerged: the names of the tokens that no merge makes: control tokens, and text tokens that the
             model's own vocabulary does not have.
-        facts: what exact encoding needs besides.
-        trims_first_space: whether a text's first space is one that encoding put there.
+        facts: what else exact encoding needs.
+        trims_first_space: whether encoding puts a space before a text, which decoding removes again.
     """
 
     def __init__(self, tokenizer_map: TokenizerMap, *, control: Collection[str] = ()) -> None:
@@ -114,14 +118,14 @@ class Vocabulary:
         return self._fallback
 
     def is_valid(self, token_id: int) -> bool:
-        """Tell whether the vocabulary has this id."""
+        """Return whether the vocabulary has this id."""
         raw = self._raw
         if 0 <= token_id < len(raw) and raw[token_id] is not None:
             return True
         return 0 <= token_id < self.size and (token_id in self.special_ids or token_id in self._fallback)
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the bytes that a token stands for; a special token stands for its name.
+        """Return the bytes that a token decodes to; a control token, the bytes of its name.
 
         Raises:
             KeyError: the vocabulary has no such id.
@@ -171,16 +175,17 @@ def vocabulary_of(source: TokenizerMap | Vocabulary) -> Vocabulary:
         return source
     known = source.__dict__.get("vocabulary")
     if known is None:
-        # Two threads may both make one; the first that is stored is the one everybody uses.
+        # The map is frozen, so its `__dict__` is the place for what is derived from it. Two threads may both
+        # make a vocabulary. `setdefault` keeps the first, so both use the same.
         known = source.__dict__.setdefault("vocabulary", Vocabulary(source))
     assert isinstance(known, Vocabulary)
     return known
 
 
 class ByteTable(dict[int, bytes]):
-    """Id to the bytes it renders as: none for a special token, U+FFFD for an unknown id.
+    """Id to the bytes it renders as: none for a control token, U+FFFD for an unknown id.
 
-    Filled as ids come; holds at most one entry an id of the vocabulary.
+    Filled as ids arrive. Holds at most one entry per id of the vocabulary: unknown ids are not kept.
     """
 
     __slots__ = ("_vocabulary",)
@@ -198,7 +203,7 @@ class ByteTable(dict[int, bytes]):
 
 
 class SpelledByteTable(dict[int, bytes]):
-    """Id to the bytes it renders as, special tokens by their name."""
+    """Id to the bytes it renders as, control tokens by their name."""
 
     __slots__ = ("_vocabulary",)
 
@@ -213,7 +218,7 @@ class SpelledByteTable(dict[int, bytes]):
 
 
 class PlainTextTable(dict[int, str | None]):
-    """Id to its text, or None for a part of a character, a special or an unknown id."""
+    """Id to its text, or None for a part of a character, a control token or an unknown id."""
 
     __slots__ = ("_vocabulary",)
 
@@ -233,7 +238,7 @@ class PlainTextTable(dict[int, str | None]):
 
 
 class TextTable(dict[int, str | None]):
-    """Id to its text, or None where its bytes are no whole characters."""
+    """Id to its text, or None where its bytes are not whole characters."""
 
     __slots__ = ("_bytes",)
 
@@ -252,7 +257,7 @@ class TextTable(dict[int, str | None]):
 
 
 def _special_tokens(tokenizer_map: TokenizerMap, facts: Facts) -> dict[str, int]:
-    """Return the special tokens that the map lists, and those that only its family's facts know."""
+    """Return the control tokens that the map lists, and those that only its family's facts name."""
     vocab = tokenizer_map.vocab or {}
     known = {token.content: vocab[token.content] for token in facts.added_tokens if token.content in vocab}
     return known | (tokenizer_map.special_tokens or {})
@@ -276,7 +281,7 @@ def _empty_table(ids: Collection[int]) -> list[str | None]:
     size = max(ids, default=-1) + 1
     if size > 4 * len(ids) + 2**20:
         raise TokenizerMapValidationError(
-            f"vocab: {len(ids)} tokens reach up to id {size - 1}; so sparse a map is refused"
+            f"vocab: {len(ids)} tokens reach up to id {size - 1}; a map this sparse is refused"
         )
     return [None] * size
 

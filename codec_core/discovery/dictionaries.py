@@ -29,7 +29,7 @@ async def load_zstd_dict(
     """Return the dictionary at a URL, which must have this hash.
 
     Raises:
-        MapDiscoveryNotFoundError: there is nothing at the URL.
+        MapDiscoveryNotFoundError: nothing is found at the URL.
         MapDiscoveryError: the URL or the hash is malformed, or the body is too large.
         CodecZstdDictError: the bytes have another hash.
         httpx.HTTPError: the connection failed or timed out.

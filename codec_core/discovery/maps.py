@@ -50,7 +50,7 @@ async def load_map(
         allow_private: whether redirects to other hosts may lead to addresses that are not public.
 
     Raises:
-        MapDiscoveryNotFoundError: there is nothing at the URL.
+        MapDiscoveryNotFoundError: nothing is found at the URL.
         MapDiscoveryError: the URL or the hash is malformed, the body is too large, the server failed, or a
             redirect leads to an address that is not public.
         TokenizerMapHashMismatchError: the bytes have another hash.

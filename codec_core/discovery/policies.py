@@ -75,7 +75,7 @@ async def load_safety_policy(
     may lead to addresses that are not public only with `allow_private`.
 
     Raises:
-        SafetyPolicyDiscoveryNotFoundError: there is nothing at the URL.
+        SafetyPolicyDiscoveryNotFoundError: nothing is found at the URL.
         SafetyPolicyDiscoveryError: the URL, the hash or the document is malformed or too large.
         SafetyPolicyHashMismatchError: the policy has another hash.
         SafetyPolicyValidationError: it is not a policy.

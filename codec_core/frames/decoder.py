@@ -152,7 +152,7 @@ class FrameDecoder(ABC):
             del self._buffer[:at]
 
     def _holds_prefixed(self, data: Bytes, at: int) -> bool:
-        """Tell whether a whole frame behind its length stands at a place of the buffer."""
+        """Return whether a whole frame behind its length stands at a place of the buffer."""
         if len(data) - at < PREFIX_BYTES:
             return False
         size: int = declared_size(data, at)[0]

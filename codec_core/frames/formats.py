@@ -33,7 +33,7 @@ def decoder(
     """Return a new decoder for one body in this format, which takes frames of no more bytes and ids.
 
     Raises:
-        UnsupportedFormatError: there is no such format.
+        UnsupportedFormatError: the format is unknown.
     """
     if fmt not in DECODERS:
         raise _unsupported(fmt)
@@ -44,7 +44,7 @@ def encoder(fmt: str) -> FrameEncoder:
     """Return a new encoder for one stream in this format.
 
     Raises:
-        UnsupportedFormatError: there is no such format.
+        UnsupportedFormatError: the format is unknown.
     """
     if fmt not in ENCODERS:
         raise _unsupported(fmt)

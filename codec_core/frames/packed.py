@@ -31,7 +31,7 @@ _match_ids = re.compile(
 
 
 def has_long_varints(data: bytes) -> bool:
-    """Tell whether a varint in `data` is longer than an id's; the runtime might cut it in silence."""
+    """Return whether a varint in `data` is longer than an id's; the runtime might cut it in silence."""
     # `in` would take half as much time again: it first asks whether what it looks for is a number.
     return data.translate(_MORE_OR_LAST).find(_FIVE_BYTES) >= 0 and _find_long(data) is not None
 

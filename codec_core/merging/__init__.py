@@ -1,4 +1,4 @@
-"""Byte-pair merging: from one piece of a text to its ids, by the list of merges or a proven faster road."""
+"""Byte-pair merging: from a piece of text to its ids, by the merge list or an engine proven equal to it."""
 
 from codec_core.merging.byte_level import ByteLevelMerger
 from codec_core.merging.merge_list import Merger

@@ -17,7 +17,7 @@ from codec_core.merging.proofs import KnownProofs, NothingProven
 from codec_core.vocabulary import Vocabulary
 
 MAX_ENGINE_TEXT = 100_000
-"""Characters that may be given to a pattern with look-ahead: the engine's stack holds an entry for each
+"""The most characters that are given to a pattern with look-ahead. The engine's stack holds an entry for each
 character of a run of white space, and at 1,000,000 of them it panics."""
 
 
@@ -37,8 +37,8 @@ class ByteLevelMerger:
 
     @cached_property
     def ids_of_text(self) -> Callable[[str], list[int] | None]:
-        """Return the function from a whole text to its ids, or to None where it has to be cut first."""
-        # A piece that is a token no merge makes is not told from others within a text.
+        """Return the function from a whole text to its ids, or to None if it has to be cut first."""
+        # With tokens that no merge makes, each piece has to be looked up, so the text has to be cut.
         if self._pattern is None or self._unreachable or isinstance(self._proofs, NothingProven):
             return _cut_first
         encode, is_exact = self._encode, self._is_exact
@@ -55,8 +55,8 @@ class ByteLevelMerger:
     def ids_of(self) -> Callable[[str], tuple[int, ...]]:
         """Return the function from a piece to its ids.
 
-        It runs for every piece that a text brings for the first time, and looking up attributes would be a
-        third of its time.
+        It is a closure because it runs for every new piece, and attribute lookups would be a third of its
+        time.
         """
         encode, by_list, is_exact = self._encode, self._ids_by_list, self._is_exact
         unreachable, skips_merges = self._unreachable, self._vocabulary.facts.ignore_merges
@@ -73,7 +73,7 @@ class ByteLevelMerger:
 
     @cached_property
     def _is_exact(self) -> Callable[[Sequence[int]], bool]:
-        """Return what tells whether the engine's ids are those of the list."""
+        """Return the test that the engine's ids are those of the list."""
         if isinstance(self._proofs, KnownProofs):
             unproven = self._proofs.unproven
             return unproven.isdisjoint if unproven else lambda _: True
@@ -89,7 +89,7 @@ class ByteLevelMerger:
         return tuple(number for number in ids if number is not None)
 
     def _find_unreachable(self) -> dict[str, int]:
-        """Return the tokens that no merge makes, as text; one that is no text of its own is no piece."""
+        """Return the tokens that no merge makes, by their text. Bytes that are not text are never a piece."""
         made = {*self._list.result_ids, *self._base}
         ordinary = self._vocabulary.ordinary().items()
         found: dict[str, int] = {}
@@ -101,23 +101,23 @@ class ByteLevelMerger:
 
     @cached_property
     def _encode(self) -> Callable[[str], list[int]]:
-        """Return the engine of texts and of their pieces, or of pieces alone."""
+        """Return the engine for texts and pieces, or for pieces alone."""
         return self._engine(self._pattern) if self._pattern else self._encode_whole
 
     @cached_property
     def _encode_whole(self) -> Callable[[str], list[int]]:
-        """Return the engine that takes anything for one piece."""
+        """Return the engine that takes any text as one piece."""
         return self._engine(WHOLE_TEXT)
 
     def _engine(self, pattern: str) -> Callable[[str], list[int]]:
-        """Return tiktoken's merging, answering with ids of the vocabulary."""
+        """Return tiktoken's engine, from text to ids of the vocabulary."""
         vocabulary, size = self._vocabulary, self._vocabulary.size
         in_order = self._list.places.in_id_order
         order = self._list.result_ids if in_order else list(dict.fromkeys(self._list.result_ids))
         ids = order if in_order else range(len(order))
         spell = vocabulary.token_bytes
         ranks = {spell(token_id): rank for rank, token_id in zip(ids, order, strict=True)}
-        stand_ins = range(size, size + 256)
+        stand_ins = range(size, size + 256)  # the engine needs a rank for each byte; these are dropped again
         for byte, token_id in enumerate(self._base):
             rank = token_id if in_order and token_id is not None else stand_ins[byte]
             ranks[bytes((byte,))] = rank
@@ -129,7 +129,7 @@ class ByteLevelMerger:
 
 
 def _without(stand_ins: range, encode: Callable[[str], list[int]]) -> Callable[[str], list[int]]:
-    """Return the encoding that leaves out what stands for bytes without a token."""
+    """Return the encoding without the ranks of bytes that have no token."""
     lacks_none = frozenset(stand_ins).isdisjoint
 
     def encode_known(text: str) -> list[int]:
@@ -155,7 +155,7 @@ def _refuse_lost_bytes(vocabulary: Vocabulary, base: Sequence[int | None]) -> No
 
 
 def _cut_first(text: str) -> None:
-    """Answer that a text has to be cut before its pieces are merged."""
+    """Return None: a text has to be cut before its pieces are merged."""
 
 
 def _as_text(content: bytes) -> str | None:

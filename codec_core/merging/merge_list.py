@@ -1,4 +1,4 @@
-"""The merges of a map, and the engine that carries them out where that is proven exact."""
+"""The merges of a map, and the engine that applies them where that is proven exact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codec_core.merging.rank_engine import MergePlaces, SplitProofs
 from codec_core.vocabulary import Vocabulary
 
 WHOLE_TEXT = r"[\s\S]+"
-"""The engine's pattern for pieces: they are cut before they come to it."""
+"""The engine's pattern for pieces, which are cut already."""
 
 
 class Merger(Protocol):
@@ -23,7 +23,7 @@ class Merger(Protocol):
 
     @property
     def missing_bytes(self) -> frozenset[int]:
-        """Return the bytes without a token. They leave no id, as in the reference tokenizers."""
+        """Return the bytes without a token. They give no id, as in the reference tokenizers."""
 
     @property
     def ids_of(self) -> Callable[[str], tuple[int, ...]]:
@@ -31,7 +31,7 @@ class Merger(Protocol):
 
     @property
     def ids_of_text(self) -> Callable[[str], list[int] | None]:
-        """Return the function from a whole text to its ids, or to None where it has to be cut first."""
+        """Return the function from a whole text to its ids, or to None if it has to be cut first."""
 
 
 class MergeList:
@@ -42,7 +42,7 @@ class MergeList:
 
     Attributes:
         result_ids: the id that each of the merges makes, in order.
-        places: where each token's merges stand.
+        places: the places of each token's merges in the list.
         may_use_ranks: whether merging by rank is worth a proof.
     """
 
@@ -66,16 +66,16 @@ class MergeList:
 
     @property
     def merges(self) -> Sequence[str]:
-        """Return the merges in order; not kept here, because most maps need them once."""
+        """Return the merges in order. They are not kept, because most maps need them once."""
         if not self._makes_unmerged:
             return list(self._stated)
         return [merge for merge in self._stated if self._ids[merge.replace(" ", "")] not in self._unmerged]
 
     def _is_plain(self, merges: list[str]) -> bool:
-        """Tell whether merging by rank is worth a proof.
+        """Return whether merging by rank is worth a proof.
 
-        It is not where a pair is listed twice with others between, or where a single character that texts are
-        spelled with takes part in no merge.
+        It is not where a pair is listed twice with others between, or where a character that texts are
+        spelled with takes part in no merge: the engine would merge it all the same.
         """
         base = self._base
         if any(len(name) == 1 and (base is None or name in base) for name in self._unmerged_names):
@@ -91,8 +91,8 @@ class MergeList:
     def rank_of(self) -> Callable[[str], int | None]:
         """Return the rank of a token in the engine: its id, or the place of its first merge.
 
-        In the first case a token that no merge makes has a rank too, though the engine never makes it: the
-        proof then fails where it might have held, which costs time only.
+        In the first case a token that no merge makes has a rank too, although the engine never makes it. A
+        proof may then fail that would hold, which costs only time.
         """
         if self.places.in_id_order:
             return self._ids.get
@@ -103,7 +103,7 @@ class MergeList:
 
     @cached_property
     def ranks(self) -> dict[str, int]:
-        """Return each merge's place; a merge that is listed twice counts where it stands last."""
+        """Return each merge's place; of a merge that is listed twice, the last place."""
         return {merge: place for place, merge in enumerate(self.merges)}
 
 
@@ -112,7 +112,7 @@ def _ids_of(names: Iterable[str], vocab: Mapping[str, int] | None) -> set[int]:
 
 
 def proofs_of(merges: MergeList, map_hash: str | None) -> Proofs:
-    """Return what is known of a map's tokens: all of them for a known map, else what will be proven."""
+    """Return the proofs for a map's tokens: made beforehand for a known map, else made as tokens occur."""
     if not merges.may_use_ranks:
         return NothingProven()
     unproven = known_proofs(map_hash, merges.places)
@@ -124,11 +124,11 @@ def proofs_of(merges: MergeList, map_hash: str | None) -> Proofs:
 def engine(ranks: dict[bytes, int], pattern: str = WHOLE_TEXT) -> Callable[[str], list[int]]:
     """Return a function from a text to the ranks of the pieces that a pattern finds in it.
 
-    It merges the lowest rank first, and passes over what the pattern does not take. The ranks become the
-    engine's: the dict is empty afterwards.
+    It merges the lowest rank first, and skips text that the pattern does not match. The dict of ranks is
+    empty afterwards.
     """
-    import tiktoken  # a tenth of the time that importing this package takes, and only encoding needs it
+    import tiktoken  # takes a tenth of the time to import this package, and only encoding needs it
 
     encoding = tiktoken.Encoding("pieces", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-    ranks.clear()  # the engine has its own tables; this dict would stay with it, a third of its memory
+    ranks.clear()  # the engine has tables of its own but keeps this dict, a third of its memory
     return encoding.encode_ordinary

@@ -20,11 +20,11 @@ _SHORT_MARK = " "
 
 
 class RankedCharacters:
-    """What the engine merges for a metaspace vocabulary, and the ids that each rank stands for.
+    """The byte sequences that the engine merges for a metaspace vocabulary, and the ids of each rank.
 
     Attributes:
         ranks: the rank of each sequence of bytes, until the engine takes them.
-        single: by rank, the one id that it stands for, or None where it stands for several or none.
+        single: by rank, its id, or None for a rank of several ids or none.
         first_merged: the first rank that a merge of the list makes.
     """
 
@@ -35,28 +35,28 @@ class RankedCharacters:
         self._several: dict[int, tuple[int, ...]] = {}
 
     def add(self, data: bytes, ids: tuple[int, ...]) -> None:
-        """Give the next rank to some bytes."""
+        """Give bytes the next rank, and the rank its ids."""
         rank = self.ranks[data] = len(self.single)
         self.single.append(ids[0] if len(ids) == 1 else None)
         if len(ids) != 1:
             self._several[rank] = ids
 
     def ids_of(self, rank: int) -> tuple[int, ...]:
-        """Return the ids that a rank stands for."""
+        """Return the ids of a rank."""
         number = self.single[rank]
         return self._several[rank] if number is None else (number,)
 
     @cached_property
     def encode(self) -> Callable[[str], list[int]]:
-        """Return the engine; from then on `ranks` is empty."""
+        """Return the engine. It empties `ranks`."""
         return engine(self.ranks)
 
 
 class MetaspaceMerger:
     """Encodes pieces of text in which U+2581 stands for spaces, with bytes for characters without a token.
 
-    tiktoken merges bytes, the list merges characters. So the characters are put together first, by merges
-    that rank before all others; what is left of unknown characters are the bytes to fall back to.
+    tiktoken merges bytes, the list merges characters. So merges that rank before all others put the
+    characters together first. Of unknown characters, the bytes to fall back to remain.
     """
 
     missing_bytes: frozenset[int] = frozenset()
@@ -83,11 +83,11 @@ class MetaspaceMerger:
             return self._ids_by_list(piece)
         ids = tuple(map(ranked.single.__getitem__, ranks))
         if None not in ids:
-            return ids  # type: ignore[return-value] # just looked
+            return ids  # type: ignore[return-value] # none is None
         return tuple(chain.from_iterable(map(ranked.ids_of, ranks)))
 
     def is_known(self, character: str) -> bool:
-        """Tell whether a character has a token of its own."""
+        """Return whether a character has a token of its own."""
         return self._list.id_of(character) is not None
 
     def joinable(self) -> list[str]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 MAX_PIECES = 65_536
-"""Pieces kept by one tokenizer: some 10 MB. Prose reuses a few thousand, a large code base some ten thousand;
-a stream of random pieces costs a merge each, and one copy of half of the cache for every 32,768 of them."""
+"""The most pieces that one tokenizer keeps, about 10 MB. Prose reuses a few thousand, a large code base some
+ten thousand. A stream of random pieces costs a merge each, and a copy of half of the cache for every
+32,768."""
 
 MAX_PIECE_LENGTH = 64
-"""Longer pieces do not come twice, and would make the bound on the number of pieces no bound on memory."""
+"""Longer pieces seldom occur twice, and keeping them would leave memory unbounded."""
 
 
 class PieceCache(dict[str, tuple[int, ...]]):
     """Piece to ids, computed at the first use.
 
-    Two generations: when the young one has half of the pieces it becomes the old one, and a piece that is
-    found there is young again. So what is used stays, and what is not is dropped, without a note on each use.
+    There are two generations. When the young one holds half of the pieces it becomes the old one, and a piece
+    that is found there becomes young again. So pieces in use stay and others are dropped, without any work
+    per use.
     """
 
     __slots__ = ("_half", "_ids_of", "_old")
@@ -37,5 +39,5 @@ class PieceCache(dict[str, tuple[int, ...]]):
 
     @property
     def held(self) -> int:
-        """How many pieces are kept, counting twice those that are young again."""
+        """The number of pieces kept; those in both generations count twice."""
         return len(self) + len(self._old)

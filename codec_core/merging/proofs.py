@@ -1,4 +1,4 @@
-"""Which tokens of a map may be taken from the rank engine: known beforehand, or proven as they come."""
+"""Proofs that tokens of the rank engine are those of the merge list: made beforehand, or as tokens occur."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from codec_core.merging.rank_engine import MergePlaces, SplitProofs
 
 
 class Proofs(Protocol):
-    """Answers whether the ranks that the engine gave for a piece are what the merge list gives."""
+    """The test that the ranks that the engine gives for a piece are those of the merge list."""
 
     def cover(self, ranks: Sequence[int], token_of: Callable[[int], str | None]) -> bool:
-        """Tell whether every token of an answer is proven.
+        """Return whether every token of an answer is proven.
 
         `token_of` spells a rank, or is None for a single symbol.
         """
 
 
 class NothingProven:
-    """For a merge list that merging by rank cannot follow."""
+    """The proofs for a merge list that merging by rank cannot follow: there are none."""
 
     def cover(self, ranks: Sequence[int], token_of: Callable[[int], str | None]) -> bool:  # noqa: ARG002
         """Return False."""
@@ -27,25 +27,25 @@ class NothingProven:
 
 
 class KnownProofs:
-    """For a map whose every token was looked at before, and all but a few proven."""
+    """The proofs for a map all of whose tokens were tried beforehand, and all but a few proven."""
 
     def __init__(self, unproven: Iterable[int]) -> None:
         self.unproven = frozenset(unproven)
 
     def cover(self, ranks: Sequence[int], token_of: Callable[[int], str | None]) -> bool:  # noqa: ARG002
-        """Tell whether no token is one of the few."""
+        """Return whether no token is unproven."""
         return self.unproven.isdisjoint(ranks)
 
 
 class ProofsOnDemand:
-    """For any other map. Holds at most one entry a token."""
+    """The proofs for any other map, made as tokens occur. Holds at most one entry per token."""
 
     def __init__(self, proofs: SplitProofs) -> None:
         self._proofs = proofs
         self._proven: set[int] = set()
 
     def cover(self, ranks: Sequence[int], token_of: Callable[[int], str | None]) -> bool:
-        """Prove the tokens that have not come before."""
+        """Prove the tokens that have not occurred before."""
         if self._proven.issuperset(ranks):
             return True
         for rank in set(ranks) - self._proven:
@@ -57,7 +57,7 @@ class ProofsOnDemand:
 
 
 def known_proofs(map_hash: str | None, places: MergePlaces) -> tuple[int, ...] | None:
-    """Return the unproven ids of a known map, or None for a map that is not known.
+    """Return the unproven ids of a known map, or None for another map.
 
     They are ranks too, because known maps with unproven tokens have their ids in the order of their merges.
     """

@@ -1,15 +1,15 @@
-"""The fast road for byte-pair merging, and the proof that it may be taken.
+"""The proof that tiktoken's byte-pair merging gives the ids of a merge list.
 
-`tiktoken` merges by the rank of the *result*: any two neighbours that spell a token together are a pair.
-The merge list names pairs. The two agree on a piece when every merge that tiktoken did was of a listed
-pair, at the place of its token in the list: a listed pair is always a pair to tiktoken too, so at each step
-both pick the same one.
+`tiktoken` merges by the rank of the *result*: any two neighbours that spell a token together are a pair. The
+merge list names pairs. The two agree on a piece if every merge of tiktoken is of a listed pair, at the place
+of its token in the list: a listed pair is always a pair to tiktoken too, so at each step both choose the same
+one.
 
-Which pair tiktoken forms a token from does not depend on where the token stands. As long as no merge
-crosses its borders, its span evolves as it would alone, so the last two parts are always the same: the
-token's own split. It is found by walking the borders of the listed splits: a split holds if nothing would
-have been merged across it before. So the proof is one walk for each token ever given out, done once and
-kept. A piece with a token whose proof fails is merged by the list itself.
+The pair from which tiktoken forms a token does not depend on the token's surroundings. As long as no merge
+crosses its borders, its span evolves as it would alone, so its last two parts are always the same: the
+token's own split. It is found by walking the borders of the listed splits: a split holds if nothing is merged
+across it before. So the proof is one walk per token, done once and kept. A piece with a token whose proof
+fails is merged by the list.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from operator import le
 Split = tuple[str, str]
 
 MAX_DEPTH = 200
-"""Tokens made of tokens made of tokens, so deep; a vocabulary nested deeper is merged by its list."""
+"""The depth to which tokens made of tokens are followed, by recursion. Deeper ones are merged by the list."""
 
 
 class SplitProofs:
     """Proves, token by token, that merging by rank forms a token only from a listed pair.
 
-    `rank_of` gives every token that any merge makes or uses the rank it has in the engine.
+    `rank_of` returns the engine's rank of every token that a merge makes or uses.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class SplitProofs:
         self._splits: dict[str, Split | None] = {}
 
     def prove(self, token: str, depth: int = 0) -> bool:
-        """Tell whether the token, and all tokens it is made of, are formed from listed pairs only."""
+        """Return whether the token, and all tokens within it, are formed from listed pairs only."""
         splits = self._splits
         if token in splits:
             return splits[token] is not None
@@ -62,10 +62,10 @@ class SplitProofs:
         return own is not None
 
     def _holds(self, left: str, right: str, limit: int) -> bool:
-        """Tell whether nothing is merged across the border of two proven tokens before rank `limit`.
+        """Return whether nothing is merged across the border of two proven tokens before rank `limit`.
 
-        Takes the two tokens at the border apart, the one formed last first, and looks at each pair of
-        neighbours that existed on the way. Symbols that no merge makes were there from the start.
+        The two tokens at the border are taken apart, the one formed last first, and each pair of neighbours
+        on the way is tested. Symbols that no merge makes exist from the start.
         """
         rank_of, splits = self._rank_of, self._splits
         while True:
@@ -85,7 +85,7 @@ class SplitProofs:
 
 
 class MergePlaces:
-    """Where in the merge list the splits of a token stand, by the rank of the token.
+    """The places of a token's splits in the merge list, by the rank of the token.
 
     Where the ids of merged tokens rise with the list, the rank is the id, else the place of the token's
     first merge. Only the splits in one block from there count: a split listed elsewhere has another priority.

@@ -105,7 +105,7 @@ class NormalizedStream:
 
 
 def joins_backwards(character: str) -> bool:
-    """Tell whether NFC may join or reorder a character with those before it."""
+    """Return whether NFC may join or reorder a character with those before it."""
     return (
         character > "\u02ff"
         and (combining(character) != 0 or character in LATE_COMPOSERS)
@@ -115,6 +115,6 @@ def joins_backwards(character: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def joins_backwards_decomposed(character: str) -> bool:
-    """Tell whether NFKC may join or reorder a character, or what stands for it, with those before it."""
+    """Return whether NFKC may join or reorder a character, or what stands for it, with those before it."""
     first = character if _later().match(character) else normalize("NFKD", character)[0]
     return joins_backwards(first)
