@@ -39,10 +39,10 @@ demo: .venv/demo  ## Two models of different vocabularies talk, think, call tool
 	@$(BIN)/codec-agents run examples/travel_desk.yaml --input question="Find me a cheap flight from Lisbon to Oslo on Friday, and tell me what to pack."
 
 test: .venv/dev  ## The test suite, without the slow tests.
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: .venv/dev  ## The whole test suite.
-	@$(BIN)/python -m pytest -m "slow or not slow"
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or not slow"
 
 $(MODELS)/ready: pyproject.toml
 	@test -x $(MODELS)/bin/python || $(PYTHON) -m venv $(MODELS)

@@ -22,6 +22,7 @@ from codec_agents.runtime.options import RunOptions, start_run
 
 if TYPE_CHECKING:
     from codec_agents.faults import Fault
+    from codec_agents.graph.explain import Explanation
     from codec_agents.graph.spec import PipelineSpec
     from codec_agents.plan.nodes import Value
     from codec_agents.plan.plan import BuiltPipeline
@@ -61,6 +62,30 @@ class Pipeline(graph.Pipeline):
 
             self._built = build(self)
         return self._built
+
+    def explain(self) -> Explanation:
+        """Return a description of the plan: each node, what each edge holds back, where text appears.
+
+        No engine is asked.
+
+        Raises:
+            PipelineError: the pipeline cannot be built.
+        """
+        from codec_agents.plan.explanation import explain
+
+        return explain(self.build())
+
+    def to_mermaid(self) -> str:
+        """Return a drawing of the declaration as Mermaid text."""
+        from codec_agents.graph.drawing.mermaid import to_mermaid
+
+        return to_mermaid(self.spec)
+
+    def to_svg(self) -> str:
+        """Return a drawing of the declaration as an SVG document."""
+        from codec_agents.graph.drawing.svg import to_svg
+
+        return to_svg(self.spec)
 
     def run(
         self,

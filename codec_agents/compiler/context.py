@@ -1,4 +1,4 @@
-"""What the building of one node may ask for."""
+"""Everything that the builder of one node may ask for."""
 
 from __future__ import annotations
 

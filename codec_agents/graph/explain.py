@@ -132,6 +132,9 @@ class Explanation:
         edges = tuple(f"{edge.source} -> {edge.target}" for edge in self.edges if edge.is_text_boundary)
         return (*edges, *(node.name for node in self.nodes if node.makes_text))
 
+    def __str__(self) -> str:
+        return render_text(self)
+
     def to_data(self) -> dict[str, Any]:
         """Return the explanation as plain data, with what is derived as well."""
         edges = [{**asdict(edge), "held_back": edge.held_back} for edge in self.edges]

@@ -121,7 +121,7 @@ class BuiltSink(BuiltNode):
 
     @property
     def passive(self) -> bool:  # type: ignore[override]
-        """Whether it only keeps its input, and writes nowhere."""
+        """True if it only keeps its input, and writes nowhere."""
         return not self.write and self.file is None
 
 

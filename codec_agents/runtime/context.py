@@ -1,4 +1,4 @@
-"""What nodes, edges and reporting share while a plan runs.
+"""The state that nodes, edges and reporting share while a plan runs.
 
 Rules:
 
@@ -94,7 +94,7 @@ class RunContext:
 
     @property
     def observed(self) -> bool:
-        """Whether a record or a reader will see events. Events that carry ids are built only then."""
+        """True if a record or a reader will see events. Events that carry ids are built only then."""
         return self.recorder is not None or self.events.wanted
 
     async def emit(self, event: Event) -> None:

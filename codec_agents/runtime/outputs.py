@@ -57,7 +57,7 @@ class SinkOutput:
 
     @property
     def lags(self) -> bool:
-        """Whether a reader is so far behind that the stream has to wait for `room`."""
+        """True if a reader is so far behind that the stream has to wait for `room`."""
         return self._reading and len(self._ends) - self._position >= READ_AHEAD and not self._closed
 
     async def room(self) -> None:

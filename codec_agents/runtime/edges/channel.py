@@ -189,7 +189,7 @@ class Channel(Generic[Batch]):
 
     @property
     def finished(self) -> bool:
-        """Whether the producer closed the channel and everything was taken."""
+        """True if the producer closed the channel and everything was taken."""
         return self.closed and not self._batches
 
     def __aiter__(self) -> AsyncIterator[list[Batch]]:

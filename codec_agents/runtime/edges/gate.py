@@ -32,7 +32,7 @@ class Gate:
 
     @property
     def opened(self) -> bool:
-        """Whether the node was started."""
+        """True if the node was started."""
         return self._open
 
     async def passed(self) -> bool:

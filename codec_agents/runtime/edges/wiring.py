@@ -44,7 +44,7 @@ class Outlet:
 
     @property
     def abandoned(self) -> bool:
-        """Whether no consumer is left."""
+        """True if no consumer is left."""
         return all(channel.abandoned for channel in (*self._channels, *self._fallbacks))
 
     def on_abandoned(self, callback: Callable[[], None]) -> None:

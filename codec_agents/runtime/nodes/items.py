@@ -154,7 +154,7 @@ class Stream:
 
     @property
     def has_content(self) -> bool:
-        """Whether there is something to split."""
+        """True if there is something to split."""
         return bool(self._parts)
 
     def take(self, batch: Batch) -> None:

@@ -42,7 +42,7 @@ async def test_a_run_shows_its_caller_no_more_than_a_caller_needs() -> None:
 
 
 def test_an_unknown_option_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match="unknown run option 'recrod'; the options are record, deps"):
+    with pytest.raises(TypeError, match="unknown run option 'recrod'; the options are record, "):
         echo().run({"q": "hi"}, recrod="file")  # type: ignore[call-arg]
 
 
@@ -64,3 +64,11 @@ async def test_the_result_says_why_each_answer_ended() -> None:
     p.connect("q", "m.q").connect("m.answer", "out")
     assert (await p.invoke({"q": "hi"})).finish_reasons == {"m": "length"}
     assert (await echo().invoke({"q": "hi"})).finish_reasons == {"m": "stop"}
+
+
+def test_a_pipeline_explains_and_draws_itself() -> None:
+    p = echo()
+    assert "m.answer" in str(p.explain())
+    assert p.explain().text_boundaries == ("q.value -> m.q", "m.answer -> out", "out")
+    assert p.to_mermaid().startswith("flowchart")
+    assert p.to_svg().startswith("<svg")
