@@ -134,7 +134,7 @@ def test_the_budget_itself_may_be_used_up(encoding):
 
 def test_gzip_may_have_several_members():
     back = decompressor("x-gzip")
-    assert back.feed(gzip.compress(b"one") + gzip.compress(b"two")) + back.flush() == b"onetwo"
+    assert back.feed(gzip.compress(b"one", mtime=0) + gzip.compress(b"two")) + back.flush() == b"onetwo"
 
 
 def test_raw_deflate_is_read_too():

@@ -456,7 +456,7 @@ def test_a_bomb_costs_its_budget_and_no_more(bomb, step):
 
 def test_a_gzip_body_of_nothing_but_members_is_refused():
     with within(), pytest.raises(CorruptBodyError):
-        reader("gzip").feed(gzip.compress(b"") * 200_000)
+        reader("gzip").feed(gzip.compress(b"", mtime=0) * 200_000)
 
 
 def test_a_zstd_body_of_nothing_but_frames_is_read():
