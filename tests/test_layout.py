@@ -50,7 +50,7 @@ ALIASES = {
 """Modules that only keep a documented path alive, and the version in which each is removed."""
 
 PENDING_UPWARD: set[str] = set()
-PENDING_CIRCLES = {"codec_agents.dialects.base"}
+PENDING_CIRCLES: set[str] = set()
 PENDING_FOLDERS = {"codec_core"}
 """Being resolved; these lists only shrink."""
 

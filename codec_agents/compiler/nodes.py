@@ -71,7 +71,7 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
     node = b.declared(Asking)
     found, vocabulary = b.flat.resources.asking(node)
     thinking = node.prompt.thinking if isinstance(node.prompt, Chat) else None
-    dialect = found.dialect.bind(vocabulary, tools, thinking, found.grammar)
+    dialect = BoundDialect(found.dialect, vocabulary, tools, thinking, found.grammar)
     engine = b.flat.spec.engine_of(node.engine)
     model = node.model or (engine.model if engine else None)
     return {

@@ -19,9 +19,8 @@ from codec_agents.dialects.messages import (
     ReasoningState,
     ToolSpec,
 )
-from codec_agents.dialects.parsing.region_reader import TurnReader
 from codec_agents.dialects.registry import dialects, get_dialect, register
-from codec_agents.dialects.values import CallRegion, PortIds, ThinkingMode, TurnEvent
+from codec_agents.dialects.values import CallRegion, PortIds, ThinkingMode, TurnEvent, TurnReader
 from codec_agents.tools.calls import ToolCall
 
 __all__ = [

@@ -7,18 +7,11 @@ are filled with ordinary ids only. Code enters in one place, the grammar that re
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from codec_agents.dialects.values import ThinkingMode
-
-if TYPE_CHECKING:
-    from codec_agents.dialects.bound import BoundDialect
-    from codec_agents.dialects.grammars import Grammar
-    from codec_agents.tools.tool import Tool
-    from codec_core.maps import TokenizerMap
-    from codec_core.vocabulary import Vocabulary
 
 EARLIER_REASONING = "what becomes of earlier reasoning"
 SPENT_BUDGET = "what is put behind a spent budget of reasoning"
@@ -264,25 +257,3 @@ class Dialect(_Part):
     def all_markers(self) -> Iterator[str]:
         """Yield every control token of the dialect."""
         yield from dict.fromkeys((*self.markers, *self.optional_markers))
-
-    def bind(
-        self,
-        vocabulary: TokenizerMap | Vocabulary,
-        tools: Sequence[Tool] = (),
-        thinking: ThinkingMode | None = None,
-        grammar: Grammar | None = None,
-    ) -> BoundDialect:
-        """Return the dialect in the ids of one vocabulary, for the tools a node has.
-
-        Args:
-            vocabulary: the map of the model, or its vocabulary.
-            tools: the tools.
-            thinking: the mode of every turn.
-            grammar: what reads the payload of a call; None for the one that the dialect names.
-
-        Raises:
-            DialectError: the map lacks markers that the dialect needs, or the thinking mode cannot be had.
-        """
-        from codec_agents.dialects.bound import BoundDialect
-
-        return BoundDialect(self, vocabulary, tools, thinking, grammar)

@@ -11,9 +11,8 @@ from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.grammars import Grammar
 from codec_agents.dialects.messages import Message, ReadPrompt, ReasoningState, ToolSpec
 from codec_agents.dialects.parsing.prompt_reader import PromptReader
-from codec_agents.dialects.parsing.region_reader import TurnReader
 from codec_agents.dialects.parsing.turn_parser import TurnParser
-from codec_agents.dialects.values import CallRegion, ThinkingMode
+from codec_agents.dialects.values import CallRegion, ThinkingMode, TurnReader
 from codec_agents.dialects.writing.call_check import PROBE, check_calls
 from codec_agents.dialects.writing.literals import plain_string
 from codec_agents.dialects.writing.prompt_writer import PromptWriter

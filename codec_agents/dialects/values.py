@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -50,6 +51,19 @@ class CallRegion(msgspec.Struct, frozen=True):
 
 
 TurnEvent: TypeAlias = PortIds | CallRegion
+
+PROPER_ENDS = frozenset({"stop", "tool_calls", "eos", "eos_token", "end_turn", "stop_sequence"})
+"""Reasons that mean the model itself ended its turn; after any other, what is open was cut off."""
+
+
+class TurnReader(Protocol):
+    """Reads one turn."""
+
+    def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
+        """Take the next ids; return what is known of the turn now."""
+
+    def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:
+        """End the turn; return what was held back. A call still open is given as not closed."""
 
 
 @dataclass(frozen=True, slots=True)

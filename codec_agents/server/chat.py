@@ -38,12 +38,12 @@ _bound: WeakKeyDictionary[Vocabulary, BoundDialect | None] = WeakKeyDictionary()
 def dialect_of(vocabulary: Vocabulary) -> BoundDialect | None:
     """Return the dialect of a model; None where its map names no family."""
     # Dialects are imported with the first chat: a server of frames alone never needs them.
-    from codec_agents.dialects import derive_dialect
+    from codec_agents.dialects import BoundDialect, derive_dialect
 
     if vocabulary not in _bound:
         try:
             dialect, _ = derive_dialect(vocabulary)
-            _bound[vocabulary] = dialect.bind(vocabulary)
+            _bound[vocabulary] = BoundDialect(dialect, vocabulary)
         except DialectError:
             _bound[vocabulary] = None
     return _bound[vocabulary]

@@ -62,7 +62,7 @@ def edge(source: Vocabulary, target: Vocabulary, *, keep_special: bool = False) 
 def test_halves_in_neighbouring_slots_and_texts(map_id: str, shared_map: SharedMap) -> None:
     own = shared_map(map_id)
     vocabulary, encode = vocabulary_of(own), pick_tokenizer(own).encode_ordinary
-    template = get_dialect("plain").bind(own).template(Chat(user="{a}{b}"))
+    template = BoundDialect(get_dialect("plain"), own).template(Chat(user="{a}{b}"))
     control = vocabulary.special_ids
     fair = [i for i in template.render({"a": [], "b": []}) if i in control]
     for left, right in halves(vocabulary):
@@ -146,7 +146,7 @@ def slots_of_calls(name: str) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in dialects() if slots_of_calls(name)])
 def test_halves_in_slots_of_declared_calls_and_results(name: str) -> None:
-    bound = get_dialect(name).bind(small_map_of(name))
+    bound = BoundDialect(get_dialect(name), small_map_of(name))
     encode, control = pick_tokenizer(bound.vocabulary).encode_ordinary, bound.vocabulary.special_ids
     template = bound.template(SLOTTED, [])
     fair = [i for i in template.render({"a": encode("x"), "b": encode("y")}) if i in control]
@@ -158,7 +158,7 @@ def test_halves_in_slots_of_declared_calls_and_results(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in dialects() if slots_of_calls(name)])
 def test_halves_in_declared_calls_themselves(name: str) -> None:
     """A declaration is the user's own, and still no text in it is a marker."""
-    bound = get_dialect(name).bind(small_map_of(name))
+    bound = BoundDialect(get_dialect(name), small_map_of(name))
     control = bound.vocabulary.special_ids
 
     def controls(text: str) -> list[int]:
@@ -182,13 +182,13 @@ def check_results(bound: BoundDialect) -> None:
 
 @pytest.mark.parametrize("name", [name for name in dialects() if get_dialect(name).results is not None])
 def test_halves_in_results_of_each_family(name: str) -> None:
-    check_results(get_dialect(name).bind(small_map_of(name)))
+    check_results(BoundDialect(get_dialect(name), small_map_of(name)))
 
 
 @pytest.mark.parametrize("name", [name for name in dialects() if get_dialect(name).tools is not None])
 def test_halves_in_what_is_told_of_a_tool(name: str) -> None:
     """Descriptions of tools and of parameters come from servers as well as from us."""
-    plain = get_dialect(name).bind(small_map_of(name))
+    plain = BoundDialect(get_dialect(name), small_map_of(name))
     control = plain.vocabulary.special_ids
     chat = Chat(system="Be brief.", user="Hi")
 
@@ -213,7 +213,7 @@ async def test_halves_as_arguments_and_from_a_file(
 ) -> None:
     """What a model spells in an argument, or a tool reads from a file, comes back to it as text."""
     own = vocabulary_of(shared_map(map_id))
-    bound = get_dialect("plain").model_copy(update=HERMES_FORMS).bind(own, [keep_in(tmp_path)])
+    bound = BoundDialect(get_dialect("plain").model_copy(update=HERMES_FORMS), own, [keep_in(tmp_path)])
     tokenizer, control = pick_tokenizer(own), own.special_ids
     dispatcher = Dispatcher(bound.tools.values(), vocabulary=own)
 
@@ -259,4 +259,4 @@ def test_halves_in_results_in_each_real_vocabulary(map_id: str, shared_map: Shar
         pytest.skip("the map is of no family")
     if dialect.results is None:
         pytest.skip("the family has no tools")
-    check_results(dialect.bind(shared_map(map_id)))
+    check_results(BoundDialect(dialect, shared_map(map_id)))

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from codec_agents import Pipeline
-from codec_agents.dialects import dialects, get_dialect
+from codec_agents.dialects import BoundDialect, dialects, get_dialect
 from codec_agents.graph.chat import Chat
 from codec_agents.plan.nodes import strategy_between
 from codec_agents.runtime.edges.transducers import EncodeText, PassThrough
@@ -31,7 +31,7 @@ def all_as_text(own: TokenizerMap) -> TokenizerMap:
 def test_halves_in_slots(name: str) -> None:
     own = all_as_text(small_map_of(name))
     assert vocabulary_of(own).special_ids == frozenset()
-    bound = get_dialect(name).bind(own)
+    bound = BoundDialect(get_dialect(name), own)
     control = bound.vocabulary.special_ids
     assert control == {(own.vocab or {})[marker] for marker in get_dialect(name).all_markers()}
     encode = pick_tokenizer(bound.vocabulary).encode_ordinary
@@ -44,14 +44,14 @@ def test_halves_in_slots(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in dialects() if get_dialect(name).results is not None])
 def test_halves_in_results(name: str) -> None:
-    check_results(get_dialect(name).bind(all_as_text(small_map_of(name))))
+    check_results(BoundDialect(get_dialect(name), all_as_text(small_map_of(name))))
 
 
 @pytest.mark.parametrize("keep_special", [False, True])
 def test_halves_over_edges(keep_special: bool) -> None:
     """From another vocabulary, from the same one under another dialect, and as text."""
     own = all_as_text(small_map_of("hermes"))
-    plain, bound = vocabulary_of(own), get_dialect("hermes").bind(own).vocabulary
+    plain, bound = vocabulary_of(own), BoundDialect(get_dialect("hermes"), own).vocabulary
     other = vocabulary_of(bundled_map("demo/bytes"))
     translator = Translator(other, bound, keep_special=keep_special)
     encode, control = pick_tokenizer(other).encode_ordinary, bound.special_ids

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import anyio
 
-from codec_agents.dialects import CallRegion, get_dialect
+from codec_agents.dialects import BoundDialect, CallRegion, get_dialect
 from codec_agents.tools.calls import ToolCall, ToolContext
 from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.tool import tool
@@ -32,7 +32,7 @@ CALLS = 50
 
 def main() -> bool:
     """Print the figures; tell whether the bars are reached."""
-    bound = get_dialect("qwen3").bind(bundled_map("demo/bytes"), [touch])
+    bound = BoundDialect(get_dialect("qwen3"), bundled_map("demo/bytes"), [touch])
     special = bound.vocabulary.special_tokens
     draw = random.Random(1)
     drawn = [draw.randrange(300, 1800) for _ in range(IDS)]

@@ -12,8 +12,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from codec_agents.dialects.grammars.marked import recipient_of
-from codec_agents.dialects.parsing.region_reader import PROPER_ENDS
-from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
+from codec_agents.dialects.values import PROPER_ENDS, CallRegion, PortIds, TurnEvent
 from codec_core.vocabulary import Vocabulary
 
 MAX_HEADER_IDS = 256

@@ -15,13 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
-from typing import Protocol
 
 from codec_agents.dialects.parsing.text_calls import TextLane
-from codec_agents.dialects.values import CallRegion, Port, PortIds, TurnEvent
-
-PROPER_ENDS = frozenset({"stop", "tool_calls", "eos", "eos_token", "end_turn", "stop_sequence"})
-"""Reasons that mean the model itself ended its turn; after any other, what is open was cut off."""
+from codec_agents.dialects.values import PROPER_ENDS, CallRegion, Port, PortIds, TurnEvent
 
 
 class Action(Enum):
@@ -43,16 +39,6 @@ class Lane(Enum):
     REASONING = auto()
     CALL = auto()
     ENDED = auto()
-
-
-class TurnReader(Protocol):
-    """Reads one turn."""
-
-    def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
-        """Take the next ids; return what is known of the turn now."""
-
-    def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:
-        """End the turn; return what was held back. A call still open is given as not closed."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.grammars import GRAMMARS, Grammar, Payload, PayloadError
 from codec_agents.dialects.messages import ReasoningState
 from codec_agents.dialects.parsing.message_reader import MessageReader, MessageTable
-from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, RegionReader, TurnReader
+from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, RegionReader
 from codec_agents.dialects.parsing.text_calls import TextForm, TextLane
-from codec_agents.dialects.values import CallRegion, Marked, Segment
+from codec_agents.dialects.values import CallRegion, Marked, Segment, TurnReader
 from codec_agents.exceptions import DialectError
 from codec_agents.tools.calls import ToolCall
 from codec_agents.tools.texts import well_formed, well_formed_json

@@ -104,7 +104,7 @@ class PromptView:
             dialect, _ = derive_dialect(self.vocabulary)
         except DialectError:
             dialect = get_dialect("plain")
-        return dialect.bind(self.vocabulary)
+        return BoundDialect(dialect, self.vocabulary)
 
     @cached_property
     def _read(self) -> ReadPrompt:

@@ -171,7 +171,7 @@ class Bench:
         self.map = tokenizer_map
         self.vocabulary = vocabulary_of(tokenizer_map)
         self.thinking = FAMILIES.get(name, {}).get("thinking")
-        self.bound: BoundDialect = get_dialect(dialect_of(name)).bind(tokenizer_map, TOOLS, self.thinking)
+        self.bound = BoundDialect(get_dialect(dialect_of(name)), tokenizer_map, TOOLS, self.thinking)
         self.markers = [
             marker for marker in self.bound.dialect.all_markers() if marker in self.vocabulary.special_tokens
         ]

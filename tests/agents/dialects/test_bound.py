@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from codec_agents.dialects import Dialect, dialects, get_dialect, register
+from codec_agents.dialects import BoundDialect, Dialect, dialects, get_dialect, register
 from codec_agents.dialects.registry import built_in
 from codec_agents.exceptions import DialectError, ForgedTokenError, PromptError
 from codec_agents.graph.chat import Chat, Piece, RawPrompt
@@ -96,14 +96,14 @@ def test_thinking_cannot_be_forced_where_the_map_has_no_markers(
     shared_map: Callable[[str], TokenizerMap],
 ) -> None:
     with pytest.raises(DialectError, match="cannot force thinking"):
-        get_dialect("hermes").bind(shared_map("qwen/qwen2"), thinking="forced")
+        BoundDialect(get_dialect("hermes"), shared_map("qwen/qwen2"), thinking="forced")
 
 
 @pytest.mark.parametrize("name", [name for name in dialects() if name != "plain"])
 def test_prompt_holds_the_declared_turns_and_only_the_templates_control_ids(name: str) -> None:
     family = Bench(name, small_map_of(name))
     offered = TOOLS if family.bound.dialect.tools is not None else ()
-    bound = family.bound.dialect.bind(family.map, offered)
+    bound = BoundDialect(family.bound.dialect, family.map, offered)
     chat = Chat(
         system="S-{topic}",
         user="Q-{question} {{braces}}",
@@ -123,7 +123,7 @@ def test_prompt_holds_the_declared_turns_and_only_the_templates_control_ids(name
 
 @pytest.mark.parametrize("name", [name for name, form in built_in().items() if form.tools is not None])
 def test_tools_are_declared_as_the_family_does(name: str) -> None:
-    bound = get_dialect(name).bind(small_map_of(name), TOOLS[:1])
+    bound = BoundDialect(get_dialect(name), small_map_of(name), TOOLS[:1])
     prompt = bound.template(Chat(system="Be brief.", user="Hi")).render({})
     told = Detokenizer(bound.vocabulary).render(prompt, render_special=True)
     assert told.rstrip("\n") == TOLD_TOOLS[name]
@@ -223,7 +223,7 @@ def test_turns_behind_declared_results() -> None:
 
 def test_missing_markers_are_named() -> None:
     with pytest.raises(DialectError, match=r"\[TOOL_CALLS\]") as caught:
-        get_dialect("mistral-v3").bind(small_map(["<s>", "</s>"]))
+        BoundDialect(get_dialect("mistral-v3"), small_map(["<s>", "</s>"]))
     assert "[INST]" in caught.value.missing
 
 

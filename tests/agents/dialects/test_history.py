@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec_agents.dialects import CallRegion, get_dialect
+from codec_agents.dialects import BoundDialect, CallRegion, get_dialect
 from codec_agents.dialects.writing.turns import turns_of_chat
 from codec_agents.exceptions import ForgedTokenError, PromptError
 from codec_agents.graph.chat import Chat
@@ -197,7 +197,7 @@ def test_forms_that_a_family_does_not_have_are_refused(shared_map: Callable[[str
     with pytest.raises(PromptError, match="no text beside calls"):
         Bench("command-a", small_map_of("command-a")).bound.template(text)
     with pytest.raises(PromptError, match="no form for calls in a declared turn"):
-        Bench("phi4", small_map_of("phi4")).bound.dialect.bind(small_map_of("phi4")).template(text)
+        BoundDialect(Bench("phi4", small_map_of("phi4")).bound.dialect, small_map_of("phi4")).template(text)
     thought = Chat(turns=[{"assistant": "Yes.", "reasoning": "Hm."}])
     with pytest.raises(PromptError, match="tells no reasoning apart"):
         bench("hermes", shared_map).bound.template(thought)

@@ -24,7 +24,7 @@ def bound(name: str, *, bare: bool = False) -> BoundDialect:
     """Return a dialect in a vocabulary with all of its control tokens, or with those that it needs."""
     dialect = get_dialect(name)
     vocabulary = small_map(list(dialect.markers)) if bare else small_map_of(name)
-    return dialect.bind(vocabulary, TOOLS if dialect.tools else ())
+    return BoundDialect(dialect, vocabulary, TOOLS if dialect.tools else ())
 
 
 def as_told(dialect: BoundDialect, messages: list[Message]) -> list[Message]:

@@ -25,7 +25,7 @@ def derived(name: str) -> BoundDialect | None:
     """Return the dialect that the server finds for a family's map."""
     source = small_map_of(name)
     try:
-        return derive_dialect(source)[0].bind(source)
+        return BoundDialect(derive_dialect(source)[0], source)
     except DialectError:
         return None
 

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("jinja2", reason="the extra `templates` is not installed")
 
-from codec_agents.dialects import get_dialect
+from codec_agents.dialects import BoundDialect, get_dialect
 from codec_agents.dialects.templates.chat_template import check_template
 from tests.agents.dialects.families import TOOLS, small_map_of
 
@@ -49,7 +49,7 @@ CALLED = {
 
 
 def disagreements(template: str) -> list[Any]:
-    bound = get_dialect("kimi-k2").bind(small_map_of("kimi-k2"), TOOLS)
+    bound = BoundDialect(get_dialect("kimi-k2"), small_map_of("kimi-k2"), TOOLS)
     return check_template(bound, {"chat_template": template})
 
 

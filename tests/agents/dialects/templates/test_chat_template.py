@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("jinja2", reason="the extra `templates` is not installed")
 
-from codec_agents.dialects import get_dialect
+from codec_agents.dialects import BoundDialect, get_dialect
 from codec_agents.dialects.templates.chat_template import check_template, derive_from_config
 from codec_agents.exceptions import DialectError
 from tests.agents.dialects.families import Bench, small_map_of
@@ -20,7 +20,7 @@ CHATML = (
 
 
 def bound(name: str = "hermes"):
-    return get_dialect(name).bind(Bench(name, small_map_of(name)).map)
+    return BoundDialect(get_dialect(name), Bench(name, small_map_of(name)).map)
 
 
 def test_template_that_agrees() -> None:

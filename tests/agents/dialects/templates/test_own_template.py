@@ -83,7 +83,7 @@ def config(template: str = ROLES, response: dict[str, Any] | None = RESPONSE) ->
 
 def bound(tools: bool = True, **options: Any) -> BoundDialect:
     dialect, _ = derive_from_config(config(**options))
-    return dialect.bind(small_map(MARKERS), TOOLS if tools else ())
+    return BoundDialect(dialect, small_map(MARKERS), TOOLS if tools else ())
 
 
 def spelled(family: BoundDialect, ids: list[int]) -> str:
@@ -175,7 +175,7 @@ def test_without_a_response_template_there_are_no_calls() -> None:
     dialect, why = derive_from_config(config(response=None))
     assert "no reasoning and no calls are known" in why
     with pytest.raises(PromptError, match="no form for tools"):
-        dialect.bind(small_map(MARKERS), TOOLS).template(Chat(user="Hi"))
+        BoundDialect(dialect, small_map(MARKERS), TOOLS).template(Chat(user="Hi"))
 
 
 def test_fields_that_cannot_be_read_are_named() -> None:

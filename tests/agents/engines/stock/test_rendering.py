@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from codec_agents.dialects import get_dialect
+from codec_agents.dialects import BoundDialect, get_dialect
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.sglang import SglangEngine
@@ -58,7 +58,7 @@ async def test_the_form_is_the_engines_and_the_slots_are_ours(vocabulary, stock,
     async with stock.StockServer(routes(vocabulary)) as server:
         engine = engine_class(server.url)
         prompt = await engine_prompt(engine, CHAT, vocabulary, model="m", tools=TOOLS)
-    template = get_dialect("qwen3").bind(vocabulary).template(prompt)
+    template = BoundDialect(get_dialect("qwen3"), vocabulary).template(prompt)
     assert prompt.slots == ("mood", "draft")
     assert server.seen[0][2]["model"] == "m"
     slots = {"mood": encode("calm"), "draft": encode(" a text")}
