@@ -12,6 +12,7 @@
     │   ├── InputError (ValueError)             the caller's inputs are not those the pipeline declares
     │   ├── NodeFailedError                     a node ended by an error, kept as `cause`
     │   ├── LimitExceededError                  a node reached a limit of its policy
+    │   ├── AnswerCutError                      an answer was cut at its length, and the policy is to fail
     │   ├── ApprovalRequiredError               the run waits for somebody's decision; has `pause`
     │   ├── PauseError (ValueError)             a pause, or the decisions, from which a run cannot go on
     │   ├── RepeatedFailureError                a model repeats a tool call that keeps failing in the same way
@@ -211,6 +212,23 @@ _LIMITS = {
     "tool_calls": "tool calls",
     "wall": "seconds",
 }
+
+
+class AnswerCutError(RunError):
+    """The answer of a node was cut at `max_tokens` or by the engine's context, and `on_length` is `fail`.
+
+    Attributes:
+        node: the node.
+        delivered: how many ids had left the node before; they stay readable as a valid prefix.
+    """
+
+    def __init__(self, node: str, *, delivered: int = 0) -> None:
+        super().__init__(
+            f"the answer of node {node!r} was cut after {delivered} ids; raise `sampling.max_tokens`, or set "
+            "`policy.on_length` to `continue` or `accept`"
+        )
+        self.node = node
+        self.delivered = delivered
 
 
 class RepeatedFailureError(RunError):

@@ -92,18 +92,23 @@ class SinkNode(Node):
 
 
 class Sampling(Declared):
-    """What the engine is asked to do; what is left out, the engine decides."""
+    """How the engine draws token ids. The engine decides on a field that is left out, except `max_tokens`."""
 
     max_tokens: Count | None = None
-    """Ids of one turn at most."""
+    """The most ids of one turn, reasoning included; 1,024 when left out. See `policy.on_length` for an answer
+    that is cut here."""
     temperature: Annotated[float, Field(ge=0), NO_WORD_AS_NUMBER] | None = None
+    """The spread of the draw: 0 takes the most probable id, 1 the model's own probabilities."""
     top_p: Annotated[float, Field(gt=0, le=1), NO_WORD_AS_NUMBER] | None = None
+    """Draw from the most probable ids whose probabilities add up to this; 1 draws from all."""
     top_k: Whole | None = None
+    """Draw from this many of the most probable ids. What 0 and -1 mean depends on the engine: usually all."""
     seed: Whole | None = None
+    """Makes the draw repeatable, as far as the engine can."""
     stop: tuple[str, ...] = ()
-    """Strings that end a turn."""
+    """Texts that end a turn. The turn's own end markers always do."""
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the engine's own API, sent as they stand."""
+    """Further fields of the engine's own API, which are sent unchanged and not checked."""
 
 
 def _prompt_form(value: Any) -> Any:

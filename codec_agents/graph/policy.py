@@ -50,6 +50,10 @@ OnFailure: TypeAlias = Literal["fail", "skip", "fallback"]
 """When a node fails or reaches a limit: fail the run, go on without it, or take its fallback edges."""
 
 
+OnLength: TypeAlias = Literal["accept", "fail", "continue"]
+"""When an answer is cut at `max_tokens`: take it as it is, fail the node, or ask for the rest of it."""
+
+
 class TimeoutPolicy(Declared):
     """How long things may take, in seconds; null waits for ever."""
 
@@ -112,7 +116,10 @@ class Policy(Declared):
     concurrency: Count | None = None
     """Requests at once to each engine that does not say its own number; null for no limit."""
     on_failure: OnFailure = "fail"
-    """What happens when the node fails or reaches a limit."""
+    """The consequence of a failure, or of a limit that is reached."""
+    on_length: OnLength = "accept"
+    """The consequence of an answer that is cut at `sampling.max_tokens` or by the engine's context. `continue`
+    asks for the rest, from the exact ids that arrived and within `limits.max_ids`."""
 
     def overridden_by(self, other: Policy | None) -> Policy:
         """Return this policy with what the other one sets explicitly."""

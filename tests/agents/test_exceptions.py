@@ -6,6 +6,7 @@ import pytest
 
 from codec_agents import exceptions
 from codec_agents.exceptions import (
+    AnswerCutError,
     CodecAgentsError,
     EngineStatusError,
     EngineStreamError,
@@ -48,6 +49,13 @@ def test_a_failed_node_names_engine_and_what_was_delivered():
     assert "planner" in str(error)
     assert "'A'" in str(error)
     assert "10 ids" in str(error)
+
+
+def test_a_cut_answer_names_the_fields_that_decide():
+    error = AnswerCutError("planner", delivered=12)
+    assert (error.node, error.delivered) == ("planner", 12)
+    assert "`sampling.max_tokens`" in str(error)
+    assert "`policy.on_length`" in str(error)
 
 
 def test_a_failure_that_is_none_of_ours_says_its_type():

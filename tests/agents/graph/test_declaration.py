@@ -156,6 +156,7 @@ def test_a_name_declared_twice_is_told_with_the_other_faults():
         (lambda p: p.model("m", prompt="{"), "nodes.m.prompt"),
         (lambda p: p.model("m", prompt={}), "nodes.m.prompt"),
         (lambda p: p.model("m", prompt="x", sampling={"top_p": 3}), "nodes.m.sampling.top_p"),
+        (lambda p: p.model("m", prompt="x", sampling={"temprature": 1}), "nodes.m.sampling.temprature"),
         (lambda p: p.model("m", prompt="x", policy={"limit": {}}), "nodes.m.policy.limit"),
         (lambda p: p.loop("l", travel_desk(), turns=0), "nodes.l.turns"),
         (lambda p: p.connect("a.b.c", "d"), "edges[0].from"),

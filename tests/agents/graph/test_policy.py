@@ -1,11 +1,13 @@
 """Policies: merging, back-off, bounds."""
 
 import random
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from codec_agents.graph import Limits, Policy, RetryPolicy, TimeoutPolicy
+from codec_agents.engines.base import DEFAULT_MAX_TOKENS
+from codec_agents.graph import Limits, Policy, RetryPolicy, Sampling, TimeoutPolicy
 from codec_agents.graph.policy import DEFAULT_TURNS
 
 
@@ -42,6 +44,20 @@ def test_jitter_only_shortens():
 
 
 @pytest.mark.parametrize(
+    ("section", "fields"), [("Policy", list(Policy.model_fields)), ("Sampling", list(Sampling.model_fields))]
+)
+def test_the_page_names_every_field(section, fields):
+    page = (Path(__file__).parents[3] / "docs" / "pipelines.md").read_text(encoding="utf-8")
+    text = page.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    assert [name for name in fields if f"`{name}" not in text] == []
+
+
+def test_the_documented_length_is_the_default():
+    page = (Path(__file__).parents[3] / "docs" / "pipelines.md").read_text(encoding="utf-8")
+    assert f"| `max_tokens` | {DEFAULT_MAX_TOKENS} |" in page
+
+
+@pytest.mark.parametrize(
     ("kind", "fields"),
     [
         (TimeoutPolicy, {"idle": 0}),
@@ -52,6 +68,7 @@ def test_jitter_only_shortens():
         (Limits, {"turns": 0}),
         (Limits, {"turns": None}),
         (Policy, {"on_failure": "ignore"}),
+        (Policy, {"on_length": "ignore"}),
         (Policy, {"retry": {"initial": 9, "max": 3}}),
     ],
 )
