@@ -118,7 +118,7 @@ class Policy(Declared):
     on_failure: OnFailure = "fail"
     """The consequence of a failure, or of a limit that is reached."""
     on_length: OnLength = "accept"
-    """The consequence of an answer that is cut at `sampling.max_tokens` or by the engine's context. `continue`
+    """The consequence of an answer cut at `sampling.max_tokens` or by the engine's context. `continue`
     asks for the rest, from the exact ids that arrived and within `limits.max_ids`."""
 
     def overridden_by(self, other: Policy | None) -> Policy:
