@@ -378,6 +378,7 @@ class EngineStatusError(EngineError):
     Attributes:
         status: the HTTP status.
         body: the beginning of the answer's body, without control characters.
+        asked: the method and the URL of the request, where there was one.
         retry_after: seconds the server asks to wait, where it says so.
     """
 
@@ -387,20 +388,41 @@ class EngineStatusError(EngineError):
         status: int,
         body: str = "",
         *,
+        asked: str = "",
         retry_after: float | None = None,
         delivered: int = 0,
     ) -> None:
         excerpt = "".join(char if char.isprintable() else " " for char in body[:MAX_BODY_EXCERPT]).strip()
-        super().__init__(engine, f"answered {status}{': ' + excerpt if excerpt else ''}", delivered=delivered)
+        what = f"{asked} answered {status}".strip() + (f": {excerpt}" if excerpt else "")
+        remedy = _STATUS_REMEDIES.get(status) if asked else None
+        super().__init__(engine, f"{what}; {remedy}" if remedy else what, delivered=delivered)
         self.status = status
+        self.asked = asked
         self.body = excerpt
         self.retry_after = retry_after
         self.transient = status in TRANSIENT_STATUSES
 
 
-class EngineStreamError(EngineError):
-    """The stream was cut off, or broke its format; the lower error is the `__cause__`.
+_STATUS_REMEDIES = {
+    400: "correct the node's `sampling`, or shorten its prompt",
+    401: "give the engine an `api_key` that it accepts",
+    403: "give the engine an `api_key` that it accepts, or enable the call on the server",
+    404: "correct the engine's `url` or its `model`; the server has no such call or model",
+    405: "correct the engine's `url`, or declare it as the `kind` that it is",
+    413: "shorten the prompt, or raise the server's limit",
+    422: "correct the node's `sampling`, or declare the engine as the `kind` that it is",
+    429: "lower the engine's `concurrency`, or raise the server's limit",
+    500: "see the server's log",
+    502: "start the server behind the proxy at this URL",
+    503: "wait until the server has started, or lower the engine's `concurrency`",
+}
+"""The likely remedy for each status."""
 
+
+class EngineStreamError(EngineError):
+    """The stream was cut off, broke its format, or ended with a failure.
+
+    A fault of the format is the `__cause__`.
     A stream that was cut off can be asked for again; one that does not parse will not parse the next time.
     """
 

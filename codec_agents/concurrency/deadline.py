@@ -1,91 +1,164 @@
-"""A bound in time on what runs inside, cheap enough for every node.
+"""Bounds in time: one for a block, and one for the reads of a stream.
 
-Entering a cancel scope with a deadline costs more than all else that a short node does, and so does setting
-a timer and taking it back. So where asyncio runs, one timer serves all bounds of an event loop, and the task
-is ended as `asyncio.timeout` does; elsewhere it is the scope.
+Neither cancels a task by itself. A block is bounded by an anyio cancel scope, and a read is ended by the
+client that carries it, or by a scope where the client cannot. A bare `task.cancel()` beside anyio's scopes is
+what this avoids: when both expire in one turn of the event loop, asyncio folds the two requests into one
+`CancelledError` that neither side takes for its own, and it reaches a caller who cancelled nothing.
+
+One timer serves all bounds of an asyncio loop, because a timer for each costs as much as the scope itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncIterator, Callable
 from contextvars import Context
 from types import TracebackType
-from typing import Any, Self
+from typing import Protocol, Self
 from weakref import WeakKeyDictionary
 
 import anyio
 
-from codec_agents.concurrency.event_loop import running_task
+from codec_agents.concurrency.event_loop import running_loop
 
 EARLY = 0.001
-"""Seconds that a timer may ring early: event loops round to their clock's resolution."""
+"""Seconds by which a timer may fire early: event loops round to the resolution of their clock."""
+
+
+class OutOfTimeError(Exception):
+    """The deadline of a read passed before anything came."""
 
 
 class Deadline:
-    """Stop what runs inside after so many seconds (None: never), without an error.
+    """Stop a block after a number of seconds (None: never), without an error.
 
-    `passed` says whether it was stopped. A cancellation from outside is never taken for the deadline's own,
-    and goes on.
+    `passed` tells afterwards whether the block was stopped. A cancellation from outside is never taken for
+    the deadline's own, and propagates.
     """
 
-    __slots__ = ("_alarm", "_before", "_fired", "_scope", "_task", "passed", "seconds")
+    __slots__ = ("_alarm", "_scope", "passed", "seconds")
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = math.inf if seconds is None else seconds
         self._scope: anyio.CancelScope | None = None
-        self._task: asyncio.Task[Any] | None = None
         self._alarm: _Alarm | None = None
-        self._fired = False
         self.passed = False
 
     def __enter__(self) -> Self:
-        self._task = task = running_task()
-        if task is None:
-            self._scope = anyio.move_on_after(self.seconds)
-            self._scope.__enter__()
+        if self.seconds == math.inf:
             return self
-        self._before = task.cancelling()
-        if self.seconds != math.inf:
-            self._alarm = _Alarm.of(task.get_loop())
-            self._alarm.set(self, task.get_loop(), self.seconds)
+        loop = running_loop()
+        if loop is None:
+            self._scope = anyio.move_on_after(self.seconds)
+        else:
+            self._scope = anyio.CancelScope()
+            self._alarm = _Alarm.of(loop)
+            self._alarm.set(self, loop, loop.time() + self.seconds)
+        self._scope.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if self._scope is not None:
-            stopped = bool(self._scope.__exit__(kind, error, trace))
-            self.passed = self._scope.cancelled_caught
-            return stopped
-        assert self._task is not None
+        if self._scope is None:
+            return False
         if self._alarm is not None:
-            self._alarm.take_back(self)
-        if self._fired and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
-            self.passed = True
-        return self.passed
+            self._alarm.drop(self)
+        stopped = bool(self._scope.__exit__(kind, error, trace))
+        self.passed = self._scope.cancelled_caught
+        return stopped
 
-    def ring(self) -> None:
-        """Stop what runs inside."""
-        self._fired = True
-        assert self._task is not None
-        self._task.cancel()
+    def expire(self, loop: asyncio.AbstractEventLoop) -> None:  # noqa: ARG002 - an alarm's caller needs it
+        """Stop the block."""
+        assert self._scope is not None
+        self._scope.cancel()
+
+
+class ReadTimeout:
+    """Bound each read of one stream by a deadline that moves with every chunk.
+
+    Args:
+        instant: returns the deadline of the read that runs, by the clock of the event loop.
+        abort: ends the read with the error that it is given, on asyncio; None where the client has no such
+            call.
+    """
+
+    __slots__ = ("_abort", "_alarm", "_armed", "_instant", "_loop", "_reading")
+
+    def __init__(
+        self, instant: Callable[[], float], abort: Callable[[OutOfTimeError], None] | None = None
+    ) -> None:
+        self._instant = instant
+        self._abort = abort
+        self._loop = None if abort is None else running_loop()
+        self._alarm = None if self._loop is None else _Alarm.of(self._loop)
+        self._armed = math.inf
+        """When the alarm looks next; at the deadline or before it."""
+        self._reading = False
+
+    async def next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+        """Return the next chunk, or None at the end.
+
+        Raises:
+            OutOfTimeError: it did not come in time.
+        """
+        instant = self._instant()
+        if self._alarm is None:
+            with anyio.CancelScope(deadline=instant):
+                return await anext(chunks, None)
+            raise OutOfTimeError
+        # Deadlines mostly move away, and then the alarm finds that it fired early: no timer is touched per
+        # chunk.
+        if instant < self._armed:
+            self._arm(instant)
+        self._reading = True
+        try:
+            return await anext(chunks, None)
+        finally:
+            self._reading = False
+
+    def _arm(self, instant: float) -> None:
+        assert self._alarm is not None
+        assert self._loop is not None
+        self._armed = instant
+        self._alarm.set(self, self._loop, instant)
+
+    def expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the read that runs, unless its deadline has moved meanwhile."""
+        self._armed = math.inf
+        if not self._reading:
+            return  # the next read arms again
+        if loop.time() + EARLY < (instant := self._instant()):
+            self._arm(instant)
+        else:
+            assert self._abort is not None
+            self._abort(OutOfTimeError())
+
+    def close(self) -> None:
+        """Release the alarm."""
+        if self._alarm is not None:
+            self._alarm.drop(self)
+
+
+class _Expiring(Protocol):
+    def expire(self, loop: asyncio.AbstractEventLoop) -> None: ...
 
 
 class _Alarm:
-    """One timer for all bounds of an event loop. It is not taken back with them: it rings and finds nothing.
+    """One timer for all bounds of an event loop. It is not cancelled with them: it fires and finds nothing.
 
-    It does not hold the loop, or no loop would ever be freed; and it rings in an empty context, because it
+    It does not hold the loop, or no loop would ever be freed; and it fires in an empty context, because it
     outlives the run that set it, and what that run's caller had in its own.
     """
 
     __slots__ = ("_next", "_waiting")
 
     def __init__(self) -> None:
-        self._waiting: dict[Deadline, float] = {}
-        """When each bound is over, by the loop's clock."""
+        self._waiting: dict[_Expiring, float] = {}
+        """When each bound expires, by the loop's clock."""
         self._next = math.inf
-        """When the timer rings next."""
+        """When the timer fires next."""
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> _Alarm:
@@ -95,27 +168,32 @@ class _Alarm:
             alarm = _alarms[loop] = cls()
         return alarm
 
-    def set(self, deadline: Deadline, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        """Let a bound be over in so many seconds."""
-        self._waiting[deadline] = at = loop.time() + seconds
+    def set(self, bound: _Expiring, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        """Have a bound expire at an instant of the loop's clock."""
+        if at == math.inf:
+            self.drop(bound)
+            return
+        self._waiting[bound] = at
         if at < self._next:
             self._next = at
-            loop.call_at(at, self._ring, loop, context=Context())
+            loop.call_at(at, self._fire, loop, context=Context())
 
-    def take_back(self, deadline: Deadline) -> None:
+    def drop(self, bound: _Expiring) -> None:
         """Forget a bound."""
-        self._waiting.pop(deadline, None)
+        self._waiting.pop(bound, None)
 
-    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _fire(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time() + EARLY
         if now < self._next:  # an earlier timer has done this one's work
             return
-        for deadline in [each for each, at in self._waiting.items() if at <= now]:
-            del self._waiting[deadline]
-            deadline.ring()
-        self._next = min(self._waiting.values(), default=math.inf)
-        if self._next != math.inf:
-            loop.call_at(self._next, self._ring, loop, context=Context())
+        self._next = math.inf  # bounds that set themselves again below need a timer
+        for bound in [each for each, at in self._waiting.items() if at <= now]:
+            del self._waiting[bound]
+            bound.expire(loop)
+        at = min(self._waiting.values(), default=math.inf)
+        if at < self._next:
+            self._next = at
+            loop.call_at(at, self._fire, loop, context=Context())
 
 
 _alarms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Alarm] = WeakKeyDictionary()

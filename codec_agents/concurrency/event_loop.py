@@ -1,6 +1,6 @@
-"""Which event loop runs here: some things cost less, or are possible at all, where it is asyncio's.
+"""The event loop that runs: some things cost less, or are possible at all, where it is asyncio's.
 
-Another loop may be a guest of asyncio's: then asyncio has a loop that runs, and no task. All of this is asked
+Another loop may be a guest of asyncio's: then asyncio has a running loop and no task. All of this is asked
 from within tasks.
 """
 
@@ -18,7 +18,7 @@ import anyio.lowlevel
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return asyncio's loop, where it is what runs."""
+    """Return asyncio's loop, or None where another loop runs."""
     return None if (task := running_task()) is None else task.get_loop()
 
 
@@ -31,22 +31,25 @@ def running_task() -> asyncio.Task[Any] | None:
 
 
 def clock() -> Callable[[], float]:
-    """Return what tells the time of the event loop that runs, without asking every time which one that is."""
+    """Return the clock of the running event loop, to be read without looking the loop up again."""
     loop = running_loop()
     return anyio.current_time if loop is None else loop.time
 
 
 def this_loop() -> object:
-    """Return what stands for the event loop that runs."""
+    """Return an object that identifies the running event loop."""
     return running_loop() or anyio.lowlevel.current_token()
 
 
 def start_in_background(work: Callable[[], Coroutine[Any, Any, None]], loop: object) -> object:
-    """Start a task that is nobody's but the event loop's, and ends with it; whoever wants it to end keeps it.
+    """Start a task that no task waits for, and that ends with its event loop at the latest.
 
     Args:
-        work: what it does; it raises nothing but its cancellation.
-        loop: what `this_loop` gave; with asyncio's, this can be called from outside of any task.
+        work: a coroutine function that raises nothing but its cancellation.
+        loop: the result of `this_loop`; with asyncio's, this can be called from outside of any task.
+
+    Returns:
+        The task. The caller keeps it, because event loops hold their tasks weakly.
     """
     if isinstance(loop, asyncio.AbstractEventLoop):
         return loop.create_task(work())
@@ -68,7 +71,7 @@ def context_for_thread() -> contextvars.Context:
 
 
 def run_in_own_loop(function: Callable[[], Awaitable[Result]]) -> Result:
-    """Run in an event loop and a thread of its own: a running loop of the caller's cannot be entered again.
+    """Run a function in an event loop and a thread of its own: a running loop cannot be entered again.
 
     The function sees the caller's context variables: the current span, and baggage.
 

@@ -13,16 +13,24 @@ from typing import Any
 
 import msgspec
 
-from codec_agents.concurrency.once import Once
+from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
-from codec_agents.engines.codec import CodecEngine, check_map, frame_parser
+from codec_agents.engines.codec import CodecEngine, check_map, frame_parser, frames_of
+from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.engine import HttpEngine, Outgoing, check_prompt
-from codec_agents.engines.http.pool import HttpClient, HttpSettings
+from codec_agents.engines.http.first_bytes import (
+    UNTELLING,
+    ChosenParser,
+    frames_format,
+    is_event_stream,
+    media_type,
+)
 from codec_agents.engines.http.responses import HttpResponse
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.sglang import SglangEngine
-from codec_agents.engines.stock.engine import json_request, require_events
+from codec_agents.engines.stock.engine import json_request, no_events, parser_of_events
 from codec_agents.engines.stock.handshake import ask, probe_ids
 from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.vllm import VllmEngine
@@ -66,7 +74,7 @@ class AutoEngine:
         for engine in self._kinds.values():
             engine.pool = self._probe.pool  # what the probe has opened serves the requests behind it
         self._found: HttpEngine | None = None
-        self._asked: Once[str] = Once()
+        self._asked: SingleFlight[str] = SingleFlight()
 
     @property
     def provider(self) -> str:
@@ -155,5 +163,20 @@ class _Probe(HttpEngine):
         frames = frame_parser(self.name, response, {}, stats)
         if frames is not None:
             return frames
-        require_events(self.name, response)
-        return CompletionEvents(self.name, request, stats)
+
+        def events() -> FrameParser:
+            return CompletionEvents(self.name, request, stats)
+
+        found = media_type(response.headers.get("content-type"))
+        if found not in UNTELLING:
+            return parser_of_events(self.name, response, events)
+
+        def choose(first: bytes) -> FrameParser:
+            if is_event_stream(first):
+                return events()
+            wire_format = frames_format(first, self._format)
+            if wire_format is None:
+                raise no_events(self.name, found)
+            return frames_of(self.name, wire_format, response, {}, stats)
+
+        return ChosenParser(choose)

@@ -1,9 +1,11 @@
-"""The one contract of all engines: prompt ids and sampling options in, a stream of frames out.
+"""The one contract of all engines: prompt token ids and sampling options in, a stream of frames out.
 
-A node does not know which engine it talks to. An engine opens one request a stream, and closing the stream,
+A node does not know which engine it talks to. An engine opens one request per stream, and closing the stream,
 for any reason, closes the request. It never retries, never invents an id, and never gives an id that it is
-not sure of. Every failure is an `EngineError` with the number of ids delivered before it; `transient` says
+not sure of. Every failure is an `EngineError` with the number of ids delivered before it; `transient` tells
 whether sending the same request again can help.
+
+`codec_agents.testing.check_engine` shows whether an engine of one's own keeps to it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import msgspec
 
+from codec_agents.exceptions import EngineStreamError
 from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary
 
@@ -23,12 +26,12 @@ DEFAULT_MAX_TOKENS = 1024
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """How long an engine may take, in seconds; None waits for ever."""
+    """The bounds on an engine's time, in seconds; None is no bound."""
 
     connect: float | None = 5.0
-    """Until a connection stands, waiting for a free one in the pool included."""
+    """Until there is a connection, waiting for a free one in the pool included."""
     first_id: float | None = 120.0
-    """From the request until its first id: queueing and prefill lie here."""
+    """From the request until its first id: queueing and prefill included."""
     idle: float | None = 30.0
     """Between two ids of a running stream."""
     whole: float | None = None
@@ -50,7 +53,7 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One generation: what stands in the prompt, whose ids they are, and how to sample."""
+    """One generation: the prompt, its vocabulary, and the sampling."""
 
     prompt_ids: Sequence[int]
     vocabulary: Vocabulary
@@ -61,14 +64,17 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Headers of this request alone, `traceparent` for one."""
     timeouts: Timeouts = Timeouts()
     node: str = ""
-    """Who asks: the path of the node; for engines that answer from a record."""
+    """The path of the node that asks; for engines that answer from a record."""
     turn: int = 0
-    """The node's turn, from 1; 0 for a request whose answer nobody reads."""
+    """The node's turn, from 1; 0 for a request whose answer is not read."""
+    continued: int = 0
+    """How many of the prompt's last ids are the beginning of the answer itself, after a failure or a
+    recovery."""
 
 
 @dataclass(slots=True)
 class StreamStats:
-    """What a stream cost and when things happened; filled as the stream goes, never reset.
+    """The cost and the instants of a stream; filled as the stream goes, never reset.
 
     Instants are readings of `time.perf_counter()`.
     """
@@ -88,10 +94,11 @@ class StreamStats:
     first_id: float | None = None
     last_id: float | None = None
     prompt_tokens: int | None = None
-    """What the engine counts; None where it does not say."""
+    """As the engine counts; None where it does not report it."""
     cached_tokens: int | None = None
+    """Of the prompt, found in the engine's cache; None where it does not report it, which is not 0."""
     engine_seconds: float | None = None
-    """What the engine says that the prompt took it, until its first id; None where it does not say."""
+    """The engine's own time for the prompt, until its first id; None where it does not report it."""
     finish_reason: str | None = None
     server_address: str | None = None
     server_port: int | None = None
@@ -106,7 +113,7 @@ class FrameStream(Protocol):
 
     @property
     def stats(self) -> StreamStats:
-        """What has been measured so far."""
+        """The measurements so far."""
         ...
 
     def __aiter__(self) -> AsyncIterator[CodecFrame]:
@@ -126,7 +133,7 @@ class Engine(Protocol):
     """
 
     name: str
-    """What the pipeline calls it; errors carry it."""
+    """Its name in the pipeline; errors carry it."""
     provider: str
     """`codec`, `vllm`, `sglang`, `llama_cpp`, `openai`, `scripted`."""
 
@@ -144,26 +151,37 @@ class Engine(Protocol):
 
 
 def is_text_boundary(engine: Engine) -> bool:
-    """Say whether an engine takes and gives text: then the ids of its answers are those of a text.
+    """Return whether an engine takes and gives text: then the ids of its answers are those of a text.
 
-    An engine says so by an attribute, `text_boundary`; one without it takes ids and gives ids.
+    An engine declares it by an attribute, `text_boundary`; one without it takes ids and gives ids.
     """
     return bool(getattr(engine, "text_boundary", False))
 
 
 def continues_answers(engine: Engine) -> bool:
-    """Say whether an answer that broke off goes on exactly, where the prompt ends with what came of it.
+    """Return whether a request whose prompt ends with the beginning of its answer continues that exactly.
 
-    An engine that cannot says so by an attribute, `continues`: a chat API begins the answer anew.
+    An engine declares it by an attribute, `continues`, and may do so where the conformance test
+    (`codec_agents.testing.check_engine`) has shown it. Without the attribute it does not: a chat API, for
+    one, begins the answer anew.
     """
-    return bool(getattr(engine, "continues", True))
+    return bool(getattr(engine, "continues", False))
+
+
+FAILED_REASONS = frozenset({"error", "abort"})
+"""Finish reasons with which an engine reports that it failed: vLLM's and SGLang's, and the protocol's own."""
+
+
+def failed_answer(engine: str, reason: str | None, delivered: int) -> EngineStreamError:
+    """Return the error for an answer that ended with one of `FAILED_REASONS`; it may be asked for again."""
+    return EngineStreamError(engine, f"the engine ended the answer with {reason!r}", delivered=delivered)
 
 
 def end_reached(ids: Sequence[int], stop_token_ids: Sequence[int], max_tokens: int) -> str | None:
-    """Return why an answer that broke off is over all the same: only the word that it is over was lost.
+    """Return the reason for which an answer that broke off is complete: only the report of its end was lost.
 
     Args:
-        ids: those that came.
+        ids: those received.
         stop_token_ids: those that end it.
         max_tokens: the most ids that it may have.
     """
@@ -173,21 +191,22 @@ def end_reached(ids: Sequence[int], stop_token_ids: Sequence[int], max_tokens: i
 
 
 class Preparing(Protocol):
-    """An engine for which something can be done before the first request; one without has nothing to do."""
+    """An engine for which something can be done before the first request."""
 
     async def prepare(self, request: GenerationRequest) -> None:
-        """Start, connect, and compare what has to be compared, for requests like this one.
+        """Start, connect, and compare tokenizers, for requests like this one.
 
         Called while the prompt is still being filled, any number of times, and cancelled without notice. It
         generates nothing but one id, once, where that shows what the engine can do; and it raises nothing
-        that the request itself would tell: that comes anyway.
+        that the request itself would raise.
         """
         ...
 
 
 def preparing(engine: Engine) -> Preparing | None:
-    """Return an engine for which something can be done before the first request; None for any other.
+    """Return an engine that can be prepared; None for any other.
 
-    By its one method, because every run asks: a check of the whole protocol takes a hundred times as long.
+    It is told by its one method, because every run asks: a check of the whole protocol takes a hundred times
+    as long.
     """
     return cast("Preparing", engine) if hasattr(engine, "prepare") else None

@@ -9,9 +9,17 @@ from urllib.parse import quote
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.engine import HttpEngine, Outgoing
-from codec_agents.engines.http.pool import HttpClient, HttpSettings
+from codec_agents.engines.http.first_bytes import (
+    EVENT_STREAM,
+    UNTELLING,
+    ChosenParser,
+    frames_format,
+    media_type,
+)
 from codec_agents.engines.http.responses import HttpResponse
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import Deadlines, FrameParser
 from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import for_model, sampling
@@ -31,19 +39,20 @@ if TYPE_CHECKING:
     from codec_core.compression import Decompressor
 
 CACHED_HEADER = "x-cached-tokens"
-"""In which this project's server says how many ids of the prompt it had in its cache: frames have no room."""
+"""The header in which this project's server reports how many ids of the prompt its cache held: frames have no
+room."""
 
 BINARY_FROM = 10_000
-"""Prompt ids from which a binary request is worth it; below, JSON is as small and says more."""
+"""Prompt ids from which a binary request is worth it; below, JSON is as small and can express more."""
 
 RequestForm = Literal["auto", "json", "binary"]
 
 
 class CodecEngine(HttpEngine):
-    """A server that speaks Codec.
+    """A client of a server that speaks Codec.
 
     Args:
-        url: the server's origin.
+        url: the server's address, with or without `/v1`.
         format: `msgpack`, `protobuf`, `msgpack-delta` or `protobuf-delta`; what comes back decides.
         requests: `json`, `binary`, or `auto`: binary for long prompts whose options it can express.
         encodings: content encodings to accept. None by default: with a flush at every small frame they cost
@@ -139,28 +148,40 @@ class CodecEngine(HttpEngine):
     def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         check_map(self.name, response, request)
         parser = frame_parser(self.name, response, self._dictionaries, stats)
-        if parser is None:
-            found = response.headers.get("content-type", "nothing")
-            raise EngineStreamError(
-                self.name,
-                f"answered {found} where frames were asked for: it speaks no Codec; "
-                "declare the engine as what it is (vllm, sglang, llamacpp, openai), or as auto",
-                transient=False,
-            )
-        return parser
+        if parser is not None:
+            return parser
+        found = media_type(response.headers.get("content-type"))
+        if found not in UNTELLING and found != EVENT_STREAM:
+            raise self._no_frames(found)
+
+        def choose(first: bytes) -> FrameParser:
+            wire_format = frames_format(first, self._format)
+            if wire_format is None:
+                raise self._no_frames(found)
+            return frames_of(self.name, wire_format, response, self._dictionaries, stats)
+
+        return ChosenParser(choose)
+
+    def _no_frames(self, found: str) -> EngineStreamError:
+        return EngineStreamError(
+            self.name,
+            f"answered {found or 'without a content type'} where frames were asked for: it speaks no Codec; "
+            "declare the engine as what it is (vllm, sglang, llamacpp, openai), or as auto",
+            transient=False,
+        )
 
     async def _refusal(
-        self, response: HttpResponse, request: GenerationRequest, deadlines: Deadlines
+        self, response: HttpResponse, path: str, request: GenerationRequest, deadlines: Deadlines
     ) -> EngineError:
-        """A server that refuses the client's map says which one is its own."""
+        """Return the error; a server that refuses the client's map names its own."""
         if response.status_code == 412 and "codec-tokenizer-map" in response.headers:
             held = request.vocabulary.hash or "unknown"
             return MapMismatchError(self.name, held, response.headers["codec-tokenizer-map"])
         if response.status_code == 426:
-            return await self._version_required(response, deadlines)
-        return await super()._refusal(response, request, deadlines)
+            return await self._version_required(response, path, deadlines)
+        return await super()._refusal(response, path, request, deadlines)
 
-    async def _version_required(self, response: HttpResponse, deadlines: Deadlines) -> EngineError:
+    async def _version_required(self, response: HttpResponse, path: str, deadlines: Deadlines) -> EngineError:
         """Return the error; its cause has the protocol's fields."""
         body = await self.read_limited(response, deadlines)
         answer = _Answer(426, body.decode("utf-8", "replace"), response.headers)
@@ -168,7 +189,8 @@ class CodecEngine(HttpEngine):
             cause: CodecError | None = parse_version_required(answer)
         except CodecVersionBodyError as error:
             cause = error
-        refusal = EngineStatusError(self.name, 426, str(cause))
+        said = self.pool.secrets.hide(str(cause))
+        refusal = EngineStatusError(self.name, 426, said, asked=f"POST {self.pool.shown(path)}")
         refusal.__cause__ = cause
         return refusal
 
@@ -184,7 +206,8 @@ class _Answer(NamedTuple):
 class PlainFrames:
     """Frames as they stand in the body."""
 
-    goes_on = False
+    server_continues = False
+    awaits_counts = False
 
     def __init__(self, frames: FrameDecoder) -> None:
         self.feed = frames.feed
@@ -192,7 +215,7 @@ class PlainFrames:
 
     @property
     def error(self) -> Exception | None:
-        """What is wrong behind the frames given out last."""
+        """The fault that follows the frames returned last."""
         return self._frames.error
 
     def close(self) -> Sequence[CodecFrame]:
@@ -204,7 +227,8 @@ class PlainFrames:
 class CompressedFrames:
     """Frames behind a content encoding."""
 
-    goes_on = False
+    server_continues = False
+    awaits_counts = False
 
     def __init__(self, frames: FrameDecoder, body: Decompressor) -> None:
         self._frames = frames
@@ -212,7 +236,7 @@ class CompressedFrames:
 
     @property
     def error(self) -> Exception | None:
-        """What is wrong behind the frames given out last."""
+        """The fault that follows the frames returned last."""
         return self._frames.error
 
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
@@ -229,7 +253,7 @@ class CompressedFrames:
 def frame_parser(
     engine: str, response: HttpResponse, dictionaries: Mapping[str, bytes], stats: StreamStats
 ) -> FrameParser | None:
-    """Return what reads the frames of an answer; None where the answer holds no frames.
+    """Return the parser of an answer whose content type is one of frames; None for any other.
 
     Raises:
         EngineStreamError: the content encoding cannot be read.
@@ -238,33 +262,54 @@ def frame_parser(
         wire_format = format_of_content_type(response.headers.get("content-type", ""))
     except UnsupportedFormatError:
         return None
+    return frames_of(engine, wire_format, response, dictionaries, stats)
+
+
+def frames_of(
+    engine: str,
+    wire_format: str,
+    response: HttpResponse,
+    dictionaries: Mapping[str, bytes],
+    stats: StreamStats,
+) -> FrameParser:
+    """Return the parser of frames in a format, behind the answer's content encoding.
+
+    Raises:
+        EngineStreamError: the content encoding cannot be read.
+    """
     stats.format = wire_format
     cached = response.headers.get(CACHED_HEADER, "")
-    stats.cached_tokens = int(cached) if cached.isdecimal() else None
+    stats.cached_tokens = int(cached) if cached.isascii() and cached.isdecimal() else None
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return PlainFrames(decoder(wire_format))
     from codec_core.compression import decompressor
 
-    stats.format = f"{wire_format}+{encoding}"
     try:
-        return CompressedFrames(
-            decoder(wire_format), decompressor(response.headers, dictionaries=dictionaries)
-        )
+        body = decompressor(response.headers, dictionaries=dictionaries)
     except CodecError as error:
         raise EngineStreamError(engine, str(error), transient=False) from error
+    stats.format = f"{wire_format}+{encoding}"  # noted when it is known to be one: a header may say anything
+    return CompressedFrames(decoder(wire_format), body)
 
 
 def check_map(engine: str, response: HttpResponse, request: GenerationRequest) -> None:
     """Compare the map that the server names, if it names one, with the node's.
 
+    Servers write the header as a hash, with or without `sha256:`, in quotes, or behind the map's id and an
+    `@`.
+
     Raises:
         MapMismatchError: they differ; every id would be read as another token.
     """
-    found = response.headers.get("codec-tokenizer-map")
+    header = response.headers.get("codec-tokenizer-map")
     held = request.vocabulary.hash
-    if found is not None and held is not None and found.strip() != held:
-        raise MapMismatchError(engine, held, found.strip())
+    if header is None or held is None:
+        return
+    found = header.strip().strip('"')
+    named = found.lower().rpartition("@")[2].removeprefix("sha256:")
+    if named != held.lower().removeprefix("sha256:") and found != request.vocabulary.id:
+        raise MapMismatchError(engine, held, found)
 
 
 def _fits_binary(options: SamplingOptions) -> bool:

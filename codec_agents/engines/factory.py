@@ -11,7 +11,7 @@ from codec_agents.engines.base import Engine
 from codec_agents.engines.options import CONNECTION, OPTIONS, SCRIPTED, read_options
 
 if TYPE_CHECKING:
-    from codec_agents.engines.http.pool import HttpClient
+    from codec_agents.engines.http.clients import HttpClient
 
 
 def make_engine(
@@ -59,7 +59,7 @@ def make_engine(
         return _made(kind, model, name=name or kind, **engine_options)
     if url is None:
         raise ValueError(f"an engine of kind {kind} needs a url")
-    from codec_agents.engines.http.pool import HttpSettings
+    from codec_agents.engines.http.settings import HttpSettings
 
     of_connection, arguments = _divided(known, CONNECTION)
     settings = HttpSettings(

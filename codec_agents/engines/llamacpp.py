@@ -95,7 +95,7 @@ class LlamaCppEngine(StockEngine):
         if status in ABSENT:
             return rendered(self, None)
         if status != 200:
-            raise self.status_error(status, answer)
+            raise self.status_error(status, answer, "/apply-template")
         try:
             text = msgspec.json.decode(answer, type=Applied).prompt
         except msgspec.DecodeError as error:
@@ -113,7 +113,7 @@ class LlamaCppEngine(StockEngine):
         timeouts = msgspec.structs.replace(request.timeouts, first_id=request.timeouts.whole)
         status, answer = await ask(self, "POST", "/completion", body, timeouts, limit=MAX_ANSWER)
         if status != 200:
-            raise self.status_error(status, answer)
+            raise self.status_error(status, answer, "/completion")
         try:
             return msgspec.json.decode(answer, type=Completion)
         except msgspec.DecodeError as error:
@@ -182,15 +182,30 @@ class CompletionEvents(EventParser[Completion]):
     def read(self, event: Completion) -> tuple[int, ...]:
         """Return the ids of an event, with those put back that the text tells."""
         if event.error is not None:
-            raise self.told(event.error)
+            raise self.reported(event.error)
+        if self.awaits_counts:
+            self._after_stop(event)
+            return ()
         ids = self._complete(event)
         stopped = up_to_stop(ids, self._stop_ids)
-        if stopped is not None:
-            self.reason, self.goes_on = "stop", True
-            return stopped
         if event.stop:
             self._note_end(event)
-        return ids
+        if stopped is None:
+            return ids
+        self.reason = "stop"
+        # The server ends at its own stop ids only: then its last event, with the counts, follows at once.
+        self.awaits_counts = not event.stop
+        return stopped
+
+    def _after_stop(self, event: Completion) -> None:
+        """Take the counts of the last event; another id shows that the server generates further."""
+        self.awaits_counts = False
+        if event.stop and not event.tokens:
+            reason = self.reason
+            self._note_end(event)
+            self.reason = reason
+        else:
+            self.server_continues = True
 
     def _complete(self, event: Completion) -> tuple[int, ...]:
         if event.tokens_predicted is None:
@@ -221,7 +236,7 @@ class CompletionEvents(EventParser[Completion]):
     def _read_event(self, data: bytes) -> list[CodecFrame]:
         """There is no end mark: the event that says `stop` is the last."""
         frames = list(super()._read_event(data))
-        return frames if self.reason is None else [*frames, self._end()]
+        return frames if self.reason is None or self.awaits_counts else [*frames, self._end()]
 
 
 class _Recovering:
@@ -288,7 +303,7 @@ async def whole_frames(
     answer = await engine.whole(request)
     if answer.error is not None or len(answer.tokens) != (answer.tokens_predicted or 0):
         what = answer.error or f"{answer.tokens_predicted} ids counted, {len(answer.tokens)} sent"
-        said = engine.pool.without_secrets(f"the whole answer is not whole: {what}")
+        said = engine.pool.secrets.hide(f"the whole answer is not whole: {what}")
         raise EngineStreamError(engine.name, said, delivered=stats.ids)
     stopped = up_to_stop(answer.tokens, frozenset(request.options.stop_token_ids))
     ids = answer.tokens if stopped is None else stopped

@@ -112,7 +112,7 @@ class TextEvents(EventParser[TextEvent]):
     def read(self, event: TextEvent) -> tuple[int, ...]:
         """Return the ids that no later text can change."""
         if event.error is not None:
-            raise self.told(event.error)
+            raise self.reported(event.error)
         if event.usage is not None:
             self.stats.prompt_tokens = event.usage.prompt_tokens
         ids: list[int] = []

@@ -16,7 +16,7 @@ import msgspec
 from codec_core.vocabulary import Vocabulary
 
 
-class WrittenPrompt(list[int]):
+class EncodedPrompt(list[int]):
     """The ids of a prompt. It is added to at its end, and changed in no other way."""
 
     __slots__ = ("_json", "_vocabulary", "_written", "invalid")
@@ -47,9 +47,9 @@ class WrittenPrompt(list[int]):
             self._json += memoryview(msgspec.json.encode(new))[1:]
             self._written = len(self)
 
-    def extended(self, ids: Iterable[int]) -> WrittenPrompt:
+    def extended(self, ids: Iterable[int]) -> EncodedPrompt:
         """Return a longer prompt; what is written down of this one is not written again."""
-        longer = WrittenPrompt(self._vocabulary)
+        longer = EncodedPrompt(self._vocabulary)
         list.extend(longer, self)
         list.extend(longer, ids)
         longer._json = self._json[:]
@@ -71,12 +71,12 @@ class WrittenPrompt(list[int]):
 
 def extended(prompt: list[int], ids: Iterable[int]) -> list[int]:
     """Return a prompt that goes on with further ids; what is written down of it is not written again."""
-    return prompt.extended(ids) if isinstance(prompt, WrittenPrompt) else [*prompt, *ids]
+    return prompt.extended(ids) if isinstance(prompt, EncodedPrompt) else [*prompt, *ids]
 
 
 def json_of(ids: Sequence[int]) -> msgspec.Raw | Sequence[int]:
     """Return the ids of a prompt that has been checked, for a JSON body."""
-    return ids.json() if isinstance(ids, WrittenPrompt) else ids
+    return ids.json() if isinstance(ids, EncodedPrompt) else ids
 
 
 def invalid_id(ids: Iterable[int], vocabulary: Vocabulary) -> int | None:

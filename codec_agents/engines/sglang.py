@@ -6,7 +6,7 @@ from typing import Any, Literal, Unpack
 
 import msgspec
 
-from codec_agents.concurrency.once import Once
+from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.http.stream import FrameParser
@@ -47,7 +47,7 @@ class SglangEngine(TokenizeRendering):
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)
         self._completes: bool | None = None if api == "auto" else api == "completions"
-        self._asked: Once[bool] = Once()
+        self._asked: SingleFlight[bool] = SingleFlight()
 
     async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers, and find out which call gives ids.
@@ -70,7 +70,7 @@ class SglangEngine(TokenizeRendering):
             self, "POST", "/v1/completions", for_model(request, body), request.timeouts
         )
         if status in TRANSIENT_STATUSES:
-            raise self.status_error(status, answer)
+            raise self.status_error(status, answer, "/v1/completions")
         try:
             return status == 200 and bool(msgspec.json.decode(answer)["choices"][0].get("token_ids"))
         except (msgspec.DecodeError, LookupError, AttributeError, TypeError):
@@ -137,7 +137,7 @@ class GenerateEvents(EventParser[Generated]):
     def read(self, event: Generated) -> tuple[int, ...]:
         """Return the ids that were not there before."""
         if event.error is not None:
-            raise self.told(event.error)
+            raise self.reported(event.error)
         if event.meta_info is None or event.index != 0:
             raise self.broken("an event without counts, or of another generation", transient=False)
         new = self._new_ids(event.output_ids, event.meta_info.completion_tokens)

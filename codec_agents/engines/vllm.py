@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Unpack
 
-from codec_agents.concurrency.once import Once
+from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.http.stream import FrameParser
@@ -36,7 +36,7 @@ class VllmEngine(TokenizeRendering):
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)
         self._generates: bool | None = None if api == "auto" else api == "generate"
-        self._asked: Once[bool] = Once()
+        self._asked: SingleFlight[bool] = SingleFlight()
 
     async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers, and find out which call to use.
@@ -61,7 +61,7 @@ class VllmEngine(TokenizeRendering):
         }
         status, answer = await ask(self, "POST", GENERATE, for_model(request, body), request.timeouts)
         if status in TRANSIENT_STATUSES:
-            raise self.status_error(status, answer)
+            raise self.status_error(status, answer, GENERATE)
         return status == 200 and not answer.lstrip().startswith(b"{")
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:

@@ -27,7 +27,7 @@ import httpx
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, Timeouts
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.http.pool import HttpSettings
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.vocabularies import bundled_map
 from codec_core.vocabulary import vocabulary_of
 from tests.benchmarks.engines_server import IDS_A_SECOND, PACED_FROM, PACED_IDS

@@ -2,30 +2,35 @@
 
 httpx's own transport spends several times more CPU on each chunk, and its layers around any transport about
 as much on a request as the request itself (`python -m tests.benchmarks engines` measures both). Here nothing
-stands between an engine and aiohttp's parser, which is written in C and hands on together what came together.
+lies between an engine and aiohttp's parser, which is written in C and hands on together what came together.
 """
 
 from __future__ import annotations
 
+import asyncio
+import select
+import socket
 import ssl
-from collections.abc import AsyncIterable, Mapping
-from typing import NamedTuple, Self
+from collections.abc import AsyncIterable, Callable, Mapping
+from typing import Any, NamedTuple, Self
+from weakref import WeakSet
 
 import aiohttp
-
-from codec_agents.engines.late_body import LateBody, LateRequest
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from multidict import CIMultiDict
 
 READ_AHEAD = 4096
 """Bytes of a body kept ready, twice that at most: a few hundred frames. While less than this is left,
-aiohttp looks after every chunk whether to read on; and a slow reader holds its server back the sooner."""
+aiohttp checks after every chunk whether to read on; and a slow reader slows its server down the sooner."""
 
 
 class AiohttpRequest(NamedTuple):
-    """What is to be sent."""
+    """The arguments of one request."""
 
     method: str
     url: str
-    content: bytes | AsyncIterable[bytes] | LateBody | None
+    content: bytes | AsyncIterable[bytes] | DeferredBody | None
     headers: Mapping[str, str]
     timeout: aiohttp.ClientTimeout
 
@@ -39,6 +44,9 @@ class AiohttpResponse:
         self.stream = self
         self._response = response
         self._read = response.content.readany
+        self.abort_read: Callable[[Exception], None] = response.content.set_exception
+        """Ends a read that waits, and every later one, with an error. aiohttp's own time-outs do it this way:
+        unlike a cancellation, it cannot be mistaken for anyone else's."""
 
     def __aiter__(self) -> Self:
         return self
@@ -60,7 +68,7 @@ class AiohttpResponse:
         self._response.release()
 
     async def aclose(self) -> None:
-        """Do as `release`."""
+        """Give the connection back, as `release` does."""
         self._response.release()
 
 
@@ -82,33 +90,31 @@ class AiohttpClient:
         idle_seconds: float,
         proxy: str | None = None,
     ) -> None:
-        connector = aiohttp.TCPConnector(
-            limit=max_connections, keepalive_timeout=idle_seconds, ssl=ssl_context
-        )
+        connector = CheckingConnector(limit=max_connections, keepalive_timeout=idle_seconds, ssl=ssl_context)
         self._proxy = proxy
         self._session = aiohttp.ClientSession(
             connector=connector,
-            request_class=LateRequest,
+            request_class=DeferrableRequest,
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(),
             proxy=proxy,
             read_bufsize=READ_AHEAD,
         )
 
-    def late_body(self) -> LateBody | None:
-        """Return a body for a request that is begun before its content is there; None for none.
+    def deferred_body(self) -> DeferredBody | None:
+        """Return the body of a request that is prepared before its content is known; None for none.
 
-        A proxy wants another head. And what instruments the session would take a request for sent from when
-        it was begun.
+        A proxy wants another head. And instrumentation of the session would take a request for sent from when
+        it was prepared.
         """
-        return LateBody() if self._proxy is None and not self._session.trace_configs else None
+        return DeferredBody() if self._proxy is None and not self._session.trace_configs else None
 
     def build_request(
         self,
         method: str,
         url: str,
         *,
-        content: bytes | AsyncIterable[bytes] | LateBody | None,
+        content: bytes | AsyncIterable[bytes] | DeferredBody | None,
         headers: Mapping[str, str],
         timeout: tuple[float | None, float | None, float | None, float | None],
     ) -> AiohttpRequest:
@@ -132,3 +138,121 @@ class AiohttpClient:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+
+class CheckingConnector(aiohttp.TCPConnector):
+    """A connector that uses no idle connection on which anything has come.
+
+    aiohttp keeps bytes that arrive on an idle connection, and takes them for the answer to the next request:
+    with a server or a proxy that sends a stray response, a request would get another one's ids.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._seen: WeakSet[ResponseHandler] = WeakSet()
+        """Connections that have carried a request: on a new one, nothing can be stray."""
+
+    async def connect(self, *args: Any, **options: Any) -> Connection:
+        """Return a connection for a request: a clean idle one, or a new one."""
+        while True:  # ends: each round closes an idle connection, or returns
+            connection = await super().connect(*args, **options)
+            protocol = connection.protocol
+            if protocol is None or protocol not in self._seen:
+                if protocol is not None:
+                    self._seen.add(protocol)
+                return connection
+            if not protocol.should_close and not _has_unread_bytes(connection.transport):
+                return connection
+            connection.close()
+
+
+def _has_unread_bytes(transport: asyncio.Transport | None) -> bool:
+    """Return whether bytes, or an end, wait in a socket that the event loop has not looked at since."""
+    if transport is None or transport.get_extra_info("ssl_object") is not None:
+        return False  # under TLS, a server may send tickets at any time
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is None or not hasattr(select, "poll"):
+        return False
+    poller = select.poll()
+    poller.register(sock.fileno(), select.POLLIN)
+    return bool(poller.poll(0))
+
+
+class DeferredBody(aiohttp.Payload):
+    """A body whose content comes later, and its request's headers with it; see `DeferredContent`.
+
+    aiohttp holds a request's head back until the first part of its body. So the head can be written a second
+    time, when everything is known, and both leave in one write, from the task that has the content: no other
+    has to run before that.
+    """
+
+    _autoclose = True  # it holds nothing that has to be closed
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.head: tuple[str, CIMultiDict[str]] | None = None
+        """The request's first line and headers, from when it has a connection."""
+        self.written = False
+        self._writer: Any = None
+        self._given = asyncio.Event()
+        self._content = b""
+        self._headers_with_it: Mapping[str, str] = {}
+        self._on_sent: Callable[[], None] | None = None
+
+    async def give(self, content: bytes, headers: Mapping[str, str], on_sent: Callable[[], None]) -> bool:
+        """Write the request, or have it written as soon as there is a connection."""
+        self._content, self._headers_with_it, self._on_sent = content, headers, on_sent
+        if self._writer is not None and not await self._write():
+            return False
+        self._given.set()
+        return True
+
+    async def write_with_length(self, writer: Any, content_length: int | None) -> None:  # noqa: ARG002
+        """Wait for the content. aiohttp calls this when the request has a connection."""
+        self._writer = writer
+        await self._given.wait()
+        if not self.written and not await self._write():
+            raise ConnectionResetError("the connection closed while the request waited for its content")
+        await writer.drain()
+        self._sent()
+
+    async def _write(self) -> bool:
+        """Write head and body, without ever waiting; return False if they can no longer be written."""
+        writer = self._writer
+        if self.head is None or writer.output_size:  # an aiohttp that does not hold heads back
+            return False
+        line, headers = self.head
+        headers.update(self._headers_with_it)
+        headers["Content-Length"] = str(len(self._content))
+        try:
+            await writer.write_headers(line, headers)
+            await writer.write(self._content, drain=False)
+        except OSError:
+            return False
+        self.written = True
+        if not writer.transport.get_write_buffer_size():
+            self._sent()
+        return True
+
+    def _sent(self) -> None:
+        if self._on_sent is not None:
+            self._on_sent()
+            self._on_sent = None
+
+    async def write(self, writer: Any) -> None:
+        """Write the request, as `write_with_length` does."""
+        await self.write_with_length(writer, None)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the content as text."""
+        return self._content.decode(encoding, errors)
+
+
+class DeferrableRequest(aiohttp.ClientRequest):
+    """A request that tells a deferred body its head."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Send it over a connection."""
+        if isinstance(self.body, DeferredBody):
+            self.body.head = f"{self.method} {self.url.raw_path_qs} HTTP/1.1", self.headers
+        return await super().send(conn)

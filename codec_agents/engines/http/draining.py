@@ -1,9 +1,9 @@
-"""Bodies whose last frame has come and whose end has not: only behind that is a connection used again.
+"""Bodies whose last frame has come and whose end has not: a connection is used again only after the end.
 
-Nobody has to wait for it. Where asyncio runs, nothing is done about it before the task that read the body has
-nothing else to do, such as to ask the next model; by then most bodies have come to their end, and the rest of
-the others is read in the background. The next request to the same engine gives it a moment, because a
-connection that is about to be free is sooner there than a new one.
+No caller waits for the end. On asyncio, nothing is done before the task that read the body waits for
+something else, such as the answer of the next model; by then most bodies have ended, and the rest of the
+others is read in the background. The next request to the same engine waits a few milliseconds for it, because
+a connection that is about to be free is available sooner than a new one.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ MOMENT = 0.005
 """Seconds that a request waits for a connection about to be free: about as long as opening one takes."""
 
 
-class Endings:
-    """The rests of the bodies of one pool of connections."""
+class BodyDrainer:
+    """Reads the bodies of one pool of connections to their ends, in the background."""
 
     def __init__(self) -> None:
-        self._open: set[_Ending] = set()
+        self._open: set[_Rest] = set()
 
     async def add(self, response: HttpResponse, chunks: AsyncIterator[bytes]) -> None:
-        """Have the rest of a body read, and its connection given back."""
-        ending = _Ending(response, chunks, self._open.discard)
+        """Schedule the reading of the rest of a body, and the return of its connection."""
+        ending = _Rest(response, chunks, self._open.discard)
         self._open.add(ending)
         loop = running_loop()
         if loop is None:
@@ -39,12 +39,12 @@ class Endings:
         else:
             loop.call_soon(ending.start)
 
-    async def moment(self) -> None:
-        """Wait for a connection that is about to be free, if there is one, and not for long."""
+    async def wait_briefly(self) -> None:
+        """Wait up to `MOMENT` for a connection that is about to be free, if there is one."""
         if not self._open:
             return
         here = this_loop()
-        waiting = next((end for end in self._open if end.loop == here and not end.awaited), None)
+        waiting = next((end for end in list(self._open) if end.loop == here and not end.awaited), None)
         if waiting is not None:
             waiting.awaited = True
             waiting.start()
@@ -52,38 +52,38 @@ class Endings:
                 await waiting.wait()
 
     async def aclose(self) -> None:
-        """Give up what has not come."""
+        """Give up all that has not come, in this event loop."""
         here = this_loop()
-        for ending in [ending for ending in self._open if ending.loop == here]:
+        for ending in [ending for ending in list(self._open) if ending.loop == here]:
             await ending.aclose()
 
 
-class _Ending:
-    """What becomes of one body."""
+class _Rest:
+    """The rest of one body."""
 
     def __init__(
-        self, response: HttpResponse, chunks: AsyncIterator[bytes], then: Callable[[_Ending], None]
+        self, response: HttpResponse, chunks: AsyncIterator[bytes], then: Callable[[_Rest], None]
     ) -> None:
-        """Do nothing yet; `then` is called when it is over."""
+        """Schedule nothing yet; `then` is called at the end."""
         self.loop = this_loop()
         self.awaited = False
-        """Whether a request waits for it already: every request waits for one of its own."""
+        """Whether a request waits for it already: each request waits for one of its own."""
         self._response = response
         self._chunks = chunks
         self._then = then
         self._over: anyio.Event | None = None
-        """Made when there is something to wait for: mostly there is not."""
+        """Made only when a request waits."""
         self._scope: anyio.CancelScope | None = None
         self._given_up = False
         self._task: object = None
-        """Kept because event loops do not."""
+        """Kept because event loops hold their tasks weakly."""
         self._ended = False
 
     def start(self) -> None:
         """Give the connection back if the body has come; read the rest of it otherwise."""
         if self._ended or self._task is not None:
             return
-        if getattr(self._response, "at_end", False):  # a client that knows it: there is nothing to be read
+        if getattr(self._response, "at_end", False):  # aiohttp knows it without reading
             self._response.release()  # type: ignore[attr-defined]
             self._end()
         else:
@@ -96,13 +96,13 @@ class _Ending:
             self._over.set()
 
     async def wait(self) -> None:
-        """Return when it is over."""
+        """Wait until it has been read or given up."""
         while not self._ended:
             self._over = self._over or anyio.Event()
             await self._over.wait()
 
     async def aclose(self) -> None:
-        """Give it up."""
+        """Give the rest up, and wait until the connection is closed."""
         self._given_up = True
         self.start()
         if self._scope is not None:
@@ -110,7 +110,7 @@ class _Ending:
         await self.wait()
 
     async def _read_out(self) -> None:
-        """What breaks now costs a connection, and nothing else: the answer was complete."""
+        """Read to the end; a failure costs the connection and nothing else, since the answer was complete."""
         whole = False
         try:
             with anyio.move_on_after(DRAIN_SECONDS) as self._scope, suppress(Exception):

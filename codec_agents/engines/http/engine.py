@@ -1,21 +1,25 @@
-"""What all engines over HTTP share: check the prompt, send, look at the answer's head, read the stream."""
+"""The frame of all engines over HTTP: check the prompt, send, check the answer's head, read the stream."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import anyio
 import msgspec
 
-from codec_agents.concurrency.once import Once
+from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
-from codec_agents.engines.http.pool import HttpClient, HttpPool, HttpSettings
+from codec_agents.engines.http.clients import HttpClient
+from codec_agents.engines.http.pool import HttpPool
 from codec_agents.engines.http.responses import HttpResponse, close
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import Deadlines, FrameParser, HttpStream
-from codec_agents.engines.prompt_body import WrittenPrompt, invalid_id
+from codec_agents.engines.prompt_body import EncodedPrompt, invalid_id
 from codec_agents.exceptions import EngineError, EngineStatusError
 
 MAX_ERROR_BODY = 64 * 1024
@@ -37,11 +41,14 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 class HttpEngine:
-    """The frame of an engine over HTTP. Subclasses say what goes out and what the answer means."""
+    """The frame of an engine over HTTP. Subclasses write requests and read answers."""
 
     provider = "http"
     text_boundary = False
     """Whether content becomes text on the way to the engine."""
+    continues = True
+    """The conformance test has shown it for every kind whose prompts are ids."""
+    checks_answers = True
 
     def __init__(
         self,
@@ -54,15 +61,18 @@ class HttpEngine:
         self.name = name or self.provider
         self.pool = HttpPool(self.name, url, settings, client)
 
-    async def prepare(self, request: GenerationRequest) -> None:
-        """Do what has to be done once, and begin the request that will come, or at least open a connection.
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.pool.shown('')!r}, name={self.name!r})"
 
-        What fails is not told.
+    async def prepare(self, request: GenerationRequest) -> None:
+        """Do what has to be done once, and prepare the request that will come, or at least open a connection.
+
+        A failure is not raised: the request itself will meet it.
         """
         with suppress(EngineError):
             await self.check(request)
             timeouts = request.timeouts
-            if self.pool.begin(self._outgoing(request).path, timeouts, request.node):
+            if self.pool.prepare(self._outgoing(request).path, timeouts, request.node):
                 return
             response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=timeouts)
             try:
@@ -81,6 +91,19 @@ class HttpEngine:
         Raises:
             EngineError: the prompt is not in the map, or the request cannot be sent or is refused.
         """
+        stream: HttpStream | None = None
+        try:
+            stream = await self._open(request)
+        except EngineError as error:
+            leaving = self.pool.secrets.seal(error)
+        if stream is None:  # raised here, so that nothing that is being handled is chained to it
+            raise leaving
+        try:
+            yield stream
+        finally:
+            await stream.aclose()
+
+    async def _open(self, request: GenerationRequest) -> HttpStream:
         check_prompt(self.name, request)
         await self.check(request)
         stats = StreamStats(
@@ -91,11 +114,7 @@ class HttpEngine:
         )
         deadlines = Deadlines(request.timeouts)
         response, parser = await self._begin(request, stats, deadlines)
-        stream = HttpStream(self.name, response, parser, stats, request, deadlines, self.pool)
-        try:
-            yield stream
-        finally:
-            await stream.aclose()
+        return HttpStream(self.name, response, parser, stats, request, deadlines, self.pool)
 
     async def check(self, request: GenerationRequest) -> None:
         """Do what has to be done once, before the first request.
@@ -104,39 +123,35 @@ class HttpEngine:
             EngineError: the engine cannot serve such requests.
         """
 
-    async def ask_once(self, once: Once[T], ask: Callable[[], Awaitable[T]], request: GenerationRequest) -> T:
-        """Return what is asked once for all requests; this one waits no longer than its own time allows.
+    async def ask_once(
+        self, flight: SingleFlight[T], ask: Callable[[], Awaitable[T]], request: GenerationRequest
+    ) -> T:
+        """Return an answer that one request asks for and all use; this one waits within its own time-outs.
 
         Raises:
-            EngineError: it cannot be found out now.
+            EngineError: the answer cannot be had now.
         """
-        if once.known:
-            return await once.get(ask)
+        if flight.known:
+            return await flight.get(ask)
         deadlines = Deadlines(request.timeouts)
-        with anyio.CancelScope(deadline=deadlines.instant):
-            return await once.get(ask)
+        with anyio.CancelScope(deadline=deadlines.instant()):
+            return await flight.get(ask)
         raise deadlines.error(self.name, 0)
 
     async def _begin(
         self, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
     ) -> tuple[HttpResponse, FrameParser]:
-        """Send the request; return the answer and what reads it."""
+        """Send the request; return the answer and its parser."""
         return await self._exchange(self._outgoing(request), request, stats, deadlines)
 
     async def _exchange(
         self, outgoing: Outgoing, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
     ) -> tuple[HttpResponse, FrameParser]:
         response = await self._send(outgoing, request, stats, deadlines)
-        return response, await self._reader(response, request, stats, deadlines)
-
-    async def _reader(
-        self, response: HttpResponse, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines
-    ) -> FrameParser:
-        """Return what reads the answer; close it if nothing does."""
         try:
             if response.status_code != 200:
-                raise await self._refusal(response, request, deadlines)
-            return self._parser(response, request, stats)
+                raise await self._refusal(response, outgoing.path, request, deadlines)
+            return response, self._parser(response, request, stats)
         except BaseException:
             await close(response)
             raise
@@ -151,10 +166,9 @@ class HttpEngine:
         def on_sent() -> None:
             written.append(time.perf_counter())
 
-        # What is begun leaves here and now, before anything is set up for its answer.
-        begun = await self.pool.finish(outgoing.path, request.node, outgoing.body, headers, on_sent)
-        scope = anyio.CancelScope(deadline=deadlines.instant)
-        with scope:
+        # A prepared request leaves here and now, before anything is set up for its answer.
+        prepared = await self.pool.send_prepared(outgoing.path, request.node, outgoing.body, headers, on_sent)
+        with anyio.CancelScope(deadline=deadlines.instant()):
             response = await self.pool.send(
                 "POST",
                 outgoing.path,
@@ -162,40 +176,51 @@ class HttpEngine:
                 headers=headers,
                 timeouts=request.timeouts,
                 on_sent=on_sent,
-                begun=begun,
+                prepared=prepared,
             )
-        if scope.cancelled_caught:
-            raise deadlines.error(self.name, 0)
-        stats.bytes_sent += len(outgoing.body)
-        stats.request_sent = written[-1] if written else time.perf_counter()
-        return response
+            stats.bytes_sent += len(outgoing.body)
+            stats.request_sent = written[-1] if written else time.perf_counter()
+            return response
+        raise deadlines.error(self.name, 0)
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         """Return the request in the engine's own words."""
         raise NotImplementedError
 
     def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
-        """Return what reads an answer with status 200.
+        """Return the parser of an answer with status 200.
 
         Raises:
-            EngineError: the head shows that nothing can read it.
+            EngineError: the head shows that the answer cannot be read.
         """
         raise NotImplementedError
 
     async def _refusal(
         self,
         response: HttpResponse,
-        request: GenerationRequest,  # noqa: ARG002 - some say what of the request was refused
+        path: str,
+        request: GenerationRequest,  # noqa: ARG002 - some name the part of the request that was refused
         deadlines: Deadlines,
     ) -> EngineError:
         """Return the error for an answer with another status."""
         body = await self.read_limited(response, deadlines)
-        return self.status_error(response.status_code, body, response.headers.get("retry-after"))
+        return self.status_error(
+            response.status_code, body, path, retry_after=response.headers.get("retry-after")
+        )
 
-    def status_error(self, status: int, body: bytes, retry_after: str | None = None) -> EngineStatusError:
-        """Return the error for an answer that says no."""
-        said = self.pool.without_secrets(error_message(body))
-        return EngineStatusError(self.name, status, said, retry_after=_seconds(retry_after))
+    def status_error(
+        self, status: int, body: bytes, path: str, *, method: str = "POST", retry_after: str | None = None
+    ) -> EngineStatusError:
+        """Return the error for an answer that refuses: it names the call, and the engine's own message."""
+        # Secrets are hidden before the message is cut: a cut one would not be found any more.
+        said = self.pool.secrets.hide(error_message(body))
+        return EngineStatusError(
+            self.name,
+            status,
+            said,
+            asked=f"{method} {self.pool.shown(path)}",
+            retry_after=_seconds(retry_after),
+        )
 
     async def read_limited(
         self, response: HttpResponse, deadlines: Deadlines, limit: int = MAX_ERROR_BODY
@@ -204,7 +229,7 @@ class HttpEngine:
         body = bytearray()
         chunks = aiter(response.stream)
         try:
-            with anyio.CancelScope(deadline=deadlines.instant):
+            with anyio.CancelScope(deadline=deadlines.instant()):
                 while len(body) <= limit and (chunk := await anext(chunks, None)) is not None:
                     body += chunk
         except Exception as error:
@@ -224,14 +249,14 @@ def check_prompt(engine: str, request: GenerationRequest) -> None:
     ids, vocabulary = request.prompt_ids, request.vocabulary
     if not ids:
         raise EngineError(engine, "the prompt is empty; give it at least one id")
-    if isinstance(ids, WrittenPrompt) and ids.checked_for(vocabulary):
+    if isinstance(ids, EncodedPrompt) and ids.checked_for(vocabulary):
         return
     if (bad := invalid_id(ids, vocabulary)) is not None:
         raise EngineError(engine, f"the prompt's id {bad} is not in the map {vocabulary.id!r}")
 
 
 def error_message(body: bytes) -> str:
-    """Return what an error body says: OpenAI's and FastAPI's forms, or the text as it is."""
+    """Return the message of an error body: OpenAI's and FastAPI's forms, or the text as it is."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
@@ -244,7 +269,14 @@ def error_message(body: bytes) -> str:
 
 
 def _seconds(value: str | None) -> float | None:
-    try:
-        return None if value is None else max(0.0, float(value))
-    except ValueError:
+    """Return the seconds of a `Retry-After`, which is a number or a date; None for anything else."""
+    if value is None:
         return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,4 +1,4 @@
-"""A response as engines see it, whichever client it came from, and how it is closed."""
+"""A response as engines see it, whichever client it came from, and its closing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ MAX_LEFT_OVER = 10_000
 
 
 class HttpResponse(Protocol):
-    """What an engine needs of a response."""
+    """The part of a response that engines use.
+
+    A client may offer three things more: `abort_read(error)`, which ends a read that waits (see
+    `ReadTimeout`), and `at_end` and `release()`, which save `BodyDrainer` a read.
+    """
 
     status_code: int
     headers: Mapping[str, str]
@@ -35,8 +39,8 @@ async def close(response: HttpResponse, chunks: AsyncIterator[bytes] | None = No
 async def finish(chunks: AsyncIterator[bytes]) -> None:
     """Run a client's generators to their end.
 
-    They stand one inside the other, and closing the outermost leaves the others to the garbage collector, of
-    which trio warns. Reading on from what is closed, and cancelled besides, unwinds them all.
+    They are nested, and closing the outermost leaves the others to the garbage collector, of which trio
+    warns. Reading on from what is closed, and cancelled besides, unwinds them all.
     """
     with anyio.move_on_after(0), suppress(Exception):
         for _ in range(MAX_LEFT_OVER):

@@ -1,7 +1,7 @@
 """One streamed answer: chunks of a body in, frames out, within its time.
 
-What a body means is the parser's business: it takes bytes and gives frames, without any I/O. This reads
-for it, keeps the time, and counts.
+A parser gives the bytes their meaning: it takes chunks and returns frames, without any I/O. The stream reads
+for it, keeps the time, checks what every answer has to hold, and counts.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import chain
 from typing import Protocol
 
+from codec_agents.concurrency.deadline import OutOfTimeError, ReadTimeout
 from codec_agents.concurrency.event_loop import clock
-from codec_agents.concurrency.read_timeout import OutOfTimeError, Patience
-from codec_agents.engines.base import GenerationRequest, StreamStats, Timeouts
+from codec_agents.engines.base import FAILED_REASONS, GenerationRequest, StreamStats, Timeouts, failed_answer
 from codec_agents.engines.http.pool import HttpPool
 from codec_agents.engines.http.responses import HttpResponse, close
 from codec_agents.exceptions import EngineError, EngineStreamError, EngineTimeoutError, TimeoutPhase
@@ -23,22 +23,29 @@ from codec_core.exceptions import CodecError, TruncatedBodyError, TruncatedStrea
 from codec_core.frames import CodecFrame
 
 CUT_OFF = (TruncatedStreamError, TruncatedBodyError)
-"""What a second attempt may not meet again; any other fault of the format it would."""
-
+"""Faults that a second attempt may not meet again; any other fault of the format would come back."""
 
 MOST_MERGED = 4096
 """Ids that are handed on as one frame, where they came in several."""
 
+FINAL_EVENT_SECONDS = 0.05
+"""How long a stream that is over waits for an event that holds nothing but counts."""
+
 
 class FrameParser(Protocol):
-    """What a body means. Errors are `EngineError`s, or `CodecError`s that get the engine's name here."""
+    """The meaning of a body. Errors are `EngineError`s, or `CodecError`s that get the engine's name here."""
 
-    goes_on: bool
-    """Whether the server generates further behind the last frame, because it is this side that stops."""
+    server_continues: bool
+    """Whether the server generates further after the last frame, because it is this side that stops."""
+
+    @property
+    def awaits_counts(self) -> bool:
+        """Whether the answer is complete and only the event with its counts is still to come."""
+        ...
 
     @property
     def error(self) -> Exception | None:
-        """The error that stands behind the frames given out last."""
+        """The error that follows the frames returned last."""
         ...
 
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
@@ -46,7 +53,7 @@ class FrameParser(Protocol):
         ...
 
     def close(self) -> Sequence[CodecFrame]:
-        """Say that the body has ended; return what it held back.
+        """Return what was held back, when the body has ended.
 
         Raises:
             CodecError, EngineError: the body ended too early.
@@ -55,7 +62,7 @@ class FrameParser(Protocol):
 
 
 class Deadlines:
-    """When the time of a request is over, and what it was too slow at."""
+    """When the time of a request is over, and which phase was too slow."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
@@ -66,14 +73,17 @@ class Deadlines:
         self._phase: TimeoutPhase = "first_id"
 
     def received(self) -> None:
-        """Ids have come: the time until the next ones begins."""
+        """Start the time until the next ids."""
         self._phase = "idle"
         idle = self.timeouts.idle
         self._next = math.inf if idle is None else self._now() + idle
 
-    @property
+    def wait_for_counts(self) -> None:
+        """Bound the wait for an event without ids by `FINAL_EVENT_SECONDS`."""
+        self._next = min(self._next, self._now() + FINAL_EVENT_SECONDS)
+
     def instant(self) -> float:
-        """The nearer of the two ends."""
+        """Return the nearer of the two ends, by the clock of the event loop."""
         return min(self._whole, self._next)
 
     def error(self, engine: str, delivered: int) -> EngineTimeoutError:
@@ -85,8 +95,8 @@ class Deadlines:
 class HttpStream:
     """The frames of one response. To be read once, and closed.
 
-    It ends with the frame that has `done`: the rest of the body is nobody's to wait for. What stands behind
-    that frame in the same chunk is an error; what comes later is read and dropped.
+    It ends with the frame that has `done`: no caller waits for the rest of the body. What follows that frame
+    in the same chunk is an error; what comes later is read and dropped.
     """
 
     def __init__(
@@ -106,9 +116,11 @@ class HttpStream:
         self._size = request.vocabulary.size
         self._deadlines = deadlines
         self._pool = pool
-        self._patience = Patience(lambda: deadlines.instant)
+        self._timeout = ReadTimeout(deadlines.instant, getattr(response, "abort_read", None))
         self._chunks = aiter(response.stream)
         self._ready: deque[CodecFrame] = deque()
+        self._failure: EngineStreamError | None = None
+        """The engine's own failure, raised after the frames that came before it."""
         self._done = False
         self._ended = False
         self._read_out = False
@@ -121,9 +133,20 @@ class HttpStream:
         """Return the next frame.
 
         Raises:
-            EngineError: the stream broke, ran out of time, or ended before it was done.
+            EngineError: the stream broke, ran out of time, ended before it was done, or with a failure.
         """
+        if self._ready:
+            return self._ready.popleft()
+        try:
+            return await self._next()
+        except EngineError as error:
+            leaving = self._pool.secrets.seal(error)
+        raise leaving
+
+    async def _next(self) -> CodecFrame:
         while not self._ready:
+            if self._failure is not None:
+                raise self._failure
             if self._parser.error is not None:
                 self._take(None)
             if self._done or self._ended:
@@ -134,30 +157,37 @@ class HttpStream:
     async def _read(self) -> None:
         """Read one chunk and take its frames in."""
         try:
-            chunk = await self._patience.next(self._chunks)
+            chunk = await self._timeout.next(self._chunks)
         except OutOfTimeError:
             self._ended = True
-            raise self._deadlines.error(self._engine, self.stats.ids) from None
+            if not self._parser.awaits_counts:
+                raise self._deadlines.error(self._engine, self.stats.ids) from None
+            self._parser.server_continues = True
+            chunk = None
         except Exception as error:
             self._ended = True
             failure = self._pool.failure(error, self._deadlines.timeouts, delivered=self.stats.ids)
-            raise failure from failure.__cause__
+            if failure is error:
+                raise
+            raise failure from None
         if chunk is None:
-            self._ended = self._read_out = True
+            self._read_out = not self._ended
+            self._ended = True
             self._take(None)
             if not self._done:
                 raise self._broken("the answer ended before it was done")
         else:
             self._take(chunk)
+            if self._parser.awaits_counts and not self._done:
+                self._deadlines.wait_for_counts()
 
     def _take(self, chunk: bytes | None) -> None:
-        """Take in what the parser makes of a chunk, or of the end."""
+        """Take in the frames of a chunk, or of the end."""
         try:
             frames = self._parser.close() if chunk is None else self._parser.feed(chunk)
         except EngineError as error:
             self._ended = True
             error.delivered = self.stats.ids
-            self._pool.keep_secrets(error)
             raise
         except CodecError as error:
             self._ended = True
@@ -167,7 +197,6 @@ class HttpStream:
             self.stats.bytes_received += len(chunk)
         for frame in merged(frames):
             self._count(frame)
-            self._ready.append(frame)
 
     def _count(self, frame: CodecFrame) -> None:
         stats = self.stats
@@ -179,8 +208,21 @@ class HttpStream:
             stats.ids += len(frame.ids)
             self._deadlines.received()
         if frame.done:
-            self._done = True
-            stats.finish_reason = frame.finish_reason
+            frame = self._finish(frame)
+        if frame.ids or frame.done:  # an empty frame says nothing to anyone
+            self._ready.append(frame)
+
+    def _finish(self, frame: CodecFrame) -> CodecFrame:
+        """Return the last frame, fit to leave; an engine's own failure follows the ids that came with it."""
+        self._done = True
+        reason = frame.finish_reason
+        if reason is not None and (shown := self._pool.secrets.hide(reason)) != reason:
+            frame = CodecFrame(frame.ids, done=True, finish_reason=shown)
+        self.stats.finish_reason = frame.finish_reason
+        if frame.finish_reason in FAILED_REASONS:
+            self._failure = failed_answer(self._engine, frame.finish_reason, self.stats.ids)
+            return CodecFrame(frame.ids, done=False)
+        return frame
 
     def _broken(self, what: str, *, transient: bool = True) -> EngineStreamError:
         self._ended = True
@@ -188,9 +230,9 @@ class HttpStream:
 
     async def aclose(self) -> None:
         """Close the request; an unfinished one ends at the server, too."""
-        self._patience.close()
-        if self._done and not self._ended and not self._parser.goes_on:
-            await self._pool.endings.add(self._response, self._chunks)
+        self._timeout.close()
+        if self._done and not self._ended and not self._parser.server_continues:
+            await self._pool.drainer.add(self._response, self._chunks)
         else:
             await close(self._response, None if self._read_out else self._chunks)
 

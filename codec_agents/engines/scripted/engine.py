@@ -15,7 +15,14 @@ from dataclasses import dataclass, replace
 import anyio
 from anyio.lowlevel import checkpoint
 
-from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.base import (
+    FAILED_REASONS,
+    FrameStream,
+    GenerationRequest,
+    SamplingOptions,
+    StreamStats,
+    failed_answer,
+)
 from codec_agents.engines.scripted.prefix_cache import PrefixCache, PromptReading
 from codec_agents.engines.scripted.prompt_view import PromptView
 from codec_agents.engines.scripted.script import EncodedTurn, Script, ScriptError, encode_turn
@@ -197,5 +204,8 @@ class _ScriptedStream:
             stats.last_id = time.perf_counter()
             stats.first_id = stats.first_id or stats.last_id
             stats.ids += len(frame.ids)
-        stats.finish_reason = frame.finish_reason
+        if frame.done:
+            stats.finish_reason = frame.finish_reason
+            if frame.finish_reason in FAILED_REASONS:
+                raise failed_answer(self._engine, frame.finish_reason, stats.ids)
         return frame

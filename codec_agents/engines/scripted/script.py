@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_args
 
+from codec_agents.engines.base import FAILED_REASONS
 from codec_agents.engines.scripted.prompt_view import PromptView
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
@@ -69,7 +70,7 @@ class Wait:
 class Stop:
     """The end of the turn, and the reason that is given for it.
 
-    Without it, a turn ends with the turn-end id and `stop`. `length` and `error` end it without that id.
+    Without it, a turn ends with the turn-end id and `stop`. `length`, `error` and `abort` end it without that id; the last two are failures.
     """
 
     reason: str = "stop"
@@ -93,8 +94,8 @@ Turn: TypeAlias = str | Piece | Iterable[str | Piece]
 """A string is short for `Say`."""
 Script: TypeAlias = Callable[[PromptView], Turn]
 
-SILENT_ENDS = frozenset({"length", "error", "policy_violation"})
-"""Reasons for which a model has not ended its turn itself."""
+SILENT_ENDS = frozenset({"length", "policy_violation"}) | FAILED_REASONS
+"""Finish reasons of turns that the model has not ended itself."""
 
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "</s>", "<|endoftext|>")
 

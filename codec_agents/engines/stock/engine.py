@@ -1,26 +1,34 @@
-"""What the stock engines share: JSON goes out, events come back, and the tokenizers are compared before."""
+"""The frame of the stock engines: JSON goes out, events come back, and the tokenizers are compared before."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypedDict, Unpack
 
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.engine import HttpEngine, Outgoing
-from codec_agents.engines.http.pool import HttpClient, HttpSettings
+from codec_agents.engines.http.first_bytes import (
+    EVENT_STREAM,
+    UNTELLING,
+    ChosenParser,
+    is_event_stream,
+    media_type,
+)
 from codec_agents.engines.http.responses import HttpResponse
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.stock.handshake import Handshake, tokenize
 from codec_agents.exceptions import EngineError, EngineStreamError
 
 
 class StockOptions(TypedDict, total=False):
-    """What every stock engine's client takes.
+    """The options of every stock engine's client.
 
     Keys:
-        name: what the pipeline calls the engine.
+        name: the engine's name in the pipeline.
         handshake: whether to compare the engine's tokenizer with the map before the first request.
         settings: how it is reached.
         client: a client of the caller's own.
@@ -33,10 +41,10 @@ class StockOptions(TypedDict, total=False):
 
 
 class StockEngine(HttpEngine):
-    """The frame of an engine with an API of its own. Subclasses say what it asks and how it answers."""
+    """The frame of an engine with an API of its own. Subclasses write its requests and read its answers."""
 
     tokenize_field: ClassVar[str | None] = "prompt"
-    """What `/tokenize` calls the text; None for an engine without the call."""
+    """The name of the text in `/tokenize`; None for an engine without the call."""
     tokenize_options: ClassVar[Mapping[str, Any]] = {"add_special_tokens": False}
 
     def __init__(self, url: str, **options: Unpack[StockOptions]) -> None:
@@ -44,7 +52,7 @@ class StockEngine(HttpEngine):
         wanted = bool(shared.pop("handshake", True))
         super().__init__(url, **shared)  # type: ignore[arg-type]
         self._handshake: Handshake | None = None
-        """Compares the engine's tokenizer with the map, where that is wanted and can be done."""
+        """Compares the engine's tokenizer with the map, where that is asked for and possible."""
         if wanted and self.tokenize_field is not None:
             self._handshake = Handshake(self, self.tokenize_field, **self.tokenize_options)
 
@@ -58,11 +66,10 @@ class StockEngine(HttpEngine):
             await self._handshake.ensure(request)
 
     def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
-        require_events(self.name, response)
-        return self._events(request, stats)
+        return parser_of_events(self.name, response, lambda: self._events(request, stats))
 
     def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
-        """Return what reads the events of an answer."""
+        """Return the parser of the events of an answer."""
         raise NotImplementedError
 
 
@@ -96,14 +103,31 @@ def json_request(path: str, body: Mapping[str, Any], **headers: str) -> Outgoing
     return Outgoing(path, msgspec.json.encode(body), {**common, **headers})
 
 
-def require_events(engine: str, response: HttpResponse) -> None:
-    """Check that an answer is an event stream.
+def parser_of_events(engine: str, response: HttpResponse, events: Callable[[], FrameParser]) -> FrameParser:
+    """Return the parser of an answer that has to be an event stream.
 
     Raises:
         EngineStreamError: it is something else.
     """
-    found = response.headers.get("content-type", "nothing")
-    if not found.startswith("text/event-stream"):
-        raise EngineStreamError(
-            engine, f"answered {found} where an event stream was asked for", transient=False
-        )
+    found = media_type(response.headers.get("content-type"))
+    if found == EVENT_STREAM:
+        return events()
+    if found not in UNTELLING:
+        raise no_events(engine, found)
+
+    def choose(first: bytes) -> FrameParser:
+        if is_event_stream(first):
+            return events()
+        raise no_events(engine, found)
+
+    return ChosenParser(choose)
+
+
+def no_events(engine: str, found: str) -> EngineStreamError:
+    """Return the error for an answer of another content type."""
+    return EngineStreamError(
+        engine,
+        f"answered {found or 'without a content type'} where an event stream was asked for; correct the "
+        "engine's `url`, or declare it as the `kind` that it is",
+        transient=False,
+    )

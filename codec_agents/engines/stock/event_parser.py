@@ -1,4 +1,4 @@
-"""What the event streams of stock engines have in common: JSON in events, errors after a 200, an end mark."""
+"""The common part of stock engines' event streams: JSON in events, errors after a 200, an end mark."""
 
 from __future__ import annotations
 
@@ -23,26 +23,29 @@ class IdsMissingError(EngineStreamError):
 
 
 class EventParser(ABC, Generic[Event]):
-    """Reads one event stream. Subclasses say what an event means."""
+    """Reads one event stream. Subclasses give the events their meaning."""
+
+    awaits_counts = False
+    """Whether the answer is complete and only the event with its counts is still to come."""
 
     def __init__(self, engine: str, stats: StreamStats, kind: type[Event]) -> None:
         self.engine = engine
         self.stats = stats
         stats.format = "sse"
         self.received = 0
-        """Ids given out so far."""
+        """Ids returned so far."""
         self.reason: str | None = None
-        """Why the generation ended, once that is known."""
-        self.goes_on = False
-        """Whether the engine does not know that this was the end."""
+        """The finish reason, once it is known."""
+        self.server_continues = False
+        """Whether the engine generates further, because it does not know that this was the end."""
         self.error: EngineStreamError | None = None
-        """What is wrong behind the frames that were given out."""
+        """The error that follows the frames returned last."""
         self._events = SseDecoder()
         self._decode = msgspec.json.Decoder(kind).decode
         self._done = False
 
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
-        """Return the frames that these bytes complete; an error behind good frames waits in `error`."""
+        """Return the frames that these bytes complete; an error after good frames waits in `error`."""
         frames: list[CodecFrame] = []
         try:
             for event in self._events.feed(data):
@@ -86,11 +89,11 @@ class EventParser(ABC, Generic[Event]):
         """Return the new ids of an event; note reasons and counts.
 
         Raises:
-            EngineStreamError: the event tells of an error, or cannot be right.
+            EngineStreamError: the event reports an error, or cannot be right.
         """
 
     def check_counts(self) -> None:
-        """Compare, at the end, what was received with what the engine says it sent.
+        """Compare, at the end, the ids that were received with the engine's own count.
 
         Raises:
             EngineStreamError: ids were lost.
@@ -100,13 +103,13 @@ class EventParser(ABC, Generic[Event]):
         """Return an error of this stream."""
         return EngineStreamError(self.engine, what, delivered=self.received, transient=transient)
 
-    def told(self, error: Any) -> EngineStreamError:
-        """Return the error that an event tells of, after the engine had answered 200."""
+    def reported(self, error: Any) -> EngineStreamError:
+        """Return the error that an event reports, after the engine had answered 200."""
         if not isinstance(error, dict):
-            return self.broken(f"the engine says: {error}")
+            return self.broken(f"the engine reports: {error}")
         code = error.get("code")
         transient = bool(error.get("retryable", code in TRANSIENT_STATUSES or not isinstance(code, int)))
-        return self.broken(f"the engine says: {error.get('message', error)}", transient=transient)
+        return self.broken(f"the engine reports: {error.get('message', error)}", transient=transient)
 
 
 MAX_EVENT_BYTES = 64 * 1024 * 1024
@@ -114,16 +117,19 @@ MAX_EVENT_BYTES = 64 * 1024 * 1024
 
 
 class SseDecoder:
-    """Gives the data of each event. Comments, event names and ids are passed over.
+    """Returns the data of each event. Comments, event names and event ids are passed over.
 
     Lines end with LF or CRLF. (The specification's lone CR is not read: no server of this kind writes it.)
     """
 
-    __slots__ = ("_buffer", "_data", "_limit", "_offset")
+    __slots__ = ("_data", "_limit", "_line", "_offset", "_size")
 
     def __init__(self, *, limit: int = MAX_EVENT_BYTES) -> None:
-        self._buffer = b""
+        self._line = bytearray()
+        """The line that has not ended. Appending to it takes time linear in what is appended."""
         self._data: list[bytes] = []
+        self._size = 0
+        """Bytes in `_data`."""
         self._limit = limit
         self._offset = 0
 
@@ -133,24 +139,22 @@ class SseDecoder:
         Raises:
             FrameTooLargeError: an event is larger than the limit.
         """
-        *lines, rest = data.split(b"\n")
-        if not lines:
-            return self._keep(self._buffer + rest)
-        lines[0] = self._buffer + lines[0]
-        self._keep(rest)
         events: list[bytes] = []
+        *lines, rest = data.split(b"\n")
+        if lines and self._line:
+            lines[0] = bytes(self._line) + lines[0]
+            self._line.clear()
         for line in lines:
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+                self._size += len(line)
             elif not line and self._data:
                 events.append(b"\n".join(self._data))
                 self._data.clear()
+                self._size = 0
+        self._line += rest
         self._offset += len(data)
-        return events
-
-    def _keep(self, rest: bytes) -> list[bytes]:
-        self._buffer = rest
-        if len(rest) + sum(map(len, self._data)) > self._limit:
+        if len(self._line) + self._size > self._limit:
             raise FrameTooLargeError("a server-sent event is too large", self._offset, self._limit)
-        return []
+        return events

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from codec_agents.concurrency.once import Once
+from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import GenerationRequest, Timeouts
 from codec_agents.engines.http.engine import MAX_ERROR_BODY, HttpEngine
 from codec_agents.engines.http.responses import close
@@ -42,7 +42,7 @@ class Handshake:
         self._engine = engine
         self._text_field = text_field
         self._fields = fields
-        self._compared: dict[str, Once[None]] = {}
+        self._compared: dict[str, SingleFlight[None]] = {}
         """By the hash of the map, or its name."""
 
     async def ensure(self, request: GenerationRequest) -> None:
@@ -53,7 +53,7 @@ class Handshake:
             EngineError: the engine cannot be asked.
         """
         vocabulary = request.vocabulary
-        compared = self._compared.setdefault(vocabulary.hash or vocabulary.id, Once())
+        compared = self._compared.setdefault(vocabulary.hash or vocabulary.id, SingleFlight())
         if not compared.known:
             await self._engine.ask_once(compared, lambda: self._ask(request), request)
 
@@ -88,7 +88,7 @@ async def tokenize(
     if status in ABSENT:
         return None
     if status != 200:
-        raise engine.status_error(status, answer)
+        raise engine.status_error(status, answer, "/tokenize")
     try:
         return msgspec.json.decode(answer, type=TokenCounts).tokens
     except msgspec.DecodeError as error:
@@ -129,8 +129,7 @@ async def ask(
     headers = {"Accept-Encoding": "identity"}  # the answer is read as it stands
     if body is not None:
         headers["Content-Type"] = "application/json"
-    scope = anyio.CancelScope(deadline=deadlines.instant)
-    with scope:
+    with anyio.CancelScope(deadline=deadlines.instant()):
         response = await engine.pool.send(method, path, content=content, headers=headers, timeouts=timeouts)
         try:
             return response.status_code, await engine.read_limited(response, deadlines, limit)

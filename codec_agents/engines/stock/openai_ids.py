@@ -65,7 +65,7 @@ class CompletionEvents(EventParser[Completion]):
     def read(self, event: Completion) -> tuple[int, ...]:
         """Return the new ids; a chunk may hold none, one, or many."""
         if event.error is not None:
-            raise self.told(event.error)
+            raise self.reported(event.error)
         if event.usage is not None:
             self._count(event.usage)
         self._check_prompt(event.prompt_token_ids)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from codec_agents.engines.prompt_body import WrittenPrompt
+from codec_agents.engines.prompt_body import EncodedPrompt
 from codec_agents.exceptions import ForgedTokenError
 from codec_core.tokenizer import pick_tokenizer
 
@@ -37,7 +37,7 @@ class IncrementalPrompt:
             ends: all edges into it, in declared order.
         """
         self._ends = ends
-        self._prompt = WrittenPrompt(node.vocabulary)
+        self._prompt = EncodedPrompt(node.vocabulary)
         self._settling = node.template.settle(self._content)
         self._refused: ForgedTokenError | None = None
         self._came = 0
@@ -55,7 +55,7 @@ class IncrementalPrompt:
         self._settle()
         return list(self._prompt)
 
-    def finish(self) -> WrittenPrompt:
+    def finish(self) -> EncodedPrompt:
         """Return the prompt, now that all edges have ended.
 
         Raises:

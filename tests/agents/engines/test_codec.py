@@ -11,7 +11,7 @@ import pytest
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, Timeouts
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.http.pool import HttpSettings
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import MOST_MERGED
 from codec_agents.exceptions import (
     EngineError,
@@ -242,7 +242,9 @@ async def test_a_server_that_only_names_its_map_is_refused_too(words, byte_level
 async def test_errors_keep_the_status_and_the_reason(words, ask):
     async with serving(words, turns(Refuse(503, "warming up"), Refuse(400, "bad"))) as server:
         engine = CodecEngine(server.url, name="A")
-        with pytest.raises(EngineStatusError, match="engine 'A': answered 503: warming up") as busy:
+        with pytest.raises(
+            EngineStatusError, match="engine 'A': POST http://.*/v1/completions answered 503: warming up"
+        ) as busy:
             await read(engine, ask(words))
         assert busy.value.transient
         with pytest.raises(EngineStatusError, match="answered 400: bad") as wrong:

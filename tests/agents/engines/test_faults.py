@@ -9,7 +9,7 @@ import pytest
 
 from codec_agents.engines.base import Timeouts
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.http.pool import HttpSettings
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.exceptions import EngineStatusError, EngineStreamError, EngineTimeoutError
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.testing import Refuse, turns

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from codec_agents.concurrency.once import Once
+from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.base import Timeouts
 from codec_agents.engines.codec import CodecEngine
@@ -219,11 +219,11 @@ async def test_a_missing_model_is_not_a_missing_call(words, ask):
     assert paths[-REQUESTS:] == ["/v1/completions/codec"] * REQUESTS
 
 
-# --- Once ---
+# --- SingleFlight ---
 
 
 async def test_a_cancelled_asker_is_followed_by_one_who_waited():
-    once, asked, answers = Once(), [], []
+    once, asked, answers = SingleFlight(), [], []
 
     async def ask():
         asked.append(1)
@@ -248,7 +248,7 @@ async def test_a_cancelled_asker_is_followed_by_one_who_waited():
 
 
 async def test_event_loops_do_not_wait_for_each_other():
-    once, entered, release = Once(), threading.Event(), threading.Event()
+    once, entered, release = SingleFlight(), threading.Event(), threading.Event()
 
     async def slow():
         entered.set()

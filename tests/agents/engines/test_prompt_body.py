@@ -9,7 +9,7 @@ import pytest
 
 from codec_agents.engines.base import GenerationRequest
 from codec_agents.engines.http.engine import check_prompt
-from codec_agents.engines.prompt_body import WrittenPrompt, json_of
+from codec_agents.engines.prompt_body import EncodedPrompt, json_of
 from codec_agents.exceptions import EngineError
 from codec_agents.vocabularies import bundled_map
 from codec_core.vocabulary import vocabulary_of
@@ -22,7 +22,7 @@ OTHER = vocabulary_of(bundled_map("demo/words"))
 def test_however_it_grew_it_is_the_list_that_went_in(seed: int) -> None:
     rng = random.Random(seed)
     ids = [rng.randrange(VOCABULARY.size) for _ in range(rng.randrange(1, 300))]
-    prompt, position = WrittenPrompt(VOCABULARY), 0
+    prompt, position = EncodedPrompt(VOCABULARY), 0
     while position < len(ids):
         step = rng.randrange(0, 40)
         if rng.random() < 0.2:
@@ -39,7 +39,7 @@ def test_however_it_grew_it_is_the_list_that_went_in(seed: int) -> None:
 
 
 def test_a_longer_prompt_leaves_the_shorter_one_as_it_was() -> None:
-    short = WrittenPrompt(VOCABULARY).extended([1, 2])
+    short = EncodedPrompt(VOCABULARY).extended([1, 2])
     short.write()
     longer = short.extended([3])
     assert (list(short), list(longer)) == ([1, 2], [1, 2, 3])
@@ -54,7 +54,7 @@ def test_other_lists_go_into_bodies_as_they_are() -> None:
 @pytest.mark.parametrize("cut", [0, 1, 2, 3])
 def test_an_id_outside_the_map_is_found_wherever_it_was_added(cut: int) -> None:
     ids = [5, VOCABULARY.size, 7]
-    prompt = WrittenPrompt(VOCABULARY).extended(ids[:cut])
+    prompt = EncodedPrompt(VOCABULARY).extended(ids[:cut])
     prompt.write()
     prompt += ids[cut:]
     assert not prompt.checked_for(VOCABULARY)
@@ -65,7 +65,7 @@ def test_an_id_outside_the_map_is_found_wherever_it_was_added(cut: int) -> None:
 def test_it_is_not_trusted_for_another_vocabulary() -> None:
     beyond = min(VOCABULARY.size, OTHER.size)
     wide, narrow = sorted((VOCABULARY, OTHER), key=lambda vocabulary: -vocabulary.size)
-    prompt = WrittenPrompt(wide).extended([beyond])
+    prompt = EncodedPrompt(wide).extended([beyond])
     assert prompt.checked_for(wide)
     with pytest.raises(EngineError, match="not in the map"):
         check_prompt("b", GenerationRequest(prompt_ids=prompt, vocabulary=narrow))

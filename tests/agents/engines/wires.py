@@ -197,12 +197,19 @@ class FaultyServer:
     """
 
     def __init__(
-        self, wire: Wire, vocabulary: Vocabulary, ids: Sequence[int], *faults: Fault, keeps: bool = False
+        self,
+        wire: Wire,
+        vocabulary: Vocabulary,
+        ids: Sequence[int],
+        *faults: Fault,
+        keeps: bool = False,
+        seconds: float = 10.0,
     ) -> None:
         self.wire = wire
         self.accepted = 0
         """Connections so far."""
         self._keeps = keeps
+        self._seconds = seconds
         self.asked: list[Any] = []
         self._vocabulary = vocabulary
         self._ids = list(ids)
@@ -241,7 +248,7 @@ class FaultyServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(10)
+            connection.settimeout(self._seconds)
             while (request := _request(connection)) is not None:
                 head, body = request
                 keeps = self._keeps and b"connection: close" not in head

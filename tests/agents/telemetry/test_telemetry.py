@@ -22,8 +22,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from codec_agents import telemetry
 from codec_agents.engines.base import StreamStats
-from codec_agents.engines.http.pool import HttpSettings
-from codec_agents.engines.late_body import LateBody
+from codec_agents.engines.http.aiohttp_client import DeferredBody
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.graph import Chat
 from codec_agents.pipeline import Pipeline
@@ -368,13 +368,13 @@ async def test_the_engine_gets_the_calls_context(
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The context in each request that was begun ahead and has gone out."""
     contexts: list[str] = []
-    give = LateBody.give
+    give = DeferredBody.give
 
-    async def watched(body: LateBody, content: bytes, headers: dict[str, str], on_sent: Any) -> bool:
+    async def watched(body: DeferredBody, content: bytes, headers: dict[str, str], on_sent: Any) -> bool:
         contexts.append(headers.get("traceparent", "none"))
         return await give(body, content, headers, on_sent)
 
-    monkeypatch.setattr(LateBody, "give", watched)
+    monkeypatch.setattr(DeferredBody, "give", watched)
     return contexts
 
 

@@ -13,7 +13,7 @@ import trio
 
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.http import draining as endings
-from codec_agents.engines.http.pool import HttpSettings
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.exceptions import EngineStreamError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]

@@ -9,7 +9,7 @@ import pytest
 
 from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.base import Timeouts
-from codec_agents.engines.http.pool import HttpSettings
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.exceptions import EngineStatusError, EngineStreamError, EngineTimeoutError
 from codec_core.tokenizer import pick_tokenizer
 from tests.agents.engines import wires

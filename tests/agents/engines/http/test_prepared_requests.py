@@ -13,9 +13,9 @@ from aiohttp.http_writer import StreamWriter
 
 from codec_agents.engines.base import GenerationRequest
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.http import prepared_requests as begun
+from codec_agents.engines.http import prepared_requests
 from codec_agents.engines.http.engine import HttpEngine
-from codec_agents.engines.http.pool import HttpSettings
+from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.sglang import SglangEngine
@@ -293,7 +293,7 @@ async def test_one_that_breaks_with_its_body_is_told(words: Vocabulary, ask: Ask
 async def test_one_that_has_waited_too_long_is_not_used(
     words: Vocabulary, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(begun, "BEGUN_FOR", -1.0)
+    monkeypatch.setattr(prepared_requests, "PREPARED_FOR", -1.0)
     async with Wire(lambda _: DONE) as wire:
         engine, request = CodecEngine(wire.url), ask(words)
         await prepare(engine, request)
@@ -336,7 +336,7 @@ async def test_a_small_pool_and_other_clients_keep_to_the_usual_way(words: Vocab
         HttpSettings(proxy="http://127.0.0.1:9"),
     ):
         engine = CodecEngine("http://127.0.0.1:9", settings=settings)
-        assert not engine.pool.begin("/v1/completions", ask(words).timeouts)
+        assert not engine.pool.prepare("/v1/completions", ask(words).timeouts)
         await engine.aclose()
 
 

@@ -185,7 +185,6 @@ async def test_vllm_is_always_told_a_limit_and_given_ids(words, ask, stock, answ
         ("stop", None, "stop"),
         ("stop", "END", "stop_sequence"),
         ("length", None, "length"),
-        ("abort", None, "abort"),
     ],
 )
 async def test_vllm_reasons(words, ask, stock, answer, finish, stop, reason):

@@ -247,7 +247,7 @@ async def test_engines_can_be_prepared_before_a_run() -> None:
 @pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
 async def test_a_request_counts_as_sent_when_its_body_is_written(transport: str) -> None:
     """The server thinks for a while before it answers; that is not the time of the request."""
-    from codec_agents.engines.http.pool import HttpSettings
+    from codec_agents.engines.http.settings import HttpSettings
 
     def script(_: Any) -> Any:
         import time

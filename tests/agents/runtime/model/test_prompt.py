@@ -11,7 +11,7 @@ import pytest
 
 from codec_agents import Chat, Pipeline
 from codec_agents.engines.base import FrameStream, GenerationRequest
-from codec_agents.engines.prompt_body import WrittenPrompt
+from codec_agents.engines.prompt_body import EncodedPrompt
 from codec_agents.exceptions import ForgedTokenError
 from codec_agents.prompts import PromptIds, PromptSlot, PromptTemplate
 from codec_agents.runtime.model.prompt import WRITTEN_AT_ONCE
@@ -51,7 +51,7 @@ class Prepared:
         pass
 
     def stream(self, request: GenerationRequest) -> AbstractAsyncContextManager[FrameStream]:
-        if isinstance(request.prompt_ids, WrittenPrompt):
+        if isinstance(request.prompt_ids, EncodedPrompt):
             self.unwritten.append(request.prompt_ids.unwritten)
             assert request.prompt_ids.checked_for(request.vocabulary)
         return self.inner.stream(request)

@@ -1,4 +1,4 @@
-"""What an engine is asked once, however many requests want to know it at the same time."""
+"""One call for all that need its answer at the same time."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from anyio.lowlevel import EventLoopToken, current_token
 T = TypeVar("T")
 
 
-class Once(Generic[T]):
-    """An answer that is asked for by whoever needs it first, and kept.
+class SingleFlight(Generic[T]):
+    """An answer that the first caller asks for, and that is kept.
 
-    Those who come meanwhile wait. When asking fails they all get the error, rather than fail one after the
-    other; nothing is kept, and the next one asks again. When whoever asks is cancelled, one of those who wait
-    asks in its place. Each event loop asks for itself: none can wait for what happens in another.
+    Callers that come meanwhile wait for it. When the call fails, all of them get its error, rather than fail
+    one after the other; nothing is kept, and the next caller asks again. When the caller that asks is
+    cancelled, one of those that wait asks in its place. Each event loop asks for itself, because no task can
+    wait for another loop.
     """
 
     __slots__ = ("_answer", "_asking")
 
     def __init__(self) -> None:
         self._answer: tuple[T] | None = None
-        self._asking: dict[EventLoopToken, _Asking] = {}
+        self._asking: dict[EventLoopToken, _Attempt] = {}
 
     @property
     def known(self) -> bool:
@@ -31,7 +32,7 @@ class Once(Generic[T]):
         return self._answer is not None
 
     async def get(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Return the answer; `ask` gives it, if nobody has got it yet.
+        """Return the answer, from `ask` if it is not known yet.
 
         Raises:
             Exception: what `ask` raises.
@@ -49,7 +50,7 @@ class Once(Generic[T]):
         return self._answer[0]
 
     async def _ask(self, ask: Callable[[], Awaitable[T]], loop: EventLoopToken) -> None:
-        asking = self._asking[loop] = _Asking()
+        asking = self._asking[loop] = _Attempt()
         try:
             self._answer = (await ask(),)
         except Exception as error:
@@ -60,8 +61,8 @@ class Once(Generic[T]):
             asking.over.set()
 
 
-class _Asking:
-    """One attempt: whether it is over, and what went wrong."""
+class _Attempt:
+    """One call: whether it has ended, and its error."""
 
     __slots__ = ("error", "over")
 

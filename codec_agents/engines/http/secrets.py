@@ -1,0 +1,83 @@
+"""Texts that no output may repeat, and the one place where errors are cleaned of them.
+
+A server, or a client library, may repeat whatever it was sent: in a body, a header, a finish reason, or an
+exception that holds the request. So every error that leaves an engine passes `SecretTexts.seal`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+from urllib.parse import quote
+
+from codec_agents.exceptions import EngineError
+from codec_agents.references.environment import SHORTEST
+from codec_core.exceptions import CodecError
+
+HIDDEN = "[secret]"
+
+Failure = TypeVar("Failure", bound=EngineError)
+
+
+class SecretTexts:
+    """The secrets of one engine. Printing it prints none of them."""
+
+    __slots__ = ("_pattern",)
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        forms = {form for text in texts for form in _forms(text) if len(form) >= SHORTEST}
+        # The longest first: a form may begin with another one.
+        pattern = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+        self._pattern = re.compile(pattern, re.IGNORECASE) if pattern else None
+
+    def __repr__(self) -> str:
+        return "SecretTexts()"
+
+    def hide(self, text: str) -> str:
+        """Return a text with every secret in it replaced, whatever its case."""
+        return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
+
+    def occur_in(self, text: str) -> bool:
+        """Return whether a text holds a secret."""
+        return self._pattern is not None and self._pattern.search(text) is not None
+
+    def seal(self, error: Failure) -> Failure:
+        """Return an error that is fit to leave the engine.
+
+        Its message and its other texts lose every secret. Exceptions of client libraries behind it are
+        dropped, because they hold requests with their headers. The frames below are dropped for the same
+        reason: tools that print local variables would print the headers. Raise the result outside of any
+        `except` block, or Python chains what is being handled.
+        """
+        error.args = tuple(self.hide(arg) if isinstance(arg, str) else arg for arg in error.args)
+        for name, value in vars(error).items():
+            if isinstance(value, str):
+                setattr(error, name, self.hide(value))
+        error.__cause__ = self._sealed_cause(error.__cause__)
+        error.__context__ = None
+        return error.with_traceback(None)
+
+    def _sealed_cause(self, cause: BaseException | None) -> BaseException | None:
+        """Return the fault of the protocol behind an error, if it repeats nothing; None for any other."""
+        if not isinstance(cause, CodecError):
+            return None
+        cause.__cause__ = cause.__context__ = None
+        cause = cause.with_traceback(None)
+        told = "".join(traceback.format_exception(cause)) + repr(cause) + repr(vars(cause))
+        return None if self.occur_in(told) else cause
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield the forms in which a secret is sent, or comes back."""
+    # The second part of a header such as `Bearer KEY` is a secret by itself.
+    for text in (secret, secret.partition(" ")[2]):
+        yield text
+        yield quote(text)
+        yield quote(text, safe="")
+        yield json.dumps(text)[1:-1]
+        yield repr(text)[1:-1]
+        yield b64encode(text.encode()).decode("ascii")

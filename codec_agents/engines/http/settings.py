@@ -1,0 +1,39 @@
+"""How an engine over HTTP is reached."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from pydantic import SecretStr
+
+MAX_CONNECTIONS = 2000
+"""Streams at once over one engine; each holds a connection."""
+
+
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How an engine is reached. Printing it prints no key, no header's value and no password."""
+
+    api_key: SecretStr | str | None = None
+    """Sent as a bearer token."""
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    """Sent with every request."""
+    proxy: str | None = None
+    verify: bool | str = True
+    """False accepts any certificate; a path names a file of trusted ones."""
+    max_connections: int = MAX_CONNECTIONS
+    transport: Literal["auto", "httpx", "aiohttp"] = "auto"
+    """`httpx`, `aiohttp`, or `auto` for the faster one that can be used."""
+    secrets: tuple[str, ...] = ()
+    """Further texts that no output may repeat: the values of variables in the URL and the headers."""
+
+    def __repr__(self) -> str:
+        shown = (
+            f"max_connections={self.max_connections}, transport={self.transport!r}, verify={self.verify!r}"
+        )
+        return f"HttpSettings(headers={sorted(self.headers)}, {shown})"
+
+    @property
+    def key(self) -> str | None:
+        """The API key in the clear."""
+        return self.api_key.get_secret_value() if isinstance(self.api_key, SecretStr) else self.api_key
