@@ -285,5 +285,7 @@ def _request(connection: socket.socket) -> tuple[bytes, bytes] | None:
     lines = [line.partition(b":") for line in head.split(b"\r\n")]
     length = next((int(value) for name, _, value in lines if name == b"content-length"), 0)
     while len(body) < length:
-        body += connection.recv(65536)
+        if not (chunk := connection.recv(65536)):
+            return None
+        body += chunk
     return head, body
