@@ -51,6 +51,8 @@ class AutoEngine:
         handshake: whether to compare a stock engine's tokenizer with the map.
     """
 
+    continues = True
+
     def __init__(
         self,
         url: str,

@@ -39,6 +39,7 @@ class EmbeddedEngine:
     """
 
     provider = "codec"
+    continues = True
     exchanges: ClassVar[type[Exchanges]] = Exchanges
     """Makes what counts the server's requests. Tests have a subclass that keeps them."""
 

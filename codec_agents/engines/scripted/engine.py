@@ -147,6 +147,7 @@ class ScriptedEngine:
     """An engine without a wire: a scripted model in this process. It speaks each request's own vocabulary."""
 
     provider = "scripted"
+    continues = True
 
     def __init__(self, model: ScriptedModel | Script, *, name: str = "scripted") -> None:
         self.name = name
