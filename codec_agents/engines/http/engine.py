@@ -96,8 +96,11 @@ class HttpEngine:
             stream = await self._open(request)
         except EngineError as error:
             leaving = self.pool.secrets.seal(error)
-        if stream is None:  # raised here, so that nothing that is being handled is chained to it
-            raise leaving
+        if stream is None:
+            try:
+                raise leaving  # outside of the handler: nothing is chained to it
+            finally:
+                del leaving  # the frame is part of the error's traceback: keeping it would close a circle
         try:
             yield stream
         finally:

@@ -141,7 +141,10 @@ class HttpStream:
             return await self._next()
         except EngineError as error:
             leaving = self._pool.secrets.seal(error)
-        raise leaving
+        try:
+            raise leaving  # outside of the handler: nothing is chained to it
+        finally:
+            del leaving  # the frame is part of the error's traceback: keeping it would close a circle
 
     async def _next(self) -> CodecFrame:
         while not self._ready:
