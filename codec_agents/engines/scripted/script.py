@@ -70,7 +70,8 @@ class Wait:
 class Stop:
     """The end of the turn, and the reason that is given for it.
 
-    Without it, a turn ends with the turn-end id and `stop`. `length`, `error` and `abort` end it without that id; the last two are failures.
+    Without it, a turn ends with the turn-end id and `stop`. `length`, `error` and
+    `abort` end it without that id; the last two are failures.
     """
 
     reason: str = "stop"

@@ -243,7 +243,7 @@ async def test_errors_keep_the_status_and_the_reason(words, ask):
     async with serving(words, turns(Refuse(503, "warming up"), Refuse(400, "bad"))) as server:
         engine = CodecEngine(server.url, name="A")
         with pytest.raises(
-            EngineStatusError, match="engine 'A': POST http://.*/v1/completions answered 503: warming up"
+            EngineStatusError, match=r"engine 'A': POST http://.*/v1/completions answered 503: warming up"
         ) as busy:
             await read(engine, ask(words))
         assert busy.value.transient
