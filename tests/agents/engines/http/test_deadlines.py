@@ -61,7 +61,7 @@ async def ask_within(how: str, seconds: float, engine: CodecEngine, request) -> 
     return "moved on"
 
 
-# httpx leaves sockets and generators to the garbage collector when it is cancelled while it connects or sends.
+# httpx leaves sockets and generators to the garbage collector when cancelled while it connects or sends.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
 @pytest.mark.parametrize("fault", FAULTS)
