@@ -1,5 +1,6 @@
 """Pipelines of language models that exchange token ids."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.exceptions import CodecAgentsError, PipelineError, RunError
@@ -17,6 +18,9 @@ from codec_agents.graph import (
 from codec_agents.pipeline import Pipeline
 from codec_agents.tools.calls import ToolContext
 from codec_agents.tools.tool import Tool, Toolset, tool
+
+# Warnings and retries go to this logger; a program that configures no logging prints nothing.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from codec_agents.runtime.run import Run, RunResult

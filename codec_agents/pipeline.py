@@ -6,6 +6,7 @@ fast.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from codec_agents.replay import AnswerSource
     from codec_agents.runtime.pause import Decision, Pause
     from codec_agents.runtime.run import Run, RunResult
+
+
+_log = logging.getLogger(__name__)
 
 
 class Pipeline(graph.Pipeline):
@@ -61,6 +65,8 @@ class Pipeline(graph.Pipeline):
             from codec_agents.compiler.compiler import build
 
             self._built = build(self)
+            for fault in self._built.warnings:
+                _log.warning("pipeline %s: %s", self._built.name, fault)
         return self._built
 
     def explain(self) -> Explanation:

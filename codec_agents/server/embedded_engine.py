@@ -15,6 +15,7 @@ from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.scripted.engine import ScriptedModel
 from codec_agents.engines.scripted.script import Script
+from codec_agents.exceptions import EngineError
 from codec_agents.server.exchanges import Exchanges
 
 if TYPE_CHECKING:
@@ -44,9 +45,6 @@ class EmbeddedEngine:
     """Makes what counts the server's requests. Tests have a subclass that keeps them."""
 
     def __init__(self, model: ScriptedModel | Script, *, name: str = "embedded", **client: Any) -> None:
-        from codec_agents.server.hosting.serving import require_uvicorn
-
-        require_uvicorn()
         self.name = name
         self.model = model if isinstance(model, ScriptedModel) else ScriptedModel(script=model)
         self._client = client
@@ -100,7 +98,12 @@ class EmbeddedEngine:
 
     async def _start(self, loop: object) -> _Running:
         from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
+        from codec_agents.server.hosting.serving import MissingServerError, require_uvicorn
 
+        try:
+            require_uvicorn()
+        except MissingServerError as error:  # only now: a pipeline that is checked or drawn needs no server
+            raise EngineError(self.name, str(error)) from error
         backend = ScriptedBackend()
         server = EmbeddedServer(create_app(backend, exchanges=self.exchanges()))
         client = CodecEngine(server.url, name=self.name, **self._client)

@@ -47,7 +47,13 @@ class CallScope(Scope):
         self._usage[names.TOKEN_MODALITY] = "text"
         name = f"{names.CALL} {node.model}" if node.model else names.CALL
         super().__init__(
-            parent.telemetry, name, parent.context, attributes, kind=SpanKind.CLIENT, links=links_to(link_to)
+            parent.telemetry,
+            name,
+            parent.context,
+            attributes,
+            pipeline=parent.pipeline,
+            kind=SpanKind.CLIENT,
+            links=links_to(link_to),
         )
 
     def around(self, stream: OpenedStream) -> OpenedStream:
@@ -91,10 +97,11 @@ class CallScope(Scope):
     def _record(self) -> None:
         instruments = self.telemetry.instruments
         ids_before, reasoning_before = self._before
-        instruments.record_call(self._with_error(self._metric), self._usage, self.seconds, self._stats)
+        usage = self._of_pipeline(self._usage)
+        instruments.record_call(self._with_error(self._metric), usage, self.seconds, self._stats)
         if self._stats is not None:
-            instruments.input_tokens.add(len(self._turn.prompt) + ids_before, self._usage)
-            instruments.reasoning_tokens.add(self._turn.reasoning_ids - reasoning_before, self._usage)
+            instruments.input_tokens.add(len(self._turn.prompt) + ids_before, usage)
+            instruments.reasoning_tokens.add(self._turn.reasoning_ids - reasoning_before, usage)
 
 
 def _metric_attributes(node: PromptedNode) -> Attributes:

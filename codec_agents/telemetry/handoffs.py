@@ -49,6 +49,7 @@ class HandoffScope(Scope):
             f"{names.HANDOFF} {edge.source_node} -> {edge.target_node}",
             run.context,
             {**self._attributes, **maps},
+            pipeline=run.pipeline,
             links=links_to([upstream] if upstream else []),
             start_time=start_time,
         )
@@ -82,7 +83,7 @@ class HandoffScope(Scope):
 
     def _record(self) -> None:
         if self._report is not None:
-            self.telemetry.instruments.record_handoff(self._attributes, self._report)
+            self.telemetry.instruments.record_handoff(self._of_pipeline(self._attributes), self._report)
 
 
 HANDOFF_PARTS = {

@@ -19,7 +19,7 @@ CALL_BUCKETS: Final = [0.01 * 2**n for n in range(14)]
 """10 ms to 82 s: the convention's advice for calls of models and tools."""
 NODE_BUCKETS: Final = [0.1 * 2**n for n in range(13)]
 GAP_BUCKETS: Final = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0]
-"""From what a pass-through costs to what is a fault."""
+"""From the cost of a pass-through up to a fault."""
 
 Attributes = Mapping[str, str | int]
 
@@ -57,14 +57,14 @@ class Instruments:
 
     @property
     def live(self) -> bool:
-        """Whether records go anywhere: the providers of the API itself keep nothing."""
+        """True if measurements go anywhere: the providers of the API itself keep nothing."""
         provider = self._provider or metrics.get_meter_provider()
         return not type(provider).__module__.startswith("opentelemetry.metrics")
 
     def record_call(
         self, attributes: Attributes, usage: Attributes, seconds: float, stats: StreamStats | None
     ) -> None:
-        """Record a request; `usage` are the attributes of token counts, which name no error."""
+        """Record a request; `usage` holds the attributes of token counts, which name no error."""
         self.call.record(seconds, attributes)
         if stats is None:
             self.input_tokens.add(0, usage)
@@ -77,11 +77,15 @@ class Instruments:
             self.cached_tokens.add(stats.cached_tokens, usage)
         self.stream_bytes.add(
             stats.bytes_received,
-            {names.STREAM_FORMAT: stats.format, names.SERVER_ADDRESS: stats.server_address or ""},
+            {
+                names.STREAM_FORMAT: stats.format,
+                names.SERVER_ADDRESS: stats.server_address or "",
+                names.WORKFLOW: usage[names.WORKFLOW],
+            },
         )
 
     def record_handoff(self, attributes: Attributes, report: HandoffReport) -> None:
-        """Record what one edge into a prompt did."""
+        """Record the report of one edge into a prompt."""
         if report.gap is not None:
             self.gap.record(report.gap, attributes)
         if report.first_id_latency is not None:
@@ -89,5 +93,9 @@ class Instruments:
         self.handoff_tokens.add(report.input_ids, {**attributes, names.HANDOFF_DIRECTION: "in"})
         self.handoff_tokens.add(report.output_ids, {**attributes, names.HANDOFF_DIRECTION: "out"})
         if report.strategy == "translate":
-            maps = {names.SOURCE_MAP: report.source_map or "", names.TARGET_MAP: report.target_map}
+            maps = {
+                names.SOURCE_MAP: report.source_map or "",
+                names.TARGET_MAP: report.target_map,
+                names.WORKFLOW: attributes[names.WORKFLOW],
+            }
             self.translate.record(report.translate_seconds, maps)

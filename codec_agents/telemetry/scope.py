@@ -88,6 +88,7 @@ class Scope:
         "_error",
         "_started",
         "context",
+        "pipeline",
         "seconds",
         "span",
         "telemetry",
@@ -100,11 +101,14 @@ class Scope:
         parent: Context | None,
         attributes: Attributes,
         *,
+        pipeline: str,
         kind: SpanKind = SpanKind.INTERNAL,
         links: Sequence[Link] | None = None,
         start_time: int | None = None,
     ) -> None:
         self.telemetry = telemetry
+        self.pipeline = pipeline
+        """The name of the pipeline, an attribute of every metric."""
         self._started = perf_counter()
         self.span = telemetry.tracer.start_span(
             name, parent, kind, attributes, links, start_time, record_exception=False
@@ -175,10 +179,15 @@ class Scope:
     def _record(self) -> None:
         """Record metrics; they do not depend on whether the span records."""
 
+    def _of_pipeline(self, attributes: Attributes) -> Attributes:
+        """Return the attributes of a metric."""
+        return {**attributes, names.WORKFLOW: self.pipeline}
+
     def _with_error(self, attributes: Attributes) -> Attributes:
+        """Return the attributes of a metric that says how the scope ended."""
         if self._error is None:
-            return attributes
-        return {**attributes, names.ERROR_TYPE: type(self._error).__name__}
+            return self._of_pipeline(attributes)
+        return {**self._of_pipeline(attributes), names.ERROR_TYPE: type(self._error).__name__}
 
 
 class Attached:

@@ -88,7 +88,7 @@ SILENT = Silent()
 class RunScope(Scope):
     """`invoke_workflow {pipeline}`: one a run."""
 
-    __slots__ = ("_epoch", "_last_calls", "_pipeline")
+    __slots__ = ("_epoch", "_last_calls")
 
     def __init__(self, telemetry: Telemetry, pipeline: str, run_id: str | None, digest: str | None) -> None:
         attributes = {names.OPERATION: names.RUN, names.AGENT: pipeline, names.WORKFLOW: pipeline}
@@ -97,10 +97,15 @@ class RunScope(Scope):
         if digest:
             attributes[names.PIPELINE_DIGEST] = digest
         self._epoch = time.time_ns()
-        self._pipeline = pipeline
         self._last_calls: dict[str, CallScope] = {}
         # The caller's context now, because `node` is called from other tasks.
-        super().__init__(telemetry, f"{names.RUN} {pipeline}", otel_context.get_current(), attributes)
+        super().__init__(
+            telemetry,
+            f"{names.RUN} {pipeline}",
+            otel_context.get_current(),
+            attributes,
+            pipeline=pipeline,
+        )
 
     def node(self, name: str, model: str | None = None) -> NodeScope:
         """Begin `invoke_agent {node}`."""
@@ -124,7 +129,7 @@ class RunScope(Scope):
         return self._last_calls.get(node)
 
     def _record(self) -> None:
-        attributes = self._with_error({names.OPERATION: names.RUN, names.AGENT: self._pipeline})
+        attributes = self._with_error({names.OPERATION: names.RUN, names.AGENT: self.pipeline})
         self.telemetry.instruments.node.record(self.seconds, attributes)
 
 
@@ -141,7 +146,9 @@ class NodeScope(Scope):
         self.name = name
         self._last_call: CallScope | None = None
         self._handoffs: dict[str, HandoffScope] = {}
-        super().__init__(run.telemetry, f"{names.NODE} {name}", run.context, self._attributes)
+        super().__init__(
+            run.telemetry, f"{names.NODE} {name}", run.context, self._attributes, pipeline=run.pipeline
+        )
 
     def handoff(self, edge: BuiltEdge, *, since: float, mode: str = "streamed") -> None:
         """Begin `codec.handoff {source} -> {target}`, backdated to `since` seconds after the run's start.

@@ -30,7 +30,9 @@ class ToolScope(Scope):
             attributes[names.TOOL_CALL_ID] = call.call_id
         links = links_to([asked_by] if asked_by else [])
         name = f"{names.TOOL} {call.name}"
-        super().__init__(parent.telemetry, name, parent.context, attributes, links=links)
+        super().__init__(
+            parent.telemetry, name, parent.context, attributes, pipeline=parent.pipeline, links=links
+        )
 
     def finish(self, attempt: Attempt) -> None:
         """End the span with the attempt; a status other than `ok` is an error of that name."""
@@ -57,5 +59,7 @@ class ToolScope(Scope):
 
     def _record(self) -> None:
         failure = self._failure
-        attributes = {**self._metric, names.ERROR_TYPE: failure} if failure else self._metric
+        attributes = self._of_pipeline(self._metric)
+        if failure:
+            attributes[names.ERROR_TYPE] = failure
         self.telemetry.instruments.tool.record(self.seconds, attributes)

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from codec_agents.telemetry.calls import CallScope
     from codec_agents.telemetry.spans import NodeScope
     from codec_agents.turn import Turn
+
+_log = logging.getLogger(__name__)
 
 _TRANSIENT_KINDS: tuple[tuple[type[EngineError], str], ...] = (
     (EngineUnavailableError, "connect"),
@@ -204,6 +207,14 @@ class Generation:
         turn.retries += 1
         delay = max(delay, getattr(error, "retry_after", None) or 0.0)
         kept = len(turn.generated)
+        _log.warning(
+            "run %s, node %s: turn %d is asked again in %.1f s: %s",
+            self._run.run_id,
+            self._node.path,
+            turn.number,
+            delay,
+            error,
+        )
         await self._run.emit(Retried(self._node.path, turn.number, error, delay, kept, self._run.clock()))
         await anyio.sleep(delay)
 

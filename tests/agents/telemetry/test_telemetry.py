@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -27,6 +28,7 @@ from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.graph import Chat
 from codec_agents.pipeline import Pipeline
+from codec_agents.records.reader import read_record
 from codec_agents.runtime.model.preparation import prepare_engines
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.telemetry import names
@@ -317,6 +319,15 @@ async def test_metrics(collected: Collected) -> None:
     assert sum(point.count for point in metrics[names.METRIC_TOOL]) == 1
     assert sum(point.count for point in metrics[names.METRIC_GAP]) == 2
     assert sum(point.count for point in metrics[names.METRIC_NODE]) == 3
+    attributes = [point.attributes for points in metrics.values() for point in points]
+    assert {each[names.WORKFLOW] for each in attributes} == {"desk"}
+
+
+@pytest.mark.asyncio
+async def test_a_record_names_the_trace_of_its_run(collected: Collected, tmp_path: Path) -> None:
+    await two_models().invoke({"city": "Oslo"}, record=tmp_path / "run.jsonl")
+    trace_id = collected.spans["invoke_workflow desk"].context.trace_id
+    assert read_record(tmp_path / "run.jsonl").header["trace_id"] == format(trace_id, "032x")
 
 
 # --- propagation ---
