@@ -61,8 +61,14 @@ UNBOUNDED = {"codec_agents/dialects/families"}
 
 MODULE_NAME = re.compile(r"codec_(?:agents|core)(?:\.\w+)+(?::\w+)?")
 
+DEMO = ROOT / "codec_agents" / "cli" / "demo"
+"""Programs of a user, which the command `demo` runs from their files: data, not modules of the package."""
+
 SOURCES = sorted(
-    path for package in ("codec_core", "codec_agents") for path in (ROOT / package).rglob("*.py")
+    path
+    for package in ("codec_core", "codec_agents")
+    for path in (ROOT / package).rglob("*.py")
+    if DEMO not in path.parents
 )
 
 

@@ -13,6 +13,7 @@ import click
 from codec_agents.faults import suggest
 
 COMMANDS: Mapping[str, str] = {
+    "demo": "codec_agents.cli.commands.demo",
     "run": "codec_agents.cli.commands.run",
     "resume": "codec_agents.cli.commands.resume",
     "check": "codec_agents.cli.commands.check",

@@ -107,6 +107,7 @@ def message_of(error: BaseException) -> str:
 REMEDIES: dict[type[OSError], str] = {
     FileNotFoundError: "name an existing file, or for a new file an existing folder",
     NotADirectoryError: "name a file in a folder",
+    FileExistsError: "name one that does not exist yet",
     PermissionError: "change its permissions, or name another one",
 }
 """Remedies for errors of the operating system."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -102,7 +103,7 @@ class Importer:
         assert spec is not None
         assert spec.origin is not None
         loaded = sys.modules.get(top)
-        if loaded is not None and getattr(loaded, "__file__", None) != spec.origin:
+        if loaded is not None and not _is_same_file(getattr(loaded, "__file__", None), spec.origin):
             reason = (
                 f"another module named {top!r} is loaded, from {getattr(loaded, '__file__', 'elsewhere')}"
             )
@@ -157,3 +158,8 @@ def reference_of(given: Any) -> str | None:
     for part in name.split("."):
         found = getattr(found, part, None)
     return f"{module_name}:{name}" if found is given else None
+
+
+def _is_same_file(first: str | None, second: str) -> bool:
+    """Compare files, not their names: a linked file is the same module."""
+    return first is not None and os.path.exists(first) and os.path.samefile(first, second)  # noqa: PTH110, PTH121

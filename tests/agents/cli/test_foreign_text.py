@@ -71,6 +71,7 @@ CASES: dict[str, list[str]] = {
     "run": ["run F -i q=go", "run F -i q=go -q", "run F -i q=go --json", "run F -i q=go --events",
             "run F -i q=fail", "run F -i q=fail --json", "run F -i E=1", "run F -i E=1 --json", "run F -i E",
             "run F -i q=go --pause W", "run F -i q=go --pause W --json", "run F -i q=@E", "run F"],
+    "demo": ["demo E", "demo E -q", "demo E --json", "demo --copy P", "demo --copy F"],
     "resume": ["resume F paused.json", "resume F paused.json -d no -d yes", "resume F paused.json -d E",
                "resume F paused.json -d E --events", "resume F E -d yes"],
     "check": ["check F", "check faulty.yaml", "check faulty.yaml --json", "check E", "check E --json"],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from codec_agents import Chat, Pipeline, PipelineError
+from codec_agents.exceptions import EngineError, NodeFailedError
 from codec_agents.graph.explain import render_text
 from codec_agents.plan.explanation import explain
 from codec_agents.plan.nodes import BuiltModel
@@ -114,7 +115,8 @@ edges: [q -> a, q -> b, q -> each, a -> out, b -> out, each -> out]
     }
 
 
-def test_an_extra_that_is_not_installed_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_embedded_engine_is_built_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline can be checked and drawn without the extra; the first request names it."""
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     text = """\
 pipeline: embedded
@@ -122,8 +124,11 @@ engines: {A: {kind: embedded, script: hi}}
 nodes: {m: {map: demo/bytes, prompt: "{x}"}}
 edges: [q -> m, m -> out]
 """
-    (found,) = faults_of(text).values()
-    assert found == 'serving needs uvicorn; install it with: pip install "codec-agents[server]" (line 2)'
+    pipeline = Pipeline.from_yaml(text)
+    assert pipeline.build().warnings == ()
+    with pytest.raises(NodeFailedError, match=r'pip install "codec-agents\[server\]"') as caught:
+        pipeline.invoke_sync({"q": "go"})
+    assert isinstance(caught.value.cause, EngineError)
 
 
 def test_a_map_with_another_hash_than_declared_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""`codec-agents demo`: run the travel desk that ships with the package."""
+
+from __future__ import annotations
+
+import shutil
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from codec_agents.cli import terminal
+from codec_agents.cli.commands.run import show_run, with_options
+from codec_agents.cli.exits import reporting
+
+if TYPE_CHECKING:
+    from codec_agents.pipeline import Pipeline
+
+QUESTION = "Find me a cheap flight from Lisbon to Oslo on Friday, and tell me what to pack."
+
+FILE = "travel_desk.yaml"
+
+
+@click.command("demo")
+@click.argument("question", default=QUESTION)
+@click.option(
+    "--copy",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the demo's files into a new folder instead, to start from.",
+)
+@with_options
+@reporting
+def command(question: str, copy: Path | None, **options: Any) -> None:
+    """Run two models that exchange token ids: a planner with tools, and a writer of another vocabulary.
+
+    The models are scripts that answer any QUESTION about a flight, such as "From Munich to Stockholm on
+    Sunday?". Nothing is fetched, and no other program is needed. The options are those of `run`.
+    """
+    folder = resources.files("codec_agents") / "cli" / "demo"
+    with resources.as_file(folder) as place:
+        if copy is not None:
+            _copy(place, copy)
+            return
+        pipeline = _pipeline(place)
+        show_run(
+            place / FILE, pipeline, lambda **chosen: pipeline.run({"question": question}, **chosen), **options
+        )
+
+
+def _pipeline(place: Path) -> Pipeline:
+    from codec_agents.pipeline import Pipeline
+
+    text = (place / FILE).read_text("utf-8")
+    if find_spec("uvicorn") is None:
+        terminal.echo(
+            "the models answer in this process; to let them answer over HTTP: "
+            'pip install "codec-agents[server]"',
+            err=True,
+        )
+        text = text.replace("kind: embedded", "kind: scripted")
+    return Pipeline.from_yaml(text, directory=place)
+
+
+def _copy(place: Path, target: Path) -> None:
+    """Copy the demo into a folder that does not exist yet.
+
+    Raises:
+        FileExistsError: It exists.
+    """
+    shutil.copytree(place, target, ignore=shutil.ignore_patterns("__pycache__"))
+    terminal.echo(
+        f"wrote the demo to {target}; run it with: codec-agents run {target / FILE} -i question=..."
+    )

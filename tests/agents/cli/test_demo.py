@@ -1,0 +1,61 @@
+"""`codec-agents demo`: from any folder, also where only the base install is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from codec_agents.cli import exits
+
+HIDE = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "uvicorn" else find(name, *rest)
+for name in ("uvicorn", "h11", "jinja2", "mcp", "aiohttp", "brotli", "zstandard"):
+    sys.modules[name] = None
+from codec_agents.cli import main
+main(sys.argv[1:])
+"""
+"""Runs the command as if no extra was installed."""
+
+
+def run(*arguments: str, folder: Path, base: bool = False) -> subprocess.CompletedProcess[str]:
+    start = ["-c", HIDE] if base else ["-m", "codec_agents.cli"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, *start, *arguments]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, encoding="utf-8", timeout=50, env=environment, check=False
+    )
+
+
+def test_the_demo_needs_no_clone_and_no_extra(tmp_path: Path) -> None:
+    texts = set()
+    for base in (False, True):
+        done = run("demo", "From Lisbon to Oslo on Friday in March?", "-q", folder=tmp_path, base=base)
+        assert done.returncode == exits.DONE, done.stderr
+        assert ("in this process" in done.stderr) is base
+        texts.add(done.stdout)
+    (text,) = texts
+    assert "DY1819" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipeline_is_checked_explained_and_drawn_without_extras(tmp_path: Path) -> None:
+    assert run("demo", "--copy", "desk", folder=tmp_path).returncode == exits.DONE
+    for command in ("check", "explain", "graph"):
+        done = run(command, "desk/travel_desk.yaml", "--json", folder=tmp_path, base=True)
+        assert done.returncode == exits.DONE, done.stdout
+        assert json.loads(done.stdout)
+    ran = run("run", "desk/travel_desk.yaml", "-i", "question=x", "--json", folder=tmp_path, base=True)
+    assert ran.returncode == exits.ENGINE_FAILED
+    assert 'pip install "codec-agents[server]"' in json.loads(ran.stdout)["error"]["message"]
+
+
+def test_a_copy_is_not_written_over_something(tmp_path: Path) -> None:
+    (tmp_path / "desk").mkdir()
+    done = run("demo", "--copy", "desk", folder=tmp_path)
+    assert done.returncode == exits.DATA_UNUSABLE
+    assert "does not exist yet" in done.stderr
