@@ -1,4 +1,4 @@
-"""Content encodings of a stream: which one to use, how to say so, and what reads and writes it.
+"""Content encodings of a stream: their choice, their headers, their readers and writers.
 
 `gzip` and `deflate` are always there; `br` and `zstd` come with the extra `compression`. zstd is used only
 with a trained dictionary that the response names.
@@ -71,8 +71,8 @@ def decompressor(
         budget: how many bytes the body may decompress to.
 
     Raises:
-        UnsupportedEncodingError: nobody here reads this encoding.
-        CodecZstdDictError: the dictionary is not named, not at hand, not itself, or named without zstd.
+        UnsupportedEncodingError: the encoding cannot be read.
+        CodecZstdDictError: the dictionary is unnamed, not loaded, of another hash, or named without zstd.
         MissingExtraError: the encoding needs the extra `compression`.
     """
     if isinstance(encoded, Mapping):
@@ -95,8 +95,8 @@ def compressor(encoding: str | None, dictionary: bytes | None = None) -> Compres
     """Return the writer for a body.
 
     Raises:
-        UnsupportedEncodingError: nobody here writes this encoding.
-        CodecZstdDictError: zstd without a dictionary, or with bytes that are none.
+        UnsupportedEncodingError: the encoding cannot be written.
+        CodecZstdDictError: zstd without a dictionary, or with bytes that are not one.
         MissingExtraError: the encoding needs the extra `compression`.
     """
     name = _normal(encoding)
@@ -116,7 +116,7 @@ def compressor(encoding: str | None, dictionary: bytes | None = None) -> Compres
 
 
 def accept_encoding(*, dictionaries: bool = False) -> str:
-    """Return the `Accept-Encoding` of a client: what is installed; zstd only with a dictionary at hand."""
+    """Return the `Accept-Encoding` of a client: the installed encodings; zstd only with a dictionary."""
     return ", ".join(name for name in ("zstd", "br", "gzip") if _usable(name, dictionaries))
 
 
@@ -134,7 +134,7 @@ def choose_encoding(accepted: str | None, *, dictionary: bool = False) -> str:
 
 
 def encoding_headers(encoding: str, dictionary: bytes | None = None) -> dict[str, str]:
-    """Return the response headers that say how a body is encoded; `Vary` in any case."""
+    """Return the response headers that describe the encoding of a body, and always `Vary`."""
     headers = {"Vary": "Accept-Encoding"}
     if _normal(encoding) != "identity":
         headers["Content-Encoding"] = _normal(encoding)

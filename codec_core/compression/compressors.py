@@ -1,4 +1,4 @@
-"""Writers of content encodings: one context a stream, flushed at every call so that no frame is held back."""
+"""Writers of content encodings: one context per stream, flushed at every call so that no frame is held."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from codec_core.exceptions import CodecZstdDictError, MissingExtraError
 
 GZIP_LEVEL = 6
 BROTLI_QUALITY = 5
-"""Streams are written once and read once: above this the time grows faster than the bytes shrink."""
+"""The level of compression. Streams are read once: above it, time grows faster than bytes shrink."""
 ZSTD_LEVEL = 3
 
 
@@ -17,7 +17,7 @@ class Compressor(ABC):
     """Writes one body."""
 
     def feed(self, data: bytes) -> bytes:
-        """Return the compressed bytes of `data`, all of them: a reader that has them has `data`.
+        """Return the compressed bytes of `data`, flushed: a reader that has them has all of `data`.
 
         Each call costs a few bytes for the flush; gather what is ready into one call.
         """
@@ -28,17 +28,17 @@ class Compressor(ABC):
 
     @abstractmethod
     def flush(self) -> bytes:
-        """Return the end mark; nothing may be fed afterwards."""
+        """End the body and return its last bytes."""
 
 
 class IdentityCompressor(Compressor):
-    """Passes the body on."""
+    """Passes the body through."""
 
     def _write(self, data: bytes) -> bytes:
         return data
 
     def flush(self) -> bytes:
-        """Return nothing: the identity has no end mark."""
+        """End the body and return nothing: the identity has no end mark."""
         return b""
 
 
@@ -52,7 +52,7 @@ class ZlibCompressor(Compressor):
         return self._zlib.compress(data) + self._zlib.flush(zlib.Z_SYNC_FLUSH)
 
     def flush(self) -> bytes:
-        """Return the end mark; nothing may be fed afterwards."""
+        """End the body and return its last bytes."""
         return self._zlib.flush()
 
 
@@ -71,7 +71,7 @@ class BrotliCompressor(Compressor):
         return compressed
 
     def flush(self) -> bytes:
-        """Return the end mark; nothing may be fed afterwards."""
+        """End the body and return its last bytes."""
         end: bytes = self._brotli.finish()
         return end
 
@@ -96,6 +96,6 @@ class ZstdCompressor(Compressor):
         return compressed
 
     def flush(self) -> bytes:
-        """Return the end mark; nothing may be fed afterwards."""
+        """End the body and return its last bytes."""
         end: bytes = self._zstd.flush()
         return end

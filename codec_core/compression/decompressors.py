@@ -1,4 +1,4 @@
-"""Readers of content encodings: bytes in, bytes out, with a budget that no body gets past.
+"""Readers of content encodings: bytes in, bytes out, within a budget.
 
 A body that would decompress past its budget raises before more than the budget and one step (see each
 reader) is in memory. A body that ends before its own end mark is an error at `flush`, never a short result.
@@ -21,7 +21,7 @@ from codec_core.exceptions import (
 )
 
 DEFAULT_BUDGET = 16 * 1024 * 1024
-"""What one response may decompress to, unless the caller says otherwise: a million ids in any format."""
+"""The most bytes that a response decompresses to by default: a million ids in any format."""
 
 
 class Decompressor(ABC):
@@ -33,7 +33,7 @@ class Decompressor(ABC):
         self._error: CompressionError | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Return what these bytes decompress to.
+        """Return the decompressed bytes.
 
         Raises:
             CorruptBodyError: they are not what the encoding says.
@@ -43,7 +43,7 @@ class Decompressor(ABC):
         return self._guarded(lambda: self._read(bytes(data)) if data else b"")
 
     def flush(self) -> bytes:
-        """End the body; return what was still held.
+        """End the body and return the bytes still held.
 
         Raises:
             TruncatedBodyError: the body ended before its own end mark.
@@ -68,14 +68,14 @@ class Decompressor(ABC):
 
     @abstractmethod
     def _read(self, data: bytes) -> bytes:
-        """Return what these bytes, at least one, decompress to."""
+        """Return the decompressed bytes of at least one byte."""
 
     def _end(self) -> bytes:
         return b""
 
 
 class IdentityDecompressor(Decompressor):
-    """Passes the body on, within the budget."""
+    """Passes the body through, within the budget."""
 
     def _read(self, data: bytes) -> bytes:
         return self._spend(data)
@@ -85,10 +85,11 @@ class ZlibDecompressor(Decompressor):
     """Reads `gzip` and `deflate`; never makes more than one byte beyond the budget."""
 
     STEP = 16 * 1024
-    """Bytes given to zlib at a time: what follows a member is copied, and must not be much."""
+    """Bytes given to zlib at a time. The bytes that follow a member are copied, so there must be few."""
 
     MAX_MEMBERS = 2**14
-    """Members of a gzip body. Who writes several gives each 64 KB or more; empty ones cost no budget."""
+    """The most members of a gzip body. Writers give each 64 KB or more; empty ones cost time but no
+    budget."""
 
     def __init__(self, encoding: str, budget: int = DEFAULT_BUDGET) -> None:
         super().__init__(budget)
@@ -136,7 +137,7 @@ class ZlibDecompressor(Decompressor):
 
 
 def _has_zlib_header(data: bytes) -> bool:
-    """Tell `deflate` as the standard has it, in a zlib wrapper, from the raw form that some servers send."""
+    """Return whether `deflate` is in the zlib wrapper of the standard, or raw, as some servers send it."""
     return data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
 
 
@@ -178,10 +179,10 @@ class ZstdDecompressor(Decompressor):
     """Reads `zstd` with the one dictionary it was given; never makes more than 2 MiB beyond the budget."""
 
     STEP = 64
-    """Bytes given to zstd at a time: a block takes four bytes at least and gives 128 KiB at most."""
+    """Bytes given to zstd at a time: a block of at least four bytes gives at most 128 KiB."""
 
     MAX_WINDOW = 8 * 1024 * 1024
-    """What RFC 8878 advises a decoder to hold for a sender it does not know."""
+    """The largest window: what RFC 8878 advises for unknown senders."""
 
     def __init__(self, dictionary: bytes, budget: int = DEFAULT_BUDGET) -> None:
         super().__init__(budget)

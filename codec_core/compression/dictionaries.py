@@ -1,4 +1,4 @@
-"""zstd dictionaries: named by their hash, trained from streams, chosen for a response, never guessed."""
+"""zstd dictionaries: named by their hash, trained on streams, found for a response, never guessed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from codec_core.exceptions import CodecZstdDictError, MissingExtraError
 ZSTD_DICT_HEADER = "Codec-Zstd-Dict"
 
 DEFAULT_DICT_BYTES = 16 * 1024
-"""Enough for what frames of one format have in common; a larger one costs every client a longer download."""
+"""The size of a dictionary: enough for what frames of a format share. Every client downloads it."""
 
 MIN_SAMPLES = 8
-"""Below this zstd's trainer has nothing to find and fails with a message about itself."""
+"""The fewest samples. With fewer, zstd's trainer fails with a message about its internals."""
 
 
 def hash_zstd_dict(dict_bytes: bytes) -> str:
@@ -24,7 +24,7 @@ def hash_zstd_dict(dict_bytes: bytes) -> str:
 def select_zstd_dict_for_response(
     response_headers: Mapping[str, str], *, loaded_dicts: Mapping[str, bytes]
 ) -> bytes | None:
-    """Return the dictionary that a response was compressed with; None for a response that is not zstd.
+    """Return the dictionary that a response is compressed with; None for a response that is not zstd.
 
     Args:
         response_headers: in any case.
@@ -44,7 +44,7 @@ def select_zstd_dict(encoding: str, named: str | None, loaded_dicts: Mapping[str
     """Return the dictionary for a body of this encoding that names this dictionary.
 
     Raises:
-        CodecZstdDictError: encoding and name do not fit together, or the dictionary is not at hand or not
+        CodecZstdDictError: encoding and name do not fit together, or the dictionary is not loaded or not
         itself.
     """
     if encoding != "zstd":

@@ -1,4 +1,4 @@
-"""The only I/O of this package: load, discover, verify, cache; async functions over httpx."""
+"""The only I/O of this package: load, discover, verify and cache documents, with httpx."""
 
 from codec_core.discovery.caches import ChainedMapCache, DiskMapCache, MapCache, MemoryMapCache
 from codec_core.discovery.dictionaries import discover_zstd_dict, load_map_dicts, load_zstd_dict

@@ -1,4 +1,4 @@
-"""Which hosts a pointer or a redirect may lead to.
+"""The hosts that a pointer or a redirect may lead to.
 
 A document names URLs that its author chose. Followed unchecked, they let an origin on the internet make this
 process send requests to services that only its own network reaches. So an address that is not public is
@@ -38,7 +38,7 @@ class Destinations:
     look_up: Callable[[str], Awaitable[list[str]]] | None
 
     async def check(self, url: str, host: str, error: type[CodecError]) -> None:
-        """Accept a host of a URL.
+        """Check the host of a URL.
 
         Args:
             url: the URL, for the message.
@@ -70,7 +70,7 @@ class Destinations:
 
 
 async def addresses_of(name: str) -> list[str]:
-    """Return the addresses of a name; none where it has none, since connecting to it fails and tells why."""
+    """Return the addresses of a name. An unknown name has none: connecting to it fails with the reason."""
     import anyio
 
     try:
@@ -80,7 +80,7 @@ async def addresses_of(name: str) -> list[str]:
 
 
 def _literal(host: str) -> Address | None:
-    """Return the address that a host spells, in any form that a resolver reads; None for a name."""
+    """Return the address that a host spells in any form that resolvers read; None for a name."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return IPv4Address("127.0.0.1")

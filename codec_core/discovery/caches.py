@@ -1,10 +1,12 @@
-"""Where loaded maps are kept: in memory, on disk, or wherever a `MapCache` says.
+"""Caches of maps: in memory, on disk, or any other `MapCache`.
 
-Keys are what a map was asked for by: its hash, or the caller's `cache_key`, or its URL. A map under its
-hash never becomes stale; one under a URL is what was there when it was first asked for.
+The rules:
 
-A cache is awaited, so that one may lie behind a network. Those here never wait; `DiskMapCache` can also be
-read without an event loop.
+* The key is the caller's `cache_key`, the map's hash, or its URL: the first of these that is given.
+* A map under its hash never becomes stale. One under a URL is the map that was there at the first load.
+* Caches are awaited, so that one may be behind a network. Those here never wait; `DiskMapCache` can also be
+  read without an event loop.
+* Two loads of the same bytes give one map object, in every cache and without any.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def shared_map(data: bytes, name: str) -> TokenizerMap:
 
 
 class MapCache(ABC):
-    """Keeps maps by key. Write `get` and `set`; `store` where the map's own bytes are needed."""
+    """A cache of maps by key. Implement `get` and `set`, and `store` to keep the map's own bytes."""
 
     @abstractmethod
     async def get(self, key: str) -> TokenizerMap | None:
@@ -52,16 +54,16 @@ class MapCache(ABC):
     async def set(self, key: str, value: TokenizerMap) -> None:
         """Keep a map under this key."""
 
-    async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:  # noqa: ARG002 - for those that need it
-        """Keep a map that was just parsed from these bytes."""
+    async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:  # noqa: ARG002 - for subclasses
+        """Keep a map that was parsed from these bytes."""
         await self.set(key, value)
 
 
 class MemoryMapCache(MapCache):
-    """Keeps maps in this process.
+    """A cache in this process.
 
-    Nothing is evicted unless `max_maps` is given; then the map that was not asked for the longest goes
-    first. A map that is in use elsewhere stays in memory all the same.
+    Nothing is evicted unless `max_maps` is given; then the map that was used least recently goes first. A map
+    that is in use elsewhere stays in memory all the same.
     """
 
     def __init__(self, max_maps: int | None = None) -> None:
@@ -90,11 +92,11 @@ class MemoryMapCache(MapCache):
 
 
 class DiskMapCache(MapCache):
-    """Keeps the bytes of maps in a folder, each under its hash; several processes may share it.
+    """A folder of the bytes of maps, each under its hash. Several processes may share it.
 
-    A file appears whole or not at all, is checked against its name whenever it is read, and is removed when
-    it does not fit. Nothing is ever evicted: delete files, or the folder, at any time. A folder that cannot
-    be written to is an `OSError`.
+    A file appears whole or not at all, is checked against its name at every read, and is removed if it does
+    not match. Nothing is evicted: files, and the folder, may be deleted at any time. A folder that cannot be
+    written to is an `OSError`.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -106,7 +108,7 @@ class DiskMapCache(MapCache):
         return self.read(key)
 
     def read(self, key: str) -> TokenizerMap | None:
-        """Return what `get` returns, without an event loop."""
+        """Return the map under this key, or None, without an event loop."""
         name = self._name_of(key)
         if name is None:
             return None
@@ -122,13 +124,15 @@ class DiskMapCache(MapCache):
         return None
 
     async def set(self, key: str, value: TokenizerMap) -> None:
-        """Remember that this key means this map, whose bytes must be here already: only `store` has them.
+        """Keep the key of a map whose bytes are in this cache already: only `store` gets the bytes.
 
         Raises:
             MapDiscoveryError: the map was made in memory, or its bytes are not in this cache.
         """
         if value.hash is None or not self._path(value.hash).is_file():
-            raise MapDiscoveryError("a cache on disk keeps the bytes of maps; store the map with its bytes")
+            raise MapDiscoveryError("a cache on disk keeps bytes; call `store` with those of the map")
+                "a cache on disk keeps the bytes of maps; use `store` with those of this map"
+            )
         self._remember(key, value.hash)
 
     async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:  # noqa: ARG002 - the bytes are enough
@@ -144,7 +148,7 @@ class DiskMapCache(MapCache):
             _write(self._key_path(key), name.encode())
 
     def _name_of(self, key: str) -> str | None:
-        """Return the hash that a key stands for; a hash stands for itself."""
+        """Return the hash under a key; a hash is its own key."""
         data = key.encode() if _is_hash(key) else _read(self._key_path(key))
         name = (data or b"").decode("ascii", "replace").strip()
         return name if _is_hash(name) else None
@@ -157,7 +161,7 @@ class DiskMapCache(MapCache):
 
 
 class ChainedMapCache(MapCache):
-    """Asks several caches in turn, the fastest first, and gives what a later one has to the earlier ones."""
+    """Several caches, the fastest first. A map found in a later one is stored in the earlier ones."""
 
     def __init__(self, *caches: MapCache) -> None:
         self._caches = caches
@@ -202,15 +206,15 @@ def _read(path: Path) -> bytes | None:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:  # also where it is deleted between being found there and being found a folder
+    except FileExistsError:  # also raised if the folder is deleted between two checks of `mkdir`
         if folder.exists() and not folder.is_dir():
             raise
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, also where another process writes the same one.
+    """Write a file whole or not at all, also if another process writes the same one.
 
-    Where the folder is deleted meanwhile, it is as if it had been a moment later, with the file in it.
+    If the folder is deleted meanwhile, the file may be gone, as if the folder had been deleted afterwards.
     """
     with contextlib.suppress(FileNotFoundError):
         _make_folder(path.parent)

@@ -1,4 +1,4 @@
-"""Loading zstd dictionaries by hash: from the map's own list, or from an origin."""
+"""Load zstd dictionaries by hash: from a map's list or from an origin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_DICT_BYTES = 1024 * 1024
-"""zstd's own trainer makes 110 KB unless told otherwise."""
+"""The largest dictionary. By default, zstd's trainer makes 110 KB."""
 
 
 async def load_zstd_dict(
@@ -82,7 +82,7 @@ async def load_map_dicts(
     for entry in tokenizer_map.zstd_dictionaries or ():
         if entry.hash not in loaded and (formats is None or entry.format in formats):
             url = urljoin(base_url, entry.url) if base_url else entry.url
-            # The URL is the map's, so it is judged as a redirect from `base_url` would be.
+            # The author of the map chose the URL, so it is judged as a redirect from `base_url` is.
             loaded[entry.hash] = await _load(
                 url,
                 entry.hash,

@@ -1,4 +1,4 @@
-"""The documents under `/.well-known/codec`: where they lie, and what makes one well-formed. No I/O."""
+"""The documents under `/.well-known/codec`: their URLs and their form. No I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Document = TypeVar("Document")
 
 
 class MapPointer(msgspec.Struct, frozen=True):
-    """Says where a map lies, and which bytes it has."""
+    """The URL of a map and the hash of its bytes."""
 
     id: str
     url: str
@@ -30,7 +30,7 @@ class MapPointer(msgspec.Struct, frozen=True):
 
 
 class SafetyPolicyPointer(msgspec.Struct, frozen=True):
-    """Says where a safety policy lies, and which hash it has."""
+    """The URL of a safety policy and its hash."""
 
     id: str
     url: str
@@ -70,10 +70,10 @@ def check_hash(value: str, error: type[CodecError] = MapDiscoveryError) -> str:
 
 
 def pinned_hash(value: str, error: type[CodecError] = MapDiscoveryError) -> str:
-    """Return a hash that a caller pins as `sha256:<hex>`: the name may be left out, letters may be large.
+    """Return a hash that a caller pins, as `sha256:<hex>`; `sha256:` is optional, and so is lower case.
 
     Raises:
-        MapDiscoveryError: (or `error`) it is no sha256.
+        MapDiscoveryError: (or `error`) it is not a sha256.
     """
     digits = value.lower()
     return check_hash(digits if digits.startswith("sha256:") else f"sha256:{digits}", error)
@@ -87,7 +87,7 @@ def check_url(url: str, error: type[CodecError] = MapDiscoveryError) -> str:
     """
     try:
         parts = urlsplit(url)
-        # Reading the port raises ValueError for one that is no number or out of range.
+        # Reading the port raises ValueError if it is not a number or out of range.
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
@@ -97,23 +97,23 @@ def check_url(url: str, error: type[CodecError] = MapDiscoveryError) -> str:
 
 
 def well_known_map_url(origin: str, id: str) -> str:  # noqa: A002 - the existing client's name
-    """Return where an origin says where a map is."""
+    """Return the URL of an origin's map or pointer."""
     return f"{_base(origin)}{WELL_KNOWN_BASE}/maps/{check_id(id)}.json"
 
 
 def well_known_index_url(origin: str) -> str:
-    """Return where an origin lists its maps."""
+    """Return the URL of an origin's list of maps."""
     return f"{_base(origin)}{WELL_KNOWN_BASE}/index.json"
 
 
 def well_known_policy_url(origin: str, policy_id: str) -> str:
-    """Return where an origin publishes a safety policy by its id."""
+    """Return the URL of an origin's safety policy by its id."""
     name = check_id(policy_id, SafetyPolicyDiscoveryError)
     return f"{_base(origin, SafetyPolicyDiscoveryError)}{POLICY_WELL_KNOWN_BASE}/{name}.json"
 
 
 def well_known_policy_hash_url(origin: str, hash_hex: str) -> str:
-    """Return where an origin publishes a safety policy by its hash, 64 hex digits."""
+    """Return the URL of an origin's safety policy by its hash, 64 hex digits."""
     if not _HEX.fullmatch(hash_hex):
         raise SafetyPolicyDiscoveryError(
             f"invalid policy hash {hash_hex!r}: it must be 64 hex digits in lower case"
@@ -122,12 +122,12 @@ def well_known_policy_hash_url(origin: str, hash_hex: str) -> str:
 
 
 def well_known_version_policy_url(origin: str) -> str:
-    """Return where an origin says which clients it takes."""
+    """Return the URL of an origin's version policy."""
     return f"{_base(origin)}{WELL_KNOWN_BASE}/version-policy.json"
 
 
 def well_known_dict_url(origin: str, name: str) -> str:
-    """Return where an origin publishes a zstd dictionary by its name, `sha256:<hex>`."""
+    """Return the URL of an origin's zstd dictionary by its name, `sha256:<hex>`."""
     return f"{_base(origin)}{WELL_KNOWN_BASE}/dicts/{check_hash(name).removeprefix('sha256:')}.zstd"
 
 
@@ -144,7 +144,7 @@ def parse_json(data: bytes, what: str, error: type[CodecError]) -> Any:
 
 
 class MapDocument(msgspec.Struct, frozen=True):
-    """What lies where a map is looked for: a pointer, or the map itself, its large parts left unread."""
+    """A pointer or a map, whichever an origin serves; the large parts of a map are left undecoded."""
 
     id: str
     url: str | None = None
@@ -155,11 +155,11 @@ class MapDocument(msgspec.Struct, frozen=True):
 
     @property
     def is_map(self) -> bool:
-        """Whether this is the map itself."""
+        """True if the document is a map."""
         return any(bytes(memoryview(part)[:1]) == b"{" for part in (self.vocab, self.tokens))
 
     def pointer(self, where: str) -> MapPointer:
-        """Return the pointer that this is.
+        """Return the document as a pointer.
 
         Raises:
             MapDiscoveryError: it is neither a map nor a pointer.
@@ -170,10 +170,10 @@ class MapDocument(msgspec.Struct, frozen=True):
 
 
 def parse_map_document(data: bytes, where: str) -> MapDocument:
-    """Return what lies where a map is looked for.
+    """Return the pointer or map that an origin serves.
 
     Raises:
-        MapDiscoveryError: it is no JSON object with an id, or a field of a pointer has a wrong type.
+        MapDiscoveryError: it is not a JSON object with an id, or a field of a pointer has a wrong type.
     """
     try:
         return msgspec.json.decode(data, type=MapDocument)
@@ -196,7 +196,7 @@ def read_document(raw: Any, kind: type[Document], what: str, error: type[CodecEr
 def check_pointer(
     pointer: MapPointer | SafetyPolicyPointer, wanted: str | None, error: type[CodecError]
 ) -> None:
-    """Check that a pointer is for the id asked for and leads to an http or https URL with a sound hash.
+    """Check that a pointer is for the id asked for and has an http or https URL and a valid hash.
 
     Raises:
         CodecError: of the class `error`: it is not.

@@ -1,4 +1,12 @@
-"""One bounded download: the only place of this package that opens a connection."""
+"""One bounded download: the only code of this package that opens a connection.
+
+The rules:
+
+* A body is read no further than a limit, before and after decompression.
+* The head of a response, informational responses included, has a time limit as a whole.
+* Each URL on the way, redirects included, is checked before a connection to it is opened.
+* Whatever a server, a URL or the environment does, the error is a `CodecError` or an `httpx.HTTPError`.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +25,26 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
-"""Pointers, policies and indexes are far smaller."""
+"""The largest document but a map. Pointers, policies and indexes are far smaller."""
 
 DEFAULT_TIMEOUT = 30.0
-"""Seconds that may pass without a byte; there is no limit on the whole, wrap the call in one to have it."""
+"""Seconds that may pass without a byte. The whole has no limit: wrap the call in one if it needs one."""
 
 MAX_REDIRECTS = 3
-"""Of a client that is made here; one that the caller gives follows its own rule."""
+"""The most redirects of a client that is made here. A client of the caller has a limit of its own."""
 
 _STEP = 4096
-"""Bytes decompressed at a time: they may become a thousand times as many, beside those that are there."""
+"""Bytes decompressed at a time, since they may become a thousand times as many."""
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes received, and their total where the server said it."""
+"""Called with the number of bytes received, and their total or None."""
 
 NotFound = Callable[[str, int], CodecError]
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Which errors a family of documents raises."""
+    """The errors of a family of documents."""
 
     malformed: type[CodecError] = MapDiscoveryError
     not_found: NotFound = MapDiscoveryNotFoundError
@@ -68,9 +76,8 @@ async def fetch(
 
     Raises:
         CodecError: `errors.not_found` for 404 and 410; `errors.malformed` for any other status but 200, for a
-        CodecError: `errors.not_found` for 404 and 410; `errors.malformed` for any other status but 200, for a
-            for proxy settings that cannot be used.
-        httpx.HTTPError: the connection failed or timed out.
+            body that is too large, for a URL that is malformed or leads to an address that is not allowed,
+            and for proxy settings that cannot be used. httpx.HTTPError: the connection failed or timed out.
     """
     error = errors.malformed
     check_url(url, error)
@@ -119,7 +126,7 @@ async def _response(
 async def _send(
     session: httpx.AsyncClient, request: httpx.Request, auth: Any, timeout: float
 ) -> httpx.Response:
-    """Return a response once its head is there.
+    """Return a response once its head has arrived.
 
     The client's own limit is on the time between two reads. A server that sends informational responses (1xx)
     without end keeps within it, so the head as a whole has a limit too.
@@ -136,7 +143,7 @@ async def _send(
 
 @contextmanager
 def _typed(url: str, error: type[CodecError]) -> Iterator[None]:
-    """Raise what a URL makes of the HTTP library as the error of a malformed URL."""
+    """Turn the errors that the HTTP library raises for a URL into the error of a malformed URL."""
     import httpx
 
     try:
@@ -150,12 +157,12 @@ def _typed(url: str, error: type[CodecError]) -> Iterator[None]:
 async def _read(
     response: httpx.Response, url: str, max_bytes: int, error: type[CodecError], progress: Progress | None
 ) -> bytes:
-    """Read a body as it comes, so that one without end costs no more than the limit."""
+    """Read a body as it arrives, so that a body without end costs no more than the limit."""
     length = response.headers.get("content-length", "")
     total = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
     if total is not None and total > max_bytes:
         raise error(f"{url} has {total} bytes; the limit is {max_bytes}")
-    pieces: list[bytes] = []  # put together at the end: what grows is copied, and would be there twice
+    pieces: list[bytes] = []  # joined at the end: growing one object would copy it, and hold it twice
     received = 0
     try:
         reader = decompressor(_encoding(response), budget=max_bytes)
@@ -173,7 +180,7 @@ async def _read(
 
 
 def _encoding(response: httpx.Response) -> str | None:
-    """Return how the chunks are encoded; a response that was made in memory is decoded already."""
+    """Return the encoding of the chunks; a response made in memory is decoded already."""
     return None if response.is_stream_consumed else response.headers.get("content-encoding")
 
 

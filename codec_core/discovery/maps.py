@@ -1,4 +1,4 @@
-"""Loading maps: from a URL, or from an origin that says where they are."""
+"""Load maps from a URL, or from an origin that publishes them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ async def load_map(
     progress: Progress | None = None,
     allow_private: bool = False,
 ) -> TokenizerMap:
-    """Return the map at a URL, or the one that the cache has.
+    """Return the map at a URL, or the cached one.
 
     Args:
         url: http or https.
         hash: the sha256 that the map's bytes must have, as `sha256:<hex>` or the digits alone.
-        cache: asked first, and given what was loaded. Without one, a map of this hash that the process
-            holds already is used, and nothing is kept.
+        cache: read first, and given the loaded map. Without one, a map of this hash that the process holds
+            is used, and nothing is kept.
         client: used, and not closed; without one a client is made for this call.
         cache_key: the key in the cache; the hash or else the URL where none is given.
         timeout: seconds that may pass without a byte.
@@ -104,7 +104,7 @@ async def discover_map(
     whose address is not public is followed only with `allow_private`.
 
     Raises:
-        MapDiscoveryNotFoundError: the origin does not have it, or the pointer leads nowhere.
+        MapDiscoveryNotFoundError: the origin does not have it, or the target of the pointer is not found.
         MapDiscoveryError: the id, the origin or the document is malformed, too large or for another id, or
             leads to something that is not http or https, or to an address that is not public.
         TokenizerMapHashMismatchError: the pointer leads to bytes of another hash.
@@ -139,7 +139,7 @@ async def discover_index(
 
     Raises:
         MapDiscoveryNotFoundError: the origin has no index.
-        MapDiscoveryError: the origin or the index is malformed or too large; a bad pointer spoils the whole.
+        MapDiscoveryError: the origin or the index is malformed or too large; one malformed pointer is enough.
         httpx.HTTPError: the connection failed or timed out.
     """
     url = well_known_index_url(origin)
@@ -151,7 +151,7 @@ async def discover_index(
 
 
 async def _accept_direct(data: bytes, stated: str, wanted: str, cache: MapCache | None) -> TokenizerMap:
-    """Accept a map that came where a pointer might have; nothing but its id ties it to the question."""
+    """Accept a map served in place of a pointer. Only its id shows that it is the one asked for."""
     if stated != wanted:
         raise MapDiscoveryError(f"the map is {stated!r}, not {wanted!r}")
     return await _accept(data, None, hash_map(data), cache)

@@ -1,4 +1,4 @@
-"""Loading safety policies and version policies."""
+"""Load safety policies and version policies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ERRORS = Errors(SafetyPolicyDiscoveryError, SafetyPolicyDiscoveryNotFoundError)
 
 
 class SafetyPolicyCache:
-    """Keeps policies by key: a hash, or what the caller says. This one keeps nothing."""
+    """A cache of policies by hash or by a key of the caller. This base class keeps nothing."""
 
     async def get(self, key: str) -> SafetyPolicyDescriptor | None:  # noqa: ARG002 - for subclasses
         """Return the policy under this key, or None."""
@@ -45,7 +45,7 @@ class SafetyPolicyCache:
 
 
 class MemorySafetyPolicyCache(SafetyPolicyCache):
-    """Keeps policies in this process; nothing is evicted."""
+    """A cache in this process. Nothing is evicted."""
 
     def __init__(self) -> None:
         self._policies: dict[str, SafetyPolicyDescriptor] = {}
@@ -69,7 +69,7 @@ async def load_safety_policy(
     timeout: float = DEFAULT_TIMEOUT,
     allow_private: bool = False,
 ) -> SafetyPolicyDescriptor:
-    """Return the safety policy at a URL, or the one that the cache has.
+    """Return the safety policy at a URL, or the cached one.
 
     With `hash`, the served bytes or the descriptor's canonical bytes must have it. Redirects to other hosts
     may lead to addresses that are not public only with `allow_private`.
@@ -125,7 +125,8 @@ async def discover_safety_policy(
 
     Raises:
         SafetyPolicyDiscoveryNotFoundError: the origin does not have it.
-        SafetyPolicyDiscoveryError: the document is malformed, too large, for another id, or leads astray.
+        SafetyPolicyDiscoveryError: the document is malformed, too large or for another id, or leads to a URL
+            that is not allowed.
         SafetyPolicyHashMismatchError: the policy has another hash.
         SafetyPolicyValidationError: it is not a policy.
         httpx.HTTPError: the connection failed or timed out.
@@ -139,7 +140,7 @@ async def discover_safety_policy(
             return _for_id(cached, id)
     options: dict[str, Any] = {"client": client, "timeout": timeout, "allow_private": allow_private}
     data = await fetch(url, errors=_ERRORS, **options)
-    # What is asked for by its hash is the policy or a pointer. Only a pointer may have another hash.
+    # The answer is the policy or a pointer. Only a pointer may have another hash.
     raw = _parse(data, url, hash)
     if isinstance(raw, dict) and "categories" in raw:
         return _for_id(await _accept(data, url, hash, hash, cache), id)
@@ -152,7 +153,7 @@ async def discover_safety_policy(
 async def discover_version_policy(
     origin: str, *, client: httpx.AsyncClient | None = None, timeout: float = DEFAULT_TIMEOUT
 ) -> CodecVersionPolicyDocument | None:
-    """Return what an origin asks of its clients; None where it asks nothing.
+    """Return what an origin requires of its clients, or None.
 
     Raises:
         VersionPolicyError: the document is malformed or too large, or the server failed.

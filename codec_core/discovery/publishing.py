@@ -1,4 +1,4 @@
-"""Writing what discovery reads: a folder that any web server can serve as `/.well-known/codec`."""
+"""Write the folder that a web server serves as `/.well-known/codec`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from codec_core.versions import CODEC_CLIENT_VERSION
 
 
 def publish_maps(documents: Iterable[bytes], folder: str | os.PathLike[str], origin: str) -> list[Path]:
-    """Write maps and their index into a folder that will be served at `origin`; return the files written.
+    """Write maps and their index into the folder of an origin; return the files written.
 
-    Maps that the folder's index lists already stay in it. All is checked before anything is written.
+    Maps that the folder's index lists already are kept. Everything is checked before anything is written.
 
     Raises:
-        TokenizerMapValidationError: a document is no map.
+        TokenizerMapValidationError: a document is not a map.
         MapDiscoveryError: an id cannot be part of a path or is given twice, the origin is not http or https,
             or the index in the folder is malformed.
         OSError: a file cannot be written.
@@ -38,7 +38,7 @@ def publish_maps(documents: Iterable[bytes], folder: str | os.PathLike[str], ori
     for document in documents:
         pointer = _pointer(document, origin)
         if pointer.id in maps:
-            raise MapDiscoveryError(f"two maps have the id {pointer.id!r}; an origin publishes one of each")
+            raise MapDiscoveryError(f"two maps have the id {pointer.id!r}; give each id once")
         maps[pointer.id] = pointer, document
     pointers = {pointer.id: pointer for pointer in _published(base / "index.json")}
     pointers |= {map_id: pointer for map_id, (pointer, _) in maps.items()}
@@ -57,7 +57,7 @@ def _pointer(document: bytes, origin: str) -> MapPointer:
 
 
 def _published(path: Path) -> Iterator[MapPointer]:
-    """Yield the maps that an index lists, if it is there."""
+    """Yield the maps that an index lists; none if there is no index."""
     if not path.is_file():
         return
     with path.open("rb") as file:
@@ -77,7 +77,7 @@ def _written(index: MapIndex) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole, beside one that a server may be reading."""
+    """Write a file whole and rename it into place, since a server may be reading the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_bytes(data)
