@@ -131,8 +131,6 @@ class DiskMapCache(MapCache):
         """
         if value.hash is None or not self._path(value.hash).is_file():
             raise MapDiscoveryError("a cache on disk keeps bytes; call `store` with those of the map")
-                "a cache on disk keeps the bytes of maps; use `store` with those of this map"
-            )
         self._remember(key, value.hash)
 
     async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:  # noqa: ARG002 - the bytes are enough
