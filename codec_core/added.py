@@ -195,7 +195,7 @@ def passes_of(vocabulary: Vocabulary, normalize: Callable[[str], str], *, contro
         token_id = vocabulary.special_tokens.get(name)
         entry = (vocab[name] if token_id is None else token_id, token)
         if token.normalized:
-            late.setdefault(normalize(name), entry)
+            late.setdefault(name if token.as_spelled else normalize(name), entry)
         else:
             raw[name] = entry
     if not (raw or late):

@@ -68,6 +68,8 @@ class AddedToken(msgspec.Struct, frozen=True):
         single_word: whether it is found only where no letter, digit or other word character is beside it.
         normalized: whether it is looked for in normalized text, after those that are looked for in the text
             as it is.
+        as_spelled: whether, in normalized text, it is looked for as it is spelled, without the U+2581 that
+            stretches of text begin with.
     """
 
     content: str
@@ -75,6 +77,7 @@ class AddedToken(msgspec.Struct, frozen=True):
     rstrip: bool = False
     single_word: bool = False
     normalized: bool = False
+    as_spelled: bool = False
 
 
 class TextToken(AddedToken, frozen=True):

@@ -109,7 +109,11 @@ def encode_stretch(vocabulary: Vocabulary, text: str, *, first: bool) -> list[in
         text = text if facts.normalizer == "none" else unicodedata.normalize(_FORMS[facts.normalizer], text)
         return mark_spaces(vocabulary, text, first=first) if marks_before else text
 
-    late = {normalize(n, first=True): t for n, t in vocabulary.text_tokens.items() if t.normalized}
+    late = {
+        n if t.as_spelled else normalize(n, first=True): t
+        for n, t in vocabulary.text_tokens.items()
+        if t.normalized
+    }
     found: list[int] = []
     for part in find_added(normalize(text, first=first), late):
         if isinstance(part, AddedToken):

@@ -28,7 +28,7 @@ MARKERS = frozenset(
 
 _BARRED = re.compile(r"<[|｜]\S+[|｜]>").fullmatch
 _TAG = re.compile(r"<\S+>|\[\S+\]|◁\S+▷").fullmatch
-_FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
+_FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "as_spelled")
 
 
 def is_control(token: AddedToken, chat_template: str | None) -> bool:

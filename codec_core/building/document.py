@@ -3,37 +3,64 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from codec_core.discovery.documents import check_id
 from codec_core.exceptions import MapBuildError, TokenizerMapValidationError
-from codec_core.maps import MAX_MAP_BYTES, MAX_MAP_VALUES, parse_map
+from codec_core.maps import MAX_MAP_BYTES, parse_map
 from codec_core.tokenizer import pick_tokenizer
 
 MAX_SOURCE_BYTES = 2 * MAX_MAP_BYTES
 """The largest tokenizer files state each merge as a pair and indent it, which about doubles their size."""
 
-MAX_TOKEN_LENGTH = 512
+MAX_SOURCE_VALUES = 1_750_000
+"""Values of a JSON file; the largest known, 262,144 tokens with 514,906 merges as pairs, has 1,400,000."""
+
+MAX_TOKENS = 2**19
+"""Tokens of a file: twice as many as any known vocabulary has. Each takes some hundred bytes here."""
+
+MAX_SMALL_BYTES = 4 * 2**20
+"""A chat template, or a configuration with some thousand added tokens."""
+
+MAX_TOKEN_LENGTH = 1024
 """Characters of one token where its parts are looked for: all ways of dividing it are tried. Runs of 128
 spaces are the longest in known vocabularies."""
 
 _TOOL_CALL = ("<tool_call>", "</tool_call>")
 
 
-def read_source(path: str | Path) -> bytes:
+def read_source(path: str | Path, most: int = MAX_SOURCE_BYTES) -> bytes:
     """Return the bytes of a file.
 
     Raises:
-        MapBuildError: it cannot be read, or is larger than any tokenizer file.
+        MapBuildError: it cannot be read, is no file but a device or a pipe, or is larger than such files are.
     """
-    path = Path(path)
+    with open_source(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise MapBuildError(f"{path} has {size} bytes; such a file has at most {most}")
+        return file.read(most)
+
+
+@contextmanager
+def open_source(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file for reading.
+
+    Raises:
+        MapBuildError: it cannot be read, or is no file but a device or a pipe, which might never end.
+    """
     try:
-        size = path.stat().st_size
-        if size > MAX_SOURCE_BYTES:
-            raise MapBuildError(f"{path} has {size} bytes; a tokenizer file has at most {MAX_SOURCE_BYTES}")
-        return path.read_bytes()
+        # A pipe that nothing writes to would hold up even its opening.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise MapBuildError(f"{path} is no regular file")
+            yield file
     except OSError as error:
         raise MapBuildError(f"cannot read {path}: {error.strerror}") from error
 
@@ -52,11 +79,20 @@ def check_values(data: bytes, path: str | Path) -> None:
     """Refuse JSON with more values than a tokenizer file has: small ones take many times their bytes.
 
     Raises:
-        MapBuildError: there are more than twice as many as a map may have, since files list pairs.
+        MapBuildError: there are more than `MAX_SOURCE_VALUES`.
     """
-    most = 2 * MAX_MAP_VALUES
-    if data.count(b",") > most:
-        raise MapBuildError(f"{path} has more than {most} values; no tokenizer file has as many")
+    if data.count(b",") > MAX_SOURCE_VALUES:
+        raise MapBuildError(f"{path} has more than {MAX_SOURCE_VALUES} values; no tokenizer file has as many")
+
+
+def check_tokens(count: int, path: str | Path) -> None:
+    """Refuse a vocabulary that is larger than any.
+
+    Raises:
+        MapBuildError: it has more than `MAX_TOKENS` tokens.
+    """
+    if count > MAX_TOKENS:
+        raise MapBuildError(f"{path} has {count} tokens; at most {MAX_TOKENS} are read")
 
 
 def write_document(map_id: str, vocab: Mapping[str, int], special: Mapping[str, int], **fields: Any) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from codec_core.building.added_tokens import added_fields
-from codec_core.building.document import byte_fallback, write_document
+from codec_core.building.document import byte_fallback, check_tokens, write_document
 from codec_core.building.gguf_families import FAMILIES, REFUSED, Family
 from codec_core.building.gguf_reader import read_gguf_metadata
 from codec_core.building.pre_tokenizers import isolating, program_fields
@@ -92,6 +92,7 @@ def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
         raise MapBuildError(f"{path}: the tokenizer {section.model!r} has no form in a map: {reason}")
     if not section.tokens:
         raise MapBuildError(f"{path}: there is no list of tokens in the file")
+    check_tokens(len(section.tokens), path)
     data = build(map_id, _numbered(section.tokens), section)
     verify(data)
     if section.model != "llama" and _family(section).keeps_newlines:

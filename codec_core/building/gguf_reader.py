@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from codec_core.building.document import open_source
 from codec_core.exceptions import MapBuildError
 
 MAGIC = b"GGUF"
@@ -20,10 +21,12 @@ MAX_PAIRS = 10_000
 """Real files hold some dozens of pairs."""
 MAX_STRING_BYTES = 16 * 1024 * 1024
 """The longest real string is a chat template of some 100 KiB."""
-MAX_ARRAY_ITEMS = 2 * 2**20
-"""The largest real vocabulary has some 260,000 tokens, and some 500,000 merges."""
+MAX_ARRAY_ITEMS = 2**20
+"""The largest real vocabulary has some 260,000 tokens, and some 580,000 merges."""
 MAX_METADATA_BYTES = 64 * 1024 * 1024
 """All pairs together. Those of the largest real vocabulary have some 20 MB."""
+
+_CHUNK = 2**16
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {
@@ -65,13 +68,42 @@ class _Reader:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def string(self) -> str:
-        size = self.scalar("<Q")
-        if size > MAX_STRING_BYTES:
-            raise self.fault(f"a string of {size} bytes is longer than {MAX_STRING_BYTES}")
         try:
-            return self.take(size).decode()
+            return self.take(self._string_size()).decode()
         except UnicodeDecodeError:
             raise self.fault("a string is not UTF-8") from None
+
+    def skip(self, kind: int) -> None:
+        """Pass over a value: what is not wanted takes no memory."""
+        if kind == _ARRAY:
+            inner, count = self._array_head()
+            if inner == _STRING:
+                for _ in range(count):
+                    self.skip(_STRING)
+            else:
+                self._pass(count * struct.calcsize(_SCALARS[inner]))
+        elif kind == _STRING:
+            self._pass(self._string_size())
+        else:
+            self.value(kind)
+
+    def _pass(self, size: int) -> None:
+        while size > 0:
+            size -= len(self.take(min(size, _CHUNK)))
+
+    def _string_size(self) -> int:
+        size: int = self.scalar("<Q")
+        if size > MAX_STRING_BYTES:
+            raise self.fault(f"a string of {size} bytes is longer than {MAX_STRING_BYTES}")
+        return size
+
+    def _array_head(self) -> tuple[int, int]:
+        kind, count = self.scalar("<I"), self.scalar("<Q")
+        if count > MAX_ARRAY_ITEMS:
+            raise self.fault(f"an array of {count} items is longer than {MAX_ARRAY_ITEMS}")
+        if kind != _STRING and kind not in _SCALARS:
+            raise self.fault(f"arrays of type {kind} are not read")
+        return kind, count
 
     def value(self, kind: int) -> Any:
         if kind == _STRING:
@@ -83,13 +115,9 @@ class _Reader:
         return self.scalar(_SCALARS[kind])
 
     def array(self) -> list[Any]:
-        kind, count = self.scalar("<I"), self.scalar("<Q")
-        if count > MAX_ARRAY_ITEMS:
-            raise self.fault(f"an array of {count} items is longer than {MAX_ARRAY_ITEMS}")
+        kind, count = self._array_head()
         if kind == _STRING:
             return [self.string() for _ in range(count)]
-        if kind not in _SCALARS:
-            raise self.fault(f"arrays of type {kind} are not read")
         form = _SCALARS[kind]
         data = self.take(count * struct.calcsize(form))
         return [value for (value,) in struct.iter_unpack(form, data)]
@@ -101,12 +129,8 @@ def read_gguf_metadata(path: str | Path, wanted: Callable[[str], bool] = lambda 
     Raises:
         MapBuildError: the file is not GGUF, is cut off, or states a length past the limits above.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            return _read_pairs(_Reader(file, path), wanted)
-    except OSError as error:
-        raise MapBuildError(f"cannot read {path}: {error.strerror}") from error
+    with open_source(path) as file:
+        return _read_pairs(_Reader(file, Path(path)), wanted)
 
 
 def _read_pairs(reader: _Reader, wanted: Callable[[str], bool]) -> dict[str, Any]:
@@ -122,7 +146,9 @@ def _read_pairs(reader: _Reader, wanted: Callable[[str], bool]) -> dict[str, Any
     found: dict[str, Any] = {}
     for _ in range(pairs):
         key = reader.string()
-        value = reader.value(reader.scalar("<I"))
+        kind = reader.scalar("<I")
         if wanted(key):
-            found[key] = value
+            found[key] = reader.value(kind)
+        else:
+            reader.skip(kind)
     return found

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from math import isnan
 
 from codec_core.building.document import check_length
 from codec_core.exceptions import MapBuildError
-from codec_core.maps import MAX_MAP_VALUES
+
+WAYS = 16
+"""Ways of making a token of two others, on average; known vocabularies have two. All are written out."""
+
+SPARE_CHARACTERS = 2**20
 
 
 def merges_by_score(
@@ -22,16 +25,24 @@ def merges_by_score(
     """
     if any(map(isnan, scores)):
         raise MapBuildError("a score is no number, so the order of merges is not known")
-    found = list(islice(_pairs(vocab, special, scores), MAX_MAP_VALUES))
-    if len(found) == MAX_MAP_VALUES:
-        raise MapBuildError(f"the tokens can be made in more than {MAX_MAP_VALUES} ways, too many for a map")
+    left = SPARE_CHARACTERS + WAYS * sum(map(len, vocab))
+    found: list[str] = []
+    for pair in _pairs(vocab, special, scores):
+        found.append(pair)
+        left -= len(pair)
+        if left < 0:
+            raise MapBuildError("the tokens can be made of each other in too many ways for a map")
     return found
 
 
 def _pairs(vocab: Mapping[str, int], special: Mapping[str, int], scores: Sequence[float]) -> Iterator[str]:
     ordinary = {token: number for token, number in vocab.items() if token not in special}
+    lengths = set(map(len, ordinary))
     for token, _ in sorted(ordinary.items(), key=lambda item: (-scores[item[1]], item[1])):
         check_length(token)
         for cut in range(1, len(token)):
-            if token[:cut] in ordinary and token[cut:] in ordinary:
-                yield f"{token[:cut]} {token[cut:]}"
+            # Most divisions of a long token are at a length that no token has.
+            if cut in lengths and len(token) - cut in lengths:
+                left, right = token[:cut], token[cut:]
+                if left in ordinary and right in ordinary:
+                    yield f"{left} {right}"

@@ -19,6 +19,7 @@ class AddedToken(msgspec.Struct, frozen=True):
     rstrip: bool = False
     normalized: bool = False
     special: bool = True  # files state it; one that does not is read as the safer of the two
+    as_spelled: bool = False  # no file states it; SentencePiece looks for symbols in marked text
 
 
 class NormalizerStep(msgspec.Struct, frozen=True):

