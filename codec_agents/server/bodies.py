@@ -24,6 +24,9 @@ from codec_agents.server.settings import ServerSettings
 MAX_FIELD = 64 * 1024
 """Bytes of any field but the long ones, as JSON."""
 
+MANY = 2
+"""Marks of a message in a body, for each message that there may be: schemas of tools may hold it too."""
+
 CALLS = "messages.tool_calls"
 
 Lengths: TypeAlias = Mapping[str, int | None]
@@ -220,6 +223,10 @@ def read_chat(body: bytes, settings: ServerSettings) -> ChatBody:
     Raises:
         HttpError: 400, naming the field.
     """
+    if body.count(b'"role"') > MANY * settings.max_messages:  # cheap to count, and dear to decode
+        raise HttpError(
+            400, f"there are too many messages, the limit is {settings.max_messages}", param="messages"
+        )
     _check_fields(body, ChatBody.__struct_fields__, LONG_IN_CHATS)
     chat = _read(_CHAT, body)
     _check_stops(chat, settings)

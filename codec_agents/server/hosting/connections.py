@@ -37,7 +37,7 @@ READ_BYTES = 64 * 1024
 SMALL_CHUNK = 16
 """Bytes of a chunk below which a body costs more to parse than to carry."""
 
-MOST_SMALL_CHUNKS = 1_024
+MOST_SMALL_CHUNKS = 256
 """Small chunks that one connection may send."""
 
 MAX_HEAD = 64 * 1024
@@ -47,6 +47,9 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 RETRY_ACCEPT = 0.5
 """Seconds until an accept is tried again that failed for want of a file descriptor or memory."""
+
+AT_ONCE = 16
+"""Connections accepted in one turn of the event loop; the reserve of file descriptors has room for them."""
 
 TELL_AGAIN = 60.0
 """Seconds between two warnings of one kind."""
@@ -185,6 +188,8 @@ class Listener:
         self._limit = limit
         self._idle = Idle()
         self._told_at = -TELL_AGAIN
+        self._beginning: set[asyncio.Task[None]] = set()
+        """Tasks of connections that are being set up. The event loop holds tasks weakly."""
         self._make: Callable[[], Protocol] = lambda: GuardedProtocol(
             config=config,
             server_state=state,
@@ -210,6 +215,13 @@ class Listener:
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._socket)
+                self._begin(loop, connection)
+                # A client must not wait for a turn of the loop for each one before it.
+                for _ in range(AT_ONCE - 1):
+                    connection, _ = self._socket.accept()
+                    self._begin(loop, connection)
+            except BlockingIOError:
+                pass
             except ConnectionError:  # the client has left while it waited
                 continue
             except OSError as error:
@@ -218,15 +230,26 @@ class Listener:
                 self._tell("no connection can be accepted: %s", error.strerror)
                 self._idle.close_oldest()
                 await asyncio.sleep(RETRY_ACCEPT)
-                continue
-            self.accepted += 1
-            connection.setblocking(False)
             await self._room()
-            await loop.connect_accepted_socket(self._make, connection)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+        self.accepted += 1
+        try:
+            connection.getpeername()
+        except OSError:  # reset while it waited: reading and answering its request would be for no one
+            connection.close()
+            return
+        connection.setblocking(False)
+        beginning = loop.create_task(self._connect(loop, connection))
+        self._beginning.add(beginning)
+        beginning.add_done_callback(self._beginning.discard)
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+        await loop.connect_accepted_socket(self._make, connection)
 
     async def _room(self) -> None:
-        """Wait until one more connection may be open."""
-        while self._limit is not None and len(self._connections) >= self._limit:
+        """Wait until there are no more connections than there may be."""
+        while self._limit is not None and len(self._connections) + len(self._beginning) > self._limit:
             self._tell("%d connections are open, as many as there may be", self._limit)
             # A closed connection is gone one turn of the event loop later.
             await asyncio.sleep(0 if self._idle.close_oldest() else RETRY_ACCEPT / 10)
