@@ -2,33 +2,33 @@
 
     CodecError
     ├── FrameError (ValueError)             a frame stream broke the protocol; has `offset`
-    │   ├── MalformedFrameError             no frame, a wrong type, a missing field, an id out of range
+    │   ├── MalformedFrameError             not a frame, a wrong type, a missing field, an id out of range
     │   ├── FrameTooLargeError              a declared or gathered size past the limit
     │   ├── NestingError                    values nested deeper than any frame needs
-    │   ├── TrailingDataError               bytes after the frame that said `done`
-    │   └── TruncatedStreamError            the body ended inside a frame, or before a frame that said `done`
+    │   ├── TrailingDataError               bytes after the frame with `done`
+    │   └── TruncatedStreamError            the body ended inside a frame, or before one with `done`
     ├── FrameEncodeError (ValueError)       a frame or request that the wire format cannot hold
-    ├── UnsupportedFormatError (ValueError) a frame format or content type that is not Codec's
+    ├── UnsupportedFormatError (ValueError) an unknown frame format or content type
     ├── CompressionError
-    │   ├── UnsupportedEncodingError        a Content-Encoding that nobody here can read or write
+    │   ├── UnsupportedEncodingError        a Content-Encoding that cannot be read or written
     │   ├── CorruptBodyError                compressed bytes that do not decompress
     │   ├── TruncatedBodyError              a compressed body that ended early
     │   ├── DecompressionBudgetError        a body that decompresses past its budget
     │   ├── MissingExtraError (ImportError) the package that reads this encoding is not installed
     │   └── CodecZstdDictError              a dictionary missing, unnamed, wrong, or named without zstd
     ├── CodecVersionRequiredError           426: the server wants a newer client or more features
-    ├── CodecVersionBodyError (ValueError)  426 with a body that is not the protocol's
-    ├── VersionPolicyError (ValueError)     a version policy document that does not hold to its shape
-    ├── ToolWatcherError (ValueError)       a region marker that the map does not have
-    ├── RegionKindError (ValueError)        region kinds that cannot be told apart or are badly formed
-    ├── LeafTokenizationError (ValueError)  a `_meta` tokenization that does not hold to its shape
+    ├── CodecVersionBodyError (ValueError)  426 with another body than the protocol's
+    ├── VersionPolicyError (ValueError)     a malformed version policy document
+    ├── ToolWatcherError (ValueError)       a region marker that the map lacks
+    ├── RegionKindError (ValueError)        region kinds that are ambiguous or malformed
+    ├── LeafTokenizationError (ValueError)  a malformed `_meta` tokenization
     │   └── LeafMapMismatchError            a tokenization made with another map
     ├── TokenizerMapValidationError (ValueError)
     ├── TokenizerMapHashMismatchError (ValueError)
     ├── UnencodableTextError (ValueError)   text that no ids of the vocabulary spell: lone surrogates
     ├── MapBuildError (ValueError)          a tokenizer file from which no exact map can be made
-    ├── MapDiscoveryError (ValueError)      a document is malformed, too big, or points where it must not
-    │   └── MapDiscoveryNotFoundError       the server does not have it
+    ├── MapDiscoveryError (ValueError)      a document or URL is malformed, too large or not allowed
+    │   └── MapDiscoveryNotFoundError       not found on the server
     ├── SafetyPolicyValidationError (ValueError)
     ├── SafetyPolicyHashMismatchError (ValueError)
     └── SafetyPolicyDiscoveryError (ValueError)
@@ -68,7 +68,7 @@ class MalformedFrameError(FrameError):
 
 
 class FrameTooLargeError(FrameError):
-    """A frame is, or declares itself, larger than the limit; what is declared was not buffered.
+    """A frame is, or declares itself, larger than the limit. It was not buffered.
 
     Attributes:
         limit: the limit, in `unit`.
@@ -86,11 +86,11 @@ class NestingError(FrameError):
 
 
 class TrailingDataError(FrameError):
-    """Bytes follow the frame that said `done`."""
+    """Bytes follow the frame with `done`."""
 
 
 class TruncatedStreamError(FrameError):
-    """The body ended inside a frame, or before any frame said `done`."""
+    """The body ended inside a frame, or before a frame with `done`."""
 
 
 class FrameEncodeError(CodecError, ValueError):
@@ -109,7 +109,7 @@ class CompressionError(CodecError):
 
 
 class UnsupportedEncodingError(CompressionError):
-    """The `Content-Encoding` is not one that this library knows."""
+    """The `Content-Encoding` is unknown to this library."""
 
 
 class CorruptBodyError(CompressionError):
@@ -163,7 +163,7 @@ class CodecVersionRequiredBody(msgspec.Struct, frozen=True):
 
 
 class CodecVersionRequiredError(CodecError):
-    """The server answered 426 as the protocol says: this client is too old, or lacks a feature. Do not retry.
+    """The server answered 426: this client is too old, or lacks a feature. Do not retry.
 
     Attributes:
         body: what the server said; its fields are attributes of the error too.
@@ -210,11 +210,11 @@ class VersionPolicyError(CodecError, ValueError):
 
 
 class ToolWatcherError(CodecError, ValueError):
-    """A marker's name is not one of the map's special tokens."""
+    """A marker's name is not one of the map's control tokens."""
 
 
 class RegionKindError(CodecError, ValueError):
-    """Region kinds are badly formed, or cannot be told apart."""
+    """Region kinds are malformed or ambiguous."""
 
 
 class LeafTokenizationError(CodecError, ValueError):
@@ -242,14 +242,14 @@ class LeafMapMismatchError(LeafTokenizationError):
 
 
 class TokenizerMapValidationError(CodecError, ValueError):
-    """A tokenizer map does not hold to its shape; the message names the field."""
+    """A tokenizer map breaks the protocol; the message names the field."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
 
 
 class TokenizerMapHashMismatchError(CodecError, ValueError):
-    """A tokenizer map's bytes do not have the hash that was asked for."""
+    """The bytes of a tokenizer map do not have the hash asked for."""
 
     def __init__(self, expected: str, actual: str) -> None:
         super().__init__(f"the tokenizer map has hash {actual}, not the pinned {expected}")
@@ -266,11 +266,11 @@ class MapBuildError(CodecError, ValueError):
 
 
 class MapDiscoveryError(CodecError, ValueError):
-    """A map cannot be discovered: a bad id, a malformed or oversized document, a pointer astray."""
+    """A map cannot be discovered: a bad id, a malformed or oversized document, a URL that is not allowed."""
 
 
 class MapDiscoveryNotFoundError(MapDiscoveryError):
-    """The server answered, and does not have the document."""
+    """The server does not have the document."""
 
     def __init__(self, url: str, status: int) -> None:
         super().__init__(f"nothing at {url} (HTTP {status})")
@@ -279,14 +279,14 @@ class MapDiscoveryNotFoundError(MapDiscoveryError):
 
 
 class SafetyPolicyValidationError(CodecError, ValueError):
-    """A safety policy descriptor does not hold to its shape; the message names the field."""
+    """A safety policy descriptor is malformed; the message names the field."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
 
 
 class SafetyPolicyHashMismatchError(CodecError, ValueError):
-    """A safety policy does not have the hash that was asked for."""
+    """A safety policy does not have the hash asked for."""
 
     def __init__(self, expected: str, actual: str) -> None:
         super().__init__(f"the safety policy has hash {actual}, not {expected}")
@@ -299,7 +299,7 @@ class SafetyPolicyDiscoveryError(CodecError, ValueError):
 
 
 class SafetyPolicyDiscoveryNotFoundError(SafetyPolicyDiscoveryError):
-    """The server answered, and does not have the policy."""
+    """The server does not have the policy."""
 
     def __init__(self, url: str, status: int) -> None:
         super().__init__(f"nothing at {url} (HTTP {status})")

@@ -1,4 +1,4 @@
-"""Wire formats: one a file, one decoder contract; bytes in, frames out, no I/O."""
+"""Wire formats of frames, one per file, behind one decoder and one encoder contract. No I/O."""
 
 from codec_core.frames.content_types import CONTENT_TYPES, StreamFormat, format_of_content_type
 from codec_core.frames.decoder import FrameDecoder

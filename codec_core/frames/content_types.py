@@ -1,4 +1,4 @@
-"""Which content type a stream format travels under, and which ones are met in the field."""
+"""The content types of the stream formats: those to write, and those that servers in the field send."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONTENT_TYPES: dict[str, str] = {
     "msgpack-delta": "application/x-msgpack",
     "protobuf-delta": "application/x-protobuf",
 }
-"""What to write. Plain and delta frames share a type: the frames themselves tell them apart."""
+"""The content type to write. Plain and delta frames share one: the frames themselves differ."""
 
 _READ = {
     f"application/{prefix}{name}": name
@@ -34,6 +34,6 @@ def format_of_content_type(content_type: str) -> StreamFormat:
     name = _READ.get(media_type)
     if name is None:
         raise UnsupportedFormatError(
-            f"{content_type!r} is no content type of Codec frames; the server answered in another form"
+            f"{content_type!r} is not a content type of Codec frames; the server answered in another form"
         )
     return "msgpack" if name == "msgpack" else "protobuf"

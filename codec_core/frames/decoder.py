@@ -1,10 +1,10 @@
-"""The one contract of all frame decoders: bytes in, frames out, and no doubt about how the stream ended.
+"""The contract of all frame decoders: bytes in, frames out, and a known end of the stream.
 
 Three rules hold for every format:
 
-1. Frames come out as soon as their last byte is in, and how the bytes were cut never changes them.
+1. A frame comes out as soon as its last byte is in. How the bytes are divided never changes the frames.
 2. Nothing is lost. When a chunk holds good frames and then a bad one, `feed` returns the good ones; the error
-   stands in `error`, and the next call of `feed` or `close` raises it. With no good frame before it, `feed`
+   is in `error`, and the next call of `feed` or `close` raises it. Without a good frame before it, `feed`
    raises at once.
 3. An error is final: every later call raises it again.
 """
@@ -29,13 +29,13 @@ Bytes = bytes | bytearray | memoryview
 PREFIX_BYTES = 4
 
 declared_size = struct.Struct(">I").unpack_from
-"""Read the length that stands before a frame; the size of what it is read from is the caller's care."""
+"""Read the length before a frame. The caller makes sure that four bytes are there."""
 
 MAX_EMPTY_FRAMES = 2**16
-"""Frames in a row that hold no ids and do not say `done`.
+"""The most frames in a row that hold no ids and are not the last.
 
-A server may send one now and then to keep a connection open, or while a stop sequence is undecided. Only one
-that means harm sends so many: they take no room in any budget of ids, and never end.
+A server may send one now and then to keep a connection open, or while a stop sequence is undecided. A hostile
+one could send them without end, within any budget of ids.
 """
 
 
@@ -59,27 +59,27 @@ class FrameDecoder(ABC):
             raise ValueError(f"limits must be positive, got {max_frame_bytes} bytes, {max_frame_ids} ids")
         self._limit = max_frame_bytes
         self._max_ids = max_frame_ids
-        """An id takes a byte or more, so that no look at the number is needed in as many bytes."""
+        """Ids take at least a byte each, so a frame of fewer bytes has fewer ids and need not be counted."""
         self._buffer = bytearray()
         self._offset = 0
         """The place in the stream of the first byte in the buffer."""
         self._done = False
         self._empty = 0
-        """How many frames without ids came last, one after another."""
+        """The number of frames without ids in a row, up to now."""
         self._error: FrameError | None = None
         self._largest = min(max_frame_bytes, max_frame_ids)
-        """The largest chunk that may be one frame and no more, where a format can tell."""
+        """The largest chunk that is tried as one whole frame, for formats that can."""
         self._direct = self._largest
-        """The same while a chunk may be decoded without a look at what came before; otherwise -1."""
+        """The same while no bytes are buffered; otherwise -1."""
 
     @property
     def done(self) -> bool:
-        """Whether the frame that says `done` has been given out."""
+        """True once the last frame, with `done`, is given out."""
         return self._done
 
     @property
     def error(self) -> FrameError | None:
-        """The error that the next call will raise; check it after each `feed` that returned frames."""
+        """The error that the next call will raise. Check it after each `feed` that returns frames."""
         return self._error
 
     @property
@@ -109,7 +109,7 @@ class FrameDecoder(ABC):
         return frames
 
     def close(self) -> None:
-        """Check that the stream ended where it should have: after a frame that said `done`.
+        """Check that the stream ended after a frame with `done`.
 
         Raises:
             TruncatedStreamError: the body ended inside a frame, or before any frame said `done`.
@@ -130,13 +130,13 @@ class FrameDecoder(ABC):
 
     @abstractmethod
     def _read(self, frames: list[CodecFrame]) -> None:
-        """Move what is complete in the buffer to `frames`, up to and including a frame that says `done`."""
+        """Move the complete frames in the buffer to `frames`, up to a frame with `done`."""
 
     def _read_prefixed(self, parse: Callable[[bytes, int], CodecFrame], frames: list[CodecFrame]) -> None:
-        """Read frames that stand behind four bytes of length, big end first."""
+        """Read frames behind four bytes of length, big-endian."""
         if not self._holds_prefixed(self._buffer, 0):
-            return  # what is not whole yet is not copied again and again
-        # Slices of bytes are made faster than of a view, which does not copy what is large.
+            return  # an incomplete frame is not copied at every feed
+        # Small slices of bytes are faster than those of a view. A view does not copy large ones.
         data = bytes(self._buffer) if len(self._buffer) <= self._max_ids else memoryview(self._buffer)
         at, begin = 0, self._offset
         try:
@@ -152,7 +152,7 @@ class FrameDecoder(ABC):
             del self._buffer[:at]
 
     def _holds_prefixed(self, data: Bytes, at: int) -> bool:
-        """Return whether a whole frame behind its length stands at a place of the buffer."""
+        """Return whether the buffer holds a whole frame behind its length at a place."""
         if len(data) - at < PREFIX_BYTES:
             return False
         size: int = declared_size(data, at)[0]
@@ -161,13 +161,13 @@ class FrameDecoder(ABC):
         return len(data) - at - PREFIX_BYTES >= size
 
     def _give(self, frame: CodecFrame, size: int, frames: list[CodecFrame]) -> None:
-        """Hand over a frame that took `size` bytes from the start of the buffer."""
+        """Give out a frame of the first `size` bytes of the buffer."""
         self._take(frame, frames, self._offset)
         del self._buffer[:size]
         self._offset += size
 
     def _take(self, frame: CodecFrame, frames: list[CodecFrame], offset: int) -> None:
-        """Hand over a frame that begins at this place of the stream.
+        """Give out a frame that begins at this place of the stream.
 
         Raises:
             MalformedFrameError: it is one frame too many without ids.

@@ -29,7 +29,7 @@ def from_deltas(deltas: Iterable[int], base_id: int) -> tuple[int, ...]:
     Raises:
         ValueError: an id would lie outside 0..2^32-1.
     """
-    distances = ((delta >> 1) ^ -(delta & 1) for delta in deltas)  # 0, 1, 2, 3, 4 stand for 0, -1, 1, -2, 2
+    distances = ((delta >> 1) ^ -(delta & 1) for delta in deltas)  # maps 0, 1, 2, 3, 4 to 0, -1, 1, -2, 2
     first = next(distances, None)
     if first is None:
         return ()

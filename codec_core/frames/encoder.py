@@ -1,4 +1,4 @@
-"""The one contract of all frame encoders: ids in, the bytes of one frame out."""
+"""The contract of all frame encoders: ids in, the bytes of one frame out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_ids(ids: Iterable[int]) -> tuple[int, ...]:
     """Return `ids` as a tuple of uint32.
 
     Raises:
-        FrameEncodeError: one of them is no integer, or lies outside 0..2^32-1.
+        FrameEncodeError: one of them is not an integer, or is outside 0..2^32-1.
     """
     try:
         return msgspec.convert(tuple(ids), _UINT32S)
@@ -30,7 +30,7 @@ def check_reason(reason: str | None) -> None:
     """Check that a finish reason can be written.
 
     Raises:
-        FrameEncodeError: it is no text, or holds a lone surrogate, which has no bytes.
+        FrameEncodeError: it is not text, or holds a lone surrogate, which has no UTF-8 form.
     """
     if reason is None:
         return
@@ -69,4 +69,4 @@ class FrameEncoder(ABC):
 
     @abstractmethod
     def _write(self, frame: CodecFrame) -> bytes:
-        """Return the bytes of a frame whose ids are checked."""
+        """Return the bytes of a frame with checked ids."""

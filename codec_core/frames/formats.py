@@ -1,4 +1,4 @@
-"""The family of wire formats by name."""
+"""The wire formats by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DECODERS: dict[str, type[FrameDecoder]] = {
     "msgpack-delta": MsgpackDecoder,
     "protobuf-delta": ProtobufDecoder,
 }
-"""A client may ask for deltas and get plain frames, so each decoder reads both."""
+"""Decoders by format. A client that asks for deltas may get plain frames, so each reads both."""
 
 ENCODERS: dict[str, type[FrameEncoder]] = {
     "msgpack": MsgpackEncoder,
@@ -30,7 +30,7 @@ ENCODERS: dict[str, type[FrameEncoder]] = {
 def decoder(
     fmt: str, *, max_frame_bytes: int = MAX_FRAME_BYTES, max_frame_ids: int = MAX_FRAME_IDS
 ) -> FrameDecoder:
-    """Return a new decoder for one body in this format, which takes frames of no more bytes and ids.
+    """Return a new decoder for one body in this format, with limits on the bytes and ids of a frame.
 
     Raises:
         UnsupportedFormatError: the format is unknown.
@@ -52,4 +52,4 @@ def encoder(fmt: str) -> FrameEncoder:
 
 
 def _unsupported(fmt: str) -> UnsupportedFormatError:
-    return UnsupportedFormatError(f"no stream format {fmt!r}; there are {', '.join(DECODERS)}")
+    return UnsupportedFormatError(f"unknown stream format {fmt!r}; known are {', '.join(DECODERS)}")

@@ -1,8 +1,8 @@
 """Frames as MessagePack maps, one after another: `{"ids": [..], "done": bool, "finish_reason"?: str}`.
 
 A chunk that is one frame, or several in the usual form, is decoded by one call into msgspec; any other flat
-frame by one call each. Everything else goes to the `FrameScanner`. Some servers put four bytes of length
-before each frame; the first byte of the body tells.
+frame by one call each. All others go to the `FrameScanner`. Some servers put four bytes of length before each
+frame, which the first byte of the body shows.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ FlatReader = Callable[[bytes | bytearray, int], tuple[CodecFrame, int] | None]
 
 @cache
 def _flat_reader() -> FlatReader:
-    """Return `read_flat`; its pattern takes longer to make than most streams of usual frames take to read."""
+    """Return `read_flat`. It is imported late: compiling its pattern takes longer than most streams."""
     from codec_core.frames.msgpack_flat import read_flat
 
     return read_flat
 
 
 class MsgpackDecoder(FrameDecoder):
-    """Reads plain and delta frames, bare or behind four bytes of length: the bytes tell which."""
+    """Reads plain and delta frames, bare or behind four bytes of length, whichever the bytes show."""
 
     __slots__ = ("_prefixed", "_scanner")
 
@@ -79,7 +79,7 @@ class MsgpackDecoder(FrameDecoder):
             self._read_bare(frames)
 
     def _sniff(self, byte: int) -> bool:
-        """Tell a length from a map: a length within the limit begins with 0x00, or 0x01 at exactly 16 MiB."""
+        """Find whether the body has lengths: one within the limit begins with 0x00, or 0x01 at 16 MiB."""
         if byte > 0x01 and HEADS[byte].kind != "map":
             raise MalformedFrameError(f"a frame must be a map, found {type_name(byte)}", self._offset)
         return byte <= 0x01
@@ -88,7 +88,7 @@ class MsgpackDecoder(FrameDecoder):
         usual = True
         while self._buffer and not self._done:
             if self._scanner is None:
-                # One failure is enough: trying again after every other frame would be quadratic.
+                # After one failure it is not tried again: trying after every frame would be quadratic.
                 if usual:
                     usual = self._read_usual(frames)
                     continue
@@ -98,7 +98,7 @@ class MsgpackDecoder(FrameDecoder):
                 return
 
     def _read_usual(self, frames: list[CodecFrame]) -> bool:
-        """Read the whole frames at the start of the buffer at once; return False where that fails.
+        """Read the whole frames at the start of the buffer at once; return False if that fails.
 
         Where the last one ends is guessed from how everybody writes frames. msgspec, which has to find that
         many frames in just so many bytes, proves the guess.
@@ -119,7 +119,7 @@ class MsgpackDecoder(FrameDecoder):
         return True
 
     def _hand_over(self, run: list[CodecFrame], size: int, frames: list[CodecFrame]) -> None:
-        """Hand over frames, too few for the limit on empty ones, that took `size` bytes of the buffer."""
+        """Give out frames of the first `size` bytes, too few to reach the limit on empty ones."""
         empty = 0
         while empty < len(run) and not run[-1 - empty].ids:
             empty += 1
@@ -130,7 +130,7 @@ class MsgpackDecoder(FrameDecoder):
         self._offset += size
 
     def _read_flat(self, frames: list[CodecFrame]) -> bool:
-        """Read one frame without nested values in one go; return False where that fails."""
+        """Read one frame without nested values at once; return False if that fails."""
         found = _flat_reader()(self._buffer, min(self._limit, self._max_ids))
         if found:
             self._give(*found, frames)
@@ -148,7 +148,7 @@ class MsgpackDecoder(FrameDecoder):
 
 
 def parse_frame(data: bytes, offset: int = 0, *, max_ids: int = MAX_FRAME_IDS) -> CodecFrame:
-    """Return the frame that `data` is, from its first byte to its last; `offset` is its place, for errors.
+    """Return the frame that `data` is, all of it. `offset` is its place in the stream, for errors.
 
     Raises:
         FrameError: `data` is not exactly one frame.
@@ -178,7 +178,7 @@ def _scan_frame(data: bytes, offset: int, max_ids: int) -> CodecFrame:
 
 
 class MsgpackEncoder(FrameEncoder):
-    """Writes plain frames, bare, in the form that every reader takes."""
+    """Writes plain frames without lengths, the form that every reader accepts."""
 
     format = "msgpack"
 

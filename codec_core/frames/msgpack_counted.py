@@ -1,8 +1,8 @@
-"""Decoding of frames that hold as many ids as many before them: servers that gather send one size.
+"""Fast decoding of frames with a frequent number of ids: servers that batch send one size.
 
-msgspec grows a list id by id where any number may come, and makes a tuple of it. Where the type says the
-number, it fills the tuple at once. What it is told is a guess, from one byte of the usual form; a frame that
-holds another number fails like a malformed one, and is read by those that guess nothing.
+For a tuple of any length, msgspec grows a list id by id and copies it. For a tuple of a known length, it
+fills the tuple at once. The length is a guess from one byte of the usual form. A frame of another length
+fails like a malformed one and is decoded again without a guess.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ from codec_core.frames.frame import CodecFrame, TokenId
 Decode = Callable[[Bytes], CodecFrame]
 
 COUNT_AT = 7
-"""Where the low byte of the number stands: `{"ids": [..` is 0x82, 0xa3, three letters, 0xdc, two bytes."""
+"""The place of the count's low byte: `{"ids": [..` is 0x82, 0xa3, three letters, 0xdc, two bytes."""
 
 FEWEST, MOST = 17, 128
-"""Ids of the frames that are counted on.
+"""The range of lengths that are guessed.
 
-Up to sixteen the list need not grow. Beyond 128, the low byte alone could be that of twice the number.
+Up to sixteen, the list does not grow. Beyond 128, the low byte alone is ambiguous.
 """
 
 _AROUND, _LARGEST_ID = 14, 5
-"""Bytes of a frame beside its ids, and of an id."""
+"""Bytes of a frame without its ids, and the most bytes of an id."""
 
 SHORTEST = _AROUND + _LARGEST_ID * FEWEST
 LONGEST = _AROUND + _LARGEST_ID * MOST
-"""Bytes of a frame in which that byte is looked at: shorter ones may have none, longer ones may mislead."""
+"""The sizes of frames whose count is read: in shorter ones the byte may be absent, in longer ones
+ambiguous."""
 
 FRAMES_FIRST = 64
-"""Frames of a size before it is counted on: what a decoder saves on some hundreds it costs to make."""
+"""Frames of a length before a decoder is made for it: making one costs what it saves on hundreds."""
 
 _decode_any: Decode = msgspec.msgpack.Decoder(CodecFrame).decode
 
 
 def watching(count: int) -> Decode:
-    """Return the decoding of frames of any size that counts those of one until they are worth a decoder."""
+    """Return a decoder of frames of any length that counts one length until it is worth its own decoder."""
     seen = 0
 
     def decode(data: Bytes) -> CodecFrame:
@@ -56,7 +57,7 @@ def watching(count: int) -> Decode:
 
 
 def decoder_of(count: int) -> Decode:
-    """Return the decoding of frames of just so many ids; it fails with any other number."""
+    """Return a decoder of frames of exactly this many ids; it fails for any other number."""
     generic: Any = CodecFrame
     ids = GenericAlias(tuple, (TokenId,) * count)
     decode: Decode = msgspec.msgpack.Decoder(generic[ids]).decode
@@ -66,4 +67,4 @@ def decoder_of(count: int) -> Decode:
 DECODE_COUNTED: list[Decode] = [
     watching(count) if FEWEST <= count <= MOST else _decode_any for count in range(256)
 ]
-"""How to decode a frame that may hold as many ids as the index says; all streams share what was learned."""
+"""The decoder to try for each number of ids. All streams share it."""

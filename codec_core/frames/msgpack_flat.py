@@ -1,4 +1,4 @@
-"""Frames in which nothing is nested but the ids: keys in any order, plain or delta, small unknown values.
+"""Frames without nested values but the ids: keys in any order, plain or delta, small unknown values.
 
 A pattern finds where such a frame would end, and msgspec decodes that much, to the last byte or not at all.
 What fails here is no error yet: the `FrameScanner` reads it anew, and knows the place of what is wrong.
@@ -24,11 +24,11 @@ _match = re.compile(
     % (_ARRAY, UINT32, _ARRAY, ANY_UINT, _SHORT_TEXT, FIXED_VALUE, _SHORT_TEXT),
     re.DOTALL,
 ).match
-"""Where a flat frame ends, if one begins here. It counts nothing; msgspec does, afterwards."""
+"""Find the end of a flat frame that begins here. Its numbers are checked by msgspec afterwards."""
 
 
 class _Fields(msgspec.Struct, gc=False):
-    """What a frame may hold. A field that is absent is no `nil`, which no field but the last may be."""
+    """The fields of a frame. An absent field differs from `nil`, which only the last field may be."""
 
     done: bool
     ids: tuple[TokenId, ...] | msgspec.UnsetType = msgspec.UNSET
@@ -41,9 +41,9 @@ _decode = msgspec.msgpack.Decoder(_Fields).decode
 
 
 def read_flat(data: bytes | bytearray, limit: int) -> tuple[CodecFrame, int] | None:
-    """Return the flat frame that begins `data`, and its size in bytes; None where that needs a closer look.
+    """Return the flat frame that begins `data`, and its size in bytes; None for any other frame.
 
-    No more than `limit` bytes are looked at.
+    At most `limit` bytes are read.
     """
     found = _match(data, 0, limit)
     if not found:

@@ -1,4 +1,4 @@
-"""Reads one MessagePack frame whose bytes come in any pieces, and says exactly what is wrong.
+"""Reads one MessagePack frame whose bytes arrive in any pieces, with exact errors.
 
 The fast path in `msgpack.py` takes whole frames in their usual form. This reader takes the rest: frames in
 pieces, other key orders, unknown keys, delta frames, errors. It walks the frame once, element by element,
@@ -28,19 +28,19 @@ from codec_core.frames.msgpack_types import (
 )
 
 MAX_NESTING = 8
-"""How deep the value of an unknown key may be nested: a frame itself needs 2, later fields a little more."""
+"""The depth to which the value of an unknown key may be nested. A frame itself needs 2."""
 
 MAX_KEYS = 64
-"""Keys of a frame: it has four, later versions some more."""
+"""The most keys of a frame. It has four now; later versions may have more."""
 
 MAX_UNKNOWN_VALUES = 2**18
-"""Values inside unknown keys: each costs a step, and nobody sends that many beside the ids."""
+"""The most values under unknown keys: each costs a step, and no server sends so many beside the ids."""
 
 MAX_KEY_BYTES = 64
-"""Keys longer than this are unknown without being looked at."""
+"""Keys longer than this are unknown and not compared."""
 
 LARGEST_ELEMENT = 9
-"""Bytes of the longest number: a head and 64 bits."""
+"""Bytes of the longest number: the head and 64 bits."""
 
 Result = TypeVar("Result")
 Steps = Generator[None, None, Result]
@@ -64,7 +64,7 @@ _decode_deltas = msgspec.msgpack.Decoder(list[int]).decode
 
 
 class FrameScanner:
-    """Reads the one frame at the beginning of a buffer that others fill, or that holds all of it."""
+    """Reads the frame at the beginning of a buffer that grows or is complete."""
 
     __slots__ = ("_buffer", "_limit", "_max_ids", "_offset", "_steps", "_unknown", "size")
 
@@ -74,7 +74,7 @@ class FrameScanner:
         self._limit = limit
         self._max_ids = max_ids
         self.size = 0
-        """Bytes read so far; those of the whole frame when it is complete."""
+        """Bytes read so far; the size of the frame once it is complete."""
         self._unknown = 0
         self._steps = self._frame()
 
@@ -202,7 +202,7 @@ class FrameScanner:
     # Unknown values
 
     def _skip(self, head: Head | None = None) -> Steps[None]:
-        """Step over one value, however it is nested, without recursion."""
+        """Skip one value, however nested, without recursion."""
         left = [1]
         if head is not None:
             left = [0, (yield from self._step_over(head))]
@@ -217,7 +217,7 @@ class FrameScanner:
                     self._check_depth(left)
 
     def _skip_ahead(self, left: list[int]) -> None:
-        """Step over what is in the buffer and tells its size at once; stop before anything else."""
+        """Skip values in the buffer whose first byte gives their size; stop before any other."""
         buffer, at = self._buffer, self.size
         stop = min(len(buffer), self._limit)
         while left:
@@ -236,7 +236,7 @@ class FrameScanner:
             raise NestingError(f"a value is nested more than {MAX_NESTING} deep", self._offset + self.size)
 
     def _step_over(self, head: Head) -> Steps[int]:
-        """Step over a value but not over what it contains; return how many values it contains."""
+        """Skip the head of a value; return how many values it contains."""
         if head.kind in ("array", "map"):
             inside = (yield from self._count(head)) * (2 if head.kind == "map" else 1)
             self._unknown += inside
@@ -287,7 +287,7 @@ class FrameScanner:
         return int.from_bytes(self._buffer[at : at + head.width], "big")
 
     def _leap(self, blocks: Blocks, count: int) -> int:
-        """Step over a large block of elements that is in the buffer whole; return how many they were.
+        """Skip a large block of elements that is in the buffer whole; return their number.
 
         Nothing is tried that could fail for want of bytes, so no byte is matched twice for that reason.
         """
@@ -301,7 +301,7 @@ class FrameScanner:
         return 0
 
     def _take(self, size: int) -> Steps[int]:
-        """Wait until `size` more bytes are there, and step over them; return where they begin."""
+        """Wait for `size` more bytes and skip them; return where they begin."""
         at = self.size
         end = at + size
         if end > self._limit:

@@ -1,4 +1,4 @@
-"""What the first byte of a MessagePack value says, as a table, and patterns for values of a known size."""
+"""A table of the first bytes of MessagePack values, and patterns of values of a known size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ UINT32 = (
     rb"[\x00-\x7f]|\xcc.|\xcd..|\xce....|\xcf\x00{4}....|\xd0[\x00-\x7f]|\xd1[\x00-\x7f].|\xd2[\x00-\x7f]..."
     rb"|\xd3\x00{4}...."
 )
-"""An integer in 0..2^32-1 in any of its encodings; a writer may choose a wider one than needed."""
+"""An integer in 0..2^32-1 in any encoding; a writer may choose a wider one than needed."""
 
 ANY_UINT = UINT32 + rb"|\xcf.{8}|\xd3[\x00-\x7f].{7}"
 """An integer that is not negative; the distance between two ids can need 33 bits."""
@@ -17,20 +17,20 @@ FIXED_VALUE = (
     rb"[\x00-\x7f\xe0-\xff\x80\x90\xa0\xc0\xc2\xc3]|[\xcc\xd0].|[\xcd\xd1]..|[\xca\xce\xd2].{4}"
     rb"|[\xcb\xcf\xd3].{8}"
 )
-"""A value whose size its first byte tells: numbers, booleans, nil, and what is empty."""
+"""A value whose first byte gives its size: numbers, booleans, nil, and empty values."""
 
 
 class Head(NamedTuple):
-    """What the first byte of a value says."""
+    """The meaning of the first byte of a value."""
 
     kind: str
     """`integer`, `float`, `boolean`, `nil`, `string`, `bytes`, `array`, `map` or `unused`."""
     size: int = 0
-    """Bytes that follow, or elements of an array or map, where the first byte says it."""
+    """The bytes that follow, or elements of an array or map, where the first byte gives them."""
     width: int = 0
-    """Bytes of the length that follows, where it does not."""
+    """The bytes of the length that follows otherwise."""
     extra: int = 0
-    """Bytes beyond that length: the type byte of an extension."""
+    """The bytes beyond that length: the type byte of an extension."""
 
 
 def _heads() -> list[Head]:
@@ -67,9 +67,9 @@ SMALL_VALUES = tuple(
     else 1 + head.extra + (head.size if head.kind not in ("array", "map") else 0)
     for head in HEADS
 )
-"""Bytes of the whole value that begins with a byte, where that byte tells it; 0 where it does not."""
+"""The size of a value by its first byte; 0 where that does not give it."""
 
 
 def type_name(byte: int) -> str:
-    """Name the type of the value that begins with this byte, for error messages."""
+    """Return the name of the type of a value by its first byte, for errors."""
     return HEADS[byte].kind

@@ -1,4 +1,4 @@
-"""Packed ids: varints one after another, by the protobuf runtime's C code where that is exact."""
+"""Packed ids: consecutive varints, read by the protobuf runtime's C code where that is exact."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from codec_core.frames.protobuf_wire import FieldReader, write_varint
 from codec_core.frames.schema import packed_ids_class
 
 _MORE_OR_LAST = bytes(0x80) + b"\1" * 0x80
-"""Translates each byte of a varint to whether more bytes follow."""
+"""The translation of each byte of a varint to whether more bytes follow."""
 
 _MORE = bytes(range(0x80, 0x100))
-"""The bytes of a varint that more bytes follow."""
+"""The bytes of a varint that are not its last."""
 
 _PART = 64 * 1024
 
 _FIVE_BYTES = b"\1\1\1\1"
-"""Four bytes with more to follow: a number of 2^28 or above."""
+"""Four bytes that are not the last: a number of 2^28 or above."""
 
 _find_long = re.compile(rb"[\x80-\xff]{4}[\x10-\xff]").search
 """A number of more than 32 bits, or of more bytes than 32 bits need."""
@@ -27,12 +27,12 @@ _find_long = re.compile(rb"[\x80-\xff]{4}[\x10-\xff]").search
 _match_ids = re.compile(
     rb"(?:[\x80-\xff]{0,3}+[\x00-\x7f]|[\x80-\xff]{4}(?:[\x00-\x0f]|[\x80-\x8f]\x80{0,4}+\x00))*+"
 ).match
-"""Numbers of 32 bits in ten bytes at most, as protobuf allows."""
+"""Numbers of 32 bits in at most ten bytes, as protobuf allows."""
 
 
 def has_long_varints(data: bytes) -> bool:
-    """Return whether a varint in `data` is longer than an id's; the runtime might cut it in silence."""
-    # `in` would take half as much time again: it first asks whether what it looks for is a number.
+    """Return whether a varint in `data` is longer than an id's, which the runtime might truncate."""
+    # `in` takes half as much time again: it first tests whether the operand is a number.
     return data.translate(_MORE_OR_LAST).find(_FIVE_BYTES) >= 0 and _find_long(data) is not None
 
 
@@ -42,7 +42,7 @@ def read_packed(
     """Return the packed numbers between two places of a message, each checked to be a uint32.
 
     Raises:
-        FrameTooLargeError: with those `before` there are more than `most`; none of them was made.
+        FrameTooLargeError: with those `before` there are more than `most`; raised before any is made.
     """
     if before + end - start > most:
         reader.check_count(before + _count(reader.data, start, end), most, start)
@@ -53,13 +53,13 @@ def read_packed(
 
 
 def _count(data: bytes, start: int, end: int) -> int:
-    """Return how many numbers there are: each has one last byte. Counts a part at a time, which is copied."""
+    """Return the count of numbers: each has one last byte. Parts are counted, since each is copied."""
     parts = (data[at : min(at + _PART, end)] for at in range(start, end, _PART))
     return sum(len(part.translate(None, _MORE)) for part in parts)
 
 
 def _check_numbers(reader: FieldReader, packed: bytes, start: int, end: int, name: str) -> None:
-    """Raise what is wrong with the first number that is no uint32, if there is one."""
+    """Raise the error of the first number that is not a uint32, if any."""
     good = _match_ids(packed)
     at = start + (good.end() if good else 0)
     if at < end:
@@ -80,6 +80,6 @@ def _parser() -> Callable[[bytes], Any]:
 
 
 def write_packed(ids: Iterable[int]) -> bytes:
-    """Return field 1 with these ids packed; nothing at all when there are none."""
+    """Return field 1 with these ids packed; no bytes for no ids."""
     data: bytes = packed_ids_class()(ids=ids).SerializeToString()
     return data

@@ -1,4 +1,4 @@
-"""Frames as protobuf messages, each behind four bytes of length, big end first.
+"""Frames as protobuf messages, each behind four bytes of length, big-endian.
 
 The usual frame, ids and then `done`, goes through the protobuf runtime's C code after a look at its
 shape; the runtime alone would take wrong wire types and numbers above 2^32-1 in silence. Any other frame is
@@ -30,14 +30,14 @@ IDS_TAG = bytes([IDS << 3 | BYTES])
 ID_TAG = bytes([IDS << 3 | VARINT])
 
 _AFTER_IDS = {b"": False, b"\x10\x00": False, b"\x10\x01": True}
-"""What usually follows the ids, or is the whole message, and what it says about `done`."""
+"""The usual bytes after the ids, or of the whole message, and the value of `done` that they give."""
 
 _match_unpacked = re.compile(rb"(?:\x08[\x80-\xff]{0,3}+[\x00-\x7f])++(\x10[\x00\x01])?+").fullmatch
-"""Ids one by one, as writers of old do it; those of five bytes are read field by field."""
+"""Ids that are not packed, as old writers do; those of five bytes are read field by field."""
 
 
 class ProtobufDecoder(FrameDecoder):
-    """Reads plain and delta frames: `base_id` tells which."""
+    """Reads plain and delta frames; those with `base_id` are deltas."""
 
     __slots__ = ()
 
@@ -60,30 +60,30 @@ class ProtobufDecoder(FrameDecoder):
 
 
 def decode_protobuf_frame(data: Bytes) -> CodecFrame:
-    """Return the frame that these bytes are, plain or delta, no length before them.
+    """Return the frame of these bytes, plain or delta, without a length.
 
     Raises:
         MalformedFrameError: they are not a frame; its `offset` is the place in `data`.
         FrameTooLargeError: it has more than `MAX_FRAME_IDS` ids.
-        NestingError: unknown groups are nested without end.
+        NestingError: unknown groups are nested too deep.
     """
     return parse_frame(bytes(data))
 
 
 def parse_frame(data: bytes, offset: int = 0, *, max_ids: int = MAX_FRAME_IDS) -> CodecFrame:
-    """Return the frame that these bytes are, no length before them; `offset` is their place, for errors.
+    """Return the frame of these bytes, without a length. `offset` is their place, for errors.
 
     Raises:
         MalformedFrameError: they are not a frame.
         FrameTooLargeError: it has more ids than the limit.
-        NestingError: unknown groups are nested without end.
+        NestingError: unknown groups are nested too deep.
     """
     usual = _parse_usual(data) if len(data) <= max_ids else None
     return usual or _parse_any(data, offset, max_ids)
 
 
 def _parse_usual(data: bytes) -> CodecFrame | None:
-    """Return the frame where it is ids and `done`, in this order; None where it is anything else."""
+    """Return the frame if it is ids and `done`, in this order; None for any other."""
     if data[:1] != IDS_TAG:
         return _parse_unpacked(data)
     if len(data) < 3:
@@ -91,7 +91,7 @@ def _parse_usual(data: bytes) -> CodecFrame | None:
     size, start = data[1], 2
     if size > 0x7F:
         if data[2] > 0x7F:
-            return None  # 16 KB of ids or more: the time is in the ids, not here
+            return None  # of 16 KB or more, the ids take the time
         size, start = size & 0x7F | data[2] << 7, 3
     end = start + size
     done = _AFTER_IDS.get(data[end:])
@@ -101,7 +101,7 @@ def _parse_usual(data: bytes) -> CodecFrame | None:
 
 
 def _parse_unpacked(data: bytes) -> CodecFrame | None:
-    """Return the frame where its ids are not packed, or where it has none."""
+    """Return the frame if its ids are not packed, or if it has none."""
     if data[:1] != ID_TAG:
         done = _AFTER_IDS.get(data)
         return None if done is None else CodecFrame((), done)
@@ -133,7 +133,7 @@ def _parse_any(data: bytes, offset: int, max_ids: int) -> CodecFrame:
 
 
 def _base_id(reader: FieldReader, value: int, at: int) -> int:
-    """Return the id that an int32 stands for: one from 2^31 on is negative there, and ten bytes long."""
+    """Return the id of an int32: one from 2^31 on is negative there, and ten bytes long."""
     if MAX_ID < value < 2**64 - 2**31:
         raise reader.malformed("base_id is no int32", at)
     return value & MAX_ID

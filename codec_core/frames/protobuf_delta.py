@@ -1,4 +1,4 @@
-"""Delta frames as protobuf messages: field 1 holds the zigzag deltas, and `base_id` is there to say so."""
+"""Delta frames as protobuf messages: field 1 holds the zigzag deltas, and `base_id` marks it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from codec_core.frames.protobuf import with_length, write_message
 
 
 class ProtobufDeltaEncoder(FrameEncoder):
-    """Writes delta frames, and a plain one where a delta needs more than the 32 bits of the field.
+    """Writes delta frames, and a plain one if a delta needs more than the 32 bits of the field.
 
     `ProtobufDecoder` reads both.
     """

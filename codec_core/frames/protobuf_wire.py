@@ -1,4 +1,4 @@
-"""Reads and writes protobuf fields by hand, strictly, with the place of whatever is wrong.
+"""Reads and writes protobuf fields strictly, with the place of every error.
 
 The usual runtimes forgive too much for a wire that must be exact: they cut a varint of 40 bits to 32 in
 silence, and take a known field of another wire type for an unknown one.
@@ -16,19 +16,19 @@ VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 WIRE_TYPES = ("varint", "64 bits", "bytes", "group", "end of group", "32 bits")
 
 MAX_FIELDS = 2**18
-"""Fields of one message, each of which costs a step; packed ids are one field, however many they are."""
+"""The most fields of a message: each costs a step. Packed ids are one field."""
 
 MAX_GROUPS = 8
-"""How deep unknown groups may be nested; no message of the protocol has any."""
+"""The depth to which unknown groups may be nested; no message of the protocol has any."""
 
 
 class Field(NamedTuple):
-    """One field as it stands on the wire."""
+    """One field on the wire."""
 
     number: int
     wire_type: int
     value: int
-    """The number, or for bytes and 32 or 64 bits the place of the first byte."""
+    """The number; for bytes and for 32 or 64 bits, the place of the first byte."""
     end: int
     """The place after the field."""
     offset: int
@@ -36,7 +36,7 @@ class Field(NamedTuple):
 
 
 class FieldReader:
-    """Walks over the fields of one message; places are relative to it, offsets in errors to the stream."""
+    """Reads the fields of one message. Places are relative to it, offsets in errors to the stream."""
 
     def __init__(self, data: bytes, offset: int) -> None:
         self.data = data
@@ -82,7 +82,7 @@ class FieldReader:
             raise self.malformed(f"{name} is not UTF-8", field.value) from None
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
-        """Return the number at this place and the place after it; it has ten bytes and 64 bits at most."""
+        """Return the number at this place and the place after it; at most ten bytes and 64 bits."""
         value = shift = 0
         start = at
         while at < end:
@@ -99,11 +99,11 @@ class FieldReader:
         raise self.malformed("a varint is cut off", start)
 
     def malformed(self, reason: str, at: int) -> MalformedFrameError:
-        """Make the error for something wrong at this place."""
+        """Return the error for a fault at this place."""
         return MalformedFrameError(reason, self._offset + at)
 
     def check_count(self, count: int, most: int, at: int) -> None:
-        """Refuse more ids than there may be, where they would be read.
+        """Refuse more ids than the limit at the place where they would be read.
 
         Raises:
             FrameTooLargeError: there are more than `most`.

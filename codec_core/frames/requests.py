@@ -71,13 +71,13 @@ def decode_request(
 
 def _known(fmt: str) -> str:
     if fmt not in _WRITERS:
-        raise UnsupportedFormatError(f"requests travel as msgpack or protobuf, not as {fmt!r}")
+        raise UnsupportedFormatError(f"a request is msgpack or protobuf, not {fmt!r}")
     return fmt
 
 
 def _read_msgpack(data: bytes, most: int) -> CodecRequest:
     try:
-        # An id takes a byte or more: as many bytes need no look at the number.
+        # Ids take at least a byte each, so a shorter body need not be counted.
         return _decode(data) if len(data) <= most else _decode_long(data, most)
     except RecursionError:
         raise NestingError("a value of the request is nested without end", 0) from None
@@ -91,7 +91,7 @@ def _decode_long(data: bytes, most: int) -> CodecRequest:
 
 @cache
 def _bounded(most: int) -> msgspec.msgpack.Decoder[CodecRequest]:
-    """Return a decoder that refuses a longer prompt before any of its ids is made."""
+    """Return a decoder that refuses a longer prompt before it makes any of its ids."""
     prompt = Annotated[tuple[TokenId, ...], msgspec.Meta(max_length=most)]
     kind = msgspec.defstruct("CodecRequest", [("prompt_ids", prompt)], bases=(CodecRequest,), kw_only=True)
     return msgspec.msgpack.Decoder(kind)

@@ -1,4 +1,4 @@
-"""The protobuf schema, as the text that `GET /codec/schema` serves and as the class that reads packed ids.
+"""The protobuf schema, as the text that `GET /codec/schema` serves and the class that reads packed ids.
 
 The class is made from a descriptor built here, not by a generated module: there is nothing to keep fresh, and
 nothing to load until the first protobuf frame. A test holds the text and the descriptor together.

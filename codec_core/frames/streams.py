@@ -22,10 +22,10 @@ def decode_stream(
 ) -> AsyncIterator[CodecFrame]:
     """Return the frames of a body as they arrive.
 
-    Frames that were complete before an error are all given out before it is raised.
+    All frames that are complete before an error are given out before it is raised.
 
     Raises:
-        FrameError: (while iterating) the stream broke the protocol, or ended too early.
+        FrameError: (while iterating) the stream breaks the protocol or ends too early.
         UnsupportedFormatError: `fmt` is not a stream format.
     """
     return _frames(body, decoder(fmt, max_frame_bytes=max_frame_bytes, max_frame_ids=max_frame_ids))
