@@ -18,6 +18,7 @@ from codec_agents.compiler.declared_dialects import FoundDialect, own_dialect
 from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import derive_dialect, get_dialect
 from codec_agents.engines.base import Engine
+from codec_agents.engines.checked import require_engine
 from codec_agents.engines.factory import make_engine
 from codec_agents.exceptions import CodecAgentsError, DialectError, ReferenceRefusedError, SecretMissingError
 from codec_agents.graph.chat import Chat
@@ -143,6 +144,10 @@ class Resources:
             raise ResourceError(f"there is no engine {name!r}", "declare it under `engines`")
         if spec.kind == "live" and found in self._live.engines:
             engine: Engine = self._live.engines[found]
+            try:
+                require_engine(engine)
+            except TypeError as error:
+                raise ResourceError(str(error), "see `codec_agents.engines.base.Engine`") from error
             return engine
         # A pipeline inside a node may declare another engine under the same name.
         key = (found, spec.model_dump_json(fallback=repr), id(self._live.scripts.get(found)))

@@ -41,6 +41,11 @@ def this_loop() -> object:
     return running_loop() or anyio.lowlevel.current_token()
 
 
+def may_run_yet(loop: object) -> bool:
+    """Return whether a result of `this_loop` may still run; trio does not tell, and counts as ended."""
+    return isinstance(loop, asyncio.AbstractEventLoop) and not loop.is_closed()
+
+
 def start_in_background(work: Callable[[], Coroutine[Any, Any, None]], loop: object) -> object:
     """Start a task that no task waits for, and that ends with its event loop at the latest.
 

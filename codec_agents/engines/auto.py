@@ -52,6 +52,7 @@ class AutoEngine:
     """
 
     continues = True
+    checks_answers = True
 
     def __init__(
         self,

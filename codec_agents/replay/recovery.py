@@ -119,5 +119,6 @@ def _rest(turn: RecordedTurn, request: GenerationRequest) -> GenerationRequest:
     return msgspec.structs.replace(
         request,
         prompt_ids=turn.prompt + turn.generated,
+        continued=len(turn.generated),
         options=msgspec.structs.replace(request.options, max_tokens=left),
     )

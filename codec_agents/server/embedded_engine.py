@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 import msgspec
-from anyio.lowlevel import current_token
 
+from codec_agents.concurrency.event_loop import may_run_yet, this_loop
 from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.scripted.engine import ScriptedModel
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 class _Running:
     """What belongs to one event loop."""
 
-    loop: object
     backend: ScriptedBackend
     server: EmbeddedServer[CodecServer]
     client: CodecEngine
@@ -41,6 +40,7 @@ class EmbeddedEngine:
 
     provider = "codec"
     continues = True
+    checks_answers = True
     exchanges: ClassVar[type[Exchanges]] = Exchanges
     """Makes what counts the server's requests. Tests have a subclass that keeps them."""
 
@@ -49,13 +49,15 @@ class EmbeddedEngine:
         self.model = model if isinstance(model, ScriptedModel) else ScriptedModel(script=model)
         self._client = client
         CodecEngine("http://127.0.0.1", **client)  # what it does not know fails now
-        self._running: _Running | None = None
-        self._starting = anyio.Lock()
+        self._running: dict[object, _Running] = {}
+        """A server for each event loop: neither it nor its connections can be used from another one."""
+        self._starting: dict[object, anyio.Lock] = {}
 
     @property
     def app(self) -> CodecServer | None:
-        """The server's application, with the exchanges it has seen; None before the first request."""
-        return None if self._running is None else self._running.server.app
+        """The application of the server that started last; None before the first request."""
+        running = list(self._running.values())
+        return running[-1].server.app if running else None
 
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
@@ -71,10 +73,8 @@ class EmbeddedEngine:
 
     async def aclose(self) -> None:
         """Stop the server and close the connections."""
-        if self._running is None:
-            return
-        running, self._running = self._running, None
-        if running.loop == current_token():
+        self._starting.pop(this_loop(), None)
+        if (running := self._running.pop(this_loop(), None)) is not None:
             await running.client.aclose()
             await running.server.__aexit__(None, None, None)
 
@@ -88,15 +88,18 @@ class EmbeddedEngine:
         await self._started()
 
     async def _started(self) -> _Running:
-        loop = current_token()
-        if self._running is not None and self._running.loop == loop:  # a lock would let others run first
-            return self._running
-        async with self._starting:  # several requests may be the first one
-            if self._running is None or self._running.loop != loop:
-                self._running = await self._start(loop)
-            return self._running
+        loop = this_loop()
+        if (running := self._running.get(loop)) is not None:  # a lock would let other tasks run first
+            return running
+        async with self._starting.setdefault(loop, anyio.Lock()):  # several requests may be the first one
+            if (running := self._running.get(loop)) is None:
+                for ended in [known for known in list(self._running) if not may_run_yet(known)]:
+                    self._running.pop(ended, None)
+                    self._starting.pop(ended, None)
+                running = self._running[loop] = await self._start()
+            return running
 
-    async def _start(self, loop: object) -> _Running:
+    async def _start(self) -> _Running:
         from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
         from codec_agents.server.hosting.serving import MissingServerError, require_uvicorn
 
@@ -108,7 +111,7 @@ class EmbeddedEngine:
         server = EmbeddedServer(create_app(backend, exchanges=self.exchanges()))
         client = CodecEngine(server.url, name=self.name, **self._client)
         await server.__aenter__()
-        return _Running(loop, backend, server, client)
+        return _Running(backend, server, client)
 
     def _serve(self, backend: ScriptedBackend, request: GenerationRequest) -> str:
         """Return the name under which the server knows this model in this vocabulary."""

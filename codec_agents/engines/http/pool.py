@@ -8,12 +8,11 @@ such as `httpx2.AsyncClient`.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterable, Callable, Mapping
 from typing import Self, TypeAlias
 
-from codec_agents.concurrency.event_loop import this_loop
+from codec_agents.concurrency.event_loop import may_run_yet, this_loop
 from codec_agents.engines.base import Timeouts
 from codec_agents.engines.http.addresses import Login, basic_login, read_address, without_login
 from codec_agents.engines.http.clients import HttpClient, make_client
@@ -169,14 +168,9 @@ class HttpPool:
     def _make_client(self, loop: object) -> HttpClient:
         client = make_client(self.settings, tls=self.address.base.startswith("https:"))
         with self._making:
-            self._made = {known: made for known, made in self._made.items() if _runs_yet(known)}
+            self._made = {known: made for known, made in self._made.items() if may_run_yet(known)}
             self._made[loop] = client
         return client
-
-
-def _runs_yet(loop: object) -> bool:
-    """Return whether a client of this loop may still be used; of trio's loops, only the latest is kept."""
-    return isinstance(loop, asyncio.AbstractEventLoop) and not loop.is_closed()
 
 
 def _told_in_confidence(settings: HttpSettings, login: Login | None) -> list[str]:

@@ -66,14 +66,28 @@ class ScriptedModel:
         vocabulary: Vocabulary,
         options: SamplingOptions,
         model: str | None = None,
+        continued: int = 0,
     ) -> EncodedTurn:
         """Return the turn that follows a prompt, within the options' limits.
+
+        Where the prompt ends with the beginning of that very turn, its rest is returned, as any model would
+        continue. A script that writes something else there is taken to have written the continuation itself.
+
+        Args:
+            prompt_ids: the prompt.
+            vocabulary: its vocabulary.
+            options: what bounds the turn.
+            model: the name that was asked for.
+            continued: how many of the prompt's last ids are the beginning of the turn; 0 where that is not
+                known, and then the prompt is read for it.
 
         Raises:
             ScriptError: the script has no answer, or the vocabulary cannot express it.
         """
-        prompt = PromptView(prompt_ids, vocabulary, model)
-        return _limited(encode_turn(self.script(prompt), vocabulary, prompt), options)
+        begun = len(prompt_ids) - continued
+        prompt = PromptView(prompt_ids[:begun] if continued else prompt_ids, vocabulary, model)
+        turn = encode_turn(self.script(prompt), vocabulary, prompt)
+        return _limited(turn.after(_begun(turn, prompt_ids, prompt, continued)), options)
 
     def cache(self) -> PrefixCache | None:
         """Return a prefix cache for whoever serves the model; None if the model has none."""
@@ -123,6 +137,18 @@ class ScriptedModel:
             yield end, end
 
 
+def _begun(turn: EncodedTurn, prompt_ids: Sequence[int], prompt: PromptView, continued: int) -> int:
+    """Return how many ids of a turn the prompt holds already."""
+    if continued:
+        return continued if list(prompt_ids[-continued:]) == turn.ids[:continued] else 0
+    last = prompt_ids[-1] if prompt_ids else None
+    ends = (number for number in range(len(turn.ids), 0, -1) if turn.ids[number - 1] == last)
+    found = next((end for end in ends if list(prompt_ids[-end:]) == turn.ids[:end]), 0)
+    # The end of a prompt may look like the beginning of the answer, a line feed for one: only an answer that
+    # the prompt has begun is continued.
+    return found if found and prompt.unfinished else 0
+
+
 def _frame_sizes(ids_a_frame: int | tuple[int, int], seed: int) -> Iterator[int]:
     low, high = (ids_a_frame, ids_a_frame) if isinstance(ids_a_frame, int) else ids_a_frame
     if not 1 <= low <= high:
@@ -148,6 +174,7 @@ class ScriptedEngine:
 
     provider = "scripted"
     continues = True
+    checks_answers = True
 
     def __init__(self, model: ScriptedModel | Script, *, name: str = "scripted") -> None:
         self.name = name
@@ -179,7 +206,9 @@ class ScriptedEngine:
         """Do nothing: there is no connection."""
 
     def _turn(self, request: GenerationRequest) -> EncodedTurn:
-        turn = self.model.turn(request.prompt_ids, request.vocabulary, request.options, request.model)
+        turn = self.model.turn(
+            request.prompt_ids, request.vocabulary, request.options, request.model, request.continued
+        )
         if turn.refusal is not None:
             raise EngineStatusError(self.name, turn.refusal.status, turn.refusal.message)
         return turn

@@ -93,6 +93,11 @@ class PromptView:
         """The tool results since the user's last turn."""
         return _results_in(self._recent)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the prompt holds the beginning of the answer that is asked for."""
+        return self._read.unfinished is not None
+
     @cached_property
     def thinking(self) -> ReasoningState | None:
         """Whether the prompt has opened, or closed, the reasoning of the turn that is asked for."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, get_args
 
 from codec_agents.engines.base import FAILED_REASONS
@@ -111,6 +111,13 @@ class EncodedTurn:
     finish_reason: str | None = "stop"
     """None: the answer is cut off."""
     refusal: Refuse | None = None
+
+    def after(self, number: int) -> EncodedTurn:
+        """Return the rest of the turn after its first ids."""
+        if not number:
+            return self
+        waits = {at - number: seconds for at, seconds in self.waits.items() if at >= number}
+        return replace(self, ids=self.ids[number:], waits=waits)
 
 
 def pieces_of(turn: Turn) -> list[Piece]:

@@ -19,6 +19,7 @@ import msgspec
 
 from codec_agents.dialects.values import CallRegion
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, continues_answers, end_reached
+from codec_agents.engines.checked import checked
 from codec_agents.engines.prompt_body import extended
 from codec_agents.events import GenerationFinished, GenerationStarted, IdsReceived, IdsSampled, Retried
 from codec_agents.exceptions import (
@@ -141,7 +142,9 @@ class Generation:
             turn.admitted = self._run.clock()
         request = self._request(turn, max_ids - len(turn.generated), call.headers())
         listeners = self._listeners
-        async with call.around(self._node.engine.stream(request)) as frames:
+        engine = self._node.engine
+        async with call.around(engine.stream(request)) as opened:
+            frames = checked(engine, opened, self._node.vocabulary)
             turn.stats.append(frames.stats)
             reader = self._reader_of(turn)
             async for frame in frames:
@@ -176,6 +179,7 @@ class Generation:
             timeouts=node.timeouts,
             node=node.path,
             turn=turn.number,
+            continued=len(turn.generated),
         )
 
     async def _send_events(self, turn: Turn, events: Iterable[TurnEvent], *, observed: bool) -> None:
@@ -205,7 +209,9 @@ class Generation:
         if turn.generated and not continues_answers(self._node.engine):
             raise error
         turn.retries += 1
-        delay = max(delay, getattr(error, "retry_after", None) or 0.0)
+        # The policy bounds the time that a server asks for: a hostile header would hold the run for ever.
+        asked = min(getattr(error, "retry_after", None) or 0.0, self._node.policy.retry.max)
+        delay = max(delay, asked)
         kept = len(turn.generated)
         _log.warning(
             "run %s, node %s: turn %d is asked again in %.1f s: %s",

@@ -33,7 +33,8 @@ class ScriptedBackend:
         self._caches: dict[str, PrefixCache | None] = {}
         self._served: list[ServedModel] = []
         self._workers = Workers()
-        self._turns = anyio.Lock(fast_acquire=True)
+        self._turns: anyio.Lock | None = None
+        """Made in the server's event loop, which need not be that of the code that makes the back end."""
 
     @classmethod
     def of(
@@ -67,6 +68,7 @@ class ScriptedBackend:
     async def generate(self, job: Job) -> AsyncIterator[AsyncIterator[CodecFrame]]:
         """Start the turn that the script decides on."""
         model = self._models[job.model.name]
+        self._turns = self._turns or anyio.Lock(fast_acquire=True)
         async with self._turns:
             turn = await self._decide(model, job)
             if len(turn.ids) > LOOP_BYTES // 16:

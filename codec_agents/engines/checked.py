@@ -1,0 +1,101 @@
+"""The checks of an answer that every engine passes, one of a user's own included.
+
+The engines of this package check while they read. Any other engine is read through `checked`, which
+costs a call per frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from codec_agents.engines.base import FAILED_REASONS, Engine, FrameStream, StreamStats, failed_answer
+from codec_agents.engines.prompt_body import invalid_id
+from codec_agents.exceptions import EngineError, EngineStreamError
+from codec_core.frames import CodecFrame
+from codec_core.vocabulary import Vocabulary
+
+
+def checked(engine: Engine, frames: FrameStream, vocabulary: Vocabulary) -> FrameStream:
+    """Return the frames of an engine's answer, checked.
+
+    Args:
+        engine: the engine; one whose attribute `checks_answers` is true is taken at its word.
+        frames: its stream.
+        vocabulary: the vocabulary of the answer.
+    """
+    if getattr(engine, "checks_answers", False):
+        return frames
+    return CheckedStream(engine.name, frames, vocabulary)
+
+
+def require_engine(found: object) -> None:
+    """Check that an object can be an engine.
+
+    Raises:
+        TypeError: it has no `stream` method, or no name.
+    """
+    for what, there in (
+        ("method `stream(request)`", callable(getattr(found, "stream", None))),
+        ("attribute `name`", isinstance(getattr(found, "name", None), str)),
+        ("attribute `provider`", isinstance(getattr(found, "provider", None), str)),
+        ("method `aclose()`", callable(getattr(found, "aclose", None))),
+    ):
+        if not there:
+            raise TypeError(f"a {type(found).__name__} is no engine: it has no {what}")
+
+
+class CheckedStream:
+    """A stream whose frames are what the contract says: ids of the map, one end, and nothing after it."""
+
+    def __init__(self, engine: str, frames: Any, vocabulary: Vocabulary) -> None:
+        self._engine = engine
+        self._vocabulary = vocabulary
+        stats = getattr(frames, "stats", None)
+        self.stats = stats if isinstance(stats, StreamStats) else StreamStats()
+        if not hasattr(type(frames), "__aiter__"):
+            raise EngineError(
+                engine, f"its stream is a {type(frames).__name__}, which cannot be iterated over"
+            )
+        self._frames = aiter(frames)
+        self._delivered = 0
+        self._done = False
+
+    def __aiter__(self) -> AsyncIterator[CodecFrame]:
+        return self
+
+    async def __anext__(self) -> CodecFrame:
+        """Return the next frame.
+
+        Raises:
+            EngineStreamError: a frame is none, holds an id that is not in the map, or follows the last one;
+                or the stream ended without a last frame, or with a failure.
+        """
+        try:
+            frame = await anext(self._frames)
+        except StopAsyncIteration:
+            if not self._done:
+                raise self._broken("the answer ended before it was done", transient=True) from None
+            raise
+        if not isinstance(frame, CodecFrame):
+            raise self._broken(f"its stream gives a {type(frame).__name__} where a CodecFrame has to be")
+        if self._done:
+            raise self._broken("a frame follows the last one")
+        self._check_ids(frame)
+        self._delivered += len(frame.ids)
+        if frame.done:
+            self._done = True
+            if frame.finish_reason in FAILED_REASONS:
+                raise failed_answer(self._engine, frame.finish_reason, self._delivered)
+        return frame
+
+    def _check_ids(self, frame: CodecFrame) -> None:
+        try:
+            bad = invalid_id(frame.ids, self._vocabulary)
+        except TypeError:
+            raise self._broken(f"its ids are {frame.ids!r:.60}, which are no ids") from None
+        if bad is not None:
+            raise self._broken(f"the id {bad!r} is not in the map {self._vocabulary.id!r}")
+
+    def _broken(self, what: str, *, transient: bool = False) -> EngineStreamError:
+        return EngineStreamError(self._engine, what, delivered=self._delivered, transient=transient)

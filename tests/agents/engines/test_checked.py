@@ -1,0 +1,97 @@
+"""Engines of a user's own: each way in which one breaks the contract is a typed error."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from codec_agents.engines.base import StreamStats
+from codec_agents.exceptions import EngineStreamError, NodeFailedError, PipelineError
+from codec_agents.pipeline import Pipeline
+from codec_core.frames import CodecFrame
+
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
+
+
+class Stream:
+    def __init__(self, frames: list[Any]) -> None:
+        self.stats = StreamStats()
+        self._frames = iter(frames)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        for frame in self._frames:
+            return frame
+        raise StopAsyncIteration
+
+
+class Own:
+    name = provider = "own"
+
+    def __init__(self, *frames: Any) -> None:
+        self.frames = list(frames)
+        self.asked = 0
+
+    @asynccontextmanager
+    async def stream(self, request):
+        self.asked += 1
+        yield Stream(self.frames)
+
+    async def aclose(self) -> None:
+        """Hold nothing."""
+
+
+def chain(engine: Any) -> Pipeline:
+    pipeline = Pipeline("p")
+    pipeline.input("q")
+    pipeline.model("m", engine=engine, map="demo/words", prompt="{q}")
+    pipeline.sink("out", text=True)
+    pipeline.connect("q", "m.q")
+    pipeline.connect("m.answer", "out")
+    return pipeline
+
+
+FIRST = CodecFrame((21,), done=False)
+LAST = CodecFrame((22,), done=True, finish_reason="stop")
+
+BROKEN = {
+    "an id outside the map": ([CodecFrame((999_999,), done=True)], "the id 999999 is not in the map"),
+    "a negative id": ([CodecFrame((-1,), done=True)], "the id -1 is not in the map"),
+    "no id": ([CodecFrame(("a",), done=True)], "id"),  # type: ignore[arg-type]
+    "no end": ([FIRST], "ended before it was done"),
+    "nothing": ([], "ended before it was done"),
+    "a frame after the end": ([LAST, FIRST], "follows the last one"),
+    "another thing": ([FIRST, {"ids": [3]}], "a dict where a CodecFrame"),
+    "a failure": ([FIRST, CodecFrame((), done=True, finish_reason="error")], "ended the answer with 'error'"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_what_breaks_the_contract_is_a_typed_error(name):
+    frames, message = BROKEN[name]
+    engine = Own(*frames)
+    with pytest.raises(NodeFailedError, match=message) as failed:
+        await chain(engine).invoke({"q": "hi"})
+    assert isinstance(failed.value.cause, EngineStreamError)
+    if FIRST in frames[:1]:
+        assert engine.asked == 1, (
+            "an engine that does not say that it continues is not asked behind its first id"
+        )
+
+
+async def test_one_that_keeps_to_it_answers():
+    result = await chain(Own(FIRST, LAST)).invoke({"q": "hi"})
+    assert list(result.ids["out"]) == [21, 22]
+
+
+@pytest.mark.parametrize("missing", ["stream", "aclose", "name", "provider"])
+def test_what_is_no_engine_is_a_fault_of_the_build(missing):
+    members = {"stream": Own.stream, "aclose": Own.aclose, "name": "own", "provider": "own"}
+    del members[missing]
+    engine = type("Almost", (), members)()
+    with pytest.raises(PipelineError, match=f"no engine: it has no .*{missing}"):
+        chain(engine).build()
