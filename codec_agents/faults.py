@@ -1,19 +1,27 @@
-"""What is wrong with a declaration, said so that it can be put right."""
+"""Faults of a declaration: where each is, what was found, and a remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Literal, TypeAlias
 
 Severity: TypeAlias = Literal["error", "warning"]
-"""Whether the pipeline cannot be built, or is legal and suspicious."""
+"""An error keeps a pipeline from being built. A warning is for what is legal and suspicious."""
+
+MAX_FAULTS = 1000
+"""Errors, and warnings, that one declaration gives. A file of 90,000 wrong edges has more than can be read,
+and each remedy takes a search for a similar name."""
+
+MAX_COMPARED = 200
+"""Names that are compared with an unknown one, or listed in a remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong: where, what was found, and what would do."""
+    """One fault of a declaration."""
 
     place: str
     """A path into the declaration: `nodes.writer.prompt.user`, `edges[2].from`."""
@@ -34,7 +42,9 @@ class Fault:
 
 def suggest(name: str, known: Iterable[str], what: str = "names") -> str:
     """Return a remedy for an unknown name: the closest known one, or all there are."""
-    names = sorted(known)
+    names = sorted(islice(known, MAX_COMPARED + 1))
+    if len(names) > MAX_COMPARED:
+        return f"there are more than {MAX_COMPARED} {what}, and none of this name"
     close = get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from codec_agents.faults import Fault, suggest
+from codec_agents.faults import MAX_FAULTS, Fault, suggest
 from codec_agents.graph.base import place_name
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.kinds import InputNode, Node, SinkNode
@@ -38,15 +39,31 @@ class Link:
 class EdgeFaultError(Exception):
     """One end of an edge leads nowhere."""
 
-    def __init__(self, field: str, found: str, remedy: str) -> None:
+    def __init__(self, field: str, found: str, remedy: str | Callable[[], str]) -> None:
+        """Keep the fault.
+
+        Args:
+            field: the end, `from` or `to`.
+            found: the fault in words.
+            remedy: the remedy, or a function that returns it, where it takes a search.
+        """
         super().__init__(found)
         self.field = field
         self.found = found
-        self.remedy = remedy
+        self._remedy = remedy
+
+    def fault(self, index: int) -> Fault:
+        """Return the fault of an edge.
+
+        Args:
+            index: the position of the edge in the declaration.
+        """
+        remedy = self._remedy if isinstance(self._remedy, str) else self._remedy()
+        return Fault(place_name(("edges", index, self.field)), self.found, remedy)
 
 
 def resolve(nodes: Mapping[str, Node], edges: Sequence[EdgeSpec]) -> tuple[list[Link], list[Fault]]:
-    """Return the edges whose ends are there, and a fault for each end that is not."""
+    """Return the edges whose ends exist, and a fault for each end that does not."""
     links: list[Link] = []
     faults: list[Fault] = []
     for index, edge in enumerate(edges):
@@ -55,7 +72,8 @@ def resolve(nodes: Mapping[str, Node], edges: Sequence[EdgeSpec]) -> tuple[list[
             try:
                 ends.append(find(nodes, edge))
             except EdgeFaultError as error:
-                faults.append(Fault(place_name(("edges", index, error.field)), error.found, error.remedy))
+                if len(faults) < MAX_FAULTS:
+                    faults.append(error.fault(index))
         if len(ends) == 2:
             (source_node, source_port), (target_node, target_slot) = ends
             links.append(Link(index, edge, source_node, source_port, target_node, target_slot))
@@ -72,7 +90,9 @@ def _source(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
             raise EdgeFaultError("from", f"{name!r} has several ports", _choices(name, node.ports, "port"))
         return name, node.default_port
     if port not in node.ports:
-        raise EdgeFaultError("from", f"{name!r} has no port {port!r}", suggest(port, node.ports, "ports"))
+        raise EdgeFaultError(
+            "from", f"{name!r} has no port {port!r}", partial(suggest, port, node.ports, "ports")
+        )
     return name, port
 
 
@@ -91,13 +111,15 @@ def _target(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
             raise EdgeFaultError("to", f"{name!r} has {count}", _choices(name, node.slots, "slot"))
         return name, node.default_slot
     if slot not in node.slots:
-        raise EdgeFaultError("to", f"{name!r} has no slot {slot!r}", suggest(slot, node.slots, "slots"))
+        raise EdgeFaultError(
+            "to", f"{name!r} has no slot {slot!r}", partial(suggest, slot, node.slots, "slots")
+        )
     return name, slot
 
 
 def _node(nodes: Mapping[str, Node], name: str, field: str) -> Node:
     if name not in nodes:
-        raise EdgeFaultError(field, f"there is no node {name!r}", suggest(name, nodes, "nodes"))
+        raise EdgeFaultError(field, f"there is no node {name!r}", partial(suggest, name, nodes, "nodes"))
     return nodes[name]
 
 

@@ -1,7 +1,7 @@
-"""What is wrong with a declaration, as far as it can be known without loading anything.
+"""Check a declaration, as far as that is possible without loading anything.
 
-Every rule runs, so all faults are told at once. What only loading can tell (markers in a map, tools that
-import, edges that are exact) is found when the pipeline is built.
+Every rule runs, so all faults are reported at once. Faults that only show on loading (markers that a map
+lacks, tools that cannot be imported, edges that are not exact) are found when the pipeline is built.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from codec_agents.faults import Fault
+from codec_agents.faults import MAX_FAULTS, Fault
 from codec_agents.graph.checks import content, edges, nodes, whole
 from codec_agents.graph.checks.base import Checked, Rule
 from codec_agents.graph.spec import Nested, PipelineSpec
@@ -18,22 +18,39 @@ RULES: tuple[Rule, ...] = (*edges.RULES, *content.RULES, *nodes.RULES, *whole.RU
 """All rules, in the order in which their faults are reported."""
 
 
-def check(spec: PipelineSpec, *, unread: frozenset[str] = frozenset(), is_body: bool = False) -> list[Fault]:
-    """Return every fault and warning of a declaration, errors first.
+MAX_NESTING = 20
+"""Pipelines inside one another. A file cannot hold more, at its limit of 64 levels and three for each."""
+
+
+def check(spec: PipelineSpec, *, unread: frozenset[str] = frozenset()) -> list[Fault]:
+    """Return the faults and warnings of a declaration, errors first; at most `MAX_FAULTS` of each.
 
     Args:
-        spec: The declaration.
-        unread: Nodes that are declared but could not be read: what names them is not at fault.
-        is_body: Whether the pipeline stands inside a node of another one.
+        spec: the declaration.
+        unread: nodes that are declared but could not be read; an edge that names one is not at fault.
     """
-    checked = Checked.of(spec, unread, is_body=is_body)
-    faults = [fault for rule in RULES for fault in rule(checked)]
-    faults += _check_bodies(spec)
-    return sorted(dict.fromkeys(faults), key=lambda fault: fault.severity != "error")
+    errors: dict[Fault, None] = {}
+    warnings: dict[Fault, None] = {}
+    for fault in _found(spec, unread, depth=0):
+        kept = errors if fault.severity == "error" else warnings
+        if len(kept) < MAX_FAULTS:
+            kept[fault] = None
+        elif kept is errors:
+            break  # a warning more decides nothing, and an error that is left out would
+    return [*errors, *warnings]
 
 
-def _check_bodies(spec: PipelineSpec) -> Iterator[Fault]:
+def _found(spec: PipelineSpec, unread: frozenset[str], *, depth: int) -> Iterator[Fault]:
+    checked = Checked.of(spec, unread, is_body=depth > 0)
+    for rule in RULES:
+        yield from rule(checked)
     for name, node in spec.nodes.items():
-        if isinstance(node, Nested):
-            for fault in check(spec.body_of(name), is_body=True):
-                yield replace(fault, place=f"nodes.{name}.{node.body_field}.{fault.place}")
+        if not isinstance(node, Nested):
+            continue
+        place = f"nodes.{name}.{node.body_field}"
+        if depth == MAX_NESTING:
+            found = f"pipelines are nested more than {MAX_NESTING} levels deep"
+            yield Fault(place, found, "bring some of them to a level further out")
+            continue
+        for fault in _found(spec.body_of(name), frozenset(), depth=depth + 1):
+            yield replace(fault, place=f"{place}.{fault.place}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from codec_agents.faults import Fault, suggest
+from codec_agents.faults import MAX_COMPARED, MAX_FAULTS, Fault, suggest
 from codec_agents.graph.base import BODY_FIELDS, NAME_PATTERN, Place, place_name
 from codec_agents.graph.edges import ARROW
 from codec_agents.graph.files.document import Document, read_file
@@ -95,6 +96,7 @@ def _infer_ends(document: Document, data: dict[str, Any], nodes: dict[str, Any],
     if not isinstance(edges, list):
         return
     declared = list(nodes)
+    inferred = 0
     for index, edge in enumerate(edges):
         for field, end in _ends(edge):
             if "." in end or end in nodes or not re.match(NAME_PATTERN, end):
@@ -104,7 +106,9 @@ def _infer_ends(document: Document, data: dict[str, Any], nodes: dict[str, Any],
             position = document.position((*path, "edges", index))
             if position is not None:
                 document.positions[place] = position
-            _warn_if_close(document, place, end, declared)
+            inferred += 1
+            if inferred <= MAX_COMPARED:
+                _warn_if_close(document, place, end, declared)
 
 
 def _ends(edge: Any) -> Iterator[tuple[str, str]]:
@@ -169,11 +173,9 @@ def read_spec(document: Document) -> Reading:
     try:
         spec = PipelineSpec.model_validate(document.data)
     except ValidationError as error:
-        faults = [
-            fault
-            for fault in validation_faults(error, document.data, document)
-            if not any(fault.place.startswith(place_name(place)) for place in document.unread)
-        ]
+        unread_places = tuple(map(place_name, document.unread))
+        found = islice(validation_faults(error, document.data, document), MAX_FAULTS)
+        faults = [fault for fault in found if not fault.place.startswith(unread_places)]
         rest, unread, edges = _salvage(document.data, error)
         return Reading(rest, (*document.faults, *faults), unread, edges)
     return Reading(spec, tuple(document.faults))
