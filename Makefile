@@ -10,7 +10,10 @@ UV := $(shell command -v uv 2>/dev/null)
 MODELS := .venv-models
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-all test-models lint format bench fuzz clean help
+# So have the tokenizers that maps from real files are compared with.
+REAL := .venv-real
+
+.PHONY: demo test test-all test-models real-files lint format bench fuzz clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -53,6 +56,14 @@ $(MODELS)/ready: pyproject.toml
 test-models: $(MODELS)/ready  ## The tests on a real model with random weights, in an environment of their own.
 	@$(MODELS)/bin/python -m pytest -m models tests/agents/server
 
+$(REAL)/ready: pyproject.toml
+	@test -x $(REAL)/bin/python || $(PYTHON) -m venv $(REAL)
+	@$(REAL)/bin/python -m pip install --quiet --disable-pip-version-check -e . tokenizers sentencepiece mistral-common tiktoken
+	@touch $@
+
+real-files: $(REAL)/ready  ## Maps from real tokenizer files, compared with their tokenizers (ONLY=--small: the small files).
+	@$(REAL)/bin/python -m tests.real_files $(ONLY)
+
 lint: .venv/dev  ## Lint, format check and strict types.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -70,4 +81,4 @@ fuzz: .venv/dev  ## Fuzz the wire for five minutes; an input that breaks a promi
 	@$(BIN)/python -m tests.core.fuzz 300
 
 clean:  ## Remove what make made.
-	rm -rf .venv $(MODELS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(MODELS) $(REAL) .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis

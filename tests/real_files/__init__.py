@@ -1,0 +1,1 @@
+"""Maps from the tokenizer files that packages ship, held equal to the tokenizers of these files."""

@@ -1,0 +1,125 @@
+"""The tokenizers that real files are for, each as two functions: text to ids and ids to text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from codec_core.building import (
+    build_from_gguf,
+    build_from_sentencepiece,
+    build_from_tekken,
+    build_from_tiktoken,
+    build_from_tokenizer_json,
+)
+from codec_core.building.gguf_reader import read_gguf_metadata
+from codec_core.building.tiktoken_ranks import PATTERNS
+
+
+class Reference(NamedTuple):
+    """A tokenizer to compare a map with.
+
+    Attributes:
+        name: the package that it is of.
+        encode: text to ids.
+        decode: ids to text.
+        reads_control: whether control tokens are read where a text spells them.
+    """
+
+    name: str
+    encode: Callable[[str], list[int]]
+    decode: Callable[[list[int]], str]
+    reads_control: bool
+
+
+def _tokenizers(path: Path) -> Reference:
+    from tokenizers import Tokenizer
+
+    return _of(Tokenizer.from_file(str(path)))
+
+
+def _of(tokenizer) -> Reference:
+    return Reference(
+        "tokenizers",
+        lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
+        lambda ids: tokenizer.decode(ids, skip_special_tokens=True),
+        reads_control=True,
+    )
+
+
+def _sentencepiece(path: Path) -> Reference:
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    return Reference("sentencepiece", processor.encode, processor.decode, reads_control=False)
+
+
+def _tekken(path: Path) -> Reference:
+    from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+
+    tekken = Tekkenizer.from_file(path)
+    return Reference(
+        "mistral-common",
+        lambda text: tekken.encode(text, bos=False, eos=False),
+        tekken.decode,
+        reads_control=False,
+    )
+
+
+def _tiktoken(path: Path) -> Reference:
+    import tiktoken
+    from tiktoken.load import load_tiktoken_bpe
+
+    encoding = tiktoken.Encoding(
+        "cl100k",
+        pat_str=PATTERNS["cl100k_base"],
+        mergeable_ranks=load_tiktoken_bpe(str(path)),
+        special_tokens={},
+    )
+    return Reference("tiktoken", encoding.encode_ordinary, encoding.decode, reads_control=False)
+
+
+def _gguf(path: Path) -> Reference:
+    """Return the tokenizer of SmolLM2, put together from what its GGUF file holds."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    section = read_gguf_metadata(path, lambda key: key.startswith("tokenizer.ggml."))
+    tokens, types = section["tokenizer.ggml.tokens"], section["tokenizer.ggml.token_type"]
+    assert section["tokenizer.ggml.pre"] == "smollm"
+    merges = [tuple(merge.split(" ")) for merge in section["tokenizer.ggml.merges"]]
+    tokenizer = Tokenizer(models.BPE({token: n for n, token in enumerate(tokens)}, merges))
+    digits, bytes_ = (
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_])
+    tokenizer.decoder = decoders.ByteLevel()
+    control = [token for token, kind in zip(tokens, types, strict=True) if kind == 3]
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in control])
+    return _of(tokenizer)
+
+
+class Kind(NamedTuple):
+    """How a map is built from a file, and what it is compared with."""
+
+    build: Callable[[Path], bytes]
+    reference: Callable[[Path], Reference]
+
+
+def kind_of(path: Path) -> Kind | None:
+    """Return how to deal with a file, or None for one that only lies beside another."""
+    name = path.name
+    if name.endswith("tokenizer_config.json"):
+        return None
+    if ".model.v" in name:
+        return Kind(lambda p: build_from_sentencepiece(p, map_id="real/file"), _sentencepiece)
+    if "tekken" in name:
+        return Kind(lambda p: build_from_tekken(p, map_id="real/file"), _tekken)
+    if name.endswith("tokenizer.json"):
+        return Kind(lambda p: build_from_tokenizer_json(p, map_id="real/file"), _tokenizers)
+    if name.endswith(".gguf"):
+        return Kind(lambda p: build_from_gguf(p, map_id="real/file"), _gguf)
+    if name.endswith("9b5ad71b2ce5302211f9c61530b329a4922fc6a4"):
+        return Kind(lambda p: build_from_tiktoken(p, map_id="real/file", pattern="cl100k_base"), _tiktoken)
+    return None
