@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from codec_agents.dialects.values import ThinkingMode
 
+NO_REFERENCE = "its prompts: no template or other implementation was at hand to compare them with"
 EARLIER_REASONING = "what becomes of earlier reasoning"
 SPENT_BUDGET = "what is put behind a spent budget of reasoning"
-BETWEEN = "what stands between a text and the calls behind it"
 """What several dialects do not know of their models."""
 
 Content = Literal["text", "json", "json_string"]
@@ -63,7 +63,7 @@ class ThinkingForm(_Part):
     """Whether earlier reasoning stays in the prompt when a person speaks again, or only where the model has
     tools. Between a call and its result it always does."""
     absent: dict[str, str] = {}
-    """How a turn without reasoning opens where reasoning stays, by thinking mode or `default`; as in
+    """How a turn without reasoning opens where reasoning stays, by thinking mode, `default` or `any`; as in
     `assistant` for the modes that are left out."""
     history: str | None = None
     """How a turn opens in history, where its reasoning is left out; None: as by default."""
@@ -75,12 +75,16 @@ class ThinkingForm(_Part):
 class ToolsForm(_Part):
     """How tools are told to the model."""
 
-    place: Literal["system", "before_text", "before_system", "after_system", "before_user", "user"] = "system"
+    place: Literal[
+        "system", "before_text", "before_system", "after_system", "before_user", "user", "first_user"
+    ] = "system"
     """In the system turn, after the system text or before it; as a turn of its own beside the system turn, or
-    before the last user turn; or before that turn's text."""
+    before the last user turn; or before the text of the last user turn, or of the first."""
     form: str
     """The text around them; `{tools}` is where they stand."""
-    each: Literal["openai", "function", "headed", "xml", "gemma", "typescript"] = "openai"
+    each: Literal[
+        "openai", "function", "headed", "xml", "xml-types", "gemma", "typescript", "kimi", "python", "apertus"
+    ] = "openai"
     """How one tool is written."""
     join: str = "\n"
     list_of: bool = False
@@ -109,6 +113,9 @@ class WrittenCalls(_Part):
     argument_join: str = ""
     bare_strings: bool = False
     """Whether the value of an argument that is a string stands as it is, not as a literal."""
+    python_words: bool = False
+    """Whether an argument that is true, false or null stands as `True`, `False` or `None`, as a template does
+    that turns values into text; inside lists and objects they stand as in JSON."""
     text: str | None = "{content}"
     """How the text of the turn stands before the calls; None: there is no text beside calls."""
     behind_text: str = ""
@@ -185,12 +192,16 @@ class Dialect(_Part):
     """The part of the assistant's turn that is its answer, where marks stand around that."""
     default_system: str | None = None
     """The system text where none is declared."""
+    default_turn: str | None = None
+    """The whole system turn where no system text is declared, where it is not written as `system` is."""
     tools_system: str | None = None
     """The system text beside tools where none is declared; None: as `default_system`."""
     thinking_turn: dict[str, str] = {}
     """The turn that a thinking mode, or `default`, puts before the system turn."""
     thinking_system: dict[str, str] = {}
-    """What a thinking mode, or `default`, puts before the system text."""
+    """What a thinking mode, or `default`, puts before the system text and the tools."""
+    thinking_between: str = ""
+    """What stands between that and what follows it in the system turn, where anything does."""
     thinking_after: dict[str, str] = {}
     """What a thinking mode, or `default`, puts behind the system text and the tools."""
     thinking_user: dict[str, str] = {}

@@ -13,6 +13,7 @@ FAMILIES = (
     "llama",
     "mistral",
     "deepseek",
+    "deepseek_dsml",
     "glm",
     "kimi",
     "harmony",
@@ -21,6 +22,9 @@ FAMILIES = (
     "cohere",
     "granite",
     "minimax",
+    "hunyuan",
+    "laguna",
+    "nemotron",
     "plain",
 )
 """The modules of `families` that hold families, each with its `DIALECTS`."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from codec_agents.dialects import BoundDialect
+from codec_agents.dialects.verified import VERIFIED
 from codec_agents.engines.base import is_text_boundary
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.explain import (
@@ -111,6 +112,8 @@ def _node(name: str, node: BuiltNode) -> NodeExplanation:
 def _notes(node: PromptedNode) -> Iterator[str]:
     if absent := node.dialect.absent:
         yield f"the map has no {', '.join(absent)}: what they mark is not told apart"
+    if references := VERIFIED.get(node.dialect.name):
+        yield f"prompts verified against: {', '.join(references)}"
     if unverified := node.dialect.dialect.unverified:
         yield f"not verified of this family: {'; '.join(unverified)}"
     if is_text_boundary(node.engine):

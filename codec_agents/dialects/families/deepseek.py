@@ -1,4 +1,4 @@
-"""DeepSeek V3, R1 and V3.1: blocks of calls in control tokens of their own; V3.2: tags of ordinary text."""
+"""DeepSeek V3, R1 and V3.1: blocks of calls in control tokens of their own."""
 
 from __future__ import annotations
 
@@ -148,75 +148,4 @@ DEEPSEEK_V3_1 = DEEPSEEK_V3.model_copy(
     }
 )
 
-_DSML_TOOLS = """\
-## Tools
-You have access to a set of tools you can use to answer the user's question.
-You can invoke functions by writing a "<｜DSML｜function_calls>" block like the following as part of your \
-reply to the user:
-<｜DSML｜function_calls>
-<｜DSML｜invoke name="$FUNCTION_NAME">
-<｜DSML｜parameter name="$PARAMETER_NAME" string="true|false">$PARAMETER_VALUE</｜DSML｜parameter>
-...
-</｜DSML｜invoke>
-<｜DSML｜invoke name="$FUNCTION_NAME2">
-...
-</｜DSML｜invoke>
-</｜DSML｜function_calls>
-
-String and scalar parameters should be specified as is without any escaping or quotes, while lists and \
-objects should use JSON format. The "string" attribute should be set to "true" for string type parameters \
-and "false" for other types (numbers, booleans, arrays, objects).
-
-Here are the functions available in JSONSchema format:
-<functions>
-{tools}
-</functions>"""
-
-DEEPSEEK_V3_2 = Dialect(
-    name="deepseek-v3.2",
-    description="calls as tags of ordinary text; reasoning where it is asked for, also behind results",
-    markers=(
-        "<｜begin▁of▁sentence｜>",
-        "<｜end▁of▁sentence｜>",
-        "<｜User｜>",
-        "<｜Assistant｜>",
-        "<think>",
-        "</think>",
-    ),
-    begin="<｜begin▁of▁sentence｜>",
-    system="{content}",
-    user="<｜User｜>{content}",
-    assistant="<｜Assistant｜></think>{content}<｜end▁of▁sentence｜>",
-    opening=DEEPSEEK_V3_1.opening,
-    reopening=Openings(default="</think>", on="<think>", off="</think>", forced="<think>"),
-    turn_starts=("<｜User｜>", "<｜Assistant｜>"),
-    turn_end="<｜end▁of▁sentence｜>",
-    stops=("<｜end▁of▁sentence｜>",),
-    unverified=(EARLIER_REASONING, SPENT_BUDGET),
-    thinking=DEEPSEEK_V3_1.thinking,
-    tools=ToolsForm(form=_DSML_TOOLS, between="\n\n", each="function"),
-    calls=CallForm(
-        grammar="dsml",
-        text_starts=("<｜DSML｜function_calls>",),
-        text_end="</｜DSML｜function_calls>",
-        text_anywhere=True,
-        keep_text_start=False,
-        written=WrittenCalls(
-            open="\n\n<｜DSML｜function_calls>\n",
-            each='<｜DSML｜invoke name="{name}">\n{arguments}\n</｜DSML｜invoke>',
-            join="\n",
-            close="\n</｜DSML｜function_calls>",
-            argument='<｜DSML｜parameter name="{key}" string="{is_text}">{value}</｜DSML｜parameter>',
-            argument_join="\n",
-            bare_strings=True,
-        ),
-    ),
-    results=ResultForm(
-        open="\n\n<function_results>",
-        each="\n<result>{content}</result>",
-        close="\n</function_results>\n\n",
-        then="reopening",
-    ),
-)
-
-DIALECTS = (DEEPSEEK_V3, DEEPSEEK_R1, DEEPSEEK_V3_1, DEEPSEEK_V3_2)
+DIALECTS = (DEEPSEEK_V3, DEEPSEEK_R1, DEEPSEEK_V3_1)

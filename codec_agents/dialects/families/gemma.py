@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    EARLIER_REASONING,
     SPENT_BUDGET,
     CallForm,
     Dialect,
@@ -34,18 +33,24 @@ GEMMA_4 = Dialect(
     system="<|turn>system\n{content}<turn|>\n",
     user="<|turn>user\n{content}<turn|>\n",
     assistant="<|turn>model\n{content}<turn|>\n",
-    thinking_system={"on": "<|think|>", "forced": "<|think|>"},
+    thinking_system={"on": "<|think|>\n", "forced": "<|think|>\n"},
     opening=Openings(
-        default="<|turn>model\n",
-        off="<|turn>model\n<|channel>thought\n<channel|>",
+        default="<|turn>model\n<|channel>thought\n<channel|>",
+        on="<|turn>model\n",
         forced="<|turn>model\n<|channel>thought\n",
     ),
     turn_starts=("<|turn>",),
-    unverified=(EARLIER_REASONING, SPENT_BUDGET, "the word `thought`, with which its reasoning begins"),
+    unverified=(SPENT_BUDGET,),
     turn_end="<turn|>",
     after_turn="\n",
     stops=("<turn|>", "<|tool_response>", "<eos>"),
-    thinking=ThinkingForm(open="<|channel>", close="<channel|>", closing="<channel|>"),
+    thinking=ThinkingForm(
+        open="<|channel>",
+        close="<channel|>",
+        closing="<channel|>",
+        history="<|turn>model\n",
+        told="<|turn>model\n<|channel>thought\n{reasoning}\n<channel|>",
+    ),
     tools=ToolsForm(form="{tools}", each="gemma", join=""),
     calls=CallForm(
         grammar="gemma",
@@ -61,4 +66,12 @@ GEMMA_4 = Dialect(
     ),
 )
 
-DIALECTS = (GEMMA_4,)
+GEMMA_4_E = GEMMA_4.model_copy(
+    update={
+        "name": "gemma-4-e",
+        "description": "as gemma-4; nothing is said of reasoning that is not asked for (E2B, E4B)",
+        "opening": Openings(default="<|turn>model\n", forced="<|turn>model\n<|channel>thought\n"),
+    }
+)
+
+DIALECTS = (GEMMA_4, GEMMA_4_E)

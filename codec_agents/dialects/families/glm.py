@@ -1,10 +1,9 @@
-"""GLM 4.5 to 4.7: keys and values of calls in control tokens; a turn ends where the next one begins."""
+"""GLM 4.5 to 5.3: keys and values of calls in control tokens; a turn ends where the next one begins."""
 
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    BETWEEN,
-    EARLIER_REASONING,
+    NO_REFERENCE,
     SPENT_BUDGET,
     CallForm,
     Dialect,
@@ -81,7 +80,7 @@ GLM_4_5 = Dialect(
         forced="<|assistant|>\n<think>",
     ),
     turn_starts=("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
-    unverified=(EARLIER_REASONING, SPENT_BUDGET, BETWEEN),
+    unverified=(SPENT_BUDGET,),
     turn_end=None,
     stops=("<|endoftext|>", "<|user|>", "<|observation|>"),
     thinking=ThinkingForm(
@@ -105,7 +104,6 @@ GLM_4_7 = GLM_4_5.model_copy(
         "user": "<|user|>{content}",
         "assistant": "<|assistant|></think>{content}",
         "thinking_user": {},
-        "unverified": (EARLIER_REASONING, SPENT_BUDGET, "the text around its tools"),
         "thinking": ThinkingForm(
             open="<think>", close="</think>", closing="</think>", history="<|assistant|></think>"
         ),
@@ -124,4 +122,49 @@ GLM_4_7 = GLM_4_5.model_copy(
     }
 )
 
-DIALECTS = (GLM_4_5, GLM_4_7)
+GLM_5 = GLM_4_7.model_copy(update={"name": "glm-5", "description": "as glm-4.7"})
+
+_FUNCTIONS = ToolsForm(form=_TOOLS + _CALL.replace("\n", ""), place="before_system", each="function")
+_THOUGHT_NOTHING = "<|assistant|><think></think>"
+
+GLM_5_1 = GLM_5.model_copy(
+    update={
+        "name": "glm-5.1",
+        "description": "as glm-5; tools are told by their functions, and a turn that did not reason says so",
+        "tools": _FUNCTIONS,
+        "thinking": ThinkingForm(
+            open="<think>",
+            close="</think>",
+            closing="</think>",
+            history="<|assistant|></think>",
+            absent=dict.fromkeys(("default", "on", "forced"), _THOUGHT_NOTHING),
+        ),
+    }
+)
+
+GLM_5_2 = GLM_5_1.model_copy(
+    update={
+        "name": "glm-5.2",
+        "description": "as glm-5.1",
+        "unverified": (
+            NO_REFERENCE,
+            SPENT_BUDGET,
+            f"{NO_REFERENCE}; here they are those of GLM 5.1",
+        ),
+    }
+)
+
+GLM_5_3 = GLM_5_1.model_copy(
+    update={
+        "name": "glm-5.3",
+        "description": "as glm-5.1; earlier reasoning stays, and the prompt says how much to think",
+        "begin": "[gMASK]<sop><|system|>Reasoning Effort: Max",
+        "assistant": f"{_THOUGHT_NOTHING}{{content}}",
+        "opening": Openings(default="<|assistant|><think>", forced="<|assistant|><think>"),
+        "thinking": ThinkingForm(
+            open="<think>", close="</think>", closing="</think>", history=_THOUGHT_NOTHING, kept=True
+        ),
+    }
+)
+
+DIALECTS = (GLM_4_5, GLM_4_7, GLM_5, GLM_5_1, GLM_5_2, GLM_5_3)

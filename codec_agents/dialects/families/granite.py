@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    BETWEEN,
     CallForm,
     Dialect,
     Openings,
@@ -11,7 +10,7 @@ from codec_agents.dialects.base import (
     ToolsForm,
     WrittenCalls,
 )
-from codec_agents.dialects.families.hermes import HERMES, WRITTEN
+from codec_agents.dialects.families.hermes import WRITTEN
 
 GRANITE_3 = Dialect(
     name="granite-3",
@@ -49,14 +48,29 @@ GRANITE_3 = Dialect(
     results=ResultForm(each="<|start_of_role|>tool<|end_of_role|>{content}<|end_of_text|>\n"),
 )
 
+_TOOLS = """\
+You are a helpful assistant with access to the following tools. You may call one or more tools to assist \
+with the user query.
+
+You are provided with function signatures within <tools></tools> XML tags:
+<tools>
+{tools}
+</tools>
+
+For each tool call, return a json object with function name and arguments within <tool_call></tool_call> \
+XML tags:
+<tool_call>
+{"name": <function-name>, "arguments": <args-json-object>}
+</tool_call>. If a tool does not exist in the provided list of tools, notify the user that you do not have \
+the ability to fulfill the request."""
+
 GRANITE_4 = GRANITE_3.model_copy(
     update={
         "name": "granite-4",
         "description": "role turns; calls in <tool_call> as in hermes",
         "markers": (*GRANITE_3.markers, "<tool_call>", "</tool_call>"),
         "optional_markers": ("<tool_response>", "</tool_response>"),
-        "unverified": (BETWEEN,),
-        "tools": HERMES.tools,
+        "tools": ToolsForm(form=_TOOLS, between="\n\n"),
         "calls": CallForm(grammar="json", starts=("<tool_call>",), ends=("</tool_call>",), written=WRITTEN),
         "results": ResultForm(
             open="<|start_of_role|>user<|end_of_role|>",

@@ -132,6 +132,7 @@ QWQ = QWEN3.model_copy(
     update={
         "name": "qwq",
         "description": "as qwen3; every turn opens with reasoning (QwQ, Qwen3 Thinking-2507)",
+        "tools_system": "",
         "opening": Openings(
             default="<|im_start|>assistant\n<think>\n",
             off="<|im_start|>assistant\n<think>\n\n</think>\n\n",

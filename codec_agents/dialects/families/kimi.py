@@ -40,7 +40,9 @@ KIMI_K2 = Dialect(
     system="<|im_system|>system<|im_middle|>{content}<|im_end|>",
     user="<|im_user|>user<|im_middle|>{content}<|im_end|>",
     assistant="<|im_assistant|>assistant<|im_middle|>{content}<|im_end|>",
-    default_system="You are Kimi, an AI assistant created by Moonshot AI.",
+    default_turn=(
+        "<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>\n"
+    ),
     opening=Openings(
         default="<|im_assistant|>assistant<|im_middle|>",
         off="<|im_assistant|>assistant<|im_middle|><think></think>",
@@ -52,7 +54,10 @@ KIMI_K2 = Dialect(
     stops=("<|im_end|>", "[EOS]"),
     thinking=ThinkingForm(open="<think>", close="</think>", closing="</think>"),
     tools=ToolsForm(
-        form="<|im_system|>tool_declare<|im_middle|>{tools}<|im_end|>", place="before_system", list_of=True
+        form="<|im_system|>tool_declare<|im_middle|>{tools}<|im_end|>",
+        place="before_system",
+        list_of=True,
+        canonical=True,
     ),
     calls=CallForm(
         grammar="kimi",
@@ -78,6 +83,16 @@ KIMI_K2_5 = KIMI_K2.model_copy(
         "name": "kimi-k2.5",
         "description": "as kimi-k2; every turn opens with reasoning",
         "markers": (*KIMI_K2.markers, "<think>", "</think>"),
+        "default_turn": None,
+        "tools": ToolsForm(
+            form=(
+                "<|im_system|>tool_declare<|im_middle|># Tools\n\n## functions\nnamespace functions {\n"
+                "{tools}\n}\n<|im_end|>"
+            ),
+            place="before_system",
+            each="kimi",
+        ),
+        "unverified": (SPENT_BUDGET,),
         "assistant": "<|im_assistant|>assistant<|im_middle|><think></think>{content}<|im_end|>",
         "thinking": ThinkingForm(
             open="<think>",

@@ -43,7 +43,7 @@ LLAMA3 = Dialect(
     turn_end="<|eot_id|>",
     also_ends=("<|eom_id|>",),
     stops=("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"),
-    tools=ToolsForm(form=_TOOLS, place="user", join="\n\n", indent=4),
+    tools=ToolsForm(form=_TOOLS, place="first_user", join="\n\n", indent=4),
     calls=CallForm(
         grammar="llama",
         starts=("<|python_tag|>",),
@@ -52,7 +52,9 @@ LLAMA3 = Dialect(
         # The models' own template refuses a turn with more than one, and writes no text beside it.
         written=WrittenCalls(each='{"name": {name_json}, "parameters": {arguments}}', text=None, most=1),
     ),
-    results=ResultForm(each="<|start_header_id|>ipython<|end_header_id|>\n\n{content}<|eot_id|>"),
+    results=ResultForm(
+        each="<|start_header_id|>ipython<|end_header_id|>\n\n{content}<|eot_id|>", content="json_string"
+    ),
 )
 
 LLAMA3_PYTHONIC = LLAMA3.model_copy(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    BETWEEN,
-    EARLIER_REASONING,
     SPENT_BUDGET,
     CallForm,
     Dialect,
@@ -51,11 +49,9 @@ MINIMAX_M2 = Dialect(
     user="]~b]user\n{content}[e~[\n",
     assistant="]~b]ai\n{content}[e~[\n",
     default_system="You are a helpful assistant.",
-    opening=Openings(
-        default="]~b]ai\n<think>\n", off="]~b]ai\n<think>\n\n</think>\n\n", forced="]~b]ai\n<think>\n"
-    ),
+    opening=Openings(default="]~b]ai\n<think>\n", forced="]~b]ai\n<think>\n"),
     turn_starts=("]~b]",),
-    unverified=(EARLIER_REASONING, SPENT_BUDGET, BETWEEN),
+    unverified=(SPENT_BUDGET,),
     turn_end="[e~[",
     after_turn="\n",
     stops=("[e~[",),
@@ -66,15 +62,22 @@ MINIMAX_M2 = Dialect(
         starts=("<minimax:tool_call>",),
         ends=("</minimax:tool_call>",),
         written=WrittenCalls(
-            open="<minimax:tool_call>\n",
+            open="\n<minimax:tool_call>\n",
             each='<invoke name="{name}">\n{arguments}</invoke>\n',
             close="</minimax:tool_call>",
             argument='<parameter name="{key}">{value}</parameter>\n',
             bare_strings=True,
-            behind_text="\n",
         ),
     ),
     results=ResultForm(open="]~b]tool\n", each="<response>{content}</response>", join="\n", close="[e~[\n"),
 )
 
-DIALECTS = (MINIMAX_M2,)
+MINIMAX_M2_5 = MINIMAX_M2.model_copy(
+    update={
+        "name": "minimax-m2.5",
+        "description": "as minimax-m2, with another system text where none is declared",
+        "default_system": ("You are a helpful assistant. Your name is MiniMax-M2.5 and is built by MiniMax."),
+    }
+)
+
+DIALECTS = (MINIMAX_M2, MINIMAX_M2_5)

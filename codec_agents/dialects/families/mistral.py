@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from codec_agents.dialects.base import (
     EARLIER_REASONING,
+    NO_REFERENCE,
     SPENT_BUDGET,
     CallForm,
     Dialect,
@@ -62,6 +63,7 @@ MISTRAL_V7 = MISTRAL_V3.model_copy(
         "name": "mistral-v7",
         "description": "as mistral-v3, with system turns",
         "markers": (*MISTRAL_V3.markers, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"),
+        "unverified": (NO_REFERENCE,),
         "system": "[SYSTEM_PROMPT]{content}[/SYSTEM_PROMPT]",
         "system_in_user": None,
         "results": ResultForm(
@@ -77,6 +79,7 @@ MISTRAL_V11 = MISTRAL_V7.model_copy(
     update={
         "name": "mistral-v11",
         "description": "calls as name[CALL_ID]id[ARGS]{...}, each after its own [TOOL_CALLS]",
+        "unverified": (),
         "markers": (*MISTRAL_V7.markers, "[CALL_ID]", "[ARGS]"),
         "calls": CallForm(
             grammar="mistral",
@@ -94,6 +97,7 @@ MISTRAL_V13 = MISTRAL_V7.model_copy(
         "markers": (*MISTRAL_V7.markers[:-1], "[ARGS]"),
         "optional_markers": ("[THINK]", "[/THINK]"),
         "unverified": (EARLIER_REASONING, SPENT_BUDGET),
+        "tools": _TOOLS.model_copy(update={"place": "after_system"}),
         "thinking": ThinkingForm(open="[THINK]", close="[/THINK]", closing="[/THINK]", kept=True),
         "calls": CallForm(
             grammar="mistral",

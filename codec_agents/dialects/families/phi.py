@@ -6,7 +6,15 @@ as the templates in use write them.
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm, WrittenCalls
+from codec_agents.dialects.base import (
+    NO_REFERENCE,
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ToolsForm,
+    WrittenCalls,
+)
 
 PHI4_MINI = Dialect(
     name="phi4-mini",
@@ -47,6 +55,7 @@ PHI4_MINI = Dialect(
 
 PHI4 = Dialect(
     name="phi4",
+    unverified=(NO_REFERENCE,),
     description="ChatML with <|im_sep|>; no tools",
     markers=("<|im_start|>", "<|im_sep|>", "<|im_end|>"),
     optional_markers=("<|endoftext|>",),

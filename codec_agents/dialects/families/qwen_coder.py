@@ -1,20 +1,28 @@
-"""Qwen3-Coder and Qwen3.5: ChatML, with calls as tagged parameters whose types are the tool's schema's."""
+"""Qwen3-Coder and Qwen3.5 to 3.8: ChatML, with calls as tagged parameters typed by the tool's schema."""
 
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    BETWEEN,
-    EARLIER_REASONING,
     SPENT_BUDGET,
     CallForm,
     Openings,
     ResultForm,
+    ThinkingForm,
     ToolsForm,
     WrittenCalls,
 )
 from codec_agents.dialects.families.hermes import QWEN3, QWQ
 
-_CALLS = CallForm(
+WRITTEN = WrittenCalls(
+    each="<tool_call>\n<function={name}>\n{arguments}</function>\n</tool_call>",
+    argument="<parameter={key}>\n{value}\n</parameter>\n",
+    bare_strings=True,
+    python_words=True,
+    join="\n",
+    behind_text="\n\n",
+)
+
+CALLS = CallForm(
     grammar="tagged",
     starts=("<tool_call>",),
     ends=("</tool_call>",),
@@ -23,18 +31,10 @@ _CALLS = CallForm(
     text_end="</function>",
     text_anywhere=True,
     speculative=True,
-    written=WrittenCalls(
-        each="<tool_call>\n<function={name}>\n{arguments}</function>\n</tool_call>",
-        argument="<parameter={key}>\n{value}\n</parameter>\n",
-        bare_strings=True,
-        join="\n",
-        behind_text="\n\n",
-    ),
+    written=WRITTEN,
 )
 
-_VALUES = "how true, false and null stand in declared calls: here as in JSON"
-
-_TOOLS = """\
+TOOLS_TEXT = """\
 # Tools
 
 You have access to the following functions:
@@ -77,12 +77,12 @@ QWEN3_CODER = QWEN3.model_copy(
         "optional_markers": ("<tool_response>", "</tool_response>", "<|endoftext|>"),
         "thinking": None,
         "opening": Openings(default="<|im_start|>assistant\n"),
-        "tools": ToolsForm(form=_TOOLS, between="\n\n", each="xml"),
+        "tools": ToolsForm(form=TOOLS_TEXT, between="\n\n", each="xml"),
         "tools_system": (
             "You are Qwen, a helpful AI assistant that can interact with a computer to solve tasks."
         ),
-        "calls": _CALLS,
-        "unverified": (BETWEEN, _VALUES),
+        "calls": CALLS,
+        "unverified": (),
         "results": ResultForm(
             open="<|im_start|>user\n",
             each="<tool_response>\n{content}\n</tool_response>\n",
@@ -91,14 +91,48 @@ QWEN3_CODER = QWEN3.model_copy(
     }
 )
 
+_THINKING = ThinkingForm(
+    open="<think>",
+    close="</think>",
+    closing="\n</think>\n\n",
+    history="<|im_start|>assistant\n",
+    absent={"any": "<|im_start|>assistant\n<think>\n\n</think>\n\n"},
+)
+
 QWEN3_5 = QWQ.model_copy(
     update={
         "name": "qwen3.5",
         "description": "ChatML turns; calls as tagged parameters; every turn opens with reasoning",
-        "tools": ToolsForm(form=_TOOLS, between="\n\n"),
-        "calls": _CALLS,
-        "unverified": (EARLIER_REASONING, SPENT_BUDGET, BETWEEN, _VALUES),
+        "tools": ToolsForm(form=TOOLS_TEXT, place="before_text", between="\n\n"),
+        "tools_system": None,
+        "calls": CALLS,
+        "unverified": (SPENT_BUDGET,),
+        "thinking": _THINKING,
     }
 )
 
-DIALECTS = (QWEN3_CODER, QWEN3_5)
+QWEN3_6 = QWEN3_5.model_copy(
+    update={
+        "name": "qwen3.6",
+        "description": "as qwen3.5; true, false and null in calls as in JSON",
+        "calls": CALLS.model_copy(update={"written": WRITTEN.model_copy(update={"python_words": False})}),
+    }
+)
+
+_EFFORT = (
+    "Reasoning effort is set to xhigh. Please think carefully through the task, validate key assumptions, "
+    "consider plausible alternatives, and prioritize correctness, consistency, and clarity in the final "
+    "answer."
+)
+
+QWEN3_8 = QWEN3_6.model_copy(
+    update={
+        "name": "qwen3.8",
+        "description": "as qwen3.6; earlier reasoning stays, and the system turn says how much to think",
+        "thinking": _THINKING.model_copy(update={"kept": True}),
+        "thinking_system": dict.fromkeys(("default", "on", "forced"), _EFFORT),
+        "thinking_between": "\n\n",
+    }
+)
+
+DIALECTS = (QWEN3_CODER, QWEN3_5, QWEN3_6, QWEN3_8)

@@ -12,10 +12,11 @@ from codec_agents.dialects.grammars.marked import (
     read_deepseek,
     read_glm,
     read_harmony,
+    read_hunyuan,
     read_kimi,
     read_mistral,
 )
-from codec_agents.dialects.grammars.tagged import read_dsml, read_invokes, read_tagged
+from codec_agents.dialects.grammars.tagged import read_dsml, read_invokes, read_keyed, read_tagged
 
 GRAMMARS: Mapping[str, Grammar] = {
     "json": read_json,
@@ -28,6 +29,8 @@ GRAMMARS: Mapping[str, Grammar] = {
     "glm": read_glm,
     "kimi": read_kimi,
     "harmony": read_harmony,
+    "hunyuan": read_hunyuan,
+    "keyed": read_keyed,
     "gemma": read_gemma,
 }
 

@@ -92,6 +92,34 @@ def read_glm(payload: Payload) -> list[FoundCall]:
     return [FoundCall(name, read_values(name, values, payload.tools))]
 
 
+_HY = ":opensource"
+
+
+def read_hunyuan(payload: Payload) -> list[FoundCall]:
+    """Read a block of calls: a name, then keys and values, all between control tokens.
+
+    Raises:
+        PayloadError: there is no whole call.
+    """
+
+    def call(part: Payload) -> list[FoundCall]:
+        head, *rest = part.split(f"<tool_sep{_HY}>")
+        name = _text(head).strip()
+        if not name or not rest:
+            raise PayloadError("a call must have a name and arguments", name)
+        values = [_keyed(pair, name) for pair in Payload(rest[0]).split(f"<arg_key{_HY}>")[1:]]
+        return [FoundCall(name, read_values(name, values, part.tools))]
+
+    return _each(payload, f"<tool_call{_HY}>", f"</tool_call{_HY}>", call)
+
+
+def _keyed(pair: list[Segment], name: str) -> tuple[str, str]:
+    key, *value = Payload(pair).split(f"<arg_value{_HY}>")
+    if not value:
+        raise PayloadError("each <arg_key> must be followed by an <arg_value>", name)
+    return _until(key, f"</arg_key{_HY}>").strip(), _until(value[0], f"</arg_value{_HY}>")
+
+
 def read_harmony(payload: Payload) -> list[FoundCall]:
     """Read a message to a recipient; the header names the tool.
 

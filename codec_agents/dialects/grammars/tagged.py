@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from codec_agents.dialects.grammars.base import (
     FoundCall,
@@ -38,16 +39,52 @@ def read_invokes(payload: Payload) -> list[FoundCall]:
     return _read(payload, _INVOKE, _NAMED, '<invoke name="name">')
 
 
+_PAIR = re.compile(
+    r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)(?:</arg_value>(?=\s*(?:<arg_key>|\Z))|\Z)", re.DOTALL
+)
+
+
+def read_keyed(payload: Payload) -> list[FoundCall]:
+    """Read `NAME<arg_key>KEY</arg_key><arg_value>VALUE</arg_value>` whose tags are ordinary text.
+
+    Raises:
+        PayloadError: there is no name.
+    """
+    head, _, rest = payload.text.partition("<arg_key>")
+    name = head.strip()
+    if not name:
+        raise PayloadError("a call must begin with the tool's name")
+    values = [(pair[1].strip(), pair[2]) for pair in _PAIR.finditer(f"<arg_key>{rest}" if rest else "")]
+    return [FoundCall(name, read_values(name, values, payload.tools))]
+
+
 _DSML = "｜DSML｜"
-_DSML_CALL = re.compile(
-    rf"<{_DSML}invoke name=\"([^\">\n]+)\">(.*?)</{_DSML}invoke>(?=\s*(?:<{_DSML}invoke |</{_DSML}|\Z))",
-    re.DOTALL,
-)
-_DSML_VALUE = re.compile(
-    rf"<{_DSML}parameter name=\"([^\">\n]+)\"(?: string=\"(true|false)\")?>(.*?)</{_DSML}parameter>"
-    rf"(?=\s*(?:<{_DSML}parameter |\Z))",
-    re.DOTALL,
-)
+_CONTROL_DSML = "\ufffd｜DSML｜"
+"""The name as a control token: where a vocabulary has it, tags are those that hold the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class _DsmlForm:
+    """The patterns of tags whose names begin with one spelling of the name; V4.1 writes a space behind it."""
+
+    call: re.Pattern[str]
+    value: re.Pattern[str]
+
+    @classmethod
+    def of(cls, mark: str) -> _DsmlForm:
+        """Return the patterns for one spelling."""
+        call = (
+            rf"<{mark} ?invoke name=\"([^\">\n]+)\">(.*?)</{mark} ?invoke>"
+            rf"(?=\s*(?:<{mark} ?invoke |</{mark}|\Z))"
+        )
+        value = (
+            rf"<{mark} ?parameter name=\"([^\">\n]+)\"(?: string=\"(true|false)\")?>(.*?)</{mark} ?parameter>"
+            rf"(?=\s*(?:<{mark} ?parameter |\Z))"
+        )
+        return cls(re.compile(call, re.DOTALL), re.compile(value, re.DOTALL))
+
+
+_DSML_TEXT, _DSML_CONTROL = _DsmlForm.of(_DSML), _DsmlForm.of(_CONTROL_DSML)
 
 
 def read_dsml(payload: Payload) -> list[FoundCall]:
@@ -59,9 +96,10 @@ def read_dsml(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: there is no call.
     """
+    form = _DSML_CONTROL if _CONTROL_DSML in payload.text else _DSML_TEXT
     found = [
-        _dsml_call(match[1], list(_DSML_VALUE.finditer(match[2])), payload)
-        for match in _DSML_CALL.finditer(payload.text)
+        _dsml_call(match[1], list(form.value.finditer(match[2])), payload)
+        for match in form.call.finditer(payload.text)
     ]
     if not found:
         raise PayloadError(f'a call must have the form <{_DSML}invoke name="name">...</{_DSML}invoke>')

@@ -68,7 +68,12 @@ class RegionTurns:
     ) -> None:
         self._forms = forms
         self._turns = turns
-        self._messages = MessageMaker(encoder, turns, before_calls=_before_calls(dialect, forms))
+        self._messages = MessageMaker(
+            encoder,
+            turns,
+            before_calls=_before_calls(dialect, forms),
+            behind_answer=forms.text(dialect.answer.partition("{content}")[2]),
+        )
         thinking = dialect.thinking
         self._open, self._close = (
             (forms.characters([thinking.open]), forms.characters([thinking.close])) if thinking else ("", "")
@@ -156,14 +161,18 @@ class HeadedTurns:
 class MessageMaker:
     """Makes a message of what a turn is cut into."""
 
-    def __init__(self, encoder: PieceEncoder, turns: TurnParser, before_calls: str = "") -> None:
+    def __init__(
+        self, encoder: PieceEncoder, turns: TurnParser, before_calls: str = "", behind_answer: str = ""
+    ) -> None:
         """Keep the dialect's parts.
 
         Args:
             encoder: spells ids.
             turns: reads calls.
             before_calls: what the family writes between a text and the calls behind it.
+            behind_answer: what the family writes behind a text without calls.
         """
+        self._behind_answer = behind_answer
         self._encoder = encoder
         self._turns = turns
         self._before_calls = before_calls
@@ -190,7 +199,7 @@ class MessageMaker:
             found = self._turns.calls(event)
             calls += [MessageCall(call.name, call.arguments, call.call_id) for call in found]
         texts = {port: part.decode("utf-8", "replace") for port, part in spelled.items()}
-        content = texts["answer"].removesuffix(self._before_calls) if calls else texts["answer"]
+        content = texts["answer"].removesuffix(self._before_calls if calls else self._behind_answer)
         if texts["behind"].strip():
             content += texts["behind"]
         return Message(
@@ -208,6 +217,6 @@ def _before_calls(dialect: Dialect, forms: PromptForms) -> str:
         return ""
     written = calls.written
     head = forms.text(written.open + written.each.partition("{")[0])
-    starts = [*forms.characters(calls.starts), *calls.text_starts]
+    starts = [*forms.characters(calls.starts), *map(forms.text, calls.text_starts)]
     places = [place for start in starts if (place := head.find(start)) >= 0]
     return forms.text(written.behind_text) + (head[: min(places)] if places else "")

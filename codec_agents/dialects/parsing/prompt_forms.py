@@ -80,9 +80,13 @@ class PromptForms:
         self.marks_system = bool(system)
         defaults = (dialect.default_system, dialect.tools_system)
         self.default_systems = [text for text in defaults if text is not None]
+        self.default_turn = self.text(dialect.default_turn or "")
         self.thinking_turns = [self.text(form) for form in dialect.thinking_turn.values()]
         # What a thinking mode adds in text is content like any other; only control ids say that it is not.
-        self._thinking_marks = self._marked(dialect.thinking_system.values())
+        # What is added where nothing is asked is added again when the messages are written.
+        added = self.text(dialect.thinking_system.get("default", ""))
+        between = self.text(dialect.thinking_between)
+        self._thinking_marks = [*self._marked(dialect.thinking_system.values()), added + between, added]
         self._thinking_ends = self._marked(dialect.thinking_after.values())
         self.additions = self._marked(dialect.thinking_user.values())
 

@@ -179,6 +179,10 @@ class PromptReader:
         return True
 
     def _system(self, reading: _Reading) -> bool:
+        turn = self._forms.default_turn
+        if turn and not reading.begun and reading.rest.startswith(turn):
+            reading.add(Message(role="system"), turn, reading.place + len(turn), implied=True)
+            return True
         form = self._forms.system
         found = form.match(reading.text, reading.place) if form is not None else None
         if found is None or not self._is_system(found, reading):

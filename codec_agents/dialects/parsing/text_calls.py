@@ -13,6 +13,10 @@ from enum import Enum, auto
 
 from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
 
+CONTROL = b"\xff"
+"""The byte before the name of a control token among the bytes of a text. UTF-8 has no such byte, so no text
+that spells the name is taken for the token. A payload shows it as U+FFFD."""
+
 WHITE_SPACE = b" \t\r\n"
 """What may stand before a call that begins an answer."""
 

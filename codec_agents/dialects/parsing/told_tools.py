@@ -78,7 +78,7 @@ class ToldTools:
             return None
         start = begin + len(self._head)
         stop = self._json_end(content, start) if self._is_json else content.find(self._tail, start)
-        if self.place != "user" or stop < 0 or not content.startswith(self._tail, stop):
+        if self.place not in ("user", "first_user") or stop < 0 or not content.startswith(self._tail, stop):
             return None
         return FoundTools(begin, stop + len(self._tail), content[start:stop])
 

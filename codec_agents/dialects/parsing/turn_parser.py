@@ -11,7 +11,7 @@ from codec_agents.dialects.grammars import GRAMMARS, Grammar, Payload, PayloadEr
 from codec_agents.dialects.messages import ReasoningState
 from codec_agents.dialects.parsing.message_reader import MessageReader, MessageTable
 from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, RegionReader
-from codec_agents.dialects.parsing.text_calls import TextForm, TextLane
+from codec_agents.dialects.parsing.text_calls import CONTROL, TextForm, TextLane
 from codec_agents.dialects.values import CallRegion, Marked, Segment, TurnReader
 from codec_agents.exceptions import DialectError
 from codec_agents.tools.calls import ToolCall
@@ -41,6 +41,9 @@ class TurnParser:
         self._tools = tools
         self._knows_reasoning = knows_reasoning
         self._grammar: Grammar | None = grammar or _grammar_of(dialect)
+        inner = dialect.calls.inner if dialect.calls is not None else ()
+        known = vocabulary.special_tokens
+        self._inner = {known[name]: name.encode() for name in inner if name in known}
         self._table = self._reader_table()
         self._text_form = self._find_text_form()
         self._boundaries = frozenset(encoder.control_ids((*dialect.turn_starts, *dialect.stops)))
@@ -145,8 +148,8 @@ class TurnParser:
         if form.text_unless_marked and self._encoder.control_ids(form.starts):
             return None
         return TextForm(
-            tuple(start.encode() for start in form.text_starts),
-            None if form.text_end is None else form.text_end.encode(),
+            tuple(map(self._marked_bytes, form.text_starts)),
+            None if form.text_end is None else self._marked_bytes(form.text_end),
             form.text_anywhere,
             form.keep_text_start,
         )
@@ -155,9 +158,18 @@ class TurnParser:
         if self._text_form is None or self._dialect.calls is None:
             return None
         accept = self._is_call if self._dialect.calls.speculative and not all_text else _always
-        return TextLane(
-            self._text_form, self._vocabulary.byte_table.__getitem__, self._encoder.encode, accept
-        )
+        return TextLane(self._text_form, self._token_bytes, self._encoder.encode, accept)
+
+    def _marked_bytes(self, text: str) -> bytes:
+        """Return what a text spells, the control tokens in it behind the byte that no text has."""
+        spelled = text.encode()
+        for name in self._inner.values():
+            spelled = spelled.replace(name, CONTROL + name)
+        return spelled
+
+    def _token_bytes(self, token_id: int) -> bytes:
+        name = self._inner.get(token_id)
+        return self._vocabulary.byte_table[token_id] if name is None else CONTROL + name
 
     def _is_call(self, text: str) -> bool:
         """Tell whether text that looks like a call is one: it parses, and names a known tool."""

@@ -102,7 +102,7 @@ class CallWriter:
         bare = self.form.bare_strings and isinstance(value, str)
         fillings: dict[str, Sequence[Piece]] = {
             "key": [Literal(key)],
-            "value": call.pieces(str(value)) if bare else self._literal(value, call),
+            "value": call.pieces(str(value)) if bare else self._value(value, call),
             "key_attribute": [Literal(attribute_text(key))],
             "is_text": [Literal("true" if isinstance(value, str) else "false")],
             "type": [Literal(json_type(value))],
@@ -116,6 +116,11 @@ class CallWriter:
                 "it in a user's turn"
             )
         return fill(parsed, fillings)
+
+    def _value(self, value: Any, call: KnownCall) -> list[Piece]:
+        if self.form.python_words and (value is None or isinstance(value, bool)):
+            return [Literal(str(value))]
+        return self._literal(value, call)
 
     def _literal(self, value: Any, call: KnownCall) -> list[Piece]:
         return write_value(value, NOTATIONS[self.form.literals], call.pieces)

@@ -169,6 +169,7 @@ class PromptWriter:
         kept = last_user is None or self._dialect.keeps_reasoning(
             chat.keep_reasoning, self.absent, with_tools=bool(tools)
         )
+        first_user = next((turn for turn in chat.turns if turn.role == "user"), None)
         pieces: list[Piece] = []
         for stretch in self._turn_writer.stretches(chat.turns, before):
             if stretch.turns[0].role == "tool":
@@ -182,6 +183,8 @@ class PromptWriter:
                 # The reasoning since the last user turn stays until that is answered.
                 kept = kept or turn is last_user
                 content = turn.content
+                if turn is first_user and self._tools_at("first_user", tools):
+                    content = [*self._tools(tools), *content]
                 if turn is last_user:
                     pieces += self._tools(tools) if self._tools_at("before_user", tools) else []
                     content = self._last_user(chat, content, tools)
@@ -202,14 +205,18 @@ class PromptWriter:
         mode = chat.thinking or self._thinking
         told = self._tools(tools) if tools else []
         content = self._system_text(chat, bool(tools))
-        if addition := self._dialect.thinking_system.get(mode or "default"):
-            content = [*self._parse(addition), *(content or [])]
         if self._tools_at("system", tools) or self._tools_at("before_text", tools):
             content = self._beside_tools(content, told)
+        if addition := self._dialect.thinking_system.get(mode or "default"):
+            between = self._dialect.thinking_between if content else ""
+            content = [*self._parse(addition + between), *(content or [])]
         if addition := self._dialect.thinking_after.get(mode or "default"):
             content = [*(content or []), *self._parse(addition)]
         turn = self._parse(self._dialect.thinking_turn.get(mode or "default", ""))
-        turn += [] if content is None else self._filled(self._dialect.system, content)
+        if content is None:
+            turn += self._parse(self._dialect.default_turn or "")
+        else:
+            turn += self._filled(self._dialect.system, content)
         before = told if self._tools_at("before_system", tools) else []
         after = told if self._tools_at("after_system", tools) else []
         return [*before, *turn, *after]

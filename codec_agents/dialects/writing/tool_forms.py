@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from codec_agents.dialects.pieces import Literal, Marker, Piece
-from codec_agents.dialects.writing.literals import GEMMA, plain_string, write_value
+from codec_agents.dialects.pieces import Literal, Piece
+from codec_agents.dialects.writing.gemma_tools import gemma_tool
+from codec_agents.dialects.writing.python_tools import python_tool
+from codec_agents.dialects.writing.typescript_tools import apertus_tool, harmony_tool, kimi_tool
 
 if TYPE_CHECKING:
     from codec_agents.dialects.base import ToolsForm
@@ -22,7 +24,7 @@ def write_tools(tools: Sequence[ToolSpec], form: ToolsForm) -> list[Piece]:
     places any here.
     """
     if form.each == "gemma":
-        return [piece for tool in tools for piece in _gemma(tool)]
+        return [piece for tool in tools for piece in gemma_tool(tool)]
     return [Literal(_written(tools, form))]
 
 
@@ -55,7 +57,8 @@ def _properties(tool: ToolSpec) -> Mapping[str, Any]:
     return properties
 
 
-def _xml(tool: ToolSpec) -> str:
+def _xml(tool: ToolSpec, *, says_type: bool = False) -> str:
+    """Return a tool in tags; some models are also told the type of what holds the parameters."""
     lines = ["<function>", f"<name>{tool.name}</name>"]
     lines += [f"<description>{tool.description}</description>"] if tool.description else []
     lines.append("<parameters>")
@@ -66,37 +69,16 @@ def _xml(tool: ToolSpec) -> str:
         rest = {key: value for key, value in schema.items() if key not in ("type", "description", "title")}
         lines += [f"<{key}>{_json(value, None)}</{key}>" for key, value in rest.items()]
         lines.append("</parameter>")
+    if says_type:
+        handled = ("type", "properties", "required", "$defs")
+        lines += [
+            f"<{key}>{_json(value, None)}</{key}>"
+            for key, value in tool.parameters.items()
+            if key not in handled
+        ]
     if required := tool.parameters.get("required"):
         lines.append(f"<required>{_json(required, None)}</required>")
     return "\n".join([*lines, "</parameters>", "</function>"])
-
-
-def _typescript(tool: ToolSpec) -> str:
-    """Harmony's form: one function type in a namespace."""
-    required = set(tool.parameters.get("required", ()))
-    lines = [f"// {line}" for line in tool.description.splitlines()]
-    if not _properties(tool):
-        return "\n".join([*lines, f"type {tool.name} = () => any;"])
-    lines.append(f"type {tool.name} = (_: {{")
-    for name, schema in _properties(tool).items():
-        if "description" in schema:
-            lines.append(f"// {schema['description']}")
-        default = f" // default: {_json(schema['default'], None)}" if "default" in schema else ""
-        lines.append(f"{name}{'' if name in required else '?'}: {_ts_type(schema)},{default}")
-    return "\n".join([*lines, "}) => any;"])
-
-
-def _ts_type(schema: Mapping[str, Any]) -> str:
-    if "enum" in schema:
-        return " | ".join(_json(value, None) for value in schema["enum"])
-    branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
-    if branches:
-        return " | ".join(_ts_type(branch) for branch in branches)
-    if schema.get("type") == "array":
-        return f"{_ts_type(schema.get('items', {}))}[]"
-    return {"integer": "number", "object": "object"}.get(
-        str(schema.get("type")), str(schema.get("type", "any"))
-    )
 
 
 def _headed(tool: ToolSpec) -> str:
@@ -104,29 +86,13 @@ def _headed(tool: ToolSpec) -> str:
     return f"### {tool.name}\nDescription: {tool.description}\n\nParameters: {parameters}\n"
 
 
-def _gemma(tool: ToolSpec) -> list[Piece]:
-    """Gemma's form: strings stand between control tokens, keys are bare, type names in capitals."""
-    declared = {"description": tool.description, "parameters": _type_last(tool.parameters)}
-    begin: list[Piece] = [Marker("<|tool>"), Literal(f"declaration:{tool.name}")]
-    return [*begin, *write_value(declared, GEMMA, plain_string), Marker("<tool|>")]
-
-
-def _type_last(schema: Any) -> Any:
-    """Return a schema as the family writes it: the type after everything else, in capitals."""
-    if isinstance(schema, list):
-        return [_type_last(entry) for entry in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    ordered = sorted(schema.items(), key=lambda item: item[0] == "type")
-    return {
-        key: value.upper() if key == "type" and isinstance(value, str) else _type_last(value)
-        for key, value in ordered
-    }
-
-
 _SHAPES: Mapping[str, Callable[[ToolSpec], dict[str, Any]]] = {"openai": _openai, "function": _function}
 _WRITERS: Mapping[str, Callable[[ToolSpec], str]] = {
     "xml": _xml,
-    "typescript": _typescript,
+    "xml-types": partial(_xml, says_type=True),
+    "typescript": harmony_tool,
+    "kimi": kimi_tool,
+    "apertus": apertus_tool,
+    "python": python_tool,
     "headed": _headed,
 }

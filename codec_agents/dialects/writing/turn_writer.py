@@ -107,7 +107,7 @@ class TurnWriter:
         form = self._dialect.thinking
         if form is None or not self._knows_reasoning:
             return self._head
-        return form.absent.get(mode or "default", self._head)
+        return form.absent.get(mode or "default", form.absent.get("any", self._head))
 
     def _opened(self, reasoning: Sequence[Piece] | None, head: str, *, goes_on: bool) -> list[Piece]:
         """Return how a turn begins: opened again or not behind results, and with its reasoning or without."""

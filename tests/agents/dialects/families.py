@@ -17,13 +17,22 @@ from codec_agents.dialects.pieces import Literal, Marker, parse_pieces
 from codec_agents.graph.chat import Chat
 from codec_agents.tools.tool import Tool, tool
 from codec_agents.vocabularies import bundled_map
-from codec_core.detokenizer import detokenize
+from codec_core.detokenizer import Detokenizer, detokenize
 from codec_core.maps import TokenizerMap
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
 
 VECTORS = Path(__file__).parents[2] / "vectors"
-FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load((VECTORS / "dialects.yaml").read_text(encoding="utf-8"))
+_FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load((VECTORS / "dialects.yaml").read_text(encoding="utf-8"))
+FAMILIES = {
+    name: {**_FAMILIES.get(entry.get("like"), {}), **entry}
+    for name, entry in _FAMILIES.items()
+    if entry.keys() != {"like"}
+}
+READ_ALIKE: dict[str, str] = {
+    name: entry["like"] for name, entry in _FAMILIES.items() if entry.keys() == {"like"}
+}
+"""Dialects whose turns are read as those of another one, though their prompts may differ."""
 TURNS = yaml.safe_load((VECTORS / "dialect_turns.yaml").read_text(encoding="utf-8"))
 TOLD_TOOLS: dict[str, str] = yaml.safe_load((VECTORS / "dialect_tools.yaml").read_text(encoding="utf-8"))
 RESULTS: dict[str, str] = TURNS["results"]
@@ -202,6 +211,9 @@ class Bench:
 
     def text(self, ids: list[int]) -> str:
         return detokenize(self.map, ids)
+
+    def spelled(self, ids: list[int]) -> str:
+        return Detokenizer(self.vocabulary).render(ids, render_special=True)
 
 
 _benches: dict[str, Bench] = {}

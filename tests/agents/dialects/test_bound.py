@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from codec_agents.dialects import BoundDialect, Dialect, dialects, get_dialect, register
-from codec_agents.dialects.registry import built_in
 from codec_agents.exceptions import DialectError, ForgedTokenError, PromptError
 from codec_agents.graph.chat import Chat, Piece, RawPrompt
 from codec_agents.graph.turns import ChatTurn
@@ -76,7 +75,7 @@ def test_turn_cut_off_is_ended_before_the_next(name: str, shared_map: Callable[[
         assert added == "<|user|>" + again  # the turn's end is the next one's beginning, written once
 
 
-@pytest.mark.parametrize("name", [name for name in dialects() if name in built_in() and name != "plain"])
+@pytest.mark.parametrize("name", OPENINGS)
 def test_thinking_is_asked_for_as_the_family_does(name: str) -> None:
     family = Bench(name, small_map_of(name))
     modes: tuple[Any, ...] = (None, "on", "off", "forced")
@@ -88,8 +87,6 @@ def test_thinking_is_asked_for_as_the_family_does(name: str) -> None:
             continue
         told = spelled(family, family.bound.template(chat, []).render({}))
         assert told.rpartition("Hi")[2] == ending
-        if name == "gemma-4":
-            assert ("<|think|>" in told) == (mode in ("on", "forced"))  # asked for in the system turn
 
 
 def test_thinking_cannot_be_forced_where_the_map_has_no_markers(
@@ -121,7 +118,7 @@ def test_prompt_holds_the_declared_turns_and_only_the_templates_control_ids(name
     assert control == template.token_counts()["control"]
 
 
-@pytest.mark.parametrize("name", [name for name, form in built_in().items() if form.tools is not None])
+@pytest.mark.parametrize("name", TOLD_TOOLS)
 def test_tools_are_declared_as_the_family_does(name: str) -> None:
     bound = BoundDialect(get_dialect(name), small_map_of(name), TOOLS[:1])
     prompt = bound.template(Chat(system="Be brief.", user="Hi")).render({})

@@ -27,6 +27,19 @@ SAME_TOKENS = {
     "glm-4.7": "glm-4.5",
     "kimi-k2.5": "kimi-k2",
     "command-r7b": "command-a",
+    "gemma-4-e": "gemma-4",
+    "glm-5": "glm-4.5",
+    "glm-5.1": "glm-4.5",
+    "glm-5.2": "glm-4.5",
+    "glm-5.3": "glm-4.5",
+    "laguna-m.1": "laguna-xs-2.1",
+    "laguna-s-2.1": "laguna-xs-2.1",
+    "laguna-xs.2": "laguna-xs-2.1",
+    "minimax-m2.5": "minimax-m2",
+    "nemotron-3": "qwen3",
+    "nemotron-3-ultra": "qwen3",
+    "qwen3.6": "qwen3",
+    "qwen3.8": "qwen3",
 }
 """Dialects whose models have the special tokens of another one, which is what is derived."""
 

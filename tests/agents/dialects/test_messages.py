@@ -31,7 +31,7 @@ def as_told(dialect: BoundDialect, messages: list[Message]) -> list[Message]:
     """Return a chat as its prompt says it: without what the family's form leaves out."""
     form = dialect.dialect
     last_user = max((n for n, message in enumerate(messages) if message.role == "user"), default=-1)
-    kept = form.keeps_reasoning(None, dialect.absent) or last_user < 0
+    kept = form.keeps_reasoning(None, dialect.absent, with_tools=bool(dialect.tools)) or last_user < 0
     told: list[Message] = []
     calls: list[MessageCall] = []
     for number, message in enumerate(messages):

@@ -26,7 +26,16 @@ from tests.agents.dialects.families import FAMILIES, TOOLS, Bench, bench, dialec
 MapOf = Callable[[str], TokenizerMap]
 
 REASONING = [name for name, family in FAMILIES.items() if "thought" in family]
-KEPT = {"mistral-v13", "command-a", "command-r7b"}
+KEPT = {
+    "mistral-v13",
+    "command-a",
+    "command-r7b",
+    "deepseek-v4 thinking",
+    "deepseek-v4.1",
+    "hy3 thinking",
+    "laguna-xs.2",
+    "laguna-xs-2.1",
+}
 """The families that keep earlier reasoning in their history."""
 
 THOUGHT = "Two things."
@@ -88,7 +97,7 @@ def test_history_without_reasoning_is_what_the_family_writes(name: str, shared_m
     forgetting = CHAT.model_copy(update={"keep_reasoning": False})
     found = family.bound.follow_up(history, forgetting).render({"question": family.encode("And then?")})
     turns = (ChatTurn(role="user", content="Hi"), ChatTurn(role="assistant", content=SAID))
-    declared = CHAT.model_copy(update={"turns": turns})
+    declared = forgetting.model_copy(update={"turns": turns})
     expected = family.bound.template(declared, []).render({"question": family.encode("And then?")})
     assert spelled(family, found) == spelled(family, expected)
 

@@ -13,9 +13,10 @@ from codec_agents.dialects.templates.chat_template import check_template
 from tests.agents.dialects.families import TOOLS, small_map_of
 
 KIMI = """\
-{%- if tools %}{{- '<|im_system|>tool_declare<|im_middle|>' + tools | tojson + '<|im_end|>' }}{% endif %}
+{%- if tools %}{{- '<|im_system|>tool_declare<|im_middle|>' }}
+{{- tools | tojson(separators=(',', ':'), sort_keys=true) + '<|im_end|>' }}{% endif %}
 {%- if messages[0].role != 'system' %}
-{{- '<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>' }}
+{{- '<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>\\n' }}
 {%- endif %}
 {%- for message in messages %}
 {%- if message.role == 'tool' %}

@@ -1,0 +1,84 @@
+"""The references of dialects' prompts. Made by `python -m tests.family_vectors tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+VERIFIED: Mapping[str, tuple[str, ...]] = {
+    "deepseek-v3": ("renderers 0.1.12 (deepseek-v3)",),
+    "deepseek-v3.2": ("vLLM 0.33.0 (deepseek_v32_encoding)",),
+    "deepseek-v4": (
+        "the chat template deepseek-ai-DeepSeek-V4",
+        "the chat template deepseek-ai-DeepSeek-V4-Flash-0731",
+        "renderers 0.1.12 (deepseek-v4)",
+    ),
+    "deepseek-v4.1": ("vLLM 0.33.0 (deepseek_v41_encoding)",),
+    "gemma-4": ("the chat template google-gemma-4-31B-it",),
+    "gemma-4-e": ("renderers 0.1.12 (gemma4)",),
+    "glm-4.5": ("the chat template GLM-4.6",),
+    "glm-4.7": ("the chat template GLM-4.7-Flash",),
+    "glm-5": ("renderers 0.1.12 (glm-5)",),
+    "glm-5.1": ("renderers 0.1.12 (glm-5.1)",),
+    "glm-5.3": ("renderers 0.1.12 (glm-5.3)",),
+    "granite-3": ("the chat template ibm-granite-granite-3.3-2B-Instruct",),
+    "granite-4": (
+        "the chat template ibm-granite-granite-4.0",
+        "the chat template ibm-granite-granite-4.1",
+    ),
+    "harmony": ("the chat template openai-gpt-oss-120b",),
+    "hermes": ("renderers 0.1.12 (qwen3-vl)",),
+    "hermes-3": ("the chat template NousResearch-Hermes-3-Llama-3.1-8B-tool_use",),
+    "hy3": (
+        "the chat template tencent-Hy3",
+        "renderers 0.1.12 (hy3)",
+    ),
+    "kimi-k2": ("renderers 0.1.12 (kimi-k2)",),
+    "kimi-k2.5": ("renderers 0.1.12 (kimi-k2.5)",),
+    "laguna-m.1": (
+        "the chat template poolside-Laguna-XS-2.1",
+        "renderers 0.1.12 (laguna-m.1)",
+    ),
+    "laguna-s-2.1": (
+        "the chat template poolside-Laguna-S-2.1",
+        "renderers 0.1.12 (laguna-s-2.1)",
+    ),
+    "laguna-xs-2.1": ("renderers 0.1.12 (laguna-xs-2.1)",),
+    "laguna-xs.2": (
+        "the chat template poolside-Laguna-XS.2",
+        "renderers 0.1.12 (laguna-xs.2)",
+    ),
+    "llama3": ("renderers 0.1.12 (llama-3)",),
+    "minimax-m2": ("the chat template MiniMax-M2",),
+    "minimax-m2.5": ("renderers 0.1.12 (minimax-m2)",),
+    "mistral-v11": ("the chat template Mistral-Small-3.2-24B-Instruct-2506",),
+    "mistral-v13": (
+        "the chat template mistralai-Ministral-3-14B-Reasoning-2512",
+        "the chat template unsloth-mistral-Devstral-Small-2507",
+    ),
+    "mistral-v3": ("the chat template mistralai-Mistral-Nemo-Instruct-2407",),
+    "nemotron-3": (
+        "the chat template NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+        "renderers 0.1.12 (nemotron-3)",
+    ),
+    "nemotron-3-ultra": (
+        "renderers 0.1.12 (nemotron-3-ultra)",
+        "renderers 0.1.12 (nemotron-3.5)",
+    ),
+    "phi3": ("the chat template microsoft-Phi-3.5-mini-instruct",),
+    "qwen2.5": ("the chat template Qwen-Qwen2.5-7B-Instruct",),
+    "qwen3": (
+        "the chat template Qwen-Qwen3-0.6B",
+        "renderers 0.1.12 (qwen3)",
+    ),
+    "qwen3-coder": (
+        "the chat template Qwen3-Coder",
+        "renderers 0.1.12 (prime-qwen3)",
+    ),
+    "qwen3.5": (
+        "the chat template Qwen3.5-4B",
+        "renderers 0.1.12 (qwen3.5)",
+    ),
+    "qwen3.6": ("renderers 0.1.12 (qwen3.6)",),
+    "qwen3.8": ("renderers 0.1.12 (qwen3.8)",),
+}
+"""References by the names of dialects."""

@@ -1,0 +1,108 @@
+"""Tables of model families, made from the data: a page of the docs and a module of the package."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from codec_agents.dialects import Dialect
+from codec_agents.dialects.registry import built_in
+from tests.agents.dialects.references import Source, reason, recorded, sources
+from tests.conftest import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "families.md"
+MODULE = REPOSITORY / "codec_agents" / "dialects" / "verified.py"
+RENDERERS, VLLM = "renderers 0.1.12", "vLLM 0.33.0"
+
+_HEAD = """\
+# Model families
+
+This page is made from the data of the package by `python -m tests.family_vectors tables`;
+[dialects](dialects.md) says what a dialect is. `pipeline.explain()` says the same of each node's dialect.
+
+A dialect is verified where its prompts are, control token by control token, those of a reference, for
+conversations with system texts, tools, calls, results, reasoning and several turns, in every thinking mode:
+the model's own chat template, the package `renderers`, or the prompt encoder of an inference engine.
+`tests/vectors/family_sources.yaml` lists the references, and each conversation that a dialect writes
+otherwise, with the reason.
+
+"""
+
+
+def references() -> dict[str, list[Source]]:
+    """Return the references of each dialect that has some."""
+    found: dict[str, list[Source]] = defaultdict(list)
+    for source in sources():
+        found[source.dialect].append(source)
+    return found
+
+
+def title(source: Source) -> str:
+    """Return what a reference is called."""
+    if source.template:
+        return f"the chat template {source.template.removesuffix('.jinja')}"
+    return f"{RENDERERS} ({source.renderer})" if source.renderer else f"{VLLM} ({source.encoder})"
+
+
+def module() -> str:
+    """Return the text of the module that says what each dialect is verified against."""
+    lines = [
+        '"""The references of dialects\' prompts. Made by `python -m tests.family_vectors tables`."""',
+        "",
+        "from __future__ import annotations",
+        "",
+        "from collections.abc import Mapping",
+        "",
+        "VERIFIED: Mapping[str, tuple[str, ...]] = {",
+    ]
+    for name, found in sorted(references().items()):
+        told = [f'"{title(source)}",' for source in found]
+        short = f'    "{name}": ({" ".join(told)})'
+        if len(told) == 1:
+            lines.append(f"{short},")
+        else:
+            lines += [f'    "{name}": (', *(f"        {each}" for each in told), "    ),"]
+    return "\n".join([*lines, "}", '"""References by the names of dialects."""', ""])
+
+
+def page() -> str:
+    """Return the text of the page."""
+    found = references()
+    rows = ["| dialect | form | earlier reasoning | verified against |", "| --- | --- | --- | --- |"]
+    for name, dialect in sorted(built_in().items()):
+        told = "; ".join(_told(source) for source in found.get(name, ())) or "nothing"
+        rows.append(f"| `{name}` | {_cell(dialect.description)} | {_reasoning(dialect)} | {_cell(told)} |")
+    return _HEAD + "\n".join([*rows, "", *_unverified(), ""])
+
+
+def _told(source: Source) -> str:
+    names = list(recorded(source))
+    parted = [each for each in names if reason(source.differs, each) is not None]
+    share = f"{len(names) - len(parted)} of {len(names)} conversations" if parted else "all"
+    return f"{title(source)}: {share}{', without the tools' if source.untold else ''}"
+
+
+def _reasoning(dialect: Dialect) -> str:
+    if dialect.thinking is None:
+        return "none"
+    return {True: "stays", False: "is left out"}.get(dialect.thinking.kept, "stays where there are tools")
+
+
+def _unverified() -> list[str]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, dialect in sorted(built_in().items()):
+        for each in dialect.unverified:
+            names[each].append(f"`{name}`")
+    rows = [f"| {_cell(each)} | {', '.join(found)} |" for each, found in names.items()]
+    return [
+        "## Not verified",
+        "",
+        "What no reference says. What stands there is what is safe, or usual in other families.",
+        "",
+        "| not verified | of |",
+        "| --- | --- |",
+        *rows,
+    ]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,106 @@
+"""Dialects write what the models' own templates and other implementations of them write."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import pytest
+
+from codec_agents.dialects.pieces import Literal, Marker, parse_pieces
+from codec_agents.dialects.registry import built_in
+from codec_core.detokenizer import Detokenizer
+from tests.agents.dialects import family_tables
+from tests.agents.dialects.families import TOLD_TOOLS
+from tests.agents.dialects.references import (
+    FOLDER,
+    Conversation,
+    Source,
+    bound,
+    conversations,
+    reason,
+    recorded,
+    sources,
+    written,
+)
+
+SOURCES = sources()
+
+
+def pieces(source: Source, conversation: Conversation) -> list[Marker | Literal]:
+    """Return a prompt as a dialect writes it: control tokens, and the texts between them."""
+    vocabulary = bound(source, conversation).vocabulary
+    names = {number: marker for marker, number in vocabulary.special_tokens.items()}
+    found: list[Marker | Literal] = []
+    for marked, group in groupby(written(source, conversation)[0], names.__contains__):
+        ids = list(group)
+        if marked:
+            found += [Marker(names[each]) for each in ids]
+        else:
+            found.append(Literal(Detokenizer(vocabulary).render(ids)))
+    return found
+
+
+def expected(source: Source, text: str) -> list[Marker | Literal]:
+    """Return the control tokens and texts of what a reference writes."""
+    markers = [each for each in built_in()[source.dialect].all_markers() if each not in source.without]
+    return [each for each in parse_pieces(text, markers) if isinstance(each, Marker | Literal)]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_prompts_are_those_of_the_reference(source: Source) -> None:
+    texts = recorded(source)
+    told = {each.name: each for each in conversations(source) if reason(source.skips, each.name) is None}
+    assert list(texts) == list(told)
+    for name, text in texts.items():
+        ours, theirs = pieces(source, told[name]), expected(source, text)
+        if why := reason(source.differs, name):
+            assert ours != theirs, f"{name} agrees now: take out {why!r}"
+        else:
+            assert ours == theirs, name
+
+
+def test_sources_and_their_vectors_are_the_same() -> None:
+    assert sorted(f"{source.name}.yaml" for source in SOURCES) == sorted(
+        path.name for path in FOLDER.iterdir()
+    )
+
+
+def test_each_reason_is_of_a_conversation() -> None:
+    for source in SOURCES:
+        names = [each.name for each in conversations(source)]
+        for pattern in (*source.differs, *source.skips):
+            assert any(reason({pattern: "x"}, name) for name in names), (source.name, pattern)
+
+
+def test_every_dialect_has_a_reference_or_says_what_is_not_verified() -> None:
+    referenced = {source.dialect for source in SOURCES}
+    for name, dialect in built_in().items():
+        assert name in referenced or dialect.unverified or name == "plain", name
+
+
+def test_every_dialect_has_vectors_of_its_prompts() -> None:
+    told = {source.dialect for source in SOURCES if not source.untold} | TOLD_TOOLS.keys()
+    for name, dialect in built_in().items():
+        assert name in told or dialect.tools is None, name
+
+
+def test_tables_are_those_of_the_data() -> None:
+    made = "run `python -m tests.family_vectors tables`"
+    assert family_tables.PAGE.read_text(encoding="utf-8") == family_tables.page(), made
+    assert family_tables.MODULE.read_text(encoding="utf-8") == family_tables.module(), made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "source", [each for each in SOURCES if each.template], ids=lambda source: source.name
+)
+def test_vectors_of_templates_are_up_to_date(source: Source) -> None:
+    pytest.importorskip("jinja2", reason="the extra `templates` is not installed")
+    from tests.agents.dialects.template_archive import templates
+    from tests.family_vectors import template_texts
+
+    try:
+        templates()
+    except OSError as error:
+        pytest.skip(str(error))
+    assert template_texts(source) == recorded(source)

@@ -1,0 +1,113 @@
+"""Make the vectors of model families: what references write for the conversations of the tests.
+
+python -m tests.family_vectors templates            the models' own chat templates
+python -m tests.family_vectors renderers            the package `renderers` (`make family-vectors`)
+python -m tests.family_vectors encoders FOLDER      the prompt encoders of an unpacked vLLM, `vllm/tokenizers`
+python -m tests.family_vectors tables               the page and the module that say what is verified
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.agents.dialects import family_tables
+from tests.agents.dialects.families import TOOLS
+from tests.agents.dialects.references import (
+    FOLDER,
+    Conversation,
+    Source,
+    cleaned,
+    conversations,
+    messages,
+    options,
+    reason,
+    sources,
+)
+
+SCHEMAS = [tool.schema() for tool in TOOLS]
+
+
+def template_texts(source: Source) -> dict[str, str]:
+    """Return what a model's own chat template writes, by conversation."""
+    from codec_agents.dialects.templates.template_process import TemplateProcess
+    from tests.agents.dialects.template_archive import templates
+
+    with TemplateProcess({"chat_template": templates()[source.template], **source.tokens}) as process:
+
+        def render(conversation: Conversation) -> str:
+            return process.render(
+                messages(source, conversation),
+                SCHEMAS if conversation.with_tools and not source.untold else (),
+                conversation.chat.thinking,
+                options=options(source, conversation),
+            )
+
+        return dict(_texts(source, render))
+
+
+def renderer_texts(source: Source) -> dict[str, str]:
+    """Return what a renderer of the package writes, by conversation; its ids must be the dialect's."""
+    from tests.agents.dialects.renderer_reference import render
+
+    return dict(_texts(source, lambda conversation: render(source, conversation)[1]))
+
+
+def encoder_texts(source: Source, folder: Path) -> dict[str, str]:
+    """Return what a prompt encoder of vLLM writes, by conversation."""
+    spec = spec_from_file_location(source.encoder, folder / f"{source.encoder}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def render(conversation: Conversation) -> str:
+        said: list[dict[str, Any]] = messages(source, conversation)
+        if conversation.with_tools and not source.untold:
+            if said[0]["role"] != "system":
+                said.insert(0, {"role": "system", "content": ""})
+            said[0]["tools"] = SCHEMAS
+        text: str = module.encode_messages(said, **options(source, conversation))
+        return text
+
+    return dict(_texts(source, render))
+
+
+def _texts(source: Source, render: Callable[[Conversation], str]) -> Iterator[tuple[str, str]]:
+    for conversation in conversations(source):
+        if reason(source.skips, conversation.name) is None:
+            yield conversation.name, cleaned(source, render(conversation))
+
+
+def write(source: Source, texts: dict[str, str]) -> None:
+    """Keep the texts of one reference."""
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{source.name}.yaml"
+    path.write_text(
+        yaml.safe_dump(texts, allow_unicode=True, sort_keys=False, width=10_000), encoding="utf-8"
+    )
+    print(f"{path.name}: {len(texts)} conversations")
+
+
+def main(kind: str, folder: str = "") -> None:
+    """Make the vectors of one kind of reference, or the tables."""
+    if kind == "tables":
+        family_tables.MODULE.write_text(family_tables.module(), encoding="utf-8")
+        family_tables.PAGE.write_text(family_tables.page(), encoding="utf-8")
+        return
+    for source in sources():
+        if kind == "templates" and source.template:
+            write(source, template_texts(source))
+        elif kind == "renderers" and source.renderer:
+            write(source, renderer_texts(source))
+        elif kind == "encoders" and source.encoder:
+            write(source, encoder_texts(source, Path(folder)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
