@@ -13,7 +13,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from codec_core.byte_level import decode_byte_level_token
@@ -76,6 +76,12 @@ class Vocabulary:
             # These are written as the text spells them, not in the byte alphabet.
             vocab = tokenizer_map.vocab or {}
             self._names.update((vocab[name], name) for name in self.text_tokens)
+        self.derived: dict[object, Any] = {}
+        """Values that other modules derive from this vocabulary, by a key of theirs.
+
+        Kept here and not in a table of the module: such a table would keep every vocabulary alive, because
+        what is derived from a vocabulary usually refers to it.
+        """
         self._views: WeakValueDictionary[frozenset[str], Vocabulary] = WeakValueDictionary()
         start = tokenizer_map.byte_fallback_start
         self._fallback = range(0) if start is None else range(start, start + 256)

@@ -10,7 +10,7 @@ from codec_agents.dialects.base import (
     WrittenCalls,
 )
 from codec_agents.dialects.bound import BoundDialect
-from codec_agents.dialects.derive import derive_dialect
+from codec_agents.dialects.derive import derive_dialect, family_dialect
 from codec_agents.dialects.messages import (
     Message,
     MessageCall,
@@ -46,6 +46,7 @@ __all__ = [
     "WrittenCalls",
     "derive_dialect",
     "dialects",
+    "family_dialect",
     "get_dialect",
     "register",
 ]

@@ -1,8 +1,9 @@
-"""Which dialect a map's model speaks, and from what that is known."""
+"""Derive the dialect of a map's model from the map."""
 
 from __future__ import annotations
 
 from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.bound import BoundDialect
 from codec_agents.dialects.registry import get_dialect
 from codec_agents.exceptions import DialectError
 from codec_core.maps import TokenizerMap
@@ -77,3 +78,19 @@ def _convention(vocabulary: Vocabulary) -> str | None:
         return None
     found = calling.get("convention") if isinstance(calling, dict) else getattr(calling, "convention", None)
     return found if isinstance(found, str) else None
+
+
+def family_dialect(vocabulary: Vocabulary) -> BoundDialect | None:
+    """Return the derived dialect, bound without tools; None if the map names no family.
+
+    It is bound once per vocabulary and kept with it.
+    """
+    if BoundDialect not in vocabulary.derived:
+        try:
+            dialect, _ = derive_dialect(vocabulary)
+        except DialectError:
+            vocabulary.derived[BoundDialect] = None
+        else:
+            vocabulary.derived[BoundDialect] = BoundDialect(dialect, vocabulary)
+    found: BoundDialect | None = vocabulary.derived[BoundDialect]
+    return found

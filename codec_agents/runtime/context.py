@@ -61,6 +61,7 @@ class RunContext:
         self.servers: OpenServers | None = None
         """The MCP servers of the declaration, while they are open."""
         self.recorder = recorder
+        self._resumed = resumed
         self.usage: dict[str, Usage] = dict(resumed.pause.usage) if resumed else {}
         """The counts of each model node, by path."""
         self.last_turns: dict[str, tuple[Turn, int]] = {}
@@ -74,7 +75,6 @@ class RunContext:
         self.nested: list[NodeContext] = []
         """The bodies of loops and maps that run now."""
         self.events = EventLog()
-        self._resumed = resumed
         self._started = time.perf_counter()
 
     @property
@@ -131,16 +131,16 @@ class NodeContext:
     """One pass over a plan, as its nodes see it: gates, background tasks, nested runs, suspending."""
 
     __slots__ = (
-        "_background",
         "_nest",
-        "_resumed",
         "at_work",
+        "background",
         "failures",
         "gates",
         "group",
         "inputs",
         "last_ids",
         "plan",
+        "resumed",
         "run",
         "sinks",
         "suspends",
@@ -184,17 +184,14 @@ class NodeContext:
         self.group: TaskGroup | None = None
         """Where background tasks run; None in a sequential pass, which has none."""
         self._nest = nest
-        self._resumed = resumed
-        self._background: dict[str, list[anyio.CancelScope]] = {}
-
-    @property
-    def resumed(self) -> Resumption | None:
+        self.resumed = resumed
         """The suspended run that this pass continues."""
-        return self._resumed
+        self.background: dict[str, list[anyio.CancelScope]] = {}
+        """The scopes of what runs beside each node."""
 
     def resumption_of(self, node: BuiltNode) -> Resumption | None:
         """Return the suspended run if this node has a turn in it that waited for a decision."""
-        resumed = self._resumed
+        resumed = self.resumed
         return resumed if resumed is not None and node.name in resumed.pause.waiting else None
 
     def start_background(self, node: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -204,19 +201,19 @@ class NodeContext:
         """
         assert self.group is not None
         scope = anyio.CancelScope()
-        self._background.setdefault(node, []).append(scope)
+        self.background.setdefault(node, []).append(scope)
 
         async def run() -> None:
             with scope, suppress(Exception):
                 await work()
-            if (scopes := self._background.get(node)) is not None:
+            if (scopes := self.background.get(node)) is not None:
                 scopes.remove(scope)  # cancelling a scope costs time even when nothing runs in it
 
         self.group.start_soon(run, name=f"codec background {node}")
 
     def stop_background(self, node: str) -> None:
         """Cancel what runs beside a node."""
-        for scope in self._background.pop(node, ()):
+        for scope in self.background.pop(node, ()):
             scope.cancel()
 
     async def run_nested(self, plan: BuiltPipeline, inputs: Mapping[str, Value]) -> Mapping[str, SinkOutput]:

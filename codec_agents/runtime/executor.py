@@ -156,13 +156,13 @@ class Executor:
         elif isinstance(node, BuiltSink):
             await open_sink(node, wiring, self.context, partial(self._end_node, node, "finished"))
         else:
-            wiring.slots = slots = self._slots_of(node, wiring)
+            slots = (
+                PromptSlots(node, wiring, self.context)
+                if isinstance(node, PromptedNode)
+                else Slots(node, wiring, self.context)
+            )
+            wiring.slots = slots
             await slots.open(partial(self._add_startable, node))
-
-    def _slots_of(self, node: BuiltNode, wiring: Wiring) -> Slots:
-        if isinstance(node, PromptedNode):
-            return PromptSlots(node, wiring, self.context)
-        return Slots(node, wiring, self.context)
 
     def _needs_task(self, node: BuiltNode) -> bool:
         """Return whether a node has a task from the start."""
@@ -206,7 +206,8 @@ class Executor:
                 self.context.at_work.discard(node.name)
                 self._suspend_when_settled()
         finally:
-            self.context.stop_background(node.name)
+            if node.name in self.context.background:
+                self.context.stop_background(node.name)
 
     async def _run_to_outcome(self, node: BuiltNode, wiring: Wiring) -> bool:
         """Run one node; return whether the nodes after it are to go on without its output."""

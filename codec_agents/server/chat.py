@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.server.bodies import ChatBody, ChatMessage, call_arguments
@@ -32,21 +31,12 @@ class OfferedTool:
     parameters: Mapping[str, Any]
 
 
-_bound: WeakKeyDictionary[Vocabulary, BoundDialect | None] = WeakKeyDictionary()
-
-
 def dialect_of(vocabulary: Vocabulary) -> BoundDialect | None:
     """Return the dialect of a model; None where its map names no family."""
     # Dialects are imported with the first chat: a server of frames alone never needs them.
-    from codec_agents.dialects import BoundDialect, derive_dialect
+    from codec_agents.dialects import family_dialect
 
-    if vocabulary not in _bound:
-        try:
-            dialect, _ = derive_dialect(vocabulary)
-            _bound[vocabulary] = BoundDialect(dialect, vocabulary)
-        except DialectError:
-            _bound[vocabulary] = None
-    return _bound[vocabulary]
+    return family_dialect(vocabulary)
 
 
 def chat_prompt(body: ChatBody, vocabulary: Vocabulary) -> list[int]:

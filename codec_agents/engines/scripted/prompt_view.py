@@ -16,10 +16,9 @@ from codec_agents.dialects import (
     ReadPrompt,
     ReadTurn,
     ReasoningState,
-    derive_dialect,
+    family_dialect,
     get_dialect,
 )
-from codec_agents.exceptions import DialectError
 from codec_core.vocabulary import Vocabulary
 
 
@@ -39,7 +38,7 @@ class Message:
 class PromptView:
     """The prompt of one request.
 
-    The family is the one that the vocabulary tells (`derive_dialect`).
+    The family is the one that the vocabulary tells (`family_dialect`).
 
     Attributes:
         ids: the ids of the prompt.
@@ -105,11 +104,7 @@ class PromptView:
 
     @cached_property
     def _dialect(self) -> BoundDialect:
-        try:
-            dialect, _ = derive_dialect(self.vocabulary)
-        except DialectError:
-            dialect = get_dialect("plain")
-        return BoundDialect(dialect, self.vocabulary)
+        return family_dialect(self.vocabulary) or BoundDialect(get_dialect("plain"), self.vocabulary)
 
     @cached_property
     def _read(self) -> ReadPrompt:

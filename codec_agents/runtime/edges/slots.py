@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Slots:
     """The slots of one node, filled while their sources stream."""
 
-    __slots__ = ("_on_filled", "_open", "_run", "_wiring", "filled", "handoffs")
+    __slots__ = ("_on_filled", "_open", "_run", "_wiring", "filled", "handoffs", "on_ids")
 
     def __init__(self, node: BuiltNode, wiring: Wiring, context: NodeContext) -> None:  # noqa: ARG002
         self._wiring = wiring
@@ -29,6 +29,8 @@ class Slots:
         """Edges that have not ended."""
         self._on_filled: Callable[[], None] = _do_nothing
         self.handoffs = [Handoff(inlet.edge, context.run.clock) for inlet in wiring.inlets]
+        self.on_ids: Callable[[], None] | None = None
+        """Called after each batch; None where nothing is done before the slots are complete."""
         self.filled: float | None = None
         """When the last edge ended, in seconds since the run was created."""
 
@@ -57,9 +59,6 @@ class Slots:
             while self.filled is None:
                 await filled.wait()
         self._drop_branches_not_taken()
-
-    def ids_came(self) -> None:
-        """Do nothing: only a prompt is worked on before it is complete."""
 
     def edge_ended(self) -> None:
         """Count one more edge that has ended."""
@@ -112,7 +111,8 @@ class SlotInlet:
     async def take(self, batch: Batch, /) -> None:
         """Take one batch."""
         self._handoff.take(batch)
-        self._slots.ids_came()
+        if self._slots.on_ids is not None:
+            self._slots.on_ids()
 
     async def flush(self) -> None:
         """Do nothing: what the transducer holds back is emitted when the edge ends."""

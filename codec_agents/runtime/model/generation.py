@@ -68,6 +68,9 @@ class Listeners:
     """Called once, when the first id is there or the turn ended without one."""
 
 
+_NONE = Listeners()
+
+
 class Generation:
     """Ask a model for turns, and send their ids out of the node's ports as they arrive."""
 
@@ -76,7 +79,7 @@ class Generation:
         self._wiring = wiring
         self._run = run
         self._scope = scope
-        self._listeners = Listeners()
+        self._listeners = _NONE
         self._reader: TurnReader | None = None
 
     async def ask(self, turn: Turn, listeners: Listeners, *, max_ids: int) -> None:
@@ -88,7 +91,7 @@ class Generation:
         Raises:
             EngineError: the last attempt failed, or the failure was not transient.
         """
-        self._begin(listeners)
+        self._listeners, self._reader = listeners, None
         turn.asked = self._run.clock()
         await self._emit_started(turn)
         delays = self._node.policy.retry.delays()
@@ -105,11 +108,12 @@ class Generation:
         await self._send_events(turn, rest, observed=self._run.observed)
         await self._report_first_id(turn)
         await self._emit_finished(turn)
-        self._begin(Listeners())
+        # The listeners refer to the conversation: dropping them lets a finished node be freed at once.
+        self._listeners, self._reader = _NONE, None
 
     async def repeat(self, turn: Turn, on_call: Callable[[CallRegion], None]) -> None:
         """Read a turn again that was generated before the run was suspended; its ids have left already."""
-        self._begin(Listeners(on_call=on_call))
+        self._listeners, self._reader = Listeners(on_call=on_call), None
         reader = self._reader_of(turn)
         await self._emit_started(turn)
         if self._run.observed:
@@ -120,12 +124,8 @@ class Generation:
             if isinstance(event, CallRegion):
                 on_call(event)
         await self._emit_finished(turn)
-        self._begin(Listeners())
-
-    def _begin(self, listeners: Listeners) -> None:
-        """Use these listeners from now on. The old ones are dropped: they refer to the conversation."""
-        self._listeners = listeners
-        self._reader = None
+        # The listeners refer to the conversation: dropping them lets a finished node be freed at once.
+        self._listeners, self._reader = _NONE, None
 
     async def _stream(self, turn: Turn, max_ids: int) -> None:
         """Send one request, when the engine has a free place, and read its stream."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.model.prefill import Prefill
+    from codec_agents.runtime.model.prompt import IncrementalPrompt
 
 PREPARED_FOR = 4.0
 """Seconds after which a connection is prepared again: uvicorn, which most engines use, closes idle ones
@@ -27,15 +28,18 @@ after 5."""
 class Preparation:
     """Starts with the first ids that arrive, and stops when the slots are complete."""
 
-    def __init__(self, node: PromptedNode, context: NodeContext, prefill: Prefill | None) -> None:
+    def __init__(
+        self, node: PromptedNode, context: NodeContext, prompt: IncrementalPrompt, prefill: Prefill | None
+    ) -> None:
         self._node = node
         self._context = context
+        self._prompt = prompt
         self._prefill = prefill
         self._stopped = anyio.Event()
         self._started = False
 
     def ids_came(self) -> None:
-        """Start with the first ids in the slots; let the prefill continue with further ones."""
+        """Start with the first ids in the slots; continue the prompt and the prefill with further ones."""
         if not self._started:
             self._started = True
             self._context.start_background(self._node.name, self._keep_prepared)
@@ -43,6 +47,7 @@ class Preparation:
                 self._context.start_background(self._node.name, self._prefill.run)
         if self._prefill is not None:
             self._prefill.ids_came()
+        self._prompt.ids_came()
 
     def stop(self) -> None:
         """Stop: the slots are complete, the request is sent next, and nothing may be in its way."""

@@ -31,13 +31,8 @@ class PromptSlots(Slots):
         if strides or preparing(node.engine) is not None:
             self._prompt = IncrementalPrompt(node, list(zip(self.handoffs, wiring.channels, strict=True)))
             prefill = Prefill(node, self._prompt, context, min(strides)) if strides else None
-            self._preparation = Preparation(node, context, prefill)
-
-    def ids_came(self) -> None:
-        """Continue the prompt with the ids that have arrived in the slots."""
-        if self._preparation is not None and self._prompt is not None:
-            self._preparation.ids_came()
-            self._prompt.ids_came()
+            self._preparation = Preparation(node, context, self._prompt, prefill)
+            self.on_ids = self._preparation.ids_came
 
     def _close(self) -> None:
         if self._preparation is not None:
