@@ -38,7 +38,7 @@ def texts(count: int) -> list[str]:
     return found
 
 
-def compare(path: Path, samples: list[str]) -> tuple[str, bool]:
+def compare(path: Path, label: str, samples: list[str]) -> tuple[str, bool]:
     """Return a row of the table for a file, and whether it shows a difference."""
     kind = kind_of(path)
     assert kind is not None
@@ -46,7 +46,7 @@ def compare(path: Path, samples: list[str]) -> tuple[str, bool]:
     try:
         data = kind.build(path)
     except CodecError as error:
-        return f"{path.name[-52:]:<52}  refused: {error}", True
+        return f"{label:<52}  refused: {error}", True
     took = time.perf_counter() - started
     tokenizer_map = parse_map(data)
     tokenizer, reference = pick_tokenizer(tokenizer_map), kind.reference(path)
@@ -56,7 +56,7 @@ def compare(path: Path, samples: list[str]) -> tuple[str, bool]:
         ids = tokenizer.encode(text) if reference.reads_control else ordinary
         ids_differ += ids != reference.encode(text)
         text_differs += detokenize(tokenizer_map, ordinary) != reference.decode(ordinary)
-    row = f"{path.name[-52:]:<52}{reference.name:<16}{took:>6.1f}{len(data) / 2**20:>7.1f}{len(samples):>7}"
+    row = f"{label:<52}{reference.name:<16}{took:>6.1f}{len(data) / 2**20:>7.1f}{len(samples):>7}"
     return f"{row}{ids_differ:>7}{text_differs:>7}", bool(ids_differ or text_differs)
 
 
@@ -108,7 +108,11 @@ def main() -> int:
                 continue
             if small and not path.name.endswith(package.small):
                 continue
-            row, differs = compare_pairs(path) if package == LLAMA_CPP else compare(path, samples)
+            row, differs = (
+                compare_pairs(path)
+                if package == LLAMA_CPP
+                else compare(path, f"{package.name} {path.name}"[-52:], samples)
+            )
             print(row, flush=True)
             failed = failed or differs
     print("there are differences" if failed else "0 differences")
