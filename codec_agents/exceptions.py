@@ -215,7 +215,7 @@ _LIMITS = {
 
 
 class AnswerCutError(RunError):
-    """The answer of a node was cut at `max_tokens` or by the engine's context, and `on_length` is `fail`.
+    """The answer of a node was cut at `max_tokens` or by the engine's context; `on_length` refuses that.
 
     Attributes:
         node: the node.
@@ -224,8 +224,9 @@ class AnswerCutError(RunError):
 
     def __init__(self, node: str, *, delivered: int = 0) -> None:
         super().__init__(
-            f"the answer of node {node!r} was cut after {delivered} ids; raise `sampling.max_tokens`, or set "
-            "`policy.on_length` to `continue` or `accept`"
+            f"the answer of node {node!r} was cut after {delivered} ids, at `sampling.max_tokens` or where "
+            "the engine's context is full; raise `sampling.max_tokens`, shorten the prompt, or set "
+            "`policy.on_length` to `continue` (for an engine that continues answers) or `accept`"
         )
         self.node = node
         self.delivered = delivered

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from codec_agents.engines.base import continues_answers
 from codec_agents.engines.prompt_body import extended
 from codec_agents.events import Usage
-from codec_agents.exceptions import EngineError, LimitExceededError, NodeFailedError, RepeatedFailureError
+from codec_agents.exceptions import (
+    AnswerCutError,
+    EngineError,
+    LimitExceededError,
+    NodeFailedError,
+    RepeatedFailureError,
+)
 from codec_agents.runtime.control import NodePaused
 from codec_agents.runtime.edges.handoff import Departure
 from codec_agents.runtime.model.generation import Generation, Listeners
@@ -145,16 +152,24 @@ class Conversation:
     async def _ask(self, turn: Turn, listeners: Listeners) -> None:
         limits, options = self._node.policy.limits, self._node.options
         self._check("max_ids", self._spent.generated_ids + 1, limits.max_ids)
-        budget = min(options.max_tokens, limits.max_ids - self._spent.generated_ids)
+        left = limits.max_ids - self._spent.generated_ids
+        budget = left if self._continues_cut_answers else min(options.max_tokens, left)
         try:
-            await self._generation.ask(turn, listeners, max_ids=budget)
+            await self._generation.ask(turn, listeners, max_ids=budget, step=options.max_tokens)
         except EngineError as error:
             raise NodeFailedError(self._node.path, error, delivered=self._wiring.sent()) from error
         finally:
             self._spend(turn.usage())
             self._note_last_id(turn)
-        if turn.finish_reason == "length" and len(turn.generated) >= budget < options.max_tokens:
-            raise self._limit("max_ids", limits.max_ids)
+        if turn.finish_reason == "length":
+            if len(turn.generated) >= left:
+                raise self._limit("max_ids", limits.max_ids)
+            if self._node.policy.on_length != "accept":
+                raise AnswerCutError(self._node.path, delivered=self._wiring.sent())
+
+    @property
+    def _continues_cut_answers(self) -> bool:
+        return self._node.policy.on_length == "continue" and continues_answers(self._node.engine)
 
     def _note_last_id(self, turn: Turn) -> None:
         last = self._run.since_start(turn.stats[-1].last_id) if turn.stats else None

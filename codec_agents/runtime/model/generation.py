@@ -82,11 +82,18 @@ class Generation:
         self._listeners = _NONE
         self._reader: TurnReader | None = None
 
-    async def ask(self, turn: Turn, listeners: Listeners, *, max_ids: int) -> None:
+    async def ask(self, turn: Turn, listeners: Listeners, *, max_ids: int, step: int) -> None:
         """Generate a turn, to its end or until there is enough of it.
 
         A transient failure is retried as the node's policy says. Where an engine cannot continue from a
         prefix, nothing is retried after the first id.
+
+        Args:
+            turn: the turn, with its prompt.
+            listeners: called while the turn is generated.
+            max_ids: the bound on the ids of the whole turn.
+            step: the bound on the ids of one request. A turn that reaches it, and has not reached `max_ids`,
+                continues with a further request.
 
         Raises:
             EngineError: the last attempt failed, or the failure was not transient.
@@ -94,22 +101,31 @@ class Generation:
         self._listeners, self._reader = listeners, None
         turn.asked = self._run.clock()
         await self._emit_started(turn)
-        delays = self._node.policy.retry.delays()
-        while True:
-            try:
-                await self._stream(turn, max_ids)
+        await self._request_until(turn, bound := min(step, max_ids))
+        while turn.finish_reason == "length" and bound < max_ids:
+            received = len(turn.generated)
+            await self._request_until(turn, bound := min(received + step, max_ids))
+            if len(turn.generated) == received:  # the engine's context is full
                 break
-            except EngineError as error:
-                turn.finish_reason = self._end_reached(turn, error, max_ids)
-                if turn.finish_reason is not None:
-                    break
-                await self._wait_to_retry(turn, error, next(delays, None))
         rest = self._reader_of(turn).flush(turn.finish_reason)
         await self._send_events(turn, rest, observed=self._run.observed)
         await self._report_first_id(turn)
         await self._emit_finished(turn)
         # The listeners refer to the conversation: dropping them lets a finished node be freed at once.
         self._listeners, self._reader = _NONE, None
+
+    async def _request_until(self, turn: Turn, max_ids: int) -> None:
+        """Read the turn on until it ends or has so many ids; retry what is transient."""
+        turn.finish_reason = None
+        delays = self._node.policy.retry.delays()
+        while True:
+            try:
+                return await self._stream(turn, max_ids)
+            except EngineError as error:
+                turn.finish_reason = self._end_reached(turn, error, max_ids)
+                if turn.finish_reason is not None:
+                    return None
+                await self._wait_to_retry(turn, error, next(delays, None))
 
     async def repeat(self, turn: Turn, on_call: Callable[[CallRegion], None]) -> None:
         """Read a turn again that was generated before the run was suspended; its ids have left already."""
