@@ -103,6 +103,8 @@ class Resources:
             found, _, remedy = str(error).partition("; ")
             raise ResourceError(found, remedy) from error
         except (CodecError, OSError) as error:
+            if spec.path is not None:
+                raise ResourceError(*self._file_fault(spec.path, error)) from error
             said = hide(str(error), values_of(spec.url or ""))
             raise ResourceError(said, f"correct the map {name!r}, or name another one") from error
         if spec.hash is not None and found.hash != spec.hash:
@@ -114,8 +116,7 @@ class Resources:
 
     def _find_map(self, name: str, spec: MapSpec) -> TokenizerMap:
         if spec.path is not None:
-            path = Path(spec.path).expanduser()
-            return _read_map_file(str((self._directory or Path()) / path))
+            return _read_map_file(str(self._map_file(spec.path)))
         cache = DiskMapCache(map_cache_folder())
         cached = cache.read(spec.hash) if spec.hash is not None else None
         if cached is not None:
@@ -126,9 +127,23 @@ class Resources:
             return bundled_map(map_id)
         raise ResourceError(
             f"no map {map_id!r} is bundled or given",
-            f"declare where it is: maps: {{{map_id}: {{path: ...}}}} or {{url: ..., hash: ...}}; "
-            f"bundled are {', '.join(BUNDLED_MAPS)}",
+            f"build it from the model's tokenizer, `codec-agents maps build tokenizer.json --id {map_id} "
+            f"-o map.json`, and declare it: maps: {{{map_id}: {{path: ./map.json}}}}, or {{url: ..., "
+            f"hash: ...}}; bundled are {', '.join(BUNDLED_MAPS)}",
         )
+
+    def _map_file(self, path: str) -> Path:
+        return self.directory / Path(path).expanduser()
+
+    def _file_fault(self, path: str, error: Exception) -> tuple[str, str]:
+        """Return the fault of a map that a path names, and its remedy."""
+        file = self._map_file(path)
+        if isinstance(error, FileNotFoundError):
+            remedy = "correct the path, which begins at the pipeline file"
+            return f"no file {file.name!r} in {file.parent.absolute()}", remedy
+        if isinstance(error, OSError):
+            return f"cannot read {str(file)!r}: {error.strerror}", "give the path of a map's JSON file"
+        return f"{str(file)!r}: {error}", "give a map, or build one by `codec-agents maps build`"
 
     # --- engines ---
 

@@ -197,6 +197,12 @@ class BuiltPipeline:
         Raises:
             InputError: an input is missing, unknown or of the wrong type, or has an id outside its map.
         """
+        values: object = given
+        if not isinstance(values, Mapping):
+            example = ", ".join(f"{name!r}: ..." for name in self.inputs)
+            raise InputError(
+                f"inputs is a mapping of the pipeline's inputs, {{{example}}}, not {type(values).__name__}"
+            )
         if unknown := sorted(given.keys() - self.inputs.keys()):
             known = ", ".join(self.inputs) or "none"
             raise InputError(f"there is no input {unknown[0]!r}; the pipeline {self.name!r} has: {known}")
@@ -214,7 +220,7 @@ class BuiltPipeline:
 
 def _checked_value(node: BuiltInput, value: Value | None) -> Value:
     if value is None:
-        raise InputError(f"the input {node.name!r} has no value; give it one: --input {node.name}=...")
+        raise InputError(f"the input {node.name!r} has no value; give it one, as in {{{node.name!r}: ...}}")
     if node.vocabulary is None:
         if not isinstance(value, str):
             raise InputError(f"the input {node.name!r} takes text, not {type(value).__name__}")

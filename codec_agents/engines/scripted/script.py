@@ -7,6 +7,7 @@ exactly that text and never a control id; control ids come from the pieces that 
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -126,7 +127,12 @@ def pieces_of(turn: Turn) -> list[Piece]:
     Raises:
         ScriptError: something in it is no piece.
     """
-    pieces = [turn] if isinstance(turn, str | Piece) else turn
+    pieces: object = [turn] if isinstance(turn, str | Piece) else turn
+    if not isinstance(pieces, Iterable):
+        if inspect.iscoroutine(pieces):
+            pieces.close()  # else Python warns that it was never awaited
+        returned = "a coroutine" if inspect.iscoroutine(pieces) else type(pieces).__name__
+        raise ScriptError(f"the script returned {returned}, not a string or a list of pieces")
     return [_piece(each) for each in pieces]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,9 @@ def _checked(node: BuiltFunction, result: Any) -> list[int] | str:
                 node.path, TypeError(f"the function returned {type(result).__name__}, not text")
             )
         return result
+    if isinstance(result, str) or not isinstance(result, Iterable):
+        problem = f"the function returned {type(result).__name__}, not ids of the map {node.vocabulary.id}"
+        raise NodeFailedError(node.path, TypeError(problem))
     ids = list(result)
     for token_id in ids:
         if type(token_id) is not int or not node.vocabulary.is_valid(token_id):

@@ -12,10 +12,11 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
+from codec_agents.exceptions import NodeFailedError
 from codec_agents.runtime.control import NodeSkipped
 from codec_agents.runtime.edges.channel import Arrivals
 from codec_agents.runtime.edges.slots import Slots
@@ -132,6 +133,9 @@ class Items:
         assert not isinstance(self._node.split, str)
 
         def checked(items: Any) -> list[Value]:
+            if isinstance(items, str) or not isinstance(items, Iterable):
+                problem = f"the function that splits returned {type(items).__name__}, not a list of items"
+                raise NodeFailedError(self._node.path, TypeError(problem))
             return [item if isinstance(value, str) else list(item) for item in items]
 
         return await ask(self._node.split, self._node, self._context, checked, value)

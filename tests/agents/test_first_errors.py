@@ -1,0 +1,79 @@
+"""The errors of a first hour: each names the value that is wrong, its place, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codec_agents import Pipeline
+from codec_agents.exceptions import InputError, NodeFailedError, PipelineError
+
+
+def chain(*, script: Callable[..., Any] = lambda prompt: "hi", map_name: str = "demo/bytes") -> Pipeline:
+    pipeline = Pipeline("desk").input("q").engine("e", kind="scripted", script=script)
+    pipeline.model("m", engine="e", map=map_name, prompt="{q}").sink("out")
+    return pipeline.connect("q", "m.q").connect("m.answer", "out")
+
+
+@pytest.mark.parametrize("given", ["x", ["x"]])
+def test_inputs_is_a_mapping(given: Any) -> None:
+    with pytest.raises(InputError, match=r"inputs is a mapping of the pipeline's inputs, \{'q': ...\}, not"):
+        chain().invoke_sync(given)
+
+
+def test_a_missing_input_has_a_remedy_for_python() -> None:
+    with pytest.raises(InputError, match=r"the input 'q' has no value; give it one, as in \{'q': ...\}"):
+        chain().invoke_sync()
+
+
+async def answer(prompt: object) -> str:
+    return "hi"
+
+
+@pytest.mark.parametrize(
+    ("script", "returned"),
+    [(lambda prompt: None, "NoneType"), (lambda prompt: 5, "int"), (answer, "a coroutine")],
+)
+def test_a_script_that_returns_no_turn_is_told_what_it_returned(script: Any, returned: str) -> None:
+    with pytest.raises(NodeFailedError, match=f"node 'm' .* the script returned {returned}, not a string"):
+        chain(script=script).invoke_sync({"q": "x"})
+
+
+@pytest.mark.parametrize("fields", [{"wants": "text"}, {"map": "demo/bytes"}])
+def test_a_function_that_returns_none_is_told_so(fields: dict[str, Any]) -> None:
+    pipeline = Pipeline("desk").input("q").function("f", lambda q: None, **fields).sink("out")
+    with pytest.raises(NodeFailedError, match=r"node 'f' .* the function returned NoneType, not"):
+        pipeline.connect("q", "f.q").connect("f", "out").invoke_sync({"q": "x"})
+
+
+def test_a_split_that_returns_none_is_told_so() -> None:
+    body = Pipeline("body").input("item").sink("s").connect("item", "s")
+    pipeline = Pipeline("desk").input("q").map("f", body, over="item", items=lambda text: None).sink("out")
+    with pytest.raises(NodeFailedError, match=r"node 'f' .* the function that splits returned NoneType"):
+        pipeline.connect("q", "f.item").connect("f.s", "out").invoke_sync({"q": "x"})
+
+
+def test_a_missing_map_file_names_the_folder_that_was_searched(tmp_path: Path) -> None:
+    pipeline = tmp_path / "desk.yaml"
+    pipeline.write_text(
+        "pipeline: desk\nengines: {e: {kind: scripted, script: hi}}\n"
+        "nodes: {m: {map: ./maps/own.json, prompt: '{q}'}}\nedges: [q -> m.q, m.answer -> out]\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(PipelineError) as caught:
+        Pipeline.from_yaml(pipeline).build()
+    assert f"no file 'own.json' in {tmp_path / 'maps'};" in str(caught.value)
+
+
+def test_a_damaged_map_names_its_file(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text('{"id": "own"}', encoding="utf-8")
+    with pytest.raises(PipelineError, match=r"own\.json': not a tokenizer map: .* `version`"):
+        chain(map_name=str(tmp_path / "own.json")).build()
+
+
+def test_an_unknown_map_comes_with_the_command_that_builds_it() -> None:
+    with pytest.raises(PipelineError, match=r"maps build tokenizer\.json --id Own/Model -o map\.json"):
+        chain(map_name="Own/Model").build()
