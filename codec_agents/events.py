@@ -1,8 +1,7 @@
-"""What a run tells while it goes.
+"""The events of a run.
 
-Events are frozen values, given in the order in which things happened; consumers match on the type.
-Instants (`at`) are seconds since the run started, read from a monotonic clock. Ids are given in batches,
-never one by one.
+Events are frozen values in the order of what happened; consumers match on the type. Instants (`at`) are
+seconds since the run started, read from a monotonic clock. Token ids (ids) come in batches, never one by one.
 """
 
 from __future__ import annotations
@@ -19,8 +18,10 @@ Port: TypeAlias = Literal["answer", "reasoning", "tool_calls"]
 """A named lane of a node's stream."""
 
 Outcome: TypeAlias = Literal["finished", "limited", "failed", "skipped", "cancelled", "paused"]
-"""How a node ended: by itself, at a limit, by an error, by its failure policy, when the run was left, or not
-yet: it waits for somebody's decision."""
+"""How a node ended: by itself, at a limit, by an error, by its failure policy, or with the run.
+
+A node that is `paused` waits for a decision.
+"""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -29,13 +30,13 @@ class Usage(msgspec.Struct, frozen=True):
     prompt_ids: int = 0
     """Ids sent in prompts, cached ones included."""
     cached_ids: int = 0
-    """Ids of prompts that the engine reports to have found in its prefix cache."""
+    """Ids of prompts that the engine reports as found in its prefix cache."""
     generated_ids: int = 0
-    """Ids that the model produced, reasoning and tool calls included."""
+    """Ids that the model generated, with reasoning and tool calls."""
     reasoning_ids: int = 0
     """Ids that left by the reasoning port."""
     turns: int = 0
-    """Generations asked for."""
+    """Generations requested."""
     tool_calls: int = 0
     """Tool calls attempted."""
     retries: int = 0
@@ -45,7 +46,7 @@ class Usage(msgspec.Struct, frozen=True):
     bytes_sent: int = 0
     """Body bytes sent to the engine."""
     prefill_requests: int = 0
-    """Requests sent ahead, to have the beginning of a prompt read before the rest is there."""
+    """Requests that prefill the beginning of a prompt before the rest is known."""
     prefill_ids: int = 0
     """Ids in those requests; they are not among `prompt_ids`."""
 
@@ -67,14 +68,14 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class HandoffReport(msgspec.Struct, frozen=True):
-    """What one edge into a prompt did and cost; durations in seconds, instants since the run started."""
+    """The figures of one edge into a prompt; durations in seconds, instants since the run started."""
 
     source: str
-    """Where the ids came from, as `node.port`."""
+    """The source, as `node.port`."""
     target: str
-    """Where they went, as `node.slot`."""
+    """The target, as `node.slot`."""
     strategy: Strategy
-    """Same map, another map, text encoded once, ids decoded for a function that wants text, text as it is."""
+    """Same map, another map, text encoded once, ids decoded for a function that takes text, text as it is."""
     source_map: str | None
     """None where the source gives text."""
     target_map: str | None
@@ -104,42 +105,42 @@ class HandoffReport(msgspec.Struct, frozen=True):
     wire_ids: int
     """Ids of the source's stream, of all its ports."""
     last_id: float | None = None
-    """When the source's last id arrived; None where the source is no model."""
+    """When the source's last id arrived; None where the source is not a model."""
     wait_seconds: float = 0.0
-    """Of the gap: until the target's other inputs were there, too."""
+    """Part of the gap: until the target's other inputs were complete."""
     render_seconds: float = 0.0
-    """Of the gap: assembling the prompt."""
+    """Part of the gap: assembling the prompt."""
     queue_seconds: float = 0.0
-    """Of the gap: until the engine had a free place for the request, retries included."""
+    """Part of the gap: until the engine had a free place for the request, retries included."""
     request_seconds: float = 0.0
-    """Of the gap: connecting, where that is still to be done, and writing the request."""
+    """Part of the gap: writing the request, and connecting where no connection was open."""
     prefilled_ids: int = 0
-    """Ids of the target's prompt that its engine had read ahead."""
+    """Ids of the target's prompt that its engine had prefilled."""
 
     @property
     def began(self) -> float | None:
-        """When the gap begins: with the source's last id, or its end where it is no model."""
+        """When the gap begins: with the source's last id, or with its end where it is not a model."""
         return self.last_in if self.last_id is None else self.last_id
 
     def inside(self, prefix: str) -> HandoffReport:
-        """Return the report with both ends named in the whole, for an edge of a pipeline inside a node."""
+        """Return the report of an edge inside a node, with the node's path before both ends."""
         if not prefix:
             return self
         return msgspec.structs.replace(self, source=prefix + self.source, target=prefix + self.target)
 
     @property
     def gap(self) -> float | None:
-        """Seconds from the source's last id to the target's request: what this side cost."""
+        """Seconds from the source's last id to the target's request: the cost of this side."""
         return None if self.began is None or self.request_sent is None else self.request_sent - self.began
 
     @property
     def first_id_latency(self) -> float | None:
-        """Seconds from the source's last id to the target's first: what a user feels."""
+        """Seconds from the source's last id to the target's first: the delay that a user sees."""
         return None if self.began is None or self.first_out is None else self.first_out - self.began
 
     @property
     def parts(self) -> dict[str, float]:
-        """The parts of `first_id_latency`, in order; they add up to it. Empty where it is not known."""
+        """The parts of `first_id_latency`, in order; they add up to it. Empty where it is unknown."""
         if self.began is None or self.last_in is None or self.request_sent is None or self.first_out is None:
             return {}
         return {
@@ -154,7 +155,7 @@ class HandoffReport(msgspec.Struct, frozen=True):
 
     @property
     def bytes_per_id(self) -> float | None:
-        """Body bytes an id on the source's stream."""
+        """Body bytes per id on the source's stream."""
         return self.wire_bytes / self.wire_ids if self.wire_ids else None
 
 
@@ -169,7 +170,7 @@ class RunStarted(msgspec.Struct, frozen=True):
 
 
 class NodeStarted(msgspec.Struct, frozen=True):
-    """A node has its inputs and begins its work."""
+    """A node has its inputs and starts."""
 
     node: str
     at: float
@@ -183,15 +184,15 @@ class GenerationStarted(msgspec.Struct, frozen=True):
     prompt_ids: tuple[int, ...]
     """The whole prompt of this turn."""
     kept_prefix: int
-    """How many of its first ids are exactly the turn before: its prompt and what was generated."""
+    """The number of its first ids that are exactly the turn before: its prompt and its generated ids."""
     at: float
     results: tuple[tuple[int, int], ...] = ()
-    """Where the prompt holds the results of the calls of the turn before, in their order: the first id of
-    each, and the id after it. An id that a result shares with the text beside it is among them."""
+    """The ranges of the prompt with the results of the calls of the turn before, in order: the position of
+    the first id, and the position after the last. An id that a result shares with its neighbours counts."""
 
 
 class IdsSampled(msgspec.Struct, frozen=True):
-    """A frame of a model arrived, markers and turn end included; `IdsReceived` says what it means."""
+    """A frame of a model arrived, with markers and turn end; `IdsReceived` assigns the ids to ports."""
 
     node: str
     turn: int
@@ -200,7 +201,7 @@ class IdsSampled(msgspec.Struct, frozen=True):
 
 
 class IdsReceived(msgspec.Struct, frozen=True):
-    """A model produced ids on one of its ports."""
+    """A model generated ids on one of its ports."""
 
     node: str
     port: Port
@@ -225,7 +226,7 @@ class GenerationFinished(msgspec.Struct, frozen=True):
 
 
 class ToolStarted(msgspec.Struct, frozen=True):
-    """A tool call was cut out of the stream and is being run."""
+    """A tool call was parsed from the stream and runs."""
 
     node: str
     turn: int
@@ -234,7 +235,7 @@ class ToolStarted(msgspec.Struct, frozen=True):
 
 
 class ToolFinished(msgspec.Struct, frozen=True):
-    """A tool call has a result, or an error that the model is told."""
+    """A tool call has a result, or an error for the model."""
 
     node: str
     turn: int
@@ -243,7 +244,7 @@ class ToolFinished(msgspec.Struct, frozen=True):
 
 
 class HandoffFinished(msgspec.Struct, frozen=True):
-    """Ids of one node stand in the request of the next."""
+    """Ids of one node are in the request of the next."""
 
     report: HandoffReport
     at: float
@@ -266,30 +267,30 @@ class SinkText(msgspec.Struct, frozen=True):
 
 
 class Retried(msgspec.Struct, frozen=True):
-    """A transient failure; the node asks again."""
+    """A transient failure: the node repeats its request."""
 
     node: str
     turn: int
     error: BaseException
     delay: float
     kept_ids: int
-    """Ids already received, from which the stream continues without a seam."""
+    """Ids received so far, from which the stream continues without a seam."""
     at: float
 
 
 class FunctionFinished(msgspec.Struct, frozen=True):
-    """A function of the user's has answered: a function node's, a condition, or what cuts a stream."""
+    """A function of the user's returned: of a function node, a condition, or one that splits a stream."""
 
     node: str
     given: str
-    """A name of its arguments: equal arguments have equal names."""
+    """A digest of its arguments: equal arguments have equal digests."""
     gave: object
     """Ids, text, true or false, or a list of items."""
     at: float
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """What came first has decided: the edges that a join takes, or the item whose result a map gives next."""
+    """An order of arrival decided: the edges that a join takes, or the item whose result a map sends next."""
 
     node: str
     choices: tuple[str | int, ...]
@@ -308,7 +309,7 @@ class NodeFinished(msgspec.Struct, frozen=True):
 
 
 class NodeFailed(msgspec.Struct, frozen=True):
-    """A node ended by an error; what happens then is its failure policy."""
+    """A node ended by an error; its failure policy decides what follows."""
 
     node: str
     error: BaseException
@@ -342,4 +343,4 @@ Event: TypeAlias = (
     | NodeFailed
     | RunFinished
 )
-"""Everything a run can tell."""
+"""Any event of a run."""

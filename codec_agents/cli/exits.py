@@ -96,7 +96,7 @@ def message_of(error: BaseException) -> str:
         names = ", ".join(repr(call.name) for call in error.pending)
         return (
             f"the run waits for approval of {names}; run it at a terminal to be asked, or with --pause FILE, "
-            "and go on with `codec-agents resume`"
+            "and resume it with `codec-agents resume`"
         )
     if not isinstance(error, OSError) or error.filename is None:
         return str(error)

@@ -56,7 +56,7 @@ def first_difference(left: Sequence[int], right: Sequence[int]) -> int | None:
 def _of_inputs(first: ComparableRun, second: ComparableRun) -> Iterator[str]:
     for name in sorted(first.inputs.keys() | second.inputs.keys()):
         if first.inputs.get(name) != second.inputs.get(name):
-            yield f"input {name}: its values differ"
+            yield f"input {name}: the values differ"
 
 
 def _of_functions(first: ComparableRun, second: ComparableRun) -> Iterator[str]:
@@ -65,19 +65,19 @@ def _of_functions(first: ComparableRun, second: ComparableRun) -> Iterator[str]:
         calls = zip_longest(first.functions[node], second.functions[node])
         for number, (left, right) in enumerate(calls, 1):
             if (what := _differing(left or {}, right or {})) is not None:
-                yield f"{node}, call {number} of its function: {what} differs"
+                yield f"{node}, call {number} of its function: the {what} differ"
 
 
 def _differing(left: dict[str, Any], right: dict[str, Any]) -> str | None:
     if left.get("given") != right.get("given"):
-        return "what it was given"
-    return None if left.get("gave") == right.get("gave") else "what it gave"
+        return "arguments"
+    return None if left.get("gave") == right.get("gave") else "results"
 
 
 def _of_decisions(first: ComparableRun, second: ComparableRun) -> Iterator[str]:
     for node in sorted(first.decided.keys() & second.decided.keys()):
         if first.decided[node] != second.decided[node]:
-            yield f"{node}: what came first differs"
+            yield f"{node}: the orders of arrival differ"
 
 
 def _of_turns(first: ComparableRun, second: ComparableRun) -> Iterator[str]:

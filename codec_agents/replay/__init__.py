@@ -1,8 +1,8 @@
-"""A recorded run seen again, or gone on with: the record answers in place of engines, tools and functions.
+"""Replay or recover a recorded run: the record answers in place of engines, tools and functions.
 
-A replay asks nobody: each prompt must be the recorded one, id by id, and is answered with the recorded ids in
-the recorded batches. A recovery asks where the record ends: what was finished is taken from it, a turn that
-was cut goes on from its exact prefix, and what had not begun is asked as in any run.
+A replay asks no engine: each prompt must equal the recorded one in every token id, and is answered with the
+recorded ids in the recorded batches. A recovery asks engines where the record ends: finished turns are taken
+from it, a turn that was cut continues from its exact prefix, and the rest is generated as in any run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 AnswerSource: TypeAlias = Literal["recorded", "run"]
-"""Where a replay has the answers of tools, or those of functions, from: the record, or themselves."""
+"""The source of the results of tools or functions in a replay: the record, or running them."""
 
 
 def replay(
@@ -49,7 +49,7 @@ def replay(
     speed: float | None = None,
     **options: Unpack[RunOptions],
 ) -> Run:
-    """Return a run that is answered by the record alone; `Pipeline.replay` says more.
+    """Return a run that is answered by the record alone; `Pipeline.replay` describes it.
 
     Raises:
         RecordError: the record cannot be read, is written to as well, is of ids of other maps, or does not
@@ -76,7 +76,7 @@ def recover(
     functions: AnswerSource = "recorded",
     **options: Unpack[RunOptions],
 ) -> Run:
-    """Return a run that goes on where the record ends; `Pipeline.recover` says more.
+    """Return a run that continues where the record ends; `Pipeline.recover` describes it.
 
     Raises:
         RecordError: the record cannot be read, is written to as well, or is of ids of other maps.
@@ -96,10 +96,10 @@ def recover(
 
 
 def _with_functions(node: BuiltNode, record: RecordedRun, answers: RecordedFunctions | None) -> BuiltNode:
-    """Return a node that asks the record in place of its function, and decides as it did there.
+    """Return a node that takes results of its function, and orders of arrival, from the record.
 
     Raises:
-        RecordError: the node has a function, and the record does not say what functions gave.
+        RecordError: The node has a function, and the record has no results of functions.
     """
     match node:
         case BuiltFunction() if answers is not None:
@@ -124,8 +124,8 @@ def _recorded(
 ) -> Function:
     if not (record.has_functions or answers.run_others):
         raise RecordError(
-            f"the record is of version 1, which does not say what functions gave, and node {node.path!r} "
-            "has one; replay it with `functions='run'`"
+            f"the record is of version 1, which has no results of functions, and node {node.path!r} has a "
+            "function; replay it with `functions='run'`"
         )
     return RecordedFunction(answers, function)
 
@@ -133,7 +133,7 @@ def _recorded(
 def _with_tools(node: PromptedNode, record: RecordedRun, *, run_others: bool) -> PromptedNode:
     if not isinstance(node, BuiltModel):
         return node
-    return replace(node, dispatcher=RecordedTools(record, node.dispatcher, run_others=run_others))
+    return replace(node, dispatcher=RecordedTools(record, node.path, node.dispatcher, run_others=run_others))
 
 
 def _start(built: BuiltPipeline, recorded: RecordedRun, origin: str, options: RunOptions) -> Run:
@@ -152,11 +152,11 @@ def _read(built: BuiltPipeline, recorded: RecordedRun | str | Path) -> RecordedR
 
 
 def _refuse_other_maps(built: BuiltPipeline, record: RecordedRun) -> None:
-    """Ids mean nothing without their map."""
+    """Refuse a record of other maps: its ids have other meanings."""
     recorded = record.header.get("maps", {})
     for map_id, digest in record_header(built)["maps"].items():
         if recorded.get(map_id, digest) != digest:
             raise RecordError(
                 f"the record was made with the map {map_id} of hash {recorded[map_id]}, "
-                f"and the pipeline has it with {digest}"
+                f"and the pipeline has the hash {digest}; use the map of the record"
             )

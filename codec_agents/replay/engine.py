@@ -1,4 +1,4 @@
-"""An engine that answers from a record: nobody is asked, and nothing is made up."""
+"""An engine that answers from a record alone."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from codec_agents.records.recorded import RecordedRun, RecordedTurn
 from codec_core.frames import CodecFrame
 
 NAME = "record"
-"""What errors call the engine that answers from a record."""
+"""The name of the engine in errors."""
 
 
 class RecordStream:
-    """The frames of a recorded turn, and of what is asked for after them."""
+    """The frames of a recorded turn, with the figures of a stream."""
 
     def __init__(self, frames: AsyncIterator[CodecFrame], stats: StreamStats) -> None:
         self.stats = stats
@@ -41,24 +41,24 @@ class RecordStream:
 
 
 def stats_of(turn: RecordedTurn) -> StreamStats:
-    """Return the figures of a stream that has come from nowhere: nothing was sent or received."""
+    """Return the figures of a stream for which nothing was sent or received."""
     now = time.perf_counter()
     return StreamStats(format=NAME, request_started=now, request_sent=now, prompt_tokens=len(turn.prompt))
 
 
 class ReplayEngine:
-    """Answers each turn of each node as the record has it."""
+    """Answers each turn of each node with the recorded ids."""
 
     name = NAME
     provider = NAME
 
     def __init__(self, record: RecordedRun, *, digest: str | None = None, speed: float | None = None) -> None:
-        """Begin.
+        """Index the turns of a record.
 
         Args:
-            record: What happened.
-            digest: That of the pipeline which is replayed.
-            speed: 1.0 lets ids come as far apart as they came, 2.0 twice as fast; None without any wait.
+            record: The recorded run.
+            digest: The digest of the pipeline that is replayed.
+            speed: 1.0 keeps the recorded intervals between ids, 2.0 halves them; None does not wait.
         """
         self._record = record
         self._turns = {(turn.node, turn.number): turn for turn in record.turns}
@@ -70,7 +70,7 @@ class ReplayEngine:
         """Answer a request.
 
         Raises:
-            ReplayError: the record has no such turn, or it has another prompt.
+            ReplayError: The record has no such turn, or the turn has another prompt.
         """
         turn = self._find(request)
         frames = self._frames(turn)
@@ -84,7 +84,7 @@ class ReplayEngine:
 
     def _find(self, request: GenerationRequest) -> RecordedTurn:
         node, number, prompt = request.node, request.turn, request.prompt_ids
-        if not number:  # sent ahead, to warm an engine's cache: nobody reads the answer
+        if not number:  # a prefill: it fills an engine's cache, and its answer is discarded
             return RecordedTurn(node, 0, list(prompt), 0, complete=True)
         turn = self._turns.get((node, number))
         if turn is not None:
@@ -98,13 +98,13 @@ class ReplayEngine:
         raise ReplayError(node, f"the record has no such turn{self._why()}", turn=number, position=0)
 
     def _was_stopped(self, node: str) -> bool:
-        """Whether the node never came so far, because nobody listened to it any more."""
+        """Return true if the node was stopped first, because nothing read its output any more."""
         return self._record.complete and self._same and node not in self._record.ends
 
     def _why(self) -> str:
         if not self._same:
-            return "; the pipeline is declared otherwise than the recorded one"
-        return "" if self._record.complete else "; the recorded run did not come to its end"
+            return "; the pipeline has another declaration than the recorded one"
+        return "" if self._record.complete else "; the recorded run has no end"
 
     async def _frames(self, turn: RecordedTurn) -> AsyncGenerator[CodecFrame, None]:
         began = anyio.current_time()
@@ -117,7 +117,7 @@ class ReplayEngine:
         yield CodecFrame((), done=True, finish_reason=turn.finish_reason)
 
     async def _stop(self, turn: RecordedTurn) -> None:
-        """End a turn that has no end as it was ended: by an error, or by being stopped."""
+        """End a turn without a recorded end as its node ended: by an error, or by being stopped."""
         end = self._record.ends.get(turn.node)
         if end is not None and "error" in end:
             error = f"failed here when it was recorded: {end['error']['message']}"

@@ -1,4 +1,4 @@
-"""An engine that answers from a record as far as it goes, and asks from there on."""
+"""An engine that answers from a record as far as it goes, and asks the engine itself from there on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from codec_core.frames import CodecFrame
 
 
 class RecoveringEngine:
-    """Answers what is recorded from the record, and asks the engine itself for the rest."""
+    """Answers recorded turns from the record, and continues the turn that was cut."""
 
     def __init__(self, record: RecordedRun, behind: Engine) -> None:
         self._turns = {(turn.node, turn.number): turn for turn in record.turns}
@@ -32,14 +32,14 @@ class RecoveringEngine:
         self.provider = behind.provider
 
     def __getattr__(self, name: str) -> Any:
-        """Have what the engine itself has, too."""
+        """Return the attribute of the engine itself, such as `continues` or `pool`."""
         return getattr(self._behind, name)
 
     def stream(self, request: GenerationRequest) -> AbstractAsyncContextManager[FrameStream]:
-        """Answer a request; one whose prompt is not the recorded one is asked anew.
+        """Answer a request; the engine itself answers where the prompt differs from the recorded one.
 
         Raises:
-            EngineError: on entering, when the engine itself has to be asked and fails.
+            EngineError: On entering, when the engine itself is asked and fails.
         """
         turn = self._turns.get((request.node, request.turn))
         if turn is None or first_difference(turn.prompt, request.prompt_ids) is not None:
@@ -67,15 +67,19 @@ class RecoveringEngine:
     def _without_asking(
         self, turn: RecordedTurn, request: GenerationRequest
     ) -> AsyncGenerator[CodecFrame, None] | None:
-        """Return the turn where it is over, or where nobody can go on with it."""
+        """Return the frames of a turn that is over or cannot be continued; None for other turns."""
         options = request.options
         if turn.complete:
             return _all_of(turn, turn.finish_reason)
         if (reason := end_reached(turn.generated, options.stop_token_ids, options.max_tokens)) is not None:
             return _all_of(turn, reason)
         if turn.generated and not continues_answers(self._behind):
-            said = "cannot go on with an answer that was cut; run the pipeline anew"
-            return _all_then(turn, EngineError(self.name, said))
+            # An engine that begins its answer anew would repeat what is recorded, or contradict it.
+            found = (
+                f"cannot continue turn {turn.number} of node {turn.node!r}, which was cut after "
+                f"{len(turn.generated)} ids: it begins its answers anew; run the pipeline again"
+            )
+            return _all_then(turn, EngineError(self.name, found))
         return None
 
     async def aclose(self) -> None:
@@ -84,7 +88,7 @@ class RecoveringEngine:
 
 
 class ContinuedStream:
-    """The recorded frames of a turn that was cut, then those of the request that goes on from there."""
+    """The recorded frames of a turn that was cut, then those of the request that continues it."""
 
     def __init__(self, turn: RecordedTurn, behind: FrameStream) -> None:
         self.stats = behind.stats
@@ -108,7 +112,7 @@ async def _all_of(turn: RecordedTurn, reason: str | None) -> AsyncGenerator[Code
 
 
 async def _all_then(turn: RecordedTurn, error: EngineError) -> AsyncGenerator[CodecFrame, None]:
-    """Give what is recorded before the failure of who was to go on: it counts as delivered."""
+    """Yield the recorded frames, which count as delivered, and then fail."""
     for batch in turn.batches:
         yield CodecFrame(tuple(batch), done=False)
     raise error

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
+from codec_agents.plan.nodes import declared_path
 from codec_agents.records.recorded import RecordedRun
 from codec_agents.tools.calls import Attempt
 from codec_agents.tools.dispatch import Dispatcher
@@ -15,41 +16,42 @@ if TYPE_CHECKING:
 
 
 class RecordedTools(Dispatcher):
-    """Gives the recorded result of a call; one that is not recorded is run, or refused."""
+    """Returns the recorded result of a call; a call without one is run, or refused."""
 
-    def __init__(self, record: RecordedRun, behind: Dispatcher, *, run_others: bool) -> None:
-        """Begin.
+    def __init__(self, record: RecordedRun, node: str, behind: Dispatcher, *, run_others: bool) -> None:
+        """Queue the recorded results of one node.
 
         Args:
-            record: What happened.
-            behind: What runs the calls of the node.
-            run_others: Whether calls without a recorded result are run.
+            record: The recorded run.
+            node: The declared path of the node.
+            behind: The dispatcher of the node.
+            run_others: True to run a call without a recorded result.
         """
         super().__init__(behind.tools)
         self._behind = behind
         self._run_others = run_others
         self._recorded: dict[tuple[str, int, int], deque[dict[str, Any]]] = defaultdict(deque)
         for turn in record.turns:
-            for line in turn.tools:
+            for line in turn.tools if declared_path(turn.node) == node else ():
                 self._recorded[turn.node, *line["call"]].append(line)
 
     async def run(self, call: ToolCall, context: ToolContext) -> Attempt:
-        """Return what came of a call."""
+        """Return the attempt of a call."""
         recorded = self._recorded.get((context.node, call.start, call.index))
         if recorded:
             return _attempt(call, recorded.popleft())
         if self._run_others:
             return await self._behind.run(call, context)
-        # The turn after this one is not recorded either, and says so as an error that names the place.
+        # The next turn is not recorded either, and its error names the place.
         return Attempt(call, "tool_error", "the record has no result of this call")
 
     @property
     def needs_approval(self) -> bool:
-        """Whether somebody outside must agree to some of the calls: never to one that is not run again."""
+        """True if calls can need approval: those with a recorded result never do."""
         return self._run_others and self._behind.needs_approval
 
     def waits_for_approval(self, call: ToolCall) -> bool:
-        """Tell whether a call could run at once if somebody agreed to it."""
+        """Return true if a call has no recorded result and needs approval to run."""
         recorded = any(
             lines and (start, index) == (call.start, call.index)
             for (_, start, index), lines in self._recorded.items()
@@ -57,15 +59,15 @@ class RecordedTools(Dispatcher):
         return self._run_others and not recorded and self._behind.waits_for_approval(call)
 
     def may_start_early(self, call: ToolCall) -> bool:
-        """Tell whether a call may run before it is known that its turn stands."""
+        """Return true if a call may run before its turn is complete."""
         return self._behind.may_start_early(call)
 
     def gives_up_on(self, attempt: Attempt) -> bool:
-        """Tell whether asking the model again is of no use."""
+        """Return true if asking the model again is of no use."""
         return self._behind.gives_up_on(attempt)
 
     def forget(self, run_id: str) -> None:
-        """Drop what is kept of a run."""
+        """Drop the state of a run."""
         self._behind.forget(run_id)
 
 

@@ -17,7 +17,7 @@ __all__ = ["configure", "run_scope"]
 
 
 def run_scope(pipeline: str, *, run_id: str | None = None, digest: str | None = None) -> RunScope:
-    """Begin the span of a run, under whatever span the caller is in."""
+    """Begin the span of a run, as a child of the caller's span."""
     from codec_agents.telemetry import spans
 
     return spans.run_scope(pipeline, run_id=run_id, digest=digest)
@@ -31,7 +31,7 @@ def configure(
 ) -> None:
     """Send the spans and metrics of later runs to these providers instead of the global ones.
 
-    None stands for the global provider, and for what the environment says about content.
+    None means the global provider, and for content the environment variable.
     """
     from codec_agents.telemetry import scope, spans
 

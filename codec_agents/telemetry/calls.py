@@ -1,4 +1,4 @@
-"""The span of one request to a model: what was asked, and what came."""
+"""The span of one request to a model."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _metric_attributes(node: PromptedNode) -> Attributes:
 
 
 def call_attributes(options: SamplingOptions) -> Attributes:
-    """Return what is asked of the model, as the conventions name it."""
+    """Return the sampling options under the names of the conventions."""
     asked: Mapping[str, Any] = {
         names.REQUEST_MAX_TOKENS: options.max_tokens,
         names.REQUEST_TEMPERATURE: options.temperature,
@@ -131,7 +131,7 @@ def call_attributes(options: SamplingOptions) -> Attributes:
 
 
 def stream_attributes(stats: StreamStats) -> Attributes:
-    """Return what a stream cost, as attributes of its call."""
+    """Return the figures of a stream as attributes of its call."""
     found: Attributes = {
         names.STREAM_FORMAT: stats.format,
         names.STREAM_RECEIVED: stats.bytes_received,

@@ -1,8 +1,8 @@
-"""Every name that telemetry gives out: spans, attributes, metrics.
+"""Every name of telemetry: spans, attributes, metrics.
 
 `gen_ai.*`, `server.*` and `error.type` are OpenTelemetry's semantic conventions (GenAI v0.1.0); they are
-copied here because the package that holds them is a beta that moves. `codec.*` names what the conventions are
-silent about: handoffs, translation, maps, the stream's format.
+copied here because the package that holds them is a beta that changes. `codec.*` names what the conventions
+do not cover: handoffs, translation, maps, the format of the stream.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 SCOPE: Final = "codec_agents"
 """The instrumentation scope of all spans and metrics."""
 
-# --- spans: the operation, then what it was done to ---
+# --- spans: the operation, then its object ---
 
 RUN: Final = "invoke_workflow"
 NODE: Final = "invoke_agent"
@@ -77,7 +77,7 @@ STREAM_SENT: Final = "codec.stream.bytes_sent"
 STREAM_INTERVAL: Final = "codec.stream.chunk_interval"
 
 ENGINE_FIRST_TOKEN: Final = "codec.engine.first_token.duration"  # noqa: S105
-"""What the engine itself says that it took to its first id, where it says so in its answer."""
+"""The time to the first id as reported by the engine, where its answer has one."""
 
 HANDOFF_SOURCE: Final = "codec.handoff.source"
 HANDOFF_TARGET: Final = "codec.handoff.target"
@@ -103,7 +103,7 @@ REGION_TOKENS: Final = "codec.region.tokens"
 TOOL_STATUS: Final = "codec.tool.status"
 
 PROMPT_KEPT: Final = "codec.prompt.kept_tokens"
-"""How many ids at the beginning of the prompt are exactly the turn before: what a prefix cache has."""
+"""The number of ids that the prompt keeps of the turn before, which a prefix cache can hold."""
 PROMPT_IDS: Final = "codec.prompt.ids"
 """Only with content capture: token ids are content."""
 GENERATED_IDS: Final = "codec.generated.ids"

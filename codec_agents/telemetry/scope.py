@@ -49,7 +49,7 @@ class Telemetry:
         self._pending: deque[Callable[[], None]] = deque()
 
     def later(self, work: Callable[[], None]) -> None:
-        """Do something when the running task has nothing else to do, such as to ask the next model.
+        """Do something when the running task is idle, after it has asked the next model.
 
         Ending a span and recording its metrics takes longer than a handoff.
         """
@@ -61,16 +61,16 @@ class Telemetry:
         loop.call_soon(self.catch_up)
 
     def catch_up(self) -> None:
-        """Do now what was left for later."""
+        """Do now all work that was put off."""
         while self._pending:
             with suppress(IndexError):  # another thread may have taken the last
                 self._pending.popleft()()
 
     @property
     def listens(self) -> bool:
-        """Whether spans or metrics of a run that begins now go anywhere.
+        """True if spans or metrics of a run that begins now go anywhere.
 
-        The API's own providers keep nothing; but a caller's span, whoever made it, is to be passed on.
+        The API's own providers keep nothing, but a span of the caller is passed on to engines.
         """
         provider = self._provider or trace.get_tracer_provider()
         if not isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):
@@ -134,7 +134,7 @@ class Scope:
         return Attached(self)
 
     def end(self, error: BaseException | None = None, *, end_time: int | None = None) -> None:
-        """End the span; an `Exception` is an error, unless it says that the run was left."""
+        """End the span; an `Exception` is an error, except a cancellation of the run."""
         if self._ended:
             return
         self._ended = True
@@ -173,7 +173,7 @@ class Scope:
         self.span.set_attributes(found)
 
     def _closing_attributes(self) -> Attributes:
-        """What is known only at the end."""
+        """Return the attributes that are known only at the end."""
         return {}
 
     def _record(self) -> None:

@@ -6,8 +6,8 @@ The rules of all of them:
   request, a tool), so that instrumentation in there finds its parent, and never across a `yield`.
 - A scope is ended once; ending it again does nothing.
 - An error sets `error.type` and the status. A cancellation is no error: `codec.cancelled`, status unset.
-- Nothing happens per id or per frame. What is known at the end is set in one go, on spans that record.
-- Handoffs are siblings of the nodes, not their children: they overlap both. Links tell the flow of the data.
+- Nothing happens per id or per frame. Attributes known at the end are set at once, on spans that record.
+- Handoffs are siblings of the nodes, not their children: they overlap both. Links hold the flow of the data.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _current = Telemetry()
 
 
 def use(telemetry: Telemetry) -> None:
-    """Let later runs send their spans and metrics there."""
+    """Send the spans and metrics of later runs there."""
     global _current  # noqa: PLW0603 - one process has one place for telemetry, as OpenTelemetry itself has
     _current = telemetry
 
 
 def run_scope(pipeline: str, *, run_id: str | None = None, digest: str | None = None) -> RunScope:
-    """Begin the span of a run, under whatever span the caller is in.
+    """Begin the span of a run, as a child of the caller's span.
 
-    Where neither spans nor metrics go anywhere, the scope and all scopes in it do nothing.
+    If neither spans nor metrics go anywhere, the scope and all scopes in it do nothing.
     """
     if not _current.listens:
         return cast("RunScope", SILENT)
@@ -86,7 +86,7 @@ SILENT = Silent()
 
 
 class RunScope(Scope):
-    """`invoke_workflow {pipeline}`: one a run."""
+    """`invoke_workflow {pipeline}`: one per run."""
 
     __slots__ = ("_epoch", "_last_calls")
 
@@ -121,7 +121,7 @@ class RunScope(Scope):
         return self._epoch + int(at * 1e9)
 
     def call_began(self, node: str, call: CallScope) -> None:
-        """Remember a node's latest call, for the links of what it feeds."""
+        """Remember a node's latest call, for the links of its handoffs."""
         self._last_calls[node] = call
 
     def last_call(self, node: str) -> CallScope | None:
@@ -134,7 +134,7 @@ class RunScope(Scope):
 
 
 class NodeScope(Scope):
-    """`invoke_agent {node}`: one an activation; it holds all its turns. Usage stands on the calls alone."""
+    """`invoke_agent {node}`: one per activation, with all its turns. Usage is on the calls alone."""
 
     __slots__ = ("_attributes", "_handoffs", "_last_call", "name", "run")
 

@@ -1,4 +1,4 @@
-"""What happened in recorded runs, and when: a timeline, a handoff table, and a page for the browser."""
+"""Recorded runs over time: a timeline, a table of handoffs, and a page for the browser."""
 
 from codec_agents.trace.page import page, write_page
 from codec_agents.trace.percentiles import EdgeFigures, edge_figures, figures_of

@@ -10,7 +10,7 @@ from codec_agents.plan.nodes import declared_path
 from codec_agents.trace.timeline import Edge, TracedRun
 
 PARTS = ("detect", "tail", "wait", "render", "queue", "request", "engine")
-"""What a handoff consists of, in order."""
+"""The parts of a handoff, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class EdgeFigures:
     target: str
     strategy: str
     runs: int
-    """Handoffs measured: one a run, but for edges inside loops and maps."""
+    """Measured handoffs: one per run, more for edges inside loops and maps."""
     ids_in: float
     """Mean."""
     ids_out: float

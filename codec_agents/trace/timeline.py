@@ -1,4 +1,4 @@
-"""A recorded run, arranged by time: bars of a waterfall, lanes of ids, edges with what went over them."""
+"""A recorded run over time: bars of a waterfall, lanes of token ids, edges with their handoffs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codec_agents.plan.nodes import declared_path
 from codec_agents.records.recorded import RecordedRun, RecordedTurn
 
 BarKind: TypeAlias = Literal["wait", "reasoning", "answer", "tool_calls", "tool", "handoff"]
-"""Waiting for the first id; ids of a port; a tool at work; a handoff from the source's end to the request."""
+"""Waiting for the first id; ids of a port; a running tool; a handoff from the source's end to the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class LaneSpan:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One edge of the graph, and what went over it; figures are None where nobody measured them."""
+    """One edge of the graph, with the figures of its handoff; None where they were not measured."""
 
     source: str
     target: str
@@ -54,17 +54,17 @@ class Edge:
     """Ids of that stream, of all its ports."""
     translate: float | None = None
     detect: float | None = None
-    """From the source's last id until it was seen that it has ended."""
+    """From the source's last id until its end was detected."""
     tail: float | None = None
-    """Translating what the source's last id completed."""
+    """Translating the text that the source's last id completed."""
     wait: float | None = None
-    """From there until the target's other inputs were there, too."""
+    """From there until the target's other inputs were complete."""
     render: float | None = None
     """Assembling the prompt."""
     queue: float | None = None
     """Until the engine had a free place for the request."""
     request: float | None = None
-    """Connecting, where that was still to be done, and writing the request."""
+    """Writing the request, and connecting where no connection was open."""
     engine: float | None = None
     """From there until the target's first id."""
     gap: float | None = None
@@ -72,7 +72,7 @@ class Edge:
     first_id_latency: float | None = None
     """From the source's last id to the target's first: all parts together."""
     prefilled: int = 0
-    """Ids of the target's prompt that its engine had read ahead."""
+    """Ids of the target's prompt that its engine had prefilled."""
 
     @property
     def name(self) -> str:
@@ -110,7 +110,7 @@ class TracedRun:
         return {node: details["error"] for node, details in self.nodes.items() if details.get("error")}
 
     def summary(self) -> dict[str, Any]:
-        """Return the run as plain data, without what its models and sinks said."""
+        """Return the run as plain data, without texts and ids."""
         return {
             "name": self.name,
             "pipeline": self.pipeline,
@@ -150,7 +150,7 @@ def traced(record: RecordedRun, name: str) -> TracedRun:
 
 
 def _nodes(record: RecordedRun) -> dict[str, dict[str, Any]]:
-    """Return what is known of each node; a node in a loop stands there once a round."""
+    """Return the details of each node; a node in a loop has an entry per round."""
     worked = {node: record.details(node) for node in record.nodes}
     numbered = {declared_path(node) for node in worked if node not in record.header.get("nodes", {})}
     declared = record.header.get("nodes", {}).items()
@@ -245,7 +245,7 @@ def _report(handoff: dict[str, Any]) -> HandoffReport:
 
 
 def measured(report: HandoffReport, strategy: str) -> Edge:
-    """Return an edge with what a handoff over it did and cost."""
+    """Return an edge with the figures of a handoff."""
     parts = report.parts
     return Edge(
         source=report.source,

@@ -1,4 +1,4 @@
-"""`codec-agents check`: say everything that is wrong with a pipeline, without asking any engine."""
+"""`codec-agents check`: list every fault of a pipeline, without asking an engine."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ FIELDS = ("severity", "place", "found", "remedy", "file", "line")
 def command(file: Path, as_json: bool, strict: bool) -> None:
     """Check the pipeline in FILE: names, edges, maps, dialects, tools.
 
-    All faults are shown at once, each with its place and what would do. No engine is asked. Ends with 3 if
-    the pipeline cannot be built.
+    All faults are shown at once, each with its place and a remedy. No engine is asked. Ends with 3 if the
+    pipeline cannot be built.
     """
     faults = find_faults(file)
     bad = [fault for fault in faults if strict or fault.severity == "error"]
@@ -52,7 +52,7 @@ def find_faults(file: Path) -> Sequence[Fault]:
 
 
 def show_faults(file: Path, faults: Sequence[Fault]) -> None:
-    """Print the faults, and a line that sums them up."""
+    """Print the faults, and a line with their number."""
     console = terminal.new_console()
     signs = terminal.glyphs(console)
     for fault in faults:

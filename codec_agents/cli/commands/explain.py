@@ -1,4 +1,4 @@
-"""`codec-agents explain`: what a pipeline will do to ids, edge by edge."""
+"""`codec-agents explain`: the effect of each edge of a pipeline on token ids."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from codec_agents.cli.options import as_json, load, pipeline_file
 @as_json
 @reporting
 def command(file: Path, as_json: bool) -> None:
-    """Explain the pipeline in FILE: what each edge does to ids, what it holds back, where text appears.
+    """Explain the pipeline in FILE: what each edge does to token ids, what it holds back, where text appears.
 
-    It is built for this, so that what is shown is what would run; no engine is asked.
+    The pipeline is built for this, so the explanation is of what would run. No engine is asked.
     """
     from codec_agents.graph.explain import render_text
     from codec_agents.plan.explanation import explain

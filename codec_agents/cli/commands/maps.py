@@ -1,4 +1,4 @@
-"""`codec-agents maps`: look at tokenizer maps, verify them, fetch them."""
+"""`codec-agents maps`: build, fetch, publish, verify and inspect tokenizer maps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAP_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group("maps")
 def command() -> None:
-    """Work with tokenizer maps: the documents that say what the ids of a model mean."""
+    """Work with tokenizer maps: the documents that define the token ids of a model."""
 
 
 @command.command("build")
@@ -32,7 +32,7 @@ def command() -> None:
 def build_command(source: Path, map_id: str, output: Path, pattern: str | None) -> None:
     """Make a map from SOURCE: a tokenizer.json, a GGUF file, or tiktoken ranks.
 
-    What a map cannot say is an error: a map encodes as the model does, or there is none.
+    A tokenizer that a map cannot describe exactly is an error.
     """
     document = _built(source, map_id, pattern)
     output.write_bytes(document)
@@ -87,7 +87,7 @@ def publish_command(files: tuple[Path, ...], folder: Path, origin: str) -> None:
 @as_json
 @reporting
 def hash_command(files: tuple[Path, ...], as_json: bool) -> None:
-    """Print the name of each map: the sha256 of its bytes."""
+    """Print the hash of each map: the sha256 of its bytes."""
     hashes = {str(file): _hash_of(file) for file in files}
     if as_json:
         terminal.print_json(hashes)

@@ -1,4 +1,4 @@
-"""`codec-agents record`: look at recorded runs, replay and compare them, and make training data of them."""
+"""`codec-agents record`: inspect, replay, recover and compare recorded runs, and export training data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def command() -> None:
 @as_json
 @reporting
 def show(file: Path, as_json: bool) -> None:
-    """Show what FILE records: each turn of each node, its tools, and how the nodes ended."""
+    """Show the run in FILE: each turn of each node, its tools, and how the nodes ended."""
     from codec_agents.records.reader import read_record
 
     record = read_record(file)
@@ -50,7 +50,7 @@ def show(file: Path, as_json: bool) -> None:
 
 
 def summary(record: RecordedRun) -> dict[str, Any]:
-    """Return what a record says, without its ids."""
+    """Return the content of a record without its ids."""
     header = record.header
     return {
         "run_id": header.get("run_id"),
@@ -158,10 +158,10 @@ def replay(
     speed: float | None,
     written: Path | None,
 ) -> None:
-    """Run PIPELINE with what FILE records in place of its engines.
+    """Run PIPELINE with the record FILE in place of its engines.
 
-    Shows the text of the text sinks. Ends with 6 at the first prompt that is not the recorded one, and says
-    which node, turn and position it is.
+    Shows the text of the text sinks. Ends with 6 at the first prompt that differs from the recorded one, and
+    names the node, turn and position.
     """
     loaded = load(pipeline)
     options = {"tools": tools, "functions": functions, "speed": speed, "record": written}
@@ -176,10 +176,10 @@ def replay(
 @click.option("--record", "written", type=NEW_FILE, help="Write the record of the whole run.")
 @reporting
 def recover(file: Path, pipeline: Path, as_json: bool, functions: Any, written: Path | None) -> None:
-    """Go on with the run of PIPELINE that FILE records, where it was cut off.
+    """Continue the run of PIPELINE that FILE records, where it was cut off.
 
-    What is recorded is not asked again; a turn that was cut goes on from its exact prefix. Shows the text of
-    the text sinks.
+    Recorded turns are not generated again; a turn that was cut continues from its exact prefix. Shows the
+    text of the text sinks.
     """
     loaded = load(pipeline)
     _finish(loaded, lambda: loaded.recover(file, functions=functions, record=written), as_json=as_json)
@@ -211,7 +211,7 @@ def _finish(pipeline: Pipeline, start: Callable[[], Run], *, as_json: bool) -> N
 @as_json
 @reporting
 def compare(first: Path, second: Path, as_json: bool) -> None:
-    """Say where two recorded runs differ in ids; ends with 1 if they do."""
+    """Show where two recorded runs differ; ends with 1 if they do."""
     from codec_agents.records.reader import read_record
 
     found = read_record(first).differences(read_record(second))
@@ -233,7 +233,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 @click.option("--complete", is_flag=True, help="Leave out nodes with a turn that was cut off.")
 @reporting
 def export(files: Sequence[Path], output: Path | None, nodes: tuple[str, ...], complete: bool) -> None:
-    """Write training trajectories as lines of JSON: one a node, its ids, and which of them were sampled."""
+    """Write training trajectories as lines of JSON: one per node, with its ids and which were sampled."""
     lines = _trajectories(files, _known(files, nodes), complete=complete)
     if output is None:
         for line in lines:
@@ -245,7 +245,7 @@ def export(files: Sequence[Path], output: Path | None, nodes: tuple[str, ...], c
 
 
 def _known(files: Sequence[Path], nodes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the nodes that were asked for, each of which one of the records must have."""
+    """Return the requested nodes, each of which must be in one of the records."""
     from codec_agents.plan.nodes import declared_path
     from codec_agents.records.reader import read_record
 

@@ -12,7 +12,7 @@ from codec_agents.cli.exits import reporting
 
 @click.command("schema")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
-@click.option("--json", "_json", is_flag=True, help="JSON is what it prints in any case.")
+@click.option("--json", "_json", is_flag=True, help="No effect: the schema is JSON.")
 @reporting
 def command(output: Path | None, _json: bool) -> None:
     """Print the JSON Schema of pipeline files, with which editors complete and check them.

@@ -121,7 +121,7 @@ OPTIONS: Mapping[str, frozenset[str]] = {
     "transformers": frozenset({"map_name", "device", "streams"}),
     "bridge": frozenset({"map_name", "engine", "engine_model", "engine_key_env"}),
 }
-"""What may be said about each kind of model."""
+"""The options of each kind of model."""
 
 
 def _backend(file: Path | None, model: str | None, given: dict[str, Any]) -> Made:
@@ -132,7 +132,7 @@ def _backend(file: Path | None, model: str | None, given: dict[str, Any]) -> Mad
     for name in given:
         if name not in OPTIONS[kinds[0]] | {kinds[0]}:
             option = "--" + name.removesuffix("_name").replace("_", "-")
-            raise click.UsageError(f"{option} says nothing about {kinds[0]}")
+            raise click.UsageError(f"{option} is not an option of {kinds[0]}")
     if file is not None:
         return _pipeline(file, model, given)
     makers = {"script": _scripted, "transformers": _transformers, "bridge": _bridge}
@@ -148,7 +148,7 @@ def _pipeline(file: Path, model: str | None, given: dict[str, Any]) -> Made:
 
 
 def _bundled(map_id: str, map_hash: str | None) -> Mapping[str, bytes]:
-    """Return the map's document where it ships with the package; others are where they came from."""
+    """Return the document of a bundled map; other maps are published where they came from."""
     from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map, bundled_map_bytes
 
     if map_id in BUNDLED_MAPS and bundled_map(map_id).hash == map_hash:
@@ -194,7 +194,7 @@ def _bridge(model: str, given: dict[str, Any]) -> Made:
 
 def _required_map(given: dict[str, Any]) -> bytes:
     if "map_name" not in given:
-        raise click.UsageError("say which map the model speaks: --map; `codec-agents maps build` makes one")
+        raise click.UsageError("name the map of the model: --map FILE; `codec-agents maps build` makes one")
     return _map_bytes(given["map_name"])
 
 

@@ -36,13 +36,13 @@ FULL = 0.8
 
 @dataclass(frozen=True, slots=True)
 class EdgeSample:
-    """An edge at one look, and what has changed since the look before."""
+    """An edge at one look, and its changes since the look before."""
 
     state: EdgeState
     per_second: float
-    """How many entered the edge, a second."""
+    """Ids or characters that entered the edge, per second."""
     blocked_share: float
-    """Share of the time in which its source was held up."""
+    """Share of the time in which its source waited for room."""
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class EdgeSample:
 
 
 class Sampler:
-    """Looks at a run again and again."""
+    """Looks at a run repeatedly."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -76,7 +76,7 @@ class Sampler:
 
 
 class View(Protocol):
-    """Shows what a look found."""
+    """Shows a look."""
 
     def show(self, at: float, samples: Sequence[EdgeSample]) -> None:
         """Show it."""
@@ -98,8 +98,8 @@ class View(Protocol):
 def command(file: Path, pairs: tuple[str, ...], as_json: bool, interval: float, record: Path | None) -> None:
     """Run the pipeline in FILE and show its edges while it goes.
 
-    For each edge: what flows over it, how full its queue is, and how long its source had to wait for room.
-    Where standard output is no terminal, prints lines of JSON.
+    For each edge: the rate, how full its queue is, and how long its source waited for room. If standard
+    output is not a terminal, prints lines of JSON.
     """
     pipeline = load(file)
     inputs = inputs_of(pipeline, pairs)
@@ -125,7 +125,7 @@ async def _watch(
 
 
 async def _over(run: Run, within: float) -> bool:
-    """Wait a while for the end of a run; tell whether it came."""
+    """Wait a while for the end of a run; return true if it came."""
     with anyio.move_on_after(within):
         await run.wait()
         return True

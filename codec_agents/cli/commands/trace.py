@@ -28,7 +28,7 @@ STYLES = {
     "handoff": "red",
 }
 LETTERS = {"wait": ".", "reasoning": "r", "answer": "a", "tool_calls": "c", "tool": "t", "handoff": "h"}
-"""What a bar is made of where there is no colour."""
+"""The letter of a bar without colours."""
 MAX_ROWS = 60
 """Rows of a waterfall; the page shows more."""
 
@@ -67,7 +67,7 @@ def command(
 
 
 def show_waterfall(console: Console, run: TracedRun, node: str | None = None) -> None:
-    """Print what each node did, over time."""
+    """Print the work of each node over time."""
     width = terminal.width(console)
     rows = _rows(bar for bar in run.bars if node is None or node in bar.node)
     left = min(max(map(len, rows), default=4), width // 4)
@@ -120,7 +120,7 @@ def _rows(bars: Iterable[Bar]) -> dict[str, list[Bar]]:
 
 
 def _drawn(bars: Iterable[Bar], whole: float, room: int, *, solid: bool) -> Text:
-    """Return a row of bars; where two meet in one column a handoff is seen, or else the later one."""
+    """Return a row of bars; of two in one column a handoff is drawn, or else the later one."""
     columns = [(" ", "")] * room
     for bar in sorted(bars, key=lambda bar: bar.kind == "handoff"):
         start, length = _extent(bar.start, bar.end, whole, room)

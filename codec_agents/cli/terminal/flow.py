@@ -18,7 +18,7 @@ MAX_HELD = 40
 
 
 class Flow:
-    """Write text as it comes. Only the last, unfinished word is held back."""
+    """Writes text as it comes; only the last, unfinished word is held back."""
 
     def __init__(self, console: Console, gutter: str, width: int, style: str) -> None:
         self._console = console
@@ -32,7 +32,7 @@ class Flow:
         self._unprinted = ""
 
     def write(self, text: str) -> None:
-        """Write what is complete."""
+        """Write all complete words."""
         text = self._held + text
         tail = re.search(r"\S+\Z", text)
         keep = tail.group() if tail and len(tail.group()) <= MAX_HELD and tail.group().isascii() else ""
@@ -49,7 +49,7 @@ class Flow:
         self._column = cell_len(text)
 
     def end(self) -> None:
-        """Write what is held, and end the line."""
+        """Write the held word, and end the line."""
         self._put(self._held)
         self._held = ""
         if not self._fresh:
@@ -67,7 +67,7 @@ class Flow:
                 self._word(part)
 
     def _word(self, word: str) -> None:
-        """Write a word after the space that came before it; a space at which the line breaks is left out."""
+        """Write a word after its space; a space at which the line breaks is left out."""
         if self._column and self._column + len(self._space) + cell_len(word) > self._room:
             self._newline()
         else:
@@ -100,7 +100,7 @@ class Flow:
         self._fresh = True
 
     def _print(self) -> None:
-        """Print what has gathered: once a piece and line, not once a word."""
+        """Print the gathered text: once per piece and line, not once per word."""
         if self._unprinted:
             self._console.print(Text(self._unprinted, style=self._style), end="", soft_wrap=True)
             self._unprinted = ""

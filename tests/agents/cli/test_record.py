@@ -117,7 +117,7 @@ def test_compare_ends_as_diff_does(record: Path, desk: Path) -> None:
     assert "m, turn 1: prompt ids differ from position" in found.output
     document = json.loads(invoke("record", "compare", record, other, "--json").output)
     assert not document["same"]
-    assert "input q: its values differ" in document["differences"]
+    assert "input q: the values differ" in document["differences"]
 
 
 def test_export_writes_trajectories(record: Path, desk: Path) -> None:

@@ -288,7 +288,7 @@ async def test_differences_name_the_place(tmp_path: Path) -> None:
     one, two = read_record(tmp_path / "one"), read_record(tmp_path / "two")
     assert one.differences(read_record(tmp_path / "one")) == []
     found = one.differences(two)
-    assert found[0] == "input q: its values differ"
+    assert found[0] == "input q: the values differ"
     position = first_difference(one.turns[0].prompt, two.turns[0].prompt)
     assert f"planner, turn 1: prompt ids differ from position {position} on" in found
 
@@ -306,9 +306,9 @@ async def test_what_functions_gave_and_what_came_first_is_compared(tmp_path: Pat
         ),
     )
     assert one.differences(read_record(path)) == [
-        "again, call 1 of its function: what it was given differs",
-        "shout, call 1 of its function: what it gave differs",
-        "two: what came first differs",
+        "again, call 1 of its function: the arguments differ",
+        "shout, call 1 of its function: the results differ",
+        "two: the orders of arrival differ",
     ]
 
 

@@ -101,7 +101,7 @@ async def test_a_function_that_is_given_something_else_is_refused(tmp_path: Path
 
     await shouting(lambda value: value).invoke({"q": "go"}, record=path)
     rewrite(path, lambda text: text.replace('"gave":"go"', '"gave":"gone"'))
-    with pytest.raises(ReplayError, match="'shout': its function is given something else") as caught:
+    with pytest.raises(ReplayError, match="'shout': its function has other arguments") as caught:
         await shouting(lambda value: value).replay(path).execute()
     assert (caught.value.node, caught.value.turn) == ("shout", None)
 
@@ -243,7 +243,7 @@ async def test_a_failure_is_replayed_as_one(tmp_path: Path) -> None:
 async def test_a_record_that_was_cut_says_so(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     cut_record(path, await recorded_lines(path, desk()), turn=2)
-    with pytest.raises(ReplayError, match=r"the record ends here.*did not come to its end") as caught:
+    with pytest.raises(ReplayError, match=r"the record ends here.*the recorded run has no end") as caught:
         await desk(refusing()).replay(path).execute()
     assert (caught.value.node, caught.value.turn) == ("planner", 2)
     assert caught.value.position == len(read_record(path).turns[-1].generated)

@@ -176,7 +176,7 @@ async def test_a_recovery_goes_on_where_that_can_be_exact(words, answer, kind, t
             await p.invoke({"question": "hi"}, record=tmp_path / "run.jsonl")
         async with p.recover(tmp_path / "run.jsonl") as run:
             if kind == "openai":
-                with pytest.raises(NodeFailedError, match="cannot go on with an answer that was cut"):
+                with pytest.raises(NodeFailedError, match="it begins its answers anew"):
                     await run.wait()
             else:
                 await run.wait()
