@@ -32,7 +32,8 @@ MAX_NODES = 65_536
 """Characters of names, shared beginnings counted once: 30,000 numbered names have about as many."""
 
 MAX_BRANCHES = 64
-"""How deep the pattern may nest. `re` compiles groups by recursion. Runs of one character do not nest."""
+"""The depth to which the pattern may nest: `re` compiles groups by recursion. Runs of one character do not
+nest."""
 
 
 class AddedTokens:
@@ -182,7 +183,7 @@ def passes_of(vocabulary: Vocabulary, normalize: Callable[[str], str], *, contro
 
     Args:
         vocabulary: whose tokens are looked for.
-        normalize: makes of a name what stands for it in normalized text.
+        normalize: returns the form of a name in normalized text.
         control: whether control tokens are read too, or text tokens alone.
     """
     found: dict[str, AddedToken] = dict(vocabulary.text_tokens)

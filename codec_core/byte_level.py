@@ -16,7 +16,7 @@ _ENCODING_MAP = codecs.charmap_build(ALPHABET)
 def decode_byte_level_token(raw_token: str) -> bytes:
     """Return the bytes that a byte-level token spells.
 
-    A token with any character outside the alphabet was added as plain text, and stands for its UTF-8 bytes.
+    A token with any character outside the alphabet was added as plain text: its bytes are UTF-8.
     """
     try:
         return codecs.charmap_encode(raw_token, "strict", _ENCODING_MAP)[0]

@@ -187,7 +187,7 @@ character sets, so what a map states here costs time and memory out of proportio
 
 
 def check_program(program: Program) -> None:
-    """Refuse what the types allow and no pre-tokenizer can run, or only at too great a cost.
+    """Refuse a program that has the right types but cannot be run, or only at too great a cost.
 
     Raises:
         TokenizerMapValidationError: the operation and what is wrong with it.

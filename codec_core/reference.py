@@ -1,4 +1,4 @@
-"""The same algorithms, written to be read: what the fast paths are held equal to by tests.
+"""The algorithms of this package as slow, readable definitions. Tests hold the fast paths equal to them.
 
 Nothing here is used at run time. Everything is the definition, word for word, and takes quadratic time.
 """
@@ -20,7 +20,7 @@ _FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
 
 
 def merge(symbols: list[str], merges: list[str]) -> list[str]:
-    """Merge the pair that stands first in the list, at its leftmost place, until no listed pair is left."""
+    """Merge the pair that is first in the list, at its leftmost place, until no listed pair is left."""
     places = {pair: place for place, pair in enumerate(merges)}
     while True:
         found = [

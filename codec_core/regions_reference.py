@@ -1,4 +1,4 @@
-"""The rules of `regions.py` as a plain program over a whole list: the reference that the scanner is held to.
+"""The rules of `regions.py` as a plain program over a whole list. Tests hold the scanner equal to it.
 
 It looks at every id and every marker; use it to understand and to test, not to serve.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from codec_core.regions import Marker, RegionEvent, RegionKind, check_kinds
 
 JOINED = ("passthrough", "part", "overflow")
-"""Events that only say where ids went; neighbours of one kind are one event."""
+"""Events whose neighbours of the same kind are joined."""
 
 
 def scan_whole(
@@ -19,7 +19,7 @@ def scan_whole(
     inside: str | None = None,
     finish_reason: str | None = None,
 ) -> list[RegionEvent]:
-    """Return the events of a whole stream, those that touch joined."""
+    """Return the events of a whole stream, neighbours of the same kind joined."""
     by_name = check_kinds(kinds, inside)
     starts = {marker: kind for kind in by_name.values() for marker in kind.starts}
     events: list[RegionEvent] = []
@@ -75,7 +75,7 @@ def longest_at(ids: Sequence[int], at: int, markers: Iterable[Marker]) -> Marker
 
 
 def join(events: Iterable[RegionEvent]) -> list[RegionEvent]:
-    """Join neighbouring events that only say where ids went, where they touch."""
+    """Join events of the same kind that follow each other without a gap."""
     joined: list[RegionEvent] = []
     for event in events:
         last = joined[-1] if joined else None

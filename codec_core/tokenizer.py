@@ -29,7 +29,7 @@ _flat = chain.from_iterable
 
 
 class Tokenizer(ABC):
-    """Turns text into ids. Those of this module follow a map; one of another kind needs no more than this."""
+    """Turns text into ids. The tokenizers of this module follow a map; others implement these two."""
 
     @property
     @abstractmethod
@@ -38,7 +38,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text in which special tokens may stand."""
+        """Return the ids of a text; control tokens are read where the text spells them."""
 
 
 class VocabularyTokenizer(Tokenizer):
@@ -67,7 +67,7 @@ class VocabularyTokenizer(Tokenizer):
         return self.vocabulary.id
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text in which special tokens may stand.
+        """Return the ids of a text; control tokens are read where the text spells them.
 
         Raises:
             UnencodableTextError: the text holds a lone surrogate, or a character the vocabulary cannot spell.
@@ -77,7 +77,7 @@ class VocabularyTokenizer(Tokenizer):
         return self._encode_found(text, passes) if passes else self._encode_stretch(text, first=True)
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """Return the ids of a text, none of them special, whatever it spells.
+        """Return the ids of a text, none of them control, whatever it spells.
 
         Raises:
             UnencodableTextError: the text holds a lone surrogate, or a character the vocabulary cannot spell.
@@ -88,7 +88,7 @@ class VocabularyTokenizer(Tokenizer):
         return self._encode_found(text, passes) if passes else self._encode_stretch(text, first=True)
 
     def prepare(self, text: str, *, first: bool) -> str:
-        """Return text as the vocabulary writes it; `first` for the beginning of a text."""
+        """Return text in the spelling of the vocabulary; `first` for the beginning of a text."""
         if not (text and self._marks_spaces):
             return text
         spelled = text.replace(" ", METASPACE)
@@ -159,14 +159,14 @@ class VocabularyTokenizer(Tokenizer):
 
 
 class Cutter(Protocol):
-    """Where pieces begin and end."""
+    """Cuts text into pieces."""
 
     @property
     def takes_spaces(self) -> bool:
         """Return whether texts come with their spaces, or with U+2581 for them."""
 
     def cut(self, text: str) -> list[str]:
-        """Return pieces that can be encoded each alone."""
+        """Return pieces that can each be encoded alone."""
 
     def settle(self, text: str, seen: int = 0) -> tuple[list[str], str]:
         """Return the pieces that no continuation can change, and the rest."""
@@ -176,8 +176,7 @@ class BPETokenizer(VocabularyTokenizer):
     """Encodes with the merges of a map, for byte-level and metaspace vocabularies.
 
     Attributes:
-        missing_bytes: bytes that the vocabulary has no token for. They leave no id, as in the reference
-            tokenizers.
+        missing_bytes: bytes that the vocabulary has no token for. They give no id, as in the reference.
     """
 
     def __init__(self, m: TokenizerMap | Vocabulary) -> None:
@@ -202,7 +201,7 @@ class BPETokenizer(VocabularyTokenizer):
 
     @staticmethod
     def supports(m: TokenizerMap) -> bool:
-        """Return whether a map has what byte-pair encoding needs."""
+        """Return whether a map has merges and an encoder, which byte-pair encoding needs."""
         return bool(m.merges) and m.encoder is not None
 
     def encode_prepared(self, text: str) -> list[int]:
@@ -231,7 +230,7 @@ class LongestMatchTokenizer(VocabularyTokenizer):
         return True
 
     def prepare(self, text: str, *, first: bool) -> str:
-        """Return text as the vocabulary writes it."""
+        """Return text in the spelling of the vocabulary."""
         return self._matcher.spell(super().prepare(text, first=first))
 
     def encode_prepared(self, text: str) -> list[int]:
@@ -245,7 +244,7 @@ class LongestMatchTokenizer(VocabularyTokenizer):
         return ids, text[used:]
 
 
-# What cuts and merges is imported with the first tokenizer: it is a tenth of importing the package.
+# These imports are late: they take a tenth of the time to import the package, and only encoding needs them.
 
 
 def _byte_level(vocabulary: Vocabulary) -> tuple[Cutter, Merger]:
@@ -273,7 +272,7 @@ def _metaspace(vocabulary: Vocabulary) -> tuple[Cutter, Merger]:
 
 
 def check_text(text: str) -> None:
-    """Refuse text that is no Unicode text.
+    """Refuse text that is not Unicode text.
 
     Raises:
         UnencodableTextError: a lone surrogate, with its place.
@@ -282,7 +281,7 @@ def check_text(text: str) -> None:
         text.encode("utf-16-le")
     except UnicodeEncodeError as error:
         raise UnencodableTextError(
-            f"a lone surrogate U+{ord(text[error.start]):04X} at character {error.start} stands for no text; "
+            f"a lone surrogate U+{ord(text[error.start]):04X} at character {error.start} is not a character; "
             "decode the text's source with errors='replace'"
         ) from None
 
@@ -299,5 +298,5 @@ def pick_tokenizer(m: TokenizerMap | Vocabulary) -> VocabularyTokenizer:
 
 
 def tokenize(m: TokenizerMap | Vocabulary, text: str) -> list[int]:
-    """Return the ids of a text in which special tokens may stand."""
+    """Return the ids of a text; control tokens are read where the text spells them."""
     return pick_tokenizer(m).encode(text)

@@ -29,7 +29,7 @@ _REPLACEMENT_BYTES = REPLACEMENT.encode()
 
 
 class Vocabulary:
-    """The token ids of a map, the bytes that each stands for, and which of them are control.
+    """The token ids of a map, the bytes of each, and which of them are control.
 
     Attributes:
         map: the map that the vocabulary is made from.

@@ -1,7 +1,7 @@
 """The delta form of a frame: each id as its distance from the one before, zigzag-coded.
 
 `delta[0] = zigzag(ids[0] - base_id)` and `delta[k] = zigzag(ids[k] - ids[k-1])`. The base is the last id of
-the frame before, and stands in the frame, so that each frame can be read alone. On real text the delta form
+the frame before, and is in the frame, so that each frame can be read alone. On real text the delta form
 is larger than the plain one: neighbouring ids are not close to each other.
 """
 

@@ -100,7 +100,7 @@ class MsgpackDecoder(FrameDecoder):
     def _read_usual(self, frames: list[CodecFrame]) -> bool:
         """Read the whole frames at the start of the buffer at once; return False if that fails.
 
-        Where the last one ends is guessed from how everybody writes frames. msgspec, which has to find that
+        Where the last one ends is guessed from the usual form of frames. msgspec, which has to find that
         many frames in just so many bytes, proves the guess.
         """
         buffer, end = self._buffer, min(len(self._buffer), self._limit, self._max_ids)

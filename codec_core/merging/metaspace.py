@@ -1,4 +1,4 @@
-"""Byte-pair encoding of text in which U+2581 stands for spaces.
+"""Byte-pair encoding of text with U+2581 for spaces.
 
 The ids are those that the merge list gives. They come from tiktoken's engine where `rank_engine` proves it
 equal for the tokens at hand, and from the list itself elsewhere.
@@ -53,7 +53,7 @@ class RankedCharacters:
 
 
 class MetaspaceMerger:
-    """Encodes pieces of text in which U+2581 stands for spaces, with bytes for characters without a token.
+    """Encodes pieces of text with U+2581 for spaces, and with bytes for characters without a token.
 
     tiktoken merges bytes, the list merges characters. So merges that rank before all others put the
     characters together first. Of unknown characters, the bytes to fall back to remain.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from weakref import WeakKeyDictionary
 
 from codec_core.vocabulary import Vocabulary
 
@@ -18,7 +19,7 @@ MOST_MISSING = 12
 """Characters of several ids may follow one another without a break; beyond this many, ask the engine."""
 
 Index = dict[bytes, tuple[int, ...]]
-_indexes: dict[int, tuple[Vocabulary, Index]] = {}
+_indexes: WeakKeyDictionary[Vocabulary, Index] = WeakKeyDictionary()
 
 
 def find_lost_ids(
@@ -68,14 +69,14 @@ def _inside_character(data: bytes) -> bool:
 
 
 def _index(vocabulary: Vocabulary) -> Index:
-    """Ordinary ids by their bytes; made when the first id is lost."""
-    known = _indexes.get(id(vocabulary))
-    if known is not None and known[0] is vocabulary:
-        return known[1]
+    """Return the ordinary ids by their bytes; made when the first id is lost."""
+    known = _indexes.get(vocabulary)
+    if known is not None:
+        return known
     gathered: dict[bytes, list[int]] = {}
     for token in range(vocabulary.size):
         if vocabulary.is_valid(token) and token not in vocabulary.special_ids:
             gathered.setdefault(vocabulary.token_bytes(token), []).append(token)
     index = {data: tuple(tokens) for data, tokens in gathered.items() if data}
-    _indexes[id(vocabulary)] = (vocabulary, index)
+    _indexes[vocabulary] = index
     return index
