@@ -247,9 +247,15 @@ class BoundDialect:
 
     # Turns
 
-    def reader(self, prompt_ids: Sequence[int] = ()) -> TurnReader:
-        """Return a reader for the turn that follows a prompt."""
-        return self._turns.reader(prompt_ids)
+    def reader(self, prompt_ids: Sequence[int] = (), *, with_tools: bool | None = None) -> TurnReader:
+        """Return a reader for the turn that follows a prompt.
+
+        Args:
+            prompt_ids: the prompt.
+            with_tools: whether the model was told tools, without which no text is a call; None where those
+                that the dialect was bound with say it.
+        """
+        return self._turns.reader(prompt_ids, with_tools=with_tools)
 
     def parse_calls(self, region: CallRegion) -> list[ToolCall]:
         """Return the calls of a region; one that cannot be read is a call with an error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from codec_agents.dialects.grammars.base import FoundCall, Grammar, Payload, PayloadError
@@ -34,4 +35,16 @@ GRAMMARS: Mapping[str, Grammar] = {
     "gemma": read_gemma,
 }
 
-__all__ = ["GRAMMARS", "FoundCall", "Grammar", "Payload", "PayloadError"]
+BEGINNINGS: Mapping[str, tuple[str, ...]] = {
+    "json": ("{", "[", "functools", "```"),
+    "llama": ("{", "["),
+    "tagged": ("<function=",),
+    "invoke": ("<invoke ",),
+    "dsml": ("<｜DSML｜", "<\ufffd｜DSML｜"),
+}
+"""What a payload that is marked by text begins with, by grammar: anything else is no attempt of a call."""
+
+NAMES: Mapping[str, re.Pattern[str]] = {"tagged": re.compile(r"<function=([^>\n]*)[>\n]")}
+"""Where such a payload names its tool, if it does so at its beginning."""
+
+__all__ = ["BEGINNINGS", "GRAMMARS", "NAMES", "FoundCall", "Grammar", "Payload", "PayloadError"]

@@ -1,15 +1,23 @@
 """Find calls where a family, or a vocabulary, has no control ids for them: by what the content spells.
 
-Works on the bytes of tokens, so a character split over tokens needs no care. Content is held back only while
-it may be the beginning of a call. Ids are cut at their edges; where a marker shares a token with the text
-before it, that text is encoded anew, so that the answer is exact to the character.
+The rules of this file:
+
+1. Text that names a mark is not a call. What follows a mark decides, as soon as it can: the mark, and all
+   that was held with it, is then answer again, each id once and as it was sampled.
+2. Content is held back only while it may be the beginning of a call, or is inside one.
+3. The search works on bytes, so a character that is split over tokens needs no care. A token that a call
+   shares with the text beside it is divided: the text's part is encoded anew, exact to the byte.
+4. How the ids were cut into feeds never changes what comes out, put together.
+5. The cost of a turn is linear in its bytes: no byte is searched again that a search has settled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from codecs import utf_8_decode
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol
 
 from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
 
@@ -18,7 +26,10 @@ CONTROL = b"\xff"
 that spells the name is taken for the token. A payload shows it as U+FFFD."""
 
 WHITE_SPACE = b" \t\r\n"
-"""What may stand before a call that begins an answer."""
+"""What may be before a call that begins an answer."""
+
+UNDECIDED_BYTES = 512
+"""What may follow a mark before it is decided that a call begins: more than any tool's name is long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +49,20 @@ class TextForm:
     keep_start: bool
 
 
+class CallTest(Protocol):
+    """Tells calls from text that looks like them."""
+
+    def begins(self, payload: str) -> bool | None:
+        """Return whether a call begins with this payload; None while more of it has to come."""
+
+    def is_call(self, payload: str) -> bool:
+        """Return whether a whole payload is a call, or the attempt of one."""
+
+
 class _State(Enum):
     SEARCH = auto()
+    MARK = auto()
+    """Behind a mark, before it is decided whether a call begins."""
     CALL = auto()
     PASS = auto()
 
@@ -48,17 +71,19 @@ class TextLane:
     """The answer lane of one turn, searched for calls."""
 
     __slots__ = (
-        "_accept",
         "_bytes",
+        "_call_at",
         "_data",
         "_encode",
-        "_first_bytes",
+        "_end_from",
         "_form",
         "_ids",
         "_longest_start",
-        "_looked_at",
+        "_search_from",
+        "_shared",
         "_start",
         "_state",
+        "_test",
         "_widths",
     )
 
@@ -67,154 +92,200 @@ class TextLane:
         form: TextForm,
         token_bytes: Callable[[int], bytes],
         encode: Callable[[str], list[int]],
-        accept: Callable[[str], bool],
+        test: CallTest,
     ) -> None:
         self._form = form
-        self._first_bytes = bytes(start[0] for start in form.starts)
         self._longest_start = max(map(len, form.starts))
         self._bytes = token_bytes
         self._encode = encode
-        self._accept = accept
+        self._test = test
         self._state = _State.SEARCH
+        # What is held: ids, how many bytes of each are held, the bytes, and the position of the first id.
         self._ids: list[int] = []
         self._widths: list[int] = []
         self._data = bytearray()
-        self._looked_at = 0
-        """Bytes at the beginning in which the next look finds nothing new: it begins behind them."""
         self._start = 0
+        # Whether a call before has taken the first bytes of the first held token.
+        self._shared = False
+        # Places in the bytes: no mark begins before the first; the mark of the call; no end before the last.
+        self._search_from = 0
+        self._call_at = 0
+        self._end_from = 0
 
     def feed(self, ids: Sequence[int], start: int) -> list[TurnEvent]:
         """Take content that begins at a position of the turn; return what is decided."""
-        if self._state is _State.PASS:
+        if self._state is _State.PASS and not self._ids:
             return [PortIds("answer", tuple(ids), start)]
-        if not self._ids:
-            self._start = start
-        else:  # markers of other lanes may have stood between
-            self._start = start - len(self._ids)
-        events: list[TurnEvent] = []
+        # Markers of other lanes may have been between this content and what is held.
+        self._start = start - len(self._ids)
         spelled = [*map(self._bytes, ids)]
         self._ids += ids
         self._widths += map(len, spelled)
         self._data += b"".join(spelled)
-        while self._advance(events):
+        events: list[TurnEvent] = []
+        while _STEPS[self._state](self, events):
             pass
         return events
 
     def flush(self, *, proper: bool) -> list[TurnEvent]:
         """End the answer; return what was held. A call without its end is closed only if nothing ends it."""
         events: list[TurnEvent] = []
-        if self._state is _State.CALL:
-            self._give_call(len(self._data), events, closed=proper and self._form.end is None)
-        self._give_answer(len(self._ids), events)
+        while self._state in (_State.MARK, _State.CALL):
+            if self._test.is_call(self._payload(len(self._data))):
+                self._give_call(len(self._data), events, closed=proper and self._form.end is None)
+                break
+            self._reject()
+            while _STEPS[self._state](self, events):
+                pass
+        self._release(len(self._data), events, final=True)
         self._state = _State.SEARCH if self._form.anywhere else _State.PASS
+        self._search_from = 0
         return events
 
-    def _advance(self, events: list[TurnEvent]) -> bool:
-        """Take one step; return whether another may follow."""
-        match self._state:
-            case _State.SEARCH if self._form.anywhere:
-                return self._search(events)
-            case _State.SEARCH:
-                return self._look_at_start()
-            case _State.CALL:
-                return self._look_for_end(events)
-            case _State.PASS:
-                self._give_answer(len(self._ids), events)
-                return False
+    # Each step looks once at what is held, and returns whether another step may follow.
 
     def _search(self, events: list[TurnEvent]) -> bool:
-        found = [place for start in self._form.starts if (place := self._data.find(start)) >= 0]
+        return self._find_mark(events) if self._form.anywhere else self._look_at_beginning()
+
+    def _find_mark(self, events: list[TurnEvent]) -> bool:
+        data, begin = self._data, self._search_from
+        found = [at for start in self._form.starts if (at := data.find(start, begin)) >= 0]
         if found:
-            self._cut_before(min(found), events)
-            self._state = _State.CALL
+            self._search_from = self._call_at = min(found)
+            self._release(self._call_at, events)
+            self._state = _State.MARK
             return True
-        self._give_answer(self._ids_within(len(self._data) - self._possible_start()), events)
+        self._search_from = max(begin, len(data) - self._possible_start())
+        self._release(self._search_from, events)
         return False
 
     def _possible_start(self) -> int:
-        """Return how many bytes at the end may be the beginning of a start."""
+        """Return how many bytes at the end may be the beginning of a mark."""
         data, starts = self._data, self._form.starts
-        for at in range(max(0, len(data) - self._longest_start + 1), len(data)):
-            if data[at] in self._first_bytes and any(start.startswith(data[at:]) for start in starts):
+        for at in range(max(self._search_from, len(data) - self._longest_start + 1), len(data)):
+            if any(start.startswith(data[at:]) for start in starts):
                 return len(data) - at
         return 0
 
-    def _look_at_start(self) -> bool:
+    def _look_at_beginning(self) -> bool:
+        """Find a mark that is the first of the answer, behind white space."""
         data, starts = self._data, self._form.starts
-        while self._looked_at < len(data) and data[self._looked_at] in WHITE_SPACE:
-            self._looked_at += 1
-        begin = self._looked_at
-        if any(data.startswith(start, begin) for start in starts):
-            self._state = _State.CALL
+        while self._search_from < len(data) and data[self._search_from] in WHITE_SPACE:
+            self._search_from += 1
+        head = data[self._search_from : self._search_from + self._longest_start]
+        if any(head.startswith(start) for start in starts):
+            self._call_at = 0
+            self._state = _State.MARK
             return True
-        head = data[begin : begin + self._longest_start]
         if any(start.startswith(head) for start in starts):
             return False
         self._state = _State.PASS
         return True
 
-    def _look_for_end(self, events: list[TurnEvent]) -> bool:
+    def _decide(self, _events: list[TurnEvent]) -> bool:
+        """Decide whether a call begins behind the mark."""
+        payload = self._begun_payload()
+        end = self._data.find(self._form.end, self._call_at) if self._form.end is not None else -1
+        whole = end >= 0 or len(payload) >= UNDECIDED_BYTES
+        if end >= 0:
+            payload = payload[: max(0, len(payload) - (len(self._data) - end))]
+        # A character that is not whole yet decides nothing.
+        text, _ = utf_8_decode(payload[:UNDECIDED_BYTES], "replace", False)
+        begins = self._test.begins(text)
+        if begins is None and not whole:
+            return False
+        if begins:
+            self._state = _State.CALL
+            self._end_from = self._call_at
+        else:
+            self._reject()
+        return True
+
+    def _find_end(self, events: list[TurnEvent]) -> bool:
         end = self._form.end
         if end is None:
             return False
-        place = self._data.find(end, self._looked_at)
-        if place < 0:
-            self._looked_at = max(self._looked_at, len(self._data) - len(end) + 1)
+        at = self._data.find(end, self._end_from)
+        if at < 0:
+            self._end_from = max(self._end_from, len(self._data) - len(end) + 1)
             return False
-        self._give_call(place + len(end), events, closed=True)
+        if not self._test.is_call(self._payload(at)):
+            self._reject()
+            return True
+        self._give_call(at + len(end), events, closed=True)
         self._state = _State.SEARCH
         return bool(self._data)
 
+    def _pass(self, events: list[TurnEvent]) -> bool:
+        self._release(len(self._data), events, final=True)
+        return False
+
+    def _reject(self) -> None:
+        """Take the mark for text, and look for the next one."""
+        self._search_from = self._call_at + 1
+        self._state = _State.SEARCH if self._form.anywhere else _State.PASS
+
+    def _begun_payload(self) -> bytearray:
+        """Return what is held behind the mark, the mark included where the family keeps it."""
+        data = self._data[self._call_at :].lstrip(WHITE_SPACE)
+        if self._form.keep_start:
+            return data
+        start = max((start for start in self._form.starts if data.startswith(start)), key=len)
+        return data[len(start) :]
+
+    def _payload(self, end: int) -> str:
+        payload = self._begun_payload()
+        return payload[: len(payload) - (len(self._data) - end)].decode("utf-8", "replace")
+
+    # What is decided leaves the lane.
+
     def _give_call(self, stop: int, events: list[TurnEvent], *, closed: bool) -> None:
-        """Give the first bytes as a call, if they are one; otherwise as answer."""
-        text = self._payload(self._data[:stop], closed=closed)
-        count = self._ids_covering(stop)
-        if not self._accept(text):
-            self._give_answer(count, events)
-            return
-        rest = self._data[stop : sum(self._widths[:count])]
-        region = CallRegion(tuple(self._ids[:count]), self._start, self._start + count, closed, text)
-        events.append(region)
-        self._drop(count)
-        self._reencode(rest, events)
-
-    def _payload(self, data: bytearray, *, closed: bool) -> str:
-        if closed and self._form.end is not None:
-            data = data[: -len(self._form.end)]
-        data = data.lstrip(WHITE_SPACE)
-        if not self._form.keep_start:
-            start = next(start for start in self._form.starts if data.startswith(start))
-            data = data[len(start) :]
-        return data.decode("utf-8", "replace")
-
-    def _cut_before(self, place: int, events: list[TurnEvent]) -> None:
-        """Give everything before a byte as answer; what is held then begins with that byte."""
-        count = self._ids_within(place)
-        head = self._data[sum(self._widths[:count]) : place]
-        self._give_answer(count, events)
-        if head:
-            self._reencode(head, events)
-            del self._data[: len(head)]
-            self._widths[0] -= len(head)
-
-    def _reencode(self, spelled: bytearray, events: list[TurnEvent]) -> None:
-        """Give text that shares a token with a marker."""
-        if spelled:
-            ids = self._encode(spelled.decode("utf-8", "replace"))
-            events.append(PortIds("answer", tuple(ids), self._start))
-
-    def _give_answer(self, count: int, events: list[TurnEvent]) -> None:
-        if count:
-            events.append(PortIds("answer", tuple(self._ids[:count]), self._start))
-            self._drop(count)
-
-    def _drop(self, count: int) -> None:
-        del self._data[: sum(self._widths[:count])]
-        del self._ids[:count], self._widths[:count]
-        self._looked_at = 0
+        """Give the bytes from the mark to a place as a call, and the bytes before it as answer."""
+        end = stop if self._form.end is None or not closed else stop - len(self._form.end)
+        text = self._payload(end)
+        if head := self._data[: self._call_at] if self._form.anywhere else b"":
+            self._give_encoded(head, events)
+        count = self._count_covering(stop)
+        events.append(CallRegion(tuple(self._ids[:count]), self._start, self._start + count, closed, text))
+        rest = sum(self._widths[:count]) - stop
+        self._shared = rest > 0
+        if rest:  # the last token goes on with text: it is divided
+            count -= 1
+            self._widths[count] = rest
+        del self._ids[:count], self._widths[:count], self._data[:stop]
         self._start += count
+        self._search_from = self._call_at = 0
 
-    def _ids_within(self, size: int) -> int:
+    def _give_encoded(self, spelled: bytes | bytearray, events: list[TurnEvent]) -> None:
+        """Give the part of a token that is not a call's."""
+        ids = self._encode(spelled.decode("utf-8", "replace"))
+        events.append(PortIds("answer", tuple(ids), self._start))
+
+    def _release(self, size: int, events: list[TurnEvent], *, final: bool = False) -> None:
+        """Give the ids that lie wholly within the first bytes as answer.
+
+        An unfinished character stays: a token that a call divides must be encoded anew with all of it.
+        """
+        if not final:
+            _, size = utf_8_decode(self._data[:size], "replace", False)
+        count = self._count_within(size)
+        if not count:
+            return
+        first = 1 if self._shared else 0
+        if first:
+            while first < count and not _is_whole(self._data[: sum(self._widths[:first])]):
+                first += 1
+            self._give_encoded(self._data[: sum(self._widths[:first])], events)
+            self._shared = False
+        if first < count:
+            events.append(PortIds("answer", tuple(self._ids[first:count]), self._start + first))
+        width = sum(self._widths[:count])
+        del self._ids[:count], self._widths[:count], self._data[:width]
+        self._start += count
+        self._search_from = max(0, self._search_from - width)
+        self._call_at = max(0, self._call_at - width)
+
+    def _count_within(self, size: int) -> int:
         """Return how many ids lie wholly within the first bytes."""
         total = 0
         for count, width in enumerate(self._widths):
@@ -223,7 +294,7 @@ class TextLane:
                 return count
         return len(self._widths)
 
-    def _ids_covering(self, size: int) -> int:
+    def _count_covering(self, size: int) -> int:
         """Return how many ids the first bytes touch."""
         total = 0
         for count, width in enumerate(self._widths):
@@ -231,3 +302,15 @@ class TextLane:
                 return count
             total += width
         return len(self._widths)
+
+
+def _is_whole(spelled: bytes | bytearray) -> bool:
+    return utf_8_decode(spelled, "replace", False)[1] == len(spelled)
+
+
+_STEPS: Mapping[_State, Callable[[TextLane, list[TurnEvent]], bool]] = {
+    _State.SEARCH: TextLane._search,
+    _State.MARK: TextLane._decide,
+    _State.CALL: TextLane._find_end,
+    _State.PASS: TextLane._pass,
+}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.base import CallForm, Dialect
 from codec_agents.dialects.encoding import PieceEncoder
-from codec_agents.dialects.grammars import GRAMMARS, Grammar, Payload, PayloadError
+from codec_agents.dialects.grammars import BEGINNINGS, GRAMMARS, NAMES, Grammar, Payload, PayloadError
 from codec_agents.dialects.messages import ReasoningState
 from codec_agents.dialects.parsing.message_reader import MessageReader, MessageTable
 from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, RegionReader
@@ -20,6 +20,10 @@ from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from codec_agents.tools.tool import Tool
+
+
+TextCalls: TypeAlias = Literal["none", "known", "all"]
+"""Which text in the form of a call is one: none of it, what `PayloadTest` takes for calls, or all of it."""
 
 
 class TurnParser:
@@ -56,24 +60,24 @@ class TurnParser:
         """Whether the dialect was bound with tools."""
         return bool(self._tools)
 
-    def reader(self, prompt_ids: Sequence[int] = ()) -> TurnReader:
+    def reader(self, prompt_ids: Sequence[int] = (), *, with_tools: bool | None = None) -> TurnReader:
         """Return a reader for the turn that follows a prompt."""
-        return self.new_reader(prompt_ids, thinking=self.reasoning_in(prompt_ids) == "open")
+        calls: TextCalls = "known" if (self.has_tools if with_tools is None else with_tools) else "none"
+        return self.new_reader(prompt_ids, thinking=self.reasoning_in(prompt_ids) == "open", text_calls=calls)
 
     def new_reader(
         self,
         prompt_ids: Sequence[int] = (),
         *,
         thinking: bool = False,
-        text_calls: Literal["none", "known", "all"] = "known",
+        text_calls: TextCalls = "known",
     ) -> TurnReader:
         """Return a reader of a turn.
 
         Args:
             prompt_ids: the ids before it, for families whose turns are messages.
             thinking: whether reasoning is open where the turn begins, in other families.
-            text_calls: which text in the form of a call is one: none of it, what names a known tool where the
-                family has no other way to tell, or all.
+            text_calls: which text in the form of a call is one.
         """
         if self._dialect.reader == "messages":
             return MessageReader(MessageTable.of(self._vocabulary), prompt_ids)
@@ -155,10 +159,11 @@ class TurnParser:
         )
 
     def _text_lane(self, *, all_text: bool) -> TextLane | None:
-        if self._text_form is None or self._dialect.calls is None:
+        calls = self._dialect.calls
+        if self._text_form is None or calls is None:
             return None
-        accept = self._is_call if self._dialect.calls.speculative and not all_text else _always
-        return TextLane(self._text_form, self._token_bytes, self._encoder.encode, accept)
+        test = PayloadTest(calls, self._grammar, self._tools, all_text=all_text)
+        return TextLane(self._text_form, self._token_bytes, self._encoder.encode, test)
 
     def _marked_bytes(self, text: str) -> bytes:
         """Return what a text spells, the control tokens in it behind the byte that no text has."""
@@ -170,15 +175,6 @@ class TurnParser:
     def _token_bytes(self, token_id: int) -> bytes:
         name = self._inner.get(token_id)
         return self._vocabulary.byte_table[token_id] if name is None else CONTROL + name
-
-    def _is_call(self, text: str) -> bool:
-        """Tell whether text that looks like a call is one: it parses, and names a known tool."""
-        assert self._grammar is not None
-        try:
-            calls = self._grammar(Payload([text], self._tools))
-        except PayloadError:
-            return False
-        return bool(calls) and all(call.name in self._tools or not self._tools for call in calls)
 
     def _reader_table(self) -> ReaderTable:
         dialect, actions = self._dialect, dict[int, Action]()
@@ -197,6 +193,54 @@ class TurnParser:
         )
 
 
+class PayloadTest:
+    """Tells calls in text from text that names their marks."""
+
+    def __init__(
+        self, form: CallForm, grammar: Grammar | None, tools: Mapping[str, Tool], *, all_text: bool
+    ) -> None:
+        """Keep what the tests need.
+
+        Args:
+            form: how the family marks calls.
+            grammar: reads payloads.
+            tools: the tools that calls may name; any name counts without them.
+            all_text: whether everything behind a mark is a call.
+        """
+        self._grammar = grammar
+        self._tools = tools
+        self._all_text = all_text
+        self._speculative = form.speculative
+        self._beginnings = BEGINNINGS.get(form.grammar, ())
+        self._name = NAMES.get(form.grammar) if form.speculative and tools else None
+
+    def begins(self, payload: str) -> bool | None:
+        """Return whether a call begins with this payload; None while more of it has to come."""
+        text = payload.lstrip()
+        if self._all_text or not self._beginnings:
+            return True
+        if not any(text.startswith(each) for each in self._beginnings):
+            return None if any(each.startswith(text) for each in self._beginnings) else False
+        if self._name is None:
+            return True
+        named = self._name.match(text)
+        return None if named is None else named[1].strip() in self._tools
+
+    def is_call(self, payload: str) -> bool:
+        """Return whether a whole payload is a call, or the attempt of one.
+
+        Where the family has no mark that says so by itself, a call must parse, and name a known tool.
+        """
+        if self._all_text or not self._speculative:
+            return self.begins(payload) is True
+        assert self._grammar is not None
+        try:
+            calls = self._grammar(Payload([payload], self._tools))
+        except PayloadError:
+            return False
+        return bool(calls) and all(call.name in self._tools or not self._tools for call in calls)
+
+
 def _failed(text: str, error: str, region: CallRegion, name: str = "") -> ToolCall:
     return ToolCall(
         0, name, None, None, text, error, closed=region.closed, start=region.start, stop=region.stop
@@ -213,7 +257,3 @@ def _grammar_of(dialect: Dialect) -> Grammar | None:
             f"the dialect {dialect.name!r} names the grammar {dialect.calls.grammar!r}; "
             f"there are {', '.join(sorted(GRAMMARS))}"
         ) from None
-
-
-def _always(_text: str) -> bool:
-    return True

@@ -1,5 +1,7 @@
 """Calls found in text: long turns that come id by id cost what their ids cost."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,9 +15,32 @@ BRACED = TextForm((b"{",), None, anywhere=False, keep_start=True)
 MANY = 60_000
 
 
+class Braces:
+    """Takes a payload for a call that begins with a brace; with `every`, any payload."""
+
+    def __init__(self, *, every: bool = False) -> None:
+        self._every = every
+
+    def begins(self, payload: str) -> bool | None:
+        text = payload.lstrip()
+        return True if self._every else None if not text else text.startswith("{")
+
+    def is_call(self, payload: str) -> bool:
+        return self.begins(payload) is True
+
+
+EVERY = Braces(every=True)
+
+
+def lane_of(form, tokens=None, test=EVERY):
+    """Return a lane whose ids are bytes, or places in a list of tokens."""
+    spell = (lambda token_id: bytes([token_id])) if tokens is None else tokens.__getitem__
+    return TextLane(form, spell, lambda piece: list(piece.encode()), test)
+
+
 def events_of(form, text):
     """Return the events of a text that comes a byte, which is an id, at a time."""
-    lane = TextLane(form, lambda token_id: bytes([token_id]), lambda piece: list(piece.encode()), bool)
+    lane = lane_of(form)
     events = [event for at, byte in enumerate(text) for event in lane.feed((byte,), at)]
     return events + lane.flush(proper=True)
 
@@ -58,7 +83,7 @@ def test_a_long_call_is_found_in_linear_time(form, text):
 )
 def test_no_more_is_held_back_than_may_be_a_marker(parts):
     text, start = "".join(parts).encode(), TAGGED.starts[0]
-    lane = TextLane(TAGGED, lambda token_id: bytes([token_id]), lambda piece: list(piece.encode()), bool)
+    lane = lane_of(TAGGED)
     given_out = b""
     for at, byte in enumerate(text):
         given_out += answer_of(lane.feed((byte,), at))
@@ -68,3 +93,51 @@ def test_no_more_is_held_back_than_may_be_a_marker(parts):
         assert text.startswith(given_out)
         assert start.startswith(held)
         assert len(held) < len(start)
+
+
+PIECES = ["<tool_call>", "</tool_call>", "{1}", "{", "a", " ", "三", "😀", "<", "></", "tool", "call_"]
+
+
+def read(tokens, cuts, test):
+    """Return the answer and the payloads of a text in tokens; what is encoded anew are ids of bytes."""
+    encoded = [bytes([byte]) for byte in range(256)]
+    lane = lane_of(TAGGED, [*encoded, *tokens], test)
+    ids = list(range(256, 256 + len(tokens)))
+    events = []
+    for begin, end in pairwise([0, *cuts, len(ids)]):
+        events += lane.feed(ids[begin:end], begin)
+    events += lane.flush(proper=True)
+    answer = [each for event in events if isinstance(event, PortIds) for each in event.ids]
+    calls = [(event.text, event.closed) for event in events if isinstance(event, CallRegion)]
+    return b"".join([*encoded, *tokens][each] for each in answer), calls, answer
+
+
+def expected(text):
+    """Return the answer and the payloads of a text, read in the simplest way."""
+    answer, calls, place = "", [], 0
+    while place < len(text):
+        behind = text[place:].removeprefix("<tool_call>")
+        if behind == text[place:] or not behind.lstrip().startswith("{"):
+            answer += text[place]
+            place += 1
+            continue
+        payload, end, _ = behind.partition("</tool_call>")
+        calls.append((payload, bool(end)))
+        place += len("<tool_call>") + len(payload) + len(end)
+    return answer.encode(), calls
+
+
+@settings(max_examples=400)
+@given(st.lists(st.sampled_from(PIECES), max_size=14), st.data())
+def test_text_that_is_no_call_is_answer_whole_and_once(parts, data):
+    """Whatever the tokens and the cuts: marks and characters may be split anywhere, and share tokens."""
+    text = "".join(parts).encode()
+    places = st.lists(st.integers(0, len(text)), max_size=10)
+    seams = sorted({0, len(text), *data.draw(places)})
+    tokens = [text[begin:end] for begin, end in pairwise(seams)]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(tokens)), max_size=5)))
+    answer, calls, ids = read(tokens, cuts, Braces())
+    assert (answer, calls) == expected(text.decode())
+    assert read(tokens, [], Braces()) == (answer, calls, ids)
+    if not calls:
+        assert ids == list(range(256, 256 + len(tokens)))
