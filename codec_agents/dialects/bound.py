@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.forms import DialectForms
 from codec_agents.dialects.grammars import Grammar
 from codec_agents.dialects.messages import Message, ReadPrompt, ReasoningState, ToolSpec
 from codec_agents.dialects.parsing.prompt_reader import PromptReader
@@ -45,7 +45,7 @@ class BoundDialect:
 
     def __init__(
         self,
-        dialect: Dialect,
+        dialect: DialectForms,
         source: TokenizerMap | Vocabulary,
         tools: Sequence[Tool] = (),
         thinking: ThinkingMode | None = None,

@@ -51,7 +51,9 @@ class Lanes:
         """Tool calls given out so far."""
         self._vocabulary = job.model.vocabulary
         self._dialect = None if plain else dialect_of(job.model.vocabulary)
-        self._reader: TurnReader | None = self._dialect.reader(job.prompt_ids) if self._dialect else None
+        self._reader: TurnReader | None = None
+        if self._dialect is not None:
+            self._reader = self._dialect.reader(job.prompt_ids, with_tools=tools)
         self._tools = tools
         self._texts: dict[str, _LaneText] = {}
         self._stops = job.options.stop

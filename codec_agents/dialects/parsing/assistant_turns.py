@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.forms import DialectForms
 from codec_agents.dialects.grammars.marked import recipient_of
 from codec_agents.dialects.messages import Message, MessageCall
 from codec_agents.dialects.parsing.prompt_forms import PromptForms
@@ -64,7 +64,7 @@ class RegionTurns:
     """Reads turns whose regions are marked by single control ids."""
 
     def __init__(
-        self, dialect: Dialect, encoder: PieceEncoder, forms: PromptForms, turns: TurnParser
+        self, dialect: DialectForms, encoder: PieceEncoder, forms: PromptForms, turns: TurnParser
     ) -> None:
         self._forms = forms
         self._turns = turns
@@ -117,7 +117,7 @@ class HeadedTurns:
     """Reads turns that are a sequence of messages with headers."""
 
     def __init__(
-        self, dialect: Dialect, encoder: PieceEncoder, forms: PromptForms, turns: TurnParser
+        self, dialect: DialectForms, encoder: PieceEncoder, forms: PromptForms, turns: TurnParser
     ) -> None:
         self._forms = forms
         self._turns = turns
@@ -210,7 +210,7 @@ class MessageMaker:
         )
 
 
-def _before_calls(dialect: Dialect, forms: PromptForms) -> str:
+def _before_calls(dialect: DialectForms, forms: PromptForms) -> str:
     """Return the text that the family writes between an assistant's text and the first mark of a call."""
     calls = dialect.calls
     if calls is None or calls.written is None:

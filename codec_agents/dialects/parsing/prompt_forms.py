@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import unescape
 
-from codec_agents.dialects.base import Dialect, ResultForm
 from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.forms import DialectForms, ResultForm
 from codec_agents.dialects.parsing.prompt_text import PromptAlphabet
 from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece
 
@@ -50,7 +50,7 @@ class PromptForms:
         again: how it is opened again behind results, the longest first; there may be nothing.
     """
 
-    def __init__(self, dialect: Dialect, encoder: PieceEncoder, alphabet: PromptAlphabet) -> None:
+    def __init__(self, dialect: DialectForms, encoder: PieceEncoder, alphabet: PromptAlphabet) -> None:
         self.dialect = dialect
         self._encoder = encoder
         self._alphabet = alphabet

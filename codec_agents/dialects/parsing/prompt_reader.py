@@ -16,8 +16,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.forms import DialectForms
 from codec_agents.dialects.messages import Message, MessageCall, ReadPrompt, ReadTurn
 from codec_agents.dialects.parsing.assistant_turns import AssistantTurns, HeadedTurns, RegionTurns
 from codec_agents.dialects.parsing.prompt_forms import PromptForms, ReadResult, ResultForms, usual_role
@@ -80,7 +80,7 @@ class PromptReader:
     """Reads the prompts of one dialect in one vocabulary."""
 
     def __init__(
-        self, dialect: Dialect, vocabulary: Vocabulary, encoder: PieceEncoder, turns: TurnParser
+        self, dialect: DialectForms, vocabulary: Vocabulary, encoder: PieceEncoder, turns: TurnParser
     ) -> None:
         self._dialect = dialect
         self._turns = turns

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from codec_agents.dialects.base import ToolsForm
+from codec_agents.dialects.forms import ToolsForm
 from codec_agents.dialects.parsing.prompt_forms import PromptForms
 
 _JSON = json.JSONDecoder(strict=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from codec_agents.dialects.base import CallForm, Dialect
 from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.forms import CallForm, DialectForms
 from codec_agents.dialects.grammars import BEGINNINGS, GRAMMARS, NAMES, Grammar, Payload, PayloadError
 from codec_agents.dialects.messages import ReasoningState
 from codec_agents.dialects.parsing.message_reader import MessageReader, MessageTable
@@ -31,7 +31,7 @@ class TurnParser:
 
     def __init__(
         self,
-        dialect: Dialect,
+        dialect: DialectForms,
         vocabulary: Vocabulary,
         encoder: PieceEncoder,
         tools: Mapping[str, Tool],
@@ -247,7 +247,7 @@ def _failed(text: str, error: str, region: CallRegion, name: str = "") -> ToolCa
     )
 
 
-def _grammar_of(dialect: Dialect) -> Grammar | None:
+def _grammar_of(dialect: DialectForms) -> Grammar | None:
     if dialect.calls is None:
         return None
     try:

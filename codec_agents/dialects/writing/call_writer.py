@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from codec_agents.dialects.base import Dialect, WrittenCalls
 from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.forms import DialectForms, WrittenCalls
 from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece, fill
 from codec_agents.dialects.writing.literals import (
     NOTATIONS,
@@ -23,7 +23,7 @@ from codec_agents.exceptions import PromptError
 class CallWriter:
     """Writes the calls of turns that a prompt declares, in one dialect."""
 
-    def __init__(self, dialect: Dialect, encoder: PieceEncoder) -> None:
+    def __init__(self, dialect: DialectForms, encoder: PieceEncoder) -> None:
         self._dialect = dialect
         self._encoder = encoder
 

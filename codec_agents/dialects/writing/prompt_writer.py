@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.forms import DialectForms
 from codec_agents.dialects.messages import ToolSpec
 from codec_agents.dialects.pieces import Hole, Ids, Literal, Marker, Piece, fill, template_pieces
 from codec_agents.dialects.values import ThinkingMode
@@ -32,7 +32,7 @@ class PromptWriter:
 
     def __init__(
         self,
-        dialect: Dialect,
+        dialect: DialectForms,
         vocabulary: Vocabulary,
         encoder: PieceEncoder,
         *,

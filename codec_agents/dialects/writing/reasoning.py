@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.forms import DialectForms
 from codec_agents.dialects.parsing.message_reader import MessageTable
 from codec_agents.dialects.values import ThinkingMode
 from codec_agents.dialects.writing.forgetting import (
@@ -28,7 +28,7 @@ class BoundReasoning:
 
     def __init__(
         self,
-        dialect: Dialect,
+        dialect: DialectForms,
         vocabulary: Vocabulary,
         encoder: PieceEncoder,
         writer: PromptWriter,

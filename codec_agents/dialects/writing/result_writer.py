@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from codec_agents.dialects.base import Dialect, ResultForm
 from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.forms import DialectForms, ResultForm
 from codec_agents.dialects.pieces import Hole, Ids, Literal, Piece, Told, fill
 from codec_agents.dialects.writing.literals import attribute_text, json_string, json_text
 from codec_agents.dialects.writing.turns import WrittenTurn
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class ResultWriter:
     """Writes results in one dialect and one vocabulary."""
 
-    def __init__(self, dialect: Dialect, vocabulary: Vocabulary, encoder: PieceEncoder) -> None:
+    def __init__(self, dialect: DialectForms, vocabulary: Vocabulary, encoder: PieceEncoder) -> None:
         self._dialect = dialect
         self._vocabulary = vocabulary
         self._encoder = encoder

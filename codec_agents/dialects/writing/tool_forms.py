@@ -13,7 +13,7 @@ from codec_agents.dialects.writing.python_tools import python_tool
 from codec_agents.dialects.writing.typescript_tools import apertus_tool, harmony_tool, kimi_tool
 
 if TYPE_CHECKING:
-    from codec_agents.dialects.base import ToolsForm
+    from codec_agents.dialects.forms import ToolsForm
     from codec_agents.dialects.messages import ToolSpec
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from codec_agents.dialects.base import Dialect
 from codec_agents.dialects.encoding import PieceEncoder
+from codec_agents.dialects.forms import DialectForms
 from codec_agents.dialects.pieces import Piece, fill
 from codec_agents.dialects.values import ThinkingMode
 from codec_agents.dialects.writing.call_writer import CallWriter
@@ -39,7 +39,7 @@ class TurnWriter:
     """
 
     def __init__(
-        self, dialect: Dialect, encoder: PieceEncoder, results: ResultWriter, *, knows_reasoning: bool
+        self, dialect: DialectForms, encoder: PieceEncoder, results: ResultWriter, *, knows_reasoning: bool
     ) -> None:
         self._dialect = dialect
         self._encoder = encoder

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from codec_agents.dialects.base import Dialect
+from codec_agents.dialects.forms import DialectForms
 from codec_agents.dialects.messages import Message, MessageCall
 from codec_agents.dialects.pieces import Literal, Piece, template_pieces
 from codec_agents.dialects.values import ThinkingMode
@@ -71,7 +71,7 @@ class WrittenChat:
     opens: bool = True
 
 
-def turns_of_chat(chat: Chat, dialect: Dialect) -> WrittenChat:
+def turns_of_chat(chat: Chat, dialect: DialectForms) -> WrittenChat:
     """Return a declared chat; its last user turn is the last of the turns."""
     turns = [*chat.turns, *(() if chat.user is None else (ChatTurn(role="user", content=chat.user),))]
     system = None if chat.system is None else template_pieces(chat.system)
@@ -81,7 +81,7 @@ def turns_of_chat(chat: Chat, dialect: Dialect) -> WrittenChat:
     )
 
 
-def _declared(turns: Iterable[ChatTurn], dialect: Dialect) -> Iterator[WrittenTurn]:
+def _declared(turns: Iterable[ChatTurn], dialect: DialectForms) -> Iterator[WrittenTurn]:
     counter = CallIds(dialect)
     open_calls: list[KnownCall] = []
     for turn in turns:
@@ -107,7 +107,7 @@ def _declared(turns: Iterable[ChatTurn], dialect: Dialect) -> Iterator[WrittenTu
 class CallIds:
     """Gives ids to the calls of one conversation, in order."""
 
-    def __init__(self, dialect: Dialect, used: int = 0) -> None:
+    def __init__(self, dialect: DialectForms, used: int = 0) -> None:
         """Begin behind `used` calls of the conversation."""
         form = dialect.results
         self._form = form.id_form if form is not None else "{index}"
@@ -137,7 +137,7 @@ class MessageTurns:
     result. Results are put in the order of their calls.
     """
 
-    def __init__(self, dialect: Dialect, before: Sequence[Message] = ()) -> None:
+    def __init__(self, dialect: DialectForms, before: Sequence[Message] = ()) -> None:
         """Begin behind the messages `before`, which are written already."""
         self._dialect = dialect
         self._ids = CallIds(dialect, sum(len(message.calls) for message in before))
