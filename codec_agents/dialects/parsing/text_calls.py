@@ -266,14 +266,14 @@ class TextLane:
 
         An unfinished character stays: a token that a call divides must be encoded anew with all of it.
         """
-        if not final:
-            _, size = utf_8_decode(self._data[:size], "replace", False)
         count = self._count_within(size)
+        while count and not final and not self._ends_whole(count):
+            count -= 1
         if not count:
             return
         first = 1 if self._shared else 0
         if first:
-            while first < count and not _is_whole(self._data[: sum(self._widths[:first])]):
+            while first < count and not self._ends_whole(first):
                 first += 1
             self._give_encoded(self._data[: sum(self._widths[:first])], events)
             self._shared = False
@@ -284,6 +284,12 @@ class TextLane:
         self._start += count
         self._search_from = max(0, self._search_from - width)
         self._call_at = max(0, self._call_at - width)
+
+    def _ends_whole(self, count: int) -> bool:
+        """Tell whether the first ids end with a whole character."""
+        width = sum(self._widths[:count])
+        tail = self._data[max(0, width - 4) : width]  # no character is longer
+        return utf_8_decode(tail, "replace", False)[1] == len(tail)
 
     def _count_within(self, size: int) -> int:
         """Return how many ids lie wholly within the first bytes."""
@@ -302,10 +308,6 @@ class TextLane:
                 return count
             total += width
         return len(self._widths)
-
-
-def _is_whole(spelled: bytes | bytearray) -> bool:
-    return utf_8_decode(spelled, "replace", False)[1] == len(spelled)
 
 
 _STEPS: Mapping[_State, Callable[[TextLane, list[TurnEvent]], bool]] = {

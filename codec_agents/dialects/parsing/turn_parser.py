@@ -162,6 +162,8 @@ class TurnParser:
         calls = self._dialect.calls
         if self._text_form is None or calls is None:
             return None
+        # A mark that holds a control token is no text, and names itself.
+        all_text = all_text or CONTROL in self._text_form.starts[0]
         test = PayloadTest(calls, self._grammar, self._tools, all_text=all_text)
         return TextLane(self._text_form, self._token_bytes, self._encoder.encode, test)
 
