@@ -31,7 +31,7 @@ from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.stock.engine import json_request, no_events, parser_of_events
-from codec_agents.engines.stock.handshake import ask, probe_ids
+from codec_agents.engines.stock.handshake import HandshakeMode, ask, probe_ids
 from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_body
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineError, EngineStreamError
@@ -48,7 +48,7 @@ class AutoEngine:
         url: the server's origin.
         format: the frame format asked for, should it be a Codec server.
         encodings: content encodings to accept, likewise.
-        handshake: whether to compare a stock engine's tokenizer with the map.
+        handshake: how far to compare a stock engine's tokenizer with the map.
     """
 
     continues = True
@@ -61,7 +61,7 @@ class AutoEngine:
         name: str | None = None,
         format: str = "msgpack",  # noqa: A002 - the protocol's own word
         encodings: Sequence[str] = (),
-        handshake: bool = True,
+        handshake: HandshakeMode | bool = "probe",
         settings: HttpSettings | None = None,
         client: HttpClient | None = None,
     ) -> None:

@@ -17,7 +17,7 @@ from codec_agents.engines.prompt_body import invalid_id, json_of
 from codec_agents.engines.request_body import for_model, sampling
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request, rendered
 from codec_agents.engines.stock.event_parser import EventParser, TokenIds
-from codec_agents.engines.stock.handshake import ABSENT, ask, tokenize
+from codec_agents.engines.stock.handshake import ask, is_absent, tokenize
 from codec_agents.engines.stock.lost_ids import find_lost_ids
 from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_core.frames import CodecFrame
@@ -92,7 +92,7 @@ class LlamaCppEngine(StockEngine):
         """
         body = for_model(request, {**conversation, "add_generation_prompt": True})
         status, answer = await ask(self, "POST", "/apply-template", body, request.timeouts)
-        if status in ABSENT:
+        if is_absent(status, answer):
             return rendered(self, None)
         if status != 200:
             raise self.status_error(status, answer, "/apply-template")

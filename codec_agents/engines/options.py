@@ -31,7 +31,7 @@ CODEC: Table = {
     "dictionaries": dict[str, bytes],
 }
 
-STOCK: Table = {"handshake": bool}
+STOCK: Table = {"handshake": bool | Literal["off", "probe", "full"]}
 
 OPTIONS: Mapping[str, Table] = {
     "scripted": SCRIPTED,

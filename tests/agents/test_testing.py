@@ -114,7 +114,7 @@ def test_no_kind_drops_an_option(kind):
         ("codec", "requests", "xml", "one of auto, json, binary"),
         ("codec", "encodings", "br", "got `str`"),
         ("codec", "format", "text", "no stream format 'text'"),
-        ("sglang", "handshake", "no", "Expected `bool`"),
+        ("sglang", "handshake", "no", "Invalid enum value"),
         ("openai", "transport", "curl", "one of auto, httpx, aiohttp"),
         ("auto", "max_connections", 0, ">= 1"),
         ("auto", "verify", "nowhere.pem", "no file of certificates 'nowhere.pem'"),

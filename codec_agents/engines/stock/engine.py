@@ -20,7 +20,7 @@ from codec_agents.engines.http.first_bytes import (
 from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import FrameParser
-from codec_agents.engines.stock.handshake import Handshake, tokenize
+from codec_agents.engines.stock.handshake import Handshake, HandshakeMode, handshake_mode, tokenize
 from codec_agents.exceptions import EngineError, EngineStreamError
 
 
@@ -29,13 +29,14 @@ class StockOptions(TypedDict, total=False):
 
     Keys:
         name: the engine's name in the pipeline.
-        handshake: whether to compare the engine's tokenizer with the map before the first request.
+        handshake: how far to compare the engine's tokenizer with the map before the first request: `off`,
+            `probe` (the default) or `full`; True is `probe`, and False is `off`, as YAML reads it.
         settings: how it is reached.
         client: a client of the caller's own.
     """
 
     name: str | None
-    handshake: bool
+    handshake: HandshakeMode | bool
     settings: HttpSettings | None
     client: HttpClient | None
 
@@ -49,12 +50,12 @@ class StockEngine(HttpEngine):
 
     def __init__(self, url: str, **options: Unpack[StockOptions]) -> None:
         shared = {"name": None, "settings": None, "client": None, **options}
-        wanted = bool(shared.pop("handshake", True))
+        mode = handshake_mode(shared.pop("handshake", "probe"))
         super().__init__(url, **shared)  # type: ignore[arg-type]
         self._handshake: Handshake | None = None
         """Compares the engine's tokenizer with the map, where that is asked for and possible."""
-        if wanted and self.tokenize_field is not None:
-            self._handshake = Handshake(self, self.tokenize_field, **self.tokenize_options)
+        if mode != "off" and self.tokenize_field is not None:
+            self._handshake = Handshake(self, mode, self.tokenize_field, self.tokenize_options)
 
     async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers.

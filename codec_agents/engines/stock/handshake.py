@@ -1,32 +1,57 @@
-"""Before the first request: does the engine's tokenizer agree with the node's map?
+"""Before the first request: the engine's tokenizer is compared with the node's map.
 
-A difference is silent otherwise: every id is valid on both sides and means something else. The probe holds
-prose, digits, white space, another script, and the names of control tokens, which have to become control ids.
+A difference is silent otherwise: every id is valid on both sides and means something else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import msgspec
 
 from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import GenerationRequest, Timeouts
-from codec_agents.engines.http.engine import MAX_ERROR_BODY, HttpEngine
+from codec_agents.engines.http.engine import MAX_ERROR_BODY, HttpEngine, error_message
 from codec_agents.engines.http.responses import close
 from codec_agents.engines.http.stream import Deadlines
 from codec_agents.engines.request_body import for_model
+from codec_agents.engines.stock.probes import JOIN, content_texts, control_texts
 from codec_agents.exceptions import EngineStreamError, MapMismatchError
+from codec_core.detokenizer import Detokenizer
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
 
-PROBE = "The quick brown fox jumps over 1234 lazy dogs.\n\ndef f(x):\n    return x + 1  # naïve 東京"
-MARKERS = 3
-"""Names of control tokens in the probe."""
+HandshakeMode = Literal["off", "probe", "full"]
+"""`off` compares nothing, `probe` a few texts, `full` a few thousand tokens of the map as well."""
+
+
+def handshake_mode(given: object) -> HandshakeMode:
+    """Return a mode; YAML reads `off` as false, so truth values are modes as well.
+
+    Raises:
+        ValueError: it is no mode.
+    """
+    modes: dict[object, HandshakeMode] = {
+        "off": "off", False: "off", "probe": "probe", True: "probe", "full": "full",
+    }  # fmt: skip
+    if given not in modes:
+        raise ValueError(f"handshake is off, probe or full, not {given!r}")
+    return modes[given]
+
+
 ABSENT = frozenset({404, 405, 501})
-"""Answers of an engine that has no such call."""
+"""Statuses of an engine that may have no such call."""
+NO_ROUTE = frozenset({"", "not found", "file not found", "method not allowed", "404: not found"})
+"""Messages, in lower case, of web frameworks for an unknown path. Any other message is the engine's own: a
+model that it does not serve, for one, which is no sign of a missing tokenizer."""
+
+MAX_TOKENIZED = 16 * 1024 * 1024
+"""Bytes of an answer of `/tokenize`: a long prompt that it renders has some 100,000 ids."""
+
+SHOWN = 6
+"""Ids shown of a difference."""
 
 
 class TokenCounts(msgspec.Struct):
@@ -36,43 +61,63 @@ class TokenCounts(msgspec.Struct):
 
 
 class Handshake:
-    """Compares tokenizers once for each vocabulary, however many requests wait for it."""
+    """Compares tokenizers once per map, however many requests wait for the result."""
 
-    def __init__(self, engine: HttpEngine, text_field: str, **fields: Any) -> None:
+    def __init__(
+        self, engine: HttpEngine, mode: HandshakeMode, text_field: str, options: Mapping[str, Any]
+    ) -> None:
         self._engine = engine
+        self._full = mode == "full"
         self._text_field = text_field
-        self._fields = fields
+        self._options = options
         self._compared: dict[str, SingleFlight[None]] = {}
-        """By the hash of the map, or its name."""
+        """By the hash of the map, or its id."""
 
     async def ensure(self, request: GenerationRequest) -> None:
         """Compare, unless that was done before.
 
         Raises:
-            MapMismatchError: the tokenizers disagree.
+            MapMismatchError: the tokenizers differ.
             EngineError: the engine cannot be asked.
         """
         vocabulary = request.vocabulary
         compared = self._compared.setdefault(vocabulary.hash or vocabulary.id, SingleFlight())
         if not compared.known:
-            await self._engine.ask_once(compared, lambda: self._ask(request), request)
+            await self._engine.ask_once(compared, lambda: self._compare(request), request)
 
-    async def _ask(self, request: GenerationRequest) -> None:
-        body = {self._text_field: probe_text(request.vocabulary), **self._fields}
-        found = await tokenize(self._engine, body, request)
-        if found is not None:
-            self._compare(found, request.vocabulary)
+    async def _compare(self, request: GenerationRequest) -> None:
+        vocabulary = request.vocabulary
+        tokenizer = pick_tokenizer(vocabulary)
+        contents: list[str] = list(content_texts(vocabulary, full=self._full))
+        if not self._full:
+            contents = [JOIN.join(contents)]
+        controls = control_texts(vocabulary, full=self._full)
+        texts = [
+            *((text, tokenizer.encode_ordinary) for text in contents),
+            *((text, tokenizer.encode) for text in controls),
+        ]
+        for text, encode in texts:
+            found = await self._ids(text, request)
+            if found is None:
+                return  # no such call: there is nothing to compare with
+            if found != (expected := encode(text)):
+                raise self._mismatch(text, expected, found, vocabulary)
 
-    def _compare(self, found: Sequence[int], vocabulary: Vocabulary) -> None:
-        text = probe_text(vocabulary)
-        expected = pick_tokenizer(vocabulary).encode(text)
-        if list(found) == expected:
-            return
-        at = next((i for i, pair in enumerate(zip(found, expected, strict=False)) if pair[0] != pair[1]), -1)
-        raise MapMismatchError(
+    async def _ids(self, text: str, request: GenerationRequest) -> list[int] | None:
+        return await tokenize(self._engine, {self._text_field: text, **self._options}, request)
+
+    def _mismatch(
+        self, text: str, expected: Sequence[int], found: Sequence[int], vocabulary: Vocabulary
+    ) -> MapMismatchError:
+        """Return the error: it shows the first text that is encoded otherwise, and both encodings."""
+        pairs = enumerate(zip(found, expected, strict=False))
+        at = next((i for i, pair in pairs if pair[0] != pair[1]), min(len(found), len(expected)))
+        before = len(Detokenizer(vocabulary).render(expected[:at]))
+        piece = text[max(0, before - SHOWN) : before + 4 * SHOWN]
+        return MapMismatchError(
             self._engine.name,
-            f"{vocabulary.id} (probe: {len(expected)} ids, {expected[at : at + 4]} at {at})",
-            f"of its own tokenizer (probe: {len(found)} ids, {list(found)[at : at + 4]} at {at})",
+            f"{vocabulary.id}, which encodes {piece!r} as {list(expected[at : at + SHOWN])} (at id {at})",
+            f"of its own tokenizer, which gives {list(found[at : at + SHOWN])} there",
         )
 
 
@@ -84,8 +129,9 @@ async def tokenize(
     Raises:
         EngineError: the engine cannot be asked, or refuses.
     """
-    status, answer = await ask(engine, "POST", "/tokenize", for_model(request, fields), request.timeouts)
-    if status in ABSENT:
+    body = for_model(request, fields)
+    status, answer = await ask(engine, "POST", "/tokenize", body, request.timeouts, limit=MAX_TOKENIZED)
+    if is_absent(status, answer):
         return None
     if status != 200:
         raise engine.status_error(status, answer, "/tokenize")
@@ -95,18 +141,18 @@ async def tokenize(
         raise EngineStreamError(
             engine.name,
             f"/tokenize answers with something else than ids ({error}); "
-            "handshake: false goes without comparing the tokenizers",
+            "`handshake: off` goes without comparing the tokenizers",
             transient=False,
         ) from error
 
 
-def probe_text(vocabulary: Vocabulary) -> str:
-    """Return the text that both tokenizers encode."""
-    return PROBE + "".join(list(vocabulary.special_tokens)[:MARKERS])
+def is_absent(status: int, answer: bytes) -> bool:
+    """Return whether an answer shows that the engine has no such call, rather than refuses this one."""
+    return status in ABSENT and error_message(answer).strip().rstrip(".").lower() in NO_ROUTE
 
 
 def probe_ids(vocabulary: Vocabulary) -> list[int]:
-    """Return a short prompt with nothing of anybody's in it, to ask what an engine can do."""
+    """Return a short prompt without any content of a run, to find out which calls an engine has."""
     return pick_tokenizer(vocabulary).encode_ordinary("Hello")
 
 

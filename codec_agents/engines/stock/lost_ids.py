@@ -1,4 +1,4 @@
-"""Which ids a text is made of, where an engine has kept some of them back.
+"""The ids of a text of which an engine has held some back.
 
 While its text ends inside a character, llama.cpp's server sends nothing; the next event has the joined
 text and the last id alone. How many ids are missing is known, and what is known of each: after it, the text
@@ -20,6 +20,7 @@ MOST_MISSING = 12
 
 Index = dict[bytes, tuple[int, ...]]
 _indexes: WeakKeyDictionary[Vocabulary, Index] = WeakKeyDictionary()
+"""A vocabulary that is dropped takes its index with it."""
 
 
 def find_lost_ids(
@@ -58,7 +59,7 @@ def _readings(index: Index, content: bytes, missing: int, done: bytes = b"") -> 
 
 
 def _inside_character(data: bytes) -> bool:
-    """Say whether a text ends in a character that is not complete."""
+    """Return whether a text ends inside a character."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
         if byte >= 0xC0:

@@ -106,7 +106,7 @@ async def test_another_tokenizer_is_refused_before_any_generation(
     field = "content" if kind == "llamacpp" else "prompt"
     other = stock.tokenize_route(pick_tokenizer(byte_level), field)
     async with engine_server(stock, tokenize=other, **routes) as server:
-        with pytest.raises(MapMismatchError, match="probe"):
+        with pytest.raises(MapMismatchError, match="of its own tokenizer"):
             await read(engine_class(server.url), ask(words))
     if kind != "auto vllm":
         assert server.paths() == ["/tokenize"]
