@@ -232,7 +232,7 @@ def _check_ops(ops: tuple[Op, ...]) -> None:
         raise _refusal("an alternation without ops")
     if len(ops) > MAX_OPS:
         raise _refusal(f"an alternation of {len(ops)} ops; at most {MAX_OPS} are read")
-    if sum(len(_named_characters(op)) for op in ops) > MAX_LITERAL_CHARACTERS:
+    if sum(len(named_characters(op)) for op in ops) > MAX_LITERAL_CHARACTERS:
         raise _refusal(f"more than {MAX_LITERAL_CHARACTERS} characters in literals")
     for op in ops:
         if isinstance(op, Literals | LiteralsCi) and not (op.patterns and all(op.patterns)):
@@ -243,7 +243,8 @@ def _check_ops(ops: tuple[Op, ...]) -> None:
             raise _refusal("metaspace_split must stand alone")
 
 
-def _named_characters(op: Op) -> str:
+def named_characters(op: Op) -> str:
+    """Return the characters that an operation names one by one."""
     match op:
         case Literals(patterns) | LiteralsCi(patterns):
             return "".join(patterns)

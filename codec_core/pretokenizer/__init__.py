@@ -32,9 +32,10 @@ from codec_core.pretokenizer.stages import (
     WholeStage,
 )
 from codec_core.pretokenizer_program import Op, Program
-from codec_core.unicode.charsets import LAST, LAST_OF_BMP, borders_of, category
+from codec_core.unicode.charsets import ASCII, LAST, LAST_OF_BMP, SPACE, CharSet, borders_of, category
 from codec_core.unicode.classes import (
     CJK,
+    CJK_RANGES,
     Shadow,
     category_ranges,
     char_class,
@@ -161,23 +162,28 @@ def pretokenizer_of(
 
 def _pretokenizer(stages: Sequence[programs.Stage], *, takes_spaces: bool) -> PreTokenizer:
     """Return the stages over texts with astral characters replaced or, where that is not possible, as is."""
-    patterns = [stage.pattern for stage in stages if isinstance(stage, programs.PatternIsolate)]
-    if not patterns:
+    if not any(isinstance(stage, programs.PatternIsolate) for stage in stages):
         return PreTokenizer([_stage(stage, LAST_OF_BMP) for stage in stages], takes_spaces=takes_spaces)
-    shadow_of = _shadow_for(patterns)
+    shadow_of = _shadow_for(stages)
     last = LAST if shadow_of is None else LAST_OF_BMP
     made = [_stage(stage, last) for stage in stages]
     return PreTokenizer(made, shadow_of=shadow_of, takes_spaces=takes_spaces)
 
 
-def _shadow_for(patterns: Iterable[str]) -> Shadow | None:
-    """Return what keeps the sets of patterns and the general categories, which operations go by."""
+def _shadow_for(stages: Iterable[programs.Stage]) -> Shadow | None:
+    """Return what keeps the sets of patterns, and all that operations tell apart."""
     from codec_core.pretokenizer.pattern_parser import parse_pattern
     from codec_core.pretokenizer.patterns import sets_of
 
-    sets = set().union(*(sets_of(parse_pattern(pattern)) for pattern in patterns))
+    sets, named = set(), ""
+    for stage in stages:
+        if isinstance(stage, programs.PatternIsolate):
+            sets |= sets_of(parse_pattern(stage.pattern))
+        elif isinstance(stage, programs.Alternation):
+            named += "".join(map(programs.named_characters, stage.ops))
+    sets |= {ASCII, SPACE, CharSet.of(named), CharSet(CJK_RANGES), *map(category, category_ranges())}
     try:
-        return Shadow(borders_of([*sets, *map(category, category_ranges())]))
+        return Shadow(borders_of(sets))
     except KeyError:
         return None
 

@@ -121,6 +121,7 @@ def _point(point: int) -> str:
 ANYTHING = CharSet([(0, LAST)])
 NOTHING = CharSet(())
 SPACE = CharSet.of(WHITE_SPACE)
+ASCII = CharSet([(0, 0x7F)])
 
 
 @cache

@@ -19,7 +19,8 @@ WHITE_SPACE = (
 )
 """Unicode White_Space: U+0085 is in it, U+001C to U+001F and U+FEFF are not."""
 
-CJK = r"\u3040-\u30ff\u4e00-\u9fa5"
+CJK_RANGES = ((0x3040, 0x30FF), (0x4E00, 0x9FA5))
+CJK = "".join(f"\\u{first:04x}-\\u{last:04x}" for first, last in CJK_RANGES)
 """Hiragana, Katakana and the ideographs, as the tokenizers that isolate them define the set."""
 
 _STAND_INS = {

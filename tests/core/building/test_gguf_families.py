@@ -66,6 +66,7 @@ def test_no_continuation_moves_a_settled_cut(name):
         ("gpt-4o", "aBcD'Ll ÀÉa", ["a", "Bc", "D'Ll", " ÀÉa"]),
         ("kimi-k2", "漢字abc漢", ["漢字", "abc", "漢"]),
         ("default", "a--b 12345", ["a", "--", "b", " ", "123", "45"]),
+        ("default", "1𝟘𝟙", ["1𝟘𝟙"]),  # what stands for an astral digit is no ASCII digit
     ],
 )
 def test_what_is_cut(name, text, pieces):
