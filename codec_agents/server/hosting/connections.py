@@ -4,7 +4,8 @@ Rules that hold in this file:
 
 - A connection is *idle* while it has no request under way: before the first head is complete, between
   requests, and while a body is thrown away that nothing reads. An idle connection is closed `head_within`
-  seconds after it became so, however slowly bytes trickle in.
+  seconds after it became so, however slowly bytes trickle in. One that still takes the end of an answer is
+  closed once it has taken nothing in that time.
 - No more connections are accepted than the process has file descriptors for. At the limit the oldest idle
   connection makes room; where none is idle, new ones wait in the kernel's queue.
 - A step reads at most `READ_BYTES`, and a request in chunks of next to nothing is cut off: parsing a chunk
@@ -76,7 +77,7 @@ class Idle:
 
     def close_oldest(self) -> bool:
         """Close the connection that has been idle for longest; return False where none is idle."""
-        oldest = next(iter(self._since), None)
+        oldest = next((connection for connection in self._since if not connection.unsent), None)
         if oldest is None:
             return False
         self.discard(oldest)
@@ -114,6 +115,7 @@ class GuardedProtocol(H11Protocol):
         self._within = within
         self._idle = idle
         self._deadline: asyncio.TimerHandle | None = None
+        self._unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Begin a connection, which is idle."""
@@ -159,8 +161,22 @@ class GuardedProtocol(H11Protocol):
         if cycle is not None and not cycle.response_complete:
             self._at_work()
         elif self._deadline is None and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(self._within, self.transport.abort)
+            self._deadline = self.loop.call_later(self._within, self._expire)
             self._idle.add(self)
+
+    def _expire(self) -> None:
+        """Close, unless an answer is still on its way to a client that reads slowly."""
+        unsent = self.unsent
+        if unsent and unsent != self._unsent:
+            self._unsent = unsent
+            self._deadline = self.loop.call_later(self._within, self._expire)
+        else:
+            self.transport.abort()
+
+    @property
+    def unsent(self) -> int:
+        """The bytes of answers that the client has not taken yet."""
+        return self.transport.get_write_buffer_size()
 
     def _at_work(self) -> None:
         self._idle.discard(self)

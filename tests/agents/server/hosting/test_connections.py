@@ -100,6 +100,26 @@ async def test_a_refused_body_leaves_a_connection_that_can_be_used(serve):
         assert await answer_of(reader) == 200
 
 
+LONG = b"x" * 30_000_000
+"""More than the buffers of two sockets hold."""
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_slow_reader_gets_its_document_and_one_that_reads_nothing_is_dropped(words, reads):
+    backend = ScriptedBackend.of(words, lambda _: "x")
+    app = create_app(backend, ServerSettings(head_within=0.2), maps={"org/long": LONG})
+    async with EmbeddedServer(app) as server, connected(server) as (reader, writer):
+        writer.write(b"GET /.well-known/codec/maps/org/long.json HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        if reads:
+            for _ in range(10):
+                assert len(await reader.readexactly(len(LONG) // 10)) == len(LONG) // 10
+                await asyncio.sleep(0.08)
+        else:
+            writer.transport.pause_reading()
+            await until(lambda: server.connections == 0)
+
+
 @pytest.mark.parametrize("length", [4, 0, 10**6])
 async def test_an_ambiguous_length_closes_the_connection(serve, length):
     smuggled = b"GET /smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n"
