@@ -28,7 +28,7 @@ class Answer(Protocol):
     """One form of answer."""
 
     streamed: bool
-    """Whether its head goes out before the generation has ended."""
+    """True if the head goes out before the generation has ended."""
 
     def write(self, frame: CodecFrame) -> bytes:
         """Take a frame; return what may go out now."""
@@ -81,7 +81,7 @@ class FrameAnswer:
 
 
 class OpenAIForm:
-    """What completions and chat have in common: identity, counts, reasons."""
+    """The common part of completions and chats: identity, counts, reasons."""
 
     def __init__(self, job: Job, kind: str, prefix: str, lanes: Lanes) -> None:
         self.job = job

@@ -1,8 +1,12 @@
-"""From a generation to the socket.
+"""Deliver a generation to the socket.
 
-A generation is pulled at the pace of the client: nothing runs ahead of a slow reader by more than a bounded
-number of ids. The client's leaving stops it at once. Where the back end allows it, ids that are ready
-together go out in one frame, because every frame costs more than the ids in it; none waits for another.
+Rules that hold in this file:
+
+- A generation is pulled at the pace of the client: it is ahead of a slow reader by a bounded number of ids.
+- When the client leaves, the generation stops at once, also before its first id.
+- Ids that are ready together go out in one frame where the back end allows it, because a frame costs more
+  than the ids in it. No id waits for another.
+- An answer that is not complete never looks complete: it is cut off, or its last frame says `error`.
 """
 
 from __future__ import annotations

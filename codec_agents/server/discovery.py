@@ -16,7 +16,7 @@ JSON = "application/json"
 
 
 class Library:
-    """What the server publishes, by path. Maps are immutable, so their documents are kept as given."""
+    """The published documents, by path. Maps are immutable, so their documents are kept as given."""
 
     def __init__(self, maps: Mapping[str, bytes], settings: ServerSettings) -> None:
         self._public_url = (settings.public_url or "").rstrip("/")
@@ -39,7 +39,7 @@ class Library:
         """Return a document and its content type.
 
         Raises:
-            HttpError: 404, there is none.
+            HttpError: 404, nothing is published there.
         """
         name = request.path.removeprefix(BASE)
         if name == "index.json":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Running:
-    """What belongs to one event loop."""
+    """The server and the client of one event loop."""
 
     backend: ScriptedBackend
     server: EmbeddedServer[CodecServer]

@@ -1,8 +1,8 @@
-"""Fields of requests that the server does not read: which of them it takes, and which it refuses.
+"""Fields of requests that the server does not read: the ones that it takes, and the ones that it refuses.
 
 A field that would change the answer is refused by its name, rather than have a client believe that it was
 heeded. Taken are hints, which ask for nothing that shows in the answer, and values that ask for nothing; null
-is one of them everywhere. What nobody knows is refused as well, as OpenAI's own server does.
+is one of them everywhere. Unknown fields are refused as well, as by OpenAI's own server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HINTS = frozenset(
         "request_id", "session_id", "priority", "cache_salt", "cache_prompt",
     }
 )  # fmt: skip
-"""Who asks, what is kept of it, how fast and from which cache: OpenAI's, and those of vLLM and llama.cpp."""
+"""Fields about the caller, storage, speed and caches: OpenAI's, and those of vLLM and llama.cpp."""
 
 ASKING_NOTHING: Mapping[str, tuple[Any, ...]] = {
     "audio": (),
@@ -61,7 +61,7 @@ def refuse_unread(body: Mapping[str, msgspec.Raw], read: Collection[str], within
         within: the path of the object, ending in a dot; empty for the request itself.
 
     Raises:
-        HttpError: 400, naming the first field that would change the answer, or that nobody knows.
+        HttpError: 400, naming the first field that would change the answer, or that is unknown.
     """
     for name, raw in body.items():
         if name in read or name in HINTS:

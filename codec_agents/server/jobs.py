@@ -184,7 +184,7 @@ class JobMaker:
     async def _check_length(self, characters: int, model: ServedModel, options: SamplingOptions) -> None:
         """Refuse a text that has more ids than the context, whatever they are."""
         most_ids = self._most_ids(model, options)
-        if characters <= most_ids:  # an id may stand for a single byte
+        if characters <= most_ids:  # an id spells a byte at least
             return
         most = most_ids * await self._longest_token(model.vocabulary)
         if characters > most:
@@ -251,7 +251,7 @@ def find_model(models: Sequence[ServedModel], name: str) -> ServedModel:
     """Return the model of a name.
 
     Raises:
-        HttpError: 404, there is none.
+        HttpError: 404, no model has it.
     """
     for model in models:
         if model.name == name:

@@ -1,4 +1,4 @@
-"""What a request's headers ask for: version, map, frame format."""
+"""Negotiate version, map and frame format by the headers of a request."""
 
 from __future__ import annotations
 

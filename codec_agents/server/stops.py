@@ -23,7 +23,7 @@ class StopWatcher:
         self._tail = ""
 
     def find(self, ids: Sequence[int]) -> int | None:
-        """Return how many of these ids there are up to the end of a stop text; None while there is none."""
+        """Return the number of these ids up to the end of a stop text; None before its end."""
         for number, token in enumerate(ids, 1):
             self._tail += self._detokenizer.feed((token,))
             if any(stop in self._tail for stop in self._stops):
@@ -50,7 +50,7 @@ class StopCutter:
         self._cut = False
 
     def feed(self, text: str) -> str:
-        """Return what of the text is certain to stand before a stop text."""
+        """Return the part of the text that no stop text can reach any more."""
         if self._cut or not self._stops:
             return "" if self._cut else text
         held = self._held + text

@@ -1,4 +1,4 @@
-"""What stands behind the server: models that turn prompt ids into frames."""
+"""The contract of a back end: a model that turns the token ids of a prompt into frames."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Job:
 
 
 class BrokenOffError(Exception):
-    """The back end lost the generation half-way; the answer is to end without a last frame."""
+    """The back end lost the generation before its end. The answer ends without a last frame."""
 
 
 class Backend(Protocol):
@@ -57,12 +57,12 @@ class Backend(Protocol):
 
     @property
     def gathers(self) -> bool:
-        """Whether frames that are ready together may go out as one."""
+        """True if frames that are ready together may go out as one."""
         ...
 
     @property
     def stops_itself(self) -> bool:
-        """Whether the back end knows stop texts; where it does not, the server watches for them."""
+        """True if the back end applies stop texts itself; the server watches for them otherwise."""
         ...
 
     def generate(self, job: Job) -> AbstractAsyncContextManager[AsyncIterator[CodecFrame]]:

@@ -180,7 +180,7 @@ def _no_use(param: str, found: str) -> HttpError:
 
 
 class _Answer:
-    """What reaches the sink, as the frames of one generation."""
+    """The ids that reach the sink, as the frames of one generation."""
 
     def __init__(self, run: Run, sink: str, options: SamplingOptions) -> None:
         self._batches: SinkReader[list[int]] = run.ids(sink)

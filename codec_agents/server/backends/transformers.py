@@ -1,8 +1,8 @@
 """The `transformers` back end: a causal language model in this process, raw ids in and out.
 
 Every generation runs in a worker thread with its own cache and its own random numbers, so streams run side by
-side and a seed means the same with or without others. The reader's pace holds the thread back; its leaving
-stops the thread at its next id.
+side and a seed means the same with or without others. The thread waits for a slow reader, and stops at its
+next id when the reader leaves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STREAMS = 8
 """Generations at once; more wait. Beyond the number of cores they share the same speed."""
 DEFAULT_TOP_K = 50
-"""What `generate` takes where neither the caller nor the model's settings say: 0 considers all ids."""
+"""The value of `generate` where neither the caller nor the model's settings give one; 0 considers all ids."""
 AHEAD = 64
 """Ids that a generation may be ahead of its reader."""
 
@@ -87,7 +87,7 @@ class TransformersBackend:
             await to_thread.run_sync(self._run, job, send, limiter=self._limiter)
 
     def _run(self, job: Job, send: MemoryObjectSendStream[CodecFrame]) -> None:
-        """Generate, in a thread; end when nobody reads any more."""
+        """Generate, in a thread; end when the reader is gone."""
         try:
             reason = "length"
             for token in self._ids(job.prompt_ids, job.options):

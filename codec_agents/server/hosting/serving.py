@@ -41,13 +41,13 @@ def require_uvicorn() -> None:
 
 
 DRAIN_SECONDS = 30
-"""How long generations that run may go on after the signal to stop."""
+"""Seconds that running generations have after the signal to stop."""
 
 ENDING_SECONDS = 5
-"""How long the ends of those that are still running then may take to be sent."""
+"""Seconds in which the ends of those that still run after that are sent."""
 
 POLL_SECONDS = 0.05
-"""How often a server that drains looks for what still runs; uvicorn itself polls every 0.1 s."""
+"""Seconds between two looks of a draining server at what still runs; uvicorn itself polls every 0.1 s."""
 
 SWITCH_SECONDS = 0.001
 
