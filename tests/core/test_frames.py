@@ -298,7 +298,7 @@ def test_many_frames_of_a_chunk_are_those_of_single_bytes(drawn, cut, behind_len
     assert frames == read("msgpack", data, 1)[0] == read("msgpack", data)[0]
 
 
-@pytest.mark.parametrize("cut", [None, 4099, 13])
+@pytest.mark.parametrize("cut", [None, 4099, pytest.param(13, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fmt", ["msgpack", "protobuf"])
 def test_frames_without_ids_are_frames_up_to_a_limit_in_a_row(fmt, cut):
     empty, one = encoder(fmt).encode(()), encoder(fmt).encode([1])
