@@ -44,10 +44,18 @@ def build_command(source: Path, map_id: str, output: Path, pattern: str | None) 
 @click.argument("map_id", required=False)
 @click.option("--hash", "expected", metavar="sha256:HEX", help="The hash that the map must have.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Keep a copy here.")
+@click.option(
+    "--allow-private", is_flag=True, help="Follow pointers and redirects to private addresses of other hosts."
+)
 @as_json
 @reporting
 def get_command(
-    origin: str, map_id: str | None, expected: str | None, output: Path | None, as_json: bool
+    origin: str,
+    map_id: str | None,
+    expected: str | None,
+    output: Path | None,
+    allow_private: bool,
+    as_json: bool,
 ) -> None:
     """Fetch the map MAP_ID that ORIGIN publishes, or the map at the URL ORIGIN; verify and cache it.
 
@@ -55,7 +63,7 @@ def get_command(
     """
     import anyio
 
-    tokenizer_map, document = anyio.run(_fetch, origin, map_id, expected, output is not None)
+    tokenizer_map, document = anyio.run(_fetch, origin, map_id, expected, output is not None, allow_private)
     if output is not None:
         output.write_bytes(document)
     found = {"id": tokenizer_map.id, "hash": tokenizer_map.hash}
@@ -158,7 +166,7 @@ def _built(source: Path, map_id: str, pattern: str | None) -> bytes:
 
 
 async def _fetch(
-    origin: str, map_id: str | None, expected: str | None, anew: bool
+    origin: str, map_id: str | None, expected: str | None, anew: bool, allow_private: bool
 ) -> tuple[TokenizerMap, bytes]:
     """Return a map, and its bytes where it is fetched `anew`."""
     import httpx
@@ -183,9 +191,9 @@ async def _fetch(
     cache = Copying(map_cache_folder())
     try:
         if map_id is None:
-            found = await load_map(url=origin, hash=expected, cache=cache)
+            found = await load_map(url=origin, hash=expected, cache=cache, allow_private=allow_private)
         else:
-            found = await discover_map(origin=origin, id=map_id, cache=cache)
+            found = await discover_map(origin=origin, id=map_id, cache=cache, allow_private=allow_private)
     except httpx.HTTPError as error:
         raise OSError(f"cannot fetch from {origin}: {error!s}") from error
     if expected is not None and found.hash != pinned_hash(expected):
