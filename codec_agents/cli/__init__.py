@@ -14,6 +14,7 @@ from codec_agents.faults import suggest
 
 COMMANDS: Mapping[str, str] = {
     "demo": "codec_agents.cli.commands.demo",
+    "init": "codec_agents.cli.commands.init",
     "run": "codec_agents.cli.commands.run",
     "resume": "codec_agents.cli.commands.resume",
     "check": "codec_agents.cli.commands.check",

@@ -72,6 +72,7 @@ CASES: dict[str, list[str]] = {
             "run F -i q=fail", "run F -i q=fail --json", "run F -i E=1", "run F -i E=1 --json", "run F -i E",
             "run F -i q=go --pause W", "run F -i q=go --pause W --json", "run F -i q=@E", "run F"],
     "demo": ["demo E", "demo E -q", "demo E --json", "demo --copy P", "demo --copy F"],
+    "init": ["init E", "init E"],
     "resume": ["resume F paused.json", "resume F paused.json -d no -d yes", "resume F paused.json -d E",
                "resume F paused.json -d E --events", "resume F E -d yes"],
     "check": ["check F", "check faulty.yaml", "check faulty.yaml --json", "check E", "check E --json"],
