@@ -16,7 +16,16 @@ from codec_agents.trace.timeline import LaneSpan, TracedRun
 
 PARTS: Final = "page_parts"
 """The folder of what the page is put together from."""
-SCRIPTS: Final = ("base.js", "graph.js", "waterfall.js", "handoffs.js", "lanes.js", "page.js")
+SCRIPTS: Final = (
+    "base.js",
+    "keys.js",
+    "troubles.js",
+    "graph.js",
+    "waterfall.js",
+    "handoffs.js",
+    "lanes.js",
+    "page.js",
+)
 """In this order: the first has what all others use, the last starts it all."""
 
 

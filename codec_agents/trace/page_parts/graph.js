@@ -85,13 +85,14 @@ function edgeLabel(edge, x, y) {
 
 function nodeBox(run, name, [x, y]) {
   const node = run.nodes[name] || {}, usage = node.usage || {}, model = Boolean(node.map);
-  const lines = model ? [short(node.map, 26), usage.generated_ids ? `${number(usage.generated_ids)} ids, ${usage.turns} turn${usage.turns === 1 ? "" : "s"}` : node.outcome || ""] : [];
-  const toggle = () => { byId("filter").value = state.filter === name.toLowerCase() ? "" : name; byId("filter").dispatchEvent(new Event("input")); };
-  const box = svg("g", { class: `node${model ? " model" : ""}${state.filter && state.filter === name.toLowerCase() ? " chosen" : ""}`, "data-node": name,
-    tabindex: 0, role: "button", "aria-label": `${name}: ${lines.join(", ")}` },
-    svg("title", {}, [name, node.model, node.map, node.error].filter(Boolean).join("\n")),
+  const failed = node.error || node.outcome === "failed", trouble = failed ? "failed" : node.finish_reason === "length" ? "cut" : "";
+  const lines = trouble ? [short(node.map || "", 26), trouble] : model ? [short(node.map, 26), usage.generated_ids ? `${number(usage.generated_ids)} ids, ${usage.turns} turn${usage.turns === 1 ? "" : "s"}` : node.outcome || ""] : [];
+  const toggle = () => choose(name), error = node.error ? `${node.error.type}: ${node.error.message}` : "";
+  const box = svg("g", { class: `node${model ? " model" : ""}${failed ? " bad" : ""}${state.filter && state.filter === name.toLowerCase() ? " chosen" : ""}`, "data-node": name,
+    tabindex: 0, role: "button", "aria-label": `${name}: ${[...lines, error].filter(Boolean).join(", ")}` },
+    svg("title", {}, [name, node.model, node.map, error].filter(Boolean).join("\n")),
     svg("rect", { x, y, width: NODE.width, height: NODE.height }),
-    svg("text", { x: x + 11, y: y + (model ? 18 : 32) }, short(name, 21)),
+    svg("text", { x: x + 11, y: y + (lines.length ? 18 : 32) }, short(name, 21)),
     ...lines.map((line, i) => svg("text", { x: x + 11, y: y + 33 + i * 14, class: "sub" }, line)));
   box.addEventListener("click", toggle);
   box.addEventListener("keydown", event => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); toggle(); } });

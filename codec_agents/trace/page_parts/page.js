@@ -23,8 +23,10 @@ function controls() {
   byId("order").addEventListener("change", event => { state.order = event.target.value; drawHandoffs(); });
   byId("with-engine").addEventListener("change", event => { state.engine = event.target.checked; drawHandoffs(); });
   byId("whole").addEventListener("click", () => { state.range = null; drawWaterfall(); });
-  byId("filter").addEventListener("input", event => { state.filter = event.target.value.trim().toLowerCase(); draw(); drawGraph(); });
+  byId("filter").addEventListener("input", event => { state.filter = event.target.value.trim().toLowerCase(); draw(); drawGraph(); writeLink(); });
   addEventListener("resize", drawGraph);
+  addEventListener("keydown", keyPressed);
+  addEventListener("hashchange", () => { readLink(); draw(); drawGraph(); });
 }
 function drawFigures() {
   const runs = chosen(), ids = runs.reduce((sum, run) => sum + run.lanes.reduce((n, lane) => n + lane.ids.length, 0), 0);
@@ -33,6 +35,6 @@ function drawFigures() {
     ids: number(ids), "longest run": time(Math.max(0, ...runs.map(run => run.seconds))), "median gap": middle("gap"), "median first id": middle("first_id_latency") };
   byId("figures").replaceChildren(...Object.entries(figures).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
-function draw() { drawFigures(); drawWaterfall(); drawHandoffs(); drawLanes(); }
-controls(); draw(); drawGraph(); // the graph last: it takes the room that is left beside the scrollbar
+function draw() { drawFigures(); drawTroubles(); drawWaterfall(); drawHandoffs(); drawLanes(); }
+controls(); readLink(); draw(); drawGraph(); // the graph last: it takes the room that is left beside the scrollbar
 document.body.dataset.ready = "1";

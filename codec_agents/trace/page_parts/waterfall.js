@@ -50,7 +50,7 @@ function drawRow(row, [from, to]) {
   }
   const worked = row.bars.filter(bar => bar.kind !== "handoff").reduce((sum, bar) => sum + bar.end - bar.start, 0);
   const label = row.label || row.part || row.node;
-  return el("div", { className: row.part ? "row part" : "row" }, el("span", { className: "name", title: `${row.node} ${row.part}` }, label),
+  return el("div", { className: row.part ? "row part" : "row" }, el("span", { className: (row.run.nodes[row.node] || {}).error ? "name failed" : "name", title: `${row.node} ${row.part}` }, label),
     track, el("span", { className: "took" }, time(worked)));
 }
 

@@ -7,10 +7,15 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from codec_agents import Pipeline
+from codec_agents.exceptions import NodeFailedError
+from codec_agents.testing import Cut, Say, ScriptedEngine
 from codec_agents.trace import read_runs, write_page
+from tests.agents.recorded_runs import model
 
 WriteChain = Callable[..., None]
 
@@ -28,15 +33,15 @@ def _page(tmp_path: Path, *records: Path, then: str = "") -> Path:
     return page
 
 
-def _rendered(page: Path, tmp_path: Path) -> str:
-    """Return the document after the page's script ran, without a network."""
+def _rendered(page: Path, tmp_path: Path, link: str = "") -> str:
+    """Return the document after the page's script ran, without a network; `link` follows its address."""
     if CHROMIUM is None:
         pytest.skip("no chromium is installed; on Debian: apt-get install chromium")
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     command += ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
     command += ["--disable-component-update", "--window-size=1280,1600"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--proxy-server=127.0.0.1:9"]
-    command += ["--virtual-time-budget=4000", "--dump-dom", page.as_uri()]
+    command += ["--virtual-time-budget=4000", "--dump-dom", page.as_uri() + link]
     done = subprocess.run(command, capture_output=True, timeout=BROWSER_SECONDS, check=True)
     return done.stdout.decode()
 
@@ -168,3 +173,60 @@ def test_nothing_lies_over_anything_with_100_nodes(tmp_path: Path, write_chain: 
     assert 'data-labels="0"' in body
     assert 'data-both="0"' in body
     assert 'data-fits="true"' in body
+
+
+@pytest.fixture
+def troubled(tmp_path: Path) -> Path:
+    """Return the record of a run with a retry, a cut answer, and a node that fails."""
+    path = tmp_path / "troubled.jsonl"
+    tries: list[int] = []
+
+    def script(prompt: Any) -> Any:
+        tries.append(1)
+        return [Say("one "), Cut()] if len(tries) == 1 else "many words for so few ids"
+
+    def fail(_: str) -> str:
+        raise LookupError("no <b>such</b> fare")
+
+    p = Pipeline("troubled").input("q").sink("out").function("check", fail, wants="text")
+    policy = {"retry": {"attempts": 2, "initial": 0}}
+    model(p, "writer", ScriptedEngine(script), policy=policy, sampling={"max_tokens": 4})
+    p.connect("q", "writer").connect("writer", "check").connect("check", "out")
+    with pytest.raises(NodeFailedError):
+        p.invoke_sync({"q": "go"}, record=path)
+    return path
+
+
+def test_a_browser_shows_failures_retries_and_cut_answers(tmp_path: Path, troubled: Path) -> None:
+    body = _body(_rendered(_page(tmp_path, troubled), tmp_path))
+    rows = re.findall(r'<li class="(\w+)"><button type="button">(\w+)</button>', body)
+    assert rows == [("failed", "check"), ("cut", "writer"), ("retried", "writer")]
+    assert "LookupError: no &lt;b&gt;such&lt;/b&gt; fare" in body
+    assert re.search(r'class="node bad" data-node="check"', body)
+    assert not re.search(r'class="node[^"]* bad" data-node="writer"', body)
+    assert re.search(r'data-node="writer"[^>]*aria-label="writer: [^"]*cut', body)
+
+
+def test_a_browser_shows_no_troubles_of_a_sound_run(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl")
+    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
+    assert '<section id="troubles" hidden="">' in body
+    assert " bad" not in body
+
+
+def test_a_link_opens_the_page_at_a_node(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl", nodes=3)
+    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path, link="#node=node001"))
+    assert re.search(r'class="node model chosen" data-node="node001"', body)
+
+
+def test_keys_zoom_move_and_reset(tmp_path: Path, write_chain: WriteChain) -> None:
+    write_chain(tmp_path / "a.jsonl", nodes=3)
+    press = "const press = key => document.activeElement.dispatchEvent("
+    press += "new KeyboardEvent('keydown', { key, bubbles: true }));"
+    then = press + "press('+'); document.querySelector('[data-node=node000]').focus(); press('ArrowRight');"
+    then += "const at = document.activeElement.dataset.node, zoomed = !byId('whole').hidden; press('Enter');"
+    then += "const hash = location.hash; press('Escape');"
+    then += "document.title = [at, zoomed, hash, location.hash, byId('whole').hidden].join(' ');"
+    document = _rendered(_page(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path)
+    assert re.findall("<title>(.*?)</title>", document)[0] == "node001 true #node=node001  true"

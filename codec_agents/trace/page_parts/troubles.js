@@ -1,0 +1,19 @@
+// What went wrong: errors of nodes, repeated requests, answers that were cut.
+
+function troublesOf(run) {
+  const failed = Object.entries(run.nodes).filter(([, node]) => node.error)
+    .map(([name, node]) => ({ kind: "failed", node: name, text: `${node.error.type}: ${node.error.message}` }));
+  const cut = Object.entries(run.nodes).filter(([, node]) => node.finish_reason === "length")
+    .map(([name]) => ({ kind: "cut", node: name, text: "the last turn ended at its limit of ids" }));
+  const retried = run.retries.map(each => ({ kind: "retried", node: each.node,
+    text: `turn ${each.turn} was asked again after ${time(each.at)}${each.kept ? `, keeping ${number(each.kept)} ids` : ""}: ${each.type}: ${each.message}` }));
+  return [...failed, ...cut, ...retried];
+}
+
+function drawTroubles() {
+  const runs = chosen(), rows = runs.flatMap(run => troublesOf(run).filter(each => wanted(each.node, each.text)).map(each => [run, each]));
+  byId("troubles").hidden = !rows.length;
+  byId("trouble-list").replaceChildren(...rows.map(([run, each]) => el("li", { className: each.kind },
+    el("button", { type: "button", on: { click: () => choose(each.node) } }, each.node),
+    el("b", {}, each.kind), el("span", {}, each.text), el("span", { className: "dim" }, runs.length > 1 ? run.name : ""))));
+}
