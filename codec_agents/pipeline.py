@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Pipeline(graph.Pipeline):
+class Pipeline(graph.Declaration):
     """A pipeline: declare it, then run it.
 
     The declaration can be changed until the first `build` or run; the plan stays as it was built.

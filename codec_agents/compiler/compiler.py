@@ -33,7 +33,7 @@ from codec_core.exceptions import CodecError
 from codec_core.vocabulary import Vocabulary
 
 
-def build(pipeline: graph.Pipeline) -> BuiltPipeline:
+def build(pipeline: graph.Declaration) -> BuiltPipeline:
     """Check a declaration, and load what a run of it needs.
 
     Raises:

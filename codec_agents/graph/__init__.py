@@ -1,9 +1,9 @@
 """The declaration of a pipeline: values, YAML, and pure checks; nothing here runs anything."""
 
 from codec_agents.faults import Fault
-from codec_agents.graph.chat import Chat, Piece, RawPrompt
+from codec_agents.graph.chat import Chat, ChatPiece, RawPrompt
 from codec_agents.graph.checks.check import check
-from codec_agents.graph.declaration import Pipeline
+from codec_agents.graph.declaration import Declaration
 from codec_agents.graph.edges import DEFAULT_BUFFER, DEFAULT_SEPARATOR, EdgeSpec
 from codec_agents.graph.kinds import (
     FunctionNode,
@@ -27,7 +27,9 @@ __all__ = [
     "DEFAULT_BUFFER",
     "DEFAULT_SEPARATOR",
     "Chat",
+    "ChatPiece",
     "ChatTurn",
+    "Declaration",
     "DeclaredCall",
     "EdgeSpec",
     "EngineSpec",
@@ -44,8 +46,6 @@ __all__ = [
     "ModelNode",
     "Node",
     "NodeSpec",
-    "Piece",
-    "Pipeline",
     "PipelineNode",
     "PipelineSpec",
     "Policy",

@@ -55,7 +55,7 @@ class Chat(Declared):
         return self
 
 
-class Piece(Declared):
+class ChatPiece(Declared):
     """One piece of a prompt put together by hand: a control token by its name, literal text, or a slot."""
 
     token: str | None = None
@@ -71,13 +71,13 @@ class Piece(Declared):
         return self
 
 
-class RawPrompt(RootModel[tuple[Piece, ...]]):
+class RawPrompt(RootModel[tuple[ChatPiece, ...]]):
     """A prompt put together by hand, for models whose family no dialect knows."""
 
     model_config = {"frozen": True}
 
     @property
-    def pieces(self) -> tuple[Piece, ...]:
+    def pieces(self) -> tuple[ChatPiece, ...]:
         """The pieces in order."""
         return self.root
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from codec_agents.exceptions import PipelineError
 from codec_agents.faults import Fault
 from codec_agents.graph.base import Declared, Place, place_name
-from codec_agents.graph.chat import Chat, Piece
+from codec_agents.graph.chat import Chat, ChatPiece
 from codec_agents.graph.checks.check import check
 from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.edges import EdgeSpec
@@ -36,7 +36,7 @@ from codec_agents.graph.servers import McpSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, PipelineNode, PipelineSpec, StartsWith
 
-PromptLike: TypeAlias = str | Chat | Sequence[Piece | Mapping[str, str]]
+PromptLike: TypeAlias = str | Chat | Sequence[ChatPiece | Mapping[str, str]]
 """The user's turn, a chat, or pieces put together by hand."""
 
 CallableLike: TypeAlias = "str | Callable[..., Any] | Any"
@@ -44,11 +44,11 @@ CallableLike: TypeAlias = "str | Callable[..., Any] | Any"
 
 _Value = TypeVar("_Value", bound=Declared)
 
-BodyLike: TypeAlias = "Pipeline | PipelineSpec"
+BodyLike: TypeAlias = "Declaration | PipelineSpec"
 """A pipeline inside a node."""
 
 
-class Pipeline:
+class Declaration:
     """A declaration that grows by calls, or is read from a file.
 
     A call raises `PipelineError` when what it is given can mean nothing; what only shows when all is

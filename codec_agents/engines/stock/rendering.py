@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from codec_agents.engines.base import Engine, GenerationRequest
 from codec_agents.engines.http.pool import HttpPool
 from codec_agents.exceptions import PromptError
-from codec_agents.graph.chat import Chat, Piece, RawPrompt
+from codec_agents.graph.chat import Chat, ChatPiece, RawPrompt
 from codec_agents.graph.messages import chat_messages
 from codec_agents.graph.templates import Slot, Text, parse_template
 from codec_core.detokenizer import detokenize
@@ -164,7 +164,7 @@ def _written(parts: Sequence[Part], slots: Sequence[str], vocabulary: Vocabulary
     return ids
 
 
-def _piece(part: Part, names: Mapping[int, str]) -> Piece:
+def _piece(part: Part, names: Mapping[int, str]) -> ChatPiece:
     if isinstance(part, Text):
-        return Piece(text=part.text)
-    return Piece(slot=part.name) if isinstance(part, Slot) else Piece(token=names[part])
+        return ChatPiece(text=part.text)
+    return ChatPiece(slot=part.name) if isinstance(part, Slot) else ChatPiece(token=names[part])

@@ -83,7 +83,7 @@ def _means(written: str | None, slot: str, slots: tuple[str, ...]) -> bool:
     return written not in slots and get_close_matches(written, slots, n=1) == [slot]
 
 
-Rule: TypeAlias = Callable[[Checked], Iterator[Fault]]
+CheckRule: TypeAlias = Callable[[Checked], Iterator[Fault]]
 """Yield what is wrong with a declaration in one respect."""
 
 

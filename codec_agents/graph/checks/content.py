@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from codec_agents.faults import Fault
-from codec_agents.graph.checks.base import Checked, Rule, error
+from codec_agents.graph.checks.base import Checked, CheckRule, error
 from codec_agents.graph.kinds import FunctionNode, InputNode, JoinNode, SinkNode
 
 
@@ -52,7 +52,7 @@ def _mixed_joins(checked: Checked) -> Iterator[Fault]:
                 )
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[CheckRule, ...] = (
     _text_into_ids,
     _mixed_joins,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from codec_agents.faults import Fault
-from codec_agents.graph.checks.base import Checked, Rule, error
+from codec_agents.graph.checks.base import Checked, CheckRule, error
 from codec_agents.graph.kinds import Asking, FunctionNode, ModelNode, Node
 from codec_agents.graph.spec import PipelineNode
 
@@ -78,7 +78,7 @@ def _fallbacks(checked: Checked) -> Iterator[Fault]:
             yield error(("nodes", name, "policy", "on_failure"), "there is no fallback edge", remedy)
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[CheckRule, ...] = (
     _edge_ends,
     _unfilled_slots,
     _repeated_edges,

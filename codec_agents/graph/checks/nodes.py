@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from codec_agents.faults import Fault, suggest
-from codec_agents.graph.checks.base import Checked, Rule, error, warning
+from codec_agents.graph.checks.base import Checked, CheckRule, error, warning
 from codec_agents.graph.kinds import Asking, InputNode, JoinNode, ModelNode, RouterNode, SinkNode
 from codec_agents.graph.servers import server_of
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, StartsWith
@@ -173,7 +173,7 @@ def _names(checked: Checked) -> Iterator[Fault]:
             yield warning(("nodes", name), f"differs from {other!r} only in case", "rename one")
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[CheckRule, ...] = (
     _inputs,
     _engines,
     _servers,

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from codec_agents.faults import Fault
-from codec_agents.graph.checks.base import Checked, Rule, error, warning
+from codec_agents.graph.checks.base import Checked, CheckRule, error, warning
 from codec_agents.graph.checks.topology import cycles, reachable, reversed_successors, successors
 from codec_agents.graph.kinds import REASONING, TOOL_CALLS, Asking, InputNode, SinkNode
 from codec_agents.graph.spec import Nested
@@ -97,7 +97,7 @@ def _unused_declarations(checked: Checked) -> Iterator[Fault]:
                 yield warning((where, name), f"no node uses {name!r}", "remove it, or name it in a node")
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[CheckRule, ...] = (
     _cycles,
     _unreachable,
     _sinks,

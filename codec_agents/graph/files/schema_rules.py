@@ -13,51 +13,51 @@ from codec_agents.graph.sources import LIVE_FIELDS, LOCAL_KINDS
 from codec_agents.graph.spec import TELLING_FIELDS
 from codec_agents.graph.templates import TEMPLATE_PATTERN
 
-Rule: TypeAlias = dict[str, Any]
+SchemaRule: TypeAlias = dict[str, Any]
 
 
-def given(name: str) -> Rule:
+def given(name: str) -> SchemaRule:
     """Say that a field is there, and not null."""
     return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
 
 
-def filled(name: str) -> Rule:
+def filled(name: str) -> SchemaRule:
     """Say that a field is there, and has something in it."""
     return {"required": [name], "properties": {name: {"minItems": 1, "minProperties": 1}}}
 
 
-def unless(rule: Rule) -> Rule:
+def unless(rule: SchemaRule) -> SchemaRule:
     """Say that a rule does not hold."""
     return {"not": rule}
 
 
-def when(condition: Rule, then: Rule) -> Rule:
+def when(condition: SchemaRule, then: SchemaRule) -> SchemaRule:
     """Say that a rule holds where another one does."""
     return {"if": condition, "then": then}
 
 
-def at_most_one(names: Iterable[str]) -> list[Rule]:
+def at_most_one(names: Iterable[str]) -> list[SchemaRule]:
     """Say that no two of some fields are there."""
     left = list(names)
     return [unless({"allOf": [given(a), given(b)]}) for at, a in enumerate(left) for b in left[at + 1 :]]
 
 
-def of_kind(*kinds: str) -> Rule:
+def of_kind(*kinds: str) -> SchemaRule:
     """Say that a value is of one of some kinds."""
     return {"required": ["kind"], "properties": {"kind": {"enum": sorted(kinds)}}}
 
 
-def fields_of_roles(of_role: Callable[[str], Rule]) -> list[Rule]:
+def fields_of_roles(of_role: Callable[[str], SchemaRule]) -> list[SchemaRule]:
     """Say which turns have the fields that not all have, where `of_role` says whose turn it is."""
     assistants = {"anyOf": [given("reasoning"), filled("calls")]}
     return [when(given("name"), of_role("tool")), when(assistants, of_role("assistant"))]
 
 
-def _of_role(role: str) -> Rule:
+def _of_role(role: str) -> SchemaRule:
     return {"properties": {"role": {"const": role}}}
 
 
-ARGUMENT: Rule = {
+ARGUMENT: SchemaRule = {
     "title": "Argument",
     "description": "What JSON can hold; its strings may hold slots, its keys may not.",
     "anyOf": [
@@ -72,7 +72,7 @@ ARGUMENT: Rule = {
 _LOGIN = {"required": ["url"], "properties": {"url": {"type": "string", "pattern": "^[^/]*://[^/]*@"}}}
 _SOURCES = ("like", "file", "tokenizer_config", "call")
 
-RULES: Mapping[str, list[Rule]] = {
+RULES: Mapping[str, list[SchemaRule]] = {
     "Piece": [{"oneOf": [given(name) for name in ("token", "text", "slot")]}],
     "Chat": [{"anyOf": [given("system"), given("user"), filled("turns")]}],
     "ChatTurn": [
@@ -99,11 +99,11 @@ RULES: Mapping[str, list[Rule]] = {
 }
 """By the name of the model; all of a model's rules hold."""
 
-SOME_NODE: Rule = {"anyOf": [filled("nodes"), filled("edges")]}
+SOME_NODE: SchemaRule = {"anyOf": [filled("nodes"), filled("edges")]}
 """A pipeline may leave its nodes to the edges, which declare what only they name."""
 
 
-def tells_kind(kind: str, fields: Iterable[str]) -> Rule:
+def tells_kind(kind: str, fields: Iterable[str]) -> SchemaRule:
     """Say that a node's kind is written, or told by one of its fields."""
     telling = [name for name in fields if TELLING_FIELDS.get(name) == kind]
     return {"anyOf": [{"required": [name]} for name in ("kind", *telling)]}

@@ -10,7 +10,7 @@ import pytest
 
 from codec_agents.dialects import BoundDialect, Dialect, dialects, get_dialect, register
 from codec_agents.exceptions import DialectError, ForgedTokenError, PromptError
-from codec_agents.graph.chat import Chat, Piece, RawPrompt
+from codec_agents.graph.chat import Chat, ChatPiece, RawPrompt
 from codec_agents.graph.turns import ChatTurn
 from codec_agents.prompts import History
 from codec_agents.tools.calls import Attempt, ToolCall
@@ -226,10 +226,10 @@ def test_missing_markers_are_named() -> None:
 
 def test_prompt_by_hand_places_named_tokens_only() -> None:
     family = Bench("plain", small_map(["<|a|>"]))
-    raw = RawPrompt((Piece(token="<|a|>"), Piece(text="<|a|> {x}"), Piece(slot="x")))
+    raw = RawPrompt((ChatPiece(token="<|a|>"), ChatPiece(text="<|a|> {x}"), ChatPiece(slot="x")))
     assert spelled(family, family.bound.template(raw).render({"x": family.encode("!")})) == "<|a|><|a|> {x}!"
     with pytest.raises(ValueError, match=r"<\|b\|>"):
-        family.bound.template(RawPrompt((Piece(token="<|b|>"),)))
+        family.bound.template(RawPrompt((ChatPiece(token="<|b|>"),)))
 
 
 def test_dialect_of_ones_own_from_data() -> None:

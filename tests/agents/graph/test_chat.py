@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from codec_agents.graph import Chat, Piece, RawPrompt, Slot, Text, parse_template
+from codec_agents.graph import Chat, ChatPiece, RawPrompt, Slot, Text, parse_template
 from codec_agents.graph.templates import TemplateError
 
 
@@ -98,11 +98,13 @@ def test_an_empty_prompt_is_refused():
 
 
 def test_a_raw_prompt_keeps_braces_as_text():
-    prompt = RawPrompt((Piece(token="<|im_start|>"), Piece(text="{not a slot}"), Piece(slot="question")))
+    prompt = RawPrompt(
+        (ChatPiece(token="<|im_start|>"), ChatPiece(text="{not a slot}"), ChatPiece(slot="question"))
+    )
     assert prompt.slots == ("question",)
 
 
 @pytest.mark.parametrize("fields", [{}, {"token": "a", "text": "b"}])
 def test_a_piece_is_exactly_one_thing(fields):
     with pytest.raises(ValidationError, match="exactly one"):
-        Piece(**fields)
+        ChatPiece(**fields)

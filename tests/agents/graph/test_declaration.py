@@ -7,11 +7,11 @@ import pytest
 from codec_agents.exceptions import PipelineError
 from codec_agents.graph import (
     Chat,
+    Declaration,
     EngineSpec,
     FunctionNode,
     Limits,
     MapSpec,
-    Pipeline,
     Policy,
     RawPrompt,
     StartsWith,
@@ -30,9 +30,9 @@ class LiveEngine:
     provider = "scripted"
 
 
-def travel_desk() -> Pipeline:
+def travel_desk() -> Declaration:
     engine = EngineSpec(kind="scripted", script="hello")
-    p = Pipeline("travel-desk")
+    p = Declaration("travel-desk")
     p.input("question")
     p.model(
         "planner",
@@ -64,7 +64,7 @@ def test_the_example_of_the_documentation_is_without_fault():
 
 
 def test_usual_ports_and_single_slots_need_no_name():
-    p = Pipeline("short")
+    p = Declaration("short")
     p.input("q").model("m", prompt="{q}", map="demo/bytes", engine="http://localhost:1").sink("out")
     p.connect("q", "m").connect("m", "out")
     assert p.check() == []
@@ -79,7 +79,7 @@ def test_an_engine_value_is_declared_once():
 
 def test_live_objects_stand_beside_the_declaration():
     engine, vocabulary = LiveEngine(), bundled_map("demo/bytes")
-    p = Pipeline("live")
+    p = Declaration("live")
     p.model("a", engine=engine, map=vocabulary, prompt="hi", tools=[module_level_tool, lambda: 1])
     p.model("b", engine=engine, map=vocabulary, prompt="hi")
     p.sink("out").connect("a", "out").connect("b", "out")
@@ -94,12 +94,12 @@ def test_live_objects_stand_beside_the_declaration():
 
 
 def test_what_is_said_of_a_live_engine_is_kept_or_refused():
-    p = Pipeline("live").input("question").engine("A", LiveEngine(), concurrency=3, model="m")
+    p = Declaration("live").input("question").engine("A", LiveEngine(), concurrency=3, model="m")
     assert (p.spec.engines["A"].concurrency, p.spec.engines["A"].model) == (3, "m")
     with pytest.raises(PipelineError, match="a live engine brings its own headers, url"):
-        Pipeline("live").engine("A", LiveEngine(), url="http://127.0.0.1:1", headers={"a": "b"})
+        Declaration("live").engine("A", LiveEngine(), url="http://127.0.0.1:1", headers={"a": "b"})
     p = (
-        Pipeline("value")
+        Declaration("value")
         .input("question")
         .engine("A", EngineSpec(kind="scripted", script="hi"), concurrency=3)
     )
@@ -107,9 +107,9 @@ def test_what_is_said_of_a_live_engine_is_kept_or_refused():
 
 
 def test_live_objects_of_a_nested_pipeline_are_seen_inside_it():
-    inner = Pipeline("inner").input("x").model("m", engine=LiveEngine(), map="demo/bytes", prompt="{x}")
+    inner = Declaration("inner").input("x").model("m", engine=LiveEngine(), map="demo/bytes", prompt="{x}")
     inner.sink("out").connect("x", "m").connect("m", "out")
-    outer = Pipeline("outer").input("q").pipeline("nested", inner).sink("out")
+    outer = Declaration("outer").input("q").pipeline("nested", inner).sink("out")
     outer.connect("q", "nested.x").connect("nested.out", "out")
     assert outer.check() == []
     assert list(outer.live.within("nested").engines) == ["my_engine"]
@@ -119,7 +119,7 @@ def test_live_objects_of_a_nested_pipeline_are_seen_inside_it():
 def test_an_importable_callable_is_named_by_its_path():
     from codec_agents.references.callables import Importer
 
-    p = Pipeline("p").function("f", Importer.resolve, inputs=["x"])
+    p = Declaration("p").function("f", Importer.resolve, inputs=["x"])
     node = p.spec.nodes["f"]
     assert node.call == "codec_agents.references.callables:Importer.resolve"
     assert p.live.callables[node.call] is Importer.resolve
@@ -128,14 +128,14 @@ def test_an_importable_callable_is_named_by_its_path():
 def test_the_slots_of_a_function_are_its_arguments():
     def merge(left, right, *, sep=""): ...
 
-    node = Pipeline("p").function("f", merge).spec.nodes["f"]
+    node = Declaration("p").function("f", merge).spec.nodes["f"]
     assert isinstance(node, FunctionNode)
     assert node.slots == ("left", "right")
-    assert Pipeline("p").function("f", "mine:merge").spec.nodes["f"].slots == ("value",)
+    assert Declaration("p").function("f", "mine:merge").spec.nodes["f"].slots == ("value",)
 
 
 def test_a_prompt_is_a_string_a_chat_or_pieces():
-    p = Pipeline("p")
+    p = Declaration("p")
     p.model("a", prompt="{x}").model("b", prompt=Chat(user="{x}"))
     p.model("c", prompt=[{"token": "<s>"}, {"slot": "x"}])
     assert p.spec.nodes["a"].prompt == p.spec.nodes["b"].prompt == Chat(user="{x}")
@@ -144,7 +144,7 @@ def test_a_prompt_is_a_string_a_chat_or_pieces():
 
 
 def test_a_name_declared_twice_is_told_with_the_other_faults():
-    p = Pipeline("p").input("a").input("a").sink("b")
+    p = Declaration("p").input("a").input("a").sink("b")
     found = {(fault.place, fault.found) for fault in p.check() if fault.severity == "error"}
     assert ("nodes.a", "'a' is declared twice") in found
     assert ("nodes.b", "no edge leads to this sink") in found
@@ -168,18 +168,18 @@ def test_a_name_declared_twice_is_told_with_the_other_faults():
 )
 def test_what_can_mean_nothing_is_refused_at_once(declare, place):
     with pytest.raises(PipelineError) as caught:
-        declare(Pipeline("p"))
+        declare(Declaration("p"))
     assert [fault.place for fault in caught.value.faults] == [place]
     assert "secret" not in str(caught.value).replace("a secret", "")
 
 
 def test_an_empty_pipeline_has_no_declaration():
     with pytest.raises(PipelineError, match="nodes"):
-        _ = Pipeline("p").spec
+        _ = Declaration("p").spec
 
 
 def test_the_declaration_grows_after_it_was_looked_at():
-    p = Pipeline("p").input("a")
+    p = Declaration("p").input("a")
     assert list(p.spec.nodes) == ["a"]
     p.sink("b").connect("a", "b")
     assert list(p.spec.nodes) == ["a", "b"]
@@ -187,7 +187,7 @@ def test_the_declaration_grows_after_it_was_looked_at():
 
 
 def test_policies_of_pipeline_and_node_come_together():
-    p = Pipeline("p", policy=Policy(limits=Limits(turns=3)))
+    p = Declaration("p", policy=Policy(limits=Limits(turns=3)))
     p.model("m", prompt="x", policy={"limits": {"max_ids": 9}})
     policy = p.spec.policy_of("m")
     assert (policy.limits.turns, policy.limits.max_ids) == (3, 9)
@@ -195,9 +195,13 @@ def test_policies_of_pipeline_and_node_come_together():
 
 def test_a_body_takes_over_what_stands_around_it():
     inner = (
-        Pipeline("inner").input("x").sink("out").connect("x", "out").engine("B", kind="scripted", script="b")
+        Declaration("inner")
+        .input("x")
+        .sink("out")
+        .connect("x", "out")
+        .engine("B", kind="scripted", script="b")
     )
-    outer = Pipeline("outer", policy=Policy(limits=Limits(turns=3)))
+    outer = Declaration("outer", policy=Policy(limits=Limits(turns=3)))
     policy = {"on_failure": "skip", "limits": {"max_ids": 9}}
     outer.engine("A", kind="scripted", script="a").loop("l", inner, turns=2, policy=policy)
     body = outer.spec.body_of("l")
@@ -207,13 +211,13 @@ def test_a_body_takes_over_what_stands_around_it():
 
 
 def test_a_loop_may_end_at_a_beginning():
-    inner = Pipeline("inner").input("x").sink("out").connect("x", "out")
-    p = Pipeline("p").loop("l", inner, turns=2, until=StartsWith(sink="out", starts_with="OK"))
+    inner = Declaration("inner").input("x").sink("out").connect("x", "out")
+    p = Declaration("p").loop("l", inner, turns=2, until=StartsWith(sink="out", starts_with="OK"))
     assert p.spec.nodes["l"].until.starts_with == "OK"
 
 
 def test_conditional_nodes_are_those_that_something_must_start():
-    p = Pipeline("p").input("q")
+    p = Declaration("p").input("q")
     p.router("r", prompt="{q}", labels={"yes": "a", "no": ["b", "c"]}, default="a")
     for name in "abcd":
         p.model(name, prompt="{q}")
@@ -223,4 +227,4 @@ def test_conditional_nodes_are_those_that_something_must_start():
 
 
 def test_a_relative_directory_is_kept():
-    assert Pipeline("p", directory="x").directory == Path("x")
+    assert Declaration("p", directory="x").directory == Path("x")

@@ -4,7 +4,7 @@
 
 import pytest
 
-from codec_agents.graph import Pipeline, check
+from codec_agents.graph import Declaration, check
 
 HEAD = """\
 pipeline: p
@@ -82,7 +82,7 @@ CASES = {
 
 def told(nodes: str, edges: str) -> list[str]:
     text = f"{HEAD}  {nodes}\nedges: [{edges}]\n"
-    faults = Pipeline.from_yaml(text).check()
+    faults = Declaration.from_yaml(text).check()
     assert all(fault.remedy for fault in faults), "every fault says what would do"
     return [f"{fault.severity} {fault.place}: {fault.found}; {fault.remedy}" for fault in faults]
 
@@ -99,7 +99,7 @@ def test_every_fault_has_its_file_and_line(case, tmp_path):
     nodes, edges, _ = CASES[case]
     path = tmp_path / "p.yaml"
     path.write_text(f"{HEAD}  {nodes}\nedges: [{edges}]\n")
-    for fault in Pipeline.from_yaml(path).check():
+    for fault in Declaration.from_yaml(path).check():
         assert fault.file == str(path)
         assert fault.line
         assert fault.remedy != "see docs/pipelines.md"
@@ -123,7 +123,7 @@ def test_errors_come_before_warnings():
 
 
 def test_a_chain_of_thousands_is_checked_without_recursion():
-    p = Pipeline("long").input("n0", type="text")
+    p = Declaration("long").input("n0", type="text")
     for number in range(1, 3000):
         p.function(f"n{number}", "tools:same", wants="text")
         p.connect(f"n{number - 1}", f"n{number}")

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec_agents.graph import Pipeline
+from codec_agents.graph import Declaration
 from codec_agents.graph.drawing.mermaid import to_mermaid
 from codec_agents.graph.drawing.svg import to_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def desk() -> Pipeline:
-    inner = Pipeline("inner").input("x").sink("y").connect("x", "y")
-    p = Pipeline('a "desk" <of> travel').input("end", title="a & b")
+def desk() -> Declaration:
+    inner = Declaration("inner").input("x").sink("y").connect("x", "y")
+    p = Declaration('a "desk" <of> travel').input("end", title="a & b")
     p.router("triage", prompt="{q}", labels={"a|b": "m", "<c>": "n"}, default="n")
     p.model("m", model='"x"]', prompt="{q}").model("n", prompt="{q}").loop("l", inner, turns=3)
     p.sink("reader")
@@ -89,13 +89,13 @@ def test_a_drawing_is_the_same_each_time(draw):
 
 @given(st.text(min_size=1, max_size=60))
 def test_any_title_gives_a_drawing(title):
-    p = Pipeline(title).input("a", title=title).sink("b", title=title).connect("a", "b")
+    p = Declaration(title).input("a", title=title).sink("b", title=title).connect("a", "b")
     assert to_mermaid(p.spec).count("\n") == 4
     ET.fromstring(to_svg(p.spec))
 
 
 def test_a_circle_is_drawn_too():
-    p = Pipeline("p").model("m", prompt="{x}").model("n", prompt="{x}")
+    p = Declaration("p").model("m", prompt="{x}").model("n", prompt="{x}")
     p.connect("m", "n").connect("n", "m")
     ET.fromstring(to_svg(p.spec))
     assert "n_n -->" in to_mermaid(p.spec)

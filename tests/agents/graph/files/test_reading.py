@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from codec_agents.exceptions import PipelineError
 from codec_agents.graph import (
+    Declaration,
     InputNode,
     LoopNode,
     MapNode,
     ModelNode,
-    Pipeline,
     PipelineNode,
     Policy,
     SinkNode,
@@ -27,12 +27,12 @@ EVERYTHING = (HERE / "everything.yaml").read_text()
 
 def errors(text, **options):
     with pytest.raises(PipelineError) as caught:
-        Pipeline.from_yaml(text, **options)
+        Declaration.from_yaml(text, **options)
     return caught.value.faults
 
 
 def test_the_example_of_the_documentation_is_without_fault():
-    pipeline = Pipeline.from_yaml(TRAVEL_DESK)
+    pipeline = Declaration.from_yaml(TRAVEL_DESK)
     assert pipeline.check() == []
     assert isinstance(pipeline.spec.nodes["planner"], ModelNode)
     assert isinstance(pipeline.spec.nodes["question"], InputNode)
@@ -40,7 +40,7 @@ def test_the_example_of_the_documentation_is_without_fault():
 
 
 def test_every_kind_of_node_is_told_by_its_fields():
-    pipeline = Pipeline.from_yaml(EVERYTHING)
+    pipeline = Declaration.from_yaml(EVERYTHING)
     assert pipeline.check() == []
     kinds = {name: node.kind for name, node in pipeline.spec.nodes.items()}
     assert kinds == {
@@ -63,27 +63,27 @@ def test_every_kind_of_node_is_told_by_its_fields():
 
 @pytest.mark.parametrize("text", [TRAVEL_DESK, EVERYTHING], ids=["travel desk", "everything"])
 def test_what_is_written_reads_back_equal(text):
-    pipeline = Pipeline.from_yaml(text)
+    pipeline = Declaration.from_yaml(text)
     written = pipeline.to_yaml()
-    again = Pipeline.from_yaml(written)
+    again = Declaration.from_yaml(written)
     assert again.spec == pipeline.spec
     assert again.to_yaml() == written
 
 
 def test_a_declaration_in_python_and_in_yaml_are_one_value():
-    p = Pipeline("travel-desk").engine("A", kind="scripted", script="travel:script")
+    p = Declaration("travel-desk").engine("A", kind="scripted", script="travel:script")
     p.model("planner", model="qwen2.5-7b", engine="A", map="qwen/qwen2", tools=["travel:fares"],
             prompt={"system": "..", "user": "{question}"})  # fmt: skip
     p.model("writer", map="meta-llama/llama-3", prompt="Rewrite:\n{draft}")
     p.input("question").sink("audit").sink("reader")
     p.connect("question", "planner.question").connect("planner.answer", "writer.draft")
     p.connect("planner.reasoning", "audit", buffer=64).connect("writer.answer", "reader")
-    assert p.spec == Pipeline.from_yaml(TRAVEL_DESK).spec
+    assert p.spec == Declaration.from_yaml(TRAVEL_DESK).spec
 
 
 def test_json_reads_as_well():
     data = {"pipeline": "p", "nodes": {"a": {"kind": "input"}}, "edges": ["a -> b"]}
-    assert set(Pipeline.from_yaml(json.dumps(data)).spec.nodes) == {"a", "b"}
+    assert set(Declaration.from_yaml(json.dumps(data)).spec.nodes) == {"a", "b"}
 
 
 def test_all_faults_are_told_at_once_with_their_lines():
@@ -156,7 +156,7 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(nested_files, name):
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "p.yaml").write_bytes(b"\xef\xbb\xbf" + TRAVEL_DESK.encode())
-    assert Pipeline.from_yaml(tmp_path / "p.yaml").spec == Pipeline.from_yaml(TRAVEL_DESK).spec
+    assert Declaration.from_yaml(tmp_path / "p.yaml").spec == Declaration.from_yaml(TRAVEL_DESK).spec
 
 
 def test_a_fault_of_a_file_names_the_file(tmp_path):
@@ -168,7 +168,7 @@ def test_a_fault_of_a_file_names_the_file(tmp_path):
 
 
 def test_a_warning_has_its_line_too():
-    pipeline = Pipeline.from_yaml(
+    pipeline = Declaration.from_yaml(
         "pipeline: p\nnodes:\n  a: {type: text}\n  b: {type: text}\nedges: [a -> out]\n"
     )
     (warning,) = pipeline.check()
@@ -181,7 +181,7 @@ pipeline: p
 nodes: {question: {type: text}, m: {prompt: "{x}"}}
 edges: [quesiton -> m.x, m -> out]
 """
-    warnings = [str(fault) for fault in Pipeline.from_yaml(text).check() if fault.severity == "warning"]
+    warnings = [str(fault) for fault in Declaration.from_yaml(text).check() if fault.severity == "warning"]
     assert any("did you mean 'question'?" in warning for warning in warnings)
 
 
@@ -232,7 +232,7 @@ def test_a_secret_in_a_file_is_refused_and_never_shown(engine):
 
 def test_references_to_the_environment_stay_references(monkeypatch):
     monkeypatch.setenv("KEY", "verysecret")
-    pipeline = Pipeline.from_yaml(EVERYTHING)
+    pipeline = Declaration.from_yaml(EVERYTHING)
     assert "verysecret" not in pipeline.to_yaml() + repr(pipeline.spec) + str(pipeline.check())
     assert "${KEY}" in pipeline.to_yaml()
 
@@ -252,19 +252,19 @@ def nested_files(tmp_path):
 
 
 def test_a_nested_file_is_read_and_written_as_a_file(nested_files):
-    pipeline = Pipeline.from_yaml(nested_files / "outer.yaml")
+    pipeline = Declaration.from_yaml(nested_files / "outer.yaml")
     node = pipeline.spec.nodes["inner"]
     assert isinstance(node, PipelineNode)
     assert (node.slots, node.ports, node.file) == (("x",), ("out",), "parts/inner.yaml")
     assert "pipeline: parts/inner.yaml" in pipeline.to_yaml()
-    assert Pipeline.from_yaml(pipeline.to_yaml(), directory=nested_files).spec == pipeline.spec
+    assert Declaration.from_yaml(pipeline.to_yaml(), directory=nested_files).spec == pipeline.spec
 
 
 def test_a_fault_inside_a_nested_file_names_that_file(nested_files):
-    (fault,) = Pipeline.from_yaml(nested_files / "outer.yaml").check()
+    (fault,) = Declaration.from_yaml(nested_files / "outer.yaml").check()
     assert fault.place == "nodes.inner.pipeline.nodes.m"
     assert (fault.file, fault.line) == (str(nested_files / "parts" / "inner.yaml"), 3)
-    (other,) = Pipeline.from_yaml(nested_files / "outer.yaml").located([fault])
+    (other,) = Declaration.from_yaml(nested_files / "outer.yaml").located([fault])
     assert other == fault
 
 
@@ -282,7 +282,7 @@ def test_a_nested_file_that_is_not_there(tmp_path):
 
 
 def test_bodies_have_a_name_of_their_own():
-    nodes = Pipeline.from_yaml(EVERYTHING).spec.nodes
+    nodes = Declaration.from_yaml(EVERYTHING).spec.nodes
     assert isinstance(nodes["refine"], LoopNode)
     assert isinstance(nodes["items"], MapNode)
     assert [nodes[name].body.pipeline for name in ("refine", "items", "copy")] == ["refine", "items", "copy"]
@@ -316,13 +316,13 @@ policies = st.builds(
 )
 def test_any_declaration_reads_back_equal(name, node_names, system, separator, policy, temperature):
     source, model, sink = node_names
-    p = Pipeline(name, description=system, policy=policy)
+    p = Declaration(name, description=system, policy=policy)
     p.input(source, default=separator).sink(sink, text=len(system) % 2 == 0)
     escaped = system.replace("{", "{{").replace("}", "}}")
     sampling = None if temperature is None else {"temperature": temperature, "stop": [separator]}
     p.model(model, prompt={"system": escaped, "user": "{x}"}, map=name, sampling=sampling, policy=policy)
     p.connect(source, f"{model}.x", separator=separator).connect(model, sink)
     written = p.to_yaml()
-    again = Pipeline.from_yaml(written + "\n")
+    again = Declaration.from_yaml(written + "\n")
     assert again.spec == p.spec
     assert again.to_yaml() == written

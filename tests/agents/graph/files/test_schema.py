@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec_agents.exceptions import PipelineError
-from codec_agents.graph import Pipeline
+from codec_agents.graph import Declaration
 from codec_agents.graph.files.document import read_document
 from codec_agents.graph.files.schema import json_schema, schema_text
 from codec_agents.graph.files.writing import to_data
@@ -41,7 +41,7 @@ def test_it_is_a_schema():
 def test_files_in_short_and_in_written_form_are_valid(name):
     text = (HERE / f"{name}.yaml").read_text()
     assert faults(read_document(text).data) == []
-    assert faults(to_data(Pipeline.from_yaml(text).spec)) == []
+    assert faults(to_data(Declaration.from_yaml(text).spec)) == []
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def documents():
     for name in ("travel_desk", "everything"):
         text = (HERE / f"{name}.yaml").read_text()
         yield json.loads(json.dumps(read_document(text).data))
-        yield json.loads(json.dumps(to_data(Pipeline.from_yaml(text).spec)))
+        yield json.loads(json.dumps(to_data(Declaration.from_yaml(text).spec)))
 
 
 DOCUMENTS = list(documents())
@@ -160,7 +160,7 @@ def changed(draw):
 def test_the_schema_takes_what_the_reader_takes_and_nothing_else(data):
     valid = VALIDATOR.is_valid(data)
     try:
-        Pipeline.from_yaml(json.dumps(data))
+        Declaration.from_yaml(json.dumps(data))
     except PipelineError as error:
         told = " ".join(
             fault.found for fault in error.errors
