@@ -118,6 +118,16 @@ def _options(sampling: Sampling, dialect: BoundDialect) -> SamplingOptions:
         seed=sampling.seed,
         stop=sampling.stop,
         stop_token_ids=dialect.stop_ids,
+        min_p=sampling.min_p,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        repetition_penalty=sampling.repetition_penalty,
+        min_tokens=sampling.min_tokens,
+        logprobs=sampling.logprobs,
+        structured=None if sampling.structured is None else dict(sampling.structured.items()),
+        cache_salt=sampling.cache_salt,
+        priority=sampling.priority,
+        session=sampling.session,
         extra=sampling.extra,
     )
 

@@ -29,10 +29,11 @@ from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.llamacpp import LlamaCppEngine
+from codec_agents.engines.request_body import CODEC
 from codec_agents.engines.sglang import SglangEngine
-from codec_agents.engines.stock.engine import json_request, no_events, parser_of_events
+from codec_agents.engines.stock.engine import no_events, parser_of_events
 from codec_agents.engines.stock.handshake import HandshakeMode, ask, probe_ids
-from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_body
+from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_request
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_core.versions import CODEC_CLIENT_VERSION
@@ -158,8 +159,8 @@ class _Probe(HttpEngine):
         headers = {"Codec-Client-Version": CODEC_CLIENT_VERSION}
         if request.vocabulary.hash is not None:
             headers["X-Codec-Map"] = request.vocabulary.hash
-        body = {**completion_body(request), "stream_format": self._format}
-        return json_request("/v1/completions", body, **headers)
+        also = {"stream_format": self._format}
+        return completion_request(self.name, request, CODEC, also=also, **headers)
 
     def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         check_map(self.name, response, request)

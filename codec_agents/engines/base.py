@@ -39,7 +39,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine is asked to do; a field that is None is left to the engine."""
+    """The sampling of one request; a field that is None is left to the engine."""
 
     max_tokens: int = DEFAULT_MAX_TOKENS
     temperature: float | None = None
@@ -48,8 +48,53 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     stop_token_ids: tuple[int, ...] = ()
     stop: tuple[str, ...] = ()
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    min_tokens: int | None = None
+    logprobs: int | None = None
+    """How many of the most probable ids to report the probability of, with each id."""
+    structured: dict[str, Any] | None = None
+    """The form of the answer, as one of `json_schema`, `regex`, `grammar`, `choice`."""
+    cache_salt: str | None = None
+    """Keeps the prefix cache of one tenant from another's."""
+    priority: int | None = None
+    session: str | None = None
+    """Requests of one session go to one worker, where a router takes it into account."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Fields of the engine's own API, sent as they stand."""
+    """Fields of the engine's own API, under their place: `body`, `sampling_params` or `headers`."""
+
+    def of_one_id(self) -> SamplingOptions:
+        """Return the options of a request for one id, which only fills the prefix cache."""
+        return msgspec.structs.replace(
+            self,
+            max_tokens=1,
+            min_tokens=None,
+            logprobs=None,
+            structured=None,
+            stop=(),
+            extra={
+                name: _without(value, OF_MANY_IDS)
+                for name, value in self.extra.items()
+                if name not in OF_MANY_IDS
+            },
+        )
+
+
+OF_MANY_IDS = frozenset(
+    {
+        "min_tokens", "min_new_tokens", "logprobs", "return_logprob", "top_logprobs_num", "n", "best_of",
+        "response_format", "structured_outputs", "json_schema", "regex", "ebnf", "grammar", "n_probs",
+    }
+)  # fmt: skip
+"""Fields that a request for one id cannot have, or that would cost it more than it saves."""
+
+
+def _without(value: Any, names: frozenset[str]) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {name: field for name, field in value.items() if name not in names}
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -22,7 +22,7 @@ from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import Deadlines, FrameParser
 from codec_agents.engines.prompt_body import json_of
-from codec_agents.engines.request_body import for_model, sampling
+from codec_agents.engines.request_body import CODEC, for_model, place_options
 from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError, MapMismatchError
 from codec_core.exceptions import CodecError, CodecVersionBodyError, UnsupportedFormatError
 from codec_core.frames import (
@@ -116,8 +116,10 @@ class CodecEngine(HttpEngine):
         return self._binary(request) if self._uses_binary(request) else self._json(request)
 
     def _json(self, request: GenerationRequest) -> Outgoing:
-        headers = self._headers("application/json", request)
-        return Outgoing("/v1/completions", msgspec.json.encode(self._json_body(request)), headers)
+        body = {"prompt": json_of(request.prompt_ids), "stream": True, "stream_format": self._format}
+        headers = place_options(self.name, request.options, CODEC, body)
+        headers.update(self._headers("application/json", request))
+        return Outgoing("/v1/completions", msgspec.json.encode(for_model(request, body)), headers)
 
     def _binary(self, request: GenerationRequest) -> Outgoing:
         query = "" if request.model is None else f"?model={quote(request.model, safe='/')}"
@@ -129,10 +131,6 @@ class CodecEngine(HttpEngine):
         if request.vocabulary.hash is not None:
             headers["X-Codec-Map"] = request.vocabulary.hash
         return {**headers, "Content-Type": content_type}
-
-    def _json_body(self, request: GenerationRequest) -> dict[str, Any]:
-        body = {"prompt": json_of(request.prompt_ids), "stream": True, "stream_format": self._format}
-        return {**for_model(request, body), **sampling(request.options)}
 
     def _binary_body(self, request: GenerationRequest) -> bytes:
         options = request.options
@@ -313,11 +311,6 @@ def check_map(engine: str, response: HttpResponse, request: GenerationRequest) -
 
 
 def _fits_binary(options: SamplingOptions) -> bool:
-    """A binary request has room for a limit, a temperature and stop texts only."""
-    others = (options.top_p, options.top_k, options.seed)
-    return (
-        options.temperature is not None
-        and all(value is None for value in others)
-        and not options.stop_token_ids
-        and not options.extra
-    )
+    """Return whether a binary request can express the options: a limit, a temperature and stop texts only."""
+    plain = SamplingOptions(max_tokens=options.max_tokens, temperature=options.temperature, stop=options.stop)
+    return options.temperature is not None and options == plain

@@ -14,7 +14,7 @@ from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStat
 from codec_agents.engines.http.engine import Outgoing, check_prompt
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.prompt_body import invalid_id, json_of
-from codec_agents.engines.request_body import for_model, sampling
+from codec_agents.engines.request_body import LLAMACPP, for_model, place_options
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request, rendered
 from codec_agents.engines.stock.event_parser import EventParser, TokenIds
 from codec_agents.engines.stock.handshake import ask, is_absent, tokenize
@@ -23,9 +23,6 @@ from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_core.frames import CodecFrame
 
 LostIds = Literal["ask", "error", "no_stream"]
-
-WORDS = {name: name for name in ("temperature", "top_p", "top_k", "seed", "stop")}
-"""The sampling options that llama.cpp knows by these names; the limit has another, and stop ids have none."""
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer that is not streamed; it repeats the prompt."""
@@ -76,7 +73,9 @@ class LlamaCppEngine(StockEngine):
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         # After a stream the server closes the connection, while its head says that it is kept: the next
         # request on it would be lost.
-        return json_request("/completion", completion_body(request, stream=True), Connection="close")
+        body = completion_body(request, stream=True)
+        headers = place_options(self.name, request.options, LLAMACPP, body)
+        return json_request("/completion", body, **headers, Connection="close")
 
     def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         return CompletionEvents(self.name, stats, request)
@@ -110,6 +109,7 @@ class LlamaCppEngine(StockEngine):
             EngineError: the engine refused or failed.
         """
         body = completion_body(request, stream=False)
+        place_options(self.name, request.options, LLAMACPP, body)
         timeouts = msgspec.structs.replace(request.timeouts, first_id=request.timeouts.whole)
         status, answer = await ask(self, "POST", "/completion", body, timeouts, limit=MAX_ANSWER)
         if status != 200:
@@ -131,7 +131,7 @@ def completion_body(request: GenerationRequest, *, stream: bool) -> dict[str, An
         "return_tokens": True,
         "cache_prompt": True,
     }
-    return {**for_model(request, body), **sampling(request.options, WORDS)}
+    return for_model(request, body)
 
 
 class Applied(msgspec.Struct):

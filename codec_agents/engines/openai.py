@@ -13,7 +13,12 @@ import msgspec
 from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.http.stream import FrameParser
-from codec_agents.engines.request_body import for_model, sampling
+from codec_agents.engines.request_body import (
+    OPENAI_CHAT,
+    OPENAI_COMPLETIONS,
+    for_model,
+    place_options,
+)
 from codec_agents.engines.scripted.prompt_view import Message, PromptView
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request
 from codec_agents.engines.stock.event_parser import EventParser
@@ -22,9 +27,6 @@ from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary
 
 Api = Literal["chat", "completions"]
-
-WORDS = {name: name for name in ("max_tokens", "temperature", "top_p", "seed", "stop")}
-"""The sampling options that every such API takes; stop ids are not among them."""
 
 
 class OpenAIEngine(StockEngine):
@@ -55,7 +57,9 @@ class OpenAIEngine(StockEngine):
         else:
             body["prompt"] = prompt.text
         path = "/v1/chat/completions" if self._api == "chat" else "/v1/completions"
-        return json_request(path, {**for_model(request, body), **sampling(request.options, WORDS)})
+        table = OPENAI_CHAT if self._api == "chat" else OPENAI_COMPLETIONS
+        headers = place_options(self.name, request.options, table, body)
+        return json_request(path, for_model(request, body), **headers)
 
     def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         return TextEvents(self.name, request, stats)

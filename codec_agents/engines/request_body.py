@@ -1,22 +1,125 @@
-"""What the bodies of requests have in common: the model's name, and sampling in an engine's own words."""
+"""Sampling options in each engine's own words, each at its declared place in a request.
+
+An option has one spelling here and a table entry per engine and API: where it goes (the top level of the
+body, the body's `sampling_params`, or a header) and its name there. An option without an entry is a fault: an
+engine would ignore it in silence. Under `extra`, the user names a place for anything else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions
+from codec_agents.exceptions import EngineError
 
-OPENAI_WORDS = {
-    "max_tokens": "max_tokens",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "seed": "seed",
-    "stop": "stop",
-    "stop_token_ids": "stop_token_ids",
+Where = Literal["body", "sampling_params", "headers"]
+PLACES: tuple[Where, ...] = ("body", "sampling_params", "headers")
+
+
+class Place(NamedTuple):
+    """Where an option goes, its name there, and how its value is written."""
+
+    where: Where
+    word: str
+    write: Callable[[Any], Mapping[str, Any]] | None = None
+    """Returns the fields for a value that is not sent as it is."""
+
+
+Table: TypeAlias = Mapping[str, Place]
+"""The places of one API's options; those of `structured` have names such as `structured.json_schema`."""
+
+CLIENT_SIDE = frozenset({"stop_token_ids", "max_tokens"})
+"""Options that the client sees to itself where an API has no name for them."""
+
+
+def same(where: Where, *options: str, **words: str) -> dict[str, Place]:
+    """Return places for options by their own names, and for others by the given ones."""
+    return {option: Place(where, word) for option, word in {**{o: o for o in options}, **words}.items()}
+
+
+COMMON = ("max_tokens", "temperature", "top_p", "seed", "stop")
+PENALTIES = ("presence_penalty", "frequency_penalty")
+
+
+def response_format(schema: Any) -> Mapping[str, Any]:
+    """Return a JSON schema as OpenAI's APIs take it."""
+    shape = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    return {"response_format": shape}
+
+
+def within(field: str, name: str) -> Callable[[Any], Mapping[str, Any]]:
+    """Return a writer that puts a value under a name within a field."""
+    return lambda value: {field: {name: value}}
+
+
+def vllm_structured(where: Where) -> dict[str, Place]:
+    """Return vLLM's places for structured output."""
+    names = {"json_schema": "json", "regex": "regex", "grammar": "grammar", "choice": "choice"}
+    word = "structured_outputs"
+    return {f"structured.{kind}": Place(where, word, within(word, name)) for kind, name in names.items()}
+
+
+SESSION = {"session": Place("headers", "X-Session-ID")}
+
+CODEC: Table = {
+    **same(
+        "body", *COMMON, *PENALTIES, "top_k", "min_p", "repetition_penalty", "min_tokens", "stop_token_ids"
+    ),
+    **same("body", "cache_salt", "priority"),
+    **SESSION,
 }
-"""OpenAI's, with the two that Codec servers, vLLM and SGLang add to them."""
+"""A Codec server's, which are OpenAI's with those that vLLM adds."""
+
+VLLM_COMPLETIONS: Table = {**CODEC, **same("body", "logprobs"), **vllm_structured("body")}
+
+VLLM_GENERATE: Table = {
+    **same("sampling_params", *COMMON, *PENALTIES, "top_k", "min_p", "repetition_penalty", "min_tokens"),
+    **same("sampling_params", "stop_token_ids", "logprobs"),
+    **vllm_structured("sampling_params"),
+    **same("body", "cache_salt", "priority"),
+    **SESSION,
+}
+
+SGLANG_COMPLETIONS: Table = {
+    **same(
+        "body", *COMMON, *PENALTIES, "top_k", "min_p", "repetition_penalty", "min_tokens", "stop_token_ids"
+    ),
+    **same("body", "cache_salt", "priority", "logprobs", session="session_id"),
+    "structured.json_schema": Place("body", "response_format", response_format),
+    "structured.regex": Place("body", "regex"),
+    "structured.grammar": Place("body", "ebnf"),
+}
+
+SGLANG_GENERATE: Table = {
+    **same("sampling_params", "temperature", "top_p", "stop", *PENALTIES, "top_k", "min_p"),
+    **same("sampling_params", "repetition_penalty", "stop_token_ids", max_tokens="max_new_tokens"),
+    **same("sampling_params", seed="sampling_seed", min_tokens="min_new_tokens"),
+    **same("body", "cache_salt", "priority", session="session_id"),
+    "logprobs": Place("body", "return_logprob", lambda n: {"return_logprob": True, "top_logprobs_num": n}),
+    "structured.json_schema": Place(
+        "sampling_params", "json_schema", lambda schema: {"json_schema": msgspec.json.encode(schema).decode()}
+    ),
+    "structured.regex": Place("sampling_params", "regex"),
+    "structured.grammar": Place("sampling_params", "ebnf"),
+}
+
+LLAMACPP: Table = {
+    **same("body", "temperature", "top_p", "top_k", "min_p", "seed", "stop", *PENALTIES),
+    **same("body", repetition_penalty="repeat_penalty", logprobs="n_probs"),
+    "structured.json_schema": Place("body", "json_schema"),
+    "structured.grammar": Place("body", "grammar"),
+}
+
+OPENAI_COMPLETIONS: Table = {**same("body", *COMMON, *PENALTIES, "logprobs")}
+
+OPENAI_CHAT: Table = {
+    **same("body", *COMMON, *PENALTIES),
+    "logprobs": Place("body", "logprobs", lambda n: {"logprobs": True, "top_logprobs": n}),
+    "structured.json_schema": Place("body", "response_format", response_format),
+}
 
 
 def for_model(request: GenerationRequest, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,16 +127,64 @@ def for_model(request: GenerationRequest, body: Mapping[str, Any]) -> dict[str, 
     return {**body} if request.model is None else {**body, "model": request.model}
 
 
-def sampling(options: SamplingOptions, words: Mapping[str, str] = OPENAI_WORDS) -> dict[str, Any]:
-    """Return the options that are set, and those that the user adds as they stand.
+def place_options(
+    engine: str, options: SamplingOptions, table: Table, body: dict[str, Any]
+) -> dict[str, str]:
+    """Put options into a body, each at its place; return the headers among them.
 
     Args:
-        options: what was asked for.
-        words: what the engine calls each option; one without a word is left out.
+        engine: the engine's name, for errors.
+        options: what was asked for; an option that is not set is left to the engine.
+        table: the places of the engine's API.
+        body: the body so far; an API with sampling parameters of their own has them there already.
+
+    Raises:
+        EngineError: the API has no such option, or `extra` names none of its places.
     """
-    body = {}
-    for option, word in words.items():
-        value = getattr(options, option)
-        if value is not None and value != ():
-            body[word] = value
-    return {**body, **options.extra} if options.extra else body
+    headers: dict[str, str] = {}
+    places: dict[str, Any] = {"body": body, "headers": headers}
+    if "sampling_params" in body:
+        places["sampling_params"] = body["sampling_params"]
+    for name, value in _set_options(options):
+        place = table.get(name)
+        if place is not None:
+            _put(places[place.where], place, value)
+        elif name not in CLIENT_SIDE:
+            known = ", ".join(sorted(table))
+            raise EngineError(engine, f"its API has no sampling option {name!r}; it has {known}")
+    for name, value in options.extra.items():
+        _put_extra(engine, name, value, table, places)
+    return headers
+
+
+def _set_options(options: SamplingOptions) -> list[tuple[str, Any]]:
+    found = [
+        (name, value)
+        for name in options.__struct_fields__
+        if name not in ("extra", "structured")
+        and (value := getattr(options, name)) is not None
+        and value != ()
+    ]
+    return found + [(f"structured.{kind}", value) for kind, value in (options.structured or {}).items()]
+
+
+def _put(target: dict[str, Any], place: Place, value: Any) -> None:
+    if place.write is not None:
+        target.update(place.write(value))
+    else:
+        target[place.word] = str(value) if place.where == "headers" else value
+
+
+def _put_extra(engine: str, name: str, value: Any, table: Table, places: Mapping[str, Any]) -> None:
+    if name in PLACES and isinstance(value, Mapping):
+        if name not in places:
+            raise EngineError(engine, f"its API has no {name}; give `sampling.extra.body` the fields instead")
+        places[name].update(value)
+    elif name in table:
+        _put(places[table[name].where], table[name], value)
+    else:
+        raise EngineError(
+            engine,
+            f"sampling.extra has the unknown option {name!r}; name its place: "
+            f"extra: {{body: {{{name}: ...}}}}, or sampling_params, or headers",
+        )

@@ -11,25 +11,14 @@ from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.prompt_body import json_of
-from codec_agents.engines.request_body import for_model, sampling
+from codec_agents.engines.request_body import SGLANG_COMPLETIONS, SGLANG_GENERATE, for_model, place_options
 from codec_agents.engines.stock.engine import StockOptions, TokenizeRendering, json_request
 from codec_agents.engines.stock.event_parser import EventParser, TokenIds
 from codec_agents.engines.stock.handshake import ask, probe_ids
-from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_body
+from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_request
 from codec_agents.exceptions import TRANSIENT_STATUSES
 
 Api = Literal["auto", "generate", "completions"]
-
-WORDS = {
-    "max_tokens": "max_new_tokens",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "seed": "sampling_seed",
-    "stop": "stop",
-    "stop_token_ids": "stop_token_ids",
-}
-"""What SGLang's own call names the sampling options."""
 
 
 class SglangEngine(TokenizeRendering):
@@ -78,8 +67,10 @@ class SglangEngine(TokenizeRendering):
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         if self._completes:
-            return json_request("/v1/completions", completion_body(request))
-        return json_request("/generate", generate_body(request))
+            return completion_request(self.name, request, SGLANG_COMPLETIONS)
+        body = generate_body(request)
+        headers = place_options(self.name, request.options, SGLANG_GENERATE, body)
+        return json_request("/generate", body, **headers)
 
     def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         if self._completes:
@@ -91,7 +82,7 @@ def generate_body(request: GenerationRequest) -> dict[str, Any]:
     """Return the body of `/generate`, whose sampling parameters refuse every unknown key."""
     return {
         "input_ids": json_of(request.prompt_ids),
-        "sampling_params": sampling(request.options, WORDS),
+        "sampling_params": {},
         "stream": True,
     }
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any, Literal, Unpack
 
 from codec_agents.concurrency.single_flight import SingleFlight
-from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.prompt_body import json_of
-from codec_agents.engines.request_body import for_model, sampling
+from codec_agents.engines.request_body import VLLM_COMPLETIONS, VLLM_GENERATE, for_model, place_options
 from codec_agents.engines.stock.engine import StockOptions, TokenizeRendering, json_request
 from codec_agents.engines.stock.handshake import ask, probe_ids
-from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_body
+from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_request
 from codec_agents.exceptions import TRANSIENT_STATUSES
 
 GENERATE = "/inference/v1/generate"
-COMPLETIONS = "/v1/completions"
 Api = Literal["auto", "generate", "completions"]
 
 
@@ -66,8 +65,10 @@ class VllmEngine(TokenizeRendering):
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         if self._generates:
-            return json_request(GENERATE, generate_body(request))
-        return json_request(COMPLETIONS, completion_body(request))
+            body = generate_body(request)
+            headers = place_options(self.name, request.options, VLLM_GENERATE, body)
+            return json_request(GENERATE, body, **headers)
+        return completion_request(self.name, request, VLLM_COMPLETIONS)
 
     def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         return CompletionEvents(self.name, request, stats)
@@ -77,13 +78,8 @@ def generate_body(request: GenerationRequest) -> dict[str, Any]:
     """Return the body of the generate call; it takes stop texts only when it detokenizes."""
     body = {
         "token_ids": json_of(request.prompt_ids),
-        "sampling_params": sampling_params(request.options),
+        "sampling_params": {"detokenize": bool(request.options.stop)},
         "stream": True,
         "stream_options": {"include_usage": True},
     }
     return for_model(request, body)
-
-
-def sampling_params(options: SamplingOptions) -> dict[str, Any]:
-    """Return vLLM's own sampling parameters."""
-    return {"detokenize": bool(options.stop), **sampling(options)}

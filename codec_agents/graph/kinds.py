@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from codec_agents.graph.base import NAME_PATTERN, NO_WORD_AS_NUMBER, Count, Declared, Flag, Reference, Whole
 from codec_agents.graph.chat import Chat, RawPrompt
@@ -91,6 +92,18 @@ class SinkNode(Node):
     """A callable that is given each piece as it comes."""
 
 
+Form = Literal["json_schema", "regex", "grammar", "choice"]
+
+
+def _one_form(value: dict[Form, Any]) -> dict[Form, Any]:
+    if len(value) != 1:
+        raise PydanticCustomError("structured", "give one form: json_schema, regex, grammar or choice")
+    return value
+
+
+Structured: TypeAlias = Annotated[dict[Form, Any], AfterValidator(_one_form)]
+
+
 class Sampling(Declared):
     """How the engine draws token ids. The engine decides on a field that is left out, except `max_tokens`."""
 
@@ -107,8 +120,29 @@ class Sampling(Declared):
     """Makes the draw repeatable, as far as the engine can."""
     stop: tuple[str, ...] = ()
     """Texts that end a turn. The turn's own end markers always do."""
+    min_p: Annotated[float, Field(ge=0, le=1), NO_WORD_AS_NUMBER] | None = None
+    """Draw from the ids at least this many times as probable as the most probable one."""
+    presence_penalty: Annotated[float, NO_WORD_AS_NUMBER] | None = None
+    """Lowers ids that the text holds already, once."""
+    frequency_penalty: Annotated[float, NO_WORD_AS_NUMBER] | None = None
+    """Lowers ids that the text holds already, by how often it does."""
+    repetition_penalty: Annotated[float, Field(gt=0), NO_WORD_AS_NUMBER] | None = None
+    """Divides the scores of ids that the prompt or the text holds already; 1 is no penalty."""
+    min_tokens: Count | None = None
+    """The fewest ids of one turn: end markers before that are not drawn."""
+    logprobs: Whole | None = None
+    """How many of the most probable ids the engine reports with each id."""
+    structured: Structured | None = None
+    """The form of the answer, which the engine enforces: `json_schema`, `regex`, `grammar` or `choice`."""
+    cache_salt: str | None = None
+    """Keeps the prefix cache of one tenant from another's."""
+    priority: Whole | None = None
+    """Of the request among others, as the engine orders them."""
+    session: str | None = None
+    """Requests of one session go to one worker, where a router takes it into account."""
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the engine's own API, which are sent unchanged and not checked."""
+    """Further fields of the engine's own API, under the place where they go: `body`, `sampling_params` or
+    `headers`. They are sent unchanged and not checked."""
 
 
 def _prompt_form(value: Any) -> Any:

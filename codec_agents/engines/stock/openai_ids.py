@@ -5,15 +5,20 @@ vLLM and SGLang write the same events. The text in them is not aligned with the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.prompt_body import json_of
-from codec_agents.engines.request_body import for_model, sampling
+from codec_agents.engines.request_body import Table, for_model, place_options
+from codec_agents.engines.stock.engine import json_request
 from codec_agents.engines.stock.event_parser import EventParser, IdsMissingError, TokenIds
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class PromptDetails(msgspec.Struct):
@@ -117,12 +122,24 @@ def finish_reason(choice: Choice) -> str:
     return choice.finish_reason or "stop"
 
 
-def completion_body(request: GenerationRequest) -> dict[str, Any]:
-    """Return the body that asks for a stream of ids."""
+def completion_request(
+    engine: str,
+    request: GenerationRequest,
+    table: Table,
+    *,
+    also: Mapping[str, Any] = _NOTHING,
+    **headers: str,
+) -> Outgoing:
+    """Return the request for a stream of ids; `also` are further fields of its body.
+
+    Raises:
+        EngineError: the API has no such sampling option.
+    """
     body = {
         "prompt": json_of(request.prompt_ids),
         "stream": True,
         "return_token_ids": True,
         "stream_options": {"include_usage": True},
     }
-    return {**for_model(request, body), **sampling(request.options)}
+    placed = place_options(engine, request.options, table, body)
+    return json_request("/v1/completions", for_model(request, {**body, **also}), **placed, **headers)

@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
-import msgspec
 
 from codec_agents.concurrency.signal import Signal
 from codec_agents.engines.base import GenerationRequest
@@ -100,6 +99,6 @@ class Prefill:
             prompt_ids=prompt,
             vocabulary=node.vocabulary,
             model=node.model,
-            options=msgspec.structs.replace(node.options, max_tokens=1),
+            options=node.options.of_one_id(),
             timeouts=node.timeouts,
         )

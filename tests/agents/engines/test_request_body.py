@@ -1,38 +1,115 @@
-"""What engines are asked, in their own words."""
+"""Sampling options: each is at its place on every API, or is refused; none is lost in silence."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
 import pytest
 
-from codec_agents.engines import llamacpp, openai, sglang
+from codec_agents.engines import request_body
 from codec_agents.engines.base import GenerationRequest, SamplingOptions
-from codec_agents.engines.request_body import OPENAI_WORDS, for_model, sampling
+from codec_agents.engines.request_body import CLIENT_SIDE, for_model, place_options
+from codec_agents.exceptions import EngineError
 
-FULL = SamplingOptions(
-    max_tokens=9, temperature=0.0, top_p=0.5, top_k=0, seed=0, stop_token_ids=(1, 2), stop=("x",)
-)
-OPTIONS = set(SamplingOptions.__struct_fields__) - {"extra"}
+TABLES = {
+    name: getattr(request_body, name)
+    for name in (
+        "CODEC", "VLLM_COMPLETIONS", "VLLM_GENERATE", "SGLANG_COMPLETIONS", "SGLANG_GENERATE", "LLAMACPP",
+        "OPENAI_COMPLETIONS", "OPENAI_CHAT",
+    )
+}  # fmt: skip
+
+SCHEMA = {"type": "object"}
+VALUES: dict[str, Any] = {
+    "max_tokens": 9, "temperature": 0.0, "top_p": 0.5, "top_k": 7, "seed": 0, "stop_token_ids": (1, 2),
+    "stop": ("x",), "min_p": 0.25,
+    "presence_penalty": 0.5, "frequency_penalty": 0.75, "repetition_penalty": 1.5,
+    "min_tokens": 3, "logprobs": 4, "cache_salt": "salt", "priority": 11, "session": "session-1",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("words", "left_out"),
-    [
-        (OPENAI_WORDS, set()),
-        (sglang.WORDS, set()),
-        (openai.WORDS, {"top_k", "stop_token_ids"}),
-        (llamacpp.WORDS, {"max_tokens", "stop_token_ids"}),
-    ],
-)
-def test_each_option_has_a_word_or_is_left_out_on_purpose(words, left_out):
-    assert OPTIONS - words.keys() == left_out
-    assert sampling(FULL, words) == {word: getattr(FULL, option) for option, word in words.items()}
+def placed(table: str, options: SamplingOptions) -> tuple[dict[str, Any], dict[str, str]]:
+    body: dict[str, Any] = {"sampling_params": {}} if table.endswith("GENERATE") else {}
+    headers = place_options("E", options, TABLES[table], body)
+    return body, headers
+
+
+def test_every_option_is_tested():
+    assert {*VALUES, "structured", "extra"} == set(SamplingOptions.__struct_fields__)
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("option", VALUES)
+def test_an_option_is_sent_or_refused(table, option):
+    options = SamplingOptions(**{option: VALUES[option]})
+    if option not in TABLES[table] and option not in CLIENT_SIDE:
+        with pytest.raises(EngineError, match=f"no sampling option '{option}'"):
+            placed(table, options)
+        return
+    body, headers = placed(table, options)
+    if option in TABLES[table]:
+        sent = msgspec.json.encode([body, headers])
+        assert msgspec.json.encode(VALUES[option]) in sent or str(VALUES[option]).encode() in sent
+
+
+FORMS = {"json_schema": SCHEMA, "regex": "[a-z]+", "grammar": 'root ::= "a"', "choice": ["a", "b"]}
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("form", FORMS)
+def test_structured_output_is_sent_or_refused(table, form):
+    options = SamplingOptions(structured={form: FORMS[form]})
+    if f"structured.{form}" not in TABLES[table]:
+        with pytest.raises(EngineError, match=f"no sampling option 'structured.{form}'"):
+            placed(table, options)
+    else:
+        assert placed(table, options) != placed(table, SamplingOptions())
+
+
+def test_the_words_of_each_engine():
+    options = SamplingOptions(
+        max_tokens=2, seed=1, min_tokens=1, logprobs=0, structured={"json_schema": SCHEMA}
+    )
+    assert placed("SGLANG_GENERATE", options)[0] == {
+        "sampling_params": {
+            "max_new_tokens": 2, "sampling_seed": 1, "min_new_tokens": 1, "json_schema": '{"type":"object"}',
+        },
+        "return_logprob": True, "top_logprobs_num": 0,
+    }  # fmt: skip
+    assert placed("VLLM_GENERATE", options)[0]["sampling_params"] == {
+        "max_tokens": 2, "seed": 1, "min_tokens": 1, "logprobs": 0, "structured_outputs": {"json": SCHEMA},
+    }  # fmt: skip
+    body, headers = placed("VLLM_GENERATE", SamplingOptions(cache_salt="a", priority=1, session="s"))
+    assert (body["cache_salt"], body["priority"]) == ("a", 1), "beside the sampling parameters, not in them"
+    assert headers == {"X-Session-ID": "s"}
 
 
 def test_what_is_not_set_is_left_to_the_engine():
-    assert sampling(SamplingOptions(max_tokens=3)) == {"max_tokens": 3}
+    assert placed("CODEC", SamplingOptions(max_tokens=3)) == ({"max_tokens": 3}, {})
 
 
-def test_the_users_own_fields_stand_as_they_are_and_win():
-    options = SamplingOptions(max_tokens=3, temperature=1.0, extra={"temperature": None, "min_p": 0.1})
-    assert sampling(options) == {"max_tokens": 3, "temperature": None, "min_p": 0.1}
+def test_what_the_user_adds_goes_where_the_user_says():
+    extra = {"body": {"a": 1}, "sampling_params": {"b": 2}, "headers": {"X-C": "3"}, "min_p": 0.1}
+    body, headers = placed("VLLM_GENERATE", SamplingOptions(max_tokens=3, extra=extra))
+    assert body == {"a": 1, "sampling_params": {"max_tokens": 3, "b": 2, "min_p": 0.1}}
+    assert headers == {"X-C": "3"}
+
+
+def test_an_unknown_option_without_a_place_is_a_fault():
+    with pytest.raises(EngineError, match=r"unknown option 'cache_slat'; name its place: extra: \{body: "):
+        placed("CODEC", SamplingOptions(extra={"cache_slat": "x"}))
+    with pytest.raises(EngineError, match="has no sampling_params"):
+        placed("CODEC", SamplingOptions(extra={"sampling_params": {"a": 1}}))
+
+
+def test_a_request_for_one_id_has_only_what_one_id_can_have():
+    extra = {"body": {"lora_path": "l", "n": 2}, "min_tokens": 2}
+    options = SamplingOptions(
+        max_tokens=9, min_tokens=5, logprobs=3, cache_salt="s", stop=("x",), extra=extra
+    )
+    wanted = SamplingOptions(max_tokens=1, cache_salt="s", extra={"body": {"lora_path": "l"}})
+    assert options.of_one_id() == wanted
 
 
 def test_a_model_is_named_where_there_is_one(words):

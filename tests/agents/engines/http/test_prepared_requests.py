@@ -218,7 +218,7 @@ async def test_content_may_come_before_the_connection_stands(words: Vocabulary, 
 async def test_what_the_socket_does_not_take_at_once_follows(words: Vocabulary, ask: Ask) -> None:
     """And the request is only sent when it has all gone there."""
     async with Wire(lambda _: DONE) as wire:
-        engine, request = CodecEngine(wire.url), ask(words, extra={"padding": "x" * 8_000_000})
+        engine, request = CodecEngine(wire.url), ask(words, extra={"body": {"padding": "x" * 8_000_000}})
         await prepare(engine, request)
         await wire.connected(1)
         before = time.perf_counter()
