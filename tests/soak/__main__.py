@@ -19,7 +19,7 @@ def main() -> int:
         "short by default. Times depend on what else the machine does.",
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if left out")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each attack in `latency` (default 2)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each attack in `latency` (default 3)")
     parser.add_argument("--target", type=float, default=100.0, help="p99 of /health, in ms (default 100)")
     parser.add_argument("--hostile-seconds", type=float, default=15.0, help="of `hostile` (default 15)")
     parser.add_argument("--runs", type=int, default=1000, help="of `runs`, 200 at once (default 1000)")

@@ -59,11 +59,15 @@ def hold(data: bytes, *, many: int, trickle: bytes = b"", for_seconds: float = 2
     """Return an attack that opens many connections, and then sends next to nothing on them."""
 
     def once(port: int) -> None:
-        connections = []
+        connections: list[socket.socket] = []
         try:
             for _ in range(many):
-                connections.append(socket.create_connection(("127.0.0.1", port), TIMEOUT))
-                connections[-1].sendall(data)
+                connection = socket.socket()
+                connection.settimeout(TIMEOUT)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                connections.append(connection)
+                connection.connect(("127.0.0.1", port))
+                connection.sendall(data)
             end = time.monotonic() + for_seconds
             while time.monotonic() < end:
                 time.sleep(0.1)

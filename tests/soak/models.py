@@ -10,7 +10,7 @@ from codec_agents.testing import Cut, PromptView, Raw, Refuse, Say
 FAULTS = 0.05
 """Share of the requests to `faulty` that fail."""
 
-FLOOD = [20, 21, 22] * 10_000
+FLOOD = [20, 21, 22] * 3_000
 
 _draw = random.Random(5)
 

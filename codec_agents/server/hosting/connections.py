@@ -247,6 +247,7 @@ class Listener:
                 self._idle.close_oldest()
                 await asyncio.sleep(RETRY_ACCEPT)
             await self._room()
+            await asyncio.sleep(0)  # an accept that need not wait does not let others run either
 
     def _begin(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
         self.accepted += 1

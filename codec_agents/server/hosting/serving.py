@@ -134,6 +134,8 @@ def serve(
         log_level="info",
     )
     log.addFilter(quiet_down())
+    # asyncio warns of every write to a connection that its client has reset, before it tells the protocol.
+    logging.getLogger("asyncio").addFilter(quiet_down())
     server = Server(config)
     if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGHUP, server.hang_up)
