@@ -102,6 +102,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
         ignore_merges: whether a piece that is itself a token skips the merges.
         metaspace_prefix: which stretches of text get U+2581 before them: "always" (each stretch between
             special tokens), "first" (only one at the start of the text) or "never".
+            With a byte_level encoder, "always" is a space before each stretch that begins with none.
         metaspace_prefix_once: whether a stretch that begins with a space goes without, as it has one.
         added_tokens: special tokens that are found in another way than by their name alone.
         text_tokens: tokens of `vocab` that are found in the text first and are still ordinary text. A reader

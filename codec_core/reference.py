@@ -123,7 +123,8 @@ def encode_stretch(vocabulary: Vocabulary, text: str, *, first: bool) -> list[in
         elif metaspace:
             found += encode_metaspace(vocabulary, part, first=first)
         else:
-            found += encode_byte_level(vocabulary, part)
+            prefixed = vocabulary.map.metaspace_prefix == "always" and not part.startswith(" ")
+            found += encode_byte_level(vocabulary, " " + part if prefixed else part)
         first = False
     return found
 

@@ -49,6 +49,8 @@ class VocabularyTokenizer(Tokenizer):
         self.normalizes = self.vocabulary.facts.normalizer != "none"
         self.normalize = normalizer_of(self.vocabulary.facts.normalizer)
         self._marks_spaces = self.vocabulary.map.encoder == "metaspace"
+        # Byte-level vocabularies have no such prefix unless their map states one.
+        self._adds_space = not self._marks_spaces and self.vocabulary.map.metaspace_prefix == "always"
         self._prefix = self.vocabulary.facts.metaspace_prefix
         self._prefix_once = self.vocabulary.facts.metaspace_prefix_once
         self.prefixes_stretches = self._prefix == "always"
@@ -59,7 +61,7 @@ class VocabularyTokenizer(Tokenizer):
     @property
     def prepares(self) -> bool:
         """Return whether `prepare` changes anything."""
-        return self._marks_spaces
+        return self._marks_spaces or self._adds_space
 
     @property
     def id(self) -> str:
@@ -90,7 +92,7 @@ class VocabularyTokenizer(Tokenizer):
     def prepare(self, text: str, *, first: bool) -> str:
         """Return text in the spelling of the vocabulary; `first` for the beginning of a text."""
         if not (text and self._marks_spaces):
-            return text
+            return " " + text if self._adds_space and text and first and text[0] != " " else text
         spelled = text.replace(" ", METASPACE)
         if not first or self._prefix == "never" or (self._prefix_once and spelled[0] == METASPACE):
             return spelled

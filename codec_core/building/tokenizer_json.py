@@ -69,8 +69,6 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
     control, text, described = added_fields(added, model.vocab, chat_template)
     if model.ignore_merges and normalizer.marked:
         raise MapBuildError(f"{path}: ignore_merges where U+2581 stands for spaces has no form in a map")
-    if pre_tokenizer.prefixes_space:
-        raise MapBuildError(f"{path}: ByteLevel with add_prefix_space has no form in a map")
     data = write_document(
         map_id,
         {**model.vocab, **text},
@@ -79,6 +77,7 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
         merges=_merges(model.merges),
         **pre_tokenizer.fields,
         **normalizer.prefix,
+        **({"metaspace_prefix": "always"} if pre_tokenizer.prefixes_space else {}),
         **(byte_fallback(model.vocab) if model.byte_fallback else {}),
         normalizer=normalizer.form,
         ignore_merges=model.ignore_merges,

@@ -123,6 +123,8 @@ class _Probe:
         if has_added:
             # Each stretch between added tokens is normalized alone, and may get or lose a space of its own.
             return _bare(expected) == _bare(back)
+        if not self._marked and self._map.metaspace_prefix == "always" and expected[:1] not in ("", " "):
+            expected = " " + expected
         if self._vocabulary.trims_first_space and self._vocabulary.facts.metaspace_prefix_once:
             expected = expected.removeprefix(" ")
         return back == expected

@@ -51,6 +51,9 @@ def compare(path: Path, label: str, samples: list[str]) -> tuple[str, bool]:
     tokenizer_map = parse_map(data)
     tokenizer, reference = pick_tokenizer(tokenizer_map), kind.reference(path)
     ids_differ = text_differs = 0
+    if path.suffix == ".gguf":
+        # Neighbours of a character that needs a byte without a token merge in `tokenizers`, and not in llama.cpp.
+        samples = [text for text in samples if tokenizer.missing_bytes.isdisjoint(text.encode())]
     for text in samples:
         ordinary = tokenizer.encode_ordinary(text)
         ids = tokenizer.encode(text) if reference.reads_control else ordinary

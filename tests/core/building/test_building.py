@@ -176,7 +176,18 @@ class TestTokenizerJson:
             ({"model": {"type": "WordPiece", "vocab": {}}}, "made from BPE models"),
             ({"normalizer": {"type": "Lowercase"}}, "'Lowercase' has no form"),
             ({"pre_tokenizer": {"type": "Whitespace"}}, "'Whitespace' has no form"),
-            ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "add_prefix_space"),
+            (
+                {
+                    "pre_tokenizer": {
+                        "type": "Sequence",
+                        "pretokenizers": [
+                            {"type": "Digits", "individual_digits": True},
+                            {"type": "ByteLevel", "add_prefix_space": True},
+                        ],
+                    }
+                },
+                "add_prefix_space behind other steps",
+            ),
             ({"added_tokens": [{"content": "a", "id": 3}]}, "has id 3, in the vocabulary 0"),
             ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a"]}}, "no pair of tokens"),
             ({"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}}, "valid map"),

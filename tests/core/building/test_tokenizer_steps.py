@@ -11,8 +11,10 @@ from codec_core.byte_level import ALPHABET
 from codec_core.detokenizer import Detokenizer
 from codec_core.exceptions import MapBuildError
 from codec_core.maps import parse_map
+from codec_core.reference import encode_ordinary
+from codec_core.text_stream import text_stream
 from codec_core.tokenizer import pick_tokenizer
-from tests.texts import random_text
+from tests.texts import random_cuts, random_text
 
 DEEPSEEK = [
     r"\p{N}{1,3}",
@@ -44,6 +46,7 @@ def split(pattern, behavior="isolated", *, invert=False):
 
 BYTE_LEVEL = {
     "GPT-2's": [pre_tokenizers.ByteLevel(add_prefix_space=False)],
+    "with a space before it": [pre_tokenizers.ByteLevel(add_prefix_space=True)],
     "DeepSeek's": [*(split(Regex(pattern)) for pattern in DEEPSEEK), bytes_as_they_are],
     "Kimi's": [split(Regex(KIMI)), bytes_as_they_are],
     "cl100k": [split(Regex(CL100K)), bytes_as_they_are],
@@ -181,3 +184,18 @@ def test_a_byte_token_that_is_spelled_by_its_character(tmp_path):
     ids = pick_tokenizer(built).encode("a\ta é")
     assert ids == reference.encode("a\ta é").ids
     assert Detokenizer(built).render(ids) == "a\ta é"
+
+
+def test_a_stream_gets_one_space_before_it(tmp_path):
+    reference = Tokenizer(byte_level_model())
+    reference.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    reference.save(str(tmp_path / "tokenizer.json"))
+    built = parse_map(build_from_tokenizer_json(tmp_path / "tokenizer.json", map_id="test/steps"))
+    tokenizer, random = pick_tokenizer(built), Random(4)
+    stream = text_stream(tokenizer)
+    for _ in range(100):
+        text = random_text(random, 8)
+        ids = [number for part in random_cuts(random, list(text)) for number in stream.feed("".join(part))]
+        ids += stream.finish()
+        stream.restart()
+        assert ids == tokenizer.encode_ordinary(text) == encode_ordinary(tokenizer.vocabulary, text), text
