@@ -93,7 +93,7 @@ class TextToken(AddedToken, frozen=True):
 class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     """A tokenizer map, version 1 (`tokens`) or 2 (`vocab`).
 
-    Fields the protocol does not know are ignored. The last six are this project's additions, which hold
+    Fields the protocol does not know are ignored. The last seven are this project's additions, which hold
     what exact encoding needs and published maps leave out; absent, the family's known behaviour applies
     (`families`).
 
@@ -104,6 +104,8 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
             special tokens), "first" (only one at the start of the text) or "never".
             With a byte_level encoder, "always" is a space before each stretch that begins with none.
         metaspace_prefix_once: whether a stretch that begins with a space goes without, as it has one.
+        missing_bytes: bytes without a token leave no id; whether what is on both sides of them merges
+            ("joined", as in `tokenizers`) or not ("apart", as in llama.cpp).
         added_tokens: special tokens that are found in another way than by their name alone.
         text_tokens: tokens of `vocab` that are found in the text first and are still ordinary text. A reader
             that does not know the field takes them for other tokens of `vocab`, and so decodes them.
@@ -128,6 +130,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     ignore_merges: bool | None = None
     metaspace_prefix: Literal["always", "first", "never"] | None = None
     metaspace_prefix_once: bool | None = None
+    missing_bytes: Literal["joined", "apart"] | None = None
     added_tokens: list[AddedToken] | None = None
     text_tokens: list[TextToken] | None = None
 

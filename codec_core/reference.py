@@ -55,6 +55,8 @@ def encode_byte_level(vocabulary: Vocabulary, text: str) -> list[int]:
             found.append(ids[spelled])
             continue
         symbols = [c if c in ids else "\0" for c in spelled]
+        if vocabulary.map.missing_bytes != "apart":
+            symbols = [symbol for symbol in symbols if symbol != "\0"]
         found += [ids[token] for token in merge(symbols, merges) if token in ids]
     return found
 

@@ -164,6 +164,7 @@ def _merged(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
         merges=section.merges,
         **fields,
         normalizer="none",
+        missing_bytes="apart",
         ignore_merges=family.ignores_merges,
         chat_template=section.chat_template,
     )

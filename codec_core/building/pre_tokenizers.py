@@ -16,7 +16,7 @@ from codec_core.exceptions import MapBuildError, TokenizerMapValidationError
 from codec_core.pretokenizer import ops_of_pattern, stage_of_pattern
 from codec_core.pretokenizer.pattern_parser import parse_pattern, portable_pattern
 from codec_core.pretokenizer.pattern_tree import Chars
-from codec_core.pretokenizer.patterns import pattern_stage
+from codec_core.pretokenizer.patterns import SearchStage, pattern_stage
 from codec_core.pretokenizer_program import (
     Alternation,
     DigitsIsolate,
@@ -44,11 +44,13 @@ class PreTokenizer(NamedTuple):
         fields: `pre_tokenizer_pattern` and `pre_tokenizer_program` of the map.
         in_bytes: whether the tokens are bytes.
         prefixes_space: whether a text that does not begin with a space gets one.
+        is_proven: whether every pattern takes linear time in every engine that goes back.
     """
 
     fields: dict[str, Any]
     in_bytes: bool
     prefixes_space: bool
+    is_proven: bool
 
 
 class _Reader:
@@ -96,7 +98,9 @@ def fields_of(steps: Sequence[PreTokenizerStep], *, marked: bool) -> PreTokenize
     fields = program_fields(reader.stages)
     if len(reader.stages) == len(reader.patterns) == 1:
         fields["pre_tokenizer_pattern"] = reader.patterns[0]
-    return PreTokenizer(fields, reader.in_bytes, reader.prefixes_space)
+    patterns = [stage.pattern for stage in reader.stages if isinstance(stage, PatternIsolate)]
+    is_proven = not any(isinstance(pattern_stage(pattern), SearchStage) for pattern in patterns)
+    return PreTokenizer(fields, reader.in_bytes, reader.prefixes_space, is_proven)
 
 
 def pattern_fields(*patterns: str) -> dict[str, Any]:

@@ -84,7 +84,9 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
         **described,
         chat_template=chat_template,
     )
-    verify(data, reference_of(path), (token.content for token in source.added_tokens))
+    # The reference would never come back from a pattern that takes exponential time.
+    reference = reference_of(path) if pre_tokenizer.is_proven else None
+    verify(data, reference, (token.content for token in source.added_tokens))
     return data
 
 

@@ -176,13 +176,25 @@ def reference_of(path: Path) -> Encode | None:
     tokenizers = importlib.import_module("tokenizers")
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    except Exception:
+    except BaseException as error:
+        if not _is_failure(error):
+            raise
         return None
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
     def encode(text: str) -> list[int]:
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        try:
+            ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        except BaseException as error:
+            if not _is_failure(error):
+                raise
+            raise MapBuildError(f"the reference tokenizer fails at {text!r}: {error}") from None
         return ids
 
     return encode
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Tell whether the package failed: its panics are no `Exception`, and their type cannot be imported."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"

@@ -41,10 +41,10 @@ class ByteLevelMerger:
         # With tokens that no merge makes, each piece has to be looked up, so the text has to be cut.
         if self._pattern is None or self._unreachable or isinstance(self._proofs, NothingProven):
             return _cut_first
-        encode, is_exact = self._encode, self._is_exact
+        encode, is_exact, missing = self._encode, self._is_exact, bytes(self.missing_bytes)
 
         def ids_of_text(text: str) -> list[int] | None:
-            if len(text) > MAX_ENGINE_TEXT:
+            if len(text) > MAX_ENGINE_TEXT or (missing and _holds_any(text, missing)):
                 return None
             ids = encode(text)
             return ids if is_exact(ids) else None
@@ -60,10 +60,13 @@ class ByteLevelMerger:
         """
         encode, by_list, is_exact = self._encode, self._ids_by_list, self._is_exact
         unreachable, skips_merges = self._unreachable, self._vocabulary.facts.ignore_merges
+        missing = bytes(self.missing_bytes)
 
         def ids_of(piece: str) -> tuple[int, ...]:
             if piece in unreachable:
                 return (unreachable[piece],)
+            if missing and _holds_any(piece, missing):
+                return by_list(piece)
             ids = encode(piece) if len(piece) <= MAX_ENGINE_TEXT else self._encode_whole(piece)
             if is_exact(ids) or (skips_merges and len(ids) == 1):
                 return tuple(ids)
@@ -85,6 +88,8 @@ class ByteLevelMerger:
         if self._vocabulary.facts.ignore_merges and (whole := self._list.id_of(spelled)) is not None:
             return (whole,)
         known = [c if self._list.id_of(c) is not None else "\0" for c in spelled]
+        if self._vocabulary.map.missing_bytes != "apart":
+            known = [c for c in known if c != "\0"]  # what is on both sides merges, as in the reference
         ids = map(self._list.id_of, merge_symbols(known, self._list.ranks))
         return tuple(number for number in ids if number is not None)
 
@@ -137,6 +142,11 @@ def _without(stand_ins: range, encode: Callable[[str], list[int]]) -> Callable[[
         return ids if lacks_none(ids) else [number for number in ids if number not in stand_ins]
 
     return encode_known
+
+
+def _holds_any(text: str, some: bytes) -> bool:
+    data = text.encode()
+    return len(data.translate(None, some)) != len(data)
 
 
 def _refuse_lost_bytes(vocabulary: Vocabulary, base: Sequence[int | None]) -> None:

@@ -52,7 +52,7 @@ def compare(path: Path, label: str, samples: list[str]) -> tuple[str, bool]:
     tokenizer, reference = pick_tokenizer(tokenizer_map), kind.reference(path)
     ids_differ = text_differs = 0
     if path.suffix == ".gguf":
-        # Neighbours of a character that needs a byte without a token merge in `tokenizers`, and not in llama.cpp.
+        # Beside a byte without a token `tokenizers` merges, and llama.cpp, which the map follows, does not.
         samples = [text for text in samples if tokenizer.missing_bytes.isdisjoint(text.encode())]
     for text in samples:
         ordinary = tokenizer.encode_ordinary(text)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
@@ -199,3 +200,24 @@ def test_a_stream_gets_one_space_before_it(tmp_path):
         ids += stream.finish()
         stream.restart()
         assert ids == tokenizer.encode_ordinary(text) == encode_ordinary(tokenizer.vocabulary, text), text
+
+
+@pytest.mark.parametrize("skips_merges", [False, True])
+def test_what_is_beside_a_byte_without_a_token_merges(skips_merges, tmp_path):
+    """SmolLM2's vocabulary, for one, has no tokens for some control characters."""
+    alphabet = [character for byte, character in enumerate(ALPHABET) if byte not in (0x04, 0x2D, 0xE3)]
+    vocab, merges = merges_of(Random(5), "".join(alphabet), 600)
+    reference = Tokenizer(models.BPE(vocab, merges, ignore_merges=skips_merges))
+    reference.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    reference.save(str(tmp_path / "tokenizer.json"))
+    built = parse_map(build_from_tokenizer_json(tmp_path / "tokenizer.json", map_id="test/steps"))
+    tokenizer, random = pick_tokenizer(built), Random(6)
+    for _ in range(300):
+        text = random_text(random, 8) + "".join(random.choices("etao-\x04in", k=8))
+        ids = tokenizer.encode_ordinary(text)
+        assert ids == reference.encode(text).ids == encode_ordinary(tokenizer.vocabulary, text), text
+    apart = msgspec.structs.replace(built, missing_bytes="apart")
+    for _ in range(100):
+        text = "".join(random.choices("etao-\x04in", k=8))
+        expected = encode_ordinary(pick_tokenizer(apart).vocabulary, text)
+        assert pick_tokenizer(apart).encode_ordinary(text) == expected, text
