@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
 
 from codec_agents.dialects.values import Marked, Segment
 
@@ -44,20 +45,35 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class FoundCall:
-    """A call that a grammar read; `error` where its name could be read and its arguments could not."""
+    """A call that a grammar read.
+
+    Fields:
+        name: the tool.
+        arguments: the arguments; None where they could not be read.
+        call_id: the id that the model gave to the call.
+        error: the fault, where the name could be read and the arguments could not.
+        closed: False where nothing ends the call, or one of its values: it may be cut off.
+    """
 
     name: str
     arguments: dict[str, Any] | None
     call_id: str | None = None
     error: str | None = None
+    closed: bool = True
 
 
 class PayloadError(ValueError):
-    """A payload does not hold to its grammar; the message tells the model what is wrong."""
+    """A payload does not hold to its grammar; the message tells the model what is wrong.
 
-    def __init__(self, message: str, name: str = "") -> None:
+    Attributes:
+        name: the tool, where it could be read.
+        closed: False where the payload may be cut off.
+    """
+
+    def __init__(self, message: str, name: str = "", *, closed: bool = True) -> None:
         super().__init__(message)
         self.name = name
+        self.closed = closed
 
 
 Grammar: TypeAlias = Callable[[Payload], list[FoundCall]]
@@ -103,13 +119,18 @@ def as_arguments(value: Any, name: str) -> dict[str, Any]:
     return value
 
 
-def typed_value(text: str, schema: Mapping[str, Any] | None, definitions: Mapping[str, Any]) -> Any:
-    """Return a value that a family writes without saying its type, as the tool's schema wants it.
+def typed_value(text: str, schema: Any, root: Mapping[str, Any]) -> Any:
+    """Return a value that a family writes without its type, as the tool's schema wants it.
 
     A parameter that takes only strings gets the text as it stands. Otherwise the text is read as JSON, or as
     a Python literal; what is neither stays text, and the tool's own check speaks about it.
+
+    Args:
+        text: the value.
+        schema: the schema of the parameter; None where there is none.
+        root: the schema of all parameters, in which references are looked up.
     """
-    types = schema_types(schema, definitions)
+    types = schema_types(schema, root)
     if types == {"string"}:
         return text
     value = _literal(text.strip())
@@ -132,24 +153,104 @@ def _literal(text: str) -> Any:
         return _NOTHING
 
 
-def schema_types(schema: Mapping[str, Any] | None, definitions: Mapping[str, Any]) -> set[str]:
-    """Return the JSON types that a schema allows, one reference deep; empty where it does not say."""
-    if not schema:
-        return set()
-    if "$ref" in schema:
-        schema = definitions.get(str(schema["$ref"]).rpartition("/")[2], {})
-    if "type" in schema:
-        named = schema["type"]
-        return {named} if isinstance(named, str) else set(named)
-    if "enum" in schema or "const" in schema:
-        values = schema.get("enum", [schema.get("const")])
-        return {"string"} if all(isinstance(value, str) for value in values) else {"other"}
-    branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
-    return {name for branch in branches for name in schema_types(branch, definitions)}
+MAX_SCHEMAS = 100
+"""How many parts of a schema are looked at for one value: references may form a circle, and fan out. Python's
+recursion limit allows for some more."""
+
+
+def schema_types(schema: Any, root: Mapping[str, Any]) -> set[str]:
+    """Return the JSON types that a schema allows; empty where it does not say.
+
+    References, `allOf`, `anyOf` and `oneOf` are followed. Where one branch does not say, those that do
+    decide: a string that one branch allows stays a string.
+    """
+    return _SchemaTypes(root).of(schema)
+
+
+class _SchemaTypes:
+    """Finds the types of the parts of one schema."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._left = MAX_SCHEMAS
+        self._following: set[str] = set()
+        """The references that are being followed: one that leads back to itself says nothing."""
+
+    def of(self, schema: Any) -> set[str]:
+        self._left -= 1
+        if self._left < 0 or not isinstance(schema, Mapping):
+            return set()
+        said = [found for found in self._statements(schema) if found]
+        # Everything that a schema says holds at once.
+        return set.intersection(*said) or said[0] if said else set()
+
+    def _statements(self, schema: Mapping[str, Any]) -> Iterator[set[str]]:
+        if "type" in schema:
+            named = schema["type"]
+            yield {named} if isinstance(named, str) else set(named)
+        if "enum" in schema or "const" in schema:
+            yield {_type_of(value) for value in schema.get("enum", [schema.get("const")])}
+        if "$ref" in schema:
+            yield self._referenced(schema["$ref"])
+        for branch in schema.get("allOf", ()):
+            yield self.of(branch)
+        for word in ("anyOf", "oneOf"):
+            yield set().union(*map(self.of, schema.get(word, ())))
+
+    def _referenced(self, reference: Any) -> set[str]:
+        name = str(reference)
+        if name in self._following:
+            return set()
+        self._following.add(name)
+        found = self.of(_referenced(reference, self._root))
+        self._following.remove(name)
+        return found
+
+
+def _type_of(value: Any) -> str:
+    return "string" if isinstance(value, str) else "null" if value is None else "other"
+
+
+def _referenced(reference: Any, root: Mapping[str, Any]) -> Any:
+    """Return what a reference within the schema points to; None where it points elsewhere."""
+    if not isinstance(reference, str) or not reference.startswith("#"):
+        return None
+    found: Any = root
+    for part in filter(None, reference[1:].split("/")):
+        key = unquote(part).replace("~1", "/").replace("~0", "~")
+        if isinstance(found, Sequence) and key.isdecimal() and int(key) < len(found):
+            found = found[int(key)]
+        elif isinstance(found, Mapping) and key in found:
+            found = found[key]
+        else:
+            return None
+    return found
+
+
+def property_schema(parameters: Mapping[str, Any], key: str) -> Any:
+    """Return the schema of one parameter; None where the schema of all of them does not declare it."""
+    return _property(parameters, key, parameters, [MAX_SCHEMAS])
+
+
+def _property(schema: Any, key: str, root: Mapping[str, Any], left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0 or not isinstance(schema, Mapping):
+        return None
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping) and key in properties:
+        return properties[key]
+    parts = [_referenced(schema["$ref"], root)] if "$ref" in schema else []
+    parts += [branch for word in ("allOf", "anyOf", "oneOf") for branch in schema.get(word, ())]
+    return next((found for part in parts if (found := _property(part, key, root, left)) is not None), None)
 
 
 def read_values(name: str, values: Sequence[tuple[str, str]], tools: Mapping[str, Tool]) -> dict[str, Any]:
     """Return arguments from pairs of key and untyped text, read by the tool's schema."""
     parameters = tools[name].parameters if name in tools else {}
-    properties, definitions = parameters.get("properties", {}), parameters.get("$defs", {})
-    return {key: typed_value(text, properties.get(key), definitions) for key, text in values}
+    others = parameters.get("additionalProperties")
+    return {
+        key: typed_value(
+            text, others if (known := property_schema(parameters, key)) is None else known, parameters
+        )
+        for key, text in values
+    }

@@ -13,6 +13,8 @@ _ARGUMENT_KEYS = ("arguments", "parameters")
 _ID_KEYS = ("id", "tool_call_id", "call_id")
 _BETWEEN = re.compile(r"[\s;,]*")
 _PREFIX = re.compile(r"\s*(?:functools)?\s*")
+_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+"""A code fence around the whole payload, between the marks of a call."""
 _DECODER = json.JSONDecoder(strict=False)
 
 
@@ -22,7 +24,9 @@ def read_json(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: no JSON, or JSON that is no call.
     """
-    return [call for value in load_values(payload.text) for call in _calls(value)]
+    fenced = _FENCE.fullmatch(payload.text)
+    text = payload.text if fenced is None else fenced[1]
+    return [call for value in load_values(text) for call in _calls(value)]
 
 
 def load_values(text: str) -> list[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError
@@ -41,20 +43,42 @@ def _python_calls(text: str, payload: Payload) -> list[FoundCall]:
     """Read `[f(a='x'), g()]` or `f.call(a='x')`; only literals are values, nothing is run."""
     if len(text) > MAX_PYTHON:
         raise PayloadError("the calls are too long")
+    names: dict[str, str] = {}
     try:
-        tree = ast.parse(text, mode="eval").body
+        tree = ast.parse(_plain_names(text, names), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise PayloadError(f"the calls are not Python calls: {error}") from None
     nodes = tree.elts if isinstance(tree, ast.List) else [tree]
     if not nodes:
         raise PayloadError("the list of calls is empty")
-    return [_call(node, payload) for node in nodes]
+    return [_call(node, payload, names) for node in nodes]
 
 
-def _call(node: ast.expr, payload: Payload) -> FoundCall:
+_NAMED = re.compile(
+    r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(?<![\w.-])([A-Za-z_][\w.]*(?:-[\w.]+)+)(?=\s*\()""",
+    re.DOTALL,
+)
+"""A string, or a name with hyphens before an argument list. Python has no such names."""
+
+
+def _plain_names(text: str, names: dict[str, str]) -> str:
+    """Return calls in which each name with hyphens is one that Python knows; note what it stands for."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
+        plain = f"__tool_{len(names)}"
+        names[plain] = match[1]
+        return plain
+
+    return _NAMED.sub(replaced, text)
+
+
+def _call(node: ast.expr, payload: Payload, names: Mapping[str, str]) -> FoundCall:
     if not isinstance(node, ast.Call):
         raise PayloadError("each call must have the form name(key=value)")
     name = _dotted(node.func)
+    name = names.get(name, name)
     if name not in payload.tools:
         name = name.removesuffix(".call")
     arguments = dict(zip(_positions(node, payload.tools.get(name)), map(_value, node.args), strict=False))

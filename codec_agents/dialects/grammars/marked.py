@@ -25,7 +25,7 @@ def read_mistral(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: it is none of them.
     """
-    if payload.text.lstrip().startswith(("[{", "{")):
+    if payload.text.lstrip().startswith(("[", "{")):  # no name begins so
         return read_json(payload)
     head, *rest = payload.split("[ARGS]")
     if not rest:
@@ -79,17 +79,33 @@ def read_glm(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: a key without a value.
     """
-    head, *pairs = payload.split("<arg_key>")
+    return [_keyed_call(payload.split("<arg_key>"), "", payload)]
+
+
+def _keyed_call(parts: list[list[Segment]], suffix: str, payload: Payload) -> FoundCall:
+    """Read a name, and keys and values between control tokens whose names end with `suffix`."""
+    head, *pairs = parts
     name = _text(head).strip()
-    if not name:
-        raise PayloadError("a call must begin with the tool's name")
-    values = []
-    for pair in pairs:
-        key, *value = Payload(pair).split("<arg_value>")
-        if not value:
-            raise PayloadError("each <arg_key> must be followed by an <arg_value>", name)
-        values.append((_until(key, "</arg_key>").strip(), _until(value[0], "</arg_value>")))
-    return [FoundCall(name, read_values(name, values, payload.tools))]
+    # The end of a value, in the place of a name: a mark inside the value has divided the call.
+    divided = any(isinstance(part, Marked) for part in head)
+    if divided or not name:
+        raise PayloadError("a call must begin with the tool's name", closed=not divided)
+    last = len(pairs) - 1
+    values = [_keyed(pair, suffix, name, last=place == last) for place, pair in enumerate(pairs)]
+    if len({key for key, _ in values}) < len(values):
+        raise PayloadError("a key is given twice", name, closed=False)
+    return FoundCall(name, read_values(name, values, payload.tools))
+
+
+def _keyed(pair: list[Segment], suffix: str, name: str, *, last: bool) -> tuple[str, str]:
+    """Read a key and its value. One that is not closed ends with the next key; the last may be cut off."""
+    key, *value = Payload(pair).split(f"<arg_value{suffix}>")
+    if not value:
+        raise PayloadError("each <arg_key> must be followed by an <arg_value>", name)
+    text, *behind = Payload(value[0]).split(f"</arg_value{suffix}>")
+    if len(value) > 1 or (last and not behind) or any(_text(part).strip() for part in behind):
+        raise PayloadError(f"the end of the value of {_text(key).strip()!r} is in doubt", name, closed=False)
+    return _until(key, f"</arg_key{suffix}>").strip(), _text(text)
 
 
 _HY = ":opensource"
@@ -104,20 +120,12 @@ def read_hunyuan(payload: Payload) -> list[FoundCall]:
 
     def call(part: Payload) -> list[FoundCall]:
         head, *rest = part.split(f"<tool_sep{_HY}>")
-        name = _text(head).strip()
-        if not name or not rest:
-            raise PayloadError("a call must have a name and arguments", name)
-        values = [_keyed(pair, name) for pair in Payload(rest[0]).split(f"<arg_key{_HY}>")[1:]]
-        return [FoundCall(name, read_values(name, values, part.tools))]
+        if not rest:
+            raise PayloadError("a call must have a name and arguments", _text(head).strip())
+        _, *pairs = Payload(rest[0]).split(f"<arg_key{_HY}>")
+        return [_keyed_call([head, *pairs], _HY, part)]
 
     return _each(payload, f"<tool_call{_HY}>", f"</tool_call{_HY}>", call)
-
-
-def _keyed(pair: list[Segment], name: str) -> tuple[str, str]:
-    key, *value = Payload(pair).split(f"<arg_value{_HY}>")
-    if not value:
-        raise PayloadError("each <arg_key> must be followed by an <arg_value>", name)
-    return _until(key, f"</arg_key{_HY}>").strip(), _until(value[0], f"</arg_value{_HY}>")
 
 
 def read_harmony(payload: Payload) -> list[FoundCall]:
@@ -152,7 +160,7 @@ def _each(payload: Payload, begin: str, end: str, read: Grammar) -> list[FoundCa
         try:
             found += read(Payload(call, payload.tools))
         except PayloadError as error:
-            found.append(FoundCall(error.name, None, None, str(error)))
+            found.append(FoundCall(error.name, None, None, str(error), closed=error.closed))
     if not found:
         raise PayloadError(f"a call must begin with {begin}")
     return found

@@ -1,8 +1,17 @@
-"""Calls written in tags of ordinary text, whose values have the types that the tool's schema says."""
+"""Calls written in tags of ordinary text, whose values have the types that the tool's schema says.
+
+The rules of this file:
+
+1. A closing tag ends a value only where another tag, or nothing, follows: values may hold tags.
+2. A value whose closing tag was dropped ends where the next line begins with the tag of a parameter that the
+   tool has and the call has not given yet.
+3. A value that nothing ends may be cut off. Its call is not closed, and is not run.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from codec_agents.dialects.grammars.base import (
@@ -10,14 +19,157 @@ from codec_agents.dialects.grammars.base import (
     Payload,
     PayloadError,
     load_json,
+    property_schema,
     read_values,
 )
 
-_FUNCTION = re.compile(r"<function=([^>\n]+)>(.*?)(?:</function>(?=\s*(?:<function=|\Z))|\Z)", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([^>\n]+)>(.*?)(?:</parameter>(?=\s*(?:<parameter=|\Z))|\Z)", re.DOTALL)
-_INVOKE = re.compile(r"<invoke name=\"?([^\">\n]+)\"?>(.*?)(?:</invoke>(?=\s*(?:<invoke |\Z))|\Z)", re.DOTALL)
-_NAMED = re.compile(
-    r"<parameter name=\"?([^\">\n]+)\"?>(.*?)(?:</parameter>(?=\s*(?:<parameter |\Z))|\Z)", re.DOTALL
+
+@dataclass(frozen=True, slots=True)
+class TagForm:
+    """The tags of one family.
+
+    Fields:
+        shown: a call, for messages.
+        call: opens a call; the first group is the tool's name.
+        call_end: closes it.
+        value: opens a value; the first group is the key.
+        value_end: closes it.
+    """
+
+    shown: str
+    call: re.Pattern[str]
+    call_end: re.Pattern[str]
+    value: re.Pattern[str]
+    value_end: re.Pattern[str]
+
+    @classmethod
+    def of(cls, shown: str, call: str, call_end: str, value: str, value_end: str) -> TagForm:
+        """Return the form of tags, given as regular expressions."""
+        return cls(
+            shown,
+            re.compile(call),
+            re.compile(rf"{call_end}(?=\s*(?:{call}|\Z))"),
+            re.compile(value),
+            re.compile(rf"{value_end}(?=\s*(?:{value}|\Z))"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedValue:
+    """One value: the match of its opening tag, and the text up to its end."""
+
+    opened: re.Match[str]
+    text: str
+
+    @property
+    def key(self) -> str:
+        """The name of the parameter."""
+        return self.opened[1].strip()
+
+
+def _calls(text: str, form: TagForm) -> Iterator[tuple[str, str, bool]]:
+    """Yield the name and the body of each call, and whether its closing tag was there."""
+    place = 0
+    while (opened := form.call.search(text, place)) is not None:
+        end = form.call_end.search(text, opened.end())
+        place = len(text) if end is None else end.end()
+        yield opened[1].strip(), text[opened.end() : place if end is None else end.start()], end is not None
+
+
+def _values(name: str, body: str, form: TagForm, payload: Payload, *, closed: bool) -> list[TaggedValue]:
+    """Return the values of a call.
+
+    Raises:
+        PayloadError: something else is between them, a key is given twice, or nothing ends the last one.
+    """
+    found: dict[str, TaggedValue] = {}
+    place = 0
+    while opened := form.value.search(body, place):
+        if body[place : opened.start()].strip():
+            break
+        end = form.value_end.search(body, opened.end())
+        stop = len(body) if end is None else end.start()
+        dropped = _dropped_end(name, body, opened, stop, form, payload, found)
+        if dropped is None and end is None and not closed:
+            raise PayloadError(f"nothing ends the value of {opened[1].strip()!r}", name, closed=False)
+        value = TaggedValue(opened, body[opened.end() : stop if dropped is None else dropped])
+        if value.key in found:
+            raise PayloadError(
+                f"the value of {value.key!r} is given twice, or holds a tag", name, closed=False
+            )
+        found[value.key] = value
+        place = dropped if dropped is not None else stop if end is None else end.end()
+    if body[place:].strip():
+        raise PayloadError(f"between the values of the call there is other text; write {form.shown}", name)
+    return list(found.values())
+
+
+def _dropped_end(
+    name: str,
+    body: str,
+    opened: re.Match[str],
+    stop: int,
+    form: TagForm,
+    payload: Payload,
+    found: Mapping[str, TaggedValue],
+) -> int | None:
+    """Return where a value ends whose closing tag was dropped; None where it was not."""
+    tool = payload.tools.get(name)
+    if tool is None:
+        return None
+    given = {*found, opened[1].strip()}
+    for following in form.value.finditer(body, opened.end(), stop):
+        key = following[1].strip()
+        if key in given or not _begins_line(body, opened.end(), following.start()):
+            continue
+        if property_schema(tool.parameters, key) is not None:
+            return following.start()
+    return None
+
+
+def _begins_line(text: str, start: int, place: int) -> bool:
+    """Tell whether only blanks are between the beginning of a line, or of a stretch, and a place."""
+    while place > start and text[place - 1] in " \t":
+        place -= 1
+    return place == start or text[place - 1] == "\n"
+
+
+def _read(payload: Payload, form: TagForm) -> list[FoundCall]:
+    found = []
+    for name, body, closed in _calls(payload.text, form):
+        try:
+            values = _values(name, body, form, payload, closed=closed)
+        except PayloadError as error:
+            found.append(FoundCall(name, None, error=str(error), closed=error.closed))
+            continue
+        texts = [(value.key, _unwrap(value.text)) for value in values]
+        found.append(FoundCall(name, read_values(name, texts, payload.tools)))
+    if not found:
+        raise PayloadError(f"a call must have the form {form.shown}")
+    return found
+
+
+def _unwrap(value: str) -> str:
+    """Take off the one line break that the form puts on either side."""
+    return value.removeprefix("\n").removesuffix("\n")
+
+
+_FUNCTION = TagForm.of(
+    "<function=name>", r"<function=([^>\n]+)>", "</function>", r"<parameter=([^>\n]+)>", "</parameter>"
+)
+_INVOKE = TagForm.of(
+    '<invoke name="name">',
+    r"<invoke name=\"?([^\">\n]+)\"?>",
+    "</invoke>",
+    r"<parameter name=\"?([^\">\n]+)\"?>",
+    "</parameter>",
+)
+_KEYED = TagForm.of(
+    "name<arg_key>key</arg_key><arg_value>value</arg_value>",
+    r"\A([^<]*)",
+    r"\Z",
+    r"<arg_key>([^<\n]*)</arg_key>\s*<arg_value>",
+    "</arg_value>",
 )
 
 
@@ -27,7 +179,7 @@ def read_tagged(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: there is no function.
     """
-    return _read(payload, _FUNCTION, _PARAMETER, "<function=name>")
+    return _read(payload, _FUNCTION)
 
 
 def read_invokes(payload: Payload) -> list[FoundCall]:
@@ -36,26 +188,22 @@ def read_invokes(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: there is no call.
     """
-    return _read(payload, _INVOKE, _NAMED, '<invoke name="name">')
-
-
-_PAIR = re.compile(
-    r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)(?:</arg_value>(?=\s*(?:<arg_key>|\Z))|\Z)", re.DOTALL
-)
+    return _read(payload, _INVOKE)
 
 
 def read_keyed(payload: Payload) -> list[FoundCall]:
     """Read `NAME<arg_key>KEY</arg_key><arg_value>VALUE</arg_value>` whose tags are ordinary text.
 
     Raises:
-        PayloadError: there is no name.
+        PayloadError: there is no name, or nothing ends the last value.
     """
     head, _, rest = payload.text.partition("<arg_key>")
     name = head.strip()
     if not name:
         raise PayloadError("a call must begin with the tool's name")
-    values = [(pair[1].strip(), pair[2]) for pair in _PAIR.finditer(f"<arg_key>{rest}" if rest else "")]
-    return [FoundCall(name, read_values(name, values, payload.tools))]
+    body = f"<arg_key>{rest}" if rest else ""
+    values = _values(name, body, _KEYED, payload, closed=False)
+    return [FoundCall(name, read_values(name, [(value.key, value.text) for value in values], payload.tools))]
 
 
 _DSML = "｜DSML｜"
@@ -63,28 +211,18 @@ _CONTROL_DSML = "\ufffd｜DSML｜"
 """The name as a control token: where a vocabulary has it, tags are those that hold the token."""
 
 
-@dataclass(frozen=True, slots=True)
-class _DsmlForm:
-    """The patterns of tags whose names begin with one spelling of the name; V4.1 writes a space behind it."""
-
-    call: re.Pattern[str]
-    value: re.Pattern[str]
-
-    @classmethod
-    def of(cls, mark: str) -> _DsmlForm:
-        """Return the patterns for one spelling."""
-        call = (
-            rf"<{mark} ?invoke name=\"([^\">\n]+)\">(.*?)</{mark} ?invoke>"
-            rf"(?=\s*(?:<{mark} ?invoke |</{mark}|\Z))"
-        )
-        value = (
-            rf"<{mark} ?parameter name=\"([^\">\n]+)\"(?: string=\"(true|false)\")?>(.*?)</{mark} ?parameter>"
-            rf"(?=\s*(?:<{mark} ?parameter |\Z))"
-        )
-        return cls(re.compile(call, re.DOTALL), re.compile(value, re.DOTALL))
+def _dsml(mark: str) -> TagForm:
+    """Return the tags whose names begin with one spelling of the mark; V4.1 writes a space behind it."""
+    return TagForm.of(
+        f'<{_DSML}invoke name="name">...</{_DSML}invoke>',
+        rf"<{mark} ?invoke name=\"([^\">\n]+)\">",
+        rf"</{mark} ?invoke>",
+        rf"<{mark} ?parameter name=\"([^\">\n]+)\"(?: string=\"(true|false)\")?>",
+        rf"</{mark} ?parameter>",
+    )
 
 
-_DSML_TEXT, _DSML_CONTROL = _DsmlForm.of(_DSML), _DsmlForm.of(_CONTROL_DSML)
+_DSML_TEXT, _DSML_CONTROL = _dsml(_DSML), _dsml(_CONTROL_DSML)
 
 
 def read_dsml(payload: Payload) -> list[FoundCall]:
@@ -97,42 +235,25 @@ def read_dsml(payload: Payload) -> list[FoundCall]:
         PayloadError: there is no call.
     """
     form = _DSML_CONTROL if _CONTROL_DSML in payload.text else _DSML_TEXT
-    found = [
-        _dsml_call(match[1], list(form.value.finditer(match[2])), payload)
-        for match in form.call.finditer(payload.text)
-    ]
+    found = [_dsml_call(*call, form, payload) for call in _calls(payload.text, form)]
     if not found:
-        raise PayloadError(f'a call must have the form <{_DSML}invoke name="name">...</{_DSML}invoke>')
+        raise PayloadError(f"a call must have the form {form.shown}")
     return found
 
 
-def _dsml_call(name: str, values: list[re.Match[str]], payload: Payload) -> FoundCall:
-    untyped = read_values(name, [(value[1], value[3]) for value in values if not value[2]], payload.tools)
+def _dsml_call(name: str, body: str, closed: bool, form: TagForm, payload: Payload) -> FoundCall:
+    if not closed:
+        return FoundCall(name, None, error="nothing ends the call", closed=False)
     try:
-        arguments = {
-            value[1]: value[3]
-            if value[2] == "true"
-            else load_json(value[3], f"the value of {value[1]}", name)
-            for value in values
-            if value[2]
-        }
+        values = _values(name, body, form, payload, closed=False)
+        arguments = {value.key: _dsml_value(value, name, payload) for value in values}
     except PayloadError as error:
-        return FoundCall(name, None, error=str(error))
-    return FoundCall(name, {**untyped, **arguments})
+        return FoundCall(name, None, error=str(error), closed=error.closed)
+    return FoundCall(name, arguments)
 
 
-def _read(payload: Payload, call: re.Pattern[str], parameter: re.Pattern[str], form: str) -> list[FoundCall]:
-    """A closing tag ends a value only where another tag, or nothing, follows: values may hold tags."""
-    found = []
-    for match in call.finditer(payload.text):
-        name = match[1].strip()
-        values = [(pair[1].strip(), _unwrap(pair[2])) for pair in parameter.finditer(match[2])]
-        found.append(FoundCall(name, read_values(name, values, payload.tools)))
-    if not found:
-        raise PayloadError(f"a call must have the form {form}")
-    return found
-
-
-def _unwrap(value: str) -> str:
-    """Take off the one line break that the form puts on either side."""
-    return value.removeprefix("\n").removesuffix("\n")
+def _dsml_value(value: TaggedValue, name: str, payload: Payload) -> object:
+    is_text = value.opened[2]
+    if is_text is None:
+        return read_values(name, [(value.key, value.text)], payload.tools)[value.key]
+    return value.text if is_text == "true" else load_json(value.text, f"the value of {value.key}", name)

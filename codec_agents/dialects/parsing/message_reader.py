@@ -148,6 +148,8 @@ class MessageReader:
             if self._place is not _Place.HEADER:
                 self._open_header()
             self._channel = []
+            if len(self._header) < MAX_HEADER_IDS:
+                self._header.append(token_id)
         else:
             self._open_header()
         self._place = _Place.HEADER
@@ -172,8 +174,11 @@ class MessageReader:
         self._start = self._position + 1
 
     def _give_call(self, events: list[TurnEvent], *, closed: bool, stop: int) -> None:
-        header = tuple(token_id for token_id in self._header if token_id != self._table.constrain)
+        header = tuple(self._header)
         events.append(CallRegion(tuple(self._body), self._start, stop, closed, header=header))
 
     def _spelled(self, ids: Sequence[int]) -> str:
-        return b"".join(map(self._table.spell, ids)).decode("utf-8", "replace")
+        """Return what a header says; a control token divides words, as white space does."""
+        apart = (self._table.channel, self._table.constrain)
+        spelled = (b" " if token_id in apart else self._table.spell(token_id) for token_id in ids)
+        return b"".join(spelled).decode("utf-8", "replace")

@@ -66,6 +66,7 @@ class RegionReader:
 
     __slots__ = (
         "_call_start",
+        "_doubtful",
         "_held",
         "_lane",
         "_markers_absent",
@@ -84,6 +85,7 @@ class RegionReader:
         self._position = 0
         self._payload: list[int] = []
         self._call_start = 0
+        self._doubtful = False
         self._held: list[TurnEvent] | None = None
         self._port = self._open_port()
 
@@ -171,6 +173,8 @@ class RegionReader:
             return
         if self._lane is Lane.CALL:
             self._finish_call(events, closed=self._table.calls_end_with_turn, stop=self._position)
+            # A mark inside a value also looks like this: what follows may be the rest of the value.
+            self._doubtful = not self._table.calls_end_with_turn
         elif self._lane is Lane.ANSWER:
             self._flush_text(events, proper=True)
         elif self._held is None:
@@ -181,7 +185,8 @@ class RegionReader:
 
     def _close_call(self, _id: int, events: list[TurnEvent]) -> None:
         if self._lane is Lane.CALL:
-            self._finish_call(events, closed=True, stop=self._position + 1)
+            self._finish_call(events, closed=not self._doubtful, stop=self._position + 1)
+            self._doubtful = False
             self._lane = Lane.ANSWER if self._held is None else Lane.REASONING
 
     def _end_turn(self, _id: int, events: list[TurnEvent]) -> None:

@@ -94,7 +94,7 @@ class TurnParser:
         try:
             found = self._grammar(Payload(segments, self._tools))
         except PayloadError as error:
-            return [_failed(text, str(error), region, error.name)]
+            return [_failed(text, str(error), region, error.name, closed=error.closed)]
         return [
             ToolCall(
                 index,
@@ -104,6 +104,7 @@ class TurnParser:
                 call.call_id,
                 text,
                 call.error,
+                call.closed,
                 start=region.start,
                 stop=region.stop,
             )
@@ -243,10 +244,9 @@ class PayloadTest:
         return bool(calls) and all(call.name in self._tools or not self._tools for call in calls)
 
 
-def _failed(text: str, error: str, region: CallRegion, name: str = "") -> ToolCall:
-    return ToolCall(
-        0, name, None, None, text, error, closed=region.closed, start=region.start, stop=region.stop
-    )
+def _failed(text: str, error: str, region: CallRegion, name: str = "", *, closed: bool = True) -> ToolCall:
+    closed = closed and region.closed
+    return ToolCall(0, name, None, None, text, error, closed, region.start, region.stop)
 
 
 def _grammar_of(dialect: DialectForms) -> Grammar | None:

@@ -115,3 +115,136 @@ def test_a_broken_call_in_text_is_told_to_the_model() -> None:
 def test_text_behind_a_mark_is_whole_and_once(text: str) -> None:
     """A token is shared between the text and the mark there."""
     assert Reading("qwen3-coder", [weather]).read(f"{text}<|im_end|>") == (text, "", [])
+
+
+ADDRESSED = [
+    " to=functions.weather<|channel|>commentary json",
+    " to=functions.weather<|channel|>commentary <|constrain|>json",
+    "<|channel|>analysis<|message|>hm<|end|><|start|>assistant to=functions.weather<|channel|>commentary",
+    "<|channel|>commentary to=functions.weather<|constrain|>json",
+    "<|channel|>commentary to=functions.weather <|constrain|>json",
+    "<|channel|>commentary to=functions.weather json",
+    "<|channel|>commentary to=functions.weather",
+    "<|channel|>analysis to=functions.weather",
+    " to=functions.weather<|channel|>analysis<|constrain|>json",
+]
+
+
+@pytest.mark.parametrize("header", ADDRESSED)
+def test_a_recipient_may_be_anywhere_in_a_header(header: str) -> None:
+    """The control tokens of a header divide its words, as white space does."""
+    family = Reading("harmony", [weather])
+    turn = f'{header}<|message|>{{"city": "Oslo"}}<|call|>'
+    found = family.read(turn, prompt=family.ids("<|start|>assistant"))
+    assert found == ("", "hm" if "hm" in header else "", [("weather", {"city": "Oslo"}, True)])
+
+
+def tagged(*lines: str) -> str:
+    return "\n".join(("<tool_call>", *lines, "</tool_call><|im_end|>"))
+
+
+def test_a_value_whose_closing_tag_was_dropped_ends_at_the_next_tag() -> None:
+    turn = tagged(
+        "<function=weather>",
+        "<parameter=city>",
+        "Oslo",
+        "<parameter=days>",
+        "3",
+        "</parameter>",
+        "</function>",
+    )
+    _, _, calls = Reading("qwen3-coder", [weather]).read(turn)
+    assert calls == [("weather", {"city": "Oslo", "days": 3}, True)]
+
+
+def test_a_value_may_hold_tags() -> None:
+    """One that is no parameter of the tool, or is in the middle of a line, or is given already."""
+    content = "<parameter=other>\nsee <parameter=path>\n</parameter> and\n<parameter=path>"
+    turn = tagged(
+        "<function=write_file>",
+        "<parameter=path>",
+        "a",
+        "</parameter>",
+        f"<parameter=content>\n{content}\n</parameter>",
+        "</function>",
+    )
+    _, _, calls = Reading("qwen3-coder", [write_file]).read(turn)
+    assert calls == [("write_file", {"path": "a", "content": content}, True)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "ends with </tool_call> here.\n</parameter>\n</function>",
+        "is cut",
+        "</tool_call>",
+        "a\n<tool_call>\nb",
+    ],
+)
+def test_a_write_whose_end_is_in_doubt_is_not_run(content: str) -> None:
+    turn = tagged(
+        "<function=write_file>", "<parameter=path>", "a", "</parameter>", "<parameter=content>", content
+    )
+    _, _, calls = Reading("qwen3-coder", [write_file]).read(turn)
+    assert calls[0][0] in ("write_file", "")
+    assert not any(runs for _, _, runs in calls)
+
+
+GLM_WRITE = (
+    "<tool_call>write_file\n<arg_key>path</arg_key>\n<arg_value>a</arg_value>\n"
+    "<arg_key>content</arg_key>\n<arg_value>"
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Say <tool_call>weather</tool_call> to call.</arg_value>\n</tool_call>",
+        "Say <tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>Oslo</arg_value>\n</tool_call>",
+        "cut</tool_call>",
+        "a</arg_value> b</tool_call>",
+    ],
+)
+def test_a_mark_inside_a_value_makes_no_second_call(content: str) -> None:
+    _, _, calls = Reading("glm-4.5", [weather, write_file]).read(f"{GLM_WRITE}{content}<|observation|>")
+    assert calls
+    assert not any(runs for _, _, runs in calls)
+
+
+def test_a_dropped_closing_marker_ends_with_the_next_key() -> None:
+    turn = "<tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>Oslo<arg_key>days</arg_key>"
+    turn += "<arg_value>3</arg_value></tool_call><|observation|>"
+    _, _, calls = Reading("glm-4.5", [weather]).read(turn)
+    assert calls == [("weather", {"city": "Oslo", "days": 3}, True)]
+
+
+def test_a_list_may_stand_among_white_space() -> None:
+    turn = '[TOOL_CALLS] [ \n {"name": "weather", "arguments": {"city": "Oslo"}} ] </s>'
+    assert Reading("mistral-v7", [weather]).read(turn)[2] == [("weather", {"city": "Oslo"}, True)]
+
+
+@pytest.mark.parametrize("name", ["get-weather", "maps.get-weather", "a.b", "x-1-y"])
+def test_names_with_hyphens_and_dots_may_be_called_as_in_python(name: str) -> None:
+    tools = [weather.renamed(name)]
+    turn = f'[{name}(city="it-is(x-y(", days=3), {name}(city="b")]<|eot_id|>'
+    calls = Reading("llama3-pythonic", tools).read(turn)[2]
+    assert calls == [(name, {"city": "it-is(x-y(", "days": 3}, True), (name, {"city": "b"}, True)]
+
+
+JSON_CALL = '{"name": "weather", "arguments": {"city": "Oslo"}}'
+
+
+@pytest.mark.parametrize("fence", ["```json\n{}\n```", "\n```\n{}```\n", "  ```json \n{}\n```"])
+def test_a_code_fence_between_the_marks_of_a_call_is_taken_off(fence: str) -> None:
+    turn = f"<tool_call>{fence.replace('{}', JSON_CALL)}</tool_call><|im_end|>"
+    assert Reading("hermes", [weather]).read(turn)[2] == [("weather", {"city": "Oslo"}, True)]
+
+
+def test_prose_behind_the_json_of_a_marked_call_is_told_to_the_model() -> None:
+    turn = f"<tool_call>{JSON_CALL} and so on</tool_call><|im_end|>"
+    assert Reading("hermes", [weather]).read(turn)[2] == [("weather", None, False)]
+
+
+@pytest.mark.parametrize("text", [f"{JSON_CALL}\nThat is the call.", f"```json\n{JSON_CALL}\n```"])
+def test_json_that_is_not_the_whole_turn_is_an_answer_where_nothing_marks_calls(text: str) -> None:
+    assert Reading("llama3", [weather]).read(f"{text}<|eot_id|>") == (text, "", [])
