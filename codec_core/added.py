@@ -42,10 +42,12 @@ class AddedTokens:
     Attributes:
         tokens: by the text that is looked for, the token's id and how it is found.
         longest: the most characters that a token has.
+        may_take_space_before: whether a token takes the white space before it.
+        has_single_words: whether a token is found only as a whole word.
     """
 
     def __init__(self, tokens: Mapping[str, tuple[int, AddedToken]]) -> None:
-        """Take the tokens.
+        """Compile the search for the tokens.
 
         Raises:
             TokenizerMapValidationError: the names are too many and too unlike for one pattern.
@@ -56,7 +58,9 @@ class AddedTokens:
         self._search = pattern.search
         self.longest = max(map(len, tokens))
         self.may_take_space_before = any(found.lstrip for _, found in tokens.values())
+        self.has_single_words = any(found.single_word for _, found in tokens.values())
         self._sorted = sorted(tokens)
+        self._firsts = frozenset(name[0] for name in tokens)
 
     def split(self, text: str) -> list[Part]:
         """Return the stretches of a whole text and the ids between them, in order."""
@@ -66,8 +70,10 @@ class AddedTokens:
 
     def first_open(self, text: str, start: int, stop: int) -> int | None:
         """Return the first place from `start` to `stop` at which a token may begin that the text cuts off."""
-        names = self._sorted
+        names, firsts = self._sorted, self._firsts
         for place in range(start, stop):
+            if text[place] not in firsts:
+                continue
             # All names that begin with the rest of the text follow it in order, the first one directly.
             rest = text[place:]
             after = bisect_right(names, rest)
@@ -157,7 +163,7 @@ class AddedTokenStream:
     def _hold(self, parts: list[Part], text: str, given: int, end: int, *, final: bool) -> None:
         """Give out the text between the last token and `end`, but for white space that a token may take."""
         self._held = text[end:]
-        if end:
+        if end and self._added.has_single_words:
             self._after_word = is_word(text[end - 1])
         rest = text[given:end]
         if self._drops_space:

@@ -28,6 +28,10 @@ MAX_MAP_VALUES = 2 * 2**20
 """The most values of a map. Bounds the memory of a hostile document of many tiny entries within the size
 limit."""
 
+MAX_MAP_TOKENS = 2**19
+"""The most tokens of a map, twice those of the largest known vocabulary. A decoded token takes some 200
+bytes, many times what it takes in the document."""
+
 MAX_ID = 2**32 - 1
 
 _TRUSTED_BYTES = 4 * 2**20  # below this size the number of values is bounded by the size alone
@@ -229,6 +233,8 @@ def _check_size(data: bytes) -> None:
         raise TokenizerMapValidationError(f"the map is larger than the limit of {MAX_MAP_BYTES} bytes")
     if len(data) > _TRUSTED_BYTES and data.count(b",") > MAX_MAP_VALUES:
         raise TokenizerMapValidationError(f"the map has more than {MAX_MAP_VALUES} entries")
+    if len(data) > _TRUSTED_BYTES and data.count(b":") > MAX_MAP_TOKENS:
+        raise TokenizerMapValidationError(f"the map has more than {MAX_MAP_TOKENS} tokens")
 
 
 def check_map(tokenizer_map: TokenizerMap) -> None:

@@ -43,6 +43,11 @@ def tiny_entries() -> bytes:
     return b'{"id":"a","version":"2","vocab_size":1,"vocab":{},"x":[' + values + b"0]}"
 
 
+def million_tokens() -> bytes:
+    entries = ",".join(f'"{number:x}" : {number}' for number in range(2**20))
+    return f'{{"id":"a","version":"2","vocab_size":1,"vocab":{{{entries}}}}}'.encode()
+
+
 def every_split(longest: int) -> list[str]:
     """Return all ways of making runs of one letter out of two shorter ones."""
     return [f"{'a' * at} {'a' * (length - at)}" for length in range(2, longest) for at in range(1, length)]
@@ -116,6 +121,7 @@ def test_what_is_a_map_is_used_rightly(name):
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "ten million entries": (ten_million_entries, f"limit of {MAX_MAP_BYTES} bytes"),
     "tiny entries": (tiny_entries, "entries"),
+    "a million tokens": (million_tokens, "more than 524288 tokens"),
     "a merge of missing parts": (
         lambda: document(["a b"], vocab={"a": 0, "b": 1}),
         "'a b' makes a token that is not in vocab",
