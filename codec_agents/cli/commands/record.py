@@ -15,6 +15,7 @@ from codec_agents.cli import terminal
 from codec_agents.cli.documents import cut_answers, result_document
 from codec_agents.cli.exits import DONE, RUN_FAILED, reporting
 from codec_agents.cli.options import as_json, load
+from codec_agents.exceptions import RecordDamagedError
 from codec_agents.faults import suggest
 
 if TYPE_CHECKING:
@@ -39,10 +40,18 @@ def command() -> None:
 @as_json
 @reporting
 def show(file: Path, as_json: bool) -> None:
-    """Show the run in FILE: each turn of each node, its tools, and how the nodes ended."""
+    """Show the run in FILE: each turn of each node, its tools, and how the nodes ended.
+
+    A damaged record is shown up to the damage; the command then ends with 6.
+    """
     from codec_agents.records.reader import read_record
 
-    record = read_record(file)
+    try:
+        record = read_record(file)
+    except RecordDamagedError as error:
+        if error.record is not None and not as_json:  # what can be read, before the error
+            _show(error.record)
+        raise
     if as_json:
         terminal.print_json(summary(record))
     else:
@@ -174,15 +183,26 @@ def replay(
 @as_json
 @click.option("--functions", type=click.Choice(["recorded", "run"]), default="recorded", show_default=True)
 @click.option("--record", "written", type=NEW_FILE, help="Write the record of the whole run.")
+@click.option("--up-to-damage", is_flag=True, help="Continue a damaged record from its last good line.")
 @reporting
-def recover(file: Path, pipeline: Path, as_json: bool, functions: Any, written: Path | None) -> None:
+def recover(
+    file: Path, pipeline: Path, as_json: bool, functions: Any, written: Path | None, up_to_damage: bool
+) -> None:
     """Continue the run of PIPELINE that FILE records, where it was cut off.
 
     Recorded turns are not generated again; a turn that was cut continues from its exact prefix. Shows the
     text of the text sinks.
     """
+    from codec_agents.records.reader import read_record
+
     loaded = load(pipeline)
-    _finish(loaded, lambda: loaded.recover(file, functions=functions, record=written), as_json=as_json)
+    try:
+        record = read_record(file)
+    except RecordDamagedError as error:
+        if error.record is None or not up_to_damage:
+            raise
+        record = error.record
+    _finish(loaded, lambda: loaded.recover(record, functions=functions, record=written), as_json=as_json)
 
 
 def _finish(pipeline: Pipeline, start: Callable[[], Run], *, as_json: bool) -> None:

@@ -146,3 +146,18 @@ def test_what_is_no_record_is_said_in_words(tmp_path: Path, command: str) -> Non
     assert done.exit_code == exits.DATA_UNUSABLE
     assert "x.jsonl" in done.output
     assert invoke("record", command, tmp_path / "nothing.jsonl").exit_code == exits.USAGE
+
+
+def test_a_damaged_record_is_shown_and_recovered_up_to_the_damage(record: Path, desk: Path) -> None:
+    whole = invoke("record", "replay", record, desk).output
+    lines = record.read_bytes().splitlines(keepends=True)
+    number = next(i for i, line in enumerate(lines) if b'"kind":"ids"' in line)
+    lines[number] = lines[number].replace(b'"ids":[', b'"ids":[1')
+    record.write_bytes(b"".join(lines))
+    shown = invoke("record", "show", record)
+    assert shown.exit_code == exits.DATA_UNUSABLE
+    assert "turn 1: " in shown.stdout
+    assert f":{number + 1}: the record is damaged: its checksum does not match" in shown.stderr
+    assert invoke("record", "recover", record, desk).exit_code == exits.DATA_UNUSABLE
+    done = invoke("record", "recover", record, desk, "--up-to-damage")
+    assert (done.exit_code, done.output) == (exits.DONE, whole)
