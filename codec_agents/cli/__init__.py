@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "codec_agents.cli.commands.run",
     "resume": "codec_agents.cli.commands.resume",
     "check": "codec_agents.cli.commands.check",
+    "doctor": "codec_agents.cli.commands.doctor",
     "graph": "codec_agents.cli.commands.graph",
     "explain": "codec_agents.cli.commands.explain",
     "schema": "codec_agents.cli.commands.schema",

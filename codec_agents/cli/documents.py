@@ -34,7 +34,8 @@ def result_document(result: RunResult, pipeline: str) -> dict[str, Any]:
 def cut_answers(result: RunResult) -> list[str]:
     """Return a note for each node whose answer was cut at a limit of ids."""
     return [
-        f"{node}: the answer was cut at its limit of ids; raise `sampling.max_tokens` of the node"
+        f"{node}: the answer was cut at its limit of ids; raise `sampling.max_tokens` of the node, "
+        "or set its policy `on_length`"
         for node, reason in result.finish_reasons.items()
         if reason == "length"
     ]

@@ -57,6 +57,11 @@ class StockEngine(HttpEngine):
         if mode != "off" and self.tokenize_field is not None:
             self._handshake = Handshake(self, mode, self.tokenize_field, self.tokenize_options)
 
+    @property
+    def compares_tokenizers(self) -> bool:
+        """True if the engine's tokenizer is compared with the map before the first request."""
+        return self._handshake is not None
+
     async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers.
 

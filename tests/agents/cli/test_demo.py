@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from codec_agents.cli import exits
 
 HIDE = """
@@ -31,6 +33,7 @@ def run(*arguments: str, folder: Path, base: bool = False) -> subprocess.Complet
     )
 
 
+@pytest.mark.slow  # it runs at the pace that a person can follow
 def test_the_demo_needs_no_clone_and_no_extra(tmp_path: Path) -> None:
     texts = set()
     for base in (False, True):

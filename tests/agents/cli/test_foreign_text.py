@@ -76,6 +76,7 @@ CASES: dict[str, list[str]] = {
     "resume": ["resume F paused.json", "resume F paused.json -d no -d yes", "resume F paused.json -d E",
                "resume F paused.json -d E --events", "resume F E -d yes"],
     "check": ["check F", "check faulty.yaml", "check faulty.yaml --json", "check E", "check E --json"],
+    "doctor": ["doctor F", "doctor F --json", "doctor faulty.yaml"],
     "graph": ["graph F", "graph F --format svg", "graph F --json", "graph F -o P.svg", "graph faulty.yaml"],
     "explain": ["explain F", "explain F --json", "explain faulty.yaml"],
     "schema": ["schema", "schema -o P"],

@@ -182,7 +182,7 @@ def test_a_pipeline_and_a_bridge_to_it(tmp_path: Path) -> None:
         ([], "name one model"),
         (["--script", "x", "--bridge", "http://127.0.0.1:1"], "name one model"),
         (["--bridge", "http://127.0.0.1:1"], "--map"),
-        (["--script", "x", "--sink", "y"], "--sink says nothing about script"),
+        (["--script", "x", "--sink", "y"], "--sink is not an option of script"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments: list[str], said: str) -> None:

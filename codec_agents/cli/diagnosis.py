@@ -1,0 +1,176 @@
+"""Look at the engines of a pipeline: reachable, which server, ids in and out, tokenizer, prefix cache.
+
+Each engine is asked what a run would ask, with a few ids, so that a failure here is the failure of a run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from codec_agents.engines.base import (
+    GenerationRequest,
+    SamplingOptions,
+    StreamStats,
+    Timeouts,
+    continues_answers,
+    is_text_boundary,
+)
+from codec_agents.engines.http.engine import HttpEngine
+from codec_agents.engines.http.stream import Deadlines
+from codec_agents.exceptions import EngineError, EngineUnavailableError, MapMismatchError
+from codec_agents.plan.nodes import PromptedNode
+from codec_agents.plan.plan import BuiltPipeline
+from codec_agents.plan.variants import prompted_nodes
+from codec_core.tokenizer import pick_tokenizer
+
+Status: TypeAlias = Literal["ok", "failed", "unknown"]
+"""`unknown`: the engine does not tell, and a run works without it."""
+
+TIMEOUTS = Timeouts(connect=5.0, first_id=60.0, idle=30.0, whole=90.0)
+
+PROBE = "The quick brown fox jumps over the lazy dog. "
+REPEATS = 40
+"""Of the probe in the prompt that is sent twice: longer than a block of any engine's prefix cache."""
+
+VERSIONS: Mapping[str, tuple[str, str]] = {
+    "vllm": ("/version", "version"),
+    "sglang": ("/get_server_info", "version"),
+    "llama_cpp": ("/props", "build_info"),
+}
+"""By provider: where a server tells its version, and in which field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check of an engine."""
+
+    check: str
+    status: Status
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An engine as the nodes use it: one model in one vocabulary."""
+
+    nodes: tuple[str, ...]
+    node: PromptedNode
+
+    @property
+    def name(self) -> str:
+        """The engine, and the nodes that use it so."""
+        return f"{self.node.engine.name} ({', '.join(self.nodes)})"
+
+
+def subjects(built: BuiltPipeline) -> list[Subject]:
+    """Return every combination of engine, model and map in a pipeline."""
+    found: dict[tuple[int, str | None, str], list[tuple[str, PromptedNode]]] = {}
+    for path, node in prompted_nodes(built).items():
+        found.setdefault((id(node.engine), node.model, node.vocabulary.id), []).append((path, node))
+    return [Subject(tuple(path for path, _ in used), used[0][1]) for used in found.values()]
+
+
+async def examine(subject: Subject) -> AsyncIterator[Finding]:
+    """Yield the findings of one engine, in order; an engine that gives no ids has no further ones."""
+    node = subject.node
+    try:
+        stats, ids = await _ask(node, PROBE, max_tokens=2)
+    except MapMismatchError as error:
+        yield Finding("tokenizer", "failed", str(error), "build the map from the model's own tokenizer")
+        return
+    except EngineUnavailableError as error:
+        yield Finding("reachable", "failed", str(error))
+        return
+    except EngineError as error:
+        yield Finding("answers", "failed", str(error))
+        return
+    yield Finding("reachable", "ok", f"answered as {stats.format or node.engine.provider}")
+    yield await _version(node)
+    yield _ids(node, ids)
+    yield _tokenizer(node)
+    yield await _prefix_cache(node)
+    yield _continues(node)
+
+
+async def _ask(node: PromptedNode, text: str, *, max_tokens: int) -> tuple[StreamStats, list[int]]:
+    request = GenerationRequest(
+        prompt_ids=pick_tokenizer(node.vocabulary).encode_ordinary(text),
+        vocabulary=node.vocabulary,
+        model=node.model,
+        options=SamplingOptions(max_tokens=max_tokens, temperature=0.0),
+        timeouts=TIMEOUTS,
+    )
+    ids: list[int] = []
+    async with node.engine.stream(request) as frames:
+        async for frame in frames:
+            ids += frame.ids
+        return frames.stats, ids
+
+
+async def _version(node: PromptedNode) -> Finding:
+    engine = node.engine
+    route = VERSIONS.get(engine.provider)
+    if route is None or not isinstance(engine, HttpEngine):
+        return Finding("server", "unknown", f"{engine.provider}; it does not tell its version")
+    path, field = route
+    try:
+        response = await engine.pool.send("GET", path, content=None, headers={}, timeouts=TIMEOUTS)
+        version = json.loads(await engine.read_limited(response, Deadlines(TIMEOUTS))).get(field)
+    except (EngineError, ValueError, AttributeError):
+        version = None
+    if not isinstance(version, str):
+        return Finding("server", "unknown", f"{engine.provider}; {path} does not tell its version")
+    return Finding("server", "ok", f"{engine.provider} {version}")
+
+
+def _ids(node: PromptedNode, ids: list[int]) -> Finding:
+    if is_text_boundary(node.engine):
+        return Finding(
+            "token ids", "unknown", "it takes and gives text; the ids are those of the text",
+            "use an engine kind that speaks ids, such as vllm, sglang or llamacpp",
+        )  # fmt: skip
+    if invalid := [each for each in ids if not node.vocabulary.is_valid(each)]:
+        return Finding(
+            "token ids", "failed", f"it gave {invalid[0]}, which is no id of the map {node.vocabulary.id}",
+            "build the map from the model's own tokenizer",
+        )  # fmt: skip
+    return Finding("token ids", "ok", f"ids in and out, {len(ids)} received")
+
+
+def _tokenizer(node: PromptedNode) -> Finding:
+    """Return the result of the comparison that the engine has made before its first answer."""
+    if getattr(node.engine, "compares_tokenizers", False):
+        return Finding("tokenizer", "ok", f"equal to the map {node.vocabulary.id} on the probe texts")
+    return Finding("tokenizer", "unknown", "not compared: the engine has no call for it, or `handshake: off`")
+
+
+async def _prefix_cache(node: PromptedNode) -> Finding:
+    stats = StreamStats()
+    try:
+        for _ in range(2):
+            stats, _ids_given = await _ask(node, PROBE * REPEATS, max_tokens=1)
+    except EngineError as error:
+        return Finding("prefix cache", "failed", str(error))
+    if stats.cached_tokens is None:
+        return Finding("prefix cache", "unknown", "the engine does not report cached ids")
+    if not stats.cached_tokens:
+        return Finding(
+            "prefix cache", "failed", "a repeated prompt was read anew",
+            "turn it on, as vLLM's --enable-prefix-caching does: each turn repeats the turn before",
+        )  # fmt: skip
+    return Finding("prefix cache", "ok", f"{stats.cached_tokens} of {stats.prompt_tokens} ids were cached")
+
+
+def _continues(node: PromptedNode) -> Finding:
+    if continues_answers(node.engine):
+        return Finding("retries", "ok", "a cut answer is continued from its exact prefix")
+    return Finding("retries", "unknown", "a cut answer is not continued: it would begin anew")
+
+
+def as_data(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    """Return findings as plain data."""
+    return [{name: getattr(each, name) for name in Finding.__slots__} for each in findings]

@@ -1,0 +1,88 @@
+"""`codec-agents doctor`, on servers that answer as vLLM does, byte by byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import pytest
+from click.testing import CliRunner, Result
+
+from codec_agents.cli import exits, main
+from codec_agents.vocabularies import bundled_map
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.vocabulary import vocabulary_of
+from tests.agents.engines.stock_servers import StockServer, tokenize_route, vllm_completions
+
+pytestmark = pytest.mark.anyio
+PIPELINE = """\
+pipeline: looked at
+engines: {A: {kind: vllm, url: "%s"}}
+nodes: {m: {engine: A, model: small, map: "%s", prompt: "{q}"}}
+edges: [q -> m, m -> out]
+policy: {retry: {attempts: 1}}
+"""
+
+
+def version(_: Any) -> Any:
+    return 200, {"content-type": "application/json"}, [b'{"version": "0.11.2"}']
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[StockServer]:
+    vocabulary = vocabulary_of(bundled_map("demo/bytes"))
+    routes = {
+        "/v1/completions": vllm_completions([70, 71, 72, 73, 74]),
+        "/tokenize": tokenize_route(pick_tokenizer(vocabulary)),
+        "/version": version,
+    }
+    async with StockServer(routes) as running:
+        yield running
+
+
+async def doctor(folder: Path, url: str, map_id: str = "demo/bytes", *options: str) -> Result:
+    file = folder / "looked_at.yaml"
+    file.write_text(PIPELINE % (url, map_id))
+    return await anyio.to_thread.run_sync(CliRunner().invoke, main, ["doctor", str(file), *options])
+
+
+def checks(result: Result) -> dict[str, tuple[str, str]]:
+    (engine,) = json.loads(result.output)["engines"]
+    return {each["check"]: (each["status"], each["found"]) for each in engine["checks"]}
+
+
+async def test_a_sound_server_passes_every_check(tmp_path: Path, server: StockServer) -> None:
+    result = await doctor(tmp_path, server.url, "demo/bytes", "--json")
+    assert result.exit_code == exits.DONE, result.output
+    found = checks(result)
+    assert found["server"] == ("ok", "vllm 0.11.2")
+    assert found["tokenizer"] == ("ok", "equal to the map demo/bytes on the probe texts")
+    assert found["token ids"][0] == "ok"
+    assert found["prefix cache"][0] == "ok"
+    assert "were cached" in found["prefix cache"][1]
+
+
+async def test_another_tokenizer_than_the_map_is_found(tmp_path: Path, server: StockServer) -> None:
+    result = await doctor(tmp_path, server.url, "demo/words")
+    assert result.exit_code == exits.ENGINE_FAILED
+    assert "tokenizer: " in result.output
+    assert "build the map from the model's own tokenizer" in result.output
+
+
+async def test_a_server_that_is_down_is_named_with_a_remedy(tmp_path: Path) -> None:
+    result = await doctor(tmp_path, "http://127.0.0.1:1")
+    assert result.exit_code == exits.ENGINE_FAILED
+    assert "start the server" in result.output
+    assert checks(await doctor(tmp_path, "http://127.0.0.1:1", "demo/bytes", "--json")).keys() == {
+        "reachable"
+    }
+
+
+async def test_a_server_that_refuses_says_why(tmp_path: Path, server: StockServer) -> None:
+    del server.routes["/v1/completions"]
+    result = await doctor(tmp_path, server.url)
+    assert result.exit_code == exits.ENGINE_FAILED
+    assert "404" in result.output
