@@ -58,7 +58,8 @@ class PromptForms:
         self.boundaries = self._boundaries()
         self.ends = self._ends()
         self.user = self._turn(dialect.user)
-        self.system = self._turn(dialect.system) if dialect.system else None
+        # Where text ends the system turn, its first end counts: what follows may be a user's words.
+        self.system = self._turn(dialect.system, shortest=True) if dialect.system else None
         self.unknown = self._unknown()
         self.told, self.told_again = self._told()
         opening, again = dialect.opening, dialect.reopening
@@ -183,8 +184,10 @@ class PromptForms:
         outside = self.boundaries + self.characters([first_marker(behind)])
         return f"[^{outside}]" if outside else "."
 
-    def _turn(self, form: str) -> re.Pattern[str]:
-        return re.compile(self._closed(form, f"(?P<content>{self._inside(form)}*)"), re.DOTALL)
+    def _turn(self, form: str, *, shortest: bool = False) -> re.Pattern[str]:
+        behind = self.parsed(form.partition("{content}")[2])[:1]
+        some = "*?" if shortest and behind and isinstance(behind[0], Literal) else "*"
+        return re.compile(self._closed(form, f"(?P<content>{self._inside(form)}{some})"), re.DOTALL)
 
     def _closed(self, form: str, content: str) -> str:
         """Return the pattern of a turn; what is between turns may be missing, as where a prompt ends."""

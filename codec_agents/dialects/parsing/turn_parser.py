@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.forms import CallForm, DialectForms
 from codec_agents.dialects.grammars import BEGINNINGS, GRAMMARS, NAMES, Grammar, Payload, PayloadError
+from codec_agents.dialects.grammars.json_calls import name_in
 from codec_agents.dialects.messages import ReasoningState
 from codec_agents.dialects.parsing.message_reader import MessageReader, MessageTable
 from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, RegionReader
@@ -214,6 +215,7 @@ class PayloadTest:
         self._tools = tools
         self._all_text = all_text
         self._speculative = form.speculative
+        self._is_json = form.grammar == "json"
         self._beginnings = BEGINNINGS.get(form.grammar, ())
         self._name = NAMES.get(form.grammar) if form.speculative and tools else None
 
@@ -235,7 +237,9 @@ class PayloadTest:
         Where the family has no mark that says so by itself, a call must parse, and name a known tool.
         """
         if self._all_text or not self._speculative:
-            return self.begins(payload) is True
+            # JSON that names no tool is no attempt of a call either.
+            names = self._all_text or not self._is_json or name_in(payload) != ""
+            return names and self.begins(payload) is True
         assert self._grammar is not None
         try:
             calls = self._grammar(Payload([payload], self._tools))
