@@ -148,7 +148,7 @@ def test_random_chats_are_read_back_as_they_were_written(name: str, bare: bool) 
     if bare and name in TEXT_CALLS:
         pytest.skip("without its control tokens, the family has no form for a call behind text")
     dialect = bound(name, bare=bare)
-    for seed in range(40):
+    for seed in range(10):
         messages = Chats(dialect, seed).draw()
         ids = dialect.write(messages)
         read = dialect.read(ids)
