@@ -2,13 +2,13 @@
 
     CodecAgentsError
     ├── PipelineError (ValueError)              a declaration that cannot be built; has `faults`, all of them
-    ├── ReferenceRefusedError (ImportError)     "module:name" that may not be, or cannot be, imported
+    ├── ReferenceRefusedError (ImportError)     a "module:name" that is not allowed or cannot be imported
     ├── SecretMissingError (LookupError)        "${NAME}" whose environment variable is not set
     ├── DialectError (ValueError)               a map without the markers that a model family's dialect needs
     ├── PromptError (ValueError)                a prompt that cannot be assembled
     │   └── ForgedTokenError                    content that holds a control id
     ├── ToolDefinitionError (TypeError)         a callable from which no tool can be made
-    ├── RunError                                a run failed; everything below happens while it goes
+    ├── RunError                                a run failed; all errors below occur during a run
     │   ├── InputError (ValueError)             the caller's inputs are not those the pipeline declares
     │   ├── NodeFailedError                     a node ended by an error, kept as `cause`
     │   ├── LimitExceededError                  a node reached a limit of its policy
@@ -16,22 +16,22 @@
     │   ├── ApprovalRequiredError               the run waits for somebody's decision; has `pause`
     │   ├── PauseError (ValueError)             a pause, or the decisions, from which a run cannot go on
     │   ├── RepeatedFailureError                a model repeats a tool call that keeps failing in the same way
-    │   ├── ToolServerError                     a declared MCP server that cannot be had; has `server`
+    │   ├── ToolServerError                     an MCP server that cannot be used; has `server`
     │   ├── RouteError                          a router's model gave none of its labels
-    │   ├── RunCancelledError                   the run was left before it had a result
+    │   ├── RunCancelledError                   the run was cancelled before it had a result
     │   └── EngineError                         an inference server; has `engine`, `delivered`, `transient`
     │       ├── EngineUnavailableError          no connection
-    │       ├── EngineStatusError               an answer that says no; has `status` and `body`
-    │       ├── EngineStreamError               the stream was cut off, or broke its format
-    │       ├── EngineTimeoutError              silence for longer than allowed; has `phase`
-    │       └── MapMismatchError                the server speaks another vocabulary than the node's
+    │       ├── EngineStatusError               a status that is not a success; has `status` and `body`
+    │       ├── EngineStreamError               the stream was cut off, or violates its format
+    │       ├── EngineTimeoutError              no data for longer than allowed; has `phase`
+    │       └── MapMismatchError                the server uses another vocabulary than the node
     └── RecordError (ValueError)                a record of a run that cannot be written, read or replayed
         ├── RecordLostError (RunError)          the record of a run could be written no further
         ├── RecordDamagedError                  a damaged line; has `line`, and `record` up to it
         └── ReplayError (RunError)              a replay came to something that its record does not have
 
-What can be found when a pipeline is built is never left to a run: errors of the first half are raised before
-anything is sent.
+Faults that can be found when a pipeline is built never wait for a run: errors of the first half are raised
+before anything is sent.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from codec_agents.faults import Fault
 
 MAX_BODY_EXCERPT = 500
-"""Characters of a server's error body that a message shows: the first lines say what is wrong."""
+"""Characters of a server's error body in a message: its first lines name the cause."""
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed: time-outs, too many requests, a server in trouble."""
 
 TimeoutPhase: TypeAlias = Literal["connect", "first_id", "idle", "whole"]
-"""What an engine was too slow at."""
+"""The phase of a request in which an engine was too slow."""
 
 
 class CodecAgentsError(Exception):
@@ -63,7 +63,7 @@ class PipelineError(CodecAgentsError, ValueError):
     """A declaration cannot be built.
 
     Attributes:
-        faults: every fault found, each with its place, what was found and what would do; warnings included.
+        faults: every fault and warning, each with its place, what was found, and a remedy.
     """
 
     def __init__(self, faults: Sequence[Fault], pipeline: str | None = None) -> None:
@@ -85,12 +85,12 @@ class PipelineError(CodecAgentsError, ValueError):
 
 
 class ReferenceRefusedError(CodecAgentsError, ImportError):
-    """A reference names something that may not be imported, or that is not there.
+    """A reference names something that may not be imported, or that does not exist.
 
     Attributes:
         reference: the reference as it was written.
         reason: why it was refused.
-        remedy: what would do.
+        remedy: what to do.
     """
 
     def __init__(self, reference: str, reason: str, remedy: str) -> None:
@@ -101,7 +101,7 @@ class ReferenceRefusedError(CodecAgentsError, ImportError):
 
 
 class SecretMissingError(CodecAgentsError, LookupError):
-    """A `${NAME}` reference has no environment variable behind it.
+    """A `${NAME}` reference names an environment variable that is not set.
 
     Attributes:
         variable: the name of the environment variable.
@@ -115,7 +115,7 @@ class SecretMissingError(CodecAgentsError, LookupError):
 
 
 class DialectError(CodecAgentsError, ValueError):
-    """A map does not have the markers that a dialect needs, or no dialect fits it.
+    """A map lacks markers that a dialect needs, or no dialect fits it.
 
     Attributes:
         missing: the markers that the map lacks.
@@ -161,7 +161,7 @@ class RunError(CodecAgentsError):
 
 
 class InputError(RunError, ValueError):
-    """The inputs given to a run are not those that the pipeline declares."""
+    """The inputs of a run do not match those that the pipeline declares."""
 
 
 class NodeFailedError(RunError):
@@ -170,7 +170,7 @@ class NodeFailedError(RunError):
     Attributes:
         node: the node.
         cause: the error itself.
-        engine: the engine that it talked to, if an engine failed.
+        engine: the name of its engine, if the engine failed.
         delivered: how many ids had left the node before; they stay readable as a valid prefix.
     """
 
@@ -233,13 +233,13 @@ class AnswerCutError(RunError):
 
 
 class RepeatedFailureError(RunError):
-    """A model repeats a tool call that keeps failing in the same way; telling it again is of no use.
+    """A model repeats a tool call that fails in the same way each time.
 
     Attributes:
         node: the node.
         tool: the tool.
         times: how often the same call failed.
-        told: what the model was told the last time.
+        told: the last error text that the model received.
     """
 
     def __init__(self, node: str, tool: str, times: int, told: str) -> None:
@@ -307,11 +307,11 @@ class ApprovalRequiredError(RunError, Generic[PauseT]):
 
 
 class PauseError(RunError, ValueError):
-    """A run cannot go on from this pause, or not with these decisions."""
+    """A run cannot continue from this pause, or not with these decisions."""
 
 
 class ToolServerError(RunError):
-    """An MCP server that a declaration names cannot be had, or is another one than it was at the build.
+    """A declared MCP server cannot be used, or no longer offers the tools that it offered at the build.
 
     Attributes:
         server: its name in the declaration.
@@ -338,7 +338,7 @@ class RouteError(RunError):
 
 
 class RunCancelledError(RunError):
-    """The run was left before it had a result; `run.partial_result()` has what was delivered."""
+    """The run was cancelled before it had a result; `run.partial_result()` has the delivered part."""
 
 
 # Engines
@@ -424,7 +424,7 @@ class EngineStreamError(EngineError):
     """The stream was cut off, broke its format, or ended with a failure.
 
     A fault of the format is the `__cause__`.
-    A stream that was cut off can be asked for again; one that does not parse will not parse the next time.
+    A stream that was cut off may be retried; one that does not parse would not parse the next time.
     """
 
     def __init__(self, engine: str, message: str, *, delivered: int = 0, transient: bool = True) -> None:
@@ -433,11 +433,11 @@ class EngineStreamError(EngineError):
 
 
 class EngineTimeoutError(EngineError):
-    """The engine was silent for longer than allowed.
+    """The engine sent no data for longer than allowed.
 
     Attributes:
-        phase: what took too long: `connect`, `first_id`, `idle` or `whole`.
-        seconds: what was allowed.
+        phase: the phase that took too long: `connect`, `first_id`, `idle` or `whole`.
+        seconds: the time allowed.
     """
 
     def __init__(
@@ -459,11 +459,11 @@ _PHASES: dict[TimeoutPhase, str] = {
 
 
 class MapMismatchError(EngineError):
-    """The server's vocabulary is not the node's: its ids would be read as other tokens.
+    """The server's vocabulary is not the node's: ids would mean other tokens.
 
     Attributes:
         expected: the hash or id of the node's map.
-        found: what the server says.
+        found: the hash or id that the server reports.
     """
 
     def __init__(self, engine: str, expected: str, found: str) -> None:
@@ -482,7 +482,7 @@ class RecordError(CodecAgentsError, ValueError):
 
 
 class RecordLostError(RecordError, RunError):
-    """The record of a run could be written no further; the run ends, whatever the policies of its nodes say.
+    """The record of a run can no longer be written; the run ends, whatever the policies of its nodes.
 
     Attributes:
         path: the file, which is good up to its last whole line.
@@ -520,12 +520,12 @@ class RecordDamagedError(RecordError, Generic[RecordT]):
 
 
 class ReplayError(RecordError, RunError):
-    """A replay came to something that its record does not have.
+    """A replay reached an event that its record does not have.
 
     Attributes:
         node: the node.
-        turn: its turn, from 1; None where it asks no model.
-        position: the first id of the prompt that is another one, or the id at which the record ends.
+        turn: its turn, from 1; None for a node without a model.
+        position: the first id of the prompt that differs, or the id at which the record ends.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Prompts are put together in ids: fixed ids and named slots.
+"""Prompt templates in token ids: fixed ids and named slots.
 
-Control ids stand in the fixed pieces only. What fills a slot is checked: an id that is a control token of the
-vocabulary is refused, whoever made it.
+Only the fixed pieces hold control ids. The content of a slot is checked: an id that is a control token of the
+vocabulary is refused, whatever its origin.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PromptIds:
 
 @dataclass(frozen=True, slots=True)
 class PromptSlot:
-    """A hole of a template, filled for each run; inside the quotes of a JSON string it is escaped."""
+    """A slot of a template, filled for each run; inside a JSON string its content is escaped."""
 
     name: str
     in_json: bool = False
@@ -37,7 +37,7 @@ PromptPiece: TypeAlias = PromptIds | PromptSlot
 
 
 def refuse_control_ids(ids: Sequence[int], vocabulary: Vocabulary, slot: str) -> None:
-    """Let ordinary ids pass.
+    """Refuse control ids in the content of a slot.
 
     Raises:
         ForgedTokenError: one of the ids is a control token of the vocabulary.
@@ -67,11 +67,11 @@ class PromptTemplate:
 
         Args:
             pieces: fixed ids and slots, in order.
-            vocabulary: what the ids are of.
-            unused: slots that may be filled although they stand nowhere.
+            vocabulary: the vocabulary of the ids.
+            unused: slots that the template lacks and that may be filled nevertheless.
 
         Raises:
-            PromptError: a slot inside a JSON string, which the vocabulary cannot spell.
+            PromptError: a slot is inside a JSON string, whose escapes the vocabulary cannot spell.
         """
         self._unused = frozenset(unused)
         self._pieces = tuple(pieces)
@@ -110,12 +110,12 @@ class PromptTemplate:
     def settle(
         self, content: Callable[[str], Iterator[Sequence[int] | None]]
     ) -> Iterator[Sequence[int] | None]:
-        """Yield the ids of the prompt in order while its slots are being filled; None while more has to come.
+        """Yield the ids of the prompt in order while its slots are being filled; None while more is pending.
 
-        All that it yields, put together, is what `render` returns for the same content.
+        The concatenated ids are those that `render` returns for the same content.
 
         Args:
-            content: called with a slot, yields what fills it, in order, and None while more has to come.
+            content: given a slot, yields its content in order, and None while more is pending.
 
         Raises:
             ForgedTokenError: content that holds a control id.
@@ -133,7 +133,7 @@ class PromptTemplate:
         return self._json.escape(ids) if slot.in_json and self._json is not None else ids
 
     def token_counts(self) -> dict[str, int]:
-        """Return how many ids are fixed, and how many of those are control ids."""
+        """Return the number of fixed ids, of control ids among them, and of slots."""
         fixed = [token_id for piece in self._pieces if isinstance(piece, PromptIds) for token_id in piece.ids]
         control = sum(1 for token_id in fixed if token_id in self._vocabulary.special_ids)
         return {"fixed": len(fixed), "control": control, "slots": len(self.slots)}
@@ -152,11 +152,11 @@ class PromptTemplate:
 _ESCAPES: dict[int, bytes] = {
     byte: json.dumps(chr(byte))[1:-1].encode() for byte in (*range(0x20), ord('"'), ord("\\"))
 }
-"""What stands in a JSON string for the bytes that cannot."""
+"""The escapes of bytes that a JSON string cannot hold."""
 
 
 class JsonStrings:
-    """Escapes ids of one vocabulary. Remembers what it has met; may be shared."""
+    """Escapes ids of one vocabulary for JSON strings. Caches its results; may be shared."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         """Check that the vocabulary can spell every escape.
@@ -172,7 +172,7 @@ class JsonStrings:
             self._spelled(escape)
 
     def escape(self, ids: Sequence[int]) -> list[int]:
-        """Return ids that spell, inside the quotes of a JSON string, what these ids spell.
+        """Return ids that spell the same text inside the quotes of a JSON string.
 
         Raises:
             PromptError: the vocabulary cannot spell the escaped form of one of them.
@@ -209,8 +209,8 @@ class JsonStrings:
             self._single = {table[i]: i for i in known if i not in special and len(table[i]) == 1}
         if byte not in self._single:
             raise PromptError(
-                f"the map {self._vocabulary.id!r} has no id for the byte {byte!r}: what fills a slot cannot "
-                "stand in a JSON string there; write the value without a slot"
+                f"the map {self._vocabulary.id!r} has no id for the byte {byte!r}, so a slot cannot be "
+                "inside a JSON string; write the value without a slot"
             )
         return self._single[byte]
 
@@ -220,9 +220,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     Fields:
         prompt: its last prompt, which holds everything before.
-        generated: what the model said to it.
-        begin: how many ids of the prompt the run began with: what follows are its turns.
-        map_hash: the map that the ids are of.
+        generated: the model's answer to it.
+        begin: the number of ids of the prompt that the run began with; its turns follow.
+        map_hash: the hash of the ids' map.
     """
 
     prompt: list[int]

@@ -1,4 +1,4 @@
-"""What all declared values have in common."""
+"""The base of all declared values, and the types that their fields share."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 """Names of nodes, slots, engines: no dot, which separates a node from its port, and no white space."""
 
 BODY_FIELDS = ("pipeline", "each", "loop", "body")
-"""The fields of a node that hold a pipeline, or the name of a file with one; `body` stands for all."""
+"""The fields of a node that hold a pipeline, or the name of a file with one; `body` means any of them."""
 
 
 class Declared(BaseModel):
-    """A value of a declaration: frozen, and strict about names it does not know.
+    """A value of a declaration. It is frozen, and refuses unknown fields.
 
     A message about a bad value never shows the value itself, which may be a secret.
     """
@@ -30,7 +30,7 @@ class Declared(BaseModel):
 
 
 def _whole(value: Any) -> Any:
-    """Take no word and no `true` for a number: YAML tells them apart, and so does the published schema."""
+    """Refuse words and booleans where a number is wanted, as YAML and the published schema do."""
     if isinstance(value, bool | str):
         raise PydanticKnownError("int_type")
     return value
@@ -43,11 +43,11 @@ def _number(value: Any) -> Any:
 
 
 Flag: TypeAlias = Annotated[bool, Strict()]
-"""True or false, and nothing that only looks like it: `on` is a word."""
+"""True or false. Other values that Python takes for one are refused: in YAML, `on` is a word."""
 
 NO_WORD_AS_WHOLE = BeforeValidator(_whole)
 NO_WORD_AS_NUMBER = BeforeValidator(_number)
-"""They stand behind the bounds of a number: what stands in front of them does not reach the schema."""
+"""Put behind the bounds of a number in an annotation: bounds behind these do not reach the JSON schema."""
 
 Whole: TypeAlias = Annotated[int, NO_WORD_AS_WHOLE]
 """A whole number."""
@@ -75,7 +75,7 @@ Place: TypeAlias = tuple[str | int, ...]
 
 
 def place_name(path: Place) -> str:
-    """Return a path as people read it: `edges[2].from`."""
+    """Return a path as messages show it: `edges[2].from`."""
     text = ""
     for part in path:
         if isinstance(part, int):

@@ -1,7 +1,7 @@
-"""What a model is asked: turns of text with named holes, or pieces put together by hand.
+"""Declared prompts: turns of text with named slots, or pieces assembled by hand.
 
-Strings hold `{slot}` where content will stand; `{{` and `}}` are the braces themselves. Nothing here is
-encoded: the dialect turns a declaration into ids once, when the pipeline is built.
+In strings, `{slot}` is replaced by content; `{{` and `}}` are literal braces. Nothing is encoded here: the
+dialect turns a declaration into token ids once, when the pipeline is built.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ class Chat(Declared):
     """A chat prompt, in the turns of the model's own family."""
 
     system: Template | None = None
-    """Who the model is; tools are described here as well, in the dialect's form."""
+    """The system message. The dialect adds the descriptions of tools to it."""
     user: Template | None = None
-    """The last turn, after which the model speaks."""
+    """The last turn, which the model answers."""
     turns: tuple[ChatTurn, ...] = ()
     """Turns between the system's and the last one."""
     thinking: Literal["on", "off", "forced"] | None = None
-    """Whether the model reasons first: asked for, asked not to, or made to by an opened marker."""
+    """Reasoning before the answer: asked for, switched off, or forced by a marker that the prompt opens."""
     template: Literal["dialect", "engine"] = "dialect"
-    """Whose form the turns get: the dialect's, or that of the engine's own chat template, asked for when the
-    pipeline is built. What follows an answer (results, further turns) has the dialect's form either way."""
+    """The form of the turns: the dialect's, or that of the engine's own chat template, which is rendered when
+    the pipeline is built. Results and further turns after an answer always have the dialect's form."""
     keep_reasoning: Flag | None = None
-    """Whether the reasoning of earlier exchanges stays in the prompt when a person speaks again; as the
-    family does it when left out."""
+    """Keep the reasoning of earlier exchanges in the prompt when the user speaks again. The family decides
+    when left out."""
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class Chat(Declared):
 
 
 class ChatPiece(Declared):
-    """One piece of a prompt put together by hand: a control token by its name, literal text, or a slot."""
+    """One piece of a prompt that is assembled by hand: a control token, literal text, or a slot."""
 
     token: str | None = None
     """The name of a special token of the map: `<|im_start|>`."""
@@ -72,7 +72,7 @@ class ChatPiece(Declared):
 
 
 class RawPrompt(RootModel[tuple[ChatPiece, ...]]):
-    """A prompt put together by hand, for models whose family no dialect knows."""
+    """A prompt that is assembled by hand, for models whose family no dialect covers."""
 
     model_config = {"frozen": True}
 

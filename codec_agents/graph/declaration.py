@@ -1,4 +1,4 @@
-"""Declaring a pipeline in Python: each call adds to the same value that a file reads into."""
+"""Declare a pipeline in Python: each call adds to the value that a file is read into."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, PipelineNode, PipelineSpec, StartsWith
 
 PromptLike: TypeAlias = str | Chat | Sequence[ChatPiece | Mapping[str, str]]
-"""The user's turn, a chat, or pieces put together by hand."""
+"""The user's turn, a chat, or pieces that are assembled by hand."""
 
 CallableLike: TypeAlias = "str | Callable[..., Any] | Any"
 """A reference as `module:name`, a function, or a `Tool`."""
@@ -51,8 +51,8 @@ BodyLike: TypeAlias = "Declaration | PipelineSpec"
 class Declaration:
     """A declaration that grows by calls, or is read from a file.
 
-    A call raises `PipelineError` when what it is given can mean nothing; what only shows when all is
-    declared, such as an unfilled slot, is told by `check`.
+    A call raises `PipelineError` for arguments that are invalid in themselves. Faults that only show when all
+    is declared, such as an unfilled slot, are returned by `check`.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Declaration:
         default: str | Sequence[int] | None = None,
         title: str | None = None,
     ) -> Self:
-        """Add a place where the caller's value enters: text, or ids of a map."""
+        """Add an input: the caller's value enters here, as text or as ids of a map."""
         fields = _given(map=self._names.map(map), default=default, title=title)
         return self._add(name, InputNode, type=type, **fields)
 
@@ -189,7 +189,7 @@ class Declaration:
         policy: Policy | Mapping[str, Any] | None = None,
         title: str | None = None,
     ) -> Self:
-        """Bring edges together: all of them, the first ones to end, or until a condition holds."""
+        """Add a join of edges: all of them, the first ones to end, or until a condition holds."""
         fields = _given(first=first, until=self._reference(until), map=self._names.map(map))
         return self._add(name, JoinNode, **fields, **_given(policy=policy, title=title))
 
@@ -223,7 +223,7 @@ class Declaration:
         policy: Policy | Mapping[str, Any] | None = None,
         title: str | None = None,
     ) -> Self:
-        """Run a pipeline again and again, at most `turns` times; what its sinks give goes back into it."""
+        """Run a pipeline repeatedly, at most `turns` times; the output of its sinks goes back into it."""
         condition = until if isinstance(until, StartsWith | Mapping) else self._reference(until)
         fields = _given(feedback=feedback, until=condition, policy=policy, title=title)
         return self._add(name, LoopNode, body=self._body(name, body), turns=turns, **fields)
@@ -250,7 +250,7 @@ class Declaration:
         call: CallableLike | None = None,
         title: str | None = None,
     ) -> Self:
-        """Add a place where a stream leaves: as text for a person, or as ids."""
+        """Add a sink: a stream leaves here, as text or as ids."""
         fields = _given(to=to, file=None if file is None else str(file), call=self._reference(call))
         return self._add(name, SinkNode, text=text, **fields, **_given(title=title))
 
@@ -259,7 +259,7 @@ class Declaration:
     def engine(self, name: str, engine: EngineLike | None = None, **fields: Any) -> Self:
         """Declare an engine: by its fields, by a value, or as a live object.
 
-        With a value, fields change it; of a live object they say how it is used: `model`, `concurrency`.
+        With a value, fields change it. Of a live object they set how it is used: `model`, `concurrency`.
         """
         if engine is None:
             script = fields.get("script")
@@ -284,9 +284,9 @@ class Declaration:
         return self
 
     def dialect(self, name: str, **fields: Any) -> Self:
-        """Declare a dialect of your own, by what a `DialectSpec` declares.
+        """Declare a dialect by the fields of a `DialectSpec`.
 
-        `like`, `file`, `tokenizer_config` or `call` say where it comes from, `fields` what is otherwise.
+        `like`, `file`, `tokenizer_config` or `call` is its source; `fields` are its differences.
         """
         own = self._validated(DialectSpec, ("dialects", name), **fields)
         self._keep("dialects", self._dialects, name, own)
@@ -296,9 +296,9 @@ class Declaration:
         """Declare an MCP server, whose tools a model names as `mcp:name`.
 
         Args:
-            name: What nodes call it.
-            command: The program and its arguments; it is thereby allowed, and stands in `programs`.
-            fields: What an `McpSpec` declares: `url`, `headers`, `env`, `prefix`, `only`, `timeout`,
+            name: its name in `tools`.
+            command: the program and its arguments; the program is added to `programs`.
+            fields: fields of an `McpSpec`: `url`, `headers`, `env`, `prefix`, `only`, `timeout`,
                 `approval`.
         """
         words = None if command is None else tuple(map(str, command))
@@ -314,9 +314,9 @@ class Declaration:
         """Add an edge from `node.port` to `node.slot`, or to a sink.
 
         Args:
-            source: Where it begins; the node alone for its usual port.
-            target: Where it ends; the node alone for a sink or a node with one slot.
-            fields: What an `EdgeSpec` declares: `separator`, `keep_special`, `buffer`, `prefill`,
+            source: the source; the node alone for its default port.
+            target: the target; the node alone for a sink or a node with one slot.
+            fields: fields of an `EdgeSpec`: `separator`, `keep_special`, `buffer`, `prefill`,
                 `prefill_stride`, `reasoning`, `fallback`.
         """
         place = ("edges", len(self._edges))
@@ -327,7 +327,7 @@ class Declaration:
     # --- as a whole ---
 
     def check(self) -> list[Fault]:
-        """Return everything that is wrong or suspicious, as far as the declaration itself can tell."""
+        """Return the faults and warnings that show in the declaration itself."""
         return [*self._faults, *self.located(check(self.spec))]
 
     def located(self, faults: Iterable[Fault]) -> list[Fault]:
@@ -350,8 +350,8 @@ class Declaration:
         """Read a YAML or JSON text, or a file.
 
         Args:
-            source: A path, or a text of more than one line.
-            directory: Where files and modules beside a text lie; those beside a file lie in its folder.
+            source: a path, or a text of more than one line.
+            directory: the folder of files and modules that a text names; a file's own folder when left out.
 
         Raises:
             PipelineError: it cannot be read; with every fault of the rest as well.
@@ -400,7 +400,7 @@ class Declaration:
 
     @classmethod
     def _unmet_needs(cls, spec: PipelineSpec, directory: Path | None) -> Iterable[Fault]:  # noqa: ARG003
-        """Return faults of what a declaration names and cannot be had; here nothing is looked for."""
+        """Return the faults of missing resources; a declaration alone looks for none."""
         return ()
 
     def _asking(
@@ -448,12 +448,12 @@ class Declaration:
 
 
 def _given(**fields: Any) -> dict[str, Any]:
-    """Return the fields that the caller gave: what is left out stays out of the declaration."""
+    """Return the fields that the caller gave; others stay out of the declaration."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _arguments(call: CallableLike) -> list[str] | None:
-    """Return the names of a callable's arguments; None where they are not known."""
+    """Return the names of a callable's arguments; None if they are unknown."""
     if isinstance(call, str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Dialects that a declaration brings along: as data, from a file, from a model's configuration, as code."""
+"""Dialects of a declaration: as data, from a file, from a model's configuration, or as code."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from codec_agents.graph.base import Declared, Reference
 
 
 class DialectSpec(Declared):
-    """How one model family writes turns, calls and reasoning, where no dialect that is known does it so."""
+    """The form in which a model family writes turns, calls and reasoning, where no known dialect fits."""
 
     like: str | None = None
-    """A known dialect, whose fields hold where `fields` says nothing."""
+    """A known dialect, which gives the fields that `fields` leaves out."""
     file: str | None = None
     """A YAML or JSON file with `like` and `fields`, beside the pipeline file, or absolute."""
     tokenizer_config: str | None = None
-    """A model's `tokenizer_config.json`: its chat template and response template tell the dialect."""
+    """A model's `tokenizer_config.json`; the dialect is derived from its chat and response templates."""
     call: Reference | None = None
     """A `Dialect` as `module:name`."""
     fields: dict[str, Any] = Field(default_factory=dict)
-    """Fields of a `Dialect`; those inside `calls`, `results` and the like are taken one by one."""
+    """Fields of a `Dialect`. Fields inside `calls`, `results` and the like are merged one by one."""
     grammar: Reference | None = None
     """A function that reads the payload of a call, as `module:name`."""
 

@@ -1,4 +1,4 @@
-"""Edges as they are written: from a node's port to another node's slot, or to a sink."""
+"""Declared edges: from a node's port to another node's slot, or to a sink."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pydantic_core import PydanticCustomError
 from codec_agents.graph.base import Count, Declared, Flag
 
 DEFAULT_BUFFER = 4096
-"""Ids an edge may hold before its producer waits: some seconds of one model's output, 32 KiB."""
+"""Token ids that an edge may hold before its producer waits: seconds of one model's output, 32 KiB."""
 
 DEFAULT_STRIDE = 256
 """Ids between two requests ahead: a request costs about a millisecond, reading 256 ids tens of them."""
 
 DEFAULT_SEPARATOR = "\n\n"
-"""Between several edges into one slot: what parts two paragraphs."""
+"""Inserted between the content of several edges into one slot: a paragraph break."""
 
 Strategy: TypeAlias = Literal["pass_through", "translate", "encode", "decode", "text"]
-"""What an edge does: ids pass through, or are translated; text is encoded, ids decoded, text stays text."""
+"""The work of an edge: ids pass through or are translated, text is encoded, ids are decoded, text is kept."""
 
 ARROW = "->"
 
@@ -50,42 +50,42 @@ class EdgeSpec(Declared):
     """One edge. In a file, `planner.answer -> writer.draft` is the short form of `{from:, to:}`."""
 
     source: Annotated[End, Field(alias="from")]
-    """Where it begins: `node.port`, or `node` for the node's usual port."""
+    """The source: `node.port`, or `node` for the node's default port."""
     target: Annotated[End, Field(alias="to")]
-    """Where it ends: `node.slot`, or `node` for a sink and for a node with a single slot."""
+    """The target: `node.slot`, or `node` for a sink and for a node with a single slot."""
     separator: str = DEFAULT_SEPARATOR
-    """What stands before this edge's content in a slot that other edges have filled already."""
+    """Inserted before this edge's content in a slot that earlier edges have filled."""
     keep_special: Flag = False
-    """Whether special tokens of the source are kept, as the text of their names and never as control ids."""
+    """Keep special tokens of the source, as the text of their names and never as control ids."""
     buffer: Count = DEFAULT_BUFFER
-    """Ids the edge may hold before its producer waits."""
+    """Ids that the edge may hold before its producer waits."""
     prefill: Literal["ahead"] | None = None
     """`ahead`: the target's engine reads the prompt while the source still streams."""
     prefill_stride: Count = DEFAULT_STRIDE
-    """With `prefill: ahead`: after so many further ids, the longer beginning of the prompt is sent."""
+    """With `prefill: ahead`, the number of ids after which a longer beginning of the prompt is sent."""
     reasoning: Flag = False
-    """Whether the answer comes with the reasoning before it, in the order of the stream."""
+    """Send the reasoning before the answer as well, in the order of the stream."""
     fallback: Flag = False
-    """Taken only if the source fails: it carries what the source had delivered, and starts the target."""
+    """Taken only if the source fails: carries the ids that it had delivered, and starts the target."""
 
     @property
     def source_node(self) -> str:
-        """The node at which the edge begins."""
+        """The source node."""
         return split_end(self.source)[0]
 
     @property
     def source_port(self) -> str | None:
-        """The port as it was written; None for the node's usual one."""
+        """The declared port; None for the node's default port."""
         return split_end(self.source)[1]
 
     @property
     def target_node(self) -> str:
-        """The node at which the edge ends."""
+        """The target node."""
         return split_end(self.target)[0]
 
     @property
     def target_slot(self) -> str | None:
-        """The slot as it was written; None where there is only one, or none, as at a sink."""
+        """The declared slot; None for the only slot of a node, and for a sink, which has none."""
         return split_end(self.target)[1]
 
     @model_validator(mode="before")

@@ -1,6 +1,6 @@
-"""What a built pipeline will do, as plain values and as text.
+"""The explanation of a built pipeline, as plain values and as text.
 
-The values are filled in when a pipeline is built; everything here only holds and shows them.
+The values are filled in when a pipeline is built; this module only holds and shows them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HELD_BACK: Mapping[Strategy, str] = {
     "decode": "the bytes of an unfinished character, 3 at most; the rest when the source ends",
     "text": "nothing",
 }
-"""What an edge keeps before it hands on, and when that leaves."""
+"""The part of a stream that an edge holds back, and when it is sent."""
 
 _VERBS: Mapping[Strategy, str] = {
     "pass_through": "identity",
@@ -41,12 +41,12 @@ class PieceExplanation:
     content: str
     """The token's name, the text, or the slot's name."""
     ids: int = 0
-    """How many ids it is; 0 for a slot, which is as long as its content."""
+    """Its number of ids; 0 for a slot, which is as long as its content."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeExplanation:
-    """One node, and what was found out about it."""
+    """One node, with the facts that the build found."""
 
     name: str
     kind: str
@@ -56,25 +56,25 @@ class NodeExplanation:
     map_hash: str | None = None
     dialect: str | None = None
     dialect_reason: str | None = None
-    """Why this dialect: named in the declaration, or what it was derived from."""
+    """The origin of the dialect: the declaration, or what it was derived from."""
     prompt: tuple[PieceExplanation, ...] = ()
     tools: tuple[str, ...] = ()
     conditional: bool = False
-    """Whether it runs only when it is chosen, or when a node before it fails."""
+    """True if it runs only when it is chosen, or when a node before it fails."""
     makes_text: bool = False
-    """Whether ids become text in it: a text sink, a function that wants text, an engine that speaks text."""
+    """True if ids become text in it: a text sink, a function that wants text, an engine that speaks text."""
     notes: tuple[str, ...] = ()
-    """What else is worth knowing."""
+    """Further remarks."""
 
     @property
     def prompt_ids(self) -> int:
-        """The ids of its prompt that stand before anything is filled in."""
+        """The number of fixed ids in its prompt."""
         return sum(piece.ids for piece in self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeExplanation:
-    """One edge, and what it was proven to do."""
+    """One edge, with the strategy that the build chose."""
 
     source: str
     """`node.port`"""
@@ -88,7 +88,7 @@ class EdgeExplanation:
     target_map: str | None = None
     """None where the target takes text."""
     separator: str | None = None
-    """What stands before its content; None where nothing can stand before it."""
+    """Inserted before its content; None where nothing can come before it."""
     keep_special: bool = False
     reasoning: bool = False
     fallback: bool = False
@@ -96,12 +96,12 @@ class EdgeExplanation:
 
     @property
     def is_text_boundary(self) -> bool:
-        """Whether ids become text on this edge, or text becomes ids."""
+        """True if ids become text on this edge, or text becomes ids."""
         return self.strategy in ("encode", "decode")
 
     @property
     def held_back(self) -> str:
-        """What it keeps before it hands on, and when that leaves."""
+        """The part of the stream that it holds back, and when it is sent."""
         return HELD_BACK[self.strategy]
 
 
@@ -128,7 +128,7 @@ class Explanation:
 
     @property
     def text_boundaries(self) -> tuple[str, ...]:
-        """Where ids become text, or text ids: edges as `source -> target`, then nodes."""
+        """The places where ids become text or text becomes ids: edges as `source -> target`, then nodes."""
         edges = tuple(f"{edge.source} -> {edge.target}" for edge in self.edges if edge.is_text_boundary)
         return (*edges, *(node.name for node in self.nodes if node.makes_text))
 
@@ -136,7 +136,7 @@ class Explanation:
         return render_text(self)
 
     def to_data(self) -> dict[str, Any]:
-        """Return the explanation as plain data, with what is derived as well."""
+        """Return the explanation as plain data, with derived values."""
         edges = [{**asdict(edge), "held_back": edge.held_back} for edge in self.edges]
         nodes = [{**asdict(node), "prompt_ids": node.prompt_ids} for node in self.nodes]
         return {
@@ -212,9 +212,9 @@ def _edge_lines(edge: EdgeExplanation) -> Iterator[str]:
         "prefilled ahead": edge.prefill,
         f"after {edge.separator!r}": bool(edge.separator),
     }
-    said = [option for option, is_set in options.items() if is_set]
-    if said:
-        yield f"    {', '.join(said)}"
+    shown = [option for option, is_set in options.items() if is_set]
+    if shown:
+        yield f"    {', '.join(shown)}"
 
 
 def _maps(edge: EdgeExplanation) -> str:

@@ -1,6 +1,6 @@
-"""The kinds of node without a pipeline inside: what each declares, which ports it has and which slots.
+"""The kinds of node without a pipeline inside, with their fields, ports and slots.
 
-A *port* is where ids leave, a *slot* is where they enter. Every kind answers the same four questions, so that
+Token ids leave a node by a *port* and enter it by a *slot*. Every kind has the same four properties, so that
 checks, drawings and the runtime need no list of kinds: `ports`, `slots`, `default_port`, `default_slot`.
 """
 
@@ -20,18 +20,18 @@ ANSWER, REASONING, TOOL_CALLS = "answer", "reasoning", "tool_calls"
 """The ports of a model."""
 
 VALUE = "value"
-"""The one port of nodes that give one thing, and the one slot of nodes that take one."""
+"""The only port of nodes with one output, and the only slot of nodes with one input."""
 
 Name: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 class Node(Declared):
-    """What every kind of node can declare."""
+    """The base of all kinds of node."""
 
     title: str | None = None
-    """What drawings call it."""
+    """Its label in drawings."""
     policy: Policy | None = None
-    """What differs from the pipeline's policy."""
+    """Fields that differ from the pipeline's policy."""
 
     @property
     def ports(self) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ class Node(Declared):
 
     @property
     def optional_slots(self) -> frozenset[str]:
-        """Those of its slots that may stay without an edge."""
+        """The slots that may stay without an edge."""
         return frozenset()
 
     @property
@@ -63,14 +63,14 @@ class Node(Declared):
 
 
 class InputNode(Node):
-    """Where the caller's value enters: text from a person, or ids."""
+    """An input: the caller's value enters here, as text or as ids."""
 
     kind: Literal["input"] = "input"
     type: Literal["text", "ids"] = "text"
     map: str | None = None
     """The map whose ids are given, where `type` is `ids`."""
     default: str | list[Whole] | None = None
-    """The value when the caller gives none; without it the input must be given."""
+    """The value when the caller gives none. Without a default the caller must give one."""
 
     @property
     def ports(self) -> tuple[str, ...]:
@@ -79,17 +79,17 @@ class InputNode(Node):
 
 
 class SinkNode(Node):
-    """Where a stream leaves the graph, as the text that a person reads or as ids."""
+    """A sink: a stream leaves the graph here, as text or as ids."""
 
     kind: Literal["sink"] = "sink"
     text: Flag = True
-    """Whether ids become text here."""
+    """Decode ids to text here."""
     to: Literal["result", "stdout"] | None = None
-    """`stdout` writes as it comes. The result, and `run.text` or `run.ids`, always have it."""
+    """`stdout` writes the stream as it arrives. The result, and `run.text` or `run.ids`, always hold it."""
     file: str | None = None
-    """A file to write as it comes: text, or one JSON array of ids a line."""
+    """A file that is written as the stream arrives: text, or one JSON array of ids per line."""
     call: Reference | None = None
-    """A callable that is given each piece as it comes."""
+    """A callable that receives each piece as it arrives."""
 
 
 Form = Literal["json_schema", "regex", "grammar", "choice"]
@@ -163,18 +163,18 @@ Prompt: TypeAlias = Annotated[
 
 
 class Asking(Node):
-    """What nodes that ask a model have in common."""
+    """The base of nodes that ask a model."""
 
     model: str | None = None
-    """The name that the engine knows the model by."""
+    """The engine's name of the model."""
     engine: str | None = None
     """A declared engine, or the URL of one; the only declared one when left out."""
     map: str | None = None
     """The model's map: a declared one, an id (bundled or in the cache), or a path."""
     prompt: Prompt
     dialect: str | None = None
-    """How the model writes turns, calls and reasoning: a known dialect, or one under `dialects`; derived from
-    the map when left out."""
+    """The form of turns, calls and reasoning: a known dialect, or one under `dialects`; derived from the map
+    when left out."""
     sampling: Sampling = Field(default_factory=Sampling)
 
     @property
@@ -216,13 +216,13 @@ Targets: TypeAlias = Annotated[_Names, BeforeValidator(_targets, json_schema_inp
 class RouterNode(Asking):
     """A model that answers with one of several labels; the nodes of the chosen label run, the others do not.
 
-    The decision is made in ids: the labels are encoded once, and the first ids that tell them apart decide.
+    The decision is made in ids: the labels are encoded once, and the first ids that distinguish them decide.
     A node that a router names runs only when it is chosen; its slots are filled by ordinary edges.
     """
 
     kind: Literal["router"] = "router"
     labels: Annotated[dict[str, Targets], Field(min_length=1)]
-    """What the model may answer, and which nodes run then."""
+    """The labels that the model may answer, and the nodes that each starts."""
     default: Targets | None = None
     """The nodes that run when no label fits; without them the node fails."""
 
@@ -239,21 +239,21 @@ class RouterNode(Asking):
 
 
 class FunctionNode(Node):
-    """A Python callable on ids; one that wants text makes a text boundary, and `explain` says so."""
+    """A Python callable on ids. One that wants text is a text boundary, which `explain` reports."""
 
     kind: Literal["function"] = "function"
     call: Reference
-    """`module:name`. It is called with one argument a slot, by name, when all are there."""
+    """`module:name`. It is called with one argument per slot, by name, when all are complete."""
     inputs: Annotated[tuple[Name, ...], Field(min_length=1)] = (VALUE,)
     """Its slots: the names of the callable's arguments."""
     wants: Literal["ids", "text"] = "ids"
-    """What it takes and gives: lists of ids, or strings."""
+    """The type of its arguments and its result: lists of ids, or strings."""
     map: str | None = None
-    """The map of the ids that it takes and gives; that of what reaches its first slot when left out."""
+    """The map of its ids; that of the first slot's content when left out."""
 
     @property
     def ports(self) -> tuple[str, ...]:
-        """What the callable returns."""
+        """The result of the callable."""
         return (VALUE,)
 
     @property
@@ -267,15 +267,15 @@ class JoinNode(Node):
 
     kind: Literal["join"] = "join"
     first: Count | None = None
-    """How many edges are waited for; the nodes behind the others are stopped. All when left out."""
+    """The number of edges to wait for; the nodes behind the others are stopped. All when left out."""
     until: Reference | None = None
-    """A callable: given the ids that have ended so far, by source, it says whether that is enough."""
+    """A callable that decides whether to end: it receives the complete ids so far, by source."""
     map: str | None = None
-    """The map of what it gives; that of its sources, which then must be one, when left out."""
+    """The map of its output; that of its sources, which must then be the same, when left out."""
 
     @property
     def ports(self) -> tuple[str, ...]:
-        """What was waited for, in the declared order of the edges, separated as the edges say."""
+        """The content of the edges, in declared order, with their separators."""
         return (VALUE,)
 
     @property

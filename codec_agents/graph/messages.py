@@ -16,7 +16,7 @@ def chat_messages(chat: Chat, text: Callable[[str], str]) -> list[dict[str, Any]
 
     Args:
         chat: the declaration.
-        text: what a declared string, which may hold slots, is in a message.
+        text: returns the text of a declared string, which may hold slots.
     """
     system = () if chat.system is None else (ChatTurn(role="system", content=chat.system),)
     user = () if chat.user is None else (ChatTurn(role="user", content=chat.user),)

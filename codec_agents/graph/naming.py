@@ -40,7 +40,7 @@ class Names:
         return name
 
     def engine_spec(self, name: str, engine: EngineSpec | LiveEngine) -> EngineSpec:
-        """Return what the declaration says of an engine; a live one is kept beside it."""
+        """Return the declaration of an engine; a live one is kept beside it."""
         if isinstance(engine, EngineSpec):
             return engine
         self._live.engines[name] = engine
@@ -59,7 +59,7 @@ class Names:
         return name
 
     def map_spec(self, name: str, source: MapSpec | TokenizerMap) -> MapSpec:
-        """Return what the declaration says of a map; a loaded one is kept beside it."""
+        """Return the declaration of a map; a loaded one is kept beside it."""
         if isinstance(source, MapSpec):
             return source
         self._live.maps[name] = source

@@ -1,4 +1,4 @@
-"""How long, how often and how much: what a pipeline and each of its nodes may do."""
+"""Policies: the time-outs, retries and limits of a pipeline and of each of its nodes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ DEFAULT_CONNECT_TIMEOUT = 5.0
 """A server on the same network answers within milliseconds; one that takes longer is down or overloaded."""
 
 DEFAULT_FIRST_ID_TIMEOUT = 120.0
-"""Queueing and the reading of a long prompt lie here: 100,000 ids at 1,000 a second."""
+"""Covers queueing and the prefill of a long prompt: 100,000 token ids at 1,000 per second."""
 
 DEFAULT_IDLE_TIMEOUT = 30.0
-"""Even a slow engine gives an id a second; half a minute of silence is a lost connection."""
+"""Even a slow engine gives one id per second; half a minute of silence is a lost connection."""
 
 DEFAULT_TOOL_TIMEOUT = 60.0
 """A tool usually waits for another service, which has time-outs of half a minute of its own."""
 
 DEFAULT_ATTEMPTS = 3
-"""The first one and two more: what is transient passes within seconds, what is not is said soon."""
+"""The first one and two more: a transient failure passes within seconds, and any other is reported soon."""
 
 DEFAULT_BACKOFF_INITIAL = 0.5
 DEFAULT_BACKOFF_MAX = 20.0
@@ -32,7 +32,7 @@ DEFAULT_BACKOFF_JITTER = 0.5
 """Half of each delay is drawn, so that runs that failed together do not come back together."""
 
 DEFAULT_MAX_IDS = 32_768
-"""All turns of a node together: as long as a reasoning model's longest answers, and no endless repetition."""
+"""All turns of a node together: the length of a reasoning model's longest answers."""
 
 DEFAULT_TURNS = 10
 """Generations of one node: a model that needs more rounds of tools than this goes in circles."""
@@ -41,10 +41,10 @@ DEFAULT_TOOL_CALLS = 50
 """Five calls in each of ten turns."""
 
 DEFAULT_WALL = 3600.0
-"""32,768 ids at 10 a second take 55 minutes: a node that takes longer is stuck, not slow."""
+"""32,768 ids at 10 per second take 55 minutes: a node that takes longer is stuck, not slow."""
 
 Transient: TypeAlias = Literal["connect", "status", "timeout", "stream"]
-"""No connection; an answer such as 429 or 503; silence; a stream cut off."""
+"""No connection; a status such as 429 or 503; silence; a stream that is cut off."""
 
 OnFailure: TypeAlias = Literal["fail", "skip", "fallback"]
 """When a node fails or reaches a limit: fail the run, go on without it, or take its fallback edges."""
@@ -55,10 +55,10 @@ OnLength: TypeAlias = Literal["accept", "fail", "continue"]
 
 
 class TimeoutPolicy(Declared):
-    """How long things may take, in seconds; null waits for ever."""
+    """Time-outs in seconds; null waits for ever."""
 
     connect: Seconds | None = DEFAULT_CONNECT_TIMEOUT
-    """Until a connection to the engine stands."""
+    """From the attempt to connect to the engine until the connection is established."""
     first_id: Seconds | None = DEFAULT_FIRST_ID_TIMEOUT
     """From a request until its first id."""
     idle: Seconds | None = DEFAULT_IDLE_TIMEOUT
@@ -70,7 +70,7 @@ class TimeoutPolicy(Declared):
 
 
 class RetryPolicy(Declared):
-    """What is tried again, how often, and after which delays."""
+    """The failures that are retried, how often, and after which delays."""
 
     attempts: Count = DEFAULT_ATTEMPTS
     """Requests in all, the first one included; 1 never retries."""
@@ -79,12 +79,12 @@ class RetryPolicy(Declared):
     max: Annotated[float, Field(ge=0), NO_WORD_AS_NUMBER] = DEFAULT_BACKOFF_MAX
     """No delay is longer."""
     jitter: Annotated[float, Field(ge=0, le=1), NO_WORD_AS_NUMBER] = DEFAULT_BACKOFF_JITTER
-    """The part of each delay that is drawn at random: 0 none, 1 all of it."""
+    """The part of each delay that is random: 0 for none, 1 for all of it."""
     on: tuple[Transient, ...] = ("connect", "status", "timeout", "stream")
-    """The kinds of transient failure that are tried again."""
+    """The kinds of transient failure that are retried."""
 
     def delays(self, draw: random.Random | None = None) -> Iterator[float]:
-        """Yield the delay before each further attempt; it ends when there are none left."""
+        """Yield the delay before each further attempt, in seconds."""
         uniform = (draw or random).random
         for number in range(self.attempts - 1):
             delay = min(self.initial * 2**number, self.max)
@@ -92,7 +92,7 @@ class RetryPolicy(Declared):
 
 
 class Limits(Declared):
-    """What ends a node that would go on."""
+    """Limits at which a node ends."""
 
     max_ids: Count = DEFAULT_MAX_IDS
     """Ids generated, over all turns."""
@@ -101,20 +101,20 @@ class Limits(Declared):
     tool_calls: Annotated[int, Field(ge=0), NO_WORD_AS_WHOLE] = DEFAULT_TOOL_CALLS
     """Tool calls, over all turns."""
     reasoning_ids: Count | None = None
-    """Ids of reasoning in a turn. A model that reaches them is made to answer, where its family has a way to
+    """Ids of reasoning in one turn. A model that reaches the limit is forced to answer, where its family can
     close reasoning; elsewhere the node ends. Null for no limit."""
     wall: Seconds | None = DEFAULT_WALL
-    """Seconds, from the node's start to its end; null for no limit."""
+    """Seconds from the start of the node to its end; null for no limit."""
 
 
 class Policy(Declared):
-    """What holds for a pipeline, or for one node; what a node leaves out, the pipeline decides."""
+    """The policy of a pipeline, or of one node. The pipeline decides on fields that a node leaves out."""
 
     timeouts: TimeoutPolicy = Field(default_factory=TimeoutPolicy)
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     limits: Limits = Field(default_factory=Limits)
     concurrency: Count | None = None
-    """Requests at once to each engine that does not say its own number; null for no limit."""
+    """Concurrent requests to each engine without a `concurrency` of its own; null for no limit."""
     on_failure: OnFailure = "fail"
     """The consequence of a failure, or of a limit that is reached."""
     on_length: OnLength = "accept"
@@ -122,7 +122,7 @@ class Policy(Declared):
     asks for the rest, from the exact ids that arrived and within `limits.max_ids`."""
 
     def overridden_by(self, other: Policy | None) -> Policy:
-        """Return this policy with what the other one sets explicitly."""
+        """Return this policy with the fields that the other one sets explicitly."""
         return self if other is None else _merge(self, other)
 
     @model_validator(mode="after")
@@ -133,7 +133,7 @@ class Policy(Declared):
 
 
 def _merge(base: Policy, over: Policy) -> Policy:
-    """Take field by field what `over` sets, and go one level down into its parts."""
+    """Return `base` with each field that `over` sets, also one level down in its parts."""
     changes: dict[str, object] = {}
     for name in over.model_fields_set:
         mine, theirs = getattr(base, name), getattr(over, name)

@@ -1,4 +1,4 @@
-"""MCP servers that a declaration names: how each is reached, and which of its tools are taken."""
+"""Declared MCP servers: how each is reached, and which of its tools are used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codec_agents.graph.sources import Headers, Url
 from codec_agents.references.environment import is_reference, looks_secret
 
 SERVER_PREFIX = "mcp:"
-"""How a node's `tools` name those of a server: `mcp:fares` for all of them, `mcp:fares/search` for one."""
+"""Begins an entry of `tools`: `mcp:fares` for all tools of a server, `mcp:fares/search` for one."""
 
 
 def _command(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def _command(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _secret_arguments(command: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the options whose names say that a secret follows, as `--token=...` or `--token ...`."""
+    """Yield the options whose names announce a secret, as in `--token=...` or `--token ...`."""
     for position, argument in enumerate(command):
         name, joined, value = argument.partition("=")
         if not name.startswith("-") or not looks_secret(name):
@@ -57,19 +57,19 @@ class McpSpec(Declared):
     """The program and its arguments; no shell reads them. `python` is the interpreter that runs the pipeline.
     It starts in the folder of the pipeline file."""
     url: Url | None = None
-    """Where it listens, for streamable HTTP."""
+    """Its address, for streamable HTTP."""
     headers: Headers = Field(default_factory=dict)
     """Sent with each request to a `url`."""
     env: Annotated[dict[str, str], AfterValidator(_environment)] = Field(default_factory=dict)
-    """Variables of a program, beside the few that are passed on: PATH, HOME and their like."""
+    """Environment variables of a program, besides the few that it inherits, such as PATH and HOME."""
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
-    """What stands before each tool's name, so that the tools of several servers differ."""
+    """A prefix of each tool's name, so that the tools of several servers differ."""
     only: tuple[str, ...] | None = None
-    """The tools to take, by the server's names; all of them when left out."""
+    """The tools to use, by the server's names; all when left out."""
     timeout: Seconds | None = None
-    """Of one call; the policy's when left out."""
+    """Seconds for one call; the policy's when left out."""
     approval: Flag = False
-    """Whether somebody must agree before a tool of this server runs."""
+    """Ask for approval before a tool of this server runs."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -83,12 +83,12 @@ class McpSpec(Declared):
 
     @property
     def reached(self) -> str:
-        """How it is reached, as declared: references to variables stay references."""
+        """The URL or the command as declared, with references to variables."""
         return self.url if self.url is not None else " ".join(self.command or ())
 
 
 def server_of(reference: str) -> tuple[str, str | None] | None:
-    """Return the server, and its tool, that an entry of `tools` names; None if it names a callable."""
+    """Return the server, and its tool, that an entry of `tools` names; None for a callable."""
     if not reference.startswith(SERVER_PREFIX):
         return None
     name, _, tool = reference.removeprefix(SERVER_PREFIX).partition("/")

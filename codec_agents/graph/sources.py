@@ -1,4 +1,4 @@
-"""Where engines and maps come from."""
+"""Declarations of engines and maps."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from codec_agents.references.environment import is_reference, looks_secret, url_
 EngineKind: TypeAlias = Literal[
     "scripted", "embedded", "codec", "vllm", "sglang", "llamacpp", "openai", "auto", "live"
 ]
-"""Which server: `scripted` runs in the process, `embedded` is the same model behind real HTTP on loopback,
-`auto` asks the server, `live` is an object that a Python program gave."""
+"""The kind of server: `scripted` runs in the process, `embedded` is the same model behind HTTP on loopback,
+`auto` asks the server, `live` is an object that a Python program passed."""
 
 LOCAL_KINDS = frozenset({"scripted", "embedded"})
-"""Engines that speak what a script says."""
+"""Engines whose answers come from a script."""
 
 LIVE_FIELDS = frozenset({"kind", "model", "concurrency"})
-"""What can be said of an engine that a Python program gave: how the pipeline uses it."""
+"""The fields that a live engine may have: they say how the pipeline uses it."""
 
 WireFormat: TypeAlias = Literal["msgpack", "protobuf", "msgpack-delta", "protobuf-delta"]
 
@@ -30,7 +30,7 @@ HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
 def _api_key(value: str) -> str:
     if not is_reference(value):
         raise PydanticCustomError(
-            "literal_secret", "a secret does not stand in a declaration; write ${NAME} and set the variable"
+            "literal_secret", "a declaration cannot hold a secret; write ${NAME} and set the variable"
         )
     return value
 
@@ -70,31 +70,31 @@ class EngineSpec(Declared):
 
     kind: EngineKind = "auto"
     url: Url | None = None
-    """Where it listens: `http://127.0.0.1:8000`; `${NAME}` is read from the environment."""
+    """Its address: `http://127.0.0.1:8000`; `${NAME}` is read from the environment."""
     model: str | None = None
-    """The model asked for when a node names none."""
+    """The model for nodes that name none."""
     api_key: Annotated[str, AfterValidator(_api_key)] | None = None
     """`${NAME}`: the environment variable that holds the key."""
     headers: Headers = Field(default_factory=dict)
     """Sent with each request."""
     format: WireFormat | None = None
-    """The wire format asked for; chosen by the engine's client when left out."""
+    """The wire format to request; chosen by the engine's client when left out."""
     compression: Flag | None = None
-    """Whether compressed answers are asked for; chosen by the engine's client when left out."""
+    """Request compressed answers; chosen by the engine's client when left out."""
     concurrency: Count | None = None
-    """Requests at once; the pipeline's policy decides when left out."""
+    """Concurrent requests; the pipeline's policy decides when left out."""
     script: str | list[Any] | None = None
-    """What a scripted model says: `module:callable`, a list of rules, or one answer."""
+    """The script of a scripted model: `module:callable`, a list of rules, or one answer."""
     ids_a_second: Annotated[float, Field(gt=0), NO_WORD_AS_NUMBER] | None = None
-    """The pace of a scripted model; as fast as it is read when left out."""
+    """The pace of a scripted model, in ids per second; unlimited when left out."""
     ids_a_frame: Count | tuple[Count, Count] = 1
-    """How many ids a frame of a scripted model holds; a pair draws a number between the two."""
+    """Ids per frame of a scripted model; of a pair, a number between the two is drawn."""
     first_id_after: Seconds | None = None
-    """How long a scripted model reads the prompt."""
+    """Seconds until the first id of a scripted model."""
     seed: Whole = 0
-    """Makes what a scripted model draws the same each time."""
+    """The seed of a scripted model's random choices."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Settings of this kind of engine's client, as they stand."""
+    """Settings of this kind of engine's client, passed on unchanged."""
 
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
@@ -129,7 +129,7 @@ class MapSpec(Declared):
     """Beside the pipeline file, or absolute."""
     url: Url | None = None
     hash: MapHash | None = None
-    """`sha256:` and the hex digest of the document; what is loaded must have it."""
+    """`sha256:` and the hex digest of the document, which is checked on loading."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -138,7 +138,7 @@ class MapSpec(Declared):
         if self.url is not None and self.hash is None:
             raise PydanticCustomError(
                 "map",
-                "a map from a `url` needs its `hash`: what is fetched is verified; add `hash: sha256:...`",
+                "a map from a `url` needs its `hash`, by which it is verified; add `hash: sha256:...`",
             )
         return self
 

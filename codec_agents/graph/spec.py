@@ -1,4 +1,4 @@
-"""A whole pipeline as one value."""
+"""The declaration of a whole pipeline as one value."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ from codec_agents.graph.servers import McpSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
 
 SPEC_VERSION = 1
-"""The version of the declaration's form; a file of a newer one is refused."""
+"""The version of the declaration's format; a file of a newer version is refused."""
 
 
 class Nested(Node):
     """A node with a pipeline inside: its inputs are the node's slots, its sinks the node's ports.
 
-    A nested sink hands on ids, whatever it says: text is made where a stream leaves the outermost pipeline.
+    A nested sink passes ids on, whatever it declares: text is made only where a stream leaves the outermost
+    pipeline.
     """
 
     body: PipelineSpec
     file: str | None = None
     """The file that the body was read from, beside the pipeline's own."""
     body_field: ClassVar[str]
-    """What a file calls the body."""
+    """The field that holds the body in files."""
 
     @property
     def ports(self) -> tuple[str, ...]:
@@ -74,28 +75,28 @@ class MapNode(Nested):
     body: Annotated[PipelineSpec, Field(validation_alias=AliasChoices("body", "each"))]
     body_field: ClassVar[str] = "each"
     over: Name | None = None
-    """The body's input that gets the items, its only one if left out; others get the same value each time."""
+    """The body's input for the items, its only one when left out; others get the same value each time."""
     split: Annotated[str, Field(min_length=1)] = "\n"
-    """The text that ends an item; compared as bytes, no text is made. Items without content are left out."""
+    """The text that ends an item, compared as bytes. Items without content are left out."""
     items: Reference | None = None
     """A callable that cuts a list of ids into lists, in place of `split`."""
     parallel: Count = 4
-    """Items under way at once."""
+    """Items that run concurrently."""
     order: Literal["input", "completion"] = "input"
-    """In which order the results leave."""
+    """The order of the results."""
     separator: str = "\n"
-    """What stands between results."""
+    """Inserted between results."""
 
 
 class StartsWith(Declared):
-    """Hold when a sink of the body begins with a text; compared as bytes, no text is made."""
+    """A condition: a sink of the body begins with a text, compared as bytes."""
 
     sink: Name
     starts_with: Annotated[str, Field(min_length=1)]
 
 
 class LoopNode(Nested):
-    """Run a pipeline again and again: what its sinks give goes back into its inputs."""
+    """Run a pipeline repeatedly: the output of its sinks goes back into its inputs."""
 
     kind: Literal["loop"] = "loop"
     body: Annotated[PipelineSpec, Field(validation_alias=AliasChoices("body", "loop"))]
@@ -103,9 +104,9 @@ class LoopNode(Nested):
     turns: Count
     """Rounds at most."""
     feedback: dict[Name, Name] = Field(default_factory=dict)
-    """For each sink that goes back: the input that it fills in the next round."""
+    """The input that each sink fills in the next round."""
     until: StartsWith | Reference | None = None
-    """What ends the loop before: a sink that begins with a text, or `module:callable` on the ids by sink."""
+    """Ends the loop earlier: a sink that begins with a text, or `module:callable` on the ids by sink."""
 
 
 def _kinds() -> Mapping[str, type[Node]]:
@@ -146,11 +147,11 @@ TELLING_FIELDS: Mapping[str, str] = {
     "type": "input",
     "default": "input",
 }
-"""A field, and the kind of a node that has it and says no `kind`; the first one found decides."""
+"""The kind of a node without `kind`, by a field that it has; the first field found decides."""
 
 
 def kind_of(data: Any) -> str | None:
-    """Return the kind of a node from what is written: its `kind`, or the field that tells."""
+    """Return the kind of a node: its `kind`, or the kind that one of its fields implies."""
     if isinstance(data, Node):
         return str(data.kind)  # type: ignore[attr-defined]
     if not isinstance(data, Mapping):
@@ -189,47 +190,47 @@ class PipelineSpec(Declared):
     pipeline: Annotated[str, Field(min_length=1, max_length=200)]
     """Its name."""
     version: Annotated[int, Field(ge=1, le=SPEC_VERSION), NO_WORD_AS_WHOLE] = SPEC_VERSION
-    """The version of this form of declaration."""
+    """The version of the format."""
     description: str | None = None
     engines: dict[Name, EngineSpec] = Field(default_factory=dict)
     """The engines that nodes name."""
     maps: dict[str, NamedMap] = Field(default_factory=dict)
-    """The maps that nodes name, where an id or a path alone does not say enough."""
+    """The maps that nodes name, where an id or a path alone is not enough."""
     imports: tuple[str, ...] = ()
     """Installed packages from which callables may be imported; modules beside the file always may."""
     dialects: dict[Name, DialectSpec] = Field(default_factory=dict)
-    """Dialects of the declaration's own, which nodes name like those that are known."""
+    """Dialects of the declaration, which nodes name like known ones."""
     mcp: dict[Name, McpSpec] = Field(default_factory=dict)
-    """The MCP servers whose tools nodes name as `mcp:server`; they run as long as a run does."""
+    """The MCP servers whose tools nodes name as `mcp:server`; they are open during a run."""
     programs: tuple[str, ...] = ()
-    """Programs that `mcp` may start; those beside the file always may, and `python` with a script there."""
+    """Programs that `mcp` may start, besides those beside the file and `python` with a script there."""
     policy: Policy = Field(default_factory=Policy)
-    """What holds for every node that says nothing else."""
+    """The policy of all nodes, where they set nothing else."""
     nodes: Annotated[dict[Name, NodeSpec], Field(min_length=1)]
     edges: tuple[EdgeSpec, ...] = ()
     """In declared order, which is the order of content within a slot."""
 
     @cached_property
     def links(self) -> tuple[Link, ...]:
-        """The edges whose both ends are there, with ports and slots filled in."""
+        """The edges whose ends both exist, with ports and slots filled in."""
         return tuple(resolve(self.nodes, self.edges)[0])
 
     def policy_of(self, node: str) -> Policy:
-        """What holds for a node: the pipeline's policy with what the node sets."""
+        """Return the policy of a node: the pipeline's, with the fields that the node sets."""
         return self.policy.overridden_by(self.nodes[node].policy)
 
     def map_of(self, name: str) -> MapSpec:
-        """What a node's `map` names: a declared map, or what the text itself says."""
+        """Return the map that a node's `map` names: a declared one, or the id or path itself."""
         return self.maps.get(name) or MapSpec.of(name)
 
     def engine_name(self, name: str | None) -> str | None:
-        """The engine that a node's `engine` means; the only declared one where it names none."""
+        """Return the name of a node's engine; the only declared one where the node names none."""
         if name is None and len(self.engines) == 1:
             return next(iter(self.engines))
         return name
 
     def engine_of(self, name: str | None) -> EngineSpec | None:
-        """The engine that a node's `engine` means, declared or behind a URL; None if there is none."""
+        """Return the engine of a node, declared or behind a URL; None if it is unknown."""
         found = self.engine_name(name)
         if found is None:
             return None
@@ -238,13 +239,13 @@ class PipelineSpec(Declared):
         return self.engines.get(found)
 
     def body_of(self, name: str) -> PipelineSpec:
-        """The pipeline inside a node, with what it takes over of all that is declared around it.
+        """Return the pipeline inside a node, with the declarations around it that it inherits.
 
-        What the body declares itself goes before what stands around it. What happens when a map or a loop
-        fails is a matter of that node, and not of the nodes in it: else they would fail in its place.
+        Declarations of the body take precedence. `on_failure` of a map or a loop is not inherited: the nodes
+        inside would otherwise fail in its place.
         """
         node = self.nodes[name]
-        assert isinstance(node, Nested), f"{name} has no pipeline inside"
+        assert isinstance(node, Nested), f"{name} has no body"
         body, policy = node.body, self.policy_of(name)
         if not isinstance(node, PipelineNode):
             policy = policy.model_copy(update={"on_failure": self.policy.on_failure})
@@ -271,5 +272,5 @@ class PipelineSpec(Declared):
 
 
 def is_url(text: str) -> bool:
-    """Whether a node's `engine` is a URL and not a name."""
+    """Return whether the engine of a node is a URL and not a name."""
     return text.startswith(("http://", "https://"))

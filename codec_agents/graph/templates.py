@@ -1,4 +1,4 @@
-"""Strings with named holes: `{slot}` where content will stand; `{{` and `}}` are the braces themselves."""
+"""Strings with named slots: `{slot}` is replaced by content; `{{` and `}}` are literal braces."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
 
 
 class TemplateError(ValueError):
-    """A template string whose braces do not say what they mean."""
+    """A template string with unmatched braces or an invalid name between them."""
 
 
 def parse_template(template: str) -> list[TemplatePart]:
@@ -50,7 +50,7 @@ def parse_template(template: str) -> list[TemplatePart]:
         if slot is None:
             literal += _literal(piece, match.start())
             continue
-        if not re.match(NAME_PATTERN, slot):
+        if not re.fullmatch(NAME_PATTERN, slot):
             raise TemplateError(f"{{{slot}}} is not a slot; write {{{{{slot}}}}} for the braces themselves")
         if literal:
             parts.append(Text(literal))
@@ -80,9 +80,9 @@ def _check_template(template: str) -> str:
 
 
 TEMPLATE_PATTERN = rf"^(\{{\{{|\}}\}}|\{{{NAME_PATTERN[1:-1]}\}}|[^{{}}])*$"
-"""What `parse_template` takes, for the published schema."""
+"""The pattern of strings that `parse_template` accepts, for the published schema."""
 
 Template: TypeAlias = Annotated[
     str, AfterValidator(_check_template), Field(json_schema_extra={"pattern": TEMPLATE_PATTERN})
 ]
-"""Text with `{slot}` holes."""
+"""Text with named slots, `{slot}`."""

@@ -1,4 +1,4 @@
-"""Turns that stand in a prompt: what was said, thought, called and found out before."""
+"""Earlier turns of a prompt: messages, reasoning, calls and their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codec_agents.graph.templates import Template, TemplateError, TemplatePart, 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 _BESIDE_CONTENT = ("name", "reasoning", "calls")
-"""The fields of a turn that its short form has beside the role."""
+"""The fields of a turn that its short form has in addition to the role."""
 
 
 def _strings(value: JsonValue) -> Iterator[str]:
@@ -47,9 +47,9 @@ class DeclaredCall(Declared):
     name: Annotated[str, Field(min_length=1)]
     """The tool."""
     arguments: Annotated[dict[str, JsonValue], AfterValidator(_check_strings)] = Field(default={})
-    """What it was called with. Strings are templates, also inside lists and objects; keys are not."""
+    """The arguments. Strings are templates, also inside lists and objects; keys are not."""
     id: Annotated[str, Field(min_length=1)] | None = None
-    """What its result is known by; left out, as the family counts."""
+    """The id that its result refers to; the family's own numbering when left out."""
 
     def parts(self) -> Iterator[TemplatePart]:
         """Yield the texts and slots of all strings, in order."""
@@ -58,16 +58,16 @@ class DeclaredCall(Declared):
 
 
 class ChatTurn(Declared):
-    """A turn that stands in the prompt before the user's: an example, an earlier exchange, a result."""
+    """A turn before the user's: an example, an earlier exchange, or a result."""
 
     role: Role
     content: Template = ""
     name: str | None = None
-    """The tool that a result is of."""
+    """The tool that gave the result."""
     reasoning: Template | None = None
-    """What an assistant thought first; it stands in the prompt where the family keeps it."""
+    """The reasoning of an assistant's turn, in the prompt where the family keeps it."""
     calls: tuple[DeclaredCall, ...] = ()
-    """The calls with which an assistant's turn ended; as many `tool` turns follow, in the same order."""
+    """The calls that end an assistant's turn; as many `tool` turns follow, in the same order."""
 
     def parts(self) -> Iterator[TemplatePart]:
         """Yield the texts and slots of the turn, in order."""
@@ -106,10 +106,10 @@ class ChatTurn(Declared):
 
 
 def check_results(turns: tuple[ChatTurn, ...]) -> None:
-    """Let turns pass in which every call has its result, in the order of the calls.
+    """Check that every call has its result, in the order of the calls.
 
     Raises:
-        PydanticCustomError: one has none, or one of another tool.
+        PydanticCustomError: a call has no result, or that of another tool.
     """
     for place, turn in enumerate(turns):
         if not turn.calls:
@@ -121,6 +121,6 @@ def check_results(turns: tuple[ChatTurn, ...]) -> None:
         if found != len(turn.calls) or [call.name for call in turn.calls] != told:
             raise PydanticCustomError(
                 "results",
-                "turn {turn} calls {calls}; behind it must stand a `tool` turn for each, in this order",
+                "turn {turn} calls {calls}; a `tool` turn for each must follow it, in this order",
                 {"turn": place, "calls": ", ".join(call.name for call in turn.calls)},
             )

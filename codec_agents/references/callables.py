@@ -1,8 +1,7 @@
 """Callables by reference: `module:name`, imported only from where the declaration allows.
 
-Allowed are modules that lie beside the pipeline file, and installed packages that the file names. Nothing is
-imported to find out whether it may be, and the standard library is never a place for tools: a file that says
-`os:system` is refused.
+Modules beside the pipeline file are allowed, and installed packages that the file names. The check itself
+imports nothing. The standard library is never allowed: a file that names `os:system` is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _REFERENCE = re.compile(r"^(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text has the form `module:name`, with no private names on the right."""
+    """Return whether a text has the form `module:name`, with no private names on the right."""
     return _REFERENCE.match(text) is not None
 
 
@@ -44,7 +43,7 @@ class Importer:
         self._allowed_module(reference)
 
     def resolve(self, reference: str) -> Any:
-        """Import what a reference names.
+        """Import the object of a reference.
 
         Raises:
             ReferenceRefusedError: it may not be imported, is not there, or its module fails when imported.
@@ -116,7 +115,7 @@ class Importer:
 
 
 def _load(name: str, spec: importlib.machinery.ModuleSpec) -> None:
-    """Run a module found by its place; one of the same name elsewhere on the path is not looked for."""
+    """Import a module from its file; one of the same name elsewhere on the path is not used."""
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     assert spec.loader is not None
@@ -128,7 +127,7 @@ def _load(name: str, spec: importlib.machinery.ModuleSpec) -> None:
 
 
 def _attribute(reference: str, module: ModuleType) -> Any:
-    """Follow the dotted name, but never through another module: `tools:os.system` stays out."""
+    """Follow the dotted name, but never through another module: `tools:os.system` is refused."""
     found: Any = module
     name = reference.partition(":")[2]
     for part in name.split("."):

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from codec_agents.exceptions import SecretMissingError
 
 SHORTEST = 4
-"""Characters below which a secret is none, and hiding it would only garble what a server says."""
+"""Shorter values are not hidden: they are no secrets, and hiding them would garble a server's message."""
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -74,7 +74,7 @@ def values_of(text: str, environment: Mapping[str, str] | None = None) -> tuple[
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """Return a text with every secret in it replaced, the longest ones first, also one behind its scheme."""
+    """Return a text with every secret replaced, the longest first, and also without its scheme."""
     values = {
         part for secret in secrets for part in (secret, secret.partition(" ")[2]) if len(part) >= SHORTEST
     }
@@ -84,23 +84,23 @@ def hide(text: str, secrets: Iterable[str]) -> str:
 
 
 def is_reference(text: str) -> bool:
-    """Whether the text holds a reference, and nothing but a scheme such as `Bearer` beside it."""
+    """Return whether the text is a reference, with at most a scheme such as `Bearer` before it."""
     rest = _REFERENCE.sub("", text).strip()
     return _REFERENCE.search(text) is not None and rest.lower() in {"", "bearer", "basic", "token"}
 
 
 def looks_secret(name: str) -> bool:
-    """Whether a header or field of this name usually holds a secret."""
+    """Return whether a header or field of this name usually holds a secret."""
     return _SECRET_NAME.search(name) is not None
 
 
 def url_has_login(url: str) -> bool:
-    """Whether a URL holds a user or a password, literal or by reference."""
+    """Return whether a URL holds a user or a password, literal or by reference."""
     return "@" in url.partition("://")[2].partition("/")[0]
 
 
 def url_has_secret(url: str) -> bool:
-    """Whether a URL holds a password, or a parameter that usually holds a secret, other than by reference."""
+    """Return whether a URL holds a literal password, or a literal parameter that usually is a secret."""
     try:
         parts = urlsplit(_REFERENCE.sub("", url))
         if parts.password:

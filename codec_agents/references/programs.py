@@ -1,7 +1,7 @@
-"""Which programs a declaration may start, and how: the command of an MCP server under one allow-list.
+"""Programs that a declaration may start: the command of an MCP server under one allow-list.
 
-A file that is read may start what lies beside it, and the programs that it names in `programs`, where who
-reads the file sees them. No shell takes part.
+A pipeline file may start programs beside it, and those that it names in `programs`, where a reader of the
+file sees them. No shell is involved.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from codec_agents.exceptions import ReferenceRefusedError
 from codec_agents.references.callables import Importer
 
 PYTHON = "python"
-"""Stands for the interpreter that runs the pipeline, which has the packages that the pipeline has."""
+"""The name of the interpreter that runs the pipeline, which has the pipeline's packages."""
 
 
 def allowed_command(command: Sequence[str], programs: Sequence[str], importer: Importer) -> list[str]:
-    """Return the command as it is to be started.
+    """Return the command to start.
 
     Raises:
         ReferenceRefusedError: neither the folder of the file nor `programs` has the program.
@@ -40,7 +40,7 @@ def allowed_command(command: Sequence[str], programs: Sequence[str], importer: I
 
 
 def _is_own_script(arguments: Sequence[str], importer: Importer) -> bool:
-    """Tell whether Python is to run a script that lies beside the file, or a module that may be imported."""
+    """Return whether Python's arguments name a script beside the file, or a module that may be imported."""
     if len(arguments) > 1 and arguments[0] == "-m":
         try:
             importer.check(f"{arguments[1]}:main")

@@ -105,7 +105,7 @@ class Dispatcher:
 
     @property
     def needs_approval(self) -> bool:
-        """Whether some of the tools need approval, and the dispatcher has no approver of its own."""
+        """True if some of the tools need approval, and the dispatcher has no approver of its own."""
         return self._has_guarded_tools and self._approver is None
 
     def waits_for_approval(self, call: ToolCall) -> bool:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mcp.types import Tool as ServerTool
 
 MAX_PAGES = 100
-"""Pages of a server's list of tools: a list that goes on is a server that does not end it."""
+"""Pages of a server's list of tools. A longer list comes from a server that never ends it."""
 
 
 MAX_NAME = 64
@@ -45,10 +45,10 @@ MAX_ERROR_LINE = 300
 """Characters of a program's last line that an error shows."""
 
 CONNECT_TIMEOUT = 30.0
-"""Seconds until a connection to a URL stands, as the library has it."""
+"""Seconds to connect to a URL, as in the library."""
 
 READ_TIMEOUT = 300.0
-"""Seconds between two pieces of an answer: a server may hold a stream open. Calls have their own limits."""
+"""Seconds between two chunks of an answer: a server may hold a stream open. Calls have own limits."""
 
 
 @asynccontextmanager
@@ -67,14 +67,15 @@ async def mcp_tools(
 
     Args:
         server: a URL, a command with its arguments, or anything else that the library's `Client` takes.
-        prefix: what stands before each tool's name, so that the tools of several servers differ.
+        prefix: a prefix of each tool's name, so that the tools of several servers differ.
         only: the tools to take; None for all.
         env: the environment of a server started by a command; the library's safe default where None.
         cwd: the directory in which the command starts.
-        timeout: seconds for one call; None for what the policy says.
+        timeout: seconds for one call; None for the policy's.
 
     Raises:
-        ToolDefinitionError: the extra is not installed, or a tool in `only` is not there.
+        ToolDefinitionError: the extra is not installed, or a tool in `only` is unknown.
+        ToolServerError: the command cannot be started, or ended before it answered.
     """
     command = None if isinstance(server, str) or not isinstance(server, Sequence) else tuple(server)
     async with AsyncExitStack() as stack:
@@ -98,7 +99,7 @@ async def connected(
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
 ) -> AsyncIterator[Client]:
-    """Open a connection to an MCP server; an error comes out by itself, not in a group of one.
+    """Open a connection to an MCP server; a single error is raised by itself, not in a group.
 
     Raises:
         ToolDefinitionError: the extra is not installed.
@@ -114,7 +115,7 @@ async def connected(
 
 @asynccontextmanager
 async def _with_headers(url: Any, headers: Mapping[str, str]) -> AsyncIterator[Any]:
-    """Give a transport to a URL that sends headers of its own."""
+    """Yield a transport to a URL that sends additional headers."""
     _library()
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
@@ -155,14 +156,14 @@ def _with_interpreter(command: Sequence[str]) -> list[str]:
 
 
 def _only_error(error: BaseException) -> BaseException:
-    """Take an error out of the groups that the library's tasks wrap around it, where it is the only one."""
+    """Return the only error in the groups that the library's tasks wrap around it."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
 
 
 async def list_tools(client: Client) -> list[ServerTool]:
-    """Return what a server offers."""
+    """Return the tools that a server offers."""
     found: list[ServerTool] = []
     cursor: str | None = None
     for _ in range(MAX_PAGES):
@@ -194,7 +195,7 @@ def make_tools(
     Args:
         offered: the tools as the server declares them.
         caller: given the server's name of a tool, returns a function that sends arguments, given by name.
-        prefix: stands before each tool's name.
+        prefix: a prefix of each tool's name.
         only: the tools to take, by the server's names or by those that models call, without the prefix.
         options: other fields of each `Tool`.
 
@@ -292,7 +293,7 @@ async def start_failure(
 
 
 def connection_closed(error: Exception) -> bool:
-    """Whether a call failed because the server is not there any more."""
+    """Return whether a call failed because the server has ended."""
     from mcp import MCPError
     from mcp.types import CONNECTION_CLOSED
 
@@ -300,15 +301,15 @@ def connection_closed(error: Exception) -> bool:
 
 
 def read_result(result: CallToolResult) -> str | ResultIds:
-    """Return what a server answered, as text, or with the ids that it sent along.
+    """Return the result of a call, as text or with the ids that the server sent.
 
     Raises:
-        ToolFailure: the server says that the call failed.
+        ToolFailure: the server reports that the call failed.
     """
     blocks = [_block(block) for block in result.content]
     text = "\n".join(spelled for spelled, _ in blocks)
     if result.is_error:
-        raise ToolFailure(text or "the tool failed and did not say why")
+        raise ToolFailure(text or "the tool failed without a message")
     if not blocks and result.structured_content is not None:
         return result_text(result.structured_content)
     map_hash = next((leaf.map_id for _, leaf in blocks if leaf is not None), None)
@@ -323,7 +324,7 @@ def read_result(result: CallToolResult) -> str | ResultIds:
 
 
 def _block(block: ContentBlock) -> tuple[str, LeafTokenization | None]:
-    """Return a block as text; what is no text is named, as a model that reads ids cannot see it."""
+    """Return a block as text. Other content is only named, because a model that reads ids cannot see it."""
     if block.type == "text":
         return block.text, _leaf(block.meta)
     if block.type == "resource" and hasattr(block.resource, "text"):
@@ -334,7 +335,7 @@ def _block(block: ContentBlock) -> tuple[str, LeafTokenization | None]:
 
 
 def _leaf(meta: Mapping[str, Any] | None) -> LeafTokenization | None:
-    """Return the tokenization of a block; one that is malformed is as good as none, the text is there."""
+    """Return the tokenization of a block; None for a malformed one, because the text is enough."""
     try:
         return read_leaf(meta)
     except LeafTokenizationError:

@@ -1,9 +1,9 @@
-"""The MCP servers that a declaration names.
+"""The MCP servers of a declaration.
 
-What a server offers is asked once, when the pipeline is built: prompts hold its tools, so they are fixed
-from then on. Each run starts it again, side by side with its first requests, and ends it; `Pipeline.opened`
-starts it once for all runs inside. A server that then offers other tools ends the run rather than answer
-calls that the model was told otherwise about.
+The tools of a server are listed once, when the pipeline is built: prompts hold them, so they are fixed from
+then on. Each run starts the server again, concurrently with its first requests, and ends it;
+`Pipeline.opened` starts it once for all runs inside. A run ends with an error when a server then offers other
+tools, because the prompt describes the former ones.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from mcp.types import Tool as ServerTool
 
 START_TIMEOUT = 60.0
-"""Seconds until a server has said what it offers: a program that is fetched first takes half a minute."""
+"""Seconds until a server has listed its tools: a program that is downloaded first takes half a minute."""
 
 CONTEXT = " context"
-"""The parameter that brings a call its context; no argument of a model can have this name by accident."""
+"""The parameter for the context of a call. No argument of a model has a name that begins with a space."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,15 +52,15 @@ class ToolServer:
     name: str
     spec: McpSpec
     command: Sequence[str] | None
-    """What to start, with references to variables; None for a URL."""
+    """The program and its arguments, with references to variables; None for a URL."""
     directory: Path | None
     offered: list[ServerTool] = field(default_factory=list)
 
     async def ask(self) -> None:
-        """Start the server, keep what it offers, and end it.
+        """Start the server, keep the list of its tools, and end it.
 
         Raises:
-            ToolServerError: it cannot be reached, or said nothing in time.
+            ToolServerError: it cannot be reached, or did not answer in time.
         """
         self.offered[:] = await self._asked()
 
@@ -108,7 +108,7 @@ class ToolServer:
         return ToolServerError(self.name, f"{reached!r} {hide(reason, secrets)}")
 
     def check(self, offered: Sequence[ServerTool]) -> None:
-        """Make sure that the server offers what it offered when the pipeline was built.
+        """Check that the server offers the tools that it offered when the pipeline was built.
 
         Raises:
             ToolServerError: a tool is gone, or takes other arguments.
@@ -122,7 +122,7 @@ class ToolServer:
                 )
 
     def tools(self) -> Toolset:
-        """Return the tools that the declaration takes, under the names that models call.
+        """Return the tools that the declaration uses, under the names that models call.
 
         Raises:
             ToolDefinitionError: the server has no tool that the declaration names.
@@ -154,13 +154,13 @@ class _Opened:
         self._server = server
         self._client: Client | None = None
         self.failure: ToolServerError | None = None
-        """Why it never came, or that it is gone."""
+        """The reason why the server did not start, or that it has ended."""
         self._known = anyio.Event()
-        """Set when the server is there, or will not come."""
+        """Set when the server has started, or failed to."""
 
     async def hold(self, failed: Callable[[ToolServerError], None]) -> None:
         """Keep the server open until this is cancelled."""
-        await anyio.lowlevel.checkpoint()  # whoever opened the servers is to have begun what a failure ends
+        await anyio.lowlevel.checkpoint()  # the opener must have begun the work that a failure ends
         try:
             with anyio.fail_after(START_TIMEOUT) as starting:
                 async with self._server.connected() as client:
@@ -177,22 +177,22 @@ class _Opened:
             self._known.set()
 
     async def client(self) -> Client:
-        """Return the connection, once it is there.
+        """Return the connection, once the server has started.
 
         Raises:
-            ToolServerError: it never came.
-            ToolFailure: it was there, and is gone.
+            ToolServerError: the server failed to start.
+            ToolFailure: the server has ended.
         """
         await self._known.wait()
         if self.failure is not None and self._client is not None:
-            raise ToolFailure(f"the server of this tool, {self._server.name}, is gone")
+            raise ToolFailure(f"the server of this tool, {self._server.name}, has ended")
         if self._client is None:
             raise self.failure or ToolServerError(self._server.name, "is not open")
         return self._client
 
     def lose(self) -> None:
         """Note that the server has ended, which only a call shows."""
-        self.failure = ToolServerError(self._server.name, "is gone")
+        self.failure = ToolServerError(self._server.name, "has ended")
 
 
 class OpenServers:
@@ -202,8 +202,8 @@ class OpenServers:
         """Begin.
 
         Args:
-            servers: those to open.
-            failed: told about a server that cannot be had.
+            servers: the servers to open.
+            failed: called with the error of a server that fails to start.
         """
         self._opened: dict[object, _Opened] = {server: _Opened(server) for server in servers}
         self._failed = failed
@@ -225,7 +225,7 @@ class OpenServers:
 
     @property
     def sound(self) -> bool:
-        """Whether no server has failed or gone."""
+        """True if no server has failed or ended."""
         return all(opened.failure is None for opened in self._opened.values())
 
     async def call(self, server: object, tool: str, arguments: Mapping[str, Any]) -> str | ResultIds:
@@ -245,7 +245,7 @@ class OpenServers:
             raise
 
     async def all_there(self) -> None:
-        """Wait until every server is there.
+        """Wait until every server has started.
 
         Raises:
             ToolServerError: one cannot be had.
@@ -255,7 +255,7 @@ class OpenServers:
 
 
 class ServerLease:
-    """How long the servers of a pipeline stay open: for a run, or while the pipeline is opened."""
+    """The lifetime of a pipeline's servers: one run, or as long as the pipeline is opened."""
 
     __slots__ = ("_shared", "servers")
 
@@ -265,7 +265,7 @@ class ServerLease:
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
-        """Open the servers for all runs that begin inside.
+        """Open the servers for all runs that begin inside the context.
 
         Raises:
             ToolServerError: one cannot be had.
@@ -273,7 +273,7 @@ class ServerLease:
         if not self.servers or self._shared is not None:
             yield
             return
-        async with OpenServers(self.servers, failed=_told_when_asked) as opened:
+        async with OpenServers(self.servers, failed=_raised_later) as opened:
             await opened.all_there()
             self._shared = opened
             try:
@@ -283,10 +283,10 @@ class ServerLease:
 
     @asynccontextmanager
     async def for_run(self, failed: Callable[[ToolServerError], None]) -> AsyncIterator[OpenServers]:
-        """Give the servers to one run: those that are open already, or its own where one of them has gone.
+        """Yield the servers of one run: the shared ones, or its own if one of the shared ones has ended.
 
         Args:
-            failed: told about a server that cannot be had.
+            failed: called with the error of a server that fails to start.
         """
         if self._shared is not None and self._shared.sound:
             yield self._shared
@@ -295,5 +295,5 @@ class ServerLease:
             yield opened
 
 
-def _told_when_asked(_error: ToolServerError) -> None:
-    """`all_there` raises it."""
+def _raised_later(_error: ToolServerError) -> None:
+    """Do nothing: `all_there` raises the error."""

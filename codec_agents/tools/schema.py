@@ -17,7 +17,7 @@ from codec_agents.exceptions import ToolDefinitionError
 
 
 class CallSignature:
-    """What a callable takes, read from its signature, its annotations and its docstring.
+    """The arguments of a callable, from its signature, its annotations and its docstring.
 
     Attributes:
         name: the callable's name.
@@ -28,10 +28,10 @@ class CallSignature:
         is_method: whether it is a method that was not taken from an object.
     """
 
-    def __init__(self, function: Callable[..., Any], *, context_type: type) -> None:
+    def __init__(self, function: Callable[..., Any], *, context_type: type, name: str | None = None) -> None:
         self._function = function
         target = _target(function)
-        self.name = _name(function)
+        self.name = name or _name(function)
         self.is_method = False
         self.is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(function)
         docstring = inspect.getdoc(target) or inspect.getdoc(_unwrapped(function)) or ""
@@ -157,12 +157,12 @@ def _unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _target(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what has the signature: the function itself, or the `__call__` of an object."""
+    """Return the function with the signature: the function itself, or the `__call__` of an object."""
     function = _unwrapped(function)
     if inspect.isroutine(function):
         return function
     if isinstance(function, type) or not callable(function):
-        raise ToolDefinitionError(f"{function!r} is no function, method or object with __call__")
+        raise ToolDefinitionError(f"{function!r} is not a function, a method or an object with `__call__`")
     call: Callable[..., Any] = type(function).__call__
     return call
 
@@ -171,12 +171,12 @@ def _name(function: Callable[..., Any]) -> str:
     function = _unwrapped(function)
     name = getattr(function, "__name__", None) or type(function).__name__
     if name == "<lambda>":
-        raise ToolDefinitionError("a lambda has no name; give one by name=...")
+        raise ToolDefinitionError("a lambda has no name; give one by `name=...`")
     return str(name)
 
 
 def _own_parameters(function: Callable[..., Any], signature: inspect.Signature) -> list[inspect.Parameter]:
-    """Return the parameters that a caller gives: without `self`, and without what a partial has bound."""
+    """Return the parameters that a caller gives: without `self`, and without those bound by a partial."""
     parameters = list(signature.parameters.values())
     plain = _unwrapped(function)
     if parameters and parameters[0].name in ("self", "cls") and not inspect.ismethod(plain):
@@ -222,7 +222,7 @@ def _describes_itself(annotation: Any) -> bool:
 
 
 def _without_titles(schema: Any) -> Any:
-    """Leave out the titles that pydantic makes up from names: they cost a model ids and tell it nothing."""
+    """Return a schema without the titles that pydantic derives from names: they only cost ids."""
     if isinstance(schema, list):
         return [_without_titles(item) for item in schema]
     if not isinstance(schema, dict):

@@ -18,15 +18,15 @@ from codec_agents.tools.calls import Approver, ToolContext
 from codec_agents.tools.schema import CallSignature
 
 DEFAULT_RESULT_CHARACTERS = 200_000
-"""About 50,000 ids: a result longer than this fills most models' context, and is cut with a note."""
+"""About 50,000 token ids. A longer result fills most models' context, and is cut with a note."""
 
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
-"""What all families' grammars can carry as a tool's name."""
+"""The names of tools that the grammars of all model families can write."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultIds:
-    """A result whose ids were made beforehand, or in part.
+    """A result whose ids, or some of them, were made in advance.
 
     Fields:
         parts: ids, used as they are, and texts, encoded when the tool returns. Control ids are refused.
@@ -39,12 +39,12 @@ class ResultIds:
     text: str
 
 
-class ToolFailure(Exception):  # noqa: N818 - a tool raises it to say something to the model, not to fail
-    """Raised by a tool to tell the model what went wrong, in its own words."""
+class ToolFailure(Exception):  # noqa: N818 - a tool raises it as an answer to the model
+    """Raised by a tool to send the model an error text of its own."""
 
 
 Approval: TypeAlias = bool | Approver
-"""True: ask the run's `approve`. A callable: ask it; a string denies with these words."""
+"""True asks the run's approver. A callable is asked instead; a string from it denies with this text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Tool:
 
     Fields:
         name: what models call it.
-        description: what models are told it does.
+        description: its description for models.
         parameters: the JSON schema of its arguments.
         call: the callable; arguments are those that `validate` returns.
         is_async: whether it is awaited, or run in a worker thread.
@@ -81,7 +81,7 @@ class Tool:
     max_result: int = DEFAULT_RESULT_CHARACTERS
     approval: Approval = False
     is_method: bool = False
-    """Whether it was made in a class, of a method that needs its object."""
+    """True for a tool made in a class, of a method that is not bound yet."""
 
     def __get__(self, owner: object | None, kind: type | None = None) -> Tool:
         """Return the tool of a method for one object: `desk.book`, of a class with `@tool def book(self)`."""
@@ -94,7 +94,7 @@ class Tool:
         return replace(self, name=_checked_name(name))
 
     def schema(self) -> dict[str, Any]:
-        """Return the declaration as most servers and providers write it."""
+        """Return the declaration in the form that most servers and providers use."""
         return {
             "type": "function",
             "function": {
@@ -105,7 +105,7 @@ class Tool:
         }
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call what the tool was made from, as if it were no tool."""
+        """Call the callable that the tool was made from."""
         return self.call(*args, **kwargs)
 
 
@@ -121,7 +121,7 @@ def make_tool(
     max_result: int = DEFAULT_RESULT_CHARACTERS,
     approval: Approval = False,
 ) -> Tool:
-    """Return a tool made from a callable; what is not given comes from its signature and docstring.
+    """Return a tool made from a callable. Its signature and docstring give the fields that are left out.
 
     Raises:
         ToolDefinitionError: no schema can be made from the signature, or the name cannot be one.
@@ -129,13 +129,13 @@ def make_tool(
     if isinstance(function, Tool):
         return function if name is None else function.renamed(name)
     function = _callable(function)
-    signature = CallSignature(function, context_type=ToolContext)
+    signature = CallSignature(function, context_type=ToolContext, name=name)
     if timeout is not None and timeout <= 0:
         raise ToolDefinitionError(
             f"the tool {signature.name!r} has a timeout of {timeout}; it must be positive"
         )
     return Tool(
-        name=_checked_name(name or signature.name),
+        name=_checked_name(signature.name),
         description=signature.description if description is None else inspect.cleandoc(description),
         parameters=signature.parameters,
         call=function,
@@ -153,7 +153,7 @@ def make_tool(
 
 
 def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what is called: of a class whose objects can be called, an object."""
+    """Return the function to call; for a class whose objects are callable, an object of it."""
     if not isinstance(function, type) or "__call__" not in vars(function):
         return function
     try:
@@ -196,7 +196,7 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
 
 def _checked_name(name: str) -> str:
-    if not re.match(NAME_PATTERN, name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise ToolDefinitionError(
             f"{name!r} cannot be a tool's name; use up to 64 letters, digits, `_`, `-` and `.`, by `name=...`"
         )
@@ -229,11 +229,11 @@ class Toolset(Sequence[Tool]):
     @overload
     def __getitem__(self, key: slice) -> Sequence[Tool]: ...
     def __getitem__(self, key: int | slice) -> Tool | Sequence[Tool]:
-        """Return a tool by its place."""
+        """Return a tool by its position."""
         return list(self._tools.values())[key]
 
     def __len__(self) -> int:
-        """Return how many tools there are."""
+        """Return the number of tools."""
         return len(self._tools)
 
     def __iter__(self) -> Iterator[Tool]:
@@ -241,7 +241,7 @@ class Toolset(Sequence[Tool]):
         return iter(self._tools.values())
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether there is a tool of this name, or this tool."""
+        """Return whether the set has this tool, or one of this name."""
         return name in self._tools or name in self._tools.values()
 
     def __add__(self, other: Iterable[Tool]) -> Toolset:
@@ -268,7 +268,7 @@ class Toolset(Sequence[Tool]):
         return Toolset(self._tools[name] for name in names)
 
     def filtered(self, keep: Callable[[Tool], bool]) -> Toolset:
-        """Return the tools that `keep` says yes to."""
+        """Return the tools for which `keep` is true."""
         return Toolset(tool for tool in self if keep(tool))
 
     def prefixed(self, prefix: str) -> Toolset:
@@ -286,7 +286,7 @@ class Toolset(Sequence[Tool]):
 
 
 ToolResult: TypeAlias = Any
-"""What a tool returns: a text, anything JSON can say, a pydantic model, a dataclass, or `ResultIds`."""
+"""The result of a tool: a text, a JSON value, a pydantic model, a dataclass, or `ResultIds`."""
 
 __all__ = [
     "DEFAULT_RESULT_CHARACTERS",

@@ -1,4 +1,4 @@
-"""What all rules need to know about a declaration."""
+"""The declaration under check, as all rules see it, and the form of a rule."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from codec_agents.graph.spec import PipelineSpec
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A declaration under check, with its edges followed as far as they lead."""
+    """A declaration under check, with its edges resolved as far as possible."""
 
     spec: PipelineSpec
     links: Sequence[Link]
     edge_faults: Sequence[Fault]
     unread: frozenset[str]
-    """Nodes that are declared but could not be read: what names them is not at fault."""
+    """Nodes that are declared but could not be read; an edge that names one is not at fault."""
     is_body: bool
-    """Whether the pipeline stands inside a node."""
+    """True if the pipeline is the body of a node."""
     by_target: Mapping[tuple[str, str], Sequence[Link]]
     lost: Mapping[str, Sequence[EdgeSpec]]
-    """The edges that lead nowhere, by the node that they name as their end."""
+    """The edges with an unknown end, by the node that they name as their target."""
 
     @classmethod
     def of(
         cls, spec: PipelineSpec, unread: frozenset[str] = frozenset(), *, is_body: bool = False
     ) -> Checked:
-        """Follow the edges of a declaration."""
+        """Resolve the edges of a declaration."""
         links, faults = resolve(spec.nodes, spec.edges)
         by_target: dict[tuple[str, str], list[Link]] = defaultdict(list)
         for link in links:
@@ -44,21 +44,21 @@ class Checked:
         for index, edge in enumerate(spec.edges):
             if index not in followed:
                 lost[edge.target_node].append(edge)
-        told = _without(faults, spec, unread)
-        return cls(spec, links, told, unread, is_body, dict(by_target), dict(lost))
+        reported = _without(faults, spec, unread)
+        return cls(spec, links, reported, unread, is_body, dict(by_target), dict(lost))
 
     def into(self, name: str, slot: str = "") -> Sequence[Link]:
         """Return the edges into one slot of a node, or into a sink."""
         return self.by_target.get((name, slot), ())
 
     def has_edges(self, name: str) -> bool:
-        """Whether any edge ends at a node."""
+        """Return whether any edge ends at a node."""
         return any((name, slot) in self.by_target for slot in (*self.spec.nodes[name].slots, ""))
 
     def may_be_filled(self, name: str, slot: str | None = None) -> bool:
-        """Whether an edge that leads nowhere was meant for a node, or for one of its slots.
+        """Return whether an edge with an unknown end was meant for a node, or for one of its slots.
 
-        That edge is the fault; what it leaves empty is not told a second time.
+        That edge is the fault; the slot that it leaves empty is not reported again.
         """
         lost = self.lost.get(name, ())
         return any(
@@ -77,14 +77,14 @@ def _without(faults: Sequence[Fault], spec: PipelineSpec, unread: frozenset[str]
 
 
 def _means(written: str | None, slot: str, slots: tuple[str, ...]) -> bool:
-    """Whether what stands in an edge was meant for a slot."""
+    """Return whether the slot that an edge names was meant to be a given slot."""
     if written is None or written == slot or len(slots) == 1:
         return True
     return written not in slots and get_close_matches(written, slots, n=1) == [slot]
 
 
 CheckRule: TypeAlias = Callable[[Checked], Iterator[Fault]]
-"""Yield what is wrong with a declaration in one respect."""
+"""Yields the faults of a declaration of one kind."""
 
 
 def error(place: Place, found: str, remedy: str) -> Fault:

@@ -1,4 +1,4 @@
-"""Rules about what flows: where text is, and where ids of which map."""
+"""Rules about the content of edges: text, or ids of a map."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from codec_agents.graph.kinds import FunctionNode, InputNode, JoinNode, SinkNode
 
 
 def _text_into_ids(checked: Checked) -> Iterator[Fault]:
-    """Text can only become ids where a map is declared."""
+    """Report text that meets a node of ids without a map to encode it with."""
     texts = _text_sources(checked)
     for link in checked.links:
         if link.source_node not in texts:

@@ -1,4 +1,4 @@
-"""Rules about single nodes: what each kind needs, and what it names."""
+"""Rules about single nodes: the fields that each kind needs, and the names in them."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _joins(checked: Checked) -> Iterator[Fault]:
 def _nested(checked: Checked) -> Iterator[Fault]:
     for name, node in checked.spec.nodes.items():
         if isinstance(node, Nested) and not node.ports:
-            yield warning(("nodes", name), "the pipeline inside has no sink", "add a sink for what it gives")
+            yield warning(("nodes", name), "the pipeline inside has no sink", "add a sink for its output")
         if isinstance(node, MapNode):
             yield from _map_input(name, node)
         if isinstance(node, LoopNode):
@@ -147,7 +147,7 @@ def _loop_ends(name: str, node: LoopNode) -> Iterator[Fault]:
 
 
 def _references(checked: Checked) -> Iterator[Fault]:
-    """A reference in a file has the form `module:name`; a name without a colon stands for a live object."""
+    """Report references that are not `module:name`; a name without a colon is a live object."""
     for name, node in checked.spec.nodes.items():
         tools: tuple[str, ...] = node.tools if isinstance(node, ModelNode) else ()
         for field in ("call", "until", "items"):
@@ -165,7 +165,7 @@ def _references(checked: Checked) -> Iterator[Fault]:
 
 
 def _names(checked: Checked) -> Iterator[Fault]:
-    """Two names that differ only in upper and lower case are one name to whoever reads them."""
+    """Warn of two names that differ only in case, which readers confuse."""
     seen: dict[str, str] = {}
     for name in checked.spec.nodes:
         other = seen.setdefault(name.lower(), name)

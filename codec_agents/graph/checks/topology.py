@@ -1,4 +1,4 @@
-"""What can be said about a pipeline from who leads to whom: circles, dead ends, what nothing reaches."""
+"""The order of nodes in a declaration: circles, dead ends and unreachable parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Successors = Mapping[str, tuple[str, ...]]
 
 
 def successors(spec: PipelineSpec) -> Successors:
-    """Return who leads to whom, by edges and by the choices of routers."""
+    """Return the successors of each node, by edges and by the choices of routers."""
     after: dict[str, dict[str, None]] = {name: {} for name in spec.nodes}
     for link in spec.links:
         after[link.source_node][link.target_node] = None
@@ -23,7 +23,7 @@ def successors(spec: PipelineSpec) -> Successors:
 
 
 def reversed_successors(after: Successors) -> Successors:
-    """Return who comes before whom."""
+    """Return the predecessors of each node."""
     before: dict[str, list[str]] = {name: [] for name in after}
     for name, names in after.items():
         for each in names:
@@ -77,7 +77,7 @@ def _cycles_from(root: str, after: Successors, state: dict[str, bool]) -> list[l
 
 
 def layers(after: Successors) -> list[list[str]]:
-    """Return the nodes by their distance from the beginning: each stands after all that lead to it.
+    """Return the nodes by their distance from the inputs: each comes after all its predecessors.
 
     Edges that close a circle are not counted.
     """

@@ -1,4 +1,4 @@
-"""Rules about the whole: circles, dead ends, parts that nothing reaches or nobody uses."""
+"""Rules about the whole declaration: circles, dead ends, unreachable and unused parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _cycles(checked: Checked) -> Iterator[Fault]:
 
 
 def _unreachable(checked: Checked) -> Iterator[Fault]:
-    """Parts that no input and no self-starting node leads to; what other rules explain is left to them."""
+    """Report parts that no input and no self-starting node leads to, unless another rule explains them."""
     spec, after = checked.spec, successors(checked.spec)
     explained = {name for names in cycles(after) for name in names}
     explained |= {name for name in spec.nodes if checked.may_be_filled(name)}
@@ -73,7 +73,7 @@ def _suspicious_edges(checked: Checked) -> Iterator[Fault]:
 
 
 def _mixed_sinks(checked: Checked) -> Iterator[Fault]:
-    """Ids of several maps in one sink of ids cannot be told apart any more."""
+    """Report a sink of ids that mixes maps: its ids can no longer be distinguished."""
     sources: dict[str, set[str | None]] = defaultdict(set)
     for link in checked.links:
         target, source = checked.spec.nodes[link.target_node], checked.spec.nodes[link.source_node]

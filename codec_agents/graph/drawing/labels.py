@@ -1,4 +1,4 @@
-"""What drawings write on nodes and edges."""
+"""The labels of nodes and edges in drawings."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ MAX_LABEL = 40
 
 
 def node_label(name: str, node: Node) -> str:
-    """Return a node's title, or its name, and what it is."""
+    """Return a node's title or name, and its kind."""
     return shorten(f"{node.title or name} ({node_note(node)})")
 
 
 def node_note(node: Node) -> str:
-    """Return what a node is, in a word or two."""
+    """Return the kind of a node in a word or two."""
     if isinstance(node, Asking) and node.model:
         return node.model
     if isinstance(node, LoopNode):
@@ -27,7 +27,7 @@ def node_note(node: Node) -> str:
 
 
 def edge_label(link: Link) -> str:
-    """Return the port and the slot of an edge, without those that go without saying."""
+    """Return the port and the slot of an edge, without default ones."""
     port = "" if link.source_port == VALUE else link.source_port
     slot = "" if link.target_slot == VALUE else link.target_slot
     return shorten(" to ".join(part for part in (port, slot) if part))

@@ -16,7 +16,7 @@ _SHAPES: Mapping[str, tuple[str, str]] = {
     "join": ("((", "))"),
     "sink": ("([", "])"),
 }
-"""How each kind is drawn; those with a pipeline inside are frames around it."""
+"""The shape of each kind; nodes with a pipeline inside are frames around it."""
 
 
 def to_mermaid(spec: PipelineSpec) -> str:
@@ -57,6 +57,6 @@ def _key(prefix: str, name: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """Return a quoted label in which no character means anything but itself."""
+    """Return a quoted label in which every character is literal."""
     escaped = "".join(char if char.isalnum() or char in " .,:/()_-" else f"#{ord(char)};" for char in text)
     return f'"{escaped}"'

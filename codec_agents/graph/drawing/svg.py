@@ -1,6 +1,6 @@
 """A pipeline as one self-contained SVG picture: nodes in columns, from left to right.
 
-Columns follow the longest way from the inputs; within a column, nodes stand near those that lead to them. An
+Columns follow the longest way from the inputs; within a column, nodes are near their predecessors. An
 edge that skips columns is bent around, so it stays apart from the nodes between.
 """
 
@@ -53,7 +53,7 @@ _ARROW_TIP = (
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """Where a node stands."""
+    """The position of a node."""
 
     x: float
     y: float
@@ -85,7 +85,7 @@ def to_svg(spec: PipelineSpec) -> str:
 
 
 def _place(spec: PipelineSpec) -> dict[str, _Box]:
-    """Return where each node stands."""
+    """Return the position of each node."""
     after = successors(spec)
     before = reversed_successors(after)
     boxes: dict[str, _Box] = {}
@@ -118,7 +118,7 @@ def _gap_after(spec: PipelineSpec, column: list[str]) -> float:
 
 
 def _arrows(spec: PipelineSpec) -> list[tuple[str, str, str, bool]]:
-    """Return source, target, label and whether the line is dashed: there the way is not always taken.
+    """Return source, target and label, and True for a dashed line, which is not always taken.
 
     Several edges between the same two nodes are one line with all their labels.
     """

@@ -24,10 +24,10 @@ MAX_DOCUMENT_CHARACTERS = 1_000_000
 """A pipeline of hundreds of nodes with long prompts takes a tenth of this."""
 
 MAX_VALUES = 100_000
-"""Values after aliases are followed: what stops a text of a kilobyte from becoming gigabytes."""
+"""Values, with aliases followed. Without the bound a text of a kilobyte could become gigabytes."""
 
 MAX_DEPTH = 64
-"""Levels; a node's policy inside three nested pipelines is at level 16."""
+"""Levels of nesting; a node's policy inside three nested pipelines is at level 16."""
 
 _NULL, _BOOL, _INT, _FLOAT, _STR = (
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")
@@ -71,7 +71,7 @@ _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a value stands."""
+    """The place of a value in a file."""
 
     file: str | None
     line: int
@@ -79,17 +79,17 @@ class Position:
 
 @dataclass(slots=True)
 class Document:
-    """What a text says, and where it says it."""
+    """The data of a text, with the position of each value."""
 
     data: Any = None
     file: str | None = None
     positions: dict[Place, Position] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     unread: list[Place] = field(default_factory=list)
-    """Where files inside could not be read: what is wrong there is told already."""
+    """Places of nested files that could not be read, whose faults are reported already."""
 
     def position(self, path: Place) -> Position | None:
-        """Return where a value stands, or the nearest one around it that stands somewhere."""
+        """Return the position of a value, or of the nearest value around it that has one."""
         for end in range(len(path), -1, -1):
             for candidate in _spellings(path[:end]):
                 if candidate in self.positions:
@@ -111,7 +111,7 @@ def _spellings(path: Place) -> Iterator[Place]:
 
 
 def read_file(path: Path, name: str) -> Document:
-    """Read the document in a file, which messages call by a name.
+    """Read the document in a file.
 
     Raises:
         OSError: the file cannot be opened.
@@ -129,7 +129,7 @@ def read_file(path: Path, name: str) -> Document:
 
 
 def read_document(text: str, file: str | None = None) -> Document:
-    """Read one YAML or JSON document; what is wrong with its form is among its faults."""
+    """Read one YAML or JSON document; faults of its form are in its `faults`."""
     document = Document(file=file)
     if len(text) > MAX_DOCUMENT_CHARACTERS:
         document.fault(
@@ -166,7 +166,7 @@ def _add_syntax_fault(document: Document, error: yaml.MarkedYAMLError) -> None:
     what = ", ".join(part for part in (f"{error.context or ''}{since}", error.problem) if part)
     column = f" at column {mark.column + 1}" if mark else ""
     remedy = (
-        "close what is open, and quote texts with `: `, ` #`, or that begin with a sign such as {, [, *, @"
+        "close open brackets, and quote texts with `: `, ` #`, or that begin with a sign such as {, [, *, @"
     )
     document.faults.append(
         Fault("the pipeline", f"not YAML: {what}{column}", remedy, "error", document.file, line)
@@ -225,7 +225,7 @@ class _Construction:
         return {**merged, **result}
 
     def _merged(self, node: Node, path: Place, depth: int) -> dict[str, Any]:
-        """Return what `<<` takes over from one mapping, or from several, the first one winning."""
+        """Return the fields that `<<` merges from one mapping, or from several, of which the first wins."""
         nodes = node.value if isinstance(node, SequenceNode) else [node]
         result: dict[str, Any] = {}
         for each in reversed(nodes):

@@ -1,4 +1,4 @@
-"""From a document to a declaration: short forms are spelled out, nested files read, all faults gathered."""
+"""Read a declaration from a document: expand short forms, read nested files, collect all faults."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from codec_agents.graph.files.document import Document, read_file
 from codec_agents.graph.spec import KINDS, TELLING_FIELDS, Nested, PipelineSpec, kind_of
 
 MAX_NESTED_FILES = 8
-"""Levels of pipeline files inside pipeline files; more is a file that names itself in a roundabout way."""
+"""Levels of pipeline files inside pipeline files; more means that a file includes itself."""
 
 
 def prepare(document: Document, directory: Path | None, depth: int = 0) -> None:
-    """Spell out what a file may leave out; the document's data are then those of a `PipelineSpec`."""
+    """Fill in the parts that a file may leave out, so that the data are those of a `PipelineSpec`."""
     if document.data is None and document.faults:
-        return  # what keeps it from being read is told already
+        return  # the faults that kept it from being read are reported already
     if not isinstance(document.data, dict):
         found = "the file is empty" if document.data is None else "the file is not a mapping"
         document.fault((), found, "begin with `pipeline: name` and `nodes:`")
@@ -48,7 +48,7 @@ def _prepare_pipeline(
 def _prepare_body(
     document: Document, node: dict[str, Any], path: Place, directory: Path | None, depth: int
 ) -> None:
-    """Make the body of a nested pipeline complete: read from its file, with a name, prepared itself."""
+    """Complete the body of a nested pipeline: read it from its file, name it, and prepare it as well."""
     field = next((name for name in BODY_FIELDS if name in node), None)
     if field is None:
         return
@@ -91,7 +91,7 @@ def _read_nested(
 
 
 def _infer_ends(document: Document, data: dict[str, Any], nodes: dict[str, Any], path: Place) -> None:
-    """Declare what only edges name: a bare source is a text input, a bare target a text sink."""
+    """Declare nodes that only edges name: a bare source is a text input, a bare target a text sink."""
     edges = data.get("edges")
     if not isinstance(edges, list):
         return
@@ -99,7 +99,7 @@ def _infer_ends(document: Document, data: dict[str, Any], nodes: dict[str, Any],
     inferred = 0
     for index, edge in enumerate(edges):
         for field, end in _ends(edge):
-            if "." in end or end in nodes or not re.match(NAME_PATTERN, end):
+            if "." in end or end in nodes or not re.fullmatch(NAME_PATTERN, end):
                 continue
             nodes[end] = {"kind": "input"} if field == "from" else {"kind": "sink"}
             place = (*path, "nodes", end)
@@ -134,7 +134,7 @@ def _warn_if_close(document: Document, place: Place, name: str, declared: list[s
 
 
 def document_kind(document: Document, place: Place) -> str:
-    """Return what an inferred node was taken for, as a message says it."""
+    """Return the kind of an inferred node in words."""
     node: Any = document.data
     for part in place:
         node = node[part]
@@ -143,15 +143,15 @@ def document_kind(document: Document, place: Place) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A declaration as far as it could be read, and what was wrong."""
+    """A declaration as far as it could be read, and its faults."""
 
     spec: PipelineSpec | None
     """None where the whole could not be read."""
     faults: tuple[Fault, ...]
     unread: frozenset[str] = frozenset()
-    """Nodes that are there but could not be read: what names them is not at fault."""
+    """Nodes that could not be read; an edge that names one is not at fault."""
     edges: tuple[int, ...] | None = None
-    """Where the edges of `spec` stand in the document, if not all of it could be read."""
+    """The positions of the edges of `spec` in the document, if not all of it could be read."""
 
     def as_written(self, faults: Iterable[Fault]) -> Iterator[Fault]:
         """Yield faults of `spec` with the numbers that its edges have in the document."""
@@ -184,7 +184,7 @@ def read_spec(document: Document) -> Reading:
 def _salvage(
     data: dict[str, Any], error: ValidationError
 ) -> tuple[PipelineSpec | None, frozenset[str], tuple[int, ...]]:
-    """Read what is left without the nodes and edges at fault, so that the rest can be checked as well."""
+    """Read the declaration without the nodes and edges at fault, so that the rest can be checked."""
     paths = [detail["loc"] for detail in error.errors(include_url=False, include_input=False)]
     nodes = {str(path[1]) for path in paths if len(path) > 1 and path[0] == "nodes"}
     edges = {path[1] for path in paths if len(path) > 1 and path[0] == "edges"}
@@ -209,14 +209,14 @@ def validation_faults(
     place: Place = (),
     model: type[BaseModel] = PipelineSpec,
 ) -> Iterator[Fault]:
-    """Yield a fault for each thing that a value has wrong.
+    """Yield a fault for each validation error of a value.
 
     Args:
-        error: What pydantic found.
-        data: The value.
-        document: Where the value was read from.
-        place: Where in the declaration the value stands.
-        model: What the value should have been.
+        error: the validation error.
+        data: the value.
+        document: the document that the value was read from.
+        place: the place of the value in the declaration.
+        model: the model of the value.
     """
     for detail in error.errors(include_url=False, include_input=False):
         path, holder = _follow(detail, data, model)
@@ -270,7 +270,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _value_at(data: Any, path: Place) -> Any:
-    """Return the value that a path leads to; None where nothing stands."""
+    """Return the value at a path; None if there is none."""
     for part in path:
         data = data[part] if _has(data, part) else None
     return data
@@ -279,14 +279,14 @@ def _value_at(data: Any, path: Place) -> Any:
 def _describe(
     detail: ErrorDetails, path: Place, model: type[BaseModel] | None, value: Any
 ) -> tuple[str, str]:
-    """Return what was found and what would do."""
+    """Return the fault in words, and a remedy."""
     kind, name = detail["type"], path[-1] if path else ""
     if kind == "missing":
         return f"{name!r} is missing", f"add `{name}:`"
     if kind == "extra_forbidden":
         return f"there is no field {name!r} here", suggest(str(name), _field_names(model), "fields")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return "the kind of this node is not clear", f"{_misspelt(value)}give it a `kind`: {', '.join(KINDS)}"
+        return "the kind of this node is unknown", f"{_misspelt(value)}give it a `kind`: {', '.join(KINDS)}"
     if kind == "string_pattern_mismatch":
         return f"{name!r} is not a name", "use letters, digits, _ and -, and begin with a letter"
     message = detail["msg"]
@@ -318,18 +318,18 @@ REMEDIES: Mapping[str, str] = {
     "tuple_type": "write a list, `[one, another]`",
     "too_short": "add one",
     "backoff": "correct one of the two",
-    "empty_prompt": "write what the model is asked",
+    "empty_prompt": "give the prompt a `user` or `system` text, or `turns`",
     "engine": "take one of the two out",
     "map": "take one of the two out",
     "piece": "write one piece for each",
     "template": "write {name} for a slot, and {{ and }} for braces",
     "url": "write where the server is: `http://host:port`",
 }
-"""What would do, by the kind of what pydantic found; errors of this package say it themselves."""
+"""Remedies by the type of pydantic's error. Errors of this package bring their own."""
 
 
 def _misspelt(node: Any) -> str:
-    """Return a remedy for a field that looks like one which would tell a node's kind."""
+    """Return a remedy for a field whose name is close to one that implies a node's kind."""
     for name in node if isinstance(node, Mapping) else ():
         remedy = suggest(str(name), (known for known in TELLING_FIELDS if known != name))
         if remedy.startswith("did you mean"):

@@ -1,4 +1,4 @@
-"""What the reader asks of a value beyond the types of its fields, as JSON Schema.
+"""Rules of the reader beyond the types of fields, as JSON Schema.
 
 Not here, because a schema cannot say it: that names lead somewhere, what a file beside the pipeline has, that
 secrets are references, that a first delay is no longer than the longest, and that results stand behind calls.
@@ -17,38 +17,38 @@ SchemaRule: TypeAlias = dict[str, Any]
 
 
 def given(name: str) -> SchemaRule:
-    """Say that a field is there, and not null."""
+    """Return the rule that a field is present and not null."""
     return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
 
 
 def filled(name: str) -> SchemaRule:
-    """Say that a field is there, and has something in it."""
+    """Return the rule that a field is present and not empty."""
     return {"required": [name], "properties": {name: {"minItems": 1, "minProperties": 1}}}
 
 
 def unless(rule: SchemaRule) -> SchemaRule:
-    """Say that a rule does not hold."""
+    """Return the negation of a rule."""
     return {"not": rule}
 
 
 def when(condition: SchemaRule, then: SchemaRule) -> SchemaRule:
-    """Say that a rule holds where another one does."""
+    """Return the rule that one rule holds where another one does."""
     return {"if": condition, "then": then}
 
 
 def at_most_one(names: Iterable[str]) -> list[SchemaRule]:
-    """Say that no two of some fields are there."""
+    """Return the rule that at most one of some fields is present."""
     left = list(names)
     return [unless({"allOf": [given(a), given(b)]}) for at, a in enumerate(left) for b in left[at + 1 :]]
 
 
 def of_kind(*kinds: str) -> SchemaRule:
-    """Say that a value is of one of some kinds."""
+    """Return the rule that a value has one of some types."""
     return {"required": ["kind"], "properties": {"kind": {"enum": sorted(kinds)}}}
 
 
 def fields_of_roles(of_role: Callable[[str], SchemaRule]) -> list[SchemaRule]:
-    """Say which turns have the fields that not all have, where `of_role` says whose turn it is."""
+    """Return the rules of fields that only turns of some roles have; `of_role` tests the role."""
     assistants = {"anyOf": [given("reasoning"), filled("calls")]}
     return [when(given("name"), of_role("tool")), when(assistants, of_role("assistant"))]
 
@@ -67,13 +67,13 @@ ARGUMENT: SchemaRule = {
         {"type": "object", "additionalProperties": {"$ref": "#/$defs/Argument"}},
     ],
 }
-"""A value with which a declared call was made."""
+"""An argument of a declared call."""
 
 _LOGIN = {"required": ["url"], "properties": {"url": {"type": "string", "pattern": "^[^/]*://[^/]*@"}}}
 _SOURCES = ("like", "file", "tokenizer_config", "call")
 
 RULES: Mapping[str, list[SchemaRule]] = {
-    "Piece": [{"oneOf": [given(name) for name in ("token", "text", "slot")]}],
+    "ChatPiece": [{"oneOf": [given(name) for name in ("token", "text", "slot")]}],
     "Chat": [{"anyOf": [given("system"), given("user"), filled("turns")]}],
     "ChatTurn": [
         *fields_of_roles(_of_role),
@@ -97,13 +97,13 @@ RULES: Mapping[str, list[SchemaRule]] = {
         unless({"allOf": [given("api_key"), _LOGIN]}),
     ],
 }
-"""By the name of the model; all of a model's rules hold."""
+"""The rules of each model, by its name; all of them hold."""
 
 SOME_NODE: SchemaRule = {"anyOf": [filled("nodes"), filled("edges")]}
 """A pipeline may leave its nodes to the edges, which declare what only they name."""
 
 
 def tells_kind(kind: str, fields: Iterable[str]) -> SchemaRule:
-    """Say that a node's kind is written, or told by one of its fields."""
+    """Return the rule that a node has a `kind`, or a field that implies it."""
     telling = [name for name in fields if TELLING_FIELDS.get(name) == kind]
     return {"anyOf": [{"required": [name]} for name in ("kind", *telling)]}

@@ -71,7 +71,7 @@ def test_calls_stand_in_an_assistants_turn_with_their_results_behind_it():
 @pytest.mark.parametrize(
     ("turns", "message"),
     [
-        ([CALLED], "turn 0 calls weather; behind it must stand a `tool` turn for each"),
+        ([CALLED], "turn 0 calls weather; a `tool` turn for each must follow it"),
         ([CALLED, {"user": "x"}, {"tool": "R"}], "turn 0 calls weather"),
         ([CALLED, {"tool": "R"}, {"tool": "R"}], "turn 0 calls weather"),
         ([{"user": "a"}, CALLED, {"tool": "R", "name": "clock"}], "turn 1 calls weather"),
@@ -108,3 +108,9 @@ def test_a_raw_prompt_keeps_braces_as_text():
 def test_a_piece_is_exactly_one_thing(fields):
     with pytest.raises(ValidationError, match="exactly one"):
         ChatPiece(**fields)
+
+
+@pytest.mark.parametrize("name", ["x\n", "", "a b", "1"])
+def test_a_slot_has_a_name(name):
+    with pytest.raises(ValueError, match="is not a slot"):
+        parse_template(f"{{{name}}}")

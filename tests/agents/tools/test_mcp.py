@@ -110,8 +110,8 @@ def test_any_names_become_different_legal_names(names: list[str], prefix: str) -
     found = legal_names(names, prefix)
     assert list(found) == names
     assert len(set(found.values())) == len(names)
-    assert all(re.match(NAME_PATTERN, name) for name in found.values())
-    legal = [name for name in names if re.match(NAME_PATTERN, prefix + name)]
+    assert all(re.fullmatch(NAME_PATTERN, name) for name in found.values())
+    legal = [name for name in names if re.fullmatch(NAME_PATTERN, prefix + name)]
     assert all(found[name] == prefix + name for name in legal)
 
 

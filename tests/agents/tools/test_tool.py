@@ -235,7 +235,7 @@ def test_further_arguments_by_name() -> None:
     [
         (lambda x: x, "lambda"),
         (print, "position only"),
-        (Place, "no function"),
+        (Place, "not a function"),
     ],
 )
 def test_what_cannot_be_a_tool_is_refused(function: Any, message: str) -> None:
@@ -323,3 +323,15 @@ def test_keyword_arguments_and_descriptions_of_several_lines() -> None:
     made = make_tool(act)
     assert made.description == "Act."
     assert made.parameters["properties"]["a"]["description"] == "the first: one of two"
+
+
+@pytest.mark.parametrize("name", ["book\n", "a b", "a/b", "n" * 65])
+def test_names_that_models_cannot_write_are_refused(name: str) -> None:
+    with pytest.raises(ToolDefinitionError, match="cannot be a tool's name"):
+        tool(name=name)(lambda: None)
+
+
+def test_a_lambda_is_a_tool_under_a_name() -> None:
+    assert tool(name="double")(lambda n: 2 * n).call(2) == 4
+    with pytest.raises(ToolDefinitionError, match=r"a lambda has no name; give one by `name=\.\.\.`"):
+        make_tool(lambda: None)

@@ -197,7 +197,7 @@ edges: [quesiton -> m.x, m -> out]
         ("pipeline: p\nnodes: {a.b: {kind: input}}\n", "is not a name"),
         ("pipeline: p\nnodes: {a: {kind: input}}\nedges: a -> b\n", "valid tuple"),
         ("pipeline: p\nnodes: {a: {kind: input}}\nedges: [3]\n", "an edge is written"),
-        ("pipeline: p\nnodes: {a: 3}\n", "the kind of this node is not clear"),
+        ("pipeline: p\nnodes: {a: 3}\n", "the kind of this node is unknown"),
         ("pipeline: p\nnodes: {a: {kind: input}, a: {kind: sink}}\n", "declared twice"),
         ("pipeline: p\nnodes: {a: {pipeline: other.yaml}}\n", "there is none"),
         (

@@ -13,6 +13,7 @@ from codec_agents.exceptions import PipelineError
 from codec_agents.graph import Declaration
 from codec_agents.graph.files.document import read_document
 from codec_agents.graph.files.schema import json_schema, schema_text
+from codec_agents.graph.files.schema_rules import RULES
 from codec_agents.graph.files.writing import to_data
 
 PUBLISHED = Path(__file__).resolve().parents[4] / "docs" / "pipeline.schema.json"
@@ -31,6 +32,10 @@ def test_the_published_schema_is_fresh():
     assert PUBLISHED.read_text(encoding="utf-8") == schema_text(), (
         f"write {PUBLISHED.name} again: codec-agents schema > docs/{PUBLISHED.name}"
     )
+
+
+def test_every_rule_belongs_to_a_model():
+    assert set(RULES) <= {*json_schema()["$defs"], "PipelineSpec"}
 
 
 def test_it_is_a_schema():
@@ -71,7 +76,7 @@ def test_fields_are_described_for_editors():
     )
     assert schema["Limits"]["properties"]["turns"]["description"].startswith("Generations asked for")
     edge = schema["EdgeSpec"]["anyOf"][1]
-    assert edge["properties"]["from"]["description"].startswith("Where it begins")
+    assert edge["properties"]["from"]["description"].startswith("The source:")
 
 
 NOT_IN_A_SCHEMA = (
