@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 
 from codec_agents.compiler.declared_dialects import FoundDialect, own_dialect
+from codec_agents.compiler.map_files import map_of_file
 from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import derive_dialect, get_dialect
 from codec_agents.engines.base import Engine
@@ -36,8 +37,12 @@ from codec_agents.tools.tool import Tool, Toolset, make_tool
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
 from codec_core.discovery import DiskMapCache, load_map
 from codec_core.exceptions import CodecError
-from codec_core.maps import TokenizerMap, read_map
+from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of
+
+_MAP_SOURCES = (
+    "give a map, a tokenizer file (tokenizer.json, tekken.json, .gguf, .model), or a model's folder"
+)
 
 CACHE_VARIABLE = "CODEC_CACHE"
 """The environment variable that names the folder for downloaded maps."""
@@ -115,9 +120,10 @@ class Resources:
         return vocabulary_of(found)
 
     def _find_map(self, name: str, spec: MapSpec) -> TokenizerMap:
-        if spec.path is not None:
-            return _read_map_file(str(self._map_file(spec.path)))
         cache = DiskMapCache(map_cache_folder())
+        if spec.path is not None:
+            declared = None if MapSpec.of(name).path else name
+            return map_of_file(self._map_file(spec.path), spec.id or declared, cache)
         cached = cache.read(spec.hash) if spec.hash is not None else None
         if cached is not None:
             return cached
@@ -142,8 +148,8 @@ class Resources:
             remedy = "correct the path, which begins at the pipeline file"
             return f"no file {file.name!r} in {file.parent.absolute()}", remedy
         if isinstance(error, OSError):
-            return f"cannot read {str(file)!r}: {error.strerror}", "give the path of a map's JSON file"
-        return f"{str(file)!r}: {error}", "give a map, or build one by `codec-agents maps build`"
+            return f"cannot read {str(file)!r}: {error.strerror}", _MAP_SOURCES
+        return f"{str(file)!r}: {error}", _MAP_SOURCES
 
     # --- engines ---
 
@@ -335,15 +341,3 @@ def _fetched(url: str, fetch: Callable[[], Awaitable[TokenizerMap]]) -> Tokenize
             f"the map cannot be fetched from {url}: {reason}",
             "try again, or fetch it where there is a network: `codec-agents maps get URL --hash HASH`",
         ) from error
-
-
-_files: dict[tuple[str, int, int], TokenizerMap] = {}
-
-
-def _read_map_file(path: str) -> TokenizerMap:
-    """Read a map once per process, as long as its file does not change."""
-    status = Path(path).stat()
-    key = (path, status.st_mtime_ns, status.st_size)
-    if key not in _files:
-        _files[key] = read_map(path)
-    return _files[key]

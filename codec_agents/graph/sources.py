@@ -121,12 +121,18 @@ class EngineSpec(Declared):
 MapHash: TypeAlias = Annotated[str, StringConstraints(pattern=HASH_PATTERN)]
 
 
+MAP_SUFFIXES = (".json", ".json.gz", ".gguf", ".model", ".tiktoken")
+"""Endings by which a name is a path: those of maps and of tokenizer files."""
+
+
 class MapSpec(Declared):
     """A tokenizer map: by id (bundled or in the cache), by path, or by URL and hash."""
 
     id: str | None = None
     path: str | None = None
-    """Beside the pipeline file, or absolute."""
+    """A map, a tokenizer file (`tokenizer.json`, `tekken.json`, `.gguf`, `.model`) or a model's folder,
+    relative to the pipeline file or absolute. A map that has to be built is cached by the content of its
+    file."""
     url: Url | None = None
     hash: MapHash | None = None
     """`sha256:` and the hex digest of the document, which is checked on loading."""
@@ -145,5 +151,5 @@ class MapSpec(Declared):
     @classmethod
     def of(cls, text: str) -> MapSpec:
         """Return the map that a node's `map` names: a path if it looks like one, else an id."""
-        is_path = text.startswith((".", "/", "~")) or text.endswith((".json", ".json.gz"))
+        is_path = text.startswith((".", "/", "~")) or text.endswith(MAP_SUFFIXES)
         return cls(path=text) if is_path else cls(id=text)

@@ -135,6 +135,10 @@ class DiskMapCache(MapCache):
 
     async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:  # noqa: ARG002 - the bytes are enough
         """Keep the bytes of a map."""
+        self.keep(key, data)
+
+    def keep(self, key: str, data: bytes) -> None:
+        """Keep the bytes of a map, without an event loop."""
         name = hash_map(data)
         path = self._path(name)
         if not path.is_file():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from codec_core.maps import TokenizerMap
 
 MAP_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+TOKENIZER = click.Path(exists=True, path_type=Path)
 
 
 @click.group("maps")
@@ -24,17 +25,21 @@ def command() -> None:
 
 
 @command.command("build")
-@click.argument("source", type=MAP_FILE)
+@click.argument("source", type=TOKENIZER)
 @click.option("--id", "map_id", required=True, metavar="ORG/FAMILY", help="The id of the map.")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--pattern", help="The pre-tokenizer's regular expression; for tiktoken ranks only.")
 @reporting
 def build_command(source: Path, map_id: str, output: Path, pattern: str | None) -> None:
-    """Make a map from SOURCE: a tokenizer.json, a GGUF file, or tiktoken ranks.
+    """Make a map from SOURCE: a model's folder, or its tokenizer file.
+
+    Known are tokenizer.json, tekken.json, SentencePiece .model, .gguf and .tiktoken files.
 
     A tokenizer that a map cannot describe exactly is an error.
     """
-    document = _built(source, map_id, pattern)
+    from codec_core.building.source import build_map
+
+    document = build_map(source, map_id=map_id, pattern=pattern)
     output.write_bytes(document)
     terminal.echo(f"{_hash(document)}  {output}")
 
@@ -145,24 +150,6 @@ def show_command(name: str, text: str | None, as_json: bool) -> None:
         terminal.echo(f"{key + ':':<16}{shown}")
     for token_id, piece in pieces or []:
         terminal.echo(f"{token_id:>8}  {piece!r}")
-
-
-def _built(source: Path, map_id: str, pattern: str | None) -> bytes:
-    from codec_core import building
-
-    if source.suffix == ".gguf":
-        return building.build_from_gguf(source, map_id=map_id)
-    if source.name.startswith("tekken") and source.suffix == ".json":
-        return building.build_from_tekken(source, map_id=map_id)
-    if source.suffix == ".json":
-        return building.build_from_tokenizer_json(source, map_id=map_id)
-    if ".model" in source.suffixes:  # Mistral's names go on: tokenizer.model.v3
-        return building.build_from_sentencepiece(source, map_id=map_id)
-    if source.suffix == ".tiktoken":
-        if pattern is None:
-            raise click.UsageError("tiktoken ranks do not say how text is cut; add --pattern")
-        return building.build_from_tiktoken(source, map_id=map_id, pattern=pattern)
-    raise click.BadParameter(f"{source} is neither tokenizer.json, tekken.json, .model, .gguf nor .tiktoken")
 
 
 async def _fetch(

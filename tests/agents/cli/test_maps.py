@@ -79,8 +79,8 @@ def test_build_makes_a_map_of_a_tokenizer_file(tmp_path: Path) -> None:
 def test_build_tells_a_file_that_it_cannot_read(tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(b"")
     result = maps("build", str(tmp_path / "x.bin"), "--id", "a/b", "-o", str(tmp_path / "map.json"))
-    assert result.exit_code == exits.USAGE
-    assert "neither" in result.stderr
+    assert result.exit_code == exits.DATA_UNUSABLE
+    assert "neither tokenizer.json" in result.stderr
 
 
 class Served(ThreadingHTTPServer):

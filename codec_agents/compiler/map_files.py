@@ -1,0 +1,75 @@
+"""Maps from files: a map is read, a tokenizer of any known format is built once and cached by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from importlib.metadata import version
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from codec_core.discovery.caches import DiskMapCache, shared_map
+from codec_core.maps import TokenizerMap, hash_map, read_map
+
+HASHED_WHOLE = 256 << 20
+"""Bytes. Of a larger file (a GGUF with weights) only as many are hashed, with its size: the tokenizer is in
+the metadata at the beginning, and hashing weights of many gigabytes would delay every start."""
+
+_log = logging.getLogger("codec_agents")
+
+_files: WeakValueDictionary[tuple[str, str, int, int], TokenizerMap] = WeakValueDictionary()
+"""The maps of files that are in use, by path, id, time of change and size."""
+
+
+def map_of_file(path: Path, map_id: str | None, cache: DiskMapCache) -> TokenizerMap:
+    """Return the map in a file, or the one that is built from the tokenizer in it.
+
+    Args:
+        path: a map, a tokenizer file, or a model's folder.
+        map_id: the id of a map that is built; None for one named after the file.
+        cache: where built maps are kept, by the content of their file.
+
+    Raises:
+        CodecError: the file is damaged, or a map cannot describe its tokenizer exactly.
+        OSError: the file cannot be read, or the cache cannot be written.
+    """
+    # The builders are imported here: most pipelines name maps, and start sooner without.
+    from codec_core.building.source import is_map, tokenizer_file
+
+    file = tokenizer_file(path)
+    status = file.stat()
+    map_id = map_id or _id_of(file)
+    key = (str(file), map_id, status.st_mtime_ns, status.st_size)
+    found = _files.get(key)
+    if found is None:
+        found = _files[key] = read_map(str(file)) if is_map(file) else _built(file, map_id, cache)
+    return found
+
+
+def _built(file: Path, map_id: str, cache: DiskMapCache) -> TokenizerMap:
+    # Another version of the builders may build another map from the same file.
+    key = f"built:{version('codec-agents')}:{map_id}:{_digest(file)}"
+    cached = cache.read(key)
+    if cached is not None:
+        return cached
+    from codec_core.building.source import build_map
+
+    _log.info("building the map %s from %s", map_id, file)
+    data = build_map(file, map_id=map_id)
+    cache.keep(key, data)
+    return shared_map(data, hash_map(data))
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        if file.stat().st_size <= HASHED_WHOLE:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = hashlib.sha256(opened.read(HASHED_WHOLE))
+    digest.update(str(file.stat().st_size).encode())
+    return digest.hexdigest()
+
+
+def _id_of(file: Path) -> str:
+    # Most tokenizer files of models have the same name, and the folder tells them apart.
+    common = file.name.startswith(("tokenizer.", "tekken."))
+    return f"local/{file.absolute().parent.name if common else file.name.split('.')[0]}"
