@@ -52,6 +52,22 @@ def lock(descriptor: int, path: str | Path) -> None:
         ) from error
 
 
+def is_being_written(path: str | Path) -> bool:
+    """Return true if a run, of this process or another one, writes the record now.
+
+    Raises:
+        OSError: The file cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        _lock(descriptor)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def create(path: str | Path, sources: Iterable[str | Path] = ()) -> int:
     """Return the descriptor of an empty, private and locked file.
 

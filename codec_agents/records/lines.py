@@ -193,6 +193,12 @@ class AnsweredLine(msgspec.Struct):
     pause: str
 
 
+class AnnotationLine(msgspec.Struct):
+    """A note on the run, added after it."""
+
+    fields: dict[str, Any]
+
+
 LINES: Mapping[str, type[msgspec.Struct]] = {
     "prompt": PromptLine,
     "ids": IdsLine,
@@ -206,5 +212,6 @@ LINES: Mapping[str, type[msgspec.Struct]] = {
     "text": TextLine,
     "end": EndLine,
     "answered": AnsweredLine,
+    "annotation": AnnotationLine,
 }
 """The kinds of lines; a line of another kind is kept without a check."""

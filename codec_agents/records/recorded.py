@@ -82,6 +82,11 @@ class RecordedRun:
         return {line["node"]: line for line in self.lines if line["kind"] == "node"}
 
     @property
+    def annotations(self) -> list[dict[str, Any]]:
+        """The notes that were added after the run, in order."""
+        return [line["fields"] for line in self.lines if line["kind"] == "annotation"]
+
+    @property
     def nodes(self) -> list[str]:
         """The nodes that asked a model, in the order of their first turns."""
         return list(dict.fromkeys(turn.node for turn in self.turns))

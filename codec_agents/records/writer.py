@@ -138,6 +138,7 @@ class Recorder:
         Raises:
             RecordError: The file cannot be written, is a source, or another run is writing it.
         """
+        self._closed = True
         if durability not in get_args(Durability):
             raise RecordError(f"there is no durability {durability!r}; give 'os' or 'disk'")
         self._file = create(path, sources)
@@ -148,6 +149,10 @@ class Recorder:
         self._chain = Chain()
         self._lost: RecordLostError | None = None
         self._closed = False
+
+    def __del__(self) -> None:
+        # A run that is made and never entered has no end that would close its record.
+        self.close()
 
     @property
     def place(self) -> RecordPlace:

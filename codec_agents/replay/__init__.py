@@ -15,6 +15,7 @@ from codec_agents.exceptions import RecordError
 from codec_agents.plan.nodes import BuiltFunction, BuiltJoin, BuiltModel, BuiltNode, PromptedNode
 from codec_agents.plan.plan import BuiltLoop, BuiltMap, BuiltPipeline
 from codec_agents.plan.variants import continued_from, with_nodes, without_servers
+from codec_agents.records.files import is_being_written
 from codec_agents.records.header import record_header
 from codec_agents.records.reader import read_record
 from codec_agents.records.recorded import RecordedRun
@@ -79,10 +80,10 @@ def recover(
     """Return a run that continues where the record ends; `Pipeline.recover` describes it.
 
     Raises:
-        RecordError: the record cannot be read, is written to as well, or is of ids of other maps.
+        RecordError: The record cannot be read, is being written, or has ids of other maps.
     """
+    _refuse_running(recorded)
     record = _read(built, recorded)
-
     answers = RecordedFunctions(record, run_others=True) if functions == "recorded" else None
 
     def change(node: BuiltNode) -> BuiltNode:
@@ -149,6 +150,13 @@ def _read(built: BuiltPipeline, recorded: RecordedRun | str | Path) -> RecordedR
     record = recorded if isinstance(recorded, RecordedRun) else read_record(recorded)
     _refuse_other_maps(built, record)
     return record
+
+
+def _refuse_running(recorded: RecordedRun | str | Path) -> None:
+    """Refuse the record of a run that has not ended: what it does would be done twice."""
+    source = recorded.path if isinstance(recorded, RecordedRun) else recorded
+    if source is not None and Path(source).exists() and is_being_written(source):
+        raise RecordError(f"the run that {source} records is still under way; recover it when it has ended")
 
 
 def _refuse_other_maps(built: BuiltPipeline, record: RecordedRun) -> None:

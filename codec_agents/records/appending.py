@@ -1,0 +1,78 @@
+"""Append lines to the record of a run that is over: answers to its pauses, and annotations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from codec_agents.exceptions import RecordDamagedError, RecordError
+from codec_agents.records.files import lock
+from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain
+from codec_agents.records.writer import encoded, write_line
+
+SealedLines: TypeAlias = Iterator[tuple[bytes, str]]
+"""Each line of a record, and the chained hash after it."""
+
+
+def append_line(
+    path: str | Path, line: Mapping[str, Any], check: Callable[[SealedLines], None] | None = None
+) -> None:
+    """Append a line to a sealed record. It is on the disk when this returns.
+
+    The record is locked while it is checked and extended: of two processes, one comes second and sees the
+    line of the other.
+
+    Args:
+        path: The record.
+        line: The fields of the line.
+        check: Reads all lines before the new one is written, and refuses by raising.
+
+    Raises:
+        OSError: The file cannot be opened.
+        RecordError: The record is being written, or cannot be written.
+        RecordDamagedError: A line is damaged, or the record is of a version without seals.
+        Exception: Raised by `check`; nothing is written then.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0))
+    try:
+        lock(descriptor, path)
+        chain = Chain()
+        lines = _verified(path, chain)
+        if check is not None:
+            check(lines)
+        for _ in lines:  # the rest: the new line continues the chain of the last one
+            pass
+        try:
+            write_line(descriptor, chain.seal(encoded(dict(line))), flush=True)
+        except OSError as error:
+            raise RecordError(f"cannot write the record {path}: {error.strerror or error}") from error
+    finally:
+        os.close(descriptor)
+
+
+def annotate(path: str | Path, fields: Mapping[str, Any]) -> None:
+    """Append an annotation to the record of a run, such as a grade; `RecordedRun.annotations` has it.
+
+    Args:
+        path: The record.
+        fields: Names and values that JSON can hold.
+
+    Raises:
+        RecordError: The record cannot be opened, is being written, or is damaged.
+    """
+    try:
+        append_line(path, {"kind": "annotation", "fields": dict(fields)})
+    except OSError as error:
+        raise RecordError(f"cannot open the record {path}: {error.strerror or error}") from error
+
+
+def _verified(path: str | Path, chain: Chain) -> SealedLines:
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
+            try:
+                chain.verify(line)
+            except BrokenSealError as error:
+                raise RecordDamagedError(str(path), number, str(error), None) from error
+            yield line, chain.value
