@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from codec_agents.engines.conformance import Conformance, ConformanceError, check_engine
 from codec_agents.engines.scripted.engine import ScriptedEngine, ScriptedModel
 from codec_agents.engines.scripted.prompt_view import Message, PromptView
 from codec_agents.engines.scripted.rules import Rule, Rules
@@ -46,6 +47,8 @@ from codec_core.vocabulary import Vocabulary
 
 __all__ = [
     "Call",
+    "Conformance",
+    "ConformanceError",
     "Cut",
     "EmbeddedEngine",
     "Message",
@@ -66,6 +69,7 @@ __all__ = [
     "Turn",
     "Turns",
     "Wait",
+    "check_engine",
     "encode_turn",
     "scripted_server",
     "turns",

@@ -17,7 +17,7 @@ from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.codec import CodecEngine, check_map, frame_parser, frames_of
 from codec_agents.engines.http.clients import HttpClient
-from codec_agents.engines.http.engine import HttpEngine, Outgoing, check_prompt
+from codec_agents.engines.http.engine import HttpEngine, Outgoing
 from codec_agents.engines.http.first_bytes import (
     UNTELLING,
     ChosenParser,
@@ -29,6 +29,7 @@ from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.llamacpp import LlamaCppEngine
+from codec_agents.engines.prompt_body import check_prompt
 from codec_agents.engines.request_body import CODEC
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.stock.engine import no_events, parser_of_events

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal, Unpack
 import msgspec
 
 from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
-from codec_agents.engines.http.engine import Outgoing, check_prompt
+from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.http.stream import FrameParser
-from codec_agents.engines.prompt_body import invalid_id, json_of
+from codec_agents.engines.prompt_body import check_prompt, invalid_id, json_of
 from codec_agents.engines.request_body import LLAMACPP, for_model, place_options
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request, rendered
 from codec_agents.engines.stock.event_parser import EventParser, TokenIds

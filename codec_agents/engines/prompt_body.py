@@ -1,8 +1,8 @@
-"""A prompt that is checked and written down as it grows.
+"""A prompt that is checked and encoded as JSON while it grows.
 
-Engines over HTTP check every id of a prompt against the map, and send the prompt as a JSON array. Both take
-time that grows with the prompt; done while the ids come, none of it is left for the instant in which the
-last one is there.
+Engines over HTTP check every token id of a prompt against the map, and send the prompt as a JSON array. Both
+take time that grows with the prompt; done while the ids arrive, none of it is left for the moment when the last
+one is there.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from codec_agents.engines.base import GenerationRequest
+from codec_agents.exceptions import EngineError
 from codec_core.vocabulary import Vocabulary
 
 
 class EncodedPrompt(list[int]):
-    """The ids of a prompt. It is added to at its end, and changed in no other way."""
+    """The ids of a prompt, and their JSON. It is extended at its end, and changed in no other way."""
 
     __slots__ = ("_json", "_vocabulary", "_written", "invalid")
 
@@ -27,17 +29,17 @@ class EncodedPrompt(list[int]):
         self._json = bytearray()
         """`1,2,3]`: an array without its beginning."""
         self._written = 0
-        """How many ids are checked and written down."""
+        """How many ids are checked and encoded."""
         self.invalid: int | None = None
-        """The first id found that the vocabulary does not have; nothing is written down from there on."""
+        """The first id that is not in the vocabulary; nothing is encoded from there on."""
 
     @property
     def unwritten(self) -> int:
-        """How many ids have come since the last `write`."""
+        """How many ids were added since the last `write`."""
         return len(self) - self._written
 
     def write(self) -> None:
-        """Check and write down what has come since the last time."""
+        """Check and encode the ids that were added since the last time."""
         new = self[self._written :]
         if not new or self.invalid is not None:
             return
@@ -48,7 +50,7 @@ class EncodedPrompt(list[int]):
             self._written = len(self)
 
     def extended(self, ids: Iterable[int]) -> EncodedPrompt:
-        """Return a longer prompt; what is written down of this one is not written again."""
+        """Return a longer prompt; the encoded part of this one is not encoded again."""
         longer = EncodedPrompt(self._vocabulary)
         list.extend(longer, self)
         list.extend(longer, ids)
@@ -58,19 +60,19 @@ class EncodedPrompt(list[int]):
         return longer
 
     def checked_for(self, vocabulary: Vocabulary) -> bool:
-        """Write down the rest; return whether every id is valid in this vocabulary."""
+        """Encode the rest; return whether every id is valid in this vocabulary."""
         if vocabulary is not self._vocabulary:
             return False
         self.write()
         return self.invalid is None
 
     def json(self) -> msgspec.Raw:
-        """Return all ids as a JSON array; call it when `checked_for` has said yes."""
+        """Return all ids as a JSON array. `checked_for` has to be true."""
         return msgspec.Raw(b"[" + self._json)
 
 
 def extended(prompt: list[int], ids: Iterable[int]) -> list[int]:
-    """Return a prompt that goes on with further ids; what is written down of it is not written again."""
+    """Return a prompt with further ids; its encoded part is not encoded again."""
     return prompt.extended(ids) if isinstance(prompt, EncodedPrompt) else [*prompt, *ids]
 
 
@@ -79,8 +81,23 @@ def json_of(ids: Sequence[int]) -> msgspec.Raw | Sequence[int]:
     return ids.json() if isinstance(ids, EncodedPrompt) else ids
 
 
+def check_prompt(engine: str, request: GenerationRequest) -> None:
+    """Check that a prompt can be sent: some engines take any number for an id, and answer nonsense.
+
+    Raises:
+        EngineError: the prompt is empty, or holds an id that the map does not.
+    """
+    ids, vocabulary = request.prompt_ids, request.vocabulary
+    if not ids:
+        raise EngineError(engine, "the prompt is empty; give it at least one id")
+    if isinstance(ids, EncodedPrompt) and ids.checked_for(vocabulary):
+        return
+    if (bad := invalid_id(ids, vocabulary)) is not None:
+        raise EngineError(engine, f"the prompt's id {bad} is not in the map {vocabulary.id!r}")
+
+
 def invalid_id(ids: Iterable[int], vocabulary: Vocabulary) -> int | None:
-    """Return an id that the vocabulary does not have, if there is one."""
+    """Return an id that is not in the vocabulary, if there is one."""
     known = _valid_ids.setdefault(vocabulary, set())
     new = set(ids) - known
     bad = next(filterfalse(vocabulary.is_valid, new), None)

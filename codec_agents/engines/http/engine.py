@@ -19,7 +19,7 @@ from codec_agents.engines.http.pool import HttpPool
 from codec_agents.engines.http.responses import HttpResponse, close
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import Deadlines, FrameParser, HttpStream
-from codec_agents.engines.prompt_body import EncodedPrompt, invalid_id
+from codec_agents.engines.prompt_body import check_prompt
 from codec_agents.exceptions import EngineError, EngineStatusError
 
 MAX_ERROR_BODY = 64 * 1024
@@ -241,21 +241,6 @@ class HttpEngine:
         if len(body) > limit:
             await close(response, chunks)
         return bytes(body)
-
-
-def check_prompt(engine: str, request: GenerationRequest) -> None:
-    """Check that a prompt can be sent: some engines take any number for an id, and answer nonsense.
-
-    Raises:
-        EngineError: the prompt is empty, or holds an id that the map does not.
-    """
-    ids, vocabulary = request.prompt_ids, request.vocabulary
-    if not ids:
-        raise EngineError(engine, "the prompt is empty; give it at least one id")
-    if isinstance(ids, EncodedPrompt) and ids.checked_for(vocabulary):
-        return
-    if (bad := invalid_id(ids, vocabulary)) is not None:
-        raise EngineError(engine, f"the prompt's id {bad} is not in the map {vocabulary.id!r}")
 
 
 def error_message(body: bytes) -> str:

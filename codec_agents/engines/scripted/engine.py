@@ -23,6 +23,7 @@ from codec_agents.engines.base import (
     StreamStats,
     failed_answer,
 )
+from codec_agents.engines.prompt_body import check_prompt
 from codec_agents.engines.scripted.prefix_cache import PrefixCache, PromptReading
 from codec_agents.engines.scripted.prompt_view import PromptView
 from codec_agents.engines.scripted.script import EncodedTurn, Script, ScriptError, encode_turn
@@ -187,6 +188,7 @@ class ScriptedEngine:
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
         """Start a turn; leaving the context ends it."""
+        check_prompt(self.name, request)
         self.requests.append(request)
         stats = StreamStats(format="ids", request_started=time.perf_counter())
         stats.prompt_tokens = len(request.prompt_ids)

@@ -1,0 +1,121 @@
+"""The conformance test: engines that keep to the contract pass, and each breach is named."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+from codec_agents.engines.base import StreamStats
+from codec_agents.testing import (
+    Call,
+    ConformanceError,
+    EmbeddedEngine,
+    Say,
+    ScriptedEngine,
+    Think,
+    check_engine,
+)
+from codec_core.frames import CodecFrame
+from codec_core.tokenizer import pick_tokenizer
+from tests.agents.engines.wires import WIRES, FaultyServer
+
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
+
+TEXT = "one two three four five six"
+
+
+def speaks(prompt):
+    yield Think("well \U0001f9ff now")
+    yield Say(f"you said {prompt.user!r}")
+    yield Call("weather", city="Oslo")
+
+
+@pytest.mark.parametrize("name", [name for name in WIRES if name != "openai"])
+async def test_every_engine_that_takes_ids_continues(words, chat, name):
+    wire = WIRES[name]
+    ids = pick_tokenizer(words).encode_ordinary(TEXT)
+    async with FaultyServer(wire, words, ids) as server:
+        engine = wire.make(server.url, **wire.options)
+        found = await check_engine(engine, words, chat(words, ("user", "hi")))
+        await engine.aclose()
+    assert (found.ids, found.repeats, found.continues) == (tuple(ids), True, True)
+
+
+@pytest.mark.parametrize("kind", [ScriptedEngine, EmbeddedEngine])
+async def test_scripted_models_continue(vocabulary, chat, kind):
+    """Also over HTTP, where only the prompt tells how far the answer is."""
+    if "<think>" not in vocabulary.special_tokens:
+        pytest.skip("the map has no marks of reasoning")
+    engine = kind(speaks)
+    found = await check_engine(engine, vocabulary, chat(vocabulary, ("user", "hi")), max_tokens=400)
+    await engine.aclose()
+    assert (found.repeats, found.continues, found.finish_reason) == (True, True, "stop")
+
+
+async def test_a_chat_api_begins_anew_and_says_so(words, chat):
+    wire = WIRES["openai"]
+    async with FaultyServer(wire, words, pick_tokenizer(words).encode_ordinary(TEXT)) as server:
+        engine = wire.make(server.url)
+        found = await check_engine(engine, words, chat(words, ("user", "hi")))
+        await engine.aclose()
+    assert (found.repeats, found.continues) == (True, False)
+
+
+class Own:
+    """Gives the same frames whatever the prompt is."""
+
+    name = provider = "own"
+
+    def __init__(self, *frames: CodecFrame, **declared: bool) -> None:
+        self._frames = frames
+        vars(self).update(declared)
+
+    @asynccontextmanager
+    async def stream(self, request):
+        if request.prompt_ids and max(request.prompt_ids) < request.vocabulary.size:
+            yield Frames(self._frames)
+        else:
+            raise OwnError
+
+    async def aclose(self) -> None:
+        """Hold nothing."""
+
+
+class OwnError(Exception):
+    """No EngineError."""
+
+
+class Frames:
+    def __init__(self, frames):
+        self.stats = StreamStats()
+        self._frames = iter(frames)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        for frame in self._frames:
+            return frame
+        raise StopAsyncIteration
+
+
+class Answers(Own):
+    @asynccontextmanager
+    async def stream(self, request):
+        yield Frames(self._frames)
+
+
+TWO = (CodecFrame((21,), done=False), CodecFrame((22,), done=True, finish_reason="stop"))
+
+
+async def test_a_prompt_outside_the_map_has_to_be_refused(words):
+    with pytest.raises(ConformanceError, match="an empty prompt is answered"):
+        await check_engine(Answers(*TWO), words, [5])
+    with pytest.raises(OwnError):
+        await check_engine(Own(*TWO), words, [5])
+
+
+async def test_more_ids_than_asked_for_are_a_breach(words):
+    with pytest.raises(ConformanceError, match="1 ids were asked for and 2 came"):
+        await check_engine(Answers(*TWO), words, [5], max_tokens=1)
