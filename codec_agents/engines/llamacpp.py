@@ -274,7 +274,7 @@ class _Recovering:
                 self._received += frame.ids
                 return frame
         if self._rest is None:
-            self._rest = deque(await self._ask_for_rest())
+            self._rest = deque(await self._engine.pool.secrets.sealed(self._ask_for_rest()))
         if not self._rest:
             raise StopAsyncIteration
         return self._rest.popleft()

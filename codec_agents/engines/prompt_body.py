@@ -1,8 +1,8 @@
 """A prompt that is checked and encoded as JSON while it grows.
 
 Engines over HTTP check every token id of a prompt against the map, and send the prompt as a JSON array. Both
-take time that grows with the prompt; done while the ids arrive, none of it is left for the moment when the last
-one is there.
+take time that grows with the prompt; done while the ids arrive, none of it is left for the moment when the
+last one is there.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ ENDPOINTS = (
 """Ends of URLs that name a call of an engine rather than the engine; longer ones before their own ends."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Address:
     """Where an engine is: every path of its API is appended to `base`."""
 
@@ -41,6 +41,9 @@ class Address:
     endpoint: str
     """The call that the declared URL named, `/v1` for one; mostly empty."""
     login: Login | None
+
+    def __repr__(self) -> str:
+        return "Address()"  # a path, a query or a login may hold a secret
 
     def of(self, path: str) -> str:
         """Return the URL of a path."""

@@ -91,16 +91,7 @@ class HttpEngine:
         Raises:
             EngineError: the prompt is not in the map, or the request cannot be sent or is refused.
         """
-        stream: HttpStream | None = None
-        try:
-            stream = await self._open(request)
-        except EngineError as error:
-            leaving = self.pool.secrets.seal(error)
-        if stream is None:
-            try:
-                raise leaving  # outside of the handler: nothing is chained to it
-            finally:
-                del leaving  # the frame is part of the error's traceback: keeping it would close a circle
+        stream = await self.pool.secrets.sealed(self._open(request))
         try:
             yield stream
         finally:

@@ -78,15 +78,14 @@ def _unreachable(error: BaseException, url: str, kind: str) -> str:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and those behind it, the members of groups included."""
-    waiting: list[BaseException | None] = [error]
+    waiting: list[BaseException] = [error]
     for _ in range(MAX_CHAIN):
         if not waiting:
             return
-        if (each := waiting.pop(0)) is None:
-            continue
+        each = waiting.pop(0)
         yield each
         below = (getattr(each, name, None) for name in ("os_error", "certificate_error"))  # aiohttp's
-        waiting += [*below, each.__cause__, each.__context__]
+        waiting += [found for found in (*below, each.__cause__, each.__context__) if found is not None]
         if isinstance(each, BaseExceptionGroup):
             waiting += each.exceptions
 

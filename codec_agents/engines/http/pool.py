@@ -12,6 +12,8 @@ import threading
 from collections.abc import AsyncIterable, Callable, Mapping
 from typing import Self, TypeAlias
 
+from pydantic import SecretStr
+
 from codec_agents.concurrency.event_loop import may_run_yet, this_loop
 from codec_agents.engines.base import Timeouts
 from codec_agents.engines.http.addresses import Login, basic_login, read_address, without_login
@@ -43,8 +45,8 @@ class HttpPool:
         self, engine: str, url: str, settings: HttpSettings | None = None, client: HttpClient | None = None
     ) -> None:
         self.engine = engine
-        self.url = url
-        """The URL as it was given."""
+        self.url = SecretStr(url)
+        """The URL as it was given; it may hold a password."""
         self.address = read_address(url)
         self.host, self.port = self.address.host, self.address.port
         self.settings = settings or HttpSettings()

@@ -10,7 +10,7 @@ import json
 import re
 import traceback
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from codec_core.exceptions import CodecError
 HIDDEN = "[secret]"
 
 Failure = TypeVar("Failure", bound=EngineError)
+Result = TypeVar("Result")
 
 
 class SecretTexts:
@@ -60,6 +61,21 @@ class SecretTexts:
         error.__cause__ = self._sealed_cause(error.__cause__)
         error.__context__ = None
         return error.with_traceback(None)
+
+    async def sealed(self, work: Awaitable[Result]) -> Result:
+        """Return the result of a call; an `EngineError` leaves it sealed.
+
+        Raises:
+            EngineError: the call's.
+        """
+        try:
+            return await work
+        except EngineError as error:
+            leaving = self.seal(error)
+        try:
+            raise leaving  # outside of the handler: nothing is chained to it
+        finally:
+            del leaving  # the frame is part of the error's traceback: keeping it would close a circle
 
     def _sealed_cause(self, cause: BaseException | None) -> BaseException | None:
         """Return the fault of the protocol behind an error, if it repeats nothing; None for any other."""

@@ -33,6 +33,10 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
         return f"HttpSettings(headers={sorted(self.headers)}, {shown})"
 
+    def __post_init__(self) -> None:
+        if isinstance(self.api_key, str):
+            msgspec.structs.force_setattr(self, "api_key", SecretStr(self.api_key))
+
     @property
     def key(self) -> str | None:
         """The API key in the clear."""

@@ -72,9 +72,10 @@ async def engine_prompt(
     _refuse_slots_in_calls(chat)
     request = GenerationRequest(prompt_ids=(), vocabulary=vocabulary, model=model)
     asked = copy.copy(engine)
-    asked.pool = HttpPool(engine.name, engine.pool.url, engine.pool.settings)
+    asked.pool = HttpPool(engine.name, engine.pool.url.get_secret_value(), engine.pool.settings)
     try:
-        ids = await asked.render_chat(request, _conversation(chat, tools))
+        rendering = asked.render_chat(request, _conversation(chat, tools))
+        ids = await asked.pool.secrets.sealed(rendering)
     finally:
         await asked.pool.aclose()
     return _as_pieces(ids, chat, vocabulary)
