@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, Literal
 
 import msgspec
@@ -94,10 +95,22 @@ class TextToken(AddedToken, frozen=True):
     in_model: bool = False
 
 
+class UnigramScores(msgspec.Struct, frozen=True):
+    """What divides text without merges: into the tokens whose scores sum highest.
+
+    Attributes:
+        scores: the score of each id.
+        precision: in which sums are rounded: "double" as in `tokenizers`, "single" as in SentencePiece.
+    """
+
+    scores: list[float]
+    precision: Literal["single", "double"] = "double"
+
+
 class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     """A tokenizer map, version 1 (`tokens`) or 2 (`vocab`).
 
-    Fields the protocol does not know are ignored. The last seven are this project's additions, which hold
+    Fields the protocol does not know are ignored. The last eight are this project's additions, which hold
     what exact encoding needs and published maps leave out; absent, the family's known behaviour applies
     (`families`).
 
@@ -110,6 +123,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
         metaspace_prefix_once: whether a stretch that begins with a space goes without, as it has one.
         missing_bytes: bytes without a token leave no id; whether what is on both sides of them merges
             ("joined", as in `tokenizers`) or not ("apart", as in llama.cpp).
+        unigram: the scores of tokens, in place of merges.
         added_tokens: special tokens that are found in another way than by their name alone.
         text_tokens: tokens of `vocab` that are found in the text first and are still ordinary text. A reader
             that does not know the field takes them for other tokens of `vocab`, and so decodes them.
@@ -135,6 +149,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     metaspace_prefix: Literal["always", "first", "never"] | None = None
     metaspace_prefix_once: bool | None = None
     missing_bytes: Literal["joined", "apart"] | None = None
+    unigram: UnigramScores | None = None
     added_tokens: list[AddedToken] | None = None
     text_tokens: list[TextToken] | None = None
 
@@ -257,6 +272,7 @@ def check_map(tokenizer_map: TokenizerMap) -> None:
     _check_special_tokens(tokenizer_map)
     _check_text_tokens(tokenizer_map)
     _check_byte_fallback(tokenizer_map)
+    _check_unigram(tokenizer_map)
     if tokenizer_map.pre_tokenizer_program is not None:
         check_program(tokenizer_map.pre_tokenizer_program)
     if tokenizer_map.pre_tokenizer_pattern is not None:
@@ -377,6 +393,16 @@ def _fault_of_text_token(tokenizer_map: TokenizerMap, token: TextToken) -> str |
         # The model writes bytes in an alphabet of letters. One entry cannot be both readings of a name.
         return "also the spelling of other bytes in the model's vocabulary"
     return None
+
+
+def _check_unigram(tokenizer_map: TokenizerMap) -> None:
+    if tokenizer_map.unigram is None:
+        return
+    scores, vocab = tokenizer_map.unigram.scores, tokenizer_map.vocab
+    if tokenizer_map.encoder != "metaspace" or not vocab:
+        raise TokenizerMapValidationError("unigram: only a metaspace vocabulary is divided by scores")
+    if len(scores) <= max(vocab.values()) or not all(map(isfinite, scores)):
+        raise TokenizerMapValidationError("unigram: there must be a finite score for each id of vocab")
 
 
 def _check_byte_fallback(tokenizer_map: TokenizerMap) -> None:

@@ -246,6 +246,36 @@ class LongestMatchTokenizer(VocabularyTokenizer):
         return ids, text[used:]
 
 
+class UnigramTokenizer(VocabularyTokenizer):
+    """Divides text into the tokens whose scores sum highest: for maps with scores."""
+
+    def __init__(self, m: TokenizerMap | Vocabulary) -> None:
+        super().__init__(m)
+        from codec_core.merging import PieceCache
+        from codec_core.pretokenizer import pretokenizer_of
+        from codec_core.unigram import UnigramDivider
+
+        stated = self.vocabulary.map
+        self._cutter = pretokenizer_of(
+            stated.pre_tokenizer_program, stated.pre_tokenizer_pattern, takes_spaces=False
+        )
+        self._ids_of = PieceCache(UnigramDivider(self.vocabulary).ids_of).__getitem__
+
+    @staticmethod
+    def supports(m: TokenizerMap) -> bool:
+        """Return whether a map has scores."""
+        return m.unigram is not None
+
+    def encode_prepared(self, text: str) -> list[int]:
+        """Return the ids of prepared text that nothing follows."""
+        return list(_flat(map(self._ids_of, self._cutter.cut(text))))
+
+    def settle(self, text: str, seen: int = 0) -> tuple[list[int], str]:
+        """Return the settled ids and the rest of the text."""
+        pieces, rest = self._cutter.settle(text, seen)
+        return list(_flat(map(self._ids_of, pieces))), rest
+
+
 # These imports are late: they take a tenth of the time to import the package, and only encoding needs them.
 
 
@@ -293,7 +323,11 @@ def pick_tokenizer(m: TokenizerMap | Vocabulary) -> VocabularyTokenizer:
     vocabulary = vocabulary_of(m)
     known: VocabularyTokenizer | None = vocabulary.__dict__.get("tokenizer")
     if known is None:
-        kind = BPETokenizer if BPETokenizer.supports(vocabulary.map) else LongestMatchTokenizer
+        kind: type[VocabularyTokenizer] = LongestMatchTokenizer
+        if UnigramTokenizer.supports(vocabulary.map):
+            kind = UnigramTokenizer
+        elif BPETokenizer.supports(vocabulary.map):
+            kind = BPETokenizer
         # Kept on the vocabulary, so it is freed with it. `setdefault` gives two threads the same one.
         known = vocabulary.__dict__.setdefault("tokenizer", kind(vocabulary))
     return known

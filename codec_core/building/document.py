@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -93,6 +93,13 @@ def check_tokens(count: int, path: str | Path) -> None:
     """
     if count > MAX_TOKENS:
         raise MapBuildError(f"{path} has {count} tokens; at most {MAX_TOKENS} are read")
+
+
+def pad_scores(scores: list[float], ids: Iterable[int]) -> None:
+    """Add scores for tokens that a model of scores does not have: they are found before it divides text."""
+    missing = max(ids, default=-1) + 1 - len(scores)
+    if 0 < missing <= MAX_TOKENS:
+        scores += [max(scores, default=0.0)] * missing
 
 
 def write_document(map_id: str, vocab: Mapping[str, int], special: Mapping[str, int], **fields: Any) -> bytes:

@@ -198,7 +198,7 @@ FAMILIES: Mapping[str, Family] = {
 REFUSED: Mapping[str, str] = {
     "whitespace": "it leaves white space out, so that no text comes back",
     "bert": "WordPiece lowers case and leaves white space out, so that no text comes back",
-    "t5": "it divides text by the scores of its pieces, where maps hold merges",
+    "t5": "it changes text by rules of its own before it divides it, which maps do not hold",
     "rwkv": "its tokens are looked for byte by byte, within characters",
     "plamo2": "it takes the best of all divisions by scores of its own",
     "mmbert": "its cuts are not known here; build from the model's tokenizer.json",

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from codec_core.building.added_tokens import added_fields
 from codec_core.building.document import byte_fallback, check_tokens, read_source, write_document
@@ -21,6 +22,7 @@ from codec_core.vocabulary import METASPACE
 
 _PIECE, _TRAINER, _NORMALIZER = 1, 2, 3
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
+_UNIGRAM, _BPE = 1, 2
 _KINDS = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -42,7 +44,7 @@ class _Model:
 
 
 def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
-    """Return the bytes of a map that encodes as SentencePiece does with a `.model` of BPE.
+    """Return the bytes of a map that encodes as SentencePiece does with a `.model` of BPE or of unigrams.
 
     Raises:
         MapBuildError: the file is damaged, or does something that a map cannot say.
@@ -61,13 +63,20 @@ def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
         if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)
     ]
     control, text, described = added_fields(added, (), None)
+    scores = [score for _, score, _ in model.pieces]
+    if model.kind == _UNIGRAM:
+        if text:
+            raise MapBuildError(f"{path}: user-defined symbols of a unigram model have no form in a map")
+        how: dict[str, Any] = {"unigram": {"scores": scores, "precision": "single"}}
+    else:
+        how = {"merges": merges_by_score(vocab, control | text, scores)}
     data = write_document(
         map_id,
         vocab,
         control,
         **described,
         encoder="metaspace",
-        merges=merges_by_score(vocab, control | text, [score for _, score, _ in model.pieces]),
+        **how,
         **byte_fallback({piece: n for n, (piece, _, kind) in enumerate(model.pieces) if kind == _BYTE}),
         metaspace_prefix="always" if model.prefix else "never",
         normalizer="none",
@@ -83,7 +92,7 @@ def _check(model: _Model, path: str | Path) -> None:
         MapBuildError: the reason.
     """
     reasons: Mapping[str, bool] = {
-        f"a model of type {_KINDS.get(model.kind, model.kind)}": model.kind != 2,
+        f"a model of type {_KINDS.get(model.kind, model.kind)}": model.kind not in (_UNIGRAM, _BPE),
         "a model that collapses white space, so that no text comes back": model.collapses,
         "a model that keeps spaces as they are": not model.escapes,
         "a model that puts the mark of a space behind words": model.space_behind,

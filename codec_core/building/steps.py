@@ -60,6 +60,14 @@ class BpeModel(msgspec.Struct, frozen=True):
     end_of_word_suffix: str | None = None
 
 
+class UnigramModel(msgspec.Struct, frozen=True):
+    """A model of pieces and their scores, whose ids are their places."""
+
+    vocab: list[tuple[str, float]]
+    unk_id: int | None = None
+    byte_fallback: bool = False
+
+
 class ModelKind(msgspec.Struct, frozen=True):
     """What kind of model it is; older files do not say it of BPE."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from codec_core.building.document import (
     byte_fallback,
     check_tokens,
     check_values,
+    pad_scores,
     read_source,
     write_document,
 )
@@ -27,6 +28,7 @@ from codec_core.building.steps import (
     ModelKind,
     TokenizerConfig,
     TokenizerFile,
+    UnigramModel,
 )
 from codec_core.building.verification import reference_of, verify
 from codec_core.exceptions import MapBuildError
@@ -47,7 +49,7 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
     """Return the bytes of a map that encodes as the tokenizer file does.
 
     Args:
-        path: A `tokenizer.json` with a BPE model.
+        path: A `tokenizer.json` with a BPE or Unigram model.
         map_id: The id of the map, `org/family`.
         config: A `tokenizer_config.json`; the one beside the file when left out, if there is one.
 
@@ -67,20 +69,21 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
     chat_template = _chat_template(found.chat_template, path.with_name(TEMPLATE_NAME))
     added = _added_tokens(source, found, model.vocab)
     control, text, described = added_fields(added, model.vocab, chat_template)
-    if model.ignore_merges and normalizer.marked:
+    if "unigram" in model.fields:
+        pad_scores(model.fields["unigram"]["scores"], [*control.values(), *text.values()])
+    if model.fields.get("ignore_merges") and normalizer.marked:
         raise MapBuildError(f"{path}: ignore_merges where U+2581 stands for spaces has no form in a map")
     data = write_document(
         map_id,
         {**model.vocab, **text},
         control,
         encoder="metaspace" if normalizer.marked else "byte_level",
-        merges=_merges(model.merges),
+        **model.fields,
         **pre_tokenizer.fields,
         **normalizer.prefix,
         **({"metaspace_prefix": "always"} if pre_tokenizer.prefixes_space else {}),
         **(byte_fallback(model.vocab) if model.byte_fallback else {}),
         normalizer=normalizer.form,
-        ignore_merges=model.ignore_merges,
         **described,
         chat_template=chat_template,
     )
@@ -105,16 +108,44 @@ def _decode(data: bytes | msgspec.Raw, kind: type[Content], path: Path) -> Conte
         ) from error
 
 
-def _model(path: Path, raw: msgspec.Raw) -> BpeModel:
+class _Model(NamedTuple):
+    """A model: its vocabulary, and how it makes tokens of a piece."""
+
+    vocab: dict[str, int]
+    byte_fallback: bool
+    fields: dict[str, Any]
+
+
+def _model(path: Path, raw: msgspec.Raw) -> _Model:
     kind = _decode(raw, ModelKind, path).type
-    if kind != "BPE":
-        raise MapBuildError(f"{path}: the model is of type {kind!r}; maps are made from BPE models")
+    read = _MODELS.get(kind)
+    if read is None:
+        raise MapBuildError(
+            f"{path}: the model is of type {kind!r}; maps are made from {' and '.join(_MODELS)}"
+        )
+    return read(path, raw)
+
+
+def _bpe(path: Path, raw: msgspec.Raw) -> _Model:
     model = _decode(raw, BpeModel, path)
     check_tokens(len(model.vocab), path)
     for name in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
         if getattr(model, name):
             raise MapBuildError(f"{path}: a model with {name!r} has no form in a map")
-    return model
+    fields = {"merges": _merges(model.merges), "ignore_merges": model.ignore_merges}
+    return _Model(model.vocab, model.byte_fallback, fields)
+
+
+def _unigram(path: Path, raw: msgspec.Raw) -> _Model:
+    model = _decode(raw, UnigramModel, path)
+    check_tokens(len(model.vocab), path)
+    vocab = {piece: number for number, (piece, _) in enumerate(model.vocab)}
+    if len(vocab) != len(model.vocab):
+        raise MapBuildError(f"{path}: a piece is listed twice")
+    return _Model(vocab, model.byte_fallback, {"unigram": {"scores": [score for _, score in model.vocab]}})
+
+
+_MODELS = {"BPE": _bpe, "Unigram": _unigram}
 
 
 def _added_tokens(

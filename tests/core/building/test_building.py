@@ -173,7 +173,7 @@ class TestTokenizerJson:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"model": {"type": "WordPiece", "vocab": {}}}, "made from BPE models"),
+            ({"model": {"type": "WordPiece", "vocab": {}}}, "made from BPE and Unigram"),
             ({"normalizer": {"type": "Lowercase"}}, "'Lowercase' has no form"),
             ({"pre_tokenizer": {"type": "Whitespace"}}, "'Whitespace' has no form"),
             (

@@ -90,7 +90,8 @@ def test_a_model_without_a_space_before_the_text(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (model(PIECES, kind=UNIGRAM), "of type unigram has no form"),
+        (model(PIECES, kind=3), "of type word has no form"),
+        (model(PIECES, kind=UNIGRAM), "user-defined symbols of a unigram model"),
         (model(PIECES, normalizer=field(4, 1)), "collapses white space"),
         (model(PIECES, normalizer=field(1, b"nmt_nfkc") + field(2, b"rules")), "the normalization nmt_nfkc"),
         (model(PIECES, trainer=field(24, 1)), "behind words"),
@@ -107,3 +108,14 @@ def test_a_model_without_a_space_before_the_text(tmp_path):
 def test_what_has_no_form_or_is_damaged_is_refused(data, message, tmp_path):
     with pytest.raises(MapBuildError, match=message):
         build(tmp_path, data)
+
+
+def test_unigrams_divide_by_their_scores(tmp_path):
+    pieces = [piece for piece in PIECES if piece[0] != "[REF]"]
+    built = build(tmp_path, model(pieces, kind=UNIGRAM))
+    ids = {piece: number for number, (piece, _, _) in enumerate(pieces)}
+    tokenizer = pick_tokenizer(built)
+    assert tokenizer.encode_ordinary("ab") == [ids["▁ab"]]
+    assert tokenizer.encode_ordinary("abé") == [ids["▁ab"], ids["<0xC3>"], ids["<0xA9>"]]
+    assert built.unigram is not None
+    assert built.unigram.precision == "single"

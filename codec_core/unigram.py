@@ -1,0 +1,115 @@
+"""Divide text into the tokens whose scores sum highest: what SentencePiece calls a unigram model.
+
+The best division of each beginning of the text is found from those of shorter ones. Of two that are equal,
+the one found first is kept, as the references do it; so sums are made in their order, and in their precision.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
+from codec_core.vocabulary import Vocabulary
+
+MAX_TOKEN = 256
+"""Characters of a token; SentencePiece makes them of 16 at most, unless told otherwise. At each place of a
+text, a token of each length is looked for that begins alike."""
+
+UNKNOWN_PENALTY = 10.0
+"""How much lower than the lowest score a character without a token counts."""
+
+_SINGLE = Struct("f")
+
+
+class UnigramDivider:
+    """Divides pieces of text in which U+2581 stands for spaces."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        """Take the ordinary tokens of a vocabulary and their scores.
+
+        Raises:
+            TokenizerMapValidationError: a token is longer than `MAX_TOKEN`.
+        """
+        stated = vocabulary.map.unigram
+        assert stated is not None
+        self._vocabulary = vocabulary
+        fallback = vocabulary.byte_fallback
+        self._entries = {
+            token: (number, stated.scores[number])
+            for token, number in vocabulary.ordinary().items()
+            if token and number not in fallback and token not in vocabulary.text_tokens
+        }
+        longest = max(map(len, self._entries), default=0)
+        if longest > MAX_TOKEN:
+            raise TokenizerMapValidationError(
+                f"vocab: a token has {longest} characters; with scores the limit is {MAX_TOKEN}"
+            )
+        found: dict[str, set[int]] = {}
+        for token in self._entries:
+            found.setdefault(token[0], set()).add(len(token))
+        self._lengths = {character: sorted(lengths) for character, lengths in found.items()}
+        self._is_single = stated.precision == "single"
+        self._unknown = self._sum(min(stated.scores, default=0.0), -UNKNOWN_PENALTY)
+
+    def ids_of(self, piece: str) -> tuple[int, ...]:
+        """Return the ids of a piece.
+
+        Raises:
+            UnencodableTextError: a character has no token and the vocabulary no bytes to fall back to.
+        """
+        tokens = self._divide(piece)
+        ids: list[int] = []
+        place = len(piece)
+        while place:
+            start, number = tokens[place]
+            ids += [number] if number >= 0 else reversed(self._bytes_of(piece[start:place]))
+            place = start
+        return tuple(reversed(ids))
+
+    def _divide(self, piece: str) -> list[tuple[int, int]]:
+        """Return, by where it ends, where the last token of the best division begins, and its id or -1."""
+        entries, lengths, size = self._entries, self._lengths, len(piece)
+        best: list[float | None] = [0.0, *[None] * size]
+        tokens = [(0, -1)] * (size + 1)
+        for start in range(size):
+            till_here = best[start]
+            assert till_here is not None  # each character is at least a token of its own, known or not
+            is_known = False
+            for length in lengths.get(piece[start], ()):
+                stop = start + length
+                entry = entries.get(piece[start:stop]) if stop <= size else None
+                if entry is not None:
+                    self._offer(best, tokens, stop, start, entry[0], self._sum(till_here, entry[1]))
+                    is_known = is_known or length == 1
+            if not is_known:
+                self._offer(best, tokens, start + 1, start, -1, self._sum(till_here, self._unknown))
+        return tokens
+
+    def _offer(
+        self,
+        best: list[float | None],
+        tokens: list[tuple[int, int]],
+        stop: int,
+        start: int,
+        number: int,
+        score: float,
+    ) -> None:
+        known = best[stop]
+        if known is None or score > known:
+            best[stop] = score
+            tokens[stop] = start, number
+
+    def _sum(self, score: float, other: float) -> float:
+        total = score + other
+        if not self._is_single:
+            return total
+        rounded: float = _SINGLE.unpack(_SINGLE.pack(total))[0]
+        return rounded
+
+    def _bytes_of(self, character: str) -> list[int]:
+        fallback = self._vocabulary.byte_fallback
+        if not fallback:
+            raise UnencodableTextError(
+                f"vocabulary {self._vocabulary.id} has no token for {character!r}, nor for its bytes"
+            )
+        return [fallback[byte] for byte in character.encode()]
