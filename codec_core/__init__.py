@@ -82,6 +82,7 @@ from codec_core.tokenizer import (
     BPETokenizer,
     LongestMatchTokenizer,
     Tokenizer,
+    UnigramTokenizer,
     pick_tokenizer,
     tokenize,
 )
@@ -250,6 +251,7 @@ __all__ = [
     "TruncatedBodyError",
     "TruncatedStreamError",
     "UnencodableTextError",
+    "UnigramTokenizer",
     "UnsupportedEncodingError",
     "UnsupportedFormatError",
     "VersionPolicyError",

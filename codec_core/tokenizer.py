@@ -252,8 +252,8 @@ class UnigramTokenizer(VocabularyTokenizer):
     def __init__(self, m: TokenizerMap | Vocabulary) -> None:
         super().__init__(m)
         from codec_core.merging import PieceCache
+        from codec_core.merging.unigram import UnigramDivider
         from codec_core.pretokenizer import pretokenizer_of
-        from codec_core.unigram import UnigramDivider
 
         stated = self.vocabulary.map
         self._cutter = pretokenizer_of(

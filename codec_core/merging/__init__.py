@@ -1,4 +1,4 @@
-"""Byte-pair merging: from a piece of text to its ids, by the merge list or an engine proven equal to it."""
+"""From a piece of text to its ids: by the list of merges, an engine proven equal to it, or by scores."""
 
 from codec_core.merging.byte_level import ByteLevelMerger
 from codec_core.merging.merge_list import Merger
