@@ -105,8 +105,9 @@ class WrittenCalls(_Part):
     open: str = ""
     join: str = ""
     close: str = ""
-    literals: Literal["json", "python", "gemma"] = "json"
-    """How values are written, and arguments where they are one object."""
+    literals: Literal["json", "python", "gemma", "elements"] = "json"
+    """How values are written, and arguments where they are one object; as elements, the parts of lists and
+    objects are marked like arguments."""
     argument: str | None = None
     """One argument, where they are written one by one: holes `{key}`, `{value}`, `{is_text}`, true where the
     value is a string, `{type}`, its JSON type, and `{key_attribute}`, the key as an XML attribute."""
@@ -118,6 +119,8 @@ class WrittenCalls(_Part):
     that turns values into text; inside lists and objects they stand as in JSON."""
     text: str | None = "{content}"
     """How the text of the turn stands before the calls; None: there is no text beside calls."""
+    text_always: bool = False
+    """Whether `text` stands there also where the turn has none."""
     behind_text: str = ""
     """What stands between that text and the calls."""
     most: int | None = None
@@ -132,6 +135,8 @@ class CallForm(_Part):
     starts: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
     """Empty: a call ends at the next start or with the turn."""
+    nested: bool = False
+    """Whether a start inside a call belongs to its payload, and does not begin another call."""
     inner: tuple[str, ...] = ()
     """Control tokens that the grammar reads inside a payload."""
     text_starts: tuple[str, ...] = ()
@@ -186,6 +191,8 @@ class DialectForms(_Part):
     """The system turn; empty where the family has none."""
     system_in_user: str | None = None
     """How the system text stands before the last user text, in families without a system turn."""
+    system_in_first_user: bool = False
+    """Whether it stands before the first user text instead."""
     user: str
     assistant: str
     answer: str = "{content}"
@@ -227,8 +234,9 @@ class DialectForms(_Part):
     results: ResultForm | None = None
     unverified: tuple[str, ...] = ()
     """What of this is neither documented nor seen in a published template: it is what is safe, or usual."""
-    reader: Literal["regions", "messages"] = "regions"
-    """How a turn is cut: by pairs of markers, or by messages whose headers say what they are."""
+    reader: Literal["regions", "messages", "channels"] = "regions"
+    """How a turn is cut: by pairs of markers, by messages whose headers say what they are, or by channels,
+    whose tags are names between control tokens."""
 
     def knows_reasoning(self, absent: Sequence[str] = ()) -> bool:
         """Tell whether reasoning is told apart in a vocabulary that lacks these control tokens."""

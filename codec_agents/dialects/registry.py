@@ -25,6 +25,16 @@ FAMILIES = (
     "hunyuan",
     "laguna",
     "nemotron",
+    "ernie",
+    "exaone",
+    "internlm",
+    "jamba",
+    "lfm",
+    "mimo",
+    "olmo",
+    "seed",
+    "smollm",
+    "step",
     "plain",
 )
 """The modules of `families` that hold families, each with its `DIALECTS`."""

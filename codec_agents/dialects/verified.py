@@ -13,6 +13,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "renderers 0.1.12 (deepseek-v4)",
     ),
     "deepseek-v4.1": ("vLLM 0.33.0 (deepseek_v41_encoding)",),
+    "gemma-3": ("the chat template google-gemma-2-2b-it",),
     "gemma-4": ("the chat template google-gemma-4-31B-it",),
     "gemma-4-e": ("renderers 0.1.12 (gemma4)",),
     "glm-4.5": ("the chat template GLM-4.6",),
@@ -34,6 +35,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     ),
     "kimi-k2": ("renderers 0.1.12 (kimi-k2)",),
     "kimi-k2.5": ("renderers 0.1.12 (kimi-k2.5)",),
+    "kimi-k3": ("the chat template Kimi-K3",),
     "laguna-m.1": (
         "the chat template poolside-Laguna-XS-2.1",
         "renderers 0.1.12 (laguna-m.1)",
@@ -47,9 +49,12 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "the chat template poolside-Laguna-XS.2",
         "renderers 0.1.12 (laguna-xs.2)",
     ),
+    "lfm2": ("the chat template LFM2-8B-A1B",),
+    "lfm2.5": ("the chat template LFM2.5-8B-A1B",),
     "llama3": ("renderers 0.1.12 (llama-3)",),
     "minimax-m2": ("the chat template MiniMax-M2",),
     "minimax-m2.5": ("renderers 0.1.12 (minimax-m2)",),
+    "minimax-m3": ("the chat template MiniMax-M3",),
     "mistral-v11": ("the chat template Mistral-Small-3.2-24B-Instruct-2506",),
     "mistral-v13": (
         "the chat template mistralai-Ministral-3-14B-Reasoning-2512",
@@ -80,5 +85,8 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     ),
     "qwen3.6": ("renderers 0.1.12 (qwen3.6)",),
     "qwen3.8": ("renderers 0.1.12 (qwen3.8)",),
+    "seed-oss": ("the chat template ByteDance-Seed-OSS",),
+    "smollm3": ("the chat template HuggingFaceTB-SmolLM3-3B",),
+    "step-3.5": ("the chat template StepFun3.5-Flash",),
 }
 """References by the names of dialects."""

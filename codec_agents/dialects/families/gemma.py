@@ -1,4 +1,4 @@
-"""Gemma 4: literals of its own in calls, and results inside the model's turn."""
+"""Gemma 2 and 3, without tools; Gemma 4: literals of its own in calls, results inside the model's turn."""
 
 from __future__ import annotations
 
@@ -74,4 +74,23 @@ GEMMA_4_E = GEMMA_4.model_copy(
     }
 )
 
-DIALECTS = (GEMMA_4, GEMMA_4_E)
+GEMMA_3 = Dialect(
+    name="gemma-3",
+    description="turn tokens; the system text stands before the first user text; no tools (Gemma 2 and 3)",
+    markers=("<bos>", "<start_of_turn>", "<end_of_turn>"),
+    optional_markers=("<eos>",),
+    begin="<bos>",
+    system="",
+    system_in_user="{content}\n\n",
+    system_in_first_user=True,
+    unverified=("where the system text stands, which the template at hand refuses",),
+    user="<start_of_turn>user\n{content}<end_of_turn>\n",
+    assistant="<start_of_turn>model\n{content}<end_of_turn>\n",
+    opening=Openings(default="<start_of_turn>model\n"),
+    turn_starts=("<start_of_turn>",),
+    turn_end="<end_of_turn>",
+    after_turn="\n",
+    stops=("<end_of_turn>", "<eos>"),
+)
+
+DIALECTS = (GEMMA_3, GEMMA_4, GEMMA_4_E)

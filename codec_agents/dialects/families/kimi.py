@@ -1,4 +1,4 @@
-"""Kimi K2 and K2.5: a section of calls; a call's id names its tool and must come back with its result."""
+"""Kimi K2 and K2.5, whose calls have ids that name tools; K3, whose messages are elements."""
 
 from __future__ import annotations
 
@@ -108,4 +108,76 @@ KIMI_K2_5 = KIMI_K2.model_copy(
     }
 )
 
-DIALECTS = (KIMI_K2, KIMI_K2_5)
+_MESSAGE = '<|open|>message role="assistant"<|sep|>'
+_TEXT = "<|open|>response<|sep|>{content}<|close|>response<|sep|>"
+_END = "<|close|>message<|sep|><|end_of_msg|>"
+_EFFORT = (
+    '<|open|>message role="system" type="thinking-effort"<|sep|>'
+    "`thinking_effort` guides on how much to think in your thinking channel (not including the response "
+    "channel), supported values include `low`, `medium`, `high`, and `max`.\n"
+    f"Now the system is invoked with `thinking_effort=max`.{_END}"
+)
+_THINKS = ("default", "on", "forced")
+
+KIMI_K3 = Dialect(
+    name="kimi-k3",
+    description="messages and channels in tags between control tokens; arguments say their types",
+    markers=("<|open|>", "<|close|>", "<|sep|>", "<|end_of_msg|>"),
+    thinking_turn=dict.fromkeys(_THINKS, _EFFORT),
+    system=f'<|open|>message role="system"<|sep|>{{content}}{_END}',
+    user=f'<|open|>message role="user"<|sep|>{{content}}{_END}',
+    assistant=f"{_MESSAGE}{_TEXT}{_END}",
+    answer=_TEXT,
+    opening=Openings(
+        default=f"{_MESSAGE}<|open|>think<|sep|>",
+        off=f"{_MESSAGE}<|open|>response<|sep|>",
+        forced=f"{_MESSAGE}<|open|>think<|sep|>",
+    ),
+    turn_starts=("<|open|>",),
+    turn_end="<|end_of_msg|>",
+    stops=("<|end_of_msg|>",),
+    unverified=(SPENT_BUDGET,),
+    # Tags are names between control tokens, which the reader of channels knows.
+    thinking=ThinkingForm(
+        open="<|open|>",
+        close="<|close|>",
+        closing="<|close|>think<|sep|><|open|>response<|sep|>",
+        kept=True,
+        history=_MESSAGE,
+        absent=dict.fromkeys(_THINKS, f"{_MESSAGE}<|open|>think<|sep|><|close|>think<|sep|>"),
+        told=f"{_MESSAGE}<|open|>think<|sep|>{{reasoning}}<|close|>think<|sep|>",
+        calls_end_it=False,
+    ),
+    tools=ToolsForm(
+        form=(
+            '<|open|>message role="system" type="tool-declare"<|sep|># Tools\n'
+            f"Here are the available tools, described in JSONSchema.\n\n```json\n{{tools}}\n```{_END}"
+        ),
+        place="before_system",
+        list_of=True,
+        canonical=True,
+    ),
+    calls=CallForm(
+        grammar="channels",
+        inner=("<|open|>", "<|close|>", "<|sep|>"),
+        written=WrittenCalls(
+            open="<|open|>tools<|sep|>",
+            each=(
+                '<|open|>call tool="{name_attribute}" index="{number}"<|sep|>{arguments}<|close|>call<|sep|>'
+            ),
+            close="<|close|>tools<|sep|>",
+            argument=(
+                '<|open|>argument key="{key_attribute}" type="{type}"<|sep|>{value}<|close|>argument<|sep|>'
+            ),
+            bare_strings=True,
+            text=_TEXT,
+            text_always=True,
+        ),
+    ),
+    results=ResultForm(
+        each=('<|open|>message role="tool" tool="{name_attribute}" index="{number}"<|sep|>{content}' + _END),
+    ),
+    reader="channels",
+)
+
+DIALECTS = (KIMI_K2, KIMI_K2_5, KIMI_K3)

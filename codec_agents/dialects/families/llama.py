@@ -5,7 +5,15 @@ The models' own templates also write the date into the system turn; here it stan
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import CallForm, Dialect, Openings, ResultForm, ToolsForm, WrittenCalls
+from codec_agents.dialects.base import (
+    NO_REFERENCE,
+    CallForm,
+    Dialect,
+    Openings,
+    ResultForm,
+    ToolsForm,
+    WrittenCalls,
+)
 
 _TOOLS = """\
 Given the following functions, please respond with a JSON for a function call with its proper arguments that \
@@ -57,6 +65,17 @@ LLAMA3 = Dialect(
     ),
 )
 
+_PYTHONIC = WrittenCalls(
+    open="[",
+    each="{name}({arguments})",
+    join=", ",
+    close="]",
+    literals="python",
+    argument="{key}={value}",
+    argument_join=", ",
+    text=None,
+)
+
 LLAMA3_PYTHONIC = LLAMA3.model_copy(
     update={
         "name": "llama3-pythonic",
@@ -67,16 +86,7 @@ LLAMA3_PYTHONIC = LLAMA3.model_copy(
             starts=("<|python_tag|>",),
             text_starts=("[", "{"),
             speculative=True,
-            written=WrittenCalls(
-                open="[",
-                each="{name}({arguments})",
-                join=", ",
-                close="]",
-                literals="python",
-                argument="{key}={value}",
-                argument_join=", ",
-                text=None,
-            ),
+            written=_PYTHONIC,
         ),
         "results": ResultForm(
             each='<|start_header_id|>ipython<|end_header_id|>\n\n{"output": {content}}<|eot_id|>',
@@ -85,4 +95,33 @@ LLAMA3_PYTHONIC = LLAMA3.model_copy(
     }
 )
 
-DIALECTS = (LLAMA3, LLAMA3_PYTHONIC)
+LLAMA_4 = LLAMA3_PYTHONIC.model_copy(
+    update={
+        "name": "llama4",
+        "description": "header turns; calls as a Python list: [name(key=value)]",
+        "markers": ("<|begin_of_text|>", "<|header_start|>", "<|header_end|>", "<|eot|>"),
+        "optional_markers": ("<|python_start|>", "<|python_end|>", "<|eom|>", "<|end_of_text|>"),
+        "system": "<|header_start|>system<|header_end|>\n\n{content}<|eot|>",
+        "user": "<|header_start|>user<|header_end|>\n\n{content}<|eot|>",
+        "assistant": "<|header_start|>assistant<|header_end|>\n\n{content}<|eot|>",
+        "opening": Openings(default="<|header_start|>assistant<|header_end|>\n\n"),
+        "turn_starts": ("<|header_start|>",),
+        "unverified": (NO_REFERENCE,),
+        "turn_end": "<|eot|>",
+        "also_ends": ("<|eom|>",),
+        "stops": ("<|eot|>", "<|eom|>", "<|end_of_text|>"),
+        "calls": CallForm(
+            grammar="llama",
+            starts=("<|python_start|>",),
+            ends=("<|python_end|>",),
+            text_starts=("[", "{"),
+            speculative=True,
+            written=_PYTHONIC,
+        ),
+        "results": ResultForm(
+            each="<|header_start|>ipython<|header_end|>\n\n{content}<|eot|>", content="json_string"
+        ),
+    }
+)
+
+DIALECTS = (LLAMA3, LLAMA3_PYTHONIC, LLAMA_4)

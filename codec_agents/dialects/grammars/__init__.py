@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping
 
 from codec_agents.dialects.grammars.base import FoundCall, Grammar, Payload, PayloadError
+from codec_agents.dialects.grammars.channels import read_channels
+from codec_agents.dialects.grammars.elements import read_elements
 from codec_agents.dialects.grammars.gemma import read_gemma
 from codec_agents.dialects.grammars.json_calls import read_json
-from codec_agents.dialects.grammars.llama import read_llama
+from codec_agents.dialects.grammars.llama import read_llama, read_python_lines
 from codec_agents.dialects.grammars.marked import (
     read_deepseek,
     read_glm,
@@ -17,12 +19,20 @@ from codec_agents.dialects.grammars.marked import (
     read_kimi,
     read_mistral,
 )
-from codec_agents.dialects.grammars.tagged import read_dsml, read_invokes, read_keyed, read_tagged
+from codec_agents.dialects.grammars.tagged import (
+    read_dsml,
+    read_invokes,
+    read_keyed,
+    read_tagged,
+    read_verbatim,
+)
 
 GRAMMARS: Mapping[str, Grammar] = {
     "json": read_json,
     "llama": read_llama,
+    "python-lines": read_python_lines,
     "tagged": read_tagged,
+    "verbatim": read_verbatim,
     "invoke": read_invokes,
     "dsml": read_dsml,
     "mistral": read_mistral,
@@ -30,6 +40,8 @@ GRAMMARS: Mapping[str, Grammar] = {
     "glm": read_glm,
     "kimi": read_kimi,
     "harmony": read_harmony,
+    "channels": read_channels,
+    "elements": read_elements,
     "hunyuan": read_hunyuan,
     "keyed": read_keyed,
     "gemma": read_gemma,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError
 from codec_agents.dialects.grammars.json_calls import read_json
@@ -37,6 +37,18 @@ def read_llama(payload: Payload) -> list[FoundCall]:
                 return read_json(payload)
             raise
         return [FoundCall(CODE_TOOL, {"code": text})]
+
+
+def read_python_lines(payload: Payload) -> list[FoundCall]:
+    """Return the calls of a payload with one Python-like call in each line.
+
+    Raises:
+        PayloadError: a line is none.
+    """
+    lines = [line for line in payload.text.strip().split("\n") if line.strip()]
+    if not lines:
+        raise PayloadError("there is no call")
+    return [call for line in lines for call in _python_calls(line.strip(), payload)]
 
 
 def _python_calls(text: str, payload: Payload) -> list[FoundCall]:
@@ -109,12 +121,18 @@ def _dotted(node: ast.expr) -> str:
 
 
 def _value(node: ast.expr) -> object:
-    if isinstance(node, ast.Name) and node.id in _JSON_WORDS:
-        return _JSON_WORDS[node.id]
     try:
-        return ast.literal_eval(node)
+        return ast.literal_eval(_JsonWords().visit(node))
     except (ValueError, TypeError, RecursionError, MemoryError):
         raise PayloadError("values must be literals") from None
 
 
-_JSON_WORDS: dict[str, object] = {"true": True, "false": False, "null": None}
+class _JsonWords(ast.NodeTransformer):
+    """Puts constants in place of JSON's words for them, also inside lists and objects."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """Return the constant that a name is."""
+        return ast.Constant(_JSON_WORDS[node.id]) if node.id in _JSON_WORDS else node
+
+
+_JSON_WORDS: dict[str, Any] = {"true": True, "false": False, "null": None}

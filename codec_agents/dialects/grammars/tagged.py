@@ -134,7 +134,7 @@ def _begins_line(text: str, start: int, place: int) -> bool:
     return place == start or text[place - 1] == "\n"
 
 
-def _read(payload: Payload, form: TagForm) -> list[FoundCall]:
+def _read(payload: Payload, form: TagForm, *, wrapped: bool = True) -> list[FoundCall]:
     found = []
     for name, body, closed in _calls(payload.text, form):
         try:
@@ -142,7 +142,7 @@ def _read(payload: Payload, form: TagForm) -> list[FoundCall]:
         except PayloadError as error:
             found.append(FoundCall(name, None, error=str(error), closed=error.closed))
             continue
-        texts = [(value.key, _unwrap(value.text)) for value in values]
+        texts = [(value.key, _unwrap(value.text) if wrapped else value.text) for value in values]
         found.append(FoundCall(name, read_values(name, texts, payload.tools)))
     if not found:
         raise PayloadError(f"a call must have the form {form.shown}")
@@ -180,6 +180,15 @@ def read_tagged(payload: Payload) -> list[FoundCall]:
         PayloadError: there is no function.
     """
     return _read(payload, _FUNCTION)
+
+
+def read_verbatim(payload: Payload) -> list[FoundCall]:
+    """Read what `read_tagged` reads, with the line breaks at both ends of a value as parts of it.
+
+    Raises:
+        PayloadError: there is no function.
+    """
+    return _read(payload, _FUNCTION, wrapped=False)
 
 
 def read_invokes(payload: Payload) -> list[FoundCall]:

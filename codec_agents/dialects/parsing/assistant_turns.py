@@ -113,6 +113,42 @@ class RegionTurns:
         return bool(self._open) and head.rfind(self._open) > head.rfind(self._close)
 
 
+class ChannelTurns:
+    """Reads turns whose parts are channels; a turn has one end, and nothing else ends it."""
+
+    def __init__(
+        self, dialect: DialectForms, encoder: PieceEncoder, forms: PromptForms, turns: TurnParser
+    ) -> None:
+        self._forms = forms
+        self._turns = turns
+        self._messages = MessageMaker(encoder, turns)
+        self._head = forms.text(dialect.assistant.partition(dialect.answer)[0])
+        self._tail = forms.text(dialect.assistant.partition(dialect.answer)[2])
+
+    def read(
+        self,
+        prompt: PromptText,
+        place: int,
+        *,
+        goes_on: bool,  # noqa: ARG002 - results are turns of their own here
+        told_tools: bool,  # noqa: ARG002 - control ids mark the calls
+    ) -> ReadAssistant | None:
+        """Return the turn that begins at a place; None where none does."""
+        text = prompt.text
+        if not text.startswith(self._head, place):
+            return None
+        begin = place + len(self._head)
+        end = self._forms.next_boundary(text, begin)
+        stop = self._forms.after_end(text, end)
+        close = self._tail.rstrip(self._forms.ends)
+        inside = end - len(close) if text.endswith(close, begin, end) else end
+        ids = prompt.ids_between(begin, inside)
+        reader = self._turns.new_reader()
+        events = [*reader.feed(ids), *reader.flush("stop")]
+        message = self._messages.message(events, ids, in_run=False, reasoning=None)
+        return ReadAssistant(message, begin, end, stop, finished=end < len(text))
+
+
 class HeadedTurns:
     """Reads turns that are a sequence of messages with headers."""
 

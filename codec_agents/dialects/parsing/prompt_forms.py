@@ -81,8 +81,8 @@ class PromptForms:
         self.marks_system = bool(system)
         defaults = (dialect.default_system, dialect.tools_system)
         self.default_systems = [text for text in defaults if text is not None]
-        self.default_turn = self.text(dialect.default_turn or "")
-        self.thinking_turns = [self.text(form) for form in dialect.thinking_turn.values()]
+        implied = [dialect.default_turn or "", *dialect.thinking_turn.values()]
+        self.implied_turns = [self.text(form) for form in implied if form]
         # What a thinking mode adds in text is content like any other; only control ids say that it is not.
         # What is added where nothing is asked is added again when the messages are written.
         added = self.text(dialect.thinking_system.get("default", ""))
@@ -161,6 +161,8 @@ class PromptForms:
         That is what begins and ends turns, and the first control token of results and of a turn of tools.
         """
         dialect, tools = self.dialect, self.dialect.tools
+        if dialect.reader == "channels":  # what begins a turn also begins a channel in it
+            return self.characters([dialect.turn_end, *dialect.stops])
         names: list[str | None] = [*dialect.turn_starts, dialect.turn_end, *dialect.also_ends, *dialect.stops]
         names += [first_marker(self.parsed(form)) for form in (dialect.user, dialect.system, dialect.begin)]
         if dialect.results is not None:

@@ -13,13 +13,18 @@ The rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.forms import DialectForms
 from codec_agents.dialects.messages import Message, MessageCall, ReadPrompt, ReadTurn
-from codec_agents.dialects.parsing.assistant_turns import AssistantTurns, HeadedTurns, RegionTurns
+from codec_agents.dialects.parsing.assistant_turns import (
+    AssistantTurns,
+    ChannelTurns,
+    HeadedTurns,
+    RegionTurns,
+)
 from codec_agents.dialects.parsing.prompt_forms import PromptForms, ReadResult, ResultForms, usual_role
 from codec_agents.dialects.parsing.prompt_text import PromptAlphabet, PromptText
 from codec_agents.dialects.parsing.told_tools import ToldTools
@@ -89,8 +94,12 @@ class PromptReader:
         self._forms = forms = PromptForms(dialect, encoder, alphabet)
         self._results = ResultForms(dialect.results, forms) if dialect.results is not None else None
         self._tools = ToldTools(dialect.tools, forms) if dialect.tools is not None else None
-        kind = HeadedTurns if dialect.reader == "messages" else RegionTurns
-        self._assistants: AssistantTurns = kind(dialect, encoder, forms, turns)
+        kinds: dict[str, Callable[..., AssistantTurns]] = {
+            "messages": HeadedTurns,
+            "channels": ChannelTurns,
+            "regions": RegionTurns,
+        }
+        self._assistants: AssistantTurns = kinds[dialect.reader](dialect, encoder, forms, turns)
 
     def read(self, ids: Sequence[int]) -> ReadPrompt:
         """Return a prompt as messages. A prompt in which no turn is marked is one message of the user."""
@@ -98,10 +107,6 @@ class PromptReader:
         for begin in self._forms.begins:
             if reading.text.startswith(begin):
                 reading.place = len(begin)
-                break
-        for turn in self._forms.thinking_turns:
-            if turn and reading.rest.startswith(turn):
-                reading.place += len(turn)
                 break
         if not self._forms.boundaries:
             reading.add(Message(role="user", content=reading.text), reading.text, len(reading.text))
@@ -179,8 +184,8 @@ class PromptReader:
         return True
 
     def _system(self, reading: _Reading) -> bool:
-        turn = self._forms.default_turn
-        if turn and not reading.begun and reading.rest.startswith(turn):
+        told = (turn for turn in self._forms.implied_turns if reading.rest.startswith(turn))
+        if not reading.begun and (turn := next(told, "")):
             reading.add(Message(role="system"), turn, reading.place + len(turn), implied=True)
             return True
         form = self._forms.system

@@ -49,11 +49,13 @@ class ReaderTable:
         actions: what each control id does.
         calls_end_thinking: whether a call may open without reasoning being closed first.
         calls_end_with_turn: whether a call is ended by the next one or by the turn, having no end marker.
+        calls_nest: whether a start inside a call belongs to its payload.
     """
 
     actions: Mapping[int, Action]
     calls_end_thinking: bool
     calls_end_with_turn: bool
+    calls_nest: bool = False
 
     @cached_property
     def markers_absent(self) -> Callable[[Iterable[int]], bool]:
@@ -168,8 +170,11 @@ class RegionReader:
         elif self._lane is Lane.CALL:
             self._payload.append(token_id)
 
-    def _open_call(self, _id: int, events: list[TurnEvent]) -> None:
+    def _open_call(self, token_id: int, events: list[TurnEvent]) -> None:
         if self._lane is Lane.ENDED or (self._lane is Lane.REASONING and not self._table.calls_end_thinking):
+            return
+        if self._lane is Lane.CALL and self._table.calls_nest:
+            self._payload.append(token_id)
             return
         if self._lane is Lane.CALL:
             self._finish_call(events, closed=self._table.calls_end_with_turn, stop=self._position)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from codec_agents.dialects.encoding import PieceEncoder
@@ -10,6 +12,7 @@ from codec_agents.dialects.forms import CallForm, DialectForms
 from codec_agents.dialects.grammars import BEGINNINGS, GRAMMARS, NAMES, Grammar, Payload, PayloadError
 from codec_agents.dialects.grammars.json_calls import name_in
 from codec_agents.dialects.messages import ReasoningState
+from codec_agents.dialects.parsing.channel_reader import RESPONSE, THINK, ChannelReader, ChannelTable
 from codec_agents.dialects.parsing.message_reader import MessageReader, MessageTable
 from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, RegionReader
 from codec_agents.dialects.parsing.text_calls import CONTROL, TextForm, TextLane
@@ -56,6 +59,10 @@ class TurnParser:
         self._opens = frozenset(encoder.control_ids((form.open,))) if form else frozenset[int]()
         self._closes = frozenset(encoder.control_ids((form.close,))) if form else frozenset[int]()
 
+    @cached_property
+    def _channel_table(self) -> ChannelTable:
+        return ChannelTable.of(self._vocabulary, self._encoder.control_ids(self._dialect.stops))
+
     @property
     def has_tools(self) -> bool:
         """Whether the dialect was bound with tools."""
@@ -80,6 +87,8 @@ class TurnParser:
             thinking: whether reasoning is open where the turn begins, in other families.
             text_calls: which text in the form of a call is one.
         """
+        if self._dialect.reader == "channels":
+            return ChannelReader(self._channel_table, prompt_ids)
         if self._dialect.reader == "messages":
             return MessageReader(MessageTable.of(self._vocabulary), prompt_ids)
         text = None if text_calls == "none" else self._text_lane(all_text=text_calls == "all")
@@ -137,6 +146,8 @@ class TurnParser:
         """
         if not self._opens:
             return None
+        if self._dialect.reader == "channels":
+            return self._channel_in(prompt_ids)
         for token_id in reversed(prompt_ids):
             if token_id in self._opens:
                 return "open"
@@ -145,6 +156,14 @@ class TurnParser:
             if token_id in self._boundaries:
                 return None
         return None
+
+    def _channel_in(self, prompt_ids: Sequence[int]) -> ReasoningState | None:
+        table, places = self._channel_table, range(len(prompt_ids) - 1, -1, -1)
+        last = next((place for place in places if prompt_ids[place] in self._opens), None)
+        if last is None or not table.stops.isdisjoint(prompt_ids[last:]):
+            return None
+        tag = takewhile(lambda token_id: token_id != table.separator, prompt_ids[last + 1 :])
+        return {THINK: "open", RESPONSE: "closed"}.get(table.tag_name([*tag]))  # type: ignore[return-value]
 
     def _find_text_form(self) -> TextForm | None:
         """Return how calls are told in text, where the family marks them so in this vocabulary."""
@@ -194,6 +213,7 @@ class TurnParser:
             actions,
             calls_end_thinking=dialect.thinking is None or dialect.thinking.calls_end_it,
             calls_end_with_turn=dialect.calls is not None and not dialect.calls.ends,
+            calls_nest=dialect.calls is not None and dialect.calls.nested,
         )
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.forms import DialectForms, WrittenCalls
+from codec_agents.dialects.grammars.elements import MARK
 from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece, fill
 from codec_agents.dialects.writing.literals import (
     NOTATIONS,
     attribute_text,
     json_text,
     json_type,
+    write_elements,
     write_value,
 )
 from codec_agents.dialects.writing.turns import KnownCall
@@ -67,7 +69,7 @@ class CallWriter:
         Raises:
             PromptError: the family writes none there.
         """
-        if not text:
+        if not text and not self.form.text_always:
             return []
         if self.form.text is None:
             raise PromptError(
@@ -123,6 +125,8 @@ class CallWriter:
         return self._literal(value, call)
 
     def _literal(self, value: Any, call: KnownCall) -> list[Piece]:
+        if self.form.literals == "elements":
+            return write_elements(value, MARK, call.pieces)
         return write_value(value, NOTATIONS[self.form.literals], call.pieces)
 
 

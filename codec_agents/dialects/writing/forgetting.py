@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
+from codec_agents.dialects.parsing.channel_reader import THINK, ChannelTable
+
 
 @dataclass(frozen=True, slots=True)
 class ReasoningMarks:
@@ -147,3 +149,32 @@ def _is_reasoning(message: Sequence[int], marks: MessageMarks) -> bool:
     channel = _find(header, 0, {marks.channel})
     spelled = b"".join(map(marks.spell, header[channel + 1 :])).strip()
     return bytes(spelled).split()[:1] == [b"analysis"] and b"to=" not in b"".join(map(marks.spell, header))
+
+
+def forget_channels(ids: Sequence[int], begin: int, table: ChannelTable) -> list[int]:
+    """Return ids without the channels of reasoning that stand behind a place, or are open there."""
+    opened = max((n for n in range(begin) if ids[n] == table.open), default=begin)
+    kept, place = list(ids[:opened]), opened
+    while place < len(ids):
+        stop = _tag_stop(ids, place, table)
+        if ids[place] == table.open and table.tag_name(ids[place + 1 : stop - 1]) == THINK:
+            place = _channel_stop(ids, stop, table)
+            continue
+        kept.append(ids[place])
+        place += 1
+    return kept
+
+
+def _tag_stop(ids: Sequence[int], place: int, table: ChannelTable) -> int:
+    return min(_find(ids, place, {table.separator}) + 1, len(ids))
+
+
+def _channel_stop(ids: Sequence[int], place: int, table: ChannelTable) -> int:
+    """Return the place behind the end of the channel of reasoning, or where its turn ends without one."""
+    while place < len(ids) and ids[place] not in table.stops:
+        if ids[place] == table.close:
+            stop = _tag_stop(ids, place, table)
+            if table.tag_name(ids[place + 1 : stop - 1]) == THINK:
+                return stop
+        place += 1
+    return place

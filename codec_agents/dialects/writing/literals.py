@@ -72,6 +72,29 @@ def _entries(
     yield Literal(end)
 
 
+def write_elements(value: Any, mark: str, string: Callable[[str], Sequence[Piece]]) -> list[Piece]:
+    """Return the pieces of a value whose parts are elements: tags behind a control token.
+
+    Args:
+        value: what JSON can hold; None, for which the form has no element, is written as nothing.
+        mark: the control token.
+        string: the pieces of one of its strings.
+    """
+    if isinstance(value, str):
+        return list(string(value))
+    if isinstance(value, Mapping):
+        parts = [(str(key), entry) for key, entry in value.items()]
+    elif isinstance(value, (list, tuple)):
+        parts = [("item", entry) for entry in value]
+    else:
+        return [Literal("" if value is None else json.dumps(value))]
+    pieces: list[Piece] = []
+    for name, entry in parts:
+        pieces += [Marker(mark), Literal(f"<{name}>"), *write_elements(entry, mark, string)]
+        pieces += [Marker(mark), Literal(f"</{name}>")]
+    return pieces
+
+
 def plain_string(text: str) -> Sequence[Piece]:
     """Return the pieces of a string in which braces have no meaning."""
     return [Literal(text)]

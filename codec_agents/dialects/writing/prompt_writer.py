@@ -183,8 +183,8 @@ class PromptWriter:
                 # The reasoning since the last user turn stays until that is answered.
                 kept = kept or turn is last_user
                 content = turn.content
-                if turn is first_user and self._tools_at("first_user", tools):
-                    content = [*self._tools(tools), *content]
+                if turn is first_user:
+                    content = self._first_user(chat, content, tools)
                 if turn is last_user:
                     pieces += self._tools(tools) if self._tools_at("before_user", tools) else []
                     content = self._last_user(chat, content, tools)
@@ -243,13 +243,24 @@ class PromptWriter:
             text = self._dialect.tools_system
         return None if text is None else [Literal(text)]
 
+    def _first_user(
+        self, chat: WrittenChat, content: Sequence[Piece], tools: Sequence[ToolSpec]
+    ) -> Sequence[Piece]:
+        if self._tools_at("first_user", tools):
+            content = [*self._tools(tools), *content]
+        return [*self._system_in_user(chat), *content] if self._dialect.system_in_first_user else content
+
+    def _system_in_user(self, chat: WrittenChat) -> list[Piece]:
+        form = self._dialect.system_in_user
+        return [] if form is None or chat.system is None else self._filled(form, chat.system)
+
     def _last_user(
         self, chat: WrittenChat, content: Sequence[Piece], tools: Sequence[ToolSpec]
     ) -> list[Piece]:
         if self._tools_at("user", tools):
             content = [*self._tools(tools), *content]
-        if self._dialect.system_in_user is not None and chat.system is not None:
-            content = [*self._filled(self._dialect.system_in_user, chat.system), *content]
+        if not self._dialect.system_in_first_user:
+            content = [*self._system_in_user(chat), *content]
         mode = chat.thinking or self._thinking
         return [*content, *self._parse(self._dialect.thinking_user.get(mode or "default", ""))]
 

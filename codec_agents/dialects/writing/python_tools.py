@@ -19,7 +19,7 @@ def python_tool(tool: ToolSpec) -> str:
     kinds = {name: _TYPES.get(str(schema.get("type")), "Any") for name, schema in properties.items()}
     required = tool.parameters.get("required", ())
     signature = ",".join(f"{name}: {kind}" for name, kind in kinds.items())
-    lines = ["Function:", f"def {tool.name}({signature}):", '    """', f"    {tool.description.strip()}", ""]
+    lines = [f"def {tool.name}({signature}):", '    """', f"    {tool.description.strip()}", ""]
     if properties:
         lines.append("    Args:")
     for name, schema in properties.items():

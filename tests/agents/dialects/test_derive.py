@@ -28,6 +28,12 @@ SAME_TOKENS = {
     "kimi-k2.5": "kimi-k2",
     "command-r7b": "command-a",
     "gemma-4-e": "gemma-4",
+    "ernie-4.5": "hermes",
+    "mimo-v2.6": "qwen3",
+    "olmo-3": "hermes",
+    "smollm3": "hermes",
+    "step-3.5": "qwen3",
+    "step-5": "qwen3",
     "glm-5": "glm-4.5",
     "glm-5.1": "glm-4.5",
     "glm-5.2": "glm-4.5",
@@ -49,7 +55,11 @@ NOT_DERIVED = {"plain", "deepseek-v3.2"}
 
 @pytest.mark.parametrize("name", sorted(built_in().keys() - NOT_DERIVED))
 def test_family_is_known_by_its_tokens(name: str) -> None:
-    telling = {"phi4-mini": ["<|tool_call|>"], "granite-4": ["<tool_response>"]}
+    telling = {
+        "phi4-mini": ["<|tool_call|>"],
+        "granite-4": ["<tool_response>"],
+        "lfm2": ["<|tool_list_start|>"],
+    }
     dialect, why = derive_dialect(small_map([*get_dialect(name).markers, *telling.get(name, [])]))
     assert dialect.name == SAME_TOKENS.get(name, name)
     tokens = next(tokens for tokens, found in SIGNATURES if found == dialect.name)

@@ -29,6 +29,7 @@ from tests.agents.dialects.families import (
 
 ALL = [pytest.param(name, case, id=f"{name}: {case.name}") for name in FAMILIES for case in cases(name)]
 CUTS = 50
+TOOLS_CHANNEL = "<|open|>tools<|sep|><|close|>tools<|sep|>"
 
 
 @pytest.mark.parametrize(("name", "case"), ALL)
@@ -67,7 +68,7 @@ def test_places_of_ids_are_exact(name: str, shared_map: Callable[[str], Tokenize
     family = bench(name, shared_map)
     form, special = family.bound.dialect.calls, family.vocabulary.special_tokens
     assert form is not None
-    marks = {special.get(marker) for marker in (*form.starts, *form.ends)}
+    marks = {special.get(marker) for marker in (*form.starts, *form.ends, *family.bound.dialect.wrappers)}
     for case in cases(name):
         ids = family.ids(case.turn)
         for event in family.read(family.prompt(), ids, [], case.finish):
@@ -84,6 +85,10 @@ def test_places_of_ids_are_exact(name: str, shared_map: Callable[[str], Tokenize
                 assert whole in family.spelled(span)  # an id that it shares with its neighbours counts in
                 assert whole not in family.spelled(span[1:])
                 assert whole not in family.spelled(span[:-1])
+            elif form.nested or family.bound.dialect.reader == "channels":
+                begin = next(n for n in range(len(span)) if tuple(span[n : n + len(event.ids)]) == event.ids)
+                around = [*span[:begin], *span[begin + len(event.ids) :]]
+                assert family.spelled(around) in ("]<]minimax[>[", "<|open|>tools<|sep|>", TOOLS_CHANNEL)
             elif family.bound.dialect.reader == "messages":
                 assert [*event.ids] == span[span.index(special["<|message|>"]) + 1 :][: len(event.ids)]
                 assert span[0] == special["<|channel|>"] or span[0] == special["<|start|>"]

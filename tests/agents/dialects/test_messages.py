@@ -17,7 +17,7 @@ from tests.agents.dialects.families import TOOLS, small_map, small_map_of
 NAMES = sorted(name for name, dialect in built_in().items() if dialect.turn_starts)
 
 PLAIN_WORDS = ["Hi", "三 😀", "a\nb", '{"a": 1}', "[1]", "It is. ", " x", "12", "<b>", "a  b", "`x`"]
-TEXT_CALLS = {"granite-3", "phi4-mini"}
+TEXT_CALLS = {"exaone-4", "granite-3", "jamba", "phi4-mini"}
 VALUES = ["Oslo", "三", "a b", '"q"']
 
 
@@ -47,7 +47,8 @@ def as_told(dialect: BoundDialect, messages: list[Message]) -> list[Message]:
         told.append(message)
     if form.system_in_user is not None and told and told[0].role == "system":
         system = told.pop(0).content
-        place = max(n for n, message in enumerate(told) if message.role == "user")
+        users = [n for n, message in enumerate(told) if message.role == "user"]
+        place = users[0] if form.system_in_first_user else users[-1]
         content = form.system_in_user.replace("{content}", system) + told[place].content
         told[place] = replace(told[place], content=content)
     return told

@@ -35,6 +35,9 @@ KEPT = {
     "hy3 thinking",
     "laguna-xs.2",
     "laguna-xs-2.1",
+    "kimi-k3",
+    "minimax-m3",
+    "seed-oss",
 }
 """The families that keep earlier reasoning in their history."""
 
