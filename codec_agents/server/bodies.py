@@ -38,6 +38,9 @@ LONG_IN_CHATS: Lengths = {"messages": None, "tools": 1024 * 1024}
 
 NULL = msgspec.Raw(b"null")
 
+DEFAULTS = ServerSettings()
+"""The limits of a server that is given no others."""
+
 
 class StreamOptions(msgspec.Struct, frozen=True):
     """OpenAI's `stream_options`."""
@@ -186,7 +189,7 @@ _FIELDS = msgspec.json.Decoder(Fields)
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
-def read_completion(body: bytes, settings: ServerSettings) -> CompletionBody:
+def read_completion(body: bytes, settings: ServerSettings = DEFAULTS) -> CompletionBody:
     """Read a completion request.
 
     Raises:
@@ -217,7 +220,7 @@ def read_prompt(raw: bytes, *, nested: bool = False) -> str | list[int]:
     return _read(_IDS, raw, "prompt")
 
 
-def read_chat(body: bytes, settings: ServerSettings) -> ChatBody:
+def read_chat(body: bytes, settings: ServerSettings = DEFAULTS) -> ChatBody:
     """Read a chat request.
 
     Raises:
