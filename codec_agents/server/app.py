@@ -33,7 +33,7 @@ from codec_agents.server.backends.backend import Backend, Job, ServedModel
 from codec_agents.server.delivery import AnswerCutError, deliver
 from codec_agents.server.discovery import Library
 from codec_agents.server.exchanges import Exchange, Exchanges, render_metrics
-from codec_agents.server.failures import log_failure
+from codec_agents.server.failures import drop_frames, log_failure
 from codec_agents.server.http import (
     JSON,
     BodyBudget,
@@ -153,6 +153,7 @@ class CodecServer:
             return
         except HttpError as error:
             exchange.status = error.status
+            drop_frames(error)
             await _refuse(send, error)
         except AnswerCutError:
             exchange.failed = True
@@ -218,6 +219,7 @@ class CodecServer:
                 await deliver(self.backend, job, form, exchange, limits, receive, send, self._running)
             finally:
                 self.generating -= 1
+                job.release()
 
     def _require_room(self) -> None:
         if self.draining or self.generating >= self.settings.max_streams:

@@ -39,6 +39,14 @@ class Job:
     cached_ids: int | None = None
     """Set by a back end that knows how many ids of the prompt it had in its prefix cache."""
 
+    def release(self) -> None:
+        """Forget the prompt, when the answer is over.
+
+        Tasks that were cancelled hold the job in circles of exceptions and frames: without this a prompt
+        would stay in memory until Python's next full collection.
+        """
+        self.prompt_ids, self.text, self.chat = (), None, None
+
 
 class BrokenOffError(Exception):
     """The back end lost the generation before its end. The answer ends without a last frame."""
