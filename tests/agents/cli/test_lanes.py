@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 from rich.console import Console
@@ -71,3 +72,27 @@ def test_an_unfinished_character_is_shown_as_one_at_the_end() -> None:
 
 def test_models_cannot_control_the_terminal() -> None:
     assert shown(said("a", "x\x1b[2Jy"), ended("a")) == ["● a says", r"│ x\x1b[2Jy"]
+
+
+def test_the_line_of_a_maps_items_grows_in_place_on_a_terminal() -> None:
+    console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+    printer = LanePrinter(console, {"each/m": vocabulary_of(BYTES)}, {}, {"each"})
+    for item in range(4, 9):
+        printer.show(said(f"each[{item}]/m", "word"))
+    printer.finish()
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert [found.strip() for found in re.findall(r"\d+ items", shown)] == [
+        f"{n} items" for n in range(5, 10)
+    ]
+    assert shown.count("\n") == 2  # the head of the lane, and the one line
+
+
+def test_the_rounds_of_a_loop_have_lanes_however_many_there_are() -> None:
+    console = Console(file=io.StringIO(), width=60, force_terminal=False)
+    printer = LanePrinter(console, {"again/m": vocabulary_of(BYTES)}, {}, {"each"})
+    for round_number in (0, 7):
+        printer.show(said(f"again[{round_number}]/m", "word"))
+        printer.show(ended(f"again[{round_number}]/m"))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().count("word") == 2
