@@ -277,6 +277,7 @@ def check_map(tokenizer_map: TokenizerMap) -> None:
         check_program(tokenizer_map.pre_tokenizer_program)
     if tokenizer_map.pre_tokenizer_pattern is not None:
         check_pattern(tokenizer_map.pre_tokenizer_pattern)
+    # A frozen struct keeps what is derived from it in its `__dict__`, which is neither compared nor written.
     tokenizer_map.__dict__["checked"] = True
 
 

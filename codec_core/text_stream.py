@@ -46,13 +46,14 @@ def text_stream(tokenizer: VocabularyTokenizer, *, control: bool = False) -> Tex
     With `control`, control tokens are read where the text spells them, and the ids are those of `encode`.
     """
     passes = tokenizer.all_passes if control else tokenizer.text_passes
+    if passes is None and not tokenizer.normalizes:  # most streams: opening one is kept short
+        return PieceStream(tokenizer, tokenizer.prepares)
     form = form_of(tokenizer.vocabulary.facts.normalizer)
     if passes is None:
-        pieces = PieceStream(tokenizer, prepares=tokenizer.prepares)
-        return NormalizationStage(form, pieces) if tokenizer.normalizes else pieces
+        return NormalizationStage(form, PieceStream(tokenizer, tokenizer.prepares))
     raw, normalized = passes.raw, passes.normalized
     marks_before = normalized is not None and tokenizer.marks_before_names
-    stage: TextStage = PieceStream(tokenizer, prepares=tokenizer.prepares and not marks_before)
+    stage: TextStage = PieceStream(tokenizer, tokenizer.prepares and not marks_before)
     if normalized:
         stage = AddedTokenStage(normalized, stage)
         if marks_before:
@@ -67,7 +68,7 @@ class PieceStream:
 
     __slots__ = ("_first", "_grown", "_prepares", "_tail", "_tokenizer", "_unseen")
 
-    def __init__(self, tokenizer: VocabularyTokenizer, *, prepares: bool) -> None:
+    def __init__(self, tokenizer: VocabularyTokenizer, prepares: bool) -> None:
         self._tokenizer = tokenizer
         self._prepares = prepares
         self._first = True

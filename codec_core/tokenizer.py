@@ -42,7 +42,15 @@ class Tokenizer(ABC):
 
 
 class VocabularyTokenizer(Tokenizer):
-    """Turns text into the ids of one vocabulary. Safe to share between streams and threads."""
+    """Turns text into the ids of one vocabulary. Safe to share between streams and threads.
+
+    Attributes:
+        vocabulary: the vocabulary.
+        normalizes: whether text is normalized before it is encoded, by `normalize`.
+        prepares: whether `prepare` changes text.
+        prefixes_stretches: whether each stretch between added tokens gets the prefix that a text gets.
+        marks_before_names: whether added tokens are looked for in text with U+2581 for spaces.
+    """
 
     def __init__(self, m: TokenizerMap | Vocabulary) -> None:
         self.vocabulary: Vocabulary = vocabulary_of(m)
@@ -57,11 +65,7 @@ class VocabularyTokenizer(Tokenizer):
         # The reference marks spaces either as it normalizes, before it looks for tokens in normalized text,
         # or as it cuts, after that. Only the latter spares a text that begins with a space the prefix.
         self.marks_before_names = self._marks_spaces and not self._prefix_once
-
-    @property
-    def prepares(self) -> bool:
-        """Return whether `prepare` changes anything."""
-        return self._marks_spaces or self._adds_space
+        self.prepares = self._marks_spaces or self._adds_space
 
     @property
     def id(self) -> str:
@@ -195,6 +199,7 @@ class BPETokenizer(VocabularyTokenizer):
         self._cutter, merger = parts(self.vocabulary)
         self._marks_spaces = not self._cutter.takes_spaces
         self.marks_before_names = self._marks_spaces and not self._prefix_once
+        self.prepares = self._marks_spaces or self._adds_space
         self.missing_bytes = merger.missing_bytes
         self._cut = self._cutter.cut
         self._settle_pieces = self._cutter.settle
@@ -225,11 +230,7 @@ class LongestMatchTokenizer(VocabularyTokenizer):
         from codec_core.longest_match import LongestMatcher
 
         self._matcher = LongestMatcher(self.vocabulary)
-
-    @property
-    def prepares(self) -> bool:
-        """Return whether `prepare` changes anything."""
-        return True
+        self.prepares = True  # spelling a text is part of it
 
     def prepare(self, text: str, *, first: bool) -> str:
         """Return text in the spelling of the vocabulary."""
