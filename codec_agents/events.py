@@ -29,8 +29,9 @@ class Usage(msgspec.Struct, frozen=True):
 
     prompt_ids: int = 0
     """Ids sent in prompts, cached ones included."""
-    cached_ids: int = 0
-    """Ids of prompts that the engine reports as found in its prefix cache."""
+    cached_ids: int | None = None
+    """Ids of prompts that the engine found in its prefix cache; None where it does not report them, which is
+    not 0."""
     generated_ids: int = 0
     """Ids that the model generated, with reasoning and tool calls."""
     reasoning_ids: int = 0
@@ -54,7 +55,7 @@ class Usage(msgspec.Struct, frozen=True):
         """Return the sums."""
         return Usage(
             self.prompt_ids + other.prompt_ids,
-            self.cached_ids + other.cached_ids,
+            _sum_of_reported(self.cached_ids, other.cached_ids),
             self.generated_ids + other.generated_ids,
             self.reasoning_ids + other.reasoning_ids,
             self.turns + other.turns,
@@ -65,6 +66,11 @@ class Usage(msgspec.Struct, frozen=True):
             self.prefill_requests + other.prefill_requests,
             self.prefill_ids + other.prefill_ids,
         )
+
+
+def _sum_of_reported(left: int | None, right: int | None) -> int | None:
+    """Return a sum; None where neither is known."""
+    return left if right is None else right if left is None else left + right
 
 
 class HandoffReport(msgspec.Struct, frozen=True):

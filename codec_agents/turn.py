@@ -58,9 +58,9 @@ class Turn:
 
     def usage(self) -> Usage:
         """Return the counts of the turn. The cached ids are those of the last request."""
-        cached, received, sent = 0, 0, 0
+        cached, received, sent = None, 0, 0
         for stats in self.stats:
-            cached = stats.cached_tokens or 0
+            cached = stats.cached_tokens
             received += stats.bytes_received
             sent += stats.bytes_sent
         return Usage(

@@ -1,11 +1,12 @@
-"""Any OpenAI-style text API: a text boundary, since nothing but text goes in and comes out.
+"""Any OpenAI-style text API: a text boundary, since only text goes in and comes out.
 
-The prompt's ids become text, and the answer's text becomes ids of the node's map. They are ids of a text, not
-the ids that the model sampled. The class says so (`text_boundary`), and so do `explain` and the trace.
+The prompt's token ids become text, and the answer's text becomes ids of the node's map. They are ids of a
+text, not the ids that the model sampled. The class declares it (`text_boundary`); `explain` and the trace show it.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Literal, Unpack
 
 import msgspec
@@ -22,11 +23,14 @@ from codec_agents.engines.request_body import (
 from codec_agents.engines.scripted.prompt_view import Message, PromptView
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request
 from codec_agents.engines.stock.event_parser import EventParser
+from codec_agents.engines.stock.openai_ids import Usage
 from codec_agents.engines.stock.text_encoding import TextEncoder
 from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary
 
 Api = Literal["chat", "completions"]
+
+_log = logging.getLogger("codec_agents")
 
 
 class OpenAIEngine(StockEngine):
@@ -47,7 +51,7 @@ class OpenAIEngine(StockEngine):
         super().__init__(url.removesuffix("/v1"), **options)
         self._api = api
         self.continues = api == "completions"
-        """Whether an answer that broke off can be gone on with: messages end where the answer begins."""
+        """Whether an answer that broke off is continued: messages end where the answer begins."""
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         prompt = PromptView(request.prompt_ids, request.vocabulary)
@@ -78,9 +82,15 @@ def _message(said: Message, vocabulary: Vocabulary) -> dict[str, str]:
 
 
 class Delta(msgspec.Struct):
-    """What is new in a chat choice."""
+    """The new part of a chat choice."""
 
     content: str | None = None
+    reasoning_content: str | None = None
+    """Reasoning, where the server's parser has taken it out of the text, by its older name."""
+    reasoning: str | None = None
+    """The same; the newer name."""
+    refusal: str | None = None
+    tool_calls: list[Any] | None = None
 
 
 class TextChoice(msgspec.Struct):
@@ -92,12 +102,6 @@ class TextChoice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class Usage(msgspec.Struct):
-    """OpenAI's counts."""
-
-    prompt_tokens: int | None = None
-
-
 class TextEvent(msgspec.Struct):
     """One event of either API."""
 
@@ -106,12 +110,22 @@ class TextEvent(msgspec.Struct):
     error: Any = None
 
 
+THINK = ("<think>", "</think>")
+"""The marks between which reasoning arrives on its port, where the map has them."""
+
+
 class TextEvents(EventParser[TextEvent]):
-    """Reads text, and gives the ids of it, the same whatever the cuts."""
+    """Reads text, and returns the ids of it, the same whatever the cuts."""
 
     def __init__(self, engine: str, request: GenerationRequest, stats: StreamStats) -> None:
         super().__init__(engine, stats, TextEvent)
+        self._vocabulary = request.vocabulary
         self._encoder = TextEncoder(request.vocabulary)
+        self._prompt = request.prompt_ids
+        self._marks = [request.vocabulary.special_tokens.get(name) for name in THINK]
+        self._reasons = False
+        """Whether the answer is inside its reasoning."""
+        self._warned = False
 
     def read(self, event: TextEvent) -> tuple[int, ...]:
         """Return the ids that no later text can change."""
@@ -119,17 +133,72 @@ class TextEvents(EventParser[TextEvent]):
             raise self.reported(event.error)
         if event.usage is not None:
             self.stats.prompt_tokens = event.usage.prompt_tokens
+            if event.usage.prompt_tokens_details is not None:
+                self.stats.cached_tokens = event.usage.prompt_tokens_details.cached_tokens
         ids: list[int] = []
         for choice in event.choices:
-            text = choice.text if choice.delta is None else choice.delta.content
-            if text:
-                ids += self._encoder.feed(text)
+            if choice.index != 0:
+                raise self.broken(f"a choice {choice.index} that was not asked for", transient=False)
+            ids += self._read_choice(choice)
             if choice.finish_reason is not None:
                 self.reason = choice.finish_reason
         return tuple(ids)
 
+    def _read_choice(self, choice: TextChoice) -> list[int]:
+        delta = choice.delta
+        if delta is None:
+            return self._encoder.feed(choice.text) if choice.text else []
+        if delta.tool_calls:
+            raise self.broken(
+                "the server has parsed tool calls out of the answer, and their text is lost; start it "
+                "without a tool call parser, or declare the engine with `api: completions`",
+                transient=False,
+            )
+        ids: list[int] = []
+        if thought := delta.reasoning_content or delta.reasoning:
+            ids += self._think(thought)
+        # A refusal is what the model says instead of an answer: it leaves by the same port.
+        if text := delta.content or delta.refusal:
+            ids += self._stop_thinking()
+            ids += self._encoder.feed(text)
+        return ids
+
+    def _think(self, text: str) -> list[int]:
+        """Return the ids of reasoning, behind its mark where the prompt has not opened it already."""
+        start = self._marks[0]
+        if start is None or self._marks[1] is None:
+            if not self._warned:
+                _log.warning(
+                    "engine %s: reasoning is left out: the map %r has no marks for it",
+                    self.engine,
+                    self._vocabulary.id,
+                )
+            self._warned = True
+            return []
+        ids: list[int] = []
+        if not self._reasons:
+            ids += self._flush()
+            if PromptView(self._prompt, self._vocabulary).thinking != "open":
+                ids.append(start)
+            self._reasons = True
+        return ids + self._encoder.feed(text)
+
+    def _stop_thinking(self) -> list[int]:
+        if not self._reasons:
+            return []
+        self._reasons = False
+        end = self._marks[1]
+        assert end is not None
+        return [*self._flush(), end]
+
+    def _flush(self) -> list[int]:
+        """Return the ids of the text so far: a mark follows it, so no later text can change them."""
+        ids = self._encoder.flush()
+        self._encoder = TextEncoder(self._vocabulary)
+        return ids
+
     def _end(self) -> CodecFrame:
         end = super()._end()
-        ids = tuple(self._encoder.flush())
+        ids = (*self._encoder.flush(), *self._stop_thinking())
         self.received += len(ids)
         return CodecFrame(ids, done=True, finish_reason=end.finish_reason)

@@ -101,7 +101,10 @@ LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
         "node": e.node,
         "outcome": e.outcome,
         "reason": e.reason,
-        "usage": msgspec.structs.asdict(e.usage),
+        # A count that the engine does not report is left out: readers of every version take absent counts.
+        "usage": {
+            name: count for name, count in msgspec.structs.asdict(e.usage).items() if count is not None
+        },
     },
     NodeFailed: lambda e: {"kind": "node", "node": e.node, "outcome": "failed", "error": _error(e.error)},
     RunFinished: lambda _: {"kind": "end"},

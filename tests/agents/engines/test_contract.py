@@ -9,6 +9,7 @@ import threading
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
 from codec_agents.engines.codec import CodecEngine
@@ -411,3 +412,104 @@ async def test_text_apis_get_text_and_no_ids(words, ask, stock, api):
         "model": "m", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 5,
         "stop": ["END"],
     }  # fmt: skip
+
+
+# --- what chat APIs take out of the text ---
+
+
+def chat_delta(finish="null", **delta):
+    return json.dumps({"choices": [{"index": 0, "delta": delta, "finish_reason": json.loads(finish)}]})
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("opened", [False, True])
+async def test_reasoning_arrives_between_its_marks(words, ask, chat, stock, field, opened):
+    said = [
+        chat_delta(**{field: "let me "}),
+        chat_delta(**{field: "see"}),
+        chat_delta(content="fine "),
+        chat_delta('"stop"', content="then"),
+    ]
+    encode, marks = pick_tokenizer(words).encode_ordinary, words.special_tokens
+    request = msgspec.structs.replace(
+        ask(words), prompt_ids=chat(words, ("user", "hi"), ends_with="<think>" if opened else "")
+    )
+    async with Answering(stock, "/v1/chat/completions", [*lines(*said), DONE]) as server:
+        ids, reason, _ = await read(OpenAIEngine(server.url), request)
+    head = [] if opened else [marks["<think>"]]
+    assert ids == [*head, *encode("let me see"), marks["</think>"], *encode("fine then")]
+    assert reason == "stop"
+
+
+async def test_a_refusal_is_the_answer(words, ask, stock):
+    pieces = [*lines(chat_delta('"stop"', refusal="I will not")), DONE]
+    async with Answering(stock, "/v1/chat/completions", pieces) as server:
+        ids, _, _ = await read(OpenAIEngine(server.url), ask(words))
+    assert ids == pick_tokenizer(words).encode_ordinary("I will not")
+
+
+async def test_tool_calls_that_the_server_has_parsed_are_not_lost_in_silence(words, ask, stock):
+    call = {"index": 0, "function": {"name": "weather", "arguments": "{}"}}
+    async with Answering(
+        stock, "/v1/chat/completions", [*lines(chat_delta('"tool_calls"', tool_calls=[call])), DONE]
+    ) as server:
+        with pytest.raises(EngineStreamError, match="parsed tool calls out of the answer") as lost:
+            await read(OpenAIEngine(server.url), ask(words))
+    assert not lost.value.transient
+
+
+# --- content types that proxies rewrite ---
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/octet-stream", "text/plain; charset=utf-8", "TEXT/EVENT-STREAM"]
+)
+async def test_an_event_stream_by_another_name(words, ask, stock, content_type):
+    pieces = [*lines(vllm([21]), vllm([22], finish='"stop"')), DONE]
+    async with Answering(stock, "/v1/completions", pieces, content_type=content_type) as server:
+        assert (await read(vllm_engine(server.url), ask(words)))[:2] == ([21, 22], "stop")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/octet-stream", "text/event-stream", "APPLICATION/X-MSGPACK"]
+)
+async def test_frames_by_another_name(words, ask, stock, content_type):
+    frames = wires.codec(words, [21, 22])
+    async with Answering(stock, "/v1/completions", frames, content_type=content_type) as server:
+        assert (await read(CodecEngine(server.url), ask(words)))[:2] == ([21, 22], "stop")
+
+
+async def test_what_is_neither_is_refused(words, ask, stock):
+    async with Answering(stock, "/v1/completions", [b"hello"], content_type="text/plain") as server:
+        for engine in (CodecEngine(server.url), vllm_engine(server.url)):
+            with pytest.raises(EngineStreamError, match="answered text/plain where"):
+                await read(engine, ask(words))
+
+
+@pytest.mark.parametrize("form", ["sha256:{}", "{}", '"sha256:{}"', "SHA256:{}", "name@sha256:{}"])
+async def test_every_form_of_a_maps_hash(words, ask, stock, form):
+    head = {"Codec-Tokenizer-Map": form.format(words.hash.removeprefix("sha256:"))}
+    frames = wires.codec(words, [21, 22])
+    route = {"/v1/completions": lambda _: (200, {**head, "content-type": "application/x-msgpack"}, frames)}
+    async with stock.StockServer(route) as server:
+        engine = CodecEngine(server.url)
+        assert (await read(engine, ask(words)))[0] == [21, 22]
+        await engine.aclose()
+
+
+# --- llama.cpp: the last event is read before the stream ends at a stop id ---
+
+
+async def test_llamacpp_counts_follow_a_stop_id(words, ask, stock):
+    pieces = [*lines(partial([21], 1), partial([4], 2, "")), *lines(final(2))]
+    async with Answering(stock, "/completion", pieces) as server:
+        ids, reason, stats = await read(llamacpp_engine(server.url), ask(words, stop_token_ids=(4,)))
+    assert (ids, reason) == ([21, 4], "stop")
+    assert (stats.prompt_tokens, stats.cached_tokens) == (7, 3)
+
+
+async def test_llamacpp_that_generates_further_is_left_at_once(words, ask, stock):
+    pieces = lines(partial([21], 1), partial([4], 2, ""), partial([22], 3), final(3))
+    async with Answering(stock, "/completion", pieces) as server:
+        ids, reason, stats = await read(llamacpp_engine(server.url), ask(words, stop_token_ids=(4,)))
+    assert (ids, reason, stats.cached_tokens) == ([21, 4], "stop", None)
