@@ -1,7 +1,8 @@
 """Any OpenAI-style text API: a text boundary, since only text goes in and comes out.
 
 The prompt's token ids become text, and the answer's text becomes ids of the node's map. They are ids of a
-text, not the ids that the model sampled. The class declares it (`text_boundary`); `explain` and the trace show it.
+text, not the ids that the model sampled. The class declares it (`text_boundary`); `explain` and the trace
+show it.
 """
 
 from __future__ import annotations
