@@ -9,11 +9,13 @@ UV := $(shell command -v uv 2>/dev/null)
 # builds for GPUs only by default, set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
 MODELS := .venv-models
 TORCH := torch==2.13.0
+# The references of model families as well: make family-vectors.
+FAMILIES := .venv-families
 
 # So have the tokenizers that maps from real files are compared with.
 REAL := .venv-real
 
-.PHONY: demo test test-all test-models real-files lint format bench fuzz clean help
+.PHONY: demo test test-all test-models family-vectors real-files lint format bench fuzz clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -64,6 +66,17 @@ $(REAL)/ready: pyproject.toml
 real-files: $(REAL)/ready  ## Maps from real tokenizer files, compared with their tokenizers (ONLY=--small: the small files).
 	@$(REAL)/bin/python -m tests.real_files $(ONLY)
 
+$(FAMILIES)/ready: pyproject.toml
+	@test -x $(FAMILIES)/bin/python || $(PYTHON) -m venv $(FAMILIES)
+	@$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check "renderers==0.1.12" -e ".[templates]" --group test
+	@touch $@
+
+family-vectors: $(FAMILIES)/ready  ## What references write for model families, made anew; git shows what changed.
+	@$(FAMILIES)/bin/python -m tests.family_vectors templates
+	@$(FAMILIES)/bin/python -m tests.family_vectors renderers
+	@$(FAMILIES)/bin/python -m tests.family_vectors tables
+
 lint: .venv/dev  ## Lint, format check and strict types.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -81,4 +94,4 @@ fuzz: .venv/dev  ## Fuzz the wire for five minutes; an input that breaks a promi
 	@$(BIN)/python -m tests.core.fuzz 300
 
 clean:  ## Remove what make made.
-	rm -rf .venv $(MODELS) $(REAL) .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(MODELS) $(FAMILIES) $(REAL) .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis

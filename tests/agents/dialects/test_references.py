@@ -8,6 +8,7 @@ import pytest
 
 from codec_agents.dialects.pieces import Literal, Marker, parse_pieces
 from codec_agents.dialects.registry import built_in
+from codec_agents.dialects.templates.chat_template import derive_from_config
 from codec_core.detokenizer import Detokenizer
 from tests.agents.dialects import family_tables
 from tests.agents.dialects.families import TOLD_TOOLS
@@ -104,3 +105,18 @@ def test_vectors_of_templates_are_up_to_date(source: Source) -> None:
     except OSError as error:
         pytest.skip(str(error))
     assert template_texts(source) == recorded(source)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "source", [each for each in SOURCES if each.template], ids=lambda source: source.name
+)
+def test_families_are_known_by_their_templates(source: Source) -> None:
+    pytest.importorskip("jinja2", reason="the extra `templates` is not installed")
+    from tests.agents.dialects.template_archive import templates
+
+    try:
+        template = templates()[source.template]
+    except OSError as error:
+        pytest.skip(str(error))
+    assert derive_from_config({"chat_template": template})[0].name == source.dialect
