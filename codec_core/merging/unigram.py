@@ -11,7 +11,7 @@ from struct import Struct
 from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
 from codec_core.vocabulary import Vocabulary
 
-MAX_TOKEN = 256
+MAX_TOKEN = 128
 """Characters of a token; SentencePiece makes them of 16 at most, unless told otherwise. At each place of a
 text, a token of each length is looked for that begins alike."""
 
