@@ -17,6 +17,10 @@ from codec_core.exceptions import TokenizerMapValidationError
 _BEGINS_AS_LIST = re.compile(rb'\[\s*["\]]').match
 
 
+MAX_MERGES = 2**20
+"""The largest known vocabulary has 580,604. A tokenizer takes some hundred bytes for each."""
+
+
 class PackedMerges(Sequence[str]):
     """A sequence of merges that is decoded at each access: `list(merges)` decodes it once.
 
@@ -35,6 +39,8 @@ class PackedMerges(Sequence[str]):
         """
         if not _BEGINS_AS_LIST(json):
             raise TokenizerMapValidationError("not a tokenizer map: merges must be a list of strings")
+        if json.count(b'",') > MAX_MERGES:  # the end of an entry; a token that spells one counts too
+            raise TokenizerMapValidationError(f"merges: more than {MAX_MERGES} entries")
         self.json = json
         self._count: int | None = None
 

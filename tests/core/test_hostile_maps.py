@@ -126,6 +126,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: document(["a b"], vocab={"a": 0, "b": 1}),
         "'a b' makes a token that is not in vocab",
     ),
+    "two million merges": (lambda: document(["a b"] * 2_000_000), "more than 1048576 entries"),
     "a merge of one token": (lambda: document(["a b", "ab"]), "'ab' is not two tokens"),
     "an empty merge": (lambda: document(["a b", " "]), "is not two tokens"),
     "without merges, a token of great length": (lambda: plain(["a" * 10**7]), "without merges the limit is"),
