@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeAlias, TypeVar
+from typing import IO, Any, TypeAlias
 
 import msgspec
 
@@ -70,7 +70,8 @@ class _Reading:
             run = self._begin()
             turns: OpenTurns = {}
             while (line := self._next()) is not None:
-                _add(run, turns, self._decode(line))
+                self._verify(line)
+                _add(run, turns, line)
         except _BadLineError as error:
             raise RecordDamagedError(str(self._path), self._number, str(error), run) from error
         return run
@@ -85,8 +86,9 @@ class _Reading:
             self._chain = Chain()
         elif not _is_header(line):
             raise RecordError(f"{self._path} {_NO_RECORD}")
-        document = self._decode(line)
-        if document["kind"] != "run":
+        self._verify(line)
+        document = _decoded(line, _as_document)
+        if document.get("kind") != "run":
             raise RecordError(f"{self._path} {_NO_RECORD}")
         version = document.get("version")
         if version not in READABLE_VERSIONS:
@@ -94,8 +96,8 @@ class _Reading:
             raise RecordError(f"{self._path} has record version {version!r}; this reads {known}")
         if self._chain is None and version >= FIRST_SEALED_VERSION:
             raise _BadLineError("it has no checksum")
-        _converted(document, RunLine)
-        return RecordedRun(header=document, path=Path(self._path))
+        _decoded(line, DECODERS["run"])
+        return RecordedRun(header=_unsealed(document), path=Path(self._path))
 
     def _next(self) -> bytes | None:
         """Return the next whole line."""
@@ -105,8 +107,7 @@ class _Reading:
             raise _BadLineError(f"it is longer than {MAX_LINE_BYTES} bytes")
         return line if line.endswith(b"\n") else None
 
-    def _decode(self, line: bytes) -> Line:
-        """Return a line's object, without its seal, which is verified."""
+    def _verify(self, line: bytes) -> None:
         if self._chain is not None:
             try:
                 self._chain.verify(line)
@@ -115,35 +116,40 @@ class _Reading:
         elif is_sealed(line):
             # Versions without seals have none; so it is the first line that was damaged.
             raise _BadLineError("it has a checksum, and the first line has none")
-        document = _parsed(line)
-        if document is None or not isinstance(document.get("kind"), str):
-            raise _BadLineError("it is not a line of a record")
-        for field in ("sum", "chain"):
-            document.pop(field, None)
-        return document
+
+
+class _AnyLine(msgspec.Struct):
+    """The one field that every line has."""
+
+    kind: str
+
+
+_as_document = msgspec.json.Decoder(dict[str, Any]).decode
+_as_any_line = msgspec.json.Decoder(_AnyLine).decode
+DECODERS: Mapping[str, Callable[[bytes], Any]] = {
+    kind: msgspec.json.Decoder(fields).decode for kind, fields in {"run": RunLine, **LINES}.items()
+}
+"""By kind: decode a line into its checked fields."""
+
+
+def _decoded(line: bytes, decode: Callable[[bytes], Any]) -> Any:
+    try:
+        return decode(line)
+    # The decoder recurses into nested values, and gives up at the interpreter's limit.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _BadLineError(f"it is not a line of a record: {error}") from error
 
 
 def _is_header(line: bytes) -> bool:
-    document = _parsed(line)
-    return document is not None and document.get("kind") == "run"
-
-
-def _parsed(line: bytes) -> Line | None:
     try:
-        return msgspec.json.decode(line, type=Line)
-    # The decoder recurses into nested values, and gives up at the interpreter's limit.
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        return bool(_decoded(line, _as_any_line).kind == "run")
+    except _BadLineError:
+        return False
 
 
-AnyLine = TypeVar("AnyLine", bound=msgspec.Struct)
-
-
-def _converted(document: Line, kind: type[AnyLine]) -> AnyLine:
-    try:
-        return msgspec.convert(document, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise _BadLineError(str(error)) from error
+def _unsealed(document: Line) -> Line:
+    """Return a line without its seal."""
+    return {name: value for name, value in document.items() if name not in ("sum", "chain")}
 
 
 # --- what each kind of line adds ---
@@ -152,18 +158,15 @@ OpenTurns: TypeAlias = dict[str, RecordedTurn]
 """The latest turn of each node."""
 
 
-def _add(run: RecordedRun, turns: OpenTurns, document: Line) -> None:
-    kind = document["kind"]
+def _add(run: RecordedRun, turns: OpenTurns, line: bytes) -> None:
+    kind = _decoded(line, _as_any_line).kind
     if kind == "run":
         raise _BadLineError("it is a second first line")
-    if kind not in LINES:
-        run.lines.append(document)
-        return
-    line = _converted(document, LINES[kind])
+    fields = _decoded(line, DECODERS[kind]) if kind in DECODERS else None
     if (reader := READERS.get(kind)) is None:
-        run.lines.append(document)
+        run.lines.append(_unsealed(_decoded(line, _as_document)))
     else:
-        reader(run, turns, line)
+        reader(run, turns, fields)
 
 
 def _prompt(run: RecordedRun, turns: OpenTurns, line: PromptLine) -> None:
