@@ -1,4 +1,17 @@
-"""A dialect in the ids of one vocabulary, for the tools of one node."""
+"""A dialect in the token ids of one vocabulary, for the tools of one node.
+
+The rules of this file:
+
+1. Only the dialect's own forms place control ids. Content, results and ids of other nodes never become any:
+   ids that hold one are refused, and text is encoded as ordinary text.
+2. A token that the dialect uses as a marker is a control token here, also where the tokenizer's file calls it
+   text (`Vocabulary.with_control`).
+3. What is written is read back as the same: calls are checked when a prompt is written, and `read` is the
+   inverse of `write`.
+4. Ids that are known stay as they are. A prompt grows behind them, and nothing before is encoded again,
+   unless the family leaves earlier reasoning out.
+5. A bound dialect is immutable and has no state of a turn: runs share it, and each turn has its own reader.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +47,14 @@ class BoundDialect:
     """Writes prompts and reads turns of one model family in one vocabulary. Immutable, shared by all runs.
 
     Attributes:
-        dialect: what was bound.
+        dialect: the forms that were bound.
         vocabulary: the vocabulary whose ids it speaks.
         tools: the tools that calls may name, by name.
         thinking: the thinking mode of every turn that it opens.
         stop_ids: the ids at which a turn is over.
+        knows_reasoning: whether reasoning is marked in this vocabulary.
         reasoning: how the family closes reasoning, keeps it or leaves it out.
-        absent: optional markers that the map lacks: their text stands in prompts, their regions are unknown.
+        absent: optional markers that the map lacks: prompts hold their text, their regions are unknown.
     """
 
     def __init__(
@@ -66,7 +80,6 @@ class BoundDialect:
             )
         self.absent = tuple(name for name in dialect.optional_markers if name not in known)
         self.knows_reasoning = dialect.knows_reasoning(self.absent)
-        """Whether reasoning is told apart in this vocabulary."""
         self._encoder = PieceEncoder(vocabulary, [name for name in dialect.all_markers() if name in known])
         self.stop_ids = self._encoder.control_ids(dialect.stops)
         self._writer = PromptWriter(dialect, vocabulary, self._encoder, thinking=thinking, absent=self.absent)
@@ -229,7 +242,7 @@ class BoundDialect:
         return self._writer.results(generated, attempts)
 
     def follow_up(self, history: History, chat: Chat | RawPrompt) -> PromptTemplate:
-        """Return the prompt in which a person speaks again: everything that was said, and the user's turn.
+        """Return the prompt in which a user speaks again: the conversation, and the user's turn.
 
         Where the family leaves earlier reasoning out of its history, and the chat does not say otherwise, the
         reasoning of the last exchange is left out. Without that, the prompt begins with exactly the ids of
@@ -262,7 +275,7 @@ class BoundDialect:
         return self._turns.calls(region)
 
     def _check_calls(self, turns: Sequence[WrittenTurn]) -> None:
-        """Read calls back, as they will stand in the prompt, with something in their slots."""
+        """Read calls back as the prompt will hold them, with a probe in their slots."""
         for calls, template in self._writer.calls(turns):
             probe = self._encoder.encode(PROBE)
             ids = template.render(dict.fromkeys(template.slots, probe))

@@ -124,7 +124,7 @@ class PieceEncoder:
             start += len(part)
 
     def template(self, pieces: Iterable[Piece], *, unused: Iterable[str] = ()) -> PromptTemplate:
-        """Return a template whose slots are the holes; `unused` slots may be filled, and stand nowhere."""
+        """Return a template whose slots are the holes; `unused` slots may be filled, and are nowhere."""
         parts: list[PromptPiece] = []
         fixed: list[int] = []
         behind: Piece | None = None
@@ -147,7 +147,7 @@ class PieceEncoder:
         return b"".join(map(self._spelling, ids)).decode("utf-8", "replace")
 
     def spelled_run(self, ids: Iterable[int], *, begins: bool) -> bytes:
-        """Return the bytes of ids in a prompt; a control id stands for its name.
+        """Return the bytes of ids in a prompt; a control id has the bytes of its name.
 
         Args:
             ids: the ids.
@@ -161,7 +161,7 @@ class PieceEncoder:
         return [len(self.spelled_run((each,), begins=place == 0)) for place, each in enumerate(ids)]
 
     def is_control(self, token_id: int) -> bool:
-        """Tell whether an id is a control token of the vocabulary."""
+        """Return whether an id is a control token of the vocabulary."""
         return token_id in self._vocabulary.special_ids
 
     def segments(self, ids: Iterable[int]) -> list[Segment]:
@@ -189,7 +189,7 @@ class PieceEncoder:
                 return ids
 
     def _literal_ids(self, text: str, behind: Piece | None) -> list[int]:
-        """Encode text that stands between control tokens, as the model's own tokenizer does there.
+        """Encode text between control tokens, as the model's own tokenizer does there.
 
         Behind ids that came from elsewhere it goes on, and gets no mark of a beginning.
         """
@@ -198,7 +198,7 @@ class PieceEncoder:
         return self.encode(text)
 
     def _spelling(self, token_id: int) -> bytes:
-        """Return the bytes of an id; a control token stands for its name."""
+        """Return the bytes of an id; a control token has the bytes of its name."""
         if token_id in self._vocabulary.special_ids:
             return self._vocabulary.token_bytes(token_id)
         return self._vocabulary.byte_table[token_id]

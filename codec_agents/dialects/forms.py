@@ -16,10 +16,10 @@ from codec_agents.dialects.values import ThinkingMode
 NO_REFERENCE = "its prompts: no template or other implementation was at hand to compare them with"
 EARLIER_REASONING = "what becomes of earlier reasoning"
 SPENT_BUDGET = "what is put behind a spent budget of reasoning"
-"""What several dialects do not know of their models."""
+"""Facts that several dialects do not know of their models."""
 
 Content = Literal["text", "json", "json_string"]
-"""How a result stands in its turn: as it is; as JSON, quoted if it is none; or always as a JSON string."""
+"""The form of a result in its turn: as it is; as JSON, quoted if it is none; or always as a JSON string."""
 
 
 class _Part(BaseModel):
@@ -27,16 +27,16 @@ class _Part(BaseModel):
 
 
 class Openings(_Part):
-    """What the prompt ends with, so that the model speaks next."""
+    """The ends of a prompt, after which the model speaks, by thinking mode."""
 
     default: str
-    """Where nothing is asked about thinking."""
+    """Without a thinking mode."""
     on: str | None = None
-    """Thinking asked for; None: as the default."""
+    """With `on`; None: as the default."""
     off: str | None = None
-    """Thinking asked not to happen; None: as the default."""
+    """With `off`; None: as the default."""
     forced: str | None = None
-    """Thinking opened in the prompt; None: the family cannot."""
+    """With `forced`: the prompt opens the reasoning; None: the family cannot."""
 
     def forms(self) -> tuple[str | None, ...]:
         """Return all of them."""
@@ -50,30 +50,30 @@ class Openings(_Part):
 
 
 class ThinkingForm(_Part):
-    """How reasoning is marked."""
+    """The marks of reasoning."""
 
     open: str
     close: str
     calls_end_it: bool = True
-    """Whether a turn may end in a call that stands inside reasoning that was never closed."""
+    """Whether a turn may end in a call inside reasoning that was never closed."""
     closing: str | None = None
-    """What is put behind reasoning that has used up its budget, so that the model goes on to its answer;
-    None: the family has no such thing, and the turn ends there."""
+    """The text behind reasoning that has used up its budget, after which the model writes its answer; None:
+    the family has no such form, and the turn ends there."""
     kept: bool | Literal["with_tools"] = False
-    """Whether earlier reasoning stays in the prompt when a person speaks again, or only where the model has
-    tools. Between a call and its result it always does."""
+    """True if earlier reasoning stays in the prompt when a user speaks again, or `with_tools` if it stays
+    only where the model has tools. Between a call and its result it always stays."""
     absent: dict[str, str] = {}
-    """How a turn without reasoning opens where reasoning stays, by thinking mode, `default` or `any`; as in
-    `assistant` for the modes that are left out."""
+    """The opening of a turn without reasoning where reasoning stays, by thinking mode, `default` or `any`; as
+    in `assistant` for the modes that are left out."""
     history: str | None = None
-    """How a turn opens in history, where its reasoning is left out; None: as by default."""
+    """The opening of a turn in history, where its reasoning is left out; None: as by default."""
     told: str | None = None
-    """How a turn opens in history with its reasoning, `{reasoning}`; None: as a prompt opens it for
-    reasoning, with `closing` behind it."""
+    """The opening of a turn in history with its `{reasoning}`; None: as a prompt opens it for reasoning, with
+    `closing` behind it."""
 
 
 class ToolsForm(_Part):
-    """How tools are told to the model."""
+    """The form in which a prompt tells the model its tools."""
 
     place: Literal[
         "system", "before_text", "before_system", "after_system", "before_user", "user", "first_user"
@@ -81,23 +81,23 @@ class ToolsForm(_Part):
     """In the system turn, after the system text or before it; as a turn of its own beside the system turn, or
     before the last user turn; or before the text of the last user turn, or of the first."""
     form: str
-    """The text around them; `{tools}` is where they stand."""
+    """The text around the tools, which replace `{tools}`."""
     each: Literal[
         "openai", "function", "headed", "xml", "xml-types", "gemma", "typescript", "kimi", "python", "apertus"
     ] = "openai"
-    """How one tool is written."""
+    """The form of one tool."""
     join: str = "\n"
     list_of: bool = False
-    """Whether they stand in one JSON list."""
+    """Whether the tools are one JSON list."""
     indent: int | None = None
     canonical: bool = False
-    """Whether their JSON has sorted keys and no spaces."""
+    """Whether the JSON of the tools has sorted keys and no spaces."""
     between: str = ""
-    """What stands between the system text and the tools, where there is a system text."""
+    """The text between the system text and the tools, where there is a system text."""
 
 
 class WrittenCalls(_Part):
-    """How the calls of an assistant's turn stand in history. Holes are filled with ordinary ids only."""
+    """The form of calls in an assistant's turn in history. Holes are filled with ordinary ids only."""
 
     each: str
     """One call: holes `{name}`, `{arguments}`, `{id}`, and `{name_json}` and `{id_json}` as JSON strings,
@@ -106,29 +106,29 @@ class WrittenCalls(_Part):
     join: str = ""
     close: str = ""
     literals: Literal["json", "python", "gemma", "elements"] = "json"
-    """How values are written, and arguments where they are one object; as elements, the parts of lists and
+    """The notation of values, and of arguments where they are one object; as elements, the parts of lists and
     objects are marked like arguments."""
     argument: str | None = None
     """One argument, where they are written one by one: holes `{key}`, `{value}`, `{is_text}`, true where the
     value is a string, `{type}`, its JSON type, and `{key_attribute}`, the key as an XML attribute."""
     argument_join: str = ""
     bare_strings: bool = False
-    """Whether the value of an argument that is a string stands as it is, not as a literal."""
+    """Whether a string is written as it is, not as a literal, where it is the value of an argument."""
     python_words: bool = False
-    """Whether an argument that is true, false or null stands as `True`, `False` or `None`, as a template does
-    that turns values into text; inside lists and objects they stand as in JSON."""
+    """Whether true, false and null are `True`, `False` and `None` where they are arguments, as in templates
+    that turn values into text; inside lists and objects they are as in JSON."""
     text: str | None = "{content}"
-    """How the text of the turn stands before the calls; None: there is no text beside calls."""
+    """The form of the turn's text before the calls; None: there is no text beside calls."""
     text_always: bool = False
-    """Whether `text` stands there also where the turn has none."""
+    """Whether `text` is written also where the turn has none."""
     behind_text: str = ""
-    """What stands between that text and the calls."""
+    """The text between that text and the calls."""
     most: int | None = None
-    """How many calls a turn holds; None: any number."""
+    """The number of calls that a turn may hold; None: any number."""
 
 
 class CallForm(_Part):
-    """How calls are marked, and the grammar of what stands between."""
+    """The marks of calls, and the grammar of the payload between them."""
 
     grammar: str
     """The name of a payload grammar."""
@@ -140,7 +140,7 @@ class CallForm(_Part):
     inner: tuple[str, ...] = ()
     """Control tokens that the grammar reads inside a payload."""
     text_starts: tuple[str, ...] = ()
-    """What a call begins with where it is not marked by ids."""
+    """The texts that may begin a call where ids do not mark it."""
     text_end: str | None = None
     text_anywhere: bool = False
     keep_text_start: bool = True
@@ -149,11 +149,11 @@ class CallForm(_Part):
     speculative: bool = False
     """Text is a call only if it parses, and names a tool that the model was given."""
     written: WrittenCalls | None = None
-    """How declared calls are written; None: they cannot be."""
+    """The form of declared calls; None: the family has none."""
 
 
 class ResultForm(_Part):
-    """How results are told to the model."""
+    """The form of results."""
 
     each: str
     """One result: holes `{content}`, `{name}`, `{id}`, `{id_json}`, the id as a JSON string,
@@ -163,12 +163,12 @@ class ResultForm(_Part):
     close: str = ""
     content: Content = "text"
     then: Literal["opening", "reopening", "nothing"] = "opening"
-    """Whether the assistant's turn is opened again, or the model goes on where the results end, perhaps
-    behind the marker of its thinking mode."""
+    """The text behind results: the opening of another turn of the assistant, `Dialect.reopening`, or nothing,
+    where the model continues behind them."""
     in_turn: bool = False
-    """Whether the results stand inside the assistant's turn, which is not ended before them."""
+    """Whether the results are inside the assistant's turn, which is not ended before them."""
     id_form: str = "{index}"
-    """The id of a call to which the model gave none: `{index}` and `{name}` may stand in it."""
+    """The id of a call to which the model gave none; it may hold `{index}` and `{name}`."""
     id_pattern: str | None = None
     """A regular expression of the ids that the family can write, in which `{name}` is the tool's name; other
     ids are replaced by `id_form`. None: any id."""
@@ -182,21 +182,21 @@ class DialectForms(_Part):
     markers: tuple[str, ...]
     """Control tokens without which the dialect cannot be written."""
     optional_markers: tuple[str, ...] = ()
-    """Control tokens that some of the family's vocabularies lack; their text stands in prompts there."""
+    """Control tokens that some of the family's vocabularies lack; prompts hold their text there."""
     begin: str = ""
-    """What every prompt begins with."""
+    """The beginning of every prompt."""
     begin_with_tools: str | None = None
-    """What it begins with where there are tools; None: the same."""
+    """The beginning of a prompt with tools; None: the same."""
     system: str
     """The system turn; empty where the family has none."""
     system_in_user: str | None = None
-    """How the system text stands before the last user text, in families without a system turn."""
+    """The form of the system text before the last user text, in families without a system turn."""
     system_in_first_user: bool = False
-    """Whether it stands before the first user text instead."""
+    """Whether it is before the first user text instead."""
     user: str
     assistant: str
     answer: str = "{content}"
-    """The part of the assistant's turn that is its answer, where marks stand around that."""
+    """The part of the assistant's turn that is its answer, where marks are around that."""
     default_system: str | None = None
     """The system text where none is declared."""
     default_turn: str | None = None
@@ -206,52 +206,52 @@ class DialectForms(_Part):
     thinking_turn: dict[str, str] = {}
     """The turn that a thinking mode, or `default`, puts before the system turn."""
     thinking_system: dict[str, str] = {}
-    """What a thinking mode, or `default`, puts before the system text and the tools."""
+    """The text that a thinking mode, or `default`, puts before the system text and the tools."""
     thinking_between: str = ""
-    """What stands between that and what follows it in the system turn, where anything does."""
+    """The text between that and the rest of the system turn, where there is a rest."""
     thinking_after: dict[str, str] = {}
-    """What a thinking mode, or `default`, puts behind the system text and the tools."""
+    """The text that a thinking mode, or `default`, puts behind the system text and the tools."""
     thinking_user: dict[str, str] = {}
-    """What a thinking mode adds to the last user text."""
+    """The text that a thinking mode adds to the last user text."""
     opening: Openings
     reopening: Openings | None = None
-    """What the prompt ends with behind results, in families whose results say `reopening`."""
+    """The ends of a prompt behind results, in families whose results say `reopening`."""
     turn_starts: tuple[str, ...]
     """Control tokens that begin a turn: a search for reasoning opened in the prompt stops there."""
     turn_end: str | None
     """The control token that ends the assistant's turn in a prompt; None where the next turn's start does."""
     also_ends: tuple[str, ...] = ()
-    """Control tokens that models generate in its place."""
+    """Control tokens that models generate in place of `turn_end`."""
     after_turn: str = ""
-    """What the prompt holds between a turn's end and the next turn, which models do not generate."""
+    """The text of a prompt between a turn's end and the next turn, which models do not generate."""
     stops: tuple[str, ...]
     """Control tokens at which the model's turn is over."""
     wrappers: tuple[str, ...] = ()
-    """Control tokens around an answer that say nothing more."""
+    """Control tokens around an answer, without another meaning."""
     thinking: ThinkingForm | None = None
     tools: ToolsForm | None = None
     calls: CallForm | None = None
     results: ResultForm | None = None
     unverified: tuple[str, ...] = ()
-    """What of this is neither documented nor seen in a published template: it is what is safe, or usual."""
+    """The parts that are neither documented nor in a published template: they are as is safe, or usual."""
     reader: Literal["regions", "messages", "channels"] = "regions"
-    """How a turn is cut: by pairs of markers, by messages whose headers say what they are, or by channels,
-    whose tags are names between control tokens."""
+    """The reader of turns: `regions` between pairs of markers, `messages` with headers, or `channels`, whose
+    tags are names between control tokens."""
 
     def knows_reasoning(self, absent: Sequence[str] = ()) -> bool:
-        """Tell whether reasoning is told apart in a vocabulary that lacks these control tokens."""
+        """Return whether reasoning is marked in a vocabulary that lacks these control tokens."""
         form = self.thinking
         return form is not None and form.open not in absent and form.close not in absent
 
     def writes_call_ids(self) -> bool:
-        """Tell whether declared calls are written with their ids."""
+        """Return whether declared calls are written with their ids."""
         written = self.calls.written if self.calls is not None else None
         return written is not None and ("{id}" in written.each or "{id_json}" in written.each)
 
     def keeps_reasoning(
         self, keep: bool | None, absent: Sequence[str] = (), *, with_tools: bool = False
     ) -> bool:
-        """Return whether earlier reasoning stays in the prompt when a person speaks again.
+        """Return whether earlier reasoning stays in the prompt when a user speaks again.
 
         Args:
             keep: what the declaration says; None for what the family does.

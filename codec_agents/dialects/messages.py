@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 ReasoningState = Literal["open", "closed"]
-"""Whether the turn that a prompt opens has begun its reasoning, or has ended it."""
+"""The reasoning of the turn that a prompt opens: begun, or ended."""
 
 
 class ToolSpec(Protocol):
@@ -24,7 +24,7 @@ class ToolSpec(Protocol):
 
     @property
     def description(self) -> str:
-        """What the model is told of the tool."""
+        """The description for the model."""
 
     @property
     def parameters(self) -> Mapping[str, Any]:

@@ -9,11 +9,11 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 ThinkingMode: TypeAlias = Literal["on", "off", "forced"]
-"""Whether a model reasons first: asked for, asked not to, or made to by a marker opened in the prompt."""
+"""Reasoning before an answer: requested, declined, or forced by a marker that the prompt opens."""
 
 
 Port: TypeAlias = Literal["answer", "reasoning"]
-"""Where content leaves a turn."""
+"""The way by which content leaves a turn."""
 
 
 class PortIds(msgspec.Struct, frozen=True, gc=False):

@@ -1,4 +1,4 @@
-"""The grammars of call payloads, by name: each returns the calls of a payload, or says what is wrong."""
+"""The grammars of call payloads, by name: each returns the calls of a payload, or raises what is wrong."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ BEGINNINGS: Mapping[str, tuple[str, ...]] = {
     "invoke": ("<invoke ",),
     "dsml": ("<｜DSML｜", "<\ufffd｜DSML｜"),
 }
-"""What a payload that is marked by text begins with, by grammar: anything else is no attempt of a call."""
+"""The beginnings of payloads that text marks, by grammar: other text is no attempt of a call."""
 
 NAMES: Mapping[str, re.Pattern[str]] = {"tagged": re.compile(r"<function=([^>\n]*)[>\n]")}
-"""Where such a payload names its tool, if it does so at its beginning."""
+"""The place of the tool's name in such a payload, where it is at the beginning."""
 
 __all__ = ["BEGINNINGS", "GRAMMARS", "NAMES", "FoundCall", "Grammar", "Payload", "PayloadError"]

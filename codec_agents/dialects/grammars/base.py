@@ -1,4 +1,4 @@
-"""What all grammars share: the payload they read, the calls they find, and values read by a tool's schema."""
+"""The parts that all grammars share: payloads, calls, and values typed by a tool's schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What stands in a call region.
+    """The payload of a call region.
 
     Fields:
         segments: texts and control tokens.
@@ -80,7 +80,7 @@ Grammar: TypeAlias = Callable[[Payload], list[FoundCall]]
 
 
 def load_json(text: str, what: str, name: str = "") -> Any:
-    """Return a JSON value; line breaks inside strings are let pass, as models write them.
+    """Return a JSON value; line breaks inside strings are accepted, as models write them.
 
     Raises:
         PayloadError: the text is not JSON.
@@ -122,7 +122,7 @@ def as_arguments(value: Any, name: str) -> dict[str, Any]:
 def typed_value(text: str, schema: Any, root: Mapping[str, Any]) -> Any:
     """Return a value that a family writes without its type, as the tool's schema wants it.
 
-    A parameter that takes only strings gets the text as it stands. Otherwise the text is read as JSON, or as
+    A parameter that takes only strings gets the text as it is. Otherwise the text is read as JSON, or as
     a Python literal; what is neither stays text, and the tool's own check speaks about it.
 
     Args:
@@ -154,7 +154,7 @@ def _literal(text: str) -> Any:
 
 
 MAX_SCHEMAS = 100
-"""How many parts of a schema are looked at for one value: references may form a circle, and fan out. Python's
+"""The parts of a schema that are read for one value: references may form a circle, and fan out. Python's
 recursion limit allows for some more."""
 
 

@@ -33,7 +33,7 @@ def load_values(text: str) -> list[Any]:
     """Return the JSON values of a text, one after the other.
 
     Raises:
-        PayloadError: there is none, or something else stands between.
+        PayloadError: there is none, or other text is between them.
     """
     values: list[Any] = []
     place = _end_of(_PREFIX, text, 0)

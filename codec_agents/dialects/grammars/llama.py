@@ -1,4 +1,4 @@
-"""What Llama models write: JSON with `parameters`, Python-like calls, or plain Python code."""
+"""The calls of Llama models: JSON with `parameters`, Python-like calls, or plain Python code."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _NAMED = re.compile(
 
 
 def _plain_names(text: str, names: dict[str, str]) -> str:
-    """Return calls in which each name with hyphens is one that Python knows; note what it stands for."""
+    """Return calls in which each name with hyphens is one that Python knows; note the original."""
 
     def replaced(match: re.Match[str]) -> str:
         if match[1] is None:

@@ -128,7 +128,7 @@ def _dropped_end(
 
 
 def _begins_line(text: str, start: int, place: int) -> bool:
-    """Tell whether only blanks are between the beginning of a line, or of a stretch, and a place."""
+    """Return whether only blanks are between the beginning of a line, or of a stretch, and a place."""
     while place > start and text[place - 1] in " \t":
         place -= 1
     return place == start or text[place - 1] == "\n"
@@ -237,7 +237,7 @@ _DSML_TEXT, _DSML_CONTROL = _dsml(_DSML), _dsml(_CONTROL_DSML)
 def read_dsml(payload: Payload) -> list[FoundCall]:
     """Read `invoke` and `parameter` tags whose names begin with `｜DSML｜`.
 
-    A parameter with `string="true"` is text as it stands, with `"false"` it is JSON; where it does not say,
+    A parameter with `string="true"` is text as it is, with `"false"` it is JSON; where it does not say,
     the tool's schema does.
 
     Raises:

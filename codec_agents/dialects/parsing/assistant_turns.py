@@ -53,7 +53,7 @@ class AssistantTurns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """How a turn is opened: where its body begins, the reasoning before that, and whether it is open."""
+    """The opening of a turn: where its body begins, the reasoning before that, and whether it is open."""
 
     stop: int
     reasoning: str | None = None
@@ -188,7 +188,7 @@ class HeadedTurns:
         return ReadAssistant(message, place + len(self._head), stop, stop, finished)
 
     def _ends_turn(self, message: str) -> bool:
-        """Tell whether a message is the last of its turn: a call, or the final answer."""
+        """Return whether a message is the last of its turn: a call, or the final answer."""
         header, _, _ = message.partition(self._body)
         channel = header.partition(self._channel)[2]
         return recipient_of(header) is not None or channel.split()[:1] == ["final"]

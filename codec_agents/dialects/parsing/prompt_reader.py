@@ -60,7 +60,7 @@ class _Reading:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a turn of the chat before the place."""
+        """True if a turn of the chat is before the place."""
         return any(not turn.implied for turn in self.turns)
 
     @property
@@ -206,7 +206,7 @@ class PromptReader:
         return True
 
     def _is_system(self, found: re.Match[str], reading: _Reading) -> bool:
-        """Tell whether what a system turn's form fits is one.
+        """Return whether what a system turn's form fits is one.
 
         In families in which nothing marks the system text, it is what the prompt begins with.
         """

@@ -30,7 +30,7 @@ class _Run:
 
 
 class PromptAlphabet:
-    """The characters that stand for the control ids of one dialect in one vocabulary."""
+    """The characters that represent the control ids of one dialect in one vocabulary."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class PromptAlphabet:
         return self.encoder.spelled_run(ids, begins=True).decode("utf-8", "replace")
 
     def name(self, character: str) -> str | None:
-        """Return the name of the marker that a character stands for."""
+        """Return the name of the marker that a character represents."""
         return self._names.get(character)
 
 
@@ -130,7 +130,7 @@ class PromptText:
         return run.start + self._cut(run, place)[0]
 
     def is_control(self, place: int) -> bool:
-        """Tell whether a control id is at a place."""
+        """Return whether a control id is at a place."""
         return "\ud800" <= self.text[place] <= "\udfff"
 
     def ids_between(self, start: int, stop: int) -> list[int]:

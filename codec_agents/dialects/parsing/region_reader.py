@@ -6,7 +6,9 @@ The rules of this file:
 2. A marker is in no event; every other id before the turn's end is in exactly one.
 3. A call that opens while reasoning is open is held back until it is known what it was: reasoning that closes
    later makes it a rehearsal, which stays reasoning; a turn that ends properly makes it a call.
-4. How the ids were cut into feeds never changes what comes out, put together.
+4. A call that opens inside a call may be the rest of a value that holds a marker. Neither of the two is
+   closed, so neither runs. Families whose calls end with the next one are the exception.
+5. How the ids were cut into feeds never changes what comes out, put together.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from codec_agents.dialects.values import PROPER_ENDS, CallRegion, Port, PortIds,
 
 
 class Action(Enum):
-    """What a control id does to the lane."""
+    """The effect of a control id on the lane."""
 
     THINK_OPEN = auto()
     THINK_CLOSE = auto()
@@ -29,11 +31,11 @@ class Action(Enum):
     CALL_CLOSE = auto()
     TURN_END = auto()
     WRAPPER = auto()
-    """Stands around an answer and says nothing more."""
+    """Is around an answer, without another meaning."""
 
 
 class Lane(Enum):
-    """Where content goes."""
+    """The destination of content."""
 
     ANSWER = auto()
     REASONING = auto()
@@ -43,7 +45,7 @@ class Lane(Enum):
 
 @dataclass(frozen=True)
 class ReaderTable:
-    """What a reader needs to know of a dialect, resolved to the ids of one vocabulary.
+    """A dialect as a reader needs it, resolved to the ids of one vocabulary.
 
     Fields:
         actions: what each control id does.
@@ -178,7 +180,7 @@ class RegionReader:
             return
         if self._lane is Lane.CALL:
             self._finish_call(events, closed=self._table.calls_end_with_turn, stop=self._position)
-            # A mark inside a value also looks like this: what follows may be the rest of the value.
+            # A marker inside a value also looks like this: what follows may be the rest of the value.
             self._doubtful = not self._table.calls_end_with_turn
         elif self._lane is Lane.ANSWER:
             self._flush_text(events, proper=True)

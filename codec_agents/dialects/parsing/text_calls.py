@@ -26,15 +26,15 @@ CONTROL = b"\xff"
 that spells the name is taken for the token. A payload shows it as U+FFFD."""
 
 WHITE_SPACE = b" \t\r\n"
-"""What may be before a call that begins an answer."""
+"""The bytes that may be before a call that begins an answer."""
 
 UNDECIDED_BYTES = 512
-"""What may follow a mark before it is decided that a call begins: more than any tool's name is long."""
+"""The bytes behind a mark within which it is decided whether a call begins: longer than any tool's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextForm:
-    """How calls show in text.
+    """The marks of calls in text.
 
     Fields:
         starts: what a call begins with.
@@ -286,7 +286,7 @@ class TextLane:
         self._call_at = max(0, self._call_at - width)
 
     def _ends_whole(self, count: int) -> bool:
-        """Tell whether the first ids end with a whole character."""
+        """Return whether the first ids end with a whole character."""
         width = sum(self._widths[:count])
         tail = self._data[max(0, width - 4) : width]  # no character is longer
         return utf_8_decode(tail, "replace", False)[1] == len(tail)

@@ -99,7 +99,7 @@ class ToldTools:
 
 
 def _is_tool(value: object) -> bool:
-    """Tell whether a value is a tool, or a list of tools, as `write_tools` writes them."""
+    """Return whether a value is a tool, or a list of tools, as `write_tools` writes them."""
     if isinstance(value, list):
         return all(map(_is_tool, value))
     return isinstance(value, dict) and ("function" in value or {"name", "parameters"} <= value.keys())

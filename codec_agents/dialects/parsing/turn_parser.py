@@ -1,4 +1,4 @@
-"""How the turns of one dialect are read in one vocabulary: which reader, and which grammar for its calls."""
+"""The reading of turns of one dialect in one vocabulary: the reader, and the grammar of calls."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class TurnParser:
 
     @property
     def has_tools(self) -> bool:
-        """Whether the dialect was bound with tools."""
+        """True if the dialect was bound with tools."""
         return bool(self._tools)
 
     def reader(self, prompt_ids: Sequence[int] = (), *, with_tools: bool | None = None) -> TurnReader:
@@ -126,7 +126,7 @@ class TurnParser:
 
         Args:
             head: what opens the turn.
-            ids: what stands behind it.
+            ids: the ids behind it.
         """
         thinking = self.reasoning_in(head) == "open"
         reader = self.new_reader(head, thinking=thinking, text_calls="all")

@@ -18,7 +18,7 @@ PROBE = 'a "b"\\ {c}\n<d>'
 def check_calls(
     dialect: str, calls: Sequence[KnownCall], found: Sequence[ToolCall], probe: str, *, with_ids: bool
 ) -> None:
-    """Let calls pass that were read back as what they are.
+    """Accept calls that were read back as what they are.
 
     Args:
         dialect: its name.

@@ -48,7 +48,7 @@ class CallWriter:
         """Return the calls of one turn.
 
         Raises:
-            PromptError: the family has no form for them, or not for so many in a turn, or a slot stands where
+            PromptError: the family has no form for them, or not for so many in a turn, or a slot is where
                 what fills it could end the value.
         """
         form, parse = self.form, self._encoder.parse
@@ -64,7 +64,7 @@ class CallWriter:
         return [*pieces, *parse(form.close)]
 
     def text(self, text: Sequence[Piece]) -> list[Piece]:
-        """Return the text of a turn as it stands before its calls.
+        """Return the text of a turn before its calls.
 
         Raises:
             PromptError: the family writes none there.
@@ -76,8 +76,8 @@ class CallWriter:
                 f"the dialect {self._dialect.name!r} writes no text beside calls; leave it out, or declare "
                 "it as `reasoning` where the family reasons"
             )
-        stands = fill(self._encoder.parse(self.form.text, ("content",)), {"content": text})
-        return [*stands, *self._encoder.parse(self.form.behind_text)]
+        before = fill(self._encoder.parse(self.form.text, ("content",)), {"content": text})
+        return [*before, *self._encoder.parse(self.form.behind_text)]
 
     def _one(self, call: KnownCall, number: int) -> list[Piece]:
         fillings: dict[str, Sequence[Piece]] = {
@@ -131,6 +131,6 @@ class CallWriter:
 
 
 def _ends_with_marker(argument: Sequence[Piece]) -> bool:
-    """Tell whether a control token stands behind the value, which no content can be."""
+    """Return whether a control token is behind the value, which no content can be."""
     following = (isinstance(after, Marker) for piece, after in pairwise(argument) if piece == Hole("value"))
     return next(following, False)

@@ -15,14 +15,14 @@ from codec_agents.dialects.parsing.channel_reader import THINK, ChannelTable
 
 @dataclass(frozen=True, slots=True)
 class ReasoningMarks:
-    """How reasoning is marked in one vocabulary, where markers stand around it.
+    """The marks of reasoning in one vocabulary, where markers are around it.
 
     Fields:
         open, close: what begins and ends it.
         call_open, call_close: the markers of calls; without the latter a call ends with its turn.
         ends: what ends a turn.
         openings: the ways in which a prompt opens a turn, or opens it again behind results, the longest
-            first; each with how that stands in history where there is no reasoning behind it.
+            first; each with its form in history where no reasoning follows it.
         spell: the bytes of an id.
     """
 
@@ -36,11 +36,11 @@ class ReasoningMarks:
 
 
 def forget_regions(ids: Sequence[int], begin: int, marks: ReasoningMarks) -> list[int]:
-    """Return ids without the reasoning that stands behind a place.
+    """Return ids without the reasoning behind a place.
 
     Args:
         ids: prompts and turns, one after the other.
-        begin: where the first turn was generated; its opening stands before it.
+        begin: where the first turn was generated; its opening is before it.
         marks: how the family marks reasoning.
     """
     opening = _opening_before(ids, begin, marks)
@@ -58,7 +58,7 @@ def _opening_before(ids: Sequence[int], place: int, marks: ReasoningMarks) -> Se
 
 
 def _step(ids: Sequence[int], place: int, kept: list[int], marks: ReasoningMarks) -> int:
-    """Take what stands at one place; return the place after it."""
+    """Read one step; return the place after it."""
     for opening, plain in marks.openings:
         if list(ids[place : place + len(opening)]) == list(opening):
             kept += plain
@@ -123,12 +123,12 @@ class MessageMarks:
     message: int
     end: int
     final: int
-    """What ends the last message of a turn where the model does, and is written as `end` in history."""
+    """The end of a turn's last message where the model ends it, which is `end` in history."""
     spell: Callable[[int], bytes]
 
 
 def forget_messages(ids: Sequence[int], begin: int, marks: MessageMarks) -> list[int]:
-    """Return ids without the messages of reasoning that stand behind a place."""
+    """Return ids without the messages of reasoning behind a place."""
     opened = max((n for n in range(begin) if ids[n] == marks.start), default=begin)
     kept = list(ids[:opened])
     for message in _messages(ids[opened:], marks.start):

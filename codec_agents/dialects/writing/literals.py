@@ -1,6 +1,6 @@
 """Values as families write them in calls and declarations: JSON, Python literals, Gemma's own.
 
-A string in a value is pieces already, texts and slots. In JSON and Python a slot stands inside the quotes,
+A string in a value is pieces already, texts and slots. In JSON and Python a slot is inside the quotes,
 and what fills it is escaped id by id.
 """
 
@@ -16,12 +16,12 @@ from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece
 
 @dataclass(frozen=True, slots=True)
 class Notation:
-    """How values are written.
+    """A notation of values.
 
     Fields:
         string: a string from its pieces.
         key: the key of an entry.
-        between, colon: what stands between entries, and behind a key.
+        between, colon: the text between entries, and behind a key.
         words: how true, false and null are spelled.
     """
 
@@ -106,7 +106,7 @@ def json_text(text: str) -> str:
 
 
 def attribute_text(text: str) -> str:
-    """Return a text as it stands between the quotes of an XML attribute."""
+    """Return a text as the value of an XML attribute, without the quotes."""
     return text.replace("&", "&amp;").replace('"', "&quot;")
 
 

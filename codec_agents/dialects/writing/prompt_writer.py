@@ -94,14 +94,14 @@ class PromptWriter:
         return self._opening(mode) if then == "opening" else ""
 
     def follow_up(self, history: Sequence[int], chat: Chat) -> PromptTemplate:
-        """Return the prompt in which a person speaks again after everything that was said."""
+        """Return the prompt in which a user speaks again behind a conversation."""
         if chat.user is None:
             raise PromptError("only a prompt with a `user` turn can go on with what was said before")
         mode = chat.thinking or self._thinking
         addition = self._dialect.thinking_user.get(mode or "default", "")
         content = [*template_pieces(chat.user), *self._parse(addition)]
         turn = [*self._filled(self._dialect.user, content), *self._parse(self._opening(mode))]
-        # What stands before is not encoded again, and what follows begins with a control token.
+        # The history is not encoded again, and what follows it begins with a control token.
         pieces = [Ids(tuple(history)), *self._after(history, turn)]
         return self._encoder.template(
             pieces, unused=[name for name in chat.slots if name not in _holes(turn)]
@@ -111,13 +111,13 @@ class PromptWriter:
         """Return the ways in which a prompt opens the assistant's turn, or opens it again, the longest first.
 
         Args:
-            history: how a turn opens without reasoning, which stands beside each; None for as by default.
+            history: the opening of a turn without reasoning, which is paired with each; None for the default.
         """
         opening, again = self._dialect.opening, self._dialect.reopening
         plain = opening.default if history is None else history
         forms = dict.fromkeys(filter(None, again.forms()), again.default) if again is not None else {}
         forms |= dict.fromkeys(filter(None, opening.forms()), plain)
-        pairs = [(self.ids(form), self.ids(stands)) for form, stands in forms.items()]
+        pairs = [(self.ids(form), self.ids(plain)) for form, plain in forms.items()]
         return sorted(pairs, key=lambda pair: len(pair[0]), reverse=True)
 
     def ids(self, form: str) -> list[int]:
@@ -138,7 +138,7 @@ class PromptWriter:
         return joined
 
     def _turn_end(self, generated: Sequence[int]) -> list[Piece]:
-        """Return what is missing of the end of a turn, and of what stands between turns."""
+        """Return the missing part of a turn's end, and of the text between turns."""
         between = self._parse(self._dialect.after_turn)
         end = self._dialect.turn_end
         if end is None:

@@ -46,13 +46,13 @@ class BoundReasoning:
         self.known = known
 
     def stays(self, chat: Chat) -> bool:
-        """Tell whether reasoning stays in the prompt when a person speaks again."""
+        """Return whether reasoning stays in the prompt when a user speaks again."""
         return self._dialect.keeps_reasoning(
             chat.keep_reasoning, self._writer.absent, with_tools=self._with_tools
         )
 
     def can_be(self, mode: ThinkingMode) -> bool:
-        """Tell whether the family's prompts say anything of a thinking mode."""
+        """Return whether the family's prompts say anything of a thinking mode."""
         dialect, opening = self._dialect, self._dialect.opening
         if mode == "off":
             reasons_by_itself = self.known and opening.off is None
@@ -77,7 +77,7 @@ class BoundReasoning:
 
         Args:
             ids: prompts and turns, one after the other.
-            begin: where the first turn was generated; what stands before its opening is not touched.
+            begin: where the first turn was generated; ids before its opening are kept.
         """
         if self._dialect.reader == "channels":
             stops = self._encoder.control_ids(self._dialect.stops)

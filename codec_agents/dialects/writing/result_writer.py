@@ -82,17 +82,17 @@ class ResultWriter:
         if attempt.ids is None:
             return [Told(self._literal(attempt.text))]
         refuse_control_ids(attempt.ids, self._vocabulary, f"result of {attempt.call.name}")
-        if self._stands_as_it_is(self._encoder.spelled(attempt.ids)):
+        if self._is_verbatim(self._encoder.spelled(attempt.ids)):
             return [Told(Ids(tuple(attempt.ids)))]
         quote = Literal('"')
         return [quote, Told(Ids(tuple(self._json_strings.escape(attempt.ids)))), quote]
 
-    def _stands_as_it_is(self, text: str) -> bool:
+    def _is_verbatim(self, text: str) -> bool:
         content = self.form.content
         return content == "text" or (content == "json" and _is_json(text))
 
     def _literal(self, text: str) -> Literal:
-        return Literal(text if self._stands_as_it_is(text) else json_text(text))
+        return Literal(text if self._is_verbatim(text) else json_text(text))
 
     def _declared(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Return a declared result; one with slots is a string where results are JSON."""

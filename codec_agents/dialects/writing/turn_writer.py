@@ -81,7 +81,7 @@ class TurnWriter:
         """Return one of the assistant's turns.
 
         Args:
-            stretch: the turns among which it stands.
+            stretch: the turns around it.
             number: which of them it is.
             keeps_reasoning: whether the prompt holds its reasoning.
             mode: the thinking mode of the prompt.

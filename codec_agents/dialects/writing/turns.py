@@ -124,7 +124,7 @@ class CallIds:
         return ids
 
     def fits(self, call: MessageCall) -> bool:
-        """Tell whether the family can write the id of a call."""
+        """Return whether the family can write the id of a call."""
         if call.id is None or self._pattern is None:
             return True
         return re.fullmatch(self._pattern.replace("{name}", re.escape(call.name)), call.id) is not None
