@@ -140,7 +140,7 @@ def slots_of_calls(name: str) -> bool:
     calls = get_dialect(name).calls
     written = calls.written if calls is not None else None
     return written is not None and not (
-        written.bare_strings and "<arg_value>" not in (written.argument or "")
+        written.bare_strings and "<arg_value>" not in get_dialect(name).all_markers()
     )
 
 
