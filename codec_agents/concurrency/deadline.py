@@ -80,11 +80,11 @@ class ReadTimeout:
 
     Args:
         instant: returns the deadline of the read that runs, by the clock of the event loop.
-        abort: ends the read with the error that it is given, on asyncio; None where the client has no such
-            call.
+        abort: ends the read that runs, with the error that it is given or another one, on asyncio; None
+            where the client has no such call.
     """
 
-    __slots__ = ("_abort", "_alarm", "_armed", "_instant", "_loop", "_reading")
+    __slots__ = ("_abort", "_aborted", "_alarm", "_armed", "_instant", "_loop", "_reading")
 
     def __init__(
         self, instant: Callable[[], float], abort: Callable[[OutOfTimeError], None] | None = None
@@ -96,6 +96,7 @@ class ReadTimeout:
         self._armed = math.inf
         """When the alarm looks next; at the deadline or before it."""
         self._reading = False
+        self._aborted = False
 
     async def next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
         """Return the next chunk, or None at the end.
@@ -114,9 +115,16 @@ class ReadTimeout:
             self._arm(instant)
         self._reading = True
         try:
-            return await anext(chunks, None)
+            chunk = await anext(chunks, None)
+        except Exception:
+            if self._aborted:  # the client may raise an error of its own for what was ended
+                raise OutOfTimeError from None
+            raise
         finally:
             self._reading = False
+        if chunk is None and self._aborted:
+            raise OutOfTimeError
+        return chunk
 
     def _arm(self, instant: float) -> None:
         assert self._alarm is not None
@@ -133,6 +141,7 @@ class ReadTimeout:
             self._arm(instant)
         else:
             assert self._abort is not None
+            self._aborted = True
             self._abort(OutOfTimeError())
 
     def close(self) -> None:

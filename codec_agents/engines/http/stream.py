@@ -17,7 +17,7 @@ from codec_agents.concurrency.deadline import OutOfTimeError, ReadTimeout
 from codec_agents.concurrency.event_loop import clock
 from codec_agents.engines.base import FAILED_REASONS, GenerationRequest, StreamStats, Timeouts, failed_answer
 from codec_agents.engines.http.pool import HttpPool
-from codec_agents.engines.http.responses import HttpResponse, close
+from codec_agents.engines.http.responses import HttpResponse, close, read_aborter
 from codec_agents.exceptions import EngineError, EngineStreamError, EngineTimeoutError, TimeoutPhase
 from codec_core.exceptions import CodecError, TruncatedBodyError, TruncatedStreamError
 from codec_core.frames import CodecFrame
@@ -116,7 +116,7 @@ class HttpStream:
         self._size = request.vocabulary.size
         self._deadlines = deadlines
         self._pool = pool
-        self._timeout = ReadTimeout(deadlines.instant, getattr(response, "abort_read", None))
+        self._timeout = ReadTimeout(deadlines.instant, read_aborter(response))
         self._chunks = aiter(response.stream)
         self._ready: deque[CodecFrame] = deque()
         self._failure: EngineStreamError | None = None
