@@ -135,7 +135,7 @@ class Declaration:
     ) -> Self:
         """Add a language model, and the tools that it may call."""
         asking = self._asking(name, prompt, engine, model, map, dialect, sampling)
-        references = tuple(self._reference(given) for given in tools)
+        references = tuple(self._tool(name, position, given) for position, given in enumerate(tools))
         return self._add(
             name, ModelNode, **asking, **_given(tools=references or None, policy=policy, title=title)
         )
@@ -439,6 +439,16 @@ class Declaration:
 
     def _reference(self, given: CallableLike | None) -> str | None:
         return given if given is None or isinstance(given, str) else self.live.add_callable(given)
+
+    def _tool(self, node: str, position: int, given: CallableLike) -> str:
+        if isinstance(given, str):
+            return given
+        if not callable(given) and not isinstance(given, Iterable):
+            place = place_name(("nodes", node, "tools", position))
+            found = f"{type(given).__name__} is not a tool"
+            remedy = "give a function, a `Tool`, a `Toolset`, or a reference as `module:name`"
+            raise PipelineError([Fault(place, found, remedy)], self.name)
+        return self.live.add_callable(given)
 
     def _body(self, name: str, body: BodyLike) -> PipelineSpec:
         if isinstance(body, PipelineSpec):

@@ -105,7 +105,7 @@ Structured: TypeAlias = Annotated[dict[Form, Any], AfterValidator(_one_form)]
 
 
 class Sampling(Declared):
-    """How the engine draws token ids. The engine decides on a field that is left out, except `max_tokens`."""
+    """Sampling of token ids. The engine decides on fields that are left out, except `max_tokens`."""
 
     max_tokens: Count | None = None
     """The most ids of one turn, reasoning included; 1,024 when left out. See `policy.on_length` for an answer
@@ -131,7 +131,7 @@ class Sampling(Declared):
     min_tokens: Count | None = None
     """The fewest ids of one turn: end markers before that are not drawn."""
     logprobs: Whole | None = None
-    """How many of the most probable ids the engine reports with each id."""
+    """The number of most probable ids that the engine reports with each id."""
     structured: Structured | None = None
     """The form of the answer, which the engine enforces: `json_schema`, `regex`, `grammar` or `choice`."""
     cache_salt: str | None = None

@@ -46,7 +46,7 @@ class Importer:
         """Import the object of a reference.
 
         Raises:
-            ReferenceRefusedError: it may not be imported, is not there, or its module fails when imported.
+            ReferenceRefusedError: it may not be imported, does not exist, or its module fails to import.
         """
         module_name, is_local = self._allowed_module(reference)
         try:

@@ -257,7 +257,7 @@ async def start_failure(
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
 ) -> str:
-    """Return the reason why a server that a command starts is not there.
+    """Return the reason why a server did not start.
 
     The library tells only that the connection closed. So a program that ended is started once more, without
     input, to learn its exit code and the last line that it writes to its standard error.

@@ -56,15 +56,15 @@ class Tool:
         description: its description for models.
         parameters: the JSON schema of its arguments.
         call: the callable; arguments are those that `validate` returns.
-        is_async: whether it is awaited, or run in a worker thread.
+        is_async: True if it is awaited, False if it runs in a worker thread.
         validate: checks and converts a call's arguments; raises `pydantic.ValidationError` or ValueError.
         context_parameter: the parameter that gets the `ToolContext`, if it has one.
         read_only: whether running it changes nothing, so that it may start early and be withdrawn.
-        timeout: seconds for one attempt; None for what the policy says.
-        retries: how often it is tried again after an exception of its own.
-        concurrency: how many calls of it may run at once; None for any number.
+        timeout: seconds for one attempt; None for the policy's.
+        retries: how often it is retried after an exception of its own.
+        concurrency: how many calls of it may run concurrently; None for no limit.
         max_result: characters after which a result is cut, with a note.
-        approval: whether somebody must agree before it runs.
+        approval: True if each call needs approval, or the callable that decides.
     """
 
     name: str

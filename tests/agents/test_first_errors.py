@@ -77,3 +77,8 @@ def test_a_damaged_map_names_its_file(tmp_path: Path) -> None:
 def test_an_unknown_map_comes_with_the_command_that_builds_it() -> None:
     with pytest.raises(PipelineError, match=r"maps build tokenizer\.json --id Own/Model -o map\.json"):
         chain(map_name="Own/Model").build()
+
+
+def test_a_tool_that_is_none_is_a_fault_with_its_place() -> None:
+    with pytest.raises(PipelineError, match=r"nodes\.m\.tools\[1\]: int is not a tool; give a function"):
+        Pipeline("desk").model("m", prompt="{q}", tools=["tools:book", 42])

@@ -58,7 +58,7 @@ def _models() -> list[type[BaseModel]]:
 
 
 def _describe(model: type[BaseModel], definition: dict[str, Any]) -> None:
-    """Take over what stands under each field in the source: pydantic could, at every import."""
+    """Add the docstring of each field from the source, which pydantic would read at every import."""
     texts: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if base.__module__.startswith("codec_agents.") and "[" not in base.__name__:
@@ -99,7 +99,7 @@ def _let_edges_declare(pipeline: dict[str, Any]) -> None:
 
 
 def _allow_files(model: type[Nested], definition: dict[str, Any]) -> None:
-    """A nested pipeline stands under the field that tells the kind, or in a file that the field names."""
+    """Allow a body in the field that implies the kind, or in a file that the field names."""
     properties = definition["properties"]
     for name in BODY_FIELDS:
         properties.pop(name, None)
