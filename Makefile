@@ -15,7 +15,7 @@ FAMILIES := .venv-families
 # So have the tokenizers that maps from real files are compared with.
 REAL := .venv-real
 
-.PHONY: demo test test-all test-models family-vectors real-files lint format bench fuzz clean help
+.PHONY: demo test test-all test-models family-vectors real-files lint format bench fuzz soak clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -92,6 +92,9 @@ bench: .venv/dev  ## The benchmarks, side by side with the peers (installs them 
 fuzz: .venv/dev  ## Fuzz the wire for five minutes; an input that breaks a promise is kept for the suite.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	@$(BIN)/python -m tests.core.fuzz 300
+
+soak: .venv/dev  ## Attack servers on loopback, run 200 pipelines at once with faults, kill and recover runs.
+	@$(BIN)/python -m tests.soak
 
 clean:  ## Remove what make made.
 	rm -rf .venv $(MODELS) $(FAMILIES) $(REAL) .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -194,7 +194,8 @@ class CodecServer:
         if document is not None:
             _require_method(request, "GET", "HEAD")
             return document(request)
-        raise HttpError(404, f"there is nothing at {request.path[:200]}", code="not_found")
+        # The words of web frameworks: clients of stock engines take them for a server without such a call.
+        raise HttpError(404, "not found", code="not_found")
 
     # --- generations ---
 
