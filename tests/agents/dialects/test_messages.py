@@ -245,3 +245,20 @@ def test_reasoning_is_left_out_of_a_known_prompt_as_the_family_does() -> None:
     kept = dialect.write_after([*asked, *answer], more)
     assert kept[: len(asked) + len(answer)] == [*asked, *answer]
     assert dialect.read(kept).messages[1].reasoning == "hm"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_ids_are_read_in_turns_that_follow_one_another(name: str) -> None:
+    """A prompt of another family, or none at all, is read as far as it goes, and no id is in two turns."""
+    dialect = bound(name)
+    draw = random.Random(name)
+    known = dialect.write(conversation(dialect))
+    special = sorted(dialect.vocabulary.special_ids)
+    for _ in range(15):
+        ids = draw.choices([*special, *known, *range(256)], k=draw.randint(0, 120))
+        begin = draw.randint(0, len(known))
+        ids = [*known[:begin], *ids, *known[draw.randint(0, len(known)) :]]
+        turns = dialect.read(ids).turns
+        places = [place for turn in turns for place in (turn.start, turn.stop)]
+        assert places == sorted(places)
+        assert not places or (places[0] >= 0 and places[-1] <= len(ids))
