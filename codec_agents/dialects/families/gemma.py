@@ -76,14 +76,14 @@ GEMMA_4_E = GEMMA_4.model_copy(
 
 GEMMA_3 = Dialect(
     name="gemma-3",
-    description="turn tokens; the system text stands before the first user text; no tools (Gemma 2 and 3)",
+    description="turn tokens; the system text is put before the first user text; no tools (Gemma 2 and 3)",
     markers=("<bos>", "<start_of_turn>", "<end_of_turn>"),
     optional_markers=("<eos>",),
     begin="<bos>",
     system="",
     system_in_user="{content}\n\n",
     system_in_first_user=True,
-    unverified=("where the system text stands, which the template at hand refuses",),
+    unverified=("the place of the system text, which the template at hand refuses",),
     user="<start_of_turn>user\n{content}<end_of_turn>\n",
     assistant="<start_of_turn>model\n{content}<end_of_turn>\n",
     opening=Openings(default="<start_of_turn>model\n"),

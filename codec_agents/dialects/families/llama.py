@@ -1,6 +1,6 @@
 """Llama 3.1, 3.2 and 3.3: calls are JSON, or Python-like, and fill the turn; nothing marks them.
 
-The models' own templates also write the date into the system turn; here it stands only where it is declared.
+The models' own templates also write the date into the system turn; here it is written only where declared.
 """
 
 from __future__ import annotations

@@ -20,12 +20,12 @@ VERSION = 1
 _REASONING = ("thinking", "reasoning_content", "reasoning")
 _LITERAL = re.compile(r"[^\\\[\](){}.*+?^$|]+")
 _GRAMMARS = (("<function=", "tagged"), ("<invoke", "invoke"), ("<parameter=", "tagged"))
-"""What a pattern of calls holds, and the grammar that reads them."""
+"""The strings that patterns of calls hold, and the grammars that read them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseMarks:
-    """What a response template says in literal strings.
+    """The marks that a response template gives as literal strings.
 
     Fields:
         thinking: what opens and closes reasoning.

@@ -1,4 +1,4 @@
-"""What a model's chat template writes around turns, tools and results.
+"""The text that a model's chat template writes around turns, tools and results.
 
 The template is rendered with sentinel texts, and the pieces are the text around them. It is rendered when
 the dialect is derived, never for a prompt. A template that writes a turn in different ways, depending on the
@@ -45,7 +45,7 @@ _WAYS: tuple[tuple[str, bool, int | None], ...] = tuple(
     for listed in (True, False)
     for indent in (None, 4, 2)
 )
-"""How tools may be written: whole or their functions, as one list or one by one, indented."""
+"""The ways to write tools: whole or their functions, as one list or one by one, indented."""
 
 
 REFUSED = "the chat template cannot be taken apart:"
@@ -53,7 +53,7 @@ REFUSED = "the chat template cannot be taken apart:"
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """What a template writes around the texts of turns."""
+    """The text that a template writes around the texts of turns."""
 
     begin: str
     user_prefix: str
@@ -80,7 +80,7 @@ class TemplateTurns:
         self._bos = token_text(config.get("bos_token"))
 
     def turns(self) -> Turns:
-        """Return what stands around the texts.
+        """Return the text around the texts of turns.
 
         Raises:
             DialectError: the template cannot be taken apart.
@@ -106,7 +106,7 @@ class TemplateTurns:
                 after,
                 prefix,
                 suffix,
-                _after(opened, plain, "the opening changes what stands before it"),
+                _after(opened, plain, "the opening changes the text before it"),
             )
         )
 
@@ -155,7 +155,7 @@ class TemplateTurns:
 
     def _told(self, messages: list[dict[str, Any]], turns: Turns, before: str, suffix: str) -> str:
         text = self._render(messages, tools=TOOLS)
-        rest = _after(text, turns.begin + before, "tools change what stands before them")
+        rest = _after(text, turns.begin + before, "tools change the text before them")
         end = f"{suffix}{turns.user_prefix}{USER}{turns.user_suffix}"
         if not rest.endswith(end):
             raise DialectError(f"{REFUSED} tools are told elsewhere than in the system turn")
@@ -185,13 +185,11 @@ class TemplateTurns:
         return None
 
     def _called(self, turns: Turns, text: str) -> str:
-        """Return what stands in an assistant's turn that says a text and calls two tools."""
+        """Return the body of an assistant's turn that says a text and calls two tools."""
         asked = [_user(USER)]
         called = {"role": "assistant", "content": text, "tool_calls": _calls()}
         plain = self._render(asked, tools=TOOLS)
-        turn = _after(
-            self._render([*asked, called], tools=TOOLS), plain, "a call changes what stands before it"
-        )
+        turn = _after(self._render([*asked, called], tools=TOOLS), plain, "a call changes the text before it")
         _after(turn, turns.answer_prefix, "a turn with calls begins otherwise")
         return turn.removeprefix(turns.answer_prefix).removesuffix(turns.answer_suffix)
 
@@ -272,7 +270,7 @@ def _tools_form(told: str, between: str) -> ToolsForm | None:
 def _around(text: str, sentinel: str, what: str) -> tuple[str, str]:
     parts = text.split(sentinel)
     if len(parts) != 2:
-        raise DialectError(f"{REFUSED} {what} stands {len(parts) - 1} times in what it writes")
+        raise DialectError(f"{REFUSED} {what} is {len(parts) - 1} times in its output")
     return parts[0], parts[1]
 
 

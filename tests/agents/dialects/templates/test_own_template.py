@@ -244,7 +244,7 @@ def test_default_system_text_is_found() -> None:
     ("template", "found"),
     [
         ("{{ raise_exception('not today') }}", "the chat template fails: ValueError: not today"),
-        ("nothing", "the user's text stands 0 times"),
+        ("nothing", "the user's text is 0 times"),
         ("{{ messages[0].content }}{{ messages | length }}", "written otherwise when more is said"),
         ("{% for m in messages %}{{ m.content }}END{% endfor %}", "ends with 'END', which is no token"),
     ],
