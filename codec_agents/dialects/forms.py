@@ -191,6 +191,8 @@ class DialectForms(_Part):
     """The system turn; empty where the family has none."""
     system_in_user: str | None = None
     """The form of the system text before the last user text, in families without a system turn."""
+    system_text: str = "{content}"
+    """A system text inside its turn, which may hold tools as well, or tools alone."""
     system_in_first_user: bool = False
     """Whether it is before the first user text instead."""
     user: str

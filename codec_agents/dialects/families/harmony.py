@@ -29,7 +29,8 @@ HARMONY = Dialect(
     begin_with_tools=(
         f"{_SYSTEM}\nCalls to these tools must go to the commentary channel: 'functions'.<|end|>"
     ),
-    system="<|start|>developer<|message|># Instructions\n\n{content}<|end|>",
+    system="<|start|>developer<|message|>{content}<|end|>",
+    system_text="# Instructions\n\n{content}",
     user="<|start|>user<|message|>{content}<|end|>",
     assistant="<|start|>assistant<|channel|>final<|message|>{content}<|end|>",
     answer="<|channel|>final<|message|>{content}<|end|>",

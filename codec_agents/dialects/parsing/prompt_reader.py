@@ -200,6 +200,8 @@ class PromptReader:
             if tools is not None:
                 reading.tools = reading.prompt.named(tools.text)
                 content = content[: tools.start] + content[tools.stop :]
+        before, _, behind = self._dialect.system_text.partition("{content}")
+        content = content.removeprefix(before).removesuffix(behind)
         implied = not reading.begun and (not content or content in self._forms.default_systems)
         message = Message(role="system", content=content)
         reading.add(message, found["content"], found.end(), implied=implied)

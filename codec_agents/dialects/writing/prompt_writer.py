@@ -188,6 +188,8 @@ class PromptWriter:
                 if turn is last_user:
                     pieces += self._tools(tools) if self._tools_at("before_user", tools) else []
                     content = self._last_user(chat, content, tools)
+                if turn.role == "system":
+                    content = self._filled(self._dialect.system_text, content)
                 pieces += self._filled(self._form_of(turn), content)
         return pieces
 
@@ -237,7 +239,7 @@ class PromptWriter:
         if chat.system is not None:
             if not self._dialect.system and self._dialect.system_in_user is None:
                 raise PromptError(f"the dialect {self._dialect.name!r} has no place for a system text")
-            return list(chat.system)
+            return self._filled(self._dialect.system_text, chat.system)
         text = self._dialect.default_system
         if with_tools and self._dialect.tools_system is not None:
             text = self._dialect.tools_system
