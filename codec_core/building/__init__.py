@@ -1,7 +1,7 @@
 """Make maps from the files that models come with, one format a module.
 
 Each builder returns the bytes of a map, checked as any other map is, and tried: a map that does not give
-every text back is refused. What the file does and a map cannot say is an error, never a map that encodes
+every text back is refused. A file that does what a map cannot state is an error, never a map that encodes
 almost as the model does.
 """
 

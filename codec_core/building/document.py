@@ -112,7 +112,7 @@ def write_document(map_id: str, vocab: Mapping[str, int], special: Mapping[str, 
         fields: The other fields; those that are None are left out.
 
     Raises:
-        MapBuildError: what was read does not make a valid map, or nobody could discover one of this id.
+        MapBuildError: the input does not make a valid map, or the id is one that cannot be discovered.
     """
     check_id(map_id, MapBuildError)
     by_id = dict(sorted({**vocab, **special}.items(), key=lambda item: item[1]))

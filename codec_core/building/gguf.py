@@ -55,7 +55,7 @@ class _Stripping:
     but: frozenset[str] = frozenset()
 
     def takes_space(self, token: str, *, is_added: bool) -> bool:
-        """Tell whether a token does."""
+        """Return whether a token takes white space."""
         return token in self.names or (bool(self.but) and is_added and token not in self.but)
 
 

@@ -23,7 +23,7 @@ _REASONS = {
 
 
 class Normalizer:
-    """What normalizer and pre-tokenizer do with characters.
+    """The changes that normalizer and pre-tokenizer make to characters.
 
     Attributes:
         form: the normalization form.

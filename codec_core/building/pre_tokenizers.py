@@ -38,7 +38,7 @@ _PUNCTUATION = r"[\p{P}!-/:-@\[-`{-~]"
 
 
 class PreTokenizer(NamedTuple):
-    """What the steps of a file come to.
+    """The fields of a map that the steps of a file become.
 
     Attributes:
         fields: `pre_tokenizer_pattern` and `pre_tokenizer_program` of the map.
@@ -81,11 +81,11 @@ class _Reader:
 
 
 def fields_of(steps: Sequence[PreTokenizerStep], *, marked: bool) -> PreTokenizer:
-    """Return what the steps of a file come to.
+    """Return the fields that the steps of a file become.
 
     Args:
-        steps: The members of the file's `Sequence`, or its one pre-tokenizer.
-        marked: Whether U+2581 stands for spaces before they run.
+        steps: the members of the file's `Sequence`, or its one pre-tokenizer.
+        marked: True if U+2581 stands for spaces before they run.
 
     Raises:
         MapBuildError: a step that a map cannot say.
@@ -168,7 +168,7 @@ def _isolated(reader: _Reader, pattern: str) -> None:
 
 
 def _removed_inverted(reader: _Reader, pattern: str) -> None:
-    """Read what leaves out everything but the matches, which is nothing where they take every character."""
+    """Isolate the matches of a pattern that takes every character: nothing is left to remove."""
     refuse_gaps(pattern, "a Split that removes what its pattern leaves out")
     reader.isolate(pattern)
 

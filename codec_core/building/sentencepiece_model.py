@@ -31,7 +31,7 @@ Value = int | bytes
 
 @dataclass(slots=True)
 class _Model:
-    """What is read of a file, with the defaults of fields that are left out."""
+    """The fields of a model file that say how it encodes, with their defaults."""
 
     pieces: list[tuple[str, float, int]] = field(default_factory=list)
     kind: int = 1

@@ -69,13 +69,13 @@ class UnigramModel(msgspec.Struct, frozen=True):
 
 
 class ModelKind(msgspec.Struct, frozen=True):
-    """What kind of model it is; older files do not say it of BPE."""
+    """The kind of a model. Older files do not state it for BPE."""
 
     type: str = "BPE"
 
 
 class TokenizerFile(msgspec.Struct, frozen=True):
-    """What of a tokenizer file is read; the model when its kind is known."""
+    """A tokenizer file. The model is read once its kind is known."""
 
     model: msgspec.Raw
     added_tokens: tuple[AddedToken, ...] = ()
@@ -95,7 +95,7 @@ class DecoderToken(msgspec.Struct, frozen=True):
 
 
 class TokenizerConfig(msgspec.Struct, frozen=True):
-    """What of a `tokenizer_config.json` is read."""
+    """The parts of a `tokenizer_config.json` that are used."""
 
     added_tokens_decoder: dict[int, DecoderToken] = {}
     chat_template: Any = None

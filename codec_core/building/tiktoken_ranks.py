@@ -45,7 +45,7 @@ def build_from_tiktoken(
         special_tokens: The special tokens and their ids.
 
     Raises:
-        MapBuildError: the file is damaged, or a rank or token stands twice.
+        MapBuildError: the file is damaged, lists a rank or token twice, or its pattern leaves text out.
     """
     return write_ranks(map_id, _read_ranks(path), PATTERNS.get(pattern, pattern), special_tokens or {})
 

@@ -196,5 +196,5 @@ def reference_of(path: Path) -> Encode | None:
 
 
 def _is_failure(error: BaseException) -> bool:
-    """Tell whether the package failed: its panics are no `Exception`, and their type cannot be imported."""
+    """Return whether the package failed. Its panics are no `Exception`, and their type cannot be imported."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"

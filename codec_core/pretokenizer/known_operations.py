@@ -168,7 +168,7 @@ def _forms(character: str) -> str:
 
 
 def _is_longest_first(literals: list[str]) -> bool:
-    """Tell whether the first literal that matches is also the longest."""
+    """Return whether the first literal that matches is also the longest."""
     seen: set[str] = set()
     for literal in literals:
         if any(literal[:length] in seen for length in range(1, len(literal))):

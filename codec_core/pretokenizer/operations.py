@@ -116,7 +116,7 @@ def _proper_prefixes(patterns: Iterable[str]) -> Iterable[str]:
 
 
 def is_total(ops: Sequence[Op]) -> bool:
-    """Tell whether every character is taken by some operation that needs nothing beside it.
+    """Return whether every character is taken by some operation that needs nothing beside it.
 
     `trailing_ws` does not count, because it looks at what follows. All others match a longer text wherever
     they match its first character alone.

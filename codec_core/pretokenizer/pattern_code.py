@@ -66,7 +66,7 @@ class PatternCode:
         return sorted(set(borders_of(self._sets).values()))
 
     def is_match(self, place: int) -> bool:
-        """Tell whether there is a match at a place of the code, whatever follows."""
+        """Return whether there is a match at a place of the code, whatever follows."""
         while self.code[place][0] in (JUMP, SPLIT):
             place = self.code[place][1]
         return self.code[place][0] == MATCH

@@ -38,7 +38,7 @@ class UnprovenPatternError(ValueError):
 
 
 class Step(NamedTuple):
-    """What reading one more character leads to.
+    """The state after one more character.
 
     Attributes:
         attempts: those that go on behind it.
@@ -71,7 +71,7 @@ class PatternProof:
         self.is_total = not self._may_fail()
 
     def ends_open(self, text: str, start: int) -> bool:
-        """Tell whether what is matched at a place depends on what follows the text."""
+        """Return whether what is matched at a place depends on what follows the text."""
         attempts = START
         for character in text[start:]:
             attempts = self._step(attempts, self._code.symbol(character)).attempts
@@ -177,7 +177,7 @@ class PatternProof:
         return max(length for length, _ in known.values())
 
     def _may_fail(self) -> bool:
-        """Tell whether a search may end without any match."""
+        """Return whether a search may end without any match."""
         waiting, seen = [START], {START}
         while waiting:
             here = waiting.pop()

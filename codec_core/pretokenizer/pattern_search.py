@@ -23,7 +23,7 @@ MAX_KEPT = 4096
 
 
 class Step(NamedTuple):
-    """What reading one more character leads to.
+    """The state after one more character.
 
     Attributes:
         places: where in the pattern the attempts go on, in the order of their priority.

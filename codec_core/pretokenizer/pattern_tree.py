@@ -20,19 +20,19 @@ class Chars(NamedTuple):
 
 
 class Sequence(NamedTuple):
-    """One after the other; the empty sequence matches nothing at all, everywhere."""
+    """Nodes in a row. The empty sequence matches the empty text everywhere."""
 
     parts: tuple[Node, ...]
 
 
 class Alternatives(NamedTuple):
-    """The first that leads to a match."""
+    """A choice: the first option that leads to a match."""
 
     options: tuple[Node, ...]
 
 
 class Repeat(NamedTuple):
-    """As often as possible, as seldom as possible, or as often as possible for good."""
+    """A repetition: as often as possible, as seldom as possible, or as often as possible for good."""
 
     body: Node
     least: int
@@ -41,14 +41,14 @@ class Repeat(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What follows, or does not; nothing is taken."""
+    """A look-ahead: the body follows, or does not. It takes no characters."""
 
     body: Node
     negative: bool
 
 
 class Atomic(NamedTuple):
-    """What matches first, for good."""
+    """A group that keeps its first match for good."""
 
     body: Node
 
@@ -100,7 +100,7 @@ def repeat(
 
 
 def is_nullable(node: Node) -> bool:
-    """Tell whether a node matches the empty text at every place, whatever follows."""
+    """Return whether a node matches the empty text at every place, whatever follows."""
     match node:
         case Chars() | Look():
             return False
@@ -115,7 +115,7 @@ def is_nullable(node: Node) -> bool:
 
 
 def may_be_empty(node: Node) -> bool:
-    """Tell whether a node may match the empty text somewhere."""
+    """Return whether a node may match the empty text somewhere."""
     match node:
         case Chars():
             return False

@@ -46,7 +46,7 @@ def compare(path: Path, label: str, samples: list[str]) -> tuple[str, bool]:
     try:
         data = kind.build(path)
     except CodecError as error:
-        return f"{label:<52}  refused: {error}", True
+        return f"{label:<63}  refused: {error}", True
     took = time.perf_counter() - started
     tokenizer_map = parse_map(data)
     tokenizer, reference = pick_tokenizer(tokenizer_map), kind.reference(path)
@@ -59,7 +59,7 @@ def compare(path: Path, label: str, samples: list[str]) -> tuple[str, bool]:
         ids = tokenizer.encode(text) if reference.reads_control else ordinary
         ids_differ += ids != reference.encode(text)
         text_differs += detokenize(tokenizer_map, ordinary) != reference.decode(ordinary)
-    row = f"{label:<52}{reference.name:<16}{took:>6.1f}{len(data) / 2**20:>7.1f}{len(samples):>7}"
+    row = f"{label:<63}{reference.name:<16}{took:>6.1f}{len(data) / 2**20:>7.1f}{len(samples):>7}"
     return f"{row}{ids_differ:>7}{text_differs:>7}", bool(ids_differ or text_differs)
 
 
@@ -70,12 +70,12 @@ def compare_pairs(path: Path) -> tuple[str, bool]:
     try:
         data = build_from_gguf(path, map_id="real/file")
     except CodecError as error:
-        return f"{path.name[-52:]:<52}  refused: {str(error).rpartition(': ')[2]}", not refused
+        return f"{path.name[-62:]:<63}  refused: {str(error).rpartition(': ')[2]}", not refused
     took = time.perf_counter() - started
     tokenizer = pick_tokenizer(parse_map(data))
     pairs = reference_pairs(path)
     differ = sum(tokenizer.encode(text) != ids for text, ids in pairs)
-    row = f"{path.name[-52:]:<52}{'llama.cpp':<16}{took:>6.1f}{len(data) / 2**20:>7.1f}{len(pairs):>7}"
+    row = f"{path.name[-62:]:<63}{'llama.cpp':<16}{took:>6.1f}{len(data) / 2**20:>7.1f}{len(pairs):>7}"
     return f"{row}{differ:>7}", bool(differ)
 
 
@@ -95,7 +95,7 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="the small files alone, in under two minutes")
     small = parser.parse_args().small
     samples = texts(TEXTS)
-    print(f"{'file':<52}{'reference':<16}{'build':>6}{'MB':>7}{'texts':>7}{'ids':>7}{'text':>7}")
+    print(f"{'file':<63}{'reference':<16}{'build':>6}{'MB':>7}{'texts':>7}{'ids':>7}{'text':>7}")
     failed = False
     for package in [p for p in PACKAGES if p.small] if small else [*PACKAGES, LLAMA_CPP]:
         try:
@@ -114,7 +114,7 @@ def main() -> int:
             row, differs = (
                 compare_pairs(path)
                 if package == LLAMA_CPP
-                else compare(path, f"{package.name} {path.name}"[-52:], samples)
+                else compare(path, f"{package.name} {path.name}"[-62:], samples)
             )
             print(row, flush=True)
             failed = failed or differs
