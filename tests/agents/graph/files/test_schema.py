@@ -82,7 +82,7 @@ def test_fields_are_described_for_editors():
 NOT_IN_A_SCHEMA = (
     "is beside a pipeline file",
     "holds a secret",
-    "a secret does not",
+    "cannot hold a secret",
     "initial is longer",
     " calls ",
 )
