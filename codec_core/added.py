@@ -166,6 +166,7 @@ class AddedTokenStream:
         if end and self._added.has_single_words:
             self._after_word = is_word(text[end - 1])
         rest = text[given:end]
+        # White space is dropped up to the first other character, however many parts it arrives in.
         if self._drops_space:
             rest = rest.lstrip(WHITE_SPACE)
             self._drops_space = not rest
@@ -202,6 +203,7 @@ def passes_of(vocabulary: Vocabulary, normalize: Callable[[str], str], *, contro
         token_id = vocabulary.special_tokens.get(name)
         entry = (vocab[name] if token_id is None else token_id, token)
         if token.normalized:
+            # Two names may be the same once normalized; the reference finds the first of them.
             late.setdefault(name if token.as_spelled else normalize(name), entry)
         else:
             raw[name] = entry
@@ -265,6 +267,7 @@ def _spell(node: Trie, depth: int) -> str:
     while len(node) == 1 and "" not in node:
         character, node = next(iter(node.items()))
         head += re.escape(character)
+    # A run such as 2 to 31 newlines would nest as deep as it is long; a counted repetition does not.
     count, last = _run_of(node)
     if count > 1:
         (character,) = node.keys() - {""}

@@ -228,7 +228,7 @@ class RegionScanner:
             events.append(RegionEvent("nested_start", region.kind.name, found.marker, start, stop))
             return after
         if found.name == "implicit":
-            after, stop = at, start
+            after, stop = at, start  # not consumed: the marker is read again outside
         if not region.overflowed:
             events.append(RegionEvent("region", region.kind.name, tuple(region.ids), region.start, stop))
         self._open, self._table = None, self._outside_table

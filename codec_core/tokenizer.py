@@ -201,6 +201,7 @@ class BPETokenizer(VocabularyTokenizer):
         self.marks_before_names = self._marks_spaces and not self._prefix_once
         self.prepares = self._marks_spaces or self._adds_space
         self.missing_bytes = merger.missing_bytes
+        # Bound once: these run for every text and piece.
         self._cut = self._cutter.cut
         self._settle_pieces = self._cutter.settle
         self._ids_of_text = merger.ids_of_text

@@ -167,7 +167,7 @@ class Vocabulary:
             ordinary: dict[str, int] = {}
             for raw, number in pairs:
                 if number not in self.special_ids:
-                    ordinary.setdefault(raw, number)
+                    ordinary.setdefault(raw, number)  # version 1 maps may give one text several ids
             return ordinary
         ordinary = dict(vocab)
         for name in self.unmerged:

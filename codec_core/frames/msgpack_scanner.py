@@ -203,7 +203,7 @@ class FrameScanner:
 
     def _skip(self, head: Head | None = None) -> Steps[None]:
         """Skip one value, however nested, without recursion."""
-        left = [1]
+        left = [1]  # by depth, how many values are still to be skipped
         if head is not None:
             left = [0, (yield from self._step_over(head))]
         while left:

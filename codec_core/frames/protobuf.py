@@ -116,7 +116,7 @@ def _parse_any(data: bytes, offset: int, max_ids: int) -> CodecFrame:
     for field in reader.fields():
         if field.number == IDS:
             reader.expect(field, "ids", BYTES, VARINT)
-            if field.wire_type == VARINT:
+            if field.wire_type == VARINT:  # ids may be packed, single, or both in one message
                 reader.check_count(len(ids) + 1, max_ids, field.offset)
                 ids.append(reader.uint32(field.value, "an id", field.offset))
             else:

@@ -129,6 +129,7 @@ class FieldReader:
         return Field(number, wire_type, value, end, offset)
 
     def _after_group(self, first: Field) -> int:
+        # With a list instead of recursion, depth costs no stack, and is bounded all the same.
         open_groups = [first.number]
         at = first.end
         while open_groups:

@@ -54,6 +54,7 @@ class MergeList:
         self._base = ALPHABET if vocabulary.map.encoder == "byte_level" else None
         merges = list(self._stated)
         check_merges(merges)
+        # Mapped without a loop in Python: a map has up to half a million merges.
         ids = list(map(self._ids.get, map(str.replace, merges, repeat(" "), repeat(""))))
         if None in ids:
             at = ids.index(None)

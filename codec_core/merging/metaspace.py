@@ -99,7 +99,9 @@ class MetaspaceMerger:
         ids: list[int] = []
         for symbol in merge_symbols(symbols, self._list.ranks):
             if not symbol.startswith("\0"):
-                ids.append(self._list.id_of(symbol) or 0)
+                token_id = self._list.id_of(symbol)
+                assert token_id is not None  # a known character, or what a merge of ordinary tokens makes
+                ids.append(token_id)
             elif self._fallback:
                 ids.extend(self._fallback[byte] for byte in symbol[1:].encode())
             else:
@@ -115,6 +117,8 @@ class MetaspaceMerger:
 
     @cached_property
     def _ranked(self) -> RankedCharacters:
+        # The engine merges bytes, lowest rank first. So first come the bytes, then the beginnings of known
+        # characters in order of length, so that these are put together before any merge of the list is made.
         ranked = RankedCharacters()
         for byte in range(256):
             data = bytes((byte,))

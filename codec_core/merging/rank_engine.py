@@ -48,7 +48,7 @@ class SplitProofs:
             return False
         if len(token) == 1:
             return True
-        own = None
+        own = None  # of the splits listed at the token's own place; one listed elsewhere has another priority
         for place in self._places.of(limit):
             left, _, right = self._merges[place].partition(" ")
             if (
