@@ -10,9 +10,6 @@ from codec_agents.testing import Cut, PromptView, Raw, Refuse, Say
 FAULTS = 0.05
 """Share of the requests to `faulty` that fail."""
 
-CUT_AT = 40
-"""Characters of an answer that is cut off."""
-
 FLOOD = [20, 21, 22] * 3_000
 
 _draw = random.Random(5)
@@ -37,5 +34,6 @@ def faulty(prompt: PromptView) -> list[Any]:
     """Answer as `planner`, but refuse or break off now and then."""
     if _draw.random() < FAULTS:
         # What is cut off is the beginning of the right answer, so that a retry can continue from it.
-        return [Refuse(503, "busy")] if _draw.random() < 0.5 else [Say(planner(prompt)[:CUT_AT]), Cut()]
+        begun = f"[{prompt.user.strip()}]" + " and so on" * 2
+        return [Refuse(503, "busy")] if _draw.random() < 0.5 else [Say(begun), Cut()]
     return [Say(planner(prompt))]
