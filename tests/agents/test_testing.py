@@ -113,7 +113,7 @@ def test_no_kind_drops_an_option(kind):
         ("llamacpp", "lost_ids", "guess", "one of ask, error, no_stream"),
         ("codec", "requests", "xml", "one of auto, json, binary"),
         ("codec", "encodings", "br", "got `str`"),
-        ("codec", "format", "text", "no stream format 'text'"),
+        ("codec", "format", "text", "unknown stream format 'text'"),
         ("sglang", "handshake", "no", "Invalid enum value"),
         ("openai", "transport", "curl", "one of auto, httpx, aiohttp"),
         ("auto", "max_connections", 0, ">= 1"),

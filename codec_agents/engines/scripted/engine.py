@@ -142,8 +142,15 @@ def _begun(turn: EncodedTurn, prompt_ids: Sequence[int], prompt: PromptView, con
     """Return how many ids of a turn the prompt holds already."""
     if continued:
         return continued if list(prompt_ids[-continued:]) == turn.ids[:continued] else 0
-    last = prompt_ids[-1] if prompt_ids else None
-    ends = (number for number in range(len(turn.ids), 0, -1) if turn.ids[number - 1] == last)
+    if not (prompt_ids and turn.ids):
+        return 0
+    first, last = turn.ids[0], prompt_ids[-1]
+    # Comparing both ends first keeps this linear for any but the most repetitive prompts.
+    ends = (
+        end
+        for end in range(min(len(turn.ids), len(prompt_ids)), 0, -1)
+        if turn.ids[end - 1] == last and prompt_ids[-end] == first
+    )
     found = next((end for end in ends if list(prompt_ids[-end:]) == turn.ids[:end]), 0)
     # The end of a prompt may look like the beginning of the answer, a line feed for one: only an answer that
     # the prompt has begun is continued.
