@@ -1,6 +1,7 @@
 """The example for engines that people run, against a server with vLLM's API for ids."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from codec_agents import vocabularies
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.server.recording import RecordingExchanges
 from codec_agents.vocabularies import bundled_map
+from codec_core.tokenizer import pick_tokenizer
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 MAPS = Path(vocabularies.__file__).parent
@@ -25,11 +27,32 @@ def models(monkeypatch):
     return module
 
 
+def with_tokenize(app, tokenizer_map):
+    """Answer vLLM's `/tokenize` beside a server's own calls."""
+    tokenizer = pick_tokenizer(tokenizer_map)
+
+    async def served(scope, receive, send):
+        if scope["type"] != "http" or scope["path"] != "/tokenize":
+            await app(scope, receive, send)
+            return
+        asked = json.loads((await receive())["body"])
+        ids = tokenizer.encode(asked["prompt"])
+        body = json.dumps({"count": len(ids), "max_model_len": 4096, "tokens": ids}).encode()
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return served
+
+
 def test_the_travel_desk_runs_on_stock_engines(models):
-    planner = ScriptedBackend.of(bundled_map("demo/bytes"), models.planner, "planner")
-    writer = ScriptedBackend.of(bundled_map("demo/words"), models.writer, "writer")
-    served = create_app(writer, exchanges=RecordingExchanges())
-    with EmbeddedServer(create_app(planner)) as first, EmbeddedServer(served) as second:
+    letters, words = bundled_map("demo/bytes"), bundled_map("demo/words")
+    planner = create_app(ScriptedBackend.of(letters, models.planner, "planner"))
+    writer = create_app(ScriptedBackend.of(words, models.writer, "writer"), exchanges=RecordingExchanges())
+    with (
+        EmbeddedServer(with_tokenize(planner, letters)) as first,
+        EmbeddedServer(with_tokenize(writer, words)) as second,
+    ):
         command = [
             sys.executable, str(EXAMPLES / "stock_engines.py"),
             "I fly from Lisbon to Oslo on a Friday in March.",
@@ -40,6 +63,6 @@ def test_the_travel_desk_runs_on_stock_engines(models):
     assert done.stderr == ""
     assert done.returncode == 0
     assert "lands in Oslo" in done.stdout
-    sent = [exchange.request.body for exchange in second.app.exchanges.generations]
+    sent = [exchange.request.body for exchange in writer.exchanges.generations]
     assert sent
     assert all(b"Oslo" not in body for body in sent)
