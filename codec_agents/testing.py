@@ -11,7 +11,7 @@
     engine = EmbeddedEngine(planner)                      # a real Codec server on loopback
     engine = ScriptedEngine(turns("first", "second"))     # fixed turns; one more is an error
 
-A turn that nobody expected is an error, never a made-up answer.
+An unexpected turn is an error, never an invented answer.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class TextToken(AddedToken, frozen=True):
 
 
 class UnigramScores(msgspec.Struct, frozen=True):
-    """What divides text without merges: into the tokens whose scores sum highest.
+    """A unigram model: it divides text into the tokens whose scores sum highest.
 
     Attributes:
         scores: the score of each id.

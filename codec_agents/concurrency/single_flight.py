@@ -28,7 +28,7 @@ class SingleFlight(Generic[T]):
 
     @property
     def known(self) -> bool:
-        """Whether there is an answer."""
+        """True once there is an answer."""
         return self._answer is not None
 
     async def get(self, ask: Callable[[], Awaitable[T]]) -> T:

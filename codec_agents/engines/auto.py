@@ -44,7 +44,7 @@ KNOWN_BY = (("/server_info", "sglang"), ("/get_server_info", "sglang"), ("/props
 
 
 class AutoEngine:
-    """A server of a kind that nobody has declared. The first request decides, and the decision is kept.
+    """A server of an undeclared kind. The first request decides, and the decision is kept.
 
     Args:
         url: the server's origin.
@@ -83,7 +83,7 @@ class AutoEngine:
 
     @property
     def provider(self) -> str:
-        """What the engine turned out to be; `auto` until the first request."""
+        """The provider of the engine that was found; `auto` until the first request."""
         return "auto" if self._found is None else self._found.provider
 
     @asynccontextmanager

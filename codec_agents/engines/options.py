@@ -1,4 +1,4 @@
-"""What may be said about each kind of engine beside its address: names, and what their values are."""
+"""The options of each kind of engine beside its address: their names and the types of their values."""
 
 from __future__ import annotations
 

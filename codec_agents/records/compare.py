@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 
 class ComparableTurn(Protocol):
-    """What is compared of a turn."""
+    """The parts of a turn that are compared."""
 
     node: str
     number: int
@@ -17,7 +17,7 @@ class ComparableTurn(Protocol):
 
 
 class ComparableRun(Protocol):
-    """What is compared of a run; a protocol, so that a recorded run can offer the comparison itself."""
+    """The parts of a run that are compared; a protocol, so that recorded runs need not be imported here."""
 
     @property
     def inputs(self) -> dict[str, str | list[int]]:

@@ -1,4 +1,4 @@
-"""What one family does about reasoning, in the ids of one vocabulary: close it, keep it, leave it out."""
+"""The reasoning of one family, in the ids of one vocabulary: closing it, keeping it, leaving it out."""
 
 from __future__ import annotations
 

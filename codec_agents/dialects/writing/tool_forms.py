@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def write_tools(tools: Sequence[ToolSpec], form: ToolsForm) -> list[Piece]:
     """Return the tools in the family's form.
 
-    Names and descriptions are content, whoever wrote them: only a form that has control tokens of its own
+    Names and descriptions are content, of unknown origin: only a form that has control tokens of its own
     places any here.
     """
     if form.each == "gemma":

@@ -60,7 +60,7 @@ class AiohttpResponse:
 
     @property
     def at_end(self) -> bool:
-        """Whether the whole body has come and has been read."""
+        """True once the whole body has been read."""
         return self._response.content.at_eof()
 
     def release(self) -> None:

@@ -19,7 +19,7 @@ IDLE_SECONDS = 4.0
 
 
 class HttpClient(Protocol):
-    """What an engine needs of a client: `httpx.AsyncClient` and `httpx2.AsyncClient` have it."""
+    """The calls of a client that an engine uses: `httpx.AsyncClient` and `httpx2.AsyncClient` have them."""
 
     @property
     def build_request(self) -> Callable[..., Any]:

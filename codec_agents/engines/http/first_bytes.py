@@ -57,7 +57,7 @@ class ChosenParser:
 
     @property
     def awaits_counts(self) -> bool:
-        """Whether only the event with the counts is still to come."""
+        """True while only the event with the counts is missing."""
         return self._chosen is not None and self._chosen.awaits_counts
 
     @property

@@ -67,7 +67,7 @@ class PreparedRequest:
 
     @property
     def usable(self) -> bool:
-        """Whether it waits still, and not for too long."""
+        """True while it waits for its request, within the time that a server leaves it open."""
         return not self._task.done() and self.loop.time() - self._since < PREPARED_FOR
 
     async def give(self, content: bytes, headers: Mapping[str, str], on_sent: Callable[[], None]) -> bool:

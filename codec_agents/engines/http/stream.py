@@ -40,7 +40,7 @@ class FrameParser(Protocol):
 
     @property
     def awaits_counts(self) -> bool:
-        """Whether the answer is complete and only the event with its counts is still to come."""
+        """True while the answer is complete and only the event with its counts is missing."""
         ...
 
     @property

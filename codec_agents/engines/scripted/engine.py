@@ -91,7 +91,7 @@ class ScriptedModel:
         return _limited(turn.after(_begun(turn, prompt_ids, prompt, continued)), options)
 
     def cache(self) -> PrefixCache | None:
-        """Return a prefix cache for whoever serves the model; None if the model has none."""
+        """Return a prefix cache for the server of the model; None if the model has none."""
         return PrefixCache() if self.prefix_cache else None
 
     def reading(

@@ -1,4 +1,4 @@
-"""What reading a prompt costs a scripted model, and what its prefix cache saves."""
+"""The simulated cost of reading a prompt, and the prefix cache that saves it."""
 
 from __future__ import annotations
 

@@ -94,12 +94,12 @@ class PromptView:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the prompt holds the beginning of the answer that is asked for."""
+        """True if the prompt holds the beginning of the answer that is asked for."""
         return self._read.unfinished is not None
 
     @cached_property
     def thinking(self) -> ReasoningState | None:
-        """Whether the prompt has opened, or closed, the reasoning of the turn that is asked for."""
+        """The reasoning of the turn that is asked for: opened or closed by the prompt; None without."""
         return self._dialect.reasoning_in(self.ids)
 
     @cached_property

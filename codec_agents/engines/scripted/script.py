@@ -1,4 +1,4 @@
-"""What a scripted model says: the pieces of a turn, and the ids that they become.
+"""The pieces of a scripted turn, and the ids that they become.
 
 A script decides on a turn when it has seen the prompt. What it says is what arrives: text becomes the ids of
 exactly that text and never a control id; control ids come from the pieces that stand for markers, and from

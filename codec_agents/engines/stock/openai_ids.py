@@ -77,7 +77,7 @@ class CompletionEvents(EventParser[Completion]):
         ids: tuple[int, ...] = ()
         for choice in event.choices:
             if choice.index != 0:
-                raise self.broken(f"a choice {choice.index} nobody asked for", transient=False)
+                raise self.broken(f"an unrequested choice {choice.index}", transient=False)
             ids += self._read_choice(choice)
         return ids
 

@@ -127,7 +127,7 @@ async def test_vllm_ids_behind_a_stop_text_are_trimmed_and_counted_all_the_same(
 async def test_vllm_another_choice_is_nobodys(words, ask, stock):
     pieces = lines(vllm([21]), vllm([22]).replace('"index":0', '"index":1'))
     async with Answering(stock, "/v1/completions", pieces) as server:
-        with pytest.raises(EngineStreamError, match="choice 1 nobody asked for") as wrong:
+        with pytest.raises(EngineStreamError, match="unrequested choice 1") as wrong:
             await read(vllm_engine(server.url), ask(words))
     assert (wrong.value.delivered, wrong.value.transient) == (1, False)
 
