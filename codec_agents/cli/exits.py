@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Callable
 from functools import wraps
@@ -98,12 +99,16 @@ def message_of(error: BaseException) -> str:
             f"the run waits for approval of {names}; run it at a terminal to be asked, or with --pause FILE, "
             "and resume it with `codec-agents resume`"
         )
-    if not isinstance(error, OSError) or error.filename is None:
+    if not isinstance(error, OSError) or (error.filename is None and error.errno not in FULL):
         return str(error)
-    remedy = f"; {REMEDIES[type(error)]}" if type(error) in REMEDIES else ""
-    return f"cannot use {error.filename}: {error.strerror}{remedy}"
+    remedy = REMEDIES.get(type(error), FULL_REMEDY if error.errno in FULL else "")
+    # The system names no file where a write fails: the file, or the standard output, is open by then.
+    place = "the output" if error.filename is None else error.filename
+    return f"cannot use {place}: {error.strerror}{remedy and f'; {remedy}'}"
 
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL_REMEDY = "free some space, or write to another place"
 REMEDIES: dict[type[OSError], str] = {
     FileNotFoundError: "name an existing file, or for a new file an existing folder",
     NotADirectoryError: "name a file in a folder",
@@ -139,9 +144,7 @@ def reporting(command: Callable[Params, None]) -> Callable[Params, None]:
         except tuple(kind for kind, _ in CODES) as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            if kwargs.get("as_json"):
-                terminal.print_json(error_document(error), indent=None)
-            else:
+            if not (kwargs.get("as_json") and _print_document(error)):
                 terminal.echo("error: ", colour="red", nl=False, err=True)
                 terminal.echo(message_of(error), err=True)
             raise SystemExit(exit_code(error)) from None
@@ -150,6 +153,15 @@ def reporting(command: Callable[Params, None]) -> Callable[Params, None]:
             raise SystemExit(INTERRUPTED) from None
 
     return run
+
+
+def _print_document(error: BaseException) -> bool:
+    """Print an error as a JSON document; return whether the standard output took it."""
+    try:
+        terminal.print_json(error_document(error), indent=None)
+    except OSError:  # the same error in most cases: the output is full, and standard error says so
+        return False
+    return True
 
 
 def show_usage_error(error: click.ClickException, *, as_json: bool) -> None:

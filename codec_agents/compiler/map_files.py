@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from importlib.metadata import version
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -31,7 +32,7 @@ def map_of_file(path: Path, map_id: str | None, cache: DiskMapCache) -> Tokenize
 
     Raises:
         CodecError: the file is damaged, or a map cannot describe its tokenizer exactly.
-        OSError: the file cannot be read, or the cache cannot be written.
+        OSError: the file cannot be read.
     """
     # The builders are imported here: most pipelines name maps, and start sooner without.
     from codec_core.building.source import is_map, tokenizer_file
@@ -56,7 +57,10 @@ def _built(file: Path, map_id: str, cache: DiskMapCache) -> TokenizerMap:
 
     _log.info("building the map %s from %s", map_id, file)
     data = build_map(file, map_id=map_id)
-    cache.keep(key, data)
+    try:
+        cache.keep(key, data)
+    except OSError as error:  # the map is made: without a cache it is only made again by the next process
+        _log.warning("the map %s cannot be cached: %s; set CODEC_CACHE to a folder with space", map_id, error)
     return shared_map(data, hash_map(data))
 
 
@@ -72,4 +76,10 @@ def _digest(file: Path) -> str:
 def _id_of(file: Path) -> str:
     # Most tokenizer files of models have the same name, and the folder tells them apart.
     common = file.name.startswith(("tokenizer.", "tekken."))
-    return f"local/{file.absolute().parent.name if common else file.name.split('.')[0]}"
+    return f"local/{id_of_name(file.absolute().parent.name if common else file.name.split('.')[0])}"
+
+
+def id_of_name(name: str) -> str:
+    """Return the id of a map for a name: ids have no capitals, spaces or other scripts."""
+    segments = (re.sub(r"[^a-z0-9._-]+|\.{2,}", "-", each).strip(".-") for each in name.lower().split("/"))
+    return "/".join(filter(None, segments)) or "model"

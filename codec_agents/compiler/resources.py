@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 
 from codec_agents.compiler.declared_dialects import FoundDialect, own_dialect
-from codec_agents.compiler.map_files import map_of_file
+from codec_agents.compiler.map_files import id_of_name, map_of_file
 from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import derive_dialect, get_dialect
 from codec_agents.engines.base import Engine
@@ -122,7 +122,7 @@ class Resources:
     def _find_map(self, name: str, spec: MapSpec) -> TokenizerMap:
         cache = DiskMapCache(map_cache_folder())
         if spec.path is not None:
-            declared = None if MapSpec.of(name).path else name
+            declared = None if MapSpec.of(name).path else id_of_name(name)
             return map_of_file(self._map_file(spec.path), spec.id or declared, cache)
         cached = cache.read(spec.hash) if spec.hash is not None else None
         if cached is not None:

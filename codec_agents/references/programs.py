@@ -31,6 +31,12 @@ def allowed_command(command: Sequence[str], programs: Sequence[str], importer: I
         return [sys.executable if program == PYTHON else program, *arguments]
     if beside is not None and program != PYTHON:
         return [str(beside), *arguments]
+    if program == PYTHON and arguments and _is_missing(importer.directory, arguments[0]):
+        raise ReferenceRefusedError(
+            arguments[0],
+            f"no such script in {importer.directory}, the folder of the pipeline file",
+            f"put it there, or add `programs: [{PYTHON}]` if you trust a script elsewhere",
+        )
     where = f"beside the pipeline file in {importer.directory}" if importer.directory else "beside a file"
     raise ReferenceRefusedError(
         program,
@@ -55,3 +61,11 @@ def _file_beside(directory: Path | None, name: str) -> Path | None:
         return None
     path = (directory / name).resolve()
     return path if path.is_file() and path.is_relative_to(directory) else None
+
+
+def _is_missing(directory: Path | None, name: str) -> bool:
+    """Return whether a name is that of a script in the folder, which has none of this name."""
+    if directory is None or not name.endswith(".py"):
+        return False
+    path = (directory / name).resolve()
+    return path.is_relative_to(directory) and not path.exists()

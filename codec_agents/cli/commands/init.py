@@ -9,6 +9,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
+from codec_agents.cli.output import write_whole
 
 
 @click.command("init")
@@ -31,6 +32,6 @@ def command(folder: Path) -> None:
             raise click.UsageError(f"{folder / name} exists; name another folder: codec-agents init FOLDER")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in sorted(parts.items()):
-        (folder / name).write_text(text, encoding="utf-8")
+        write_whole(folder / name, text.encode())
         terminal.echo(f"wrote {folder / name}")
     terminal.echo(f'run it with: codec-agents run {folder / "pipeline.yaml"} --input question="How long?"')

@@ -11,6 +11,7 @@ import click
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import DATA_UNUSABLE, reporting
 from codec_agents.cli.options import as_json
+from codec_agents.cli.output import write_whole
 
 if TYPE_CHECKING:
     from codec_core.maps import TokenizerMap
@@ -40,7 +41,7 @@ def build_command(source: Path, map_id: str, output: Path, pattern: str | None) 
     from codec_core.building.source import build_map
 
     document = build_map(source, map_id=map_id, pattern=pattern)
-    output.write_bytes(document)
+    write_whole(output, document)
     terminal.echo(f"{_hash(document)}  {output}")
 
 
@@ -70,7 +71,7 @@ def get_command(
 
     tokenizer_map, document = anyio.run(_fetch, origin, map_id, expected, output is not None, allow_private)
     if output is not None:
-        output.write_bytes(document)
+        write_whole(output, document)
     found = {"id": tokenizer_map.id, "hash": tokenizer_map.hash}
     if as_json:
         terminal.print_json(found)

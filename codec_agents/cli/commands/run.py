@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ from codec_agents.cli.documents import cut_answers, event_line, result_document
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.inputs import input_option, inputs_of
 from codec_agents.cli.options import as_json, load, pipeline_file
-from codec_agents.exceptions import ApprovalRequiredError
+from codec_agents.exceptions import ApprovalRequiredError, RecordError
 
 if TYPE_CHECKING:
     from codec_agents.cli.terminal.lanes import LaneKey, LanePrinter
@@ -129,7 +131,8 @@ def show_run(
         suspend(waiting, file, pause, as_json=as_json)
     finally:
         if trace is not None and written is not None and written.exists():
-            _finish_trace(trace, written, keep=record is not None)
+            failed = isinstance(sys.exception(), Exception)
+            _finish_trace(trace, written, keep=record is not None, failed=failed)
 
 
 async def _run(pipeline: Pipeline, begin: Callable[[], Run], show: Any) -> None:
@@ -250,14 +253,20 @@ def _record_beside(trace: Path) -> Path:
     return trace.with_suffix(".record.tmp") if trace.suffix == ".html" else trace
 
 
-def _finish_trace(trace: Path, record: Path, *, keep: bool) -> None:
-    """Write the trace from the record, which also exists when the run failed."""
+def _finish_trace(trace: Path, record: Path, *, keep: bool, failed: bool) -> None:
+    """Write the trace from the record, which also exists when the run failed.
+
+    What ended a failed run, such as a full disk, often prevents its trace as well: the run's error is raised.
+    """
     if trace.suffix == ".html":
         from codec_agents.trace import read_runs, write_page
 
-        write_page(trace, read_runs([record]))
-        if not keep:
-            record.unlink()
+        with contextlib.suppress(*((RecordError, OSError) if failed else ())):
+            try:
+                write_page(trace, read_runs([record]))
+            finally:
+                if not keep:
+                    record.unlink()
     elif not trace.exists() or not trace.samefile(record):
         from codec_agents.records.files import write_private
 

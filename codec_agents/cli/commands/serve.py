@@ -76,15 +76,17 @@ def command(
 
     Try it with: curl localhost:8000/v1/completions --json '{"prompt": "hello", "max_tokens": 40}'
     """
-    from codec_agents.server import ServerSettings, create_app, serve
+    from codec_agents.server import MissingServerError, ServerSettings, create_app, serve
     from codec_agents.server.access import UnprotectedServerError, require_keys
+    from codec_agents.server.hosting.serving import require_uvicorn
 
     given = {name: value for name, value in options.items() if value is not None}
     keys = () if api_key_env is None else (_secret(api_key_env),)
     settings = ServerSettings(api_keys=keys, allowed_hosts=hosts, allowed_origins=origins)
     try:
+        require_uvicorn()
         require_keys(host, settings)
-    except UnprotectedServerError as error:
+    except (MissingServerError, UnprotectedServerError) as error:
         raise click.UsageError(str(error)) from error
     backend, maps = _backend(file, model, given)
     served = backend.models[0]

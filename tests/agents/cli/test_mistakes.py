@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from codec_agents.cli import main
+from codec_agents.cli import exits, main
 
 SOUND = """\
 pipeline: sound
@@ -33,6 +34,9 @@ FILES = {
     ).replace("demo/bytes", "far"),
     "toolless.yaml": SOUND.replace("prompt:", "tools: ['nowhere:tool'], prompt:"),
     "nameless.yaml": SOUND.replace("prompt:", "tools: ['beside_desk:toll'], prompt:"),
+    "mcp.yaml": SOUND.replace("nodes:", "mcp: {far: {command: [python, far.py]}}\nnodes:").replace(
+        "prompt:", "tools: ['mcp:far'], prompt:"
+    ),
     "nofile.yaml": SOUND.replace("out]", "file]").replace("nodes: {", "nodes: {file: {file: no/where.txt}, "),
     "beside_desk.py": "def tool() -> int:\n    '''Count.'''\n    return 1\n",
 }
@@ -52,6 +56,7 @@ CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "no such tool": ("check nameless.yaml", 3, ("'beside_desk' has no 'toll'", "its names are tool")),
     "no network": ("check far.yaml", 3, ("cannot be fetched from http://127.0.0.1:1/m", "maps get")),
     "server down": ("run down.yaml -i q=1", 4, ("engine 'A'", "start the server, or correct the engine's `url`")),
+    "no script of a server of tools": ("check mcp.yaml", 3, ("'far.py': no such script in", "put it there")),
     "no folder": ("run sound.yaml -i q=1 --record no/r.jsonl", 6, ("no/r.jsonl", "an existing folder")),
     "no folder of a trace": ("run sound.yaml -i q=1 --trace no/t.html", 2, ("no folder no; make it first",)),
     "no folder of a picture": ("graph sound.yaml -o no/p.svg", 6, ("cannot use no/p.svg", "an existing folder")),
@@ -87,6 +92,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def call(line: str) -> Result:
     return CliRunner().invoke(main, line.split())
+
+
+def test_serve_names_the_extra_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    absent = "codec_agents.server.hosting.serving.find_spec"
+    monkeypatch.setattr(absent, lambda name: None if name == "uvicorn" else found(name))
+    result = call("serve --script hello")
+    assert result.exit_code == exits.USAGE
+    assert 'pip install "codec-agents[server]"' in result.stderr
+    assert "serving scripted" not in result.stderr
 
 
 @pytest.mark.usefixtures("folder")

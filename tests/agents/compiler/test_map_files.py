@@ -11,10 +11,11 @@ import pytest
 import tokenizers
 
 from codec_agents import Pipeline, PipelineError
-from codec_agents.compiler.map_files import map_of_file
+from codec_agents.compiler.map_files import id_of_name, map_of_file
 from codec_agents.testing import ScriptedEngine
 from codec_agents.vocabularies import bundled_map_bytes
 from codec_core.discovery import DiskMapCache
+from codec_core.discovery.documents import check_id
 from codec_core.tokenizer import pick_tokenizer
 
 TEXTS = ["the cat sat on the mat", "the mat, the cat", "a hat on a cat"]
@@ -56,6 +57,43 @@ def test_a_pipeline_names_a_folder_or_its_tokenizer(model: Path, name: str, cach
     built = pipeline(model / name if name else model)
     assert built.invoke_sync({"q": "on the mat"}).text == {"out": "the cat"}
     assert "local/tiny-cat" in {node.map for node in built.explain().nodes}
+
+
+@pytest.mark.parametrize(
+    ("name", "map_id"),
+    [
+        ("Qwen2.5-7B-Instruct", "qwen2.5-7b-instruct"),
+        ("My Model (v2)", "my-model-v2"),
+        ("org/Model..v1", "org/model-v1"),
+        ("模型", "model"),
+        ("..", "model"),
+    ],
+)
+def test_any_name_gives_an_id(name: str, map_id: str) -> None:
+    assert check_id(id_of_name(name)) == map_id
+
+
+def test_the_folder_of_a_model_may_have_capitals(model: Path, cache: DiskMapCache) -> None:
+    folder = model.rename(model.with_name("Tiny-Cat 1.5B"))
+    assert map_of_file(folder, None, cache).id == "local/tiny-cat-1.5b"
+
+
+def test_a_declared_name_may_have_capitals(model: Path, cache: DiskMapCache) -> None:
+    text = f"""\
+pipeline: p
+engines: {{A: {{kind: scripted, script: a hat}}}}
+maps: {{Mine: {{path: "{model}"}}}}
+nodes: {{m: {{map: Mine, prompt: [{{slot: q}}]}}}}
+edges: [q -> m, m -> out]
+"""
+    assert "mine" in {node.map for node in Pipeline.from_yaml(text).explain().nodes}
+
+
+def test_a_cache_that_cannot_be_written_only_warns(model: Path, tmp_path: Path, caplog) -> None:
+    (tmp_path / "file").touch()
+    built = map_of_file(model, None, DiskMapCache(tmp_path / "file" / "cache"))
+    assert built.id == "local/tiny-cat"
+    assert "cannot be cached" in caplog.text
 
 
 def test_a_built_map_encodes_as_the_file_says(model: Path, cache: DiskMapCache) -> None:
