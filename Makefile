@@ -15,7 +15,7 @@ FAMILIES := .venv-families
 # So have the tokenizers that maps from real files are compared with.
 REAL := .venv-real
 
-.PHONY: demo test test-all test-models family-vectors real-files lint format bench fuzz soak clean help
+.PHONY: demo test test-slow test-all test-models family-vectors real-files lint format bench fuzz soak clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -45,6 +45,9 @@ demo: .venv/demo  ## Two models of different vocabularies talk, think, call tool
 
 test: .venv/dev  ## The test suite, without the slow tests.
 	@$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-slow: .venv/dev  ## The slow tests alone.
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 test-all: .venv/dev  ## The whole test suite.
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or not slow"
