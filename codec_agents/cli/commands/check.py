@@ -59,7 +59,9 @@ def show_faults(file: Path, faults: Sequence[Fault]) -> None:
         colour = "red" if fault.severity == "error" else "yellow"
         where = fault.file or str(file)
         position = where if fault.line is None else f"{where}:{fault.line}"
-        console.print(Text.assemble((fault.severity, colour), f" {position} ", (fault.place, "bold")))
+        # A path that is divided over lines can neither be clicked on nor copied.
+        line = Text.assemble((fault.severity, colour), f" {position} ", (fault.place, "bold"))
+        console.print(line, soft_wrap=True)
         console.print(Text(f"  {fault.found}"), soft_wrap=True)
         if fault.remedy:
             console.print(Text(f"  {signs.arrow} {fault.remedy}", style="dim"), soft_wrap=True)
