@@ -51,6 +51,44 @@ def blocks(*languages: str) -> list[Any]:
     return found
 
 
+# --- text ---
+
+PROSE = [
+    *PAGES,
+    *(REPOSITORY / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")),
+]
+
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_links_resolve(page: Path) -> None:
+    for path, anchor in LINK.findall(BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name}: there is no {path}"
+        if anchor:
+            assert anchor in anchors(target), f"{page.name}: {target.name} has no heading #{anchor}"
+
+
+# What families write of ids are the ids of calls.
+@pytest.mark.parametrize(
+    "page", [page for page in PROSE if page.name != "families.md"], ids=lambda page: page.name
+)
+def test_ids_are_token_ids_at_first_mention(page: Path) -> None:
+    """Other ids, such as those of calls, maps and runs, say whose they are."""
+    text = re.sub(r"`[^`]*`", "", BLOCK.sub("", page.read_text(encoding="utf-8")))
+    first = re.search(r"(?i)(?<!map )(?<!tool )(?<!call )\bids\b", text)
+    if first:
+        before = text[: first.end()].lower()
+        assert "token id" in before, f"{page.name}: ...{text[max(0, first.start() - 60) : first.end()]!r}"
+
+
 # --- Python ---
 
 

@@ -47,6 +47,8 @@ ALIASES = {
     "codec_agents.dialects.chat_template": "0.3",
     "codec_agents.mcp": "0.3",
     "codec_agents.pause": "0.3",
+    "codec_agents.recorded": "0.3",
+    "codec_agents.server.transformers": "0.3",
 }
 """Modules that only keep a documented path alive, and the version in which each is removed."""
 

@@ -21,6 +21,8 @@ QUESTION = "Find me a cheap flight from Lisbon to Oslo on Friday, and tell me wh
 
 FILE = "travel_desk.yaml"
 
+INSTALL = 'pip install "codec-agents[server]"'
+
 
 @click.command("demo")
 @click.argument("question", default=QUESTION)
@@ -53,11 +55,7 @@ def _pipeline(place: Path) -> Pipeline:
 
     text = (place / FILE).read_text("utf-8")
     if find_spec("uvicorn") is None:
-        terminal.echo(
-            "the models answer in this process; to let them answer over HTTP: "
-            'pip install "codec-agents[server]"',
-            err=True,
-        )
+        terminal.echo(f"the models answer in this process; to let them answer over HTTP: {INSTALL}", err=True)
         text = text.replace("kind: embedded", "kind: scripted")
     return Pipeline.from_yaml(text, directory=place)
 
@@ -72,3 +70,5 @@ def _copy(place: Path, target: Path) -> None:
     terminal.echo(
         f"wrote the demo to {target}; run it with: codec-agents run {target / FILE} -i question=..."
     )
+    if find_spec("uvicorn") is None:
+        terminal.echo(f"its models answer over HTTP, so it needs: {INSTALL}", err=True)

@@ -47,7 +47,9 @@ def test_the_demo_needs_no_clone_and_no_extra(tmp_path: Path) -> None:
 
 
 def test_a_pipeline_is_checked_explained_and_drawn_without_extras(tmp_path: Path) -> None:
-    assert run("demo", "--copy", "desk", folder=tmp_path).returncode == exits.DONE
+    copied = run("demo", "--copy", "desk", folder=tmp_path, base=True)
+    assert copied.returncode == exits.DONE
+    assert 'it needs: pip install "codec-agents[server]"' in copied.stderr
     for command in ("check", "explain", "graph"):
         done = run(command, "desk/travel_desk.yaml", "--json", folder=tmp_path, base=True)
         assert done.returncode == exits.DONE, done.stdout
