@@ -145,6 +145,9 @@ def _tokenizer(node: PromptedNode) -> Finding:
     """Return the result of the comparison that the engine has made before its first answer."""
     if getattr(node.engine, "compares_tokenizers", False):
         return Finding("tokenizer", "ok", f"equal to the map {node.vocabulary.id} on the probe texts")
+    if node.engine.provider == "codec":
+        said = "not compared by texts: a Codec server may name its map by hash, and another hash is an error"
+        return Finding("tokenizer", "unknown", said)
     return Finding("tokenizer", "unknown", "not compared: the engine has no call for it, or `handshake: off`")
 
 

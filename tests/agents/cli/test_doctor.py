@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from codec_agents.cli import exits, main
+from codec_agents.testing import scripted_server
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
@@ -86,3 +87,16 @@ async def test_a_server_that_refuses_says_why(tmp_path: Path, server: StockServe
     result = await doctor(tmp_path, server.url)
     assert result.exit_code == exits.ENGINE_FAILED
     assert "404" in result.output
+
+
+async def test_a_codec_server_is_told_by_its_map(tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra `server`")
+    with scripted_server(bundled_map("demo/bytes"), lambda _: "hello", name="small") as running:
+        file = tmp_path / "codec.yaml"
+        file.write_text((PIPELINE % (running.url, "demo/bytes")).replace("kind: vllm", "kind: codec"))
+        asked = await anyio.to_thread.run_sync(CliRunner().invoke, main, ["doctor", str(file), "--json"])
+        assert "map by hash" in checks(asked)["tokenizer"][1]
+        file.write_text(file.read_text().replace("demo/bytes", "demo/words"))
+        asked = await anyio.to_thread.run_sync(CliRunner().invoke, main, ["doctor", str(file), "--json"])
+        assert asked.exit_code == exits.ENGINE_FAILED
+        assert checks(asked)["tokenizer"][0] == "failed"
