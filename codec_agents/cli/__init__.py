@@ -54,8 +54,9 @@ class LazyGroup(click.Group):
         except click.ClickException as error:
             import_module(REPORTING).show_usage_error(error, as_json="--json" in given)
             sys.exit(error.exit_code)
-        except click.Abort:
-            sys.exit("aborted")
+        except click.Abort:  # click's word for Ctrl-C, here before a command has begun
+            click.echo("interrupted", err=True)
+            sys.exit(import_module(REPORTING).INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

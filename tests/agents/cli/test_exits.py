@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from codec_agents.cli import exits
+from codec_agents.cli import LazyGroup, exits, main
 from codec_agents.exceptions import (
     CodecAgentsError,
     EngineUnavailableError,
@@ -70,3 +70,16 @@ def test_an_interruption_has_the_shells_code() -> None:
 
 def test_a_bug_keeps_its_traceback() -> None:
     assert isinstance(CliRunner().invoke(failing(ZeroDivisionError())).exception, ZeroDivisionError)
+
+
+def test_ctrl_c_while_a_command_is_imported_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LazyGroup, "get_command", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main(["run"])
+    assert ended.value.code == exits.INTERRUPTED
+    assert capsys.readouterr().err.strip() == "interrupted"
