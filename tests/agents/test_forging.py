@@ -206,6 +206,7 @@ def _nothing() -> None:
     """Do nothing."""
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 @pytest.mark.parametrize("map_id", MAPS)
 async def test_halves_as_arguments_and_from_a_file(
@@ -251,6 +252,7 @@ def keep_in(folder: Path) -> Tool:
     return keep
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("map_id", MAPS)
 def test_halves_in_results_in_each_real_vocabulary(map_id: str, shared_map: SharedMap) -> None:
     try:

@@ -130,6 +130,7 @@ def test_a_terminal_is_asked(folder: Path, answer: str, told: str, paid: bool) -
     assert ("paid 49.9" in bank(folder)) == paid
 
 
+@pytest.mark.slow
 def test_without_a_terminal_it_says_what_would_do(folder: Path) -> None:
     done = command(folder, *RUN)
     assert done.returncode == exits.WAITING
@@ -155,18 +156,21 @@ def test_a_run_is_put_down_and_taken_up_by_another_process(folder: Path) -> None
     assert bank(folder) == ["asked", "paid 49.9"]  # what had ended was not run again
 
 
+@pytest.mark.slow
 def test_at_a_terminal_resume_asks(folder: Path) -> None:
     command(folder, *RUN, "--pause", "waiting.json")
     code, said, asked = at_terminal(folder, "yes", "resume", "desk.yaml", "waiting.json", "--quiet")
     assert (code, said) == (exits.DONE, "49.90 and paid\n"), asked
 
 
+@pytest.mark.slow
 def test_a_pause_as_a_document(folder: Path) -> None:
     document = json.loads(command(folder, *RUN, "--json", "--pause", "waiting.json").stdout)
     assert document["waiting"]["pause"] == "waiting.json"
     assert [call["name"] for call in document["waiting"]["pending"]] == ["refund"]
 
 
+@pytest.mark.slow
 def test_what_is_no_pause_or_of_another_pipeline_is_refused(folder: Path) -> None:
     (folder / "none.json").write_text("{}", encoding="utf-8")
     assert command(folder, "resume", "desk.yaml", "none.json", "-d", "y").returncode == exits.DATA_UNUSABLE

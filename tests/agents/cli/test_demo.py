@@ -46,6 +46,7 @@ def test_the_demo_needs_no_clone_and_no_extra(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_checked_explained_and_drawn_without_extras(tmp_path: Path) -> None:
     copied = run("demo", "--copy", "desk", folder=tmp_path, base=True)
     assert copied.returncode == exits.DONE

@@ -75,6 +75,7 @@ def test_people_see_lanes_and_handoffs(desk: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 90
 
 
+@pytest.mark.slow
 def test_colours_are_for_terminals_and_can_be_refused(desk: Path) -> None:
     assert "\x1b[" in command("run", desk, "-i", QUESTION, FORCE_COLOR="1").stdout
     refused = command("run", desk, "-i", QUESTION, FORCE_COLOR="1", NO_COLOR="1").stdout
@@ -115,6 +116,7 @@ def test_an_unknown_input_says_what_there_is(desk: Path) -> None:
     assert "the pipeline has: question" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_down(tmp_path: Path) -> None:
     path = tmp_path / "down.yaml"
     path.write_text(
@@ -229,12 +231,14 @@ def test_check_shows_every_fault_with_its_place(tmp_path: Path) -> None:
     assert invoke("run", path, "-i", "q=1").exit_code == exits.FAULTS
 
 
+@pytest.mark.slow
 def test_graph_draws(desk: Path, tmp_path: Path) -> None:
     assert command("graph", desk).stdout.startswith("flowchart")
     assert command("graph", desk, "-o", tmp_path / "desk.svg").returncode == exits.DONE
     assert (tmp_path / "desk.svg").read_text(encoding="utf-8").startswith("<svg")
 
 
+@pytest.mark.slow
 def test_explain_says_where_text_appears(desk: Path) -> None:
     assert "translate from demo/bytes to demo/words" in command("explain", desk).stdout
     document = json.loads(command("explain", desk, "--json").stdout)

@@ -53,6 +53,7 @@ def test_a_text_is_what_every_turn_says(tmp_path: Path) -> None:
         assert index["maps"][0]["hash"] == bundled_map("demo/bytes").hash
 
 
+@pytest.mark.slow
 def test_a_function_of_a_module_in_the_folder(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def echo(prompt):\n    return prompt.user.upper()\n")
     with serving("--script", "mine:echo", "--map", "demo/words", folder=tmp_path) as url:
@@ -101,6 +102,7 @@ def test_a_signal_lets_what_runs_end_and_ends_the_rest(tmp_path: Path) -> None:
     assert ended.endswith("data: [DONE]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_draining_server_says_so_until_it_ends(tmp_path: Path, name: str) -> None:
     """The address stays open, so that a load balancer sees the 503; a hang-up drains as well."""
@@ -153,6 +155,7 @@ edges:
 """
 
 
+@pytest.mark.slow
 def test_a_pipeline_and_a_bridge_to_it(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def echo(prompt):\n    return prompt.user.strip().upper()\n")
     (tmp_path / "desk.yaml").write_text(PIPELINE)
@@ -191,6 +194,7 @@ def test_what_does_not_fit_is_refused(arguments: list[str], said: str) -> None:
     assert said in outcome.output
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_opened_once_for_all_requests(tmp_path: Path) -> None:
     """The back end's connection stands from request to request, and is closed when the server stops."""
     with scripted_server(vocabulary_of(bundled_map("demo/words")), lambda _: "fine") as engine:

@@ -69,6 +69,7 @@ def test_a_build_imports_and_calls_nothing(folder: Path, name: str) -> None:
     assert command(folder, name, "desk.yaml") == {"imported"}
 
 
+@pytest.mark.slow
 def test_reading_a_record_imports_nothing(folder: Path) -> None:
     record = str(folder / "run.jsonl")
     asked = command(folder, "run", "desk.yaml", "-q", "-i", "question=hi", "--record", record)

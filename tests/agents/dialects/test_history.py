@@ -149,7 +149,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_what_is_written_is_read_back_as_the_same_calls(name: str, data: st.DataObject) -> None:
     """Or it is refused where the family's form says less than JSON does; JSON is never refused."""
@@ -167,7 +167,7 @@ def test_what_is_written_is_read_back_as_the_same_calls(name: str, data: st.Data
 
 
 @pytest.mark.parametrize("name", [name for name in DIALECTS if name not in TEXT_MARKED])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(city=st.text(), days=st.integers())
 def test_no_text_is_refused_where_control_ids_end_it_or_json_escapes_it(
     name: str, city: str, days: int
@@ -231,7 +231,7 @@ SLOTTED = Chat(
 
 
 @pytest.mark.parametrize("name", [name for name in DIALECTS if name not in SLOTLESS])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(text=st.text())
 def test_what_fills_a_slot_of_an_argument_is_that_argument(name: str, text: str) -> None:
     """Whatever it spells: in a JSON string it is escaped id by id, elsewhere a control id ends it."""

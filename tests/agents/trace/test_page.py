@@ -82,6 +82,7 @@ def test_a_browser_compares_runs(tmp_path: Path, write_chain: WriteChain) -> Non
     assert "5.00 ms" in body  # the median gap of both
 
 
+@pytest.mark.slow
 def test_a_browser_takes_100_nodes_and_100_000_ids(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=100, ids=100_000)
     [run] = read_runs([tmp_path / "a.jsonl"])
@@ -91,12 +92,14 @@ def test_a_browser_takes_100_nodes_and_100_000_ids(tmp_path: Path, write_chain: 
     assert body.count("data-node=") == 102
 
 
+@pytest.mark.slow
 def test_a_browser_shows_the_beginning_of_a_text_in_its_bar(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=1, ids=4000, said="Oslo is cold in November. ")
     body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
     assert re.search(r"<i [^>]*var\(--answer\)[^>]*>[^<]*is cold in November", body)
 
 
+@pytest.mark.slow
 def test_a_filter_leaves_what_it_names(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=3)
     then = "byId('filter').value = 'NODE001'; byId('filter').dispatchEvent(new Event('input'));"
@@ -107,6 +110,7 @@ def test_a_filter_leaves_what_it_names(tmp_path: Path, write_chain: WriteChain) 
     assert re.search(r'class="node model chosen" data-node="node001"', body)
 
 
+@pytest.mark.slow
 def test_a_kind_of_work_can_be_left_out(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl")
     whole = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
@@ -116,6 +120,7 @@ def test_a_kind_of_work_can_be_left_out(tmp_path: Path, write_chain: WriteChain)
     assert (len(bar.findall(whole)), len(bar.findall(left))) == (2, 0)
 
 
+@pytest.mark.slow
 def test_runs_stand_beside_the_first(tmp_path: Path, write_chain: WriteChain) -> None:
     for name, gap in (("before", 0.004), ("after", 0.001)):
         write_chain(tmp_path / f"{name}.jsonl", gap=gap)
@@ -126,6 +131,7 @@ def test_runs_stand_beside_the_first(tmp_path: Path, write_chain: WriteChain) ->
     assert re.findall(r'<div class="group">(\w+)</div>', body) == ["node000", "node001"]
 
 
+@pytest.mark.slow
 def test_a_node_is_chosen_with_the_keyboard(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl")
     then = (
@@ -138,6 +144,7 @@ def test_a_node_is_chosen_with_the_keyboard(tmp_path: Path, write_chain: WriteCh
     assert re.search(r'class="node model chosen" data-node="node001"', body)
 
 
+@pytest.mark.slow
 def test_a_stretch_of_time_is_chosen_by_dragging(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=4)
     then = (
@@ -166,6 +173,7 @@ Object.assign(document.body.dataset, { nodes: pairs(nodes, nodes), labels: pairs
 """
 
 
+@pytest.mark.slow
 def test_nothing_lies_over_anything_with_100_nodes(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=100, ids=100_000)
     body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl", then=OVERLAPS), tmp_path))
@@ -197,6 +205,7 @@ def troubled(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_browser_shows_failures_retries_and_cut_answers(tmp_path: Path, troubled: Path) -> None:
     body = _body(_rendered(_page(tmp_path, troubled), tmp_path))
     rows = re.findall(r'<li class="(\w+)"><button type="button">(\w+)</button>', body)
@@ -207,6 +216,7 @@ def test_a_browser_shows_failures_retries_and_cut_answers(tmp_path: Path, troubl
     assert re.search(r'data-node="writer"[^>]*aria-label="writer: [^"]*cut', body)
 
 
+@pytest.mark.slow
 def test_a_browser_shows_no_troubles_of_a_sound_run(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl")
     body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
@@ -214,6 +224,7 @@ def test_a_browser_shows_no_troubles_of_a_sound_run(tmp_path: Path, write_chain:
     assert " bad" not in body
 
 
+@pytest.mark.slow
 def test_a_link_opens_the_page_at_a_node(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=3)
     body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path, link="#node=node001"))

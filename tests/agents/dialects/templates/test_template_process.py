@@ -75,7 +75,10 @@ GROWING = {
 }
 
 
-@pytest.mark.parametrize("name", GROWING)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name.startswith("doubled") else name for name in GROWING],
+)
 def test_memory_is_bounded(name: str) -> None:
     with pytest.raises(DialectError, match="more than its limits"):
         rendered(GROWING[name])

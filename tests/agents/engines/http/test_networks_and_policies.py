@@ -73,6 +73,9 @@ def declare(wire, server, name, *, attempts=1, on_failure="fail", max_tokens=Non
 BY_IDS = [kind for kind in WIRES if kind != "openai"]
 PAIRS = [(kind, name) for kind in BY_IDS for name in IN_THE_MIDDLE]
 PAIRS += [(kind, name) for kind in ("codec", "vllm completions") for name in BEFORE]
+QUICK = {"codec", "vllm completions"}
+PAIRS = [pair if pair[0] in QUICK else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS]
+"""Each pair waits for a fault: the quick suite has two kinds of wire, the slow tests have every engine."""
 
 
 @pytest.mark.parametrize(("kind", "name"), PAIRS)

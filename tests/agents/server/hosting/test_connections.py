@@ -198,7 +198,8 @@ async def test_nothing_of_a_request_stays(words, keys):
         finally:
             tracemalloc.stop()
             gc.enable()
-    assert sizes[-1] - sizes[3] < 200_000
+    # Kept bodies would add 3 MB in these twelve rounds; a connection that closes may still hold one of them.
+    assert min(sizes[-4:]) - sizes[3] < 1_000_000
 
 
 async def test_the_oldest_idle_connection_makes_room(words):
