@@ -353,3 +353,17 @@ edges: [question -> writer, writer -> reader]
     assert tried == 12
     assert (folder / "train.jsonl").read_text()
     assert (folder / "run.html").read_text()
+
+
+@pytest.mark.usefixtures("folder")
+def test_commands_of_the_readme_run_as_shown() -> None:
+    """In order, as a newcomer would try them; the demo has tests of its own, since it keeps a human pace."""
+    page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    lines = [line for kind, text in BLOCK.findall(page) if kind == "sh" for line in text.splitlines()]
+    assert {"codec-agents demo", "make demo", "make test"} <= {line.partition("  ")[0] for line in lines}
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("codec-agents")]
+    for words in commands:
+        if words != ["demo"]:
+            result = CliRunner().invoke(main, words)
+            assert result.exit_code == 0, f"{words}: {result.output}"
+    assert len(commands) == 4
