@@ -55,9 +55,8 @@ def _servers(checked: Checked) -> Iterator[Fault]:
 def _maps(checked: Checked) -> Iterator[Fault]:
     for name, node in checked.spec.nodes.items():
         if isinstance(node, Asking) and node.map is None:
-            yield error(
-                ("nodes", name), "no map is named", "add `map:` with the id or the path of the model's map"
-            )
+            remedy = "add `map:` with the folder of the model, its tokenizer.json or .gguf, or a map"
+            yield error(("nodes", name), "no map is named", remedy)
 
 
 def _routers(checked: Checked) -> Iterator[Fault]:

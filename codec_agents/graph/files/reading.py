@@ -289,6 +289,12 @@ def _describe(
         return "the kind of this node is unknown", f"{_misspelt(value)}give it a `kind`: {', '.join(KINDS)}"
     if kind == "string_pattern_mismatch":
         return f"{name!r} is not a name", "use letters, digits, _ and -, and begin with a letter"
+    if kind == "literal_error":
+        # `live` stands for an object of a program, which no file can hold.
+        known = [each for each in re.findall(r"'([^']*)'", detail["ctx"]["expected"]) if each != "live"]
+        return f"{value!r} is none of the values for {name!r}", suggest(str(value), known, "values")
+    if kind == "too_short":
+        return f"{name!r} is empty", REMEDIES[kind]
     message = detail["msg"]
     found, _, remedy = message.partition("; ")
     return found[:1].lower() + found[1:], remedy or REMEDIES.get(kind, "see docs/pipelines.md")
@@ -297,7 +303,6 @@ def _describe(
 REMEDIES: Mapping[str, str] = {
     "edge": "write one edge an item: `planner.answer -> writer.draft`",
     "edge_end": "write `planner.answer`, or `planner` for its usual port or only slot",
-    "literal_error": "write one of those",
     "bool_type": "write true or false",
     "bool_parsing": "write true or false",
     "int_type": "write a whole number",

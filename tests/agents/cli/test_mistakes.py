@@ -28,6 +28,7 @@ FILES = {
     "keyless.yaml": DOWN.replace('url: "', 'api_key: "${NO_SUCH_KEY}", url: "'),
     "open.yaml": 'pipeline: p\nnodes:\n  m: {prompt: "hi}\n',
     "empty.yaml": "",
+    "far_kind.yaml": SOUND.replace("scripted", "zz"),
     "kind.yaml": SOUND.replace("scripted", "scribbled"),
     "far.yaml": SOUND.replace(
         "nodes:", f"maps: {{far: {{url: 'http://127.0.0.1:1/m', hash: 'sha256:{'0' * 64}'}}}}\nnodes:"
@@ -50,7 +51,8 @@ CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "open quote": ("run open.yaml -i q=1", 3, ("open.yaml:4", "(from line 3)", "quote texts")),
     "empty": ("explain empty.yaml", 3, ("the file is empty", "begin with `pipeline: name`")),
     "not text": ("check noise.yaml", 3, ("not UTF-8", "save the file as UTF-8 text")),
-    "unknown kind": ("graph kind.yaml", 3, ("kind.yaml:2: engines.A.kind", "'scripted', 'embedded'")),
+    "unknown kind": ("graph kind.yaml", 3, ("kind.yaml:2: engines.A.kind", "did you mean 'scripted'?")),
+    "no kind of that name": ("check far_kind.yaml", 3, ("values 'auto', 'codec', 'embedded', 'llamacpp', 'openai', 'sc",)),
     "no variable": ("run keyless.yaml -i q=1", 3, ("'NO_SUCH_KEY' is not set; set it",)),
     "no module": ("check toolless.yaml", 3, ("toolless.yaml:3", "put nowhere.py there, or add `imports:")),
     "no such tool": ("check nameless.yaml", 3, ("'beside_desk' has no 'toll'", "its names are tool")),

@@ -190,8 +190,12 @@ edges: [quesiton -> m.x, m -> out]
     [
         ("", "the file is empty"),
         ("[1]\n", "the file is not a mapping"),
-        ("pipeline: p\n", "at least 1 item"),
+        ("pipeline: p\n", "'nodes' is empty"),
         ("nodes: {a: {kind: input}}\n", "'pipeline' is missing"),
+        (
+            "pipeline: p\nengines: {A: {kind: zz, url: x}}\nnodes: {a: {kind: input}}\n",
+            "'zz' is none of the values for 'kind'",
+        ),
         ("pipeline: p\nnodes: 3\n", "valid dictionary"),
         ("pipeline: p\nversion: 99\nnodes: {a: {kind: input}}\n", "less than or equal to 1"),
         ("pipeline: p\nnodes: {a.b: {kind: input}}\n", "is not a name"),
