@@ -1,7 +1,7 @@
-"""A payment that somebody has to agree to, in two processes: one asks, another one answers, maybe days later.
+"""A payment that needs approval, in two processes: one asks, another one answers, at any time later.
 
-    python examples/approval.py ask waiting.json       # runs until the payment, writes the run down and ends
-    python examples/approval.py yes waiting.json       # goes on from exactly the same ids
+    python examples/approval.py ask waiting.json       # runs until the payment, and suspends the run
+    python examples/approval.py yes waiting.json       # continues from exactly the same token ids
     python examples/approval.py no waiting.json
 
 The models are scripted, so that the example runs anywhere: a clerk that sums up the complaint, and a cashier
@@ -10,8 +10,8 @@ that may pay money back.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -83,14 +83,14 @@ async def ask() -> ApprovalRequiredError | None:
 
 
 async def answer(pause: Pause, decision: bool | str) -> str:
-    """Go on where the run was put down."""
+    """Continue the suspended run."""
     async with pipeline().opened() as desk:
         result = await desk.resume(pause, [decision] * len(pause.pending)).execute()
     return result.text["reader"]
 
 
 def main(command: str, file: Path) -> None:
-    """Write a run that waits into a file, or read one from it and go on."""
+    """Write a suspended run into a file, or read one from it and continue."""
     if command != "ask":
         decision = True if command == "yes" else "the manager said no"
         print(asyncio.run(answer(Pause.from_json(file.read_text(encoding="utf-8")), decision)))
@@ -101,4 +101,8 @@ def main(command: str, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description="A payment that needs approval, in two processes.")
+    parser.add_argument("command", choices=("ask", "yes", "no"))
+    parser.add_argument("file", type=Path, help="the file of the suspended run")
+    given = parser.parse_args()
+    main(given.command, given.file)

@@ -32,3 +32,9 @@ def test_a_payment_waits_for_another_process(tmp_path):
     refused = run("no", file)
     assert "[bank]" not in refused
     assert "the manager said no" in refused
+
+
+def test_without_arguments_it_says_how_it_is_used() -> None:
+    done = subprocess.run([sys.executable, str(EXAMPLE)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "usage: approval.py [-h] {ask,yes,no} file" in done.stderr
