@@ -55,7 +55,7 @@ class LazyGroup(click.Group):
             import_module(REPORTING).show_usage_error(error, as_json="--json" in given)
             sys.exit(error.exit_code)
         except click.Abort:  # click's word for Ctrl-C, here before a command has begun
-            click.echo("interrupted", err=True)
+            sys.stderr.write("interrupted\n")
             sys.exit(import_module(REPORTING).INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import yaml
 
-from codec_agents.dialects import BoundDialect, CallRegion, PortIds, TurnEvent, get_dialect
+from codec_agents.dialects import BoundDialect, CallRegion, PortIds, TurnEvent, families, get_dialect
 from codec_agents.dialects.pieces import Literal, Marker, parse_pieces
 from codec_agents.graph.chat import Chat
 from codec_agents.tools.tool import Tool, tool
@@ -239,3 +241,19 @@ def lanes(events: list[TurnEvent]) -> tuple[list[int], list[int], list[CallRegio
 def random_cuts(length: int, draw: random.Random) -> list[int]:
     """Return places to cut, equal ones included: empty feeds happen."""
     return sorted(draw.randint(0, length) for _ in range(draw.randint(0, min(length, 12))))
+
+
+def each(names: Iterable[str]) -> list[Any]:
+    """Return dialects as parameters; those beyond one per file and `ALWAYS` are for the slow tests."""
+    first = {module: import_module(module).DIALECTS[0].name for module in _modules()}
+    quick = {*first.values(), *ALWAYS}
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+ALWAYS = {"qwen3", "hermes", "llama3", "mistral-v3", "phi4"}
+"""Dialects of the maps that most tests use."""
+
+
+def _modules() -> list[str]:
+    folder = Path(families.__file__).parent
+    return [f"{families.__name__}.{path.stem}" for path in sorted(folder.glob("[a-z]*.py"))]

@@ -24,6 +24,7 @@ from tests.agents.dialects.families import (
     TOOLS,
     Bench,
     bench,
+    each,
     small_map,
     small_map_of,
 )
@@ -96,7 +97,7 @@ def test_thinking_cannot_be_forced_where_the_map_has_no_markers(
         BoundDialect(get_dialect("hermes"), shared_map("qwen/qwen2"), thinking="forced")
 
 
-@pytest.mark.parametrize("name", [name for name in dialects() if name != "plain"])
+@pytest.mark.parametrize("name", each([name for name in dialects() if name != "plain"]))
 def test_prompt_holds_the_declared_turns_and_only_the_templates_control_ids(name: str) -> None:
     family = Bench(name, small_map_of(name))
     offered = TOOLS if family.bound.dialect.tools is not None else ()

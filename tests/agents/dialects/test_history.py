@@ -28,6 +28,7 @@ from tests.agents.dialects.families import (
     Bench,
     bench,
     dialect_of,
+    each,
     small_map_of,
 )
 
@@ -148,7 +149,7 @@ def same(left: Any, right: Any) -> bool:
     return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", each(DIALECTS))
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_what_is_written_is_read_back_as_the_same_calls(name: str, data: st.DataObject) -> None:
@@ -166,7 +167,7 @@ def test_what_is_written_is_read_back_as_the_same_calls(name: str, data: st.Data
     assert same(read_back(family, prompt), calls)
 
 
-@pytest.mark.parametrize("name", [name for name in DIALECTS if name not in TEXT_MARKED])
+@pytest.mark.parametrize("name", each([name for name in DIALECTS if name not in TEXT_MARKED]))
 @settings(max_examples=12, deadline=None)
 @given(city=st.text(), days=st.integers())
 def test_no_text_is_refused_where_control_ids_end_it_or_json_escapes_it(
@@ -230,7 +231,7 @@ SLOTTED = Chat(
 )
 
 
-@pytest.mark.parametrize("name", [name for name in DIALECTS if name not in SLOTLESS])
+@pytest.mark.parametrize("name", each([name for name in DIALECTS if name not in SLOTLESS]))
 @settings(max_examples=12, deadline=None)
 @given(text=st.text())
 def test_what_fills_a_slot_of_an_argument_is_that_argument(name: str, text: str) -> None:

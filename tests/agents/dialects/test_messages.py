@@ -12,7 +12,7 @@ from codec_agents.dialects import BoundDialect, Message, MessageCall, WrittenCal
 from codec_agents.dialects.registry import built_in
 from codec_agents.exceptions import PromptError
 from codec_core.tokenizer import pick_tokenizer
-from tests.agents.dialects.families import TOOLS, small_map, small_map_of
+from tests.agents.dialects.families import TOOLS, each, small_map, small_map_of
 
 NAMES = sorted(name for name, dialect in built_in().items() if dialect.turn_starts)
 
@@ -75,7 +75,7 @@ def conversation(dialect: BoundDialect) -> list[Message]:
     return [*messages, Message(role="assistant", content="It is sunny.", reasoning=reasoning)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES))
 def test_a_chat_is_read_back_as_it_was_written(name: str) -> None:
     dialect = bound(name)
     messages = conversation(dialect)
@@ -87,7 +87,7 @@ def test_a_chat_is_read_back_as_it_was_written(name: str) -> None:
     assert dialect.write(read.messages) == ids
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES))
 def test_a_known_prompt_is_extended(name: str) -> None:
     """What is added to a known prompt and its answer is what the whole chat has there."""
     dialect = bound(name)
@@ -144,7 +144,7 @@ class Chats:
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["all", "bare"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES))
 def test_random_chats_are_read_back_as_they_were_written(name: str, bare: bool) -> None:
     if bare and name in TEXT_CALLS:
         pytest.skip("without its control tokens, the family has no form for a call behind text")
@@ -175,7 +175,7 @@ def test_a_user_cannot_spell_results() -> None:
     assert [message.content for message in read if message.role == "tool"] == results
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES))
 def test_content_that_spells_the_whole_prompt_is_content(name: str) -> None:
     dialect = bound(name)
     spelled = dialect.spelled(dialect.write(conversation(dialect)))
@@ -247,7 +247,7 @@ def test_reasoning_is_left_out_of_a_known_prompt_as_the_family_does() -> None:
     assert dialect.read(kept).messages[1].reasoning == "hm"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each(NAMES))
 def test_any_ids_are_read_in_turns_that_follow_one_another(name: str) -> None:
     """A prompt of another family, or none at all, is read as far as it goes, and no id is in two turns."""
     dialect = bound(name)
