@@ -156,6 +156,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     @property
     def hash(self) -> str | None:
         """Return `sha256:<hex>` of the bytes that the map was parsed from, or None for one made in memory."""
+        # `parse_map` keeps it there: a field of the struct would be read from the document and compared.
         value: str | None = self.__dict__.get("hash")
         return value
 
@@ -228,7 +229,7 @@ def parse_map(data: bytes) -> TokenizerMap:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TokenizerMapValidationError(f"not a tokenizer map: {error}") from error
     check_map(tokenizer_map)
-    tokenizer_map.__dict__["hash"] = hash_map(data)
+    tokenizer_map.__dict__["hash"] = hash_map(data)  # derived, so kept as in `check_map`
     return tokenizer_map
 
 

@@ -323,6 +323,7 @@ def check_text(text: str) -> None:
 def pick_tokenizer(m: TokenizerMap | Vocabulary) -> VocabularyTokenizer:
     """Return the tokenizer of a map, made at the first call and shared by all later ones."""
     vocabulary = vocabulary_of(m)
+    # Kept on the vocabulary, so it is freed with it.
     known: VocabularyTokenizer | None = vocabulary.__dict__.get("tokenizer")
     if known is None:
         kind: type[VocabularyTokenizer] = LongestMatchTokenizer
@@ -330,7 +331,7 @@ def pick_tokenizer(m: TokenizerMap | Vocabulary) -> VocabularyTokenizer:
             kind = UnigramTokenizer
         elif BPETokenizer.supports(vocabulary.map):
             kind = BPETokenizer
-        # Kept on the vocabulary, so it is freed with it. `setdefault` gives two threads the same one.
+        # `setdefault` gives two threads the same one.
         known = vocabulary.__dict__.setdefault("tokenizer", kind(vocabulary))
     return known
 

@@ -52,6 +52,7 @@ class Vocabulary:
             tokenizer_map: the map.
             control: names of text tokens that are control tokens in this vocabulary. Use `with_control`.
         """
+        # `check_map` leaves this mark. A map made in memory is checked here, a parsed one not again.
         if "checked" not in tokenizer_map.__dict__:
             check_map(tokenizer_map)
         self.map = tokenizer_map
@@ -179,10 +180,10 @@ def vocabulary_of(source: TokenizerMap | Vocabulary) -> Vocabulary:
     """Return the vocabulary of a map, made at the first call and shared by all later ones."""
     if isinstance(source, Vocabulary):
         return source
+    # The map is frozen, so its `__dict__` is the place for what is derived from it.
     known = source.__dict__.get("vocabulary")
     if known is None:
-        # The map is frozen, so its `__dict__` is the place for what is derived from it. Two threads may both
-        # make a vocabulary. `setdefault` keeps the first, so both use the same.
+        # Two threads may both make a vocabulary. `setdefault` keeps the first, so both use the same.
         known = source.__dict__.setdefault("vocabulary", Vocabulary(source))
     assert isinstance(known, Vocabulary)
     return known

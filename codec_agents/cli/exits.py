@@ -142,6 +142,7 @@ def reporting(command: Callable[Params, None]) -> Callable[Params, None]:
         try:
             command(*args, **kwargs)
         except tuple(kind for kind, _ in CODES) as error:
+            # click ends quietly when the reader of a pipe has gone, as `| head` does.
             if isinstance(error, BrokenPipeError):
                 raise
             if not (kwargs.get("as_json") and _print_document(error)):

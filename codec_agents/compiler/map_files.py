@@ -38,6 +38,7 @@ def map_of_file(path: Path, map_id: str | None, cache: DiskMapCache) -> Tokenize
     from codec_core.building.source import is_map, tokenizer_file
 
     file = tokenizer_file(path)
+    # Before the file is read: a change meanwhile leaves the old key, so the next call reads the file again.
     status = file.stat()
     map_id = map_id or _id_of(file)
     key = (str(file), map_id, status.st_mtime_ns, status.st_size)

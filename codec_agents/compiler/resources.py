@@ -105,11 +105,13 @@ class Resources:
         try:
             found = self._live.maps.get(name) or self._find_map(name, spec)
         except SecretMissingError as error:
+            # The message is `found; remedy`.
             found, _, remedy = str(error).partition("; ")
             raise ResourceError(found, remedy) from error
         except (CodecError, OSError) as error:
             if spec.path is not None:
                 raise ResourceError(*self._file_fault(spec.path, error)) from error
+            # The error names the URL with its `${...}` references expanded, so their values are hidden.
             said = hide(str(error), values_of(spec.url or ""))
             raise ResourceError(said, f"correct the map {name!r}, or name another one") from error
         if spec.hash is not None and found.hash != spec.hash:

@@ -263,6 +263,7 @@ class Executor:
         for wiring in self.context.wirings.values():
             wiring.remove_bound()
         self._suspend_when_settled()
+        # Returning would close the node's edges as if it had finished; suspending the run cancels this wait.
         await anyio.sleep_forever()
 
     def _suspend_when_settled(self) -> None:

@@ -70,6 +70,7 @@ def _message(message: ChatMessage) -> Message:
         MessageCall(call.function.name, call_arguments(call), call.id) for call in message.tool_calls or ()
     ]
     return Message(
+        # OpenAI's newer name for the role; dialects call it `system`, whatever their own turn is named.
         role="system" if message.role == "developer" else message.role,
         content=message.text,
         calls=tuple(calls),

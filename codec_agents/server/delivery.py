@@ -206,6 +206,7 @@ class Gathering:
                 if frame.done:
                     return
                 if len(self._ids) >= MOST_WAITING:
+                    # A new event: the last one is set already if an earlier frame was taken.
                     self._taken = anyio.Event()
                     await self._taken.wait()
         except Exception as error:
@@ -222,6 +223,7 @@ class Gathering:
         self._taken.set()
         if self._end is not None:
             return CodecFrame(ids, done=True, finish_reason=self._end.finish_reason)
+        # The ids before an error go out first. The event stays set, so the next call raises the error.
         if self._error is not None and not ids:
             raise self._error
         if self._error is None:

@@ -45,6 +45,7 @@ def run_scope(pipeline: str, *, run_id: str | None = None, digest: str | None = 
     If neither spans nor metrics go anywhere, the scope and all scopes in it do nothing.
     """
     if not _current.listens:
+        # `Silent` has the methods of all scopes at once, so no one of their classes can be its type.
         return cast("RunScope", SILENT)
     return RunScope(_current, pipeline, run_id, digest)
 

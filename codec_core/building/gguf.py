@@ -163,8 +163,8 @@ def _merged(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
         encoder="metaspace" if family.marks_spaces else "byte_level",
         merges=section.merges,
         **fields,
-        normalizer="none",
-        missing_bytes="apart",
+        normalizer="none",  # llama.cpp normalizes no text before BPE
+        missing_bytes="apart",  # and does not merge across a byte without a token
         ignore_merges=family.ignores_merges,
         chat_template=section.chat_template,
     )

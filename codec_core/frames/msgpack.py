@@ -62,8 +62,9 @@ class MsgpackDecoder(FrameDecoder):
                     frame = _decode_frame(data)
                 else:
                     frame = DECODE_COUNTED[data[COUNT_AT]](data)
-            except _ERRORS:
+            except _ERRORS:  # several frames, a part of one, or a fault: the general way finds out which
                 return super().feed(data)
+            # The general way counts empty frames and ends the stream after the last one.
             if frame.ids and not frame.done:
                 self._offset += size
                 return [frame]

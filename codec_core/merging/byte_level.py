@@ -65,9 +65,11 @@ class ByteLevelMerger:
         def ids_of(piece: str) -> tuple[int, ...]:
             if piece in unreachable:
                 return (unreachable[piece],)
+            # Whether ids merge across a byte without a token differs by map; only the list respects that.
             if missing and _holds_any(piece, missing):
                 return by_list(piece)
             ids = encode(piece) if len(piece) <= MAX_ENGINE_TEXT else self._encode_whole(piece)
+            # The engine gives a piece that is a token as that one id, as maps with `ignore_merges` ask.
             if is_exact(ids) or (skips_merges and len(ids) == 1):
                 return tuple(ids)
             return by_list(piece)

@@ -229,6 +229,7 @@ def _punct_run(node: Node) -> Op | None:
     symbols = category("P") | category("S")
     if chars not in (other, symbols):
         return None
+    # The characters of a set come in the order of their code points; programs write `\r\n`.
     newlines = after == "\n\r"
     return PunctRun(
         lead_space=lead,

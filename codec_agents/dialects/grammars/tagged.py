@@ -86,13 +86,14 @@ def _values(name: str, body: str, form: TagForm, payload: Payload, *, closed: bo
     place = 0
     while opened := form.value.search(body, place):
         if body[place : opened.start()].strip():
-            break
+            break  # other text, which the check below the loop refuses
         end = form.value_end.search(body, opened.end())
         stop = len(body) if end is None else end.start()
         dropped = _dropped_end(name, body, opened, stop, form, payload, found)
         if dropped is None and end is None and not closed:
             raise PayloadError(f"nothing ends the value of {opened[1].strip()!r}", name, closed=False)
         value = TaggedValue(opened, body[opened.end() : stop if dropped is None else dropped])
+        # Not closed, so not run: a tag in the value of a string would otherwise set another argument.
         if value.key in found:
             raise PayloadError(
                 f"the value of {value.key!r} is given twice, or holds a tag", name, closed=False

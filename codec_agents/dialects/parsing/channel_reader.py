@@ -116,6 +116,7 @@ class ChannelReader:
             self._end(events)
             return
         if self._channel == TOOLS:
+            # Every marker first goes into the payload. `_closed` cuts the tag that ends the region off again.
             self._payload.append(token_id)
         if token_id != table.separator:
             self._tag, self._opens, self._tag_start = [], token_id == table.open, self._position

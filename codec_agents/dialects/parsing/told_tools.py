@@ -36,6 +36,7 @@ class ToldTools:
         self._is_json = form.each in ("openai", "function")
         self._head = forms.text(head)
         self._tail = forms.text(tail)
+        # A boundary is never part of the tools: the match must not run on into a later turn.
         turn = forms.pattern(form.form, tools=f"(?P<tools>[^{forms.boundaries}]*)")
         self._turn = re.compile(turn, re.DOTALL)
         # Gemma's tools bring control tokens of their own, and there is no text around them.

@@ -103,6 +103,7 @@ class PromptWriter:
         turn = [*self._filled(self._dialect.user, content), *self._parse(self._opening(mode))]
         # The history is not encoded again, and what follows it begins with a control token.
         pieces = [Ids(tuple(history)), *self._after(history, turn)]
+        # The slots of the system turn and the turns before are in the history, already filled.
         return self._encoder.template(
             pieces, unused=[name for name in chat.slots if name not in _holes(turn)]
         )

@@ -130,6 +130,7 @@ class HttpEngine:
         deadlines = Deadlines(request.timeouts)
         with anyio.CancelScope(deadline=deadlines.instant()):
             return await flight.get(ask)
+        # Reached only after the deadline: the scope has swallowed its own cancellation.
         raise deadlines.error(self.name, 0)
 
     async def _begin(

@@ -116,11 +116,13 @@ class HttpPool:
                 return response
             if content is None or on_sent is None:
                 return await self._request(method, path, content, merged, timeouts)
+            # An iterated body has no known length, and would be sent in chunks without this header.
             merged["Content-Length"] = str(len(content))
             return await self._request(method, path, WatchedBody(content, on_sent), merged, timeouts)
         except Exception as error:
             if (failure := self.failure(error, timeouts, path=path)) is error:
                 raise
+            # The client's exception holds the request with its headers, and those may hold a key.
             raise failure from None
 
     async def _request(

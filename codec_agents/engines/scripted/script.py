@@ -49,6 +49,7 @@ class Call:
     arguments: dict[str, Any]
 
     def __init__(self, name: str, /, **arguments: Any) -> None:
+        # The generated `__init__` takes no free keywords, and a frozen class can be set only in this way.
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "arguments", arguments)
 

@@ -49,6 +49,7 @@ def _unused(checked: Checked) -> Iterator[Fault]:
     used = {edge.source_node for edge in spec.edges}
     before = reversed_successors(successors(spec))
     sinks = [name for name, node in spec.nodes.items() if isinstance(node, SinkNode)]
+    # The edges of an unread node are unknown. Any node may lead to it, so none is reported as useless.
     useful = reachable(before, [*sinks, *(spec.nodes if checked.unread else ())])
     for name, node in spec.nodes.items():
         if isinstance(node, InputNode) and name not in used:

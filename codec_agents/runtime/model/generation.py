@@ -202,6 +202,7 @@ class Generation:
         """Send what the reader made of the ids out of its port; emit it where an observer wants it."""
         for event in events:
             port = turn.note(event)
+            # Before anything that may wait for a consumer: the call can run while the turn is generated.
             if port == "tool_calls" and self._listeners.on_call is not None:
                 assert isinstance(event, CallRegion)
                 self._listeners.on_call(event)
