@@ -1,7 +1,7 @@
 """An engine that finds out what it talks to, from the answer to a request that all of them take.
 
 A Codec server answers with frames. vLLM, and SGLang of mid-2026 and later, answer with events that hold ids.
-An older SGLang and llama.cpp answer with text; which of them it is, they say at an address of their own. A
+An older SGLang and llama.cpp answer with text; which of the two it is, a path of its own shows. A
 server that gives text and nothing else is refused: a text boundary is declared, never slipped in.
 """
 
@@ -77,7 +77,7 @@ class AutoEngine:
             "llama_cpp": LlamaCppEngine(url, handshake=handshake, **shared),
         }
         for engine in self._kinds.values():
-            engine.pool = self._probe.pool  # what the probe has opened serves the requests behind it
+            engine.pool = self._probe.pool  # later requests use the connections that the probe opened
         self._found: HttpEngine | None = None
         self._asked: SingleFlight[str] = SingleFlight()
 
@@ -99,7 +99,7 @@ class AutoEngine:
             yield frames
 
     async def prepare(self, request: GenerationRequest) -> None:
-        """Find out what the server is, and do what can be done for requests to it. What fails is not told."""
+        """Find out what the server is, and do what can be done for requests to it. Failures are ignored."""
         with suppress(EngineError):
             await (await self._engine(request)).prepare(request)
 
@@ -133,8 +133,8 @@ class AutoEngine:
         if found is None:
             raise EngineStreamError(
                 self.name,
-                "the server gives text and no ids, and is no engine whose own API is known; declare it as "
-                "kind openai, a text boundary, if that is meant",
+                "the server returns text without token ids, and its API is unknown; to use it as a text "
+                "boundary, declare it as kind openai",
                 transient=False,
             )
         return found

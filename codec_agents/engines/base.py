@@ -2,7 +2,7 @@
 
 A node does not know which engine it talks to. An engine opens one request per stream, and closing the stream,
 for any reason, closes the request. It never retries, never invents an id, and never gives an id that it is
-not sure of. Every failure is an `EngineError` with the number of ids delivered before it; `transient` tells
+not sure of. Every failure is an `EngineError` with the number of ids delivered before it; `transient` is
 whether sending the same request again can help.
 
 `codec_agents.testing.check_engine` shows whether an engine of one's own keeps to it.
@@ -251,7 +251,7 @@ class Preparing(Protocol):
 def preparing(engine: Engine) -> Preparing | None:
     """Return an engine that can be prepared; None for any other.
 
-    It is told by its one method, because every run asks: a check of the whole protocol takes a hundred times
-    as long.
+    It is recognized by its one method, because every run asks: checking the whole protocol takes a hundred
+    times as long.
     """
     return cast("Preparing", engine) if hasattr(engine, "prepare") else None

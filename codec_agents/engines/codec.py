@@ -163,7 +163,7 @@ class CodecEngine(HttpEngine):
     def _no_frames(self, found: str) -> EngineStreamError:
         return EngineStreamError(
             self.name,
-            f"answered {found or 'without a content type'} where frames were asked for: it speaks no Codec; "
+            f"answered {found or 'without a content type'} to a request for frames: it does not speak Codec; "
             "declare the engine as what it is (vllm, sglang, llamacpp, openai), or as auto",
             transient=False,
         )
@@ -202,7 +202,7 @@ class _Answer(NamedTuple):
 
 
 class PlainFrames:
-    """Frames as they stand in the body."""
+    """Frames without a content encoding."""
 
     server_continues = False
     awaits_counts = False
@@ -223,7 +223,7 @@ class PlainFrames:
 
 
 class CompressedFrames:
-    """Frames behind a content encoding."""
+    """Frames under a content encoding."""
 
     server_continues = False
     awaits_counts = False
@@ -270,7 +270,7 @@ def frames_of(
     dictionaries: Mapping[str, bytes],
     stats: StreamStats,
 ) -> FrameParser:
-    """Return the parser of frames in a format, behind the answer's content encoding.
+    """Return the parser of frames in a format, under the answer's content encoding.
 
     Raises:
         EngineStreamError: the content encoding cannot be read.
@@ -294,7 +294,7 @@ def frames_of(
 def check_map(engine: str, response: HttpResponse, request: GenerationRequest) -> None:
     """Compare the map that the server names, if it names one, with the node's.
 
-    Servers write the header as a hash, with or without `sha256:`, in quotes, or behind the map's id and an
+    Servers write the header as a hash, with or without `sha256:`, in quotes, or after the map's id and an
     `@`.
 
     Raises:

@@ -78,13 +78,13 @@ async def check_engine(
     )
     ids, reason = await _answer(engine, request)
     _require(bool(ids), "the answer to the prompt has no ids; give it a prompt that is answered")
-    _require(len(ids) <= max_tokens, f"{max_tokens} ids were asked for and {len(ids)} came")
+    _require(len(ids) <= max_tokens, f"{len(ids)} ids came for max_tokens={max_tokens}")
     await _check_prompts(engine, request)
     await _leave_early(engine, request)
     repeats = await _repeats(engine, request, ids)
     continues = repeats and await _continues(engine, request, ids)
     declared = continues_answers(engine)
-    _require(continues or not repeats or not declared, "it declares `continues`, and begins an answer anew")
+    _require(continues or not repeats or not declared, "it declares `continues`, but restarts the answer")
     return Conformance(ids, reason, repeats, continues)
 
 
@@ -136,7 +136,7 @@ async def _repeats(engine: Engine, request: GenerationRequest, ids: tuple[int, .
 
 
 async def _continues(engine: Engine, request: GenerationRequest, ids: tuple[int, ...]) -> bool:
-    """Ask for the rest behind the first id, half of them, and all but the last."""
+    """Ask for the rest after the first id, half of them, and all but the last."""
     for cut in sorted({1, len(ids) // 2, len(ids) - 1} - {0, len(ids)}):
         options = msgspec.structs.replace(request.options, max_tokens=request.options.max_tokens - cut)
         rest = msgspec.structs.replace(

@@ -34,10 +34,10 @@ def make_engine(
 ) -> Engine:
     """Return an engine of a kind.
 
-    The kind is one of `KINDS`. `script` and what stands below it are for the first two of them: a function, a
-    list of rules, or the text of every answer, and its pace. `format` and `compression` are for engines that
-    may speak Codec. `options` are those of `codec_agents.engines.options`. What
-    is among `secrets` stands in no message of an engine over HTTP.
+    The kind is one of `KINDS`. `script` and the parameters after it are for the first two of them: a
+    function, a list of rules, or the text of every answer, and its pace. `format` and `compression` are for
+    engines that may speak Codec. `options` are those of `codec_agents.engines.options`. An engine over HTTP
+    keeps `secrets` out of its messages.
 
     Raises:
         ValueError: there is no such kind, or it does not know what is given, or not such a value.
@@ -50,7 +50,7 @@ def make_engine(
         "ids_a_frame": None if ids_a_frame == 1 else ids_a_frame, "seed": seed or None,
     }  # fmt: skip
     if kind not in KINDS:
-        raise ValueError(f"no engine is of kind {kind!r}; there are {', '.join(KINDS)}")
+        raise ValueError(f"there is no engine kind {kind!r}; the kinds are {', '.join(KINDS)}")
     _require_known(kind, [argument for argument, value in given.items() if value is not None])
     known = {**_wire(format, compression), **read_options(kind, options or {})}
     if kind in _LOCAL:

@@ -36,8 +36,8 @@ class LlamaCppEngine(StockEngine):
     """A llama.cpp server (`llama-server`).
 
     While a character is incomplete, the server sends no event, and afterwards only the last of its ids. The
-    count that it sends tells how many are missing. Where the text leaves one reading, they are put back;
-    `lost_ids` says what happens elsewhere.
+    count that it sends shows how many are missing. Where the text leaves one reading, they are put back;
+    `lost_ids` describes the other cases.
 
     Args:
         url: the server's origin.
@@ -81,7 +81,7 @@ class LlamaCppEngine(StockEngine):
         return CompletionEvents(self.name, stats, request)
 
     async def render_chat(self, request: GenerationRequest, conversation: Mapping[str, Any]) -> Sequence[int]:
-        """Return the ids of a prompt, as `rendering.ChatRendering` says.
+        """Return the ids of a prompt, as `rendering.ChatRendering` describes.
 
         The text that `/apply-template` gives lacks the first control token where the vocabulary adds one;
         `/tokenize` puts it back.
@@ -180,7 +180,7 @@ class CompletionEvents(EventParser[Completion]):
         """The server also holds back what may begin a stop text: then nothing is known of the missing ids."""
 
     def read(self, event: Completion) -> tuple[int, ...]:
-        """Return the ids of an event, with those put back that the text tells."""
+        """Return the ids of an event, including lost ones that the text determines."""
         if event.error is not None:
             raise self.reported(event.error)
         if self.awaits_counts:
@@ -209,7 +209,7 @@ class CompletionEvents(EventParser[Completion]):
 
     def _complete(self, event: Completion) -> tuple[int, ...]:
         if event.tokens_predicted is None:
-            raise self.broken("an event without tokens_predicted, which tells lost ids", transient=False)
+            raise self.broken("an event without tokens_predicted, which shows lost ids", transient=False)
         missing = event.tokens_predicted - self.received - len(event.tokens)
         if missing == 0:
             return event.tokens
@@ -220,7 +220,7 @@ class CompletionEvents(EventParser[Completion]):
             raise LostIdsError(
                 self.engine,
                 f"the engine counts {event.tokens_predicted} ids, {self.received} and {len(event.tokens)} "
-                f"came, and the text {event.content[:40]!r} does not tell the others",
+                f"came, and the text {event.content[:40]!r} does not determine the others",
                 delivered=self.received,
             )
         return (*found, *event.tokens)
@@ -234,15 +234,15 @@ class CompletionEvents(EventParser[Completion]):
                 self.stats.engine_seconds = event.timings.prompt_ms / 1000
 
     def _read_event(self, data: bytes) -> list[CodecFrame]:
-        """There is no end mark: the event that says `stop` is the last."""
+        """There is no end mark: the event with `stop` set is the last."""
         frames = list(super()._read_event(data))
         return frames if self.reason is None or self.awaits_counts else [*frames, self._end()]
 
 
 class _Recovering:
-    """A stream that goes on from its exact prefix, without streaming, when ids were lost.
+    """A stream that continues from its exact prefix, in a request without streaming, when ids were lost.
 
-    Without a stream to begin with, all of it is asked for that way.
+    Without a stream to begin with, the whole answer comes from such a request.
     """
 
     def __init__(
@@ -303,7 +303,7 @@ async def whole_frames(
     answer = await engine.whole(request)
     if answer.error is not None or len(answer.tokens) != (answer.tokens_predicted or 0):
         what = answer.error or f"{answer.tokens_predicted} ids counted, {len(answer.tokens)} sent"
-        said = engine.pool.secrets.hide(f"the whole answer is not whole: {what}")
+        said = engine.pool.secrets.hide(f"the answer without streaming is incomplete: {what}")
         raise EngineStreamError(engine.name, said, delivered=stats.ids)
     stopped = up_to_stop(answer.tokens, frozenset(request.options.stop_token_ids))
     ids = answer.tokens if stopped is None else stopped

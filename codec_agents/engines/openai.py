@@ -139,7 +139,7 @@ class TextEvents(EventParser[TextEvent]):
         ids: list[int] = []
         for choice in event.choices:
             if choice.index != 0:
-                raise self.broken(f"a choice {choice.index} that was not asked for", transient=False)
+                raise self.broken(f"an unrequested choice {choice.index}", transient=False)
             ids += self._read_choice(choice)
             if choice.finish_reason is not None:
                 self.reason = choice.finish_reason

@@ -52,7 +52,7 @@ class SglangEngine(TokenizeRendering):
         """Generate one id and see whether it comes back as an id.
 
         Raises:
-            EngineStatusError: the engine is in trouble: what it says then says nothing of what it can.
+            EngineStatusError: the engine failed, so what it can do is still unknown.
         """
         body = {"prompt": probe_ids(request.vocabulary), "max_tokens": 1, "return_token_ids": True}
         status, answer = await ask(
@@ -115,7 +115,7 @@ class Generated(msgspec.Struct):
 
 
 class GenerateEvents(EventParser[Generated]):
-    """Reads the events of `/generate`, cumulative or not: the engine's own count tells which.
+    """Reads the events of `/generate`, cumulative or not: the engine's own count shows which.
 
     `completion_tokens` is always the sum. Ids that add up to it are new; as many ids as it says are all of
     them. Anything else is a loss, or the repeated last id of an aborted stream.
@@ -161,6 +161,6 @@ class GenerateEvents(EventParser[Generated]):
                 f"the engine aborted: {finish.message or 'no reason given'}", transient=transient
             )
         if finish.matched == "NaN happened":
-            raise self.broken("the engine computed no number (NaN); the last id is not the model's")
+            raise self.broken("the engine computed NaN; the last id does not come from the model")
         is_text = finish.type == "stop" and isinstance(finish.matched, str)
         self.reason = "stop_sequence" if is_text else finish.type

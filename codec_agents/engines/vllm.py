@@ -51,7 +51,7 @@ class VllmEngine(TokenizeRendering):
         """Ask for one id. Some servers have the call switched off; old ones have it, and do not stream it.
 
         Raises:
-            EngineStatusError: the engine is in trouble: what it says then says nothing of what it can.
+            EngineStatusError: the engine failed, so what it can do is still unknown.
         """
         body = {
             "token_ids": probe_ids(request.vocabulary),

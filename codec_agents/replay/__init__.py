@@ -53,8 +53,8 @@ def replay(
     """Return a run that is answered by the record alone; `Pipeline.replay` describes it.
 
     Raises:
-        RecordError: the record cannot be read, is written to as well, is of ids of other maps, or does not
-            say what functions gave.
+        RecordError: the record cannot be read, is written to as well, is of ids of other maps, or lacks
+            the results of functions.
     """
     record = _read(built, recorded)
     engine = ReplayEngine(record, digest=built.digest, speed=speed)

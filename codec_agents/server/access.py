@@ -65,10 +65,10 @@ class Access:
         return origin if origin in self._origins else None
 
     def check_key(self, request: Request) -> None:
-        """Compare with every key, each in constant time, so that timing tells nothing about them.
+        """Compare with every key, each in constant time, so that timing reveals nothing about them.
 
         Raises:
-            HttpError: 401, keys are asked for, and none of them is given.
+            HttpError: 401, a key is required, and the request has no valid one.
         """
         if not self._keys:
             return

@@ -6,7 +6,8 @@ Rules that hold in this file:
   key, path, method, content type.
 - A body is gone from memory when its job is made; its share of the budget of all bodies is held until the
   answer is over.
-- Errors go out in one form. A failure of the server itself is told by an id; the log has the rest under it.
+- Errors go out in one form. For a failure of the server itself the client gets an id, under which
+  the log has the rest.
 
 `create_app(backend)` returns the application; any ASGI server runs it. `codec_agents.server.serve` runs it
 with uvicorn, `codec_agents.server.EmbeddedServer` inside this process.
@@ -67,7 +68,7 @@ TEXT = "text/plain; charset=utf-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/codec/schema"})
-"""Answered without a key, as are the discovery documents: none of them tells anything about others."""
+"""Answered without a key, as are the discovery documents: none reveals anything about clients."""
 
 
 class CodecServer:
@@ -224,7 +225,9 @@ class CodecServer:
 
     def _require_room(self) -> None:
         if self.draining or self.generating >= self.settings.max_streams:
-            raise HttpError(503, "the server takes no further generations now", headers={"retry-after": "1"})
+            raise HttpError(
+                503, "the server is busy; send the request again later", headers={"retry-after": "1"}
+            )
 
     async def _complete(self, request: Request) -> tuple[Job, Answer]:
         body, job = await self._jobs.from_completion(request)

@@ -251,7 +251,7 @@ def _check_message(place: str, message: ChatMessage) -> None:
         if bytes(getattr(message, name)) != b"null":
             raise HttpError(400, f"{place} has {name}, which is not served", param=f"messages.{name}")
     if message.tool_calls and message.role != "assistant":
-        raise HttpError(400, f"{place} has tool_calls, and is not the assistant's", param=CALLS)
+        raise HttpError(400, f"{place} has tool_calls, but not the role assistant", param=CALLS)
     for number, call in enumerate(message.tool_calls or ()):
         _check_call(f"{place}.tool_calls[{number}]", call)
 
@@ -340,4 +340,4 @@ def _read(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, field: st
         within = "" if field is None else f"{field}: "
         raise HttpError(400, f"the body cannot be read: {within}{error}", param=param) from error
     except (RecursionError, UnicodeDecodeError) as error:
-        raise HttpError(400, "the body cannot be read: it is not sound JSON", param=field) from error
+        raise HttpError(400, "the body cannot be read: it is not valid JSON", param=field) from error

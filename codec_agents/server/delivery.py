@@ -118,7 +118,7 @@ class _Delivery:
         if not await self._send_frames(frames):
             self._exchange.failed = True
             if not self._form.streamed:
-                raise HttpError(503, "the generation was ended: out of time, or the server stops")
+                raise HttpError(503, "the generation ran out of time, or the server is shutting down")
             await self._send_part(self._form.write(ENDED))
         elif self._exchange.failed and not self._form.streamed:
             raise HttpError(502, "the model did not finish its answer", code="generation_failed")

@@ -1,4 +1,4 @@
-"""A scripted model behind a real Codec server, inside this process: the engine that needs nothing else."""
+"""A scripted model in a real Codec server, inside this process: the engine that needs nothing else."""
 
 from __future__ import annotations
 

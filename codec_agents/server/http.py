@@ -131,7 +131,7 @@ class BodyShare:
         if size > self._budget.left:
             raise HttpError(
                 503,
-                "the server holds as many request bytes as it may; send the request again later",
+                "the server has as many request bytes in memory as it may; send the request again later",
                 code="busy",
                 headers={"retry-after": "1", "connection": "close"},
             )
@@ -150,7 +150,7 @@ def read_head(scope: Scope) -> Request:
         # RFC 9112, 6.1: a request smuggler's mark. What follows on this connection cannot be trusted.
         raise HttpError(
             400,
-            "a request has Transfer-Encoding or Content-Length, not both",
+            "a request must not have both Transfer-Encoding and Content-Length",
             headers={"connection": "close"},
         )
     try:

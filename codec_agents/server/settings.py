@@ -17,7 +17,7 @@ class ServerSettings:
     max_body: int = 8 * MiB
     """Bytes of a request's body: a million ids as JSON take about 7 MB."""
     max_bodies: int = 128 * MiB
-    """Bytes of the bodies of all requests under way together; further ones are told to come back (503).
+    """Bytes of the bodies of all requests under way together; further ones get 503 and may retry.
     A body counts until its answer is over, because the prompt in memory is in proportion to it."""
     max_prompt_ids: int = 1_000_000
     max_stops: int = 4
@@ -31,7 +31,7 @@ class ServerSettings:
     default_max_tokens: int = DEFAULT_MAX_TOKENS
     """For requests that name no limit."""
     max_streams: int = 2_000
-    """Generations at once; more are told to come back (503)."""
+    """Generations at once; further requests get 503 and may retry."""
     head_within: float = 10.0
     """Seconds in which the head of a request has to arrive, whole; then the connection is closed."""
     body_within: float = 30.0

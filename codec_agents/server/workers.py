@@ -5,7 +5,7 @@ Rules that hold in this file:
 - A step of at most `LOOP_BYTES` bytes runs where it is; a longer one runs in a worker thread. So no request
   holds the event loop for longer than a short one does, whatever it carries.
 - Threads are few and are given out in the order of asking, a piece at a time. A request of many pieces waits
-  behind the pieces of others, so a long text does not keep short ones waiting.
+  for pieces of others in between, so a long text does not keep short ones waiting.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ class Scope:
         return {**attributes, names.WORKFLOW: self.pipeline}
 
     def _with_error(self, attributes: Attributes) -> Attributes:
-        """Return the attributes of a metric that says how the scope ended."""
+        """Return the attributes of a metric, with the type of error if the scope ended with one."""
         if self._error is None:
             return self._of_pipeline(attributes)
         return {**self._of_pipeline(attributes), names.ERROR_TYPE: type(self._error).__name__}

@@ -83,7 +83,7 @@ def test_every_kind_is_made_from_a_declaration(kind):
 
 
 def test_mistakes_in_a_declaration_are_named():
-    with pytest.raises(ValueError, match="no engine is of kind 'vlm'"):
+    with pytest.raises(ValueError, match="there is no engine kind 'vlm'"):
         make_engine("vlm", url="http://127.0.0.1:1")
     with pytest.raises(ValueError, match="needs a url"):
         make_engine("codec")

@@ -123,7 +123,7 @@ class HttpEngine:
         """Return an answer that one request asks for and all use; this one waits within its own time-outs.
 
         Raises:
-            EngineError: the answer cannot be had now.
+            EngineError: there is no answer now.
         """
         if flight.known:
             return await flight.get(ask)

@@ -1,6 +1,6 @@
 """A client library's exceptions as the SDK's errors.
 
-Classes are told apart by name, since httpx, httpx2 and aiohttp have their own. Where one library carries
+Classes are recognized by name, since httpx, httpx2 and aiohttp have their own. Where one library carries
 another's exceptions, the lower one decides: a refused connection, a slow one and a broken one have the same
 class in `httpx-aiohttp`.
 """
@@ -25,7 +25,7 @@ BAD_URL = {"InvalidURL", "UnsupportedProtocol"}
 BROKEN = {"TransportError", "StreamError", "ClientError", "OSError"}
 
 MAX_CHAIN = 20
-"""Exceptions that are looked at behind one: chains can be circular."""
+"""Causes of one exception that are looked at: chains can be circular."""
 
 
 def translated(

@@ -1,4 +1,4 @@
-"""Answers whose content type does not tell what they are: their first bytes decide.
+"""Answers whose content type does not show what they are: their first bytes decide.
 
 Proxies rewrite content types, and some servers send none. A Codec stream begins with a MessagePack map or
 with the length of a frame, an event stream with a field or a comment; no byte begins both.

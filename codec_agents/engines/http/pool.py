@@ -189,7 +189,7 @@ def _told_in_confidence(settings: HttpSettings, login: Login | None) -> list[str
 
 
 class WatchedBody:
-    """A request's body that tells when it has been written.
+    """A request's body that reports when it has been written.
 
     Clients ask for a further part when the one before has gone to the socket, whatever carries the bytes.
     """

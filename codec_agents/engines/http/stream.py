@@ -212,7 +212,7 @@ class HttpStream:
             self._deadlines.received()
         if frame.done:
             frame = self._finish(frame)
-        if frame.ids or frame.done:  # an empty frame says nothing to anyone
+        if frame.ids or frame.done:  # an empty frame carries nothing
             self._ready.append(frame)
 
     def _finish(self, frame: CodecFrame) -> CodecFrame:
@@ -243,7 +243,7 @@ class HttpStream:
 def merged(frames: Sequence[CodecFrame]) -> Sequence[CodecFrame]:
     """Return frames that arrived together as one: every frame costs more than the ids in it.
 
-    Not more than `MOST_MERGED` ids become one, because what waits behind a slow reader is counted in frames.
+    Not more than `MOST_MERGED` ids become one, because what waits for a slow reader is counted in frames.
     """
     if len(frames) <= 1:
         return frames

@@ -1,7 +1,7 @@
-"""A model that says what a script tells it to: in this process, without a server, and fast.
+"""A model whose answers come from a script: in this process, without a server, and fast.
 
 `ScriptedModel` is the model; `ScriptedEngine` makes an engine of it without a wire, and
-`codec_agents.server` puts the same model behind real HTTP.
+`codec_agents.server` serves the same model over real HTTP.
 """
 
 from __future__ import annotations

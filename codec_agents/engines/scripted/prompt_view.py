@@ -38,7 +38,7 @@ class Message:
 class PromptView:
     """The prompt of one request.
 
-    The family is the one that the vocabulary tells (`family_dialect`).
+    The family is that of the vocabulary (`family_dialect`).
 
     Attributes:
         ids: the ids of the prompt.
@@ -65,7 +65,7 @@ class PromptView:
 
     @property
     def system(self) -> str:
-        """The system turn, with what tells the tools there; empty if there is none."""
+        """The system turn, with the declarations of tools in it; empty if there is none."""
         return next((message.text for message in self.messages if message.role == "system"), "")
 
     @cached_property
@@ -83,7 +83,7 @@ class PromptView:
 
     @cached_property
     def results(self) -> tuple[str, ...]:
-        """The tool results behind the assistant's last turn."""
+        """The tool results after the assistant's last turn."""
         places = [place for place, turn in enumerate(self._recent) if turn.message.role == "assistant"]
         return _results_in(self._recent[places[-1] + 1 if places else 0 :])
 
@@ -94,12 +94,12 @@ class PromptView:
 
     @property
     def unfinished(self) -> bool:
-        """True if the prompt holds the beginning of the answer that is asked for."""
+        """True if the prompt holds the beginning of the requested answer."""
         return self._read.unfinished is not None
 
     @cached_property
     def thinking(self) -> ReasoningState | None:
-        """The reasoning of the turn that is asked for: opened or closed by the prompt; None without."""
+        """The reasoning of the requested turn: opened or closed by the prompt; None without."""
         return self._dialect.reasoning_in(self.ids)
 
     @cached_property
@@ -120,7 +120,7 @@ class PromptView:
 
     @cached_property
     def _recent(self) -> tuple[ReadTurn, ...]:
-        """The turns behind the user's last one."""
+        """The turns after the user's last one."""
         for place in range(len(self._turns) - 1, -1, -1):
             if self._turns[place].message.role == "user":
                 return self._turns[place + 1 :]

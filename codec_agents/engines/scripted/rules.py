@@ -68,13 +68,13 @@ class Rules:
             if rule.fits(prompt):
                 return [_filled(piece, prompt) for piece in rule.turn_pieces]
         raise ScriptError(
-            f"no rule fits turn {prompt.turn} of a prompt whose user said {prompt.user[:80]!r}; "
+            f"no rule fits turn {prompt.turn} of a prompt with the user text {prompt.user[:80]!r}; "
             "add a rule, or a last one without `when`"
         )
 
     @classmethod
     def parse(cls, rules: Sequence[Mapping[str, Any]]) -> Rules:
-        """Return the rules that stand in a YAML or JSON document.
+        """Return the rules of a YAML or JSON document.
 
         Raises:
             ScriptError: a rule has an unknown field or piece.

@@ -20,7 +20,7 @@ from codec_core.vocabulary import Vocabulary
 
 
 class ScriptError(ValueError):
-    """A script says what its vocabulary cannot express, or has no answer to a prompt."""
+    """A script uses a piece that its vocabulary cannot express, or has no answer to a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Think:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Text of the answer, as it stands."""
+    """Text of the answer, unchanged."""
 
     text: str
 
@@ -126,7 +126,7 @@ def pieces_of(turn: Turn) -> list[Piece]:
     """Return a turn as a list of pieces.
 
     Raises:
-        ScriptError: something in it is no piece.
+        ScriptError: something in it is not a piece.
     """
     pieces: object = [turn] if isinstance(turn, str | Piece) else turn
     if not isinstance(pieces, Iterable):
@@ -142,7 +142,7 @@ def _piece(piece: object) -> Piece:
         return Say(piece)
     if not isinstance(piece, Piece):
         known = ", ".join(each.__name__ for each in get_args(Piece))
-        raise ScriptError(f"{piece!r} is no piece of a turn; use a string, or {known}")
+        raise ScriptError(f"{piece!r} is not a piece of a turn; use a string, or {known}")
     return piece
 
 

@@ -53,7 +53,7 @@ class StockEngine(HttpEngine):
         mode = handshake_mode(shared.pop("handshake", "probe"))
         super().__init__(url, **shared)  # type: ignore[arg-type]
         self._handshake: Handshake | None = None
-        """Compares the engine's tokenizer with the map, where that is asked for and possible."""
+        """Compares the engine's tokenizer with the map, where the caller wants that and it is possible."""
         if mode != "off" and self.tokenize_field is not None:
             self._handshake = Handshake(self, mode, self.tokenize_field, self.tokenize_options)
 
@@ -83,7 +83,7 @@ class TokenizeRendering(StockEngine):
     """A stock engine whose `/tokenize` takes messages as well, and renders its chat template."""
 
     async def render_chat(self, request: GenerationRequest, conversation: Mapping[str, Any]) -> Sequence[int]:
-        """Return the ids of a prompt, as `rendering.ChatRendering` says.
+        """Return the ids of a prompt, as `rendering.ChatRendering` describes.
 
         Raises:
             EngineError: the engine cannot be asked, or does not render.
@@ -96,10 +96,10 @@ def rendered(engine: HttpEngine, ids: list[int] | None) -> list[int]:
     """Return the ids, if there are any.
 
     Raises:
-        EngineError: the engine has no call that renders.
+        EngineError: the engine has no endpoint that renders.
     """
     if ids is None:
-        raise EngineError(engine.name, "has no call that renders a chat; leave the template to the dialect")
+        raise EngineError(engine.name, "has no endpoint that renders a chat; use the template of the dialect")
     return ids
 
 
@@ -133,7 +133,7 @@ def no_events(engine: str, found: str) -> EngineStreamError:
     """Return the error for an answer of another content type."""
     return EngineStreamError(
         engine,
-        f"answered {found or 'without a content type'} where an event stream was asked for; correct the "
+        f"answered {found or 'without a content type'} to a request for an event stream; correct the "
         "engine's `url`, or declare it as the `kind` that it is",
         transient=False,
     )

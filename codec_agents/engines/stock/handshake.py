@@ -140,8 +140,8 @@ async def tokenize(
     except msgspec.DecodeError as error:
         raise EngineStreamError(
             engine.name,
-            f"/tokenize answers with something else than ids ({error}); "
-            "`handshake: off` goes without comparing the tokenizers",
+            f"/tokenize does not return token ids ({error}); "
+            "`handshake: off` skips the comparison of the tokenizers",
             transient=False,
         ) from error
 
@@ -172,7 +172,7 @@ async def ask(
     """
     deadlines = Deadlines(timeouts)
     content = None if body is None else msgspec.json.encode(body)
-    headers = {"Accept-Encoding": "identity"}  # the answer is read as it stands
+    headers = {"Accept-Encoding": "identity"}  # the answer is not decompressed
     if body is not None:
         headers["Content-Type"] = "application/json"
     with anyio.CancelScope(deadline=deadlines.instant()):

@@ -26,7 +26,7 @@ _indexes: WeakKeyDictionary[Vocabulary, Index] = WeakKeyDictionary()
 def find_lost_ids(
     vocabulary: Vocabulary, missing: int, known: Sequence[int], text: str
 ) -> tuple[int, ...] | None:
-    """Return the ids that stand before the known ones; None unless there is exactly one reading.
+    """Return the ids that come before the known ones; None unless there is exactly one reading.
 
     Args:
         vocabulary: whose ids they are.

@@ -1,4 +1,4 @@
-"""`/v1/completions` with `return_token_ids`: text completions that also say which ids they are made of.
+"""`/v1/completions` with `return_token_ids`: text completions that also carry their ids.
 
 vLLM and SGLang write the same events. The text in them is not aligned with the ids and is never looked at.
 """
@@ -108,7 +108,7 @@ class CompletionEvents(EventParser[Completion]):
     def check_counts(self) -> None:
         """Compare with the engine's own count."""
         if self._exact_count and self._reported is not None and self._reported != self.received:
-            # Which of them are missing is not known, so nothing can go on from those that came.
+            # Which of them are missing is not known, so nothing can continue from those that came.
             raise self.broken(
                 f"the engine counts {self._reported} ids and sent {self.received}", transient=False
             )

@@ -68,7 +68,9 @@ async def engine_prompt(
     if not isinstance(engine, ChatRendering):
         raise PromptError(f"the engine {engine.name!r} renders no templates; vllm, sglang and llamacpp do")
     if chat.thinking == "forced":
-        raise PromptError("thinking is forced by the dialect; an engine's template knows `on` and `off`")
+        raise PromptError(
+            "`thinking: forced` needs the template of the dialect; an engine's template takes `on` or `off`"
+        )
     _refuse_slots_in_calls(chat)
     request = GenerationRequest(prompt_ids=(), vocabulary=vocabulary, model=model)
     asked = copy.copy(engine)
@@ -86,8 +88,8 @@ def _refuse_slots_in_calls(chat: Chat) -> None:
     slot = next((part.name for part in parts if isinstance(part, Slot)), None)
     if slot is not None:
         raise PromptError(
-            f"the slot {slot!r} stands in a call, where an engine's template escapes what it knows and not "
-            "what comes later; leave `template: engine` out, or declare the call without the slot"
+            f"the slot {slot!r} is inside a call, where an engine's template escapes the value at hand "
+            "and not one filled in later; leave `template: engine` out, or declare the call without the slot"
         )
 
 
@@ -116,7 +118,7 @@ def _as_pieces(ids: Sequence[int], chat: Chat, vocabulary: Vocabulary) -> RawPro
     if written != list(ids):
         at = next((n for n, pair in enumerate(zip(written, ids, strict=False)) if pair[0] != pair[1]), -1)
         raise PromptError(
-            f"the engine's prompt cannot be written in pieces of {vocabulary.id!r}: it parts at id {at}"
+            f"the engine's prompt cannot be written in pieces of {vocabulary.id!r}: it differs at id {at}"
         )
     names = {token: name for name, token in vocabulary.special_tokens.items()}
     return RawPrompt(tuple(_piece(part, names) for part in parts))

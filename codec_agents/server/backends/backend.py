@@ -86,6 +86,6 @@ class Backend(Protocol):
         """Hold open what generations share, as long as the server runs; leaving gives it back.
 
         Raises:
-            Exception: what they need cannot be had.
+            Exception: what they need is not available.
         """
         ...

@@ -57,7 +57,7 @@ class PipelineBackend:
         sink: the sink whose ids are the answer; may be left out where there is one, or one of text.
 
     Raises:
-        PipelineError: the pipeline has faults, or it does not say what the prompt or the answer is.
+        PipelineError: the pipeline has faults, or its prompt or its answer is ambiguous.
     """
 
     gathers = True
@@ -105,7 +105,7 @@ class PipelineBackend:
         """Keep the pipeline's engines and MCP servers from run to run.
 
         Raises:
-            ToolServerError: an MCP server cannot be had.
+            ToolServerError: an MCP server cannot be reached.
         """
         async with self._pipeline.opened():
             yield
@@ -123,12 +123,12 @@ def prompt_value(node: BuiltInput, job: Job) -> Value:
     """
     text = _asked_in(job)
     if len(text) > MAX_TEXT:
-        raise HttpError(400, f"a pipeline takes {MAX_TEXT} characters; there are {len(text)}", param="prompt")
+        raise HttpError(400, f"the text has {len(text)} characters, the limit is {MAX_TEXT}", param="prompt")
     return text if node.vocabulary is None else pick_tokenizer(node.vocabulary).encode_ordinary(text)
 
 
 def _asked_in(job: Job) -> str:
-    """Return the one text that a pipeline has use for; refuse a request that says more."""
+    """Return the one text that a pipeline has use for; refuse a request that holds more."""
     if job.chat is not None:
         return _asked_in_chat(job.chat)
     vocabulary = job.model.vocabulary
@@ -150,10 +150,10 @@ def _asked_in_prompt(prompt: ReadPrompt, default_system: str | None) -> str:
         if (message.role, message.content) not in (("system", default_system), ("assistant", ""))
     ]
     if prompt.tools is not None:
-        raise _no_use("prompt", "the prompt tells of tools")
+        raise _no_use("prompt", "the prompt declares tools")
     if len(said) != 1 or said[0].role != "user":
         roles = ", ".join(message.role for message in said) or "none"
-        raise _no_use("prompt", f"the prompt has messages of the roles {roles}")
+        raise _no_use("prompt", f"the roles of the messages in the prompt are {roles}")
     return said[0].content
 
 
@@ -164,7 +164,7 @@ def _asked_in_chat(chat: ChatBody) -> str:
         if message.role != "user" or place < len(chat.messages) - 1:
             raise _no_use(
                 f"messages[{place}]",
-                f"messages[{place}] is of the role {message.role!r}, and not the only one",
+                f"messages[{place}] has the role {message.role!r}; only one user message is taken",
             )
     return chat.messages[0].text
 
@@ -173,7 +173,7 @@ def _no_use(param: str, found: str) -> HttpError:
     """Return the refusal of what the pipeline would drop: a client must not believe that it was heeded."""
     return HttpError(
         400,
-        f"{found}: a served pipeline has prompts and tools of its own, and takes one message of the user",
+        f"{found}: a served pipeline has its own prompts and tools, and takes one user message",
         code="unsupported_parameter",
         param=param,
     )
@@ -189,7 +189,7 @@ class _Answer:
         self._stops = frozenset(options.stop_token_ids)
 
     async def begin(self) -> None:
-        """Wait for the first ids: until then a failure can still be told by a status.
+        """Wait for the first ids: until then a failure can still be reported by a status.
 
         Raises:
             HttpError: the run failed.
@@ -270,7 +270,7 @@ def _input_of(built: BuiltPipeline, name: str | None) -> BuiltInput:
         candidates = needed or list(built.inputs.values())
         if len(candidates) != 1:
             names = ", ".join(node.name for node in candidates) or "none"
-            raise _fault(built, "nodes", f"several inputs can be the prompt: {names}", "say which: --input")
+            raise _fault(built, "nodes", f"several inputs can be the prompt: {names}", "name one: --input")
         chosen = candidates[0]
     chosen = chosen or needed[0]
     for node in needed:
@@ -289,7 +289,7 @@ def _sink_of(built: BuiltPipeline, name: str | None) -> BuiltSink:
     candidates = sinks if len(sinks) == 1 else [sink for sink in sinks if sink.text]
     if len(candidates) != 1:
         names = ", ".join(built.sinks) or "none"
-        raise _fault(built, "nodes", f"several sinks can be the answer: {names}", "say which: --sink")
+        raise _fault(built, "nodes", f"several sinks can be the answer: {names}", "name one: --sink")
     return candidates[0]
 
 
@@ -298,7 +298,7 @@ def _vocabulary_at(built: BuiltPipeline, sink: BuiltSink) -> Vocabulary:
     known = [vocabulary for vocabulary in found if vocabulary is not None]
     place = f"nodes.{sink.name}"
     if not known or len(known) < len(found):
-        raise _fault(built, place, "text reaches this sink, and a model answers in ids", "serve another sink")
+        raise _fault(built, place, "text reaches this sink, but a model answers in ids", "serve another sink")
     if len({vocabulary.hash or vocabulary.id for vocabulary in known}) > 1:
         ids = ", ".join(sorted({vocabulary.id for vocabulary in known}))
         raise _fault(built, place, f"ids of several maps reach this sink: {ids}", "join them in one map")

@@ -1,4 +1,4 @@
-"""The scripted back end: models that say what a script tells them to, behind real HTTP."""
+"""The scripted back end: models whose answers come from scripts, over real HTTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ScriptedBackend:
     """Scripted models by name; the first one is the default."""
 
     gathers = False
-    """A script says how its ids are cut into frames."""
+    """A script decides how its ids are cut into frames."""
     stops_itself = False
 
     def __init__(self) -> None:

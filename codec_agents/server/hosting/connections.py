@@ -218,7 +218,7 @@ class Listener:
         self._task = asyncio.get_running_loop().create_task(self._accept_all())
 
     def close(self) -> None:
-        """Stop accepting; connections that are open go on."""
+        """Stop accepting; connections that are open continue."""
         self._task.cancel()
         self._socket.close()
 

@@ -93,5 +93,5 @@ def test_what_is_no_engine_is_a_fault_of_the_build(missing):
     members = {"stream": Own.stream, "aclose": Own.aclose, "name": "own", "provider": "own"}
     del members[missing]
     engine = type("Almost", (), members)()
-    with pytest.raises(PipelineError, match=f"no engine: it has no .*{missing}"):
+    with pytest.raises(PipelineError, match=f"not an engine: it has no .*{missing}"):
         chain(engine).build()

@@ -399,6 +399,6 @@ async def test_an_engine_that_ignores_stream_format_is_named_as_such(words, ask,
     head = stock.head(200, [("content-type", "text/event-stream")])
     async with stock.RawServer(head) as server:
         engine = CodecEngine(server.url)
-        with pytest.raises(EngineStreamError, match="it speaks no Codec"):
+        with pytest.raises(EngineStreamError, match="it does not speak Codec"):
             await read(engine, ask(words))
         await engine.aclose()

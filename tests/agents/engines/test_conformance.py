@@ -117,5 +117,5 @@ async def test_a_prompt_outside_the_map_has_to_be_refused(words):
 
 
 async def test_more_ids_than_asked_for_are_a_breach(words):
-    with pytest.raises(ConformanceError, match="1 ids were asked for and 2 came"):
+    with pytest.raises(ConformanceError, match="2 ids came for max_tokens=1"):
         await check_engine(Answers(*TWO), words, [5], max_tokens=1)

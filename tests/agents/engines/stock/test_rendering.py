@@ -96,7 +96,7 @@ async def test_what_cannot_be_rendered_is_refused(words, byte_level, stock):
             await engine_prompt(VllmEngine(server.url), Chat(user="{q}"), words)
     async with stock.StockServer({}) as server:
         for engine in (VllmEngine(server.url), LlamaCppEngine(server.url)):
-            with pytest.raises(EngineError, match="no call that renders"):
+            with pytest.raises(EngineError, match="no endpoint that renders"):
                 await engine_prompt(engine, Chat(user="{q}"), words)
         with pytest.raises(PromptError, match="renders no templates"):
             await engine_prompt(OpenAIEngine(server.url), Chat(user="{q}"), words)
@@ -122,7 +122,7 @@ async def test_a_pipeline_asks_for_it_when_it_is_built(words, stock):
 
 async def test_an_engine_that_cannot_be_asked_is_a_fault_of_the_build(words, stock):
     async with stock.StockServer({}) as server:
-        with pytest.raises(PipelineError, match="no call that renders"):
+        with pytest.raises(PipelineError, match="no endpoint that renders"):
             desk(server.url).build()
 
 
@@ -160,6 +160,6 @@ def test_declared_calls_are_messages_as_templates_take_them():
 async def test_slot_in_a_call_is_refused_where_the_engine_writes(vocabulary, stock):
     turns = [{"assistant": "", "calls": [{"name": "f", "arguments": {"x": "{found}"}}]}, {"tool": "R"}]
     async with stock.StockServer(routes(vocabulary)) as server:
-        with pytest.raises(PromptError, match="the slot 'found' stands in a call"):
+        with pytest.raises(PromptError, match="the slot 'found' is inside a call"):
             await engine_prompt(VllmEngine(server.url), Chat(turns=turns), vocabulary, model="m")
     assert server.seen == []

@@ -157,7 +157,7 @@ async def test_vllm_generate_is_probed_once_and_remembered(words, ask, stock, an
 async def test_an_unreadable_tokenize_is_no_agreement(words, ask, stock, answer):
     routes = {"completions": stock.vllm_completions(answer), "tokenize": lambda _: (200, {}, [b"<html>"])}
     async with engine_server(stock, **routes) as server:
-        with pytest.raises(EngineStreamError, match="something else than ids"):
+        with pytest.raises(EngineStreamError, match="does not return token ids"):
             await read(VllmEngine(server.url), ask(words))
     assert server.paths() == ["/tokenize"]
     assert server.seen[0][1]["accept-encoding"] == "identity"
