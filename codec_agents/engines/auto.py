@@ -48,7 +48,7 @@ class AutoEngine:
 
     Args:
         url: the server's origin.
-        format: the frame format asked for, should it be a Codec server.
+        format: the frame format to request, for the case of a Codec server.
         encodings: content encodings to accept, likewise.
         handshake: how far to compare a stock engine's tokenizer with the map.
     """

@@ -218,7 +218,7 @@ FAILED_REASONS = frozenset({"error", "abort"})
 
 
 def failed_answer(engine: str, reason: str | None, delivered: int) -> EngineStreamError:
-    """Return the error for an answer that ended with one of `FAILED_REASONS`; it may be asked for again."""
+    """Return the error for an answer that ended with one of `FAILED_REASONS`; it may be requested again."""
     return EngineStreamError(engine, f"the engine ended the answer with {reason!r}", delivered=delivered)
 
 

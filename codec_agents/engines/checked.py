@@ -46,7 +46,7 @@ def require_engine(found: object) -> None:
 
 
 class CheckedStream:
-    """A stream whose frames are what the contract says: ids of the map, one end, and nothing after it."""
+    """A stream whose frames keep the contract: ids of the map, one end, and nothing after it."""
 
     def __init__(self, engine: str, frames: Any, vocabulary: Vocabulary) -> None:
         self._engine = engine

@@ -287,7 +287,7 @@ def frames_of(
         body = decompressor(response.headers, dictionaries=dictionaries)
     except CodecError as error:
         raise EngineStreamError(engine, str(error), transient=False) from error
-    stats.format = f"{wire_format}+{encoding}"  # noted when it is known to be one: a header may say anything
+    stats.format = f"{wire_format}+{encoding}"  # set once the encoding is known: a header may hold anything
     return CompressedFrames(decoder(wire_format), body)
 
 

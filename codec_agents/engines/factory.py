@@ -1,4 +1,4 @@
-"""From a declaration to an engine. Each kind is imported when it is first asked for."""
+"""From a declaration to an engine. Each kind is imported at its first use."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ _CLASSES = {
     "openai": "codec_agents.engines.openai:OpenAIEngine",
     "auto": "codec_agents.engines.auto:AutoEngine",
 }
-"""The class of each kind of this layer; imported when it is first asked for."""
+"""The class of each kind of this layer; imported at its first use."""
 
 KINDS = tuple(OPTIONS)
 

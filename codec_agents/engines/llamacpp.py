@@ -71,7 +71,7 @@ class LlamaCppEngine(StockEngine):
             yield _Recovering(self, request, frames) if self._lost_ids == "ask" else frames
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
-        # After a stream the server closes the connection, while its head says that it is kept: the next
+        # After a stream the server closes the connection, while its head announces keep-alive: the next
         # request on it would be lost.
         body = completion_body(request, stream=True)
         headers = place_options(self.name, request.options, LLAMACPP, body)

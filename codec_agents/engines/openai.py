@@ -158,14 +158,14 @@ class TextEvents(EventParser[TextEvent]):
         ids: list[int] = []
         if thought := delta.reasoning_content or delta.reasoning:
             ids += self._think(thought)
-        # A refusal is what the model says instead of an answer: it leaves by the same port.
+        # A refusal is text of the model in place of an answer: it leaves by the same port.
         if text := delta.content or delta.refusal:
             ids += self._stop_thinking()
             ids += self._encoder.feed(text)
         return ids
 
     def _think(self, text: str) -> list[int]:
-        """Return the ids of reasoning, behind its mark where the prompt has not opened it already."""
+        """Return the ids of reasoning, after its mark where the prompt has not opened it already."""
         start = self._marks[0]
         if start is None or self._marks[1] is None:
             if not self._warned:

@@ -134,7 +134,7 @@ def place_options(
 
     Args:
         engine: the engine's name, for errors.
-        options: what was asked for; an option that is not set is left to the engine.
+        options: the requested options; one that is not set is left to the engine.
         table: the places of the engine's API.
         body: the body so far; an API with sampling parameters of their own has them there already.
 

@@ -117,7 +117,7 @@ class Generated(msgspec.Struct):
 class GenerateEvents(EventParser[Generated]):
     """Reads the events of `/generate`, cumulative or not: the engine's own count shows which.
 
-    `completion_tokens` is always the sum. Ids that add up to it are new; as many ids as it says are all of
+    `completion_tokens` is always the sum. Ids that add up to it are new; as many ids as the sum are all of
     them. Anything else is a loss, or the repeated last id of an aborted stream.
     """
 

@@ -94,7 +94,7 @@ class ReplayEngine:
             found = _difference(turn.prompt, prompt, position)
             raise ReplayError(node, found, turn=number, position=position)
         if self._was_stopped(node):
-            # Stopped before its first id. An incomplete turn waits in `_stop` until this run stops the node.
+            # Stopped before this turn. An incomplete turn waits in `_stop` until this run stops the node.
             return RecordedTurn(node, number, list(prompt), 0)
         raise ReplayError(node, f"the record has no such turn{self._why()}", turn=number, position=0)
 

@@ -152,7 +152,7 @@ class CompletionEvents(OpenAIForm):
         return event(self.document([choice]))
 
     def close(self) -> bytes:
-        """Return the counts, if asked for, and the end mark."""
+        """Return the counts, if requested, and the end mark."""
         return self.ending(usage=self._with_usage)
 
 
@@ -212,7 +212,7 @@ class ChatEvents(OpenAIForm):
         return event(self.document([choice]))
 
     def close(self) -> bytes:
-        """Return the counts, if asked for, and the end mark."""
+        """Return the counts, if requested, and the end mark."""
         return self.ending(usage=self._with_usage)
 
 

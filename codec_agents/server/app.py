@@ -112,7 +112,7 @@ class CodecServer:
         }
 
     def end_generations(self) -> None:
-        """End every answer under way, properly: its last frame says `error`, the body has its end."""
+        """End every answer under way, with a last frame of the reason `error` and a complete body."""
         for scope in self._running:
             scope.cancel()
 

@@ -163,7 +163,7 @@ class ChatBody(Sampling, frozen=True, kw_only=True):
 
     @property
     def offered_tools(self) -> list[dict[str, Any]]:
-        """The tools that the model is told about."""
+        """The tools that are declared to the model."""
         return [] if self.tool_choice == "none" else self.tools or []
 
     @property

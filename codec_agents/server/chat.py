@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OfferedTool:
-    """A tool that a client declares, as dialects tell it to the model."""
+    """A tool that a client declares, as dialects declare it to the model."""
 
     name: str
     description: str

@@ -6,7 +6,7 @@ Rules that hold in this file:
 - When the client leaves, the generation stops at once, also before its first id.
 - Ids that are ready together go out in one frame where the back end allows it, because a frame costs more
   than the ids in it. No id waits for another.
-- An answer that is not complete never looks complete: it is cut off, or its last frame says `error`.
+- An answer that is not complete never looks complete: it is cut off, or ends with the reason `error`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ async def deliver(
     send: Send,
     running: set[anyio.CancelScope],
 ) -> None:
-    """Run a generation and send it in the form asked for.
+    """Run a generation and send it in the requested form.
 
     Cancelling the scope that it puts into `running` ends the answer, as running out of time does: the last
-    frame says `error`, and the body has its end.
+    frame has the reason `error`, and the body is complete.
 
     Raises:
         HttpError: the back end refuses the job, or it was ended; nothing has been sent.

@@ -52,7 +52,7 @@ class RecordingExchanges(Exchanges):
 
     @property
     def generations(self) -> list[RecordedExchange]:
-        """The remembered exchanges that asked for a generation, oldest first."""
+        """The remembered exchanges with a generation, oldest first."""
         return [exchange for exchange in self.recent if exchange.request.method == "POST"]
 
     def _make(self, request: Request) -> RecordedExchange:

@@ -24,7 +24,7 @@ class HandoffScope(Scope):
 
         Args:
             run: The scope of the run.
-            edge: The edge that hands on.
+            edge: The edge of the handoff.
             mode: `streamed`, or how else the ids pass.
             upstream: The source's last call, to which the span is linked.
             start_time: When the handoff began, in nanoseconds since the epoch.

@@ -173,7 +173,7 @@ class NodeScope(Scope):
         return self._last_call
 
     def tool(self, call: ToolCall) -> ToolScope:
-        """Begin `execute_tool {tool}`, linked to the call that asked for it."""
+        """Begin `execute_tool {tool}`, linked to the call that requested it."""
         return ToolScope(self, self.name, call, self._last_call)
 
     def end(self, error: BaseException | None = None, *, end_time: int | None = None) -> None:

@@ -1,8 +1,8 @@
-"""aiohttp behind the part of httpx's interface that engines use.
+"""aiohttp under the part of httpx's interface that engines use.
 
 httpx's own transport spends several times more CPU on each chunk, and its layers around any transport about
 as much on a request as the request itself (`python -m tests.benchmarks engines` measures both). Here nothing
-lies between an engine and aiohttp's parser, which is written in C and hands on together what came together.
+lies between an engine and aiohttp's parser, which is written in C and delivers together what came together.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class DeferredBody(aiohttp.Payload):
 
 
 class DeferrableRequest(aiohttp.ClientRequest):
-    """A request that tells a deferred body its head."""
+    """A request that passes its head to a deferred body."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send it over a connection."""

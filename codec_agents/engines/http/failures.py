@@ -38,7 +38,7 @@ def translated(
         error: what the client raised.
         url: the URL that was asked.
         timeouts: those of the request.
-        delivered: ids that were handed on before.
+        delivered: ids that were delivered before.
     """
     cause = error.__cause__
     wrapped = _is_from(cause, "aiohttp") and not _is_from(error, "aiohttp")
@@ -77,7 +77,7 @@ def _unreachable(error: BaseException, url: str, kind: str) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those behind it, the members of groups included."""
+    """Yield an error and its causes, the members of groups included."""
     waiting: list[BaseException] = [error]
     for _ in range(MAX_CHAIN):
         if not waiting:

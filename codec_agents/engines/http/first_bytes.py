@@ -36,7 +36,7 @@ def frames_format(first: bytes, asked: str) -> str | None:
 
     Args:
         first: the first bytes, one at least.
-        asked: the format asked for: a length is put before the frames of either.
+        asked: the requested format: a length is put before the frames of either.
     """
     if first[0] in _MAP_STARTS:
         return "msgpack"

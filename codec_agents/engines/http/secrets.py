@@ -78,7 +78,7 @@ class SecretTexts:
             del leaving  # the frame is part of the error's traceback: keeping it would close a circle
 
     def _sealed_cause(self, cause: BaseException | None) -> BaseException | None:
-        """Return the fault of the protocol behind an error, if it repeats nothing; None for any other."""
+        """Return the protocol fault that caused an error, if it repeats nothing; None for any other."""
         if not isinstance(cause, CodecError):
             return None
         cause.__cause__ = cause.__context__ = None

@@ -26,7 +26,7 @@ CUT_OFF = (TruncatedStreamError, TruncatedBodyError)
 """Faults that a second attempt may not meet again; any other fault of the format would come back."""
 
 MOST_MERGED = 4096
-"""Ids that are handed on as one frame, where they came in several."""
+"""The most ids that are merged into one frame, where they came in several."""
 
 FINAL_EVENT_SECONDS = 0.05
 """How long a stream that is over waits for an event that holds nothing but counts."""

@@ -46,7 +46,7 @@ class ScriptedModel:
     Attributes:
         script: decides on each turn.
         ids_a_second: its pace; None for as fast as it is read.
-        ids_a_frame: how many ids a frame holds; a pair draws a number between the two, ends included.
+        ids_a_frame: the number of ids per frame; a pair draws a number between the two, ends included.
         first_id_after: seconds before the first id, whatever the prompt is.
         seed: makes the drawn numbers the same each time.
         seconds_a_prompt_id: what reading a prompt costs, for each id of it.
@@ -78,7 +78,7 @@ class ScriptedModel:
             prompt_ids: the prompt.
             vocabulary: its vocabulary.
             options: what bounds the turn.
-            model: the name that was asked for.
+            model: the requested name.
             continued: how many of the prompt's last ids are the beginning of the turn; 0 where that is not
                 known, and then the prompt is read for it.
 
@@ -167,7 +167,7 @@ def _frame_sizes(ids_a_frame: int | tuple[int, int], seed: int) -> Iterator[int]
 
 
 def _limited(turn: EncodedTurn, options: SamplingOptions) -> EncodedTurn:
-    """Stop where the caller's limits say so; the stop id itself is part of the answer."""
+    """Stop at the caller's limits; the stop id itself is part of the answer."""
     stops = set(options.stop_token_ids)
     for position, token in enumerate(turn.ids[: options.max_tokens]):
         if token in stops:

@@ -1,7 +1,7 @@
 """The prompt that a scripted model answers: its turns as text, and its place in the conversation.
 
 The script plays the model, which is outside the pipeline. Therefore token ids become text here, to be
-understood, and nowhere between nodes. The reader of prompts tells the turns apart by control ids, so content
+understood, and nowhere between nodes. The reader of prompts separates the turns by control ids, so content
 that spells a marker opens none.
 """
 
@@ -43,7 +43,7 @@ class PromptView:
     Attributes:
         ids: the ids of the prompt.
         vocabulary: the vocabulary of the ids.
-        model: the name of the model that was asked for.
+        model: the name of the requested model.
     """
 
     def __init__(self, ids: Sequence[int], vocabulary: Vocabulary, model: str | None = None) -> None:

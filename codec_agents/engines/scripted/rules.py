@@ -125,7 +125,7 @@ def _filled(piece: Piece, prompt: PromptView) -> Piece:
 def rules_or_script(value: Any) -> Callable[[PromptView], Turn]:
     """Return the script that a declaration means.
 
-    A callable is a script; a list holds rules; text is what every turn says, `{user}` and the like filled in.
+    A callable is a script; a list holds rules; text is every answer, `{user}` and the like filled in.
 
     Raises:
         ScriptError: it is none of these.

@@ -1,8 +1,8 @@
 """The pieces of a scripted turn, and the ids that they become.
 
-A script decides on a turn when it has seen the prompt. What it says is what arrives: text becomes the ids of
-exactly that text and never a control id; control ids come from the pieces that stand for markers, and from
-`Raw`, which is there to write broken turns.
+A script decides on a turn when it has seen the prompt. What it returns is what arrives: text becomes the
+ids of exactly that text and never a control id; control ids come from the pieces that are markers, and
+from `Raw`, which is there to write broken turns.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Think:
     """Reasoning, between the reasoning markers.
 
     The opening marker is left out where the prompt already holds it, and the piece is left out where the
-    prompt has closed the reasoning: a model that was told not to think does not.
+    prompt has closed the reasoning: a model with thinking turned off does not think.
     """
 
     text: str

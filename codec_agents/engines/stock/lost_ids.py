@@ -3,7 +3,7 @@
 While its text ends inside a character, llama.cpp's server sends nothing; the next event has the joined
 text and the last id alone. How many ids are missing is known, and what is known of each: after it, the text
 was still inside a character. Where that leaves one reading, it is the truth; where it leaves two, there is no
-answer. (A control id has no text and could stand among the missing ones, so fewer ordinary ids that make the
+answer. (A control id has no text and could be among the missing ones, so fewer ordinary ids that make the
 same text are a second reading, too.)
 """
 

@@ -1,4 +1,4 @@
-"""A prompt that the engine writes: its own chat template, asked for once, in the pieces of a prompt.
+"""A prompt that the engine writes: its own chat template, rendered once, in the pieces of a prompt.
 
 The slots are put in as words that stand for them, the engine renders the conversation, and the words become
 slots again. So the template is the engine's, and what fills the slots still cannot become a control id.
@@ -59,7 +59,7 @@ async def engine_prompt(
         chat: the declaration.
         vocabulary: the model's.
         model: what the engine calls the model.
-        tools: declarations of the tools that the model is told about.
+        tools: declarations of the model's tools.
 
     Raises:
         PromptError: the engine has no such call, or what it renders is not made of pieces and slots.

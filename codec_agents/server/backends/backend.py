@@ -25,7 +25,7 @@ class ServedModel:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One generation that a client asked for."""
+    """One generation that a client requested."""
 
     model: ServedModel
     prompt_ids: Sequence[int]

@@ -109,7 +109,7 @@ the engine for one, and their text is not the client's business."""
 
 
 def as_http_error(error: EngineError) -> HttpError:
-    """Return the answer for a failure before the first id; the log has what the client is not told."""
+    """Return the answer for a failure before the first id; the log has the details."""
     if isinstance(error, EngineStatusError) and error.status in PASSED_ON:
         headers = {} if error.retry_after is None else {"retry-after": f"{math.ceil(error.retry_after)}"}
         said = f": {error.body}" if error.body else ""

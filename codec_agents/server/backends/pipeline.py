@@ -227,7 +227,7 @@ class _Answer:
 def failure(error: RunError) -> HttpError:
     """Return the answer for a run that failed before it had given anything.
 
-    The status tells a client whether to come back. Node names, tools, engines and their texts are the
+    The status shows a client whether to retry. Node names, tools, engines and their texts are the
     pipeline's internals: the log has them, under the id that the client gets.
     """
     cause = error.cause if isinstance(error, NodeFailedError) else error

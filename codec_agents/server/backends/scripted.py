@@ -81,7 +81,7 @@ class ScriptedBackend:
             yield _broken_off(frames)
 
     async def _decide(self, model: ScriptedModel, job: Job) -> EncodedTurn:
-        """Return what the script says. It reads its prompt as text: a long one is decoded in a thread."""
+        """Return the script's answer. It reads its prompt as text: a long one is decoded in a thread."""
         decide = partial(model.turn, job.prompt_ids, job.model.vocabulary, job.options, job.model.name)
         try:
             return await self._workers.run(decide, len(job.prompt_ids))

@@ -47,7 +47,7 @@ MAX_HEAD = 64 * 1024
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 RETRY_ACCEPT = 0.5
-"""Seconds until an accept is tried again that failed for want of a file descriptor or memory."""
+"""Seconds until an accept that failed for lack of a file descriptor or memory is tried again."""
 
 AT_ONCE = 16
 """Connections accepted in one turn of the event loop; the reserve of file descriptors has room for them."""

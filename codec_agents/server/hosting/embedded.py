@@ -36,7 +36,7 @@ class EmbeddedServer(Generic[App]):
         require_uvicorn()
         self.app = app
         self._max_connections = max_connections
-        # The protocol is named because asyncio sends small parts at once only on a socket that says TCP.
+        # Without this protocol in the socket, asyncio would not turn Nagle's algorithm off.
         self._socket = socket.socket(proto=socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", port))

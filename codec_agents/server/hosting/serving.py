@@ -70,8 +70,8 @@ def serve(
 
     The back end is opened before the first request, and closed after the last one. From the first signal on,
     `/ready` answers 503 and new generations are refused. What has not ended after `drain` seconds is ended:
-    its last frame says `error`, and the body has its end. A second SIGINT ends at once. `sockets` are those
-    of `bind`, for a caller that has to know the address first.
+    its last frame has the reason `error`, and the body is complete. A second SIGINT ends at once. `sockets`
+    are those of `bind`, for a caller that has to know the address first.
 
     Raises:
         MissingServerError: the extra `server` is not installed.
@@ -134,7 +134,7 @@ def serve(
         log_level="info",
     )
     log.addFilter(quiet_down())
-    # asyncio warns of every write to a connection that its client has reset, before it tells the protocol.
+    # asyncio warns of every write to a connection that its client has reset, before it informs the protocol.
     logging.getLogger("asyncio").addFilter(quiet_down())
     server = Server(config)
     if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
@@ -156,7 +156,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     for family, kind, protocol, _, address in dict.fromkeys(
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     ):
-        # The protocol is named because asyncio sends small parts at once only on a socket that says TCP.
+        # Without this protocol in the socket, asyncio would not turn Nagle's algorithm off.
         made = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
         try:
             if sys.platform != "win32":

@@ -1,4 +1,4 @@
-// The graph of one run. Layers of nodes run from left to right, and go on in the next band where the page ends.
+// The graph of one run. Layers run from left to right, and continue in the next band where the page ends.
 
 const NODE = { width: 168, height: 54, across: 320, down: 92, margin: 22 };
 const WIDEST = 430;
@@ -24,7 +24,7 @@ function layers(run) {
   return Array.from(columns, column => column || []);
 }
 
-// Where each node stands: { name: [x, y] }, and the size of it all.
+// The place of each node: { name: [x, y] }, and the size of it all.
 function places(columns, room) {
   const free = room - 2 * NODE.margin - NODE.width, most = Math.max(1, Math.floor(free / NODE.across) + 1), at = {};
   const perBand = Math.min(most, columns.length), across = perBand > 1 ? Math.min(WIDEST, Math.max(NODE.across, free / (perBand - 1))) : 0;
@@ -57,7 +57,7 @@ function drawGraph() {
   byId("graph").replaceChildren(root);
 }
 
-// A line from node to node, where its label stands, and its arrowhead.
+// A line from node to node, the place of its label, and its arrowhead.
 function curve([ax, ay], [bx, by], bend) {
   const half = NODE.height / 2;
   if (bx > ax) {

@@ -1,4 +1,4 @@
-// What each node did over time, one row a node; its tools stand below it. Bars carry the beginning of their text.
+// What each node did over time, one row per node; its tools are below it. Bars carry the beginning of their text.
 
 const ROW_STEP = 400;
 
