@@ -8,7 +8,6 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, get_args, get_origin
 
-from docstring_parser import Docstring, ParseError, google, numpydoc, rest
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
@@ -35,7 +34,10 @@ class CallSignature:
         self.is_method = False
         self.is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(function)
         docstring = inspect.getdoc(target) or inspect.getdoc(_unwrapped(function)) or ""
-        self.description, described = _documented(docstring)
+        # The library is imported with the first tool: a pipeline without tools never needs it.
+        from codec_agents.tools.docstrings import documented
+
+        self.description, described = documented(docstring)
         self._context_type = context_type
         self.context_parameter: str | None = None
         self._keys: dict[str, str] = {}
@@ -113,41 +115,6 @@ class CallSignature:
         untitled.pop("additionalProperties", None)
         untitled.pop("description", None)
         return {"type": "object", **{key: value for key, value in untitled.items() if key != "type"}}
-
-
-_SECTIONS = [
-    google.Section(title, "param", google.SectionType.MULTIPLE)
-    for title in ("Keyword Args", "Keyword Arguments", "Other Parameters")
-]
-"""Titles that Google's style has and the library's defaults lack."""
-
-_STYLES: tuple[Callable[[str], Docstring], ...] = (
-    google.GoogleParser([*google.DEFAULT_SECTIONS, *_SECTIONS]).parse,
-    numpydoc.parse,
-    rest.parse,
-)
-
-
-def _documented(docstring: str) -> tuple[str, dict[str, str]]:
-    """Return the text before the sections, and the parameters' descriptions by name.
-
-    The style is the one that finds most sections. A docstring that fits none is a description as a whole.
-    """
-    best = Docstring()
-    best.short_description = docstring
-    for parse in _STYLES:
-        try:
-            parsed = parse(docstring)
-        except ParseError:
-            continue
-        if len(parsed.meta) > len(best.meta):
-            best = parsed
-    described = {
-        parameter.arg_name.lstrip("*"): " ".join(parameter.description.split())
-        for parameter in best.params
-        if parameter.description
-    }
-    return (best.description or "").strip(), described
 
 
 def _unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -113,8 +113,8 @@ class Shadow:
             KeyError: no BMP character belongs to just the sets that an astral one does.
         """
         self._stand_ins: dict[str, str] = {}
-        self._places, stand_ins = _runs_of_categories() if borders is None else _runs_of_sets(borders)
-        self._by_run = stand_ins
+        # Those of the categories are computed with the first astral character: most programs meet none.
+        self._runs = None if borders is None else _runs_of_sets(borders)
 
     def __call__(self, text: str) -> str:
         """Return the text with stand-ins."""
@@ -124,7 +124,8 @@ class Shadow:
         character = match.group()
         known = self._stand_ins.get(character)
         if known is None:
-            known = self._by_run[bisect_right(self._places, ord(character)) - 1]
+            places, by_run = self._runs or _runs_of_categories()
+            known = by_run[bisect_right(places, ord(character)) - 1]
             if len(self._stand_ins) < _MAX_STAND_INS:  # a text uses few different ones
                 self._stand_ins[character] = known
         return known

@@ -10,16 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from codec_agents.dialects import (
-    BoundDialect,
-    ReadPrompt,
-    ReadTurn,
-    ReasoningState,
-    family_dialect,
-    get_dialect,
-)
 from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_agents.dialects import BoundDialect, ReadPrompt, ReadTurn, ReasoningState
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +100,9 @@ class PromptView:
 
     @cached_property
     def _dialect(self) -> BoundDialect:
+        # Dialects are imported with the first prompt: importing this module would take twice as long.
+        from codec_agents.dialects import BoundDialect, family_dialect, get_dialect
+
         return family_dialect(self.vocabulary) or BoundDialect(get_dialect("plain"), self.vocabulary)
 
     @cached_property
