@@ -356,8 +356,10 @@ edges: [question -> writer, writer -> reader]
 
 
 @pytest.mark.usefixtures("folder")
-def test_commands_of_the_readme_run_as_shown() -> None:
+def test_commands_of_the_readme_run_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """In order, as a newcomer would try them; the demo has tests of its own, since it keeps a human pace."""
+    # Another test of this process may have loaded a module of the same name from another folder.
+    monkeypatch.delitem(sys.modules, "starter_tools", raising=False)
     page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     lines = [line for kind, text in BLOCK.findall(page) if kind == "sh" for line in text.splitlines()]
     assert {"codec-agents demo", "make demo", "make test"} <= {line.partition("  ")[0] for line in lines}

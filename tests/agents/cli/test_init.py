@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from codec_agents.cli import exits, main
 
 
-def test_what_is_written_runs_and_passes_its_test(tmp_path: Path) -> None:
+def test_what_is_written_runs_and_passes_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another test of this process may have loaded a module of the same name from another folder.
+    monkeypatch.delitem(sys.modules, "starter_tools", raising=False)
     folder = tmp_path / "mine"
     assert CliRunner().invoke(main, ["init", str(folder)]).exit_code == exits.DONE
     line = ["run", str(folder / "pipeline.yaml"), "-i", "question=How long?", "-q"]

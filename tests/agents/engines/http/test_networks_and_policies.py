@@ -128,7 +128,8 @@ async def test_a_run_that_fails_keeps_what_had_come(words, answer, kind, name):
     assert ids == answer[: len(ids)]
     assert len(ids) == caught.value.delivered
     assert bool(ids) == (name in IN_THE_MIDDLE)
-    assert len(server.asked) == 1
+    # On a busy machine the time can be over before a silent server has read the request.
+    assert len(server.asked) == 1 or (name == "silent" and not server.asked)
 
 
 @pytest.mark.parametrize("kind", ["codec", "openai"])
