@@ -56,7 +56,7 @@ def _within(options: SamplingOptions, max_tokens: int) -> SamplingOptions:
     return msgspec.structs.replace(options, max_tokens=max_tokens)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Listeners:
     """Whom to call while a turn is generated."""
 
@@ -80,6 +80,8 @@ class Generation:
         self._run = run
         self._scope = scope
         self._listeners = _NONE
+        self._on_first_id: Callable[[Turn], Awaitable[None]] | None = None
+        """The listener to the first id, until it was called."""
         self._reader: TurnReader | None = None
 
     async def ask(self, turn: Turn, listeners: Listeners, *, max_ids: int, step: int) -> None:
@@ -99,20 +101,23 @@ class Generation:
             EngineError: the last attempt failed, or the failure was not transient.
         """
         self._listeners, self._reader = listeners, None
-        turn.asked = self._run.clock()
-        await self._emit_started(turn)
-        await self._request_until(turn, bound := min(step, max_ids))
-        while turn.finish_reason == "length" and bound < max_ids:
-            received = len(turn.generated)
-            await self._request_until(turn, bound := min(received + step, max_ids))
-            if len(turn.generated) == received:  # the engine's context is full
-                break
-        rest = self._reader_of(turn).flush(turn.finish_reason)
-        await self._send_events(turn, rest, observed=self._run.observed)
-        await self._report_first_id(turn)
-        await self._emit_finished(turn)
-        # The listeners refer to the conversation: dropping them lets a finished node be freed at once.
-        self._listeners, self._reader = _NONE, None
+        self._on_first_id = listeners.on_first_id
+        try:
+            turn.asked = self._run.clock()
+            await self._emit_started(turn)
+            await self._request_until(turn, bound := min(step, max_ids))
+            while turn.finish_reason == "length" and bound < max_ids:
+                received = len(turn.generated)
+                await self._request_until(turn, bound := min(received + step, max_ids))
+                if len(turn.generated) == received:  # the engine's context is full
+                    break
+            rest = self._reader_of(turn).flush(turn.finish_reason)
+            await self._send_events(turn, rest, observed=self._run.observed)
+            await self._report_first_id(turn)
+            await self._emit_finished(turn)
+        finally:
+            # The listeners refer to the conversation: without them, a node is freed at once, however it ends.
+            self._listeners, self._on_first_id, self._reader = _NONE, None, None
 
     async def _request_until(self, turn: Turn, max_ids: int) -> None:
         """Read the turn on until it ends or has so many ids; retry what is transient."""
@@ -129,8 +134,7 @@ class Generation:
 
     async def repeat(self, turn: Turn, on_call: Callable[[CallRegion], None]) -> None:
         """Read a turn again that was generated before the run was suspended; its ids have left already."""
-        self._listeners, self._reader = Listeners(on_call=on_call), None
-        reader = self._reader_of(turn)
+        reader = self._node.dialect.reader(turn.prompt)
         await self._emit_started(turn)
         if self._run.observed:
             ids = tuple(turn.generated)
@@ -140,8 +144,6 @@ class Generation:
             if isinstance(event, CallRegion):
                 on_call(event)
         await self._emit_finished(turn)
-        # The listeners refer to the conversation: dropping them lets a finished node be freed at once.
-        self._listeners, self._reader = _NONE, None
 
     async def _stream(self, turn: Turn, max_ids: int) -> None:
         """Send one request, when the engine has a free place, and read its stream."""
@@ -166,7 +168,7 @@ class Generation:
             async for frame in frames:
                 if frame.ids:
                     observed = self._run.observed
-                    if observed or listeners.on_first_id is not None:
+                    if observed or self._on_first_id is not None:
                         await self._report_sampled(turn, frame.ids)
                     turn.generated += frame.ids
                     await self._send_events(turn, reader.feed(frame.ids), observed=observed)
@@ -247,7 +249,7 @@ class Generation:
             await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock()))
 
     async def _report_first_id(self, turn: Turn) -> None:
-        report, self._listeners.on_first_id = self._listeners.on_first_id, None
+        report, self._on_first_id = self._on_first_id, None
         if report is not None:
             await report(turn)
 
