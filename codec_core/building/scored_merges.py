@@ -36,7 +36,8 @@ def merges_by_score(
 
 
 def _pairs(vocab: Mapping[str, int], special: Mapping[str, int], scores: Sequence[float]) -> Iterator[str]:
-    ordinary = {token: number for token, number in vocab.items() if token not in special}
+    # Text that is merged has U+2581 for each space: a token with a space is found as a whole, or never.
+    ordinary = {token: number for token, number in vocab.items() if token not in special and " " not in token}
     lengths = set(map(len, ordinary))
     for token, _ in sorted(ordinary.items(), key=lambda item: (-scores[item[1]], item[1])):
         check_length(token)

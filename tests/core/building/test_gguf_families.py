@@ -116,3 +116,19 @@ def test_control_tokens_of_phi_3_take_the_white_space_behind_them(tmp_path):
     ids = {token: number for number, token in enumerate(tokens)}
     assert tokenizer.encode("a<|end|> \n a") == [ids["▁a"], ids["<|end|>"], ids["▁a"]]
     assert tokenizer.encode("a<s> a") == [ids["▁a"], ids["<s>"], ids["▁"], ids["▁a"]]
+
+
+def test_white_space_that_users_define_is_one_token_and_no_part_of_a_merge(tmp_path):
+    own = ["\n", "\n\n", "  ", "   ", "    "]
+    tokens = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", *own]
+    pairs = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [2, *[6] * 256, 1, 1, 4, 4, 4, 4, 4],
+        "tokenizer.ggml.scores": [0.0] * len(tokens),
+        "tokenizer.ggml.add_space_prefix": False,
+    }
+    (tmp_path / "x.gguf").write_bytes(gguf(pairs))
+    tokenizer = pick_tokenizer(parse_map(build_from_gguf(tmp_path / "x.gguf", map_id="test/gemma")))
+    expected = ["a", "\n\n", "    ", "a", "▁", "a", "  ", "a"]
+    assert tokenizer.encode("a\n\n    a a  a") == [tokens.index(each) for each in expected]
