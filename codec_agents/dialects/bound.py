@@ -188,12 +188,45 @@ class BoundDialect:
             PromptError: as by `write`; or the known ids are not a prompt of this family.
         """
         before = self.read(known).messages
-        turns = MessageTurns(self.dialect, before).turns(messages)
-        self._check_calls(turns)
         speaks_again = any(message.role == "user" for message in messages)
         stays = self.dialect.keeps_reasoning(keep_reasoning, self.absent, with_tools=bool(self.tools))
         if begin is not None and speaks_again and not stays:
             known = self.reasoning.left_out(known, begin)
+        behind = self.write_behind(
+            known,
+            messages,
+            before=before,
+            add_generation_prompt=add_generation_prompt,
+            thinking=thinking,
+            keep_reasoning=keep_reasoning,
+        )
+        return [*known, *behind]
+
+    def write_behind(
+        self,
+        known: Sequence[int],
+        messages: Sequence[Message],
+        *,
+        before: Sequence[Message],
+        add_generation_prompt: bool = True,
+        thinking: ThinkingMode | None = None,
+        keep_reasoning: bool | None = None,
+    ) -> list[int]:
+        """Return what `write_after` puts behind a known prompt, which need not be read for it.
+
+        Args:
+            known: the last ids of the prompt and the answer to it; those of the answer's end are enough.
+            messages: the messages after the answer.
+            before: the messages that the whole prompt holds, the answer last.
+            add_generation_prompt: whether the ids end with the opening of the assistant's turn.
+            thinking: the thinking mode; None for the mode the dialect was bound with.
+            keep_reasoning: whether the reasoning of earlier exchanges stays; None for what the family does.
+
+        Raises:
+            PromptError: as by `write`.
+        """
+        turns = MessageTurns(self.dialect, before).turns(messages)
+        self._check_calls(turns)
         chat = WrittenChat(
             system=None,
             turns=turns,
@@ -201,7 +234,7 @@ class BoundDialect:
             keep_reasoning=keep_reasoning,
             opens=add_generation_prompt,
         )
-        return self._writer.extended(known, chat, before[-1].role if before else "")
+        return self._writer.behind(known, chat, before[-1].role if before else "")
 
     def read(self, ids: Sequence[int]) -> ReadPrompt:
         """Return a prompt as messages; control ids decide, and never what content spells."""

@@ -22,6 +22,9 @@ from codec_core.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from codec_agents.tools.calls import Attempt
 
+MOST_OF_AN_END = 64
+"""Ids of a known prompt that are looked at for the end of its last turn: the longest end has about ten."""
+
 
 class PromptWriter:
     """Writes the prompts of one dialect in one vocabulary.
@@ -59,18 +62,19 @@ class PromptWriter:
         """Return the prompt of a chat without slots."""
         return self._encoder.ids(self._chat_pieces(chat, tools))
 
-    def extended(self, known: Sequence[int], chat: WrittenChat, before: str) -> list[int]:
-        """Return a known prompt with turns added to it; the known ids are not encoded again.
+    def behind(self, known: Sequence[int], chat: WrittenChat, before: str) -> list[int]:
+        """Return the ids of turns that are added to a known prompt; the known ids are not encoded again.
 
         Args:
-            known: the ids of the prompt, the end of whose last turn may be missing.
+            known: the last ids of the prompt, the end of whose last turn may be missing.
             chat: the turns; its system text is not written.
             before: the role of the last turn of the prompt.
         """
         told = bool(chat.turns) and chat.turns[0].role == "tool"
         pieces = [*self._turns(chat, (), before), *self._parse(self._end(chat))]
         in_turn = told and self._results.form.in_turn
-        return self._encoder.ids([Ids(tuple(known)), *self._after(known, pieces, in_turn=in_turn)])
+        known = tuple(known[-MOST_OF_AN_END:])
+        return self._encoder.ids([Ids(known), *self._after(known, pieces, in_turn=in_turn)])[len(known) :]
 
     def calls(self, turns: Sequence[WrittenTurn]) -> Iterator[tuple[Sequence[KnownCall], PromptTemplate]]:
         """Yield the calls of each turn that has some, and how they are written."""
