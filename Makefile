@@ -84,6 +84,7 @@ lint: .venv/dev  ## Lint, format check and strict types.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m tests.typing
 
 format: .venv/dev  ## Format the code.
 	@$(BIN)/ruff format .

@@ -1,7 +1,7 @@
 """Pipelines of language models that exchange token ids."""
 
-import logging
-from typing import TYPE_CHECKING, Any
+import logging as _logging
+import typing as _typing
 
 from codec_agents.exceptions import CodecAgentsError, PipelineError, RunError
 from codec_agents.graph import (
@@ -20,9 +20,11 @@ from codec_agents.tools.calls import ToolContext
 from codec_agents.tools.tool import Tool, Toolset, tool
 
 # Warnings and retries go to this logger; a program that configures no logging prints nothing.
-logging.getLogger(__name__).addHandler(logging.NullHandler())
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
+    __version__: str
+
     from codec_agents.runtime.run import Run, RunResult
 
 __all__ = [
@@ -44,14 +46,24 @@ __all__ = [
     "Tool",
     "ToolContext",
     "Toolset",
+    "__version__",
     "tool",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     """Import what runs pipelines when it is asked for; a program that declares them does without."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("codec-agents")
     if name in {"Run", "RunResult"}:
         from codec_agents.runtime import run
 
         return getattr(run, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those that are not imported yet among them."""
+    return list(__all__)

@@ -98,6 +98,8 @@ from codec_core.vocabulary import (
 )
 
 if _typing.TYPE_CHECKING:
+    __version__: str
+
     from codec_core.compression import (
         accept_encoding,
         choose_encoding,
@@ -172,12 +174,19 @@ _LATER = ("versions", "leaf", "safety", "compression", "discovery")
 
 def __getattr__(name: str) -> object:
     """Find a name in the modules that are imported later, the cheapest first."""
+    if name == "__version__":
+        return _import("importlib.metadata").version("codec-agents")
     for module in _LATER if name in __all__ else ():
         found = _import(f"codec_core.{module}")
         if hasattr(found, name):
             globals()[name] = getattr(found, name)
             return globals()[name]
     raise AttributeError(f"module 'codec_core' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those of modules that are not imported yet among them."""
+    return list(__all__)
 
 
 __all__ = [
@@ -257,6 +266,7 @@ __all__ = [
     "VersionPolicyError",
     "Vocabulary",
     "WatcherEvent",
+    "__version__",
     "accept_encoding",
     "choose_encoding",
     "compressor",

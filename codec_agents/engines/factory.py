@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from codec_agents.engines.base import Engine
 from codec_agents.engines.options import CONNECTION, OPTIONS, SCRIPTED, read_options
+from codec_agents.references.engine_kinds import ENTRY_POINTS, is_installed_kind
 
 if TYPE_CHECKING:
     from codec_agents.engines.http.clients import HttpClient
@@ -34,10 +36,10 @@ def make_engine(
 ) -> Engine:
     """Return an engine of a kind.
 
-    The kind is one of `KINDS`. `script` and the parameters after it are for the first two of them: a
-    function, a list of rules, or the text of every answer, and its pace. `format` and `compression` are for
-    engines that may speak Codec. `options` are those of `codec_agents.engines.options`. An engine over HTTP
-    keeps `secrets` out of its messages.
+    The kind is one of `KINDS`, or one that an installed package adds by an entry point. `script` and the
+    parameters after it are for the first two of `KINDS`: a function, a list of rules, or the text of every
+    answer, and its pace. `format` and `compression` are for engines that may speak Codec. `options` are those
+    of `codec_agents.engines.options`. An engine over HTTP keeps `secrets` out of its messages.
 
     Raises:
         ValueError: there is no such kind, or it does not know what is given, or not such a value.
@@ -49,7 +51,7 @@ def make_engine(
         "script": script, "ids_a_second": ids_a_second, "first_id_after": first_id_after,
         "ids_a_frame": None if ids_a_frame == 1 else ids_a_frame, "seed": seed or None,
     }  # fmt: skip
-    if kind not in KINDS:
+    if kind not in KINDS and not is_installed_kind(kind):
         raise ValueError(f"there is no engine kind {kind!r}; the kinds are {', '.join(KINDS)}")
     _require_known(kind, [argument for argument, value in given.items() if value is not None])
     known = {**_wire(format, compression), **read_options(kind, options or {})}
@@ -69,7 +71,8 @@ def make_engine(
 
 
 def _require_known(kind: str, given: list[str]) -> None:
-    unknown = [argument for argument in given if kind not in _TAKEN_BY.get(argument, KINDS)]
+    alike = kind if kind in KINDS else _REMOTE[0]  # a kind of another package is a server behind a URL
+    unknown = [argument for argument in given if alike not in _TAKEN_BY.get(argument, KINDS)]
     if unknown:
         raise ValueError(f"an engine of kind {kind} does not take {', '.join(unknown)}")
 
@@ -107,7 +110,13 @@ def _divided(options: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[dict
 
 
 def _made(kind: str, source: Any, **arguments: Any) -> Engine:
-    return _class_of(kind)(source, **arguments)
+    make = _class_of(kind)
+    if kind not in KINDS:
+        try:
+            inspect.signature(make).bind(source, **arguments)
+        except TypeError as error:
+            raise ValueError(f"the engine of kind {kind!r} cannot be made so: {error}") from None
+    return make(source, **arguments)
 
 
 def _class_of(kind: str) -> Callable[..., Engine]:
@@ -129,11 +138,6 @@ def _class_of(kind: str) -> Callable[..., Engine]:
     )
 
 
-ENTRY_POINTS = "codec_agents.engines"
-"""The group in which packages add kinds of engines, this one too: `embedded` is a server, which is a layer
-above engines and must not be named here. A class takes what `make_engine` gives to those beside it."""
-
-
 _LOCAL = ("scripted", "embedded")
 
 _CLASSES = {
@@ -151,7 +155,7 @@ KINDS = tuple(OPTIONS)
 
 _REMOTE = tuple(kind for kind in KINDS if kind not in _LOCAL)
 
-_TAKEN_BY = {
+_TAKEN_BY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("url", "api_key", "headers", "client"), _REMOTE),
     **dict.fromkeys(("script", "ids_a_second", "ids_a_frame", "first_id_after", "seed"), _LOCAL),
     **dict.fromkeys(("format", "compression"), ("embedded", "codec", "auto")),

@@ -49,10 +49,13 @@ OPTIONS: Mapping[str, Table] = {
 def read_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of an engine, each of the type that its class takes.
 
+    Options of a kind that another package adds are returned unchanged, except those of the connection.
+
     Raises:
         ValueError: the kind does not know an option, or a value is none.
     """
-    known = OPTIONS[kind]
+    own = kind not in OPTIONS
+    known = {**dict.fromkeys(options, Any), **CONNECTION} if own else OPTIONS[kind]
     for name in options:
         if name not in known:
             raise ValueError(

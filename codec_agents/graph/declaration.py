@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar, Unpack
 
 from pydantic import ValidationError
 
@@ -16,6 +16,15 @@ from codec_agents.graph.chat import Chat, ChatPiece
 from codec_agents.graph.checks.check import check
 from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.edges import EdgeSpec
+from codec_agents.graph.fields import (
+    DialectFields,
+    EdgeFields,
+    EngineFields,
+    MapFields,
+    McpFields,
+    PolicyLike,
+    SamplingLike,
+)
 from codec_agents.graph.files.document import Document, located, read_document, read_file
 from codec_agents.graph.files.reading import prepare, read_spec, validation_faults
 from codec_agents.graph.files.writing import to_yaml
@@ -26,12 +35,10 @@ from codec_agents.graph.kinds import (
     ModelNode,
     Node,
     RouterNode,
-    Sampling,
     SinkNode,
 )
 from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.naming import EngineLike, MapLike, Names
-from codec_agents.graph.policy import Policy
 from codec_agents.graph.servers import McpSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, PipelineNode, PipelineSpec, StartsWith
@@ -39,8 +46,11 @@ from codec_agents.graph.spec import LoopNode, MapNode, PipelineNode, PipelineSpe
 PromptLike: TypeAlias = str | Chat | Sequence[ChatPiece | Mapping[str, str]]
 """The user's turn, a chat, or pieces that are assembled by hand."""
 
-CallableLike: TypeAlias = "str | Callable[..., Any] | Any"
+CallableLike: TypeAlias = str | Callable[..., Any]
 """A reference as `module:name`, a function, or a `Tool`."""
+
+ToolLike: TypeAlias = CallableLike | Iterable[Callable[..., Any]]
+"""The same, or a `Toolset`."""
 
 _Value = TypeVar("_Value", bound=Declared)
 
@@ -60,7 +70,7 @@ class Declaration:
         name: str,
         *,
         description: str | None = None,
-        policy: Policy | Mapping[str, Any] | None = None,
+        policy: PolicyLike | None = None,
         imports: Sequence[str] = (),
         directory: str | Path | None = None,
     ) -> None:
@@ -110,7 +120,7 @@ class Declaration:
         self,
         name: str,
         *,
-        type: str = "text",  # noqa: A002 - the name that files use
+        type: Literal["text", "ids"] = "text",  # noqa: A002 - the name that files use
         map: MapLike | None = None,  # noqa: A002
         default: str | Sequence[int] | None = None,
         title: str | None = None,
@@ -127,10 +137,10 @@ class Declaration:
         engine: EngineLike | None = None,
         model: str | None = None,
         map: MapLike | None = None,  # noqa: A002
-        tools: Sequence[CallableLike] = (),
+        tools: Sequence[ToolLike] = (),
         dialect: str | None = None,
-        sampling: Sampling | Mapping[str, Any] | None = None,
-        policy: Policy | Mapping[str, Any] | None = None,
+        sampling: SamplingLike | None = None,
+        policy: PolicyLike | None = None,
         title: str | None = None,
     ) -> Self:
         """Add a language model, and the tools that it may call."""
@@ -151,8 +161,8 @@ class Declaration:
         model: str | None = None,
         map: MapLike | None = None,  # noqa: A002
         dialect: str | None = None,
-        sampling: Sampling | Mapping[str, Any] | None = None,
-        policy: Policy | Mapping[str, Any] | None = None,
+        sampling: SamplingLike | None = None,
+        policy: PolicyLike | None = None,
         title: str | None = None,
     ) -> Self:
         """Add a model that answers with a label; only the nodes of that label run."""
@@ -166,9 +176,9 @@ class Declaration:
         call: CallableLike,
         *,
         inputs: Sequence[str] | None = None,
-        wants: str | None = None,
+        wants: Literal["ids", "text"] | None = None,
         map: MapLike | None = None,  # noqa: A002
-        policy: Policy | Mapping[str, Any] | None = None,
+        policy: PolicyLike | None = None,
         title: str | None = None,
     ) -> Self:
         """Add a callable on ids, or with `wants="text"` on text.
@@ -186,7 +196,7 @@ class Declaration:
         first: int | None = None,
         until: CallableLike | None = None,
         map: MapLike | None = None,  # noqa: A002
-        policy: Policy | Mapping[str, Any] | None = None,
+        policy: PolicyLike | None = None,
         title: str | None = None,
     ) -> Self:
         """Add a join of edges: all of them, the first ones to end, or until a condition holds."""
@@ -202,9 +212,9 @@ class Declaration:
         split: str | None = None,
         items: CallableLike | None = None,
         parallel: int | None = None,
-        order: str | None = None,
+        order: Literal["input", "completion"] | None = None,
         separator: str | None = None,
-        policy: Policy | Mapping[str, Any] | None = None,
+        policy: PolicyLike | None = None,
         title: str | None = None,
     ) -> Self:
         """Run a pipeline once for each item of a stream."""
@@ -220,7 +230,7 @@ class Declaration:
         turns: int,
         feedback: Mapping[str, str] | None = None,
         until: StartsWith | CallableLike | None = None,
-        policy: Policy | Mapping[str, Any] | None = None,
+        policy: PolicyLike | None = None,
         title: str | None = None,
     ) -> Self:
         """Run a pipeline repeatedly, at most `turns` times; the output of its sinks goes back into it."""
@@ -233,7 +243,7 @@ class Declaration:
         name: str,
         body: BodyLike,
         *,
-        policy: Policy | Mapping[str, Any] | None = None,
+        policy: PolicyLike | None = None,
         title: str | None = None,
     ) -> Self:
         """Add a whole pipeline as a node: its inputs are the node's slots, its sinks the node's ports."""
@@ -245,7 +255,7 @@ class Declaration:
         name: str,
         *,
         text: bool = True,
-        to: str | None = None,
+        to: Literal["result", "stdout"] | None = None,
         file: str | Path | None = None,
         call: CallableLike | None = None,
         title: str | None = None,
@@ -256,7 +266,7 @@ class Declaration:
 
     # --- what nodes name ---
 
-    def engine(self, name: str, engine: EngineLike | None = None, **fields: Any) -> Self:
+    def engine(self, name: str, engine: EngineLike | None = None, **fields: Unpack[EngineFields]) -> Self:
         """Declare an engine: by its fields, by a value, or as a live object.
 
         With a value, fields change it. Of a live object they set how it is used: `model`, `concurrency`.
@@ -274,7 +284,7 @@ class Declaration:
         self._keep("engines", self._names.engines, name, self._names.engine_spec(name, engine))
         return self
 
-    def tokenizer_map(self, name: str, source: MapLike | None = None, **fields: Any) -> Self:
+    def tokenizer_map(self, name: str, source: MapLike | None = None, **fields: Unpack[MapFields]) -> Self:
         """Declare a map: by its fields (`path`, `url`, `hash`), by a value, or as a loaded map."""
         if source is None:
             source = self._validated(MapSpec, ("maps", name), **fields)
@@ -283,7 +293,7 @@ class Declaration:
         self._keep("maps", self._names.maps, name, self._names.map_spec(name, source))
         return self
 
-    def dialect(self, name: str, **fields: Any) -> Self:
+    def dialect(self, name: str, **fields: Unpack[DialectFields]) -> Self:
         """Declare a dialect by the fields of a `DialectSpec`.
 
         `like`, `file`, `tokenizer_config` or `call` is its source; `fields` are its differences.
@@ -292,7 +302,9 @@ class Declaration:
         self._keep("dialects", self._dialects, name, own)
         return self
 
-    def mcp(self, name: str, command: Sequence[str | Path] | None = None, **fields: Any) -> Self:
+    def mcp(
+        self, name: str, command: Sequence[str | Path] | None = None, **fields: Unpack[McpFields]
+    ) -> Self:
         """Declare an MCP server, whose tools a model names as `mcp:name`.
 
         Args:
@@ -310,7 +322,7 @@ class Declaration:
 
     # --- edges ---
 
-    def connect(self, source: str, target: str, **fields: Any) -> Self:
+    def connect(self, source: str, target: str, **fields: Unpack[EdgeFields]) -> Self:
         """Add an edge from `node.port` to `node.slot`, or to a sink.
 
         Args:
@@ -411,7 +423,7 @@ class Declaration:
         model: str | None,
         map: MapLike | None,  # noqa: A002
         dialect: str | None,
-        sampling: Sampling | Mapping[str, Any] | None,
+        sampling: SamplingLike | None,
     ) -> dict[str, Any]:
         fields = _given(engine=self._names.engine(name, engine), model=model, map=self._names.map(map))
         return {"prompt": prompt, **fields, **_given(dialect=dialect, sampling=sampling)}
@@ -440,10 +452,10 @@ class Declaration:
     def _reference(self, given: CallableLike | None) -> str | None:
         return given if given is None or isinstance(given, str) else self.live.add_callable(given)
 
-    def _tool(self, node: str, position: int, given: CallableLike) -> str:
+    def _tool(self, node: str, position: int, given: object) -> str:
         if isinstance(given, str):
             return given
-        if not callable(given) and not isinstance(given, Iterable):
+        if not callable(given) and not (isinstance(given, Iterable) and all(map(callable, given))):
             place = place_name(("nodes", node, "tools", position))
             found = f"{type(given).__name__} is not a tool"
             remedy = "give a function, a `Tool`, a `Toolset`, or a reference as `module:name`"

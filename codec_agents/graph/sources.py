@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, NewType, Self, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from codec_agents.graph.base import NO_WORD_AS_NUMBER, Count, Declared, Flag, Seconds, Whole
+from codec_agents.references.engine_kinds import is_installed_kind
 from codec_agents.references.environment import is_reference, looks_secret, url_has_login, url_has_secret
 
 EngineKind: TypeAlias = Literal[
@@ -15,6 +16,9 @@ EngineKind: TypeAlias = Literal[
 ]
 """The kind of server: `scripted` runs in the process, `embedded` is the same model behind HTTP on loopback,
 `auto` asks the server, `live` is an object that a Python program passed."""
+
+OwnKind = NewType("OwnKind", str)
+"""A kind that an installed package adds: `OwnKind("acme")` in Python, its name alone in a file."""
 
 LOCAL_KINDS = frozenset({"scripted", "embedded"})
 """Engines whose answers come from a script."""
@@ -25,6 +29,13 @@ LIVE_FIELDS = frozenset({"kind", "model", "concurrency"})
 WireFormat: TypeAlias = Literal["msgpack", "protobuf", "msgpack-delta", "protobuf-delta"]
 
 HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
+
+
+def _kind(value: EngineKind | OwnKind) -> EngineKind | OwnKind:
+    known = get_args(EngineKind)
+    if value not in known and not is_installed_kind(value):
+        raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, known))})
+    return value
 
 
 def _api_key(value: str) -> str:
@@ -68,7 +79,7 @@ Headers: TypeAlias = Annotated[dict[str, str], AfterValidator(_headers)]
 class EngineSpec(Declared):
     """An inference server, or a script that stands in for one."""
 
-    kind: EngineKind = "auto"
+    kind: Annotated[EngineKind | OwnKind, AfterValidator(_kind)] = "auto"
     url: Url | None = None
     """Its address: `http://127.0.0.1:8000`; `${NAME}` is read from the environment."""
     model: str | None = None

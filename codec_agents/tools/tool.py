@@ -11,7 +11,9 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, overload
+from typing import Any, Concatenate, Generic, Self, TypeAlias, overload
+
+from typing_extensions import ParamSpec, TypeVar  # with defaults, so that `Tool` alone is any tool
 
 from codec_agents.exceptions import ToolDefinitionError
 from codec_agents.tools.calls import Approver, ToolContext
@@ -47,8 +49,15 @@ Approval: TypeAlias = bool | Approver
 """True asks the run's approver. A callable is asked instead; a string from it denies with this text."""
 
 
+P = ParamSpec("P", default=...)
+R = TypeVar("R", default=Any)
+_Owner = TypeVar("_Owner")
+_Rest = ParamSpec("_Rest")
+_Result = TypeVar("_Result")
+
+
 @dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(Generic[P, R]):
     """A callable with a name, a description and a schema.
 
     Fields:
@@ -70,7 +79,7 @@ class Tool:
     name: str
     description: str
     parameters: Mapping[str, Any]
-    call: Callable[..., Any]
+    call: Callable[P, R]
     is_async: bool
     validate: Callable[[Mapping[str, Any]], dict[str, Any]]
     context_parameter: str | None = None
@@ -83,13 +92,19 @@ class Tool:
     is_method: bool = False
     """True for a tool made in a class, of a method that is not bound yet."""
 
-    def __get__(self, owner: object | None, kind: type | None = None) -> Tool:
+    @overload
+    def __get__(self, owner: None, kind: type | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: Tool[Concatenate[_Owner, _Rest], _Result], owner: _Owner, kind: type | None = None
+    ) -> Tool[_Rest, _Result]: ...
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
         """Return the tool of a method for one object: `desk.book`, of a class with `@tool def book(self)`."""
         if owner is None or not self.is_method:
             return self
         return replace(self, call=self.call.__get__(owner), is_method=False)
 
-    def renamed(self, name: str) -> Tool:
+    def renamed(self, name: str) -> Tool[P, R]:
         """Return the same tool under another name."""
         return replace(self, name=_checked_name(name))
 
@@ -104,13 +119,13 @@ class Tool:
             },
         }
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the callable that the tool was made from."""
         return self.call(*args, **kwargs)
 
 
 def make_tool(
-    function: Callable[..., Any],
+    function: Callable[P, R],
     *,
     name: str | None = None,
     description: str | None = None,
@@ -120,7 +135,7 @@ def make_tool(
     concurrency: int | None = None,
     max_result: int = DEFAULT_RESULT_CHARACTERS,
     approval: Approval = False,
-) -> Tool:
+) -> Tool[P, R]:
     """Return a tool made from a callable. Its signature and docstring give the fields that are left out.
 
     Raises:
@@ -166,7 +181,7 @@ def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @overload
-def tool(function: Callable[..., Any], /) -> Tool: ...
+def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
 @overload
 def tool(
     *,
@@ -178,7 +193,7 @@ def tool(
     concurrency: int | None = None,
     max_result: int = DEFAULT_RESULT_CHARACTERS,
     approval: Approval = False,
-) -> Callable[[Callable[..., Any]], Tool]: ...
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a tool of a function: `@tool`, or `@tool(read_only=True, timeout=5)`.
 
