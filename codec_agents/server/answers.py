@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -19,6 +20,8 @@ from codec_core.frames import CONTENT_TYPES, CodecFrame, encoder
 
 if TYPE_CHECKING:
     from codec_core.compression import Compressor
+
+Ids: TypeAlias = Sequence[int]
 
 OPENAI_REASONS = {"eos_token": "stop", "stop_sequence": "stop", "policy_violation": "content_filter"}
 """Codec's finish reasons in OpenAI's words; those not listed are the same in both."""
@@ -188,28 +191,36 @@ class ChatEvents(OpenAIForm):
 
     streamed = True
 
-    def __init__(self, job: Job, *, usage: bool, tools: bool) -> None:
+    def __init__(self, job: Job, *, usage: bool, tools: bool, with_ids: bool = False) -> None:
         super().__init__(job, "chat.completion.chunk", "chatcmpl", Lanes(job, tools=tools))
         self.headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
         self._with_usage = usage
+        self._with_ids = with_ids
         self._first = True
 
     def write(self, frame: CodecFrame) -> bytes:
         """Return the events that the frame makes."""
         self.take(frame)
         deltas = [part.delta(self.lanes) for part in self.lanes.feed(frame)]
+        body = b""
         if self._first:
-            deltas.insert(0, {"role": "assistant", "content": ""})
             self._first = False
-        body = b"".join(self._chunk(delta, None) for delta in deltas)
+            prompt = {"prompt_token_ids": self.job.prompt_ids} if self._with_ids else {}
+            body = self._chunk({"role": "assistant", "content": ""}, None, **prompt)
+        if self._with_ids and frame.ids and not deltas:
+            deltas.append({})  # ids that are not text yet, or that no lane holds
+        for place, delta in enumerate(deltas):
+            body += self._chunk(delta, None, ids=() if place else frame.ids)
         return body + self._chunk({}, self._ending()) if frame.done else body
 
     def _ending(self) -> str | None:
         return "tool_calls" if self.lanes.calls and self.reason == "stop" else self.reason
 
-    def _chunk(self, delta: dict[str, Any], reason: str | None) -> bytes:
+    def _chunk(self, delta: dict[str, Any], reason: str | None, *, ids: Ids = (), **more: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return event(self.document([choice]))
+        if self._with_ids:
+            choice["token_ids"] = ids
+        return event(self.document([choice], **more))
 
     def close(self) -> bytes:
         """Return the counts, if requested, and the end mark."""
@@ -221,14 +232,17 @@ class ChatDocument(OpenAIForm):
 
     streamed = False
 
-    def __init__(self, job: Job, *, tools: bool) -> None:
+    def __init__(self, job: Job, *, tools: bool, with_ids: bool = False) -> None:
         super().__init__(job, "chat.completion", "chatcmpl", Lanes(job, tools=tools))
         self.headers = {"content-type": "application/json"}
         self._deltas: list[dict[str, Any]] = []
+        self._with_ids = with_ids
+        self._answer_ids: list[int] = []
 
     def write(self, frame: CodecFrame) -> bytes:
         """Keep the frame."""
         self.take(frame)
+        self._answer_ids += frame.ids
         self._deltas += [part.delta(self.lanes) for part in self.lanes.feed(frame)]
         return b""
 
@@ -236,13 +250,17 @@ class ChatDocument(OpenAIForm):
         """Return the whole answer."""
         message: dict[str, Any] = {"role": "assistant", "content": self._joined("content")}
         if reasoning := self._joined("reasoning_content"):
-            message["reasoning_content"] = reasoning
+            message |= {"reasoning_content": reasoning, "reasoning": reasoning}
         if calls := [call for delta in self._deltas for call in delta.get("tool_calls", ())]:
             message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
             message["content"] = message["content"] or None
         reason = "tool_calls" if calls and self.reason == "stop" else self.reason
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-        return msgspec.json.encode(self.document([choice], usage=self.usage))
+        more: dict[str, Any] = {"usage": self.usage}
+        if self._with_ids:
+            choice["token_ids"] = self._answer_ids
+            more["prompt_token_ids"] = self.job.prompt_ids
+        return msgspec.json.encode(self.document([choice], **more))
 
     def _joined(self, key: str) -> str:
         return "".join(delta.get(key) or "" for delta in self._deltas)

@@ -238,12 +238,16 @@ class CodecServer:
         return job, CompletionDocument(job, with_ids=bool(body.return_token_ids))
 
     async def _chat(self, request: Request) -> tuple[Job, Answer]:
-        body, job = await self._jobs.from_chat(request)
-        if body.stream_format is not None:
-            return job, self._frames(request, body.stream_format, job)
-        if body.stream:
-            return job, ChatEvents(job, usage=body.include_usage, tools=bool(body.offered_tools))
-        return job, ChatDocument(job, tools=bool(body.offered_tools))
+        # Read with the first chat: a server of frames alone never needs the dialects.
+        from codec_agents.server.apis.chat import read_chat
+
+        asked, job = await self._jobs.from_conversation(request, read_chat)
+        if asked.stream_format is not None:
+            return job, self._frames(request, asked.stream_format, job)
+        tools, ids = bool(asked.offered_tools), asked.token_ids
+        if asked.stream:
+            return job, ChatEvents(job, usage=asked.usage, tools=tools, with_ids=ids)
+        return job, ChatDocument(job, tools=tools, with_ids=ids)
 
     async def _complete_binary(self, request: Request) -> tuple[Job, Answer]:
         asked, job = await self._jobs.from_codec(request)

@@ -1,4 +1,4 @@
-"""Fields of requests that the server does not read: the ones that it takes, and the ones that it refuses.
+"""The fields of a request: how long each may be, and those that the server does not read.
 
 A field that would change the answer is refused by its name, rather than have a client believe that it was
 heeded. Taken are hints, which ask for nothing that shows in the answer, and values that ask for nothing; null
@@ -7,12 +7,20 @@ is one of them everywhere. Unknown fields are refused as well, as by OpenAI's ow
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from codec_agents.server.http import HttpError
+
+MAX_FIELD = 64 * 1024
+"""Bytes of any field but the long ones, as JSON."""
+
+Lengths: TypeAlias = Mapping[str, int | None]
+"""The fields that may be longer, and up to how many bytes; None for the whole body."""
 
 HINTS = frozenset(
     {
@@ -52,12 +60,79 @@ ASKING_NOTHING: Mapping[str, tuple[Any, ...]] = {
 """Known fields, and the values at which they ask for nothing; any other value is refused."""
 
 
-def refuse_unread(body: Mapping[str, msgspec.Raw], read: Collection[str], within: str = "") -> None:
+@dataclass(frozen=True, slots=True)
+class KnownFields:
+    """The fields of one API's requests.
+
+    Fields:
+        read: the names that the server reads.
+        long: those that may be longer than `MAX_FIELD`.
+        nested: the names that are read within a field that is an object.
+        harmless: known fields that are not read, and the values at which they ask for nothing.
+    """
+
+    read: Collection[str]
+    long: Lengths
+    nested: Mapping[str, Collection[str]] = field(default_factory=dict)
+    harmless: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: ASKING_NOTHING)
+
+
+def check_fields(body: bytes, known: KnownFields) -> None:
+    """Check the size of every field, and refuse those that are not read and would change the answer.
+
+    Raises:
+        HttpError: 400, naming the field.
+    """
+    fields = decode(_FIELDS, body)
+    for name, raw in fields.items():
+        limit = known.long.get(name, MAX_FIELD)
+        if limit is not None and len(bytes(raw)) > limit:
+            shown = name[:80]
+            raise HttpError(400, f"the field {shown!r} is longer than {limit} bytes", param=shown)
+    refuse_unread(fields, known.read, known.harmless)
+    for name, read in known.nested.items():
+        # Other JSON than an object is for the reader of the whole body to refuse, or to take.
+        if bytes(fields.get(name, b"null"))[:1] == b"{":
+            refuse_unread(decode(_FIELDS, fields[name], name), read, known.harmless, f"{name}.")
+
+
+T = TypeVar("T")
+
+_FIELDS: msgspec.json.Decoder[Mapping[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+_PLACE = re.compile(r"at `\$\.(\w+)")
+"""Where msgspec found a value that does not fit."""
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, field: str | None = None) -> T:
+    """Decode a body, or one field of it.
+
+    Raises:
+        HttpError: 400, naming the field that does not fit.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.DecodeError as error:  # ValidationError is one
+        place = _PLACE.search(str(error))
+        param = field if place is None else place[1]
+        within = "" if field is None else f"{field}: "
+        raise HttpError(400, f"the body cannot be read: {within}{error}", param=param) from error
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise HttpError(400, "the body cannot be read: it is not valid JSON", param=field) from error
+
+
+def refuse_unread(
+    body: Mapping[str, msgspec.Raw],
+    read: Collection[str],
+    harmless: Mapping[str, tuple[Any, ...]] = ASKING_NOTHING,
+    within: str = "",
+) -> None:
     """Check the fields of an object that are not read.
 
     Args:
         body: the object.
         read: the names of the fields that the server reads.
+        harmless: fields that are not read, and the values at which they ask for nothing.
         within: the path of the object, ending in a dot; empty for the request itself.
 
     Raises:
@@ -69,11 +144,11 @@ def refuse_unread(body: Mapping[str, msgspec.Raw], read: Collection[str], within
         value = _value(within + name, raw)
         if value is None:
             continue
-        if name not in ASKING_NOTHING:
+        if name not in harmless:
             shown = f"{within}{name[:80]}"
             raise HttpError(400, f"unknown field {shown!r}", code="unknown_parameter", param=shown)
-        if not any(_same(value, harmless) for harmless in ASKING_NOTHING[name]):
-            raise _unsupported(within + name, ASKING_NOTHING[name])
+        if not any(_same(value, taken) for taken in harmless[name]):
+            raise _unsupported(within + name, harmless[name])
 
 
 def _value(name: str, raw: msgspec.Raw) -> Any:

@@ -9,22 +9,17 @@ Rules that hold in this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
+
+import msgspec
 
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.backends.backend import Backend, Job, ServedModel
-from codec_agents.server.bodies import (
-    ChatBody,
-    CompletionBody,
-    Sampling,
-    read_chat,
-    read_completion,
-    read_prompt,
-)
-from codec_agents.server.chat import chat_prompt
+from codec_agents.server.bodies import CompletionBody, Sampling, read_completion, read_prompt
 from codec_agents.server.http import HttpError, Request
 from codec_agents.server.long_text import MOST_UNCUT, LongText, UncuttableTextError
 from codec_agents.server.negotiation import require_map
@@ -34,6 +29,12 @@ from codec_core.exceptions import UnencodableTextError
 from codec_core.frames import CodecRequest, decode_request, format_of_content_type
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_agents.server.apis.request import ConversationRequest
+
+ReadConversation: TypeAlias = "Callable[[bytes, ServerSettings, Mapping[str, str]], ConversationRequest]"
+"""Reads the body of one chat API, with the request's headers."""
 
 PASSED_ON = ("traceparent", "tracestate")
 """Request headers that back ends get to see."""
@@ -70,23 +71,30 @@ class JobMaker:
             return body, await self._job(model, ids, options, request, text=prompt)
         return body, await self._job(model, prompt, options, request)
 
-    async def from_chat(self, request: Request) -> tuple[ChatBody, Job]:
-        """Return a chat request and its job.
+    async def from_conversation(
+        self, request: Request, read: ReadConversation
+    ) -> tuple[ConversationRequest, Job]:
+        """Return a request of one of the chat APIs and its job.
 
         Raises:
             HttpError: 400 or 404, with a remedy.
         """
-        read = partial(read_chat, request.body, self._settings)
-        body = await self._workers.run(read, len(request.body))
-        model, options = self._model(body.model, request), self._options(body)
+        from codec_agents.server.apis.prompts import chat_prompt
+        from codec_agents.server.apis.request import characters_of
+
+        reading = partial(read, request.body, self._settings, request.headers)
+        asked = await self._workers.run(reading, len(request.body))
+        _require_served(asked)
+        model = self._model(asked.model, request)
+        options = msgspec.structs.replace(asked.sampling, max_tokens=self._limit(asked.max_tokens))
         require_map(request, model.vocabulary)
-        await self._check_length(body.characters, model, options)
-        for message in body.messages:
-            if message.characters > MOST_UNCUT:  # a dialect encodes it whole: look first if it can be cut
-                await self._encoded_in_pieces(message.text, model, options, "messages")
-        write = partial(chat_prompt, body, model.vocabulary)
+        await self._check_length(asked.characters, model, options)
+        for message in asked.messages:
+            if characters_of(message) > MOST_UNCUT:  # a dialect encodes it whole: look first if it can be cut
+                await self._encoded_in_pieces(message.content, model, options, "messages")
+        write = partial(chat_prompt, asked, model.vocabulary)
         ids = await self._workers.run(write, len(request.body))
-        return body, await self._job(model, ids, options, request, chat=body)
+        return asked, await self._job(model, ids, options, request, chat=asked)
 
     async def from_codec(self, request: Request) -> tuple[CodecRequest, Job]:
         """Return a binary request, which has no room for a model's name, and its job.
@@ -134,8 +142,7 @@ class JobMaker:
         return find_model(models, name)
 
     def _options(self, body: Sampling) -> SamplingOptions:
-        if body.n is not None and body.n != 1:
-            raise HttpError(400, "n must be 1: a stream of ids has no choice index", param="n")
+        _require_one(1 if body.n is None else body.n)
         return SamplingOptions(
             max_tokens=self._limit(body.limit),
             temperature=body.temperature,
@@ -211,7 +218,7 @@ class JobMaker:
         request: Request,
         *,
         text: str | None = None,
-        chat: ChatBody | None = None,
+        chat: ConversationRequest | None = None,
     ) -> Job:
         check = partial(self._check_prompt, model, prompt_ids, options)
         await self._workers.run(check, len(prompt_ids))
@@ -245,6 +252,20 @@ def _unencodable(param: str) -> Iterator[None]:
         yield
     except (UnencodableTextError, UncuttableTextError) as error:
         raise HttpError(400, f"the prompt cannot be encoded: {error}", param=param) from error
+
+
+def _require_one(count: int) -> None:
+    if count != 1:
+        raise HttpError(400, "n must be 1: a stream of ids has no choice index", param="n")
+
+
+def _require_served(asked: ConversationRequest) -> None:
+    """Accept a request that asks for nothing that only a server in front of an engine has."""
+    _require_one(asked.count)
+    if asked.tool_choice == "required":
+        raise HttpError(
+            400, "tool_choice must be auto or none: no model is forced to call", param="tool_choice"
+        )
 
 
 def find_model(models: Sequence[ServedModel], name: str) -> ServedModel:

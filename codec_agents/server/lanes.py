@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from codec_agents.server.apis.families import dialect_of
 from codec_agents.server.backends.backend import Job
-from codec_agents.server.chat import dialect_of
 from codec_agents.server.stops import StopCutter
 from codec_core.detokenizer import Detokenizer
 from codec_core.frames import CodecFrame
@@ -36,7 +36,9 @@ class Part:
     def delta(self, lanes: Lanes) -> dict[str, Any]:
         """Return the piece as a chat delta."""
         if self.call is None:
-            return {"reasoning_content" if self.lane == "reasoning" else "content": self.text}
+            if self.lane == "reasoning":  # by both names: clients read, and send back, one of them
+                return {"reasoning_content": self.text, "reasoning": self.text}
+            return {"content": self.text}
         function = {"name": self.call.name, "arguments": json.dumps(self.call.arguments, ensure_ascii=False)}
         call_id = self.call.call_id or f"call_{uuid.uuid4().hex[:24]}"
         entry = {"index": lanes.calls - 1, "id": call_id, "type": "function", "function": function}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from codec_agents.engines.base import SamplingOptions
-from codec_agents.server.bodies import ChatBody
 from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_agents.server.apis.request import ConversationRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Job:
     """Headers of the request that a back end may pass on, such as `traceparent`."""
     text: str | None = None
     """The prompt as text, where the client sent a text."""
-    chat: ChatBody | None = None
+    chat: ConversationRequest | None = None
     """The conversation, where the client sent one."""
     cached_ids: int | None = None
     """Set by a back end that knows how many ids of the prompt it had in its prefix cache."""

@@ -28,9 +28,8 @@ from codec_agents.exceptions import (
     RunError,
 )
 from codec_agents.faults import Fault, suggest
+from codec_agents.server.apis.families import dialect_of
 from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
-from codec_agents.server.bodies import ChatBody
-from codec_agents.server.chat import dialect_of
 from codec_agents.server.failures import log_failure
 from codec_agents.server.http import HttpError
 from codec_core.detokenizer import Detokenizer
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.runtime.outputs import SinkReader
     from codec_agents.runtime.run import Run
+    from codec_agents.server.apis.request import ConversationRequest
 
 
 class PipelineBackend:
@@ -157,7 +157,7 @@ def _asked_in_prompt(prompt: ReadPrompt, default_system: str | None) -> str:
     return said[0].content
 
 
-def _asked_in_chat(chat: ChatBody) -> str:
+def _asked_in_chat(chat: ConversationRequest) -> str:
     if chat.offered_tools:
         raise _no_use("tools", "the request offers tools")
     for place, message in enumerate(chat.messages):
@@ -166,7 +166,7 @@ def _asked_in_chat(chat: ChatBody) -> str:
                 f"messages[{place}]",
                 f"messages[{place}] has the role {message.role!r}; only one user message is taken",
             )
-    return chat.messages[0].text
+    return chat.messages[0].content
 
 
 def _no_use(param: str, found: str) -> HttpError:

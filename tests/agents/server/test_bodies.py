@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec_agents.server import ServerSettings
-from codec_agents.server.bodies import ChatBody, CompletionBody, read_chat, read_completion, read_prompt
-from codec_agents.server.chat import chat_prompt
+from codec_agents.server.apis.chat import ChatBody, read_chat
+from codec_agents.server.apis.prompts import chat_prompt
+from codec_agents.server.bodies import CompletionBody, read_completion, read_prompt
 from codec_agents.server.http import HttpError
 from codec_core.vocabulary import vocabulary_of
 from tests.agents.dialects.families import small_map_of

@@ -12,7 +12,7 @@ from codec_agents.dialects import BoundDialect, Message, MessageCall, derive_dia
 from codec_agents.dialects.registry import built_in
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
-from codec_agents.server.chat import OfferedTool
+from codec_agents.server.apis.request import OfferedTool
 from codec_agents.server.recording import RecordingExchanges
 from codec_agents.testing import Say, Stop
 from codec_core.maps import TokenizerMap

@@ -10,7 +10,8 @@ import pytest_asyncio
 from openai.resources.chat.completions import AsyncCompletions as Chat
 from openai.resources.completions import AsyncCompletions as Completions
 
-from codec_agents.server.bodies import ChatBody, CompletionBody
+from codec_agents.server.apis import chat
+from codec_agents.server.bodies import FIELDS
 from codec_agents.server.fields import ASKING_NOTHING, HINTS
 
 pytestmark = pytest.mark.asyncio
@@ -79,8 +80,8 @@ TAKEN = {
 }
 
 CALLS = {
-    "/v1/completions": (Completions, CompletionBody, {"prompt": "hi"}),
-    "/v1/chat/completions": (Chat, ChatBody, {"messages": MESSAGES}),
+    "/v1/completions": (Completions, FIELDS, {"prompt": "hi"}),
+    "/v1/chat/completions": (Chat, chat.FIELDS, {"messages": MESSAGES}),
 }
 
 
@@ -97,8 +98,8 @@ async def server(serve):
 
 @pytest.mark.parametrize("path", CALLS)
 async def test_no_field_is_dropped_without_having_been_thought_of(path):
-    _, body, _ = CALLS[path]
-    known = {*body.__struct_fields__, *HINTS, *ASKING_NOTHING}
+    _, fields, _ = CALLS[path]
+    known = {*fields.read, *HINTS, *ASKING_NOTHING}
     assert sendable(path) - known == set()
     assert sendable(path) - {*REFUSED, *TAKEN} == {"model", *CALLS[path][2]}
 

@@ -1,0 +1,37 @@
+"""The declarations of tools, which the APIs write nearly alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any
+
+from codec_agents.server.apis.request import OfferedTool
+from codec_agents.server.http import HttpError
+
+
+def read_tool(place: str, function: Any, schema: str) -> OfferedTool:
+    """Return a declared function.
+
+    Args:
+        place: the field that holds it, for the error.
+        function: the object with the function's name and description.
+        schema: the API's name for the schema of the arguments.
+
+    Raises:
+        HttpError: 400, it has no name, or its schema is no object.
+    """
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
+        raise HttpError(400, f"{place} is no function with a name", param="tools")
+    if not isinstance(function.get(schema) or {}, dict):
+        raise HttpError(400, f"{place}.{schema} must be a JSON schema", param="tools")
+    return OfferedTool(function["name"], str(function.get("description") or ""), function.get(schema) or {})
+
+
+def check_count(values: Sized, limit: int, field: str) -> None:
+    """Accept as many values as a field may hold.
+
+    Raises:
+        HttpError: 400, there are more.
+    """
+    if len(values) > limit:
+        raise HttpError(400, f"there are {len(values)} {field}, the limit is {limit}", param=field)
