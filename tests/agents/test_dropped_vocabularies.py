@@ -14,7 +14,7 @@ from codec_agents.dialects import BoundDialect, get_dialect
 from codec_agents.engines.prompt_body import invalid_id
 from codec_agents.engines.stock.lost_ids import find_lost_ids
 from codec_agents.engines.stock.text_encoding import TextEncoder
-from codec_agents.server.chat import dialect_of
+from codec_agents.server.apis.families import dialect_of
 from codec_core.detokenizer import Detokenizer
 from codec_core.discovery.caches import shared_map
 from codec_core.maps import TextToken, TokenizerMap, hash_map
