@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from codec_agents.dialects.messages import Message
+from codec_agents.dialects.messages import Message, MessageCall
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.apis.request import (
     ConversationRequest,
@@ -242,7 +242,7 @@ def _reasoning(place: str, message: ChatMessage) -> str | None:
     return older or newer
 
 
-def _call(place: str, call: ChatCall) -> Any:
+def _call(place: str, call: ChatCall) -> MessageCall:
     if call.type != "function":
         raise HttpError(400, f"{place} is of type {call.type[:40]!r}: only functions are served", param=CALLS)
     if not call.function.name:

@@ -31,18 +31,6 @@ BLANKS = " \t\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class SentCall(MessageCall):
-    """A tool call of an assistant's message, as a client sent it.
-
-    Fields:
-        raw: the JSON of the arguments, as sent. `arguments` is None where it is no valid JSON object, and
-            holds the last value of a repeated key: what compares arguments reads `raw`.
-    """
-
-    raw: str = "{}"
-
-
-@dataclass(frozen=True, slots=True)
 class OfferedTool:
     """A tool that a client declares, as dialects declare it to the model."""
 
@@ -131,17 +119,21 @@ class ConversationRequest:
 
 def characters_of(message: Message) -> int:
     """Return the characters of content, reasoning and calls."""
-    calls = sum(len(call.raw) for call in message.calls if isinstance(call, SentCall))
+    calls = sum(len(call.text or "") for call in message.calls)
     return len(message.content) + len(message.reasoning or "") + calls
 
 
-def sent_call(name: str, raw: str, call_id: str | None) -> SentCall:
-    """Return a call with the arguments that its JSON holds, if it is that of an object."""
+def sent_call(name: str, text: str, call_id: str | None) -> MessageCall:
+    """Return a call as a client sent it.
+
+    Its arguments are None where the text is no JSON object, and hold the last value of a repeated key: what
+    compares arguments reads the text.
+    """
     try:
-        arguments = _OBJECT.decode(raw)
+        arguments = _OBJECT.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         arguments = None
-    return SentCall(name, arguments, call_id, raw)
+    return MessageCall(name, arguments, call_id, text)
 
 
 _OBJECT = msgspec.json.Decoder(dict[str, Any])

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from codec_agents.dialects import Message
+from codec_agents.dialects import Message, MessageCall
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.apis.chat import read_chat
 from codec_agents.server.apis.prompts import chat_prompt
-from codec_agents.server.apis.request import ConversationRequest, Hints, OfferedTool, SentCall
+from codec_agents.server.apis.request import ConversationRequest, Hints, OfferedTool
 from codec_agents.server.http import HttpError
 from codec_core.vocabulary import vocabulary_of
 from tests.agents.dialects.families import small_map_of
@@ -56,10 +56,11 @@ def test_messages_calls_and_results() -> None:
         Message(
             role="assistant",
             reasoning="Hm.",
-            calls=(SentCall("f", {"a": "ü"}, "c1", raw), SentCall("f", None, "c2", "{")),
+            calls=(MessageCall("f", {"a": "ü"}, "c1", raw), MessageCall("f", None, "c2", "{")),
         ),
         Message(role="tool", content="17", call_id="c2"),
     )
+    assert [call.text for call in asked.messages[2].calls] == [raw, "{"]
     assert asked.hints.minted == {2: ("c1", "c2")}
     with pytest.raises(HttpError, match="arguments must be a JSON object") as refused:
         chat_prompt(asked, vocabulary_of(small_map_of("qwen3")))
