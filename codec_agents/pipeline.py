@@ -201,6 +201,32 @@ class Pipeline(graph.Declaration):
 
         return recover(self.build(), recorded, functions=functions, **options)
 
+    def run_or_recover(
+        self,
+        path: str | Path,
+        inputs: Mapping[str, Value] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run:
+        """Return a run that is written to a record, and that goes on where an earlier process left it there.
+
+        The record stays one file, in which each id and each result is once, however often the process that
+        runs it dies. What is recorded is not done again, as in `recover`. A run that was recorded to its end
+        gives its result again, and asks no engine. A run that waits for approval goes on with the decisions
+        that `codec_agents.records.answers.answer` added to its record.
+
+        Args:
+            path: the record; where it is missing or empty, the run begins.
+            inputs: the inputs of the run, the same each time.
+            **options: see `RunOptions`; without `record`.
+
+        Raises:
+            InputError: the inputs are not those of the pipeline.
+            RecordError: the record is being written, is damaged, or is of another pipeline or other inputs.
+        """
+        from codec_agents.replay import run_or_recover
+
+        return run_or_recover(self.build(), path, inputs, **options)
+
     def _continuing(
         self, after: RunResult | Mapping[str, History] | None
     ) -> tuple[BuiltPipeline, Mapping[str, History]]:

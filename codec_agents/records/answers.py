@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import msgspec
 
-from codec_agents.exceptions import PauseError
+from codec_agents.exceptions import PauseError, RecordError
 from codec_agents.records.appending import SealedLines, append_line
 from codec_agents.records.lines import AnsweredLine, RunLine
+from codec_agents.records.reader import read_record
 from codec_agents.records.writer import RecordPlace
 
 
@@ -45,6 +49,37 @@ def claim_answer(place: RecordPlace, run_id: str, pause_id: str) -> None:
             f"the record of the paused run cannot be opened at {place.path}: {error.strerror or error}; "
             "a pause is answered where its record is, which keeps it from being answered twice"
         ) from error
+
+
+def answer(path: str | Path, decisions: Mapping[str, bool | str]) -> None:
+    """Append the decisions on the calls that a suspended run waits for. It is on the disk when this returns.
+
+    `Pipeline.run_or_recover` then goes on with them.
+
+    Args:
+        path: The record of the run.
+        decisions: By the key of each waiting call: yes, no, or no with words for the model.
+
+    Raises:
+        PauseError: The run waits for no decision, or the decisions are not those that it waits for.
+        RecordError: The record cannot be read, or is being written.
+    """
+    waits = read_record(path).waiting
+    if waits is None:
+        raise PauseError(f"the run that {path} records waits for no decision")
+    keys = [call["key"] for call in waits["calls"]]
+    if sorted(keys) != sorted(decisions):
+        raise PauseError(f"{path} waits for a decision on each of {', '.join(keys)}, and on no other call")
+
+    def check(lines: SealedLines) -> None:
+        if any(_answered(line) == waits["pause"] for line, _ in lines):
+            raise PauseError(f"the pause was answered already, says {path}")
+
+    line = {"kind": "answered", "pause": waits["pause"], "decisions": dict(decisions)}
+    try:
+        append_line(path, line, check)
+    except OSError as error:
+        raise RecordError(f"cannot open the record {path}: {error.strerror or error}") from error
 
 
 def _run_id(line: bytes) -> str | None:

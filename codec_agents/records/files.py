@@ -97,6 +97,29 @@ def create(path: str | Path, sources: Iterable[str | Path] = ()) -> int:
     return descriptor
 
 
+def open_locked(path: str | Path) -> int:
+    """Return the descriptor of a file that keeps its content, private and locked; it is created if missing.
+
+    Raises:
+        RecordError: The file cannot be written, is no regular file, or another run is writing it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
+    except OSError as error:
+        raise _refused(path, error) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise RecordError(f"{path} is no regular file, and a run can go on in no other")
+        lock(descriptor, path)
+        _make_private(descriptor)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, OSError):
+            raise _refused(path, error) from error
+        raise
+    return descriptor
+
+
 def _refuse_sources(descriptor: int, path: str | Path, sources: Iterable[str | Path]) -> None:
     """Compare files, not their names: a link of either kind is another name of the same file."""
     written = os.fstat(descriptor)

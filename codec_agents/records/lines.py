@@ -187,10 +187,26 @@ class EndLine(msgspec.Struct):
     at: Instant
 
 
-class AnsweredLine(msgspec.Struct):
-    """A pause of the run was answered."""
+class SuspendedLine(msgspec.Struct):
+    """The run waits for decisions on calls; each has `key`, `node`, `name` and `arguments`."""
 
     pause: str
+    calls: list[dict[str, Any]]
+    at: Instant
+
+
+class ContinuedLine(msgspec.Struct):
+    """A process went on with the run, in this record."""
+
+    at: Instant
+    trace_id: str | None = None
+
+
+class AnsweredLine(msgspec.Struct):
+    """A pause of the run was answered; a run that goes on in its record reads the decisions, by call."""
+
+    pause: str
+    decisions: dict[str, bool | str] = {}
 
 
 class AnnotationLine(msgspec.Struct):
@@ -211,6 +227,8 @@ LINES: Mapping[str, type[msgspec.Struct]] = {
     "node": NodeLine,
     "text": TextLine,
     "end": EndLine,
+    "suspended": SuspendedLine,
+    "continued": ContinuedLine,
     "answered": AnsweredLine,
     "annotation": AnnotationLine,
 }

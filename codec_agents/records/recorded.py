@@ -51,7 +51,7 @@ class RecordedRun:
     """The first line: `inputs`, `maps` and their hashes, `nodes`, `edges`, `versions`, `trace_id`."""
     turns: list[RecordedTurn] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
-    """All other lines, in order: handoffs, retries, texts, ends of nodes, answers to pauses."""
+    """All other lines, in order: handoffs, retries, texts, ends of nodes, suspensions and their answers."""
     functions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """The calls of functions, in order, by node: `given` and `gave`."""
     decided: dict[str, list[Any]] = field(default_factory=dict)
@@ -85,6 +85,36 @@ class RecordedRun:
     def annotations(self) -> list[dict[str, Any]]:
         """The notes that were added after the run, in order."""
         return [line["fields"] for line in self.lines if line["kind"] == "annotation"]
+
+    @property
+    def decisions(self) -> dict[str, bool | str]:
+        """The decisions on calls that waited, by the key of the call without the run's id."""
+        found: dict[str, bool | str] = {}
+        for line in self.lines:
+            if line["kind"] == "answered":
+                found |= line.get("decisions", {})
+        return found
+
+    @property
+    def waiting(self) -> dict[str, Any] | None:
+        """The line with which the run was suspended last; None once it is answered, or never waited."""
+        waits: dict[str, Any] | None = None
+        for line in self.lines:
+            if line["kind"] == "suspended":
+                waits = line
+            elif line["kind"] == "answered" and waits is not None and line["pause"] == waits["pause"]:
+                waits = None
+        return waits
+
+    @property
+    def seconds(self) -> float:
+        """The instant of the last line, in seconds since the run started."""
+        instants = [line["at"] for line in self.lines if "at" in line]
+        for turn in self.turns:
+            instants += [turn.started, *turn.times[-1:]]
+            instants += [turn.ended] if turn.ended is not None else []
+            instants += [tool["at"] for tool in turn.tools]
+        return max(instants, default=0.0)
 
     @property
     def nodes(self) -> list[str]:

@@ -8,7 +8,7 @@ A crash of the process costs at most the line that was being written; `read_reco
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -120,7 +120,15 @@ class RecordPlace(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """Writes a run to a file as it happens."""
+    """Writes a run to a file as it happens.
+
+    Attributes:
+        elapsed: seconds of the run that the file held before this recorder wrote to it.
+        noted: called with the fields of each line after it was written, and the chain up to it.
+    """
+
+    elapsed: float = 0.0
+    noted: Callable[[Mapping[str, Any], str], None] | None = None
 
     def __init__(
         self,
@@ -142,10 +150,8 @@ class Recorder:
             RecordError: The file cannot be written, is a source, or another run is writing it.
         """
         self._closed = True
-        if durability not in get_args(Durability):
-            raise RecordError(f"there is no durability {durability!r}; give 'os' or 'disk'")
+        self._flushes = checked_durability(durability) == "disk"
         self._file = create(path, sources)
-        self._flushes = durability == "disk"
         self._path = str(path)
         self._place = str(Path(path).absolute())
         self._header = dict(header)
@@ -180,6 +186,14 @@ class Recorder:
         elif (line := LINES.get(type(event))) is not None:
             self._append({**line(event), "at": round(event.at, 6)})
 
+    def write_suspended(self, pause_id: str, calls: Sequence[Mapping[str, Any]], at: float) -> None:
+        """Append that the run waits for decisions, and on which calls.
+
+        Raises:
+            RecordLostError: A write failed, now or before.
+        """
+        self._append({"kind": "suspended", "pause": pause_id, "calls": list(calls), "at": round(at, 6)})
+
     def _append(self, line: dict[str, Any]) -> None:
         if self._lost is not None:
             raise self._lost
@@ -188,12 +202,25 @@ class Recorder:
         except OSError as error:
             self._lost = RecordLostError(self._path, error.strerror or str(error))
             raise self._lost from error
+        if self.noted is not None:
+            self.noted(line, self._chain.value)
 
     def close(self) -> None:
         """Close the file, which lets another run write it."""
         if not self._closed:
             self._closed = True
             os.close(self._file)
+
+
+def checked_durability(durability: Durability) -> Durability:
+    """Return a durability.
+
+    Raises:
+        RecordError: It is none.
+    """
+    if durability not in get_args(Durability):
+        raise RecordError(f"there is no durability {durability!r}; give 'os' or 'disk'")
+    return durability
 
 
 def encoded(line: dict[str, Any]) -> bytes:

@@ -7,14 +7,23 @@ from it, a turn that was cut continues from its exact prefix, and the rest is ge
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
 
 from codec_agents.exceptions import RecordError
-from codec_agents.plan.nodes import BuiltFunction, BuiltJoin, BuiltModel, BuiltNode, PromptedNode
+from codec_agents.plan.nodes import (
+    BuiltFunction,
+    BuiltJoin,
+    BuiltModel,
+    BuiltNode,
+    PromptedNode,
+    declared_path,
+)
 from codec_agents.plan.plan import BuiltLoop, BuiltMap, BuiltPipeline
-from codec_agents.plan.variants import continued_from, with_nodes, without_servers
+from codec_agents.plan.variants import continued_from, prompted_nodes, with_nodes, without_servers
+from codec_agents.records.continuing import ContinuedRecorder
 from codec_agents.records.files import is_being_written
 from codec_agents.records.header import record_header
 from codec_agents.records.reader import read_record
@@ -27,6 +36,9 @@ from codec_agents.runtime.options import RunOptions, start_run
 from codec_agents.runtime.run import Run
 from codec_agents.tools.functions import Function
 
+if TYPE_CHECKING:
+    from codec_agents.plan.nodes import Value
+
 __all__ = [
     "AnswerSource",
     "RecordedFunctions",
@@ -35,6 +47,7 @@ __all__ = [
     "ReplayEngine",
     "recover",
     "replay",
+    "run_or_recover",
 ]
 
 AnswerSource: TypeAlias = Literal["recorded", "run"]
@@ -85,15 +98,117 @@ def recover(
     _refuse_running(recorded)
     record = _read(built, recorded)
     answers = RecordedFunctions(record, run_others=True) if functions == "recorded" else None
+    return _start(_recovering(built, record, answers), record, "recovers", options)
+
+
+def run_or_recover(
+    built: BuiltPipeline,
+    path: str | Path,
+    inputs: Mapping[str, Value] | None = None,
+    *,
+    noted: Callable[[Mapping[str, Any], str], None] | None = None,
+    **options: Unpack[RunOptions],
+) -> Run:
+    """Return a run that begins or goes on in its record; `Pipeline.run_or_recover` describes it.
+
+    Args:
+        built: the plan.
+        path: the record.
+        inputs: the inputs of the run.
+        noted: called with the fields of each line that is written, and the chain up to it.
+        **options: see `RunOptions`.
+
+    Raises:
+        RecordError: the record cannot be opened, is being written, or is of another run.
+    """
+    if options.pop("record", None) is not None:
+        raise RecordError("the run is written to the record that it goes on in; leave `record` out")
+    values = built.checked_inputs(inputs or {})
+    header = {**record_header(built), "inputs": values}
+    recorder = ContinuedRecorder(path, header, durability=options.get("durability", "os"))
+    recorder.noted = noted
+    if (record := recorder.record) is None:
+        return start_run(built, values, options, recorder=recorder)
+    try:
+        _refuse_other_run(built, record, values, options)
+        answers = RecordedFunctions(record, run_others=True)
+        recovered = _recovering(built, record, answers, failed=_handled_failures(built, record))
+        options["run_id"] = record.header.get("run_id")
+        return start_run(
+            recovered,
+            values,
+            options,
+            histories=record.after,
+            recorder=recorder,
+            decisions=record.decisions,
+        )
+    except BaseException:
+        recorder.close()
+        raise
+
+
+def _recovering(
+    built: BuiltPipeline,
+    record: RecordedRun,
+    answers: RecordedFunctions | None,
+    *,
+    failed: Mapping[str, str] | None = None,
+) -> BuiltPipeline:
+    """Return a plan that repeats a record, and goes on where it ends."""
 
     def change(node: BuiltNode) -> BuiltNode:
         if not isinstance(node, PromptedNode):
             return _with_functions(node, record, answers)
-        node = replace(node, engine=RecoveringEngine(record, node.engine))
+        node = replace(node, engine=RecoveringEngine(record, node.engine, failed=failed))
         return _with_tools(node, record, run_others=True)
 
-    recovered = with_nodes(continued_from(built, record.after), change)
-    return _start(recovered, record, "recovers", options)
+    return with_nodes(continued_from(built, record.after), change)
+
+
+def _handled_failures(built: BuiltPipeline, record: RecordedRun) -> dict[str, str]:
+    """Return the recorded failures after which the run went on.
+
+    They are repeated: a node that is asked again might succeed, and the record would hold two outcomes.
+    """
+    policies = {path: node.policy for path, node in prompted_nodes(built).items()}
+    return {
+        node: end["error"]["message"]
+        for node, end in record.ends.items()
+        if "error" in end
+        and (policy := policies.get(declared_path(node))) is not None
+        and policy.on_failure != "fail"
+    }
+
+
+def _shape(header: Mapping[str, Any]) -> Any:
+    """Return what the first line of a record says of its pipeline, without the engines.
+
+    A run may go on with other servers of the same models.
+    """
+    nodes = {
+        path: {name: field for name, field in node.items() if name != "engine"}
+        for path, node in header.get("nodes", {}).items()
+    }
+    return nodes, header.get("edges")
+
+
+def _refuse_other_run(
+    built: BuiltPipeline, record: RecordedRun, inputs: Mapping[str, Value], options: RunOptions
+) -> None:
+    if _shape(record.header) != _shape(record_header(built)):
+        raise RecordError(
+            f"{record.path} is the record of other nodes, models or edges than those of {built.name!r}; go "
+            "on with the pipeline of the record, or name another file"
+        )
+    _refuse_other_maps(built, record)
+    plain = {name: value if isinstance(value, str) else list(value) for name, value in inputs.items()}
+    if plain != record.inputs:
+        raise RecordError(f"{record.path} is the record of a run with other inputs; name another file")
+    run_id = options.get("run_id")
+    if run_id is not None and run_id != record.header.get("run_id"):
+        raise RecordError(
+            f"{record.path} is the record of the run {record.header.get('run_id')}, and not of {run_id}"
+        )
 
 
 def _with_functions(node: BuiltNode, record: RecordedRun, answers: RecordedFunctions | None) -> BuiltNode:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from codec_agents.engines.base import (
     continues_answers,
     end_reached,
 )
-from codec_agents.exceptions import EngineError
+from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_agents.records.compare import first_difference
 from codec_agents.records.recorded import RecordedRun, RecordedTurn
 from codec_agents.replay.engine import RecordStream, stats_of
@@ -25,7 +25,17 @@ from codec_core.frames import CodecFrame
 class RecoveringEngine:
     """Answers recorded turns from the record, and continues the turn that was cut."""
 
-    def __init__(self, record: RecordedRun, behind: Engine) -> None:
+    def __init__(
+        self, record: RecordedRun, behind: Engine, *, failed: Mapping[str, str] | None = None
+    ) -> None:
+        """Index the turns of a record.
+
+        Args:
+            record: The recorded run.
+            behind: The engine itself.
+            failed: By node: the recorded failure with which its last turn ends again.
+        """
+        self._failed = failed or {}
         self._turns = {(turn.node, turn.number): turn for turn in record.turns}
         self._behind = behind
         self.name = behind.name
@@ -71,6 +81,10 @@ class RecoveringEngine:
         options = request.options
         if turn.complete:
             return _all_of(turn, turn.finish_reason)
+        if turn.node in self._failed:
+            found = f"failed here when it was recorded: {self._failed[turn.node]}"
+            error = EngineStreamError(self.name, found, delivered=len(turn.generated), transient=False)
+            return _all_then(turn, error)
         if (reason := end_reached(turn.generated, options.stop_token_ids, options.max_tokens)) is not None:
             return _all_of(turn, reason)
         if turn.generated and not continues_answers(self._behind):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.records.writer import Recorder, RecordPlace
     from codec_agents.runtime.edges.wiring import Wiring
-    from codec_agents.runtime.pause import Resumption
+    from codec_agents.runtime.pause import Decision, Resumption
     from codec_agents.tools.calls import Approver
     from codec_agents.tools.mcp_servers import OpenServers
     from codec_agents.turn import Turn
@@ -51,6 +51,7 @@ class RunContext:
         deps: object = None,
         approve: Approver | None = None,
         resumed: Resumption | None = None,
+        decisions: Mapping[str, Decision] | None = None,
     ) -> None:
         self.plan = plan
         self.run_id = run_id or secrets.token_hex(16)
@@ -58,6 +59,8 @@ class RunContext:
         """What the caller hands to its tools, by their context argument."""
         self.approve = approve
         """Decides whether a tool that needs approval may run; None: such a call suspends the run."""
+        self.decisions = decisions or {}
+        """The decisions on calls of a run that goes on in its record, by `call_key`."""
         self.servers: OpenServers | None = None
         """The MCP servers of the declaration, while they are open."""
         self.recorder = recorder
@@ -75,7 +78,7 @@ class RunContext:
         self.nested: list[NodeContext] = []
         """The bodies of loops and maps that run now."""
         self.events = EventLog()
-        self._started = time.perf_counter()
+        self._started = time.perf_counter() - (0.0 if recorder is None else recorder.elapsed)
 
     @property
     def record_place(self) -> RecordPlace | None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.prompts import History
     from codec_agents.records.writer import Durability, Recorder
-    from codec_agents.runtime.pause import Resumption
+    from codec_agents.runtime.pause import Decision, Resumption
     from codec_agents.runtime.run import Run
     from codec_agents.tools.calls import Approver
 
@@ -46,6 +46,8 @@ def start_run(
     origin: Mapping[str, str | None] | None = None,
     resumed: Resumption | None = None,
     sources: Iterable[str | Path] = (),
+    recorder: Recorder | None = None,
+    decisions: Mapping[str, Decision] | None = None,
 ) -> Run:
     """Return a run of a plan with the options of its caller.
 
@@ -57,6 +59,8 @@ def start_run(
         origin: which recorded run this one replays or recovers; the record says so.
         resumed: the suspended run that is continued.
         sources: records that the run reads, none of which it may write.
+        recorder: writes the run, in place of one for the option `record`.
+        decisions: the decisions on calls of a run that goes on in its record.
 
     Raises:
         PauseError: the suspended run was resumed already.
@@ -69,7 +73,7 @@ def start_run(
     from codec_agents.runtime.run import Run
 
     header = {**(origin or {}), "inputs": inputs, **({"after": dict(histories)} if histories else {})}
-    recorder = _recorder(plan, options, header, sources)
+    recorder = recorder or _recorder(plan, options, header, sources)
     if resumed is not None:
         try:
             resumed.claim()
@@ -85,6 +89,7 @@ def start_run(
         deps=options.get("deps"),
         approve=options.get("approve"),
         resumed=resumed,
+        decisions=decisions,
     )
 
 

@@ -11,12 +11,19 @@ import anyio
 
 from codec_agents.concurrency.signal import Signal
 from codec_agents.events import HandoffReport, Outcome, RunFinished, RunStarted, Usage
-from codec_agents.exceptions import RunCancelledError, RunError, ToolServerError
+from codec_agents.exceptions import (
+    ApprovalRequiredError,
+    RecordLostError,
+    RunCancelledError,
+    RunError,
+    ToolServerError,
+)
 from codec_agents.prompts import History
 from codec_agents.runtime.context import RunContext
 from codec_agents.runtime.edges.state import EdgeState, edge_states
 from codec_agents.runtime.executor import Executor
 from codec_agents.runtime.outputs import SinkOutput, SinkReader
+from codec_agents.tools.calls import call_key
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.plan import BuiltPipeline
     from codec_agents.records.writer import Recorder
     from codec_agents.runtime.event_log import EventReader
-    from codec_agents.runtime.pause import Resumption
+    from codec_agents.runtime.pause import Decision, Pause, Resumption
     from codec_agents.tools.calls import Approver
 
 
@@ -72,9 +79,16 @@ class Run:
         deps: object = None,
         approve: Approver | None = None,
         resumed: Resumption | None = None,
+        decisions: Mapping[str, Decision] | None = None,
     ) -> None:
         self._context = RunContext(
-            plan, run_id=run_id, recorder=recorder, deps=deps, approve=approve, resumed=resumed
+            plan,
+            run_id=run_id,
+            recorder=recorder,
+            deps=deps,
+            approve=approve,
+            resumed=resumed,
+            decisions=decisions,
         )
         self._executor = Executor(plan, inputs, self._context, resumed=resumed, outermost=True)
         self._over = False
@@ -227,6 +241,9 @@ class Run:
                 await context.emit(RunStarted(context.run_id, plan.name, trace_id=context.telemetry.trace_id))
                 await self._execute_with_servers()
                 await context.emit(RunFinished(dict(context.usage), context.clock()))
+            except ApprovalRequiredError as error:
+                self._error = error
+                self._record_suspended(error.pause)
             except Exception as error:  # `result` and `wait` raise it
                 self._error = error
             except BaseException:
@@ -252,6 +269,23 @@ class Run:
                 await self._executor.execute()
         if self._executor.error is not None:
             raise self._executor.error
+
+    def _record_suspended(self, pause: Pause) -> None:
+        if (recorder := self._context.recorder) is None:
+            return
+        calls = [
+            {
+                "key": call_key(call.node, pause.waiting[call.node].number, call.position),
+                "node": call.node,
+                "name": call.name,
+                "arguments": call.arguments,
+            }
+            for call in pause.pending
+        ]
+        try:
+            recorder.write_suspended(pause.id, calls, self._context.clock())
+        except RecordLostError as error:
+            self._error = error
 
     def _end(self) -> None:
         context = self._context

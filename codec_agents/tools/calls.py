@@ -63,6 +63,17 @@ class Attempt:
     repeated: int = 0
 
 
+def call_key(node: str, turn: int, position: int) -> str:
+    """Return the key of a call within its run.
+
+    Args:
+        node: The path of the node whose model called.
+        turn: The node's turn, from 1.
+        position: The place of the call among those of the turn, from 0.
+    """
+    return f"{node}/{turn}/{position}"
+
+
 class ServerConnections(Protocol):
     """The MCP servers of a declaration while a run has them open."""
 
@@ -88,6 +99,8 @@ class ToolContext:
         deps: the object that the run was given for its tools.
         approve: decides whether a tool with `approval=True` may run.
         servers: the MCP servers of the declaration that are open for the run.
+        call_key: names this call of this run, also when the run goes on after a crash: an idempotency key
+            for a service that would otherwise do the same twice.
     """
 
     run_id: str
@@ -96,6 +109,7 @@ class ToolContext:
     deps: Any = None
     approve: Approver | None = None
     servers: ServerConnections | None = None
+    call_key: str = ""
 
 
 Approver: TypeAlias = Callable[[ToolCall, ToolContext], "bool | str | Awaitable[bool | str]"]

@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from codec_agents.events import ToolFinished, ToolStarted
 from codec_agents.runtime.pause import Decision, PausedTurn, PendingCall, SettledCall
-from codec_agents.tools.calls import ToolContext
+from codec_agents.tools.calls import ToolContext, call_key
 
 if TYPE_CHECKING:
     from codec_agents.dialects import CallRegion
@@ -94,7 +94,9 @@ class ToolRound:
         waiting = [
             position
             for position, call in enumerate(self.calls)
-            if pausing and self._node.dispatcher.waits_for_approval(call)
+            if pausing
+            and self._key(position) not in self._run.decisions
+            and self._node.dispatcher.waits_for_approval(call)
         ]
         for position in range(len(self.calls)):
             if position not in waiting and position not in self._started:
@@ -146,9 +148,18 @@ class ToolRound:
         self._started.add(position)
         self._group.start_soon(self._run_one, position, approve)
 
+    def _key(self, position: int) -> str:
+        return call_key(self._node.path, self._turn, position)
+
     async def _run_one(self, position: int, approve: Callable[..., Decision] | None) -> None:
-        call = self.calls[position]
-        context = self._context if approve is None else replace(self._context, approve=approve)
+        call, key = self.calls[position], self._key(position)
+        if key in self._run.decisions:
+            approve = partial(_decided, self._run.decisions[key])
+        context = replace(
+            self._context,
+            approve=self._context.approve if approve is None else approve,
+            call_key=f"{self._run.run_id}/{key}",
+        )
         try:
             await self._run.emit(ToolStarted(self._node.path, self._turn, call, self._run.clock()))
             with self._scope.tool(call) as scope:

@@ -1,0 +1,249 @@
+"""Write on in a record that was cut off: the run repeats what it holds, and only what is new is appended.
+
+One file stays the whole truth about a run, however often its process dies: each recorded id, result and
+decision is there once, in one chain of seals.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from codec_agents.events import (
+    Decided,
+    Event,
+    FunctionFinished,
+    GenerationFinished,
+    GenerationStarted,
+    HandoffFinished,
+    IdsSampled,
+    NodeFailed,
+    NodeFinished,
+    RunFinished,
+    RunStarted,
+    SinkText,
+    ToolFinished,
+)
+from codec_agents.exceptions import RecordDamagedError, RecordError, ReplayError
+from codec_agents.records.compare import first_difference
+from codec_agents.records.files import open_locked
+from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain, is_sealed
+from codec_agents.records.reader import read_record
+from codec_agents.records.recorded import RecordedRun
+from codec_agents.records.writer import Durability, Recorder, checked_durability
+
+Occurrence: TypeAlias = tuple[str, ...]
+"""Names lines of a record that say the same, of which there may be several."""
+
+
+class ContinuedRecorder(Recorder):
+    """Appends the events of a run that its record does not hold yet.
+
+    Attributes:
+        record: what the file held when it was opened; None where it held no whole line, so that the run
+            begins here.
+    """
+
+    def __init__(self, path: str | Path, header: Mapping[str, Any], *, durability: Durability = "os") -> None:
+        """Open the record of a run that was cut off, or begin one. Its file is readable by its owner alone.
+
+        The file is locked before it is read: of two processes that go on with a run, one is refused.
+
+        Args:
+            path: The file.
+            header: The fields of the first line, for a run that begins here.
+            durability: Where each line is before the run continues.
+
+        Raises:
+            RecordError: The record is being written, cannot be opened, or has no seals.
+            RecordDamagedError: A line is damaged.
+        """
+        self._closed = True
+        self._flushes = checked_durability(durability) == "disk"
+        self._path, self._place = str(path), str(Path(path).absolute())
+        self._header = dict(header)
+        self._lost = None
+        self._file = open_locked(path)
+        try:
+            self._chain, length = _sealed_part(path)
+            self.record = read_record(path) if length else None
+            # What a crash left of a last line.
+            os.ftruncate(self._file, length)
+            os.lseek(self._file, 0, os.SEEK_END)
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._closed = False
+        self._known = None if self.record is None else KnownEvents(self.record)
+        self.elapsed = 0.0 if self.record is None else self.record.seconds
+
+    def write(self, event: Event) -> None:
+        """Append the line of an event, unless the record has it.
+
+        Raises:
+            RecordLostError: A write failed, now or before.
+            ReplayError: The run does not repeat what is recorded.
+        """
+        if self._known is None:
+            super().write(event)
+        elif isinstance(event, RunStarted):
+            self._append({"kind": "continued", "trace_id": event.trace_id, "at": round(self.elapsed, 6)})
+        elif (new := self._known.new_part(event)) is not None:
+            super().write(new)
+
+
+def _sealed_part(path: str | Path) -> tuple[Chain, int]:
+    """Return the chain of the whole lines of a record, and their length in bytes.
+
+    Raises:
+        RecordError: The record is of a version without seals.
+        RecordDamagedError: A line is damaged.
+    """
+    chain, length = Chain(), 0
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
+            if not line.endswith(b"\n"):
+                break
+            if number == 1 and not is_sealed(line):
+                raise RecordError(
+                    f"{path} is no record with seals, from which a run can go on; recover an old record into "
+                    "a new file, or name another file"
+                )
+            try:
+                chain.verify(line)
+            except BrokenSealError as error:
+                raise RecordDamagedError(str(path), number, str(error), None) from error
+            length += len(line)
+    return chain, length
+
+
+class KnownEvents:
+    """The events that a record holds, counted off as the run repeats them."""
+
+    def __init__(self, record: RecordedRun) -> None:
+        self._turns = {(turn.node, turn.number): turn for turn in record.turns}
+        self._sampled: Counter[tuple[str, int]] = Counter()
+        """How many recorded ids of each turn were repeated."""
+        self._texts = record.texts()
+        """The text of each sink that was not repeated yet."""
+        self._functions = {node: list(calls) for node, calls in record.functions.items()}
+        self._decided = {node: list(choices) for node, choices in record.decided.items()}
+        self._left: Counter[Occurrence] = Counter(_occurrences(record))
+        self._checks: Mapping[type, Callable[[Any], Event | None]] = {
+            GenerationStarted: self._started,
+            IdsSampled: self._ids,
+            GenerationFinished: self._finished,
+            SinkText: self._text,
+            FunctionFinished: self._function,
+            Decided: self._decision,
+        }
+
+    def new_part(self, event: Event) -> Event | None:
+        """Return the part of an event that is not recorded; None if all of it is.
+
+        Raises:
+            ReplayError: The event contradicts the record.
+        """
+        check = self._checks.get(type(event))
+        return self._once(event) if check is None else check(event)
+
+    def _started(self, event: GenerationStarted) -> Event | None:
+        turn = self._turns.get((event.node, event.turn))
+        if turn is None:
+            return event
+        position = first_difference(turn.prompt, event.prompt_ids)
+        if position is not None:
+            raise ReplayError(
+                event.node,
+                "the run that goes on has another prompt than its record; go on with the pipeline, maps, "
+                "functions and tools of the record, or recover into a new file",
+                turn=event.turn,
+                position=position,
+            )
+        return None
+
+    def _ids(self, event: IdsSampled) -> Event | None:
+        turn = self._turns.get((event.node, event.turn))
+        if turn is None:
+            return event
+        before = self._sampled[event.node, event.turn]
+        recorded = turn.generated[before : before + len(event.ids)]
+        self._sampled[event.node, event.turn] += len(event.ids)
+        if not recorded:
+            return event
+        if list(event.ids) != recorded:
+            # Recorded frames are repeated one by one, so no frame is part old and part new.
+            raise ReplayError(
+                event.node, "its answer differs from the record", turn=event.turn, position=before
+            )
+        return None
+
+    def _finished(self, event: GenerationFinished) -> Event | None:
+        turn = self._turns.get((event.node, event.turn))
+        return None if turn is not None and turn.complete else event
+
+    def _text(self, event: SinkText) -> Event | None:
+        known = self._texts.get(event.sink, "")
+        shared = min(len(known), len(event.text))
+        if known[:shared] != event.text[:shared]:
+            raise ReplayError(event.sink, "the text of this sink differs from the record")
+        self._texts[event.sink] = known[shared:]
+        rest = event.text[shared:]
+        return SinkText(event.sink, rest, event.at) if rest else None
+
+    def _function(self, event: FunctionFinished) -> Event | None:
+        if not (known := self._functions.get(event.node)):
+            return event
+        if known.pop(0)["given"] != event.given:
+            raise ReplayError(event.node, "its function has other arguments than in the record")
+        return None
+
+    def _decision(self, event: Decided) -> Event | None:
+        known = self._decided.get(event.node, [])
+        again = len(known[: len(event.choices)])
+        if known[:again] != list(event.choices[:again]):
+            raise ReplayError(event.node, "another order of arrival decided than in the record")
+        del known[:again]
+        return Decided(event.node, event.choices[again:], event.at) if event.choices[again:] else None
+
+    def _once(self, event: Event) -> Event | None:
+        name = _name(event)
+        if name is None or self._left[name] <= 0:
+            return event
+        self._left[name] -= 1
+        return None
+
+
+def _name(event: Event) -> Occurrence | None:
+    """Return what lines of the same content share, for events of which each has one line."""
+    match event:
+        case ToolFinished():
+            call = event.attempt.call
+            return "tool", event.node, str(event.turn), str(call.start), str(call.index)
+        case HandoffFinished():
+            return "handoff", event.report.source, event.report.target
+        case NodeFinished():
+            return "node", event.node, event.outcome
+        case NodeFailed():
+            return "node", event.node, "failed"
+        case RunFinished():
+            return ("end",)
+    return None
+
+
+def _occurrences(record: RecordedRun) -> list[Occurrence]:
+    """Return the name of each recorded line that `_name` can name."""
+    found: list[Occurrence] = [("end",)] if record.complete else []
+    for turn in record.turns:
+        for tool in turn.tools:
+            start, index = tool["call"]
+            found.append(("tool", turn.node, str(turn.number), str(start), str(index)))
+    for line in record.lines:
+        if line["kind"] == "handoff":
+            found.append(("handoff", line["source"], line["target"]))
+        elif line["kind"] == "node":
+            found.append(("node", line["node"], line["outcome"]))
+    return found
