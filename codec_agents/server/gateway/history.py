@@ -1,0 +1,192 @@
+"""A client's history as a chain of keys: one hash per message, equal where the rule says the same.
+
+Rules that hold in this file:
+
+- The first key stands for everything before the first message: tenant, model, map, dialect, template
+  arguments, system text and tools. Another one of them is another conversation.
+- What a client wrote counts exactly; what the model said counts as `equivalence` says. Reasoning is in no
+  key: it may or may not be sent back, and is compared where a key is found.
+- A result belongs to a call by the call's place in its turn, not by an id: clients rename ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from codec_agents.dialects.bound import BoundDialect
+from codec_agents.dialects.messages import Message, ToolSpec
+from codec_agents.dialects.values import ThinkingMode
+from codec_agents.exceptions import PromptError
+from codec_agents.server.gateway.equivalence import joined, model_turn_form
+
+KEY_BYTES: Final = 32
+"""Of a key: no client can find two histories of one key."""
+
+NOWHERE: Final = -1
+"""The place of the key before the first message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks to be continued, whichever API it came by.
+
+    Fields:
+        tenant: the client whose conversations it may continue; a digest, never the key itself.
+        model: the model's name.
+        messages: the history, a system text first.
+        tools: the tools that are told to the model.
+        thinking: the thinking mode; None for the dialect's.
+        hints: ids of calls, items, answers and signatures in the request. They choose among equal turns.
+    """
+
+    tenant: bytes
+    model: str
+    messages: Sequence[Message]
+    tools: Sequence[ToolSpec] = ()
+    thinking: ThinkingMode | None = None
+    hints: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The messages of a request without the system text in front, results in the order of their calls.
+
+    Fields:
+        system: the system text; None without one.
+        messages: the messages behind it.
+        keys: the key after each message, and behind them, so at `NOWHERE`, the one before the first.
+    """
+
+    system: Message | None
+    messages: tuple[Message, ...]
+    keys: tuple[bytes, ...]
+
+    @property
+    def origin(self) -> bytes:
+        """The key before the first message."""
+        return self.keys[NOWHERE]
+
+    def model_turns(self) -> list[int]:
+        """Return the places of the assistant's messages, the last one first."""
+        return [place for place in reversed(range(len(self.messages))) if _is_answer(self.messages[place])]
+
+
+def history_of(asked: Asked, dialect: BoundDialect) -> History:
+    """Return a request's history with its keys.
+
+    Raises:
+        PromptError: a result of no call.
+    """
+    messages = list(asked.messages)
+    system = messages.pop(0) if messages and messages[0].role == "system" else None
+    ordered, places = _in_order_of_calls(messages)
+    key = _origin(asked, system, dialect)
+    keys = [key]
+    for message, place in zip(ordered, places, strict=True):
+        key = key_after(key, message, place)
+        keys.append(key)
+    return History(system, tuple(ordered), (*keys[1:], keys[0]))
+
+
+def key_after(key: bytes, message: Message, place: int | None = None) -> bytes:
+    """Return the key of a history with one more message.
+
+    Args:
+        key: the key of the history.
+        message: the message.
+        place: of a result, which of the calls before it it answers.
+    """
+    if _is_answer(message):
+        form = joined([b"model", model_turn_form(message)])
+    else:
+        content = message.content.encode("utf-8", "surrogatepass")
+        form = joined([message.role.encode("utf-8", "surrogatepass"), b"%d" % (place or 0), content])
+    return hashlib.blake2b(joined([key, form]), digest_size=KEY_BYTES).digest()
+
+
+def _origin(asked: Asked, system: Message | None, dialect: BoundDialect) -> bytes:
+    text = [] if system is None else [system.content]
+    tools = [[tool.name, tool.description, tool.parameters] for tool in asked.tools]
+    vocabulary = dialect.vocabulary
+    place: list[Any] = [
+        asked.model,
+        vocabulary.hash or vocabulary.id,
+        _digest_of(dialect),
+        asked.thinking or dialect.thinking,
+        text,
+        tools,
+    ]
+    form = joined([asked.tenant, json.dumps(place).encode()])
+    return hashlib.blake2b(form, digest_size=KEY_BYTES).digest()
+
+
+def _digest_of(dialect: BoundDialect) -> str:
+    """Return a digest of the dialect's forms: a conversation goes on only in the forms that it began with."""
+    known = dialect.vocabulary.derived
+    digests: dict[str, str] = known.setdefault(_digest_of, {})
+    if dialect.name not in digests:
+        forms = dialect.dialect.model_dump_json().encode()
+        digests[dialect.name] = hashlib.blake2b(forms, digest_size=KEY_BYTES).hexdigest()
+    return digests[dialect.name]
+
+
+def _is_answer(message: Message) -> bool:
+    return message.role == "assistant"
+
+
+def _in_order_of_calls(messages: Sequence[Message]) -> tuple[list[Message], list[int | None]]:
+    """Return messages with neighbouring results in the order of their calls, and the place of each result."""
+    ordered: list[Message] = []
+    places: list[int | None] = []
+    calls: list[str | None] = []
+    stretch: dict[int, Message] = {}
+    for number, message in enumerate(messages):
+        if message.role == "tool":
+            place = _place_of(message, number, calls, stretch)
+            stretch[place] = message
+            continue
+        _append(stretch, ordered, places)
+        ordered.append(message)
+        places.append(None)
+        calls = [call.id for call in message.calls]
+    _append(stretch, ordered, places)
+    return ordered, places
+
+
+def _append(stretch: dict[int, Message], ordered: list[Message], places: list[int | None]) -> None:
+    for place in sorted(stretch):
+        ordered.append(stretch[place])
+        places.append(place)
+    stretch.clear()
+
+
+def _place_of(message: Message, number: int, calls: Sequence[str | None], taken: dict[int, Message]) -> int:
+    """Return which of the calls before it a result answers: the one of its id, or the first without one."""
+    free = [place for place in range(len(calls)) if place not in taken]
+    named = [place for place in free if message.call_id is None or calls[place] == message.call_id]
+    if not named:
+        raise PromptError(
+            f"message {number} is the result of {message.call_id or 'a call'!r}; no call before it has this "
+            "id, or it has its result already"
+        )
+    return named[0]
+
+
+def with_call_ids_of(results: Sequence[Message], calls: Message) -> list[Message]:
+    """Return messages whose first results name the calls of a turn by the model's own ids.
+
+    Args:
+        results: the messages behind the turn, its results first and in the order of the calls.
+        calls: the turn as the model wrote it.
+    """
+    own = iter(calls.calls)
+    rebound: list[Message] = []
+    for number, message in enumerate(results):
+        if message.role != "tool" or number >= len(calls.calls):
+            return [*rebound, *results[number:]]
+        rebound.append(replace(message, call_id=next(own).id))
+    return rebound

@@ -1,0 +1,130 @@
+"""Conversations as a tree: each node is one request and the model's turn that answered it.
+
+Rules that hold in this file:
+
+- A node holds only what its request added: the ids behind those that it shares with its parent, so a
+  conversation is stored in proportion to its ids, not to its requests.
+- A node never changes. What was sampled stays as it was sampled.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from codec_agents.dialects.messages import Message
+from codec_agents.dialects.values import Port
+
+IDS = "I"
+"""The array type of token ids: unsigned, 4 bytes."""
+
+Span = tuple[Port | str, int, int]
+"""A lane, and its first position in the sampled ids and the one behind it."""
+
+OVERHEAD = 1_024
+"""Bytes of a node beside its ids and texts: the objects of Python that it is made of."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Node:
+    """One request, and the turn that answered it.
+
+    Fields:
+        number: given by the store, in the order of storing; 0 before that.
+        parent: the turn that the request continued; None at a conversation's beginning.
+        tenant: the client.
+        origin: the key of what the request continued: that of the parent, or of the beginning.
+        key: the key of the history that ends with this turn.
+        kept: how many of the parent's ids the prompt begins with. Less than all of them where earlier
+            reasoning was left out.
+        inserted: the ids of the prompt behind those.
+        sampled: the ids of the turn.
+        messages: the messages of the request behind the parent's turn; of a beginning, all but the system
+            text.
+        turn: the turn as the client got it, with the model's own ids of calls.
+        nonce: the number in the ids that the client got.
+        begin: the position at which the first turn since the last user message was sampled.
+        finish_reason: why the turn ended; None for one that the client left.
+        partial: whether the turn was broken off. Such a turn is no history that a client could send back.
+        private: whether the client asked that the turn is not kept: it stays in memory, and cannot be asked
+            for by its id.
+        spans: the lanes of the sampled ids.
+        created: seconds since the epoch.
+    """
+
+    parent: Node | None
+    tenant: bytes
+    origin: bytes
+    key: bytes
+    kept: int
+    inserted: array[int]
+    sampled: array[int]
+    messages: tuple[Message, ...]
+    turn: Message
+    nonce: bytes
+    begin: int
+    finish_reason: str | None
+    partial: bool = False
+    private: bool = False
+    spans: tuple[Span, ...] = ()
+    created: float = 0.0
+    number: int = 0
+
+    @property
+    def prompt_length(self) -> int:
+        """The number of ids of the prompt."""
+        return self.kept + len(self.inserted)
+
+    @property
+    def length(self) -> int:
+        """The number of ids of the prompt and the turn."""
+        return self.prompt_length + len(self.sampled)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the node takes in memory."""
+        texts = sum(_size_of(message) for message in (*self.messages, self.turn))
+        return OVERHEAD + self.inserted.itemsize * (len(self.inserted) + len(self.sampled)) + texts
+
+    def path(self) -> Iterator[Node]:
+        """Yield the node and its ancestors, the beginning of the conversation last."""
+        node: Node | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def ids(self) -> array[int]:
+        """Return the ids of the prompt and the turn."""
+        return self._ids(self.length)
+
+    def prompt(self) -> array[int]:
+        """Return the ids of the prompt."""
+        return self._ids(self.prompt_length)
+
+    def _ids(self, needed: int) -> array[int]:
+        parts: list[array[int]] = []
+        for node in self.path():
+            if needed > node.kept:
+                own = node.inserted + node.sampled
+                parts.append(own[: needed - node.kept])
+                needed = node.kept
+        whole: array[int] = array(IDS)
+        for part in reversed(parts):
+            whole += part
+        return whole
+
+    def history(self) -> list[Message]:
+        """Return the messages of the conversation up to this turn."""
+        nodes = list(self.path())
+        return [message for node in reversed(nodes) for message in (*node.messages, node.turn)]
+
+
+def as_array(ids: Sequence[int]) -> array[int]:
+    """Return ids in the form in which nodes keep them."""
+    return array(IDS, ids)
+
+
+def _size_of(message: Message) -> int:
+    calls = sum(len(call.name) + len(str(call.arguments)) for call in message.calls)
+    return OVERHEAD // 8 + len(message.content) + len(message.reasoning or "") + calls
