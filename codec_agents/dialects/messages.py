@@ -8,7 +8,7 @@ family's form carries what a message says; `docs/dialects.md` lists what single 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 ReasoningState = Literal["open", "closed"]
@@ -39,11 +39,14 @@ class MessageCall:
         name: the tool.
         arguments: the arguments of the call; None where a prompt was read in which they cannot be read.
         id: the id that the result names; None for the id that the family gives.
+        text: the arguments as the JSON text that a client sent; None where only `arguments` says them. It is
+            not a part of what is compared or written.
     """
 
     name: str
     arguments: Mapping[str, Any] | None
     id: str | None = None
+    text: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,7 @@ def call_form(call: MessageCall) -> tuple[bytes, bytes]:
 
 def arguments_form(call: MessageCall) -> bytes:
     """Return bytes that are equal for equal arguments."""
-    text = getattr(call, "raw", None)
+    text = call.text
     if text is None:
         text = json.dumps(call.arguments, ensure_ascii=False)
     return json_form(text)

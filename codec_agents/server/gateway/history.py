@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from codec_agents.dialects.bound import BoundDialect
 from codec_agents.dialects.messages import Message, ToolSpec
@@ -32,7 +32,7 @@ NOWHERE: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks to be continued, whichever API it came by.
+    """A request for the next turn of a conversation, whichever API it came by.
 
     Fields:
         tenant: the client whose conversations it may continue; a digest, never the key itself.
@@ -59,11 +59,13 @@ class History:
         system: the system text; None without one.
         messages: the messages behind it.
         keys: the key after each message, and behind them, so at `NOWHERE`, the one before the first.
+        numbers: the number of each message in the client's own order, from 1.
     """
 
     system: Message | None
     messages: tuple[Message, ...]
     keys: tuple[bytes, ...]
+    numbers: tuple[int, ...]
 
     @property
     def origin(self) -> bytes:
@@ -83,13 +85,18 @@ def history_of(asked: Asked, dialect: BoundDialect) -> History:
     """
     messages = list(asked.messages)
     system = messages.pop(0) if messages and messages[0].role == "system" else None
-    ordered, places = _in_order_of_calls(messages)
+    ordered = _in_order_of_calls(messages)
     key = _origin(asked, system, dialect)
     keys = [key]
-    for message, place in zip(ordered, places, strict=True):
-        key = key_after(key, message, place)
+    for each in ordered:
+        key = key_after(key, each.message, each.place)
         keys.append(key)
-    return History(system, tuple(ordered), (*keys[1:], keys[0]))
+    return History(
+        system,
+        tuple(each.message for each in ordered),
+        (*keys[1:], keys[0]),
+        tuple(each.number + 1 for each in ordered),
+    )
 
 
 def key_after(key: bytes, message: Message, place: int | None = None) -> bytes:
@@ -138,33 +145,31 @@ def _is_answer(message: Message) -> bool:
     return message.role == "assistant"
 
 
-def _in_order_of_calls(messages: Sequence[Message]) -> tuple[list[Message], list[int | None]]:
-    """Return messages with neighbouring results in the order of their calls, and the place of each result."""
-    ordered: list[Message] = []
-    places: list[int | None] = []
+class _Placed(NamedTuple):
+    message: Message
+    number: int
+    place: int | None
+    """Of a result, which of the calls before it it answers."""
+
+
+def _in_order_of_calls(messages: Sequence[Message]) -> list[_Placed]:
+    """Return messages with neighbouring results in the order of their calls."""
+    ordered: list[_Placed] = []
     calls: list[str | None] = []
-    stretch: dict[int, Message] = {}
+    results: dict[int, _Placed] = {}
     for number, message in enumerate(messages):
         if message.role == "tool":
-            place = _place_of(message, number, calls, stretch)
-            stretch[place] = message
+            place = _place_of(message, number, calls, results)
+            results[place] = _Placed(message, number, place)
             continue
-        _append(stretch, ordered, places)
-        ordered.append(message)
-        places.append(None)
+        ordered += [results[place] for place in sorted(results)]
+        results.clear()
+        ordered.append(_Placed(message, number, None))
         calls = [call.id for call in message.calls]
-    _append(stretch, ordered, places)
-    return ordered, places
+    return [*ordered, *(results[place] for place in sorted(results))]
 
 
-def _append(stretch: dict[int, Message], ordered: list[Message], places: list[int | None]) -> None:
-    for place in sorted(stretch):
-        ordered.append(stretch[place])
-        places.append(place)
-    stretch.clear()
-
-
-def _place_of(message: Message, number: int, calls: Sequence[str | None], taken: dict[int, Message]) -> int:
+def _place_of(message: Message, number: int, calls: Sequence[str | None], taken: Container[int]) -> int:
     """Return which of the calls before it a result answers: the one of its id, or the first without one."""
     free = [place for place in range(len(calls)) if place not in taken]
     named = [place for place in free if message.call_id is None or calls[place] == message.call_id]

@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 
-from codec_agents.dialects.messages import Message
-from tests.agents.server.gateway.sent import SentCall
+from codec_agents.dialects.messages import Message, MessageCall
 
 FOLDER = Path(os.environ.get("CODEC_RECORDINGS", Path(__file__).parents[5] / "shared" / "recordings"))
 
@@ -55,7 +54,7 @@ def answers(run: str) -> list[Message]:
             role="assistant",
             content=turn["text"],
             reasoning=turn["reasoning"],
-            calls=tuple(SentCall(name, None, call_id, text) for call_id, name, text in turn["calls"]),
+            calls=tuple(MessageCall(name, None, call_id, text) for call_id, name, text in turn["calls"]),
         )
         for turn in _server().turns_of(run)
     ]
@@ -84,7 +83,7 @@ def _text(content: Any) -> str:
 
 
 def _message(text: str, reasoning: str | None, calls: list[tuple[str | None, str, str]]) -> Message:
-    found = tuple(SentCall(name, None, call_id, arguments) for call_id, name, arguments in calls)
+    found = tuple(MessageCall(name, None, call_id, arguments) for call_id, name, arguments in calls)
     return Message(role="assistant", content=text, reasoning=reasoning, calls=found)
 
 

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec_agents.dialects.messages import Message
+from codec_agents.dialects.messages import Message, MessageCall
 from codec_agents.server.gateway.equivalence import json_form, model_turn_form, same_model_turn
 from tests.agents.server.gateway.recordings import answers, model_turns, needs_recordings, runs
-from tests.agents.server.gateway.sent import SentCall
 
 ARGUMENTS = '{"a": 1, "b": [1.0, true, "é"]}'
 
@@ -25,7 +24,7 @@ def turn(
     arguments: str | None = ARGUMENTS,
     call_id: str = "c1",
 ) -> Message:
-    calls = () if arguments is None else (SentCall("f", None, call_id, arguments),)
+    calls = () if arguments is None else (MessageCall("f", None, call_id, arguments),)
     return Message(role="assistant", content=content, reasoning=reasoning, calls=calls)
 
 
@@ -74,7 +73,7 @@ def test_altered_reasoning_is_another_turn_though_it_is_not_part_of_the_form() -
 
 
 def test_the_order_and_the_names_of_calls_count() -> None:
-    first, second = SentCall("f", None, None, "{}"), SentCall("g", None, None, "{}")
+    first, second = MessageCall("f", None, None, "{}"), MessageCall("g", None, None, "{}")
     ours = Message(role="assistant", calls=(first, second))
     assert not same_model_turn(ours, Message(role="assistant", calls=(second, first)))
     assert not same_model_turn(ours, Message(role="assistant", calls=(first,)))

@@ -1,0 +1,35 @@
+"""The part of a turn that its client had got when the turn broke off."""
+
+from __future__ import annotations
+
+from codec_agents.dialects.bound import BoundDialect
+from codec_agents.dialects.messages import Message
+from codec_agents.dialects.values import PortIds
+from codec_agents.server.gateway.equivalence import without_edges
+from codec_agents.server.gateway.tree import Node
+from codec_core.detokenizer import Detokenizer
+
+
+def place_of_text(node: Node, turn: Message, dialect: BoundDialect, *, with_tools: bool) -> int | None:
+    """Return how many of a turn's first ids are the text that a client sends back; None where no number is.
+
+    Args:
+        node: the turn that was broken off.
+        turn: the client's message.
+        dialect: reads the turn.
+        with_tools: whether the model was told tools.
+    """
+    reader = dialect.reader(node.prompt(), with_tools=with_tools)
+    detokenizer, text, wanted = Detokenizer(dialect.vocabulary), "", without_edges(turn.content)
+    found: int | None = None
+    for place, token_id in enumerate(node.sampled, 1):
+        for event in reader.feed((token_id,)):
+            if not isinstance(event, PortIds):
+                return found
+            if event.port == "answer":
+                text += detokenizer.feed(event.ids)
+        if text == turn.content:
+            return place
+        if found is None and wanted and without_edges(text) == wanted:
+            found = place
+    return found

@@ -1,0 +1,155 @@
+"""Find the turn that a request continues.
+
+Rules that hold in this file:
+
+- Content decides. A turn is continued only if every message before it is the same; ids that the gateway gave
+  out choose among equal turns, and a session's name decides nothing, because sub-agents share it.
+- The search begins at the last of the model's turns in the request, which is nearly always a known one: one
+  access to the store.
+- Whatever of the request is behind the turn that was found is the client's text, and is written as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from codec_agents.dialects.messages import Message
+from codec_agents.server.gateway.equivalence import (
+    same_inserted_turn,
+    same_reasoning,
+    without_edges,
+)
+from codec_agents.server.gateway.history import NOWHERE, History, key_after
+from codec_agents.server.gateway.mint import Mint
+from codec_agents.server.gateway.store import Store
+from codec_agents.server.gateway.tree import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The place of a request in the tree.
+
+    Fields:
+        node: the turn that it continues; None for a beginning.
+        place: the place of that turn among the messages; `NOWHERE` for a beginning.
+        equal: how many equal turns there were to choose from.
+        differs: the first message that no known turn has, where the client's history differs from what is
+            known; None where it continues it.
+        evicted: whether the history was known, and is no longer.
+    """
+
+    node: Node | None
+    place: int
+    equal: int = 1
+    differs: int | None = None
+    evicted: bool = False
+
+    @property
+    def begins(self) -> bool:
+        """True where nothing is continued."""
+        return self.node is None
+
+
+class Lineage:
+    """Finds the turns of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.mint = Mint(store.secret)
+
+    def find(self, history: History, tenant: bytes, hints: frozenset[str] = frozenset()) -> Found:
+        """Return the last known turn of a history."""
+        turns = history.model_turns()
+        place, nodes = self._deepest(history, turns)
+        unknown = [turn for turn in turns if turn > place]
+        chosen = self._chosen(nodes, tenant, hints) if nodes else None
+        if not unknown:
+            return Found(chosen, place, max(1, len(nodes)))
+        return self._fork(history, chosen, place, len(nodes), unknown[-1])
+
+    def _deepest(self, history: History, turns: Sequence[int]) -> tuple[int, list[Node]]:
+        """Return the last of the model's turns that is known, and the nodes that it may be."""
+        left = list(turns)
+        while left:
+            found = self.store.find([history.keys[turn] for turn in left])
+            if not found:
+                break
+            place = next(turn for turn in left if history.keys[turn] == found[0].key)
+            nodes = [node for node in found if is_history_of(node, history.messages, place)]
+            if nodes:
+                return place, nodes
+            left = [turn for turn in left if turn < place]
+        return NOWHERE, []
+
+    def _chosen(self, nodes: Sequence[Node], tenant: bytes, hints: frozenset[str]) -> Node:
+        """Return one of equal turns: the one whose ids the client sent, or else the last one."""
+        if len(nodes) == 1:
+            return nodes[0]
+        named = {self.mint.nonce_of(hint, tenant) for hint in hints}
+        counts = [(sum(each.nonce in named for each in node.path()), node.number) for node in nodes]
+        return nodes[counts.index(max(counts))]
+
+    def _fork(self, history: History, node: Node | None, place: int, equal: int, turn: int) -> Found:
+        """Return where a history leaves the known ones, the first unknown turn of the model being `turn`."""
+        origin = history.origin if node is None else node.key
+        known = [each for each in self.store.children(origin) if node is None or each.parent is node]
+        for child in known:
+            if child.partial and _was_left_at(child, history.messages[place + 1 : turn + 1]):
+                later = [each for each in history.model_turns() if each > turn]
+                return Found(child, turn, differs=later[-1] if later else None)
+        if node is None and not known:
+            unknown = [history.keys[each] for each in history.model_turns()]
+            return Found(None, NOWHERE, differs=None, evicted=self.store.was_evicted(unknown))
+        shared = max((_shared(child, history.messages[place + 1 :]) for child in known), default=0)
+        return Found(node, place, max(1, equal), differs=place + 1 + shared)
+
+
+def is_history_of(node: Node, messages: Sequence[Message], place: int) -> bool:
+    """Return whether a turn is the message at a place, and everything before it is the same.
+
+    The keys are equal: what they leave out is compared, reasoning and what a client wrote as an assistant's.
+    """
+    for each in node.path():
+        start = place - len(each.messages)
+        if start < 0 or not _is_turn(each, messages[place]):
+            return False
+        inserted = zip(each.messages, messages[start:place], strict=True)
+        if not all(one.role != "assistant" or same_inserted_turn(one, other) for one, other in inserted):
+            return False
+        place = start - 1
+    return place == NOWHERE
+
+
+def _is_turn(node: Node, message: Message) -> bool:
+    if node.partial:  # a later turn continues what the client had got of it
+        return without_edges(node.turn.reasoning).startswith(without_edges(message.reasoning))
+    return same_reasoning(node.turn.reasoning, message.reasoning)
+
+
+def _was_left_at(node: Node, messages: Sequence[Message]) -> bool:
+    """Return whether messages end with what a client may have got of a turn that was broken off."""
+    *inserted, turn = messages
+    return (
+        len(inserted) == len(node.messages)
+        and all(map(_same, node.messages, inserted))
+        and not turn.calls
+        and bool(without_edges(turn.content))
+        and without_edges(node.turn.content).startswith(without_edges(turn.content))
+        and same_reasoning(node.turn.reasoning, turn.reasoning)
+    )
+
+
+def _shared(node: Node, messages: Sequence[Message]) -> int:
+    """Return how many messages are those of a node, its turn included."""
+    known = (*node.messages, node.turn)
+    shared = 0
+    for one, other in zip(known, messages, strict=False):
+        if not _same(one, other) or (shared == len(node.messages) and not _is_turn(node, other)):
+            break
+        shared += 1
+    return shared
+
+
+def _same(one: Message, other: Message) -> bool:
+    return one.role == other.role and key_after(b"", one) == key_after(b"", other)

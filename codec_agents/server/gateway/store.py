@@ -1,0 +1,180 @@
+"""The contract of a store of conversations, and the store in memory.
+
+Rules that hold in this file:
+
+- Memory is bounded by bytes and by age. What was used longest ago goes first, and the last turns of a
+  conversation before the earlier ones, because a turn without those before it cannot be continued.
+- A store knows nothing of equality: it finds nodes by keys.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from codec_agents.server.gateway.mint import new_secret
+from codec_agents.server.gateway.tree import Node
+
+MiB: Final = 1024 * 1024
+DEFAULT_BYTES: Final = 512 * MiB
+"""About 60 million ids with their texts."""
+DEFAULT_AGE: Final = 24 * 3600.0
+"""Seconds for which a conversation that is not continued stays in memory."""
+MOST_TOMBS: Final = 65_536
+"""Evicted turns that are remembered by their keys alone, to say that they were evicted: about 8 MB."""
+
+
+class Store(Protocol):
+    """Keeps the nodes of all clients. One task uses it at a time."""
+
+    secret: bytes
+    """With it the ids are made that clients get; as lasting as the store."""
+
+    def find(self, keys: Sequence[bytes]) -> list[Node]:
+        """Return the whole turns of the first of these keys that has any, oldest first. One access."""
+        ...
+
+    def children(self, origin: bytes) -> list[Node]:
+        """Return the turns that continue a turn, or begin a conversation, by its key. Partial ones too."""
+        ...
+
+    def by_nonce(self, tenant: bytes, nonce: bytes) -> Node | None:
+        """Return the turn of a number; None for an unknown one and one of another client."""
+        ...
+
+    def add(self, node: Node) -> None:
+        """Keep a node; when this returns, it is as safe as the store makes it.
+
+        Raises:
+            StoreError: it could not be kept.
+        """
+        ...
+
+    def was_evicted(self, keys: Sequence[bytes]) -> bool:
+        """Return whether one of these keys had a turn that was evicted lately."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the store holds open."""
+        ...
+
+
+class MemoryStore:
+    """Keeps nodes in memory, within bounds.
+
+    Attributes:
+        accesses: the number of look-ups so far.
+        size: about how many bytes the nodes take.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int = DEFAULT_BYTES,
+        max_age: float = DEFAULT_AGE,
+        secret: bytes | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.secret = secret or new_secret()
+        self.accesses = 0
+        self.size = 0
+        self._max_bytes = max_bytes
+        self._max_age = max_age
+        self._clock = clock
+        self._count = 0
+        self._by_key: dict[bytes, list[Node]] = {}
+        self._by_origin: dict[bytes, list[Node]] = {}
+        self._by_nonce: dict[bytes, Node] = {}
+        self._continued: dict[Node, int] = {}
+        """How many children each node has here."""
+        self._leaves: OrderedDict[Node, float] = OrderedDict()
+        """The nodes without children, and when they were used last, the longest ago first."""
+        self._tombs: OrderedDict[bytes, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_nonce)
+
+    def find(self, keys: Sequence[bytes]) -> list[Node]:
+        """Return the whole turns of the first of these keys that has any."""
+        self.accesses += 1
+        for key in keys:
+            if found := self._by_key.get(key):
+                for node in found:
+                    self._use(node)
+                return list(found)
+        return []
+
+    def children(self, origin: bytes) -> list[Node]:
+        """Return the turns that continue a turn, or begin a conversation."""
+        self.accesses += 1
+        return list(self._by_origin.get(origin, ()))
+
+    def by_nonce(self, tenant: bytes, nonce: bytes) -> Node | None:
+        """Return the turn of a number."""
+        self.accesses += 1
+        node = self._by_nonce.get(nonce)
+        return node if node is not None and node.tenant == tenant else None
+
+    def add(self, node: Node) -> None:
+        """Keep a node, and evict others where there are too many."""
+        self._count += 1
+        node.number = node.number or self._count
+        self._count = max(self._count, node.number)
+        self._by_nonce[node.nonce] = node
+        self._by_origin.setdefault(node.origin, []).append(node)
+        if not node.partial:
+            self._by_key.setdefault(node.key, []).append(node)
+            self._tombs.pop(node.key, None)
+        if node.parent is not None:
+            self._continued[node.parent] = self._continued.get(node.parent, 0) + 1
+            self._leaves.pop(node.parent, None)
+        self._leaves[node] = self._clock()
+        self.size += node.size
+        self.evict()
+
+    def evict(self) -> None:
+        """Drop what is too old, and the oldest while there is too much."""
+        oldest = self._clock() - self._max_age
+        while self._leaves:
+            node, used = next(iter(self._leaves.items()))
+            if self.size <= self._max_bytes and used >= oldest:
+                return
+            self._drop(node)
+
+    def was_evicted(self, keys: Sequence[bytes]) -> bool:
+        """Return whether one of these keys had a turn that was evicted lately."""
+        return any(key in self._tombs for key in keys)
+
+    def close(self) -> None:
+        """Do nothing: memory is given back with the store."""
+
+    def _use(self, node: Node) -> None:
+        if node in self._leaves:
+            self._leaves[node] = self._clock()
+            self._leaves.move_to_end(node)
+
+    def _drop(self, node: Node) -> None:
+        used = self._leaves.pop(node)
+        self.size -= node.size
+        del self._by_nonce[node.nonce]
+        _remove(self._by_origin, node.origin, node)
+        if not node.partial:
+            _remove(self._by_key, node.key, node)
+            self._tombs[node.key] = None
+            if len(self._tombs) > MOST_TOMBS:
+                self._tombs.popitem(last=False)
+        if node.parent is not None:
+            self._continued[node.parent] -= 1
+            if not self._continued[node.parent]:
+                del self._continued[node.parent]
+                # It was used before its child was: it is the next to go.
+                self._leaves[node.parent] = used
+                self._leaves.move_to_end(node.parent, last=False)
+
+
+def _remove(index: dict[bytes, list[Node]], key: bytes, node: Node) -> None:
+    index[key].remove(node)
+    if not index[key]:
+        del index[key]

@@ -1,0 +1,106 @@
+"""Random agents over every family: a prompt is an exact extension, or a reported fork or rendering."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from codec_agents.dialects import dialects
+from codec_agents.exceptions import PromptError
+from codec_agents.server.gateway.continuation import Continuation
+from codec_agents.server.gateway.store import MemoryStore
+from codec_core.maps import TokenizerMap
+from tests.agents.dialects.families import FAMILIES, READ_ALIKE, bench
+from tests.agents.server.gateway.agents import Client, Core, Model
+
+NAMES = sorted({*FAMILIES, *READ_ALIKE} & set(dialects()))
+
+
+def new_client(core: Core, model: Model, draw: random.Random, tenant: bytes) -> Client:
+    has_system = bool(core.dialect.dialect.system or core.dialect.dialect.system_in_user)
+    return Client(
+        core,
+        model,
+        draw,
+        tenant,
+        system="Be  brief.\n" if has_system and draw.random() < 0.8 else None,
+        sends_reasoning=draw.random() < 0.5,
+        strips=draw.random() < 0.5,
+        rewrites=draw.random() < 0.5,
+    )
+
+
+def check_continued(client: Client, continuation: Continuation) -> None:
+    """Check a prompt behind a history that the client did not change."""
+    node, verdict = client.last_node(), continuation.verdict
+    if node is None:
+        assert str(verdict) in ("new", "new (evicted)"), verdict
+        assert continuation.kept == 0
+        return
+    assert continuation.parent is node, "another turn than the client's was continued"
+    assert node.tenant == client.tenant
+    known, prompt = node.ids(), continuation.prompt
+    if verdict.kind == "extended":
+        assert prompt[: len(known)] == known
+        assert verdict.ids == len(known)
+        return
+    assert verdict.kind == "rendered"
+    dialect = client.core.dialect
+    assert client.messages[-1].role == "user"
+    assert not dialect.dialect.keeps_reasoning(None, dialect.absent, with_tools=True)
+    rest = dialect.reasoning.left_out(known, node.begin)
+    assert list(prompt[: len(rest)]) == rest, "more than reasoning was changed"
+    assert prompt[: verdict.ids] == known[: verdict.ids]
+
+
+def run_agents(name: str, shared_map: Callable[[str], TokenizerMap], seed: int, turns: int) -> int:
+    """Let two clients talk in turns; return the number of requests."""
+    draw = random.Random(f"{name} {seed}")
+    family = bench(name, shared_map)
+    store = MemoryStore()
+    core = Core(family.bound, store)
+    model = Model(name, family, draw)
+    clients = [new_client(core, model, draw, tenant) for tenant in (b"one", b"two")]
+    new_ids = 0
+    for _ in range(turns):
+        client = draw.choice(clients)
+        client.go_on()
+        edited = draw.randrange(len(client.messages)) if draw.random() < 0.15 else None
+        if edited is not None:
+            client.edit(edited)
+        try:
+            continuation = client.ask()
+        except PromptError:
+            assert edited is not None, "a history that the client did not change must be continued"
+            clients[clients.index(client)] = new_client(core, model, draw, client.tenant)
+            continue
+        if edited is not None and any(m.role == "assistant" for m in client.messages[edited:]):
+            assert str(continuation.verdict) == f"forked at turn {edited + 1}"
+            known = [node for place, node in client.nodes.items() if place < edited]
+            assert continuation.parent is (known[-1] if known else None)
+        else:
+            check_continued(client, continuation)
+        for _ in range(2 if draw.random() < 0.1 else 1):  # the same request once more is another sample
+            node = core.answer(continuation, model.turn(continuation.prompt))
+            new_ids += len(node.inserted) + len(node.sampled)
+            assert list(node.ids()) == [*continuation.prompt, *node.sampled]
+        client.take(node)
+    assert sum(len(n.inserted) + len(n.sampled) for n in store._by_nonce.values()) == new_ids
+    return turns
+
+
+@pytest.mark.parametrize("name", ["qwen3", "harmony", "mistral-v3", "kimi-k2", "llama3"])
+def test_random_agents_keep_their_ids(name: str, shared_map: Callable[[str], TokenizerMap]) -> None:
+    for seed in range(3):
+        run_agents(name, shared_map, seed, turns=12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_random_agents_of_every_family_keep_their_ids(
+    name: str, shared_map: Callable[[str], TokenizerMap]
+) -> None:
+    for seed in range(10_000 // len(NAMES) + 1):
+        run_agents(name, shared_map, seed, turns=14)
