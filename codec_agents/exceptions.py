@@ -25,6 +25,7 @@
     │       ├── EngineStreamError               the stream was cut off, or violates its format
     │       ├── EngineTimeoutError              no data for longer than allowed; has `phase`
     │       └── MapMismatchError                the server uses another vocabulary than the node
+    ├── StoreError                              a store of conversations that cannot be opened or written
     └── RecordError (ValueError)                a record of a run that cannot be written, read or replayed
         ├── RecordLostError (RunError)          the record of a run could be written no further
         ├── RecordDamagedError                  a damaged line; has `line`, and `record` up to it
@@ -112,6 +113,10 @@ class SecretMissingError(CodecAgentsError, LookupError):
             f"the environment variable {variable!r} is not set; set it, or give ${{{variable}:-default}}"
         )
         self.variable = variable
+
+
+class StoreError(CodecAgentsError):
+    """A store of conversations cannot be opened, read or written."""
 
 
 class DialectError(CodecAgentsError, ValueError):

@@ -83,7 +83,7 @@ class Verdict:
             case "extended":
                 return f"extended {self.ids}"
             case "forked":
-                return f"forked at turn {self.turn}"
+                return f"forked at turn {self.turn}" + (" (evicted)" if self.evicted else "")
             case "rendered":
                 return f"rendered at turn {self.turn} (reasoning)"
         return "new (evicted)" if self.evicted else "new"
@@ -181,7 +181,8 @@ class _Writer:
         if found.differs is None:
             verdict = Verdict("new", evicted=found.evicted)
         else:
-            verdict = Verdict("forked", turn=self._history.numbers[found.differs])
+            turn = self._history.numbers[found.differs]
+            verdict = Verdict("forked", turn=turn, evicted=found.evicted)
         begin = len(prompt) if begin is None else begin
         return Continuation(self._history, self._asked.tenant, None, NOWHERE, prompt, 0, begin, verdict)
 
@@ -236,7 +237,7 @@ class _Writer:
 
     def _verdict(self, found: Found, node: Node, kept: int, known: int) -> Verdict:
         if found.differs is not None:
-            return Verdict("forked", kept, self._history.numbers[found.differs], found.equal)
+            return Verdict("forked", kept, self._history.numbers[found.differs], found.equal, found.evicted)
         if kept == known:
             return Verdict("extended", kept, equal=found.equal)
         place, turn = found.place, found.place

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from codec_agents.dialects.messages import Message
 from codec_agents.server.gateway.equivalence import (
     same_inserted_turn,
+    same_model_turn,
     same_reasoning,
     without_edges,
 )
-from codec_agents.server.gateway.history import NOWHERE, History, key_after
+from codec_agents.server.gateway.history import NOWHERE, History
 from codec_agents.server.gateway.mint import Mint
 from codec_agents.server.gateway.store import Store
 from codec_agents.server.gateway.tree import Node
@@ -87,22 +88,30 @@ class Lineage:
         if len(nodes) == 1:
             return nodes[0]
         named = {self.mint.nonce_of(hint, tenant) for hint in hints}
-        counts = [(sum(each.nonce in named for each in node.path()), node.number) for node in nodes]
+        counts = [
+            (sum(each.nonce in named for each in node.path()), node.created, node.number) for node in nodes
+        ]
         return nodes[counts.index(max(counts))]
 
     def _fork(self, history: History, node: Node | None, place: int, equal: int, turn: int) -> Found:
         """Return where a history leaves the known ones, the first unknown turn of the model being `turn`."""
         origin = history.origin if node is None else node.key
-        known = [each for each in self.store.children(origin) if node is None or each.parent is node]
+        known = [each for each in self.store.children(origin) if _nonce(each.parent) == _nonce(node)]
         for child in known:
             if child.partial and _was_left_at(child, history.messages[place + 1 : turn + 1]):
                 later = [each for each in history.model_turns() if each > turn]
                 return Found(child, turn, differs=later[-1] if later else None)
+        evicted = self.store.was_evicted(
+            [history.keys[each] for each in history.model_turns() if each > place]
+        )
         if node is None and not known:
-            unknown = [history.keys[each] for each in history.model_turns()]
-            return Found(None, NOWHERE, differs=None, evicted=self.store.was_evicted(unknown))
+            return Found(None, NOWHERE, evicted=evicted)
         shared = max((_shared(child, history.messages[place + 1 :]) for child in known), default=0)
-        return Found(node, place, max(1, equal), differs=place + 1 + shared)
+        return Found(node, place, max(1, equal), place + 1 + shared, evicted)
+
+
+def _nonce(node: Node | None) -> bytes | None:
+    return None if node is None else node.nonce
 
 
 def is_history_of(node: Node, messages: Sequence[Message], place: int) -> bool:
@@ -142,14 +151,15 @@ def _was_left_at(node: Node, messages: Sequence[Message]) -> bool:
 
 def _shared(node: Node, messages: Sequence[Message]) -> int:
     """Return how many messages are those of a node, its turn included."""
-    known = (*node.messages, node.turn)
-    shared = 0
-    for one, other in zip(known, messages, strict=False):
-        if not _same(one, other) or (shared == len(node.messages) and not _is_turn(node, other)):
-            break
-        shared += 1
-    return shared
+    for number, (one, other) in enumerate(zip(node.messages, messages, strict=False)):
+        if not _same(one, other):
+            return number
+    inserted = len(node.messages)
+    behind = messages[inserted : inserted + 1]
+    return inserted + sum(same_model_turn(node.turn, turn) for turn in behind)
 
 
 def _same(one: Message, other: Message) -> bool:
-    return one.role == other.role and key_after(b"", one) == key_after(b"", other)
+    if one.role == "assistant":
+        return same_inserted_turn(one, other)
+    return one.role == other.role and one.content == other.content

@@ -87,9 +87,10 @@ class MemoryStore:
         self._by_key: dict[bytes, list[Node]] = {}
         self._by_origin: dict[bytes, list[Node]] = {}
         self._by_nonce: dict[bytes, Node] = {}
-        self._continued: dict[Node, int] = {}
-        """How many children each node has here."""
-        self._leaves: OrderedDict[Node, float] = OrderedDict()
+        self._by_number: dict[int, Node] = {}
+        self._continued: dict[bytes, int] = {}
+        """How many children each node has here, by its nonce."""
+        self._leaves: OrderedDict[bytes, float] = OrderedDict()
         """The nodes without children, and when they were used last, the longest ago first."""
         self._tombs: OrderedDict[bytes, None] = OrderedDict()
 
@@ -117,31 +118,42 @@ class MemoryStore:
         node = self._by_nonce.get(nonce)
         return node if node is not None and node.tenant == tenant else None
 
+    def numbered(self, number: int) -> Node | None:
+        """Return the turn that was stored as this one; None where it is not here."""
+        return self._by_number.get(number)
+
     def add(self, node: Node) -> None:
         """Keep a node, and evict others where there are too many."""
-        self._count += 1
-        node.number = node.number or self._count
-        self._count = max(self._count, node.number)
-        self._by_nonce[node.nonce] = node
+        self.keep(node)
+        self.evict()
+
+    def keep(self, node: Node) -> None:
+        """Keep a node, with those before it, and evict nothing."""
+        if node.nonce in self._by_nonce:
+            return
+        if node.parent is not None:
+            self.keep(node.parent)  # it may have been evicted while its answer was generated
+            self._continued[node.parent.nonce] = self._continued.get(node.parent.nonce, 0) + 1
+            self._leaves.pop(node.parent.nonce, None)
+        if not node.number:
+            self._count += 1
+            node.number = self._count
+        self._by_number[node.number] = self._by_nonce[node.nonce] = node
         self._by_origin.setdefault(node.origin, []).append(node)
         if not node.partial:
             self._by_key.setdefault(node.key, []).append(node)
             self._tombs.pop(node.key, None)
-        if node.parent is not None:
-            self._continued[node.parent] = self._continued.get(node.parent, 0) + 1
-            self._leaves.pop(node.parent, None)
-        self._leaves[node] = self._clock()
+        self._leaves[node.nonce] = self._clock()
         self.size += node.size
-        self.evict()
 
     def evict(self) -> None:
         """Drop what is too old, and the oldest while there is too much."""
         oldest = self._clock() - self._max_age
         while self._leaves:
-            node, used = next(iter(self._leaves.items()))
+            nonce, used = next(iter(self._leaves.items()))
             if self.size <= self._max_bytes and used >= oldest:
                 return
-            self._drop(node)
+            self._drop(self._by_nonce[nonce])
 
     def was_evicted(self, keys: Sequence[bytes]) -> bool:
         """Return whether one of these keys had a turn that was evicted lately."""
@@ -151,27 +163,29 @@ class MemoryStore:
         """Do nothing: memory is given back with the store."""
 
     def _use(self, node: Node) -> None:
-        if node in self._leaves:
-            self._leaves[node] = self._clock()
-            self._leaves.move_to_end(node)
+        if node.nonce in self._leaves:
+            self._leaves[node.nonce] = self._clock()
+            self._leaves.move_to_end(node.nonce)
 
     def _drop(self, node: Node) -> None:
-        used = self._leaves.pop(node)
+        used = self._leaves.pop(node.nonce)
         self.size -= node.size
-        del self._by_nonce[node.nonce]
+        del self._by_nonce[node.nonce], self._by_number[node.number]
         _remove(self._by_origin, node.origin, node)
         if not node.partial:
             _remove(self._by_key, node.key, node)
             self._tombs[node.key] = None
             if len(self._tombs) > MOST_TOMBS:
                 self._tombs.popitem(last=False)
-        if node.parent is not None:
-            self._continued[node.parent] -= 1
-            if not self._continued[node.parent]:
-                del self._continued[node.parent]
-                # It was used before its child was: it is the next to go.
-                self._leaves[node.parent] = used
-                self._leaves.move_to_end(node.parent, last=False)
+        if node.parent is None:
+            return
+        parent = node.parent.nonce
+        self._continued[parent] -= 1
+        if not self._continued[parent]:
+            del self._continued[parent]
+            # It was used before its child was: it is the next to go.
+            self._leaves[parent] = used
+            self._leaves.move_to_end(parent, last=False)
 
 
 def _remove(index: dict[bytes, list[Node]], key: bytes, node: Node) -> None:

@@ -12,14 +12,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from codec_agents.dialects.messages import Message
-from codec_agents.dialects.values import Port
 
 IDS = "I"
 """The array type of token ids: unsigned, 4 bytes."""
 
-Span = tuple[Port | str, int, int]
+Span: TypeAlias = tuple[str, int, int]
 """A lane, and its first position in the sampled ids and the one behind it."""
 
 OVERHEAD = 1_024

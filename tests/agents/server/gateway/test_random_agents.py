@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from codec_agents.dialects import dialects
 from codec_agents.exceptions import PromptError
 from codec_agents.server.gateway.continuation import Continuation
-from codec_agents.server.gateway.store import MemoryStore
+from codec_agents.server.gateway.lineage import Lineage
+from codec_agents.server.gateway.sqlite_store import SqliteStore
+from codec_agents.server.gateway.store import MemoryStore, Store
 from codec_core.maps import TokenizerMap
 from tests.agents.dialects.families import FAMILIES, READ_ALIKE, bench
 from tests.agents.server.gateway.agents import Client, Core, Model
@@ -39,7 +42,8 @@ def check_continued(client: Client, continuation: Continuation) -> None:
         assert str(verdict) in ("new", "new (evicted)"), verdict
         assert continuation.kept == 0
         return
-    assert continuation.parent is node, "another turn than the client's was continued"
+    assert continuation.parent is not None
+    assert continuation.parent.nonce == node.nonce, "another turn than the client's was continued"
     assert node.tenant == client.tenant
     known, prompt = node.ids(), continuation.prompt
     if verdict.kind == "extended":
@@ -55,16 +59,21 @@ def check_continued(client: Client, continuation: Continuation) -> None:
     assert prompt[: verdict.ids] == known[: verdict.ids]
 
 
-def run_agents(name: str, shared_map: Callable[[str], TokenizerMap], seed: int, turns: int) -> int:
-    """Let two clients talk in turns; return the number of requests."""
+def run_agents(
+    name: str, shared_map: Callable[[str], TokenizerMap], seed: int, turns: int, file: Path | None = None
+) -> None:
+    """Let two clients talk in turns; with a file, the gateway is started anew now and then."""
     draw = random.Random(f"{name} {seed}")
     family = bench(name, shared_map)
-    store = MemoryStore()
+    store: Store = MemoryStore() if file is None else SqliteStore(file)
     core = Core(family.bound, store)
     model = Model(name, family, draw)
     clients = [new_client(core, model, draw, tenant) for tenant in (b"one", b"two")]
-    new_ids = 0
     for _ in range(turns):
+        if file is not None and draw.random() < 0.3:
+            store.close()
+            store = SqliteStore(file, MemoryStore(max_bytes=draw.choice((0, 20_000, 1 << 30))))
+            core.lineage = Lineage(store)
         client = draw.choice(clients)
         client.go_on()
         edited = draw.randrange(len(client.messages)) if draw.random() < 0.15 else None
@@ -79,22 +88,30 @@ def run_agents(name: str, shared_map: Callable[[str], TokenizerMap], seed: int, 
         if edited is not None and any(m.role == "assistant" for m in client.messages[edited:]):
             assert str(continuation.verdict) == f"forked at turn {edited + 1}"
             known = [node for place, node in client.nodes.items() if place < edited]
-            assert continuation.parent is (known[-1] if known else None)
+            parent = continuation.parent
+            assert (parent and parent.nonce) == (known[-1].nonce if known else None)
         else:
             check_continued(client, continuation)
         for _ in range(2 if draw.random() < 0.1 else 1):  # the same request once more is another sample
             node = core.answer(continuation, model.turn(continuation.prompt))
-            new_ids += len(node.inserted) + len(node.sampled)
             assert list(node.ids()) == [*continuation.prompt, *node.sampled]
         client.take(node)
-    assert sum(len(n.inserted) + len(n.sampled) for n in store._by_nonce.values()) == new_ids
-    return turns
+    store.close()
 
 
 @pytest.mark.parametrize("name", ["qwen3", "harmony", "mistral-v3", "kimi-k2", "llama3"])
 def test_random_agents_keep_their_ids(name: str, shared_map: Callable[[str], TokenizerMap]) -> None:
     for seed in range(3):
         run_agents(name, shared_map, seed, turns=12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qwen3", "harmony", "mistral-v3", "kimi-k2", "glm-4.5"])
+def test_random_agents_keep_their_ids_over_restarts(
+    name: str, shared_map: Callable[[str], TokenizerMap], tmp_path: Path
+) -> None:
+    for seed in range(40):
+        run_agents(name, shared_map, seed, turns=16, file=tmp_path / f"{seed}.db")
 
 
 @pytest.mark.slow

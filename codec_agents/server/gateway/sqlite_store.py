@@ -1,0 +1,320 @@
+"""Conversations in a SQLite file: they go on after a restart, and after a crash.
+
+Rules that hold in this file:
+
+- A node is committed before its client sees the end of its answer. The file is in WAL mode: a process that is
+  killed loses nothing that was committed, and other processes read while this one writes. A machine that
+  loses its power may lose the last turns, and the file stays whole.
+- One process writes. A lock beside the file, which ends with the process, refuses a second one.
+- What is in memory is a part of what is in the file, by the same node objects.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from codec_agents.dialects.messages import Message, MessageCall
+from codec_agents.exceptions import StoreError
+from codec_agents.server.gateway.mint import new_secret
+from codec_agents.server.gateway.store import MemoryStore
+from codec_agents.server.gateway.tree import IDS, Node, Span
+
+VERSION: Final = 1
+"""Of the tables. A file of another version is refused."""
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS turns (
+    number INTEGER PRIMARY KEY,
+    parent INTEGER REFERENCES turns (number),
+    tenant BLOB NOT NULL,
+    origin BLOB NOT NULL,
+    key BLOB NOT NULL,
+    nonce BLOB NOT NULL UNIQUE,
+    kept INTEGER NOT NULL,
+    inserted BLOB NOT NULL,
+    sampled BLOB NOT NULL,
+    messages BLOB NOT NULL,
+    turn BLOB NOT NULL,
+    begin INTEGER NOT NULL,
+    finish_reason TEXT,
+    partial INTEGER NOT NULL,
+    spans BLOB NOT NULL,
+    created REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS turns_by_key ON turns (key) WHERE NOT partial;
+CREATE INDEX IF NOT EXISTS turns_by_origin ON turns (origin);
+"""
+"""`inserted` and `sampled`: token ids, 4 bytes each, little-endian. `messages`, `turn` and `spans`: JSON."""
+
+COLUMNS: Final = (
+    "number, parent, tenant, origin, key, nonce, kept, inserted, sampled, messages, turn, begin, "
+    "finish_reason, partial, spans, created"
+)
+
+INSERT: Final = f"INSERT INTO turns ({COLUMNS}) VALUES ({', '.join('?' * 16)})"  # noqa: S608 - of constants
+
+PATH: Final = f"""
+WITH RECURSIVE path (number) AS (
+    SELECT ? UNION ALL SELECT turns.parent FROM turns JOIN path USING (number) WHERE turns.parent NOT NULL
+)
+SELECT {COLUMNS} FROM turns JOIN path USING (number) ORDER BY number
+"""  # noqa: S608 - of constants
+"""A turn and its ancestors, the beginning of the conversation first: a parent has the smaller number."""
+
+MOST_KEYS: Final = 500
+"""Keys of one query: SQLite's oldest limit of variables is 999."""
+
+
+class SqliteStore:
+    """Keeps nodes in a file; those used last are in memory too.
+
+    Args:
+        path: the file; made where it is missing.
+        memory: bounds what is kept in memory, and has the nodes that are not to be in the file.
+
+    Raises:
+        StoreError: the file is not such a store, cannot be written, or another process writes it.
+    """
+
+    def __init__(self, path: Path, memory: MemoryStore | None = None) -> None:
+        self.path = path
+        self._memory = memory or MemoryStore()
+        self._private = 0
+        self._lock = _locked(path)
+        try:
+            self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._file.execute("PRAGMA journal_mode = WAL")
+            self._file.execute("PRAGMA synchronous = NORMAL")
+            self._file.executescript(SCHEMA)
+            self.secret = self._fact("secret", new_secret())
+            version = int(self._fact("version", b"%d" % VERSION))
+        except sqlite3.Error as error:
+            self._lock.close()
+            raise StoreError(
+                f"the file {path} is no store of conversations, or cannot be used: {error}"
+            ) from error
+        if version != VERSION:
+            self.close()
+            raise StoreError(f"the store {path} has the version {version}, and this program reads {VERSION}")
+
+    @property
+    def accesses(self) -> int:
+        """The number of look-ups so far."""
+        return self._memory.accesses
+
+    def find(self, keys: Sequence[bytes]) -> list[Node]:
+        """Return the whole turns of the first of these keys that has any."""
+        private = self._memory.find(keys)
+        for start in range(0, len(keys), MOST_KEYS):
+            some = keys[start : start + MOST_KEYS]
+            marks = ", ".join("?" * len(some))
+            query = f"SELECT key, number FROM turns WHERE NOT partial AND key IN ({marks})"  # noqa: S608 - marks
+            found = self._rows(query, some)
+            numbers: dict[bytes, list[int]] = {}
+            for key, number in found:
+                numbers.setdefault(key, []).append(number)
+            first = next((key for key in some if key in numbers or any(n.key == key for n in private)), None)
+            if first is not None:
+                own = [node for node in private if node.private and node.key == first]
+                return [*self._nodes(sorted(numbers.get(first, ()))), *own]
+        return []
+
+    def children(self, origin: bytes) -> list[Node]:
+        """Return the turns that continue a turn, or begin a conversation."""
+        own = [node for node in self._memory.children(origin) if node.private]
+        rows = self._rows("SELECT number FROM turns WHERE origin = ? ORDER BY number", (origin,))
+        return [*self._nodes(number for (number,) in rows), *own]
+
+    def by_nonce(self, tenant: bytes, nonce: bytes) -> Node | None:
+        """Return the turn of a number."""
+        if (node := self._memory.by_nonce(tenant, nonce)) is not None:
+            return node
+        rows = self._rows("SELECT number FROM turns WHERE nonce = ? AND tenant = ?", (nonce, tenant))
+        return next(iter(self._nodes(number for (number,) in rows)), None)
+
+    def add(self, node: Node) -> None:
+        """Keep a node in the file; a private one, and what continues it, in memory alone.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        node.private = node.private or (node.parent is not None and node.parent.private)
+        if not node.private:
+            try:
+                done = self._file.execute(INSERT, _row(node))
+            except sqlite3.Error as error:
+                raise StoreError(f"a turn could not be written to {self.path}: {error}") from error
+            assert done.lastrowid is not None
+            node.number = done.lastrowid
+        elif not node.number:
+            self._private += 1
+            node.number = -self._private  # none that the file gives
+        self._memory.add(node)
+
+    def was_evicted(self, keys: Sequence[bytes]) -> bool:
+        """Return whether one of these keys had a turn that was evicted lately: a private one."""
+        return self._memory.was_evicted(keys)
+
+    def close(self) -> None:
+        """Close the file, and let another process write it."""
+        self._file.close()
+        self._lock.close()
+
+    def _nodes(self, numbers: Iterable[int]) -> list[Node]:
+        return [self._memory.numbered(number) or self._load(number) for number in numbers]
+
+    def _load(self, number: int) -> Node:
+        """Return a turn with its ancestors, which are read where they are not in memory."""
+        parent: Node | None = None
+        for row in self._rows(PATH, (number,)):
+            node = self._memory.numbered(row[0])
+            if node is None:
+                node = _node(row, parent)
+                self._memory.keep(node)
+            parent = node
+        assert parent is not None
+        self._memory.evict()  # they are whole without their places in memory
+        return parent
+
+    def _rows(self, query: str, values: Sequence[Any]) -> list[Any]:
+        try:
+            return self._file.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"the store {self.path} cannot be read: {error}") from error
+
+    def _fact(self, name: str, new: bytes) -> bytes:
+        self._file.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, new))
+        (value,) = self._file.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return bytes(value)
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """Return a file whose lock is held; the system gives it back when the process ends, however it does."""
+    try:
+        lock = path.with_name(path.name + ".lock").open("ab")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StoreError(
+            f"another process writes the store {path}; end it, or give this one a file of its own"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
+    return lock
+
+
+# --- nodes as rows ---
+
+
+class _Call(msgspec.Struct, array_like=True):
+    name: str
+    id: str | None
+    text: str
+
+
+class _Message(msgspec.Struct, omit_defaults=True):
+    role: str
+    content: str = ""
+    reasoning: str | None = None
+    calls: tuple[_Call, ...] = ()
+    name: str | None = None
+    call_id: str | None = None
+
+
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+_MESSAGE = msgspec.json.Decoder(_Message)
+_MESSAGES = msgspec.json.Decoder(tuple[_Message, ...])
+_SPANS = msgspec.json.Decoder(tuple[Span, ...])
+
+
+def _row(node: Node) -> tuple[Any, ...]:
+    return (
+        None,
+        None if node.parent is None else node.parent.number,
+        node.tenant,
+        node.origin,
+        node.key,
+        node.nonce,
+        node.kept,
+        _bytes_of(node.inserted),
+        _bytes_of(node.sampled),
+        msgspec.json.encode([_kept(message) for message in node.messages]),
+        msgspec.json.encode(_kept(node.turn)),
+        node.begin,
+        node.finish_reason,
+        node.partial,
+        msgspec.json.encode(node.spans),
+        node.created,
+    )
+
+
+def _node(row: Sequence[Any], parent: Node | None) -> Node:
+    number, _, tenant, origin, key, nonce, kept, inserted, sampled, messages, turn, begin = row[:12]
+    finish_reason, partial, spans, created = row[12:]
+    return Node(
+        number=number,
+        parent=parent,
+        tenant=tenant,
+        origin=origin,
+        key=key,
+        nonce=nonce,
+        kept=kept,
+        inserted=_ids_of(inserted),
+        sampled=_ids_of(sampled),
+        messages=tuple(map(_message, _MESSAGES.decode(messages))),
+        turn=_message(_MESSAGE.decode(turn)),
+        begin=begin,
+        finish_reason=finish_reason,
+        partial=bool(partial),
+        spans=_SPANS.decode(spans),
+        created=created,
+    )
+
+
+def _kept(message: Message) -> _Message:
+    calls = tuple(
+        _Call(call.name, call.id, call.text or json.dumps(call.arguments)) for call in message.calls
+    )
+    return _Message(message.role, message.content, message.reasoning, calls, message.name, message.call_id)
+
+
+def _message(kept: _Message) -> Message:
+    return Message(
+        role=kept.role,
+        content=kept.content,
+        reasoning=kept.reasoning,
+        calls=tuple(MessageCall(call.name, _arguments(call.text), call.id, call.text) for call in kept.calls),
+        name=kept.name,
+        call_id=kept.call_id,
+    )
+
+
+def _arguments(text: str) -> dict[str, Any] | None:
+    try:
+        return _OBJECT.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _bytes_of(ids: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        ids = ids[:]
+        ids.byteswap()
+    return ids.tobytes()
+
+
+def _ids_of(stored: bytes) -> array[int]:
+    ids: array[int] = array(IDS)
+    ids.frombytes(stored)
+    if sys.byteorder == "big":
+        ids.byteswap()
+    return ids

@@ -1,0 +1,322 @@
+"""The turn that a request continues, and how its prompt comes about: one test for each rule."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from codec_agents.dialects import Message, MessageCall
+from codec_agents.exceptions import PromptError
+from codec_agents.server.gateway.continuation import ReasoningRules
+from codec_agents.server.gateway.store import MemoryStore
+from codec_agents.server.gateway.tree import Node
+from codec_core.maps import TokenizerMap
+from tests.agents.dialects.families import TOOLS, Bench, bench
+from tests.agents.server.gateway.agents import Core
+
+SYSTEM = Message(role="system", content="Be brief.")
+THOUGHT, END = ["<think>\n", "\n</think>\n\n"], "<|im_end|>"
+CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo", "days": 3}}\n</tool_call>'
+CLOCK = '<tool_call>\n{"name": "clock", "arguments": {"zone": "Europe/Oslo"}}\n</tool_call>'
+
+
+def user(text: str) -> Message:
+    return Message(role="user", content=text)
+
+
+def result(text: str, call_id: str | None = None) -> Message:
+    return Message(role="tool", content=text, call_id=call_id)
+
+
+class Talk:
+    """A conversation of one client, in a family that marks calls and reasoning."""
+
+    def __init__(self, family: Bench, core: Core, tenant: bytes = b"t") -> None:
+        self.family, self.core, self.tenant = family, core, tenant
+        self.messages: list[Message] = [SYSTEM]
+
+    def ask(self, *more: Message, hints: Sequence[str] = (), tools: Any = TOOLS) -> Any:
+        self.messages += more
+        return self.core.ask(self.messages, self.tenant, frozenset(hints), tools)
+
+    def say(self, continuation: Any, *parts: Any, finish: str = "stop", partial: bool = False) -> Node:
+        node = self.core.answer(continuation, self.family.ids(list(parts)), finish, partial=partial)
+        if not partial:
+            self.messages.append(node.turn)
+        return node
+
+    def branch(self) -> Talk:
+        other = Talk(self.family, self.core, self.tenant)
+        other.messages = list(self.messages)
+        return other
+
+
+@pytest.fixture
+def qwen(shared_map: Callable[[str], TokenizerMap]) -> Bench:
+    return bench("qwen3", shared_map)
+
+
+@pytest.fixture
+def core(qwen: Bench) -> Core:
+    return Core(qwen.bound, MemoryStore())
+
+
+@pytest.fixture
+def talk(qwen: Bench, core: Core) -> Talk:
+    return Talk(qwen, core)
+
+
+def calls_back(node: Node, *ids: str) -> Message:
+    """Return a turn as a client sends it back, with ids of its own and without reasoning."""
+    calls = [replace(call, id=each) for call, each in zip(node.turn.calls, ids, strict=True)]
+    return replace(node.turn, calls=tuple(calls), reasoning=None)
+
+
+def test_a_tool_cycle_is_extended_exactly_whatever_ids_and_order_the_client_gives(talk: Talk) -> None:
+    first = talk.say(talk.ask(user("Hi")), *THOUGHT[:1], "hm", THOUGHT[1], CALL, "\n", CLOCK, END)
+    talk.messages[-1] = calls_back(first, "b", "a")
+    asked = talk.ask(result("12:00", "a"), result("sun", "b"))
+    assert str(asked.verdict) == f"extended {first.length}"
+    assert asked.prompt[: first.length] == first.ids()
+    behind = talk.family.spelled(list(asked.prompt[first.length :]))
+    assert behind.index("sun") < behind.index("12:00"), "results are in the order of their calls"
+
+
+def test_swapped_results_are_other_content(talk: Talk) -> None:
+    first = talk.say(talk.ask(user("Hi")), CALL, "\n", CLOCK, END)
+    talk.messages[-1] = calls_back(first, "a", "b")
+    talk.say(talk.ask(result("sun", "a"), result("12:00", "b")), "Yes.", END)
+    other = talk.branch()
+    other.messages[3:5] = [result("sun", "b"), result("12:00", "a")]
+    assert str(other.ask(user("Sure?")).verdict) == "forked at turn 4", "the result of the first call"
+
+
+def test_a_result_of_no_call_is_refused(talk: Talk) -> None:
+    first = talk.say(talk.ask(user("Hi")), CALL, END)
+    talk.messages[-1] = calls_back(first, "a")
+    with pytest.raises(PromptError, match="the result of 'b'; no call before it has this id"):
+        talk.ask(result("sun", "b"))
+
+
+def test_a_user_who_speaks_again_leaves_reasoning_out_as_the_family_does(talk: Talk) -> None:
+    talk.say(talk.ask(user("Hi")), *THOUGHT[:1], "hm", THOUGHT[1], CALL, END)
+    second = talk.say(talk.ask(result("sun")), THOUGHT[0], "so", THOUGHT[1], "Sunny.", END)
+    asked = talk.ask(user("And now?"))
+    assert str(asked.verdict) == "rendered at turn 2 (reasoning)"
+    assert talk.family.spelled(list(asked.prompt)).count("<think>") == 0
+    third = talk.say(asked, "Rain.", END)
+    again = talk.ask(user("Thanks"))
+    assert str(again.verdict) == f"extended {third.length}", "nothing is left to leave out"
+    assert second.length > asked.kept
+
+
+def test_all_reasoning_may_be_kept(talk: Talk) -> None:
+    talk.core.rules = ReasoningRules(kept="all")
+    first = talk.say(talk.ask(user("Hi")), THOUGHT[0], "hm", THOUGHT[1], "Yes.", END)
+    assert str(talk.ask(user("Why?")).verdict) == f"extended {first.length}"
+
+
+def test_none_may_be_kept_even_within_a_tool_cycle(talk: Talk) -> None:
+    talk.core.rules = ReasoningRules(kept="template")
+    talk.say(talk.ask(user("Hi")), THOUGHT[0], "hm", THOUGHT[1], CALL, END)
+    assert str(talk.ask(result("sun")).verdict) == "rendered at turn 2 (reasoning)"
+
+
+def test_unsent_reasoning_is_restored_or_left_out_as_the_rules_say(talk: Talk) -> None:
+    first = talk.say(talk.ask(user("Hi")), THOUGHT[0], "hm", THOUGHT[1], CALL, END)
+    talk.messages[-1] = calls_back(first, "a")
+    talk.messages.append(result("sun", "a"))
+    assert str(talk.ask().verdict) == f"extended {first.length}"
+    talk.core.rules = ReasoningRules(unsent="follow")
+    left_out = talk.ask()
+    assert str(left_out.verdict) == "rendered at turn 2 (reasoning)"
+    assert "hm" not in talk.family.spelled(list(left_out.prompt))
+    second = talk.say(left_out, "Sunny.", END)
+    assert str(talk.ask(user("Ok")).verdict) == f"extended {second.length}"
+
+
+def test_altered_reasoning_is_a_fork(talk: Talk) -> None:
+    talk.say(talk.ask(user("Hi")), THOUGHT[0], "hm", THOUGHT[1], CALL, END)
+    talk.messages[-1] = replace(talk.messages[-1], reasoning="other")
+    assert str(talk.ask(result("sun")).verdict) == "forked at turn 2"
+
+
+def test_an_edited_answer_is_never_replaced_by_the_sampled_one(talk: Talk) -> None:
+    talk.say(talk.ask(user("Hi")), "It costs 5.", END)
+    talk.messages[-1] = replace(talk.messages[-1], content="It costs 7.")
+    asked = talk.ask(user("Sure?"))
+    assert str(asked.verdict) == "forked at turn 2"
+    spelled = talk.family.spelled(list(asked.prompt))
+    assert "It costs 7." in spelled
+    assert "It costs 5." not in spelled
+
+
+def test_what_a_client_wrote_itself_counts_exactly(talk: Talk) -> None:
+    talk.say(talk.ask(user("Hi"), Message(role="assistant", content="Mine."), user("Go on")), "Yes.", END)
+    edges = talk.branch()
+    edges.messages[2] = replace(edges.messages[2], content="Mine. ")
+    assert talk.ask(user("Why?")).verdict.kind == "extended"
+    assert str(edges.ask(user("Why?")).verdict) == "forked at turn 2"
+
+
+@pytest.mark.parametrize("edge", ["\u00a0", "\u200b", "\ud800"])
+def test_other_characters_at_the_ends_are_content(talk: Talk, edge: str) -> None:
+    talk.say(talk.ask(user("Hi")), "Bye.", END)
+    talk.messages[-1] = replace(talk.messages[-1], content="Bye." + edge)
+    assert str(talk.ask(user("Oh")).verdict) == "forked at turn 2"
+
+
+def test_other_tools_other_system_texts_and_other_clients_begin_anew(talk: Talk) -> None:
+    talk.say(talk.ask(user("Hi")), "Yes.", END)
+    talk.messages.append(user("Why?"))
+    assert talk.ask().verdict.kind == "extended"
+    assert str(talk.ask(tools=TOOLS[:1]).verdict) == "new"
+    stranger = talk.branch()
+    stranger.tenant = b"another"
+    assert str(stranger.ask().verdict) == "new"
+    talk.messages[0] = replace(SYSTEM, content="Be  brief.")
+    assert str(talk.ask().verdict) == "new"
+
+
+def test_a_compacted_history_goes_on_behind_the_last_equal_turn(talk: Talk) -> None:
+    first = talk.say(talk.ask(user("Hi")), "Yes.", END)
+    talk.say(talk.ask(user("Tell me all")), "Much.", END)
+    begun = talk.branch()
+    begun.messages[3:] = [user("In short: much.")]
+    assert str(begun.ask().verdict) == f"extended {first.length}"
+    summary = talk.branch()
+    summary.messages[1:] = [user("So far: much."), *talk.messages[-1:], user("And?")]
+    assert str(summary.ask().verdict) == "forked at turn 1"
+    summary.messages[1:] = [user("So far: much.")]
+    assert str(summary.ask().verdict) == "new"
+
+
+def test_sub_agents_of_one_session_do_not_mix(talk: Talk) -> None:
+    helper = talk.branch()
+    helper.messages = [Message(role="system", content="You search.")]
+    main = talk.say(talk.ask(user("Find it")), CALL, END)
+    found = helper.say(helper.ask(user("Find it")), "Found.", END)
+    assert main.ids()[: len(main.ids())] == talk.ask(result("Found.")).prompt[: main.length]
+    assert helper.ask(user("More")).prompt[: found.length] == found.ids()
+
+
+def test_parallel_branches_are_siblings(talk: Talk) -> None:
+    first = talk.say(talk.ask(user("Hi")), "Yes.", END)
+    one, other = talk.branch(), talk.branch()
+    left = one.say(one.ask(user("Left")), "L.", END)
+    right = other.say(other.ask(user("Right")), "R.", END)
+    assert left.parent is right.parent is first
+    assert one.ask(user("On")).prompt[: left.length] == left.ids()
+    assert other.ask(user("On")).prompt[: right.length] == right.ids()
+
+
+def test_of_equal_turns_the_one_is_taken_whose_ids_are_sent_or_else_the_last(talk: Talk) -> None:
+    asked = talk.ask(user("Hi"))
+    nodes = [talk.core.answer(asked, talk.family.ids([*said, CALL, END])) for said in ([], [" "], [" ", " "])]
+    assert len({tuple(node.sampled) for node in nodes}) == 3
+    talk.messages += [nodes[0].turn, result("sun")]
+    for node in nodes:
+        chosen = talk.ask(hints=[talk.core.ids(node), "call_made-up", "call_" + "0" * 36])
+        assert (chosen.parent, chosen.verdict.equal) == (node, 3)
+    assert talk.ask().parent is nodes[-1]
+    forged = talk.core.lineage.mint.new_id("call", b"another", nodes[0].nonce)
+    assert talk.ask(hints=[forged]).parent is nodes[-1], "an id of another client says nothing"
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_stream_that_broke_off_is_continued_where_the_client_left_it(talk: Talk, cut: int) -> None:
+    """Cut at every id: the known ids are kept up to there, and the turn's end is inserted."""
+    asked = talk.ask(user("Hi"))
+    whole = talk.family.ids(["It is sunny, 三 and warm in Oslo today.", END])
+    node = talk.core.answer(asked, whole[:cut], "abort", partial=True)
+    got = node.turn.content
+    assert talk.core.lineage.store.find([node.key]) == []
+    talk.messages.append(Message(role="assistant", content=got))
+    again = talk.ask(user("Go on"))
+    if "\ufffd" in got:
+        assert str(again.verdict) == "forked at turn 2"
+        return
+    assert str(again.verdict) == f"extended {node.length}"
+    assert again.prompt[: node.length] == node.ids()
+    last = talk.say(again, "Ok.", END)
+    assert talk.ask(user("And?")).prompt[: last.length] == last.ids()
+
+
+def test_less_than_was_delivered_is_cut_at_an_id_or_forked(talk: Talk) -> None:
+    asked = talk.ask(user("Hi"))
+    node = talk.core.answer(asked, talk.family.ids(["It is sunny and warm"]), "abort", partial=True)
+    talk.messages += [Message(role="assistant", content="It is sunny"), user("Go on")]
+    again = talk.ask()
+    assert again.verdict.kind == "extended"
+    assert again.prompt[: again.kept] == node.ids()[: again.kept]
+    assert asked.prompt == again.prompt[: len(asked.prompt)]
+    talk.messages[-2] = Message(role="assistant", content="It is sun")
+    between = talk.ask()
+    assert str(between.verdict) == "forked at turn 2"
+    talk.messages[-2] = Message(role="assistant", content="It was")
+    assert str(talk.ask().verdict) == "forked at turn 2"
+
+
+@pytest.mark.parametrize("said", [[THOUGHT[0], "hm and"], [THOUGHT[0], "hm", THOUGHT[1], CALL[:40]]])
+def test_a_turn_cut_by_its_length_is_ended_and_continued(talk: Talk, said: list[Any]) -> None:
+    talk.core.rules = ReasoningRules(kept="all")
+    node = talk.say(talk.ask(user("Hi")), *said, finish="length")
+    asked = talk.ask(user("Go on"))
+    assert str(asked.verdict) == f"extended {node.length}"
+    assert talk.family.spelled(list(asked.prompt[node.length :])).startswith("<|im_end|>\n<|im_start|>user")
+
+
+def test_the_search_takes_one_access_for_a_known_history_however_long(talk: Talk) -> None:
+    store = talk.core.lineage.store
+    assert isinstance(store, MemoryStore)
+    for number in range(30):
+        before = store.accesses
+        talk.say(talk.ask(user(f"{number}?")), f"{number}.", END)
+        assert store.accesses - before <= 1
+
+
+def test_an_evicted_conversation_is_new_and_says_so(qwen: Bench) -> None:
+    now = [0.0]
+    talk = Talk(qwen, Core(qwen.bound, MemoryStore(max_age=10, clock=lambda: now[0])))
+    talk.say(talk.ask(user("Hi")), "Yes.", END)
+    now[0] = 11.0
+    other = talk.branch()
+    other.messages = [SYSTEM]
+    other.say(other.ask(user("Unrelated")), "Ok.", END)
+    other.messages = [SYSTEM, *talk.messages[1:], user("Why?")]
+    verdict = str(other.ask().verdict)
+    assert verdict == "forked at turn 1 (evicted)", "another beginning of the same kind is known"
+    now[0] = 22.0
+    talk.core.lineage.store.evict()  # type: ignore[attr-defined]
+    assert str(talk.ask(user("Why?")).verdict) == "new (evicted)"
+
+
+def test_the_arguments_of_a_call_may_be_written_anew(talk: Talk) -> None:
+    first = talk.say(talk.ask(user("Hi")), CALL, END)
+    call = MessageCall("weather", None, "x", '{"days": 3.0, "city": "\\u004fslo"}')
+    talk.messages[-1] = replace(first.turn, calls=(call,))
+    assert str(talk.ask(result("sun", "x")).verdict) == f"extended {first.length}"
+    talk.messages[2] = replace(first.turn, calls=(replace(call, text='{"days": 3, "city": "Bergen"}'),))
+    with pytest.raises(PromptError):
+        talk.ask()  # another call, and its arguments were not read
+
+
+def test_memory_stays_in_its_bounds_and_what_is_left_can_be_continued(qwen: Bench) -> None:
+    draw = random.Random(7)
+    store = MemoryStore(max_bytes=40_000)
+    core = Core(qwen.bound, store)
+    talks = [Talk(qwen, core, b"%d" % number) for number in range(6)]
+    for number in range(80):
+        talk = draw.choice(talks)
+        asked = talk.ask(user(f"{number}"))
+        assert asked.verdict.kind in ("new", "extended") or asked.verdict.evicted
+        talk.say(asked, f"{number}.", END)
+        assert store.size <= 40_000
+        assert all(
+            node.parent is None or node.parent.nonce in store._by_nonce for node in store._by_nonce.values()
+        )
+    assert store.size == sum(node.size for node in store._by_nonce.values())
