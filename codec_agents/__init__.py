@@ -25,7 +25,8 @@ _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 if _typing.TYPE_CHECKING:
     __version__: str
 
-    from codec_agents.runtime.run import Run, RunResult
+    from codec_agents.runtime.result import RunResult
+    from codec_agents.runtime.run import Run
 
 __all__ = [
     "Chat",
@@ -57,10 +58,14 @@ def __getattr__(name: str) -> _typing.Any:
         from importlib.metadata import version
 
         return version("codec-agents")
-    if name in {"Run", "RunResult"}:
-        from codec_agents.runtime import run
+    if name == "Run":
+        from codec_agents.runtime.run import Run
 
-        return getattr(run, name)
+        return Run
+    if name == "RunResult":
+        from codec_agents.runtime.result import RunResult
+
+        return RunResult
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

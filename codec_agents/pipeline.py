@@ -17,11 +17,14 @@ from anyio.lowlevel import current_token
 
 from codec_agents import graph
 from codec_agents.concurrency.event_loop import run_in_own_loop
+from codec_agents.display.displayed import Displayed
+from codec_agents.exceptions import PipelineError
 from codec_agents.graph.live import LiveObjects
 from codec_agents.runtime.batch import DEFAULT_CONCURRENCY, BatchRun
 from codec_agents.runtime.options import RunOptions, start_run
 
 if TYPE_CHECKING:
+    from codec_agents.display.parts import Part
     from codec_agents.faults import Fault
     from codec_agents.graph.explain import Explanation
     from codec_agents.graph.spec import PipelineSpec
@@ -31,14 +34,14 @@ if TYPE_CHECKING:
     from codec_agents.records.recorded import RecordedRun
     from codec_agents.replay import AnswerSource
     from codec_agents.runtime.pause import Decision, Pause
-    from codec_agents.runtime.run import Run, RunResult
-
+    from codec_agents.runtime.result import RunResult
+from codec_agents.runtime.run import Run
 
 _log = logging.getLogger(__name__)
 
 
-class Pipeline(graph.Declaration):
-    """A pipeline: declare it, then run it.
+class Pipeline(graph.Declaration, Displayed):
+    """A pipeline: declare it, then run it. Notebooks show its graph.
 
     The declaration can be changed until the first `build` or run; the plan stays as it was built.
 
@@ -92,6 +95,16 @@ class Pipeline(graph.Declaration):
         from codec_agents.graph.drawing.svg import to_svg
 
         return to_svg(self.spec)
+
+    def _display_parts(self) -> Iterable[Part]:
+        """Return the graph, or the faults: a notebook also shows what is half declared."""
+        from codec_agents.display.parts import Title
+        from codec_agents.graph.drawing.parts import declaration_parts, fault_parts
+
+        try:
+            return list(declaration_parts(self.spec, self.check()))
+        except PipelineError as error:
+            return [Title(f"pipeline {self.name}, not complete"), *fault_parts(error.errors)]
 
     def run(
         self,

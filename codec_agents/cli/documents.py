@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 if TYPE_CHECKING:
     from codec_agents.events import Event, HandoffReport
-    from codec_agents.runtime.run import RunResult
+    from codec_agents.runtime.result import RunResult
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 

@@ -1,16 +1,20 @@
-"""The explanation of a built pipeline, as plain values and as text.
+"""The explanation of a built pipeline, as plain values, as text and as tables.
 
 The values are filled in when a pipeline is built; this module only holds and shows them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from codec_agents.display.displayed import Displayed
 from codec_agents.faults import Fault
 from codec_agents.graph.edges import Strategy
+
+if TYPE_CHECKING:
+    from codec_agents.display.parts import Part
 
 HELD_BACK: Mapping[Strategy, str] = {
     "pass_through": "nothing: each id leaves as it comes",
@@ -28,6 +32,7 @@ _VERBS: Mapping[Strategy, str] = {
     "decode": "ids to text",
     "text": "text",
 }
+"""The strategies in words."""
 
 MAX_SHOWN = 60
 """Characters of a literal piece that the text form shows."""
@@ -117,7 +122,7 @@ class ServerExplanation:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Displayed):
     """A whole pipeline."""
 
     pipeline: str
@@ -134,6 +139,9 @@ class Explanation:
 
     def __str__(self) -> str:
         return render_text(self)
+
+    def _display_parts(self) -> Iterable[Part]:
+        return _parts(self)
 
     def to_data(self) -> dict[str, Any]:
         """Return the explanation as plain data, with derived values."""
@@ -222,3 +230,30 @@ def _maps(edge: EdgeExplanation) -> str:
         return f" from {edge.source_map} to {edge.target_map}"
     known = edge.source_map or edge.target_map
     return f" ({known})" if known else ""
+
+
+def _parts(explanation: Explanation) -> Iterator[Part]:
+    from codec_agents.display.parts import Grid, Title
+    from codec_agents.graph.drawing.parts import fault_parts
+
+    yield Title(f"pipeline {explanation.pipeline}")
+    heads = ("node", "kind", "engine", "model", "map", "dialect", "prompt ids", "tools")
+    yield Grid(heads, [_node_row(node) for node in explanation.nodes])
+    yield Grid(("edge", "", "buffer", "holds back"), [_edge_row(edge) for edge in explanation.edges])
+    if explanation.servers:
+        rows = [(server.name, server.reached, ", ".join(server.offers)) for server in explanation.servers]
+        yield Grid(("MCP server", "reached at", "offers"), rows)
+    boundaries = ", ".join(explanation.text_boundaries)
+    yield Title(f"text is made or read at: {boundaries}" if boundaries else "text is made nowhere")
+    yield from fault_parts(explanation.warnings)
+
+
+def _node_row(node: NodeExplanation) -> tuple[str, ...]:
+    facts = (node.engine, node.model, node.map, node.dialect)
+    ids = f"{node.prompt_ids:,}" if node.prompt else ""
+    return (node.name, node.kind, *(fact or "" for fact in facts), ids, ", ".join(node.tools))
+
+
+def _edge_row(edge: EdgeExplanation) -> tuple[str, ...]:
+    name = f"{edge.source} → {edge.target}"
+    return (name, _VERBS[edge.strategy], f"{edge.buffer:,}", edge.held_back)

@@ -10,7 +10,7 @@ import anyio
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from codec_agents.runtime.run import RunResult
+    from codec_agents.runtime.result import RunResult
 
 DEFAULT_CONCURRENCY = 8
 """Runs at once: enough to keep an engine's batch busy, few enough for one connection pool."""

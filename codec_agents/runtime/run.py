@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 import anyio
 
 from codec_agents.concurrency.signal import Signal
-from codec_agents.events import HandoffReport, Outcome, RunFinished, RunStarted, Usage
+from codec_agents.events import Outcome, RunFinished, RunStarted, Usage
 from codec_agents.exceptions import (
     ApprovalRequiredError,
     RecordLostError,
@@ -23,6 +22,7 @@ from codec_agents.runtime.context import RunContext
 from codec_agents.runtime.edges.state import EdgeState, edge_states
 from codec_agents.runtime.executor import Executor
 from codec_agents.runtime.outputs import SinkOutput, SinkReader
+from codec_agents.runtime.result import RunResult
 from codec_agents.tools.calls import call_key
 
 if TYPE_CHECKING:
@@ -34,33 +34,6 @@ if TYPE_CHECKING:
     from codec_agents.runtime.event_log import EventReader
     from codec_agents.runtime.pause import Decision, Pause, Resumption
     from codec_agents.tools.calls import Approver
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """The result of a run."""
-
-    run_id: str
-    text: dict[str, str]
-    """The text of each text sink."""
-    ids: dict[str, list[int]]
-    """The ids that reached each sink."""
-    usage: dict[str, Usage]
-    """The counts of each model node."""
-    handoffs: list[HandoffReport]
-    """One report per edge into a prompt, in the order of the requests."""
-    outcomes: dict[str, str] = field(default_factory=dict)
-    """How each node ended."""
-    seconds: float = 0.0
-    histories: dict[str, History] = field(default_factory=dict)
-    """The conversation of each model node: pass the result as `after` to continue it in another run."""
-    finish_reasons: dict[str, str] = field(default_factory=dict)
-    """Why the last turn of each model node ended: `length` is an answer that was cut."""
-
-    @property
-    def total(self) -> Usage:
-        """The counts of all nodes together."""
-        return sum(self.usage.values(), Usage())
 
 
 class Run:

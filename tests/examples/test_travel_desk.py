@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from codec_agents.pipeline import Pipeline
-from codec_agents.runtime.run import RunResult
+from codec_agents.runtime.result import RunResult
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "travel_desk.yaml"
 pytest.importorskip("uvicorn", reason="embedded engines need the extra `server`")

@@ -21,7 +21,8 @@ from codec_agents.faults import suggest
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
     from codec_agents.records.recorded import RecordedRun, RecordedTurn
-    from codec_agents.runtime.run import Run, RunResult
+    from codec_agents.runtime.result import RunResult
+from codec_agents.runtime.run import Run
 
 RECORD = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)

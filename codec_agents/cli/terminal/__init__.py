@@ -11,8 +11,8 @@ from codec_agents.cli.terminal.console import (
     prompt,
     width,
 )
-from codec_agents.cli.terminal.escape import escape, escape_json, escape_line
-from codec_agents.cli.terminal.figures import milliseconds, plural, seconds, size
+from codec_agents.display.escape import escape, escape_json, escape_line
+from codec_agents.display.figures import milliseconds, plural, seconds, size
 
 __all__ = [
     "Glyphs",

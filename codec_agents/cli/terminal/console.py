@@ -13,7 +13,7 @@ import click
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from codec_agents.cli.terminal.escape import escape, escape_json
+from codec_agents.display.escape import escape, escape_json
 
 MAX_WIDTH = 110
 """Longer lines are hard to read on any terminal."""

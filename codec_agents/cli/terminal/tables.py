@@ -15,7 +15,7 @@ from codec_agents.cli import terminal
 from codec_agents.trace.percentiles import PARTS, EdgeFigures, percentile
 
 if TYPE_CHECKING:
-    from codec_agents.runtime.run import RunResult
+    from codec_agents.runtime.result import RunResult
 
 NamedEdge: TypeAlias = tuple[str, EdgeFigures]
 """The name of a handoff, and its figures."""

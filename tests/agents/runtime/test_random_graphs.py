@@ -20,7 +20,8 @@ import trio
 
 from codec_agents import Pipeline
 from codec_agents.exceptions import ApprovalRequiredError, RunError
-from codec_agents.runtime.run import Run, RunResult
+from codec_agents.runtime.result import RunResult
+from codec_agents.runtime.run import Run
 from tests.agents.drawn_graphs import Drawing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]

@@ -16,7 +16,7 @@ from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.runtime.model import preparation as ahead
 from codec_agents.runtime.model.preparation import prepare_engines
-from codec_agents.runtime.run import RunResult
+from codec_agents.runtime.result import RunResult
 from codec_agents.testing import (
     EmbeddedEngine,
     Refuse,

@@ -16,7 +16,7 @@ from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.scripted.prefix_cache import PrefixCache, PromptReading
 from codec_agents.exceptions import EngineStatusError
 from codec_agents.runtime.model import prefill
-from codec_agents.runtime.run import RunResult
+from codec_agents.runtime.result import RunResult
 from codec_agents.server.embedded_engine import EmbeddedEngine
 from codec_agents.testing import PromptView, Say, ScriptedEngine, ScriptedModel, Wait
 from tests.agents.patient import Patient

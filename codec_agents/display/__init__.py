@@ -1,0 +1,1 @@
+"""Values as people see them: in notebooks, on terminals, in units that they read."""
