@@ -74,6 +74,8 @@ class Access:
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         token = given.strip().encode() if scheme.lower() == "bearer" else b""
+        # Anthropic's clients have a header of their own for it.
+        token = token or request.headers.get("x-api-key", "").encode()
         matches = [hmac.compare_digest(token, key) for key in self._keys]
         if not any(matches):
             raise HttpError(
@@ -133,7 +135,10 @@ def _host_of(value: str) -> str:
 # --- web pages that are allowed ---
 
 CORS_METHODS = "GET, POST"
-CORS_HEADERS = "authorization, content-type, codec-client-version, x-codec-map, traceparent, tracestate"
+CORS_HEADERS = (
+    "authorization, content-type, codec-client-version, x-codec-map, traceparent, tracestate, "
+    "x-api-key, anthropic-version, anthropic-beta"
+)
 
 
 PREFLIGHT = {"access-control-allow-methods": CORS_METHODS, "access-control-allow-headers": CORS_HEADERS}

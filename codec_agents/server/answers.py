@@ -1,7 +1,7 @@
-"""The forms in which a generation is answered: frames, OpenAI's server-sent events, OpenAI's JSON.
+"""The forms in which a generation is answered: frames, and the events and the JSON of completions.
 
 Each is a transducer: `write` takes a frame of the back end and gives the bytes that may go out now, `close`
-gives the rest. Only the OpenAI forms make text; frames carry ids and nothing else.
+gives the rest. Frames carry ids and nothing else; the other forms make text. Those of chats are in `apis`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ Ids: TypeAlias = Sequence[int]
 
 OPENAI_REASONS = {"eos_token": "stop", "stop_sequence": "stop", "policy_violation": "content_filter"}
 """Codec's finish reasons in OpenAI's words; those not listed are the same in both."""
+
+
+def reason_of(frame: CodecFrame) -> str:
+    """Return the reason of a last frame, in OpenAI's words."""
+    return OPENAI_REASONS.get(frame.finish_reason or "stop", frame.finish_reason or "stop")
 
 
 class Answer(Protocol):
@@ -83,16 +88,25 @@ class FrameAnswer:
         return b"" if self._compressor is None else self._compressor.flush()
 
 
+EVENTS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+"""The head of a stream of events."""
+
+
+def random_id(prefix: str) -> str:
+    """Return an id of its own, after the words that say of what."""
+    return f"{prefix}{uuid.uuid4().hex}"
+
+
 class OpenAIForm:
     """The common part of completions and chats: identity, counts, reasons."""
 
-    def __init__(self, job: Job, kind: str, prefix: str, lanes: Lanes) -> None:
+    def __init__(self, job: Job, kind: str, answer_id: str, lanes: Lanes) -> None:
         self.job = job
         self.lanes = lanes
         self.ids = 0
         self.reason: str | None = None
         self._base = {
-            "id": f"{prefix}-{uuid.uuid4().hex}",
+            "id": answer_id,
             "object": kind,
             "created": int(time.time()),
             "model": job.model.name,
@@ -102,7 +116,7 @@ class OpenAIForm:
         """Count a frame, and keep its reason."""
         self.ids += len(frame.ids)
         if frame.done:
-            self.reason = OPENAI_REASONS.get(frame.finish_reason or "stop", frame.finish_reason or "stop")
+            self.reason = reason_of(frame)
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -131,8 +145,8 @@ class CompletionEvents(OpenAIForm):
     streamed = True
 
     def __init__(self, job: Job, *, with_ids: bool, usage: bool) -> None:
-        super().__init__(job, "text_completion", "cmpl", Lanes(job, plain=True))
-        self.headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+        super().__init__(job, "text_completion", random_id("cmpl-"), Lanes(job, plain=True))
+        self.headers = EVENTS
         self._with_ids = with_ids
         self._with_usage = usage
         self._first = True
@@ -165,7 +179,7 @@ class CompletionDocument(OpenAIForm):
     streamed = False
 
     def __init__(self, job: Job, *, with_ids: bool) -> None:
-        super().__init__(job, "text_completion", "cmpl", Lanes(job, plain=True))
+        super().__init__(job, "text_completion", random_id("cmpl-"), Lanes(job, plain=True))
         self.headers = {"content-type": "application/json"}
         self._with_ids = with_ids
         self._text: list[str] = []
@@ -186,86 +200,6 @@ class CompletionDocument(OpenAIForm):
         return msgspec.json.encode(self.document([choice], usage=self.usage))
 
 
-class ChatEvents(OpenAIForm):
-    """`chat.completion.chunk` server-sent events."""
-
-    streamed = True
-
-    def __init__(self, job: Job, *, usage: bool, tools: bool, with_ids: bool = False) -> None:
-        super().__init__(job, "chat.completion.chunk", "chatcmpl", Lanes(job, tools=tools))
-        self.headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
-        self._with_usage = usage
-        self._with_ids = with_ids
-        self._first = True
-
-    def write(self, frame: CodecFrame) -> bytes:
-        """Return the events that the frame makes."""
-        self.take(frame)
-        deltas = [part.delta(self.lanes) for part in self.lanes.feed(frame)]
-        body = b""
-        if self._first:
-            self._first = False
-            prompt = {"prompt_token_ids": self.job.prompt_ids} if self._with_ids else {}
-            body = self._chunk({"role": "assistant", "content": ""}, None, **prompt)
-        if self._with_ids and frame.ids and not deltas:
-            deltas.append({})  # ids that are not text yet, or that no lane holds
-        for place, delta in enumerate(deltas):
-            body += self._chunk(delta, None, ids=() if place else frame.ids)
-        return body + self._chunk({}, self._ending()) if frame.done else body
-
-    def _ending(self) -> str | None:
-        return "tool_calls" if self.lanes.calls and self.reason == "stop" else self.reason
-
-    def _chunk(self, delta: dict[str, Any], reason: str | None, *, ids: Ids = (), **more: Any) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        if self._with_ids:
-            choice["token_ids"] = ids
-        return event(self.document([choice], **more))
-
-    def close(self) -> bytes:
-        """Return the counts, if requested, and the end mark."""
-        return self.ending(usage=self._with_usage)
-
-
-class ChatDocument(OpenAIForm):
-    """One `chat.completion` object."""
-
-    streamed = False
-
-    def __init__(self, job: Job, *, tools: bool, with_ids: bool = False) -> None:
-        super().__init__(job, "chat.completion", "chatcmpl", Lanes(job, tools=tools))
-        self.headers = {"content-type": "application/json"}
-        self._deltas: list[dict[str, Any]] = []
-        self._with_ids = with_ids
-        self._answer_ids: list[int] = []
-
-    def write(self, frame: CodecFrame) -> bytes:
-        """Keep the frame."""
-        self.take(frame)
-        self._answer_ids += frame.ids
-        self._deltas += [part.delta(self.lanes) for part in self.lanes.feed(frame)]
-        return b""
-
-    def close(self) -> bytes:
-        """Return the whole answer."""
-        message: dict[str, Any] = {"role": "assistant", "content": self._joined("content")}
-        if reasoning := self._joined("reasoning_content"):
-            message |= {"reasoning_content": reasoning, "reasoning": reasoning}
-        if calls := [call for delta in self._deltas for call in delta.get("tool_calls", ())]:
-            message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
-            message["content"] = message["content"] or None
-        reason = "tool_calls" if calls and self.reason == "stop" else self.reason
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-        more: dict[str, Any] = {"usage": self.usage}
-        if self._with_ids:
-            choice["token_ids"] = self._answer_ids
-            more["prompt_token_ids"] = self.job.prompt_ids
-        return msgspec.json.encode(self.document([choice], **more))
-
-    def _joined(self, key: str) -> str:
-        return "".join(delta.get(key) or "" for delta in self._deltas)
-
-
 END = b"data: [DONE]\n\n"
 
 FAILURES = frozenset({"error", "abort"})
@@ -284,3 +218,8 @@ FAILED = {
 def event(document: Any) -> bytes:
     """Return one server-sent event."""
     return b"data: " + msgspec.json.encode(document) + b"\n\n"
+
+
+def named_event(name: str, document: Any) -> bytes:
+    """Return one server-sent event with the line that names its type, without which clients skip it."""
+    return b"event: " + name.encode() + b"\n" + event(document)

@@ -16,6 +16,7 @@ with uvicorn, `codec_agents.server.EmbeddedServer` inside this process.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import anyio
@@ -24,12 +25,11 @@ import msgspec
 from codec_agents.server.access import PREFLIGHT, Access, with_origin
 from codec_agents.server.answers import (
     Answer,
-    ChatDocument,
-    ChatEvents,
     CompletionDocument,
     CompletionEvents,
     FrameAnswer,
 )
+from codec_agents.server.apis.errors import error_body
 from codec_agents.server.backends.backend import Backend, Job, ServedModel
 from codec_agents.server.delivery import AnswerCutError, deliver
 from codec_agents.server.discovery import Library
@@ -38,6 +38,7 @@ from codec_agents.server.failures import drop_frames, log_failure
 from codec_agents.server.http import (
     JSON,
     BodyBudget,
+    BodyShare,
     ClientGoneError,
     HttpError,
     Receive,
@@ -64,6 +65,8 @@ Document = Callable[[Request], tuple[str, bytes]]
 WELL_KNOWN = "/.well-known/codec/"
 MODEL = "/v1/models/"
 BINARY = "/v1/completions/codec"
+CHATS = ("/v1/chat/completions", "/v1/responses", "/v1/messages")
+COUNT = "/v1/messages/count_tokens"
 TEXT = "text/plain; charset=utf-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -101,7 +104,7 @@ class CodecServer:
         self._generations: dict[str, Generation] = {
             "/v1/completions": self._complete,
             BINARY: self._complete_binary,
-            "/v1/chat/completions": self._chat,
+            **dict.fromkeys(CHATS, self._converse),
         }
         self._documents: dict[str, Document] = {
             "/v1/models": self._models,
@@ -126,7 +129,7 @@ class CodecServer:
         try:
             request = read_head(scope)
         except HttpError as error:
-            await _refuse(send, error)
+            await _refuse(send, error, scope["path"])
             return
         await self._answer(request, receive, send)
 
@@ -155,7 +158,7 @@ class CodecServer:
         except HttpError as error:
             exchange.status = error.status
             drop_frames(error)
-            await _refuse(send, error)
+            await _refuse(send, error, request.path)
         except AnswerCutError:
             exchange.failed = True
             raise  # the ASGI server logs it and closes the connection: the client sees a body cut off
@@ -164,9 +167,8 @@ class CodecServer:
             if exchange.status is not None:
                 raise
             exchange.status = 500
-            await _refuse(
-                send, HttpError(500, log_failure("the server failed", error), code="internal_error")
-            )
+            failed = HttpError(500, log_failure("the server failed", error), code="internal_error")
+            await _refuse(send, failed, request.path)
         finally:
             self.exchanges.end(exchange)
 
@@ -182,7 +184,10 @@ class CodecServer:
         if (generation := self._generations.get(request.path)) is not None:
             await self._generate(exchange, request, generation, receive, send)
             return
-        content_type, body = self._document(request)
+        if request.path == COUNT:
+            content_type, body = await self._count(exchange, request, receive)
+        else:
+            content_type, body = self._document(request)
         exchange.status = 200
         await answer(send, 200, b"" if request.method == "HEAD" else body, content_type=content_type)
 
@@ -203,25 +208,33 @@ class CodecServer:
     async def _generate(
         self, exchange: Exchange, request: Request, generation: Generation, receive: Receive, send: Send
     ) -> None:
-        _require_method(request, "POST")
-        _require_content_type(request)
-        self._require_room()
-        with self.bodies.share() as share:
-            limits = self.settings
-            request = await read_body(
-                request, receive, share, limit=limits.max_body, within=limits.body_within
-            )
-            exchange.received(request)
+        with self._begun(request) as share:
+            request = await self._with_body(exchange, request, receive, share)
             job, form = await generation(request)
             del request  # the body would stay in memory until the answer is over
             exchange.prompted(job.prompt_ids)
             self._require_room()  # others have begun while the body arrived
             self.generating += 1
             try:
-                await deliver(self.backend, job, form, exchange, limits, receive, send, self._running)
+                await deliver(self.backend, job, form, exchange, self.settings, receive, send, self._running)
             finally:
                 self.generating -= 1
                 job.release()
+
+    def _begun(self, request: Request) -> AbstractContextManager[BodyShare]:
+        """Accept the head of a request with a body; return the share of all bodies that it takes."""
+        _require_method(request, "POST")
+        _require_content_type(request)
+        self._require_room()
+        return self.bodies.share()
+
+    async def _with_body(
+        self, exchange: Exchange, request: Request, receive: Receive, share: BodyShare
+    ) -> Request:
+        limits = self.settings
+        request = await read_body(request, receive, share, limit=limits.max_body, within=limits.body_within)
+        exchange.received(request)
+        return request
 
     def _require_room(self) -> None:
         if self.draining or self.generating >= self.settings.max_streams:
@@ -237,17 +250,23 @@ class CodecServer:
             return job, CompletionEvents(job, with_ids=bool(body.return_token_ids), usage=body.include_usage)
         return job, CompletionDocument(job, with_ids=bool(body.return_token_ids))
 
-    async def _chat(self, request: Request) -> tuple[Job, Answer]:
+    async def _converse(self, request: Request) -> tuple[Job, Answer]:
         # Read with the first chat: a server of frames alone never needs the dialects.
-        from codec_agents.server.apis.chat import read_chat
+        from codec_agents.server.apis.table import READERS, answer_to
 
-        asked, job = await self._jobs.from_conversation(request, read_chat)
+        asked, job = await self._jobs.from_conversation(request, READERS[request.path])
         if asked.stream_format is not None:
             return job, self._frames(request, asked.stream_format, job)
-        tools, ids = bool(asked.offered_tools), asked.token_ids
-        if asked.stream:
-            return job, ChatEvents(job, usage=asked.usage, tools=tools, with_ids=ids)
-        return job, ChatDocument(job, tools=tools, with_ids=ids)
+        return job, answer_to(asked, job)
+
+    async def _count(self, exchange: Exchange, request: Request, receive: Receive) -> tuple[str, bytes]:
+        """Return how many ids the prompt of a Messages request has."""
+        from codec_agents.server.apis.messages import read_count
+
+        with self._begun(request) as share:
+            request = await self._with_body(exchange, request, receive, share)
+            _, job = await self._jobs.from_conversation(request, read_count)
+        return JSON, msgspec.json.encode({"input_tokens": len(job.prompt_ids)})
 
     async def _complete_binary(self, request: Request) -> tuple[Job, Answer]:
         asked, job = await self._jobs.from_codec(request)
@@ -262,7 +281,8 @@ class CodecServer:
 
     def _models(self, _request: Request) -> tuple[str, bytes]:
         data = [_described(model) for model in self.backend.models]
-        return JSON, msgspec.json.encode({"object": "list", "data": data})
+        ends = {"has_more": False, "first_id": data[0]["id"], "last_id": data[-1]["id"]}
+        return JSON, msgspec.json.encode({"object": "list", "data": data, **ends})
 
     def _model(self, request: Request) -> tuple[str, bytes]:
         name = request.path.removeprefix(MODEL)
@@ -302,12 +322,15 @@ def create_app(
 
 
 def _described(model: ServedModel) -> dict[str, Any]:
-    """Return a model as OpenAI's API describes one, with the map that it speaks."""
+    """Return a model as OpenAI's and Anthropic's APIs describe one, with the map that it speaks."""
     return {
         "id": model.name,
         "object": "model",
         "created": 0,
         "owned_by": "codec-agents",
+        "type": "model",
+        "display_name": model.name,
+        "created_at": "1970-01-01T00:00:00Z",
         "max_model_len": model.context,
         "codec_map": model.vocabulary.hash,
     }
@@ -338,5 +361,5 @@ def _wrong_type(expected: str) -> HttpError:
     return HttpError(415, f"the Content-Type must be {expected}", code="unsupported_media_type")
 
 
-async def _refuse(send: Send, error: HttpError) -> None:
-    await answer(send, error.status, error.body, headers=error.headers)
+async def _refuse(send: Send, error: HttpError, path: str) -> None:
+    await answer(send, error.status, error_body(error, path), headers=error.headers)

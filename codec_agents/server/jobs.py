@@ -39,6 +39,9 @@ ReadConversation: TypeAlias = "Callable[[bytes, ServerSettings, Mapping[str, str
 PASSED_ON = ("traceparent", "tracestate")
 """Request headers that back ends get to see."""
 
+LIMITS = {"chat": "max_tokens", "responses": "max_output_tokens", "messages": "max_tokens"}
+"""The field of each chat API that says how many ids an answer may have."""
+
 NORMALIZED = 3
 """Bytes of a text for each byte of its normal form, at most: three jamo become one syllable."""
 
@@ -79,19 +82,20 @@ class JobMaker:
         Raises:
             HttpError: 400 or 404, with a remedy.
         """
-        from codec_agents.server.apis.prompts import chat_prompt
+        from codec_agents.server.apis.prompts import chat_prompt, conversation_field
         from codec_agents.server.apis.request import characters_of
 
         reading = partial(read, request.body, self._settings, request.headers)
         asked = await self._workers.run(reading, len(request.body))
         _require_served(asked)
         model = self._model(asked.model, request)
-        options = msgspec.structs.replace(asked.sampling, max_tokens=self._limit(asked.max_tokens))
+        limit = self._limit(asked.max_tokens, LIMITS[asked.api])
+        options = msgspec.structs.replace(asked.sampling, max_tokens=limit)
         require_map(request, model.vocabulary)
         await self._check_length(asked.characters, model, options)
         for message in asked.messages:
             if characters_of(message) > MOST_UNCUT:  # a dialect encodes it whole: look first if it can be cut
-                await self._encoded_in_pieces(message.content, model, options, "messages")
+                await self._encoded_in_pieces(message.content, model, options, conversation_field(asked))
         write = partial(chat_prompt, asked, model.vocabulary)
         ids = await self._workers.run(write, len(request.body))
         return asked, await self._job(model, ids, options, request, chat=asked)
@@ -153,12 +157,12 @@ class JobMaker:
             stop_token_ids=tuple(body.stop_token_ids or ()),
         )
 
-    def _limit(self, asked: int | None) -> int:
+    def _limit(self, asked: int | None, field: str = "max_tokens") -> int:
         if asked is None:
             return self._settings.default_max_tokens
         if not 1 <= asked <= self._settings.max_tokens:
             raise HttpError(
-                400, f"max_tokens must be 1 to {self._settings.max_tokens}, not {asked}", param="max_tokens"
+                400, f"{field} must be 1 to {self._settings.max_tokens}, not {asked}", param=field
             )
         return asked
 
@@ -262,6 +266,14 @@ def _require_one(count: int) -> None:
 def _require_served(asked: ConversationRequest) -> None:
     """Accept a request that asks for nothing that only a server in front of an engine has."""
     _require_one(asked.count)
+    if asked.hints.previous_response_id is not None:
+        raise HttpError(
+            404,
+            f"there is no response {asked.hints.previous_response_id[:200]!r}: this server keeps none; send "
+            "the whole conversation as `input`",
+            code="previous_response_not_found",
+            param="previous_response_id",
+        )
     if asked.tool_choice == "required":
         raise HttpError(
             400, "tool_choice must be auto or none: no model is forced to call", param="tool_choice"

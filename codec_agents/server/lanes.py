@@ -7,16 +7,18 @@ for them; plain completions are one lane.
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from codec_agents.server.apis.families import dialect_of
 from codec_agents.server.backends.backend import Job
 from codec_agents.server.stops import StopCutter
 from codec_core.detokenizer import Detokenizer
 from codec_core.frames import CodecFrame
+
+BLANKS = " \t\r\n"
+"""The characters that JSON calls white space. A no-break space is text."""
 
 if TYPE_CHECKING:
     from codec_agents.dialects import CallRegion, TurnReader
@@ -33,16 +35,46 @@ class Part:
     text: str = ""
     call: ToolCall | None = None
 
-    def delta(self, lanes: Lanes) -> dict[str, Any]:
-        """Return the piece as a chat delta."""
-        if self.call is None:
-            if self.lane == "reasoning":  # by both names: clients read, and send back, one of them
-                return {"reasoning_content": self.text, "reasoning": self.text}
-            return {"content": self.text}
-        function = {"name": self.call.name, "arguments": json.dumps(self.call.arguments, ensure_ascii=False)}
-        call_id = self.call.call_id or f"call_{uuid.uuid4().hex[:24]}"
-        entry = {"index": lanes.calls - 1, "id": call_id, "type": "function", "function": function}
-        return {"tool_calls": [entry]}
+    @property
+    def arguments(self) -> str:
+        """The arguments of the call, as JSON."""
+        assert self.call is not None
+        return json.dumps(self.call.arguments, ensure_ascii=False)
+
+
+class _Blanks:
+    """Holds the white space of a chat's lanes back until text comes.
+
+    What a model writes between reasoning and a call is a line or two, and clients take an answer of white
+    space for the end of the turn. So it is dropped before a call, and where reasoning is nothing else; the
+    ids keep it.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, str] = {}
+        """The white space at the beginning of each lane; no longer there once the lane has text."""
+        self._begun: set[str] = set()
+
+    def pass_on(self, parts: Iterable[Part]) -> Iterator[Part]:
+        """Yield the parts that are known to be text, or calls."""
+        for part in parts:
+            if part.call is not None:
+                self._held.clear()
+                self._begun.clear()
+            elif part.lane not in self._begun:
+                text = self._held.get(part.lane, "") + part.text
+                if not text.strip(BLANKS):
+                    self._held[part.lane] = text
+                    continue
+                self._held.pop(part.lane, None)
+                self._begun.add(part.lane)
+                part = Part(part.lane, text)
+            yield part
+
+    def rest(self) -> Iterator[Part]:
+        """Yield an answer of white space alone, when the turn ends without a call."""
+        if text := self._held.get("answer"):
+            yield Part("answer", text)
 
 
 class Lanes:
@@ -51,6 +83,8 @@ class Lanes:
     def __init__(self, job: Job, *, plain: bool = False, tools: bool = False) -> None:
         self.calls = 0
         """Tool calls given out so far."""
+        self.reasoning_ids = 0
+        """Ids of reasoning so far."""
         self._vocabulary = job.model.vocabulary
         self._dialect = None if plain else dialect_of(job.model.vocabulary)
         self._reader: TurnReader | None = None
@@ -59,13 +93,27 @@ class Lanes:
         self._tools = tools
         self._texts: dict[str, _LaneText] = {}
         self._stops = job.options.stop
+        self._blanks = None if plain else _Blanks()
+
+    @property
+    def stopped(self) -> str | None:
+        """The stop text that ended a lane."""
+        return next((stop for text in self._texts.values() if (stop := text.stopped)), None)
 
     def feed(self, frame: CodecFrame) -> list[Part]:
         """Return what the frame completes."""
-        parts = list(self._read(frame))
+        parts = self._all_parts(frame)
+        if self._blanks is None:
+            return list(parts)
+        passed = list(self._blanks.pass_on(parts))
+        return [*passed, *self._blanks.rest()] if frame.done and not self.calls else passed
+
+    def _all_parts(self, frame: CodecFrame) -> Iterator[Part]:
+        yield from self._read(frame)
         if frame.done:
-            parts += [Part(lane, rest) for lane, text in self._texts.items() if (rest := text.flush())]
-        return parts
+            for lane, text in self._texts.items():
+                if rest := text.flush():
+                    yield Part(lane, rest)
 
     def _read(self, frame: CodecFrame) -> Iterator[Part]:
         if self._reader is None:
@@ -76,6 +124,7 @@ class Lanes:
             events += self._reader.flush(frame.finish_reason)
         for event in events:
             if hasattr(event, "port"):
+                self.reasoning_ids += len(event.ids) if event.port == "reasoning" else 0
                 yield from self._decode(event.port, event.ids)
             else:
                 yield from self._call(event)
@@ -116,6 +165,11 @@ class _LaneText:
     def written(self, text: str) -> str:
         """Return what becomes of a text that has been decoded already."""
         return self._cutter.feed(text)
+
+    @property
+    def stopped(self) -> str | None:
+        """The stop text before which the text was cut."""
+        return self._cutter.found
 
     def flush(self) -> str:
         """Return the end of the text."""

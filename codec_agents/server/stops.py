@@ -47,17 +47,19 @@ class StopCutter:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = [stop for stop in stops if stop]
         self._held = ""
-        self._cut = False
+        self.found: str | None = None
+        """The stop text before which the text was cut."""
 
     def feed(self, text: str) -> str:
         """Return the part of the text that no stop text can reach any more."""
-        if self._cut or not self._stops:
-            return "" if self._cut else text
+        if self.found is not None or not self._stops:
+            return "" if self.found is not None else text
         held = self._held + text
-        found = [place for stop in self._stops if (place := held.find(stop)) >= 0]
+        found = [(place, stop) for stop in self._stops if (place := held.find(stop)) >= 0]
         if found:
-            self._cut, self._held = True, ""
-            return held[: min(found)]
+            place, self.found = min(found)
+            self._held = ""
+            return held[:place]
         ready = len(held) - self._begun(held)
         self._held = held[ready:]
         return held[:ready]

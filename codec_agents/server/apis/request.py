@@ -83,6 +83,7 @@ class ConversationRequest:
         reasoning_summary: whether reasoning also goes out as a summary (Responses).
         encrypted_reasoning: whether reasoning items carry a token that names them (Responses).
         store: whether the response may be continued by its id (Responses).
+        echo: fields of the request that the answer repeats (Responses).
         hints: ids and names that do not change the content.
     """
 
@@ -104,6 +105,7 @@ class ConversationRequest:
     reasoning_summary: bool = False
     encrypted_reasoning: bool = False
     store: bool = True
+    echo: Mapping[str, Any] = field(default_factory=dict)
     hints: Hints = Hints()
 
     @property
