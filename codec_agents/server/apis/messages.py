@@ -112,10 +112,13 @@ class MessagesBody(msgspec.Struct, frozen=True, kw_only=True):
 HARMLESS: Mapping[str, tuple[Any, ...]] = {
     "container": (),
     "context_management": (),
+    "diagnostics": (),
     "mcp_servers": ([],),
     "output_format": (),
     "inference_geo": (),
     "speed": ("standard",),
+    "user_profile_id": (),
+    "workspace_id": (),
 }
 """Known fields that are not read, and the values at which they ask for nothing."""
 

@@ -107,9 +107,12 @@ OF_ENGINES = frozenset({"parallel_tool_calls"})
 """Fields that only a server in front of an engine can honour; others refuse them by name."""
 
 HARMLESS: Mapping[str, tuple[Any, ...]] = {
+    "access_programs": (),
     "background": (False,),
+    "background_options": (),
     "conversation": (),
     "context_management": (),
+    "image": (),
     "max_tool_calls": (),
     "moderation": (),
     "parallel_tool_calls": (True,),
