@@ -12,10 +12,14 @@ TORCH := torch==2.13.0
 # The references of model families as well: make family-vectors.
 FAMILIES := .venv-families
 
+# Real servers have environments of their own too; what they fetch is kept outside the clone.
+ENGINES := .venv-vllm .venv-sglang
+ENGINE_TESTS := tests/agents/engines tests/real_engines
+
 # So have the tokenizers that maps from real files are compared with.
 REAL := .venv-real
 
-.PHONY: demo test test-slow test-all test-models family-vectors real-files lint format bench fuzz soak clean help
+.PHONY: demo test test-slow test-all test-models test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -50,7 +54,7 @@ test-slow: .venv/dev  ## The slow tests alone.
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 test-all: .venv/dev  ## The whole test suite.
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or not slow"
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not engines and not sglang"
 
 $(MODELS)/ready: pyproject.toml
 	@test -x $(MODELS)/bin/python || $(PYTHON) -m venv $(MODELS)
@@ -60,6 +64,17 @@ $(MODELS)/ready: pyproject.toml
 
 test-models: $(MODELS)/ready  ## The tests on a real model with random weights, in an environment of their own.
 	@$(MODELS)/bin/python -m pytest -m models tests/agents/server
+
+test-engines: .venv/dev  ## The tests on real servers: vLLM, made ready first, and llama.cpp where it is built.
+	@$(BIN)/python -m tests.real_engines fetch vllm
+	@$(BIN)/python -m pytest -m engines $(ENGINE_TESTS)
+
+test-sglang: .venv/dev  ## The same on SGLang.
+	@$(BIN)/python -m tests.real_engines fetch sglang
+	@$(BIN)/python -m pytest -m sglang $(ENGINE_TESTS)
+
+llamacpp: .venv/dev  ## Build llama.cpp's server for test-engines, once (20 minutes on two cores).
+	@$(BIN)/python -m tests.real_engines fetch llamacpp
 
 $(REAL)/ready: pyproject.toml
 	@test -x $(REAL)/bin/python || $(PYTHON) -m venv $(REAL)
@@ -101,4 +116,4 @@ soak: .venv/dev  ## Attack servers on loopback, run 200 pipelines at once with f
 	@$(BIN)/python -m tests.soak
 
 clean:  ## Remove what make made.
-	rm -rf .venv $(MODELS) $(FAMILIES) $(REAL) .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(MODELS) $(FAMILIES) $(REAL) $(ENGINES) .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis

