@@ -41,10 +41,11 @@ class Wide:
 
     id = "recorded"
     hash = None
+    size = 49152
     special_ids = frozenset({0, 1, END})
 
     def is_valid(self, token: int) -> bool:
-        return 0 <= token < 49152
+        return 0 <= token < self.size
 
 
 def exchanges() -> Iterator[Any]:
