@@ -161,8 +161,8 @@ def running(smol: Place) -> int:
 
 async def until_idle(smol: Place) -> None:
     with anyio.fail_after(60):
-        while running(smol):
-            await anyio.sleep(0.05)  # noqa: ASYNC110 - another process tells nothing by itself
+        while running(smol):  # noqa: ASYNC110 - another process tells nothing by itself
+            await anyio.sleep(0.05)
 
 
 async def test_a_reader_that_leaves_frees_the_engine(smol: Place) -> None:
