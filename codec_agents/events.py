@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
+from codec_core.frames import SampledValues
+
 if TYPE_CHECKING:
     from codec_agents.graph.edges import Strategy
     from codec_agents.tools.calls import Attempt, ToolCall
@@ -204,6 +206,9 @@ class IdsSampled(msgspec.Struct, frozen=True):
     turn: int
     ids: tuple[int, ...]
     at: float
+    values: SampledValues | None = None
+    """The values of the ids, where `sampling.logprobs` asks for them. Those of the whole answer come with its
+    last ids, or with an event of their own that has none."""
 
 
 class IdsReceived(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from codec_agents.dialects.values import CallRegion, TurnEvent
 from codec_agents.engines.base import StreamStats
+from codec_agents.engines.values import TurnValues
 from codec_agents.events import Port, Usage
 
 
@@ -36,6 +37,8 @@ class Turn:
     """When the engine had a free place for the first request, in seconds since the run was created."""
     results: tuple[tuple[int, int], ...] = ()
     """Start and stop, in `prompt`, of the results of the previous turn's tool calls."""
+    values: TurnValues | None = None
+    """The values of `generated`; None where they were not asked for."""
 
     def note(self, event: TurnEvent) -> Port:
         """Add the span of an event; return the port by which its ids leave the node."""

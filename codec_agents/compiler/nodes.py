@@ -109,6 +109,13 @@ def _prompt(
     return run_in_own_loop(ask)
 
 
+def _alternatives(logprobs: bool | int | None) -> int | None:
+    """Return how many alternatives are asked for with each log probability; None where none is asked for."""
+    if isinstance(logprobs, bool):
+        return 0 if logprobs else None
+    return logprobs
+
+
 def _options(sampling: Sampling, dialect: BoundDialect) -> SamplingOptions:
     return SamplingOptions(
         max_tokens=sampling.max_tokens or DEFAULT_MAX_TOKENS,
@@ -123,7 +130,7 @@ def _options(sampling: Sampling, dialect: BoundDialect) -> SamplingOptions:
         frequency_penalty=sampling.frequency_penalty,
         repetition_penalty=sampling.repetition_penalty,
         min_tokens=sampling.min_tokens,
-        logprobs=sampling.logprobs,
+        logprobs=_alternatives(sampling.logprobs),
         structured=None if sampling.structured is None else dict(sampling.structured.items()),
         cache_salt=sampling.cache_salt,
         priority=sampling.priority,

@@ -54,7 +54,9 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: float | None = None
     min_tokens: int | None = None
     logprobs: int | None = None
-    """How many of the most probable ids to report the probability of, with each id."""
+    """Asks for the log probability of each id, and of so many of the most probable ids in its place; 0 for
+    none of these. None asks for nothing. The engine's further values of ids come along, see
+    `codec_core.frames.SampledValues`."""
     structured: dict[str, Any] | None = None
     """The form of the answer, as one of `json_schema`, `regex`, `grammar`, `choice`."""
     cache_salt: str | None = None

@@ -53,7 +53,7 @@ class CodecEngine(HttpEngine):
 
     Args:
         url: the server's address, with or without `/v1`.
-        format: `msgpack`, `protobuf`, `msgpack-delta` or `protobuf-delta`; what comes back decides.
+        format: a key of `codec_core.frames.DECODERS`, `msgpack` for one; what comes back decides.
         requests: `json`, `binary`, or `auto`: binary for long prompts whose options it can express.
         encodings: content encodings to accept. None by default: with a flush at every small frame they cost
             more time than they save bytes.

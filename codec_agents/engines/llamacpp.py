@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Unpack
 
 import msgspec
 
-from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
+from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.prompt_body import check_prompt, invalid_id, json_of
@@ -19,8 +19,10 @@ from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_re
 from codec_agents.engines.stock.event_parser import EventParser, TokenIds
 from codec_agents.engines.stock.handshake import ask, is_absent, tokenize
 from codec_agents.engines.stock.lost_ids import find_lost_ids
+from codec_agents.engines.values import ValuesError
 from codec_agents.exceptions import EngineError, EngineStreamError
-from codec_core.frames import CodecFrame
+from codec_core.frames import CodecFrame, SampledValues
+from codec_core.frames.values import with_values
 
 LostIds = Literal["ask", "error", "no_stream"]
 
@@ -147,6 +149,14 @@ class Timings(msgspec.Struct):
     prompt_ms: float | None = None
 
 
+class TokenLogprob(msgspec.Struct):
+    """An id and its log probability, and those of the most probable ids in its place."""
+
+    id: int
+    logprob: float
+    top_logprobs: list[TokenLogprob] = []
+
+
 class Completion(msgspec.Struct):
     """One event of `/completion`, or a whole answer."""
 
@@ -159,6 +169,22 @@ class Completion(msgspec.Struct):
     truncated: bool = False
     timings: Timings | None = None
     error: Any = None
+    completion_probabilities: list[TokenLogprob] = []
+    """Only where they were asked for."""
+
+
+def values_of(engine: str, event: Completion, ids: Sequence[int], options: SamplingOptions) -> SampledValues:
+    """Return the values of an event's ids; a stop id of the client's may have cut them.
+
+    Raises:
+        ValuesError: they are missing, or of other ids.
+    """
+    found = event.completion_probabilities[: len(ids)]
+    if [each.id for each in found] != list(ids):
+        raise ValuesError(engine, "a log probability is missing, or of another id")
+    top = options.logprobs or 0
+    tops = [tuple((each.id, each.logprob) for each in one.top_logprobs[:top]) for one in found]
+    return SampledValues(tuple(each.logprob for each in found), tuple(tops) if top else ())
 
 
 REASONS = {"eos": "stop", "word": "stop_sequence", "limit": "length", "none": "stop"}
@@ -176,8 +202,10 @@ class CompletionEvents(EventParser[Completion]):
         super().__init__(engine, stats, Completion)
         self._vocabulary = request.vocabulary
         self._stop_ids = frozenset(request.options.stop_token_ids)
-        self._held_for_stops = bool(request.options.stop)
-        """The server also holds back what may begin a stop text: then nothing is known of the missing ids."""
+        self._options = request.options
+        self._text_tells = not request.options.stop and request.options.logprobs is None
+        """Whether the text can tell lost ids. The server also holds back what may begin a stop text, and then
+        nothing is known of them; and no text tells their probabilities."""
 
     def read(self, event: Completion) -> tuple[int, ...]:
         """Return the ids of an event, including lost ones that the text determines."""
@@ -190,6 +218,8 @@ class CompletionEvents(EventParser[Completion]):
         stopped = up_to_stop(ids, self._stop_ids)
         if event.stop:
             self._note_end(event)
+        if self._options.logprobs is not None and ids:
+            self.values = values_of(self.engine, event, ids if stopped is None else stopped, self._options)
         if stopped is None:
             return ids
         self.reason = "stop"
@@ -214,7 +244,7 @@ class CompletionEvents(EventParser[Completion]):
         if missing == 0:
             return event.tokens
         found = None
-        if missing > 0 and not event.stop and not self._held_for_stops:
+        if missing > 0 and not event.stop and self._text_tells:
             found = find_lost_ids(self._vocabulary, missing, event.tokens, event.content)
         if found is None:
             raise LostIdsError(
@@ -313,7 +343,10 @@ async def whole_frames(
     stats.ids += len(ids)
     if invalid_id(ids, request.vocabulary) is not None:
         raise EngineStreamError(engine.name, "an id of the answer is not in the map", transient=False)
-    return [CodecFrame(ids, done=False), CodecFrame((), done=True, finish_reason=stats.finish_reason)]
+    options = request.options
+    values = None if options.logprobs is None else values_of(engine.name, answer, ids, options)
+    whole = with_values(CodecFrame(ids, done=False), values)
+    return [whole, CodecFrame((), done=True, finish_reason=stats.finish_reason)]
 
 
 def up_to_stop(ids: tuple[int, ...], stops: frozenset[int]) -> tuple[int, ...] | None:

@@ -68,12 +68,17 @@ CODEC: Table = {
     **same(
         "body", *COMMON, *PENALTIES, "top_k", "min_p", "repetition_penalty", "min_tokens", "stop_token_ids"
     ),
-    **same("body", "cache_salt", "priority"),
+    **same("body", "cache_salt", "priority", "logprobs"),
     **SESSION,
 }
 """A Codec server's, which are OpenAI's with those that vLLM adds."""
 
-VLLM_COMPLETIONS: Table = {**CODEC, **same("body", "logprobs"), **vllm_structured("body")}
+VLLM_COMPLETIONS: Table = {
+    **CODEC,
+    # Ids instead of the texts of tokens, which do not tell their ids.
+    "logprobs": Place("body", "logprobs", lambda top: {"logprobs": top, "return_tokens_as_token_ids": True}),
+    **vllm_structured("body"),
+}
 
 VLLM_GENERATE: Table = {
     **same("sampling_params", *COMMON, *PENALTIES, "top_k", "min_p", "repetition_penalty", "min_tokens"),
@@ -108,16 +113,18 @@ SGLANG_GENERATE: Table = {
 
 LLAMACPP: Table = {
     **same("body", "temperature", "top_p", "top_k", "min_p", "seed", "stop", *PENALTIES),
-    **same("body", repetition_penalty="repeat_penalty", logprobs="n_probs"),
+    **same("body", repetition_penalty="repeat_penalty"),
+    # With 0 it reports nothing: the id's own probability comes with those of the most probable ones.
+    "logprobs": Place("body", "n_probs", lambda top: {"n_probs": max(top, 1)}),
     "structured.json_schema": Place("body", "json_schema"),
     "structured.grammar": Place("body", "grammar"),
 }
 
-OPENAI_COMPLETIONS: Table = {**same("body", *COMMON, *PENALTIES, "logprobs")}
+OPENAI_COMPLETIONS: Table = {**same("body", *COMMON, *PENALTIES)}
+"""Without `logprobs`, as `OPENAI_CHAT`: the ids of a text are not those that were sampled."""
 
 OPENAI_CHAT: Table = {
     **same("body", *COMMON, *PENALTIES),
-    "logprobs": Place("body", "logprobs", lambda n: {"logprobs": True, "top_logprobs": n}),
     "structured.json_schema": Place("body", "response_format", response_format),
 }
 

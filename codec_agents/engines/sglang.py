@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Unpack
+import math
+from collections.abc import Sequence
+from typing import Any, Generic, Literal, TypeVar, Unpack
 
 import msgspec
 
@@ -16,7 +18,10 @@ from codec_agents.engines.stock.engine import StockOptions, TokenizeRendering, j
 from codec_agents.engines.stock.event_parser import EventParser, TokenIds
 from codec_agents.engines.stock.handshake import ask, probe_ids
 from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_request
-from codec_agents.exceptions import TRANSIENT_STATUSES
+from codec_agents.engines.stock.openai_values import Span, most_probable, weight_versions
+from codec_agents.engines.values import ValuesError
+from codec_agents.exceptions import TRANSIENT_STATUSES, EngineError
+from codec_core.frames import SampledValues, WeightVersion
 
 Api = Literal["auto", "generate", "completions"]
 
@@ -35,6 +40,7 @@ class SglangEngine(TokenizeRendering):
 
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)
+        self._api = api
         self._completes: bool | None = None if api == "auto" else api == "completions"
         self._asked: SingleFlight[bool] = SingleFlight()
 
@@ -65,17 +71,27 @@ class SglangEngine(TokenizeRendering):
         except (msgspec.DecodeError, LookupError, AttributeError, TypeError):
             return False
 
+    def _asks_completions(self, request: GenerationRequest) -> bool:
+        """Return which call a request is sent by: completions name no ids with their log probabilities."""
+        return bool(self._completes) and (request.options.logprobs is None or self._api == "completions")
+
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
-        if self._completes:
+        if self._asks_completions(request):
+            if request.options.logprobs:
+                raise EngineError(
+                    self.name,
+                    "its completions give alternatives as texts, which do not tell their ids; declare it "
+                    "with `api: generate`",
+                )
             return completion_request(self.name, request, SGLANG_COMPLETIONS)
         body = generate_body(request)
         headers = place_options(self.name, request.options, SGLANG_GENERATE, body)
         return json_request("/generate", body, **headers)
 
     def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
-        if self._completes:
+        if self._asks_completions(request):
             return CompletionEvents(self.name, request, stats)
-        return GenerateEvents(self.name, stats)
+        return GenerateEvents(self.name, stats, top=request.options.logprobs)
 
 
 def generate_body(request: GenerationRequest) -> dict[str, Any]:
@@ -105,27 +121,46 @@ class MetaInfo(msgspec.Struct):
     finish_reason: FinishReason | None = None
 
 
-class Generated(msgspec.Struct):
+Logprob = tuple[float | None, int, str | None]
+"""A log probability, its id, and the id's text where it is asked for."""
+
+
+class ValuedMetaInfo(MetaInfo):
+    """The counts of an event whose values were asked for; lists repeat what came before where ids do."""
+
+    output_token_logprobs: list[Logprob] = []
+    output_top_logprobs: list[list[Logprob] | None] = []
+    output_token_sampling_mask: list[TokenIds] = []
+    weight_version: str | None = None
+    weight_versions: list[Span] | None = None
+    routed_experts: str | None = None
+
+
+AnyMeta = TypeVar("AnyMeta", bound=MetaInfo)
+
+
+class Generated(msgspec.Struct, Generic[AnyMeta]):
     """One event of `/generate`."""
 
     output_ids: TokenIds = ()
-    meta_info: MetaInfo | None = None
+    meta_info: AnyMeta | None = None
     index: int = 0
     error: Any = None
 
 
-class GenerateEvents(EventParser[Generated]):
+class GenerateEvents(EventParser[Generated[Any]]):
     """Reads the events of `/generate`, cumulative or not: the engine's own count shows which.
 
     `completion_tokens` is always the sum. Ids that add up to it are new; as many ids as the sum are all of
     them. Anything else is a loss, or the repeated last id of an aborted stream.
     """
 
-    def __init__(self, engine: str, stats: StreamStats) -> None:
-        super().__init__(engine, stats, Generated)
+    def __init__(self, engine: str, stats: StreamStats, *, top: int | None = None) -> None:
+        super().__init__(engine, stats, Generated[MetaInfo] if top is None else Generated[ValuedMetaInfo])
         self._ids: list[int] = []
+        self._top = top
 
-    def read(self, event: Generated) -> tuple[int, ...]:
+    def read(self, event: Generated[Any]) -> tuple[int, ...]:
         """Return the ids that were not there before."""
         if event.error is not None:
             raise self.reported(event.error)
@@ -134,7 +169,34 @@ class GenerateEvents(EventParser[Generated]):
         new = self._new_ids(event.output_ids, event.meta_info.completion_tokens)
         self._ids += new
         self._note(event.meta_info)
+        if self._top is not None:
+            self._read_values(event.meta_info, new, self._top)
         return new
+
+    def _read_values(self, meta: ValuedMetaInfo, new: Sequence[int], top: int) -> None:
+        if new:
+            logprobs = meta.output_token_logprobs[-len(new) :]
+            if [token for _, token, _ in logprobs] != list(new):
+                raise ValuesError(
+                    self.engine, "a log probability is missing, or of another id", delivered=self.received
+                )
+            tops = meta.output_top_logprobs[-len(new) :] if top else []
+            self.values = SampledValues(
+                tuple(_number(logprob) for logprob, _, _ in logprobs),
+                tuple(
+                    most_probable(((token, _number(logprob)) for logprob, token, _ in each or ()), top)
+                    for each in tops
+                ),
+            )
+        if meta.finish_reason is not None:
+            versions = weight_versions(meta.weight_versions)
+            if not versions and meta.weight_version is not None:
+                versions = (WeightVersion(meta.weight_version, 0, len(self._ids)),)
+            self.values_of_all = SampledValues(
+                sampling_mask=tuple(meta.output_token_sampling_mask),
+                weight_versions=versions,
+                routed_experts=meta.routed_experts,
+            )
 
     def _new_ids(self, ids: tuple[int, ...], total: int) -> tuple[int, ...]:
         seen = len(self._ids)
@@ -164,3 +226,8 @@ class GenerateEvents(EventParser[Generated]):
             raise self.broken("the engine computed NaN; the last id does not come from the model")
         is_text = finish.type == "stop" and isinstance(finish.matched, str)
         self.reason = "stop_sequence" if is_text else finish.type
+
+
+def _number(logprob: float | None) -> float:
+    """Return a log probability. JSON has no minus infinity, and null stands for it."""
+    return -math.inf if logprob is None else logprob

@@ -130,8 +130,9 @@ class Sampling(Declared):
     """Divides the scores of ids that the prompt or the text holds already; 1 is no penalty."""
     min_tokens: Count | None = None
     """The fewest ids of one turn: end markers before that are not drawn."""
-    logprobs: Whole | None = None
-    """The number of most probable ids that the engine reports with each id."""
+    logprobs: bool | Whole | None = None
+    """True asks the engine for the log probability of each id; a number for those of so many of the most
+    probable ids in its place as well. A run's record keeps them."""
     structured: Structured | None = None
     """The form of the answer, which the engine enforces: `json_schema`, `regex`, `grammar` or `choice`."""
     cache_salt: str | None = None

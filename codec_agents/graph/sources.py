@@ -26,7 +26,9 @@ LOCAL_KINDS = frozenset({"scripted", "embedded"})
 LIVE_FIELDS = frozenset({"kind", "model", "concurrency"})
 """The fields that a live engine may have: they say how the pipeline uses it."""
 
-WireFormat: TypeAlias = Literal["msgpack", "protobuf", "msgpack-delta", "protobuf-delta"]
+WireFormat: TypeAlias = Literal[
+    "msgpack", "protobuf", "msgpack-delta", "protobuf-delta", "msgpack-compact", "msgpack-packed"
+]
 
 HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
 

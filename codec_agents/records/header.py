@@ -7,6 +7,9 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
+
+from codec_agents.engines.base import SamplingOptions
 from codec_agents.plan.plan import BuiltPipeline
 from codec_agents.plan.variants import prompted_nodes
 
@@ -20,6 +23,7 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
             "dialect": node.dialect.name,
             "model": node.model,
             "engine": node.engine.provider,
+            "sampling": sampling_fields(node.options),
         }
         for path, node in asking.items()
     }
@@ -30,6 +34,20 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
         "maps": {node.vocabulary.id: node.vocabulary.hash for node in asking.values()},
         "nodes": nodes,
         "edges": edges,
+    }
+
+
+NOT_RECORDED = frozenset({"extra", "cache_salt", "session"})
+"""Options that may hold a secret, or the name of a tenant."""
+
+
+def sampling_fields(options: SamplingOptions) -> dict[str, Any]:
+    """Return the sampling options that are set, as a record holds them."""
+    fields = msgspec.structs.asdict(options)
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in NOT_RECORDED and value is not None and value != ()
     }
 
 

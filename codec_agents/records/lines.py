@@ -5,12 +5,14 @@ The bounds keep a damaged file of an old version, which has no checksums, from f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
 from codec_agents.prompts import History
+from codec_core.frames import SampledValues, WeightVersion
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 Id: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
@@ -61,6 +63,30 @@ class PromptLine(msgspec.Struct):
     results: list[tuple[Count, Count]] = []
 
 
+class ValuesLine(msgspec.Struct):
+    """The values of a frame's ids; null stands for minus infinity, which JSON does not have."""
+
+    logprobs: list[float | None] = []
+    top: list[list[tuple[Id, float | None]]] = []
+    sampling_mask: list[list[Id]] = []
+    weight_versions: list[tuple[str, Count, Count]] = []
+    routed_experts: str | None = None
+
+    def read(self) -> SampledValues:
+        """Return the values as frames have them."""
+        return SampledValues(
+            tuple(map(_number, self.logprobs)),
+            tuple(tuple((token, _number(logprob)) for token, logprob in row) for row in self.top),
+            tuple(map(tuple, self.sampling_mask)),
+            tuple(WeightVersion(*span) for span in self.weight_versions),
+            self.routed_experts,
+        )
+
+
+def _number(logprob: float | None) -> float:
+    return -math.inf if logprob is None else logprob
+
+
 class IdsLine(msgspec.Struct):
     """A frame of an engine."""
 
@@ -68,6 +94,7 @@ class IdsLine(msgspec.Struct):
     turn: Count
     ids: list[Id]
     at: Instant
+    values: ValuesLine | None = None
 
 
 class TurnLine(msgspec.Struct):

@@ -29,6 +29,7 @@ from codec_agents.records.lines import (
     TurnLine,
 )
 from codec_agents.records.recorded import RecordedRun, RecordedTurn
+from codec_core.frames.values import count_fault
 
 READABLE_VERSIONS = (1, 2, RECORD_VERSION)
 
@@ -193,6 +194,10 @@ def _ids(_: RecordedRun, turns: OpenTurns, line: IdsLine) -> None:
     turn = _open_turn(turns, line)
     turn.generated += line.ids
     turn.batches.append(line.ids)
+    values = None if line.values is None else line.values.read()
+    if values is not None and (fault := count_fault(values, len(line.ids))) is not None:
+        raise _BadLineError(fault)
+    turn.values.append(values)
     turn.times.append(line.at)
 
 

@@ -12,6 +12,8 @@ import msgspec
 from codec_agents.plan.nodes import declared_path
 from codec_agents.prompts import History
 from codec_agents.records.compare import differences
+from codec_core.frames import CodecFrame, SampledValues
+from codec_core.frames.values import joined_values, with_values
 
 
 @dataclass(slots=True)
@@ -28,6 +30,8 @@ class RecordedTurn:
     generated: list[int] = field(default_factory=list)
     batches: list[list[int]] = field(default_factory=list)
     """The same ids by frame."""
+    values: list[SampledValues | None] = field(default_factory=list)
+    """The values of each frame, where they were asked for."""
     times: list[float] = field(default_factory=list)
     """The instant of each frame, in seconds since the run started."""
     started: float = 0.0
@@ -41,6 +45,15 @@ class RecordedTurn:
     complete: bool = False
     tools: list[dict[str, Any]] = field(default_factory=list)
     """The attempts of its tool calls, in the order in which they ended."""
+
+    def frames(self) -> Iterator[CodecFrame]:
+        """Yield the frames as they were recorded, without the last one."""
+        for batch, values in zip(self.batches, self.values, strict=True):
+            yield with_values(CodecFrame(tuple(batch), done=False), values)
+
+    def all_values(self) -> SampledValues | None:
+        """Return the values of the whole turn as one; None where there are none."""
+        return joined_values([values for values in self.values if values is not None])
 
 
 @dataclass(slots=True)

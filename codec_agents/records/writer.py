@@ -74,7 +74,13 @@ LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
         "ids": e.prompt_ids[e.kept_prefix :],
         **({"results": e.results} if e.results else {}),
     },
-    IdsSampled: lambda e: {"kind": "ids", "node": e.node, "turn": e.turn, "ids": e.ids},
+    IdsSampled: lambda e: {
+        "kind": "ids",
+        "node": e.node,
+        "turn": e.turn,
+        "ids": e.ids,
+        **({} if e.values is None else {"values": e.values}),
+    },
     GenerationFinished: lambda e: {
         "kind": "turn",
         "node": e.node,

@@ -109,10 +109,10 @@ class ReplayEngine:
 
     async def _frames(self, turn: RecordedTurn) -> AsyncGenerator[CodecFrame, None]:
         began = anyio.current_time()
-        for batch, at in zip(turn.batches, turn.times, strict=True):
+        for frame, at in zip(turn.frames(), turn.times, strict=True):
             if self._speed is not None:
                 await anyio.sleep_until(began + (at - turn.started) / self._speed)
-            yield CodecFrame(tuple(batch), done=False)
+            yield frame
         if not turn.complete:
             await self._stop(turn)
         yield CodecFrame((), done=True, finish_reason=turn.finish_reason)

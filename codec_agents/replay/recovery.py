@@ -15,11 +15,13 @@ from codec_agents.engines.base import (
     continues_answers,
     end_reached,
 )
+from codec_agents.engines.values import shifted
 from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_agents.records.compare import first_difference
 from codec_agents.records.recorded import RecordedRun, RecordedTurn
 from codec_agents.replay.engine import RecordStream, stats_of
 from codec_core.frames import CodecFrame
+from codec_core.frames.values import with_values
 
 
 class RecoveringEngine:
@@ -106,7 +108,8 @@ class ContinuedStream:
 
     def __init__(self, turn: RecordedTurn, behind: FrameStream) -> None:
         self.stats = behind.stats
-        self._recorded = iter(turn.batches)
+        self._recorded = turn.frames()
+        self._received = len(turn.generated)
         self._behind = aiter(behind)
 
     def __aiter__(self) -> AsyncIterator[CodecFrame]:
@@ -114,21 +117,24 @@ class ContinuedStream:
         return self
 
     async def __anext__(self) -> CodecFrame:
-        for batch in self._recorded:
-            return CodecFrame(tuple(batch), done=False)
-        return await anext(self._behind)
+        for recorded in self._recorded:
+            return recorded
+        frame = await anext(self._behind)
+        if frame.values is None:
+            return frame
+        return with_values(frame, shifted(frame.values, self._received))
 
 
 async def _all_of(turn: RecordedTurn, reason: str | None) -> AsyncGenerator[CodecFrame, None]:
-    for batch in turn.batches:
-        yield CodecFrame(tuple(batch), done=False)
+    for frame in turn.frames():
+        yield frame
     yield CodecFrame((), done=True, finish_reason=reason)
 
 
 async def _all_then(turn: RecordedTurn, error: EngineError) -> AsyncGenerator[CodecFrame, None]:
     """Yield the recorded frames, which count as delivered, and then fail."""
-    for batch in turn.batches:
-        yield CodecFrame(tuple(batch), done=False)
+    for frame in turn.frames():
+        yield frame
     raise error
 
 

@@ -80,7 +80,7 @@ class FrameAnswer:
 
     def write(self, frame: CodecFrame) -> bytes:
         """Return the frame's bytes."""
-        body = self._encoder.encode(frame.ids, frame.done, frame.finish_reason)
+        body = self._encoder.encode(frame.ids, frame.done, frame.finish_reason, frame.values)
         return body if self._compressor is None else self._compressor.feed(body)
 
     def close(self) -> bytes:

@@ -73,6 +73,15 @@ class CompletionBody(Sampling, frozen=True, kw_only=True):
     """One text or one list of token ids; also a list with one of these in it. See `read_prompt`."""
     return_token_ids: bool | None = None
     echo: bool | None = None
+    logprobs: bool | int | None = None
+    """The number of alternatives to report with each id, in frames; see `SamplingOptions.logprobs`."""
+
+    @property
+    def alternatives(self) -> int | None:
+        """The number of alternatives, None where nothing is asked for."""
+        if isinstance(self.logprobs, bool):
+            return 0 if self.logprobs else None
+        return self.logprobs
 
 
 FIELDS = KnownFields(CompletionBody.__struct_fields__, {"prompt": None}, STREAM_OPTIONS)

@@ -23,7 +23,8 @@ from codec_agents.server.exchanges import Exchange
 from codec_agents.server.http import HttpError, Receive, Send, answer, begin, send_part
 from codec_agents.server.settings import ServerSettings
 from codec_agents.server.stops import StopWatcher
-from codec_core.frames import CodecFrame
+from codec_core.frames import CodecFrame, SampledValues
+from codec_core.frames.values import joined_values, with_values
 
 ENDED = CodecFrame((), done=True, finish_reason="error")
 """The last frame of an answer that the server ends: out of time, or about to stop."""
@@ -190,6 +191,7 @@ class Gathering:
 
     def __init__(self) -> None:
         self._ids: list[int] = []
+        self._values: list[SampledValues] = []
         self._end: CodecFrame | None = None
         self._error: Exception | None = None
         self._arrived = anyio.Event()
@@ -200,6 +202,8 @@ class Gathering:
         try:
             async for frame in frames:
                 self._ids += frame.ids
+                if frame.values is not None:
+                    self._values.append(frame.values)
                 if frame.done:
                     self._end = frame
                 self._arrived.set()
@@ -220,12 +224,13 @@ class Gathering:
         """Return all ids that wait as one frame, as soon as there are any."""
         await self._arrived.wait()
         ids, self._ids = tuple(self._ids), []
+        values, self._values = joined_values(self._values), []
         self._taken.set()
         if self._end is not None:
-            return CodecFrame(ids, done=True, finish_reason=self._end.finish_reason)
+            return with_values(CodecFrame(ids, True, self._end.finish_reason), values)
         # The ids before an error go out first. The event stays set, so the next call raises the error.
         if self._error is not None and not ids:
             raise self._error
         if self._error is None:
             self._arrived = anyio.Event()
-        return CodecFrame(ids, done=False)
+        return with_values(CodecFrame(ids, False), values)

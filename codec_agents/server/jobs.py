@@ -46,6 +46,29 @@ NORMALIZED = 3
 """Bytes of a text for each byte of its normal form, at most: three jamo become one syllable."""
 
 
+MOST_ALTERNATIVES = 20
+"""Alternatives that may be asked for with each id: the limit of other servers."""
+
+
+def _alternatives(body: CompletionBody) -> int | None:
+    """Return how many alternatives are asked for with each id.
+
+    Raises:
+        HttpError: 400, too many, or in a form of answer that has no room for them.
+    """
+    asked = body.alternatives
+    if asked is not None and not 0 <= asked <= MOST_ALTERNATIVES:
+        raise HttpError(400, f"logprobs must be 0 to {MOST_ALTERNATIVES}, not {asked}", param="logprobs")
+    if asked is not None and body.stream_format is None:
+        raise HttpError(
+            400,
+            "logprobs are served in frames only; ask for a stream_format, or leave them out",
+            code="unsupported_parameter",
+            param="logprobs",
+        )
+    return asked
+
+
 class JobMaker:
     """Makes jobs within the server's limits."""
 
@@ -66,6 +89,8 @@ class JobMaker:
         if body.echo:
             raise HttpError(400, "echo is not served; the prompt is the client's own", param="echo")
         model, options = self._model(body.model, request), self._options(body)
+        if body.alternatives is not None:
+            options = msgspec.structs.replace(options, logprobs=_alternatives(body))
         require_map(request, model.vocabulary)
         raw = bytes(body.prompt)
         prompt = await self._workers.run(partial(read_prompt, raw), len(raw))

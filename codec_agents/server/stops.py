@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
+
 from codec_core.detokenizer import Detokenizer
 from codec_core.frames import CodecFrame
+from codec_core.frames.values import first_ids
 from codec_core.vocabulary import Vocabulary
 
 
@@ -36,7 +39,8 @@ class StopWatcher:
         async for frame in frames:
             found = self.find(frame.ids)
             if found is not None:
-                yield CodecFrame(tuple(frame.ids[:found]), done=True, finish_reason="stop_sequence")
+                cut = first_ids(frame, found)
+                yield msgspec.structs.replace(cut, done=True, finish_reason="stop_sequence")
                 return
             yield frame
 

@@ -16,6 +16,7 @@ from codec_core.frames.protobuf import decode_protobuf_frame
 from codec_core.frames.requests import decode_request, encode_request
 from codec_core.frames.schema import SCHEMA
 from codec_core.frames.streams import decode_msgpack_stream, decode_protobuf_stream, decode_stream
+from codec_core.frames.values import SampledValues, ValuedFrame, WeightVersion
 
 __all__ = [
     "CONTENT_TYPES",
@@ -30,7 +31,10 @@ __all__ = [
     "CodecRequest",
     "FrameDecoder",
     "FrameEncoder",
+    "SampledValues",
     "StreamFormat",
+    "ValuedFrame",
+    "WeightVersion",
     "decode_msgpack_stream",
     "decode_protobuf_frame",
     "decode_protobuf_stream",

@@ -6,7 +6,9 @@ from typing import Literal
 
 from codec_core.exceptions import UnsupportedFormatError
 
-StreamFormat = Literal["msgpack", "protobuf", "msgpack-delta", "protobuf-delta"]
+StreamFormat = Literal[
+    "msgpack", "protobuf", "msgpack-delta", "protobuf-delta", "msgpack-compact", "msgpack-packed"
+]
 """A value of `stream_format`."""
 
 CONTENT_TYPES: dict[str, str] = {
@@ -14,8 +16,10 @@ CONTENT_TYPES: dict[str, str] = {
     "protobuf": "application/x-protobuf",
     "msgpack-delta": "application/x-msgpack",
     "protobuf-delta": "application/x-protobuf",
+    "msgpack-compact": "application/x-msgpack",
+    "msgpack-packed": "application/x-msgpack",
 }
-"""The content type to write. Plain and delta frames share one: the frames themselves differ."""
+"""The content type to write. The forms of an encoding share one: the frames themselves differ."""
 
 _READ = {
     f"application/{prefix}{name}": name

@@ -10,6 +10,7 @@ import msgspec
 
 from codec_core.exceptions import FrameEncodeError
 from codec_core.frames.frame import CodecFrame, TokenId
+from codec_core.frames.values import SampledValues, pack_values
 
 _UINT32S = tuple[TokenId, ...]
 
@@ -53,20 +54,33 @@ class FrameEncoder(ABC):
     def __init__(self) -> None:
         self._done = False
 
-    def encode(self, ids: Iterable[int], done: bool = False, finish_reason: str | None = None) -> bytes:
+    def encode(
+        self,
+        ids: Iterable[int],
+        done: bool = False,
+        finish_reason: str | None = None,
+        values: SampledValues | None = None,
+    ) -> bytes:
         """Return the bytes of one frame.
 
         Raises:
-            FrameEncodeError: an id is out of range or no integer, the reason is no text, or a frame that said
-                `done` went before.
+            FrameEncodeError: an id is out of range or no integer, the reason is no text, there are not as
+                many values as ids, or a frame that said `done` went before.
         """
         if self._done:
             raise FrameEncodeError("a frame after the one that said done")
         check_reason(finish_reason)
-        data = self._write(CodecFrame(check_ids(ids), bool(done), finish_reason))
+        frame = CodecFrame(check_ids(ids), bool(done), finish_reason)
+        data = self._write(frame)
+        if values is not None:
+            data = self._add(data, pack_values(values, len(frame.ids)))
         self._done = bool(done)
         return data
 
     @abstractmethod
     def _write(self, frame: CodecFrame) -> bytes:
         """Return the bytes of a frame with checked ids."""
+
+    @abstractmethod
+    def _add(self, data: bytes, packed: bytes) -> bytes:
+        """Return the bytes of a frame with packed values added to it."""

@@ -7,7 +7,9 @@ from codec_core.frames.decoder import FrameDecoder
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_FRAME_IDS
 from codec_core.frames.msgpack import MsgpackDecoder, MsgpackEncoder
+from codec_core.frames.msgpack_compact import MsgpackCompactEncoder
 from codec_core.frames.msgpack_delta import MsgpackDeltaEncoder
+from codec_core.frames.msgpack_packed import MsgpackPackedEncoder
 from codec_core.frames.protobuf import ProtobufDecoder, ProtobufEncoder
 from codec_core.frames.protobuf_delta import ProtobufDeltaEncoder
 
@@ -16,14 +18,18 @@ DECODERS: dict[str, type[FrameDecoder]] = {
     "protobuf": ProtobufDecoder,
     "msgpack-delta": MsgpackDecoder,
     "protobuf-delta": ProtobufDecoder,
+    "msgpack-compact": MsgpackDecoder,
+    "msgpack-packed": MsgpackDecoder,
 }
-"""Decoders by format. A client that asks for deltas may get plain frames, so each reads both."""
+"""Decoders by format. A client that asks for one form may get another, so each reads all of its encoding."""
 
 ENCODERS: dict[str, type[FrameEncoder]] = {
     "msgpack": MsgpackEncoder,
     "protobuf": ProtobufEncoder,
     "msgpack-delta": MsgpackDeltaEncoder,
     "protobuf-delta": ProtobufDeltaEncoder,
+    "msgpack-compact": MsgpackCompactEncoder,
+    "msgpack-packed": MsgpackPackedEncoder,
 }
 
 

@@ -30,6 +30,8 @@ MAX_PROMPT_IDS = 2**20
 TokenId = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
 
 if TYPE_CHECKING:
+    from codec_core.frames.values import SampledValues
+
     Ids = tuple[TokenId, ...]
     OfIds = object
 else:
@@ -53,6 +55,11 @@ class CodecFrame(
     """True on the last frame, and only there."""
     finish_reason: str | None = None
     """The reason why the generation ended, on the last frame. Unknown values are passed on."""
+
+    @property
+    def values(self) -> SampledValues | None:
+        """What is known of the ids besides their order; None on every frame but a `ValuedFrame`."""
+        return None
 
 
 class CodecRequest(msgspec.Struct, frozen=True, kw_only=True):

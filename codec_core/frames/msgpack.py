@@ -33,14 +33,15 @@ FlatReader = Callable[[bytes | bytearray, int], tuple[CodecFrame, int] | None]
 
 @cache
 def _flat_reader() -> FlatReader:
-    """Return `read_flat`. It is imported late: compiling its pattern takes longer than most streams."""
+    """Return what reads flat frames. Imported late: compiling its patterns takes longer than most streams."""
+    from codec_core.frames.msgpack_compact import read_compact
     from codec_core.frames.msgpack_flat import read_flat
 
-    return read_flat
+    return lambda data, limit: read_flat(data, limit) or read_compact(data, limit)
 
 
 class MsgpackDecoder(FrameDecoder):
-    """Reads plain and delta frames, bare or behind four bytes of length, whichever the bytes show."""
+    """Reads frames of every form, bare or behind four bytes of length, whichever the bytes show."""
 
     __slots__ = ("_prefixed", "_scanner")
 
@@ -185,3 +186,15 @@ class MsgpackEncoder(FrameEncoder):
 
     def _write(self, frame: CodecFrame) -> bytes:
         return _encode(frame)
+
+    def _add(self, data: bytes, packed: bytes) -> bytes:
+        return with_entry(data, VALUES, packed)
+
+
+VALUES = b"\xa6values"
+"""The key of values, as it stands on the wire."""
+
+
+def with_entry(data: bytes, key: bytes, value: bytes) -> bytes:
+    """Return a frame, a map of fewer than fifteen entries, with one more."""
+    return bytes([data[0] + 1]) + data[1:] + key + _encode(value)

@@ -7,6 +7,7 @@ import msgspec
 from codec_core.frames.delta import to_deltas
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.frame import CodecFrame
+from codec_core.frames.msgpack import VALUES, with_entry
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -35,3 +36,6 @@ class MsgpackDeltaEncoder(FrameEncoder):
         if frame.ids:
             self._last = frame.ids[-1]
         return data
+
+    def _add(self, data: bytes, packed: bytes) -> bytes:
+        return with_entry(data, VALUES, packed)

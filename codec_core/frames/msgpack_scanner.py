@@ -26,6 +26,9 @@ from codec_core.frames.msgpack_types import (
     Head,
     type_name,
 )
+from codec_core.frames.packed import read_packed
+from codec_core.frames.protobuf_wire import FieldReader
+from codec_core.frames.values import unpack_values, with_values
 
 MAX_NESTING = 8
 """The depth to which the value of an unknown key may be nested. A frame itself needs 2."""
@@ -110,9 +113,18 @@ class FrameScanner:
         return self._build(fields)
 
     def _build(self, fields: dict[bytes, Any]) -> CodecFrame:
+        if fields and fields.keys() <= _NUMBERED.keys():  # beside names, numbers are unknown keys
+            fields = {b"done": False, **{_NUMBERED[key]: value for key, value in fields.items()}}
         if b"done" not in fields:
             raise self._malformed("the frame has no field done", 0)
-        return CodecFrame(self._ids_of(fields), fields[b"done"], fields.get(b"finish_reason"))
+        frame = CodecFrame(self._ids_of(fields), fields[b"done"], fields.get(b"finish_reason"))
+        packed = fields.get(b"values")
+        if packed is None:
+            return frame
+        try:
+            return with_values(frame, unpack_values(packed, len(frame.ids)))
+        except ValueError as error:
+            raise self._malformed(str(error), 0) from None
 
     def _ids_of(self, fields: dict[bytes, Any]) -> tuple[int, ...]:
         if b"ids_delta" not in fields:
@@ -132,17 +144,29 @@ class FrameScanner:
     # The fields
 
     def _key(self) -> Steps[bytes]:
+        at = self.size
         head = yield from self._head()
         if head.kind != "string":
             yield from self._skip(head)
-            return b""
+            return bytes(self._buffer[at : at + 1]) if self._buffer[at] < 0x20 else b""
         start, size = yield from self._text(head)
-        return bytes(self._buffer[start : start + size]) if size <= MAX_KEY_BYTES else b""
+        return bytes(self._buffer[start : start + size]) if 1 < size <= MAX_KEY_BYTES else b""
 
     def _read_ids(self) -> Steps[tuple[int, ...]]:
         start = self.size
         yield from self._numbers(_IDS, "an id")
         return _decode_ids(self._buffer[start : self.size])
+
+    def _read_numbered_ids(self) -> Steps[tuple[int, ...]]:
+        """Read ids as an array, or as one string of bytes of LEB128 varints."""
+        at = self.size
+        head = yield from self._head()
+        if head.kind != "bytes" or head.extra:
+            self.size = at
+            return (yield from self._read_ids())
+        start, size = yield from self._text(head)
+        reader = FieldReader(bytes(memoryview(self._buffer)[start : start + size]), self._offset + start)
+        return tuple(read_packed(reader, 0, size, "an id", self._max_ids))
 
     def _read_deltas(self) -> Steps[list[int]]:
         start = self.size
@@ -174,6 +198,14 @@ class FrameScanner:
             return str(memoryview(self._buffer)[start : start + size], "utf-8")  # without another copy
         except UnicodeDecodeError:
             raise self._malformed("finish_reason is not UTF-8", start) from None
+
+    def _read_values(self) -> Steps[bytes | None]:
+        head = yield from self._head()
+        if head.kind != "bytes" or head.extra:  # a field of the same name that is another server's
+            yield from self._skip(head)
+            return None
+        start, size = yield from self._text(head)
+        return bytes(memoryview(self._buffer)[start : start + size])
 
     def _numbers(self, blocks: Blocks, what: str) -> Steps[None]:
         at = self.size
@@ -321,4 +353,13 @@ _FIELDS: dict[bytes, Callable[[FrameScanner], Steps[Any]]] = {
     b"finish_reason": FrameScanner._read_finish_reason,
     b"ids_delta": FrameScanner._read_deltas,
     b"base_id": FrameScanner._read_base_id,
+    b"values": FrameScanner._read_values,
+    b"\x00": FrameScanner._read_numbered_ids,
+    b"\x01": FrameScanner._read_done,
+    b"\x02": FrameScanner._read_finish_reason,
+    b"\x0f": FrameScanner._read_values,
 }
+"""By key. Those of one control character are the numbers of compact frames, see `msgpack_compact`."""
+
+_NUMBERED = {b"\x00": b"ids", b"\x01": b"done", b"\x02": b"finish_reason", b"\x0f": b"values"}
+"""The keys of compact frames, and the fields that they stand for."""

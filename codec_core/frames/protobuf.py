@@ -23,8 +23,11 @@ from codec_core.frames.packed import (
     write_packed,
 )
 from codec_core.frames.protobuf_wire import BYTES, VARINT, FieldReader, write_bytes, write_number
+from codec_core.frames.values import unpack_values, with_values
 
-IDS, DONE, FINISH_REASON, BASE_ID = 1, 2, 3, 4
+IDS, DONE, FINISH_REASON, BASE_ID, LATER_BASE_ID = 1, 2, 3, 4, 5
+"""Servers differ in field 4: `base_id`, or tool calls with `base_id` in field 5. The wire type tells."""
+VALUES = 15
 
 IDS_TAG = bytes([IDS << 3 | BYTES])
 ID_TAG = bytes([IDS << 3 | VARINT])
@@ -126,9 +129,11 @@ def _parse_any(data: bytes, offset: int, max_ids: int) -> CodecFrame:
             values["done"] = bool(field.value)
         elif field.number == FINISH_REASON:
             values["finish_reason"] = reader.text(field, "finish_reason")
-        elif field.number == BASE_ID:
+        elif field.number in (BASE_ID, LATER_BASE_ID) and field.wire_type != BYTES:
             reader.expect(field, "base_id", VARINT)
             values["base_id"] = _base_id(reader, field.value, field.offset)
+        elif field.number == VALUES and field.wire_type == BYTES:
+            values["values"] = data[field.value : field.end]
     return _build(reader, ids, values)
 
 
@@ -140,11 +145,11 @@ def _base_id(reader: FieldReader, value: int, at: int) -> int:
 
 
 def _build(reader: FieldReader, ids: list[int], values: dict[str, Any]) -> CodecFrame:
-    base_id = values.pop("base_id", None)
-    if base_id is None:
-        return CodecFrame(tuple(ids), values.get("done", False), values.get("finish_reason"))
+    base_id, packed = values.get("base_id"), values.get("values")
     try:
-        return CodecFrame(from_deltas(ids, base_id), values.get("done", False), values.get("finish_reason"))
+        read = tuple(ids) if base_id is None else from_deltas(ids, base_id)
+        frame = CodecFrame(read, values.get("done", False), values.get("finish_reason"))
+        return frame if packed is None else with_values(frame, unpack_values(packed, len(read)))
     except ValueError as error:
         raise reader.malformed(str(error), 0) from None
 
@@ -156,6 +161,9 @@ class ProtobufEncoder(FrameEncoder):
 
     def _write(self, frame: CodecFrame) -> bytes:
         return with_length(write_message(frame, frame.ids))
+
+    def _add(self, data: bytes, packed: bytes) -> bytes:
+        return with_length(data[PREFIX_BYTES:] + write_bytes(VALUES, packed))
 
 
 def write_message(frame: CodecFrame, numbers: Any, base_id: int | None = None) -> bytes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from codec_core.frames.decoder import PREFIX_BYTES
 from codec_core.frames.delta import to_deltas
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.frame import MAX_ID, CodecFrame
-from codec_core.frames.protobuf import with_length, write_message
+from codec_core.frames.protobuf import VALUES, with_length, write_message
+from codec_core.frames.protobuf_wire import write_bytes
 
 
 class ProtobufDeltaEncoder(FrameEncoder):
@@ -29,3 +31,6 @@ class ProtobufDeltaEncoder(FrameEncoder):
         if max(deltas, default=0) > MAX_ID:
             return with_length(write_message(frame, frame.ids))
         return with_length(write_message(frame, deltas, base))
+
+    def _add(self, data: bytes, packed: bytes) -> bytes:
+        return with_length(data[PREFIX_BYTES:] + write_bytes(VALUES, packed))

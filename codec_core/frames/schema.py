@@ -19,6 +19,7 @@ message CodecFrame {
   bool done = 2;
   optional string finish_reason = 3;
   optional int32 base_id = 4;
+  optional bytes values = 15;
 }
 
 message CodecRequest {

@@ -430,7 +430,6 @@ def message(*fields):
         (b"\x12\x01\x01", MalformedFrameError, 0),
         (b"\x18\x01", MalformedFrameError, 0),
         (b"\x1a\x01\xff", MalformedFrameError, 2),
-        (b"\x22\x01\x01", MalformedFrameError, 0),
         (b"\x20\x80\x80\x80\x80\x20", MalformedFrameError, 0),
         (b"\x20\x00\x0a\x01\x01", MalformedFrameError, 0),
         (b"\x00\x01", MalformedFrameError, 0),
@@ -605,7 +604,7 @@ def test_an_unknown_format_is_refused(call):
 @pytest.mark.parametrize(
     ("content_type", "fmt"),
     [
-        *[(content_type, fmt.removesuffix("-delta")) for fmt, content_type in CONTENT_TYPES.items()],
+        *[(content_type, fmt.partition("-")[0]) for fmt, content_type in CONTENT_TYPES.items()],
         ("application/codec+msgpack", "msgpack"),
         ("Application/X-Codec-Msgpack; charset=x", "msgpack"),
         ("application/codec+protobuf", "protobuf"),

@@ -73,7 +73,9 @@ def test_requests_are_messages_of_the_published_schema(messages):
 
 
 ids = st.one_of(st.integers(0, 300), st.integers(0, 2**32 - 1))
-unknown = st.sampled_from((b"\x28\x05", b"\x32\x03abc", b"\x3d1234", b"\x3912345678", b"\x3b\x08\x01\x3c"))
+unknown = st.sampled_from(
+    (b"\x30\x05", b"\x22\x03abc", b"\x32\x03abc", b"\x3d1234", b"\x3912345678", b"\x3b\x08\x01\x3c")
+)
 
 
 @st.composite

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import chain
 from typing import Protocol
 
+import msgspec
+
 from codec_agents.concurrency.deadline import OutOfTimeError, ReadTimeout
 from codec_agents.concurrency.event_loop import clock
 from codec_agents.engines.base import FAILED_REASONS, GenerationRequest, StreamStats, Timeouts, failed_answer
@@ -21,6 +23,7 @@ from codec_agents.engines.http.responses import HttpResponse, close, read_aborte
 from codec_agents.exceptions import EngineError, EngineStreamError, EngineTimeoutError, TimeoutPhase
 from codec_core.exceptions import CodecError, TruncatedBodyError, TruncatedStreamError
 from codec_core.frames import CodecFrame
+from codec_core.frames.values import joined_values, with_values
 
 CUT_OFF = (TruncatedStreamError, TruncatedBodyError)
 """Faults that a second attempt may not meet again; any other fault of the format would come back."""
@@ -220,11 +223,11 @@ class HttpStream:
         self._done = True
         reason = frame.finish_reason
         if reason is not None and (shown := self._pool.secrets.hide(reason)) != reason:
-            frame = CodecFrame(frame.ids, done=True, finish_reason=shown)
+            frame = msgspec.structs.replace(frame, finish_reason=shown)
         self.stats.finish_reason = frame.finish_reason
         if frame.finish_reason in FAILED_REASONS:
             self._failure = failed_answer(self._engine, frame.finish_reason, self.stats.ids)
-            return CodecFrame(frame.ids, done=False)
+            return msgspec.structs.replace(frame, done=False, finish_reason=None)
         return frame
 
     def _broken(self, what: str, *, transient: bool = True) -> EngineStreamError:
@@ -247,7 +250,16 @@ def merged(frames: Sequence[CodecFrame]) -> Sequence[CodecFrame]:
     """
     if len(frames) <= 1:
         return frames
+    if frames[0].values is not None or frames[-1].values is not None:
+        return valued(frames)
     ids = tuple(chain.from_iterable([frame.ids for frame in frames]))
     last = max(0, len(ids) - 1) // MOST_MERGED * MOST_MERGED
     parts = [CodecFrame(ids[at : at + MOST_MERGED], done=False) for at in range(0, last, MOST_MERGED)]
     return [*parts, CodecFrame(ids[last:], done=frames[-1].done, finish_reason=frames[-1].finish_reason)]
+
+
+def valued(frames: Sequence[CodecFrame]) -> Sequence[CodecFrame]:
+    """Return frames with values as one: an answer has them on each frame with ids, or on the last."""
+    ids = tuple(chain.from_iterable([frame.ids for frame in frames]))
+    values = joined_values([frame.values for frame in frames if frame.values is not None])
+    return [with_values(CodecFrame(ids, frames[-1].done, frames[-1].finish_reason), values)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -28,7 +28,8 @@ from codec_agents.engines.scripted.prefix_cache import PrefixCache, PromptReadin
 from codec_agents.engines.scripted.prompt_view import PromptView
 from codec_agents.engines.scripted.script import EncodedTurn, Script, ScriptError, encode_turn
 from codec_agents.exceptions import EngineStatusError, EngineStreamError
-from codec_core.frames import CodecFrame
+from codec_core.frames import CodecFrame, SampledValues, WeightVersion
+from codec_core.frames.values import with_values
 from codec_core.vocabulary import Vocabulary
 
 FRAMES_A_CHECKPOINT = 16
@@ -51,6 +52,9 @@ class ScriptedModel:
         seed: makes the drawn numbers the same each time.
         seconds_a_prompt_id: what reading a prompt costs, for each id of it.
         prefix_cache: whether ids that stood at the beginning of an earlier prompt cost nothing.
+        logprob: the log probability of every id, or a function that returns that of an id; by itself 0.0,
+            since a script is sure of what it says.
+        weight_version: the version of the weights that an answer names.
     """
 
     script: Script
@@ -60,6 +64,8 @@ class ScriptedModel:
     seed: int = 0
     seconds_a_prompt_id: float = 0.0
     prefix_cache: bool = False
+    logprob: float | Callable[[int], float] = 0.0
+    weight_version: str | None = None
 
     def turn(
         self,
@@ -101,9 +107,14 @@ class ScriptedModel:
         return PromptReading(prompt_ids, self.seconds_a_prompt_id, cache, space)
 
     async def frames(
-        self, turn: EncodedTurn, reading: PromptReading | None = None
+        self,
+        turn: EncodedTurn,
+        reading: PromptReading | None = None,
+        options: SamplingOptions | None = None,
     ) -> AsyncGenerator[CodecFrame, None]:
         """Yield the frames of a turn when they are due; being read late does not shift those that follow.
+
+        Where the options ask for log probabilities, the frames have those of the model.
 
         Raises:
             CutOffError: the script breaks the turn off.
@@ -118,10 +129,24 @@ class ScriptedModel:
             elif number % FRAMES_A_CHECKPOINT == 0:
                 await checkpoint()
             if stop > start:
-                yield CodecFrame(tuple(turn.ids[start:stop]), done=False)
+                ids = tuple(turn.ids[start:stop])
+                yield with_values(CodecFrame(ids, done=False), self._values(ids, options))
         if turn.finish_reason is None:
             raise CutOffError
-        yield CodecFrame((), done=True, finish_reason=turn.finish_reason)
+        end = CodecFrame((), done=True, finish_reason=turn.finish_reason)
+        versioned = self.weight_version is not None and options is not None and options.logprobs is not None
+        yield with_values(end, self._version(len(turn.ids)) if versioned else None)
+
+    def _values(self, ids: tuple[int, ...], options: SamplingOptions | None) -> SampledValues | None:
+        if options is None or options.logprobs is None:
+            return None
+        of = self.logprob
+        logprobs = tuple(float(of(token)) if callable(of) else of for token in ids)
+        top = tuple((pair,) for pair in zip(ids, logprobs, strict=True)) if options.logprobs else ()
+        return SampledValues(logprobs, top)
+
+    def _version(self, ids: int) -> SampledValues:
+        return SampledValues(weight_versions=(WeightVersion(self.weight_version or "", 0, ids),))
 
     def _seconds_for(self, ids: int) -> float:
         return ids / self.ids_a_second if self.ids_a_second else 0.0
@@ -203,7 +228,7 @@ class ScriptedEngine:
         reading = self.model.reading(request.prompt_ids, self._cache, (request.vocabulary.id, request.model))
         stats.cached_tokens = reading.cached
         stats.request_sent = time.perf_counter()
-        frames = self.model.frames(turn, reading)
+        frames = self.model.frames(turn, reading, request.options)
         self.open_streams += 1
         try:
             yield _ScriptedStream(self.name, frames, stats)

@@ -9,9 +9,11 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 
 from codec_agents.engines.base import StreamStats
+from codec_agents.engines.values import checked_values
 from codec_agents.exceptions import TRANSIENT_STATUSES, EngineStreamError
 from codec_core.exceptions import FrameTooLargeError
-from codec_core.frames import MAX_ID, CodecFrame
+from codec_core.frames import MAX_ID, CodecFrame, SampledValues
+from codec_core.frames.values import with_values
 
 TokenIds = tuple[Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)], ...]
 END_MARK = b"[DONE]"
@@ -40,6 +42,10 @@ class EventParser(ABC, Generic[Event]):
         """Whether the engine generates further, because it does not know that this was the end."""
         self.error: EngineStreamError | None = None
         """The error that follows the frames returned last."""
+        self.values: SampledValues | None = None
+        """The values of the event's ids, where they were asked for: `read` sets them."""
+        self.values_of_all: SampledValues | None = None
+        """The values that come once, for the whole answer."""
         self._events = SseDecoder()
         self._decode = msgspec.json.Decoder(kind).decode
         self._done = False
@@ -73,7 +79,7 @@ class EventParser(ABC, Generic[Event]):
             raise self.broken("the stream's end mark came before a finish reason")
         self.check_counts()
         self._done = True
-        return CodecFrame((), done=True, finish_reason=self.reason)
+        return with_values(CodecFrame((), done=True, finish_reason=self.reason), self.values_of_all)
 
     def _read_event(self, data: bytes) -> Sequence[CodecFrame]:
         try:
@@ -81,8 +87,11 @@ class EventParser(ABC, Generic[Event]):
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise self.broken(f"an event cannot be read: {error}", transient=False) from error
         ids = self.read(event)
+        values, self.values = self.values, None
+        if values is not None:
+            checked_values(self.engine, values, len(ids), self.received)
         self.received += len(ids)
-        return (CodecFrame(ids, done=False),) if ids else ()
+        return (with_values(CodecFrame(ids, done=False), values),) if ids else ()
 
     @abstractmethod
     def read(self, event: Event) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -17,6 +17,17 @@ from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import Table, for_model, place_options
 from codec_agents.engines.stock.engine import json_request
 from codec_agents.engines.stock.event_parser import EventParser, IdsMissingError, TokenIds
+from codec_agents.engines.stock.openai_values import (
+    ChoiceLogprobs,
+    Span,
+    ValuesMismatchError,
+    values_of_ids,
+    weight_versions,
+)
+from codec_agents.engines.values import ValuesError
+from codec_core.frames import SampledValues
+
+AnyChoice = TypeVar("AnyChoice")
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -47,27 +58,38 @@ class Choice(msgspec.Struct):
     matched_stop: int | str | None = None
 
 
-class Completion(msgspec.Struct):
+class ValuedChoice(Choice):
+    """A choice whose values were asked for; a type of its own, so that other answers do not pay for it."""
+
+    logprobs: ChoiceLogprobs | None = None
+    weight_versions: list[Span] | None = None
+    routed_experts: str | None = None
+    sampling_mask: tuple[TokenIds, ...] | None = None
+
+
+class Completion(msgspec.Struct, Generic[AnyChoice]):
     """One event, or a whole answer."""
 
-    choices: list[Choice] = []
+    choices: list[AnyChoice] = []
     usage: Usage | None = None
     prompt_token_ids: TokenIds | None = None
     error: Any = None
 
 
-class CompletionEvents(EventParser[Completion]):
+class CompletionEvents(EventParser[Completion[Any]]):
     """Reads the events of one generation."""
 
     def __init__(self, engine: str, request: GenerationRequest, stats: StreamStats) -> None:
-        super().__init__(engine, stats, Completion)
+        top = request.options.logprobs
+        super().__init__(engine, stats, Completion[Choice] if top is None else Completion[ValuedChoice])
+        self._top = top
         self._prompt = request.prompt_ids
         self._exact_count = not request.options.stop
         """With stop texts, engines trim surplus ids and count them all the same."""
         self._reported: int | None = None
         self._ids_seen = False
 
-    def read(self, event: Completion) -> tuple[int, ...]:
+    def read(self, event: Completion[Any]) -> tuple[int, ...]:
         """Return the new ids; a chunk may hold none, one, or many."""
         if event.error is not None:
             raise self.reported(event.error)
@@ -81,7 +103,7 @@ class CompletionEvents(EventParser[Completion]):
             ids += self._read_choice(choice)
         return ids
 
-    def _read_choice(self, choice: Choice) -> tuple[int, ...]:
+    def _read_choice(self, choice: Any) -> tuple[int, ...]:
         self._check_prompt(choice.prompt_token_ids)
         self._ids_seen = self._ids_seen or choice.token_ids is not msgspec.UNSET
         if not self._ids_seen and (choice.text or choice.finish_reason):
@@ -92,7 +114,22 @@ class CompletionEvents(EventParser[Completion]):
             )
         if choice.finish_reason is not None:
             self.reason = finish_reason(choice)
+        if self._top is not None:
+            self._read_values(choice, self._top)
         return choice.token_ids or ()
+
+    def _read_values(self, choice: ValuedChoice, top: int) -> None:
+        if choice.logprobs is not None:
+            try:
+                self.values = values_of_ids(choice.logprobs, choice.token_ids or (), top)
+            except ValuesMismatchError as error:
+                raise ValuesError(self.engine, str(error), delivered=self.received) from error
+        if choice.weight_versions or choice.routed_experts is not None or choice.sampling_mask:
+            self.values_of_all = SampledValues(
+                sampling_mask=choice.sampling_mask or (),
+                weight_versions=weight_versions(choice.weight_versions),
+                routed_experts=choice.routed_experts,
+            )
 
     def _check_prompt(self, echoed: Sequence[int] | None) -> None:
         if echoed and list(echoed) != list(self._prompt):

@@ -21,6 +21,7 @@ from codec_agents.dialects.values import CallRegion
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, continues_answers, end_reached
 from codec_agents.engines.checked import checked
 from codec_agents.engines.prompt_body import extended
+from codec_agents.engines.values import TurnValues
 from codec_agents.events import GenerationFinished, GenerationStarted, IdsReceived, IdsSampled, Retried
 from codec_agents.exceptions import (
     EngineError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from codec_agents.telemetry.calls import CallScope
     from codec_agents.telemetry.spans import NodeScope
     from codec_agents.turn import Turn
+    from codec_core.frames import SampledValues
 
 _log = logging.getLogger(__name__)
 
@@ -161,21 +163,33 @@ class Generation:
         request = self._request(turn, max_ids - len(turn.generated), call.headers())
         listeners = self._listeners
         engine = self._node.engine
+        values = self._values_of(turn)
         async with call.around(engine.stream(request)) as opened:
             frames = checked(engine, opened, self._node.vocabulary)
             turn.stats.append(frames.stats)
             reader = self._reader_of(turn)
             async for frame in frames:
-                if frame.ids:
+                given = None if values is None else values.add(frame)
+                if frame.ids or given is not None:
                     observed = self._run.observed
                     if observed or self._on_first_id is not None:
-                        await self._report_sampled(turn, frame.ids)
+                        await self._report_sampled(turn, frame.ids, given)
                     turn.generated += frame.ids
                     await self._send_events(turn, reader.feed(frame.ids), observed=observed)
                     if listeners.enough is not None and listeners.enough(turn):
                         return
                 if frame.done:
                     turn.finish_reason = frame.finish_reason
+
+    def _values_of(self, turn: Turn) -> TurnValues | None:
+        """Return what keeps the turn's values, where they are asked for, ready for a further request."""
+        options = self._node.options
+        if options.logprobs is None:
+            return None
+        if turn.values is None:
+            turn.values = TurnValues(self._node.engine.name, options)
+        turn.values.begin(len(turn.generated))
+        return turn.values
 
     def _reader_of(self, turn: Turn) -> TurnReader:
         """Return the reader of a turn, which all its requests share.
@@ -243,10 +257,10 @@ class Generation:
         await self._run.emit(Retried(self._node.path, turn.number, error, delay, kept, self._run.clock()))
         await anyio.sleep(delay)
 
-    async def _report_sampled(self, turn: Turn, ids: tuple[int, ...]) -> None:
+    async def _report_sampled(self, turn: Turn, ids: tuple[int, ...], values: SampledValues | None) -> None:
         await self._report_first_id(turn)
         if self._run.observed:
-            await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock()))
+            await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock(), values))
 
     async def _report_first_id(self, turn: Turn) -> None:
         report, self._on_first_id = self._on_first_id, None

@@ -90,6 +90,8 @@ class PipelineBackend:
         Raises:
             HttpError: the run failed before there was an answer.
         """
+        if job.options.logprobs is not None:
+            raise _no_use("logprobs", "the request asks for logprobs")
         with _trace_of(job):
             try:
                 run = self._pipeline.run({self._input.name: prompt_value(self._input, job)})

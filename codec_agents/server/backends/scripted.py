@@ -77,7 +77,7 @@ class ScriptedBackend:
             raise HttpError(turn.refusal.status, turn.refusal.message)
         reading = model.reading(job.prompt_ids, self._caches[job.model.name])
         job.cached_ids = reading.cached
-        async with aclosing(model.frames(turn, reading)) as frames:
+        async with aclosing(model.frames(turn, reading, job.options)) as frames:
             yield _broken_off(frames)
 
     async def _decide(self, model: ScriptedModel, job: Job) -> EncodedTurn:

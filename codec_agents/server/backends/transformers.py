@@ -18,7 +18,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
-from codec_core.frames import CodecFrame
+from codec_core.frames import CodecFrame, SampledValues
+from codec_core.frames.values import with_values
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of
 
@@ -90,8 +91,8 @@ class TransformersBackend:
         """Generate, in a thread; end when the reader is gone."""
         try:
             reason = "length"
-            for token in self._ids(job.prompt_ids, job.options):
-                from_thread.run(send.send, CodecFrame((token,), done=False))
+            for token, values in self._ids(job.prompt_ids, job.options):
+                from_thread.run(send.send, with_values(CodecFrame((token,), done=False), values))
                 if token in self._ends or token in job.options.stop_token_ids:
                     reason = "stop"
                     break
@@ -99,8 +100,10 @@ class TransformersBackend:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return
 
-    def _ids(self, prompt_ids: Sequence[int], options: SamplingOptions) -> Iterable[int]:
-        """Yield ids, one for each pass of the model."""
+    def _ids(
+        self, prompt_ids: Sequence[int], options: SamplingOptions
+    ) -> Iterable[tuple[int, SampledValues | None]]:
+        """Yield ids with the values that the options ask for, one for each pass of the model."""
         import torch
 
         pick = make_picker(self._model, options)
@@ -110,8 +113,10 @@ class TransformersBackend:
             with torch.inference_mode():
                 output = self._model(input_ids=ids, past_key_values=cache, use_cache=True)
                 cache = output.past_key_values
-                ids = pick(output.logits[:, -1, :].float())
-            yield int(ids)
+                logits = output.logits[:, -1, :].float()
+                ids = pick(logits)
+                values = values_of(logits[0], int(ids), options.logprobs)
+            yield int(ids), values
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -144,6 +149,22 @@ def load_model(source: str | Path, device: str = "cpu") -> Any:
     except ImportError as error:
         raise MissingModelRuntimeError from error
     return AutoModelForCausalLM.from_pretrained(str(source)).to(device).eval()
+
+
+def values_of(logits: torch.Tensor, token: int, top: int | None) -> SampledValues | None:
+    """Return the log probability of an id by the model's raw scores: no temperature, nothing left out.
+
+    Args:
+        logits: The scores of all ids, before anything was done to them.
+        token: The sampled id.
+        top: How many of the most probable ids to report as well; None returns no values.
+    """
+    if top is None:
+        return None
+    logprobs = logits.log_softmax(dim=-1)
+    best = logprobs.topk(min(top, len(logprobs)))
+    pairs = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    return SampledValues((float(logprobs[token]),), (pairs,) if top else ())
 
 
 def make_picker(model: Any, options: SamplingOptions) -> Callable[[torch.Tensor], torch.Tensor]:

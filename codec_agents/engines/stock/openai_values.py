@@ -1,0 +1,111 @@
+"""The values in the answers of vLLM's completions and generate calls, and of SGLang's completions.
+
+The forms differ: completions name ids in the text of tokens (`token_id:42`, with
+`return_tokens_as_token_ids`), generate has them as numbers. Every value is compared with its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from codec_core.frames import SampledValues, WeightVersion
+
+NAMED = "token_id:"
+
+
+class Alternative(msgspec.Struct):
+    """An id in the place of a sampled one."""
+
+    token_id: int
+    logprob: float
+    rank: int | None = None
+
+
+class ContentLogprobs(msgspec.Struct):
+    """One sampled id of the generate call."""
+
+    token_id: int | None = None
+    token: str | None = None
+    """Older servers: `token_id:N`."""
+    logprob: float | None = None
+    top_logprobs: list[Alternative] = []
+
+
+class ChoiceLogprobs(msgspec.Struct):
+    """The values of an event's ids, in either form."""
+
+    content: list[ContentLogprobs] | None = None
+    tokens: list[str] = []
+    token_logprobs: list[float | None] = []
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+
+class Span(msgspec.Struct):
+    """The weights of a range of ids."""
+
+    version: str
+    start: int
+    end: int
+
+
+class ValuesMismatchError(ValueError):
+    """Values belong to other ids than those they came with."""
+
+
+def values_of_ids(found: ChoiceLogprobs, ids: Sequence[int], top: int) -> SampledValues:
+    """Return the values of ids, each compared with its own.
+
+    Args:
+        found: the values as the engine wrote them.
+        ids: the ids that came with them.
+        top: how many alternatives were asked for.
+
+    Raises:
+        ValuesMismatchError: a value is missing, or names another id.
+    """
+    if found.content is not None:
+        named = [_of_name(each.token) if each.token_id is None else each.token_id for each in found.content]
+        logprobs = [each.logprob for each in found.content]
+        # The sampled id comes with them, whatever its rank, and in the place of the last one.
+        tops = [
+            [(each.token_id, each.logprob) for each in one.top_logprobs if (each.rank or 0) <= top]
+            for one in found.content
+        ]
+    else:
+        named = [_of_name(token) for token in found.tokens]
+        logprobs = found.token_logprobs
+        tops = [_named_alternatives(each or {}) for each in found.top_logprobs or ()] if top else []
+    if any(name is not None and name != token for name, token in zip(named, ids, strict=False)):
+        raise ValuesMismatchError("a log probability names another id than the one sampled")
+    if any(logprob is None for logprob in logprobs):
+        raise ValuesMismatchError("an id has no log probability")
+    return SampledValues(
+        tuple(logprob for logprob in logprobs if logprob is not None),
+        tuple(most_probable(each, top) for each in tops) if top else (),
+    )
+
+
+def most_probable(alternatives: Iterable[tuple[int, float]], top: int) -> tuple[tuple[int, float], ...]:
+    """Return the most probable ids, the first one first. Engines add the sampled id, whatever its rank."""
+    return tuple(sorted(alternatives, key=lambda each: -each[1])[:top])
+
+
+def _named_alternatives(found: dict[str, float]) -> list[tuple[int, float]]:
+    named = [(_of_name(token), logprob) for token, logprob in found.items()]
+    if any(token is None for token, _ in named):
+        raise ValuesMismatchError("the alternatives are texts, which do not tell their ids")
+    return [(token, logprob) for token, logprob in named if token is not None]
+
+
+def _of_name(token: str | None) -> int | None:
+    """Return the id that a token's text names; None for the text of a token."""
+    if token is None or not token.startswith(NAMED) or not token[len(NAMED) :].isdecimal():
+        return None
+    return int(token[len(NAMED) :])
+
+
+def weight_versions(spans: Iterable[Span] | None) -> tuple[WeightVersion, ...]:
+    """Return the weights of an answer's ranges."""
+    return tuple(WeightVersion(span.version, span.start, span.end) for span in spans or ())
