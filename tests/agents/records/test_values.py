@@ -80,9 +80,11 @@ async def test_a_replay_gives_the_recorded_values_and_so_does_a_recovery(tmp_pat
 
 
 async def test_an_engine_without_values_fails_the_node() -> None:
-    silent = ScriptedEngine(ScriptedModel(script=planner))
-    frames = silent.model.frames
-    object.__setattr__(silent.model, "frames", lambda turn, reading, _options: frames(turn, reading))
+    class SilentModel(ScriptedModel):
+        def frames(self, turn: Any, reading: Any = None, options: Any = None) -> Any:
+            return super().frames(turn, reading)
+
+    silent = ScriptedEngine(SilentModel(script=planner))
     with pytest.raises(NodeFailedError, match="was asked for logprobs"):
         await desk(silent, True).invoke({"q": "go"})
 
