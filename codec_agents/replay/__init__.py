@@ -181,12 +181,12 @@ def _handled_failures(built: BuiltPipeline, record: RecordedRun) -> dict[str, st
 
 
 def _shape(header: Mapping[str, Any]) -> Any:
-    """Return what the first line of a record says of its pipeline, without the engines.
+    """Return what the first line of a record says of its pipeline, without the engines and the sampling.
 
-    A run may go on with other servers of the same models.
+    A run may go on with other servers of the same models, and draw otherwise from there.
     """
     nodes = {
-        path: {name: field for name, field in node.items() if name != "engine"}
+        path: {name: field for name, field in node.items() if name not in ("engine", "sampling")}
         for path, node in header.get("nodes", {}).items()
     }
     return nodes, header.get("edges")
