@@ -9,8 +9,8 @@ from typing import ClassVar
 import msgspec
 
 from codec_core.exceptions import FrameEncodeError
-from codec_core.frames.frame import CodecFrame, TokenId
-from codec_core.frames.values import SampledValues, pack_values
+from codec_core.frames.frame import CodecFrame, SampledValues, TokenId
+from codec_core.frames.values import pack_values
 
 _UINT32S = tuple[TokenId, ...]
 

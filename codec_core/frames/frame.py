@@ -1,8 +1,8 @@
-"""The frame, the request, and the limits of both."""
+"""The frame, the values of its ids, the request, and their limits."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -30,14 +30,37 @@ MAX_PROMPT_IDS = 2**20
 TokenId = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
 
 if TYPE_CHECKING:
-    from codec_core.frames.values import SampledValues
-
     Ids = tuple[TokenId, ...]
     OfIds = object
 else:
     Ids = TypeVar("Ids", bound=tuple[TokenId, ...])
     OfIds = Generic[Ids]
 """At run time the frame is generic, so that `msgpack_counted` can ask for a tuple of a known length."""
+
+
+class WeightVersion(NamedTuple):
+    """The weights that a range of an answer's ids was sampled from."""
+
+    version: str
+    start: int
+    """The position of the first id within the answer."""
+    end: int
+    """The position after the last one."""
+
+
+class SampledValues(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The values of some ids besides their order; a field that was not given is empty or None."""
+
+    logprobs: tuple[float, ...] = ()
+    """The logarithm of the probability of each id, as the engine reports it."""
+    top: tuple[tuple[tuple[int, float], ...], ...] = ()
+    """For each id, the most probable ids in its place, the most probable one first."""
+    sampling_mask: tuple[tuple[int, ...], ...] = ()
+    """For each id, the ids among which it was drawn. Comes with the last frame, for the whole answer."""
+    weight_versions: tuple[WeightVersion, ...] = ()
+    """Comes with the last frame, for the whole answer."""
+    routed_experts: str | None = None
+    """The experts that each id was routed to, as the engine writes them. Comes with the last frame."""
 
 
 class CodecFrame(
@@ -58,8 +81,14 @@ class CodecFrame(
 
     @property
     def values(self) -> SampledValues | None:
-        """What is known of the ids besides their order; None on every frame but a `ValuedFrame`."""
+        """The values of the ids; None on every frame but a `ValuedFrame`."""
         return None
+
+
+class ValuedFrame(CodecFrame, frozen=True, gc=False):
+    """A frame whose ids come with values; a type of its own, so that other frames do not pay for it."""
+
+    values: SampledValues | None = None
 
 
 class CodecRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from codec_core.frames.frame import MAX_FRAME_BYTES, MAX_FRAME_IDS, CodecFrame
 from codec_core.frames.msgpack_counted import COUNT_AT, DECODE_COUNTED, LONGEST, SHORTEST, Decode
 from codec_core.frames.msgpack_scanner import FrameScanner
 from codec_core.frames.msgpack_types import HEADS, type_name
+from codec_core.frames.values import VALUES, with_entry
 
 _decode_frame: Decode = msgspec.msgpack.Decoder(CodecFrame).decode
 _decode_frames = msgspec.msgpack.Decoder(list[CodecFrame]).decode
@@ -189,12 +190,3 @@ class MsgpackEncoder(FrameEncoder):
 
     def _add(self, data: bytes, packed: bytes) -> bytes:
         return with_entry(data, VALUES, packed)
-
-
-VALUES = b"\xa6values"
-"""The key of values, as it stands on the wire."""
-
-
-def with_entry(data: bytes, key: bytes, value: bytes) -> bytes:
-    """Return a frame, a map of fewer than fifteen entries, with one more."""
-    return bytes([data[0] + 1]) + data[1:] + key + _encode(value)

@@ -12,8 +12,8 @@ import msgspec
 
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.frame import CodecFrame, TokenId
-from codec_core.frames.msgpack import with_entry
 from codec_core.frames.msgpack_types import UINT32
+from codec_core.frames.values import with_entry
 
 IDS, DONE, FINISH_REASON, VALUES = 0, 1, 2, 15
 """Key 3 is for tool calls, which this project cuts from the ids itself."""

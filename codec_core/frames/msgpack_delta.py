@@ -7,7 +7,7 @@ import msgspec
 from codec_core.frames.delta import to_deltas
 from codec_core.frames.encoder import FrameEncoder
 from codec_core.frames.frame import CodecFrame
-from codec_core.frames.msgpack import VALUES, with_entry
+from codec_core.frames.values import VALUES, with_entry
 
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -10,12 +10,12 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 
 from codec_core.exceptions import FrameEncodeError
-from codec_core.frames.frame import CodecFrame
+from codec_core.frames.frame import CodecFrame, SampledValues, ValuedFrame, WeightVersion
 
 MAX_ALTERNATIVES = 2**18
 """The most alternatives of all ids of a frame: 20 for each of 13,000 ids; about 30 MB as Python's objects."""
@@ -25,37 +25,6 @@ MAX_MASK_IDS = 2**20
 
 MAX_SPANS = 1024
 """The most weight versions within one answer: a trainer updates weights every few seconds at most."""
-
-
-class WeightVersion(NamedTuple):
-    """The weights that a range of an answer's ids was sampled from."""
-
-    version: str
-    start: int
-    """The position of the first id within the answer."""
-    end: int
-    """The position after the last one."""
-
-
-class SampledValues(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What is known of some ids besides their order; a field that was not given is empty or None."""
-
-    logprobs: tuple[float, ...] = ()
-    """The logarithm of the probability of each id, as the engine reports it."""
-    top: tuple[tuple[tuple[int, float], ...], ...] = ()
-    """For each id, the most probable ids in its place, the most probable one first."""
-    sampling_mask: tuple[tuple[int, ...], ...] = ()
-    """For each id, the ids among which it was drawn. Comes with the last frame, for the whole answer."""
-    weight_versions: tuple[WeightVersion, ...] = ()
-    """Comes with the last frame, for the whole answer."""
-    routed_experts: str | None = None
-    """The experts that each id was routed to, as the engine writes them. Comes with the last frame."""
-
-
-class ValuedFrame(CodecFrame, frozen=True, gc=False):
-    """A frame whose ids come with values; a type of its own, so that other frames do not pay for it."""
-
-    values: SampledValues | None = None
 
 
 def with_values(frame: CodecFrame, values: SampledValues | None) -> CodecFrame:
@@ -212,3 +181,12 @@ def _swapped(numbers: array[Any]) -> array[Any]:
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
+
+
+VALUES = b"\xa6values"
+"""The key of values, as it stands on the wire."""
+
+
+def with_entry(data: bytes, key: bytes, value: bytes) -> bytes:
+    """Return a frame, a map of fewer than fifteen entries, with one more."""
+    return bytes([data[0] + 1]) + data[1:] + key + _encode(value)
