@@ -96,8 +96,8 @@ class JobMaker:
         prompt = await self._workers.run(partial(read_prompt, raw), len(raw))
         if isinstance(prompt, str):
             ids = await self._encoded(prompt, model, options)
-            return body, await self._job(model, ids, options, request, text=prompt)
-        return body, await self._job(model, prompt, options, request)
+            return body, await self.job(model, ids, options, request, text=prompt)
+        return body, await self.job(model, prompt, options, request)
 
     async def from_conversation(
         self, request: Request, read: ReadConversation
@@ -107,7 +107,23 @@ class JobMaker:
         Raises:
             HttpError: 400 or 404, with a remedy.
         """
-        from codec_agents.server.apis.prompts import chat_prompt, conversation_field
+        from codec_agents.server.apis.prompts import chat_prompt
+
+        asked, model, options = await self.conversation(request, read)
+        _require_no_earlier(asked)
+        write = partial(chat_prompt, asked, model.vocabulary)
+        ids = await self._workers.run(write, len(request.body))
+        return asked, await self.job(model, ids, options, request, chat=asked)
+
+    async def conversation(
+        self, request: Request, read: ReadConversation
+    ) -> tuple[ConversationRequest, ServedModel, SamplingOptions]:
+        """Return a request of one of the chat APIs, its model and its options, within the limits.
+
+        Raises:
+            HttpError: 400 or 404, with a remedy.
+        """
+        from codec_agents.server.apis.prompts import conversation_field
         from codec_agents.server.apis.request import characters_of
 
         reading = partial(read, request.body, self._settings, request.headers)
@@ -121,9 +137,7 @@ class JobMaker:
         for message in asked.messages:
             if characters_of(message) > MOST_UNCUT:  # a dialect encodes it whole: look first if it can be cut
                 await self._encoded_in_pieces(message.content, model, options, conversation_field(asked))
-        write = partial(chat_prompt, asked, model.vocabulary)
-        ids = await self._workers.run(write, len(request.body))
-        return asked, await self._job(model, ids, options, request, chat=asked)
+        return asked, model, options
 
     async def from_codec(self, request: Request) -> tuple[CodecRequest, Job]:
         """Return a binary request, which has no room for a model's name, and its job.
@@ -141,7 +155,7 @@ class JobMaker:
         )
         model = self._model(request.query.get("model"), request)
         require_map(request, model.vocabulary)
-        return asked, await self._job(model, asked.prompt_ids, options, request)
+        return asked, await self.job(model, asked.prompt_ids, options, request)
 
     def _decode(self, request: Request) -> CodecRequest:
         try:
@@ -239,7 +253,7 @@ class JobMaker:
             self._longest[vocabulary] = found
         return found
 
-    async def _job(
+    async def job(
         self,
         model: ServedModel,
         prompt_ids: Sequence[int],
@@ -249,6 +263,11 @@ class JobMaker:
         text: str | None = None,
         chat: ConversationRequest | None = None,
     ) -> Job:
+        """Return the job of a prompt.
+
+        Raises:
+            HttpError: 400, the prompt is too long, or holds an id that the model does not have.
+        """
         check = partial(self._check_prompt, model, prompt_ids, options)
         await self._workers.run(check, len(prompt_ids))
         passed_on = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
@@ -291,6 +310,13 @@ def _require_one(count: int) -> None:
 def _require_served(asked: ConversationRequest) -> None:
     """Accept a request that asks for nothing that only a server in front of an engine has."""
     _require_one(asked.count)
+    if asked.tool_choice == "required":
+        raise HttpError(
+            400, "tool_choice must be auto or none: no model is forced to call", param="tool_choice"
+        )
+
+
+def _require_no_earlier(asked: ConversationRequest) -> None:
     if asked.hints.previous_response_id is not None:
         raise HttpError(
             404,
@@ -298,10 +324,6 @@ def _require_served(asked: ConversationRequest) -> None:
             "the whole conversation as `input`",
             code="previous_response_not_found",
             param="previous_response_id",
-        )
-    if asked.tool_choice == "required":
-        raise HttpError(
-            400, "tool_choice must be auto or none: no model is forced to call", param="tool_choice"
         )
 
 

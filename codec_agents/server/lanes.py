@@ -94,6 +94,7 @@ class Lanes:
         self._texts: dict[str, _LaneText] = {}
         self._stops = job.options.stop
         self._blanks = None if plain else _Blanks()
+        self._recorder = job.recorder
 
     @property
     def stopped(self) -> str | None:
@@ -106,7 +107,11 @@ class Lanes:
         if self._blanks is None:
             return list(parts)
         passed = list(self._blanks.pass_on(parts))
-        return [*passed, *self._blanks.rest()] if frame.done and not self.calls else passed
+        if frame.done and not self.calls:
+            passed += self._blanks.rest()
+        if self._recorder is not None:
+            self._recorder.heard(passed)
+        return passed
 
     def _all_parts(self, frame: CodecFrame) -> Iterator[Part]:
         yield from self._read(frame)

@@ -24,9 +24,6 @@ INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 class ResponsesForm:
     """The common part of both forms."""
 
-    stores = False
-    """Whether a response can be continued by its id."""
-
     def __init__(self, asked: ConversationRequest, job: Job, mint: Mint = RANDOM) -> None:
         self.turn = Turn(job, tools=bool(asked.offered_tools), mint=mint, prefixes=PREFIXES)
         self._asked = asked
@@ -52,7 +49,7 @@ class ResponsesForm:
             "tool_choice": self._tool_choice(),
             "tools": [_tool(tool) for tool in asked.tools],
             "previous_response_id": asked.hints.previous_response_id,
-            "store": self.stores and asked.store,
+            "store": self._job.recorder is not None and asked.store,
             "truncation": "disabled",
             **asked.echo,
         }

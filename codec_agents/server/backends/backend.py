@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from codec_agents.engines.base import SamplingOptions
 from codec_core.frames import CodecFrame
@@ -25,6 +25,18 @@ class ServedModel:
     """The most ids that prompt and answer may have together."""
 
 
+class Recorder(Protocol):
+    """Keeps what becomes of a job."""
+
+    def heard(self, parts: Sequence[Any]) -> None:
+        """Take pieces of a chat's answer (`lanes.Part`), as the client gets them."""
+        ...
+
+    def over(self) -> None:
+        """End, however the answer ended."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One generation that a client requested."""
@@ -38,6 +50,7 @@ class Job:
     """The prompt as text, where the client sent a text."""
     chat: ConversationRequest | None = None
     """The conversation, where the client sent one."""
+    recorder: Recorder | None = None
     cached_ids: int | None = None
     """Set by a back end that knows how many ids of the prompt it had in its prefix cache."""
 
@@ -48,6 +61,9 @@ class Job:
         would stay in memory until Python's next full collection.
         """
         self.prompt_ids, self.text, self.chat = (), None, None
+        recorder, self.recorder = self.recorder, None
+        if recorder is not None:
+            recorder.over()
 
 
 class BrokenOffError(Exception):

@@ -122,6 +122,8 @@ class Continuation:
         finish_reason: str | None,
         partial: bool = False,
         private: bool = False,
+        system: str | None = None,
+        call_ids: tuple[str, ...] = (),
         spans: tuple[Span, ...] = (),
         created: float = 0.0,
     ) -> Node:
@@ -143,6 +145,8 @@ class Continuation:
             finish_reason=finish_reason,
             partial=partial,
             private=private,
+            system=system if parent is None else None,
+            call_ids=call_ids,
             spans=spans,
             created=created,
         )

@@ -40,18 +40,18 @@ class Mint:
         """Return an id.
 
         Args:
-            prefix: its kind, in the API's words: `call`, `toolu`, `resp`.
+            prefix: its kind, in the API's words: `call_`, `toolu_`, `resp_`.
             tenant: the client that it is given to.
             nonce: the turn.
             number: tells ids of one turn apart; below `MOST_NUMBERS`.
         """
         body = _BODY.pack(nonce, number, self._code(tenant, nonce, number))
-        return f"{prefix}_{body.hex()}"
+        return prefix + body.hex()
 
     def nonce_of(self, given: str, tenant: bytes) -> bytes | None:
         """Return the turn of an id that was given to this client; None for any other text."""
         try:
-            body = bytes.fromhex(given.rpartition("_")[2])
+            body = bytes.fromhex(given[-2 * _BODY.size :])
             nonce, number, code = _BODY.unpack(body)
         except (ValueError, struct.error):
             return None

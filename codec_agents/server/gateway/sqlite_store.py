@@ -48,20 +48,22 @@ CREATE TABLE IF NOT EXISTS turns (
     begin INTEGER NOT NULL,
     finish_reason TEXT,
     partial INTEGER NOT NULL,
+    system TEXT,
+    call_ids BLOB NOT NULL,
     spans BLOB NOT NULL,
     created REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS turns_by_key ON turns (key) WHERE NOT partial;
 CREATE INDEX IF NOT EXISTS turns_by_origin ON turns (origin);
 """
-"""`inserted` and `sampled`: token ids, 4 bytes each, little-endian. `messages`, `turn` and `spans`: JSON."""
+"""`inserted` and `sampled`: token ids, 4 bytes each, little-endian. the others: JSON."""
 
 COLUMNS: Final = (
     "number, parent, tenant, origin, key, nonce, kept, inserted, sampled, messages, turn, begin, "
-    "finish_reason, partial, spans, created"
+    "finish_reason, partial, system, call_ids, spans, created"
 )
 
-INSERT: Final = f"INSERT INTO turns ({COLUMNS}) VALUES ({', '.join('?' * 16)})"  # noqa: S608 - of constants
+INSERT: Final = f"INSERT INTO turns ({COLUMNS}) VALUES ({', '.join('?' * 18)})"  # noqa: S608 - of constants
 
 PATH: Final = f"""
 WITH RECURSIVE path (number) AS (
@@ -233,6 +235,7 @@ class _Message(msgspec.Struct, omit_defaults=True):
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _MESSAGE = msgspec.json.Decoder(_Message)
 _MESSAGES = msgspec.json.Decoder(tuple[_Message, ...])
+_CALL_IDS = msgspec.json.Decoder(tuple[str, ...])
 _SPANS = msgspec.json.Decoder(tuple[Span, ...])
 
 
@@ -252,6 +255,8 @@ def _row(node: Node) -> tuple[Any, ...]:
         node.begin,
         node.finish_reason,
         node.partial,
+        node.system,
+        msgspec.json.encode(node.call_ids),
         msgspec.json.encode(node.spans),
         node.created,
     )
@@ -259,7 +264,7 @@ def _row(node: Node) -> tuple[Any, ...]:
 
 def _node(row: Sequence[Any], parent: Node | None) -> Node:
     number, _, tenant, origin, key, nonce, kept, inserted, sampled, messages, turn, begin = row[:12]
-    finish_reason, partial, spans, created = row[12:]
+    finish_reason, partial, system, call_ids, spans, created = row[12:]
     return Node(
         number=number,
         parent=parent,
@@ -275,6 +280,8 @@ def _node(row: Sequence[Any], parent: Node | None) -> Node:
         begin=begin,
         finish_reason=finish_reason,
         partial=bool(partial),
+        system=system,
+        call_ids=_CALL_IDS.decode(call_ids),
         spans=_SPANS.decode(spans),
         created=created,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from codec_agents.dialects.messages import Message
@@ -43,12 +43,15 @@ class Node:
         messages: the messages of the request behind the parent's turn; of a beginning, all but the system
             text.
         turn: the turn as the client got it, with the model's own ids of calls.
+        call_ids: the ids of its calls as the client got them.
         nonce: the number in the ids that the client got.
         begin: the position at which the first turn since the last user message was sampled.
         finish_reason: why the turn ended; None for one that the client left.
         partial: whether the turn was broken off. Such a turn is no history that a client could send back.
         private: whether the client asked that the turn is not kept: it stays in memory, and cannot be asked
             for by its id.
+        system: of a beginning, the system text that stays with the conversation; None where each request
+            brings its own.
         spans: the lanes of the sampled ids.
         created: seconds since the epoch.
     """
@@ -67,6 +70,8 @@ class Node:
     finish_reason: str | None
     partial: bool = False
     private: bool = False
+    system: str | None = None
+    call_ids: tuple[str, ...] = ()
     spans: tuple[Span, ...] = ()
     created: float = 0.0
     number: int = 0
@@ -115,9 +120,19 @@ class Node:
         return whole
 
     def history(self) -> list[Message]:
-        """Return the messages of the conversation up to this turn."""
-        nodes = list(self.path())
-        return [message for node in reversed(nodes) for message in (*node.messages, node.turn)]
+        """Return the messages of the conversation up to this turn, as its client would send them."""
+        nodes = [*self.path()][::-1]
+        system = nodes[0].system
+        messages = [] if system is None else [Message(role="system", content=system)]
+        for node in nodes:
+            calls = tuple(
+                replace(call, id=given)
+                for call, given in zip(
+                    node.turn.calls, node.call_ids or [None] * len(node.turn.calls), strict=True
+                )
+            )
+            messages += [*node.messages, replace(node.turn, calls=calls)]
+        return messages
 
 
 def as_array(ids: Sequence[int]) -> array[int]:

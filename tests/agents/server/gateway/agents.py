@@ -154,7 +154,7 @@ class Core:
 
     def ids(self, node: Node, number: int = 0) -> str:
         """Return an id of a call, as the client gets it."""
-        return self.lineage.mint.new_id("call", node.tenant, node.nonce, number)
+        return self.lineage.mint.new_id("call_", node.tenant, node.nonce, number)
 
 
 @dataclass

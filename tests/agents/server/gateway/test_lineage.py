@@ -223,7 +223,7 @@ def test_of_equal_turns_the_one_is_taken_whose_ids_are_sent_or_else_the_last(tal
         chosen = talk.ask(hints=[talk.core.ids(node), "call_made-up", "call_" + "0" * 36])
         assert (chosen.parent, chosen.verdict.equal) == (node, 3)
     assert talk.ask().parent is nodes[-1]
-    forged = talk.core.lineage.mint.new_id("call", b"another", nodes[0].nonce)
+    forged = talk.core.lineage.mint.new_id("call_", b"another", nodes[0].nonce)
     assert talk.ask(hints=[forged]).parent is nodes[-1], "an id of another client says nothing"
 
 

@@ -1,0 +1,304 @@
+"""The requests of one gateway, from a client's messages to the turn that is stored.
+
+Rules that hold in this file:
+
+- A turn is stored before the end of its answer is sent: what a client has whole, it can continue.
+- What the client got is what it can send back. So the turn that is stored is made of the pieces that were
+  sent, and of no second reading of the ids.
+- Nothing in proportion to a long history happens on the event loop but one look-up in the store.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+import anyio
+
+from codec_agents.dialects.bound import BoundDialect
+from codec_agents.dialects.messages import Message, MessageCall
+from codec_agents.dialects.values import CallRegion
+from codec_agents.exceptions import DialectError, PromptError
+from codec_agents.server.apis.prompts import conversation_field
+from codec_agents.server.apis.request import ConversationRequest
+from codec_agents.server.gateway.continuation import Continuation, ReasoningRules, continue_history
+from codec_agents.server.gateway.history import Asked, history_of
+from codec_agents.server.gateway.lineage import Lineage
+from codec_agents.server.gateway.mint import new_nonce
+from codec_agents.server.gateway.store import Store
+from codec_agents.server.gateway.tree import IDS, Node, Span
+from codec_agents.server.http import HttpError
+from codec_agents.server.lanes import Part
+from codec_agents.server.workers import Workers
+from codec_core.frames import CodecFrame
+
+CALL_PREFIXES: Final = ("call_", "toolu_")
+"""How ids of calls begin, which results name."""
+
+HASHED_AT_ONCE: Final = 8
+"""Times faster than encoding a text is hashing it: how much longer a history may be for one step."""
+
+BROKEN: Final = frozenset({"error", "abort"})
+"""Reasons of turns that are no whole answer."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a gateway has done so far.
+
+    Fields:
+        requests: by the kind of their lineage.
+        kept: ids of prompts that were known.
+        inserted: ids of prompts that were written.
+        ambiguous: requests for which several equal turns were known.
+        stored: turns that were stored whole.
+        broken: turns that were stored as broken off.
+    """
+
+    requests: Counter[str]
+    kept: int = 0
+    inserted: int = 0
+    ambiguous: int = 0
+    stored: int = 0
+    broken: int = 0
+
+
+class Conversations:
+    """Continues the conversations of one store."""
+
+    def __init__(
+        self,
+        store: Store,
+        workers: Workers,
+        rules: ReasoningRules | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.counts = Counts(Counter())
+        self._workers = workers
+        self._rules = rules or ReasoningRules()
+        self._clock = clock
+        self._lineage = Lineage(store)
+
+    async def begin(
+        self,
+        request: ConversationRequest,
+        model: str,
+        dialect: BoundDialect,
+        tenant: bytes,
+        *,
+        counts: bool = True,
+    ) -> Exchange:
+        """Return the exchange of a request, with its prompt.
+
+        Args:
+            request: the request.
+            model: the model's name.
+            dialect: the dialect of the model.
+            tenant: the client.
+            counts: whether the request is counted.
+
+        Raises:
+            HttpError: 400, the messages cannot be written for the model; 404, an unknown earlier response.
+        """
+        request, named = self._with_earlier(request, tenant)
+        hints = frozenset(hint for minted in request.hints.minted.values() for hint in minted) | named
+        asked = Asked(tenant, model, request.messages, request.offered_tools, request.thinking, hints)
+        size = request.characters
+        try:
+            reading = partial(history_of, asked, dialect)
+            history = await self._workers.run(reading, size // HASHED_AT_ONCE)
+            found = self._lineage.find(history, tenant, hints)
+            new = sum(len(message.content) for message in history.messages[found.place + 1 :])
+            writing = partial(continue_history, asked, history, found, dialect, self._rules)
+            continuation = await self._workers.run(writing, new)
+        except (PromptError, DialectError) as error:
+            raise HttpError(
+                400, f"the chat cannot be written for this model: {error}", param=conversation_field(request)
+            ) from error
+        if counts:
+            self._count(continuation)
+        return Exchange(self, request, continuation, dialect)
+
+    def _with_earlier(
+        self, request: ConversationRequest, tenant: bytes
+    ) -> tuple[ConversationRequest, frozenset[str]]:
+        """Return a request with the messages of the response that it names, and that response's id."""
+        earlier = request.hints.previous_response_id
+        if earlier is None:
+            return request, frozenset()
+        nonce = self._lineage.mint.nonce_of(earlier, tenant)
+        node = None if nonce is None else self.store.by_nonce(tenant, nonce)
+        if node is None or node.partial or node.private:
+            raise HttpError(
+                404,
+                f"there is no response {earlier[:200]!r}",
+                code="previous_response_not_found",
+                param="previous_response_id",
+            )
+        own = list(request.messages)
+        history = node.history()
+        if own and own[0].role == "system":
+            known = history[1:] if history[0].role == "system" else history
+            messages = [own[0], *known, *own[1:]]
+        else:
+            messages = [*history, *own]
+        return replace(request, messages=tuple(messages)), frozenset((earlier,))
+
+    def _count(self, continuation: Continuation) -> None:
+        counts, verdict = self.counts, continuation.verdict
+        counts.requests[verdict.kind] += 1
+        counts.kept += continuation.kept
+        counts.inserted += len(continuation.prompt) - continuation.kept
+        counts.ambiguous += verdict.equal > 1
+
+    def store_turn(self, node: Node) -> None:
+        """Store a turn.
+
+        Raises:
+            StoreError: it could not be stored.
+        """
+        node.created = self._clock()
+        self.store.add(node)
+        if node.partial:
+            self.counts.broken += 1
+        else:
+            self.counts.stored += 1
+
+    def new_id(self, prefix: str, tenant: bytes, nonce: bytes, number: int) -> str:
+        """Return an id that a client gets."""
+        return self._lineage.mint.new_id(prefix, tenant, nonce, number)
+
+
+class Exchange:
+    """One request and its answer, until its turn is stored.
+
+    Attributes:
+        continuation: the prompt, and its place in the tree.
+        nonce: the number of the turn, in all ids that the client gets.
+        node: the stored turn; None until then.
+    """
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        request: ConversationRequest,
+        continuation: Continuation,
+        dialect: BoundDialect,
+        nonce: bytes | None = None,
+    ) -> None:
+        self.continuation = continuation
+        self.nonce = nonce or new_nonce()
+        self.node: Node | None = None
+        self.ended = anyio.Event()
+        """Set when the answer is over, however it ended."""
+        self._conversations = conversations
+        self._request = request
+        self._dialect = dialect
+        self._minted = 0
+        self._call_ids: list[str] = []
+        self._texts: dict[str, list[str]] = {"answer": [], "reasoning": []}
+        self._calls: list[MessageCall] = []
+        self._sampled: array[int] = array(IDS)
+
+    def again(self) -> Exchange:
+        """Return an exchange that gives the same answer once more, with the same ids."""
+        repeated = Exchange(self._conversations, self._request, self.continuation, self._dialect, self.nonce)
+        repeated.node = self.node
+        return repeated
+
+    @property
+    def session(self) -> str:
+        """The name of the conversation, the same for all its turns."""
+        parent = self.continuation.parent
+        root = self.nonce if parent is None else [*parent.path()][-1].nonce
+        return root.hex()
+
+    def mint(self, prefix: str) -> str:
+        """Return an id of this turn."""
+        given = self._conversations.new_id(prefix, self.continuation.tenant, self.nonce, self._minted)
+        self._minted += 1
+        if prefix in CALL_PREFIXES:
+            self._call_ids.append(given)
+        return given
+
+    def heard(self, parts: Sequence[Part]) -> None:
+        """Take pieces of the answer, as the client gets them."""
+        for part in parts:
+            if part.call is None:
+                self._texts[part.lane].append(part.text)
+            else:
+                call = part.call
+                self._calls.append(MessageCall(call.name, call.arguments, call.call_id, part.arguments))
+
+    def sampled(self, frame: CodecFrame) -> None:
+        """Take the ids of a frame, before it is sent; the last frame ends the turn, which is stored.
+
+        Raises:
+            StoreError: it could not be stored.
+        """
+        if self.node is not None:
+            return
+        self._sampled.extend(frame.ids)
+        if frame.done:
+            reason = frame.finish_reason or "stop"
+            self._store(reason, partial=reason in BROKEN)
+
+    def over(self) -> None:
+        """End the exchange, however its answer ended; store what was delivered of a turn without an end."""
+        try:
+            if self.node is None and self._sampled:
+                self._store(None, partial=True)
+        finally:
+            self.ended.set()
+
+    def _store(self, reason: str | None, *, partial: bool) -> None:
+        turn = Message(
+            role="assistant",
+            content="".join(self._texts["answer"]),
+            reasoning="".join(self._texts["reasoning"]) or None,
+            calls=tuple(self._calls),
+        )
+        minted = iter(self._call_ids)
+        node = self.continuation.answered(
+            self._sampled,
+            turn,
+            nonce=self.nonce,
+            finish_reason=reason,
+            partial=partial,
+            private=not self._request.store,
+            system=self._lasting_system(),
+            call_ids=tuple(call.id or next(minted, "") for call in self._calls),
+            spans=spans_of(self._dialect, self.continuation.prompt, self._sampled, reason),
+        )
+        self._conversations.store_turn(node)
+        self.node = node
+
+    def _lasting_system(self) -> str | None:
+        """Return the system text that the API keeps with a conversation: `instructions` are not."""
+        system = self.continuation.history.system
+        brought = self._request.api == "responses" and self._request.echo.get("instructions")
+        return None if system is None or brought else system.content
+
+
+def spans_of(
+    dialect: BoundDialect, prompt: Sequence[int], sampled: Sequence[int], reason: str | None
+) -> tuple[Span, ...]:
+    """Return the lanes of a turn: reasoning, answer and calls, with their places among its ids."""
+    reader = dialect.reader(prompt, with_tools=True)
+    spans: list[Span] = []
+    for event in [*reader.feed(sampled), *reader.flush(reason)]:
+        if isinstance(event, CallRegion):
+            spans.append(("tool_calls", event.start, event.stop))
+            continue
+        start, stop = event.start, event.start + len(event.ids)
+        if spans and spans[-1][0] == event.port and spans[-1][2] == start:
+            start = spans.pop()[1]
+        spans.append((event.port, start, stop))
+    return tuple(spans)

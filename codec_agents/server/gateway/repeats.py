@@ -1,0 +1,73 @@
+"""Requests that a client sends again, because it did not see the answer: they get the same one.
+
+Only a client that says so repeats a request: by an idempotency key, or by its count of retries with the same
+body. The same body sent anew is another sample. A repeated request waits for the first one, if that is still
+under way, and then gets its turn, with the same ids in it; if that was broken off, the request is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from codec_agents.server.gateway.equivalence import joined
+from codec_agents.server.http import HttpError
+
+if TYPE_CHECKING:
+    from codec_agents.server.apis.request import Hints
+    from codec_agents.server.gateway.conversations import Exchange
+
+MOST: Final = 256
+"""Requests that are remembered: clients retry within seconds."""
+AGE: Final = 600.0
+"""Seconds for which a request is remembered: longer than clients go on retrying."""
+
+
+class Repeats:
+    """The last requests of all clients, by what makes them the same."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: OrderedDict[bytes, tuple[float, bytes, Exchange]] = OrderedDict()
+
+    async def earlier(self, tenant: bytes, path: str, body: bytes, hints: Hints) -> Exchange | None:
+        """Return the exchange of the same request, once it is over; None where there is none to repeat.
+
+        Raises:
+            HttpError: 409, the idempotency key was given to another request.
+        """
+        if not hints.idempotency_key and not hints.retry_count:
+            return None
+        found = self._known.get(self._key(tenant, path, body, hints))
+        if found is None or self._clock() - found[0] > AGE:
+            return None
+        _, known, exchange = found
+        if known != _digest(body):
+            raise HttpError(
+                409,
+                "the idempotency key was given to a request with another body",
+                code="idempotency_conflict",
+            )
+        await exchange.ended.wait()
+        whole = exchange.node is not None and not exchange.node.partial
+        return exchange if whole else None
+
+    def begun(self, tenant: bytes, path: str, body: bytes, hints: Hints, exchange: Exchange) -> None:
+        """Remember a request that begins."""
+        key = self._key(tenant, path, body, hints)
+        self._known[key] = self._clock(), _digest(body), exchange
+        self._known.move_to_end(key)
+        while len(self._known) > MOST:
+            self._known.popitem(last=False)
+
+    def _key(self, tenant: bytes, path: str, body: bytes, hints: Hints) -> bytes:
+        own = hints.idempotency_key
+        named = b"key" + own.encode() if own else b"body" + _digest(body)
+        return joined([tenant, path.encode(), named])
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=32).digest()

@@ -1,0 +1,234 @@
+"""The gateway as an ASGI application: OpenAI's and Anthropic's APIs in front of one engine, exact in ids.
+
+    app = Gateway(VllmEngine("http://127.0.0.1:8000"), read_map("qwen2.json"), store=SqliteStore(path))
+
+It is a Codec server whose prompts continue what the engine has seen. Any ASGI server runs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from codec_agents.server.answers import Answer, FrameAnswer
+from codec_agents.server.apis.families import require_dialect
+from codec_agents.server.apis.messages import read_count
+from codec_agents.server.apis.table import READERS, answer_to
+from codec_agents.server.app import CodecServer
+from codec_agents.server.backends.backend import Backend, Job
+from codec_agents.server.backends.bridge import BridgeBackend
+from codec_agents.server.exchanges import render_metrics
+from codec_agents.server.gateway.continuation import ReasoningRules
+from codec_agents.server.gateway.conversations import Conversations, Exchange
+from codec_agents.server.gateway.equivalence import joined
+from codec_agents.server.gateway.metrics import render_counts
+from codec_agents.server.gateway.repeats import Repeats
+from codec_agents.server.gateway.store import MemoryStore, Store
+from codec_agents.server.http import JSON, Receive, Request, Send
+from codec_agents.server.lanes import Lanes
+from codec_agents.server.settings import ServerSettings
+from codec_core.frames import CodecFrame
+
+if TYPE_CHECKING:
+    from codec_agents.engines.base import Engine, SamplingOptions
+    from codec_agents.server.exchanges import Exchange as Count
+    from codec_agents.server.exchanges import Exchanges
+    from codec_core.maps import TokenizerMap
+    from codec_core.vocabulary import Vocabulary
+
+LINEAGE: Final = "x-codec-lineage"
+TENANT: Final = "x-codec-tenant"
+"""Tells clients of one key apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affinity:
+    """The routing of a conversation's requests at the engine.
+
+    Fields:
+        sessions: whether the engine gets the conversation's name, by which routers keep it on one worker. An
+            engine whose API has no place for it refuses the request.
+        salts: whether each client's prefix cache is kept apart, by `cache_salt`.
+        priorities: the `priority` of requests, by API key.
+    """
+
+    sessions: bool = False
+    salts: bool = False
+    priorities: Mapping[str, int] | None = None
+
+
+class Gateway(CodecServer):
+    """Serves an engine's model to clients that send whole histories.
+
+    Args:
+        engine: a client of the engine, or a back end.
+        source: the map of the engine's model, or its vocabulary; None with a back end.
+        name: what clients call the model.
+        model: what the engine calls it; the same name if left out.
+        store: keeps the conversations; in memory if left out.
+        rules: the reasoning of earlier turns in prompts.
+        affinity: the routing of a conversation's requests at the engine.
+        settings: limits and keys.
+        exchanges: counts requests.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | Backend,
+        source: TokenizerMap | Vocabulary | None = None,
+        name: str = "default",
+        *,
+        model: str | None = None,
+        store: Store | None = None,
+        rules: ReasoningRules | None = None,
+        affinity: Affinity | None = None,
+        settings: ServerSettings | None = None,
+        exchanges: Exchanges | None = None,
+    ) -> None:
+        if source is not None:
+            engine = BridgeBackend(engine, source, name, model=model)  # type: ignore[arg-type]
+        super().__init__(_Replaying(engine), settings, exchanges=exchanges)  # type: ignore[arg-type]
+        self.store = store or MemoryStore()
+        self.conversations = Conversations(self.store, self.workers, rules)
+        self._affinity = affinity or Affinity()
+        self._repeats = Repeats()
+
+    async def _converse(self, request: Request) -> tuple[Job, Answer]:
+        read = partial(READERS[request.path], of_engines=True)
+        asked, model, options = await self._jobs.conversation(request, read)
+        tenant = self._tenant(request)
+        earlier = await self._repeats.earlier(tenant, request.path, request.body, asked.hints)
+        if earlier is not None:
+            exchange = earlier.again()
+        else:
+            dialect = require_dialect(model.vocabulary)
+            exchange = await self.conversations.begin(asked, model.name, dialect, tenant)
+            self._repeats.begun(tenant, request.path, request.body, asked.hints, exchange)
+        try:
+            options = self._routed(options, exchange, request, tenant)
+            job = await self._jobs.job(
+                model, exchange.continuation.prompt.tolist(), options, request, chat=asked
+            )
+            job.recorder = exchange
+            if asked.stream_format is not None:
+                form = self._frames(request, asked.stream_format, job)
+            else:
+                form = answer_to(asked, job, exchange.mint)
+        except BaseException:
+            exchange.over()  # a repeated request would wait for it
+            raise
+        return job, RecordedAnswer(form, exchange, job)
+
+    async def _count(self, exchange: Count, request: Request, receive: Receive) -> tuple[str, bytes]:
+        """Return how many ids the prompt of a Messages request has."""
+        with self._begun(request) as share:
+            request = await self._with_body(exchange, request, receive, share)
+            asked, model, _ = await self._jobs.conversation(request, partial(read_count, of_engines=True))
+        dialect = require_dialect(model.vocabulary)
+        begun = await self.conversations.begin(
+            asked, model.name, dialect, self._tenant(request), counts=False
+        )
+        return JSON, msgspec.json.encode({"input_tokens": len(begun.continuation.prompt)})
+
+    def _tenant(self, request: Request) -> bytes:
+        """Return a digest of what tells clients apart: the key, and the header for clients of one key."""
+        named = [_key_of(request), request.headers.get(TENANT, "")]
+        return hashlib.blake2b(joined(map(str.encode, named)), digest_size=32).digest()
+
+    def _routed(
+        self, options: SamplingOptions, exchange: Exchange, request: Request, tenant: bytes
+    ) -> SamplingOptions:
+        rules = self._affinity
+        return msgspec.structs.replace(
+            options,
+            session=exchange.session if rules.sessions else options.session,
+            cache_salt=tenant.hex() if rules.salts else options.cache_salt,
+            priority=(rules.priorities or {}).get(_key_of(request), options.priority),
+        )
+
+    def _metrics(self, request: Request) -> tuple[str, bytes]:
+        content_type, _ = super()._metrics(request)
+        text = render_metrics(self.exchanges) + render_counts(self.conversations.counts)
+        return content_type, text.encode()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        try:
+            await super()._live(receive, send)
+        finally:
+            self.store.close()
+
+
+def _key_of(request: Request) -> str:
+    """Return the key of a request, in the header of either API."""
+    bearer = request.headers.get("authorization", "").partition(" ")[2].strip()
+    return bearer or request.headers.get("x-api-key", "")
+
+
+class RecordedAnswer:
+    """An answer whose turn is stored before its last frame is sent."""
+
+    def __init__(self, form: Answer, exchange: Exchange, job: Job) -> None:
+        self._form = form
+        self._exchange = exchange
+        self.streamed = form.streamed
+        # Frames hold no text, and what the client will make of them is what the chat APIs would send.
+        tools = job.chat is not None and bool(job.chat.offered_tools)
+        self._lanes = Lanes(job, tools=tools) if isinstance(form, FrameAnswer) else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The head of the answer, with how the prompt came about."""
+        return {**self._form.headers, LINEAGE: str(self._exchange.continuation.verdict)}
+
+    def write(self, frame: CodecFrame) -> bytes:
+        """Take a frame; return what may go out now.
+
+        Raises:
+            StoreError: the turn could not be stored, so the client must not believe that it has it.
+        """
+        body = self._form.write(frame)
+        if self._lanes is not None:
+            self._lanes.feed(frame)
+        self._exchange.sampled(frame)
+        return body
+
+    def close(self) -> bytes:
+        """Return the end of the body."""
+        return self._form.close()
+
+
+class _Replaying:
+    """A back end that gives a repeated request the turn of the first one."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.models = backend.models
+        self.gathers = backend.gathers
+        self.stops_itself = backend.stops_itself
+
+    def generate(self, job: Job) -> AbstractAsyncContextManager[AsyncIterator[CodecFrame]]:
+        """Start a generation, or repeat one."""
+        exchange = job.recorder
+        if isinstance(exchange, Exchange) and exchange.node is not None:
+            node = exchange.node
+            frame = CodecFrame(tuple(node.sampled), done=True, finish_reason=node.finish_reason)
+            return _one_frame(frame)
+        return self._backend.generate(job)
+
+    def opened(self) -> AbstractAsyncContextManager[None]:
+        """Hold open what generations share."""
+        return self._backend.opened()
+
+
+@asynccontextmanager
+async def _one_frame(frame: CodecFrame) -> AsyncIterator[AsyncIterator[CodecFrame]]:
+    async def frames() -> AsyncIterator[CodecFrame]:
+        yield frame
+
+    yield frames()

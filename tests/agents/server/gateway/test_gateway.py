@@ -1,0 +1,250 @@
+"""The gateway over HTTP: what its clients send and get, and the ids that its model gets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from codec_agents.server import EmbeddedServer, ScriptedBackend, ServerSettings
+from codec_agents.server.gateway.server import Gateway
+from codec_agents.server.recording import RecordedExchange, RecordingExchanges
+from codec_agents.testing import Call, Cut, Say, Think
+from tests.agents.dialects.families import small_map_of
+
+pytestmark = pytest.mark.asyncio
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+TOOL = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": SCHEMA}}
+USER = {"role": "user", "content": "weather?"}
+
+
+def script(prompt: Any) -> Iterator[Any]:
+    if "cut" in prompt.user:
+        yield Say("It is su")
+        yield Cut()
+        return
+    yield Think(f"Round {len(prompt.all_results)}.")
+    if "weather" in prompt.user and not prompt.all_results:
+        yield Say("\n\n")
+        yield Call("weather", city="Oslo")
+        yield Call("weather", city="Zürich")
+        return
+    yield Say(f"It is {', '.join(prompt.all_results)}.")
+
+
+class Serving:
+    """A gateway over HTTP."""
+
+    def __init__(self, server: EmbeddedServer[Gateway], client: httpx.AsyncClient) -> None:
+        self.server, self.client = server, client
+        self.gateway = server.app
+
+    async def ask(
+        self, path: str = "/v1/chat/completions", headers: Any = None, **body: Any
+    ) -> httpx.Response:
+        return await self.client.post(path, json=body, headers=headers)
+
+    @property
+    def generations(self) -> list[RecordedExchange]:
+        exchanges = self.gateway.exchanges
+        assert isinstance(exchanges, RecordingExchanges)
+        return [each for each in exchanges.generations if each.prompt_ids]
+
+
+@asynccontextmanager
+async def serving(**options: Any) -> AsyncIterator[Serving]:
+    backend = ScriptedBackend.of(small_map_of("qwen3"), script, "m", ids_a_frame=3)
+    gateway = Gateway(backend, exchanges=RecordingExchanges(), **options)
+    async with EmbeddedServer(gateway) as server, httpx.AsyncClient(base_url=server.url) as client:
+        yield Serving(server, client)
+
+
+def extends(first: RecordedExchange, second: RecordedExchange) -> bool:
+    known = [*first.prompt_ids, *first.ids]
+    return list(second.prompt_ids[: len(known)]) == known
+
+
+def of_stream(response: httpx.Response) -> list[Any]:
+    lines = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: {")]
+    return [json.loads(line) for line in lines]
+
+
+async def test_a_tool_conversation_by_chat_is_extended_though_reasoning_is_dropped() -> None:
+    async with serving() as gateway:
+        first = await gateway.ask(messages=[USER], tools=[TOOL])
+        assert first.headers["x-codec-lineage"] == "new"
+        message = first.json()["choices"][0]["message"]
+        assert message["reasoning_content"] == "Round 0."
+        assert message["content"] is None
+        sent = {key: message[key] for key in ("role", "tool_calls")}
+        for call in sent["tool_calls"]:
+            call["function"]["arguments"] = json.dumps(json.loads(call["function"]["arguments"]), indent=2)
+        results = [
+            {"role": "tool", "tool_call_id": call["id"], "content": text}
+            for call, text in zip(sent["tool_calls"], ("sun", "rain"), strict=True)
+        ]
+        second = await gateway.ask(messages=[USER, sent, *results[::-1]], tools=[TOOL])
+        one, two = gateway.generations
+        assert second.headers["x-codec-lineage"] == f"extended {len(one.prompt_ids) + len(one.ids)}"
+        assert extends(one, two)
+        answer = second.json()["choices"][0]["message"]
+        assert answer["content"] == "It is sun, rain."
+        assert second.json()["usage"]["prompt_tokens"] == len(two.prompt_ids)
+        more = [USER, sent, *results[::-1], answer, {"role": "user", "content": "Thanks"}]
+        third = await gateway.ask(messages=more, tools=[TOOL])
+        assert third.headers["x-codec-lineage"] == "rendered at turn 2 (reasoning)"
+        edited = [*more[:-2], {**answer, "content": "It is snow."}, more[-1]]
+        fourth = await gateway.ask(messages=edited, tools=[TOOL])
+        assert fourth.headers["x-codec-lineage"] == "forked at turn 5"
+        metrics = (await gateway.client.get("/metrics")).text
+        assert 'codec_gateway_requests_total{lineage="forked"} 1' in metrics
+        assert "codec_gateway_turns_total 4" in metrics
+
+
+async def test_one_conversation_by_three_apis_is_one_lineage() -> None:
+    """The turn that came by chat is continued by Responses, and that one by Messages."""
+    async with serving() as gateway:
+        chat = await gateway.ask(messages=[{"role": "user", "content": "Hi"}], stream=True)
+        said = "".join(event["choices"][0]["delta"].get("content") or "" for event in of_stream(chat))
+        assert said == "It is ."
+        turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": said}]
+        responses = await gateway.ask(
+            "/v1/responses", input=[*turns, {"role": "user", "content": "On"}], stream=True
+        )
+        assert responses.headers["x-codec-lineage"] == "rendered at turn 2 (reasoning)"
+        turns += [{"role": "user", "content": "On"}, {"role": "assistant", "content": said}]
+        messages = await gateway.ask(
+            "/v1/messages", messages=[*turns, {"role": "user", "content": "On"}], max_tokens=50
+        )
+        assert messages.headers["x-codec-lineage"] == "rendered at turn 4 (reasoning)"
+        counted = await gateway.ask(
+            "/v1/messages/count_tokens", messages=[*turns, {"role": "user", "content": "On"}]
+        )
+        assert counted.json() == {"input_tokens": len(gateway.generations[-1].prompt_ids)}
+
+
+async def test_a_response_is_continued_by_its_id() -> None:
+    async with serving() as gateway:
+        tool = {"type": "function", **TOOL["function"]}
+        first = (await gateway.ask("/v1/responses", input="weather?", tools=[tool])).json()
+        assert first["store"] is True
+        calls = [item for item in first["output"] if item["type"] == "function_call"]
+        results = [
+            {"type": "function_call_output", "call_id": call["call_id"], "output": text}
+            for call, text in zip(calls, ("sun", "rain"), strict=True)
+        ]
+        body = {"input": results, "tools": [tool], "previous_response_id": first["id"]}
+        second = await gateway.ask("/v1/responses", **body)
+        assert second.headers["x-codec-lineage"].startswith("extended")
+        assert extends(*gateway.generations)
+        assert second.json()["output"][-1]["content"][0]["text"] == "It is sun, rain."
+        told = await gateway.ask("/v1/responses", **body, instructions="Be brief.")
+        assert told.headers["x-codec-lineage"] == "new"
+        assert told.json()["output"][-1]["content"][0]["text"] == "It is sun, rain."
+        for wrong in ("resp_unknown", first["id"][:-1] + ("0" if first["id"][-1] != "0" else "1")):
+            refused = await gateway.ask("/v1/responses", **{**body, "previous_response_id": wrong})
+            assert refused.status_code == 404
+        private = (await gateway.ask("/v1/responses", input="weather?", tools=[tool], store=False)).json()
+        refused = await gateway.ask("/v1/responses", **{**body, "previous_response_id": private["id"]})
+        assert refused.status_code == 404
+
+
+async def test_one_client_never_continues_another() -> None:
+    keys = ServerSettings(api_keys=("one", "two"))
+    async with serving(settings=keys) as gateway:
+        one, two = ({"authorization": f"Bearer {key}"} for key in ("one", "two"))
+        first = await gateway.ask("/v1/responses", one, input="Hi")
+        turns = [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "It is ."},
+            {"role": "user", "content": "On"},
+        ]
+        assert (await gateway.ask(headers=two, messages=turns)).headers["x-codec-lineage"] == "new"
+        team = {**one, "x-codec-tenant": "team"}
+        assert (await gateway.ask(headers=team, messages=turns)).headers["x-codec-lineage"] == "new"
+        own = await gateway.ask(headers={"x-api-key": "one"}, messages=turns)
+        assert own.headers["x-codec-lineage"].startswith("rendered"), "one key, sent in either header"
+        body = {"input": "On", "previous_response_id": first.json()["id"]}
+        foreign = await gateway.ask("/v1/responses", two, **body)
+        unknown = await gateway.ask(
+            "/v1/responses", two, **{**body, "previous_response_id": "resp_" + "0" * 36}
+        )
+        assert foreign.status_code == unknown.status_code == 404
+        assert (await gateway.ask("/v1/responses", one, **body)).status_code == 200
+
+
+async def test_a_retried_request_gets_the_same_turn() -> None:
+    async with serving() as gateway:
+        for again in ({"x-stainless-retry-count": "1"}, {"x-stainless-retry-count": "2"}):
+            await gateway.ask(messages=[USER], tools=[TOOL], stream=True)
+            before = len(gateway.gateway.store)  # type: ignore[arg-type]
+            first = await gateway.ask(messages=[USER], tools=[TOOL])
+            second = await gateway.ask(messages=[USER], tools=[TOOL], headers=again)
+            assert first.json()["choices"] == second.json()["choices"]
+            assert len(gateway.gateway.store) == before + 1  # type: ignore[arg-type]
+        third = await gateway.ask(messages=[USER], tools=[TOOL])
+        assert third.json()["choices"] != first.json()["choices"], "ids of another sample"
+
+
+async def test_an_idempotency_key_repeats_its_request_alone() -> None:
+    async with serving() as gateway:
+        key = {"idempotency-key": "k1"}
+        first = await gateway.ask(messages=[USER], headers=key)
+        assert (await gateway.ask(messages=[USER], headers=key)).json()["choices"] == first.json()["choices"]
+        other = await gateway.ask(messages=[{**USER, "content": "?"}], headers=key)
+        assert other.status_code == 409
+
+
+async def test_a_broken_stream_is_kept_and_can_be_gone_on_with() -> None:
+    async with serving() as gateway:
+        body = {"messages": [{"role": "user", "content": "cut"}], "stream": True}
+        with pytest.raises(httpx.RemoteProtocolError):
+            await gateway.ask(**body)
+        assert gateway.gateway.conversations.counts.broken == 1
+        turns = [
+            *body["messages"],
+            {"role": "assistant", "content": "It is su"},
+            {"role": "user", "content": "On"},
+        ]
+        again = await gateway.ask(messages=turns)
+        one, two = gateway.generations
+        assert again.headers["x-codec-lineage"] == f"extended {len(one.prompt_ids) + len(one.ids)}"
+        assert extends(one, two)
+
+
+async def test_frames_are_recorded_as_the_text_that_they_are() -> None:
+    async with serving() as gateway:
+        frames = await gateway.ask(messages=[{"role": "user", "content": "Hi"}], stream_format="msgpack")
+        assert frames.headers["x-codec-lineage"] == "new"
+        turns = [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "It is ."},
+            {"role": "user", "content": "On"},
+        ]
+        assert (await gateway.ask(messages=turns)).headers["x-codec-lineage"].startswith("rendered")
+
+
+async def test_what_is_refused_says_why_and_is_not_counted_as_a_turn() -> None:
+    async with serving() as gateway:
+        image = {"type": "image_url", "image_url": {"url": "data:,"}}
+        refused = await gateway.ask(messages=[{"role": "user", "content": [image]}])
+        assert refused.status_code == 400
+        assert "image_url" in refused.json()["error"]["message"]
+        lost = {"role": "tool", "tool_call_id": "x", "content": "sun"}
+        assert (await gateway.ask(messages=[USER, lost])).status_code == 400
+        assert len(gateway.gateway.store) == 0  # type: ignore[arg-type]
+
+
+async def test_a_stop_by_length_is_a_whole_turn() -> None:
+    async with serving() as gateway:
+        first = await gateway.ask(messages=[{"role": "user", "content": "Hi"}], max_tokens=4)
+        message = first.json()["choices"][0]["message"]
+        assert first.json()["choices"][0]["finish_reason"] == "length"
+        turns = [{"role": "user", "content": "Hi"}, message, {"role": "user", "content": "On"}]
+        second = await gateway.ask(messages=turns)
+        assert second.headers["x-codec-lineage"].startswith("rendered")
