@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "explain": "codec_agents.cli.commands.explain",
     "schema": "codec_agents.cli.commands.schema",
     "serve": "codec_agents.cli.commands.serve",
+    "gateway": "codec_agents.cli.commands.gateway",
     "maps": "codec_agents.cli.commands.maps",
     "record": "codec_agents.cli.commands.record",
     "top": "codec_agents.cli.commands.top",

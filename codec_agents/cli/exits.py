@@ -25,6 +25,7 @@ from codec_agents.exceptions import (
     RecordError,
     ReferenceRefusedError,
     SecretMissingError,
+    StoreError,
     ToolDefinitionError,
 )
 from codec_core.exceptions import CodecError
@@ -73,6 +74,7 @@ CODES: tuple[tuple[type[BaseException], int], ...] = (
     (LimitExceededError, LIMIT_REACHED),
     (RecordError, DATA_UNUSABLE),
     (PauseError, DATA_UNUSABLE),
+    (StoreError, DATA_UNUSABLE),
     (ApprovalRequiredError, WAITING),
     (CodecError, DATA_UNUSABLE),
     (OSError, DATA_UNUSABLE),

@@ -9,22 +9,31 @@ if TYPE_CHECKING:
     from codec_agents.server.backends.bridge import BridgeBackend
     from codec_agents.server.backends.pipeline import PipelineBackend
     from codec_agents.server.backends.scripted import ScriptedBackend
+    from codec_agents.server.gateway.continuation import ReasoningRules
+    from codec_agents.server.gateway.server import Affinity, Gateway
+    from codec_agents.server.gateway.sqlite_store import SqliteStore
+    from codec_agents.server.gateway.store import MemoryStore
     from codec_agents.server.hosting.embedded import EmbeddedServer
     from codec_agents.server.hosting.serving import MissingServerError, serve
     from codec_agents.server.settings import ServerSettings
 
 __all__ = [
+    "Affinity",
     "Backend",
     "BridgeBackend",
     "BrokenOffError",
     "CodecServer",
     "EmbeddedServer",
+    "Gateway",
     "Job",
+    "MemoryStore",
     "MissingServerError",
     "PipelineBackend",
+    "ReasoningRules",
     "ScriptedBackend",
     "ServedModel",
     "ServerSettings",
+    "SqliteStore",
     "create_app",
     "serve",
 ]
@@ -35,6 +44,10 @@ _MODULES = {
     "codec_agents.server.backends.bridge": ("BridgeBackend",),
     "codec_agents.server.backends.pipeline": ("PipelineBackend",),
     "codec_agents.server.backends.scripted": ("ScriptedBackend",),
+    "codec_agents.server.gateway.continuation": ("ReasoningRules",),
+    "codec_agents.server.gateway.server": ("Affinity", "Gateway"),
+    "codec_agents.server.gateway.sqlite_store": ("SqliteStore",),
+    "codec_agents.server.gateway.store": ("MemoryStore",),
     "codec_agents.server.hosting.embedded": ("EmbeddedServer",),
     "codec_agents.server.hosting.serving": ("MissingServerError", "serve"),
     "codec_agents.server.settings": ("ServerSettings",),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codec_agents.cli import terminal
-from codec_agents.cli.exits import AddressInUseError, reporting
+from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import load
+from codec_agents.cli.serving import address_of, bound, secret
 
 if TYPE_CHECKING:
     from codec_agents.server import Backend
@@ -81,7 +79,7 @@ def command(
     from codec_agents.server.hosting.serving import require_uvicorn
 
     given = {name: value for name, value in options.items() if value is not None}
-    keys = () if api_key_env is None else (_secret(api_key_env),)
+    keys = () if api_key_env is None else (secret(api_key_env),)
     settings = ServerSettings(api_keys=keys, allowed_hosts=hosts, allowed_origins=origins)
     try:
         require_uvicorn()
@@ -91,27 +89,12 @@ def command(
     backend, maps = _backend(file, model, given)
     served = backend.models[0]
     app = create_app(backend, settings, maps=maps)
-    sockets = _bound(host, port)
-    address = f"[{host}]" if ":" in host else host
-    place = f"http://{address}:{sockets[0].getsockname()[1]}"
+    sockets = bound(host, port)
+    place = address_of(host, sockets)
     terminal.echo(f"serving {served.name} ({served.vocabulary.id}) on {place}", err=True)
     # uvicorn raises the signal again after it has ended what ran: for a server that is the usual end.
     with contextlib.suppress(KeyboardInterrupt):
         serve(app, host, port, sockets=sockets)
-
-
-def _bound(host: str, port: int) -> list[socket.socket]:
-    """Return sockets at the address; a port of 0 becomes a free one."""
-    from codec_agents.server.hosting.serving import bind
-
-    try:
-        return bind(host, port)
-    except socket.gaierror as error:
-        raise click.BadParameter(f"{host!r} has no address: {error.strerror}", param_hint="--host") from error
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise click.BadParameter(f"cannot listen on {host}:{port}: {error.strerror}") from error
-        raise AddressInUseError(host, port) from error
 
 
 Made = tuple["Backend", Mapping[str, bytes]]
@@ -188,7 +171,7 @@ def _bridge(model: str, given: dict[str, Any]) -> Made:
 
     document = _required_map(given)
     tokenizer_map = parse_map(document)
-    key = _secret(given["engine_key_env"]) if "engine_key_env" in given else None
+    key = secret(given["engine_key_env"]) if "engine_key_env" in given else None
     engine = make_engine(given.get("engine", "auto"), name=model, url=given["bridge"], api_key=key)
     backend = BridgeBackend(engine, tokenizer_map, model, model=given.get("engine_model"))
     return backend, {tokenizer_map.id: document}
@@ -226,11 +209,3 @@ def _script(text: str) -> Any:
 
         return rules_or_script(yaml.safe_load(Path(text).read_text("utf-8")))
     return rules_or_script(text)
-
-
-def _secret(variable: str) -> str:
-    from codec_agents.exceptions import SecretMissingError
-
-    if not (value := os.environ.get(variable)):
-        raise SecretMissingError(variable)
-    return value

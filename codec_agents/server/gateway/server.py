@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from codec_agents.server.answers import Answer, FrameAnswer
-from codec_agents.server.apis.families import require_dialect
+from codec_agents.server.apis.families import require_dialect, set_dialect
 from codec_agents.server.apis.messages import read_count
 from codec_agents.server.apis.table import READERS, answer_to
 from codec_agents.server.app import CodecServer
@@ -71,11 +71,15 @@ class Gateway(CodecServer):
         source: the map of the engine's model, or its vocabulary; None with a back end.
         name: what clients call the model.
         model: what the engine calls it; the same name if left out.
+        dialect: the model family; the one that the map tells if left out.
         store: keeps the conversations; in memory if left out.
         rules: the reasoning of earlier turns in prompts.
         affinity: the routing of a conversation's requests at the engine.
         settings: limits and keys.
         exchanges: counts requests.
+
+    Raises:
+        DialectError: the map tells no family, or lacks the markers of the one that is named.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Gateway(CodecServer):
         name: str = "default",
         *,
         model: str | None = None,
+        dialect: str | None = None,
         store: Store | None = None,
         rules: ReasoningRules | None = None,
         affinity: Affinity | None = None,
@@ -93,6 +98,8 @@ class Gateway(CodecServer):
     ) -> None:
         if source is not None:
             engine = BridgeBackend(engine, source, name, model=model)  # type: ignore[arg-type]
+        for served in engine.models:  # type: ignore[union-attr]
+            set_dialect(served.vocabulary, dialect)
         super().__init__(_Replaying(engine), settings, exchanges=exchanges)  # type: ignore[arg-type]
         self.store = store or MemoryStore()
         self.conversations = Conversations(self.store, self.workers, rules)

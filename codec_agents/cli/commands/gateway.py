@@ -1,0 +1,202 @@
+"""`codec-agents gateway`: exact conversations for clients of chat APIs, in front of an engine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from codec_agents.cli import terminal
+from codec_agents.cli.exits import reporting
+from codec_agents.cli.serving import address_of, bound, secret
+
+if TYPE_CHECKING:
+    from codec_agents.server import Gateway
+    from codec_agents.server.gateway.store import Store
+    from codec_core.maps import TokenizerMap
+
+KINDS = ("auto", "vllm", "sglang", "llamacpp", "codec")
+WITH_SESSIONS = frozenset({"vllm", "sglang", "codec"})
+"""Kinds of engines whose requests have a place for the name of a session."""
+
+MiB = 1024 * 1024
+SECTION = "gateway"
+
+
+def read_section(context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Take the options of a file's section as defaults: those of the command line win."""
+    if path is None:
+        return None
+    import yaml
+
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    section = document.get(SECTION) if isinstance(document, dict) else None
+    if not isinstance(section, dict):
+        raise click.BadParameter(f"{path} has no section `{SECTION}:`")
+    known = {
+        name for each in context.command.params if (name := each.name) and isinstance(each, click.Option)
+    }
+    given = {str(name).replace("-", "_"): value for name, value in section.items()}
+    if unknown := sorted(given.keys() - known - {"help"}):
+        raise click.BadParameter(
+            f"{path}: `{SECTION}:` has the unknown fields {', '.join(unknown)}; there are "
+            f"{', '.join(sorted(known))}"
+        )
+    context.default_map = {**(context.default_map or {}), **given}
+    return path
+
+
+@click.command(SECTION)
+@click.argument(
+    "file",
+    required=False,
+    is_eager=True,
+    callback=read_section,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@click.option("--engine", metavar="URL", required=True, help="The inference server.")
+@click.option(
+    "--kind", type=click.Choice(KINDS), default="auto", show_default=True, help="What listens there."
+)
+@click.option(
+    "--map",
+    "map_name",
+    metavar="FILE",
+    required=True,
+    help="The model's map, or its tokenizer file or folder.",
+)
+@click.option("--dialect", metavar="NAME", help="The model family, where the map does not tell it.")
+@click.option("--model", default="default", show_default=True, help="The name that clients use.")
+@click.option(
+    "--engine-model", metavar="NAME", help="What the engine calls the model.  [default: as --model]"
+)
+@click.option("--engine-key-env", metavar="NAME", help="The variable that holds the engine's key.")
+@click.option(
+    "--store", type=click.Path(dir_okay=False, path_type=Path), help="Keep conversations in this SQLite file."
+)
+@click.option(
+    "--memory",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="MiB of conversations in memory.",
+)
+@click.option(
+    "--reasoning",
+    type=click.Choice(["family", "all", "tool_cycle", "template"]),
+    default="family",
+    show_default=True,
+    help="Which reasoning of earlier turns stays in a prompt.",
+)
+@click.option(
+    "--unsent-reasoning",
+    type=click.Choice(["restore", "follow"]),
+    default="restore",
+    show_default=True,
+    help="Reasoning that a client does not send back: keep it, or leave it out.",
+)
+@click.option(
+    "--affinity/--no-affinity",
+    default=None,
+    help="Tell the engine the conversation.  [default: on for vllm, sglang and codec]",
+)
+@click.option("--cache-salt", is_flag=True, help="Keep the prefix caches of clients apart.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--api-key-env",
+    multiple=True,
+    metavar="NAME",
+    help="Ask requests for a key in these environment variables; each key has conversations of its own.",
+)
+@click.option("--allow-host", multiple=True, metavar="NAME", help="A further name that `Host` may have.")
+@click.option("--allow-origin", multiple=True, metavar="URL", help="The origin of a web page that may ask.")
+@reporting
+def command(
+    file: Path | None,  # noqa: ARG001 - its section has become the options' defaults
+    host: str,
+    port: int,
+    api_key_env: tuple[str, ...],
+    allow_host: tuple[str, ...],
+    allow_origin: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Serve exact conversations to clients of chat APIs: OpenAI's chats and Responses, Anthropic's Messages.
+
+    Clients send the whole history as text with each request. The gateway finds the turns that it has seen,
+    and gives the engine exactly the ids of before, with what is new behind them. The header x-codec-lineage
+    tells how each prompt came about.
+
+    The options may also be in the section `gateway:` of FILE, a YAML file.
+
+    Try it with: curl -i localhost:8080/v1/responses --json '{"input": "Hi"}'
+    """
+    from codec_agents.server import MissingServerError, ServerSettings, serve
+    from codec_agents.server.access import UnprotectedServerError, require_keys
+    from codec_agents.server.hosting.serving import require_uvicorn
+
+    settings = ServerSettings(
+        api_keys=tuple(map(secret, api_key_env)), allowed_hosts=allow_host, allowed_origins=allow_origin
+    )
+    try:
+        require_uvicorn()
+        require_keys(host, settings)
+    except (MissingServerError, UnprotectedServerError) as error:
+        raise click.UsageError(str(error)) from error
+    sockets = bound(host, port)
+    gateway = _gateway(settings, options)
+    served = gateway.backend.models[0]
+    place = address_of(host, sockets)
+    terminal.echo(f"gateway for {served.name} ({served.vocabulary.id}) on {place}", err=True)
+    # uvicorn raises the signal again after it has ended what ran: for a server that is the usual end.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(gateway, host, port, sockets=sockets)
+
+
+def _gateway(settings: Any, options: Mapping[str, Any]) -> Gateway:
+    from codec_agents.engines.factory import make_engine
+    from codec_agents.server import Affinity, Gateway, ReasoningRules
+
+    kind, key_env = options["kind"], options["engine_key_env"]
+    key = None if key_env is None else secret(key_env)
+    engine = make_engine(kind, name=options["model"], url=options["engine"], api_key=key)
+    sessions = kind in WITH_SESSIONS if options["affinity"] is None else options["affinity"]
+    kept = options["reasoning"]
+    return Gateway(
+        engine,
+        _map(options["map_name"]),
+        options["model"],
+        model=options["engine_model"],
+        dialect=options["dialect"],
+        store=_store(options["store"], options["memory"] * MiB),
+        rules=ReasoningRules(kept=None if kept == "family" else kept, unsent=options["unsent_reasoning"]),
+        affinity=Affinity(sessions=sessions, salts=options["cache_salt"]),
+        settings=settings,
+    )
+
+
+def _store(path: Path | None, memory: int) -> Store:
+    from codec_agents.server import MemoryStore, SqliteStore
+
+    bounded = MemoryStore(max_bytes=memory)
+    return bounded if path is None else SqliteStore(path, bounded)
+
+
+def _map(name: str) -> TokenizerMap:
+    from codec_agents.compiler.map_files import map_of_file
+    from codec_agents.compiler.resources import map_cache_folder
+    from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
+    from codec_core.discovery import DiskMapCache
+
+    if name in BUNDLED_MAPS:
+        return bundled_map(name)
+    path = Path(name)
+    if not path.exists():
+        raise click.BadParameter(
+            f"{name!r} is no file, folder or bundled map; fetch a map with `codec-agents maps get`",
+            param_hint="--map",
+        )
+    return map_of_file(path, None, DiskMapCache(map_cache_folder()))
