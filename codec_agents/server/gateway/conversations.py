@@ -49,7 +49,7 @@ BROKEN: Final = frozenset({"error", "abort"})
 
 @dataclass(slots=True)
 class Counts:
-    """What a gateway has done so far.
+    """The counts of one gateway since its start.
 
     Fields:
         requests: by the kind of their lineage.
