@@ -18,6 +18,7 @@
     │   ├── RepeatedFailureError                a model repeats a tool call that keeps failing in the same way
     │   ├── ToolServerError                     an MCP server that cannot be used; has `server`
     │   ├── RouteError                          a router's model gave none of its labels
+    │   ├── OutputError                         an answer that does not have its declared form
     │   ├── RunCancelledError                   the run was cancelled before it had a result
     │   └── EngineError                         an inference server; has `engine`, `delivered`, `transient`
     │       ├── EngineUnavailableError          no connection
@@ -325,6 +326,29 @@ class ToolServerError(RunError):
     def __init__(self, server: str, message: str) -> None:
         super().__init__(f"MCP server {server!r}: {message}")
         self.server = server
+
+
+class OutputError(RunError):
+    """The answer of a node does not have its declared form, and its retries are used up.
+
+    Attributes:
+        node: the node.
+        reason: the fault, as the model would have been told.
+        text: the answer.
+    """
+
+    def __init__(self, node: str, reason: str, text: str, *, enforced: bool) -> None:
+        remedy = (
+            "raise `sampling.max_tokens` if it was cut"
+            if enforced
+            else "use an engine that enforces the form, or raise `output.retries`"
+        )
+        super().__init__(
+            f"the answer of node {node!r} does not have its form: {reason} It is {text!r:.200}; {remedy}"
+        )
+        self.node = node
+        self.reason = reason
+        self.text = text
 
 
 class RouteError(RunError):

@@ -100,6 +100,8 @@ def _needs(spec: PipelineSpec, node: Node, resources: Resources) -> Iterator[Nee
         named = server_of(reference)
         if named is None or named[0] in spec.mcp:
             yield ("tools", position), None, partial(resources.tools, reference)
+    if isinstance(node, ModelNode) and node.output is not None and isinstance(node.output.json_schema, str):
+        yield ("output", "schema"), None, partial(resources.callable, node.output.json_schema)
     for field, reference in _references(node):
         yield field, None, partial(resources.callable, reference)
 

@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from pydantic import BaseModel
+
 from codec_agents.compiler.flatten import expand_target
+from codec_agents.compiler.resources import ResourceError
 from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import BoundDialect
-from codec_agents.engines.base import DEFAULT_MAX_TOKENS, SamplingOptions, Timeouts
+from codec_agents.engines.base import DEFAULT_MAX_TOKENS, Engine, SamplingOptions, Timeouts, enforced_forms
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.kinds import (
     Asking,
@@ -23,6 +27,7 @@ from codec_agents.graph.kinds import (
     Sampling,
     SinkNode,
 )
+from codec_agents.graph.output import Output
 from codec_agents.graph.policy import TimeoutPolicy
 from codec_agents.graph.spec import LoopNode, MapNode, StartsWith
 from codec_agents.plan.nodes import (
@@ -34,7 +39,9 @@ from codec_agents.plan.nodes import (
     BuiltRouter,
     BuiltSink,
 )
+from codec_agents.plan.output import OutputForm, form_of
 from codec_agents.plan.plan import BuiltLoop, BuiltMap
+from codec_agents.prompts import PromptIds
 from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.tool import Tool, Toolset
 from codec_core.vocabulary import Vocabulary
@@ -148,7 +155,34 @@ def _model(b: NodeBuilder) -> BuiltModel:
     tools = [tool for reference in node.tools for tool in b.flat.resources.tools(reference)]
     asking = _asking(b, tools)
     dispatcher = Dispatcher(Toolset(tools), vocabulary=asking["vocabulary"], timeout=b.policy.timeouts.tool)
-    return BuiltModel(**asking, dispatcher=dispatcher)
+    output = _output(b, node.output, asking["engine"])
+    if output is not None and output.enforced:
+        asking["options"] = msgspec.structs.replace(asking["options"], structured=dict(output.structured))
+    return BuiltModel(**asking, dispatcher=dispatcher, output=output)
+
+
+def _output(b: NodeBuilder, declared: Output | None, engine: Engine) -> OutputForm | None:
+    """Return the form of an answer, which the engine enforces where it can.
+
+    Raises:
+        ResourceError: the form cannot be checked here, or is a grammar that the engine does not know.
+    """
+    if declared is None:
+        return None
+    model = b.callable(declared.json_schema) if isinstance(declared.json_schema, str) else None
+    if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise ResourceError(f"{declared.json_schema!r} is not a pydantic model", "name a class of BaseModel")
+    try:
+        output = form_of(declared, model).enforced_by(enforced_forms(engine))
+    except (ValueError, ImportError) as error:
+        found, _, remedy = str(error).partition("; ")
+        raise ResourceError(f"output: {found}", remedy) from error
+    if declared.grammar is not None and not output.enforced:
+        found = (
+            f"the engine {engine.name!r} ({engine.provider}) enforces no grammar, and none is checked here"
+        )
+        raise ResourceError(found, "use `schema`, `regex` or `choices`, which are checked on arrival")
+    return output
 
 
 def _router(b: NodeBuilder) -> BuiltRouter:
@@ -157,12 +191,27 @@ def _router(b: NodeBuilder) -> BuiltRouter:
     def targets(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(path for name in names for path in expand_target(b.context.flat, b.flat, name))
 
+    asking = _asking(b)
+    options: SamplingOptions = asking["options"]
+    if node.default is None and options.structured is None and _answers_at_once(asking):
+        asking["options"] = msgspec.structs.replace(options, structured={"choice": list(node.labels)})
     return BuiltRouter(
-        **_asking(b),
+        **asking,
         labels={label: label.encode() for label in node.labels},
         targets={label: targets(names) for label, names in node.labels.items()},
         default=None if node.default is None else targets(node.default),
     )
+
+
+def _answers_at_once(asking: Mapping[str, Any]) -> bool:
+    """Return whether an engine can be told the labels.
+
+    A prompt that opens reasoning leaves no place for them: the engine would write a label there.
+    """
+    dialect, template = asking["dialect"], asking["template"]
+    last = template.pieces[-1] if template.pieces else None
+    opened = dialect.reasoning_in(last.ids) if isinstance(last, PromptIds) else None
+    return opened != "open" and "choice" in enforced_forms(asking["engine"])
 
 
 def _function(b: NodeBuilder) -> BuiltFunction:

@@ -291,6 +291,18 @@ class BoundDialect:
             said = self.reasoning.left_out(said, history.begin)
         return self._writer.follow_up(said, chat)
 
+    def told(self, said: Sequence[int], text: str, thinking: ThinkingMode | None) -> list[int]:
+        """Return a conversation with a further turn of the user, in which every character is text.
+
+        Args:
+            said: a prompt and the answer to it; they stay as they are, reasoning included.
+            text: the user's turn.
+            thinking: the thinking mode of the turn that follows; None for the mode the dialect was bound
+                with.
+        """
+        chat = Chat(user=text.replace("{", "{{").replace("}", "}}"), thinking=thinking)
+        return self._writer.follow_up(said, chat).render({})
+
     # Turns
 
     def reader(self, prompt_ids: Sequence[int] = (), *, with_tools: bool | None = None) -> TurnReader:

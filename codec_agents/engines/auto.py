@@ -30,7 +30,7 @@ from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.prompt_body import check_prompt
-from codec_agents.engines.request_body import CODEC
+from codec_agents.engines.request_body import CODEC, VLLM_COMPLETIONS, forms_in
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.stock.engine import no_events, parser_of_events
 from codec_agents.engines.stock.handshake import HandshakeMode, ask, probe_ids
@@ -55,6 +55,8 @@ class AutoEngine:
 
     continues = True
     checks_answers = True
+    enforced_forms = forms_in(VLLM_COMPLETIONS)
+    """Those of the engine with the most; one that turns out to have fewer refuses the others."""
 
     def __init__(
         self,

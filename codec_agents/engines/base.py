@@ -215,6 +215,14 @@ def continues_answers(engine: Engine) -> bool:
     return bool(getattr(engine, "continues", False))
 
 
+def enforced_forms(engine: Engine) -> frozenset[str]:
+    """Return the forms of `SamplingOptions.structured` that an engine enforces.
+
+    An engine declares them by an attribute, `enforced_forms`; one without it enforces none.
+    """
+    return frozenset(getattr(engine, "enforced_forms", ()))
+
+
 FAILED_REASONS = frozenset({"error", "abort"})
 """Finish reasons with which an engine reports that it failed: vLLM's and SGLang's, and the protocol's own."""
 

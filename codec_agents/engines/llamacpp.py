@@ -14,7 +14,7 @@ from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOp
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.prompt_body import check_prompt, invalid_id, json_of
-from codec_agents.engines.request_body import LLAMACPP, for_model, place_options
+from codec_agents.engines.request_body import LLAMACPP, for_model, forms_in, place_options
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request, rendered
 from codec_agents.engines.stock.event_parser import EventParser, TokenIds
 from codec_agents.engines.stock.handshake import ask, is_absent, tokenize
@@ -49,6 +49,7 @@ class LlamaCppEngine(StockEngine):
     """
 
     provider = "llama_cpp"
+    enforced_forms = forms_in(LLAMACPP)
 
     tokenize_field = "content"
     tokenize_options: ClassVar[Mapping[str, Any]] = {"add_special": False, "parse_special": True}

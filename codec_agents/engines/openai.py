@@ -19,6 +19,7 @@ from codec_agents.engines.request_body import (
     OPENAI_CHAT,
     OPENAI_COMPLETIONS,
     for_model,
+    forms_in,
     place_options,
 )
 from codec_agents.engines.scripted.prompt_view import Message, PromptView
@@ -51,6 +52,7 @@ class OpenAIEngine(StockEngine):
     def __init__(self, url: str, *, api: Api = "chat", **options: Unpack[StockOptions]) -> None:
         super().__init__(url.removesuffix("/v1"), **options)
         self._api = api
+        self.enforced_forms = forms_in(OPENAI_CHAT if api == "chat" else OPENAI_COMPLETIONS)
         self.continues = api == "completions"
         """Whether an answer that broke off is continued: messages end where the answer begins."""
 

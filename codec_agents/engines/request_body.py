@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions
+from codec_agents.engines.forms import gbnf_of, regex_of
 from codec_agents.exceptions import EngineError
 
 Where = Literal["body", "sampling_params", "headers"]
@@ -96,6 +97,7 @@ SGLANG_COMPLETIONS: Table = {
     "structured.json_schema": Place("body", "response_format", response_format),
     "structured.regex": Place("body", "regex"),
     "structured.grammar": Place("body", "ebnf"),
+    "structured.choice": Place("body", "regex", lambda choices: {"regex": regex_of(choices)}),
 }
 
 SGLANG_GENERATE: Table = {
@@ -109,6 +111,7 @@ SGLANG_GENERATE: Table = {
     ),
     "structured.regex": Place("sampling_params", "regex"),
     "structured.grammar": Place("sampling_params", "ebnf"),
+    "structured.choice": Place("sampling_params", "regex", lambda choices: {"regex": regex_of(choices)}),
 }
 
 LLAMACPP: Table = {
@@ -118,6 +121,7 @@ LLAMACPP: Table = {
     "logprobs": Place("body", "n_probs", lambda top: {"n_probs": max(top, 1)}),
     "structured.json_schema": Place("body", "json_schema"),
     "structured.grammar": Place("body", "grammar"),
+    "structured.choice": Place("body", "grammar", lambda choices: {"grammar": gbnf_of(choices)}),
 }
 
 OPENAI_COMPLETIONS: Table = {**same("body", *COMMON, *PENALTIES)}
@@ -127,6 +131,15 @@ OPENAI_CHAT: Table = {
     **same("body", *COMMON, *PENALTIES),
     "structured.json_schema": Place("body", "response_format", response_format),
 }
+
+
+def forms_in(*tables: Table) -> frozenset[str]:
+    """Return the forms of an answer that all these APIs enforce."""
+    names = [{name.removeprefix(FORM) for name in table if name.startswith(FORM)} for table in tables]
+    return frozenset(set.intersection(*names))
+
+
+FORM = "structured."
 
 
 def for_model(request: GenerationRequest, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,13 @@ from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.prompt_body import json_of
-from codec_agents.engines.request_body import SGLANG_COMPLETIONS, SGLANG_GENERATE, for_model, place_options
+from codec_agents.engines.request_body import (
+    SGLANG_COMPLETIONS,
+    SGLANG_GENERATE,
+    for_model,
+    forms_in,
+    place_options,
+)
 from codec_agents.engines.stock.engine import StockOptions, TokenizeRendering, json_request
 from codec_agents.engines.stock.event_parser import EventParser, TokenIds
 from codec_agents.engines.stock.handshake import ask, probe_ids
@@ -37,6 +43,7 @@ class SglangEngine(TokenizeRendering):
     """
 
     provider = "sglang"
+    enforced_forms = forms_in(SGLANG_COMPLETIONS, SGLANG_GENERATE)
 
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)

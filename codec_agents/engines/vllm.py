@@ -9,7 +9,13 @@ from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.prompt_body import json_of
-from codec_agents.engines.request_body import VLLM_COMPLETIONS, VLLM_GENERATE, for_model, place_options
+from codec_agents.engines.request_body import (
+    VLLM_COMPLETIONS,
+    VLLM_GENERATE,
+    for_model,
+    forms_in,
+    place_options,
+)
 from codec_agents.engines.stock.engine import StockOptions, TokenizeRendering, json_request
 from codec_agents.engines.stock.handshake import ask, probe_ids
 from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_request
@@ -31,6 +37,7 @@ class VllmEngine(TokenizeRendering):
     """
 
     provider = "vllm"
+    enforced_forms = forms_in(VLLM_COMPLETIONS, VLLM_GENERATE)
 
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)

@@ -17,6 +17,7 @@ from codec_agents.graph.kinds import (
 )
 from codec_agents.graph.links import Link
 from codec_agents.graph.live import LiveObjects
+from codec_agents.graph.output import Output
 from codec_agents.graph.policy import Limits, Policy, RetryPolicy, TimeoutPolicy
 from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, NodeSpec, PipelineNode, PipelineSpec, StartsWith
@@ -46,6 +47,7 @@ __all__ = [
     "ModelNode",
     "Node",
     "NodeSpec",
+    "Output",
     "PipelineNode",
     "PipelineSpec",
     "Policy",

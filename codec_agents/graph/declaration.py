@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypeVar, Unpack
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from codec_agents.exceptions import PipelineError
 from codec_agents.faults import Fault
@@ -39,6 +39,7 @@ from codec_agents.graph.kinds import (
 )
 from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.naming import EngineLike, MapLike, Names
+from codec_agents.graph.output import Output
 from codec_agents.graph.servers import McpSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, PipelineNode, PipelineSpec, StartsWith
@@ -51,6 +52,9 @@ CallableLike: TypeAlias = str | Callable[..., Any]
 
 ToolLike: TypeAlias = CallableLike | Iterable[Callable[..., Any]]
 """The same, or a `Toolset`."""
+
+OutputLike: TypeAlias = "Output | Mapping[str, Any] | type[BaseModel]"
+"""The form of an answer: declared, by its fields, or as a pydantic model."""
 
 _Value = TypeVar("_Value", bound=Declared)
 
@@ -138,17 +142,20 @@ class Declaration:
         model: str | None = None,
         map: MapLike | None = None,  # noqa: A002
         tools: Sequence[ToolLike] = (),
+        output: OutputLike | None = None,
         dialect: str | None = None,
         sampling: SamplingLike | None = None,
         policy: PolicyLike | None = None,
         title: str | None = None,
     ) -> Self:
-        """Add a language model, and the tools that it may call."""
+        """Add a language model, the tools that it may call, and the form of its answer.
+
+        `output` is an `Output`, its fields (`{"choices": [...]}`), or a pydantic model.
+        """
         asking = self._asking(name, prompt, engine, model, map, dialect, sampling)
         references = tuple(self._tool(name, position, given) for position, given in enumerate(tools))
-        return self._add(
-            name, ModelNode, **asking, **_given(tools=references or None, policy=policy, title=title)
-        )
+        fields = _given(tools=references or None, output=self._output(output), policy=policy, title=title)
+        return self._add(name, ModelNode, **asking, **fields)
 
     def router(
         self,
@@ -461,6 +468,14 @@ class Declaration:
             remedy = "give a function, a `Tool`, a `Toolset`, or a reference as `module:name`"
             raise PipelineError([Fault(place, found, remedy)], self.name)
         return self.live.add_callable(given)
+
+    def _output(self, given: OutputLike | None) -> Output | Mapping[str, Any] | None:
+        """Return the form of an answer, with a reference in place of a pydantic model."""
+        if isinstance(given, type):
+            return {"schema": self.live.add_callable(given)}
+        if isinstance(given, Mapping) and isinstance(given.get("schema"), type):
+            return {**given, "schema": self.live.add_callable(given["schema"])}
+        return given
 
     def _body(self, name: str, body: BodyLike) -> PipelineSpec:
         if isinstance(body, PipelineSpec):

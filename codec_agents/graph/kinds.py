@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from codec_agents.graph.base import NAME_PATTERN, NO_WORD_AS_NUMBER, Count, Declared, Flag, Reference, Whole
 from codec_agents.graph.chat import Chat, RawPrompt
+from codec_agents.graph.output import Output
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.templates import Template
 
@@ -191,6 +192,8 @@ class ModelNode(Asking):
     tools: tuple[Reference, ...] = ()
     """Callables and toolsets as `module:name`; `mcp:server` for the tools of an MCP server, and
     `mcp:server/tool` for one of them."""
+    output: Output | None = None
+    """The form of the answer, which is enforced, checked, and read into a value."""
 
     @property
     def ports(self) -> tuple[str, ...]:

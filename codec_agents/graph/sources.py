@@ -23,6 +23,9 @@ OwnKind = NewType("OwnKind", str)
 LOCAL_KINDS = frozenset({"scripted", "embedded"})
 """Engines whose answers come from a script."""
 
+CONSTRAINING_KINDS = frozenset({"vllm", "sglang", "llamacpp"})
+"""Engines that can be told the texts that an answer may be."""
+
 LIVE_FIELDS = frozenset({"kind", "model", "concurrency"})
 """The fields that a live engine may have: they say how the pipeline uses it."""
 

@@ -120,6 +120,7 @@ def _notes(node: PromptedNode) -> Iterator[str]:
         yield "a text boundary: the engine takes the prompt as text, and the ids are those of its text"
     if isinstance(node, BuiltModel):
         yield from _reasoning_notes(node)
+        yield from _output_notes(node)
     if (budget := node.policy.limits.reasoning_ids) is not None:
         yield f"{budget} ids of reasoning {_at_budget(node.dialect)}"
 
@@ -131,6 +132,19 @@ def _reasoning_notes(node: BuiltModel) -> Iterator[str]:
     if node.dialect.knows_reasoning and isinstance(node.prompt, Chat):
         becomes = "stays" if node.dialect.reasoning.stays(node.prompt) else "is left out"
         yield f"reasoning {becomes} when a person speaks again"
+
+
+def _output_notes(node: BuiltModel) -> Iterator[str]:
+    if (output := node.output) is None:
+        return
+    if not output.enforced:
+        yield f"answers with {output.kind}: checked on arrival, since the engine has no way to enforce it"
+    elif output.kind == "grammar":
+        yield "answers with a grammar: enforced by the engine, and not checked here"
+    else:
+        yield f"answers with {output.kind}: enforced by the engine, and checked on arrival"
+    if output.retries:
+        yield f"the answer leaves when it is checked; a fault is told {output.retries} times at most"
 
 
 def _at_budget(dialect: BoundDialect) -> str:

@@ -14,6 +14,7 @@ from codec_agents.engines.base import Engine, SamplingOptions, Timeouts
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.edges import Strategy
 from codec_agents.graph.policy import Policy
+from codec_agents.plan.output import OutputForm
 from codec_agents.prompts import PromptTemplate
 from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.functions import Function
@@ -150,6 +151,8 @@ class BuiltModel(PromptedNode):
     """A model node, ready to be asked."""
 
     dispatcher: Dispatcher
+    output: OutputForm | None = None
+    """The form of its answer; None for any text."""
 
 
 @dataclass(frozen=True, slots=True)

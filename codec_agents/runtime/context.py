@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
@@ -69,6 +69,8 @@ class RunContext:
         """The counts of each model node, by path."""
         self.last_turns: dict[str, tuple[Turn, int]] = {}
         """By path of each model node that finished: its last turn, and the length of its first prompt."""
+        self.values: dict[str, Any] = {}
+        """The value of each answer that has a form, by path."""
         self.handoffs: list[HandoffReport] = []
         self.outcomes: dict[str, Outcome] = {}
         """How each node ended, by path."""

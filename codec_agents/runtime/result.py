@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codec_agents.display.displayed import Displayed
 from codec_agents.display.figures import milliseconds, plural, seconds
@@ -36,6 +36,8 @@ class RunResult(Displayed):
     seconds: float = 0.0
     histories: dict[str, History] = field(default_factory=dict)
     """The conversation of each model node: pass the result as `after` to continue it in another run."""
+    value: dict[str, Any] = field(default_factory=dict)
+    """The value of each model node with an `output`: an instance of its pydantic model, JSON, or a text."""
     finish_reasons: dict[str, str] = field(default_factory=dict)
     """Why the last turn of each model node ended: `length` is an answer that was cut."""
 

@@ -173,6 +173,7 @@ class Run:
             outcomes=dict(context.outcomes),
             seconds=context.clock(),
             histories=self._histories(),
+            value=dict(context.values),
             finish_reasons={path: turn.finish_reason or "stop" for path, (turn, _) in turns.items()},
         )
 

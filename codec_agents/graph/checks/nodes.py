@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from codec_agents.faults import Fault, suggest
+from codec_agents.graph.chat import RawPrompt
 from codec_agents.graph.checks.base import Checked, CheckRule, error, warning
 from codec_agents.graph.kinds import Asking, InputNode, JoinNode, ModelNode, RouterNode, SinkNode
 from codec_agents.graph.servers import server_of
+from codec_agents.graph.sources import CONSTRAINING_KINDS
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, StartsWith
 from codec_agents.references.callables import is_reference
 
@@ -67,13 +69,19 @@ def _routers(checked: Checked) -> Iterator[Fault]:
         for place, targets in _router_choices(name, node):
             for target in targets:
                 yield from _router_target(checked, place, name, target)
-        if node.default is None:
+        if node.default is None and not _is_constrained(checked, node):
             remedy = "add `default:` with the node that runs then"
             yield warning(("nodes", name), "without a default the run fails when no label fits", remedy)
         if "" in {label.strip() for label in node.labels}:
             yield error(
                 ("nodes", name, "labels"), "an empty label", "give it a text that the model can answer"
             )
+
+
+def _is_constrained(checked: Checked, node: RouterNode) -> bool:
+    """Return whether the engine can give nothing but a label."""
+    engine = checked.spec.engine_of(node.engine)
+    return engine is not None and engine.kind in CONSTRAINING_KINDS
 
 
 def _router_choices(name: str, node: RouterNode) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -92,6 +100,25 @@ def _router_target(checked: Checked, place: tuple[str, ...], name: str, target: 
     elif isinstance(nodes[target], InputNode | SinkNode):
         what = "an input" if isinstance(nodes[target], InputNode) else "a sink"
         yield error(place, f"{target!r} is {what}, which a router cannot start", "name a node that runs")
+
+
+def _outputs(checked: Checked) -> Iterator[Fault]:
+    """Report fields that a form of the answer leaves no place for."""
+    for name, node in checked.spec.nodes.items():
+        if not isinstance(node, ModelNode) or node.output is None:
+            continue
+        place = ("nodes", name, "output")
+        reference = node.output.json_schema
+        if node.tools:
+            found = "an answer with a form, and tools: the form forbids the calls"
+            yield error(place, found, "let another model call the tools, and give its answer to this one")
+        if node.sampling.structured is not None:
+            yield error(place, "both `output` and `sampling.structured`", "keep `output`")
+        if node.output.retries and isinstance(node.prompt, RawPrompt):
+            found = "a prompt given as pieces has no user's turn in which to tell the model what is wrong"
+            yield error((*place, "retries"), found, "write `retries: 0`, or give a chat")
+        if isinstance(reference, str) and ":" in reference and not is_reference(reference):
+            yield error((*place, "schema"), f"{reference!r} is no reference", "write `module:name`")
 
 
 def _joins(checked: Checked) -> Iterator[Fault]:
@@ -178,6 +205,7 @@ RULES: tuple[CheckRule, ...] = (
     _servers,
     _maps,
     _routers,
+    _outputs,
     _joins,
     _nested,
     _references,

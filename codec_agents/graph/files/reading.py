@@ -326,6 +326,7 @@ REMEDIES: Mapping[str, str] = {
     "empty_prompt": "give the prompt a `user` or `system` text, or `turns`",
     "engine": "take one of the two out",
     "map": "take one of the two out",
+    "output": "keep one of them",
     "piece": "write one piece for each",
     "template": "write {name} for a slot, and {{ and }} for braces",
     "url": "write where the server is: `http://host:port`",

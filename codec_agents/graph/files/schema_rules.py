@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
+from codec_agents.graph.output import FORMS
 from codec_agents.graph.sources import LIVE_FIELDS, LOCAL_KINDS
 from codec_agents.graph.spec import TELLING_FIELDS
 from codec_agents.graph.templates import TEMPLATE_PATTERN
@@ -89,6 +90,7 @@ RULES: Mapping[str, list[SchemaRule]] = {
         *at_most_one(_SOURCES),
         {"anyOf": [*map(given, _SOURCES), filled("fields")]},
     ],
+    "Output": [{"oneOf": [given(name) for name in FORMS]}],
     "EngineSpec": [
         when(of_kind(*LOCAL_KINDS), unless(given("url"))),
         when(unless(of_kind("live", *LOCAL_KINDS)), given("url")),

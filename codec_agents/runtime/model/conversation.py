@@ -15,8 +15,10 @@ from codec_agents.exceptions import (
     NodeFailedError,
     RepeatedFailureError,
 )
+from codec_agents.plan.output import InvalidAnswerError
 from codec_agents.runtime.control import NodePaused
 from codec_agents.runtime.edges.handoff import Departure
+from codec_agents.runtime.model.answer_check import AnswerCheck
 from codec_agents.runtime.model.generation import Generation, Listeners
 from codec_agents.runtime.model.reasoning_budget import SPENT, ReasoningBudget
 from codec_agents.runtime.model.tool_round import ToolRound
@@ -87,8 +89,11 @@ class Conversation:
             begin = resumed.pause.waiting[node.name].begin
             prompt, kept = await self._go_on(node, resumed)
             first = resumed.pause.waiting[node.name].number + 1
+        check = None if node.output is None else AnswerCheck(node, node.output)
         for number in range(first, limits.turns + 1):
             turn = Turn(number, prompt, kept, results=self._results)
+            if check is not None and check.holds:
+                self._generation.hold_answer()
             on_first_id = self._report_handoffs if number == 1 else None
             async with self._tool_round(node, turn) as tools:
                 await self._ask(turn, Listeners(self._budget.watch, tools.take, on_first_id))
@@ -98,6 +103,9 @@ class Conversation:
                 self._budget.renew()
                 if not tools.calls or self._run.stopping:
                     tools.cancel()
+                    if check is not None and (again := await self._accept(check, turn)) is not None:
+                        prompt, kept = again, len(turn.prompt) + len(turn.generated)
+                        continue
                     self._run.last_turns[node.path] = (turn, begin)
                     return turn.finish_reason or "stop"
                 self._check("tool_calls", self._spent.tool_calls + len(tools.calls), limits.tool_calls)
@@ -105,6 +113,17 @@ class Conversation:
             prompt = self._next_prompt(node, turn, tools, waiting, begin)
             kept = len(turn.prompt) + len(turn.generated)
         raise self._limit("turns", limits.turns)
+
+    async def _accept(self, check: AnswerCheck, turn: Turn) -> list[int] | None:
+        """Keep the value of an answer, and let the answer leave; or return the prompt that corrects it."""
+        try:
+            value = check.value(turn)
+        except InvalidAnswerError as error:
+            self._results = ()
+            return check.correct(turn, error, stopping=self._run.stopping, delivered=self._wiring.sent())
+        self._run.values[self._node.path] = value
+        await self._generation.release_answer()
+        return None
 
     async def _go_on(self, node: BuiltModel, resumed: Resumption) -> tuple[list[int], int]:
         """Finish the turn that waited for decisions.

@@ -85,6 +85,18 @@ class Generation:
         self._on_first_id: Callable[[Turn], Awaitable[None]] | None = None
         """The listener to the first id, until it was called."""
         self._reader: TurnReader | None = None
+        self._held: list[int] | None = None
+        """The answer, while it is held back."""
+
+    def hold_answer(self) -> None:
+        """Hold the answer of the next turn back; one that is held already is dropped."""
+        self._held = []
+
+    async def release_answer(self) -> None:
+        """Send the answer that was held back."""
+        held, self._held = self._held, None
+        if held:
+            await self._wiring.send("answer", held)
 
     async def ask(self, turn: Turn, listeners: Listeners, *, max_ids: int, step: int) -> None:
         """Generate a turn, to its end or until there is enough of it.
@@ -227,7 +239,9 @@ class Generation:
                     self._node.path, port, turn.number, tuple(event.ids), self._run.clock()
                 )
                 await self._run.emit(received)
-            if (outlet := self._wiring.outlets.get(port)) is not None:
+            if port == "answer" and self._held is not None:
+                self._held += event.ids
+            elif (outlet := self._wiring.outlets.get(port)) is not None:
                 await outlet.send(event.ids)
 
     def _end_reached(self, turn: Turn, error: EngineError, max_ids: int) -> str | None:

@@ -1,0 +1,108 @@
+"""Answers with a form, from real engines that enforce it; `test_live.py` says how they are named."""
+
+from __future__ import annotations
+
+import json
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import pytest
+from pydantic import BaseModel, Field
+
+from codec_agents import Pipeline
+from codec_agents.engines.llamacpp import LlamaCppEngine
+from codec_agents.engines.sglang import SglangEngine
+from codec_agents.engines.vllm import VllmEngine
+from codec_agents.exceptions import NodeFailedError
+from tests.agents.engines.live_engines import live_engine
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
+
+ENGINES = {
+    "CODEC_TEST_VLLM": VllmEngine,
+    "CODEC_TEST_LLAMACPP": LlamaCppEngine,
+    "CODEC_TEST_SGLANG": SglangEngine,
+}
+
+
+class Trip(BaseModel):
+    city: str = Field(max_length=12)
+    days: int = Field(ge=0, le=99)
+    mood: bool
+
+
+def pipeline(engine: Any, tokenizer_map: Any, model: str | None, **output: Any) -> Pipeline:
+    p = Pipeline("form").input("q").sink("out")
+    sampling = {"max_tokens": 200, "temperature": 1.0}
+    p.model(
+        "m",
+        model=model,
+        engine=engine,
+        map=tokenizer_map,
+        prompt="{q}",
+        sampling=sampling,
+        output={**output, "retries": 0},
+    )
+    return p.connect("q", "m.q").connect("m.answer", "out")
+
+
+TIMES = 8
+
+FORMS: list[dict[str, Any]] = [
+    {"schema": Trip},
+    {"choices": ["left", "right, slowly", 'a "third" way']},
+    {"regex": "[a-f]{3}-[0-9]{2}"},
+]
+
+
+@pytest.mark.parametrize("variable", ENGINES)
+@pytest.mark.parametrize("output", FORMS, ids=lambda output: next(iter(output)))
+async def test_an_enforced_form_is_valid_every_time(variable: str, output: dict[str, Any]) -> None:
+    """Only an answer that was cut may be invalid: JSON may hold any amount of white space."""
+    url, tokenizer_map, model = live_engine(variable)
+    engine = ENGINES[variable](url)
+    if next(iter(output)) == "regex" and "regex" not in engine.enforced_forms:
+        pytest.skip("the engine has no regular expressions")
+    p = pipeline(engine, tokenizer_map, model, **output)
+    values: list[Any] = []
+
+    async def ask() -> None:
+        try:
+            result = await p.invoke({"q": "Tell me about a trip."})
+        except NodeFailedError as error:
+            if "schema" not in output or "it was cut" not in str(error):
+                raise
+        else:
+            values.append((result.value["m"], result.text["out"]))
+
+    async with aclosing(engine), anyio.create_task_group() as group:
+        for _ in range(TIMES):
+            group.start_soon(ask)
+    assert values
+    if "schema" in output:
+        assert all(value == Trip(**json.loads(text)) for value, text in values)
+    else:
+        assert len(values) == TIMES
+
+
+@pytest.mark.parametrize("variable", ENGINES)
+async def test_a_router_of_an_enforcing_engine_always_has_a_label(variable: str) -> None:
+    url, tokenizer_map, model = live_engine(variable)
+    engine = ENGINES[variable](url)
+    p = Pipeline("route").input("q").sink("out", text=False)
+    p.router(
+        "way",
+        model=model,
+        engine=engine,
+        map=tokenizer_map,
+        prompt="{q}",
+        labels={"left": "echo", "right": "echo"},
+        sampling={"temperature": 2.0},
+    )
+    p.function("echo", lambda value: value, map=tokenizer_map)
+    p.connect("q", "way.q").connect("q", "echo.value").connect("echo", "out")
+    async with aclosing(engine):
+        for _ in range(TIMES):
+            result = await p.invoke({"q": "Which way?"})
+            assert result.usage["way"].generated_ids <= 2
