@@ -383,6 +383,8 @@ class EngineError(RunError):
     """
 
     transient: bool = False
+    elsewhere: bool = False
+    """Set by a pool of replicas: another one can take the request at once."""
 
     def __init__(self, engine: str, message: str, *, delivered: int = 0) -> None:
         after = f" (after {delivered} ids)" if delivered else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from codec_agents.engines.base import (
@@ -17,6 +17,7 @@ from codec_agents.engines.base import (
     Timeouts,
     continues_answers,
     is_text_boundary,
+    replicas_of,
 )
 from codec_agents.engines.http.engine import HttpEngine
 from codec_agents.engines.http.stream import Deadlines
@@ -67,10 +68,12 @@ class Subject:
 
 
 def subjects(built: BuiltPipeline) -> list[Subject]:
-    """Return every combination of engine, model and map in a pipeline."""
+    """Return every combination of engine, model and map in a pipeline; the replicas of a pool are engines."""
     found: dict[tuple[int, str | None, str], list[tuple[str, PromptedNode]]] = {}
     for path, node in prompted_nodes(built).items():
-        found.setdefault((id(node.engine), node.model, node.vocabulary.id), []).append((path, node))
+        for engine in replicas_of(node.engine):
+            each = replace(node, engine=engine)
+            found.setdefault((id(engine), node.model, node.vocabulary.id), []).append((path, each))
     return [Subject(tuple(path for path, _ in used), used[0][1]) for used in found.values()]
 
 

@@ -21,6 +21,7 @@ from codec_agents.dialects import derive_dialect, get_dialect
 from codec_agents.engines.base import Engine
 from codec_agents.engines.checked import require_engine
 from codec_agents.engines.factory import make_engine
+from codec_agents.engines.pool import EnginePool
 from codec_agents.exceptions import CodecAgentsError, DialectError, ReferenceRefusedError, SecretMissingError
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.kinds import Asking
@@ -191,13 +192,12 @@ class Resources:
 
     def _make_engine(self, name: str, spec: EngineSpec) -> Engine:
         texts = {key: value for key, value in spec.options.items() if isinstance(value, str)}
-        told = (spec.url or "", *spec.headers.values(), *texts.values())
+        told = (*spec.addresses, *spec.headers.values(), *texts.values())
         secrets = [value for text in told for value in values_of(text)]
         try:
-            return make_engine(
+            make = partial(
+                make_engine,
                 spec.kind,
-                name=name,
-                url=None if spec.url is None else expand(spec.url),
                 api_key=None if spec.api_key is None else expand(spec.api_key),
                 headers={key: expand(value) for key, value in spec.headers.items()},
                 format=spec.format,
@@ -210,6 +210,10 @@ class Resources:
                 options={**spec.options, **{key: expand(text) for key, text in texts.items()}},
                 secrets=secrets,
             )
+            if not spec.urls:
+                return make(name=name, url=None if spec.url is None else expand(spec.url))
+            urls = enumerate(map(expand, spec.urls), 1)
+            return EnginePool([make(name=f"{name}[{n}]", url=url) for n, url in urls], name=name)
         except (ValueError, CodecAgentsError, ImportError) as error:
             found, _, remedy = hide(str(error), secrets).partition("; ")
             raise ResourceError(found, remedy or f"correct the engine {name!r}") from error

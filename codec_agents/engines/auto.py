@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from codec_agents.concurrency.single_flight import SingleFlight
-from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats, Timeouts
 from codec_agents.engines.codec import CodecEngine, check_map, frame_parser, frames_of
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.engine import HttpEngine, Outgoing
@@ -104,6 +104,10 @@ class AutoEngine:
         """Find out what the server is, and do what can be done for requests to it. Failures are ignored."""
         with suppress(EngineError):
             await (await self._engine(request)).prepare(request)
+
+    async def is_healthy(self, timeouts: Timeouts) -> bool:
+        """Return whether the server answers `/health`, and not with an error of its own."""
+        return await self._probe.is_healthy(timeouts)
 
     async def aclose(self) -> None:
         """Close the connections."""

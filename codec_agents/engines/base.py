@@ -114,6 +114,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The path of the node that asks; for engines that answer from a record."""
     turn: int = 0
     """The node's turn, from 1; 0 for a request whose answer is not read."""
+    session: str = ""
+    """Identifies the conversation: its requests go to one replica, where routers and pools can see to it."""
     continued: int = 0
     """How many of the prompt's last ids are the beginning of the answer itself, after a failure or a
     recovery."""
@@ -213,6 +215,12 @@ def continues_answers(engine: Engine) -> bool:
     one, begins the answer anew.
     """
     return bool(getattr(engine, "continues", False))
+
+
+def replicas_of(engine: Engine) -> Sequence[Engine]:
+    """Return the engines behind a pool; an engine that is none is its own only replica."""
+    replicas: Sequence[Engine] = getattr(engine, "replicas", (engine,))
+    return replicas
 
 
 def enforced_forms(engine: Engine) -> frozenset[str]:

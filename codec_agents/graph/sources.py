@@ -87,6 +87,8 @@ class EngineSpec(Declared):
     kind: Annotated[EngineKind | OwnKind, AfterValidator(_kind)] = "auto"
     url: Url | None = None
     """Its address: `http://127.0.0.1:8000`; `${NAME}` is read from the environment."""
+    urls: tuple[Url, ...] = ()
+    """The addresses of several replicas, in place of `url`. A conversation stays on one of them."""
     model: str | None = None
     """The model for nodes that name none."""
     api_key: Annotated[str, AfterValidator(_api_key)] | None = None
@@ -112,18 +114,25 @@ class EngineSpec(Declared):
     options: dict[str, Any] = Field(default_factory=dict)
     """Settings of this kind of engine's client, passed on unchanged."""
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The URLs of all replicas; none for an engine in this process."""
+        return self.urls if self.url is None else (self.url,)
+
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
         local = self.kind in LOCAL_KINDS
-        if local and self.url is not None:
+        if local and (self.url is not None or self.urls):
             raise PydanticCustomError("engine", "a {kind} engine has no url", {"kind": self.kind})
-        if not local and self.kind != "live" and self.url is None:
+        if self.url is not None and self.urls:
+            raise PydanticCustomError("engine", "both `url` and `urls`; keep one")
+        if not local and self.kind != "live" and self.url is None and not self.urls:
             raise PydanticCustomError(
                 "engine",
                 "an engine of kind {kind} needs a `url`; add it, or another `kind`",
                 {"kind": self.kind},
             )
-        if self.api_key is not None and url_has_login(self.url or ""):
+        if self.api_key is not None and any(map(url_has_login, self.addresses)):
             raise PydanticCustomError("engine", "both an `api_key` and a login in the `url`; keep one")
         if self.kind == "live" and (own := self.model_fields_set - LIVE_FIELDS):
             raise PydanticCustomError(

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -88,6 +89,13 @@ class RunContext:
         if self.recorder is not None:
             return self.recorder.place
         return self._resumed.pause.record if self._resumed is not None else None
+
+    def session_of(self, node: str) -> str:
+        """Return what identifies the conversation of a node in this run, for routers and pools of engines.
+
+        It is a digest: other servers learn neither the run's id nor the node's name.
+        """
+        return hashlib.blake2b(f"{self.run_id}/{node}".encode(), digest_size=16).hexdigest()
 
     def clock(self) -> float:
         """Return seconds since the run was created, from a monotonic clock."""

@@ -13,7 +13,7 @@ import anyio
 import msgspec
 
 from codec_agents.concurrency.single_flight import SingleFlight
-from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats
+from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats, Timeouts
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.pool import HttpPool
 from codec_agents.engines.http.responses import HttpResponse, close
@@ -25,8 +25,21 @@ from codec_agents.exceptions import EngineError, EngineStatusError
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the connection is given up beyond that."""
 
+HEALTH_SECONDS = 2.0
+"""For an answer of `/health`; a server that needs longer is not one to send a request to."""
+
 KEEP_OPEN = "/health"
 """Asked for only to open a connection: engines answer it at once, whatever the answer is."""
+
+
+SESSION_HEADERS = ("X-Session-ID", "x-smg-routing-key", "x-dynamo-session-id")
+"""The names by which vLLM and vllm-router, smg, and Dynamo read the session of a request."""
+
+
+def session_headers(request: GenerationRequest) -> dict[str, str]:
+    """Return the headers by which routers keep a conversation on one worker."""
+    session = request.options.session or request.session
+    return dict.fromkeys(SESSION_HEADERS, session) if session else {}
 
 
 T = TypeVar("T")
@@ -79,6 +92,20 @@ class HttpEngine:
                 await self.read_limited(response, Deadlines(timeouts))
             finally:
                 await close(response)
+
+    async def is_healthy(self, timeouts: Timeouts) -> bool:
+        """Return whether the server answers `/health`, and not with an error of its own; never raises."""
+        bound = msgspec.structs.replace(timeouts, first_id=HEALTH_SECONDS)
+        try:
+            with anyio.move_on_after(HEALTH_SECONDS):
+                response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=bound)
+                try:
+                    return response.status_code < 500
+                finally:
+                    await close(response)
+        except EngineError:
+            pass
+        return False
 
     async def aclose(self) -> None:
         """Close the connections; a client that the caller gave stays open."""
@@ -156,7 +183,7 @@ class HttpEngine:
     ) -> HttpResponse:
         """Send and wait for the head of the answer."""
         written: list[float] = []
-        headers = {**outgoing.headers, **request.headers}
+        headers = {**session_headers(request), **outgoing.headers, **request.headers}
 
         def on_sent() -> None:
             written.append(time.perf_counter())

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from codec_agents.engines.base import Engine, GenerationRequest
+from codec_agents.engines.base import Engine, GenerationRequest, replicas_of
 from codec_agents.engines.http.pool import HttpPool
 from codec_agents.exceptions import PromptError
 from codec_agents.graph.chat import Chat, ChatPiece, RawPrompt
@@ -65,6 +65,7 @@ async def engine_prompt(
         PromptError: the engine has no such call, or what it renders is not made of pieces and slots.
         EngineError: the engine cannot be asked.
     """
+    engine = replicas_of(engine)[0]
     if not isinstance(engine, ChatRendering):
         raise PromptError(f"the engine {engine.name!r} renders no templates; vllm, sglang and llamacpp do")
     if chat.thinking == "forced":

@@ -71,6 +71,7 @@ ARGUMENT: SchemaRule = {
 """An argument of a declared call."""
 
 _LOGIN = {"required": ["url"], "properties": {"url": {"type": "string", "pattern": "^[^/]*://[^/]*@"}}}
+_LOGINS = {"required": ["urls"], "properties": {"urls": {"contains": {"pattern": "^[^/]*://[^/]*@"}}}}
 _SOURCES = ("like", "file", "tokenizer_config", "call")
 
 RULES: Mapping[str, list[SchemaRule]] = {
@@ -92,11 +93,11 @@ RULES: Mapping[str, list[SchemaRule]] = {
     ],
     "Output": [{"oneOf": [given(name) for name in FORMS]}],
     "EngineSpec": [
-        when(of_kind(*LOCAL_KINDS), unless(given("url"))),
-        when(unless(of_kind("live", *LOCAL_KINDS)), given("url")),
+        when(of_kind(*LOCAL_KINDS), unless({"anyOf": [given("url"), filled("urls")]})),
+        when(unless(of_kind("live", *LOCAL_KINDS)), {"oneOf": [given("url"), filled("urls")]}),
         when(unless(of_kind(*LOCAL_KINDS)), unless(given("script"))),
         when(of_kind("live"), {"propertyNames": {"enum": sorted(LIVE_FIELDS)}}),
-        unless({"allOf": [given("api_key"), _LOGIN]}),
+        unless({"allOf": [given("api_key"), {"anyOf": [_LOGIN, _LOGINS]}]}),
     ],
 }
 """The rules of each model, by its name; all of them hold."""

@@ -224,6 +224,7 @@ class Generation:
             node=node.path,
             turn=turn.number,
             continued=len(turn.generated),
+            session=self._run.session_of(node.path),
         )
 
     async def _send_events(self, turn: Turn, events: Iterable[TurnEvent], *, observed: bool) -> None:
@@ -258,7 +259,7 @@ class Generation:
         turn.retries += 1
         # The policy bounds the time that a server asks for: a hostile header would hold the run for ever.
         asked = min(getattr(error, "retry_after", None) or 0.0, self._node.policy.retry.max)
-        delay = max(delay, asked)
+        delay = 0.0 if error.elsewhere else max(delay, asked)
         kept = len(turn.generated)
         _log.warning(
             "run %s, node %s: turn %d is asked again in %.1f s: %s",

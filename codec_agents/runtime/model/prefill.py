@@ -101,4 +101,5 @@ class Prefill:
             model=node.model,
             options=node.options.of_one_id(),
             timeouts=node.timeouts,
+            session=self._run.session_of(node.path),
         )

@@ -6,6 +6,7 @@ fails for the same reason.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -63,21 +64,28 @@ class Preparation:
     async def _keep_prepared(self) -> None:
         """Prepare the engine, again whenever an idle connection may have been closed."""
         while not self._stopped.is_set():
-            await prepare(self._node)
+            await prepare(self._node, self._prompt.so_far(), self._context.run.session_of(self._node.path))
             with anyio.move_on_after(PREPARED_FOR):
                 await self._stopped.wait()
 
 
-async def prepare(node: PromptedNode) -> None:
-    """Let a node's engine do what it can before the first request; most engines have nothing to do."""
+async def prepare(node: PromptedNode, begun: Sequence[int] = (), session: str = "") -> None:
+    """Let a node's engine do what it can before the first request; most engines have nothing to do.
+
+    Args:
+        node: the node.
+        begun: the beginning of the prompt, as far as it is known; it decides where a pool sends the request.
+        session: the node's conversation.
+    """
     if (engine := preparing(node.engine)) is not None:
         await engine.prepare(
             GenerationRequest(
-                prompt_ids=(),
+                prompt_ids=begun,
                 vocabulary=node.vocabulary,
                 model=node.model,
                 timeouts=node.timeouts,
                 node=node.path,
+                session=session,
             )
         )
 
