@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from codec_agents.trace.texts import TextReader
-from codec_agents.trace.timeline import LaneSpan, TracedRun
+from codec_agents.trace.timeline import LaneSpan, TracedRun, TurnSpan
 
 PARTS: Final = "page_parts"
 """The folder of what the page is put together from."""
@@ -20,7 +20,9 @@ SCRIPTS: Final = (
     "base.js",
     "keys.js",
     "troubles.js",
+    "layout.js",
     "graph.js",
+    "detail.js",
     "waterfall.js",
     "handoffs.js",
     "lanes.js",
@@ -56,10 +58,25 @@ def _part(name: str) -> str:
 
 
 def _document(run: TracedRun, texts: TextReader) -> dict[str, Any]:
-    lanes = [_lane(lane, run, texts) for lane in run.lanes]
-    return {**run.summary(), "lanes": lanes, "texts": run.texts}
+    return {
+        **run.summary(),
+        "lanes": [_lane(lane, run, texts) for lane in run.lanes],
+        "texts": run.texts,
+        "inputs": run.inputs,
+        "functions": run.functions,
+        "turns": [_turn(turn, run, texts) for turn in run.turns],
+    }
+
+
+def _turn(turn: TurnSpan, run: TracedRun, texts: TextReader) -> dict[str, Any]:
+    fields = {**asdict(turn), "prompt_ids": turn.kept + len(turn.added)}
+    return {**fields, "prompt": _decoded(turn.node, fields.pop("added"), run, texts)}
 
 
 def _lane(lane: LaneSpan, run: TracedRun, texts: TextReader) -> dict[str, Any]:
-    map_id = run.nodes.get(lane.node, {}).get("map")
-    return {**asdict(lane), "text": texts.decode(map_id, run.maps.get(map_id or ""), lane.ids)}
+    return {**asdict(lane), "text": _decoded(lane.node, lane.ids, run, texts)}
+
+
+def _decoded(node: str, ids: Sequence[int], run: TracedRun, texts: TextReader) -> str | None:
+    map_id = run.nodes.get(node, {}).get("map")
+    return texts.decode(map_id, run.maps.get(map_id or ""), ids)

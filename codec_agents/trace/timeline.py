@@ -40,6 +40,21 @@ class LaneSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnSpan:
+    """One turn of a model: its prompt, and the tools that it called."""
+
+    node: str
+    number: int
+    kept: int
+    """Ids of the prompt that are the turn before."""
+    added: tuple[int, ...]
+    """The ids of the prompt behind those."""
+    finish_reason: str | None
+    tools: list[dict[str, Any]]
+    """Attempts: `name`, `status`, `arguments`, `told`, `seconds`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Edge:
     """One edge of the graph, with the figures of its handoff; None where they were not measured."""
 
@@ -103,6 +118,11 @@ class TracedRun:
     """Requests sent again: `node`, `turn`, `kept`, `type`, `message`, `at`."""
     trace_id: str | None = None
     """The OpenTelemetry trace of the run."""
+    turns: list[TurnSpan] = field(default_factory=list)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """The value of each input."""
+    functions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """The calls of each function: `given` and `gave`."""
 
     @property
     def failures(self) -> dict[str, dict[str, str]]:
@@ -136,12 +156,15 @@ def traced(record: RecordedRun, name: str) -> TracedRun:
         nodes=_nodes(record),
         maps=dict(record.header.get("maps", {})),
         trace_id=record.header.get("trace_id"),
+        inputs=dict(record.inputs),
+        functions=record.functions,
     )
     for turn in record.turns:
         if turn.complete:
             run.nodes[turn.node]["finish_reason"] = turn.finish_reason
         run.lanes += _lanes(turn)
         run.bars += _bars(turn)
+        run.turns.append(_turn(turn))
     for line in record.lines:
         _add_line(run, line)
     run.bars.sort(key=lambda bar: bar.start)
@@ -195,6 +218,15 @@ def _frame_starts(turn: RecordedTurn) -> list[int]:
         starts.append(position)
         position += len(batch)
     return starts
+
+
+TOOL_FIELDS = ("name", "status", "arguments", "told", "seconds")
+
+
+def _turn(turn: RecordedTurn) -> TurnSpan:
+    reason = turn.finish_reason if turn.complete else None
+    tools = [{name: tool.get(name) for name in TOOL_FIELDS} for tool in turn.tools]
+    return TurnSpan(turn.node, turn.number, turn.kept, tuple(turn.prompt[turn.kept :]), reason, tools)
 
 
 def _lanes(turn: RecordedTurn) -> Iterator[LaneSpan]:

@@ -9,7 +9,7 @@ const PARTS = { detect: "see that the source has ended", tail: "translate the ta
 const EDGES = { identity: "ids as they are", translate: "ids, translated", boundary: "text boundary" };
 const OF_STRATEGY = { pass_through: "identity", translate: "translate" };
 const state = { runs: new Set(RUNS.map((_, i) => i).slice(0, 6)), kinds: new Set(Object.keys(KINDS)), filter: "", shown: 0,
-  range: null, grouping: "run", order: "time", engine: false };
+  range: null, node: null, edge: null, grouping: "run", order: "time", engine: false };
 
 function el(tag, options = {}, ...children) {
   const node = document.createElement(tag);
@@ -49,7 +49,7 @@ function quantile(values, share) {
   const place = (sorted.length - 1) * share, low = Math.floor(place), high = Math.ceil(place);
   return sorted[low] + (sorted[high] - sorted[low]) * (place - low);
 }
-const wanted = (...texts) => !state.filter || texts.some(text => (text || "").toLowerCase().includes(state.filter));
+const wanted = (...texts) => !state.filter || texts.some(text => [text || "", declared(text)].some(each => each.toLowerCase().includes(state.filter)));
 const chosen = () => [...state.runs].sort((a, b) => a - b).map(i => RUNS[i]);
 const measured = runs => runs.flatMap(run => run.edges.filter(edge => edge.gap !== null).map(edge => [run, edge]))
   .filter(([, edge]) => wanted(edge.source, edge.target));

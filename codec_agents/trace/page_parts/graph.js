@@ -1,100 +1,100 @@
-// The graph of one run. Layers run from left to right, and continue in the next band where the page ends.
+// The graph of one run, drawn: it can be zoomed, dragged, and walked with the keyboard.
 
-const NODE = { width: 168, height: 54, across: 320, down: 92, margin: 22 };
-const WIDEST = 430;
-
-function layers(run) {
-  const names = new Set(), into = {};
-  for (const edge of run.edges) {
-    const [a, b] = [edge.source.split(".")[0], edge.target.split(".")[0]];
-    names.add(a); names.add(b); (into[b] ||= new Set()).add(a);
-  }
-  Object.keys(run.nodes).forEach(name => names.add(name));
-  const depth = {}, open = new Set();
-  const find = name => {
-    if (name in depth) return depth[name];
-    if (open.has(name)) return 0;
-    open.add(name);
-    const found = Math.max(-1, ...[...(into[name] || [])].map(find)) + 1;
-    open.delete(name);
-    return depth[name] = found;
-  };
-  const columns = [];
-  for (const name of names) (columns[find(name)] ||= []).push(name);
-  return Array.from(columns, column => column || []);
-}
-
-// The place of each node: { name: [x, y] }, and the size of it all.
-function places(columns, room) {
-  const free = room - 2 * NODE.margin - NODE.width, most = Math.max(1, Math.floor(free / NODE.across) + 1), at = {};
-  const perBand = Math.min(most, columns.length), across = perBand > 1 ? Math.min(WIDEST, Math.max(NODE.across, free / (perBand - 1))) : 0;
-  let top = NODE.margin;
-  for (let first = 0; first < columns.length; first += perBand) {
-    const band = columns.slice(first, first + perBand), tall = Math.max(1, ...band.map(column => column.length));
-    band.forEach((column, x) => column.forEach((name, y) => {
-      at[name] = [NODE.margin + x * across, top + (y + (tall - column.length) / 2) * NODE.down];
-    }));
-    top += tall * NODE.down;
-  }
-  const width = 2 * NODE.margin + NODE.width + Math.max(0, perBand - 1) * across;
-  return { at, width, height: top - NODE.down + NODE.height + NODE.margin };
-}
+const READABLE = .75, NARROW = 640, MAX_SCALE = 3;
+const view = { scale: 1, width: 0, height: 0 };
 
 function drawGraph() {
-  const run = RUNS[state.shown];
+  const run = RUNS[state.shown], home = byId("graph");
   if (!run) return;
-  const { at, width, height } = places(layers(run), byId("graph").clientWidth || 1270);
-  const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group" });
-  const labels = [], count = {};
-  for (const edge of run.edges) {
-    const [a, b] = [edge.source.split(".")[0], edge.target.split(".")[0]];
-    const nth = count[`${a} ${b}`] = (count[`${a} ${b}`] || 0) + 1;
-    const kind = OF_STRATEGY[edge.strategy] || "boundary", line = curve(at[a], at[b], (nth - 1) * 34);
-    root.append(svg("path", { class: `edge ${kind}`, d: line.path }), svg("path", { class: `edge head ${kind}`, d: line.head }));
-    labels.push(edgeLabel(edge, line.x, line.y));
+  const graph = graphOf(run), room = Math.max(NARROW, (home.clientWidth || 1270) * 1.29), placed = place(graph, room);
+  const root = svg("svg", { viewBox: `0 0 ${placed.width} ${placed.height}`, role: "group" });
+  const shared = { into: tally(graph.edges, "to"), from: tally(graph.edges, "from") }, labels = [], nth = new Map();
+  const frames = [...placed.boxes].filter(([path]) => isBody(graph, path)), nodes = [...placed.boxes].filter(([path]) => !isBody(graph, path));
+  root.append(...frames.map(([path, box]) => nodeBox(run, path, box, true)));
+  for (const edge of graph.edges) {
+    const pair = `${edge.from} ${edge.to}`, count = nth.get(pair) || 0, line = route(edge, placed.boxes, shared, count * 20);
+    nth.set(pair, count + 1);
+    const kind = OF_STRATEGY[edge.all[0].strategy] || "boundary", mark = state.edge === edge.key ? " chosen" : "";
+    root.append(svg("path", { class: `edge ${kind}${mark}`, d: line.path }), svg("path", { class: `edge head ${kind}${mark}`, d: line.head }));
+    labels.push(edgeLabel(edge, line.label));
   }
-  root.append(...Object.entries(at).map(([name, place]) => nodeBox(run, name, place)), ...labels);
-  byId("graph").replaceChildren(root);
+  root.append(...nodes.map(([path, box]) => nodeBox(run, path, box, false)), ...labels);
+  home.replaceChildren(root);
+  Object.assign(view, { width: placed.width, height: placed.height });
+  scaleGraph(fitting());
+}
+const isBody = (graph, path) => graph.paths.some(other => parentOf(other) === path);
+const tally = (edges, field) => edges.reduce((counts, edge) => counts.set(edge[field], (counts.get(edge[field]) || 0) + 1), new Map());
+// At first the whole width is seen where it stays readable: on a narrow screen the graph is wider than it.
+const fitting = () => Math.min(1, Math.max(READABLE, (byId("graph").clientWidth || view.width) / view.width));
+
+function scaleGraph(scale, at = [0, 0]) {
+  const home = byId("graph"), root = home.firstElementChild, before = view.scale;
+  if (!root) return;
+  view.scale = Math.min(MAX_SCALE, Math.max(.1, scale));
+  root.setAttribute("width", view.width * view.scale);
+  root.setAttribute("height", view.height * view.scale);
+  // The point under the pointer stays where it is.
+  home.scrollLeft = (home.scrollLeft + at[0]) * view.scale / before - at[0];
+  home.scrollTop = (home.scrollTop + at[1]) * view.scale / before - at[1];
 }
 
-// A line from node to node, the place of its label, and its arrowhead.
-function curve([ax, ay], [bx, by], bend) {
-  const half = NODE.height / 2;
-  if (bx > ax) {
-    const [x1, y1, x2, y2] = [ax + NODE.width, ay + half, bx - 2, by + half], pull = Math.min(90, (x2 - x1) / 2), t = .5;
-    return { path: `M${x1},${y1} C${x1 + pull},${y1 + bend} ${x2 - pull},${y2 + bend} ${x2},${y2}`,
-      head: `M${x2 - 7},${y2 - 4} L${x2},${y2} L${x2 - 7},${y2 + 4}`, x: x1 + (x2 - x1) * t, y: y1 + (y2 - y1) * t + bend * .75 };
-  }
-  const [x1, y1, x2, y2] = [ax + NODE.width / 2, ay + NODE.height, bx + NODE.width / 2, by - 2], middle = (y1 + y2) / 2 + bend / 4;
-  return { path: `M${x1},${y1} C${x1},${middle + 10} ${x2},${middle - 10} ${x2},${y2}`,
-    head: `M${x2 - 4},${y2 - 7} L${x2},${y2} L${x2 + 4},${y2 - 7}`, x: (x1 + x2) / 2, y: middle };
+function wheelGraph(event) {
+  if (!event.ctrlKey && !event.metaKey) return; // the wheel alone scrolls
+  event.preventDefault();
+  const box = byId("graph").getBoundingClientRect();
+  scaleGraph(view.scale * (event.deltaY < 0 ? 1.15 : 1 / 1.15), [event.clientX - box.left, event.clientY - box.top]);
+}
+// Drag the background with a mouse; a finger scrolls by itself.
+function dragGraph(event) {
+  const home = byId("graph");
+  if (event.pointerType !== "mouse" || event.button || event.target.closest(".node, .label-of")) return;
+  const from = [event.clientX + home.scrollLeft, event.clientY + home.scrollTop];
+  home.classList.add("dragged");
+  const move = moved => home.scrollTo(from[0] - moved.clientX, from[1] - moved.clientY);
+  const end = () => { home.classList.remove("dragged"); removeEventListener("pointermove", move); };
+  addEventListener("pointermove", move);
+  addEventListener("pointerup", end, { once: true });
 }
 
-function edgeLabel(edge, x, y) {
-  const port = edge.source.split(".")[1] || "", counts = edge.ids_in === null || edge.ids_in === undefined ? "" :
-    edge.ids_in === 0 && edge.ids_out ? `${number(edge.ids_out)} ids` :
-    edge.ids_out === null || edge.ids_out === edge.ids_in ? `${number(edge.ids_in)} ids` : `${number(edge.ids_in)} → ${number(edge.ids_out)} ids`;
-  const what = [counts, edge.bytes ? bytes(edge.bytes) : ""].filter(Boolean).join(" · ");
-  const kind = port === "value" || !port ? edge.strategy : `${port} · ${edge.strategy}`, wide = Math.max(kind.length, what.length) * 6.2 + 10;
-  const title = `${edgeName(edge)}\n${edge.strategy}, ${what || "no ids"}${edge.gap === null ? "" : `\ngap ${time(edge.gap)}, first id ${time(edge.first_id_latency)}`}`;
-  return svg("g", { class: "on" }, svg("title", {}, title),
-    svg("rect", { class: "plate", x: x - wide / 2, y: y - 16, width: wide, height: what ? 31 : 18, rx: 5 }),
-    svg("text", { x, y: y - 3, class: "label", "text-anchor": "middle" }, kind),
-    svg("text", { x, y: y + 11, class: "sub", "text-anchor": "middle" }, what));
+function edgeLabel(edge, { x, y }) {
+  const sum = field => edge.all.reduce((total, each) => total + (each[field] || 0), 0), [before, after, size] = ["ids_in", "ids_out", "bytes"].map(sum);
+  const counts = !before && !after ? "" : !before || !after || before === after ? `${number(before || after)} ids` : `${number(before)} → ${number(after)}`;
+  const port = edge.all[0].source.split(".").at(-1), name = port === "value" || !edge.all[0].source.includes(".") ? "" : port;
+  const lines = [[name, edge.all.length > 1 ? `×${edge.all.length}` : ""].filter(Boolean).join(" "), counts].filter(Boolean);
+  if (!lines.length) lines.push(edge.all[0].strategy.replace("_", " "));
+  const wide = Math.max(...lines.map(line => line.length)) * 6.3 + 10, tall = lines.length * 13 + 4, first = edge.all[0];
+  const title = [edgeName(first), first.strategy.replace("_", " "), size ? bytes(size) : "", first.gap === null ? "" : `gap ${time(first.gap)}, first id ${time(first.first_id_latency)}`];
+  return button(svg("g", { class: `label-of${state.edge === edge.key ? " chosen" : ""}`, "data-edge": edge.key, "aria-label": title.filter(Boolean).join(", ") },
+    svg("title", {}, title.filter(Boolean).join("\n")), svg("rect", { class: "plate", x: x - wide / 2, y: y - tall / 2, width: wide, height: tall, rx: 5 }),
+    ...lines.map((line, i) => svg("text", { x, y: y - tall / 2 + 12 + i * 13, class: i || !name ? "sub" : "label", "text-anchor": "middle" }, line))),
+    () => chooseEdge(edge.key));
 }
 
-function nodeBox(run, name, [x, y]) {
-  const node = run.nodes[name] || {}, usage = node.usage || {}, model = Boolean(node.map);
-  const failed = node.error || node.outcome === "failed", trouble = failed ? "failed" : node.finish_reason === "length" ? "cut" : "";
-  const lines = trouble ? [short(node.map || "", 26), trouble] : model ? [short(node.map, 26), usage.generated_ids ? `${number(usage.generated_ids)} ids, ${usage.turns} turn${usage.turns === 1 ? "" : "s"}` : node.outcome || ""] : [];
-  const toggle = () => choose(name), error = node.error ? `${node.error.type}: ${node.error.message}` : "";
-  const box = svg("g", { class: `node${model ? " model" : ""}${failed ? " bad" : ""}${state.filter && state.filter === name.toLowerCase() ? " chosen" : ""}`, "data-node": name,
-    tabindex: 0, role: "button", "aria-label": `${name}: ${[...lines, error].filter(Boolean).join(", ")}` },
-    svg("title", {}, [name, node.model, node.map, error].filter(Boolean).join("\n")),
-    svg("rect", { x, y, width: NODE.width, height: NODE.height }),
-    svg("text", { x: x + 11, y: y + (lines.length ? 18 : 32) }, short(name, 21)),
-    ...lines.map((line, i) => svg("text", { x: x + 11, y: y + 33 + i * 14, class: "sub" }, line)));
-  box.addEventListener("click", toggle);
-  box.addEventListener("keydown", event => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); toggle(); } });
-  return box;
+// All that a run says of a node: of each round and item, where it has several.
+const entriesOf = (run, path) => Object.entries(run.nodes).filter(([name]) => declared(name) === path);
+
+function nodeBox(run, path, box, body) {
+  const entries = entriesOf(run, path).map(([, node]) => node), node = entries[0] || {}, model = Boolean(node.map), error = entries.find(each => each.error)?.error;
+  const failed = error || entries.some(each => each.outcome === "failed"), cut = entries.some(each => each.finish_reason === "length");
+  const sum = field => entries.reduce((total, each) => total + ((each.usage || {})[field] || 0), 0), turns = sum("turns"), name = path.split("/").at(-1);
+  const done = model && sum("generated_ids") ? `${number(sum("generated_ids"))} ids, ${turns} turn${turns === 1 ? "" : "s"}` : node.outcome || "";
+  const lines = [model ? short(node.map, 23) : "", failed ? "failed" : cut ? "cut" : model ? done : node.outcome && node.outcome !== "finished" ? node.outcome : ""].filter(Boolean);
+  const reason = body && node.reason ? ` · ${short(node.reason, 18)}` : "", classes = ["node", model ? "model" : "", body ? "body" : "", failed ? "bad" : "", isChosen(path) ? "chosen" : ""];
+  const message = error ? `${error.type}: ${error.message}` : "", x = box.x + 10, times = entries.length > 1 ? ` ×${entries.length}` : "";
+  return button(svg("g", { class: classes.filter(Boolean).join(" "), "data-node": path, "aria-label": `${path}: ${[...lines, message].filter(Boolean).join(", ")}` },
+    svg("title", {}, [path, node.model, node.map, message].filter(Boolean).join("\n")),
+    svg("rect", { x: box.x, y: box.y, width: box.width, height: box.height }),
+    svg("text", { x, y: box.y + (lines.length && !body ? 18 : body ? 20 : 32) }, short(name, 20 - times.length) + times + reason),
+    ...(body && !failed ? [] : lines).map((line, i) => svg("text", { x: body ? box.x + box.width - 10 : x, y: box.y + (body ? 20 : 33 + i * 14), class: "sub", "text-anchor": body ? "end" : "start" }, line))),
+    () => choose(path));
+}
+const isChosen = path => state.node !== null && declared(state.node).toLowerCase() === path.toLowerCase();
+
+function button(group, act) {
+  group.setAttribute("tabindex", 0);
+  group.setAttribute("role", "button");
+  group.addEventListener("click", act);
+  group.addEventListener("keydown", event => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); act(); } });
+  return group;
 }

@@ -7,8 +7,9 @@ function drawHandoffs() {
   if (key) found.sort(([, a], [, b]) => key(b) - key(a));
   const sizeOf = edge => state.engine ? edge.first_id_latency ?? edge.gap : edge.gap;
   const longest = Math.max(1e-9, ...found.map(([, edge]) => sizeOf(edge)));
-  const rows = found.map(([run, edge]) => el("tr", {},
-    el("td", {}, el("div", {}, edgeName(edge)), el("div", { className: "dim" }, edge.strategy, several ? ` · ${run.name}` : "")),
+  const keyOf = edge => `${declared(edge.source)} ${declared(edge.target)}`;
+  const rows = found.map(([run, edge]) => el("tr", { className: keyOf(edge) === state.edge ? "chosen" : "" },
+    el("td", {}, el("div", {}, el("button", { type: "button", className: "plain", on: { click: () => chooseEdge(keyOf(edge)) } }, edgeName(edge))), el("div", { className: "dim" }, edge.strategy, several ? ` · ${run.name}` : "")),
     el("td", {}, el("div", {}, edge.ids_in && edge.ids_in !== edge.ids_out ? `${number(edge.ids_in)} → ${number(edge.ids_out)}` : number(edge.ids_out)),
       el("div", { className: "dim" }, edge.bytes ? bytes(edge.bytes) : "")),
     el("td", {}, time(edge.translate)),

@@ -18,15 +18,21 @@ function controls() {
     el("span", {}, el("i", { className: `rule ${kind}`, style: `border-color:var(--${kind})` }), title)));
   byId("part-kinds").append(...Object.entries(PARTS).map(([part, title]) => el("span", {}, swatch(colorOfPart(part)), title)));
   byId("runs").hidden = byId("shown-of").hidden = byId("grouped-by").hidden = RUNS.length < 2;
-  byId("shown").addEventListener("change", event => { state.shown = Number(event.target.value); drawGraph(); });
+  byId("shown").addEventListener("change", event => { state.shown = Number(event.target.value); drawGraph(); drawDetail(); });
   byId("grouping").addEventListener("change", event => { state.grouping = event.target.value; drawWaterfall(); });
   byId("order").addEventListener("change", event => { state.order = event.target.value; drawHandoffs(); });
   byId("with-engine").addEventListener("change", event => { state.engine = event.target.checked; drawHandoffs(); });
   byId("whole").addEventListener("click", () => { state.range = null; drawWaterfall(); });
-  byId("filter").addEventListener("input", event => { state.filter = event.target.value.trim().toLowerCase(); draw(); drawGraph(); writeLink(); });
+  byId("filter").addEventListener("input", event => typed(event.target.value));
+  byId("graph").addEventListener("wheel", wheelGraph, { passive: false });
+  byId("graph").addEventListener("pointerdown", dragGraph);
+  byId("larger").addEventListener("click", () => scaleGraph(view.scale * ZOOM));
+  byId("smaller").addEventListener("click", () => scaleGraph(view.scale / ZOOM));
+  byId("fit").addEventListener("click", () => scaleGraph(Math.min(1, byId("graph").clientWidth / view.width)));
+  byId("close").addEventListener("click", () => { state.node = state.edge = null; filterBy(""); });
   addEventListener("resize", drawGraph);
   addEventListener("keydown", keyPressed);
-  addEventListener("hashchange", () => { readLink(); draw(); drawGraph(); });
+  addEventListener("hashchange", () => { readLink(); draw(); markChosen(); });
 }
 function drawFigures() {
   const runs = chosen(), ids = runs.reduce((sum, run) => sum + run.lanes.reduce((n, lane) => n + lane.ids.length, 0), 0);
@@ -35,6 +41,6 @@ function drawFigures() {
     ids: number(ids), "longest run": time(Math.max(0, ...runs.map(run => run.seconds))), "median gap": middle("gap"), "median first id": middle("first_id_latency") };
   byId("figures").replaceChildren(...Object.entries(figures).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
-function draw() { drawFigures(); drawTroubles(); drawWaterfall(); drawHandoffs(); drawLanes(); }
+function draw() { drawFigures(); drawTroubles(); drawDetail(); drawWaterfall(); drawHandoffs(); drawLanes(); }
 controls(); readLink(); draw(); drawGraph(); // the graph last: it takes the room that is left beside the scrollbar
 document.body.dataset.ready = "1";

@@ -40,7 +40,7 @@ function axis([from, to]) {
   return el("div", { className: "row axis" }, el("span"), el("span", { className: "track" }, ...ticks), el("span", { className: "took" }, "worked"));
 }
 function drawRow(row, [from, to]) {
-  const scale = 100 / (to - from), track = el("span", { className: "track", on: { pointerdown: event => drag(event, [from, to]) } });
+  const scale = 100 / (to - from), track = el("span", { className: "track", on: { pointerdown: event => drag(event, [from, to], row.node) } });
   for (const bar of row.bars) {
     if (bar.end < from || bar.start > to) continue;
     const wide = (bar.end - bar.start) * scale, text = wide > 6 && bar.text ? short(bar.text.trim(), 160) : "";
@@ -54,8 +54,8 @@ function drawRow(row, [from, to]) {
     track, el("span", { className: "took" }, time(worked)));
 }
 
-// Choose a stretch of time by dragging over a row.
-function drag(event, [from, to]) {
+// Choose a stretch of time by dragging over a row; a click chooses its node.
+function drag(event, [from, to], node) {
   const track = event.currentTarget, box = track.getBoundingClientRect(), mark = el("span", { className: "span" });
   const share = at => Math.min(1, Math.max(0, (at.clientX - box.left) / box.width)), start = share(event);
   let end = start;
@@ -68,7 +68,7 @@ function drag(event, [from, to]) {
   track.onpointerup = () => {
     track.onpointermove = track.onpointerup = null;
     mark.remove();
-    if (Math.abs(end - start) < .005) return;
+    if (Math.abs(end - start) < .005) return choose(declared(node));
     state.range = [from + Math.min(start, end) * (to - from), from + Math.max(start, end) * (to - from)];
     drawWaterfall();
   };

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,59 +12,29 @@ import pytest
 from codec_agents import Pipeline
 from codec_agents.exceptions import NodeFailedError
 from codec_agents.testing import Cut, Say, ScriptedEngine
-from codec_agents.trace import read_runs, write_page
+from codec_agents.trace import read_runs
 from tests.agents.recorded_runs import model
+from tests.agents.trace.browser import body_of, page_of, rendered
 
 WriteChain = Callable[..., None]
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-BROWSER_SECONDS = 40
-
-
-def _page(tmp_path: Path, *records: Path, then: str = "") -> Path:
-    """Write a page; `then` is a script that does what a person would."""
-    page = tmp_path / "page.html"
-    write_page(page, read_runs(records))
-    if then:
-        with page.open("a") as file:
-            file.write(f"<script>{then}</script>")
-    return page
-
-
-def _rendered(page: Path, tmp_path: Path, link: str = "") -> str:
-    """Return the document after the page's script ran, without a network; `link` follows its address."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium is installed; on Debian: apt-get install chromium")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    command += ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-    command += ["--disable-component-update", "--window-size=1280,1600"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--proxy-server=127.0.0.1:9"]
-    command += ["--virtual-time-budget=4000", "--dump-dom", page.as_uri() + link]
-    done = subprocess.run(command, capture_output=True, timeout=BROWSER_SECONDS, check=True)
-    return done.stdout.decode()
-
-
-def _body(document: str) -> str:
-    """Leave out the scripts, which hold the data themselves."""
-    return re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)
 
 
 def test_the_page_stands_alone(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl")
-    html = _page(tmp_path, tmp_path / "a.jsonl").read_text()
+    html = page_of(tmp_path, tmp_path / "a.jsonl").read_text()
     assert not re.search(r"(src|href)\s*=|@import|url\(|https?://(?!www\.w3\.org)", html)
 
 
 def test_content_cannot_leave_its_place(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", said="</script><script>document.title='forged'</script>")
-    html = _page(tmp_path, tmp_path / "a.jsonl").read_text()
+    html = page_of(tmp_path, tmp_path / "a.jsonl").read_text()
     assert html.count("<script") == 2
     assert html.count("</script>") == 2
 
 
 def test_a_browser_shows_graph_waterfall_handoffs_and_text(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", said="Grüße aus Oslo, <b>kalt</b>.")
-    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
+    body = body_of(rendered(page_of(tmp_path, tmp_path / "a.jsonl"), tmp_path))
     assert 'data-ready="1"' in body
     assert 'data-node="node001"' in body
     assert "Grüße aus Oslo, &lt;b&gt;kalt&lt;/b&gt;." in body
@@ -77,7 +45,7 @@ def test_a_browser_shows_graph_waterfall_handoffs_and_text(tmp_path: Path, write
 def test_a_browser_compares_runs(tmp_path: Path, write_chain: WriteChain) -> None:
     for name, gap in (("slow", 0.009), ("fast", 0.001)):
         write_chain(tmp_path / f"{name}.jsonl", gap=gap)
-    body = _body(_rendered(_page(tmp_path, tmp_path / "slow.jsonl", tmp_path / "fast.jsonl"), tmp_path))
+    body = body_of(rendered(page_of(tmp_path, tmp_path / "slow.jsonl", tmp_path / "fast.jsonl"), tmp_path))
     assert "over the runs shown" in body
     assert "5.00 ms" in body  # the median gap of both
 
@@ -87,7 +55,7 @@ def test_a_browser_takes_100_nodes_and_100_000_ids(tmp_path: Path, write_chain: 
     write_chain(tmp_path / "a.jsonl", nodes=100, ids=100_000)
     [run] = read_runs([tmp_path / "a.jsonl"])
     assert sum(len(lane.ids) for lane in run.lanes) > 95_000
-    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
+    body = body_of(rendered(page_of(tmp_path, tmp_path / "a.jsonl"), tmp_path))
     assert 'data-ready="1"' in body
     assert body.count("data-node=") == 102
 
@@ -95,7 +63,7 @@ def test_a_browser_takes_100_nodes_and_100_000_ids(tmp_path: Path, write_chain: 
 @pytest.mark.slow
 def test_a_browser_shows_the_beginning_of_a_text_in_its_bar(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=1, ids=4000, said="Oslo is cold in November. ")
-    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
+    body = body_of(rendered(page_of(tmp_path, tmp_path / "a.jsonl"), tmp_path))
     assert re.search(r"<i [^>]*var\(--answer\)[^>]*>[^<]*is cold in November", body)
 
 
@@ -103,7 +71,7 @@ def test_a_browser_shows_the_beginning_of_a_text_in_its_bar(tmp_path: Path, writ
 def test_a_filter_leaves_what_it_names(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=3)
     then = "byId('filter').value = 'NODE001'; byId('filter').dispatchEvent(new Event('input'));"
-    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
+    body = body_of(rendered(page_of(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
     rows = re.findall(r'<span class="name" title="(\w+) ', body)
     assert rows == ["node001", "node002"]  # what node001 hands to node002 names it, too
     assert body.count("data-node=") == 5  # the graph stays whole; the node stands out in it
@@ -113,9 +81,9 @@ def test_a_filter_leaves_what_it_names(tmp_path: Path, write_chain: WriteChain) 
 @pytest.mark.slow
 def test_a_kind_of_work_can_be_left_out(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl")
-    whole = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
+    whole = body_of(rendered(page_of(tmp_path, tmp_path / "a.jsonl"), tmp_path))
     then = "document.querySelector('#kinds input[value=reasoning]').click();"
-    left = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
+    left = body_of(rendered(page_of(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
     bar = re.compile(r'class="bare" title="[^"]*" style="[^"]*var\(--reasoning\)')
     assert (len(bar.findall(whole)), len(bar.findall(left))) == (2, 0)
 
@@ -125,8 +93,8 @@ def test_runs_stand_beside_the_first(tmp_path: Path, write_chain: WriteChain) ->
     for name, gap in (("before", 0.004), ("after", 0.001)):
         write_chain(tmp_path / f"{name}.jsonl", gap=gap)
     then = "byId('grouping').value = 'node'; byId('grouping').dispatchEvent(new Event('change'));"
-    page = _page(tmp_path, tmp_path / "before.jsonl", tmp_path / "after.jsonl", then=then)
-    body = _body(_rendered(page, tmp_path))
+    page = page_of(tmp_path, tmp_path / "before.jsonl", tmp_path / "after.jsonl", then=then)
+    body = body_of(rendered(page, tmp_path))
     assert "-75 %" in body
     assert re.findall(r'<div class="group">(\w+)</div>', body) == ["node000", "node001"]
 
@@ -139,7 +107,7 @@ def test_a_node_is_chosen_with_the_keyboard(tmp_path: Path, write_chain: WriteCh
         "document.body.dataset.focused = document.activeElement.dataset.node;"
         "box.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' }));"
     )
-    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
+    body = body_of(rendered(page_of(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
     assert 'data-focused="node001"' in body
     assert re.search(r'class="node model chosen" data-node="node001"', body)
 
@@ -155,7 +123,7 @@ def test_a_stretch_of_time_is_chosen_by_dragging(tmp_path: Path, write_chain: Wr
         "at('pointerdown', .5); at('pointermove', 1); at('pointerup', 1);"
         "document.body.dataset.from = state.range[0] / RUNS[0].seconds;"
     )
-    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
+    body = body_of(rendered(page_of(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path))
     [share] = re.findall(r'data-from="([\d.]+)"', body)
     assert float(share) == pytest.approx(0.5, abs=0.01)
 
@@ -176,7 +144,7 @@ Object.assign(document.body.dataset, { nodes: pairs(nodes, nodes), labels: pairs
 @pytest.mark.slow
 def test_nothing_lies_over_anything_with_100_nodes(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=100, ids=100_000)
-    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl", then=OVERLAPS), tmp_path))
+    body = body_of(rendered(page_of(tmp_path, tmp_path / "a.jsonl", then=OVERLAPS), tmp_path))
     assert 'data-nodes="0"' in body
     assert 'data-labels="0"' in body
     assert 'data-both="0"' in body
@@ -207,7 +175,7 @@ def troubled(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_browser_shows_failures_retries_and_cut_answers(tmp_path: Path, troubled: Path) -> None:
-    body = _body(_rendered(_page(tmp_path, troubled), tmp_path))
+    body = body_of(rendered(page_of(tmp_path, troubled), tmp_path))
     rows = re.findall(r'<li class="(\w+)"><button type="button">(\w+)</button>', body)
     assert rows == [("failed", "check"), ("cut", "writer"), ("retried", "writer")]
     assert "LookupError: no &lt;b&gt;such&lt;/b&gt; fare" in body
@@ -219,7 +187,7 @@ def test_a_browser_shows_failures_retries_and_cut_answers(tmp_path: Path, troubl
 @pytest.mark.slow
 def test_a_browser_shows_no_troubles_of_a_sound_run(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl")
-    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path))
+    body = body_of(rendered(page_of(tmp_path, tmp_path / "a.jsonl"), tmp_path))
     assert '<section id="troubles" hidden="">' in body
     assert " bad" not in body
 
@@ -227,7 +195,7 @@ def test_a_browser_shows_no_troubles_of_a_sound_run(tmp_path: Path, write_chain:
 @pytest.mark.slow
 def test_a_link_opens_the_page_at_a_node(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=3)
-    body = _body(_rendered(_page(tmp_path, tmp_path / "a.jsonl"), tmp_path, link="#node=node001"))
+    body = body_of(rendered(page_of(tmp_path, tmp_path / "a.jsonl"), tmp_path, link="#node=node001"))
     assert re.search(r'class="node model chosen" data-node="node001"', body)
 
 
@@ -239,5 +207,5 @@ def test_keys_zoom_move_and_reset(tmp_path: Path, write_chain: WriteChain) -> No
     then += "const at = document.activeElement.dataset.node, zoomed = !byId('whole').hidden; press('Enter');"
     then += "const hash = location.hash; press('Escape');"
     then += "document.title = [at, zoomed, hash, location.hash, byId('whole').hidden].join(' ');"
-    document = _rendered(_page(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path)
+    document = rendered(page_of(tmp_path, tmp_path / "a.jsonl", then=then), tmp_path)
     assert re.findall("<title>(.*?)</title>", document)[0] == "node001 true #node=node001  true"
