@@ -31,14 +31,34 @@ INSTALL = 'pip install "codec-agents[server]"'
     type=click.Path(file_okay=False, path_type=Path),
     help="Write the demo's files into a new folder instead, to start from.",
 )
+@click.option("--real", is_flag=True, help="Run two small real models; they are fetched once, about 350 MB.")
+@click.option("-y", "--yes", is_flag=True, help="With --real: do not ask before the download.")
+@click.option(
+    "--llama-server",
+    "program",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --real: the server of llama.cpp; found on the PATH when left out.",
+)
 @with_options
 @reporting
-def command(question: str, copy: Path | None, **options: Any) -> None:
+def command(
+    question: str, copy: Path | None, *, real: bool, yes: bool, program: Path | None, **options: Any
+) -> None:
     """Run two models that exchange token ids: a planner with tools, and a writer of another vocabulary.
 
     The models are scripts that answer any QUESTION about a flight, such as "From Munich to Stockholm on
     Sunday?". Nothing is fetched, and no other program is needed. The options are those of `run`.
+
+    With --real, SmolLM2 writes a paragraph and Gemma 3, whose vocabulary is another one, finds its title;
+    QUESTION is then the task. llama.cpp's server runs them, or the extra `transformers`.
     """
+    if real:
+        if copy is not None:
+            raise click.UsageError("--copy writes the scripted demo; --real has no files")
+        _run_real(question, yes, program, options)
+        return
+    if yes or program is not None:
+        raise click.UsageError("--yes and --llama-server are options of --real")
     folder = resources.files("codec_agents") / "cli" / "demo"
     with resources.as_file(folder) as place:
         if copy is not None:
@@ -48,6 +68,19 @@ def command(question: str, copy: Path | None, **options: Any) -> None:
         show_run(
             place / FILE, pipeline, lambda **chosen: pipeline.run({"question": question}, **chosen), **options
         )
+
+
+def _run_real(question: str, yes: bool, program: Path | None, options: dict[str, Any]) -> None:
+    from codec_agents.cli.laptop.chain import TASK
+    from codec_agents.cli.laptop.show import run_real
+
+    task = TASK if question == QUESTION else question
+
+    def begin(pipeline: Pipeline) -> None:
+        show_run(Path(), pipeline, lambda **chosen: pipeline.run({"task": task}, **chosen), **options)
+
+    measured = not any(options[name] for name in ("as_json", "events", "quiet"))
+    run_real(program, yes=yes, begin=begin, measured=measured)
 
 
 def _pipeline(place: Path) -> Pipeline:

@@ -11,11 +11,13 @@ from codec_agents.cli.terminal.console import (
     prompt,
     width,
 )
+from codec_agents.cli.terminal.growing import GrowingLine
 from codec_agents.display.escape import escape, escape_json, escape_line
 from codec_agents.display.figures import milliseconds, plural, seconds, size
 
 __all__ = [
     "Glyphs",
+    "GrowingLine",
     "echo",
     "echo_data",
     "echo_json",

@@ -1,14 +1,15 @@
 """The `transformers` back end: a causal language model in this process, raw ids in and out.
 
 Every generation runs in a worker thread with its own cache and its own random numbers, so streams run side by
-side and a seed means the same with or without others. The thread waits for a slow reader, and stops at its
-next id when the reader leaves.
+side and a seed means the same with or without others. A prompt that begins as an earlier one is read from
+where they part. The thread waits for a slow reader, and stops at its next id when the reader leaves.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, closing
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
+from codec_agents.server.backends.prefix_caches import PrefixCaches
 from codec_core.frames import CodecFrame, SampledValues
 from codec_core.frames.values import with_values
 from codec_core.maps import TokenizerMap
@@ -47,7 +49,7 @@ class TransformersBackend:
     """Serves one causal language model.
 
     Args:
-        model: a loaded model, or the folder or hub name to load it from.
+        model: a loaded model, or the folder, hub name or GGUF file to load it from.
         source: the map of the model's tokenizer, or its vocabulary.
         name: what clients call the model.
         device: where a model that is loaded here runs: `cpu`, `cuda`, ...
@@ -72,6 +74,10 @@ class TransformersBackend:
         self.models: Sequence[ServedModel] = (ServedModel(name, vocabulary, context),)
         self._ends = _as_ids(self._model.generation_config.eos_token_id)
         self._limiter = anyio.CapacityLimiter(streams)
+        self._caches = PrefixCaches()
+        parameters = signature(self._model.forward).parameters
+        self._cache_name = "cache" if "cache" in parameters else "past_key_values"
+        """The argument and the result that hold the cache, by the version of transformers."""
 
     @asynccontextmanager
     async def generate(self, job: Job) -> AsyncIterator[AsyncIterator[CodecFrame]]:
@@ -91,32 +97,40 @@ class TransformersBackend:
         """Generate, in a thread; end when the reader is gone."""
         try:
             reason = "length"
-            for token, values in self._ids(job.prompt_ids, job.options):
-                from_thread.run(send.send, with_values(CodecFrame((token,), done=False), values))
-                if token in self._ends or token in job.options.stop_token_ids:
-                    reason = "stop"
-                    break
+            with closing(self._ids(job)) as ids:  # it keeps its cache when it is closed
+                for token, values in ids:
+                    from_thread.run(send.send, with_values(CodecFrame((token,), done=False), values))
+                    if token in self._ends or token in job.options.stop_token_ids:
+                        reason = "stop"
+                        break
             from_thread.run(send.send, CodecFrame((), done=True, finish_reason=reason))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return
 
-    def _ids(
-        self, prompt_ids: Sequence[int], options: SamplingOptions
-    ) -> Iterable[tuple[int, SampledValues | None]]:
-        """Yield ids with the values that the options ask for, one for each pass of the model."""
+    def _ids(self, job: Job) -> Generator[tuple[int, SampledValues | None]]:
+        """Yield ids with the values that the options ask for, one for each pass of the model.
+
+        The first pass reads what no cache has of the prompt.
+        """
         import torch
 
-        pick = make_picker(self._model, options)
-        cache = None
-        ids = torch.tensor([list(prompt_ids)], device=self._model.device)
-        for _ in range(options.max_tokens):
-            with torch.inference_mode():
-                output = self._model(input_ids=ids, past_key_values=cache, use_cache=True)
-                cache = output.past_key_values
-                logits = output.logits[:, -1, :].float()
-                ids = pick(logits)
-                values = values_of(logits[0], int(ids), options.logprobs)
-            yield int(ids), values
+        pick = make_picker(self._model, job.options)
+        read = list(job.prompt_ids)
+        cache, job.cached_ids = self._caches.take(read)
+        ids = torch.tensor([read[job.cached_ids :]], device=self._model.device)
+        try:
+            for _ in range(job.options.max_tokens):
+                with torch.inference_mode():
+                    output = self._model(input_ids=ids, use_cache=True, **{self._cache_name: cache})
+                    cache = output[self._cache_name]
+                    logits = output.logits[:, -1, :].float()
+                    ids = pick(logits)
+                    values = values_of(logits[0], int(ids), job.options.logprobs)
+                yield int(ids), values
+                read.append(int(ids))
+        finally:
+            # The last id was chosen, and not read.
+            self._caches.give(read[: cache.get_seq_length()] if cache is not None else (), cache)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -141,6 +155,10 @@ class _Frames:
 def load_model(source: str | Path, device: str = "cpu") -> Any:
     """Return a causal language model, ready to generate.
 
+    Args:
+        source: its folder, its hub name, or a GGUF file, whose weights are expanded from their few bits.
+        device: where it runs.
+
     Raises:
         MissingModelRuntimeError: the extra `transformers` is not installed.
     """
@@ -148,7 +166,10 @@ def load_model(source: str | Path, device: str = "cpu") -> Any:
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise MissingModelRuntimeError from error
-    return AutoModelForCausalLM.from_pretrained(str(source)).to(device).eval()
+    path = Path(source)
+    named = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
+    place = str(path.parent if named else source)
+    return AutoModelForCausalLM.from_pretrained(place, **named).to(device).eval()
 
 
 def values_of(logits: torch.Tensor, token: int, top: int | None) -> SampledValues | None:

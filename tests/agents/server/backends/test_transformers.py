@@ -11,6 +11,7 @@ from codec_agents.engines.base import GenerationRequest, SamplingOptions  # noqa
 from codec_agents.engines.codec import CodecEngine  # noqa: E402
 from codec_agents.pipeline import Pipeline  # noqa: E402
 from codec_agents.server import BridgeBackend, EmbeddedServer, create_app  # noqa: E402
+from codec_agents.server.backends.backend import Job  # noqa: E402
 from codec_agents.server.backends.transformers import TransformersBackend  # noqa: E402
 from codec_agents.server.recording import RecordingExchanges  # noqa: E402
 from codec_agents.vocabularies import bundled_map  # noqa: E402
@@ -75,6 +76,21 @@ async def test_greedy_ids_are_those_of_generate(model, words):
         assert await read(server.url, words, PROMPT, temperature=0.0) == expected(
             model, PROMPT, do_sample=False
         )
+
+
+async def test_a_prompt_that_begins_as_an_earlier_one_is_read_from_where_they_part(model, words):
+    backend = TransformersBackend(model, words)
+    first = expected(model, PROMPT, do_sample=False)
+    cached = []
+    for prompt in (PROMPT, [*PROMPT, *first[:9], 500, 501], [*PROMPT, *first, 7], PROMPT):
+        job = Job(backend.models[0], prompt, SamplingOptions(max_tokens=24, temperature=0.0))
+        ids = []
+        async with backend.generate(job) as frames:
+            while not (frame := await anext(frames)).done:
+                ids += frame.ids
+        assert ids == expected(model, prompt, do_sample=False)
+        cached.append(job.cached_ids)
+    assert cached == [0, len(PROMPT) + 9, 0, 0]
 
 
 @pytest.mark.parametrize("options", [{"temperature": 0.7}, {"temperature": 1.0, "top_p": 0.8, "top_k": 20}])
