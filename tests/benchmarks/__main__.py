@@ -8,6 +8,7 @@ SUITES = {
     "core": ("tokenization", "wire"),
     "agents": ("dialects", "orchestration", "handoff", "overlap", "telemetry"),
     "engines": ("engines",),
+    "server": ("gateway",),
 }
 
 PARTED = {"tokenization", "engines", "handoff", "overlap"}
