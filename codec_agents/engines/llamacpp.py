@@ -53,6 +53,7 @@ class LlamaCppEngine(StockEngine):
 
     tokenize_field = "content"
     tokenize_options: ClassVar[Mapping[str, Any]] = {"add_special": False, "parse_special": True}
+    content_options: ClassVar[Mapping[str, Any]] = {"add_special": False, "parse_special": False}
 
     def __init__(self, url: str, *, lost_ids: LostIds = "ask", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)

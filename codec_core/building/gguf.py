@@ -11,6 +11,7 @@ import msgspec
 
 from codec_core.building.added_tokens import added_fields
 from codec_core.building.document import byte_fallback, check_tokens, write_document
+from codec_core.building.gguf_control import is_control_by_name
 from codec_core.building.gguf_families import FAMILIES, REFUSED, Family
 from codec_core.building.gguf_reader import read_gguf_metadata
 from codec_core.building.pre_tokenizers import isolating, program_fields
@@ -127,9 +128,10 @@ def _described(
     for token, number in vocab.items():
         kind = types[number] if number < len(types) else 0
         strips = stripping.takes_space(token, is_added=kind in _ADDED_TYPES)
-        if kind in _ADDED_TYPES or strips:
+        named = is_control_by_name(token, vocab)
+        if kind in _ADDED_TYPES or strips or named:
             flags = {stripping.side: True} if strips else {}
-            added.append(AddedToken(number, token, special=kind != _USER_DEFINED, **flags))
+            added.append(AddedToken(number, token, special=named or kind != _USER_DEFINED, **flags))
     control, _, described = added_fields(added, made, section.chat_template)
     return control, described
 

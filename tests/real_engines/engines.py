@@ -166,6 +166,7 @@ def llamacpp(model: Path | None = None, *flags: str, slots: int = 8, name: str =
             program, "-m", gguf, "--host", "127.0.0.1", "--port", str(port), "-c", str(CONTEXT * slots),
             "-np", str(slots), "-t", "1", "--metrics", "--slots", *flags,
         ],
+        {"LD_LIBRARY_PATH": str(program.parent)},  # its libraries were moved together with it
         seconds=90.0,
     )  # fmt: skip
 

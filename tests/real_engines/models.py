@@ -7,13 +7,14 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from codec_core.building import build_from_gguf, build_from_tokenizer_json
 from codec_core.building.gguf_reader import read_gguf_metadata
 from tests.real_engines.packages import fetched, members
-from tests.real_engines.places import CACHE, VLLM
+from tests.real_engines.places import CACHE, REPOSITORY, VLLM
 
 SMOLLM2 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 GEMMA = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -80,16 +81,23 @@ def smollm2_folder() -> Path:
 def smollm2_map() -> Path:
     """Return the map of SmolLM2, built from its `tokenizer.json`."""
     source = smollm2_folder() / "tokenizer.json"
-    return kept(
-        "smollm2.json", lambda part: write(part, build_from_tokenizer_json(source, map_id="engines/smollm2"))
-    )
+    name = f"smollm2-{builder()}.json"
+    return kept(name, lambda part: write(part, build_from_tokenizer_json(source, map_id="engines/smollm2")))
 
 
 def gemma_map() -> Path:
     """Return the map of Gemma 3, built from its GGUF."""
     return kept(
-        "gemma3.json", lambda part: write(part, build_from_gguf(gemma_gguf(), map_id="engines/gemma3"))
+        f"gemma3-{builder()}.json",
+        lambda part: write(part, build_from_gguf(gemma_gguf(), map_id="engines/gemma3")),
     )
+
+
+@cache
+def builder() -> str:
+    """Return a mark of the code that builds maps: another code builds them anew."""
+    sources = sorted((REPOSITORY / "codec_core").rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def write(path: Path, data: bytes) -> None:

@@ -47,6 +47,9 @@ class StockEngine(HttpEngine):
     tokenize_field: ClassVar[str | None] = "prompt"
     """The name of the text in `/tokenize`; None for an engine without the call."""
     tokenize_options: ClassVar[Mapping[str, Any]] = {"add_special_tokens": False}
+    """Its other fields, for a text that spells control tokens."""
+    content_options: ClassVar[Mapping[str, Any] | None] = None
+    """The same for content, where the engine can be told not to read control tokens in it."""
 
     def __init__(self, url: str, **options: Unpack[StockOptions]) -> None:
         shared = {"name": None, "settings": None, "client": None, **options}
@@ -55,7 +58,13 @@ class StockEngine(HttpEngine):
         self._handshake: Handshake | None = None
         """Compares the engine's tokenizer with the map, where the caller wants that and it is possible."""
         if mode != "off" and self.tokenize_field is not None:
-            self._handshake = Handshake(self, mode, self.tokenize_field, self.tokenize_options)
+            self._handshake = Handshake(
+                self,
+                mode,
+                self.tokenize_field,
+                self.tokenize_options,
+                self.content_options or self.tokenize_options,
+            )
 
     @property
     def compares_tokenizers(self) -> bool:

@@ -64,12 +64,18 @@ class Handshake:
     """Compares tokenizers once per map, however many requests wait for the result."""
 
     def __init__(
-        self, engine: HttpEngine, mode: HandshakeMode, text_field: str, options: Mapping[str, Any]
+        self,
+        engine: HttpEngine,
+        mode: HandshakeMode,
+        text_field: str,
+        options: Mapping[str, Any],
+        content_options: Mapping[str, Any],
     ) -> None:
         self._engine = engine
         self._full = mode == "full"
         self._text_field = text_field
         self._options = options
+        self._content_options = content_options
         self._compared: dict[str, SingleFlight[None]] = {}
         """By the hash of the map, or its id."""
 
@@ -93,18 +99,15 @@ class Handshake:
             contents = [JOIN.join(contents)]
         controls = control_texts(vocabulary, full=self._full)
         texts = [
-            *((text, tokenizer.encode_ordinary) for text in contents),
-            *((text, tokenizer.encode) for text in controls),
+            *((text, tokenizer.encode_ordinary, self._content_options) for text in contents),
+            *((text, tokenizer.encode, self._options) for text in controls),
         ]
-        for text, encode in texts:
-            found = await self._ids(text, request)
+        for text, encode, options in texts:
+            found = await tokenize(self._engine, {self._text_field: text, **options}, request)
             if found is None:
                 return  # no such call: there is nothing to compare with
             if found != (expected := encode(text)):
                 raise self._mismatch(text, expected, found, vocabulary)
-
-    async def _ids(self, text: str, request: GenerationRequest) -> list[int] | None:
-        return await tokenize(self._engine, {self._text_field: text, **self._options}, request)
 
     def _mismatch(
         self, text: str, expected: Sequence[int], found: Sequence[int], vocabulary: Vocabulary

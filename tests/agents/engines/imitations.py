@@ -21,6 +21,7 @@ from codec_core.vocabulary import Vocabulary
 from tests.agents.engines.stock_servers import DONE, SSE, event, head, read_http_request
 
 JSON = {"content-type": "application/json"}
+LLAMACPP_JSON = {"content-type": "application/json; charset=utf-8"}
 MODEL = "smol"
 CONTEXT = 2048
 BLOCK = 128
@@ -234,7 +235,9 @@ def llamacpp_completion(model: Model) -> Callable[[Any], Answer]:
         prompt = asked["prompt"]
         if len(prompt) >= CONTEXT:
             said = f"request ({len(prompt)} tokens) exceeds the available context size ({CONTEXT} tokens)"
-            return refusal(400, said, "exceed_context_size_error", n_prompt_tokens=len(prompt), n_ctx=CONTEXT)
+            error = {"code": 400, "message": said, "type": "exceed_context_size_error"}
+            document = {"error": {**error, "n_prompt_tokens": len(prompt), "n_ctx": CONTEXT}}
+            return 400, LLAMACPP_JSON, [json.dumps(document).encode()]
         form = {key: asked[key] for key in ("grammar", "json_schema") if key in asked}
         made = model.generate(prompt, asked["n_predict"], stops=asked.get("stop", ()), instead=wanted(form))
         kind = {"length": "limit"}.get(made.finish, "word" if made.matched else "eos")
@@ -247,7 +250,7 @@ def llamacpp_completion(model: Model) -> Callable[[Any], Answer]:
         }  # fmt: skip
         if not asked["stream"]:
             whole = {**last, "content": made.text, "tokens": made.ids}
-            return 200, JSON, [json.dumps(whole).encode()]
+            return 200, LLAMACPP_JSON, [json.dumps(whole).encode()]
         # What completes a stop text is counted, and has no event of its own.
         shown = made.ids[:-1] if kind == "word" else made.ids
         events = [event(llamacpp_partial(model, token, n, prompt)) for n, token in enumerate(shown, 1)]
@@ -271,7 +274,7 @@ def llamacpp_tokenize(vocabulary: Vocabulary) -> Callable[[Any], Answer]:
     def answer(asked: Any) -> Answer:
         tokenizer = pick_tokenizer(vocabulary)
         encode = tokenizer.encode if asked["parse_special"] else tokenizer.encode_ordinary
-        return 200, JSON, [json.dumps({"tokens": encode(asked["content"])}).encode()]
+        return 200, LLAMACPP_JSON, [json.dumps({"tokens": encode(asked["content"])}).encode()]
 
     return answer
 

@@ -132,3 +132,24 @@ def test_white_space_that_users_define_is_one_token_and_no_part_of_a_merge(tmp_p
     tokenizer = pick_tokenizer(parse_map(build_from_gguf(tmp_path / "x.gguf", map_id="test/gemma")))
     expected = ["a", "\n\n", "    ", "a", "▁", "a", "  ", "a"]
     assert tokenizer.encode("a\n\n    a a  a") == [tokens.index(each) for each in expected]
+
+
+@pytest.mark.parametrize("beside", [(), ("<|tool_response>",)])
+def test_what_llama_cpp_takes_for_control_by_its_name_is_no_content(tmp_path, beside):
+    """Unless another name in the vocabulary shows that it is not meant."""
+    letters = ["▁", *"</s>abcdefghijklmnopqrtuvwxyz_|"]
+    marks = ["</s>", "<b>", *beside]
+    tokens = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *letters, *marks]
+    pairs = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [2, *[6] * 256, *[1] * len(letters), *[4] * len(marks)],
+        "tokenizer.ggml.scores": [0.0] * len(tokens),
+        "tokenizer.ggml.add_space_prefix": False,
+    }
+    (tmp_path / "file.gguf").write_bytes(gguf(pairs))
+    found = pick_tokenizer(parse_map(build_from_gguf(tmp_path / "file.gguf", map_id="x/y")))
+    end, bold = tokens.index("</s>"), tokens.index("<b>")
+    spelled = [tokens.index(letter) for letter in "</s>"]
+    assert found.encode("</s>") == [end]
+    assert found.encode_ordinary("<b></s>") == [bold, *([end] if beside else spelled)]
