@@ -11,6 +11,8 @@ import pytest
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.http.stream import merged
+from codec_agents.engines.llamacpp import CompletionEvents as LlamaEvents
+from codec_agents.engines.llamacpp import LostIdsError
 from codec_agents.engines.sglang import GenerateEvents, SglangEngine
 from codec_agents.engines.stock.openai_ids import CompletionEvents
 from codec_agents.engines.values import TurnValues, ValuesError
@@ -22,6 +24,7 @@ from codec_core.frames.values import joined_values
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "engine_values"
 VLLM = json.loads((VECTORS / "vllm.json").read_text())
+LLAMACPP = json.loads((VECTORS / "llamacpp.json").read_text())
 SGLANG = json.loads((VECTORS / "sglang.json").read_text())
 
 
@@ -91,6 +94,25 @@ def test_sglangs_generate_gives_the_values_of_its_last_event(name):
     assert values.weight_versions == (WeightVersion("default", 0, len(ids)),)
     for row, said in zip(values.top, meta.get("output_top_logprobs", []), strict=True):
         assert list(row) == [(token, logprob) for logprob, token, _ in said]
+
+
+@pytest.mark.parametrize("name", sorted(LLAMACPP["requests"]))
+def test_llamacpps_stream_equals_its_answer_in_one_piece(words, name):
+    case = LLAMACPP["requests"][name]["completion"]
+    top = {"greedy": 2, "hot": 2, "alone": 0}[name]
+    ids, values = whole(read(LlamaEvents("E", StreamStats(), asking(words, top)), case["stream"], 333))
+    raw = case["whole"]["completion_probabilities"]
+    assert ids == case["whole"]["tokens"]
+    assert list(values.logprobs) == [each["logprob"] for each in raw]
+    for row, said in zip(values.top, raw, strict=bool(top)):
+        assert list(row) == [(each["id"], each["logprob"]) for each in said["top_logprobs"]]
+
+
+def test_ids_that_llamacpp_did_not_send_have_no_values(words):
+    """Their text would tell them; their log probabilities it does not tell."""
+    lost = {"content": "Take", "tokens": [7], "stop": False, "tokens_predicted": 2}
+    with pytest.raises(LostIdsError):
+        LlamaEvents("E", StreamStats(), asking(words, 0)).feed(f"data: {json.dumps(lost)}\n\n".encode())
 
 
 def test_sglangs_completions_give_log_probabilities_and_no_alternatives(words):
