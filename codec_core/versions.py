@@ -17,6 +17,9 @@ from codec_core.exceptions import (
 CODEC_CLIENT_VERSION = "0.5"
 """The version of the protocol that this library speaks."""
 
+VARY = "Accept-Encoding, Codec-Client-Version"
+"""The request headers on which an answer depends: a shared cache may otherwise serve another client's."""
+
 ASSUMED_VERSION = "0.2"
 """The version of a client that states none."""
 

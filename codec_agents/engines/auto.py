@@ -19,6 +19,7 @@ from codec_agents.engines.codec import CodecEngine, check_map, frame_parser, fra
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.engine import HttpEngine, Outgoing
 from codec_agents.engines.http.first_bytes import (
+    EVENT_STREAM,
     UNTELLING,
     ChosenParser,
     frames_format,
@@ -179,7 +180,7 @@ class _Probe(HttpEngine):
             return CompletionEvents(self.name, request, stats)
 
         found = media_type(response.headers.get("content-type"))
-        if found not in UNTELLING:
+        if found not in UNTELLING and found != EVENT_STREAM:
             return parser_of_events(self.name, response, events)
 
         def choose(first: bytes) -> FrameParser:

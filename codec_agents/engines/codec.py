@@ -33,6 +33,7 @@ from codec_core.frames import (
     encode_request,
     format_of_content_type,
 )
+from codec_core.map_header import map_agrees
 from codec_core.versions import CODEC_CLIENT_VERSION, parse_version_required
 
 if TYPE_CHECKING:
@@ -109,8 +110,24 @@ class CodecEngine(HttpEngine):
         if self._takes_binary is False or self._trying_binary or self._requests == "json":
             return False
         if self._requests == "binary":
+            self._require_binary(request.options)
             return True
         return len(request.prompt_ids) >= BINARY_FROM and _fits_binary(request.options)
+
+    def _require_binary(self, options: SamplingOptions) -> None:
+        """Refuse options that a binary request has no field for, rather than lose them."""
+        binary = SamplingOptions(
+            max_tokens=options.max_tokens,
+            temperature=options.temperature,
+            stop=options.stop,
+            stop_token_ids=options.stop_token_ids,
+        )
+        if options != binary:
+            raise EngineError(
+                self.name,
+                "a binary request has a limit, a temperature and stop texts only; declare the engine with "
+                "`requests: auto` for other sampling options",
+            )
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         return self._binary(request) if self._uses_binary(request) else self._json(request)
@@ -294,20 +311,15 @@ def frames_of(
 def check_map(engine: str, response: HttpResponse, request: GenerationRequest) -> None:
     """Compare the map that the server names, if it names one, with the node's.
 
-    Servers write the header as a hash, with or without `sha256:`, in quotes, or after the map's id and an
-    `@`.
-
     Raises:
         MapMismatchError: they differ; every id would be read as another token.
     """
-    header = response.headers.get("codec-tokenizer-map")
     held = request.vocabulary.hash
-    if header is None or held is None:
+    if held is None:
         return
-    found = header.strip().strip('"')
-    named = found.lower().rpartition("@")[2].removeprefix("sha256:")
-    if named != held.lower().removeprefix("sha256:") and found != request.vocabulary.id:
-        raise MapMismatchError(engine, held, found)
+    found = map_agrees(response.headers, held, request.vocabulary.id)
+    if found is not None and not found[0]:
+        raise MapMismatchError(engine, held, found[1])
 
 
 def _fits_binary(options: SamplingOptions) -> bool:

@@ -17,6 +17,7 @@ from codec_agents.engines.codec import CACHED_HEADER
 from codec_agents.server.backends.backend import Job
 from codec_agents.server.lanes import Lanes
 from codec_core.frames import CONTENT_TYPES, CodecFrame, encoder
+from codec_core.versions import VARY
 
 if TYPE_CHECKING:
     from codec_core.compression import Compressor
@@ -59,7 +60,10 @@ class FrameAnswer:
 
     def __init__(self, job: Job, wire_format: str, accepted: str | None, dictionary: bytes | None) -> None:
         self._job = job
-        self._headers = {"Content-Type": CONTENT_TYPES[wire_format], "Vary": "Accept-Encoding"}
+        self._headers = {
+            "Content-Type": CONTENT_TYPES[wire_format],
+            "Vary": VARY,
+        }
         if job.model.vocabulary.hash is not None:
             self._headers["Codec-Tokenizer-Map"] = job.model.vocabulary.hash
         self._encoder = encoder(wire_format)

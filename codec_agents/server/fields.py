@@ -44,6 +44,11 @@ ASKING_NOTHING: Mapping[str, tuple[Any, ...]] = {
     "logprobs": (False,),
     "min_p": (0,),
     "min_tokens": (0,),
+    "no_stop_trim": (False,),
+    "return_hidden_states": (False,),
+    "separate_reasoning": (True,),
+    "stream_reasoning": (True,),
+    "continue_final_message": (False,),
     "modalities": (["text"],),
     "moderation": (),
     "parallel_tool_calls": (True,),
@@ -57,7 +62,10 @@ ASKING_NOTHING: Mapping[str, tuple[Any, ...]] = {
     "verbosity": ("medium",),
     "web_search_options": (),
 }
-"""Known fields, and the values at which they ask for nothing; any other value is refused."""
+"""Known fields, and the values at which they ask for nothing; any other value is refused.
+
+Routers such as vllm-router put some of them into every request.
+"""
 
 
 @dataclass(frozen=True, slots=True)

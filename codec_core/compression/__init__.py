@@ -32,6 +32,7 @@ from codec_core.compression.dictionaries import (
     train_zstd_dict,
 )
 from codec_core.exceptions import CodecZstdDictError, UnsupportedEncodingError
+from codec_core.versions import VARY
 
 __all__ = [
     "DEFAULT_BUDGET",
@@ -135,7 +136,7 @@ def choose_encoding(accepted: str | None, *, dictionary: bool = False) -> str:
 
 def encoding_headers(encoding: str, dictionary: bytes | None = None) -> dict[str, str]:
     """Return the response headers that describe the encoding of a body, and always `Vary`."""
-    headers = {"Vary": "Accept-Encoding"}
+    headers = {"Vary": VARY}
     if _normal(encoding) != "identity":
         headers["Content-Encoding"] = _normal(encoding)
     if _normal(encoding) == "zstd" and dictionary is not None:

@@ -7,7 +7,8 @@ answer does not depend on what the engine kept.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, suppress
+import logging
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from codec_agents.plan.nodes import PromptedNode
     from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.model.prompt import IncrementalPrompt
+
+_log = logging.getLogger(__name__)
 
 PREFILL_REQUESTS: Final = 32
 """Bound of the requests ahead for one prompt: 8,192 ids at the default stride."""
@@ -59,19 +62,29 @@ class Prefill:
     async def run(self) -> None:
         """Send beginnings of the prompt, each longer than the last, until a bound is reached.
 
-        The first failure ends it: an engine in trouble gets no extra load.
+        The first failure ends it, with a warning: an engine in trouble gets no extra load, and one that
+        refuses such a request would refuse the next. The request that counts is sent all the same.
         """
-        with self._scope, suppress(Exception):
-            while self._requests < PREFILL_REQUESTS:
-                await self._more.wait()
-                if self._stopped:
-                    return
-                prompt = self._prompt.so_far()
-                if len(prompt) < self.given + self._stride:
-                    continue
-                if self._ids + len(prompt) > PREFILL_IDS:
-                    return
-                await self._give(prompt)
+        with self._scope:
+            try:
+                await self._send_all()
+            except Exception as error:
+                if not self._stopped:
+                    _log.warning(
+                        "run %s, node %s: no more prefill ahead: %s", self._run.run_id, self._node.path, error
+                    )
+
+    async def _send_all(self) -> None:
+        while self._requests < PREFILL_REQUESTS:
+            await self._more.wait()
+            if self._stopped:
+                return
+            prompt = self._prompt.so_far()
+            if len(prompt) < self.given + self._stride:
+                continue
+            if self._ids + len(prompt) > PREFILL_IDS:
+                return
+            await self._give(prompt)
 
     async def _give(self, prompt: list[int]) -> None:
         async with AsyncExitStack() as stack:

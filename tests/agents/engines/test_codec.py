@@ -137,6 +137,13 @@ async def test_models_are_named_as_they_are_called(words, ask, requests):
     assert pick_tokenizer(words).encode_ordinary("the second") == ids_of(frames)[:-1]
 
 
+async def test_a_binary_request_loses_no_option(words, ask):
+    engine = CodecEngine("http://127.0.0.1:1", requests="binary")
+    with pytest.raises(EngineError, match="requests: auto"):
+        await read(engine, ask(words, seed=7))
+    await engine.aclose()
+
+
 async def test_a_server_without_binary_requests_gets_json_from_then_on(words, ask, stock):
     async with serving(words, turns("a", "b")) as server:
         server.app._generations.pop("/v1/completions/codec")

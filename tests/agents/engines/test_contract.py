@@ -12,6 +12,7 @@ import anyio.lowlevel
 import msgspec
 import pytest
 
+from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.http import draining as endings
 from codec_agents.engines.llamacpp import LlamaCppEngine, LostIdsError
@@ -382,7 +383,8 @@ async def test_codec_servers_of_others(words, ask, stock, content_type, prefixed
     frames = wires.codec(words, [21, 22])
     pieces = [len(frame).to_bytes(4, "big") + frame for frame in frames] if prefixed else frames
     async with Answering(stock, "/v1/completions", pieces, content_type=content_type) as server:
-        assert (await read(CodecEngine(server.url), ask(words)))[:2] == ([21, 22], "stop")
+        for engine in (CodecEngine(server.url), AutoEngine(server.url)):
+            assert (await read(engine, ask(words)))[:2] == ([21, 22], "stop")
 
 
 @pytest.mark.parametrize("body", [b"", b"upgrade!", b'{"error":"codec_version_required"}', b'{"error":"x"}'])

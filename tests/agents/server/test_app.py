@@ -43,7 +43,7 @@ async def test_frames_carry_exactly_what_was_generated(serve, words):
     frames = decoder("msgpack").feed(answer.content)
     assert answer.headers["content-type"] == "application/x-msgpack"
     assert answer.headers["codec-tokenizer-map"] == words.hash
-    assert answer.headers["vary"] == "Accept-Encoding"
+    assert answer.headers["vary"] == "Accept-Encoding, Codec-Client-Version"
     assert [token for frame in frames for token in frame.ids] == server.app.exchanges.recent[-1].ids
     assert frames[-1].done
 

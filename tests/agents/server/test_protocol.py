@@ -108,7 +108,7 @@ async def test_compression_is_what_the_client_takes(serve, accepted, trained, en
         async with client.stream("POST", "/v1/completions", json=body, headers=headers) as answer:
             raw = b"".join([chunk async for chunk in answer.aiter_raw()])
     assert answer.headers.get("content-encoding") == encoding
-    assert answer.headers["vary"] == "Accept-Encoding"
+    assert answer.headers["vary"] == "Accept-Encoding, Codec-Client-Version"
     name = f"sha256:{hashlib.sha256(DICTIONARY).hexdigest()}"
     assert answer.headers.get("codec-zstd-dict") == (name if encoding == "zstd" else None)
     plain = raw if encoding is None else unpacked(answer.headers, raw, {name: DICTIONARY})

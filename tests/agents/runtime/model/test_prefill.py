@@ -170,7 +170,9 @@ async def test_the_next_models_first_id_comes_five_times_sooner(kind: type[Any])
 
 
 @BACKENDS
-async def test_a_failure_ends_it_and_nothing_else() -> None:
+async def test_a_failure_ends_it_and_nothing_else_and_a_warning_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def refuse(_: GenerationRequest) -> None:
         raise EngineStatusError("wrapped", 503, "busy")
 
@@ -179,6 +181,8 @@ async def test_a_failure_ends_it_and_nothing_else() -> None:
     assert result.text == {"out": "read"}
     assert len(b.seen) == 1
     assert result.handoffs[-1].prefilled_ids == 0
+    assert "no more prefill ahead" in caplog.text
+    assert "503: busy" in caplog.text
 
 
 @BACKENDS

@@ -1,0 +1,35 @@
+"""`Codec-Tokenizer-Map`: the map that an answer's ids belong to, in all forms that servers write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+SHORTEST_HASH = 8
+"""Hexadecimal digits of a shortened hash that are compared; fewer would agree by chance."""
+
+_HASH = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})")
+
+
+def map_agrees(headers: Mapping[str, str], held: str, map_id: str) -> tuple[bool, str] | None:
+    """Return whether the map that an answer names is the one held, and the name; None where it names none.
+
+    Forms: a hash, with or without `sha256:` and in quotes or not; after the map's id and an `@` or a space,
+    also shortened; the id alone; a URL, whose hash is in `Codec-Tokenizer-Map-Hash` beside it.
+
+    Args:
+        headers: of the answer, by names in lower case.
+        held: the hash of the map that is held, as `sha256:<hex>`.
+        map_id: its id.
+    """
+    named = headers.get("codec-tokenizer-map", "").strip().strip('"')
+    beside = headers.get("codec-tokenizer-map-hash", "").strip().strip('"')
+    if "://" in named and not beside:
+        return None  # an address tells nothing of what is there
+    shown = beside or named
+    if not shown:
+        return None
+    found = _HASH.fullmatch(re.split(r"[@\s]", shown.lower())[-1])
+    if found is None:
+        return shown == map_id, shown
+    return held.lower().removeprefix("sha256:").startswith(found[1]), shown
