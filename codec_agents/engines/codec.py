@@ -21,6 +21,7 @@ from codec_agents.engines.http.first_bytes import (
 from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import Deadlines, FrameParser
+from codec_agents.engines.map_header import map_agrees
 from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import CODEC, for_model, place_options
 from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError, MapMismatchError
@@ -33,7 +34,6 @@ from codec_core.frames import (
     encode_request,
     format_of_content_type,
 )
-from codec_core.map_header import map_agrees
 from codec_core.versions import CODEC_CLIENT_VERSION, parse_version_required
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from codec_core.map_header import map_agrees
+from codec_agents.engines.map_header import map_agrees
 
 HELD = "sha256:" + "0123456789abcdef" * 4
 OTHER = "sha256:" + "f" * 64
