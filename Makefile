@@ -19,7 +19,10 @@ ENGINE_TESTS := tests/agents/engines tests/real_engines
 # So have the tokenizers that maps from real files are compared with.
 REAL := .venv-real
 
-.PHONY: demo test test-slow test-all test-models test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak clean help
+# And the tools that make the documentation a site.
+SITE := .venv-site
+
+.PHONY: docs demo test test-slow test-all test-models test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -105,6 +108,15 @@ format: .venv/dev  ## Format the code.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+$(SITE)/ready: pyproject.toml
+	@test -x $(SITE)/bin/python || $(PYTHON) -m venv $(SITE)
+	@$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
+
+docs: $(SITE)/ready  ## The documentation as a site in build/site; a link or an anchor that leads nowhere is an error.
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --quiet --clean
+
 bench: .venv/dev  ## The benchmarks, side by side with the peers (installs them in a separate environment).
 	@$(BIN)/python -m tests.benchmarks
 
@@ -116,4 +128,4 @@ soak: .venv/dev  ## Attack servers on loopback, run 200 pipelines at once with f
 	@$(BIN)/python -m tests.soak
 
 clean:  ## Remove what make made.
-	rm -rf .venv $(MODELS) $(FAMILIES) $(REAL) $(ENGINES) .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(SITE) $(MODELS) $(FAMILIES) $(REAL) $(ENGINES) .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis

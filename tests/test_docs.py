@@ -7,8 +7,9 @@ import inspect
 import re
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 import codec_agents.server
+import codec_core
 from codec_agents import Chat, Pipeline
 from codec_agents.cli import main
 from codec_agents.dialects import registry
@@ -34,15 +36,20 @@ from tests.agents.dialects.templates.test_chat_template import CHATML
 from tests.agents.recorded_runs import desk
 from tests.conftest import REPOSITORY
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCS = REPOSITORY / "docs"
+
+PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+PROGRAMS = [DOCS / "start.md", *sorted((DOCS / "how-to").glob("*.md"))]
+"""Pages whose Python blocks are whole programs; the text block behind one is what it prints."""
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def blocks(*languages: str) -> list[Any]:
+def blocks(*languages: str, pages: Sequence[Path] = PAGES) -> list[Any]:
     """Return the code of all pages in some languages, each named by its page and line."""
     found = []
-    for page in PAGES:
+    for page in pages:
         text = page.read_text(encoding="utf-8")
         for match in BLOCK.finditer(text):
             if match[1] in languages:
@@ -186,31 +193,83 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     registry.dialects().pop("mine", None)
 
 
-@pytest.mark.parametrize(("page", "code"), blocks("python"))
+@pytest.mark.parametrize(
+    ("page", "code"), blocks("python", pages=[page for page in PAGES if page not in PROGRAMS])
+)
 @pytest.mark.usefixtures("folder")
 def test_python_runs(page: str, code: str) -> None:
     if "codec_agents.tools.mcp" in code:
         pytest.importorskip("mcp")
     if "chat_template" in code:
         pytest.importorskip("jinja2")
+    names = anyio.run(given, page)
+    with served(code) as code:
+        anyio.run(execute, page, code, names)
+
+
+@contextmanager
+def served(code: str) -> Iterator[str]:
+    """Give the code of a block that runs something, with servers where it says that they are."""
     with ExitStack() as servers:
         for port, map_id, model in SERVERS if "invoke" in code else ():
             server = scripted_server(bundled_map(map_id), lambda _: "well", name=model)
             code = code.replace(f"http://127.0.0.1:{port}", servers.enter_context(server).url)
-        anyio.run(execute, page, code)
+        yield code
 
 
 SERVERS = ((8000, "demo/bytes", "qwen2.5-7b"), (8001, "demo/words", "llama-3-8b"))
 """What answers where the README says that servers are: port, map and model."""
 
 
-async def execute(page: str, code: str) -> None:
+async def execute(page: str, code: str, names: dict[str, Any]) -> None:
     """Run a block; it may await."""
-    names = await given(page)
     compiled = compile(code, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     result = eval(compiled, names)
     if inspect.iscoroutine(result):
         await result
+
+
+@pytest.mark.parametrize(
+    "page",
+    # Starting an MCP server takes seconds.
+    [
+        pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem == "tool-bot"))
+        for page in PROGRAMS
+    ],
+)
+def test_programs_print_what_is_shown(page: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each runs by itself; one that begins with the name of a file is also kept under that name."""
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    for (language, code), (next_language, shown) in zip(found, [*found[1:], ("", "")], strict=True):
+        if language != "python":
+            continue
+        if "MCPServer" in code or "p.mcp(" in code:
+            pytest.importorskip("mcp")
+        if name := re.match(r"# (\w+\.py)\n", code):
+            (folder / name[1]).write_text(code)
+        with served(code) as runnable:
+            anyio.run(execute, page.name, runnable, {"__name__": "program"})
+        printed = capfd.readouterr().out
+        if next_language == "text":
+            assert printed.rstrip() == shown.rstrip()
+
+
+def test_the_reference_has_every_public_name() -> None:
+    reference = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
+    for root, elsewhere in ((codec_agents, codec_agents.exceptions), (codec_core, None)):
+        for name in root.__all__:
+            shown = re.search(rf"^::: [\w.]+\.{name}$|`{name}`", reference, re.MULTILINE)
+            assert shown or hasattr(elsewhere, name) or name == "__version__", f"{root.__name__}.{name}"
+    for identifier in re.findall(r"^::: (\S+)$", reference, re.MULTILINE):
+        module, _, name = identifier.rpartition(".")
+        assert hasattr(import_module(module), name), identifier
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    text = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    named = set(re.findall(r": ([\w/-]+\.md)$", text, re.MULTILINE))
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert named - pages == {"index.md", "examples.md", "changelog.md", "contributing.md", "security.md"}
 
 
 # --- pipelines ---
@@ -356,16 +415,19 @@ edges: [question -> writer, writer -> reader]
 
 
 @pytest.mark.usefixtures("folder")
-def test_commands_of_the_readme_run_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("page", "count"), [("README.md", 4), ("docs/start.md", 7)])
+def test_commands_run_as_a_newcomer_tries_them(
+    page: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In order, as a newcomer would try them; the demo has tests of its own, since it keeps a human pace."""
     # Another test of this process may have loaded a module of the same name from another folder.
     monkeypatch.delitem(sys.modules, "starter_tools", raising=False)
-    page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    lines = [line for kind, text in BLOCK.findall(page) if kind == "sh" for line in text.splitlines()]
-    assert {"codec-agents demo", "make demo", "make test"} <= {line.partition("  ")[0] for line in lines}
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    lines = [line for kind, block in BLOCK.findall(text) if kind == "sh" for line in block.splitlines()]
+    assert "codec-agents demo" in lines
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("codec-agents")]
     for words in commands:
         if words != ["demo"]:
             result = CliRunner().invoke(main, words)
             assert result.exit_code == 0, f"{words}: {result.output}"
-    assert len(commands) == 4
+    assert len(commands) == count

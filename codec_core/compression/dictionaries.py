@@ -32,8 +32,7 @@ def select_zstd_dict_for_response(
 
     Raises:
         CodecZstdDictError: zstd without the header, the header without zstd, a dictionary that is not at
-        hand, or
-            one whose bytes do not have the hash it is kept under.
+            hand, or one whose bytes do not have the hash it is kept under.
     """
     headers = {name.lower(): value.strip() for name, value in response_headers.items()}
     encoding = headers.get("content-encoding", "").lower()
