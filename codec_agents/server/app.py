@@ -212,10 +212,10 @@ class CodecServer:
             request = await self._with_body(exchange, request, receive, share)
             job, form = await generation(request)
             del request  # the body would stay in memory until the answer is over
-            exchange.prompted(job.prompt_ids)
-            self._require_room()  # others have begun while the body arrived
             self.generating += 1
             try:
+                exchange.prompted(job.prompt_ids)
+                self._require_room(running=1)  # others have begun while the body arrived
                 await deliver(self.backend, job, form, exchange, self.settings, receive, send, self._running)
             finally:
                 self.generating -= 1
@@ -236,8 +236,9 @@ class CodecServer:
         exchange.received(request)
         return request
 
-    def _require_room(self) -> None:
-        if self.draining or self.generating >= self.settings.max_streams:
+    def _require_room(self, running: int = 0) -> None:
+        """Refuse a request where there are too many, `running` of which are itself."""
+        if self.draining or self.generating - running >= self.settings.max_streams:
             raise HttpError(
                 503, "the server is busy; send the request again later", headers={"retry-after": "1"}
             )

@@ -36,15 +36,14 @@ def read_section(context: click.Context, _parameter: click.Parameter, path: Path
     section = document.get(SECTION) if isinstance(document, dict) else None
     if not isinstance(section, dict):
         raise click.BadParameter(f"{path} has no section `{SECTION}:`")
-    known = {
-        name for each in context.command.params if (name := each.name) and isinstance(each, click.Option)
-    }
-    given = {str(name).replace("-", "_"): value for name, value in section.items()}
-    if unknown := sorted(given.keys() - known - {"help"}):
+    options = [each for each in context.command.params if isinstance(each, click.Option)]
+    known = {each.opts[0].removeprefix("--"): each.name or "" for each in options}
+    if unknown := sorted(str(name) for name in section if name not in known):
         raise click.BadParameter(
             f"{path}: `{SECTION}:` has the unknown fields {', '.join(unknown)}; there are "
             f"{', '.join(sorted(known))}"
         )
+    given = {known[name]: value for name, value in section.items()}
     context.default_map = {**(context.default_map or {}), **given}
     return path
 
@@ -146,8 +145,8 @@ def command(
         require_keys(host, settings)
     except (MissingServerError, UnprotectedServerError) as error:
         raise click.UsageError(str(error)) from error
-    sockets = bound(host, port)
     gateway = _gateway(settings, options)
+    sockets = bound(host, port)
     served = gateway.backend.models[0]
     place = address_of(host, sockets)
     terminal.echo(f"gateway for {served.name} ({served.vocabulary.id}) on {place}", err=True)

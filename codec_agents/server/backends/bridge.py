@@ -6,7 +6,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from codec_agents.engines.base import Engine, GenerationRequest, Timeouts
+from codec_agents.engines.base import Engine, FrameStream, GenerationRequest, Timeouts
 from codec_agents.exceptions import (
     EngineError,
     EngineStatusError,
@@ -74,7 +74,7 @@ class BridgeBackend:
         except EngineError as error:
             raise as_http_error(error) from error
         try:
-            yield _Relay(aiter(frames))
+            yield _Relay(frames, job)
         finally:
             await stream.__aexit__(None, None, None)
 
@@ -90,17 +90,21 @@ class BridgeBackend:
 class _Relay:
     """The engine's frames, its errors as the server's."""
 
-    def __init__(self, frames: AsyncIterator[CodecFrame]) -> None:
-        self._frames = frames
+    def __init__(self, stream: FrameStream, job: Job) -> None:
+        self._frames = aiter(stream)
+        self._stats = stream.stats
+        self._job = job
 
     def __aiter__(self) -> AsyncIterator[CodecFrame]:
         return self
 
     async def __anext__(self) -> CodecFrame:
         try:
-            return await anext(self._frames)
+            frame = await anext(self._frames)
         except EngineError as error:
             raise BrokenOffError(str(error)) from error
+        self._job.cached_ids = self._stats.cached_tokens
+        return frame
 
 
 PASSED_ON = frozenset({400, 413, 422, 429})

@@ -30,13 +30,14 @@ from codec_agents.server.gateway.equivalence import joined
 from codec_agents.server.gateway.metrics import render_counts
 from codec_agents.server.gateway.repeats import Repeats
 from codec_agents.server.gateway.store import MemoryStore, Store
-from codec_agents.server.http import JSON, Receive, Request, Send
+from codec_agents.server.http import JSON, HttpError, Receive, Request, Send
 from codec_agents.server.lanes import Lanes
 from codec_agents.server.settings import ServerSettings
 from codec_core.frames import CodecFrame
 
 if TYPE_CHECKING:
     from codec_agents.engines.base import Engine, SamplingOptions
+    from codec_agents.server.apis.request import ConversationRequest
     from codec_agents.server.exchanges import Exchange as Count
     from codec_agents.server.exchanges import Exchanges
     from codec_core.maps import TokenizerMap
@@ -109,6 +110,7 @@ class Gateway(CodecServer):
     async def _converse(self, request: Request) -> tuple[Job, Answer]:
         read = partial(READERS[request.path], of_engines=True)
         asked, model, options = await self._jobs.conversation(request, read)
+        _require_kept(asked)
         tenant = self._tenant(request)
         earlier = await self._repeats.earlier(tenant, request.path, request.body, asked.hints)
         if earlier is not None:
@@ -169,6 +171,25 @@ class Gateway(CodecServer):
             await super()._live(receive, send)
         finally:
             self.store.close()
+
+
+def _require_kept(asked: ConversationRequest) -> None:
+    """Refuse fields of engines that would have no effect here.
+
+    Raises:
+        HttpError: 400, naming the field.
+    """
+    refused = {
+        "logprobs": asked.sampling.logprobs is not None,
+        "parallel_tool_calls": bool(asked.offered_tools) and not asked.parallel_calls,
+    }
+    for field in (name for name, given in refused.items() if given):
+        raise HttpError(
+            400,
+            f"{field} is not served by this gateway: leave it out",
+            code="unsupported_parameter",
+            param=field,
+        )
 
 
 def _key_of(request: Request) -> str:

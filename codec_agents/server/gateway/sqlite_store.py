@@ -204,13 +204,15 @@ def _locked(path: Path) -> IO[bytes]:
     """Return a file whose lock is held; the system gives it back when the process ends, however it does."""
     try:
         lock = path.with_name(path.name + ".lock").open("ab")
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    except OSError as error:
+        lock.close()
         raise StoreError(
             f"another process writes the store {path}; end it, or give this one a file of its own"
         ) from error
-    except OSError as error:
-        raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
     return lock
 
 

@@ -7,14 +7,20 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
-from codec_agents.server import EmbeddedServer, ScriptedBackend, ServerSettings
+from codec_agents.engines.vllm import VllmEngine
+from codec_agents.server import Affinity, EmbeddedServer, ScriptedBackend, ServerSettings
 from codec_agents.server.gateway.server import Gateway
 from codec_agents.server.recording import RecordedExchange, RecordingExchanges
-from codec_agents.testing import Call, Cut, Say, Think
+from codec_agents.testing import Call, Cut, Say, Think, Wait
+from codec_agents.vocabularies import bundled_map
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.vocabulary import vocabulary_of
 from tests.agents.dialects.families import small_map_of
+from tests.agents.engines.stock_servers import StockServer, vllm_completions
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,6 +30,10 @@ USER = {"role": "user", "content": "weather?"}
 
 
 def script(prompt: Any) -> Iterator[Any]:
+    if "slow" in prompt.user:
+        yield Say("It is slow")
+        yield Wait(60)
+        return
     if "cut" in prompt.user:
         yield Say("It is su")
         yield Cut()
@@ -248,3 +258,72 @@ async def test_a_stop_by_length_is_a_whole_turn() -> None:
         turns = [{"role": "user", "content": "Hi"}, message, {"role": "user", "content": "On"}]
         second = await gateway.ask(messages=turns)
         assert second.headers["x-codec-lineage"].startswith("rendered")
+
+
+async def test_a_client_that_leaves_ends_the_generation_and_its_turn_is_kept() -> None:
+    async with serving() as gateway:
+        body = {"messages": [{"role": "user", "content": "slow"}], "stream": True}
+        async with gateway.client.stream("POST", "/v1/chat/completions", json=body) as response:
+            got = ""
+            async for line in response.aiter_lines():
+                if line.startswith("data: {"):
+                    got += json.loads(line[6:])["choices"][0]["delta"].get("content") or ""
+                if got == "It is slow":
+                    break
+        [exchange] = gateway.generations
+        await anyio.to_thread.run_sync(exchange.over.wait)
+        assert exchange.closed_by_client is not None
+        assert gateway.gateway.conversations.counts.broken == 1
+        turns = [*body["messages"], {"role": "assistant", "content": got}, {"role": "user", "content": "On"}]
+        again = await gateway.ask(messages=turns)
+        assert again.headers["x-codec-lineage"].startswith("extended")
+
+
+async def test_a_retry_waits_for_the_request_that_is_under_way() -> None:
+    async with serving() as gateway:
+        answers: list[httpx.Response] = []
+
+        async def ask(headers: dict[str, str]) -> None:
+            answers.append(await gateway.ask(messages=[USER], tools=[TOOL], headers=headers))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, {"idempotency-key": "k"})
+            group.start_soon(ask, {"idempotency-key": "k"})
+        one, two = (answer.json()["choices"] for answer in answers)
+        assert one == two
+        assert len(gateway.gateway.store) == 1  # type: ignore[arg-type]
+
+
+async def test_the_engine_gets_the_session_the_salt_and_the_priority_of_a_key() -> None:
+    source = vocabulary_of(bundled_map("demo/words"))
+    turn = [*pick_tokenizer(source).encode_ordinary("It is 17 degrees."), source.special_tokens["<|im_end|>"]]
+    routes = {"/v1/completions": vllm_completions(turn)}
+    settings = ServerSettings(api_keys=("one", "two"))
+    affinity = Affinity(sessions=True, salts=True, priorities={"one": 3})
+    async with StockServer(routes) as upstream:
+        engine = VllmEngine(upstream.url, api="completions", handshake=False)
+        gateway = Gateway(engine, source, "m", affinity=affinity, settings=settings)
+        async with EmbeddedServer(gateway) as server, httpx.AsyncClient(base_url=server.url) as client:
+            turns = [{"role": "user", "content": "Hi"}]
+            for key in ("one", "one", "two"):
+                response = await client.post(
+                    "/v1/chat/completions", json={"messages": turns}, headers={"x-api-key": key}
+                )
+                document = response.json()
+                turns += [document["choices"][0]["message"], {"role": "user", "content": "On"}]
+                usage = document["usage"]
+                assert usage["prompt_tokens_details"]["cached_tokens"] == usage["prompt_tokens"] - 1
+    sessions = [headers["x-session-id"] for _, headers, _ in upstream.seen]
+    assert sessions[0] == sessions[1] != sessions[2]
+    bodies = [body for _, _, body in upstream.seen]
+    assert [body.get("priority") for body in bodies] == [3, 3, None]
+    assert bodies[0]["cache_salt"] == bodies[1]["cache_salt"] != bodies[2]["cache_salt"]
+    assert bodies[1]["prompt"][: len(bodies[0]["prompt"]) + len(turn)] == [*bodies[0]["prompt"], *turn]
+
+
+@pytest.mark.parametrize("field", [{"logprobs": True}, {"parallel_tool_calls": False}])
+async def test_fields_that_would_have_no_effect_are_refused_by_name(field: dict[str, Any]) -> None:
+    async with serving() as gateway:
+        refused = await gateway.ask(messages=[USER], tools=[TOOL], **field)
+        assert refused.status_code == 400
+        assert refused.json()["error"]["param"] == next(iter(field))
