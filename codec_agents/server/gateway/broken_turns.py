@@ -10,13 +10,13 @@ from codec_agents.server.gateway.tree import Node
 from codec_core.detokenizer import Detokenizer
 
 
-def place_of_text(node: Node, turn: Message, dialect: BoundDialect, *, with_tools: bool) -> int | None:
+def place_of_text(dialect: BoundDialect, node: Node, turn: Message, *, with_tools: bool) -> int | None:
     """Return how many of a turn's first ids are the text that a client sends back; None where no number is.
 
     Args:
+        dialect: reads the turn.
         node: the turn that was broken off.
         turn: the client's message.
-        dialect: reads the turn.
         with_tools: whether the model was told tools.
     """
     reader = dialect.reader(node.prompt(), with_tools=with_tools)

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final, Literal, TypeAlias
 
 from codec_agents.dialects.bound import BoundDialect
 from codec_agents.dialects.messages import Message
-from codec_agents.server.gateway.broken_turns import place_of_text
 from codec_agents.server.gateway.equivalence import without_edges
 from codec_agents.server.gateway.history import NOWHERE, Asked, History, key_after, with_call_ids_of
 from codec_agents.server.gateway.lineage import Found
@@ -174,9 +173,10 @@ class _Writer:
     def continuation(self, found: Found) -> Continuation:
         if found.node is None:
             return self._beginning(found)
-        if found.node.partial:
-            return self._behind_broken(found, found.node)
-        return self._behind(found, found.node, found.node.ids())
+        known = found.node.ids()
+        if found.cut is not None:
+            known = known[: found.node.prompt_length + found.cut]
+        return self._behind(found, found.node, known)
 
     def _beginning(self, found: Found) -> Continuation:
         messages = self._history.messages
@@ -198,16 +198,6 @@ class _Writer:
             thinking=self._asked.thinking,
             keep_reasoning=self._keeps,
         )
-
-    def _behind_broken(self, found: Found, node: Node) -> Continuation:
-        """Continue what a client got of a turn that was broken off, if it is the text of its first ids."""
-        turn = self._history.messages[found.place]
-        place = place_of_text(node, turn, self._dialect, with_tools=bool(self._asked.tools))
-        if place is not None:
-            return self._behind(found, node, node.ids()[: node.prompt_length + place])
-        before = found.place - len(node.messages) - 1
-        fork = replace(found, node=node.parent, place=before, differs=found.place)
-        return self.continuation(fork)
 
     def _behind(self, found: Found, node: Node, known: array[int]) -> Continuation:
         behind = self._history.messages[found.place + 1 :]

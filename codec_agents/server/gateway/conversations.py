@@ -26,6 +26,7 @@ from codec_agents.dialects.values import CallRegion
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.server.apis.prompts import conversation_field
 from codec_agents.server.apis.request import ConversationRequest
+from codec_agents.server.gateway.broken_turns import place_of_text
 from codec_agents.server.gateway.continuation import Continuation, ReasoningRules, continue_history
 from codec_agents.server.gateway.history import Asked, history_of
 from codec_agents.server.gateway.lineage import Lineage
@@ -114,7 +115,8 @@ class Conversations:
         try:
             reading = partial(history_of, asked, dialect)
             history = await self._workers.run(reading, size // HASHED_AT_ONCE)
-            found = self._lineage.find(history, tenant, hints)
+            cut = partial(place_of_text, dialect, with_tools=bool(request.offered_tools))
+            found = self._lineage.find(history, tenant, hints, cut)
             new = sum(len(message.content) for message in history.messages[found.place + 1 :])
             writing = partial(continue_history, asked, history, found, dialect, self._rules)
             continuation = await self._workers.run(writing, new)

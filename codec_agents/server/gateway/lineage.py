@@ -11,8 +11,9 @@ Rules that hold in this file:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from codec_agents.dialects.messages import Message
 from codec_agents.server.gateway.equivalence import (
@@ -38,6 +39,7 @@ class Found:
         differs: the first message that no known turn has, where the client's history differs from what is
             known; None where it continues it.
         evicted: whether the history was known, and is no longer.
+        cut: of a turn that broke off, how many of its ids are what the client sends back.
     """
 
     node: Node | None
@@ -45,11 +47,11 @@ class Found:
     equal: int = 1
     differs: int | None = None
     evicted: bool = False
+    cut: int | None = None
 
-    @property
-    def begins(self) -> bool:
-        """True where nothing is continued."""
-        return self.node is None
+
+Cut: TypeAlias = Callable[[Node, Message], int | None]
+"""Returns how many of a broken turn's first ids spell what a client sends back; None where no number does."""
 
 
 class Lineage:
@@ -59,15 +61,23 @@ class Lineage:
         self.store = store
         self.mint = Mint(store.secret)
 
-    def find(self, history: History, tenant: bytes, hints: frozenset[str] = frozenset()) -> Found:
-        """Return the last known turn of a history."""
+    def find(
+        self, history: History, tenant: bytes, hints: frozenset[str] = frozenset(), cut: Cut | None = None
+    ) -> Found:
+        """Return the last known turn of a history.
+
+        Args:
+            history: the history.
+            tenant: the client.
+            hints: ids in the request, which choose among equal turns.
+            cut: finds the place in a turn that broke off; None to continue no such turn.
+        """
         turns = history.model_turns()
         place, nodes = self._deepest(history, turns)
-        unknown = [turn for turn in turns if turn > place]
         chosen = self._chosen(nodes, tenant, hints) if nodes else None
-        if not unknown:
+        if not any(turn > place for turn in turns):
             return Found(chosen, place, max(1, len(nodes)))
-        return self._fork(history, chosen, place, len(nodes), unknown[-1])
+        return self._fork(history, Found(chosen, place, max(1, len(nodes))), cut)
 
     def _deepest(self, history: History, turns: Sequence[int]) -> tuple[int, list[Node]]:
         """Return the last of the model's turns that is known, and the nodes that it may be."""
@@ -93,21 +103,23 @@ class Lineage:
         ]
         return nodes[counts.index(max(counts))]
 
-    def _fork(self, history: History, node: Node | None, place: int, equal: int, turn: int) -> Found:
-        """Return where a history leaves the known ones, the first unknown turn of the model being `turn`."""
+    def _fork(self, history: History, found: Found, cut: Cut | None) -> Found:
+        """Return where a history leaves the known ones, behind a turn that is known."""
+        node, behind = found.node, history.messages[found.place + 1 :]
         origin = history.origin if node is None else node.key
         known = [each for each in self.store.children(origin) if _nonce(each.parent) == _nonce(node)]
-        for child in known:
-            if child.partial and _was_left_at(child, history.messages[place + 1 : turn + 1]):
-                later = [each for each in history.model_turns() if each > turn]
-                return Found(child, turn, differs=later[-1] if later else None)
-        evicted = self.store.was_evicted(
-            [history.keys[each] for each in history.model_turns() if each > place]
-        )
+        broken = _broken(known, behind, cut)
+        if broken is not None:
+            child, kept = broken
+            further = Found(child, found.place + 1 + len(child.messages), cut=kept)
+            left = any(turn > further.place for turn in history.model_turns())
+            return self._fork(history, further, cut) if left else further
+        turns = [turn for turn in history.model_turns() if turn > found.place]
+        evicted = self.store.was_evicted([history.keys[turn] for turn in turns])
         if node is None and not known:
-            return Found(None, NOWHERE, evicted=evicted)
-        shared = max((_shared(child, history.messages[place + 1 :]) for child in known), default=0)
-        return Found(node, place, max(1, equal), place + 1 + shared, evicted)
+            return replace(found, evicted=evicted)
+        shared = max((_shared(child, behind) for child in known), default=0)
+        return replace(found, differs=found.place + 1 + shared, evicted=evicted)
 
 
 def _nonce(node: Node | None) -> bytes | None:
@@ -136,12 +148,26 @@ def _is_turn(node: Node, message: Message) -> bool:
     return same_reasoning(node.turn.reasoning, message.reasoning)
 
 
+def _broken(nodes: Sequence[Node], messages: Sequence[Message], cut: Cut | None) -> tuple[Node, int] | None:
+    """Return the broken turn that messages go on from, and how many of its ids they send back."""
+    if cut is None:
+        return None
+    for node in sorted(nodes, key=lambda each: len(each.messages), reverse=True):
+        if node.partial and _was_left_at(node, messages):
+            kept = cut(node, messages[len(node.messages)])
+            if kept is not None:
+                return node, kept
+    return None
+
+
 def _was_left_at(node: Node, messages: Sequence[Message]) -> bool:
-    """Return whether messages end with what a client may have got of a turn that was broken off."""
-    *inserted, turn = messages
+    """Return whether messages are those of a broken turn's request, and then what its client may have got."""
+    if len(messages) <= len(node.messages):
+        return False
+    turn = messages[len(node.messages)]
     return (
-        len(inserted) == len(node.messages)
-        and all(map(_same, node.messages, inserted))
+        all(map(_same, node.messages, messages))
+        and turn.role == "assistant"
         and not turn.calls
         and bool(without_edges(turn.content))
         and without_edges(node.turn.content).startswith(without_edges(turn.content))
@@ -155,7 +181,7 @@ def _shared(node: Node, messages: Sequence[Message]) -> int:
         if not _same(one, other):
             return number
     inserted = len(node.messages)
-    behind = messages[inserted : inserted + 1]
+    behind = () if node.partial else messages[inserted : inserted + 1]
     return inserted + sum(same_model_turn(node.turn, turn) for turn in behind)
 
 

@@ -10,10 +10,12 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from codec_agents.dialects import BoundDialect, CallRegion
 from codec_agents.dialects.messages import Message, MessageCall
+from codec_agents.server.gateway.broken_turns import place_of_text
 from codec_agents.server.gateway.continuation import Continuation, ReasoningRules, continue_history
 from codec_agents.server.gateway.equivalence import without_edges
 from codec_agents.server.gateway.history import Asked, History, history_of
@@ -136,7 +138,8 @@ class Core:
     ) -> Continuation:
         asked = Asked(tenant, "m", messages, tools, self.dialect.thinking, hints)
         history = history_of(asked, self.dialect)
-        found = self.lineage.find(history, tenant, hints)
+        cut = partial(place_of_text, self.dialect, with_tools=bool(tools))
+        found = self.lineage.find(history, tenant, hints, cut)
         return continue_history(asked, history, found, self.dialect, self.rules)
 
     def answer(
@@ -174,6 +177,8 @@ class Client:
     """The node of each of the model's turns, by its place in `messages`."""
     renamed: dict[str, str] = field(default_factory=dict)
     sent: int = 0
+    broken: bool = False
+    """Whether the last turn broke off before its end."""
 
     def sent_back(self, node: Node) -> Message:
         """Return a turn of the model as this client sends it."""
@@ -225,6 +230,15 @@ class Client:
     def take(self, node: Node) -> None:
         self.nodes[len(self.messages)] = node
         self.messages.append(self.sent_back(node))
+
+    def got(self, node: Node) -> bool:
+        """Take what came of a turn that broke off, if it is text; a client gives up on anything else."""
+        text = node.turn.content
+        if node.turn.calls or not without_edges(text) or "\ufffd" in text:
+            return False
+        self.nodes[len(self.messages)] = node
+        self.messages.append(Message(role="assistant", content=text))
+        return True
 
     def last_node(self) -> Node | None:
         return self.nodes[max(self.nodes)] if self.nodes else None

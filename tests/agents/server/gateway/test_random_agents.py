@@ -38,6 +38,10 @@ def new_client(core: Core, model: Model, draw: random.Random, tenant: bytes) -> 
 def check_continued(client: Client, continuation: Continuation) -> None:
     """Check a prompt behind a history that the client did not change."""
     node, verdict = client.last_node(), continuation.verdict
+    if client.broken and verdict.kind == "forked":  # what the client got of the turn is no first ids of it
+        assert continuation.verdict.turn == len(client.messages) - 1
+        del client.nodes[max(client.nodes)]
+        return
     if node is None:
         assert str(verdict) in ("new", "new (evicted)"), verdict
         assert continuation.kept == 0
@@ -46,6 +50,8 @@ def check_continued(client: Client, continuation: Continuation) -> None:
     assert continuation.parent.nonce == node.nonce, "another turn than the client's was continued"
     assert node.tenant == client.tenant
     known, prompt = node.ids(), continuation.prompt
+    if client.broken:  # a turn may end with ids that are no text yet
+        known = known[: max(continuation.kept, node.prompt_length)]
     if verdict.kind == "extended":
         assert prompt[: len(known)] == known
         assert verdict.ids == len(known)
@@ -92,6 +98,13 @@ def run_agents(
             assert (parent and parent.nonce) == (known[-1].nonce if known else None)
         else:
             check_continued(client, continuation)
+        client.broken = draw.random() < 0.1
+        if client.broken:
+            sampled = model.turn(continuation.prompt)
+            node = core.answer(continuation, sampled[: draw.randint(1, len(sampled))], "abort", partial=True)
+            if client.got(node):
+                continue
+            client.broken = False
         for _ in range(2 if draw.random() < 0.1 else 1):  # the same request once more is another sample
             node = core.answer(continuation, model.turn(continuation.prompt))
             assert list(node.ids()) == [*continuation.prompt, *node.sampled]
