@@ -21,6 +21,7 @@ from codec_agents.vocabularies import bundled_map, bundled_map_bytes
 pytest.importorskip("uvicorn", reason="needs the extra `server`")
 
 
+@pytest.mark.slow
 def test_its_options_may_be_in_a_file_and_conversations_outlast_it(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text(
         "gateway: {map: demo/words, port: 0, kind: codec, store: kept.db}\n"

@@ -116,6 +116,7 @@ async def test_a_tool_conversation_by_chat_is_extended_though_reasoning_is_dropp
         assert "codec_gateway_turns_total 4" in metrics
 
 
+@pytest.mark.slow
 async def test_one_conversation_by_three_apis_is_one_lineage() -> None:
     """The turn that came by chat is continued by Responses, and that one by Messages."""
     async with serving() as gateway:
@@ -201,6 +202,7 @@ async def test_a_retried_request_gets_the_same_turn() -> None:
         assert third.json()["choices"] != first.json()["choices"], "ids of another sample"
 
 
+@pytest.mark.slow
 async def test_an_idempotency_key_repeats_its_request_alone() -> None:
     async with serving() as gateway:
         key = {"idempotency-key": "k1"}
@@ -227,6 +229,7 @@ async def test_a_broken_stream_is_kept_and_can_be_gone_on_with() -> None:
         assert extends(one, two)
 
 
+@pytest.mark.slow
 async def test_frames_are_recorded_as_the_text_that_they_are() -> None:
     async with serving() as gateway:
         frames = await gateway.ask(messages=[{"role": "user", "content": "Hi"}], stream_format="msgpack")
@@ -250,6 +253,7 @@ async def test_what_is_refused_says_why_and_is_not_counted_as_a_turn() -> None:
         assert len(gateway.gateway.store) == 0  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 async def test_a_stop_by_length_is_a_whole_turn() -> None:
     async with serving() as gateway:
         first = await gateway.ask(messages=[{"role": "user", "content": "Hi"}], max_tokens=4)
@@ -279,6 +283,7 @@ async def test_a_client_that_leaves_ends_the_generation_and_its_turn_is_kept() -
         assert again.headers["x-codec-lineage"].startswith("extended")
 
 
+@pytest.mark.slow
 async def test_a_retry_waits_for_the_request_that_is_under_way() -> None:
     async with serving() as gateway:
         answers: list[httpx.Response] = []

@@ -163,11 +163,12 @@ def test_what_a_client_wrote_itself_counts_exactly(talk: Talk) -> None:
     assert str(edges.ask(user("Why?")).verdict) == "forked at turn 2"
 
 
-@pytest.mark.parametrize("edge", ["\u00a0", "\u200b", "\ud800"])
-def test_other_characters_at_the_ends_are_content(talk: Talk, edge: str) -> None:
+def test_other_characters_at_the_ends_are_content(talk: Talk) -> None:
     talk.say(talk.ask(user("Hi")), "Bye.", END)
-    talk.messages[-1] = replace(talk.messages[-1], content="Bye." + edge)
-    assert str(talk.ask(user("Oh")).verdict) == "forked at turn 2"
+    talk.messages.append(user("Oh"))
+    for edge in ("\u00a0", "\u200b", "\ud800"):
+        talk.messages[2] = replace(talk.messages[2], content="Bye." + edge)
+        assert str(talk.ask().verdict) == "forked at turn 2"
 
 
 def test_other_tools_other_system_texts_and_other_clients_begin_anew(talk: Talk) -> None:
@@ -227,9 +228,14 @@ def test_of_equal_turns_the_one_is_taken_whose_ids_are_sent_or_else_the_last(tal
     assert talk.ask(hints=[forged]).parent is nodes[-1], "an id of another client says nothing"
 
 
-@pytest.mark.parametrize("cut", range(1, 12))
-def test_a_stream_that_broke_off_is_continued_where_the_client_left_it(talk: Talk, cut: int) -> None:
+def test_a_stream_that_broke_off_is_continued_where_the_client_left_it(qwen: Bench) -> None:
     """Cut at every id: the known ids are kept up to there, and the turn's end is inserted."""
+    for cut in range(1, 12):
+        talk = Talk(qwen, Core(qwen.bound, MemoryStore()))
+        continue_behind_a_cut(talk, cut)
+
+
+def continue_behind_a_cut(talk: Talk, cut: int) -> None:
     asked = talk.ask(user("Hi"))
     whole = talk.family.ids(["It is sunny, 三 and warm in Oslo today.", END])
     node = talk.core.answer(asked, whole[:cut], "abort", partial=True)

@@ -112,10 +112,10 @@ def run_agents(
     store.close()
 
 
-@pytest.mark.parametrize("name", ["qwen3", "harmony", "mistral-v3", "kimi-k2", "llama3"])
+@pytest.mark.parametrize("name", ["qwen3", "harmony"])
 def test_random_agents_keep_their_ids(name: str, shared_map: Callable[[str], TokenizerMap]) -> None:
-    for seed in range(3):
-        run_agents(name, shared_map, seed, turns=12)
+    for seed in range(5):  # of two clients each: twenty conversations
+        run_agents(name, shared_map, seed, turns=8)
 
 
 @pytest.mark.slow
