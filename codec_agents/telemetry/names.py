@@ -104,6 +104,13 @@ TOOL_STATUS: Final = "codec.tool.status"
 
 PROMPT_KEPT: Final = "codec.prompt.kept_tokens"
 """The number of ids that the prompt keeps of the turn before, which a prefix cache can hold."""
+LINEAGE: Final = "codec.lineage"
+"""How the prompt of a request to the gateway continues what is known: extended, forked, rendered or new."""
+LINEAGE_TURN: Final = "codec.lineage.turn"
+"""The first message that differs, or the first turn without its reasoning, from 1."""
+LINEAGE_EQUAL: Final = "codec.lineage.equal_turns"
+"""The number of equal turns that the request could continue."""
+
 PROMPT_IDS: Final = "codec.prompt.ids"
 """Only with content capture: token ids are content."""
 GENERATED_IDS: Final = "codec.generated.ids"

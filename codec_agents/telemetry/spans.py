@@ -39,6 +39,11 @@ def use(telemetry: Telemetry) -> None:
     _current = telemetry
 
 
+def current() -> Telemetry:
+    """Return where spans and metrics go."""
+    return _current
+
+
 def run_scope(pipeline: str, *, run_id: str | None = None, digest: str | None = None) -> RunScope:
     """Begin the span of a run, as a child of the caller's span.
 

@@ -32,6 +32,7 @@ from codec_agents.server.gateway.history import Asked, history_of
 from codec_agents.server.gateway.lineage import Lineage
 from codec_agents.server.gateway.mint import new_nonce
 from codec_agents.server.gateway.store import Store
+from codec_agents.server.gateway.tracing import RequestSpan
 from codec_agents.server.gateway.tree import IDS, Node, Span
 from codec_agents.server.http import HttpError
 from codec_agents.server.lanes import Part
@@ -198,6 +199,7 @@ class Exchange:
         self.continuation = continuation
         self.nonce = nonce or new_nonce()
         self.node: Node | None = None
+        self.span: RequestSpan | None = None
         self.ended = anyio.Event()
         """Set when the answer is over, however it ended."""
         self._conversations = conversations
@@ -259,6 +261,8 @@ class Exchange:
                 self._store(None, partial=True)
         finally:
             self.ended.set()
+            if self.span is not None:
+                self.span.end(self.node)
 
     def _store(self, reason: str | None, *, partial: bool) -> None:
         turn = Message(

@@ -30,6 +30,7 @@ from codec_agents.server.gateway.equivalence import joined
 from codec_agents.server.gateway.metrics import render_counts
 from codec_agents.server.gateway.repeats import Repeats
 from codec_agents.server.gateway.store import MemoryStore, Store
+from codec_agents.server.gateway.tracing import RequestSpan
 from codec_agents.server.http import JSON, HttpError, Receive, Request, Send
 from codec_agents.server.lanes import Lanes
 from codec_agents.server.settings import ServerSettings
@@ -125,6 +126,8 @@ class Gateway(CodecServer):
                 model, exchange.continuation.prompt.tolist(), options, request, chat=asked
             )
             job.recorder = exchange
+            exchange.span = RequestSpan(request.headers, model.name, exchange.continuation)
+            job.headers = {**job.headers, **exchange.span.headers}
             if asked.stream_format is not None:
                 form = self._frames(request, asked.stream_format, job)
             else:

@@ -10,7 +10,11 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from codec_agents import telemetry
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.server import Affinity, EmbeddedServer, ScriptedBackend, ServerSettings
 from codec_agents.server.gateway.server import Gateway
@@ -332,3 +336,22 @@ async def test_fields_that_would_have_no_effect_are_refused_by_name(field: dict[
         refused = await gateway.ask(messages=[USER], tools=[TOOL], **field)
         assert refused.status_code == 400
         assert refused.json()["error"]["param"] == next(iter(field))
+
+
+async def test_a_span_tells_how_the_prompt_came_about() -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry.configure(tracer_provider=provider)
+    try:
+        async with serving() as gateway:
+            parent = {"traceparent": f"00-{7:032x}-{9:016x}-01"}
+            await gateway.ask(messages=[USER], headers=parent)
+            await gateway.ask(messages=[USER, {"role": "assistant", "content": "Mine."}, USER])
+    finally:
+        telemetry.configure()
+    first, second = exporter.get_finished_spans()
+    assert first.parent is not None
+    assert (first.context.trace_id, first.parent.span_id) == (7, 9)
+    assert first.attributes["codec.lineage"] == "new"
+    assert (second.attributes["codec.lineage"], second.attributes["codec.lineage.turn"]) == ("forked", 2)
+    assert second.attributes["gen_ai.response.finish_reasons"] == ("stop",)
