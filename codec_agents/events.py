@@ -124,6 +124,19 @@ class HandoffReport(msgspec.Struct, frozen=True):
     """Part of the gap: writing the request, and connecting where no connection was open."""
     prefilled_ids: int = 0
     """Ids of the target's prompt that its engine had prefilled."""
+    cached_ids: int | None = None
+    """Ids of the target's prompt that its engine found in its cache. This and the following are known when
+    the target's turn has ended; None where the engine does not report them, which is not 0."""
+    engine_queue: float | None = None
+    """Part of the engine's time: in its own queue."""
+    engine_prefill: float | None = None
+    """Part of the engine's time: reading the prompt, until the first id where both are reported as one."""
+
+    def with_engine(self, engine: EngineReport) -> HandoffReport:
+        """Return the report with what the target's engine said of the turn."""
+        return msgspec.structs.replace(
+            self, cached_ids=engine.cached_ids, engine_queue=engine.queue, engine_prefill=engine.prefill
+        )
 
     @property
     def began(self) -> float | None:
@@ -221,6 +234,22 @@ class IdsReceived(msgspec.Struct, frozen=True):
     at: float
 
 
+class EngineReport(msgspec.Struct, frozen=True):
+    """An engine's own figures of one turn; None where it does not report one."""
+
+    cached_ids: int | None = None
+    """Ids of the prompt that it found in its cache."""
+    queue: float | None = None
+    """Seconds in its own queue."""
+    prefill: float | None = None
+    """Seconds of reading the prompt, until the first id where both are reported as one."""
+    first_id: float | None = None
+    """Seconds from the request's arrival to its first id."""
+
+
+UNREPORTED = EngineReport()
+
+
 class GenerationFinished(msgspec.Struct, frozen=True):
     """A model's turn ended."""
 
@@ -234,6 +263,7 @@ class GenerationFinished(msgspec.Struct, frozen=True):
     bytes_received: int
     first_id_at: float | None
     at: float
+    engine: EngineReport = UNREPORTED
 
 
 class ToolStarted(msgspec.Struct, frozen=True):

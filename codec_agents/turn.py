@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from codec_agents.dialects.values import CallRegion, TurnEvent
 from codec_agents.engines.base import StreamStats
 from codec_agents.engines.values import TurnValues
-from codec_agents.events import Port, Usage
+from codec_agents.events import EngineReport, Port, Usage
+
+CACHE_BLOCKS = 256
+"""Ids that an engine may read anew without a fault: caches hold whole blocks, of 128 ids at most in practice,
+and the block that was being filled when the turn before ended is not always kept."""
+
+
+def lost_from(kept: int, cached: int | None) -> int | None:
+    """Return the first position of a kept prefix that the engine read anew, where it found far too little.
+
+    Args:
+        kept: how many of the prompt's first ids are exactly the turn before, which the engine has read.
+        cached: how many ids of the prompt it found in its cache; None where it does not report it.
+
+    Returns:
+        The position; None where at least half of the prefix, or all but `CACHE_BLOCKS` ids, was found.
+    """
+    if cached is None or cached >= kept // 2 or kept - cached <= CACHE_BLOCKS:
+        return None
+    return cached
+
+
+def shared_prefix(earlier: Sequence[int], prompt: Sequence[int]) -> int:
+    """Return how many of the first ids of two conversations are the same."""
+    low, high = 0, min(len(earlier), len(prompt))
+    while low < high:  # by halving: comparing slices is fast
+        middle = (low + high + 1) // 2
+        if earlier[low:middle] == prompt[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 @dataclass(slots=True)
@@ -58,6 +90,20 @@ class Turn:
                 del self.spans[-1]
         self.spans.append((port, start, stop))
         return port
+
+    def engine_report(self) -> EngineReport:
+        """Return what the engine said of the turn's first request."""
+        if not self.stats:
+            return EngineReport()
+        first = self.stats[0]
+        return EngineReport(
+            first.cached_tokens, first.engine_queue, first.engine_prefill, first.engine_seconds
+        )
+
+    @property
+    def lost_from(self) -> int | None:
+        """The position from which the engine read anew what it had read before; see `lost_from`."""
+        return lost_from(self.kept_prefix, self.stats[0].cached_tokens if self.stats else None)
 
     def usage(self) -> Usage:
         """Return the counts of the turn. The cached ids are those of the last request."""

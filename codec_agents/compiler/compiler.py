@@ -26,6 +26,7 @@ from codec_agents.faults import Fault
 from codec_agents.graph.files.document import located
 from codec_agents.graph.kinds import RouterNode, SinkNode
 from codec_agents.graph.spec import LoopNode, Nested, PipelineSpec
+from codec_agents.plan.intervals import with_intervals
 from codec_agents.plan.nodes import BuiltEdge, BuiltNode, strategy_between
 from codec_agents.plan.plan import BuiltPipeline
 from codec_agents.tools.mcp_servers import ServerLease
@@ -91,7 +92,7 @@ class Build:
         return BuiltPipeline.of(
             self._spec.pipeline,
             self._spec,
-            nodes,
+            with_intervals(nodes, edges),
             edges,
             digest=digest_of(self._spec),
             warnings=warnings,

@@ -158,7 +158,8 @@ def _model(b: NodeBuilder) -> BuiltModel:
     output = _output(b, node.output, asking["engine"])
     if output is not None and output.enforced:
         asking["options"] = msgspec.structs.replace(asking["options"], structured=dict(output.structured))
-    return BuiltModel(**asking, dispatcher=dispatcher, output=output)
+    interval = node.stream_interval
+    return BuiltModel(**asking, dispatcher=dispatcher, output=output, declared_interval=interval)
 
 
 def _output(b: NodeBuilder, declared: Output | None, engine: Engine) -> OutputForm | None:

@@ -114,6 +114,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The path of the node that asks; for engines that answer from a record."""
     turn: int = 0
     """The node's turn, from 1; 0 for a request whose answer is not read."""
+    stream_interval: int = 1
+    """Ids per event of the stream, for engines that gather them; the first id comes at once in any case."""
     session: str = ""
     """Identifies the conversation: its requests go to one replica, where routers and pools can see to it."""
     continued: int = 0
@@ -148,6 +150,10 @@ class StreamStats:
     """Of the prompt, found in the engine's cache; None where it does not report it, which is not 0."""
     engine_seconds: float | None = None
     """The engine's own time for the prompt, until its first id; None where it does not report it."""
+    engine_queue: float | None = None
+    """Seconds that the request waited in the engine's own queue; None where it does not report them."""
+    engine_prefill: float | None = None
+    """Seconds of reading the prompt, with the step of the first id where the engine reports both as one."""
     finish_reason: str | None = None
     server_address: str | None = None
     server_port: int | None = None

@@ -263,7 +263,8 @@ class CompletionEvents(EventParser[Completion]):
         if event.timings is not None:
             self.stats.cached_tokens = event.timings.cache_n
             if event.timings.prompt_ms is not None:
-                self.stats.engine_seconds = event.timings.prompt_ms / 1000
+                self.stats.engine_prefill = event.timings.prompt_ms / 1000
+                self.stats.engine_seconds = self.stats.engine_prefill
 
     def _read_event(self, data: bytes) -> list[CodecFrame]:
         """There is no end mark: the event with `stop` set is the last."""

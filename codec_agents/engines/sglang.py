@@ -103,9 +103,10 @@ class SglangEngine(TokenizeRendering):
 
 def generate_body(request: GenerationRequest) -> dict[str, Any]:
     """Return the body of `/generate`, whose sampling parameters refuse every unknown key."""
+    interval = {"stream_interval": request.stream_interval} if request.stream_interval > 1 else {}
     return {
         "input_ids": json_of(request.prompt_ids),
-        "sampling_params": {},
+        "sampling_params": interval,
         "stream": True,
     }
 
@@ -125,6 +126,11 @@ class MetaInfo(msgspec.Struct):
     completion_tokens: int
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
+    queue_time: float | None = None
+    """Seconds; this and the following with `--enable-metrics`."""
+    forward_entry_time: float | None = None
+    prefill_finished_time: float | None = None
+    first_token_latency: float | None = None
     finish_reason: FinishReason | None = None
 
 
@@ -216,11 +222,20 @@ class GenerateEvents(EventParser[Generated[Any]]):
             return ids[repeated:]
         raise self.broken(f"the engine counts {total} ids; {seen} and then {len(ids)} came")
 
+    def _note_times(self, meta: MetaInfo) -> None:
+        if meta.queue_time is not None:
+            self.stats.engine_queue = meta.queue_time
+        if meta.first_token_latency is not None:
+            self.stats.engine_seconds = meta.first_token_latency
+        if meta.forward_entry_time is not None and meta.prefill_finished_time is not None:
+            self.stats.engine_prefill = max(0.0, meta.prefill_finished_time - meta.forward_entry_time)
+
     def _note(self, meta: MetaInfo) -> None:
         if meta.prompt_tokens is not None:
             self.stats.prompt_tokens = meta.prompt_tokens
         if meta.cached_tokens is not None:
             self.stats.cached_tokens = meta.cached_tokens
+        self._note_times(meta)
         finish = meta.finish_reason
         if finish is None:
             return

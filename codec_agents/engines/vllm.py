@@ -75,17 +75,23 @@ class VllmEngine(TokenizeRendering):
             body = generate_body(request)
             headers = place_options(self.name, request.options, VLLM_GENERATE, body)
             return json_request(GENERATE, body, **headers)
-        return completion_request(self.name, request, VLLM_COMPLETIONS)
+        return completion_request(self.name, request, VLLM_COMPLETIONS, also=gathering(request))
 
     def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         return CompletionEvents(self.name, request, stats)
 
 
+def gathering(request: GenerationRequest) -> dict[str, Any]:
+    """Return the field for several ids per event, where the request wants that."""
+    return {"stream_interval": request.stream_interval} if request.stream_interval > 1 else {}
+
+
 def generate_body(request: GenerationRequest) -> dict[str, Any]:
     """Return the body of the generate call; it takes stop texts only when it detokenizes."""
+    params = {"detokenize": bool(request.options.stop), **gathering(request)}
     body = {
         "token_ids": json_of(request.prompt_ids),
-        "sampling_params": {"detokenize": bool(request.options.stop)},
+        "sampling_params": params,
         "stream": True,
         "stream_options": {"include_usage": True},
     }

@@ -143,6 +143,7 @@ class Declaration:
         map: MapLike | None = None,  # noqa: A002
         tools: Sequence[ToolLike] = (),
         output: OutputLike | None = None,
+        stream_interval: int | None = None,
         dialect: str | None = None,
         sampling: SamplingLike | None = None,
         policy: PolicyLike | None = None,
@@ -155,6 +156,7 @@ class Declaration:
         asking = self._asking(name, prompt, engine, model, map, dialect, sampling)
         references = tuple(self._tool(name, position, given) for position, given in enumerate(tools))
         fields = _given(tools=references or None, output=self._output(output), policy=policy, title=title)
+        fields |= _given(stream_interval=stream_interval)
         return self._add(name, ModelNode, **asking, **fields)
 
     def router(

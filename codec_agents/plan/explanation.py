@@ -135,6 +135,8 @@ def _reasoning_notes(node: BuiltModel) -> Iterator[str]:
 
 
 def _output_notes(node: BuiltModel) -> Iterator[str]:
+    if node.stream_interval > 1:
+        yield f"streams {node.stream_interval} ids per event where its engine can: no reader wants each"
     if (output := node.output) is None:
         return
     if not output.enforced:

@@ -144,13 +144,19 @@ class PromptedNode(BuiltNode):
     template: PromptTemplate
     options: SamplingOptions
     timeouts: Timeouts
+    earlier: list[int] = field(default_factory=list)
+    """The ids of the conversation that it continues from an earlier run."""
+    stream_interval: int = 1
+    """Ids per event of its stream, for engines that gather them."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltModel(PromptedNode):
     """A model node, ready to be asked."""
 
-    dispatcher: Dispatcher
+    dispatcher: Dispatcher = field(kw_only=True)
+    declared_interval: int | None = None
+    """The declared ids per event; None where its readers decide."""
     output: OutputForm | None = None
     """The form of its answer; None for any text."""
 
@@ -159,10 +165,10 @@ class BuiltModel(PromptedNode):
 class BuiltRouter(PromptedNode):
     """A router: a model whose answer chooses the nodes that run."""
 
-    labels: Mapping[str, bytes]
+    labels: Mapping[str, bytes] = field(kw_only=True)
     """The labels that the model may answer, with their bytes."""
-    targets: Mapping[str, tuple[str, ...]]
-    default: tuple[str, ...] | None
+    targets: Mapping[str, tuple[str, ...]] = field(kw_only=True)
+    default: tuple[str, ...] | None = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

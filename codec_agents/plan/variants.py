@@ -68,7 +68,8 @@ def continued_from(built: BuiltPipeline, histories: Mapping[str, History]) -> Bu
                 f"the history of node {node.path!r} is of a map with the hash {history.map_hash}, "
                 f"and the node has {node.vocabulary.hash}"
             )
-        return replace(node, template=node.dialect.follow_up(history, node.prompt))
+        said = [*history.prompt, *history.generated]
+        return replace(node, template=node.dialect.follow_up(history, node.prompt), earlier=said)
 
     return with_nodes(built, change)
 

@@ -107,6 +107,8 @@ class TurnLine(msgspec.Struct):
     bytes: Count = 0
     reason: str | None = None
     first_id_at: Instant | None = None
+    cached: Count | None = None
+    engine: dict[str, Instant] = {}
 
 
 class ToolLine(msgspec.Struct):
@@ -169,6 +171,9 @@ class HandoffLine(msgspec.Struct):
     queue_seconds: Instant = 0.0
     request_seconds: Instant = 0.0
     prefilled_ids: Count = 0
+    cached_ids: Count | None = None
+    engine_queue: Instant | None = None
+    engine_prefill: Instant | None = None
 
 
 class RetryLine(msgspec.Struct):

@@ -208,6 +208,7 @@ def _turn(_: RecordedRun, turns: OpenTurns, line: TurnLine) -> None:
     turn.finish_reason, turn.complete = line.reason, True
     turn.first_id, turn.ended, turn.bytes_received = line.first_id_at, line.at, line.bytes
     turn.regions = line.regions
+    turn.cached, turn.engine = line.cached, line.engine
 
 
 def _tool(run: RecordedRun, turns: OpenTurns, line: ToolLine) -> None:

@@ -43,6 +43,10 @@ class RecordedTurn:
     """Port, first and last position (exclusive) among the generated ids."""
     finish_reason: str | None = None
     complete: bool = False
+    cached: int | None = None
+    """Ids of the prompt that the engine found in its cache; None where it did not report it."""
+    engine: dict[str, float] = field(default_factory=dict)
+    """The engine's own times that it reported, in seconds: `queue`, `prefill`, `first_id`."""
     tools: list[dict[str, Any]] = field(default_factory=list)
     """The attempts of its tool calls, in the order in which they ended."""
 

@@ -16,6 +16,7 @@ import msgspec
 
 from codec_agents.events import (
     Decided,
+    EngineReport,
     Event,
     FunctionFinished,
     GenerationFinished,
@@ -46,6 +47,14 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 def _error(error: BaseException) -> dict[str, str]:
     return {"type": type(error).__name__, "message": str(error)}
+
+
+def _reported(engine: EngineReport) -> dict[str, Any]:
+    """Return what an engine reported of a turn; what it did not report has no field."""
+    found: dict[str, Any] = {} if engine.cached_ids is None else {"cached": engine.cached_ids}
+    times = {"queue": engine.queue, "prefill": engine.prefill, "first_id": engine.first_id}
+    known = {name: seconds for name, seconds in times.items() if seconds is not None}
+    return {**found, "engine": known} if known else found
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
@@ -89,6 +98,7 @@ LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
         "regions": e.regions,
         "bytes": e.bytes_received,
         "first_id_at": e.first_id_at,
+        **_reported(e.engine),
     },
     ToolFinished: lambda e: {"kind": "tool", "node": e.node, "turn": e.turn, **_attempt(e.attempt)},
     HandoffFinished: lambda e: {"kind": "handoff", **msgspec.structs.asdict(e.report)},

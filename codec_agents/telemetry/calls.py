@@ -84,6 +84,8 @@ class CallScope(Scope):
             found[names.RESPONSE_FINISH_REASONS] = [reason]
         if self._stats is not None:
             found |= stream_attributes(self._stats)
+        if self._requests == 0 and turn.lost_from is not None:
+            found[names.CACHE_LOST_FROM] = turn.lost_from
         if self.telemetry.capture_content:
             found[names.PROMPT_IDS] = [*turn.prompt, *turn.generated[:ids_before]]
             found[names.GENERATED_IDS] = list(turn.generated[ids_before:])
@@ -101,6 +103,8 @@ class CallScope(Scope):
         instruments.record_call(self._with_error(self._metric), usage, self.seconds, self._stats)
         if self._stats is not None:
             instruments.input_tokens.add(len(self._turn.prompt) + ids_before, usage)
+            if self._requests == 0 and self._turn.lost_from is not None:
+                instruments.cache_lost.add(self._turn.kept_prefix - self._turn.lost_from, usage)
             instruments.reasoning_tokens.add(self._turn.reasoning_ids - reasoning_before, usage)
 
 
@@ -143,6 +147,10 @@ def stream_attributes(stats: StreamStats) -> Attributes:
             found[names.STREAM_INTERVAL] = (stats.last_id - stats.first_id) / (stats.chunks - 1)
     if stats.engine_seconds is not None:
         found[names.ENGINE_FIRST_TOKEN] = stats.engine_seconds
+    if stats.engine_queue is not None:
+        found[names.ENGINE_QUEUE] = stats.engine_queue
+    if stats.engine_prefill is not None:
+        found[names.ENGINE_PREFILL] = stats.engine_prefill
     if stats.cached_tokens is not None:
         found[names.USAGE_CACHED] = stats.cached_tokens
     if stats.server_address is not None:

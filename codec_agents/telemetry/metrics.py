@@ -53,6 +53,9 @@ class Instruments:
         )
         self.handoff_tokens = tokens(names.METRIC_HANDOFF_TOKENS, "Ids into and out of a handoff.")
         self.translate = seconds(names.METRIC_TRANSLATE, GAP_BUCKETS, "Time spent translating.")
+        self.cache_lost = tokens(
+            names.METRIC_CACHE_LOST, "Ids of the turn before that an engine had forgotten, where most were."
+        )
         self.stream_bytes = meter.create_counter(names.METRIC_STREAM_BYTES, "By", "Body bytes received.")
 
     @property

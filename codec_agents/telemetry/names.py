@@ -79,6 +79,11 @@ STREAM_INTERVAL: Final = "codec.stream.chunk_interval"
 ENGINE_FIRST_TOKEN: Final = "codec.engine.first_token.duration"  # noqa: S105
 """The time to the first id as reported by the engine, where its answer has one."""
 
+ENGINE_QUEUE: Final = "codec.engine.queue.duration"
+ENGINE_PREFILL: Final = "codec.engine.prefill.duration"
+CACHE_LOST_FROM: Final = "codec.cache.lost_from"
+"""The position from which an engine read anew what it had read before; set where it had lost most of it."""
+
 HANDOFF_SOURCE: Final = "codec.handoff.source"
 HANDOFF_TARGET: Final = "codec.handoff.target"
 HANDOFF_STRATEGY: Final = "codec.handoff.strategy"
@@ -136,6 +141,7 @@ METRIC_GAP: Final = "codec.handoff.gap"
 METRIC_HANDOFF_FIRST_TOKEN: Final = "codec.handoff.first_token_latency"  # noqa: S105
 METRIC_HANDOFF_TOKENS: Final = "codec.handoff.tokens"
 METRIC_TRANSLATE: Final = "codec.translate.duration"
+METRIC_CACHE_LOST: Final = "codec.cache.lost_tokens"
 METRIC_STREAM_BYTES: Final = "codec.stream.bytes"
 
 # --- environment ---

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from codec_agents.events import HandoffReport
+from codec_agents.events import EngineReport, HandoffReport
 from codec_agents.plan.nodes import declared_path
 from codec_agents.records.recorded import RecordedRun, RecordedTurn
+from codec_agents.turn import lost_from
 
 BarKind: TypeAlias = Literal["wait", "reasoning", "answer", "tool_calls", "tool", "handoff"]
 """Waiting for the first id; ids of a port; a running tool; a handoff from the source's end to the request."""
@@ -88,6 +89,12 @@ class Edge:
     """From the source's last id to the target's first: all parts together."""
     prefilled: int = 0
     """Ids of the target's prompt that its engine had prefilled."""
+    cached: int | None = None
+    """Ids of the target's prompt that its engine found in its cache."""
+    engine_queue: float | None = None
+    """Of the engine's time: in its own queue; None where it does not report it."""
+    engine_prefill: float | None = None
+    """Of the engine's time: reading the prompt."""
 
     @property
     def name(self) -> str:
@@ -116,6 +123,9 @@ class TracedRun:
     """The text of each text sink."""
     retries: list[dict[str, Any]] = field(default_factory=list)
     """Requests sent again: `node`, `turn`, `kept`, `type`, `message`, `at`."""
+    cache_losses: list[dict[str, Any]] = field(default_factory=list)
+    """Turns whose engine had forgotten most of the turn before: `node`, `turn`, `kept`, `cached`, and `id`,
+    the first one that it read anew."""
     trace_id: str | None = None
     """The OpenTelemetry trace of the run."""
     turns: list[TurnSpan] = field(default_factory=list)
@@ -140,6 +150,7 @@ class TracedRun:
             "seconds": self.seconds,
             "nodes": self.nodes,
             "retries": self.retries,
+            "cache_losses": self.cache_losses,
             "bars": [asdict(bar) for bar in self.bars],
             "edges": [asdict(edge) for edge in self.edges],
         }
@@ -165,6 +176,7 @@ def traced(record: RecordedRun, name: str) -> TracedRun:
         run.lanes += _lanes(turn)
         run.bars += _bars(turn)
         run.turns.append(_turn(turn))
+        run.cache_losses += _cache_losses(turn)
     for line in record.lines:
         _add_line(run, line)
     run.bars.sort(key=lambda bar: bar.start)
@@ -184,6 +196,13 @@ def _last_instant(record: RecordedRun) -> float:
     instants = [line["at"] for line in record.lines if "at" in line]
     instants += [turn.ended if turn.ended is not None else turn.started for turn in record.turns]
     return max(instants, default=0.0)
+
+
+def _cache_losses(turn: RecordedTurn) -> Iterator[dict[str, Any]]:
+    position = lost_from(turn.kept, turn.cached)
+    if position is not None:
+        lost = {"kept": turn.kept, "cached": turn.cached, "id": turn.prompt[position]}
+        yield {"node": turn.node, "turn": turn.number, **lost}
 
 
 def _add_line(run: TracedRun, line: dict[str, Any]) -> None:
@@ -258,22 +277,28 @@ def _bars(turn: RecordedTurn) -> Iterator[Bar]:
 
 
 def _edges(record: RecordedRun, run: TracedRun) -> Iterator[Edge]:
+    first_turns = {turn.node: turn for turn in record.turns if turn.number == 1}
     handoffs = {(h["source"], h["target"]): h for h in record.lines if h.get("kind") == "handoff"}
     for edge in record.header.get("edges", []):
         source, target, strategy = edge["from"], edge["to"], edge["strategy"]
         handoff = handoffs.pop((source, target), None)
         if handoff is not None:
-            yield measured(_report(handoff), strategy)
+            yield measured(_report(handoff, first_turns), strategy)
         else:
             node, _, port = source.partition(".")
             count = sum(len(lane.ids) for lane in run.lanes if (lane.node, lane.port) == (node, port))
             yield Edge(source, target, strategy, count or None, None)
     for handoff in handoffs.values():
-        yield measured(_report(handoff), handoff["strategy"])
+        yield measured(_report(handoff, first_turns), handoff["strategy"])
 
 
-def _report(handoff: dict[str, Any]) -> HandoffReport:
-    return HandoffReport(**{name: handoff[name] for name in REPORTED if name in handoff})
+def _report(handoff: dict[str, Any], first_turns: Mapping[str, RecordedTurn]) -> HandoffReport:
+    report = HandoffReport(**{name: handoff[name] for name in REPORTED if name in handoff})
+    turn = first_turns.get(report.target.partition(".")[0])
+    if turn is None:
+        return report
+    engine = EngineReport(turn.cached, turn.engine.get("queue"), turn.engine.get("prefill"))
+    return report.with_engine(engine)
 
 
 def measured(report: HandoffReport, strategy: str) -> Edge:
@@ -298,6 +323,9 @@ def measured(report: HandoffReport, strategy: str) -> Edge:
         gap=report.gap,
         first_id_latency=report.first_id_latency,
         prefilled=report.prefilled_ids,
+        cached=report.cached_ids,
+        engine_queue=report.engine_queue,
+        engine_prefill=report.engine_prefill,
     )
 
 

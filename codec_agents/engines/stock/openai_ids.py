@@ -46,6 +46,14 @@ class Usage(msgspec.Struct):
     prompt_tokens_details: PromptDetails | None = None
 
 
+class Metrics(msgspec.Struct):
+    """vLLM's times of one request, with `--enable-per-request-metrics`; milliseconds."""
+
+    queue_time_ms: float | None = None
+    time_to_first_token_ms: float | None = None
+    """From leaving the queue to the first id."""
+
+
 class Choice(msgspec.Struct):
     """One choice of an event, or of a whole answer."""
 
@@ -73,6 +81,7 @@ class Completion(msgspec.Struct, Generic[AnyChoice]):
     choices: list[AnyChoice] = []
     usage: Usage | None = None
     prompt_token_ids: TokenIds | None = None
+    metrics: Metrics | None = None
     error: Any = None
 
 
@@ -95,6 +104,8 @@ class CompletionEvents(EventParser[Completion[Any]]):
             raise self.reported(event.error)
         if event.usage is not None:
             self._count(event.usage)
+        if event.metrics is not None:
+            _note_times(self.stats, event.metrics)
         self._check_prompt(event.prompt_token_ids)
         ids: tuple[int, ...] = ()
         for choice in event.choices:
@@ -151,6 +162,17 @@ class CompletionEvents(EventParser[Completion[Any]]):
             )
 
 
+def _note_times(stats: StreamStats, metrics: Metrics) -> None:
+    queue, prefill = _seconds(metrics.queue_time_ms), _seconds(metrics.time_to_first_token_ms)
+    stats.engine_queue, stats.engine_prefill = queue, prefill
+    if queue is not None and prefill is not None:
+        stats.engine_seconds = queue + prefill
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
 def finish_reason(choice: Choice) -> str:
     """Return Codec's word for why a choice ended; unknown words are passed on."""
     matched = choice.stop_reason if choice.stop_reason is not None else choice.matched_stop
@@ -167,7 +189,14 @@ def completion_request(
     also: Mapping[str, Any] = _NOTHING,
     **headers: str,
 ) -> Outgoing:
-    """Return the request for a stream of ids; `also` are further fields of its body.
+    """Return the request for a stream of ids.
+
+    Args:
+        engine: the engine's name, for errors.
+        request: what is asked.
+        table: the places of the API's options.
+        also: further fields of the body.
+        headers: further headers.
 
     Raises:
         EngineError: the API has no such sampling option.

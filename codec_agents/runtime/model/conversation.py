@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,9 @@ from codec_agents.runtime.model.generation import Generation, Listeners
 from codec_agents.runtime.model.reasoning_budget import SPENT, ReasoningBudget
 from codec_agents.runtime.model.tool_round import ToolRound
 from codec_agents.tools.calls import Attempt
-from codec_agents.turn import Turn
+from codec_agents.turn import Turn, shared_prefix
+
+_log = logging.getLogger("codec_agents")
 
 if TYPE_CHECKING:
     from codec_agents.plan.nodes import BuiltModel, PromptedNode
@@ -50,6 +53,10 @@ class Conversation:
         self._spent = Usage()
         self._results: tuple[tuple[int, int], ...] = ()
         """Start and stop, in the next prompt, of the results of the previous turn's calls."""
+        self._reported: list[int] = []
+        """The positions of this node's reports among those of the run, until its first turn ends."""
+        self._warned = False
+        """Whether a cache loss was logged: one warning per conversation, however many turns it has."""
         self._budget = ReasoningBudget(node.dialect, node.policy.limits.reasoning_ids)
         for handoff in slots.handoffs:
             if handoff.last_in is not None:
@@ -64,7 +71,8 @@ class Conversation:
             LimitExceededError: the node's policy allows no more ids, turns or reasoning.
         """
         spent, limits = self._budget.watch or _never, self._node.policy.limits
-        turn = Turn(1, self._slots.prompt(), 0)
+        prompt = self._slots.prompt()
+        turn = Turn(1, prompt, shared_prefix(self._node.earlier, prompt))
         stop = lambda turn: enough(turn) or spent(turn)  # noqa: E731 - reads as the sentence that it is
         await self._ask(turn, Listeners(stop, on_first_id=self._report_handoffs))
         while turn.finish_reason == SPENT and not self._run.stopping:
@@ -83,7 +91,8 @@ class Conversation:
         """
         limits, resumed = node.policy.limits, self._context.resumption_of(node)
         if resumed is None:
-            prompt, kept, first = self._slots.prompt(), 0, 1
+            prompt, first = self._slots.prompt(), 1
+            kept = shared_prefix(node.earlier, prompt)
             begin = len(prompt)
         else:
             begin = resumed.pause.waiting[node.name].begin
@@ -180,6 +189,7 @@ class Conversation:
         finally:
             self._spend(turn.usage())
             self._note_last_id(turn)
+            self._note_engine(turn)
         if turn.finish_reason == "length":
             if len(turn.generated) >= left:
                 raise self._limit("max_ids", limits.max_ids)
@@ -189,6 +199,27 @@ class Conversation:
     @property
     def _continues_cut_answers(self) -> bool:
         return self._node.policy.on_length == "continue" and continues_answers(self._node.engine)
+
+    def _note_engine(self, turn: Turn) -> None:
+        """Complete the reports of the handoffs, and warn where the engine had forgotten the turn before."""
+        if turn.number == 1 and turn.stats:
+            said = turn.engine_report()
+            for position in self._reported:
+                self._run.handoffs[position] = self._run.handoffs[position].with_engine(said)
+            self._reported = []
+        if (lost := turn.lost_from) is not None and not self._warned:
+            self._warned = True
+            _log.warning(
+                "run %s, node %s: in turn %d the engine found %d of the %d ids of the turn before in its "
+                "cache, and read anew from id %d on; it evicted them, has no prefix cache, or is another "
+                "replica",
+                self._run.run_id,
+                self._node.path,
+                turn.number,
+                lost,
+                turn.kept_prefix,
+                turn.prompt[lost],
+            )
 
     def _note_last_id(self, turn: Turn) -> None:
         last = self._run.since_start(turn.stats[-1].last_id) if turn.stats else None
@@ -225,6 +256,7 @@ class Conversation:
                 last_id=self._context.last_ids.get(source),
             )
             self._scope.finish_handoff(report)
+            self._reported.append(len(self._run.handoffs))
             await self._run.report_handoff(report.inside(self._node.prefix))
 
 

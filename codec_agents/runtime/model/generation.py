@@ -225,6 +225,7 @@ class Generation:
             turn=turn.number,
             continued=len(turn.generated),
             session=self._run.session_of(node.path),
+            stream_interval=node.stream_interval,
         )
 
     async def _send_events(self, turn: Turn, events: Iterable[TurnEvent], *, observed: bool) -> None:
@@ -302,5 +303,6 @@ class Generation:
                     sum(stats.bytes_received for stats in turn.stats),
                     self._run.since_start(turn.stats[0].first_id if turn.stats else None),
                     self._run.clock(),
+                    turn.engine_report(),
                 )
             )

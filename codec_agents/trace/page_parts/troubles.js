@@ -7,7 +7,9 @@ function troublesOf(run) {
     .map(([name]) => ({ kind: "cut", node: name, text: "the last turn ended at its limit of ids" }));
   const retried = run.retries.map(each => ({ kind: "retried", node: each.node,
     text: `turn ${each.turn} was asked again after ${time(each.at)}${each.kept ? `, keeping ${number(each.kept)} ids` : ""}: ${each.type}: ${each.message}` }));
-  return [...failed, ...cut, ...retried];
+  const forgotten = run.cache_losses.map(each => ({ kind: "cache", node: each.node,
+    text: `turn ${each.turn}: the engine found ${number(each.cached)} of the ${number(each.kept)} ids of the turn before, and read anew from id ${each.id} at position ${number(each.cached)} on` }));
+  return [...failed, ...cut, ...retried, ...forgotten];
 }
 
 function drawTroubles() {

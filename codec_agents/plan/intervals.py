@@ -1,0 +1,51 @@
+"""How many ids an engine may send per event, decided by who reads them.
+
+Frames cost bytes and time, on both sides. A person who reads along wants each id; an edge into a prompt only
+has to keep translation overlapped with decoding, and whatever reads a whole answer cares for its end alone.
+The first id and the last come at once in any case, so a handoff begins and ends as soon as with one id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from codec_agents.plan.nodes import BuiltEdge, BuiltJoin, BuiltModel, BuiltNode, BuiltSink
+
+GATHERED = 16
+"""Ids per event into a prompt: far fewer bytes than with one, and no more is left to translate at the end.
+More would save little, and a slow engine would seem silent for too long."""
+
+
+def with_intervals(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> dict[str, BuiltNode]:
+    """Return the nodes of a plan, each model with the interval that its readers allow."""
+    return {name: _with_interval(node, nodes, edges) for name, node in nodes.items()}
+
+
+def _with_interval(node: BuiltNode, nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> BuiltNode:
+    if not isinstance(node, BuiltModel):
+        return node  # a router ends its model's answer as soon as it decides
+    declared = node.declared_interval
+    if declared is None:
+        declared = 1 if _needs_each(node) or _is_read_along(node.name, nodes, edges, set()) else GATHERED
+    return replace(node, stream_interval=declared)
+
+
+def _needs_each(node: BuiltModel) -> bool:
+    """Return whether the node itself acts on ids as they come: early tools, a budget of reasoning."""
+    return node.dispatcher.has_early_tools or node.policy.limits.reasoning_ids is not None
+
+
+def _is_read_along(
+    name: str, nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge], seen: set[str]
+) -> bool:
+    """Return whether a sink, or an outer plan, may show the node's ids as they come."""
+    for edge in edges:
+        if edge.source_node != name or edge.target_node in seen:
+            continue
+        target = nodes[edge.target_node]
+        if isinstance(target, BuiltSink):
+            return True
+        if isinstance(target, BuiltJoin) and _is_read_along(target.name, nodes, edges, {*seen, name}):
+            return True
+    return False
