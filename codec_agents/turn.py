@@ -67,6 +67,8 @@ class Turn:
     """When the prompt was complete, in seconds since the run was created."""
     admitted: float = 0.0
     """When the engine had a free place for the first request, in seconds since the run was created."""
+    sent_ahead: int = 0
+    """How many of the prompt's first ids the engine was sent before the request."""
     results: tuple[tuple[int, int], ...] = ()
     """Start and stop, in `prompt`, of the results of the previous turn's tool calls."""
     values: TurnValues | None = None

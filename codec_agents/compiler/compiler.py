@@ -159,7 +159,9 @@ class Build:
             keep_special=wire.edge.keep_special,
             reasoning=wire.edge.reasoning,
             fallback=wire.edge.fallback,
-            prefill=wire.edge.prefill_stride if wire.edge.prefill == "ahead" else 0,
+            prefill=wire.edge.prefill_stride if wire.edge.prefill is not None else 0,
+            prefill_auto=wire.edge.prefill == "auto",
+            prefill_budget=wire.edge.prefill_budget,
         )
 
     def _sink_takes(self, sink: str, gives: Vocabulary | None) -> Vocabulary | None:

@@ -86,6 +86,7 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
         "model": model,
         "engine": b.flat.resources.engine(node.engine),
         "engine_slots": b.flat.resources.engine_slots(node.engine, b.policy),
+        "measured": b.flat.resources.measured(node.engine),
         "vocabulary": vocabulary,
         "dialect": dialect,
         "dialect_reason": found.reason,

@@ -21,6 +21,7 @@ from codec_agents.dialects import derive_dialect, get_dialect
 from codec_agents.engines.base import Engine
 from codec_agents.engines.checked import require_engine
 from codec_agents.engines.factory import make_engine
+from codec_agents.engines.measured import Measured
 from codec_agents.engines.pool import EnginePool
 from codec_agents.exceptions import CodecAgentsError, DialectError, ReferenceRefusedError, SecretMissingError
 from codec_agents.graph.chat import Chat
@@ -80,6 +81,7 @@ class Resources:
         self._engines: dict[tuple[str, str, int], Engine] = {}
         self._dialects: dict[str, FoundDialect] = {}
         self._slots: dict[str, anyio.CapacityLimiter] = {}
+        self._measured: dict[int, Measured] = {}
         self.own_engines: dict[str, Engine] = {}
         """The engines that were created here, and that the plan closes."""
         self._servers: dict[tuple[str, str], ToolServer | ResourceError] = {}
@@ -91,6 +93,7 @@ class Resources:
         live = self._live.within(node, engines=nested.body.engines, maps=nested.body.maps)
         inner = Resources(self._spec.body_of(node), live, self._directory)
         inner._engines, inner._slots, inner.own_engines = self._engines, self._slots, self.own_engines
+        inner._measured = self._measured
         inner._servers = self._servers
         return inner
 
@@ -189,6 +192,10 @@ class Resources:
         if found not in self._slots:
             self._slots[found] = anyio.CapacityLimiter(bound)
         return self._slots[found]
+
+    def measured(self, name: str | None) -> Measured:
+        """Return what is measured of an engine; all nodes that use the engine share it."""
+        return self._measured.setdefault(id(self.engine(name)), Measured())
 
     def _make_engine(self, name: str, spec: EngineSpec) -> Engine:
         texts = {key: value for key, value in spec.options.items() if isinstance(value, str)}

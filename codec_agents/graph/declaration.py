@@ -338,7 +338,7 @@ class Declaration:
             source: the source; the node alone for its default port.
             target: the target; the node alone for a sink or a node with one slot.
             fields: fields of an `EdgeSpec`: `separator`, `keep_special`, `buffer`, `prefill`,
-                `prefill_stride`, `reasoning`, `fallback`.
+                `prefill_stride`, `prefill_budget`, `reasoning`, `fallback`.
         """
         place = ("edges", len(self._edges))
         self._edges.append(self._validated(EdgeSpec, place, **{"from": source, "to": target}, **fields))

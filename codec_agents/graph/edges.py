@@ -17,6 +17,9 @@ DEFAULT_BUFFER = 4096
 DEFAULT_STRIDE = 256
 """Ids between two requests ahead: a request costs about a millisecond, reading 256 ids tens of them."""
 
+DEFAULT_PREFILL_BUDGET = 150_000
+"""Ids in all requests ahead for one prompt: each repeats the one before, which costs bytes if not time."""
+
 DEFAULT_SEPARATOR = "\n\n"
 """Inserted between the content of several edges into one slot: a paragraph break."""
 
@@ -59,10 +62,13 @@ class EdgeSpec(Declared):
     """Keep special tokens of the source, as the text of their names and never as control ids."""
     buffer: Count = DEFAULT_BUFFER
     """Ids that the edge may hold before its producer waits."""
-    prefill: Literal["ahead"] | None = None
-    """`ahead`: the target's engine reads the prompt while the source still streams."""
+    prefill: Literal["ahead", "auto"] | None = None
+    """`ahead`: the target's engine reads the prompt while the source still streams. `auto`: where it has
+    room, and for as long as the cached ids that it reports show a gain."""
     prefill_stride: Count = DEFAULT_STRIDE
-    """With `prefill: ahead`, the number of ids after which a longer beginning of the prompt is sent."""
+    """With `prefill`, the number of ids after which a longer beginning of the prompt is sent."""
+    prefill_budget: Count = DEFAULT_PREFILL_BUDGET
+    """With `prefill`, the most ids that the requests ahead for one prompt may have together."""
     reasoning: Flag = False
     """Send the reasoning before the answer as well, in the order of the stream."""
     fallback: Flag = False

@@ -98,6 +98,7 @@ class EdgeExplanation:
     reasoning: bool = False
     fallback: bool = False
     prefill: bool = False
+    prefill_auto: bool = False
 
     @property
     def is_text_boundary(self) -> bool:
@@ -217,7 +218,8 @@ def _edge_lines(edge: EdgeExplanation) -> Iterator[str]:
         "special tokens kept as text": edge.keep_special,
         "with the reasoning": edge.reasoning,
         "only if the source fails": edge.fallback,
-        "prefilled ahead": edge.prefill,
+        "prefilled ahead": edge.prefill and not edge.prefill_auto,
+        "prefilled ahead where the engine has room and its cached ids show a gain": edge.prefill_auto,
         f"after {edge.separator!r}": bool(edge.separator),
     }
     shown = [option for option, is_set in options.items() if is_set]

@@ -79,8 +79,9 @@ class EdgeFields(TypedDict, total=False):
     separator: str
     keep_special: bool
     buffer: int
-    prefill: Literal["ahead"] | None
+    prefill: Literal["ahead", "auto"] | None
     prefill_stride: int
+    prefill_budget: int
     reasoning: bool
     fallback: bool
 

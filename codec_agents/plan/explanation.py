@@ -193,4 +193,5 @@ def _edge(built: BuiltPipeline, edge: BuiltEdge) -> EdgeExplanation:
         reasoning=edge.reasoning,
         fallback=edge.fallback,
         prefill=edge.prefill > 0,
+        prefill_auto=edge.prefill_auto,
     )

@@ -11,6 +11,7 @@ import anyio
 
 from codec_agents.dialects import BoundDialect
 from codec_agents.engines.base import Engine, SamplingOptions, Timeouts
+from codec_agents.engines.measured import Measured
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.edges import Strategy
 from codec_agents.graph.policy import Policy
@@ -65,6 +66,10 @@ class BuiltEdge:
     fallback: bool = False
     prefill: int = 0
     """Ids after which a longer beginning of the target's prompt is sent ahead; 0 for never."""
+    prefill_auto: bool = False
+    """Whether measurements decide if it is sent ahead."""
+    prefill_budget: int = 0
+    """The most ids in all requests ahead for one prompt."""
 
     @property
     def source(self) -> str:
@@ -136,6 +141,8 @@ class PromptedNode(BuiltNode):
     engine: Engine
     engine_slots: anyio.CapacityLimiter | None
     """Bounds concurrent requests to the engine; shared by all nodes that use it."""
+    measured: Measured
+    """What the engine's answers have shown; shared by all nodes that use it."""
     vocabulary: Vocabulary
     dialect: BoundDialect
     dialect_reason: str

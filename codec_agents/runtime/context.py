@@ -24,6 +24,7 @@ import anyio
 from codec_agents.events import Event, HandoffFinished, HandoffReport, Outcome, Usage
 from codec_agents.runtime.edges.gate import Gate
 from codec_agents.runtime.event_log import EventLog
+from codec_agents.runtime.model.shared_prefix import SharedPrefixes
 from codec_agents.runtime.outputs import SinkOutput
 from codec_agents.telemetry import run_scope
 
@@ -72,6 +73,8 @@ class RunContext:
         """By path of each model node that finished: its last turn, and the length of its first prompt."""
         self.values: dict[str, Any] = {}
         """The value of each answer that has a form, by path."""
+        self.shared_prefixes = SharedPrefixes()
+        """The requests that are reading their prompts."""
         self.handoffs: list[HandoffReport] = []
         self.outcomes: dict[str, Outcome] = {}
         """How each node ended, by path."""

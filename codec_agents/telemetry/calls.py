@@ -103,6 +103,10 @@ class CallScope(Scope):
         instruments.record_call(self._with_error(self._metric), usage, self.seconds, self._stats)
         if self._stats is not None:
             instruments.input_tokens.add(len(self._turn.prompt) + ids_before, usage)
+            if self._requests == 0 and (sent := self._turn.sent_ahead):
+                instruments.sent_ahead.add(sent, usage)
+                if self._stats.cached_tokens is not None:
+                    instruments.sent_ahead_found.add(min(sent, self._stats.cached_tokens), usage)
             if self._requests == 0 and self._turn.lost_from is not None:
                 instruments.cache_lost.add(self._turn.kept_prefix - self._turn.lost_from, usage)
             instruments.reasoning_tokens.add(self._turn.reasoning_ids - reasoning_before, usage)

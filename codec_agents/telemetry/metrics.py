@@ -53,6 +53,10 @@ class Instruments:
         )
         self.handoff_tokens = tokens(names.METRIC_HANDOFF_TOKENS, "Ids into and out of a handoff.")
         self.translate = seconds(names.METRIC_TRANSLATE, GAP_BUCKETS, "Time spent translating.")
+        self.sent_ahead = tokens(names.METRIC_SENT_AHEAD, "Ids of prompts that engines were sent ahead.")
+        self.sent_ahead_found = tokens(
+            names.METRIC_SENT_AHEAD_FOUND, "Of those, the ids that the request itself found in the cache."
+        )
         self.cache_lost = tokens(
             names.METRIC_CACHE_LOST, "Ids of the turn before that an engine had forgotten, where most were."
         )

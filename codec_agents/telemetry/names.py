@@ -141,6 +141,8 @@ METRIC_GAP: Final = "codec.handoff.gap"
 METRIC_HANDOFF_FIRST_TOKEN: Final = "codec.handoff.first_token_latency"  # noqa: S105
 METRIC_HANDOFF_TOKENS: Final = "codec.handoff.tokens"
 METRIC_TRANSLATE: Final = "codec.translate.duration"
+METRIC_SENT_AHEAD: Final = "codec.prefill.tokens"
+METRIC_SENT_AHEAD_FOUND: Final = "codec.prefill.found_tokens"
 METRIC_CACHE_LOST: Final = "codec.cache.lost_tokens"
 METRIC_STREAM_BYTES: Final = "codec.stream.bytes"
 

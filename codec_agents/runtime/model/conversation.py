@@ -72,7 +72,8 @@ class Conversation:
         """
         spent, limits = self._budget.watch or _never, self._node.policy.limits
         prompt = self._slots.prompt()
-        turn = Turn(1, prompt, shared_prefix(self._node.earlier, prompt))
+        kept = shared_prefix(self._node.earlier, prompt)
+        turn = Turn(1, prompt, kept, sent_ahead=self._slots.prefilled_ids)
         stop = lambda turn: enough(turn) or spent(turn)  # noqa: E731 - reads as the sentence that it is
         await self._ask(turn, Listeners(stop, on_first_id=self._report_handoffs))
         while turn.finish_reason == SPENT and not self._run.stopping:
@@ -101,6 +102,7 @@ class Conversation:
         check = None if node.output is None else AnswerCheck(node, node.output)
         for number in range(first, limits.turns + 1):
             turn = Turn(number, prompt, kept, results=self._results)
+            turn.sent_ahead = self._slots.prefilled_ids if number == 1 else 0
             if check is not None and check.holds:
                 self._generation.hold_answer()
             on_first_id = self._report_handoffs if number == 1 else None
@@ -202,6 +204,8 @@ class Conversation:
 
     def _note_engine(self, turn: Turn) -> None:
         """Complete the reports of the handoffs, and warn where the engine had forgotten the turn before."""
+        if turn.stats and self._node.measured.note(self._node.path, turn.sent_ahead, turn.stats[0]):
+            _log.info("node %s: no gain from prefill; its engine reports no cached ids", self._node.path)
         if turn.number == 1 and turn.stats:
             said = turn.engine_report()
             for position in self._reported:

@@ -18,7 +18,12 @@ import anyio
 import msgspec
 
 from codec_agents.dialects.values import CallRegion
-from codec_agents.engines.base import GenerationRequest, SamplingOptions, continues_answers, end_reached
+from codec_agents.engines.base import (
+    GenerationRequest,
+    SamplingOptions,
+    continues_answers,
+    end_reached,
+)
 from codec_agents.engines.checked import checked
 from codec_agents.engines.prompt_body import extended
 from codec_agents.engines.values import TurnValues
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from codec_agents.plan.nodes import PromptedNode
     from codec_agents.runtime.context import RunContext
     from codec_agents.runtime.edges.wiring import Wiring
+    from codec_agents.runtime.model.shared_prefix import Leader
     from codec_agents.telemetry.calls import CallScope
     from codec_agents.telemetry.spans import NodeScope
     from codec_agents.turn import Turn
@@ -85,6 +91,8 @@ class Generation:
         self._on_first_id: Callable[[Turn], Awaitable[None]] | None = None
         """The listener to the first id, until it was called."""
         self._reader: TurnReader | None = None
+        self._leader: Leader | None = None
+        """Set while this request reads a beginning that other requests may wait for."""
         self._held: list[int] | None = None
         """The answer, while it is held back."""
 
@@ -161,20 +169,35 @@ class Generation:
 
     async def _stream(self, turn: Turn, max_ids: int) -> None:
         """Send one request, when the engine has a free place, and read its stream."""
-        places = self._node.engine_slots
-        with self._scope.call(self._node, turn) as call:
-            if places is None:
-                await self._read(turn, max_ids, call)
-            else:
-                async with places:
+        places, node = self._node.engine_slots, self._node
+        with self._scope.call(node, turn) as call:
+            # A turn that continues a conversation has its beginning in the cache, and a record has none.
+            if not turn.stats and not turn.kept_prefix and continues_answers(node.engine):
+                self._leader = await self._run.shared_prefixes.lead(node.measured, node.model, turn.prompt)
+            try:
+                if places is None:
                     await self._read(turn, max_ids, call)
+                else:
+                    async with places:
+                        await self._read(turn, max_ids, call)
+            finally:
+                self._let_others_read(has_read=False)
+
+    def _let_others_read(self, *, has_read: bool) -> None:
+        """Let the requests go that wait until this one has read its prompt."""
+        leader, self._leader = self._leader, None
+        if leader is not None:
+            leader.finish(has_read=has_read)
 
     async def _read(self, turn: Turn, max_ids: int, call: CallScope) -> None:
         if not turn.stats:
             turn.admitted = self._run.clock()
         request = self._request(turn, max_ids - len(turn.generated), call.headers())
-        listeners = self._listeners
-        engine = self._node.engine
+        with self._node.measured.request():
+            await self._read_frames(turn, request, call)
+
+    async def _read_frames(self, turn: Turn, request: GenerationRequest, call: CallScope) -> None:
+        listeners, engine = self._listeners, self._node.engine
         values = self._values_of(turn)
         async with call.around(engine.stream(request)) as opened:
             frames = checked(engine, opened, self._node.vocabulary)
@@ -183,6 +206,8 @@ class Generation:
             async for frame in frames:
                 given = None if values is None else values.add(frame)
                 if frame.ids or given is not None:
+                    if self._leader is not None:
+                        self._let_others_read(has_read=True)
                     observed = self._run.observed
                     if observed or self._on_first_id is not None:
                         await self._report_sampled(turn, frame.ids, given)

@@ -8,6 +8,7 @@ answer does not depend on what the engine kept.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from codec_agents.engines.base import GenerationRequest
 from codec_agents.events import Usage
 
 if TYPE_CHECKING:
-    from codec_agents.plan.nodes import PromptedNode
+    from codec_agents.plan.nodes import BuiltEdge, PromptedNode
     from codec_agents.runtime.context import NodeContext
     from codec_agents.runtime.model.prompt import IncrementalPrompt
 
@@ -26,20 +27,36 @@ _log = logging.getLogger(__name__)
 
 PREFILL_REQUESTS: Final = 32
 """Bound of the requests ahead for one prompt: 8,192 ids at the default stride."""
-PREFILL_IDS: Final = 150_000
-"""Bound of the ids in all of them together: each repeats the one before, which costs bytes if not time."""
+BLOCK: Final = 128
+"""With `prefill: auto`, beginnings end where a block of the engine's cache does: a multiple of the sizes in
+use (16 to 128 ids). The rest of a block would be read again with the request itself."""
 
 
 class Prefill:
     """The requests ahead for one prompt, one at a time."""
 
     def __init__(
-        self, node: PromptedNode, prompt: IncrementalPrompt, context: NodeContext, stride: int
+        self,
+        node: PromptedNode,
+        prompt: IncrementalPrompt,
+        context: NodeContext,
+        edges: Sequence[BuiltEdge],
     ) -> None:
+        """Begin without a request.
+
+        Args:
+            node: the node that asks.
+            prompt: its prompt, which grows.
+            context: where it runs.
+            edges: the edges into the prompt that ask for requests ahead.
+        """
         self._node = node
         self._prompt = prompt
         self._run = context.run
-        self._stride = stride
+        self._stride = min(edge.prefill for edge in edges)
+        self._budget = min(edge.prefill_budget for edge in edges)
+        self._auto = all(edge.prefill_auto for edge in edges)
+        """Whether measurements decide; an edge that asks for requests in any case goes before them."""
         self._more = Signal()
         self._scope = anyio.CancelScope()
         self._stopped = False
@@ -65,6 +82,8 @@ class Prefill:
         The first failure ends it, with a warning: an engine in trouble gets no extra load, and one that
         refuses such a request would refuse the next. The request that counts is sent all the same.
         """
+        if self._auto and not self._node.measured.gains(self._node.path):
+            return
         with self._scope:
             try:
                 await self._send_all()
@@ -79,12 +98,19 @@ class Prefill:
             await self._more.wait()
             if self._stopped:
                 return
-            prompt = self._prompt.so_far()
+            prompt = self._beginning()
             if len(prompt) < self.given + self._stride:
                 continue
-            if self._ids + len(prompt) > PREFILL_IDS:
+            if self._auto and not self._node.measured.has_room:
+                continue
+            if self._ids + len(prompt) > self._budget:
                 return
             await self._give(prompt)
+
+    def _beginning(self) -> list[int]:
+        """Return the ids to send now."""
+        prompt = self._prompt.so_far()
+        return prompt[: len(prompt) // BLOCK * BLOCK] if self._auto else prompt
 
     async def _give(self, prompt: list[int]) -> None:
         async with AsyncExitStack() as stack:

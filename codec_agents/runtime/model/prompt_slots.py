@@ -27,10 +27,10 @@ class PromptSlots(Slots):
         self._prompt: IncrementalPrompt | None = None
         """None where nothing is prepared: rendering the whole prompt at the end is cheaper than in steps."""
         self._preparation: Preparation | None = None
-        strides = [handoff.edge.prefill for handoff in self.handoffs if handoff.edge.prefill]
-        if strides or preparing(node.engine) is not None:
+        edges = [handoff.edge for handoff in self.handoffs if handoff.edge.prefill]
+        if edges or preparing(node.engine) is not None:
             self._prompt = IncrementalPrompt(node, list(zip(self.handoffs, wiring.channels, strict=True)))
-            prefill = Prefill(node, self._prompt, context, min(strides)) if strides else None
+            prefill = Prefill(node, self._prompt, context, edges) if edges else None
             self._preparation = Preparation(node, context, self._prompt, prefill)
             self.on_ids = self._preparation.ids_came
 

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from codec_agents import Chat, Pipeline
+from codec_agents.engines import measured
 from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.scripted.prefix_cache import PrefixCache, PromptReading
 from codec_agents.exceptions import EngineStatusError
@@ -35,9 +36,11 @@ def speaker(text: str) -> ScriptedEngine:
     return Patient(ScriptedModel(script=lambda _: Say(text), ids_a_frame=16))
 
 
-def pipeline(a: Any, b: Any, *, stride: int | None = 32, b_map: str = "demo/words") -> Pipeline:
+def pipeline(
+    a: Any, b: Any, *, stride: int | None = 32, b_map: str = "demo/words", **fields: Any
+) -> Pipeline:
     """Return `a -> b`; without a stride, nothing is read ahead."""
-    ahead = {} if stride is None else {"prefill": "ahead", "prefill_stride": stride}
+    ahead = {} if stride is None else {"prefill": "ahead", "prefill_stride": stride, **fields}
     p = Pipeline("ahead").input("q").sink("out")
     p.model("a", engine=a, map="demo/bytes", prompt=Chat(user="{q}"), sampling={"max_tokens": 9999})
     p.model("b", engine=b, map=b_map, prompt=Chat(system="Read.", user="{draft}"))
@@ -205,10 +208,9 @@ async def test_the_number_of_requests_is_bounded(monkeypatch: pytest.MonkeyPatch
     assert len(b.requests) == 4
 
 
-async def test_the_number_of_ids_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefill, "PREFILL_IDS", 300)
+async def test_the_number_of_ids_is_bounded() -> None:
     b = ScriptedEngine(lambda _: Say("read"))
-    result = await run(pipeline(speaker(words(900)), b, stride=8))
+    result = await run(pipeline(speaker(words(900)), b, stride=8, prefill_budget=300))
     assert 0 < result.usage["b"].prefill_ids <= 300
 
 
@@ -256,3 +258,80 @@ async def test_what_was_read_before_a_break_stays() -> None:
     with anyio.move_on_after(0.2):
         await PromptReading(range(5000), 0.001, cache).finish()
     assert 10 < cache.find(None, range(5000)) < 4500
+
+
+# --- `prefill: auto` ---
+
+
+class Reporting(ScriptedEngine):
+    """Reports so many cached ids of each request that counts, and so long a queue."""
+
+    def __init__(self, cached: Callable[[int], int | None], *, queue: float | None = None) -> None:
+        super().__init__(lambda _: Say("read"))
+        self._cached = cached
+        self._queue = queue
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
+        async with super().stream(request) as frames:
+            if request.options.max_tokens > 1:
+                frames.stats.cached_tokens = self._cached(len(request.prompt_ids))
+                frames.stats.engine_queue = self._queue
+            yield frames
+
+
+def automatic(b: Any) -> Pipeline:
+    return pipeline(speaker(words(600)), b, stride=128, prefill="auto")
+
+
+async def sent_in(p: Pipeline, runs: int) -> list[int]:
+    """Return the number of requests ahead in each of some runs."""
+    return [(await run(p)).usage["b"].prefill_requests for _ in range(runs)]
+
+
+async def test_what_is_sent_ends_where_a_block_does() -> None:
+    b = Reporting(lambda ids: ids)
+    result = await run(automatic(b))
+    *ahead, _ = b.requests
+    assert ahead
+    assert all(len(request.prompt_ids) % prefill.BLOCK == 0 for request in ahead)
+    assert result.handoffs[-1].prefilled_ids % prefill.BLOCK == 0
+    assert result.handoffs[-1].cached_ids == result.usage["b"].prompt_ids
+
+
+async def test_it_goes_on_while_the_cached_ids_show_a_gain() -> None:
+    assert 0 not in await sent_in(automatic(Reporting(lambda ids: ids - 5)), 5)
+
+
+@pytest.mark.parametrize("cached", [0, None])
+async def test_it_stops_where_they_show_none_and_is_tried_again(
+    cached: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "TRIED_AGAIN", 4)
+    sent = await sent_in(automatic(Reporting(lambda _: cached)), 10)
+    assert [number > 0 for number in sent] == [True] * 2 + [False] * 3 + [True] + [False] * 3 + [True]
+
+
+async def test_an_engine_that_queues_gets_no_work_ahead() -> None:
+    sent = await sent_in(automatic(Reporting(lambda ids: ids, queue=measured.QUEUED)), 3)
+    assert sent[0] > 0
+    assert sent[1:] == [0, 0]
+
+
+async def test_an_engine_with_many_requests_in_flight_gets_no_work_ahead() -> None:
+    p = automatic(Reporting(lambda ids: ids))
+    node = p.build().nodes["b"]
+    node.measured.running = measured.ROOM  # type: ignore[attr-defined]
+    assert await sent_in(p, 1) == [0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_results_are_the_same_ids_with_and_without(seed: int) -> None:
+    """Whatever the engine reports, and however the source is cut."""
+
+    def said(stride: int | None) -> Pipeline:
+        model = ScriptedModel(script=lambda _: Say(words(500)), ids_a_frame=(1, 40), seed=seed)
+        b = Reporting(lambda ids: (ids * seed) // 3)
+        return pipeline(ScriptedEngine(model), b, stride=stride, **({"prefill": "auto"} if stride else {}))
+
+    assert (await run(said(128))).ids == (await run(said(None))).ids

@@ -1,0 +1,88 @@
+"""Measurements of one engine from its answers, for decisions that nothing else can make."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from codec_agents.engines.base import StreamStats
+
+MISSES = 2
+"""Prompts in a row that are sent ahead without gain before a node stops; one may be an eviction."""
+
+TRIED_AGAIN = 50
+"""Prompts of a node after which it is tried again: an engine may have been restarted with a cache."""
+
+QUEUED = 0.02
+"""Seconds in the engine's own queue from which on it has no room: work ahead would delay other requests."""
+
+REMEMBERED = 256
+"""Beginnings that are taken to be in the engine's cache, the latest ones."""
+
+ROOM = 8
+"""Requests of this process in flight from which on an engine has no room, where it reports no queue."""
+
+
+class Measured:
+    """The figures of one engine. The nodes of a pipeline that use it share them."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        """Requests in flight."""
+        self._queue: float | None = None
+        """Seconds that the latest request waited in the engine's queue."""
+        self._read: OrderedDict[int, None] = OrderedDict()
+        self._misses: dict[str, int] = {}
+        self._passed_over: dict[str, int] = {}
+
+    def has_read(self, beginning: object) -> bool:
+        """Return whether a request with this beginning was read before, so that the cache may hold it."""
+        return hash(beginning) in self._read
+
+    def note_read(self, beginning: object) -> None:
+        """Remember that a request with this beginning was read."""
+        self._read[hash(beginning)] = None
+        if len(self._read) > REMEMBERED:
+            self._read.popitem(last=False)
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request while it is in flight."""
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+    @property
+    def has_room(self) -> bool:
+        """True if a request ahead would delay no other one, as far as is known."""
+        return self.running < ROOM and (self._queue or 0.0) < QUEUED
+
+    def gains(self, node: str) -> bool:
+        """Return whether prompts of a node are worth sending ahead; asked once for each prompt."""
+        if self._misses.get(node, 0) < MISSES:
+            return True
+        self._passed_over[node] = self._passed_over.get(node, 0) + 1
+        return self._passed_over[node] % TRIED_AGAIN == 0
+
+    def note(self, node: str, sent_ahead: int, stats: StreamStats) -> bool:
+        """Take the figures of an answer; return true if they stop a node's requests ahead.
+
+        An engine that does not report cached ids shows no gain: what cannot be measured is not done.
+
+        Args:
+            node: the path of the node.
+            sent_ahead: how many ids of its prompt the engine had read ahead.
+            stats: of the request itself.
+        """
+        if stats.engine_queue is not None:
+            self._queue = stats.engine_queue
+        if not sent_ahead:
+            return False
+        if stats.cached_tokens is not None and stats.cached_tokens >= sent_ahead // 2:
+            self._misses[node] = 0
+            return False
+        self._misses[node] = self._misses.get(node, 0) + 1
+        return self._misses[node] == MISSES
