@@ -81,7 +81,7 @@ async def test_a_beginning_that_was_read_before_is_not_waited_for() -> None:
 async def test_a_leader_that_fails_lets_the_others_go() -> None:
     engine = Watched(fails=True)
     result = await fan_out(engine, DOCUMENT, on_failure="skip").invoke({"document": DOCUMENT})
-    assert result.text["out"] == "read 1 read 2 read 3"
+    assert result.text["out"].count("read") == BRANCHES - 1
 
 
 async def test_a_record_is_replayed_without_waiting(tmp_path: Path) -> None:
