@@ -345,6 +345,12 @@ def test_the_table_of_policies_says_what_holds() -> None:
     )
 
 
+def test_the_picture_of_the_readme_is_the_graph_of_the_demo() -> None:
+    """`codec-agents graph examples/travel_desk.yaml -o docs/screenshots/desk.svg` makes it."""
+    drawn = Pipeline.from_yaml(REPOSITORY / "examples" / "travel_desk.yaml").to_svg()
+    assert (DOCS / "screenshots" / "desk.svg").read_text(encoding="utf-8") == drawn
+
+
 # --- commands ---
 
 COMMAND = re.compile(r"codec-agents ((?:maps|record) )?([a-z]+)([^`\n]*)")
