@@ -49,8 +49,7 @@ def map_of_file(path: Path, map_id: str | None, cache: DiskMapCache) -> Tokenize
 
 
 def _built(file: Path, map_id: str, cache: DiskMapCache) -> TokenizerMap:
-    # Another version of the builders may build another map from the same file.
-    key = f"built:{version('codec-agents')}:{map_id}:{_digest(file)}"
+    key = built_key(map_id, _digest(file))
     cached = cache.read(key)
     if cached is not None:
         return cached
@@ -63,6 +62,16 @@ def _built(file: Path, map_id: str, cache: DiskMapCache) -> TokenizerMap:
     except OSError as error:  # the map is made: without a cache it is only made again by the next process
         _log.warning("the map %s cannot be cached: %s; set CODEC_CACHE to a folder with space", map_id, error)
     return shared_map(data, hash_map(data))
+
+
+def key_of_id(map_id: str) -> str:
+    """Return the key in the cache of the map that was built or fetched last under an id."""
+    return f"id:{map_id}"
+
+
+def built_key(map_id: str, source: str) -> str:
+    """Return the key in the cache of a map that is built here: other builders may build another one."""
+    return f"built:{version('codec-agents')}:{map_id}:{source}"
 
 
 def _digest(file: Path) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 import anyio
 
 from codec_agents.compiler.declared_dialects import FoundDialect, own_dialect
-from codec_agents.compiler.map_files import id_of_name, map_of_file
+from codec_agents.compiler.hub_maps import map_of_hub
+from codec_agents.compiler.map_files import id_of_name, key_of_id, map_of_file
 from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import derive_dialect, get_dialect
 from codec_agents.engines.base import Engine
@@ -133,15 +134,19 @@ class Resources:
         cached = cache.read(spec.hash) if spec.hash is not None else None
         if cached is not None:
             return cached
+        if spec.hub is not None:
+            return _fetched(f"hf:{spec.hub}", partial(map_of_hub, spec.hub, spec.id, cache))
         if spec.url is not None:
             return _fetched(spec.url, partial(load_map, url=expand(spec.url), hash=spec.hash, cache=cache))
         if (map_id := spec.id or name) in BUNDLED_MAPS:
             return bundled_map(map_id)
+        if (kept := cache.read(key_of_id(map_id))) is not None:
+            return kept
         raise ResourceError(
-            f"no map {map_id!r} is bundled or given",
-            f"build it from the model's tokenizer, `codec-agents maps build tokenizer.json --id {map_id} "
-            f"-o map.json`, and declare it: maps: {{{map_id}: {{path: ./map.json}}}}, or {{url: ..., "
-            f"hash: ...}}; bundled are {', '.join(BUNDLED_MAPS)}",
+            f"no map {map_id!r} is bundled or in the cache",
+            "name the model's folder, its tokenizer.json or .gguf file as `map:`, or `hf:org/model`; or "
+            f"build it once: `codec-agents maps build SOURCE --id {map_id}`; bundled are "
+            f"{', '.join(BUNDLED_MAPS)}",
         )
 
     def _map_file(self, path: str) -> Path:
@@ -352,5 +357,6 @@ def _fetched(url: str, fetch: Callable[[], Awaitable[TokenizerMap]]) -> Tokenize
         reason = hide(str(error) or type(error).__name__, values_of(url))
         raise ResourceError(
             f"the map cannot be fetched from {url}: {reason}",
-            "try again, or fetch it where there is a network: `codec-agents maps get URL --hash HASH`",
+            "try again, or make it where there is a network, and copy the file: `codec-agents maps build "
+            "hf:org/model -o map.json`, or `maps get URL -o map.json`",
         ) from error

@@ -294,7 +294,7 @@ class Declaration:
         return self
 
     def tokenizer_map(self, name: str, source: MapLike | None = None, **fields: Unpack[MapFields]) -> Self:
-        """Declare a map: by its fields (`path`, `url`, `hash`), by a value, or as a loaded map."""
+        """Declare a map: by its fields (`path`, `url`, `hub`, `hash`), by a value, or as a loaded map."""
         if source is None:
             source = self._validated(MapSpec, ("maps", name), **fields)
         elif isinstance(source, str):

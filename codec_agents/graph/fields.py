@@ -47,6 +47,7 @@ class MapFields(TypedDict, total=False):
     id: str | None
     path: str | None
     url: str | None
+    hub: str | None
     hash: str | None
 
 

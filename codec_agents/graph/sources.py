@@ -150,8 +150,14 @@ MAP_SUFFIXES = (".json", ".json.gz", ".gguf", ".model", ".tiktoken")
 """Endings by which a name is a path: those of maps and of tokenizer files."""
 
 
+HUB_PREFIX = "hf:"
+"""Begins the name of a model on the hub: `hf:org/model@revision`."""
+
+HUB_PATTERN = r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(@[A-Za-z0-9_./-]+)?$"
+
+
 class MapSpec(Declared):
-    """A tokenizer map: by id (bundled or in the cache), by path, or by URL and hash."""
+    """A tokenizer map: by id (bundled or in the cache), by path, by URL and hash, or from a model's hub."""
 
     id: str | None = None
     path: str | None = None
@@ -159,13 +165,16 @@ class MapSpec(Declared):
     relative to the pipeline file or absolute. A map that has to be built is cached by the content of its
     file."""
     url: Url | None = None
+    hub: Annotated[str, StringConstraints(pattern=HUB_PATTERN)] | None = None
+    """`org/model` or `org/model@revision` of the Hugging Face hub, whose tokenizer file is fetched, built and
+    cached once. A commit as revision pins the file."""
     hash: MapHash | None = None
     """`sha256:` and the hex digest of the document, which is checked on loading."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if self.path is not None and self.url is not None:
-            raise PydanticCustomError("map", "a map comes from a `path` or from a `url`, not both")
+        if sum(each is not None for each in (self.path, self.url, self.hub)) > 1:
+            raise PydanticCustomError("map", "a map comes from one of `path`, `url` and `hub`")
         if self.url is not None and self.hash is None:
             raise PydanticCustomError(
                 "map",
@@ -175,6 +184,8 @@ class MapSpec(Declared):
 
     @classmethod
     def of(cls, text: str) -> MapSpec:
-        """Return the map that a node's `map` names: a path if it looks like one, else an id."""
+        """Return the map that a node's `map` names: `hf:org/model`, a path if it looks like one, or an id."""
+        if text.startswith(HUB_PREFIX):
+            return cls(hub=text.removeprefix(HUB_PREFIX))
         is_path = text.startswith((".", "/", "~")) or text.endswith(MAP_SUFFIXES)
         return cls(path=text) if is_path else cls(id=text)

@@ -123,6 +123,12 @@ class DiskMapCache(MapCache):
             path.unlink()
         return None
 
+    def document(self, key: str) -> bytes | None:
+        """Return the bytes of the map under this key, checked, or None."""
+        name = self._name_of(key)
+        data = None if name is None else _read(self._path(name))
+        return data if data is not None and hash_map(data) == name else None
+
     async def set(self, key: str, value: TokenizerMap) -> None:
         """Keep the key of a map whose bytes are in this cache already: only `store` gets the bytes.
 

@@ -10,9 +10,10 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from codec_core.compression import decompressor
@@ -48,6 +49,8 @@ class Errors:
 
     malformed: type[CodecError] = MapDiscoveryError
     not_found: NotFound = MapDiscoveryNotFoundError
+    refused: NotFound | None = None
+    """For 401 and 403; None for `malformed`, as for any other status."""
 
 
 async def fetch(
@@ -60,6 +63,8 @@ async def fetch(
     progress: Progress | None = None,
     asked: str | None = None,
     allow_private: bool = False,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    heard: Callable[[Mapping[str, str]], None] | None = None,
 ) -> bytes:
     """Return the body of a URL, decompressed.
 
@@ -73,6 +78,8 @@ async def fetch(
         asked: the URL that the caller gave, where a document led from there to this one.
         allow_private: whether redirects, and this URL where `asked` is given, may lead to addresses that are
             not public. The host of the URL that the caller gave is always allowed.
+        headers: sent as well; `Authorization` only to the origin of the URL.
+        heard: called with the headers of each response on the way.
 
     Raises:
         CodecError: `errors.not_found` for 404 and 410; `errors.malformed` for any other status but 200, for a
@@ -85,8 +92,10 @@ async def fetch(
     allowed = Destinations(url if asked is None else asked, allow_private=allow_private, look_up=look_up)
     async with (
         _client(client, error) as session,
-        _response(session, url, timeout, allowed, error) as response,
+        _response(session, url, timeout, allowed, error, headers, heard) as response,
     ):
+        if errors.refused is not None and response.status_code in (401, 403):
+            raise errors.refused(url, response.status_code)
         if response.status_code in (404, 410):
             raise errors.not_found(url, response.status_code)
         if response.status_code != 200:
@@ -96,20 +105,28 @@ async def fetch(
 
 @asynccontextmanager
 async def _response(
-    session: httpx.AsyncClient, url: str, timeout: float, allowed: Destinations, error: type[CodecError]
+    session: httpx.AsyncClient,
+    url: str,
+    timeout: float,
+    allowed: Destinations,
+    error: type[CodecError],
+    headers: Mapping[str, str],
+    heard: Callable[[Mapping[str, str]], None] | None,
 ) -> AsyncIterator[httpx.Response]:
     """Open a URL and follow its redirects, where the client follows any; each hop is checked."""
     import httpx
 
-    headers = with_codec_client_version({"Accept-Encoding": "gzip"})
+    sent = with_codec_client_version({"Accept-Encoding": "gzip", **headers})
     with _typed(url, error):
-        request = session.build_request("GET", url, headers=headers, timeout=timeout)
+        request = session.build_request("GET", url, headers=sent, timeout=timeout)
     auth: Any = httpx.USE_CLIENT_DEFAULT
     for _ in range(session.max_redirects + 1):
         # A client that follows redirects by itself does not let the caller check where they lead.
         with _typed(str(request.url), error):
             await allowed.check(str(request.url), request.url.raw_host.decode("ascii"), error)
             response = await _send(session, request, auth, timeout)
+        if heard is not None:
+            heard(response.headers)
         try:
             if response.next_request is None or not session.follow_redirects:
                 yield response

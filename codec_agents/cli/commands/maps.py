@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from codec_core.maps import TokenizerMap
 
 MAP_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-TOKENIZER = click.Path(exists=True, path_type=Path)
 
 
 @click.group("maps")
@@ -26,23 +25,41 @@ def command() -> None:
 
 
 @command.command("build")
-@click.argument("source", type=TOKENIZER)
-@click.option("--id", "map_id", required=True, metavar="ORG/FAMILY", help="The id of the map.")
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("source")
+@click.option(
+    "--id", "map_id", metavar="ORG/FAMILY", help="The id of the map; that of a hub's model by default."
+)
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it here as well."
+)
 @click.option("--pattern", help="The pre-tokenizer's regular expression; for tiktoken ranks only.")
+@click.option("--hash", "expected", metavar="sha256:HEX", help="The hash that the map must have.")
+@click.option("--allow-private", is_flag=True, help="Follow redirects of a hub to private addresses.")
 @reporting
-def build_command(source: Path, map_id: str, output: Path, pattern: str | None) -> None:
-    """Make a map from SOURCE: a model's folder, or its tokenizer file.
+def build_command(
+    source: str,
+    map_id: str | None,
+    output: Path | None,
+    pattern: str | None,
+    expected: str | None,
+    allow_private: bool,
+) -> None:
+    """Make a map from SOURCE: a model's folder, its tokenizer file, or hf:ORG/MODEL@REVISION; and cache it.
 
-    Known are tokenizer.json, tekken.json, SentencePiece .model, .gguf and .tiktoken files.
+    Known are tokenizer.json, tekken.json, SentencePiece .model, .gguf and .tiktoken files. From the Hugging
+    Face hub, the tokenizer file alone is fetched; HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are respected.
 
-    A tokenizer that a map cannot describe exactly is an error.
+    Pipelines find the map by its id. A tokenizer that a map cannot describe exactly is an error.
     """
-    from codec_core.building.source import build_map
+    from codec_agents.cli.map_sources import build, keep
 
-    document = build_map(source, map_id=map_id, pattern=pattern)
-    write_whole(output, document)
-    terminal.echo(f"{_hash(document)}  {output}")
+    document = build(source, map_id, pattern, allow_private=allow_private)
+    if expected is not None:
+        _check_hash(document, expected)
+    if output is not None:
+        write_whole(output, document)
+    kept = keep(document, required=output is None)
+    terminal.echo(f"{_hash(document)}  {output or kept}")
 
 
 @command.command("get")
@@ -69,7 +86,10 @@ def get_command(
     """
     import anyio
 
+    from codec_agents.cli.map_sources import remember
+
     tokenizer_map, document = anyio.run(_fetch, origin, map_id, expected, output is not None, allow_private)
+    remember(tokenizer_map)
     if output is not None:
         write_whole(output, document)
     found = {"id": tokenizer_map.id, "hash": tokenizer_map.hash}
@@ -132,13 +152,15 @@ def verify_command(file: Path, expected: str | None, as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("name", metavar="FILE_OR_ID")
+@click.argument("name", metavar="SOURCE_OR_ID")
 @click.option("--text", help="Show how the map cuts this text.")
 @as_json
 @reporting
 def show_command(name: str, text: str | None, as_json: bool) -> None:
-    """Describe a map, given as a file or as the id of a bundled one."""
-    tokenizer_map = _named(name)
+    """Describe a map: by its file, its id, a tokenizer file, a model's folder, or hf:ORG/MODEL."""
+    from codec_agents.cli.map_sources import named_map
+
+    tokenizer_map = named_map(name)
     document = _description(tokenizer_map)
     if text is not None:
         document["encoded"] = _encoded(tokenizer_map, text)
@@ -151,6 +173,14 @@ def show_command(name: str, text: str | None, as_json: bool) -> None:
         terminal.echo(f"{key + ':':<16}{shown}")
     for token_id, piece in pieces or []:
         terminal.echo(f"{token_id:>8}  {piece!r}")
+
+
+def _check_hash(document: bytes, expected: str) -> None:
+    from codec_core.discovery.documents import pinned_hash
+    from codec_core.exceptions import TokenizerMapHashMismatchError
+
+    if pinned_hash(expected) != _hash(document):
+        raise TokenizerMapHashMismatchError(expected, _hash(document))
 
 
 async def _fetch(
@@ -167,13 +197,13 @@ async def _fetch(
     class Copying(DiskMapCache):
         """Keeps the bytes at hand; what is asked for anew is never there."""
 
-        document = b""
+        fetched = b""
 
         async def get(self, key: str) -> TokenizerMap | None:
             return None if anew else await super().get(key)
 
         async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:
-            self.document = data
+            self.fetched = data
             await super().store(key, value, data)
 
     cache = Copying(map_cache_folder())
@@ -186,7 +216,7 @@ async def _fetch(
         raise OSError(f"cannot fetch from {origin}: {error!s}") from error
     if expected is not None and found.hash != pinned_hash(expected):
         raise TokenizerMapHashMismatchError(expected, found.hash or "of no document")
-    return found, cache.document
+    return found, cache.fetched
 
 
 def _tell(as_json: bool, document: dict[str, Any]) -> None:
@@ -215,17 +245,6 @@ def _read(path: Path) -> TokenizerMap:
     from codec_core.maps import read_map
 
     return read_map(path)
-
-
-def _named(name: str) -> TokenizerMap:
-    from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
-
-    if name in BUNDLED_MAPS:
-        return bundled_map(name)
-    if not Path(name).is_file():
-        known = ", ".join(BUNDLED_MAPS)
-        raise click.BadParameter(f"{name!r} is no file and no bundled map ({known})")
-    return _read(Path(name))
 
 
 def _description(tokenizer_map: TokenizerMap) -> dict[str, Any]:

@@ -40,7 +40,11 @@ ENGINES = ("auto", "vllm", "sglang", "llamacpp", "codec")
 @click.option("--sink", metavar="NAME", help="With FILE: the sink whose ids are the answer.")
 @click.option("--ids-a-second", type=click.FloatRange(min=0, min_open=True), help="With --script: the pace.")
 @click.option("--ids-a-frame", type=click.IntRange(min=1), help="With --script: how ids are cut.")
-@click.option("--map", "map_name", help="The model's map: a bundled one, or a file.")
+@click.option(
+    "--map",
+    "map_name",
+    help="The model's map: by its id, a map, its tokenizer file or folder, or hf:ORG/MODEL.",
+)
 @click.option("--model", help="The name that requests use.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
@@ -184,18 +188,9 @@ def _required_map(given: dict[str, Any]) -> bytes:
 
 
 def _map_bytes(name: str) -> bytes:
-    from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map_bytes
+    from codec_agents.cli.map_sources import named_document
 
-    if name in BUNDLED_MAPS:
-        return bundled_map_bytes(name)
-    path = Path(name)
-    if not path.is_file():
-        known = ", ".join(BUNDLED_MAPS)
-        raise click.BadParameter(
-            f"{name!r} is no file and no bundled map ({known}); fetch one with `codec-agents maps get`",
-            param_hint="--map",
-        )
-    return path.read_bytes()
+    return named_document(name, param_hint="--map")
 
 
 def _script(text: str) -> Any:

@@ -1,0 +1,111 @@
+"""Maps of models on the hub: the tokenizer file is fetched, the map is built from it and cached.
+
+The environment decides as it does for the hub's own library: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`,
+`HF_HUB_CACHE` and `HF_HOME`. A model that this library has on the disk is not fetched.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from anyio import to_thread
+
+from codec_agents.compiler.map_files import built_key, id_of_name, map_of_file
+from codec_agents.references.environment import hide
+from codec_core.discovery import DiskMapCache
+from codec_core.discovery.caches import shared_map
+from codec_core.discovery.hub import ENDPOINT, TOKENIZERS, FileProgress, HubModel, fetch_tokenizer
+from codec_core.exceptions import CodecError, MapDiscoveryError
+from codec_core.maps import TokenizerMap, hash_map
+
+YES = frozenset({"1", "ON", "YES", "TRUE"})
+
+_log = logging.getLogger("codec_agents")
+
+
+async def map_of_hub(
+    name: str,
+    map_id: str | None,
+    cache: DiskMapCache,
+    *,
+    progress: FileProgress | None = None,
+    allow_private: bool = False,
+) -> TokenizerMap:
+    """Return the map of a model on the hub.
+
+    Args:
+        name: `org/model`, or `org/model@revision`.
+        map_id: the id of the map; None for one named after the model.
+        cache: asked first, and given the map. A branch stays what it was there; a commit never changes.
+        progress: called while files arrive.
+        allow_private: whether redirects may lead to addresses that are not public.
+
+    Raises:
+        CodecError: the model cannot be had, or a map cannot describe its tokenizer exactly.
+        httpx.HTTPError: the connection failed.
+        OSError: the tokenizer cannot be written to the disk.
+    """
+    model = HubModel.parse(name)
+    map_id = map_id or id_of_name(model.model)
+    if (folder := _local(model, os.environ)) is not None:
+        return await to_thread.run_sync(map_of_file, folder, map_id, cache)
+    endpoint = os.environ.get("HF_ENDPOINT") or ENDPOINT
+    key = built_key(map_id, f"{endpoint}/{model}")
+    if (kept := cache.read(key)) is not None:
+        return kept
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in YES:
+        raise MapDiscoveryError(f"hf:{model} is not in a cache, and HF_HUB_OFFLINE forbids to fetch it")
+    token = os.environ.get("HF_TOKEN") or None
+    _check_token_is_safe(endpoint, token)
+    _log.info("fetching the tokenizer of %s from %s", model, endpoint)
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            commit = await fetch_tokenizer(
+                model,
+                Path(place),
+                endpoint=endpoint,
+                token=token,
+                progress=progress,
+                allow_private=allow_private,
+            )
+        except CodecError as error:
+            if token is not None and token in str(error):  # a server may repeat what it was sent
+                raise MapDiscoveryError(hide(str(error), [token])) from None
+            raise
+        return await to_thread.run_sync(_built, Path(place), map_id, key, commit, cache)
+
+
+def _built(folder: Path, map_id: str, key: str, commit: str, cache: DiskMapCache) -> TokenizerMap:
+    from codec_core.building.source import build_map
+
+    data = build_map(folder, map_id=map_id)
+    _log.info("the map %s is built from commit %s", map_id, commit or "unknown")
+    try:
+        cache.keep(key, data)
+    except OSError as error:  # the map is made: without a cache it is only fetched again by the next process
+        _log.warning("the map %s cannot be cached: %s; set CODEC_CACHE to a folder with space", map_id, error)
+    return shared_map(data, hash_map(data))
+
+
+def _check_token_is_safe(endpoint: str, token: str | None) -> None:
+    place = urlsplit(endpoint)
+    if token and place.scheme != "https" and place.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise MapDiscoveryError("HF_TOKEN is not sent without TLS; let HF_ENDPOINT begin with https://")
+
+
+def _local(model: HubModel, environment: Mapping[str, str]) -> Path | None:
+    """Return the folder of the model in the cache of the hub's own library, if it has its tokenizer."""
+    home = environment.get("HF_HOME")
+    if home is None:
+        home = str(Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
+    hub = Path(environment.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+    place = hub / f"models--{model.model.replace('/', '--')}"
+    named = place / "refs" / model.revision
+    commit = named.read_text("utf-8").strip() if named.is_file() else model.revision
+    folder = place / "snapshots" / commit
+    return folder if any((folder / name).is_file() for name in TOKENIZERS) else None
