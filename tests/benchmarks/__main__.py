@@ -10,8 +10,10 @@ SUITES = {
     "engines": ("engines",),
     "server": ("gateway",),
 }
+ALONE = {"real"}
+"""Run only by name: it starts real engines, which have to be there."""
 
-PARTED = {"tokenization", "engines", "handoff", "overlap"}
+PARTED = {"tokenization", "engines", "handoff", "overlap", "real"}
 """Those of which a part can be run alone."""
 
 
@@ -19,7 +21,7 @@ def main() -> int:
     """Run the suites named on the command line; return 1 if a bar was missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     every = [name for names in SUITES.values() for name in names]
-    parser.add_argument("suite", nargs="?", choices=sorted({*SUITES, *every}))
+    parser.add_argument("suite", nargs="?", choices=sorted({*SUITES, *every, *ALONE}))
     parser.add_argument("--growth", action="store_true", help="tokenization: also the cost from 1 KB to 4 MB")
     parser.add_argument("--only", default="", help="of most: a part, such as encode or paced")
     options = parser.parse_args()

@@ -1,0 +1,200 @@
+"""The handoff between two real engines, vLLM and llama.cpp, with SmolLM2 on both.
+
+    python -m tests.benchmarks real [--only 128 | 512]
+
+A writes an answer of a fixed length, B reads it. Three contestants take turns in every round: ids, ids with
+`prefill: ahead`, and the text path, the `openai` client on both sides. In one round A has the same prompt
+and draws nothing at random, so that it writes the same ids for all three; B's prompts begin differently, so
+that none finds another's in the cache. `gap` is from A's last id (or text) to B's request: for the ids until
+its body is written, for the text until the client begins to write it. Its parts are this side's: `detect`
+until the end of A's answer is seen, `own` for translating and assembling, `request` for the writing; `engine`
+is from there to B's first id. Figures are medians in milliseconds. Both servers and the client share this
+machine: compare rows, never two runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from codec_agents import Chat, Pipeline
+from codec_core.maps import read_map
+from codec_core.tokenizer import pick_tokenizer
+from tests.real_engines.engines import MODEL
+from tests.real_engines.models import smollm2_map
+from tests.real_engines.places import UnavailableError
+from tests.real_engines.running import url_of
+
+LENGTHS, ROUNDS = (128, 512), 5
+DIRECTIONS = (("llamacpp", "vllm"), ("vllm", "llamacpp"))
+SYSTEM = "You write about travelling."
+TASK = "Write about journey number {number}, by train, in many sentences."
+READ = "Say what this is about:\n"
+B_IDS = 4
+
+
+class Handoff(NamedTuple):
+    """One handoff, in seconds, and what A wrote."""
+
+    gap: float
+    first: float
+    detect: float
+    own: float
+    request: float
+    engine: float
+    said: Any
+
+
+Contestant = Callable[[int], Awaitable[Handoff]]
+
+
+def length(kind: str, ids: int) -> dict[str, Any]:
+    """Return the fields of a body that hold an answer to a length."""
+    return {"min_tokens": ids} if kind == "vllm" else {"ignore_eos": True}
+
+
+def sampling(kind: str, ids: int) -> dict[str, Any]:
+    """Return the same as options of a model."""
+    fixed = {"min_tokens": ids} if kind == "vllm" else {"extra": {"body": {"ignore_eos": True}}}
+    return {"temperature": 0.0, "max_tokens": ids, **fixed}
+
+
+def reader(name: str) -> str:
+    """Return B's system text, which begins differently for each contestant."""
+    return f"{name}. {SYSTEM}"
+
+
+def with_ids(a: str, b: str, ids: int, name: str, **edge: Any) -> tuple[Pipeline, Contestant]:
+    """Return the pipeline, and a contestant that runs it."""
+    p = Pipeline("real").input("task").sink("out", text=False)
+    for node, kind, system, user, count in (
+        ("a", a, SYSTEM, "{task}", ids),
+        ("b", b, reader(name), READ + "{draft}", B_IDS),
+    ):
+        p.engine(node, kind=kind, url=url_of(kind))
+        p.model(
+            f"model-{node}",
+            engine=node,
+            model=MODEL,
+            map=str(smollm2_map()),
+            prompt=Chat(system=system, user=user),
+            sampling=sampling(kind, count),
+        )
+    p.connect("task", "model-a").connect("model-a", "model-b.draft", **edge).connect("model-b", "out")
+
+    async def hand_off(number: int) -> Handoff:
+        result = await p.invoke({"task": TASK.format(number=number)})
+        report, parts = result.handoffs[-1], result.handoffs[-1].parts
+        own = sum(parts[part] for part in ("translate", "wait", "render", "queue"))
+        said = list(result.histories["model-a"].generated)
+        assert report.gap is not None
+        assert report.first_id_latency is not None
+        figures = (parts["detect"], own, parts["request"], parts["engine"])
+        return Handoff(report.gap, report.first_id_latency, *figures, said)
+
+    return p, hand_off
+
+
+def with_text(
+    clients: Mapping[str, Any], written: list[float], a: str, b: str, ids: int, name: str
+) -> Contestant:
+    """Return a contestant that asks both through the chat API."""
+
+    async def read(kind: str, system: str, user: str, limit: int) -> tuple[str, list[float], float]:
+        said, marks = [], []
+        stream = await clients[kind].chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "system", "content": system}, {"role": "user", "content": user}],
+            stream=True,
+            temperature=0.0,
+            max_tokens=limit,
+            extra_body=length(kind, limit),
+        )
+        async for part in stream:
+            delta = part.choices[0].delta if part.choices else None
+            if delta and (text := delta.content or getattr(delta, "reasoning", None)):
+                marks.append(time.perf_counter())
+                said.append(text)
+        return "".join(said), marks, time.perf_counter()
+
+    async def hand_off(number: int) -> Handoff:
+        text, first, ended = await read(a, SYSTEM, TASK.format(number=number), ids)
+        _, second, _ = await read(b, reader(name), READ + text, B_IDS)
+        last, sent = first[-1], written[-1]
+        return Handoff(sent - last, second[0] - last, ended - last, sent - ended, 0.0, second[0] - sent, text)
+
+    return hand_off
+
+
+async def measure(a: str, b: str, ids: int, clients: Mapping[str, Any], written: list[float]) -> None:
+    """Let the contestants take turns; print the medians."""
+    plain, by_ids = with_ids(a, b, ids, "One")
+    ahead, by_ids_ahead = with_ids(a, b, ids, "Two", prefill="ahead", prefill_stride=64)
+    rows: dict[str, Contestant] = {
+        "ids": by_ids,
+        "ids, prefill ahead": by_ids_ahead,
+        "text, openai client": with_text(clients, written, a, b, ids, "Three"),
+    }
+    found: dict[str, list[Handoff]] = {name: [] for name in rows}
+    order = list(rows)
+    async with plain.opened(), ahead.opened():
+        for number in range(ROUNDS + 1):
+            for name in order:
+                handed = await rows[name](number)
+                if number:  # the first round warms up
+                    found[name].append(handed)
+            order.append(order.pop(0))
+    report(f"{a} to {b}", ids, found)
+
+
+def report(direction: str, ids: int, found: Mapping[str, list[Handoff]]) -> None:
+    """Print one table."""
+    for name, handed in found.items():
+        figures = [statistics.median(column) * 1000 for column in zip(*(h[:-1] for h in handed), strict=True)]
+        cells = "".join(f"{figure:>10.2f}" for figure in figures)
+        print(
+            f"{direction + ': ' if name == 'ids' else '  '}{name}".ljust(40) + f"{ids:>6}{cells}", flush=True
+        )
+    vocabulary = read_map(smollm2_map())
+    encode = pick_tokenizer(vocabulary).encode_ordinary
+    said, ahead, texts = ([h.said for h in handed] for handed in found.values())
+    assert all(len(answer) == ids for answer in said), "the answers are not of the same length"
+    same = sum(one == other for one, other in zip(said, ahead, strict=True))
+    other = sum(encode(text) != ids_of for text, ids_of in zip(texts, said, strict=True))
+    print(f"  A's ids are the same in {same} of {len(said)} rounds with and without prefill;", end=" ")
+    print(f"its text is encoded as other ids in {other}", flush=True)
+
+
+async def compare(lengths: tuple[int, ...]) -> None:
+    """Measure both directions."""
+    import httpx2
+    import openai
+
+    written: list[float] = []
+
+    async def about_to_write(_: httpx2.Request) -> None:
+        written.append(time.perf_counter())
+
+    async with httpx2.AsyncClient(event_hooks={"request": [about_to_write]}, timeout=120) as http:
+        clients = {
+            kind: openai.AsyncOpenAI(base_url=f"{url_of(kind)}/v1", api_key="none", http_client=http)
+            for kind in ("vllm", "llamacpp")
+        }
+        columns = ("gap", "first id", "detect", "own", "request", "engine")
+        print(f"{'milliseconds':40}{'ids':>6}" + "".join(f"{column:>10}" for column in columns), flush=True)
+        for a, b in DIRECTIONS:
+            for ids in lengths:
+                await measure(a, b, ids, clients, written)
+
+
+def main(only: str = "") -> bool:
+    """Print the table, or its rows of one length."""
+    try:
+        asyncio.run(compare(tuple(ids for ids in LENGTHS if only in ("", str(ids)))))
+    except UnavailableError as error:
+        print(f"{error}; make llamacpp builds the other engine")
+        return False
+    return True
