@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.real_engines.engines import PREPARE, START
+from tests.real_engines.kinds import PREPARE, START
 from tests.real_engines.places import CACHE, UnavailableError
 from tests.real_engines.record import VERSIONS, record
 from tests.real_engines.running import url_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -181,16 +180,3 @@ def router(workers: Sequence[str], program: Path) -> Server:
         ],
         seconds=60.0,
     )  # fmt: skip
-
-
-PREPARE = {"vllm": prepare_vllm, "llamacpp": prepare_llamacpp}
-START = {
-    "vllm": lambda: vllm(*VLLM_FLAGS),
-    "llamacpp": llamacpp,
-    "gemma": lambda: llamacpp(models.gemma_gguf(), slots=2, name="gemma"),
-}
-
-
-def python() -> str:
-    """Return this interpreter."""
-    return sys.executable

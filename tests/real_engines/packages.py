@@ -50,13 +50,14 @@ def fetched(name: str, *requirements: str, dependencies: bool = False) -> Path:
     return folder
 
 
-def environment(folder: Path, archives: Path, *requirements: str) -> Path:
+def environment(folder: Path, archives: Path, *requirements: str, dependencies: bool = True) -> Path:
     """Make a virtual environment with these requirements from these archives; return its `python`."""
     python = folder / "bin" / "python"
     if not python.exists():
         run(sys.executable, "-m", "venv", folder)
     offline = ("--no-index", "--find-links", archives, "--no-compile")  # modules compile when imported
-    run(python, "-m", "pip", "install", "--quiet", *offline, *requirements)
+    alone = () if dependencies else ("--no-deps",)
+    run(python, "-m", "pip", "install", "--quiet", *offline, *alone, *requirements)
     return python
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 
-from tests.real_engines.engines import START
+from tests.real_engines.kinds import START
 from tests.real_engines.servers import Server
 
 VARIABLE = "CODEC_TEST_{}"

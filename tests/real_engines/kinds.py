@@ -1,0 +1,21 @@
+"""The real engines by name: how each is prepared, and how its server is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tests.real_engines import models, sglang
+from tests.real_engines.engines import VLLM_FLAGS, llamacpp, prepare_llamacpp, prepare_vllm, vllm
+from tests.real_engines.servers import Server
+
+PREPARE: Mapping[str, Callable[[], None]] = {
+    "vllm": prepare_vllm,
+    "llamacpp": prepare_llamacpp,
+    "sglang": sglang.prepare,
+}
+START: Mapping[str, Callable[[], Server]] = {
+    "vllm": lambda: vllm(*VLLM_FLAGS),
+    "llamacpp": llamacpp,
+    "gemma": lambda: llamacpp(models.gemma_gguf(), slots=2, name="gemma"),
+    "sglang": sglang.server,
+}
