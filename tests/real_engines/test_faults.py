@@ -13,6 +13,7 @@ from codec_agents import Chat, Pipeline
 from codec_agents.engines.base import GenerationRequest, SamplingOptions
 from codec_agents.engines.factory import make_engine
 from codec_agents.engines.openai import OpenAIEngine
+from codec_agents.engines.stock.rendering import engine_prompt
 from codec_agents.events import GenerationStarted
 from codec_agents.exceptions import MapMismatchError
 from codec_core.building import build_from_tokenizer_json
@@ -69,6 +70,15 @@ async def test_reasoning_without_a_place_in_the_map_is_left_out_with_a_warning(
     await engine.aclose()
     assert "reasoning" in caplog.text
     assert ids == []
+
+
+async def test_an_engine_renders_a_prompt_that_the_map_can_write(smol: Place) -> None:
+    chat = Chat(system="Be brief.", user="Rewrite:\n{draft}")
+    engine = make_engine(smol.kind, url=smol.url)
+    prompt = await engine_prompt(engine, chat, smol.vocabulary, model="smol")
+    await engine.aclose()
+    assert prompt.slots == ("draft",)
+    assert "Be brief." in "".join(piece.text or "" for piece in prompt.pieces)
 
 
 async def test_a_prompt_after_another_run_tells_what_it_keeps(smol: Place) -> None:
