@@ -21,8 +21,8 @@ def url_of(name: str) -> str:
         UnavailableError: the engine is not prepared on this machine.
         DidNotStartError: it does not start.
     """
-    given = os.environ.get(VARIABLE.format(name.upper()), "")
-    return given if given.startswith("http") else server_of(name).url
+    given = os.environ.get(VARIABLE.format(name.upper()), "").split()
+    return given[0] if given else server_of(name).url
 
 
 def server_of(name: str) -> Server:

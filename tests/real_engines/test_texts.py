@@ -16,7 +16,7 @@ from tests.natural import OTHER_SCRIPTS, prose
 from tests.real_engines.conftest import Place, place
 from tests.texts import random_text
 
-pytestmark = [pytest.mark.anyio, pytest.mark.engines, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 MANY = 2600
 AT_ONCE = 8
@@ -71,10 +71,12 @@ async def check(served: Place) -> None:
         assert await differing(served.url, some, encode, field, **common, **options) == []
 
 
+@pytest.mark.engines
 async def test_texts_are_encoded_as_the_engine_does(smol: Place) -> None:
     await check(smol)
 
 
+@pytest.mark.engines
 async def test_texts_of_another_kind_of_vocabulary(gemma: Place) -> None:
     """Gemma's, from its GGUF: scores instead of merges, tokens for white space and markup."""
     await check(gemma)

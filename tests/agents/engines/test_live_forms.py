@@ -1,4 +1,4 @@
-"""Answers with a form, from real engines that enforce it; `test_live.py` says how they are named."""
+"""Answers with a form, from real engines that enforce it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import NodeFailedError
-from tests.agents.engines.live_engines import live_engine
+from tests.agents.engines.live_engines import each, live_engine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 ENGINES = {
-    "CODEC_TEST_VLLM": VllmEngine,
-    "CODEC_TEST_LLAMACPP": LlamaCppEngine,
-    "CODEC_TEST_SGLANG": SglangEngine,
+    "vllm": VllmEngine,
+    "llamacpp": LlamaCppEngine,
+    "sglang": SglangEngine,
 }
 
 
@@ -56,12 +56,12 @@ FORMS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("variable", ENGINES)
+@pytest.mark.parametrize("kind", each(*ENGINES))
 @pytest.mark.parametrize("output", FORMS, ids=lambda output: next(iter(output)))
-async def test_an_enforced_form_is_valid_every_time(variable: str, output: dict[str, Any]) -> None:
+async def test_an_enforced_form_is_valid_every_time(kind: str, output: dict[str, Any]) -> None:
     """Only an answer that was cut may be invalid: JSON may hold any amount of white space."""
-    url, tokenizer_map, model = live_engine(variable)
-    engine = ENGINES[variable](url)
+    url, tokenizer_map, model = live_engine(kind)
+    engine = ENGINES[kind](url)
     if next(iter(output)) == "regex" and "regex" not in engine.enforced_forms:
         pytest.skip("the engine has no regular expressions")
     p = pipeline(engine, tokenizer_map, model, **output)
@@ -86,10 +86,10 @@ async def test_an_enforced_form_is_valid_every_time(variable: str, output: dict[
         assert len(values) == TIMES
 
 
-@pytest.mark.parametrize("variable", ENGINES)
-async def test_a_router_of_an_enforcing_engine_always_has_a_label(variable: str) -> None:
-    url, tokenizer_map, model = live_engine(variable)
-    engine = ENGINES[variable](url)
+@pytest.mark.parametrize("kind", each(*ENGINES))
+async def test_a_router_of_an_enforcing_engine_always_has_a_label(kind: str) -> None:
+    url, tokenizer_map, model = live_engine(kind)
+    engine = ENGINES[kind](url)
     p = Pipeline("route").input("q").sink("out", text=False)
     p.router(
         "way",

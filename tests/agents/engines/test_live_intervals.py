@@ -1,4 +1,4 @@
-"""Ids per event from a real vLLM: the same ids at every interval, in fewer bytes; see `test_live.py`."""
+"""Ids per event from a real vLLM: the same ids at every interval, in fewer bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
 from tests.agents.engines.live_engines import live_engine
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.anyio, pytest.mark.engines, pytest.mark.timeout(600)]
 
 INTERVALS = (1, 4, 16, 64)
 IDS = 90
@@ -31,7 +31,7 @@ async def ids_of(engine: VllmEngine, request: GenerationRequest) -> tuple[list[i
 @pytest.mark.parametrize("api", ["auto", "completions"])
 @pytest.mark.parametrize("stops", ["limit", "stop id", "stop text"])
 async def test_ids_are_the_same_at_every_interval(api: Any, stops: str) -> None:
-    url, tokenizer_map, model = live_engine("CODEC_TEST_VLLM")
+    url, tokenizer_map, model = live_engine("vllm")
     vocabulary = vocabulary_of(tokenizer_map)
     engine = VllmEngine(url, api=api)
     options = SamplingOptions(max_tokens=IDS, temperature=0.0)
