@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.real_engines import models
 from tests.real_engines.packages import environment, fetched, run, unpack_source
 from tests.real_engines.places import CACHE, VLLM, UnavailableError, require_disk, require_platform
-from tests.real_engines.servers import Server
+from tests.real_engines.servers import Server, free_port
 
 VLLM_VERSION = "0.32.0"
 LLAMACPP_VERSION = "11434.0.0"
@@ -170,13 +170,29 @@ def llamacpp(model: Path | None = None, *flags: str, slots: int = 8, name: str =
     )  # fmt: skip
 
 
-def router(workers: Sequence[str], program: Path) -> Server:
+ROUTER = ("vllm-router==0.1.17", "orjson==3.13.0")
+
+
+def prepare_router() -> None:
+    """Install the router beside vLLM, which has the rest of its needs.
+
+    Raises:
+        UnavailableError: vLLM is not installed.
+    """
+    python = VLLM / "bin" / "python"
+    if not python.exists():
+        raise UnavailableError("the router is installed beside vLLM, which is not there: make test-engines")
+    if not (VLLM / "bin" / "vllm-router").exists():
+        environment(VLLM, fetched("router", *ROUTER), *ROUTER, dependencies=False)
+
+
+def router(workers: Sequence[str]) -> Server:
     """Return `vllm-router` in front of workers; requests of a session stay on one of them."""
     return Server(
         "vllm-router",
         lambda port: [
-            program, "--worker-urls", *workers, "--host", "127.0.0.1", "--port", str(port),
-            "--policy", "consistent_hash",
+            VLLM / "bin" / "vllm-router", "--worker-urls", *workers, "--host", "127.0.0.1",
+            "--port", str(port), "--policy", "consistent_hash", "--prometheus-port", str(free_port()),
         ],
-        seconds=60.0,
+        seconds=120.0,
     )  # fmt: skip
