@@ -7,7 +7,9 @@
 
 A writes a draft, B reads it. An endpoint is its kind, its origin, the tokenizer map of its model, and the
 model's name if the server needs one. The text path asks the same servers through OpenAI's chat API
-(`--no-text` leaves it out). Times are medians over the runs, and the parts are the median run's.
+(`--no-text` leaves it out). Times are medians over the runs, and the parts are the median run's. What B's
+engine tells of itself comes last: its own queue, reading the prompt, ids sent ahead and ids found in its
+cache; `-` is unknown. `codec-agents latency FILE.yaml` measures a pipeline of yours in the same way.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ def scripted_endpoints(words: int) -> Iterator[tuple[Endpoint, Endpoint]]:
         yield found[0], found[1]
 
 
-def pipeline(a: Endpoint, b: Endpoint, *, words: int, text: bool = False, ahead: bool = False) -> Pipeline:
+def pipeline(
+    a: Endpoint, b: Endpoint, *, words: int, text: bool = False, prefill: str | None = None
+) -> Pipeline:
     """Return `a -> b`; as text, both are asked through the chat API."""
     p = Pipeline("handoff").input("task").sink("out", text=False)
     for name, place, prompt in (("a", a, "{task}"), ("b", b, "Say briefly what this is about:\n{draft}")):
@@ -65,7 +69,7 @@ def pipeline(a: Endpoint, b: Endpoint, *, words: int, text: bool = False, ahead:
             prompt=Chat(user=prompt),
             sampling={"max_tokens": 4 * words},
         )
-    edge = {"prefill": "ahead"} if ahead else {}
+    edge = {} if prefill is None else {"prefill": prefill}
     return p.connect("task", "a.task").connect("a.answer", "b.draft", **edge).connect("b.answer", "out")
 
 
@@ -90,19 +94,26 @@ def show(name: str, reports: list[HandoffReport]) -> None:
     gap = statistics.median(report.gap or 0.0 for report in reports)
     first = statistics.median(report.first_id_latency or 0.0 for report in reports)
     figures = [gap, first, *(middle.parts.get(part, 0.0) for part in PARTS)]
+    told = [middle.engine_queue, middle.engine_prefill]
     cells = "".join(f"{figure * 1000:>10.2f}" for figure in figures)
+    cells += "".join(f"{'-' if figure is None else f'{figure * 1000:.2f}':>10}" for figure in told)
+    cells += f"{middle.prefilled_ids:>8,}{'-' if middle.cached_ids is None else f'{middle.cached_ids:,}':>8}"
     print(f"{name:<20}{middle.output_ids:>8,}{cells}", flush=True)
 
 
 async def compare(a: Endpoint, b: Endpoint, options: argparse.Namespace, records: Path) -> None:
     """Measure each path and print it."""
-    paths = {"ids": {}, "ids, prefill ahead": {"ahead": True}}
+    paths = {
+        "ids": {},
+        "ids, prefill ahead": {"prefill": "ahead"},
+        "ids, prefill auto": {"prefill": "auto"},
+    }
     if not options.no_text:
         paths["text"] = {"text": True}
     files: list[Path] = []
     task = f"Write about {options.words} words on travelling by train."
-    heads = "".join(f"{head:>10}" for head in ("gap", "first id", *PARTS))
-    print(f"{'milliseconds':<20}{'ids':>8}{heads}")
+    heads = "".join(f"{head:>10}" for head in ("gap", "first id", *PARTS, "its queue", "reading"))
+    print(f"{'milliseconds':<20}{'ids':>8}{heads}{'ahead':>8}{'cached':>8}")
     for name, fields in paths.items():
         folder = records / name.replace(", ", "-").replace(" ", "-")
         folder.mkdir()

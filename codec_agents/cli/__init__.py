@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "resume": "codec_agents.cli.commands.resume",
     "check": "codec_agents.cli.commands.check",
     "doctor": "codec_agents.cli.commands.doctor",
+    "latency": "codec_agents.cli.commands.latency",
     "graph": "codec_agents.cli.commands.graph",
     "explain": "codec_agents.cli.commands.explain",
     "schema": "codec_agents.cli.commands.schema",

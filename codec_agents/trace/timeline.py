@@ -126,6 +126,8 @@ class TracedRun:
     cache_losses: list[dict[str, Any]] = field(default_factory=list)
     """Turns whose engine had forgotten most of the turn before: `node`, `turn`, `kept`, `cached`, and `id`,
     the first one that it read anew."""
+    tools_saved: float = 0.0
+    """Seconds by which turns were shorter because tools that only read started while they were generated."""
     trace_id: str | None = None
     """The OpenTelemetry trace of the run."""
     turns: list[TurnSpan] = field(default_factory=list)
@@ -151,6 +153,7 @@ class TracedRun:
             "nodes": self.nodes,
             "retries": self.retries,
             "cache_losses": self.cache_losses,
+            "tools_saved": self.tools_saved,
             "bars": [asdict(bar) for bar in self.bars],
             "edges": [asdict(edge) for edge in self.edges],
         }
@@ -177,6 +180,7 @@ def traced(record: RecordedRun, name: str) -> TracedRun:
         run.bars += _bars(turn)
         run.turns.append(_turn(turn))
         run.cache_losses += _cache_losses(turn)
+        run.tools_saved += tools_saved(turn)
     for line in record.lines:
         _add_line(run, line)
     run.bars.sort(key=lambda bar: bar.start)
@@ -196,6 +200,15 @@ def _last_instant(record: RecordedRun) -> float:
     instants = [line["at"] for line in record.lines if "at" in line]
     instants += [turn.ended if turn.ended is not None else turn.started for turn in record.turns]
     return max(instants, default=0.0)
+
+
+def tools_saved(turn: RecordedTurn) -> float:
+    """Return the seconds that a turn's tools would have taken longer, had they started when it was over."""
+    if turn.ended is None or not turn.tools:
+        return 0.0
+    longest = max(tool["seconds"] for tool in turn.tools)
+    after = max(0.0, max(tool["at"] for tool in turn.tools) - turn.ended)
+    return float(max(0.0, longest - after))
 
 
 def _cache_losses(turn: RecordedTurn) -> Iterator[dict[str, Any]]:

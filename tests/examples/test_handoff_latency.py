@@ -13,6 +13,6 @@ def test_it_prints_a_row_a_path_and_writes_the_page(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert done.stderr == ""
     assert done.returncode == 0
-    rows = done.stdout.splitlines()[1:4]
-    assert [row[:20].strip() for row in rows] == ["ids", "ids, prefill ahead", "text"]
+    rows = done.stdout.splitlines()[1:5]
+    assert [row[:20].strip() for row in rows] == ["ids", "ids, prefill ahead", "ids, prefill auto", "text"]
     assert page.read_text().startswith("<!")

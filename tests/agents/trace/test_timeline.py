@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 from click.testing import CliRunner
 
+from codec_agents import Pipeline
 from codec_agents.cli import main
 from codec_agents.exceptions import RecordError
+from codec_agents.records.recorded import RecordedTurn
+from codec_agents.testing import Call, Raw, ScriptedEngine, Wait
+from codec_agents.tools.tool import tool
 from codec_agents.trace import edge_figures, read_run, read_runs
 from codec_agents.trace.percentiles import percentile
+from codec_agents.trace.timeline import tools_saved
 
 WriteChain = Callable[..., None]
 
@@ -97,3 +104,39 @@ def test_the_terminal_has_a_row_for_each_node_that_shows_its_handoff(
     assert [name for name, _ in rows] == ["node000", "node001", "node002"]
     assert rows[0][1].startswith(".")
     assert all(bar.startswith("h") and bar.endswith("a") for _, bar in rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("tools", "saved"),
+    [
+        ([], 0.0),
+        ([(0.6, 0.3)], 0.3),  # a call of 300 ms that ended 700 ms before its turn
+        ([(1.6, 0.3)], 0.0),
+        ([(1.4, 0.3)], 0.2),
+        ([(0.6, 0.3), (1.5, 0.2)], 0.1),
+    ],
+)
+def test_the_time_that_early_tools_save(tools: list[tuple[float, float]], saved: float) -> None:
+    turn = RecordedTurn("m", 1, [1], 0, ended=1.3, tools=[{"at": at, "seconds": took} for at, took in tools])
+    assert tools_saved(turn) == pytest.approx(saved)
+
+
+@pytest.mark.parametrize(("read_only", "overlaps"), [(True, True), (False, False)])
+def test_a_tool_that_reads_overlaps_its_turn(tmp_path: Path, read_only: bool, overlaps: bool) -> None:
+    """The turn goes on for longer than the tool takes, after the call."""
+
+    @tool(read_only=read_only)
+    async def look() -> str:
+        """Look."""
+        await anyio.sleep(0.01)
+        return "seen"
+
+    def script(prompt: Any) -> Any:
+        return [Call("look"), Wait(0.05), Raw([65])] if prompt.turn == 1 else "done"
+
+    p = Pipeline("one").input("q").sink("out")
+    p.model("m", engine=ScriptedEngine(script), map="demo/bytes", prompt="{q}", tools=[look])
+    p.connect("q", "m.q").connect("m.answer", "out")
+    p.invoke_sync({"q": "?"}, record=tmp_path / "run.jsonl")
+    saved = read_run(tmp_path / "run.jsonl").tools_saved
+    assert (saved > 0.005) == overlaps
