@@ -1,0 +1,83 @@
+"""Handoffs on a real vLLM: shared beginnings, requests ahead, kept prefixes; see `test_live.py`.
+
+The server reports cached ids (`--enable-prompt-tokens-details`); times where it is started with
+`--enable-per-request-metrics`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from codec_agents import Chat, Pipeline
+from codec_agents.engines.pool import EnginePool
+from codec_agents.engines.vllm import VllmEngine
+from codec_agents.runtime.model.shared_prefix import SHARED
+from tests.agents.engines.live_engines import live_engine
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
+
+BLOCK = 128
+"""Ids in a block of vLLM's cache on a CPU; only whole blocks are found."""
+
+GREEDY = {"max_tokens": 4, "temperature": 0}
+
+
+def fresh() -> str:
+    """Return a beginning that no cache holds."""
+    return f"[{secrets.token_hex(8)}] "
+
+
+async def test_branches_over_one_document_find_it_in_the_cache() -> None:
+    url, tokenizer_map, model = live_engine("CODEC_TEST_VLLM")
+    p = Pipeline("fan").input("document").sink("out", text=False).join("all").connect("all", "out")
+    async with aclosing(VllmEngine(url)) as engine:
+        for name in ("a", "b", "c"):
+            prompt = f"{{document}} {name}"
+            p.model(name, engine=engine, model=model, map=tokenizer_map, prompt=prompt, sampling=GREEDY)
+            p.connect("document", f"{name}.document").connect(f"{name}.answer", "all")
+        result = await p.invoke({"document": fresh() + "The train is late again. " * 110})
+    found = sorted(usage.cached_ids or 0 for usage in result.usage.values())
+    assert found[0] < BLOCK
+    assert found[1] >= SHARED
+    assert found[2] >= SHARED
+
+
+async def test_what_is_sent_ahead_is_found() -> None:
+    """The ids are not compared with a run without: a batch with other requests rounds in other places."""
+    url, tokenizer_map, model = live_engine("CODEC_TEST_VLLM")
+    async with aclosing(VllmEngine(url, api="completions")) as engine:
+        p = Pipeline("chain").input("task").sink("out", text=False)
+        shared: dict[str, Any] = {"engine": engine, "model": model, "map": tokenizer_map}
+        sampling = {"max_tokens": 300, "min_tokens": 300, "temperature": 0}
+        p.model("a", prompt="{task} Tell a story.", sampling=sampling, **shared)
+        p.model("b", prompt="{task} Read: {draft}", sampling=GREEDY, **shared)
+        p.connect("task", "a.task").connect("task", "b.task").connect("b.answer", "out")
+        p.connect("a.answer", "b.draft", prefill="auto", prefill_stride=BLOCK)
+        result = await p.invoke({"task": fresh()})
+    report = result.handoffs[-1]
+    assert report.prefilled_ids >= BLOCK
+    assert report.cached_ids is not None
+    assert report.cached_ids >= report.prefilled_ids - BLOCK
+    assert (report.engine_queue is None) == (report.engine_prefill is None)
+    generated, prompt = result.histories["a"].generated, result.histories["b"].prompt
+    assert any(prompt[at : at + 290] == generated[:290] for at in range(len(prompt)))
+
+
+async def test_a_further_run_reads_only_what_is_new_on_the_replica_that_has_the_rest() -> None:
+    url, tokenizer_map, model = live_engine("CODEC_TEST_VLLM")
+    replicas = [VllmEngine(url, name=f"E[{number}]") for number in (1, 2)]
+    async with aclosing(EnginePool(replicas, name="E")) as pool:
+        p = Pipeline("chat").input("q").sink("out", text=False)
+        chat = Chat(system=fresh() + "You know all about trains. " * 40, user="{q}")
+        p.model("m", engine=pool, model=model, map=tokenizer_map, prompt=chat, sampling=GREEDY)
+        p.connect("q", "m.q").connect("m.answer", "out")
+        first = await p.invoke({"q": "When?"})
+        second = await p.invoke({"q": "And then?"}, after=first)
+    history = first.histories["m"]
+    kept = len(history.prompt) + len(history.generated) - 1  # the last id was sampled and not read
+    assert second.usage["m"].cached_ids is not None
+    assert second.usage["m"].cached_ids >= kept // BLOCK * BLOCK
