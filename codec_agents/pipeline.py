@@ -7,7 +7,7 @@ fast.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -20,7 +20,7 @@ from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.display.displayed import Displayed
 from codec_agents.exceptions import PipelineError
 from codec_agents.graph.live import LiveObjects
-from codec_agents.runtime.batch import DEFAULT_CONCURRENCY, BatchRun
+from codec_agents.runtime.batch import DEFAULT_CONCURRENCY, BatchRun, Completed, completing
 from codec_agents.runtime.options import RunOptions, start_run
 
 if TYPE_CHECKING:
@@ -311,12 +311,44 @@ class Pipeline(graph.Declaration, Displayed):
             Exception: what `progress` raised; the other runs are stopped.
         """
         each = list(inputs)
+        run = self._run_of(each, after, options)
+        async with self.opened():
+            return await BatchRun(run, len(each), progress).run(concurrency)
+
+    @asynccontextmanager
+    async def batch_as_completed(
+        self,
+        inputs: Iterable[Mapping[str, Value]],
+        *,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        after: RunResult | Mapping[str, History] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> AsyncIterator[AsyncIterator[Completed]]:
+        """Run once for each of the inputs; yield each result as it comes, with the position of its inputs.
+
+        Use it as an async context manager, and iterate over what it gives. Leaving stops the other
+        runs. The arguments are those of `batch`.
+
+        Raises:
+            ValueError: `concurrency` is less than 1.
+        """
+        each = list(inputs)
+        run = self._run_of(each, after, options)
+        async with self.opened(), completing(run, len(each), concurrency) as results:
+            yield results
+
+    def _run_of(
+        self,
+        each: Sequence[Mapping[str, Value]],
+        after: RunResult | Mapping[str, History] | None,
+        options: RunOptions,
+    ) -> Callable[[int], Awaitable[RunResult]]:
+        """Return what runs the pipeline for the inputs at a position."""
 
         async def run(position: int) -> RunResult:
             return await self.invoke(each[position], after=after, **_numbered(options, position))
 
-        async with self.opened():
-            return await BatchRun(run, len(each), progress).run(concurrency)
+        return run
 
     async def aclose(self) -> None:
         """Close the connections of the engines that the pipeline created, now."""

@@ -24,6 +24,7 @@ import codec_agents.server
 import codec_core
 from codec_agents import Chat, Pipeline
 from codec_agents.cli import main
+from codec_agents.compiler.map_files import key_of_id
 from codec_agents.dialects import registry
 from codec_agents.exceptions import ApprovalRequiredError, PipelineError
 from codec_agents.graph.edges import EdgeSpec
@@ -32,6 +33,7 @@ from codec_agents.graph.policy import Policy
 from codec_agents.testing import Call, ScriptedEngine, scripted_server
 from codec_agents.tools.tool import tool
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
+from codec_core.discovery import DiskMapCache
 from tests.agents.dialects.templates.test_chat_template import CHATML
 from tests.agents.recorded_runs import desk
 from tests.conftest import REPOSITORY
@@ -189,6 +191,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "maps").mkdir()
     for name, map_id in (("qwen2", "demo/bytes"), ("llama-3", "demo/words")):
         (tmp_path / "maps" / f"{name}.json").write_bytes(bundled_map_bytes(map_id))
+        DiskMapCache(tmp_path / "cache").keep(key_of_id(name), bundled_map_bytes(map_id))
+    monkeypatch.setenv("CODEC_CACHE", str(tmp_path / "cache"))
     yield tmp_path
     registry.dialects().pop("mine", None)
 

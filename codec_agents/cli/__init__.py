@@ -59,6 +59,10 @@ class LazyGroup(click.Group):
         except click.Abort:  # click's word for Ctrl-C, here before a command has begun
             sys.stderr.write("interrupted\n")
             sys.exit(import_module(REPORTING).INTERRUPTED)
+        except OSError as error:  # the output is full: a command says that itself, `--help` cannot
+            exits = import_module(REPORTING)
+            sys.stderr.write(f"error: {exits.message_of(error)}\n")
+            sys.exit(exits.exit_code(error))
         sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

@@ -9,11 +9,11 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.compiler.hub_maps import map_of_hub
-from codec_agents.compiler.map_files import id_of_name, key_of_id, map_of_file
+from codec_agents.compiler.map_files import id_of_file, id_of_name, key_of_id, map_of_file
 from codec_agents.compiler.resources import map_cache_folder
 from codec_agents.graph.sources import HUB_PREFIX
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map, bundled_map_bytes
-from codec_core.building.source import build_map, is_map
+from codec_core.building.source import build_map, is_map, tokenizer_file
 from codec_core.discovery import DiskMapCache
 from codec_core.discovery.hub import HubModel
 from codec_core.exceptions import MapBuildError
@@ -24,7 +24,7 @@ def build(source: str, map_id: str | None, pattern: str | None, *, allow_private
     """Return the bytes of a map built from a source.
 
     Raises:
-        UsageError: the source is no file, or a file is given without an id.
+        BadParameter: the source is no file or folder.
         CodecError: a map cannot describe the tokenizer exactly, or the hub does not give it.
         OSError: a file cannot be read, or the hub cannot be reached.
     """
@@ -34,9 +34,7 @@ def build(source: str, map_id: str | None, pattern: str | None, *, allow_private
     path = Path(source)
     if not path.exists():
         raise click.BadParameter(f"there is no file or folder {source!r}", param_hint="SOURCE")
-    if map_id is None:
-        raise click.UsageError("name the map: --id ORG/FAMILY")
-    return build_map(path, map_id=map_id, pattern=pattern)
+    return build_map(path, map_id=map_id or id_of_file(tokenizer_file(path)), pattern=pattern)
 
 
 def keep(document: bytes, *, required: bool) -> str:
@@ -118,7 +116,10 @@ def _from_hub(name: str, map_id: str | None, *, allow_private: bool) -> Tokenize
         try:
             return anyio.run(fetch)
         except httpx.HTTPError as error:
-            raise OSError(f"cannot fetch hf:{name}: {str(error) or type(error).__name__}") from error
+            raise OSError(
+                f"cannot fetch hf:{name}: {str(error) or type(error).__name__}; check the network, "
+                "HTTPS_PROXY and HF_ENDPOINT, or name the model's folder"
+            ) from error
 
 
 def _document_of(found: TokenizerMap) -> bytes:

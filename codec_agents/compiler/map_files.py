@@ -40,7 +40,7 @@ def map_of_file(path: Path, map_id: str | None, cache: DiskMapCache) -> Tokenize
     file = tokenizer_file(path)
     # Before the file is read: a change meanwhile leaves the old key, so the next call reads the file again.
     status = file.stat()
-    map_id = map_id or _id_of(file)
+    map_id = map_id or id_of_file(file)
     key = (str(file), map_id, status.st_mtime_ns, status.st_size)
     found = _files.get(key)
     if found is None:
@@ -83,7 +83,8 @@ def _digest(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _id_of(file: Path) -> str:
+def id_of_file(file: Path) -> str:
+    """Return the id of the map of a file for which none is given."""
     # Most tokenizer files of models have the same name, and the folder tells them apart.
     common = file.name.startswith(("tokenizer.", "tekken."))
     return f"local/{id_of_name(file.absolute().parent.name if common else file.name.split('.')[0])}"

@@ -135,8 +135,10 @@ class Explanation(Displayed):
     @property
     def text_boundaries(self) -> tuple[str, ...]:
         """The places where ids become text or text becomes ids: edges as `source -> target`, then nodes."""
-        edges = tuple(f"{edge.source} -> {edge.target}" for edge in self.edges if edge.is_text_boundary)
-        return (*edges, *(node.name for node in self.nodes if node.makes_text))
+        crossed = [edge for edge in self.edges if edge.is_text_boundary]
+        edges = tuple(f"{edge.source} -> {edge.target}" for edge in crossed)
+        told = {edge.target for edge in crossed}  # the text of a sink is made on the way in
+        return (*edges, *(node.name for node in self.nodes if node.makes_text and node.name not in told))
 
     def __str__(self) -> str:
         return render_text(self)

@@ -2,18 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
+    from anyio.abc import ObjectSendStream, TaskGroup
 
     from codec_agents.runtime.result import RunResult
 
 DEFAULT_CONCURRENCY = 8
 """Runs at once: enough to keep an engine's batch busy, few enough for one connection pool."""
+
+Completed: TypeAlias = "tuple[int, RunResult | Exception]"
+"""The position of the inputs, and the result of their run, a failed one as its error."""
+
+
+@asynccontextmanager
+async def completing(
+    start: Callable[[int], Awaitable[RunResult]], count: int, concurrency: int
+) -> AsyncIterator[AsyncIterator[Completed]]:
+    """Run a batch while the context is open; yield the results in the order in which they come.
+
+    A run waits with its result until it is taken, so no more than `concurrency` results are held. Leaving
+    stops the other runs; an error of the caller's leaves as it is.
+
+    Args:
+        start: runs the pipeline for the inputs at a position.
+        count: the number of runs.
+        concurrency: runs at once.
+
+    Raises:
+        ValueError: `concurrency` is less than 1.
+    """
+    _check(concurrency)
+    send, receive = anyio.create_memory_object_stream["Completed"](0)
+    left, raised = iter(range(count)), None
+    async with anyio.create_task_group() as group, receive:
+        async with send:
+            for _ in range(min(concurrency, count)):
+                group.start_soon(_complete, start, left, send.clone())
+        try:
+            yield receive
+        except Exception as error:  # raised outside the group, which would wrap it into a group
+            raised = error
+        group.cancel_scope.cancel()
+    if raised is not None:
+        raise raised
+
+
+async def _complete(
+    start: Callable[[int], Awaitable[RunResult]], left: Iterator[int], send: ObjectSendStream[Completed]
+) -> None:
+    async with send:
+        for position in left:
+            result: RunResult | Exception
+            try:
+                result = await start(position)
+            except Exception as error:
+                result = error
+            await send.send((position, result))
+
+
+def _check(concurrency: int) -> None:
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
 
 
 class BatchRun:
@@ -46,8 +101,7 @@ class BatchRun:
             ValueError: `concurrency` is less than 1.
             Exception: what `progress` raised; the other runs are stopped.
         """
-        if concurrency < 1:
-            raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+        _check(concurrency)
         async with anyio.create_task_group() as group:
             for _ in range(min(concurrency, self._count)):
                 group.start_soon(self._work, group)

@@ -26,9 +26,7 @@ def command() -> None:
 
 @command.command("build")
 @click.argument("source")
-@click.option(
-    "--id", "map_id", metavar="ORG/FAMILY", help="The id of the map; that of a hub's model by default."
-)
+@click.option("--id", "map_id", metavar="ORG/FAMILY", help="The id of the map; by default after its source.")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it here as well."
 )

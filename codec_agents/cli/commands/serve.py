@@ -46,6 +46,7 @@ ENGINES = ("auto", "vllm", "sglang", "llamacpp", "codec")
     help="The model's map: by its id, a map, its tokenizer file or folder, or hf:ORG/MODEL.",
 )
 @click.option("--model", help="The name that requests use.")
+@click.option("--dialect", metavar="NAME", help="The form of chats; told from the map when left out.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--api-key-env", metavar="NAME", help="Ask requests for the key in this environment variable.")
@@ -65,6 +66,7 @@ def command(
     host: str,
     port: int,
     model: str | None,
+    dialect: str | None,
     api_key_env: str | None,
     hosts: tuple[str, ...],
     origins: tuple[str, ...],
@@ -80,6 +82,7 @@ def command(
     """
     from codec_agents.server import MissingServerError, ServerSettings, create_app, serve
     from codec_agents.server.access import UnprotectedServerError, require_keys
+    from codec_agents.server.apis.families import set_dialect
     from codec_agents.server.hosting.serving import require_uvicorn
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -92,6 +95,8 @@ def command(
         raise click.UsageError(str(error)) from error
     backend, maps = _backend(file, model, given)
     served = backend.models[0]
+    if dialect is not None:
+        set_dialect(served.vocabulary, dialect)
     app = create_app(backend, settings, maps=maps)
     sockets = bound(host, port)
     place = address_of(host, sockets)

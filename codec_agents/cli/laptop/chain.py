@@ -9,6 +9,7 @@ from pathlib import Path
 from codec_agents.cli.laptop.models import GEMMA, SMOLLM2, RealModel
 from codec_agents.cli.laptop.servers import Served
 from codec_agents.graph.chat import Chat, ChatPiece
+from codec_agents.graph.kinds import Sampling
 from codec_agents.graph.sources import MapSpec
 from codec_agents.pipeline import Pipeline
 from codec_core.detokenizer import Detokenizer
@@ -25,6 +26,9 @@ DRAFT_IDS = 160
 TITLE_IDS = 24
 STRIDE = 48
 """Ids after which a longer beginning of the prompt is sent ahead; the default suits longer drafts."""
+
+OWN_CUTS: Mapping[str, float] = {"llamacpp": 0.0}
+"""The `min_p` with which a kind of engine cuts nothing off; llama.cpp does by default."""
 
 BEFORE = (
     "Text: The old baker of our street rises at four, lights the oven and sings until the first loaves are "
@@ -47,7 +51,15 @@ def chain(served: Mapping[str, Served], files: Mapping[RealModel, Path], *, ahea
         model=SMOLLM2.name,
         map=maps[SMOLLM2],
         prompt=Chat(system="You write plain prose.", user="{task}"),
-        sampling={"max_tokens": DRAFT_IDS, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 7},
+        # The model's own probabilities: what it writes so is not always what its tokenizer makes of the text.
+        sampling=Sampling(
+            max_tokens=DRAFT_IDS,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            min_p=OWN_CUTS.get(served[SMOLLM2.name][0]),
+            seed=7,
+        ),
     )
     pieces = (
         ChatPiece(token="<bos>"),  # noqa: S106 - no secret

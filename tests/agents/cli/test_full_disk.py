@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,6 +39,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "".join(f"{bytes_of(number)} {number}\n" for number in range(256)), encoding="ascii"
     )
     return tmp_path
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device /dev/full is of Linux")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]])
+def test_help_for_a_full_output_is_an_error_and_no_traceback(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "stdout", full)
+        errors = io.StringIO()
+        patched.setattr(sys, "stderr", errors)
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        patched.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+    assert ended.value.code == exits.DATA_UNUSABLE
+    assert errors.getvalue().startswith("error: cannot use the output: No space left")
 
 
 def bytes_of(number: int) -> str:

@@ -245,7 +245,6 @@ def test_explain_says_where_text_appears(desk: Path) -> None:
     assert document["text_boundaries"] == [
         "question.value -> planner.question",
         "writer.answer -> reader",
-        "reader",
     ]
 
 

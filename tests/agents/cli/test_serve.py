@@ -53,6 +53,12 @@ def test_a_text_is_what_every_turn_says(tmp_path: Path) -> None:
         assert index["maps"][0]["hash"] == bundled_map("demo/bytes").hash
 
 
+def test_a_dialect_that_is_none_is_refused_before_the_server_starts(tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, ["--script", "hello", "--dialect", "klingon"])
+    assert result.exit_code == exits.FAULTS
+    assert "klingon" in result.stderr
+
+
 @pytest.mark.slow
 def test_a_function_of_a_module_in_the_folder(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def echo(prompt):\n    return prompt.user.upper()\n")

@@ -248,6 +248,8 @@ def test_a_map_from_a_file_is_found_by_its_id_as_well(server, tmp_path):
     built = CliRunner().invoke(main, ["maps", "build", str(tmp_path / "tokenizer.json"), "--id", "own/map"])
     assert built.stdout.split()[1] == "own/map"
     assert pipeline("own/map").build().nodes["m"].vocabulary.id == "own/map"
-    unnamed = CliRunner().invoke(main, ["maps", "build", str(tmp_path / "tokenizer.json")])
-    assert unnamed.exit_code == exits.USAGE
-    assert "--id ORG/FAMILY" in unnamed.stderr
+    (tmp_path / "My-Model").mkdir()
+    (tmp_path / "My-Model" / "tokenizer.json").write_bytes(tokenizer())
+    unnamed = CliRunner().invoke(main, ["maps", "build", str(tmp_path / "My-Model")])
+    assert unnamed.stdout.split()[1] == "local/my-model"
+    assert pipeline("local/my-model").build().nodes["m"].vocabulary.id == "local/my-model"

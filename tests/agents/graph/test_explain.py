@@ -51,7 +51,6 @@ def test_text_boundaries_are_edges_and_nodes(explanation):
     assert explanation.text_boundaries == (
         "question.value -> planner.question",
         "writer.answer -> reader",
-        "reader",
         "shout",
     )
 
@@ -70,7 +69,7 @@ def test_the_text_says_what_the_values_hold(explanation):
         "planner.answer -> writer.draft: translate from a to b",
         HELD_BACK["translate"] + "; buffer of 64 ids",
         "only if the source fails, after ', '",
-        "text is made or read at: question.value -> planner.question, writer.answer -> reader, reader, shout",
+        "text is made or read at: question.value -> planner.question, writer.answer -> reader, shout",
         "warning: nodes.a: unused; remove it",
     ):
         assert part in text

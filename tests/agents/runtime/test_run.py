@@ -69,6 +69,6 @@ async def test_the_result_says_why_each_answer_ended() -> None:
 def test_a_pipeline_explains_and_draws_itself() -> None:
     p = echo()
     assert "m.answer" in str(p.explain())
-    assert p.explain().text_boundaries == ("q.value -> m.q", "m.answer -> out", "out")
+    assert p.explain().text_boundaries == ("q.value -> m.q", "m.answer -> out")
     assert p.to_mermaid().startswith("flowchart")
     assert p.to_svg().startswith("<svg")

@@ -6,6 +6,7 @@ import gc
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -532,6 +533,59 @@ async def test_a_batch_ends_with_what_its_caller_raises() -> None:
         await chain(0).batch([{"q": "q"}] * 3, progress=stop)
     with pytest.raises(ValueError, match="must be at least 1, not 0"), anyio.fail_after(5):
         await chain(0).batch([{"q": "q"}], concurrency=0)
+
+
+@BACKENDS
+async def test_results_of_a_batch_come_as_they_are_ready_and_leaving_stops_the_others(tmp_path: Path) -> None:
+    gates = {name: anyio.Event() for name in "abc"}
+    stopped: list[str] = []
+
+    async def held(value: str) -> str:
+        try:
+            await gates[value].wait()
+        except anyio.get_cancelled_exc_class():
+            stopped.append(value)
+            raise
+        return value
+
+    p = Pipeline("batch").input("q").sink("out").function("f", held, wants="text")
+    model(p, "m", said_by=engine(lambda prompt: prompt.user))
+    p.connect("q", "f").connect("f", "m").connect("m", "out")
+    inputs = [{"q": name} for name in "abc"]
+
+    async def leave_after_two() -> None:
+        async with p.batch_as_completed(inputs, concurrency=3, record=tmp_path / "records") as completed:
+            gates["b"].set()
+            position, result = await anext(completed)
+            assert (position, result.text["out"].strip()) == (1, "b")
+            gates["a"].set()
+            assert (await anext(completed))[0] == 0
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), anyio.fail_after(5):
+        await leave_after_two()
+    assert stopped == ["c"]
+    assert {path.name for path in (tmp_path / "records").iterdir()} >= {"000000.jsonl", "000001.jsonl"}
+
+
+@BACKENDS
+async def test_a_failed_run_of_a_batch_is_its_error_and_all_are_given() -> None:
+    def script(prompt: PromptView) -> str:
+        if "1" in prompt.user:
+            raise ValueError("no")
+        return prompt.user
+
+    p = Pipeline("batch").input("q").sink("out")
+    model(p, "m", said_by=engine(script))
+    p.connect("q", "m").connect("m", "out")
+    async with p.batch_as_completed([{"q": str(n)} for n in range(4)], concurrency=2) as completed:
+        found = {position: isinstance(result, Exception) async for position, result in completed}
+    assert found == {0: False, 1: True, 2: False, 3: False}
+    async with p.batch_as_completed([]) as completed:
+        assert [each async for each in completed] == []
+    with pytest.raises(ValueError, match="must be at least 1"):
+        async with p.batch_as_completed([{"q": "0"}], concurrency=0):
+            pass
 
 
 async def test_invoke_sync_works_inside_a_running_loop() -> None:
