@@ -81,6 +81,8 @@ class Resources:
         self._importer = Importer(directory, spec.imports)
         self._engines: dict[tuple[str, str, int], Engine] = {}
         self._dialects: dict[str, FoundDialect] = {}
+        # By map, dialect, and whether the prompt is a chat: each node asks several times during a build.
+        self._asked: dict[tuple[str | None, str | None, bool], tuple[FoundDialect, Vocabulary]] = {}
         self._slots: dict[str, anyio.CapacityLimiter] = {}
         self._measured: dict[int, Measured] = {}
         self.own_engines: dict[str, Engine] = {}
@@ -260,9 +262,12 @@ class Resources:
             DialectError: the dialect is unknown, or the map names no family and the prompt needs one.
             ResourceError: the map cannot be loaded, or a reference in the dialect leads nowhere.
         """
-        vocabulary = self.vocabulary(node.map or "")
-        found = self._dialect_of(node, vocabulary)
-        return found, vocabulary.with_control(found.dialect.all_markers())
+        key = (node.map, node.dialect, isinstance(node.prompt, Chat))
+        if key not in self._asked:
+            vocabulary = self.vocabulary(node.map or "")
+            found = self._dialect_of(node, vocabulary)
+            self._asked[key] = found, vocabulary.with_control(found.dialect.all_markers())
+        return self._asked[key]
 
     def _dialect_of(self, node: Asking, vocabulary: Vocabulary) -> FoundDialect:
         if node.dialect is not None:

@@ -69,9 +69,9 @@ def derive_dialect(source: TokenizerMap | Vocabulary) -> tuple[Dialect, str]:
         DialectError: nothing in the map names a family.
     """
     vocabulary = vocabulary_of(source)
-    known = vocabulary.special_tokens.keys() | vocabulary.text_tokens.keys()
+    known = {*vocabulary.special_tokens, *vocabulary.text_tokens}
     for tokens, name in SIGNATURES:
-        if all(token in known for token in tokens):
+        if known.issuperset(tokens):
             return get_dialect(name), f"the map's special tokens {', '.join(tokens)}"
     convention = _convention(vocabulary)
     if convention in CONVENTIONS:

@@ -6,7 +6,7 @@ are filled with ordinary ids only. Code enters in one place, the grammar that re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -275,6 +275,6 @@ class DialectForms(_Part):
         opening = self.opening.forced or self.opening.default + form.open
         return f"{opening}{{reasoning}}{form.closing or form.close}"
 
-    def all_markers(self) -> Iterator[str]:
-        """Yield every control token of the dialect."""
-        yield from dict.fromkeys((*self.markers, *self.optional_markers))
+    def all_markers(self) -> tuple[str, ...]:
+        """Return every control token of the dialect once."""
+        return tuple(dict.fromkeys(self.markers + self.optional_markers))

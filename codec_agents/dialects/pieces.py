@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 from codec_agents.graph.templates import Slot, parse_template
@@ -58,13 +59,18 @@ def parse_pieces(form: str, markers: Iterable[str], holes: Sequence[str] = ()) -
 
     Markers that are not in `markers` stay literal text. Longer markers win over their own prefixes.
     """
-    names = sorted(markers, key=len, reverse=True)
-    tokens = [*(re.escape(name) for name in names), *(re.escape(f"{{{hole}}}") for hole in holes)]
-    if not tokens:
+    known = frozenset(markers)
+    if not known and not holes:
         return [Literal(form)] if form else []
-    known = frozenset(names)
-    parts = re.split(f"({'|'.join(tokens)})", form)
+    parts = _cutter(known, tuple(holes)).split(form)
     return [_piece(part, position, known) for position, part in enumerate(parts) if part]
+
+
+# A dialect's strings are many and its markers the same for all; 512 is some ten times the families.
+@lru_cache(512)
+def _cutter(markers: frozenset[str], holes: tuple[str, ...]) -> re.Pattern[str]:
+    names = sorted(markers, key=len, reverse=True)
+    return re.compile(f"({'|'.join(map(re.escape, [*names, *(f'{{{hole}}}' for hole in holes)]))})")
 
 
 def _piece(part: str, position: int, markers: frozenset[str]) -> Piece:
