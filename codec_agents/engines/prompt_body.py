@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import filterfalse
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -98,13 +97,10 @@ def check_prompt(engine: str, request: GenerationRequest) -> None:
 
 def invalid_id(ids: Iterable[int], vocabulary: Vocabulary) -> int | None:
     """Return an id that is not in the vocabulary, if there is one."""
-    known = _valid_ids.setdefault(vocabulary, set())
+    # Looking each id up took most of the time of sending a long prompt: ids seen to be valid are kept.
+    known: set[int] = vocabulary.derived.setdefault(EncodedPrompt, set())
     new = set(ids) - known
     bad = next(filterfalse(vocabulary.is_valid, new), None)
     if bad is None:
         known |= new
     return bad
-
-
-_valid_ids: WeakKeyDictionary[Vocabulary, set[int]] = WeakKeyDictionary()
-"""Ids that have been seen to be valid: looking each one up took most of the time of sending a long prompt."""

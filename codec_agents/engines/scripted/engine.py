@@ -11,10 +11,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import anyio
 from anyio.lowlevel import checkpoint
 
+from codec_agents.concurrency.event_loop import clock
 from codec_agents.engines.base import (
     FAILED_REASONS,
     FrameStream,
@@ -121,10 +123,12 @@ class ScriptedModel:
         """
         if reading is not None:
             await reading.finish()
-        due = anyio.current_time() + self.first_id_after
+        now = clock()
+        pace = 1 / self.ids_a_second if self.ids_a_second else 0.0
+        due = now() + self.first_id_after
         for number, (start, stop) in enumerate(self._portions(turn)):
-            due += turn.waits.get(start, 0.0) + self._seconds_for(stop - start)
-            if due > anyio.current_time():
+            due += turn.waits.get(start, 0.0) + pace * (stop - start)
+            if due > now():
                 await anyio.sleep_until(due)
             elif number % FRAMES_A_CHECKPOINT == 0:
                 await checkpoint()
@@ -148,15 +152,14 @@ class ScriptedModel:
     def _version(self, ids: int) -> SampledValues:
         return SampledValues(weight_versions=(WeightVersion(self.weight_version or "", 0, ids),))
 
-    def _seconds_for(self, ids: int) -> float:
-        return ids / self.ids_a_second if self.ids_a_second else 0.0
-
     def _portions(self, turn: EncodedTurn) -> Iterator[tuple[int, int]]:
         """Cut the turn into frames; a pause always begins a new one."""
         sizes = _frame_sizes(self.ids_a_frame, self.seed)
         start, end = 0, len(turn.ids)
         while start < end:
-            stop = min(start + next(sizes), end, *(at for at in turn.waits if at > start))
+            stop = min(start + next(sizes), end)
+            if turn.waits:
+                stop = min((stop, *(at for at in turn.waits if at > start)))
             yield start, stop
             start = stop
         if end in turn.waits:
@@ -186,9 +189,11 @@ def _frame_sizes(ids_a_frame: int | tuple[int, int], seed: int) -> Iterator[int]
     low, high = (ids_a_frame, ids_a_frame) if isinstance(ids_a_frame, int) else ids_a_frame
     if not 1 <= low <= high:
         raise ScriptError(f"ids_a_frame must be at least 1, not {ids_a_frame!r}")
+    if low == high:
+        yield from repeat(low)
     draw = random.Random(seed)  # noqa: S311 - reproducible cuts, nothing secret
     while True:
-        yield low if low == high else draw.randint(low, high)
+        yield draw.randint(low, high)
 
 
 def _limited(turn: EncodedTurn, options: SamplingOptions) -> EncodedTurn:

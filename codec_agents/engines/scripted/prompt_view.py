@@ -101,9 +101,9 @@ class PromptView:
     @cached_property
     def _dialect(self) -> BoundDialect:
         # Dialects are imported with the first prompt: importing this module would take twice as long.
-        from codec_agents.dialects import BoundDialect, family_dialect, get_dialect
+        from codec_agents.dialects.derive import family_dialect
 
-        return family_dialect(self.vocabulary) or BoundDialect(get_dialect("plain"), self.vocabulary)
+        return family_dialect(self.vocabulary) or _plain(self.vocabulary)
 
     @cached_property
     def _read(self) -> ReadPrompt:
@@ -124,6 +124,12 @@ class PromptView:
             if self._turns[place].message.role == "user":
                 return self._turns[place + 1 :]
         return self._turns
+
+
+def _plain(vocabulary: Vocabulary) -> BoundDialect:
+    from codec_agents.dialects import BoundDialect, get_dialect
+
+    return BoundDialect(get_dialect("plain"), vocabulary)
 
 
 def _results_in(turns: Sequence[ReadTurn]) -> tuple[str, ...]:

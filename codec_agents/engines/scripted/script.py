@@ -243,7 +243,8 @@ class _TurnWriter:
 
     def _turn_end(self) -> int:
         """The end that the prompt's own turns have, or else the first one that the map knows."""
-        known = [self._vocabulary.special_tokens[name] for name in TURN_ENDS if self._has(name)]
+        special = self._vocabulary.special_tokens
+        known = [special[name] for name in TURN_ENDS if name in special]
         if not known:
             raise ScriptError(
                 f"the map {self._vocabulary.id!r} has no token that ends a turn (looked for "
@@ -251,6 +252,3 @@ class _TurnWriter:
             )
         seen = set(self._prompt.ids)
         return next((token for token in known if token in seen), known[0])
-
-    def _has(self, name: str) -> bool:
-        return name in self._vocabulary.special_tokens

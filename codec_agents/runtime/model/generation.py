@@ -126,7 +126,8 @@ class Generation:
         self._on_first_id = listeners.on_first_id
         try:
             turn.asked = self._run.clock()
-            await self._emit_started(turn)
+            if self._run.observed:
+                await self._emit_started(turn)
             await self._request_until(turn, bound := min(step, max_ids))
             while turn.finish_reason == "length" and bound < max_ids:
                 received = len(turn.generated)
@@ -135,8 +136,10 @@ class Generation:
                     break
             rest = self._reader_of(turn).flush(turn.finish_reason)
             await self._send_events(turn, rest, observed=self._run.observed)
-            await self._report_first_id(turn)
-            await self._emit_finished(turn)
+            if self._on_first_id is not None:
+                await self._report_first_id(turn)
+            if self._run.observed:
+                await self._emit_finished(turn)
         finally:
             # The listeners refer to the conversation: without them, a node is freed at once, however it ends.
             self._listeners, self._on_first_id, self._reader = _NONE, None, None
@@ -157,15 +160,16 @@ class Generation:
     async def repeat(self, turn: Turn, on_call: Callable[[CallRegion], None]) -> None:
         """Read a turn again that was generated before the run was suspended; its ids have left already."""
         reader = self._node.dialect.reader(turn.prompt)
-        await self._emit_started(turn)
-        if self._run.observed:
+        if observed := self._run.observed:
+            await self._emit_started(turn)
             ids = tuple(turn.generated)
             await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock()))
         for event in [*reader.feed(turn.generated), *reader.flush(turn.finish_reason)]:
             turn.note(event)
             if isinstance(event, CallRegion):
                 on_call(event)
-        await self._emit_finished(turn)
+        if observed:
+            await self._emit_finished(turn)
 
     async def _stream(self, turn: Turn, max_ids: int) -> None:
         """Send one request, when the engine has a free place, and read its stream."""
@@ -309,25 +313,23 @@ class Generation:
             await report(turn)
 
     async def _emit_started(self, turn: Turn) -> None:
-        if self._run.observed:
-            prompt = tuple(turn.prompt)
-            now = self._run.clock()
-            await self._run.emit(
-                GenerationStarted(self._node.path, turn.number, prompt, turn.kept_prefix, now, turn.results)
-            )
+        prompt = tuple(turn.prompt)
+        now = self._run.clock()
+        await self._run.emit(
+            GenerationStarted(self._node.path, turn.number, prompt, turn.kept_prefix, now, turn.results)
+        )
 
     async def _emit_finished(self, turn: Turn) -> None:
-        if self._run.observed:
-            await self._run.emit(
-                GenerationFinished(
-                    self._node.path,
-                    turn.number,
-                    tuple(turn.generated),
-                    turn.finish_reason,
-                    tuple(turn.spans),
-                    sum(stats.bytes_received for stats in turn.stats),
-                    self._run.since_start(turn.stats[0].first_id if turn.stats else None),
-                    self._run.clock(),
-                    turn.engine_report(),
-                )
+        await self._run.emit(
+            GenerationFinished(
+                self._node.path,
+                turn.number,
+                tuple(turn.generated),
+                turn.finish_reason,
+                tuple(turn.spans),
+                sum(stats.bytes_received for stats in turn.stats),
+                self._run.since_start(turn.stats[0].first_id if turn.stats else None),
+                self._run.clock(),
+                turn.engine_report(),
             )
+        )
