@@ -1,6 +1,8 @@
 """The scripted model: what it says is what arrives, however it is cut."""
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.engines.scripted.engine import ScriptedEngine, ScriptedModel
@@ -128,18 +130,29 @@ async def test_leaving_early_ends_the_stream(words, ask):
     assert engine.open_streams == 0
 
 
-async def test_pace_and_pauses_are_kept(words, ask):
-    model = ScriptedModel(
-        script=turns([Wait(0.03), Say("one two"), Wait(0.02)]), ids_a_second=200, first_id_after=0.02
-    )
-    _, stats = await collect(ScriptedEngine(model), ask(words))
-    assert stats.first_id - stats.request_sent >= 0.05
-    assert stats.last_id - stats.first_id >= 0.019
-
-
 async def test_a_map_without_the_marker_is_named(shared_map, ask):
     from codec_core.vocabulary import vocabulary_of
 
     qwen2 = vocabulary_of(shared_map("qwen/qwen2"))
     with pytest.raises(ScriptError, match=r"'qwen/qwen2' has no special token '<think>'"):
         await collect(ScriptedEngine(turns(Think("hm"))), ask(qwen2))
+
+
+class TestPace:
+    """On a clock that jumps to the next instant at which anything is due, so that no time is measured."""
+
+    def test_pace_and_pauses_are_kept(self, words, ask):
+        model = ScriptedModel(
+            script=turns([Wait(0.03), Say("one two"), Wait(0.02)]), ids_a_second=200, first_id_after=0.02
+        )
+
+        async def instants():
+            began, found = trio.current_time(), []
+            async with ScriptedEngine(model).stream(ask(words)) as stream:
+                async for frame in stream:
+                    found += [trio.current_time() - began] * len(frame.ids)
+            return found
+
+        # 5 ms an id; before the first one 20 ms and the script's pause, before the turn's end the other pause.
+        found = trio.run(instants, clock=MockClock(autojump_threshold=0))
+        assert found == pytest.approx([0.055, 0.06, 0.085])
