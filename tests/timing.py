@@ -1,26 +1,10 @@
-"""Times that are kept, measured on machines that do something else as well."""
+"""Waiting for what other threads do, and never for an amount of time."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
 
 import anyio
-
-ATTEMPTS = 4
-
-
-async def quickest(measure: Callable[[], Awaitable[float]], *, under: float) -> float:
-    """Return the first of some measured seconds that is under a bound, or else the best of all.
-
-    What the program takes it takes every time; what the machine takes for others comes and goes.
-    """
-    best = float("inf")
-    for _ in range(ATTEMPTS):
-        best = min(best, await measure())
-        if best < under:
-            break
-    return best
 
 
 async def happens(event: threading.Event, *, within: float = 10.0) -> None:

@@ -1,7 +1,5 @@
 """The Codec client against the Codec server, over real loopback HTTP."""
 
-import time
-
 import anyio
 import httpx
 import httpx2
@@ -25,7 +23,7 @@ from codec_agents.server import EmbeddedServer, ScriptedBackend, ServerSettings,
 from codec_agents.server.recording import RecordingExchanges
 from codec_agents.testing import Cut, Refuse, Say, Think, Wait, turns
 from codec_core.tokenizer import pick_tokenizer
-from tests.timing import quickest
+from tests.timing import happens
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
@@ -162,16 +160,15 @@ async def test_compressed_frames_arrive_as_they_are_sent(words, ask, encoding):
     dictionary = bytes(range(256)) * 8
     settings = ServerSettings(dictionaries={"msgpack": dictionary})
     held = {f"sha256:{hashlib.sha256(dictionary).hexdigest()}": dictionary}
-    wait = 1.0
-    script = turns([Say(TEXT), Wait(wait), Say("late")])
+    script = turns([Say(TEXT), Wait(1.0), Say("late")])
     async with serving(words, script, settings=settings, ids_a_frame=4) as server:
         engine = CodecEngine(server.url, encodings=(encoding,), dictionaries=held)
         async with engine.stream(ask(words)) as stream:
             got = []
             async for frame in stream:
                 got += frame.ids
-                if len(got) < 20:
-                    assert time.perf_counter() - stream.stats.request_started < wait
+                if len(got) < 20:  # they are here while the answer goes on
+                    assert not server.app.exchanges.generations[0].over.is_set()
         await engine.aclose()
         assert got == server.app.exchanges.generations[0].ids
     assert stream.stats.format == f"msgpack+{encoding}"
@@ -188,42 +185,33 @@ async def test_connections_are_used_again_after_a_finished_stream(words, ask):
             await engine.aclose()
 
 
-async def until_closed(server, left):
-    """Return the seconds from an instant until the server saw its client go."""
+async def until_closed(server):
+    """Wait until the server saw its client go, long before the answer's end."""
     exchange = server.app.exchanges.generations[-1]
-    assert await anyio.to_thread.run_sync(exchange.over.wait, 2)
-    return exchange.closed_by_client - left
+    await happens(exchange.over)
+    assert exchange.closed_by_client is not None
 
 
-async def test_leaving_early_closes_the_connection_within_100_ms(words, ask):
-    async with serving(words, lambda _: TEXT, ids_a_second=20) as server:
+async def test_leaving_early_closes_the_connection_at_once(words, ask):
+    """Before the engine is closed; `python -m tests.benchmarks engines` measures how soon."""
+    async with serving(words, lambda _: [Say(TEXT), Wait(60)]) as server:
         engine = CodecEngine(server.url)
-
-        async def leave():
-            async with engine.stream(ask(words)) as stream:
-                async for _ in stream:
-                    break
-                left = time.perf_counter()
-            return await until_closed(server, left)
-
-        assert await quickest(leave, under=0.1) < 0.1
+        async with engine.stream(ask(words)) as stream:
+            async for _ in stream:
+                break
+        await until_closed(server)
         await engine.aclose()
 
 
-async def test_cancelling_a_task_closes_the_connection_within_100_ms(words, ask):
-    async with serving(words, lambda _: TEXT, ids_a_second=20) as server:
+async def test_cancelling_a_task_closes_the_connection_at_once(words, ask):
+    async with serving(words, lambda _: [Say(TEXT), Wait(60)]) as server:
         engine = CodecEngine(server.url)
-
-        async def cancel():
-            with anyio.CancelScope() as scope:
-                async with engine.stream(ask(words)) as stream:
-                    async for _ in stream:
-                        left = time.perf_counter()
-                        scope.cancel()
-            assert scope.cancelled_caught
-            return await until_closed(server, left)
-
-        assert await quickest(cancel, under=0.1) < 0.1
+        with anyio.CancelScope() as scope:
+            async with engine.stream(ask(words)) as stream:
+                async for _ in stream:
+                    scope.cancel()
+        assert scope.cancelled_caught
+        await until_closed(server)
         await engine.aclose()
 
 
@@ -310,10 +298,8 @@ async def test_a_stream_that_breaks_off_keeps_what_came(words, ask):
 async def test_time_is_kept(words, ask, timeouts, script, phase):
     async with serving(words, turns(script)) as server:
         engine = CodecEngine(server.url)
-        started = time.perf_counter()
         with pytest.raises(EngineTimeoutError) as slow:
             await read(engine, ask(words, timeouts=timeouts))
-        assert time.perf_counter() - started < 3
         assert slow.value.phase == phase
         assert slow.value.delivered == (0 if phase == "first_id" else 1)
         await engine.aclose()

@@ -60,12 +60,10 @@ async def test_a_server_killed_in_mid_stream(words, ask, engine_at):
 async def test_a_server_that_accepts_and_never_answers(words, ask, stock, engine_at):
     release = threading.Event()
     async with stock.RawServer(lambda _: release.wait(5)) as server:
-        started = time.perf_counter()
         with pytest.raises(EngineTimeoutError) as slow:
             await read(engine_at(server.url), ask(words, timeouts=Timeouts(first_id=0.3)))
         release.set()
     assert slow.value.phase == "first_id"
-    assert time.perf_counter() - started < 3
 
 
 async def test_a_head_that_drips_in_byte_by_byte(words, ask, stock, engine_at):

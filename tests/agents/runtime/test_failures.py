@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -40,7 +39,7 @@ from codec_agents.testing import (
     Stop,
     Wait,
 )
-from tests.timing import happens, quickest
+from tests.timing import happens
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
@@ -77,25 +76,19 @@ def tasks() -> int:
 
 
 class TestLeaving:
-    async def test_leaving_early_closes_the_connection_within_100_ms(self) -> None:
+    async def test_leaving_early_closes_the_connection_at_once(self) -> None:
         """Seen from the server; and afterwards no task and no socket is left."""
         tasks_before = tasks()
-        async with embedded(lambda _: "word " * 400, ids_a_second=100) as engine:
-
-            async def leave() -> float:
-                async with one_model(engine).run({"question": "go"}) as run:
-                    async for event in run:
-                        if isinstance(event, SinkText):
-                            break
-                    left = time.perf_counter()
-                assert run.partial_result().text["reader"].startswith("w")
-                assert engine.app is not None
-                exchange = engine.app.exchanges.generations[-1]
-                await happens(exchange.over)
-                assert exchange.closed_by_client is not None
-                return exchange.closed_by_client - left
-
-            assert await quickest(leave, under=0.1) < 0.1
+        async with embedded(lambda _: [Say("word word word"), Wait(60)]) as engine:
+            async with one_model(engine).run({"question": "go"}) as run:
+                async for event in run:
+                    if isinstance(event, SinkText):
+                        break
+            assert run.partial_result().text["reader"].startswith("w")
+            assert engine.app is not None
+            exchange = engine.app.exchanges.generations[-1]
+            await happens(exchange.over)
+            assert exchange.closed_by_client is not None
         assert tasks() == tasks_before
 
     async def test_an_exception_in_the_body_stops_the_run_and_comes_out_as_it_is(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from codec_agents.testing import Call, Cut, EmbeddedEngine, PromptView, Say, Scr
 from codec_agents.tools import tool
 from codec_agents.vocabularies import bundled_map
 
-SILENT_RUN_MICROSECONDS = 20
+SILENT_RUN_CALLS = 50
 """The promise for a two-model run without an SDK."""
 
 
@@ -536,7 +536,7 @@ async def test_without_an_sdk_nothing_is_sent() -> None:
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-def test_a_silent_run_costs_microseconds() -> None:
+def test_a_silent_run_makes_few_calls() -> None:
     def run() -> None:
         scope = telemetry.run_scope("pipeline", digest="d")
         for _ in range(2):
@@ -549,10 +549,16 @@ def test_a_silent_run_costs_microseconds() -> None:
                 node.finish_handoff(None)  # type: ignore[arg-type]
         scope.finish()
 
-    best = float("inf")
-    for _ in range(20):
-        started = time.perf_counter()
-        for _ in range(200):
-            run()
-        best = min(best, (time.perf_counter() - started) / 200)
-    assert best * 1e6 < SILENT_RUN_MICROSECONDS
+    run()  # what is imported and created once is there
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    assert calls <= SILENT_RUN_CALLS

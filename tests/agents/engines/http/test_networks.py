@@ -1,7 +1,6 @@
 """What networks and servers do to answers, with every engine: each ends in time, typed, what came is kept."""
 
-import math
-import time
+import threading
 
 import anyio
 import anyio.lowlevel
@@ -14,6 +13,7 @@ from codec_agents.exceptions import EngineStatusError, EngineStreamError, Engine
 from codec_core.tokenizer import pick_tokenizer
 from tests.agents.engines import wires
 from tests.agents.engines.wires import SENT, WIRES, FaultyServer
+from tests.timing import happens
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
@@ -93,9 +93,7 @@ async def test_silence_has_an_end(words, ask, answer, wire, transport, fault):
     limit = 0.06
     timeouts = Timeouts(first_id=limit) if phase == "first_id" else Timeouts(idle=limit)
     async with FaultyServer(wire, words, answer, getattr(wires, fault)) as server:
-        started = time.perf_counter()
         got, error = await read(made(wire, server, transport), ask(words, timeouts=timeouts))
-        assert limit * 0.9 < time.perf_counter() - started < 5
     assert isinstance(error, EngineTimeoutError)
     assert (error.phase, error.transient) == (phase, True)
     if phase == "idle":
@@ -130,28 +128,19 @@ async def test_refusals_keep_their_status(words, ask, answer, wire, transport, s
 
 async def test_leaving_is_noticed_by_the_server(words, ask, answer, wire, transport):
     """The server reads the end of the connection while it has more to say."""
-    noticed = []
+    noticed = threading.Event()
 
     def endless(exchange):
         wires.half_open(exchange)
-        noticed.append(time.perf_counter())
+        noticed.set()
 
-    best = math.inf
-    for _ in range(4):
-        async with FaultyServer(wire, words, answer, endless) as server:
-            engine = made(wire, server, transport)
-            async with engine.stream(ask(words)) as stream:
-                async for _ in stream:
-                    break
-            left = time.perf_counter()
-            with anyio.fail_after(5):
-                while not noticed:
-                    await anyio.lowlevel.checkpoint()
-            await engine.aclose()
-        best = min(best, noticed.pop() - left)
-        if best < 0.1:
-            break
-    assert best < 0.1
+    async with FaultyServer(wire, words, answer, endless) as server:
+        engine = made(wire, server, transport)
+        async with engine.stream(ask(words)) as stream:
+            async for _ in stream:
+                break
+        await happens(noticed)  # before the engine is closed
+        await engine.aclose()
 
 
 async def test_connections_are_used_again_after_a_finished_stream(words, ask, answer, wire, transport):

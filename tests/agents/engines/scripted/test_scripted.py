@@ -153,6 +153,6 @@ class TestPace:
                     found += [trio.current_time() - began] * len(frame.ids)
             return found
 
-        # 5 ms an id; before the first one 20 ms and the script's pause, before the turn's end the other pause.
+        # 5 ms an id; before the first one 20 ms and the script's pause, before the end the other pause.
         found = trio.run(instants, clock=MockClock(autojump_threshold=0))
         assert found == pytest.approx([0.055, 0.06, 0.085])
