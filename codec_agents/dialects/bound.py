@@ -70,6 +70,7 @@ class BoundDialect:
         self.vocabulary = vocabulary = vocabulary_of(source).with_control(dialect.all_markers())
         self.tools = {tool.name: tool for tool in tools}
         self.thinking = thinking
+        self._grammar = grammar
         known = vocabulary.special_tokens
         missing = [name for name in dialect.markers if name not in known]
         if missing:
@@ -94,6 +95,10 @@ class BoundDialect:
         self._turns = TurnParser(
             dialect, vocabulary, self._encoder, self.tools, grammar, knows_reasoning=self.knows_reasoning
         )
+
+    def with_tools(self, tools: Sequence[Tool]) -> BoundDialect:
+        """Return the same dialect with other tools."""
+        return BoundDialect(self.dialect, self.vocabulary, tools, self.thinking, self._grammar)
 
     @cached_property
     def _prompts(self) -> PromptReader:

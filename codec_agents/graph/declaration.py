@@ -24,6 +24,7 @@ from codec_agents.graph.fields import (
     McpFields,
     PolicyLike,
     SamplingLike,
+    ServeFields,
 )
 from codec_agents.graph.files.document import Document, located, read_document, read_file
 from codec_agents.graph.files.reading import prepare, read_spec, validation_faults
@@ -41,6 +42,7 @@ from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.naming import EngineLike, MapLike, Names
 from codec_agents.graph.output import Output
 from codec_agents.graph.servers import McpSpec
+from codec_agents.graph.serving import ServeSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, PipelineNode, PipelineSpec, StartsWith
 
@@ -329,6 +331,12 @@ class Declaration:
         self._keep("mcp", self._servers, name, server)
         return self
 
+    def served(self, **fields: Unpack[ServeFields]) -> Self:
+        """Declare how a server answers with the pipeline, by the fields of a `ServeSpec`."""
+        self._header["serve"] = self._validated(ServeSpec, ("serve",), **fields)
+        self._spec = None
+        return self
+
     # --- edges ---
 
     def connect(self, source: str, target: str, **fields: Unpack[EdgeFields]) -> Self:
@@ -390,7 +398,7 @@ class Declaration:
     def from_spec(cls, spec: PipelineSpec, *, directory: str | Path | None = None) -> Self:
         """Return a pipeline that holds a declaration, and can be added to."""
         pipeline = cls(spec.pipeline, directory=directory)
-        kept = {"pipeline", "version", "description", "imports", "programs", "policy"}
+        kept = {"pipeline", "version", "description", "imports", "programs", "policy", "serve"}
         header = kept & spec.model_fields_set
         pipeline._header = {name: getattr(spec, name) for name in header}
         pipeline._names.engines, pipeline._names.maps = dict(spec.engines), dict(spec.maps)

@@ -74,6 +74,16 @@ class McpFields(TypedDict, total=False):
     approval: bool
 
 
+class ServeFields(TypedDict, total=False):
+    """The fields of a `ServeSpec`."""
+
+    input: str | None
+    sink: str | None
+    system: str | None
+    tools: str | None
+    progress: bool
+
+
 class EdgeFields(TypedDict, total=False):
     """The fields of an `EdgeSpec` beside its ends."""
 

@@ -24,6 +24,7 @@ from codec_agents.graph.kinds import (
 from codec_agents.graph.links import Link, resolve
 from codec_agents.graph.policy import Policy
 from codec_agents.graph.servers import McpSpec
+from codec_agents.graph.serving import ServeSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
 
 SPEC_VERSION = 1
@@ -206,6 +207,8 @@ class PipelineSpec(Declared):
     """Programs that `mcp` may start, besides those beside the file and `python` with a script there."""
     policy: Policy = Field(default_factory=Policy)
     """The policy of all nodes, where they set nothing else."""
+    serve: ServeSpec | None = None
+    """How a server answers with the pipeline, as if it were one model."""
     nodes: Annotated[dict[Name, NodeSpec], Field(min_length=1)]
     edges: tuple[EdgeSpec, ...] = ()
     """In declared order, which is the order of content within a slot."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from codec_agents.exceptions import InputError
-from codec_agents.plan.nodes import BuiltNode, PromptedNode
+from codec_agents.graph.chat import Chat
+from codec_agents.plan.nodes import BuiltModel, BuiltNode, PromptedNode
 from codec_agents.plan.plan import BuiltLoop, BuiltMap, BuiltPipeline
 from codec_agents.prompts import History
 from codec_agents.tools.mcp_servers import ServerLease
+from codec_agents.tools.tool import Tool
 
 
 def prompted_nodes(built: BuiltPipeline) -> dict[str, PromptedNode]:
@@ -72,6 +74,36 @@ def continued_from(built: BuiltPipeline, histories: Mapping[str, History]) -> Bu
         return replace(node, template=node.dialect.follow_up(history, node.prompt), earlier=said)
 
     return with_nodes(built, change)
+
+
+def told(
+    built: BuiltPipeline, node: str, *, system: str | None = None, tools: Sequence[Tool] = ()
+) -> BuiltPipeline:
+    """Return the same plan in which one model is told more: a system text behind its own, further tools.
+
+    Args:
+        built: the plan.
+        node: the name of a model node whose prompt is a chat.
+        system: the text, in which braces are braces.
+        tools: the tools; their names differ from those that the node has.
+
+    Raises:
+        PromptError: the family has no form for a system text, or for tools.
+    """
+    model = built.nodes[node]
+    assert isinstance(model, BuiltModel)
+    assert isinstance(model.prompt, Chat)
+    prompt, dialect = model.prompt, model.dialect
+    if system is not None:
+        own = "" if not prompt.system else f"{prompt.system}\n\n"
+        prompt = prompt.model_copy(update={"system": own + system.replace("{", "{{").replace("}", "}}")})
+    if tools:
+        dialect = dialect.with_tools([*dialect.tools.values(), *tools])
+    dispatcher = model.dispatcher.with_tools(tools) if tools else model.dispatcher
+    changed = replace(
+        model, prompt=prompt, dialect=dialect, template=dialect.template(prompt), dispatcher=dispatcher
+    )
+    return built.with_nodes({**built.nodes, node: changed})
 
 
 def without_servers(built: BuiltPipeline) -> BuiltPipeline:

@@ -12,6 +12,7 @@ Rules that hold in this file:
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from functools import lru_cache
 from ipaddress import ip_address
@@ -72,10 +73,7 @@ class Access:
         """
         if not self._keys:
             return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        token = given.strip().encode() if scheme.lower() == "bearer" else b""
-        # Anthropic's clients have a header of their own for it.
-        token = token or request.headers.get("x-api-key", "").encode()
+        token = _key_of(request)
         matches = [hmac.compare_digest(token, key) for key in self._keys]
         if not any(matches):
             raise HttpError(
@@ -98,6 +96,18 @@ class Access:
                 "this server does not serve the host that the request names; name it in `allowed_hosts`",
                 code="host_not_allowed",
             )
+
+
+def _key_of(request: Request) -> bytes:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    token = given.strip().encode() if scheme.lower() == "bearer" else b""
+    # Anthropic's clients have a header of their own for it.
+    return token or request.headers.get("x-api-key", "").encode()
+
+
+def tenant_of(request: Request) -> bytes:
+    """Return a digest of the request's key, which tells clients apart; the same for all without a key."""
+    return hashlib.blake2b(_key_of(request), digest_size=16).digest()
 
 
 def require_keys(host: str, settings: ServerSettings) -> None:

@@ -9,16 +9,18 @@ Rules that hold in this file:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from codec_agents.engines.base import SamplingOptions
-from codec_agents.server.backends.backend import Backend, Job, ServedModel
+from codec_agents.server.access import tenant_of
+from codec_agents.server.backends.backend import Backend, Job, Progress, ServedModel
 from codec_agents.server.bodies import CompletionBody, Sampling, read_completion, read_prompt
 from codec_agents.server.http import HttpError, Request
 from codec_agents.server.long_text import MOST_UNCUT, LongText, UncuttableTextError
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 ReadConversation: TypeAlias = "Callable[[bytes, ServerSettings, Mapping[str, str]], ConversationRequest]"
 """Reads the body of one chat API, with the request's headers."""
+
+PROGRESS = "x-codec-progress"
+"""The header by which a client asks a served pipeline for what happens before the answer."""
 
 PASSED_ON = ("traceparent", "tracestate")
 """Request headers that back ends get to see."""
@@ -111,6 +116,10 @@ class JobMaker:
 
         asked, model, options = await self.conversation(request, read)
         _require_no_earlier(asked)
+        if getattr(self._backend, "converses", False):
+            job = await self._conversation(asked, model, options, request)
+            job.chat = asked
+            return asked, job
         write = partial(chat_prompt, asked, model.vocabulary)
         ids = await self._workers.run(write, len(request.body))
         return asked, await self.job(model, ids, options, request, chat=asked)
@@ -138,6 +147,23 @@ class JobMaker:
             if characters_of(message) > MOST_UNCUT:  # a dialect encodes it whole: look first if it can be cut
                 await self._encoded_in_pieces(message.content, model, options, conversation_field(asked))
         return asked, model, options
+
+    async def _conversation(
+        self, asked: ConversationRequest, model: ServedModel, options: SamplingOptions, request: Request
+    ) -> Job:
+        """Return the job of a back end that takes conversations: its prompt is the last message alone."""
+        text = asked.messages[-1].content
+        encode = partial(pick_tokenizer(model.vocabulary).encode_ordinary, text)
+        ids = await self._workers.run(encode, len(text))
+        return Job(
+            model,
+            ids,
+            options,
+            _passed_on(request),
+            tenant=tenant_of(request),
+            progress=_progress(request),
+            told=deque(),
+        )
 
     async def from_codec(self, request: Request) -> tuple[CodecRequest, Job]:
         """Return a binary request, which has no room for a model's name, and its job.
@@ -270,8 +296,7 @@ class JobMaker:
         """
         check = partial(self._check_prompt, model, prompt_ids, options)
         await self._workers.run(check, len(prompt_ids))
-        passed_on = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
-        return Job(model, prompt_ids, options, passed_on, text=text, chat=chat)
+        return Job(model, prompt_ids, options, _passed_on(request), text, chat, tenant=tenant_of(request))
 
     def _check_prompt(self, model: ServedModel, ids: Sequence[int], options: SamplingOptions) -> None:
         if not ids:
@@ -300,6 +325,17 @@ def _unencodable(param: str) -> Iterator[None]:
         yield
     except (UnencodableTextError, UncuttableTextError) as error:
         raise HttpError(400, f"the prompt cannot be encoded: {error}", param=param) from error
+
+
+def _passed_on(request: Request) -> dict[str, str]:
+    return {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+
+
+def _progress(request: Request) -> Progress | None:
+    asked = request.headers.get(PROGRESS)
+    if asked is None or asked in ("reasoning", "events"):
+        return cast("Progress | None", asked)
+    raise HttpError(400, f"{PROGRESS} is reasoning or events, not {asked[:40]!r}", param=PROGRESS)
 
 
 def _require_one(count: int) -> None:

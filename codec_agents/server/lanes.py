@@ -6,13 +6,12 @@ for them; plain completions are one lane.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from codec_agents.server.apis.families import dialect_of
 from codec_agents.server.backends.backend import Job
+from codec_agents.server.parts import Part
 from codec_agents.server.stops import StopCutter
 from codec_core.detokenizer import Detokenizer
 from codec_core.frames import CodecFrame
@@ -22,24 +21,7 @@ BLANKS = " \t\r\n"
 
 if TYPE_CHECKING:
     from codec_agents.dialects import CallRegion, TurnReader
-    from codec_agents.tools.calls import ToolCall
     from codec_core.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of one lane."""
-
-    lane: str
-    """`answer`, `reasoning` or `tool_calls`."""
-    text: str = ""
-    call: ToolCall | None = None
-
-    @property
-    def arguments(self) -> str:
-        """The arguments of the call, as JSON."""
-        assert self.call is not None
-        return json.dumps(self.call.arguments, ensure_ascii=False)
 
 
 class _Blanks:
@@ -85,8 +67,12 @@ class Lanes:
         """Tool calls given out so far."""
         self.reasoning_ids = 0
         """Ids of reasoning so far."""
+        self.progress: list[Mapping[str, Any]] = []
+        """What happened in the run since this was last emptied, where the client asked for it."""
+        self._told = job.told
         self._vocabulary = job.model.vocabulary
-        self._dialect = None if plain else dialect_of(job.model.vocabulary)
+        unmarked = plain or job.told is not None
+        self._dialect = None if unmarked else dialect_of(job.model.vocabulary)
         self._reader: TurnReader | None = None
         if self._dialect is not None:
             self._reader = self._dialect.reader(job.prompt_ids, with_tools=tools)
@@ -114,11 +100,22 @@ class Lanes:
         return passed
 
     def _all_parts(self, frame: CodecFrame) -> Iterator[Part]:
+        yield from self._parts_told()
         yield from self._read(frame)
         if frame.done:
             for lane, text in self._texts.items():
                 if rest := text.flush():
                     yield Part(lane, rest)
+            yield from self._parts_told(calls=True)  # they are behind the text
+
+    def _parts_told(self, *, calls: bool = False) -> Iterator[Part]:
+        while self._told and (calls or self._told[0].call is None):
+            part = self._told.popleft()
+            if part.event is not None:
+                self.progress.append(part.event)
+                continue
+            self.calls += part.call is not None
+            yield part
 
     def _read(self, frame: CodecFrame) -> Iterator[Part]:
         if self._reader is None:

@@ -10,6 +10,7 @@ import inspect
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -89,10 +90,24 @@ class Dispatcher:
             tool.name: anyio.CapacityLimiter(tool.concurrency) for tool in self.tools if tool.concurrency
         }
         self._failures: dict[str, Counter[str]] = {}
-        self.has_early_tools = any(map(_is_early, self.tools))
-        self._has_guarded_tools = any(tool.approval is True for tool in self.tools)
+        self._note_kinds()
         self._max_same_failures = max_same_failures
         self._grace = grace
+
+    def _note_kinds(self) -> None:
+        self.has_early_tools = any(map(_is_early, self.tools))
+        self._has_guarded_tools = any(tool.approval is True for tool in self.tools)
+
+    def with_tools(self, tools: Iterable[Tool]) -> Dispatcher:
+        """Return a dispatcher with further tools, which shares the limits of those that are there.
+
+        Raises:
+            ToolDefinitionError: two tools have one name.
+        """
+        other = copy(self)
+        other.tools = Toolset([*self.tools, *tools])
+        other._note_kinds()
+        return other
 
     async def run(self, call: ToolCall, context: ToolContext) -> Attempt:
         """Run one call and return its attempt. Raises nothing but the cancellation of the caller."""

@@ -106,7 +106,7 @@ class Tool(Generic[P, R]):
 
     def renamed(self, name: str) -> Tool[P, R]:
         """Return the same tool under another name."""
-        return replace(self, name=_checked_name(name))
+        return replace(self, name=checked_name(name))
 
     def schema(self) -> dict[str, Any]:
         """Return the declaration in the form that most servers and providers use."""
@@ -150,7 +150,7 @@ def make_tool(
             f"the tool {signature.name!r} has a timeout of {timeout}; it must be positive"
         )
     return Tool(
-        name=_checked_name(signature.name),
+        name=checked_name(signature.name),
         description=signature.description if description is None else inspect.cleandoc(description),
         parameters=signature.parameters,
         call=function,
@@ -210,7 +210,12 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     return lambda decorated: make_tool(decorated, **options)
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return a name that models can write.
+
+    Raises:
+        ToolDefinitionError: it is none.
+    """
     if not re.fullmatch(NAME_PATTERN, name):
         raise ToolDefinitionError(
             f"{name!r} cannot be a tool's name; use up to 64 letters, digits, `_`, `-` and `.`, by `name=...`"

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from codec_agents.faults import MAX_FAULTS, Fault
-from codec_agents.graph.checks import content, edges, nodes, whole
+from codec_agents.graph.checks import content, edges, nodes, serving, whole
 from codec_agents.graph.checks.base import Checked, CheckRule
 from codec_agents.graph.spec import Nested, PipelineSpec
 
-RULES: tuple[CheckRule, ...] = (*edges.RULES, *content.RULES, *nodes.RULES, *whole.RULES)
+RULES: tuple[CheckRule, ...] = (*edges.RULES, *content.RULES, *nodes.RULES, *whole.RULES, *serving.RULES)
 """All rules, in the order in which their faults are reported."""
 
 

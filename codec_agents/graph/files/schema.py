@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from codec_agents.graph import chat, dialects, edges, kinds, output, policy, servers, sources, turns
+from codec_agents.graph import chat, dialects, edges, kinds, output, policy, servers, serving, sources, turns
 from codec_agents.graph import spec as spec_module
 from codec_agents.graph.base import BODY_FIELDS
 from codec_agents.graph.edges import ARROW, END_PATTERN
@@ -52,7 +52,9 @@ def schema_text() -> str:
 
 
 def _models() -> list[type[BaseModel]]:
-    modules = (chat, dialects, edges, kinds, output, policy, servers, sources, spec_module, turns)
+    modules = (
+        chat, dialects, edges, kinds, output, policy, servers, serving, sources, spec_module, turns
+    )  # fmt: skip
     values = [value for module in modules for value in vars(module).values()]
     return [value for value in values if isinstance(value, type) and issubclass(value, BaseModel)]
 

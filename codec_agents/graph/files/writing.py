@@ -22,6 +22,7 @@ _ORDER = (
     "dialects",
     "mcp",
     "policy",
+    "serve",
     "nodes",
     "edges",
 )

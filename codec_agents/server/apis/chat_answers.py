@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from codec_agents.server.answers import EVENTS, Ids, OpenAIForm, event
-from codec_agents.server.apis.turn import RANDOM, Mint
+from codec_agents.server.apis.turn import RANDOM, Mint, progress_events
 from codec_agents.server.backends.backend import Job
-from codec_agents.server.lanes import Lanes, Part
+from codec_agents.server.lanes import Lanes
+from codec_agents.server.parts import Part
 from codec_core.frames import CodecFrame
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class ChatEvents(ChatForm):
             body = self._chunk({"role": "assistant", "content": ""}, None, **prompt)
         if self._asked.token_ids and frame.ids and not deltas:
             deltas.append({})  # ids that are not text yet, or that no lane holds
+        body += progress_events(self.lanes)
         for place, delta in enumerate(deltas):
             body += self._chunk(delta, None, ids=() if place else frame.ids)
         return body + self._chunk({}, self._ending) if frame.done else body

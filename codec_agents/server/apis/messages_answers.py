@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from codec_agents.server.answers import EVENTS, FAILED, FAILURES, named_event
-from codec_agents.server.apis.turn import RANDOM, Block, Kind, Mint, Step, Turn
+from codec_agents.server.apis.turn import RANDOM, Block, Kind, Mint, Step, Turn, progress_events
 from codec_agents.server.backends.backend import Job
 from codec_core.frames import CodecFrame
 
@@ -97,7 +97,8 @@ class MessagesEvents(MessagesForm):
         if self._first:
             self._first = False
             body = _event({"type": "message_start", "message": self.message([], None)})
-        return body + b"".join([_written(step) for step in self.turn.feed(frame)])
+        written = b"".join([_written(step) for step in self.turn.feed(frame)])
+        return body + progress_events(self.turn.lanes) + written
 
     def close(self) -> bytes:
         """Return the reason and the counts, and the end mark; or an error, on which clients raise."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from codec_agents.server.answers import EVENTS, FAILED, FAILURES, named_event
-from codec_agents.server.apis.turn import RANDOM, Block, Kind, Mint, Step, Turn
+from codec_agents.server.apis.turn import RANDOM, Block, Kind, Mint, Step, Turn, progress_events
 from codec_agents.server.backends.backend import Job
 from codec_core.frames import CodecFrame
 
@@ -180,7 +180,8 @@ class ResponsesEvents(ResponsesForm):
         if not self._number:
             begun = self.document("in_progress")
             body = self._event("created", response=begun) + self._event("in_progress", response=begun)
-        return body + b"".join([self._written(step) for step in self.turn.feed(frame)])
+        written = b"".join([self._written(step) for step in self.turn.feed(frame)])
+        return body + progress_events(self.turn.lanes) + written
 
     def close(self) -> bytes:
         """Return the last event, with the whole response."""

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from codec_agents.server.answers import random_id, reason_of
+from codec_agents.server.answers import named_event, random_id, reason_of
 from codec_agents.server.backends.backend import Job
-from codec_agents.server.lanes import Lanes, Part
+from codec_agents.server.lanes import Lanes
+from codec_agents.server.parts import Part
 from codec_core.frames import CodecFrame
 
 Kind: TypeAlias = Literal["reasoning", "text", "call"]
+
+PROGRESS = "codec.progress"
 
 Mint: TypeAlias = Callable[[str], str]
 """Returns a new id that begins with the given prefix."""
@@ -116,6 +119,12 @@ class Turn:
             block, self._open = self._open, None
             block.whole = whole
             yield Step("stop", block)
+
+
+def progress_events(lanes: Lanes) -> bytes:
+    """Return the events of what happened since the last ones; clients that do not know them skip them."""
+    events, lanes.progress = lanes.progress, []
+    return b"".join([named_event(PROGRESS, {"type": PROGRESS, **event}) for event in events])
 
 
 RANDOM: Mint = random_id

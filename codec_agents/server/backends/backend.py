@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from codec_agents.engines.base import SamplingOptions
+from codec_agents.server.parts import Part
 from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from codec_agents.server.apis.request import ConversationRequest
+
+
+Progress: TypeAlias = Literal["reasoning", "events"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,13 @@ class Job:
     chat: ConversationRequest | None = None
     """The conversation, where the client sent one."""
     recorder: Recorder | None = None
+    tenant: bytes = b""
+    """Tells clients with different keys apart; a digest of the key."""
+    progress: Progress | None = None
+    """The form in which the client wants to see what happens before the answer."""
+    told: deque[Part] | None = None
+    """Where a back end that takes conversations (`converses`) puts the parts of its answer besides the ids,
+    which are then its text and hold no markers; None for the jobs of other back ends."""
     cached_ids: int | None = None
     """Set by a back end that knows how many ids of the prompt it had in its prefix cache."""
 
@@ -60,7 +72,7 @@ class Job:
         Tasks that were cancelled hold the job in circles of exceptions and frames: without this a prompt
         would stay in memory until Python's next full collection.
         """
-        self.prompt_ids, self.text, self.chat = (), None, None
+        self.prompt_ids, self.text, self.chat, self.told = (), None, None, None
         recorder, self.recorder = self.recorder, None
         if recorder is not None:
             recorder.over()

@@ -35,7 +35,7 @@ from codec_agents.server.gateway.store import Store
 from codec_agents.server.gateway.tracing import RequestSpan
 from codec_agents.server.gateway.tree import IDS, Node, Span
 from codec_agents.server.http import HttpError
-from codec_agents.server.lanes import Part
+from codec_agents.server.parts import Part
 from codec_agents.server.workers import Workers
 from codec_core.frames import CodecFrame
 

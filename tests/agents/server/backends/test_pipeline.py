@@ -63,9 +63,9 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"messages": [{"role": "system", "content": "be nice"}, USER]}, "messages[0]"),
-        ({"messages": [USER, {"role": "assistant", "content": "yes"}, USER]}, "messages[0]"),
-        ({"messages": [{"role": "assistant", "content": "yes"}]}, "messages[0]"),
+        ({"messages": [{"role": "system", "content": "be nice"}, USER]}, "messages"),
+        ({"messages": [USER, {"role": "assistant", "content": "yes"}, USER]}, "messages"),
+        ({"messages": [{"role": "assistant", "content": "yes"}]}, "messages"),
         ({"messages": [USER], "tools": [TOOL]}, "tools"),
     ],
 )

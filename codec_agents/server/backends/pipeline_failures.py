@@ -1,0 +1,40 @@
+"""The answers for runs that failed before they had given anything."""
+
+from __future__ import annotations
+
+import math
+
+from codec_agents.exceptions import (
+    EngineError,
+    EngineStatusError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    LimitExceededError,
+    NodeFailedError,
+    RunError,
+)
+from codec_agents.server.failures import log_failure
+from codec_agents.server.http import HttpError
+
+
+def failure(error: RunError) -> HttpError:
+    """Return the answer for a run that failed before it had given anything.
+
+    The status shows a client whether to retry. Node names, tools, engines and their texts are the
+    pipeline's internals: the log has them, under the id that the client gets.
+    """
+    cause = error.cause if isinstance(error, NodeFailedError) else error
+    headers = {}
+    status = 500
+    if isinstance(cause, EngineStatusError) and cause.status in (429, 503):
+        status = cause.status
+        headers = {"retry-after": f"{math.ceil(cause.retry_after or 1)}"}
+    elif isinstance(cause, EngineTimeoutError):
+        status = 504
+    elif isinstance(cause, EngineError):
+        status = 503 if isinstance(cause, EngineUnavailableError) else 502
+    elif isinstance(error, LimitExceededError) and error.limit == "wall":
+        status = 504
+    return HttpError(
+        status, log_failure("the pipeline failed", error), code="pipeline_failed", headers=headers
+    )
