@@ -1,4 +1,4 @@
-"""What a client asks of a served pipeline: the text of its input, and the place of a chat's other parts."""
+"""The request of a client in the terms of a served pipeline: the text of its input, and where a chat goes."""
 
 from __future__ import annotations
 
