@@ -17,6 +17,7 @@ from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.kinds import Sampling
 from codec_agents.graph.policy import Limits, Policy, RetryPolicy, TimeoutPolicy
 from codec_agents.graph.servers import McpSpec
+from codec_agents.graph.serving import ServeSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec, OwnKind
 
 MODELS: dict[Any, tuple[Any, set[str]]] = {
@@ -24,6 +25,7 @@ MODELS: dict[Any, tuple[Any, set[str]]] = {
     fields.MapFields: (MapSpec, set()),
     fields.DialectFields: (DialectSpec, set()),
     fields.McpFields: (McpSpec, {"command"}),
+    fields.ServeFields: (ServeSpec, set()),
     fields.EdgeFields: (EdgeSpec, {"source", "target"}),
     fields.SamplingFields: (Sampling, set()),
     fields.TimeoutFields: (TimeoutPolicy, set()),
