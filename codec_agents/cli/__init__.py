@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "schema": "codec_agents.cli.commands.schema",
     "serve": "codec_agents.cli.commands.serve",
     "gateway": "codec_agents.cli.commands.gateway",
+    "mcp": "codec_agents.cli.commands.mcp",
     "maps": "codec_agents.cli.commands.maps",
     "record": "codec_agents.cli.commands.record",
     "top": "codec_agents.cli.commands.top",

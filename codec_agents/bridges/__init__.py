@@ -1,0 +1,1 @@
+"""Pipelines inside other frameworks and protocols: one file each, each with an extra of its own."""
