@@ -31,7 +31,7 @@ RELEASE := .venv-release
 # Branches and lines of both packages that the quick suite reaches, in percent; measured by `make coverage`.
 COVERAGE_FLOOR := 90
 
-.PHONY: docs lock coverage release test-lower-bounds demo test test-slow test-all test-models test-laptop test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak clean help
+.PHONY: docs lock coverage release test-lower-bounds demo test test-slow test-all test-models test-laptop test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak test-bridges clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -81,6 +81,15 @@ $(MODELS)/ready: pyproject.toml
 
 test-models: $(MODELS)/ready  ## The tests on a real model with random weights, in an environment of their own.
 	@$(MODELS)/bin/python -m pytest -m models tests/agents/server
+
+.venv-bridges-%/ready: tests/agents/bridges/environments/%.txt pyproject.toml
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[server]" --group test -r $<
+	@touch $@
+
+test-bridges: .venv-bridges-$(NAME)/ready  ## One framework with its package, in an environment of its own: NAME=langgraph.
+	@.venv-bridges-$(NAME)/bin/python -m pytest -m "slow or not slow" tests/agents/bridges/test_$(subst -,_,$(NAME)).py
 
 test-engines: .venv/dev  ## The tests on real servers: vLLM, made ready first, and llama.cpp where it is built.
 	@$(BIN)/python -m tests.real_engines fetch vllm
@@ -175,4 +184,4 @@ soak: .venv/dev  ## Attack servers on loopback, run 200 pipelines at once with f
 	@$(BIN)/python -m tests.soak
 
 clean:  ## Remove what make made.
-	rm -rf .venv $(SITE) $(TOOLS) $(LOWEST) $(RELEASE) $(MODELS) $(FAMILIES) $(REAL) $(ENGINES) .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(SITE) $(TOOLS) $(LOWEST) $(RELEASE) $(MODELS) $(FAMILIES) $(REAL) $(ENGINES) .venv-bridges-* .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,8 +26,8 @@ class ServerSettings:
     """Characters of one stop text."""
     max_messages: int = 10_000
     max_tools: int = 512
-    max_tokens: int = 65_536
-    """The most ids that a client may ask for."""
+    max_tokens: int = 131_072
+    """The most ids that a client may ask for. Clients of Anthropic's API ask for 128,000 by default."""
     default_max_tokens: int = DEFAULT_MAX_TOKENS
     """For requests that name no limit."""
     max_streams: int = 2_000

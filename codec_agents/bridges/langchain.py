@@ -1,0 +1,162 @@
+"""A pipeline as a LangChain `Runnable` and as a node of a LangGraph graph (the extra `langchain`).
+
+A node keeps its memory in the messages of the graph's state: the message that it adds holds the conversation
+of each of the pipeline's models, in ids. So a checkpoint of the graph holds it too, and the next run goes on
+with exactly these ids. A message that was changed since is refused, never silently replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import msgspec
+
+from codec_agents.exceptions import InputError, PipelineError
+from codec_agents.faults import Fault, suggest
+from codec_agents.prompts import History
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable
+
+    from codec_agents.pipeline import Pipeline
+    from codec_agents.runtime.result import RunResult
+
+MEMORY: Final = "codec_agents"
+"""The key of a message's `additional_kwargs` that holds the conversations."""
+
+
+def as_runnable(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any, str]:
+    """Return a runnable from a text, or a mapping of the pipeline's inputs, to the text of one sink.
+
+    Text comes as it arrives with `astream`; with `stream` it comes at the end.
+
+    Args:
+        pipeline: the pipeline; it is built here.
+        sink: the sink; may be left out where there is one of text.
+
+    Raises:
+        PipelineError: the pipeline has faults, or the sink is ambiguous.
+    """
+    from langchain_core.runnables import RunnableLambda
+
+    name = _sink_of(pipeline, sink)
+
+    def invoke(value: Any) -> str:
+        return pipeline.invoke_sync(_inputs_of(pipeline, value)).text[name]
+
+    async def stream(
+        value: Any,
+    ) -> AsyncGenerator[str]:  # LangChain asks whether it is a generator's function
+        async with aclosing(_streamed(pipeline, _inputs_of(pipeline, value), name)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    return RunnableLambda(invoke, afunc=stream, name=pipeline.name)
+
+
+async def _streamed(pipeline: Pipeline, inputs: Mapping[str, Any], sink: str) -> AsyncGenerator[str]:
+    """Yield the text of a sink. The run has a task of its own, as LangChain asks from a new one each time."""
+    send, receive = anyio.create_memory_object_stream[str]()
+
+    async def produce() -> None:
+        async with send, pipeline.run(inputs) as run:
+            async for piece in run.text(sink):
+                await send.send(piece)
+
+    task = asyncio.create_task(produce())
+    try:
+        async with receive:
+            async for piece in receive:
+                yield piece
+        await task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def as_node(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any, dict[str, Any]]:
+    """Return a node for a graph whose state has `messages`: it answers the last of them.
+
+    Args:
+        pipeline: the pipeline; it is built here.
+        sink: the sink; may be left out where there is one of text.
+
+    Raises:
+        PipelineError: the pipeline has faults, or the sink is ambiguous.
+    """
+    from langchain_core.runnables import RunnableLambda
+
+    name = _sink_of(pipeline, sink)
+
+    def invoke(state: Any) -> dict[str, Any]:
+        question, after = _continued(state)
+        result = pipeline.invoke_sync(_inputs_of(pipeline, question), after=after)
+        return {"messages": [_answer(result, name, after)]}
+
+    async def ainvoke(state: Any) -> dict[str, Any]:
+        question, after = _continued(state)
+        result = await pipeline.invoke(_inputs_of(pipeline, question), after=after)
+        return {"messages": [_answer(result, name, after)]}
+
+    return RunnableLambda(invoke, afunc=ainvoke, name=pipeline.name)
+
+
+def _sink_of(pipeline: Pipeline, sink: str | None) -> str:
+    texts = [name for name, node in pipeline.build().sinks.items() if node.text]
+    if sink is None and len(texts) == 1:
+        return texts[0]
+    if sink not in texts:
+        found = "several sinks give text" if sink is None else f"there is no sink of text {sink!r}"
+        raise PipelineError(
+            [Fault("nodes", found, suggest(sink or "", texts, "sinks of text"))], pipeline.name
+        )
+    return sink
+
+
+def _inputs_of(pipeline: Pipeline, value: Any) -> Mapping[str, Any]:
+    """Return the inputs: a text is the one that has no default."""
+    if not isinstance(value, str):
+        return value  # type: ignore[no-any-return]  # the run checks it, and names what is wrong
+    needed = [node.name for node in pipeline.build().inputs.values() if node.default is None]
+    if len(needed) != 1:
+        raise InputError(f"a text is the value of one input, and {len(needed)} need one; give a mapping")
+    return {needed[0]: value}
+
+
+def _continued(state: Any) -> tuple[str, Mapping[str, History] | None]:
+    """Return the user's text, and the conversations that the answer before it holds.
+
+    Raises:
+        InputError: the last message is no text of the user, or the answer before it is not this pipeline's.
+    """
+    messages: Sequence[Any] = state["messages"] if isinstance(state, Mapping) else state.messages
+    if not messages or messages[-1].type != "human":
+        raise InputError("the last message of the state must be the user's")
+    before = [message for message in messages[:-1] if message.type != "system"]
+    if not before:
+        return str(messages[-1].text), None
+    kept = before[-1].additional_kwargs.get(MEMORY)
+    if kept is None or kept["digest"] != _digest(str(before[-1].text)):
+        raise InputError(
+            "the message before the user's is not an answer of this node, or it was changed; a pipeline "
+            "continues its own answers alone"
+        )
+    return str(messages[-1].text), msgspec.convert(kept["histories"], dict[str, History])
+
+
+def _answer(result: RunResult, sink: str, after: Mapping[str, History] | None) -> Any:
+    from langchain_core.messages import AIMessage
+
+    text = result.text[sink]
+    histories = {**(after or {}), **result.histories}
+    kept = {"digest": _digest(text), "histories": msgspec.to_builtins(histories)}
+    return AIMessage(content=text, additional_kwargs={MEMORY: kept})
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
