@@ -89,7 +89,7 @@ test-models: $(MODELS)/ready  ## The tests on a real model with random weights, 
 	@touch $@
 
 test-bridges: .venv-bridges-$(NAME)/ready  ## One framework with its package, in an environment of its own: NAME=langgraph.
-	@.venv-bridges-$(NAME)/bin/python -m pytest -m "slow or not slow" tests/agents/bridges/test_$(subst -,_,$(NAME)).py
+	@.venv-bridges-$(NAME)/bin/python -m pytest -m "slow or not slow" -W default tests/agents/bridges/test_$(subst -,_,$(NAME)).py
 
 test-engines: .venv/dev  ## The tests on real servers: vLLM, made ready first, and llama.cpp where it is built.
 	@$(BIN)/python -m tests.real_engines fetch vllm
