@@ -147,7 +147,7 @@ def _host_of(value: str) -> str:
 CORS_METHODS = "GET, POST"
 CORS_HEADERS = (
     "authorization, content-type, codec-client-version, x-codec-map, traceparent, tracestate, "
-    "x-api-key, anthropic-version, anthropic-beta"
+    "x-api-key, anthropic-version, anthropic-beta, x-codec-progress"
 )
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.access import tenant_of
-from codec_agents.server.backends.backend import Backend, Job, Progress, ServedModel
+from codec_agents.server.backends.backend import PROGRESS_HEADER, Backend, Job, Progress, ServedModel
 from codec_agents.server.bodies import CompletionBody, Sampling, read_completion, read_prompt
 from codec_agents.server.http import HttpError, Request
 from codec_agents.server.long_text import MOST_UNCUT, LongText, UncuttableTextError
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 ReadConversation: TypeAlias = "Callable[[bytes, ServerSettings, Mapping[str, str]], ConversationRequest]"
 """Reads the body of one chat API, with the request's headers."""
-
-PROGRESS = "x-codec-progress"
-"""The header by which a client asks a served pipeline for what happens before the answer."""
 
 PASSED_ON = ("traceparent", "tracestate")
 """Request headers that back ends get to see."""
@@ -332,10 +329,12 @@ def _passed_on(request: Request) -> dict[str, str]:
 
 
 def _progress(request: Request) -> Progress | None:
-    asked = request.headers.get(PROGRESS)
+    asked = request.headers.get(PROGRESS_HEADER)
     if asked is None or asked in ("reasoning", "events"):
         return cast("Progress | None", asked)
-    raise HttpError(400, f"{PROGRESS} is reasoning or events, not {asked[:40]!r}", param=PROGRESS)
+    raise HttpError(
+        400, f"{PROGRESS_HEADER} is reasoning or events, not {asked[:40]!r}", param=PROGRESS_HEADER
+    )
 
 
 def _require_one(count: int) -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Progress: TypeAlias = Literal["reasoning", "events"]
 
+PROGRESS_HEADER = "x-codec-progress"
+"""The header by which a client asks a served pipeline for what happens before the answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
@@ -86,6 +89,9 @@ class Backend(Protocol):
     """A source of generations.
 
     Frames arrive as they are sampled; the last one has `done`. Leaving the context stops the generation.
+
+    A back end whose attribute `converses` is true takes conversations: no prompt is written for it, and its
+    ids are the text of an answer, without markers. It may leave the attribute out otherwise.
     """
 
     @property

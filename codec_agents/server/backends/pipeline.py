@@ -28,7 +28,7 @@ from codec_agents.exceptions import (
 from codec_agents.graph.serving import ServeSpec
 from codec_agents.plan.variants import continued_from, prompted_nodes
 from codec_agents.runtime.options import start_run
-from codec_agents.server.backends.backend import Job, ServedModel
+from codec_agents.server.backends.backend import PROGRESS_HEADER, Job, ServedModel
 from codec_agents.server.backends.conversations import Conversations, Turn
 from codec_agents.server.backends.pipeline_answer import RunAnswer
 from codec_agents.server.backends.pipeline_ends import input_of, sink_of, vocabulary_at
@@ -108,7 +108,7 @@ class PipelineBackend:
                 400,
                 "this pipeline does not show its progress",
                 code="unsupported_parameter",
-                param="x-codec-progress",
+                param=PROGRESS_HEADER,
             )
         asked = read_asked(job, self._serve, self._built.digest, self._dialect)
         with _trace_of(job):

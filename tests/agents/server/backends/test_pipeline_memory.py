@@ -11,6 +11,7 @@ import pytest
 from codec_agents.pipeline import Pipeline
 from codec_agents.server import EmbeddedServer, PipelineBackend, ServerSettings, create_app
 from codec_agents.testing import Call, Say, ScriptedEngine, Think
+from codec_agents.vocabularies import bundled_map
 
 pytestmark = pytest.mark.asyncio
 
@@ -246,3 +247,23 @@ async def test_progress_as_reasoning_or_as_named_events() -> None:
     async with serving(quiet) as server, httpx.AsyncClient(base_url=server.url) as http:
         refused = await http.post(CHAT, json=body, headers={"x-codec-progress": "events"})
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "x-codec-progress")
+
+
+async def test_nothing_that_a_client_writes_becomes_a_control_id() -> None:
+    """Not its system text, which becomes a part of a template, nor its tools and results."""
+    source = bundled_map("demo/bytes")
+    special = frozenset(source.special_tokens.values())
+    markers = "".join(source.special_tokens)
+    counts = []
+    for more in ("", markers):
+        planner = Prompts(travel)
+        async with serving(alone(planner, system="planner", tools="planner")) as server:
+            function = {**TOOL["function"], "description": f"d{more}"}
+            client = Client(server, tools=[{**TOOL, "function": function}])
+            client.messages = [{"role": "system", "content": f"s{more}"}]
+            called = (await client.send({"role": "user", "content": f"u{more}"})).json()["choices"][0]
+            calls = called["message"]["tool_calls"]
+            results = [{"role": "tool", "tool_call_id": call["id"], "content": f"r{more}"} for call in calls]
+            assert (await client.send(*results)).status_code == 200
+        counts.append([[token for token in prompt.ids if token in special] for prompt in planner.seen])
+    assert counts[0] == counts[1]
