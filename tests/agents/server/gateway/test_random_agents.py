@@ -10,6 +10,7 @@ import pytest
 
 from codec_agents.dialects import dialects
 from codec_agents.exceptions import PromptError
+from codec_agents.server.gateway.broken_turns import place_of_text
 from codec_agents.server.gateway.continuation import Continuation
 from codec_agents.server.gateway.lineage import Lineage
 from codec_agents.server.gateway.sqlite_store import SqliteStore
@@ -51,7 +52,9 @@ def check_continued(client: Client, continuation: Continuation) -> None:
     assert node.tenant == client.tenant
     known, prompt = node.ids(), continuation.prompt
     if client.broken:  # a turn may end with ids that are no text yet
-        known = known[: max(continuation.kept, node.prompt_length)]
+        cut = place_of_text(client.core.dialect, node, client.messages[-2], with_tools=True)
+        assert cut is not None
+        known = known[: node.prompt_length + cut]
     if verdict.kind == "extended":
         assert prompt[: len(known)] == known
         assert verdict.ids == len(known)
