@@ -22,6 +22,7 @@ KINDS = ("auto", "vllm", "sglang", "llamacpp", "codec")
 WITH_SESSIONS = frozenset({"vllm", "sglang", "codec"})
 """Kinds of engines whose requests have a place for the name of a session."""
 
+FILTERS = ("claude-code-cch",)
 MiB = 1024 * 1024
 SECTION = "gateway"
 
@@ -103,6 +104,13 @@ def read_section(context: click.Context, _parameter: click.Parameter, path: Path
     help="Tell the engine the conversation.  [default: on for vllm, sglang and codec]",
 )
 @click.option("--cache-salt", is_flag=True, help="Keep the prefix caches of clients apart.")
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    type=click.Choice(FILTERS),
+    help="Take out of system texts what a client changes with each request.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
 @click.option(
@@ -172,6 +180,7 @@ def _gateway(settings: Any, options: Mapping[str, Any]) -> Gateway:
         dialect=options["dialect"],
         store=_store(options["store"], options["memory"] * MiB),
         rules=ReasoningRules(kept=None if kept == "family" else kept, unsent=options["unsent_reasoning"]),
+        filters=options["filters"],
         affinity=Affinity(sessions=sessions, salts=options["cache_salt"]),
         settings=settings,
     )

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from codec_agents.server.apis.request import Hints
     from codec_agents.server.gateway.conversations import Exchange
 
-MOST: Final = 256
-"""Requests that are remembered: clients retry within seconds."""
+MOST: Final = 64
+"""Requests that are remembered, each with its prompt: clients retry within seconds."""
 AGE: Final = 600.0
 """Seconds for which a request is remembered: longer than clients go on retrying."""
 

@@ -27,6 +27,7 @@ from codec_agents.server.exchanges import render_metrics
 from codec_agents.server.gateway.continuation import ReasoningRules
 from codec_agents.server.gateway.conversations import Conversations, Exchange
 from codec_agents.server.gateway.equivalence import joined
+from codec_agents.server.gateway.filters import filtered
 from codec_agents.server.gateway.metrics import render_counts
 from codec_agents.server.gateway.repeats import Repeats
 from codec_agents.server.gateway.store import MemoryStore, Store
@@ -77,6 +78,7 @@ class Gateway(CodecServer):
         store: keeps the conversations; in memory if left out.
         rules: the reasoning of earlier turns in prompts.
         affinity: the routing of a conversation's requests at the engine.
+        filters: names of `filters.FILTERS`, for clients whose system texts change with each request.
         settings: limits and keys.
         exchanges: counts requests.
 
@@ -95,6 +97,7 @@ class Gateway(CodecServer):
         store: Store | None = None,
         rules: ReasoningRules | None = None,
         affinity: Affinity | None = None,
+        filters: tuple[str, ...] = (),
         settings: ServerSettings | None = None,
         exchanges: Exchanges | None = None,
     ) -> None:
@@ -106,12 +109,14 @@ class Gateway(CodecServer):
         self.store = store or MemoryStore()
         self.conversations = Conversations(self.store, self.workers, rules)
         self._affinity = affinity or Affinity()
+        self._filters = filters
         self._repeats = Repeats()
 
     async def _converse(self, request: Request) -> tuple[Job, Answer]:
         read = partial(READERS[request.path], of_engines=True)
         asked, model, options = await self._jobs.conversation(request, read)
         _require_kept(asked)
+        asked = filtered(asked, self._filters)
         tenant = self._tenant(request)
         earlier = await self._repeats.earlier(tenant, request.path, request.body, asked.hints)
         if earlier is not None:
@@ -142,7 +147,7 @@ class Gateway(CodecServer):
         with self._begun(request) as share:
             request = await self._with_body(exchange, request, receive, share)
             asked, model, _ = await self._jobs.conversation(request, partial(read_count, of_engines=True))
-        dialect = require_dialect(model.vocabulary)
+        asked, dialect = filtered(asked, self._filters), require_dialect(model.vocabulary)
         begun = await self.conversations.begin(
             asked, model.name, dialect, self._tenant(request), counts=False
         )

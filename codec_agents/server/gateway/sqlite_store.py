@@ -94,13 +94,15 @@ class SqliteStore:
         self._private = 0
         self._lock = _locked(path)
         try:
+            # Conversations are for the one who runs the gateway; SQLite's other files get the same mode.
+            path.touch(mode=0o600)
             self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._file.execute("PRAGMA journal_mode = WAL")
             self._file.execute("PRAGMA synchronous = NORMAL")
             self._file.executescript(SCHEMA)
             self.secret = self._fact("secret", new_secret())
             version = int(self._fact("version", b"%d" % VERSION))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._lock.close()
             raise StoreError(
                 f"the file {path} is no store of conversations, or cannot be used: {error}"

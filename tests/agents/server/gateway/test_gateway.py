@@ -21,6 +21,7 @@ from codec_agents.server.gateway.server import Gateway
 from codec_agents.server.recording import RecordedExchange, RecordingExchanges
 from codec_agents.testing import Call, Cut, Say, Think, Wait
 from codec_agents.vocabularies import bundled_map
+from codec_core.detokenizer import Detokenizer
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
 from tests.agents.dialects.families import small_map_of
@@ -355,3 +356,19 @@ async def test_a_span_tells_how_the_prompt_came_about() -> None:
     assert first.attributes["codec.lineage"] == "new"
     assert (second.attributes["codec.lineage"], second.attributes["codec.lineage.turn"]) == ("forked", 2)
     assert second.attributes["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+async def test_a_line_that_changes_with_each_request_is_taken_out_by_a_named_filter() -> None:
+    def turns(mark: str) -> list[dict[str, str]]:
+        system = f"x-header: cc_version=1; cch={mark};\nBe brief.\ncch=2 stays"
+        return [{"role": "system", "content": system}, {"role": "user", "content": "Hi"}]
+
+    async with serving(filters=("claude-code-cch",)) as gateway:
+        first = await gateway.ask(messages=turns("a1"))
+        more = [first.json()["choices"][0]["message"], {"role": "user", "content": "On"}]
+        second = await gateway.ask(messages=[*turns("b2"), *more])
+        assert second.headers["x-codec-lineage"].startswith("rendered")
+        vocabulary = gateway.gateway.backend.models[0].vocabulary
+        prompt = Detokenizer(vocabulary).render(gateway.generations[0].prompt_ids)
+        assert "cc_version" not in prompt
+        assert "Be brief.\ncch=2 stays" in prompt

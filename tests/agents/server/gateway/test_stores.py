@@ -1,0 +1,123 @@
+"""What a SQLite store promises about its file."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from codec_agents.dialects import Message, MessageCall
+from codec_agents.exceptions import StoreError
+from codec_agents.server.gateway.mint import Mint, new_nonce
+from codec_agents.server.gateway.sqlite_store import SqliteStore
+from codec_agents.server.gateway.store import MemoryStore
+from codec_agents.server.gateway.tree import Node, as_array
+
+
+def node(parent: Node | None = None, *, private: bool = False, partial: bool = False) -> Node:
+    nonce = new_nonce()
+    call = MessageCall("f", {"a": 1.5}, None, '{"a": 1.50}')
+    return Node(
+        parent=parent,
+        tenant=b"t",
+        origin=b"o" if parent is None else parent.key,
+        key=b"k" + nonce,
+        kept=0 if parent is None else parent.length,
+        inserted=as_array([1, 2, 2**32 - 1]),
+        sampled=as_array([4]),
+        messages=(Message(role="user", content="三 \ufffd"),),
+        turn=Message(role="assistant", content="a", reasoning="r", calls=(call,)),
+        nonce=nonce,
+        begin=3,
+        finish_reason="stop",
+        partial=partial,
+        private=private,
+        call_ids=("call_1",),
+        spans=(("answer", 0, 1),),
+        created=1.5,
+    )
+
+
+def test_what_was_stored_is_read_back_equal_and_whole(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "kept.db")
+    first = node()
+    second = node(first)
+    store.add(first)
+    store.add(second)
+    store.close()
+    again = SqliteStore(tmp_path / "kept.db", MemoryStore(max_bytes=0))
+    [found] = again.find([b"unknown", second.key])
+    assert found.ids() == second.ids() == as_array([1, 2, 2**32 - 1, 4, 1, 2, 2**32 - 1, 4])
+    for name in Node.__dataclass_fields__:
+        if name != "parent":
+            assert getattr(found, name) == getattr(second, name), name
+    assert found.parent is not None
+    assert found.parent.nonce == first.nonce
+    assert again.secret == store.secret, "ids that clients hold are known after a restart"
+    assert [each.nonce for each in again.children(b"o")] == [first.nonce]
+    assert again.by_nonce(b"other", first.nonce) is None
+    again.close()
+
+
+def test_broken_turns_are_children_and_no_history_and_private_ones_are_in_memory_alone(
+    tmp_path: Path,
+) -> None:
+    store = SqliteStore(tmp_path / "kept.db")
+    broken, private = node(partial=True), node(private=True)
+    child = node(private)
+    for each in (broken, private, child):
+        store.add(each)
+    assert store.find([broken.key]) == []
+    assert store.children(b"o") == [broken, private]
+    assert store.find([child.key]) == [child]
+    store.close()
+    again = SqliteStore(tmp_path / "kept.db")
+    assert again.find([private.key, child.key]) == []
+    assert [each.nonce for each in again.children(b"o")] == [broken.nonce]
+    again.close()
+
+
+def test_others_read_while_one_process_writes_and_no_second_one_does(tmp_path: Path) -> None:
+    path = tmp_path / "kept.db"
+    store = SqliteStore(path)
+    store.add(node())
+    with pytest.raises(StoreError, match="another process writes the store"):
+        SqliteStore(path)
+    reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    assert reader.execute("SELECT count(*) FROM turns").fetchone() == (1,)
+    reader.close()
+    assert path.stat().st_mode & 0o077 == 0, "conversations are for their owner alone"
+    store.close()
+    SqliteStore(path).close()
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to be read as one" * 20, None])
+def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / ("kept.db" if content else "missing/kept.db")
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"kept\.db"):
+        SqliteStore(path)
+
+
+def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "kept.db"
+    SqliteStore(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE facts SET value = x'39' WHERE name = 'version'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreError, match="has the version 9"):
+        SqliteStore(path)
+
+
+def test_minted_ids_say_their_turn_to_their_own_client_alone() -> None:
+    mint, nonce = Mint(b"s" * 32), new_nonce()
+    given = mint.new_id("call_", b"t", nonce, 7)
+    assert mint.nonce_of(given, b"t") == nonce
+    assert mint.nonce_of("toolu_" + given.removeprefix("call_"), b"t") == nonce
+    for wrong in (given[:-1] + ("0" if given[-1] != "0" else "1"), "call_", "", given[:-2], "call_ü" * 9):
+        assert mint.nonce_of(wrong, b"t") is None
+    assert mint.nonce_of(given, b"other") is None
+    assert Mint(b"u" * 32).nonce_of(given, b"t") is None
