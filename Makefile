@@ -20,6 +20,9 @@ ENGINE_TESTS := tests/agents/engines tests/real_engines
 # So have the tokenizers that maps from real files are compared with.
 REAL := .venv-real
 
+# And the proxy that the gateway is compared with.
+LITELLM := .venv-litellm
+
 # And the tools that make the documentation a site.
 SITE := .venv-site
 
@@ -175,6 +178,15 @@ release: $(TOOLS)/ready  ## Build wheel and sdist into dist/, check them, and ru
 
 bench: .venv/dev  ## The benchmarks, side by side with the peers (installs them in a separate environment).
 	@$(BIN)/python -m tests.benchmarks
+
+$(LITELLM)/ready:
+	@test -x $(LITELLM)/bin/python || $(PYTHON) -m venv $(LITELLM)
+	@$(LITELLM)/bin/python -m pip install --quiet --disable-pip-version-check "litellm[proxy]==1.79.3"
+	@touch $@
+
+.PHONY: bench-gateway
+bench-gateway: .venv/dev $(LITELLM)/ready  ## The gateway beside a byte relay and litellm's proxy.
+	@$(BIN)/python -m tests.benchmarks gateway
 
 fuzz: .venv/dev  ## Fuzz the wire for five minutes; an input that breaks a promise is kept for the suite.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris

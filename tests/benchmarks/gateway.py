@@ -29,7 +29,7 @@ from codec_agents.server.gateway.store import MemoryStore, Store
 from codec_core.maps import read_map
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
-from tests.benchmarks import gateway_streams
+from tests.benchmarks import gateway_streams, gateway_turns
 from tests.conftest import maps_directory
 
 BAR = 2e-3
@@ -154,4 +154,5 @@ def main() -> bool:
                 print(f"| {name} | {ids:,} | {row} | {accesses} | {1000 * times['anew']:.1f} |")
             store.close()
     print(f"\nbar: {1000 * BAR:.0f} ms added at {AT:,} ids: {'kept' if kept else 'MISSED'}")
+    gateway_turns.run()
     return gateway_streams.run() and kept

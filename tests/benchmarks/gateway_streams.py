@@ -82,20 +82,17 @@ async def ready(url: str) -> None:
     raise RuntimeError(f"nothing answers at {url}")
 
 
-async def stream(client: httpx.AsyncClient, number: int) -> int:
-    """Read one answer; return the number of its words."""
-    body = {
-        "model": "m",
-        "stream": True,
-        "max_tokens": 2 * IDS,
-        "messages": [{"role": "user", "content": f"{number}"}],
-    }
-    words = 0
+async def stream(client: httpx.AsyncClient, number: int) -> None:
+    """Read one answer to its end."""
+    messages = [{"role": "user", "content": f"{number}"}]
+    body = {"model": "m", "stream": True, "max_tokens": 2 * IDS, "messages": messages}
+    last = b""
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
         response.raise_for_status()
         async for data in response.aiter_bytes():
-            words += data.count(b'"content":') - data.count(b'"content":""')
-    return words
+            last = (last + data)[-64:]
+    if b"[DONE]" not in last:
+        raise RuntimeError(f"an answer has no end: {last!r}")
 
 
 async def measured(url: str, pid: int) -> float:
