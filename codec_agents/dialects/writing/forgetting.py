@@ -45,9 +45,13 @@ def forget_regions(ids: Sequence[int], begin: int, marks: ReasoningMarks) -> lis
     """
     opening = _opening_before(ids, begin, marks)
     kept = list(ids[: begin - len(opening)])
+    # Most ids are in the middle of something: only those that may begin a step are looked at one by one.
+    begins = {marks.open, *marks.call_open, *(each[0] for each, _ in marks.openings if each)}
     place = len(kept)
     while place < len(ids):
-        place = _step(ids, place, kept, marks)
+        stop = _find(ids, place, begins)
+        kept += ids[place:stop]
+        place = _step(ids, stop, kept, marks) if stop < len(ids) else stop
     return kept
 
 

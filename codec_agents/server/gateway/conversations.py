@@ -95,6 +95,7 @@ class Conversations:
         dialect: BoundDialect,
         tenant: bytes,
         *,
+        size: int,
         counts: bool = True,
     ) -> Exchange:
         """Return the exchange of a request, with its prompt.
@@ -104,6 +105,7 @@ class Conversations:
             model: the model's name.
             dialect: the dialect of the model.
             tenant: the client.
+            size: the bytes of its body.
             counts: whether the request is counted.
 
         Raises:
@@ -112,13 +114,13 @@ class Conversations:
         request, named = self._with_earlier(request, tenant)
         hints = frozenset(hint for minted in request.hints.minted.values() for hint in minted) | named
         asked = Asked(tenant, model, request.messages, request.offered_tools, request.thinking, hints)
-        size = request.characters
         try:
             reading = partial(history_of, asked, dialect)
             history = await self._workers.run(reading, size // HASHED_AT_ONCE)
             cut = partial(place_of_text, dialect, with_tools=bool(request.offered_tools))
             found = self._lineage.find(history, tenant, hints, cut)
             new = sum(len(message.content) for message in history.messages[found.place + 1 :])
+            new = size if found.node is None else new
             writing = partial(continue_history, asked, history, found, dialect, self._rules)
             continuation = await self._workers.run(writing, new)
         except (PromptError, DialectError) as error:

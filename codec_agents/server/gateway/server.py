@@ -123,7 +123,8 @@ class Gateway(CodecServer):
             exchange = earlier.again()
         else:
             dialect = require_dialect(model.vocabulary)
-            exchange = await self.conversations.begin(asked, model.name, dialect, tenant)
+            size = len(request.body)
+            exchange = await self.conversations.begin(asked, model.name, dialect, tenant, size=size)
             self._repeats.begun(tenant, request.path, request.body, asked.hints, exchange)
         try:
             options = self._routed(options, exchange, request, tenant)
@@ -148,9 +149,8 @@ class Gateway(CodecServer):
             request = await self._with_body(exchange, request, receive, share)
             asked, model, _ = await self._jobs.conversation(request, partial(read_count, of_engines=True))
         asked, dialect = filtered(asked, self._filters), require_dialect(model.vocabulary)
-        begun = await self.conversations.begin(
-            asked, model.name, dialect, self._tenant(request), counts=False
-        )
+        tenant, size = self._tenant(request), len(request.body)
+        begun = await self.conversations.begin(asked, model.name, dialect, tenant, size=size, counts=False)
         return JSON, msgspec.json.encode({"input_tokens": len(begun.continuation.prompt)})
 
     def _tenant(self, request: Request) -> bytes:
