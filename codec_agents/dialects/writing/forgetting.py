@@ -6,6 +6,7 @@ that is not reasoning stays as it was sampled.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
@@ -44,12 +45,19 @@ def forget_regions(ids: Sequence[int], begin: int, marks: ReasoningMarks) -> lis
         marks: how the family marks reasoning.
     """
     opening = _opening_before(ids, begin, marks)
-    kept = list(ids[: begin - len(opening)])
+    start = begin - len(opening)
+    if marks.open not in ids[start:] and all(
+        list(each) == list(plain) or marks.open in each for each, plain in marks.openings
+    ):
+        return list(ids)  # nothing was thought, as in most of what has no reasoning turned on
+    kept = list(ids[:start])
     # Most ids are in the middle of something: only those that may begin a step are looked at one by one.
     begins = {marks.open, *marks.call_open, *(each[0] for each, _ in marks.openings if each)}
     place = len(kept)
+    begun = [number for number, token_id in enumerate(ids[place:], place) if token_id in begins]
     while place < len(ids):
-        stop = _find(ids, place, begins)
+        next_begun = bisect_left(begun, place)
+        stop = begun[next_begun] if next_begun < len(begun) else len(ids)
         kept += ids[place:stop]
         place = _step(ids, stop, kept, marks) if stop < len(ids) else stop
     return kept
