@@ -16,7 +16,6 @@ from codec_agents.cli.serving import address_of, bound, secret
 if TYPE_CHECKING:
     from codec_agents.server import Gateway
     from codec_agents.server.gateway.store import Store
-    from codec_core.maps import TokenizerMap
 
 KINDS = ("auto", "vllm", "sglang", "llamacpp", "codec")
 WITH_SESSIONS = frozenset({"vllm", "sglang", "codec"})
@@ -64,9 +63,9 @@ def read_section(context: click.Context, _parameter: click.Parameter, path: Path
 @click.option(
     "--map",
     "map_name",
-    metavar="FILE",
+    metavar="NAME",
     required=True,
-    help="The model's map, or its tokenizer file or folder.",
+    help="The model's map: by its id, a map, its tokenizer file or folder, or hf:ORG/MODEL.",
 )
 @click.option("--dialect", metavar="NAME", help="The model family, where the map does not tell it.")
 @click.option("--model", default="default", show_default=True, help="The name that clients use.")
@@ -164,6 +163,7 @@ def command(
 
 
 def _gateway(settings: Any, options: Mapping[str, Any]) -> Gateway:
+    from codec_agents.cli.map_sources import named_map
     from codec_agents.engines.factory import make_engine
     from codec_agents.server import Affinity, Gateway, ReasoningRules
 
@@ -174,7 +174,7 @@ def _gateway(settings: Any, options: Mapping[str, Any]) -> Gateway:
     kept = options["reasoning"]
     return Gateway(
         engine,
-        _map(options["map_name"]),
+        named_map(options["map_name"], param_hint="--map"),
         options["model"],
         model=options["engine_model"],
         dialect=options["dialect"],
@@ -191,20 +191,3 @@ def _store(path: Path | None, memory: int) -> Store:
 
     bounded = MemoryStore(max_bytes=memory)
     return bounded if path is None else SqliteStore(path, bounded)
-
-
-def _map(name: str) -> TokenizerMap:
-    from codec_agents.compiler.map_files import map_of_file
-    from codec_agents.compiler.resources import map_cache_folder
-    from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
-    from codec_core.discovery import DiskMapCache
-
-    if name in BUNDLED_MAPS:
-        return bundled_map(name)
-    path = Path(name)
-    if not path.exists():
-        raise click.BadParameter(
-            f"{name!r} is no file, folder or bundled map; fetch a map with `codec-agents maps get`",
-            param_hint="--map",
-        )
-    return map_of_file(path, None, DiskMapCache(map_cache_folder()))
