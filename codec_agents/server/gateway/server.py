@@ -106,7 +106,7 @@ class Gateway(CodecServer):
         for served in engine.models:  # type: ignore[union-attr]
             set_dialect(served.vocabulary, dialect)
         super().__init__(_Replaying(engine), settings, exchanges=exchanges)  # type: ignore[arg-type]
-        self.store = store or MemoryStore()
+        self.store = MemoryStore() if store is None else store
         self.conversations = Conversations(self.store, self.workers, rules)
         self._affinity = affinity or Affinity()
         self._filters = filters

@@ -90,7 +90,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, memory: MemoryStore | None = None) -> None:
         self.path = path
-        self._memory = memory or MemoryStore()
+        self._memory = MemoryStore() if memory is None else memory
         self._private = 0
         self._lock = _locked(path)
         try:
