@@ -23,12 +23,18 @@ def result_document(result: RunResult, pipeline: str) -> dict[str, Any]:
         "run_id": result.run_id,
         "text": result.text,
         "ids": result.ids,
+        "value": {node: _json_value(value) for node, value in result.value.items()},
         "outcomes": result.outcomes,
         "finish_reasons": result.finish_reasons,
         "usage": {node: asdict(usage) for node, usage in result.usage.items()},
         "handoffs": [handoff_document(report) for report in result.handoffs],
         "seconds": result.seconds,
     }
+
+
+def _json_value(value: Any) -> Any:
+    """Return the value of an answer as JSON has it; pydantic's models say how they are written."""
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
 def cut_answers(result: RunResult) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from codec_agents import Pipeline, PipelineError
+from codec_agents.cli.documents import result_document
 from codec_agents.exceptions import NodeFailedError, OutputError
 from codec_agents.testing import ScriptedEngine, Turns, turns
 from codec_core.detokenizer import detokenize
@@ -207,3 +208,8 @@ edges: [q -> m.q, m.answer -> out]
     p = Pipeline.from_yaml(text)
     assert Pipeline.from_yaml(p.to_yaml()).spec == p.spec
     assert "schema:" in p.to_yaml()
+
+
+def test_a_value_is_in_the_document_that_the_command_prints() -> None:
+    result = asking(turns('{"city": "Oslo", "days": 3}'), Trip).invoke_sync({"q": "?"})
+    assert result_document(result, "one")["value"] == {"m": {"city": "Oslo", "days": 3}}
