@@ -119,16 +119,15 @@ def wanted(structured: Any) -> str | None:
     return "yes" if "regex" in structured or "grammar" in structured else '{"city": "Oslo"}'
 
 
-def completions(model: Model, *, checks_model: bool, cached: bool) -> Callable[[Any], Answer]:
+def completions(model: Model, *, is_vllm: bool) -> Callable[[Any], Answer]:
     """`/v1/completions` of vLLM and SGLang."""
 
     def answer(asked: Any) -> Answer:
-        if checks_model and asked.get("model", MODEL) != MODEL:
+        if is_vllm and asked.get("model", MODEL) != MODEL:
             return unknown_model(asked["model"])
         prompt = asked["prompt"]
         if len(prompt) >= CONTEXT:
-            said = f"This model's maximum context length is {CONTEXT} tokens, the prompt has {len(prompt)}"
-            return refusal(400, said, param="input_tokens")
+            return too_long(prompt, is_vllm=is_vllm)
         form = asked.get("structured_outputs") or {k: asked[k] for k in ("regex", "ebnf") if k in asked}
         schema = asked.get("response_format", {}).get("json_schema")
         made = model.generate(
@@ -140,12 +139,13 @@ def completions(model: Model, *, checks_model: bool, cached: bool) -> Callable[[
             salt=asked.get("cache_salt"),
         )
         common = {"id": "cmpl-1", "object": "text_completion", "created": 1795999262, "model": MODEL}
-        usage = counts(made, cached=cached)
+        usage = counts(made, cached=is_vllm)
+        choice_of = vllm_choice if is_vllm else sglang_choice
         if not asked["stream"]:
-            whole = vllm_choice(made, made.ids, ends=True, text=made.text, prompt=prompt)
+            whole = choice_of(made, made.ids, ends=True, text=made.text, prompt=prompt)
             return 200, JSON, [json.dumps({**common, "choices": [whole], "usage": usage}).encode()]
         choices = [
-            vllm_choice(made, [token], ends=n == len(made.ids), prompt=prompt if n == 1 else None)
+            choice_of(made, [token], ends=n == len(made.ids), prompt=prompt if n == 1 else None)
             for n, token in enumerate(made.ids, 1)
         ]
         events = [event({**common, "choices": [choice]}) for choice in choices]
@@ -160,6 +160,25 @@ def vllm_choice(made: Generated, ids: list[int], *, ends: bool, prompt: Any, tex
         "index": 0, "text": text, "logprobs": None, "finish_reason": made.finish if ends else None,
         "stop_reason": made.matched if ends else None, "prompt_token_ids": prompt, "token_ids": ids,
     }  # fmt: skip
+
+
+def sglang_choice(made: Generated, ids: list[int], *, ends: bool, prompt: Any, text: str = "x") -> Any:
+    """Return one choice of SGLang's completions, which names the end of the turn as well."""
+    matched = made.matched or made.ids[-1] if made.finish == "stop" else None
+    first = {} if prompt is None else {"prompt_token_ids": prompt}
+    return {
+        "index": 0, "text": text, "logprobs": None, "finish_reason": made.finish if ends else None,
+        "matched_stop": matched if ends else None, "token_ids": ids, **first,
+    }  # fmt: skip
+
+
+def too_long(prompt: list[int], *, is_vllm: bool) -> Answer:
+    """Return a refusal of a prompt; SGLang's has no `error` around it."""
+    said = f"This model's maximum context length is {CONTEXT} tokens, the prompt has {len(prompt)}"
+    if is_vllm:
+        return refusal(400, said, param="input_tokens")
+    error = {"object": "error", "message": said, "type": "BadRequestError", "param": None, "code": 400}
+    return 400, JSON, [json.dumps(error).encode()]
 
 
 def vllm_generate(model: Model, *, cached: bool = True) -> Callable[[Any], Answer]:
@@ -287,6 +306,10 @@ def sglang_generate(model: Model) -> Callable[[Any], Answer]:
 
     def answer(asked: Any) -> Answer:
         prompt, params = asked["input_ids"], asked["sampling_params"]
+        if len(prompt) >= CONTEXT:
+            said = f"The input ({len(prompt)} tokens) is longer than the model's context length ({CONTEXT})."
+            error = {"message": said, "type": "invalid_request_error", "code": 400, "retryable": False}
+            return 200, SSE, [event({"error": error}), DONE]
         made = model.generate(
             prompt,
             params["max_new_tokens"],
@@ -303,7 +326,7 @@ def sglang_generate(model: Model) -> Callable[[Any], Answer]:
             meta = {
                 "id": "rid", "finish_reason": finish if n == len(made.ids) else None,
                 "prompt_tokens": len(prompt), "weight_version": "default", "num_retractions": 0,
-                "completion_tokens": n, "cached_tokens": made.cached, "e2e_latency": 0.1,
+                "completion_tokens": n, "cached_tokens": made.cached,
             }  # fmt: skip
             return {"text": made.text, "output_ids": made.ids[:n], "meta_info": meta}
 
@@ -325,7 +348,7 @@ def routes(engine: str, vocabulary: Vocabulary) -> dict[str, Callable[[Any], Ans
     is_vllm = engine == "vllm"
     calls = {
         "/tokenize": tokenize(vocabulary, checks_model=is_vllm),
-        "/v1/completions": completions(model, checks_model=is_vllm, cached=is_vllm),
+        "/v1/completions": completions(model, is_vllm=is_vllm),
     }
     own = (
         {"/inference/v1/generate": vllm_generate(model)} if is_vllm else {"/generate": sglang_generate(model)}

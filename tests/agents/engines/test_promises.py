@@ -231,16 +231,12 @@ async def test_a_model_that_is_not_served(served: Served) -> None:
 
 @pytest.mark.parametrize("mode", ["probe", "full"])
 async def test_the_tokenizer_is_the_map_s(served: Served, mode: str) -> None:
-    if mode == "full" and not served.real:
-        pytest.skip("test_handshake has it")
     engine = served.engine(handshake=mode)
     await engine.check(served.ask())
     await engine.aclose()
 
 
 async def test_a_prompt_that_is_too_long_is_refused_and_not_tried_again(served: Served) -> None:
-    if served.kind.startswith("sglang") and not served.real:
-        pytest.skip("the imitation has no limit")
     request = served.ask("Count. " * 3000)
     with pytest.raises(EngineError, match=r"(?i)context|maximum|longer") as refused:
         await read(served.engine(), request)
