@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineError
 from codec_agents.vocabularies import bundled_map
+from codec_core.maps import parse_map
 from codec_core.vocabulary import Vocabulary, vocabulary_of
 from tests.agents.engines.imitations import routes
 from tests.agents.engines.stock_servers import StockServer
@@ -36,16 +38,18 @@ END = 2
 """The id that ends a turn of the recorded model."""
 
 
-class Wide:
-    """A vocabulary in which every recorded id is valid; the recorded model's map is not in the repository."""
-
-    id = "recorded"
-    hash = None
-    size = 49152
-    special_ids = frozenset({0, 1, END})
-
-    def is_valid(self, token: int) -> bool:
-        return 0 <= token < self.size
+@cache
+def recorded_vocabulary() -> Vocabulary:
+    """Return a vocabulary in which every recorded id is valid; the real one is not in the repository."""
+    document = {
+        "id": "test/recorded",
+        "version": "1",
+        "vocab_size": 49152,
+        "encoder": "byte_level",
+        "vocab": {f"t{number}": number for number in range(3, 49152)},
+        "special_tokens": {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": END},
+    }
+    return vocabulary_of(parse_map(json.dumps(document).encode()))
 
 
 def exchanges() -> Iterator[Any]:
@@ -83,7 +87,7 @@ async def replayed(kind: str, exchange: Any, **options: Any) -> tuple[list[int],
     prompt = next(exchange["request"][name] for name in PROMPTS if name in exchange["request"])
     request = GenerationRequest(
         prompt_ids=[token for token in prompt if isinstance(token, int)],
-        vocabulary=Wide(),  # type: ignore[arg-type]
+        vocabulary=recorded_vocabulary(),
         options=SamplingOptions(max_tokens=20, **options),
     )
     async with StockServer({exchange["path"]: lambda _: answer}) as server:
