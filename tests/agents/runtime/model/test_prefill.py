@@ -290,10 +290,12 @@ async def test_what_is_sent_ends_where_a_block_does() -> None:
     assert result.handoffs[-1].cached_ids == result.usage["b"].prompt_ids
 
 
+@pytest.mark.slow
 async def test_it_goes_on_while_the_cached_ids_show_a_gain() -> None:
     assert 0 not in await sent_in(automatic(Reporting(lambda ids: ids - 5)), 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [0, None])
 async def test_it_stops_where_they_show_none_and_is_tried_again(
     cached: int | None, monkeypatch: pytest.MonkeyPatch
