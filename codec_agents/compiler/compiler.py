@@ -12,7 +12,8 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from codec_agents import graph
 from codec_agents.compiler.context import CompileContext, NodeBuilder
@@ -96,9 +97,20 @@ class Build:
             edges,
             digest=digest_of(self._spec),
             warnings=warnings,
+            reward=self._reward(),
             engines=self._resources.own_engines,
             servers=ServerLease(self._resources.servers),
         )
+
+    def _reward(self) -> Callable[..., Any] | None:
+        """Return what grades runs: that of the outermost pipeline alone."""
+        if self._spec.reward is None or self.is_body:
+            return None
+        try:
+            return self._resources.callable(self._spec.reward)
+        except ResourceError as error:
+            self.faults.append(Fault("reward", error.found, error.remedy))
+            return None
 
     def body(self, flat: FlatNode) -> BuiltPipeline:
         """Return the plan of the body of a loop or a map; it is built once.

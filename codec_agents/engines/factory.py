@@ -64,10 +64,14 @@ def make_engine(
     from codec_agents.engines.http.settings import HttpSettings
 
     of_connection, arguments = _divided(known, CONNECTION)
+    mode = arguments.pop("logprob_mode", None)
     settings = HttpSettings(
         api_key=api_key, headers=dict(headers or {}), secrets=tuple(secrets), **of_connection
     )
-    return _made(kind, url, name=name or kind, client=client, settings=settings, **arguments)
+    engine = _made(kind, url, name=name or kind, client=client, settings=settings, **arguments)
+    if mode is not None:
+        engine.logprob_mode = mode  # type: ignore[attr-defined] # every kind with the option has it
+    return engine
 
 
 def _require_known(kind: str, given: list[str]) -> None:

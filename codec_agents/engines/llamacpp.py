@@ -49,6 +49,7 @@ class LlamaCppEngine(StockEngine):
     """
 
     provider = "llama_cpp"
+    logprob_mode = "raw"
     enforced_forms = forms_in(LLAMACPP)
 
     tokenize_field = "content"

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
+from codec_agents.engines.values import LogprobMode
+
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Encoding = Literal["zstd", "br", "gzip"]
 Table = Mapping[str, Any]
@@ -31,12 +33,15 @@ CODEC: Table = {
     "dictionaries": dict[str, bytes],
 }
 
-STOCK: Table = {"handshake": bool | Literal["off", "probe", "full"]}
+VALUES: Table = {"logprob_mode": LogprobMode}
+"""For a server that is started so that it computes log probabilities otherwise than its kind does."""
+
+STOCK: Table = {**VALUES, "handshake": bool | Literal["off", "probe", "full"]}
 
 OPTIONS: Mapping[str, Table] = {
     "scripted": SCRIPTED,
     "embedded": {**SCRIPTED, **CODEC},
-    "codec": {**CODEC, **CONNECTION},
+    "codec": {**CODEC, **CONNECTION, **VALUES},
     "vllm": {**STOCK, **CONNECTION, "api": Literal["auto", "generate", "completions"]},
     "sglang": {**STOCK, **CONNECTION, "api": Literal["auto", "generate", "completions"]},
     "llamacpp": {**STOCK, **CONNECTION, "lost_ids": Literal["ask", "error", "no_stream"]},

@@ -43,6 +43,7 @@ class SglangEngine(TokenizeRendering):
     """
 
     provider = "sglang"
+    logprob_mode = "temperature"
     enforced_forms = forms_in(SGLANG_COMPLETIONS, SGLANG_GENERATE)
 
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:

@@ -6,12 +6,19 @@ engine that was asked and gives none, or not as many as ids, is an error: a trai
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import msgspec
 
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.exceptions import EngineStreamError
 from codec_core.frames import CodecFrame, SampledValues, WeightVersion
 from codec_core.frames.values import count_fault
+
+LogprobMode: TypeAlias = Literal["raw", "temperature", "processed"]
+"""What an engine computes log probabilities from. `raw`: the model's scores, before anything was done to
+them; `temperature`: after the temperature alone; `processed`: after temperature, penalties, `top_k`, `top_p`
+and `min_p`, as the id was drawn."""
 
 
 class ValuesError(EngineStreamError):

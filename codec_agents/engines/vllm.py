@@ -37,6 +37,7 @@ class VllmEngine(TokenizeRendering):
     """
 
     provider = "vllm"
+    logprob_mode = "raw"
     enforced_forms = forms_in(VLLM_COMPLETIONS, VLLM_GENERATE)
 
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:

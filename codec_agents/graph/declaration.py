@@ -78,6 +78,7 @@ class Declaration:
         description: str | None = None,
         policy: PolicyLike | None = None,
         imports: Sequence[str] = (),
+        reward: CallableLike | None = None,
         directory: str | Path | None = None,
     ) -> None:
         self.live = LiveObjects()
@@ -86,6 +87,7 @@ class Declaration:
         """Where files and modules beside the pipeline lie."""
         self._header: dict[str, Any] = {"pipeline": name}
         self._header |= _given(description=description, policy=policy, imports=tuple(imports) or None)
+        self._header |= _given(reward=self._reference(reward))
         self._names = Names(self.live)
         self._servers: dict[str, McpSpec] = {}
         self._dialects: dict[str, DialectSpec] = {}
@@ -398,7 +400,7 @@ class Declaration:
     def from_spec(cls, spec: PipelineSpec, *, directory: str | Path | None = None) -> Self:
         """Return a pipeline that holds a declaration, and can be added to."""
         pipeline = cls(spec.pipeline, directory=directory)
-        kept = {"pipeline", "version", "description", "imports", "programs", "policy", "serve"}
+        kept = {"pipeline", "version", "description", "imports", "programs", "policy", "serve", "reward"}
         header = kept & spec.model_fields_set
         pipeline._header = {name: getattr(spec, name) for name in header}
         pipeline._names.engines, pipeline._names.maps = dict(spec.engines), dict(spec.maps)

@@ -209,6 +209,8 @@ class PipelineSpec(Declared):
     """The policy of all nodes, where they set nothing else."""
     serve: ServeSpec | None = None
     """How a server answers with the pipeline, as if it were one model."""
+    reward: Reference | None = None
+    """A callable that grades a run that is recorded, given its result: a number, numbers by node, or null."""
     nodes: Annotated[dict[Name, NodeSpec], Field(min_length=1)]
     edges: tuple[EdgeSpec, ...] = ()
     """In declared order, which is the order of content within a slot."""

@@ -5,7 +5,7 @@ A plan never changes, so any number of runs share it. Nodes that contain a plan 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -151,6 +151,8 @@ class BuiltPipeline:
     sinks: Mapping[str, BuiltSink]
     needs_approval: bool
     """Whether a model has tools that need approval."""
+    reward: Callable[..., Any] | None = None
+    """Grades a run that is recorded, given its result."""
 
     @classmethod
     def of(
@@ -162,6 +164,7 @@ class BuiltPipeline:
         *,
         digest: str,
         warnings: tuple[Fault, ...] = (),
+        reward: Callable[..., Any] | None = None,
         engines: Mapping[str, Engine] | None = None,
         servers: ServerLease | None = None,
     ) -> Self:
@@ -174,6 +177,7 @@ class BuiltPipeline:
             nodes=nodes,
             edges=edges,
             warnings=warnings,
+            reward=reward,
             engines=engines or {},
             servers=servers or ServerLease(()),
             lease=EngineLease(engines or {}),

@@ -76,6 +76,7 @@ class ContinuedRecorder(Recorder):
         except BaseException:
             os.close(self._file)
             raise
+        self._early = [] if self.record is None else None
         self._closed = False
         self._known = None if self.record is None else KnownEvents(self.record)
         self.elapsed = 0.0 if self.record is None else self.record.seconds

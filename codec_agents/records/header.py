@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from codec_agents.engines.base import SamplingOptions
+from codec_agents.plan.nodes import PromptedNode
 from codec_agents.plan.plan import BuiltPipeline
 from codec_agents.plan.variants import prompted_nodes
 
@@ -24,6 +25,7 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
             "model": node.model,
             "engine": node.engine.provider,
             "sampling": sampling_fields(node.options),
+            **_modes(node),
         }
         for path, node in asking.items()
     }
@@ -35,6 +37,12 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
         "nodes": nodes,
         "edges": edges,
     }
+
+
+def _modes(node: PromptedNode) -> dict[str, str]:
+    """Return what a node's log probabilities are computed from, where they are asked for and it is known."""
+    mode = getattr(node.engine, "logprob_mode", None)
+    return {} if mode is None or node.options.logprobs is None else {"logprob_mode": mode}
 
 
 NOT_RECORDED = frozenset({"extra", "cache_salt", "session"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,23 @@ class RecordedRun:
         return max(instants, default=0.0)
 
     @property
+    def rewards(self) -> dict[str, float]:
+        """The rewards in annotations, the last of each node; that of the whole run has an empty name."""
+        found: dict[str, float] = {}
+        for note in self.annotations:
+            reward = note.get("reward")
+            if isinstance(reward, Mapping):
+                found.update(reward)
+            elif reward is not None:
+                found[""] = reward
+        return found
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The other fields of all annotations together."""
+        return {name: value for note in self.annotations for name, value in note.items() if name != "reward"}
+
+    @property
     def nodes(self) -> list[str]:
         """The nodes that asked a model, in the order of their first turns."""
         return list(dict.fromkeys(turn.node for turn in self.turns))
@@ -155,33 +172,16 @@ class RecordedRun:
         return [turn for turn in self.turns if turn.node == node]
 
     def trajectories(self) -> Iterator[dict[str, Any]]:
-        """Yield one training trajectory per node: all ids, and which of them the model sampled.
+        """Yield the training trajectories of the nodes: all ids, and which of them the model sampled.
 
-        The ids are those of the last prompt and its answer: because each prompt extends the turn before, they
-        hold every turn once. `sampled` marks what was generated, of every turn.
+        A turn whose prompt extends the turn before continues its row, so that every id is there once; any
+        other begins a row of its own. The fields are those of `trajectories.Trajectory`.
         """
-        for node in self.nodes:
-            ids: list[int] = []
-            sampled: list[bool] = []
-            ends: list[int] = []
-            for turn in self.of_node(node):
-                added = turn.prompt[len(ids) :]
-                ids += added + turn.generated
-                sampled += [False] * len(added) + [True] * len(turn.generated)
-                ends.append(len(ids))
-            details = self.details(node)
-            yield {
-                "run_id": self.header.get("run_id"),
-                "node": node,
-                "model": details.get("model"),
-                "map": details.get("map"),
-                "map_hash": self.header.get("maps", {}).get(details.get("map")),
-                "ids": ids,
-                "sampled": sampled,
-                "turn_ends": ends,
-                "finish_reasons": [turn.finish_reason for turn in self.of_node(node)],
-                "complete": all(turn.complete for turn in self.of_node(node)),
-            }
+        from codec_agents.records.exporters.jsonl import document
+        from codec_agents.records.trajectories import trajectories_of
+
+        for row in trajectories_of(self):
+            yield document(row)
 
     def differences(self, other: RecordedRun) -> list[str]:
         """Return the places where two runs differ; an empty list means that they are equal."""

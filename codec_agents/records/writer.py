@@ -173,6 +173,8 @@ class Recorder:
         self._header = dict(header)
         self._chain = Chain()
         self._lost: RecordLostError | None = None
+        self._early: list[dict[str, Any]] | None = []
+        """Annotations that came before the first line; None once that is written."""
         self._closed = False
 
     def __del__(self) -> None:
@@ -199,8 +201,14 @@ class Recorder:
                 "trace_id": event.trace_id,
             }
             self._append({**first, **self._header})
+            self._append_early()
         elif (line := LINES.get(type(event))) is not None:
             self._append({**line(event), "at": round(event.at, 6)})
+
+    def _append_early(self) -> None:
+        notes, self._early = self._early, None
+        for note in notes or ():
+            self._append(note)
 
     def write_suspended(self, pause_id: str, calls: Sequence[Mapping[str, Any]], at: float) -> None:
         """Append that the run waits for decisions, and on which calls.
@@ -220,6 +228,23 @@ class Recorder:
             raise self._lost from error
         if self.noted is not None:
             self.noted(line, self._chain.value)
+
+    def annotate(self, fields: Mapping[str, Any]) -> None:
+        """Append an annotation while the file is open; one that comes before the first line follows it.
+
+        Raises:
+            RecordLostError: A write failed, now or before.
+        """
+        note = {"kind": "annotation", "fields": dict(fields)}
+        if self._early is None:
+            self._append(note)
+        else:
+            self._early.append(note)
+
+    @property
+    def closed(self) -> bool:
+        """True when the run is over; `appending.annotate` adds to its record then."""
+        return self._closed
 
     def close(self) -> None:
         """Close the file, which lets another run write it."""

@@ -180,13 +180,17 @@ def _handled_failures(built: BuiltPipeline, record: RecordedRun) -> dict[str, st
     }
 
 
+OF_SERVERS = ("engine", "sampling", "logprob_mode")
+"""Fields of a record's nodes that say how its ids were made, and not what of."""
+
+
 def _shape(header: Mapping[str, Any]) -> Any:
     """Return what the first line of a record says of its pipeline, without the engines and the sampling.
 
     A run may go on with other servers of the same models, and draw otherwise from there.
     """
     nodes = {
-        path: {name: field for name, field in node.items() if name not in ("engine", "sampling")}
+        path: {name: field for name, field in node.items() if name not in OF_SERVERS}
         for path, node in header.get("nodes", {}).items()
     }
     return nodes, header.get("edges")

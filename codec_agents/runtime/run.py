@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 
@@ -17,7 +18,10 @@ from codec_agents.exceptions import (
     RunError,
     ToolServerError,
 )
+from codec_agents.plan.nodes import declared_path
+from codec_agents.plan.variants import prompted_nodes
 from codec_agents.prompts import History
+from codec_agents.records.appending import annotate
 from codec_agents.runtime.context import RunContext
 from codec_agents.runtime.edges.state import EdgeState, edge_states
 from codec_agents.runtime.executor import Executor
@@ -186,6 +190,29 @@ class Run:
             if path in hashes
         }
 
+    def reward(self, node: str | None, value: float, **metadata: Any) -> None:
+        """Write a reward into the record, while the run goes or afterwards; exporters give it to the rows.
+
+        Args:
+            node: the model node that earned it, by its path; None for the whole run.
+            value: the reward; the last one of a node counts.
+            metadata: what else to note beside it, as JSON can hold it.
+
+        Raises:
+            RunError: the run has no record, or no such node that asks a model.
+            RecordError: the record cannot be written.
+        """
+        if (recorder := self._context.recorder) is None:
+            raise RunError("a reward is kept in the record, and this run has none; give `record=`")
+        known = prompted_nodes(self._context.plan)
+        if node is not None and node not in known and declared_path(node) not in known:
+            raise RunError(f"the pipeline has no model node {node!r}; it has {', '.join(known)}")
+        fields = {**metadata, "reward": float(value) if node is None else {node: float(value)}}
+        if recorder.closed:
+            annotate(recorder.place.path, fields)
+        else:
+            recorder.annotate(fields)
+
     def cancel(self, after: Literal["now", "turn"] = "now") -> None:
         """Stop the run: at once, or (`after="turn"`) when the turns that are being generated have ended.
 
@@ -214,6 +241,7 @@ class Run:
             try:
                 await context.emit(RunStarted(context.run_id, plan.name, trace_id=context.telemetry.trace_id))
                 await self._execute_with_servers()
+                await self._grade()
                 await context.emit(RunFinished(dict(context.usage), context.clock()))
             except ApprovalRequiredError as error:
                 self._error = error
@@ -226,6 +254,17 @@ class Run:
                 raise
             finally:
                 self._end()
+
+    async def _grade(self) -> None:
+        """Ask the pipeline's reward function, where the run has a record to keep its answer."""
+        if self._context.plan.reward is None or self._context.recorder is None:
+            return
+        found = self._context.plan.reward(self.partial_result())
+        if inspect.isawaitable(found):
+            found = await found
+        for node, value in found.items() if isinstance(found, Mapping) else [(None, found)]:
+            if value is not None:
+                self.reward(node, value)
 
     async def _execute_with_servers(self) -> None:
         """Run the nodes while the declared MCP servers are open; one that fails ends the run."""

@@ -40,6 +40,7 @@ class EmbeddedEngine:
 
     provider = "codec"
     continues = True
+    logprob_mode = "processed"
     checks_answers = True
     exchanges: ClassVar[type[Exchanges]] = Exchanges
     """Makes what counts the server's requests. Tests have a subclass that keeps them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,12 @@ from codec_agents.cli.exits import DONE, RUN_FAILED, reporting
 from codec_agents.cli.options import as_json, load
 from codec_agents.exceptions import RecordDamagedError
 from codec_agents.faults import suggest
+from codec_agents.records.exporters import EXPORTERS, jsonl, writer_of
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
     from codec_agents.records.recorded import RecordedRun, RecordedTurn
+    from codec_agents.records.trajectories import Trajectory
     from codec_agents.runtime.result import RunResult
 from codec_agents.runtime.run import Run
 
@@ -244,52 +246,109 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     raise SystemExit(RUN_FAILED if found else DONE)
 
 
+# --- annotate ---
+
+
+@command.command("annotate")
+@click.argument("file", type=RECORD)
+@click.option(
+    "--reward",
+    "rewards",
+    multiple=True,
+    help="A number for the run, or NODE=NUMBER; may be repeated.",
+)
+@click.option("--set", "fields", multiple=True, metavar="NAME=VALUE", help="A note; VALUE is JSON or a text.")
+@reporting
+def annotate(file: Path, rewards: tuple[str, ...], fields: tuple[str, ...]) -> None:
+    """Append rewards and notes to the record FILE; what was recorded stays as it is."""
+    from codec_agents.records.appending import annotate as append
+
+    if not rewards and not fields:
+        raise click.UsageError("give --reward or --set")
+    known = _known_nodes([file])
+    notes: list[dict[str, Any]] = [{name: value} for name, value in map(_field, fields)]
+    for reward in rewards:
+        node, _, number = reward.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{number!r} is no number", param_hint="--reward") from None
+        if node:
+            _require_node(node, known, "--reward")
+        notes.append({"reward": {node: value} if node else value})
+    for note in notes:
+        append(file, note)
+    terminal.echo(f"added {terminal.plural(len(notes), 'note')} to {file}", err=True)
+
+
+def _field(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator or not name or name == "reward":
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE; rewards have --reward", param_hint="--set")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 # --- export ---
 
 
 @command.command("export")
 @click.argument("files", nargs=-1, required=True, type=RECORD)
 @click.option("-o", "--output", type=NEW_FILE, help="Where to; standard output if left out.")
+@click.option(
+    "--format", "form", type=click.Choice(tuple(EXPORTERS)), default="jsonl", show_default=True,
+    help="The form: plain, or that of a trainer.",
+)  # fmt: skip
 @click.option("--node", "nodes", multiple=True, help="Only this node; may be given several times.")
-@click.option("--complete", is_flag=True, help="Leave out nodes with a turn that was cut off.")
+@click.option("--complete", is_flag=True, help="Leave out rows with a turn that was cut off.")
 @reporting
-def export(files: Sequence[Path], output: Path | None, nodes: tuple[str, ...], complete: bool) -> None:
-    """Write training trajectories as lines of JSON: one per node, with its ids and which were sampled."""
-    lines = _trajectories(files, _known(files, nodes), complete=complete)
+def export(
+    files: Sequence[Path], output: Path | None, form: str, nodes: tuple[str, ...], complete: bool
+) -> None:
+    """Write training trajectories: a row a node, and more where a prompt did not continue the turn before."""
+    rows = _rows(files, nodes, complete=complete)
+    if form == "jsonl" and output is None:
+        for row in rows:
+            terminal.echo_json(json.dumps(jsonl.document(row), ensure_ascii=False, separators=(",", ":")))
+        return
     if output is None:
-        for line in lines:
-            terminal.echo_json(line)
-    else:
-        with output.open("w", encoding="utf-8") as target:
-            count = sum(target.write(line + "\n") > 0 for line in lines)
-        terminal.echo(f"wrote {terminal.plural(count, 'line')} to {output}", err=True)
+        raise click.UsageError(f"the form {form} is written to a file; give --output")
+    rows = list(rows)
+    try:
+        writer_of(form)(rows, output)
+    except ImportError as error:
+        raise click.ClickException(str(error)) from error
+    terminal.echo(f"wrote {terminal.plural(len(rows), 'row')} to {output}", err=True)
 
 
-def _known(files: Sequence[Path], nodes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the requested nodes, each of which must be in one of the records."""
+def _rows(files: Sequence[Path], nodes: tuple[str, ...], *, complete: bool) -> Iterable[Trajectory]:
+    from codec_agents.records.reader import read_record
+    from codec_agents.records.trajectories import trajectories_of
+
+    known = _known_nodes(files)
+    for node in nodes:
+        _require_node(node, known, "--node")
+    for file in files:
+        for row in trajectories_of(read_record(file), nodes):
+            if row.complete or not complete:
+                yield row
+
+
+def _known_nodes(files: Sequence[Path]) -> set[str]:
+    """Return the nodes of all records, by their own and their declared paths."""
     from codec_agents.plan.nodes import declared_path
     from codec_agents.records.reader import read_record
 
-    known = {
+    return {
         name for file in files for node in read_record(file).nodes for name in (node, declared_path(node))
     }
-    for node in nodes:
-        if node not in known:
-            raise click.BadParameter(
-                f"no record has a node {node!r} that asked a model; {suggest(node, known, 'nodes')}",
-                param_hint="--node",
-            )
-    return nodes
 
 
-def _trajectories(files: Sequence[Path], nodes: tuple[str, ...], *, complete: bool) -> Iterator[str]:
-    from codec_agents.plan.nodes import declared_path
-    from codec_agents.records.reader import read_record
-
-    for file in files:
-        for trajectory in read_record(file).trajectories():
-            node = trajectory["node"]
-            if nodes and not {node, declared_path(node)} & set(nodes):
-                continue
-            if trajectory["complete"] or not complete:
-                yield json.dumps(trajectory, ensure_ascii=False, separators=(",", ":"))
+def _require_node(node: str, known: set[str], option: str) -> None:
+    if node not in known:
+        raise click.BadParameter(
+            f"no record has a node {node!r} that asked a model; {suggest(node, known, 'nodes')}",
+            param_hint=option,
+        )

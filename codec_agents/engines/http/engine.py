@@ -62,6 +62,9 @@ class HttpEngine:
     continues = True
     """The conformance test has shown it for every kind whose prompts are ids."""
     checks_answers = True
+    logprob_mode: str | None = None
+    """What the server computes log probabilities from, a `LogprobMode`: a class has that of its kind, and a
+    server may be started otherwise. None where it is not known."""
 
     def __init__(
         self,

@@ -212,6 +212,7 @@ class ScriptedEngine:
 
     provider = "scripted"
     continues = True
+    logprob_mode = "processed"
     checks_answers = True
 
     def __init__(self, model: ScriptedModel | Script, *, name: str = "scripted") -> None:

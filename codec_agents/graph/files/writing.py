@@ -23,6 +23,7 @@ _ORDER = (
     "mcp",
     "policy",
     "serve",
+    "reward",
     "nodes",
     "edges",
 )

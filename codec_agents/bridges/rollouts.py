@@ -1,0 +1,119 @@
+"""Runs for trainers: a pipeline on the trainer's own model, and the rows of one node of it."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from codec_agents.exceptions import RecordError
+from codec_agents.records.reader import read_record
+from codec_agents.records.trajectories import Trajectory, trajectories_of
+
+if TYPE_CHECKING:
+    from codec_agents.pipeline import Pipeline
+    from codec_agents.runtime.result import RunResult
+    from codec_agents.runtime.run import Run
+
+Reward = Callable[["RunResult"], "float | Mapping[str, float] | None"]
+"""Grades a finished run: a reward of the run, or rewards by node."""
+
+
+class ForkedRolloutError(RecordError):
+    """A rollout became several rows, and the trainer takes one."""
+
+    def __init__(self, node: str, rows: int) -> None:
+        super().__init__(
+            f"the turns of node {node!r} are {rows} rows: a prompt did not continue the turn before it; keep "
+            "reasoning in the history, or train on one turn of the node"
+        )
+
+
+@contextmanager
+def _place(folder: str | Path | None) -> Iterator[Path]:
+    if folder is not None:
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="codec-rollouts-") as made:
+        yield Path(made)
+
+
+async def run_rollout(
+    pipeline: Pipeline,
+    inputs: Mapping[str, Any],
+    node: str,
+    *,
+    reward: Reward | None = None,
+    folder: str | Path | None = None,
+) -> Trajectory:
+    """Run a pipeline once; return the row of a node.
+
+    Args:
+        pipeline: the pipeline; its node has `sampling.logprobs`.
+        inputs: its inputs.
+        node: the path of the model node that is trained.
+        reward: grades the result.
+        folder: where the record is kept, under the name of the run; it is deleted when left out.
+
+    Raises:
+        RunError: the run failed.
+        ForkedRolloutError: the node's turns are several rows.
+    """
+    run_id = uuid.uuid4().hex
+    with _place(folder) as place:
+        record = place / f"{run_id}.jsonl"
+        async with pipeline.run(inputs, record=record, run_id=run_id) as run:
+            _grade(run, await run.wait(), reward)
+        rows = trajectories_of(read_record(record), [node])
+    if len(rows) != 1:
+        raise ForkedRolloutError(node, len(rows))
+    return rows[0]
+
+
+def _grade(run: Run, result: RunResult, reward: Reward | None) -> None:
+    found = None if reward is None else reward(result)
+    if isinstance(found, Mapping):
+        for node, value in found.items():
+            run.reward(node, value)
+    elif found is not None:
+        run.reward(None, found)
+
+
+async def run_rollouts(
+    pipeline: Pipeline,
+    inputs: Sequence[Mapping[str, Any]],
+    node: str,
+    *,
+    reward: Reward | None = None,
+    folder: str | Path | None = None,
+    concurrency: int = 16,
+) -> list[Trajectory]:
+    """Run a pipeline once for each of many inputs, some at a time; return a row for each, in order.
+
+    Raises:
+        RunError: a run failed; the others are stopped.
+        ForkedRolloutError: a node's turns are several rows.
+    """
+    rows: list[Trajectory | None] = [None] * len(inputs)
+    places = anyio.Semaphore(concurrency)
+    first: list[BaseException] = []
+
+    async def one(number: int, given: Mapping[str, Any]) -> None:
+        async with places:
+            try:
+                rows[number] = await run_rollout(pipeline, given, node, reward=reward, folder=folder)
+            except Exception as error:
+                first.append(error)
+                group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for number, given in enumerate(inputs):
+            group.start_soon(one, number, given)
+    if first:
+        raise first[0]
+    return [row for row in rows if row is not None]

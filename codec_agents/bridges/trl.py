@@ -1,0 +1,137 @@
+"""TRL: a `rollout_func` for `GRPOTrainer` that runs a pipeline for each prompt."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+import anyio.to_thread
+
+from codec_agents.bridges.rollouts import Reward, run_rollouts
+from codec_agents.records.exporters.trl import rollout
+
+if TYPE_CHECKING:
+    from codec_agents.pipeline import Pipeline
+
+MAX_TOKENS = 1024
+"""The most ids of an answer where the request does not say."""
+
+NEUTRAL = {"top_p": 1, "top_k": 0, "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0}
+"""Parameters that `ModelClient` does not apply, and the values at which they do nothing."""
+
+READ = {"temperature", "max_tokens", "stop_token_ids", "seed", "logprobs", "stop"}
+
+
+class Generated(NamedTuple):
+    """An answer in the form of `InProcessEngine`'s clients."""
+
+    token_ids: list[int]
+    log_probs: list[float]
+
+
+class ModelClient:
+    """A client for a causal language model in this process, `trainer.model` for one: no server is needed.
+
+    It draws from the whole distribution at the request's temperature, and its log probabilities are those of
+    that distribution: make its engine with `logprob_mode="processed"`. One answer is generated at a time.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._turns = threading.Lock()
+
+    async def generate(
+        self, request_id: str, *, prompt_ids: list[int], sampling_params: dict[str, Any]
+    ) -> Generated:
+        """Return the ids that follow a prompt.
+
+        Raises:
+            ValueError: a parameter would change the distribution in a way that is not known here.
+        """
+        del request_id
+        for name, value in sampling_params.items():
+            if name not in READ and value not in (NEUTRAL.get(name), None):
+                raise ValueError(f"the parameter {name} is not applied here; leave it out")
+        if sampling_params.get("stop"):
+            raise ValueError("stop texts are not applied here; use stop ids")
+        return await anyio.to_thread.run_sync(self._generate, prompt_ids, sampling_params)
+
+    def _generate(self, prompt_ids: list[int], params: Mapping[str, Any]) -> Generated:
+        import torch
+
+        model, stops = self._model, set(params.get("stop_token_ids") or ())
+        temperature = params.get("temperature", 1.0)
+        answer = Generated([], [])
+        with self._turns, torch.no_grad():
+            training = model.training
+            model.eval()
+            try:
+                draw = torch.Generator(device=model.device)
+                draw.manual_seed(params["seed"]) if params.get("seed") is not None else draw.seed()
+                ids, cache = torch.tensor([prompt_ids], device=model.device), None
+                for _ in range(params.get("max_tokens", MAX_TOKENS)):
+                    output = model(input_ids=ids, past_key_values=cache, use_cache=True)
+                    cache = output.past_key_values
+                    logits = output.logits[0, -1].float()
+                    logprobs = (logits / temperature if temperature else logits).log_softmax(dim=-1)
+                    drawn = torch.multinomial(logprobs.exp(), 1, generator=draw)
+                    token = int(drawn) if temperature else int(logprobs.argmax())
+                    answer.token_ids.append(token)
+                    answer.log_probs.append(float(logprobs[token]))
+                    if token in stops:
+                        break
+                    ids = torch.tensor([[token]], device=model.device)
+            finally:
+                model.train(training)
+        return answer
+
+
+Prompt = Any
+"""What the data set has under `prompt`: a text, or a list of messages."""
+
+
+def rollout_func(
+    pipeline: Callable[[Any], Pipeline],
+    *,
+    node: str,
+    inputs: Callable[[Prompt], Mapping[str, Any]],
+    reward: Reward | None = None,
+    concurrency: int = 16,
+    folder: str | Path | None = None,
+    any_mode: bool = False,
+) -> Callable[[list[Prompt], Any], dict[str, list[Any]]]:
+    """Return a function that `GRPOTrainer(rollout_func=...)` calls with prompts and itself.
+
+    The trainer repeats each prompt as often as it wants answers to it, so one run is made for each.
+
+    Args:
+        pipeline: makes the pipeline on the trainer's model, given the trainer; called once for each batch,
+            since weights have changed between two.
+        node: the path of the node that is trained; it has `sampling.logprobs`.
+        inputs: makes the inputs of a run from a prompt.
+        reward: grades a run; its rewards reach reward functions as `rewards`.
+        concurrency: runs at a time.
+        folder: where records are kept; they are deleted when left out.
+        any_mode: take log probabilities whatever they were computed from.
+    """
+
+    def roll_out(prompts: list[Prompt], trainer: Any) -> dict[str, list[Any]]:
+        async def run_all() -> dict[str, list[Any]]:
+            built = pipeline(trainer)
+            async with built.opened():
+                rows = await run_rollouts(
+                    built,
+                    [inputs(prompt) for prompt in prompts],
+                    node,
+                    reward=reward,
+                    folder=folder,
+                    concurrency=concurrency,
+                )
+            return rollout(rows, any_mode=any_mode)
+
+        return anyio.run(run_all)
+
+    return roll_out

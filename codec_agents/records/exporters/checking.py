@@ -1,0 +1,80 @@
+"""The checks of rows that a trainer computes with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from codec_agents.exceptions import RecordError
+from codec_agents.records.logprobs import mode_fault
+from codec_agents.records.trajectories import Trajectory
+
+_encode = msgspec.json.Encoder().encode
+
+
+class UnfitRowError(RecordError):
+    """A row lacks what a trainer needs of it."""
+
+    def __init__(self, row: Trajectory, trainer: str, what: str, remedy: str) -> None:
+        super().__init__(f"run {row.run_id}, node {row.node!r}: {what}, and {trainer} needs it; {remedy}")
+
+
+def logprobs_for(row: Trajectory, trainer: str, *, any_mode: bool = False) -> list[float]:
+    """Return the log probabilities of a row's response, in the mode that trainers take.
+
+    Args:
+        row: the row.
+        trainer: its name, for errors.
+        any_mode: take them whatever they were computed from.
+
+    Raises:
+        UnfitRowError: a sampled id has none, or they are not those of the distribution that was drawn from.
+    """
+    logprobs = row.response_logprobs
+    if logprobs is None or len(logprobs) != len(row.response):
+        raise UnfitRowError(
+            row,
+            trainer,
+            "not every sampled id has a log probability",
+            "run it with `sampling.logprobs: true`",
+        )
+    if not any_mode and (fault := mode_fault(row.logprob_mode, row.sampling)) is not None:
+        raise UnfitRowError(
+            row,
+            trainer,
+            fault,
+            "sample with temperature 1, or start the server so that it reports processed ones (vLLM: "
+            "`--logprobs-mode processed_logprobs`) and declare `options: {logprob_mode: processed}`",
+        )
+    return logprobs
+
+
+def reward_for(row: Trajectory, trainer: str) -> float:
+    """Return the reward of a row.
+
+    Raises:
+        UnfitRowError: it has none.
+    """
+    if row.reward is None:
+        raise UnfitRowError(row, trainer, "there is no reward", "add one: codec-agents record annotate")
+    return row.reward
+
+
+def write_lines(documents: Iterable[Any], path: Path) -> None:
+    """Write documents as lines of JSON."""
+    with path.open("wb") as file:
+        for document in documents:
+            file.write(_encode(document) + b"\n")
+
+
+def write_document(document: Any, path: Path) -> None:
+    """Write one JSON document."""
+    path.write_bytes(_encode(document))
+
+
+def was_cut(rows: Sequence[str | None]) -> bool:
+    """Return whether the last finish reason is that of an answer at its limit."""
+    return bool(rows) and rows[-1] == "length"

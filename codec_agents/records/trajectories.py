@@ -1,0 +1,189 @@
+"""Training trajectories: the turns of a node as rows of ids, with a mask of those that its model sampled.
+
+A turn whose prompt begins with exactly the turns before continues their row. Any other prompt, one from which
+reasoning was dropped for example, begins a row of its own: no id is trained on in a context it was not
+sampled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from codec_agents.plan.nodes import declared_path
+from codec_core.frames import SampledValues, WeightVersion
+
+
+class Turn(Protocol):
+    """The parts of a recorded turn that a row is made of."""
+
+    prompt: list[int]
+    generated: list[int]
+    finish_reason: str | None
+    complete: bool
+    tools: list[dict[str, Any]]
+
+    def all_values(self) -> SampledValues | None:
+        """Return the values of the whole turn."""
+
+
+class TurnsOfNodes(Protocol):
+    """The parts of a recorded run that rows are made of; a protocol, to import no run here."""
+
+    header: dict[str, Any]
+
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes that asked a model."""
+
+    @property
+    def rewards(self) -> dict[str, float]:
+        """The rewards, by node."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The notes on the run."""
+
+    def details(self, node: str) -> dict[str, Any]:
+        """Return the header's fields of a node."""
+
+    def of_node(self, node: str) -> Sequence[Turn]:
+        """Return the turns of a node, in order."""
+
+
+@dataclass(slots=True)
+class Trajectory:
+    """One row of one node."""
+
+    run_id: str | None
+    node: str
+    part: int
+    """Counted from 0 within the node: more than one where a prompt did not continue the turn before."""
+    model: str | None
+    map: str | None
+    map_hash: str | None
+    ids: list[int] = field(default_factory=list)
+    sampled: list[bool] = field(default_factory=list)
+    """Of each id, whether the model sampled it."""
+    turn_starts: list[int] = field(default_factory=list)
+    """The position of the first sampled id of each turn."""
+    turn_ends: list[int] = field(default_factory=list)
+    """The position after the last one."""
+    finish_reasons: list[str | None] = field(default_factory=list)
+    complete: bool = True
+    """Whether no turn was cut off."""
+    logprobs: list[float] | None = None
+    """One for each id, 0.0 for those that were not sampled; None where no turn has any."""
+    logprob_mode: str | None = None
+    """What the engine computes them from, see `engines.values.LogprobMode`; None where it is not known."""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """The sampling options that were sent."""
+    weight_versions: list[WeightVersion] = field(default_factory=list)
+    """By position in `ids`."""
+    routed_experts: list[str] = field(default_factory=list)
+    """As the engine writes them, of each request that had some."""
+    tool_calls: int = 0
+    reward: float | None = None
+    """The reward of the node, or of the whole run where the node has none."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def prompt(self) -> list[int]:
+        """The ids before the first sampled one."""
+        return self.ids[: self.begin]
+
+    @property
+    def response(self) -> list[int]:
+        """The ids from the first sampled one on."""
+        return self.ids[self.begin :]
+
+    @property
+    def begin(self) -> int:
+        """The position of the first sampled id."""
+        return self.turn_starts[0]
+
+    @property
+    def mask(self) -> list[int]:
+        """1 for each sampled id of the response, 0 for each other."""
+        return [int(own) for own in self.sampled[self.begin :]]
+
+    @property
+    def response_logprobs(self) -> list[float] | None:
+        """One for each id of the response."""
+        return None if self.logprobs is None else self.logprobs[self.begin :]
+
+    def turns(self) -> Iterator[tuple[list[int], list[int], list[float] | None]]:
+        """Yield the prompt, the sampled ids and their log probabilities, of each turn."""
+        for start, end in zip(self.turn_starts, self.turn_ends, strict=True):
+            yield self.ids[:start], self.ids[start:end], self.logprobs and self.logprobs[start:end]
+
+    def _add(self, turn: Turn) -> None:
+        added = turn.prompt[len(self.ids) :]
+        self.ids += added + turn.generated
+        self.sampled += [False] * len(added) + [True] * len(turn.generated)
+        self.turn_starts.append(len(self.ids) - len(turn.generated))
+        self.turn_ends.append(len(self.ids))
+        self.finish_reasons.append(turn.finish_reason)
+        self.complete = self.complete and turn.complete
+        self.tool_calls += len(turn.tools)
+        self._add_values(turn)
+
+    def _add_values(self, turn: Turn) -> None:
+        values, start = turn.all_values(), self.turn_starts[-1]
+        if values is None:
+            return
+        # A turn without values before this one leaves fewer than there are ids: exporters refuse that row.
+        if values.logprobs:
+            self.logprobs = [] if self.logprobs is None else self.logprobs
+            self.logprobs += [0.0] * (start - len(self.logprobs)) + list(values.logprobs)
+        self.weight_versions += [
+            WeightVersion(version, begin + start, end + start)
+            for version, begin, end in values.weight_versions
+        ]
+        if values.routed_experts is not None:
+            self.routed_experts.append(values.routed_experts)
+
+
+def trajectories_of(record: TurnsOfNodes, nodes: Sequence[str] = ()) -> list[Trajectory]:
+    """Return the rows of a run: those of each node in the order of their turns.
+
+    Args:
+        record: the run.
+        nodes: only these, by their own or their declared paths; all where empty.
+    """
+    rows: list[Trajectory] = []
+    for node in record.nodes:
+        if not nodes or {node, declared_path(node)} & set(nodes):
+            rows += _rows_of(record, node)
+    return rows
+
+
+def _rows_of(record: TurnsOfNodes, node: str) -> Iterator[Trajectory]:
+    row: Trajectory | None = None
+    part = 0
+    for turn in record.of_node(node):
+        if row is not None and turn.prompt[: len(row.ids)] != row.ids:
+            yield row
+            row, part = None, part + 1
+        row = row or _new_row(record, node, part)
+        row._add(turn)
+    if row is not None:
+        yield row
+
+
+def _new_row(record: TurnsOfNodes, node: str, part: int) -> Trajectory:
+    details = record.details(node)
+    rewards = record.rewards
+    return Trajectory(
+        run_id=record.header.get("run_id"),
+        node=node,
+        part=part,
+        model=details.get("model"),
+        map=details.get("map"),
+        map_hash=record.header.get("maps", {}).get(details.get("map")),
+        logprob_mode=details.get("logprob_mode"),
+        sampling=details.get("sampling") or {},
+        reward=rewards.get(node, rewards.get(declared_path(node), rewards.get(""))),
+        metadata=record.metadata,
+    )

@@ -1,0 +1,99 @@
+"""Rollouts on an object of this process: what it answered is what the rows hold, aborts and all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codec_agents.bridges.rollouts import ForkedRolloutError, run_rollout, run_rollouts
+from codec_agents.engines.in_process import InProcessEngine
+from codec_agents.exceptions import NodeFailedError
+from codec_agents.records.reader import read_record
+from codec_core.frames import WeightVersion
+from tests.trainers.clients import Output, ScriptedClient, desk, logprob
+
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
+
+
+def engine(client: Any, **options: Any) -> InProcessEngine:
+    return InProcessEngine(client, logprob_mode="processed", **options)
+
+
+async def test_a_rollout_is_one_row_with_a_mask() -> None:
+    client = ScriptedClient()
+    given = {"temperature": 0.5, "top_p": 0.9}
+    row = await run_rollout(
+        desk(engine(client, sampling_params=given)),
+        {"q": "go"},
+        "solver",
+        reward=lambda result: len(result.text),
+    )
+    first, second = client.asked
+    assert row.prompt == first["prompt"]
+    assert row.ids[: row.turn_starts[1]] == second["prompt"]
+    assert 0 in row.mask
+    assert row.response_logprobs == [
+        logprob(token) if own else 0.0 for token, own in zip(row.response, row.mask, strict=True)
+    ]
+    assert (row.reward, row.logprob_mode, row.tool_calls) == (1.0, "processed", 1)
+    assert [span.version for span in row.weight_versions] == ["1", "2"]
+    assert (first["temperature"], first["top_p"], first["logprobs"], first["max_tokens"]) == (
+        0.5,
+        0.9,
+        True,
+        64,
+    )
+    assert first["id"] == second["id"]
+
+
+async def test_an_aborted_answer_is_continued_from_its_ids_and_the_record_says_so(tmp_path: Path) -> None:
+    client = ScriptedClient(aborts=1)
+    whole = await run_rollout(desk(engine(ScriptedClient())), {"q": "go"}, "solver")
+    row = await run_rollout(desk(engine(client)), {"q": "go"}, "solver", folder=tmp_path)
+    assert (row.ids, row.mask, row.logprobs) == (whole.ids, whole.mask, whole.logprobs)
+    assert client.asked[1]["prompt"] == client.asked[0]["prompt"] + row.response[:2]
+    begin = row.begin
+    assert row.weight_versions[:2] == [
+        WeightVersion("1", begin, begin + 2),
+        WeightVersion("2", begin + 2, row.turn_ends[0]),
+    ]
+    record = read_record(tmp_path / f"{row.run_id}.jsonl")
+    assert [line["kept"] for line in record.lines if line["kind"] == "retry"] == [2]
+
+
+async def test_many_rollouts_come_in_the_order_of_their_inputs() -> None:
+    client = ScriptedClient()
+    rows = await run_rollouts(
+        desk(engine(client)), [{"q": "x" * n} for n in range(1, 6)], "solver", concurrency=2
+    )
+    assert [len(row.prompt) for row in rows] == sorted(len(row.prompt) for row in rows)
+    assert len({row.run_id for row in rows}) == 5
+
+
+async def test_a_failure_ends_all_of_them() -> None:
+    class Broken(ScriptedClient):
+        async def generate(self, request_id: str, **given: Any) -> Output:
+            raise ConnectionError("the trainer is gone")
+
+    with pytest.raises(NodeFailedError, match="ConnectionError: the trainer is gone"):
+        await run_rollouts(desk(engine(Broken())), [{"q": "a"}, {"q": "b"}], "solver")
+
+
+async def test_answers_without_log_probabilities_fail() -> None:
+    class Silent(ScriptedClient):
+        async def generate(self, request_id: str, **given: Any) -> Output:
+            answer = await super().generate(request_id, **given)
+            answer.log_probs = None
+            return answer
+
+    with pytest.raises(NodeFailedError, match="without log probability"):
+        await run_rollout(desk(engine(Silent())), {"q": "go"}, "solver")
+
+
+async def test_no_alternatives_and_no_other_node() -> None:
+    with pytest.raises(NodeFailedError, match="no alternatives"):
+        await run_rollout(desk(engine(ScriptedClient()), logprobs=3), {"q": "go"}, "solver")
+    with pytest.raises(ForkedRolloutError, match="are 0 rows"):
+        await run_rollout(desk(engine(ScriptedClient())), {"q": "go"}, "writer")
