@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
@@ -35,6 +36,7 @@ from codec_agents.server.backends.pipeline_ends import input_of, sink_of, vocabu
 from codec_agents.server.backends.pipeline_plans import Plans, histories_of_text, is_client_tool
 from codec_agents.server.backends.pipeline_requests import Asked, no_use, read_asked
 from codec_agents.server.http import HttpError
+from codec_agents.server.workers import Workers
 from codec_agents.tools.calls import call_key
 from codec_core.detokenizer import Detokenizer
 from codec_core.frames import CodecFrame
@@ -85,6 +87,7 @@ class PipelineBackend:
         self.models: Sequence[ServedModel] = (ServedModel(name or built.name, vocabulary),)
         self._plans = Plans(built, self._serve)
         self._conversations = Conversations()
+        self._workers = Workers()
         models = prompted_nodes(built)
         self._dialect = next((node.dialect for node in models.values()), None)
 
@@ -110,7 +113,10 @@ class PipelineBackend:
                 code="unsupported_parameter",
                 param=PROGRESS_HEADER,
             )
-        asked = read_asked(job, self._serve, self._built.digest, self._dialect)
+        read = partial(read_asked, job, self._serve, self._built.digest, self._dialect)
+        asked = await self._workers.run(
+            read, len(job.prompt_ids) if job.chat is None else job.chat.characters
+        )
         with _trace_of(job):
             begun = self._begin(asked)
         async with begun.run:

@@ -135,7 +135,7 @@ async def test_pieces_of_several_texts_take_turns():
 
 PASSED_BY = {
     "Exchange.prompted", "JobMaker._check_prompt", "JobMaker._encoded", "JobMaker._encoded_in_pieces",
-    "JobMaker._job", "Job.__init__", "LongText.__init__", "PromptReading.__init__", "Request.__init__",
+    "JobMaker.job", "Job.__init__", "LongText.__init__", "PromptReading.__init__", "Request.__init__",
     "Request.with_body", "ScriptedModel.reading",
 }  # fmt: skip
 """Functions that keep or pass on a long value: they take the same time whatever its length."""
