@@ -123,6 +123,28 @@ TRAINER_verl = $(TORCH) "transformers>=5.5.3,<5.11,!=5.6.0" "tensordict>=0.8,<=0
 test-trainers: .venv-$(NAME)/ready  ## A trainer's own code on our adapters: NAME=trl, NAME=verl.
 	@.venv-$(NAME)/bin/python -m pytest -q -W ignore tests/trainers/test_$(NAME).py tests/agents/records/test_exporters.py
 
+# Ray and DBOS have environments of their own.
+RAY := .venv-ray
+DBOS := .venv-dbos
+.PHONY: test-ray test-dbos
+$(RAY)/ready: pyproject.toml
+	@test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	@$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check "ray[data]==2.60.0" -e ".[server,ray]" --group test
+	@touch $@
+
+test-ray: $(RAY)/ready  ## Batches on a Ray cluster of this machine, with actors and drivers that are killed.
+	@$(RAY)/bin/python -m pytest tests/agents/scale -k "not durable"
+
+$(DBOS)/ready: pyproject.toml
+	@test -x $(DBOS)/bin/python || $(PYTHON) -m venv $(DBOS)
+	@$(DBOS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(DBOS)/bin/python -m pip install --quiet --disable-pip-version-check "dbos==3.4.0" -e ".[server,durable]" --group test
+	@touch $@
+
+test-dbos: $(DBOS)/ready  ## Durable runs on DBOS, killed at every step.
+	@$(DBOS)/bin/python -m pytest tests/agents/scale -k durable -m "slow or not slow"
+
 $(REAL)/ready: pyproject.toml
 	@test -x $(REAL)/bin/python || $(PYTHON) -m venv $(REAL)
 	@$(REAL)/bin/python -m pip install --quiet --disable-pip-version-check -e . tokenizers sentencepiece mistral-common tiktoken
@@ -211,4 +233,5 @@ soak: .venv/dev  ## Attack servers on loopback, run 200 pipelines at once with f
 	@$(BIN)/python -m tests.soak
 
 clean:  ## Remove what make made.
+	rm -rf .venv-ray .venv-dbos
 	rm -rf .venv .venv-trl .venv-verl $(SITE) $(TOOLS) $(LOWEST) $(RELEASE) $(MODELS) $(FAMILIES) $(REAL) $(ENGINES) .venv-bridges-* .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -27,6 +27,8 @@
     │       ├── EngineTimeoutError              no data for longer than allowed; has `phase`
     │       └── MapMismatchError                the server uses another vocabulary than the node
     ├── StoreError                              a store of conversations that cannot be opened or written
+    ├── BatchError (ValueError)                 a batch whose inputs or files cannot be used
+    ├── DurableError                            a durable run that cannot be started, answered or gone on with
     └── RecordError (ValueError)                a record of a run that cannot be written, read or replayed
         ├── RecordLostError (RunError)          the record of a run could be written no further
         ├── RecordDamagedError                  a damaged line; has `line`, and `record` up to it
@@ -503,6 +505,17 @@ class MapMismatchError(EngineError):
         )
         self.expected = expected
         self.found = found
+
+
+# Many runs
+
+
+class BatchError(CodecAgentsError, ValueError):
+    """The inputs of a batch, or the files of its results, cannot be used; no row's failure is one."""
+
+
+class DurableError(CodecAgentsError):
+    """A durable run cannot be started, answered, or gone on with."""
 
 
 # After a run

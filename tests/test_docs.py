@@ -156,7 +156,7 @@ async def given(page: str) -> dict[str, Any]:
         case "regions.md":
             ids = {name: special[marker] for name, marker in names.items()}
             return {**common, **ids, "turn_end": special["<|im_end|>"], "batches": [[1, 2], [3]]}
-        case "running.md" | "pipelines.md":
+        case "running.md" | "pipelines.md" | "batches.md" | "durable.md":
             engine = ScriptedEngine(lambda prompt: f"Take the train {prompt.user}")
             p = Pipeline("desk").input("question").sink("reader")
             p.model("planner", engine=engine, map="demo/bytes", prompt=Chat(user="{x}"))
@@ -213,6 +213,8 @@ def test_python_runs(page: str, code: str) -> None:
         pytest.importorskip("jinja2")
     if "from verl" in code:
         pytest.importorskip("verl")
+    if "DurableRuns" in code:
+        pytest.importorskip("dbos", reason="needs DBOS: make test-dbos")
     names = anyio.run(given, page)
     with served(code) as code:
         anyio.run(execute, page, code, names)
@@ -364,7 +366,7 @@ def test_the_picture_of_the_readme_is_the_graph_of_the_demo() -> None:
 
 # --- commands ---
 
-COMMAND = re.compile(r"codec-agents ((?:maps|record) )?([a-z]+)([^`\n]*)")
+COMMAND = re.compile(r"codec-agents ((?:maps|record|durable|runs) )?([a-z]+)([^`\n]*)")
 
 
 def commands() -> Iterator[tuple[str, str, str]]:
@@ -426,7 +428,7 @@ edges: [question -> writer, writer -> reader]
                 result = runner.invoke(main, words)
                 assert result.exit_code == 0, f"{line}: {result.output}"
                 tried += 1
-    assert tried == 13
+    assert tried == 16
     assert (folder / "train.jsonl").read_text()
     assert (folder / "run.html").read_text()
 

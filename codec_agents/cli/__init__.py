@@ -16,6 +16,8 @@ COMMANDS: Mapping[str, str] = {
     "demo": "codec_agents.cli.commands.demo",
     "init": "codec_agents.cli.commands.init",
     "run": "codec_agents.cli.commands.run",
+    "batch": "codec_agents.cli.commands.batch",
+    "durable": "codec_agents.cli.commands.durable",
     "resume": "codec_agents.cli.commands.resume",
     "check": "codec_agents.cli.commands.check",
     "doctor": "codec_agents.cli.commands.doctor",
@@ -28,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "mcp": "codec_agents.cli.commands.mcp",
     "maps": "codec_agents.cli.commands.maps",
     "record": "codec_agents.cli.commands.record",
+    "runs": "codec_agents.cli.commands.runs",
     "top": "codec_agents.cli.commands.top",
     "trace": "codec_agents.cli.commands.trace",
 }

@@ -13,8 +13,10 @@ import click
 from codec_agents.cli import terminal
 from codec_agents.exceptions import (
     ApprovalRequiredError,
+    BatchError,
     CodecAgentsError,
     DialectError,
+    DurableError,
     EngineError,
     InputError,
     LimitExceededError,
@@ -76,6 +78,8 @@ CODES: tuple[tuple[type[BaseException], int], ...] = (
     (PauseError, DATA_UNUSABLE),
     (StoreError, DATA_UNUSABLE),
     (ApprovalRequiredError, WAITING),
+    (BatchError, DATA_UNUSABLE),
+    (DurableError, DATA_UNUSABLE),
     (CodecError, DATA_UNUSABLE),
     (OSError, DATA_UNUSABLE),
     (CodecAgentsError, RUN_FAILED),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -94,6 +94,16 @@ class ContinuedRecorder(Recorder):
             self._append({"kind": "continued", "trace_id": event.trace_id, "at": round(self.elapsed, 6)})
         elif (new := self._known.new_part(event)) is not None:
             super().write(new)
+
+    def write_suspended(self, pause_id: str, calls: Sequence[Mapping[str, Any]], at: float) -> None:
+        """Append that the run waits for decisions, unless it waits for the same ones as before.
+
+        Raises:
+            RecordLostError: A write failed, now or before.
+        """
+        waits = None if self.record is None else self.record.waiting
+        if waits is None or [call["key"] for call in waits["calls"]] != [call["key"] for call in calls]:
+            super().write_suspended(pause_id, calls, at)
 
 
 def _sealed_part(path: str | Path) -> tuple[Chain, int]:

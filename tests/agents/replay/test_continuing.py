@@ -244,6 +244,7 @@ async def test_an_approval_waits_in_the_record(tmp_path: Path) -> None:
                 await p.run_or_recover(path, {"q": "go"}, run_id="r").execute()
         waits = read_record(path).waiting
         assert waits is not None
+        assert path.read_bytes().count(b'"kind":"suspended"') == turn
         assert waits["calls"] == [
             {"key": f"m/{turn}/0", "node": "m", "name": "pay", "arguments": {"euro": turn}}
         ]

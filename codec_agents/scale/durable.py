@@ -1,0 +1,283 @@
+"""Durable runs on DBOS: any worker of a queue goes on with a run whose process died.
+
+Rules that hold in this file:
+
+- The record of a run is the truth about its ids, results and decisions. DBOS keeps the position: one step
+  for each turn and each finished call, in the order of the record, with the chain of the record up to it. A
+  record that lacks what a step saw is refused.
+- A run that waits for a decision holds no worker: its workflow ends, and the decision starts the next one.
+  The workflows of a run are named `RUN`, `RUN/PAUSE`, ... where PAUSE is the pause that was answered; so a
+  pause has one answer, however many clients give one.
+- A worker holds a lock on a file of its own. The others take the runs of one whose lock is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from codec_agents.exceptions import ApprovalRequiredError, DurableError, PauseError, RecordError
+from codec_agents.pipeline import Pipeline
+from codec_agents.records.answers import answer
+from codec_agents.records.files import is_being_written, open_locked
+from codec_agents.records.positions import Position, position_of, positions_of
+from codec_agents.records.reader import read_record
+from codec_agents.replay import run_or_recover
+from codec_agents.runtime.batch import DEFAULT_CONCURRENCY
+from codec_agents.scale.durable_client import (
+    VERSION,
+    WORKFLOW,
+    database_url,
+    dbos,
+    outcome_of_error,
+    queue_of,
+    record_path,
+)
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks for workers that died."""
+
+POLL_EVERY = 0.2
+"""Seconds between two looks into the queue."""
+
+
+class DurableWorker:
+    """Takes runs from the queue of a state folder; there may be any number of workers.
+
+    A process has one: DBOS keeps its state for the whole process.
+    """
+
+    def __init__(
+        self,
+        state: str | Path,
+        pipelines: Mapping[str, Pipeline],
+        *,
+        database: str | None = None,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        deps: object = None,
+    ) -> None:
+        """Prepare a worker; entering it starts to take runs.
+
+        Args:
+            state: the folder of the records, which all workers share.
+            pipelines: by name: the pipelines whose runs it takes.
+            database: the URL of DBOS's database; a SQLite file in the state folder if left out.
+            concurrency: runs at once of each pipeline.
+            deps: handed to tools by their context argument.
+
+        Raises:
+            DurableError: DBOS is not installed.
+        """
+        self._state = Path(state).absolute()
+        self._pipelines = dict(pipelines)
+        self._deps = deps
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._concurrency = concurrency
+        self._stack = AsyncExitStack()
+        self._lock = -1
+        self._library = dbos()
+        self._database = database or database_url(self._state)
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def _locks(self) -> Path:
+        return self._state / "workers"
+
+    async def __aenter__(self) -> Self:
+        for folder in (self._locks, self._state / "runs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._lock = await asyncio.to_thread(self._locked)
+        for pipeline in self._pipelines.values():
+            await self._stack.enter_async_context(pipeline.opened())
+        library = self._library
+        library.DBOS(
+            config={
+                "name": "codec-agents",
+                "system_database_url": self._database,
+                "application_version": VERSION,
+                "executor_id": self._name,
+                "log_level": "ERROR",
+                "serializer": library.DBOSPortableJSONSerializer(),
+            }
+        )
+        library.DBOS.workflow(name=WORKFLOW)(self._workflow_function())
+        queues = [queue_of(name) for name in self._pipelines]
+        library.DBOS.listen_queues(queues)
+        library.DBOS.launch()
+        for queue in queues:
+            await library.DBOS.register_queue_async(
+                queue, worker_concurrency=self._concurrency, polling_interval_sec=POLL_EVERY
+            )
+        self._looking = asyncio.create_task(self._look_for_dead_workers())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._looking
+        self._library.DBOS.destroy(destroy_registry=True)
+        await self._stack.aclose()
+        with suppress(OSError):
+            os.close(self._lock)
+
+    def _locked(self) -> int:
+        """Lock a file of this worker's own.
+
+        It gets its name when it is locked: a file whose lock is free is that of a dead worker.
+        """
+        hidden = self._locks / f".{self._name}"
+        descriptor = open_locked(hidden)
+        hidden.rename(self._locks / self._name)
+        return descriptor
+
+    def _workflow_function(self) -> Any:
+        async def codec_agents_run(
+            run_id: str,
+            pipeline: str,
+            inputs: dict[str, Any],
+            pause: str | None,
+            decisions: dict[str, bool | str] | None,
+        ) -> dict[str, Any]:
+            return await self._run(run_id, pipeline, inputs, pause, decisions or {})
+
+        return codec_agents_run
+
+    async def _run(
+        self,
+        run_id: str,
+        name: str,
+        inputs: dict[str, Any],
+        pause: str | None,
+        decisions: dict[str, bool | str],
+    ) -> dict[str, Any]:
+        """Go on with a run until it ends or waits for a decision; note each position as a step."""
+        path = record_path(self._state, run_id)
+        if pause is not None:
+            await asyncio.to_thread(_answer_once, path, pause, decisions)
+        for position in await asyncio.to_thread(_recorded, path, pause):
+            await self._note(run_id, position)
+        return await self._go_on(run_id, name, inputs, path)
+
+    async def _go_on(self, run_id: str, name: str, inputs: dict[str, Any], path: Path) -> dict[str, Any]:
+        pipeline = self._pipelines[name]
+        positions: asyncio.Queue[Position | None] = asyncio.Queue()
+
+        def noted(line: Mapping[str, Any], chain: str) -> None:
+            if (position := position_of(line, chain)) is not None:
+                positions.put_nowait(position)
+
+        async def execute() -> dict[str, Any]:
+            try:
+                run = run_or_recover(
+                    pipeline.build(),
+                    path,
+                    inputs,
+                    noted=noted,
+                    run_id=run_id,
+                    durability="disk",
+                    deps=self._deps,
+                )
+                result = await run.execute()
+            except ApprovalRequiredError:
+                return await asyncio.to_thread(_waiting, path)
+            except Exception as error:
+                return outcome_of_error(error)
+            finally:
+                positions.put_nowait(None)
+            return {"text": result.text, "seconds": result.seconds, "finish_reasons": result.finish_reasons}
+
+        running = asyncio.create_task(execute())
+        try:
+            while (position := await positions.get()) is not None:
+                if position.kind != "suspended":
+                    await self._note(run_id, position)
+            return await running
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+    async def _note(self, run_id: str, position: Position) -> None:
+        """Keep a position as a step of the workflow.
+
+        Raises:
+            DurableError: The step is there, and saw another record.
+        """
+
+        async def at() -> str:
+            return position.chain
+
+        chain = await self._library.DBOS.run_step_async({"name": position.name}, at)
+        if chain != position.chain:
+            raise DurableError(
+                f"the record of the run {run_id} is not the one that its steps saw: lines of it were lost or "
+                "changed; restore the file, or start another run"
+            )
+
+    async def _look_for_dead_workers(self) -> None:
+        while True:
+            for name in await asyncio.to_thread(self._dead_workers):
+                await self._take_over(name)
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _dead_workers(self) -> list[str]:
+        found = []
+        for lock in sorted(self._locks.iterdir()):
+            with suppress(OSError):  # another worker has just removed it
+                if not lock.name.startswith(".") and lock.name != self._name and not is_being_written(lock):
+                    found.append(lock.name)
+        return found
+
+    async def _take_over(self, worker: str) -> None:
+        """Put the runs of a dead worker back into the queue."""
+        library = self._library.DBOS
+        left = await library.list_workflows_async(
+            executor_id=worker, status="PENDING", load_input=False, load_output=False
+        )
+        for queue in {each.queue_name for each in left}:
+            names = [each.workflow_id for each in left if each.queue_name == queue]
+            await library.resume_workflows_async(names, queue_name=queue)
+        await asyncio.to_thread((self._locks / worker).unlink, missing_ok=True)
+
+
+def _recorded(path: Path, pause: str | None) -> list[Position]:
+    """Return the turns and calls of one workflow that the record holds.
+
+    Args:
+        path: The record.
+        pause: The pause whose answer began the workflow; None for the first one of a run.
+    """
+    positions = positions_of(path)
+    pauses = [number for number, each in enumerate(positions) if each.kind == "suspended"]
+    began = -1 if pause is None else next(n for n in pauses if positions[n].pause == pause)
+    ended = next((number for number in pauses if number > began), len(positions))
+    return positions[began + 1 : ended]
+
+
+def _answer_once(path: Path, pause: str, decisions: dict[str, bool | str]) -> None:
+    """Write the decisions on a pause into the record, unless an earlier process of this workflow did.
+
+    Raises:
+        PauseError: The run waits at another pause.
+    """
+    record = read_record(path)
+    if any(line["kind"] == "answered" and line["pause"] == pause for line in record.lines):
+        return
+    if record.waiting is None or record.waiting["pause"] != pause:
+        raise PauseError(f"the run that {path} records does not wait at the pause {pause}")
+    answer(path, decisions)
+
+
+def _waiting(path: Path) -> dict[str, Any]:
+    """Return the outcome of a workflow whose run waits: the pause, and the calls that wait."""
+    waits = read_record(path).waiting
+    if waits is None:
+        raise RecordError(f"{path} does not say for what its run waits")
+    return {"waiting": {"pause": waits["pause"], "calls": waits["calls"]}}

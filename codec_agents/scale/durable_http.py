@@ -1,0 +1,157 @@
+"""Durable runs over HTTP: start one, see where it stands, answer an approval.
+
+| request | answer |
+| --- | --- |
+| `POST /runs` with `pipeline`, `inputs`, and `run_id` if it is to have this one | 201, `run_id` |
+| `GET /runs`, `GET /runs?state=waiting` | the runs |
+| `GET /runs/ID` | one run, with the calls that wait |
+| `POST /runs/ID/decisions` with `decisions` by key, and `pause` | 202 |
+
+Who may ask is decided as in `codec_agents.server`: hosts, origins, and a bearer token where others can reach
+the address. Errors have the form of OpenAI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import anyio
+import msgspec
+
+from codec_agents.exceptions import CodecAgentsError, DurableError, InputError, PauseError
+from codec_agents.pipeline import Pipeline
+from codec_agents.scale.durable_client import DurableRuns, State, document_of
+from codec_agents.server.access import Access
+from codec_agents.server.http import (
+    BodyBudget,
+    ClientGoneError,
+    HttpError,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    answer,
+    read_body,
+    read_head,
+)
+from codec_agents.server.settings import ServerSettings
+
+MAX_BODY = 1024 * 1024
+"""Bytes of a request: inputs and decisions are texts that a person or a program writes."""
+
+
+class _Start(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /runs`."""
+
+    pipeline: str
+    inputs: dict[str, str | list[int]] = {}
+    run_id: str | None = None
+
+
+class _Decisions(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /runs/ID/decisions`."""
+
+    decisions: dict[str, bool | str]
+    pause: str | None = None
+
+
+class DurableApp:
+    """The ASGI application."""
+
+    def __init__(
+        self,
+        runs: DurableRuns,
+        pipelines: Mapping[str, Pipeline],
+        settings: ServerSettings | None = None,
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            runs: the runs.
+            pipelines: by name: the pipelines of which runs may be started.
+            settings: who may ask, and the limits of requests.
+        """
+        self._runs = runs
+        self._pipelines = dict(pipelines)
+        self._settings = settings or ServerSettings()
+        self._access = Access(self._settings)
+        self._bodies = BodyBudget(self._settings.max_bodies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise ValueError(f"this application answers HTTP, not {scope['type']!r}")
+        try:
+            request = read_head(scope)
+            self._access.check_place(request)
+            self._access.check_key(request)
+            with self._bodies.share() as share:
+                request = await read_body(
+                    request, receive, share, limit=MAX_BODY, within=self._settings.body_within
+                )
+                status, document = await self._answer(request)
+        except ClientGoneError:
+            return
+        except HttpError as error:
+            await answer(send, error.status, error.body, headers=error.headers)
+        except CodecAgentsError as error:
+            refused = HttpError(_status_of(error), str(error))
+            await answer(send, refused.status, refused.body)
+        else:
+            await answer(send, status, msgspec.json.encode(document))
+
+    async def _answer(self, request: Request) -> tuple[int, Any]:
+        match request.method, *request.path.strip("/").split("/"):
+            case "POST", "runs":
+                return 201, {"run_id": await self._start(_body(request, _Start))}
+            case "GET", "runs":
+                state = _state(request.query.get("state"))
+                found = await anyio.to_thread.run_sync(self._runs.runs, state)
+                return 200, {"runs": [document_of(each) for each in found]}
+            case "GET", "runs", run_id:
+                return 200, document_of(await anyio.to_thread.run_sync(self._runs.status, run_id))
+            case "POST", "runs", run_id, "decisions":
+                given = _body(request, _Decisions)
+                await anyio.to_thread.run_sync(
+                    lambda: self._runs.answer(run_id, given.decisions, pause=given.pause)
+                )
+                return 202, {"run_id": run_id}
+        raise HttpError(404, "not found", code="not_found")
+
+    async def _start(self, given: _Start) -> str:
+        pipeline = self._pipelines.get(given.pipeline)
+        if pipeline is None:
+            known = ", ".join(sorted(self._pipelines))
+            raise HttpError(404, f"there is no pipeline {given.pipeline!r}; there are: {known}")
+        return await anyio.to_thread.run_sync(
+            lambda: self._runs.start(pipeline, given.inputs, run_id=given.run_id)
+        )
+
+
+def _status_of(error: CodecAgentsError) -> int:
+    if isinstance(error, PauseError):
+        return 409
+    if isinstance(error, InputError):
+        return 422
+    return 404 if isinstance(error, DurableError) else 500
+
+
+def _state(given: str | None) -> State | None:
+    if given is None:
+        return None
+    for state in get_args(State):
+        if state == given:
+            found: State = state
+            return found
+    raise HttpError(400, f"there is no state {given!r}; there are: {', '.join(get_args(State))}")
+
+
+def _body(request: Request, kind: type[Any]) -> Any:
+    if request.content_type != "application/json":
+        # A page can send other types to any address without asking.
+        raise HttpError(415, "send the body as application/json")
+    try:
+        return msgspec.json.decode(request.body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise HttpError(400, f"the body cannot be read: {error}") from error

@@ -1,0 +1,81 @@
+"""The results of a batch as CSV, as Parquet, or as a folder that the library `datasets` loads."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from codec_agents.exceptions import BatchError
+from codec_agents.scale.output import RESULTS
+from codec_agents.scale.rows import MAX_ROW_BYTES
+
+FORMS: Final = {"csv": "results.csv", "parquet": "results.parquet", "dataset": "dataset/results.parquet"}
+"""By form: the file below the folder of the batch. `datasets.load_dataset` reads folders of Parquet."""
+
+ROWS_AT_ONCE: Final = 1024
+"""Rows of one group of a Parquet file, which are in memory at once."""
+
+COLUMNS: Final = ("key", "error", "record", "values")
+"""The columns besides those of the texts, which are named `text.SINK`. `values` is JSON."""
+
+
+def export(folder: str | Path, form: str) -> Path:
+    """Write the results of a batch in another form, whole or not at all; return the file.
+
+    Raises:
+        BatchError: There is no such form, there are no results, or pyarrow is not installed.
+    """
+    if form not in FORMS:
+        raise BatchError(f"there is no form {form!r}; the forms are {', '.join(FORMS)}")
+    results, target = Path(folder, RESULTS), Path(folder, FORMS[form])
+    if not results.exists():
+        raise BatchError(f"there are no results in {folder}; run the batch first")
+    target.parent.mkdir(exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    sinks = sorted({sink for line in _lines(results) for sink in line.get("text", {})})
+    names = [*COLUMNS, *(f"text.{sink}" for sink in sinks)]
+    (_write_csv if form == "csv" else _write_parquet)(part, names, _rows(results, sinks))
+    part.replace(target)
+    return target
+
+
+def _lines(results: Path) -> Iterator[dict[str, Any]]:
+    with results.open("rb") as file:
+        for line in iter(lambda: file.readline(MAX_ROW_BYTES * 2), b""):
+            if line.endswith(b"\n"):
+                yield msgspec.json.decode(line)
+
+
+def _rows(results: Path, sinks: list[str]) -> Iterator[dict[str, str | None]]:
+    for line in _lines(results):
+        error, values = line.get("error"), line.get("values")
+        row: dict[str, str | None] = {
+            "key": line["key"],
+            "error": None if error is None else f"{error['type']}: {error['message']}",
+            "record": line.get("record"),
+            "values": None if values is None else msgspec.json.encode(values).decode(),
+        }
+        yield row | {f"text.{sink}": line.get("text", {}).get(sink) for sink in sinks}
+
+
+def _write_csv(path: Path, names: list[str], rows: Iterator[dict[str, str | None]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_parquet(path: Path, names: list[str], rows: Iterator[dict[str, str | None]]) -> None:
+    from itertools import islice
+
+    from codec_agents.scale.rows import arrow
+
+    pyarrow, parquet = arrow("lib"), arrow("parquet")
+    schema = pyarrow.schema([(name, pyarrow.string()) for name in names])
+    with parquet.ParquetWriter(path, schema) as writer:
+        while part := list(islice(rows, ROWS_AT_ONCE)):
+            writer.write_table(pyarrow.Table.from_pylist(part, schema=schema))

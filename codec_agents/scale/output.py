@@ -1,0 +1,314 @@
+"""The folder of a batch: what it is a batch of, one result for each key, and the records of the runs.
+
+Rules that hold in this file:
+
+- One process writes: it holds a lock in the folder until it ends, however it ends.
+- A result is one line, written whole. A half line, which a crash leaves, is cut off at the next start.
+- A key has one line. Another row with the key of a line is refused, and an equal row is passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from codec_agents.exceptions import BatchError, RecordError
+from codec_agents.records.files import PRIVATE, open_locked
+from codec_agents.records.writer import Durability, checked_durability, encoded, write_line
+from codec_agents.scale.rows import MAX_ROW_BYTES, Row
+
+if TYPE_CHECKING:
+    from codec_agents.pipeline import Pipeline
+
+OUTPUT_VERSION = 1
+"""Of the files of the folder; another one is refused."""
+
+MANIFEST = "batch.json"
+RESULTS = "results.jsonl"
+LOCK = "lock"
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Says what the folder is a batch of; a start with another one is refused.
+
+    Fields:
+        version: the version of the files.
+        id: names the batch; the runs of its rows are named after it.
+        pipeline: the name of the pipeline.
+        declaration: the digest of its declaration, without its engines.
+        key: the column of the key; None for a digest of the row.
+        columns: the columns of the inputs that have another name.
+    """
+
+    version: int = OUTPUT_VERSION
+    id: str
+    pipeline: str
+    declaration: str
+    key: str | None
+    columns: dict[str, str]
+
+
+class _ResultLine(msgspec.Struct):
+    """The fields of a result by which a start knows what is done."""
+
+    key: str
+    row: str
+    error: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class BatchSummary:
+    """The rows of a batch so far.
+
+    Fields:
+        done: rows with a result that were run in this start.
+        failed: rows of this start whose result is a failure.
+        skipped: rows that had a result before, and repeated rows.
+        output: the folder.
+        began: when the start began, by `time.monotonic()`.
+    """
+
+    output: Path
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def rows(self) -> int:
+        """The rows that were read and have a result."""
+        return self.done + self.failed + self.skipped
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.began
+
+    @property
+    def rows_per_second(self) -> float:
+        """The throughput of this start; rows that were skipped do not count."""
+        return (self.done + self.failed) / self.seconds if self.seconds > 0 else 0.0
+
+
+class KeyIndex:
+    """The keys that have a result or are at work, with the digest of their rows.
+
+    It lies in a private file of SQLite, which is gone when it is closed: a set in memory would take 200 bytes
+    for each key.
+    """
+
+    def __init__(self) -> None:
+        self._base = sqlite3.connect("")
+        self._base.execute("CREATE TABLE keys (key BLOB PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID")
+
+    def add(self, row: Row) -> bool:
+        """Add a row; return false if it is there.
+
+        Raises:
+            BatchError: Another row has its key.
+        """
+        return self.add_digests(row.key, row.key_digest, row.content_digest)
+
+    def add_digests(self, key: str, key_digest: bytes, content_digest: str) -> bool:
+        """Add a row by its digests; return false if it is there."""
+        added = self._base.execute(
+            "INSERT OR IGNORE INTO keys VALUES (?, ?)", (key_digest, content_digest)
+        ).rowcount
+        if added:
+            return True
+        (known,) = self._base.execute("SELECT row FROM keys WHERE key = ?", (key_digest,)).fetchone()
+        if known != content_digest:
+            raise BatchError(
+                f"two different rows have the key {key!r}, or the row of this key has changed since it was "
+                "run; use another column as the key, or another output folder"
+            )
+        return False
+
+    def close(self) -> None:
+        """Drop the index."""
+        self._base.close()
+
+
+class BatchOutput:
+    """The folder of a batch, locked for this process.
+
+    Attributes:
+        manifest: what it is a batch of.
+        folder: the folder.
+        summary: the rows of this start.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        pipeline: Pipeline,
+        *,
+        key: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        durability: Durability = "os",
+        retry_failed: bool = False,
+    ) -> None:
+        """Open a folder, or begin one. The results are readable by their owner alone.
+
+        Args:
+            folder: The folder.
+            pipeline: The pipeline of the batch.
+            key: The column of the key.
+            columns: The columns of the inputs that have another name.
+            durability: Where each result is before the next one is written.
+            retry_failed: Drop the results that are failures, so that their rows run again.
+
+        Raises:
+            BatchError: Another process writes it, it is of another batch, or a result is damaged.
+            OSError: It cannot be written.
+        """
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.summary = BatchSummary(self.folder)
+        self._flushes = checked_durability(durability) == "disk"
+        self._index = KeyIndex()
+        self._results: int | None = None
+        try:
+            self._lock = open_locked(self.folder / LOCK)
+        except RecordError as error:
+            raise BatchError(
+                f"another process writes the batch in {folder}, or the folder cannot be written; wait for "
+                "its end, or name another folder"
+            ) from error
+        try:
+            self.manifest = self._checked_manifest(pipeline, key, dict(columns or {}))
+            self._open_results(retry_failed=retry_failed)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files, which lets another process go on."""
+        self._index.close()
+        if self._results is not None:
+            os.close(self._results)
+            self._results = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def pending(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Yield the rows that have no result yet, each key once.
+
+        Raises:
+            BatchError: Two different rows have one key.
+        """
+        for row in rows:
+            if self._index.add(row):
+                yield row
+            else:
+                self.summary.skipped += 1
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append the result of a row.
+
+        Raises:
+            BatchError: The file takes no more; what was written before is whole.
+        """
+        assert self._results is not None
+        try:
+            write_line(self._results, encoded(line) + b"\n", flush=self._flushes)
+        except OSError as error:
+            raise BatchError(
+                f"cannot write {self.folder / RESULTS}: {error.strerror or error}; free some space, and "
+                "start the batch again: it goes on with the rows that are missing"
+            ) from error
+        if "error" in line:
+            self.summary.failed += 1
+        else:
+            self.summary.done += 1
+
+    def _checked_manifest(self, pipeline: Pipeline, key: str | None, columns: dict[str, str]) -> Manifest:
+        path = self.folder / MANIFEST
+        made = Manifest(
+            id=secrets.token_hex(8),
+            pipeline=pipeline.name,
+            declaration=declaration_digest(pipeline),
+            key=key,
+            columns=columns,
+        )
+        if not path.exists():
+            if (self.folder / RESULTS).exists():
+                raise BatchError(f"{self.folder} has results and no {MANIFEST}; name another folder")
+            part = path.with_suffix(".part")
+            part.write_bytes(msgspec.json.encode(made))
+            part.replace(path)
+            return made
+        try:
+            found = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BatchError(f"{path} is damaged: {error}; name another folder") from error
+        for name in ("version", "pipeline", "declaration", "key", "columns"):
+            if getattr(found, name) != getattr(made, name):
+                raise BatchError(
+                    f"{self.folder} holds a batch with another {name} ({getattr(found, name)}, and not "
+                    f"{getattr(made, name)}); name another folder, or go on as the batch began"
+                )
+        return found
+
+    def _open_results(self, *, retry_failed: bool) -> None:
+        path = self.folder / RESULTS
+        if retry_failed and path.exists():
+            part = path.with_suffix(".part")
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb") as file:
+                for line, result in result_lines(path):
+                    if result.error is None:
+                        file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        self._results = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
+        length = 0
+        for line, result in result_lines(path):
+            if not self._index.add_digests(result.key, Row(result.key, {}).key_digest, result.row):
+                raise BatchError(f"{path} has two results of the key {result.key!r}; name another folder")
+            length += len(line)
+        os.ftruncate(self._results, length)
+        os.lseek(self._results, 0, os.SEEK_END)
+
+
+def result_lines(path: Path) -> Iterator[tuple[bytes, _ResultLine]]:
+    """Yield the whole lines of a file of results, with the fields by which they are known.
+
+    Raises:
+        BatchError: A line is damaged.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_ROW_BYTES * 2), b""), 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield line, msgspec.json.decode(line, type=_ResultLine)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise BatchError(
+                    f"{path}:{number}: the line is no result: {error}; remove it, and start the batch again"
+                ) from error
+
+
+def declaration_digest(pipeline: Pipeline) -> str:
+    """Return the digest of a declaration without its engines: a batch may go on with other servers."""
+    document = pipeline.spec.model_dump_json(by_alias=True, exclude_defaults=True, exclude={"engines"})
+    return "sha256:" + hashlib.sha256(document.encode()).hexdigest()

@@ -1,0 +1,314 @@
+"""Batches on Ray Data: one opened pipeline per actor, many rows at once in each, the files of any batch.
+
+The driver alone writes results, so a key has one however often Ray repeats a batch of rows. The actors write
+the records, into a folder that all machines share; a row that an actor was running when it died goes on from
+its record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+from codec_agents.exceptions import BatchError
+from codec_agents.pipeline import Pipeline
+from codec_agents.records.writer import Durability, encoded
+from codec_agents.scale.batch import Progress, checked_rows
+from codec_agents.scale.output import BatchOutput, BatchSummary
+from codec_agents.scale.replicas import replicas
+from codec_agents.scale.rows import Row, Values, keyed, read_rows
+from codec_agents.scale.runner import RowOptions, RowRunner, check_columns
+
+ROWS_PER_ACTOR = 16
+"""Runs at once in one actor: enough to keep the batch of an engine busy, little work to repeat if it dies."""
+
+ROWS_PER_FILE = 1024
+"""Rows that the driver hands to Ray in one file: Ray reads files whole."""
+
+PENDING = "pending-"
+"""The beginning of the name of the folder in which the driver hands rows to Ray."""
+
+BATCHES_PER_ACTOR = 2
+"""Batches of rows in an actor: while the last rows of one still run, those of the next have begun."""
+
+Factory: TypeAlias = Callable[[], Pipeline | Sequence[Pipeline]]
+"""Makes the pipeline in an actor; Ray sends it there by cloudpickle."""
+
+Columns: TypeAlias = Mapping[str, Any]
+"""A batch of rows as Ray Data gives it: an array by column."""
+
+
+def map_batches(
+    dataset: Any,
+    pipeline: str | Path | Factory,
+    *,
+    key: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    actors: int | tuple[int, int] = 1,
+    concurrency: int = ROWS_PER_ACTOR,
+    records: str | Path | None = None,
+    durability: Durability = "os",
+    batch: str = "rows",
+    **resources: Any,
+) -> Any:
+    """Return a dataset of the results of a pipeline, one row for each row of a dataset.
+
+    Its columns are `key`, `error` (empty where the run did not fail), `result` (a JSON document, see
+    `docs/batches.md`), and the text of each text sink by the sink's name.
+
+    Args:
+        dataset: a `ray.data.Dataset`.
+        pipeline: the file of the pipeline, by a path that every actor can read, or a function that makes it.
+        key: the column that names a row; None for a digest of its content.
+        columns: by input: the column of its value, where the names differ.
+        actors: how many actors, or the fewest and the most.
+        concurrency: runs at once in each actor.
+        records: a folder, shared by all machines, for the records of the runs; None records nothing.
+        durability: where each line of a record is before its run goes on.
+        batch: names the runs in records and in the keys of their calls.
+        **resources: what an actor needs, as Ray Data names it: `num_cpus`, `num_gpus`, ...
+
+    Raises:
+        BatchError: Ray is not installed.
+    """
+    options = RowOptions(
+        batch=batch,
+        output=Path(records or ".").absolute(),
+        columns=dict(columns or {}),
+        records=records is not None,
+        durability=durability,
+    )
+    rows = partial(_rows_of, key=key)
+    return _mapped(dataset, _factory(pipeline), options, rows, actors, concurrency, sinks=True, **resources)
+
+
+def run_on_ray(
+    file: str | Path,
+    inputs: str | Path | Iterable[Values],
+    output: str | Path,
+    *,
+    address: str | None = None,
+    engines: Mapping[str, Sequence[str]] | None = None,
+    key: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    actors: int | tuple[int, int] = 1,
+    concurrency: int = ROWS_PER_ACTOR,
+    durability: Durability = "os",
+    records: bool = True,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+    make: Factory | None = None,
+    **resources: Any,
+) -> BatchSummary:
+    """Do what `run_batch` does on a Ray cluster, with the same files.
+
+    Args:
+        file: the file of the pipeline, by a path that every machine can read.
+        inputs: as for `run_batch`.
+        output: as for `run_batch`; a folder that all machines share.
+        address: the cluster; None for the one of this program or the environment, or else one that is started
+            on this machine.
+        engines: URLs by engine, as for `replicas`.
+        key: as for `run_batch`.
+        columns: as for `run_batch`.
+        actors: how many actors, or the fewest and the most.
+        concurrency: runs at once in each actor.
+        durability: as for `run_batch`.
+        records: as for `run_batch`.
+        retry_failed: as for `run_batch`.
+        progress: as for `run_batch`.
+        make: makes the pipeline in an actor, in place of `file`.
+        **resources: what an actor needs, as Ray Data names it.
+
+    Raises:
+        BatchError: as for `run_batch`; Ray is not installed.
+    """
+    make = make or partial(replicas, str(Path(file).absolute()), dict(engines or {}))
+    made = make()
+    pipeline = made if isinstance(made, Pipeline) else made[0]
+    columns = dict(columns or {})
+    check_columns(pipeline, columns)
+    pipeline.build()
+    ray = _ray()
+    with BatchOutput(
+        output, pipeline, key=key, columns=columns, durability=durability, retry_failed=retry_failed
+    ) as out:
+        options = RowOptions(
+            batch=out.manifest.id,
+            output=out.folder.absolute(),
+            columns=columns,
+            records=records,
+            durability=durability,
+            whole_rows=key is None,
+        )
+        rows = out.pending(checked_rows(pipeline, read_rows(inputs, key), columns))
+        for left in out.folder.glob(f"{PENDING}*"):  # by a driver that was killed
+            rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(prefix=PENDING, dir=out.folder) as folder:
+            if not (files := _written(rows, Path(folder))):
+                return out.summary
+            _connect(ray, address)
+            dataset = ray.data.read_text(files, drop_empty_lines=True)
+            mapped = _mapped(dataset, make, options, _rows_of_lines, actors, concurrency, **resources)
+            for result in mapped.iter_rows():
+                out.write(line := json.loads(result["result"]))
+                if progress is not None:
+                    progress(out.summary, line)
+        return out.summary
+
+
+def _written(rows: Iterator[Row], folder: Path) -> list[str]:
+    """Write the rows that are to be run into files for Ray; return their paths."""
+    files: list[str] = []
+    while part := list(islice(rows, ROWS_PER_FILE)):
+        path = folder / f"{len(files):06}.jsonl"
+        # In ASCII: no reader of lines can take a character of a text for the end of one.
+        lines = [json.dumps({"key": row.key, "values": dict(row.values)}) for row in part]
+        path.write_text("\n".join(lines) + "\n", encoding="ascii")
+        files.append(str(path.absolute()))
+    return files
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        except Exception as error:  # Ray raises bare exceptions where its processes do not start
+            raise BatchError(
+                f"no Ray cluster could be reached or started: {error}; see `ray status`, or leave out --ray"
+            ) from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+
+
+def _mapped(
+    dataset: Any,
+    make: Factory,
+    options: RowOptions,
+    rows: Callable[[Columns], Iterable[Row]],
+    actors: int | tuple[int, int],
+    concurrency: int,
+    *,
+    sinks: bool = False,
+    **resources: Any,
+) -> Any:
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+    ray = _ray()
+    size = {"size": actors} if isinstance(actors, int) else {"min_size": actors[0], "max_size": actors[1]}
+    return dataset.map_batches(
+        RowActor,
+        fn_constructor_args=(make, options, rows, concurrency, sinks),
+        batch_size=concurrency,
+        compute=ray.data.ActorPoolStrategy(
+            **size,
+            max_tasks_in_flight_per_actor=2 * BATCHES_PER_ACTOR,
+            max_concurrent_calls_per_actor=BATCHES_PER_ACTOR,
+        ),
+        **resources,
+    )
+
+
+class RowActor:
+    """Runs batches of rows in an actor of Ray Data, on pipelines that stay open."""
+
+    def __init__(
+        self,
+        make: Factory,
+        options: RowOptions,
+        rows: Callable[[Columns], Iterable[Row]],
+        concurrency: int,
+        sinks: bool,
+    ) -> None:
+        """Make the pipelines.
+
+        Args:
+            make: makes them.
+            options: how each row is run.
+            rows: reads a batch of rows.
+            concurrency: runs at once.
+            sinks: whether the results have a column for each text sink.
+        """
+        made = make()
+        pipelines = [made] if isinstance(made, Pipeline) else list(made)
+        self._sinks = _text_sinks(pipelines[0]) if sinks else None
+        self._runner = RowRunner(pipelines, options)
+        self._rows = rows
+        self._places = asyncio.Semaphore(concurrency)
+        self._opening = asyncio.Lock()
+        self._open = False
+
+    async def __call__(self, batch: Columns) -> AsyncIterator[dict[str, list[str]]]:
+        """Yield the result of each row as it ends."""
+        async with self._opening:
+            if not self._open:  # Ray makes the actor outside the event loop in which it is called
+                await self._runner.__aenter__()
+                self._open = True
+        for result in asyncio.as_completed([self._run(row) for row in self._rows(batch)]):
+            yield self._columns(await result)
+
+    async def _run(self, row: Row) -> dict[str, Any]:
+        async with self._places:
+            return await self._runner.run(row)
+
+    def _columns(self, line: dict[str, Any]) -> dict[str, list[str]]:
+        if self._sinks is None:
+            return {"result": [encoded(line).decode()]}
+        text, error = line.get("text", {}), line.get("error")
+        return {
+            "key": [line["key"]],
+            "error": ["" if error is None else f"{error['type']}: {error['message']}"],
+            "result": [encoded(line).decode()],
+            **{sink: [text.get(sink, "")] for sink in self._sinks},
+        }
+
+
+def _text_sinks(pipeline: Pipeline) -> list[str]:
+    """Return the text sinks.
+
+    Raises:
+        BatchError: One is named like a column that the results have anyway.
+    """
+    sinks = [name for name, sink in pipeline.build().sinks.items() if sink.text]
+    if taken := {"key", "error", "result"} & set(sinks):
+        raise BatchError(f"the sink {min(taken)!r} is named like a column of the results; rename the sink")
+    return sinks
+
+
+def _factory(pipeline: str | Path | Factory) -> Factory:
+    return partial(replicas, str(Path(pipeline).absolute())) if isinstance(pipeline, str | Path) else pipeline
+
+
+def _rows_of(batch: Columns, key: str | None) -> Iterable[Row]:
+    """Read a batch of a user's dataset: values of NumPy become those of Python."""
+    names = list(batch)
+    count = len(batch[names[0]]) if names else 0
+    return keyed(({name: _plain(batch[name][at]) for name in names} for at in range(count)), key)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _rows_of_lines(batch: Columns) -> Iterable[Row]:
+    """Read a batch of lines that `_written` wrote."""
+    documents = map(json.loads, batch["text"])
+    return [Row(document["key"], document["values"]) for document in documents]
+
+
+def _ray() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise BatchError(
+            "this needs Ray; install the extra `ray`: pip install 'codec-agents[ray]', or leave out --ray"
+        ) from error
+    return ray

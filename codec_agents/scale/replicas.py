@@ -1,0 +1,50 @@
+"""One pipeline several times, each with other servers for the same engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from codec_agents.exceptions import BatchError
+from codec_agents.graph.sources import EngineSpec
+from codec_agents.pipeline import Pipeline
+
+
+def replicas(file: str | Path, engines: Mapping[str, Sequence[str]] | None = None) -> list[Pipeline]:
+    """Return as many pipelines as the longest list of URLs has; a shorter list is gone through again.
+
+    A run stays with its servers, so that each turn finds the prefix of the one before in their caches.
+
+    Args:
+        file: The YAML or JSON file of the pipeline.
+        engines: By the name of an engine: the URLs of servers of the same model.
+
+    Raises:
+        BatchError: The pipeline has no such engine, or a list is empty.
+        PipelineError: The file has faults, or a URL is none.
+    """
+    pipeline = Pipeline.from_yaml(Path(file))
+    declared = pipeline.spec.engines
+    for name, urls in (engines or {}).items():
+        if name not in declared:
+            known = ", ".join(sorted(declared)) or "none"
+            raise BatchError(f"the pipeline has no engine {name!r}; its engines: {known}")
+        if not urls:
+            raise BatchError(f"the list of URLs of the engine {name!r} is empty")
+    if not engines:
+        return [pipeline]
+    count = max(map(len, engines.values()))
+    return [
+        _with_urls(pipeline, {name: urls[number % len(urls)] for name, urls in engines.items()})
+        for number in range(count)
+    ]
+
+
+def _with_urls(pipeline: Pipeline, urls: Mapping[str, str]) -> Pipeline:
+    changed = {
+        name: EngineSpec(**{**engine.model_dump(exclude_unset=True), "url": urls[name]})
+        for name, engine in pipeline.spec.engines.items()
+        if name in urls
+    }
+    spec = pipeline.spec.model_copy(update={"engines": {**pipeline.spec.engines, **changed}})
+    return Pipeline.from_spec(spec, directory=pipeline.directory)

@@ -1,0 +1,213 @@
+"""The rows of a batch: read one after the other from JSONL, CSV, Parquet, or a folder of such files.
+
+Each row has a key: the value of a column, or a digest of its content. Results and records are named by it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from codec_agents.exceptions import BatchError
+
+KEY_BYTES = 16
+"""Of the digest of a key: of a billion keys, two share one with a probability of 1e-21."""
+
+MAX_ROW_BYTES = 64 * 1024 * 1024
+"""A longer line is refused: the limit of a line of a record, which holds the inputs of a run as well."""
+
+ROWS_AT_ONCE = 256
+"""Rows of a Parquet or Arrow file that are in memory at once, as Python values."""
+
+Values: TypeAlias = Mapping[str, Any]
+"""A row as it was read: values of JSON by column."""
+
+_encode = msgspec.json.Encoder(enc_hook=str, order="sorted").encode
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the inputs.
+
+    Fields:
+        key: names the row; equal keys are one row.
+        values: its columns.
+    """
+
+    key: str
+    values: Values
+
+    @cached_property
+    def key_digest(self) -> bytes:
+        """The digest of the key, of `KEY_BYTES` bytes."""
+        return hashlib.blake2b(self.key.encode("utf-8", "replace"), digest_size=KEY_BYTES).digest()
+
+    @cached_property
+    def content_digest(self) -> str:
+        """The digest of the columns, in hexadecimal: equal rows have equal digests, whatever their file."""
+        return hashlib.blake2b(_encode(dict(self.values)), digest_size=KEY_BYTES).hexdigest()
+
+
+def keyed(rows: Iterable[Values], key: str | None) -> Iterator[Row]:
+    """Yield rows with their keys.
+
+    Args:
+        rows: The rows as they were read.
+        key: The column of the key; None for a digest of the row.
+
+    Raises:
+        BatchError: A row has no value in the column of the key.
+    """
+    for number, read in enumerate(rows, 1):
+        # Dates and the like become text, here and not where a row is written for another process.
+        values: Values = msgspec.to_builtins(dict(read), enc_hook=str)
+        if key is None:
+            yield Row(Row("", values).content_digest, values)
+            continue
+        value = values.get(key)
+        if value is None or isinstance(value, Mapping | list):
+            known = ", ".join(map(str, values)) or "none"
+            raise BatchError(
+                f"row {number} has no text or number in the column {key!r}, which is its key; its columns "
+                f"are: {known}"
+            )
+        yield Row(str(value), values)
+
+
+def read_rows(source: str | Path | Iterable[Values], key: str | None = None) -> Iterator[Row]:
+    """Yield the rows of a file or a folder, in order, reading on as they are taken.
+
+    Args:
+        source: A `.jsonl`, `.ndjson`, `.csv` or `.parquet` file; a folder with such files, or one that
+            `datasets.Dataset.save_to_disk` wrote; or the rows themselves.
+        key: The column of the key; None for a digest of the row.
+
+    Raises:
+        BatchError: The file is of another kind, is damaged, or has a row without a key.
+        OSError: It cannot be read.
+    """
+    if not isinstance(source, str | Path):
+        return keyed(source, key)
+    files = files_of(Path(source))
+    return keyed((values for file in files for values in READERS[file.suffix](file)), key)
+
+
+def files_of(source: Path) -> list[Path]:
+    """Return the files of a source, in the order of their names.
+
+    Raises:
+        BatchError: There is none, or none of a kind that can be read.
+    """
+    kinds = ", ".join(READERS)
+    if source.is_dir():
+        files = sorted(file for file in source.rglob("*") if file.is_file() and file.suffix in READERS)
+        if not files:
+            raise BatchError(f"the folder {source} has no file of a kind that can be read: {kinds}")
+        if len({file.suffix for file in files}) > 1:
+            found = ", ".join(sorted({file.suffix for file in files}))
+            raise BatchError(f"the folder {source} has files of several kinds ({found}); name one file")
+        return files
+    if not source.exists():
+        raise BatchError(f"there is no {source}; name a file or folder of inputs")
+    if source.suffix not in READERS:
+        raise BatchError(f"{source} is of no kind that can be read; its name ends in one of {kinds}")
+    return [source]
+
+
+# --- one function per kind of file ---
+
+
+def _json_lines(path: Path) -> Iterator[Values]:
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_ROW_BYTES + 1), b""), 1):
+            if len(line) > MAX_ROW_BYTES:
+                raise BatchError(f"{path}:{number}: the line is longer than {MAX_ROW_BYTES} bytes")
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except (ValueError, RecursionError) as error:
+                raise BatchError(f"{path}:{number}: the line is not JSON: {error}") from error
+            if not isinstance(values, dict):
+                raise BatchError(f"{path}:{number}: the line is not a JSON object of columns")
+            yield values
+
+
+def _csv(path: Path) -> Iterator[Values]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            for values in reader:
+                if None in values or None in values.values():
+                    raise BatchError(
+                        f"{path}:{reader.line_num}: the row has more or fewer fields than the "
+                        "first line names"
+                    )
+                yield values
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise BatchError(f"{path}:{reader.line_num}: the file is not CSV in UTF-8: {error}") from error
+
+
+def _parquet(path: Path) -> Iterator[Values]:
+    parquet = arrow("parquet")
+    with _readable(path), parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+            yield from batch.to_pylist()
+
+
+def _arrow_stream(path: Path) -> Iterator[Values]:
+    """Read a file of `datasets.Dataset.save_to_disk`, which is a stream of Arrow batches."""
+    ipc = arrow("ipc")
+    with _readable(path), path.open("rb") as file, ipc.open_stream(file) as stream:
+        for batch in stream:
+            for start in range(0, batch.num_rows, ROWS_AT_ONCE):
+                yield from batch.slice(start, ROWS_AT_ONCE).to_pylist()
+
+
+class _readable:  # noqa: N801 - used as a function
+    """Turn what Arrow says of a damaged file into a `BatchError`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is not None and type(error).__name__.startswith("Arrow"):
+            raise BatchError(f"{self._path} cannot be read: {error}") from error
+
+
+def arrow(part: str) -> Any:
+    """Return a module of pyarrow.
+
+    Raises:
+        BatchError: It is not installed.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(f"pyarrow.{part}")
+    except ImportError as error:
+        raise BatchError(
+            "Parquet and Arrow files need pyarrow; install the extra `parquet`: "
+            "pip install 'codec-agents[parquet]'"
+        ) from error
+
+
+READERS: Mapping[str, Callable[[Path], Iterator[Values]]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".csv": _csv,
+    ".parquet": _parquet,
+    ".arrow": _arrow_stream,
+}
+"""By the end of a file's name."""

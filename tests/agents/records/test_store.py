@@ -1,0 +1,144 @@
+"""A folder of records can be asked; its index is made from the files alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from codec_agents import Pipeline
+from codec_agents.cli import main
+from codec_agents.exceptions import ApprovalRequiredError, NodeFailedError, RecordError
+from codec_agents.records.continuing import ContinuedRecorder
+from codec_agents.records.store import INDEX, RunFilter, RunStore
+from codec_agents.testing import Call, PromptView, Refuse, Say
+from codec_agents.tools import tool
+from tests.agents.recorded_runs import desk, model, scripted
+
+pytestmark = pytest.mark.anyio
+
+
+@tool(approval=True)
+def pay() -> str:
+    """Pay."""
+    return "paid"
+
+
+def single(script: Any) -> Pipeline:
+    p = Pipeline("single").input("q").sink("reader")
+    model(p, "m", scripted(script), tools=[pay])
+    return p.connect("q", "m").connect("m", "reader")
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Path:
+    """Record a run of each state."""
+    await desk().invoke({"q": "go"}, record=tmp_path / "done.jsonl", run_id="aaa-1")
+    (tmp_path / "sub").mkdir()
+
+    def fail(prompt: PromptView) -> Any:
+        yield Say("half ")
+        yield Refuse(400)
+
+    with pytest.raises(NodeFailedError):
+        await single(fail).invoke({"q": "Ärger"}, record=tmp_path / "sub" / "failed.jsonl", run_id="aab-2")
+    with pytest.raises(ApprovalRequiredError):
+        await single(lambda _: Call("pay")).invoke({"q": "x"}, record=tmp_path / "waits.jsonl", run_id="b-3")
+    lines = (tmp_path / "done.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "cut.jsonl").write_bytes(b"".join(lines[:5]))
+    (tmp_path / "damaged.jsonl").write_bytes(b"".join(lines[:5]) + lines[7])
+    (tmp_path / "results.jsonl").write_text('{"key": 1}\n')
+    return tmp_path
+
+
+def paths(folder: Path, **wanted: Any) -> set[str]:
+    with RunStore(folder) as store:
+        store.refresh()
+        return {run.path for run in store.runs(RunFilter(**wanted))}
+
+
+async def test_runs_are_found_by_what_they_did(folder: Path) -> None:
+    with RunStore(folder) as store:
+        assert store.refresh() == 6
+        states = {run.path: run.state for run in store.runs()}
+    assert states == {
+        "done.jsonl": "done",
+        "sub/failed.jsonl": "failed",
+        "waits.jsonl": "waiting",
+        "cut.jsonl": "cut",
+        "damaged.jsonl": "damaged",
+    }
+    assert paths(folder, pipeline="single") == {"sub/failed.jsonl", "waits.jsonl"}
+    assert paths(folder, node="writer") == {"done.jsonl"}
+    assert paths(folder, failure="nodefailederror") == {"sub/failed.jsonl"}
+    assert paths(folder, tool="look") == {"done.jsonl"}
+    assert paths(folder, tool="look", tool_status="tool_error") == set()
+    assert paths(folder, text="SEEN 4") == {"done.jsonl"}
+    assert paths(folder, slower_than=1e6) == set()
+    assert paths(folder, state="done", pipeline="single") == set()
+    with pytest.raises(ValueError, match="there is no state"):
+        paths(folder, state="odd")
+
+
+async def test_only_what_changed_is_read_again(folder: Path) -> None:
+    with RunStore(folder) as store:
+        store.refresh()
+    assert (folder / INDEX).stat().st_mode & 0o077 == 0
+    with RunStore(folder) as store:
+        assert store.refresh() == 0
+        (folder / "cut.jsonl").unlink()
+        (folder / "damaged.jsonl").write_bytes((folder / "done.jsonl").read_bytes())
+        assert store.refresh() == 1
+        assert {run.path for run in store.runs(RunFilter(state="done"))} == {"done.jsonl", "damaged.jsonl"}
+        assert not store.runs(RunFilter(state="cut"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"x" * 4000])
+async def test_an_index_that_is_damaged_is_made_anew(content: bytes, folder: Path) -> None:
+    paths(folder)
+    (folder / INDEX).write_bytes(content)
+    assert len(paths(folder)) == 5
+
+
+async def test_a_run_that_is_being_written_is_running(tmp_path: Path) -> None:
+    await desk().invoke({"q": "go"}, record=tmp_path / "a.jsonl")
+    lines = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines[:5]))
+    held = ContinuedRecorder(tmp_path / "a.jsonl", {})
+    assert paths(tmp_path, state="running") == {"a.jsonl"}
+    held.close()
+
+
+async def test_a_run_is_found_by_its_id_or_its_path(folder: Path) -> None:
+    with RunStore(folder) as store:
+        store.refresh()
+        assert store.find("aab") == folder / "sub" / "failed.jsonl"
+        assert store.find("waits.jsonl") == folder / "waits.jsonl"
+        with pytest.raises(RecordError, match="several runs begin with 'aa'"):
+            store.find("aa")
+        with pytest.raises(RecordError, match="no run begins with 'z'"):
+            store.find("z")
+    with pytest.raises(RecordError, match="there is no folder"):
+        RunStore(folder / "none")
+
+
+async def test_the_commands_list_search_and_open_runs(folder: Path) -> None:
+    runner = CliRunner()
+    listed = runner.invoke(main, ["runs", "list", str(folder), "--state", "failed"])
+    assert listed.exit_code == 0, listed.output
+    assert "aab-2  failed" in listed.stdout
+    found = runner.invoke(main, ["runs", "search", str(folder), "seen 4", "--json"])
+    assert [run["run_id"] for run in json.loads(found.stdout)["runs"]] == ["aaa-1"]
+    assert "I look. seen 4 look" in runner.invoke(main, ["runs", "search", str(folder), "seen 4"]).stdout
+    shown = runner.invoke(main, ["runs", "show", str(folder), "b-3"])
+    assert "m: paused" in shown.stdout
+    page = folder / "run.html"
+    assert (
+        runner.invoke(main, ["runs", "show", str(folder), "done.jsonl", "--html", str(page)]).exit_code == 0
+    )
+    assert "<html" in page.read_text()
+    wrong = runner.invoke(main, ["runs", "list", str(folder), "--tool-status", "ok"])
+    assert (wrong.exit_code, "--tool-status needs --tool" in wrong.output) == (2, True)

@@ -1,0 +1,228 @@
+"""Durable runs on a real DBOS: killed at every step, answered from another process, shared by workers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codec_agents.exceptions import DurableError, InputError, PauseError
+from codec_agents.records.positions import positions_of
+from codec_agents.records.reader import read_record
+
+pytest.importorskip("dbos", reason="needs DBOS, in an environment of its own: make test-dbos")
+pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
+
+from codec_agents.scale.durable_client import DurableRuns, DurableStatus, checked_id  # noqa: E402
+from tests.agents.scale.durable_worker import make  # noqa: E402
+
+ROOT = Path(__file__).parents[3]
+
+
+def work(folder: Path, *run_ids: str, events: int = 0, **environment: str) -> int:
+    """Work in processes that die after so many events; return how many there were."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.agents.scale.durable_worker", str(folder), str(events), *run_ids],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "EFFECTS": str(folder / "effects"), **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return int(done.stdout)
+
+
+def effects(folder: Path) -> Counter[str]:
+    return Counter((folder / "effects").read_text().split())
+
+
+def status(folder: Path, run_id: str = "r") -> DurableStatus:
+    with DurableRuns(folder) as runs:
+        return runs.status(run_id)
+
+
+def started(folder: Path, *run_ids: str) -> None:
+    with DurableRuns(folder) as runs:
+        for run_id in run_ids:
+            assert runs.start(make(), {"question": "go"}, run_id=run_id) == run_id
+
+
+def answered(folder: Path, run_id: str = "r", *, decision: bool | str = True) -> None:
+    with DurableRuns(folder) as runs:
+        runs.answer(run_id, {call["key"]: decision for call in runs.status(run_id).calls})
+
+
+def test_a_run_is_killed_at_every_line_and_every_step(tmp_path: Path) -> None:
+    """Every process gets one event further; each tool has its effect once."""
+    started(tmp_path, "r")
+    processes = work(tmp_path, "r", events=1)
+    waits = status(tmp_path)
+    assert (waits.state, [call["name"] for call in waits.calls]) == ("waiting", ["pay"])
+    assert effects(tmp_path) == {"r/m/1/0": 1}
+    answered(tmp_path)
+    processes += work(tmp_path, "r", events=1)
+    done = status(tmp_path)
+    assert (done.state, done.text) == ("done", {"reader": "so: paid 3"})
+    assert effects(tmp_path) == {"r/m/1/0": 1, "r/m/2/0": 1}
+    record = read_record(done.record)
+    assert record.complete
+    assert [turn.number for turn in record.turns] == [1, 2, 3]
+    assert sum(line["kind"] == "continued" for line in record.lines) >= 10
+    assert processes > 15
+    with DurableRuns(tmp_path) as runs:
+        steps = [name for name in runs.steps("r") if not name.startswith("DBOS")]
+    assert steps == [each.name for each in positions_of(done.record) if each.kind != "suspended"]
+
+
+def test_a_tool_that_was_at_work_runs_again_with_the_same_key(tmp_path: Path) -> None:
+    started(tmp_path, "r")
+    assert work(tmp_path, "r", DIE_IN_TOOL="1") == 2
+    assert effects(tmp_path) == {"r/m/1/0": 2}
+    answered(tmp_path, decision="not today")
+    work(tmp_path, "r")
+    assert status(tmp_path).text == {"reader": "so: Error: not today"}
+    assert effects(tmp_path) == {"r/m/1/0": 2}
+
+
+def test_two_workers_share_a_queue(tmp_path: Path) -> None:
+    names = [f"r{number}" for number in range(6)]
+    started(tmp_path, *names)
+    command = [sys.executable, "-m", "tests.agents.scale.durable_worker", str(tmp_path), "0", *names]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "EFFECTS": str(tmp_path / "effects")}
+    workers = [subprocess.Popen(command, env=environment, cwd=ROOT) for _ in range(2)]
+    assert [worker.wait() for worker in workers] == [0, 0]
+    assert effects(tmp_path) == {f"{name}/m/1/0": 1 for name in names}
+    with DurableRuns(tmp_path) as runs:
+        assert [each.run_id for each in runs.runs("waiting")] == names
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with DurableRuns(tmp_path) as runs:
+        with pytest.raises(InputError):
+            runs.start(make(), {})
+        with pytest.raises(DurableError, match="cannot be the id"):
+            runs.start(make(), {"question": "go"}, run_id="../x")
+        with pytest.raises(DurableError, match="no durable run"):
+            runs.status("none")
+        runs.start(make(), {"question": "go"}, run_id="r")
+        with pytest.raises(PauseError, match="it is queued"):
+            runs.answer("r", {})
+    work(tmp_path, "r")
+    with DurableRuns(tmp_path) as runs:
+        with pytest.raises(PauseError, match="a decision on each of: m/2/0"):
+            runs.answer("r", {"m/9/0": True})
+        runs.answer("r", {"m/2/0": False})
+        with pytest.raises(PauseError, match="does not wait"):
+            runs.answer("r", {"m/2/0": True})
+
+
+def test_a_record_that_lost_lines_is_refused(tmp_path: Path) -> None:
+    started(tmp_path, "r")
+    work(tmp_path, "r")
+    path = status(tmp_path).record
+    lines = path.read_bytes().splitlines(keepends=True)
+    answered(tmp_path)
+    path.write_bytes(b"".join(lines[:6]))
+    work(tmp_path, "r")
+    found = status(tmp_path)
+    assert found.state == "failed"
+    assert "does not wait at the pause" in str(found.error)
+
+
+@pytest.mark.parametrize("name", ["", ".", "a/b", "x" * 129, "ä b"])
+def test_ids_are_names_of_files(name: str) -> None:
+    with pytest.raises(DurableError):
+        checked_id(name)
+
+
+# --- over HTTP and on the command line ---
+
+
+@pytest.mark.anyio
+async def test_an_approval_is_answered_over_http(tmp_path: Path) -> None:
+    import httpx
+
+    from codec_agents.scale.durable_http import DurableApp
+    from codec_agents.server import ServerSettings
+
+    with DurableRuns(tmp_path) as runs:
+        app = DurableApp(runs, {"desk": make()}, ServerSettings(api_keys=("k",)))
+        transport = httpx.ASGITransport(app=app)
+        headers = {"authorization": "Bearer k"}
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=headers
+        ) as client:
+            body = {"pipeline": "desk", "inputs": {"question": "go"}, "run_id": "r"}
+            assert (await client.post("/runs", json=body)).status_code == 201
+            work(tmp_path, "r")
+            waiting = (await client.get("/runs", params={"state": "waiting"})).json()["runs"]
+            assert [call["key"] for call in waiting[0]["calls"]] == ["m/2/0"]
+            answer = {"pause": waiting[0]["pause"], "decisions": {"m/2/0": True}}
+            other = await client.post("/runs/r/decisions", json={**answer, "pause": "x"})
+            assert other.status_code == 409
+            assert (await client.post("/runs/r/decisions", json=answer)).status_code == 202
+            assert (await client.post("/runs/r/decisions", json=answer)).status_code == 409
+            work(tmp_path, "r")
+            assert (await client.get("/runs/r")).json()["text"] == {"reader": "so: paid 3"}
+            for path, given, expected in (
+                ("/runs", {"pipeline": "none"}, 404),
+                ("/runs", {"pipeline": "desk"}, 422),
+                ("/runs", {"pipeline": "desk", "input": {}}, 400),
+                ("/runs/none/decisions", {"decisions": {}}, 404),
+            ):
+                assert (await client.post(path, json=given)).status_code == expected
+            assert (await client.get("/runs", params={"state": "odd"})).status_code == 400
+            assert (await client.get("/other")).status_code == 404
+            plain = {"content-type": "text/plain"}
+            assert (await client.post("/runs", content=b"{}", headers=plain)).status_code == 415
+            assert (await client.get("/runs", headers={"authorization": "Bearer x"})).status_code == 401
+            assert (await client.get("/runs", headers={"host": "evil.example"})).status_code == 421
+
+
+def test_the_commands_start_work_answer_and_show(tmp_path: Path) -> None:
+    (tmp_path / "desk.yaml").write_text(
+        "pipeline: desk\nengines: {own: {kind: scripted, script: 'desk:cashier'}}\nnodes:\n"
+        "  complaint: {kind: input}\n  reader: {kind: sink}\n"
+        "  cashier: {engine: own, map: demo/bytes, prompt: '{complaint}', tools: ['desk:refund']}\n"
+        "edges: [complaint -> cashier.complaint, cashier.answer -> reader]\n"
+    )
+    (tmp_path / "desk.py").write_text(
+        "from codec_agents import tool\nfrom codec_agents.testing import Call, Say\n\n"
+        "@tool(approval=True)\ndef refund(euro: int) -> str:\n    return f'paid {euro}'\n\n"
+        "def cashier(prompt):\n    yield Call('refund', euro=5) if prompt.turn == 1 "
+        "else Say(prompt.results[0])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    base = [sys.executable, "-m", "codec_agents.cli", "durable"]
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [*base, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    name = run("start", "state", "desk.yaml", "-i", "complaint=late").strip()
+    worker = subprocess.Popen([*base, "work", "state", "desk.yaml"], cwd=tmp_path, env=environment)
+    try:
+        until(lambda: "waiting" in run("list", "state"))
+        assert "waits: cashier/1/0 refund {'euro': 5}" in run("show", "state", name)
+        run("answer", "state", name, "-d", "yes")
+        until(lambda: "done" in run("list", "state"))
+    finally:
+        worker.terminate()
+    assert worker.wait() == 0
+    assert "paid 5" in run("show", "state", name)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(60):
+        if condition():
+            return
+    raise AssertionError("it did not come to that")

@@ -1,0 +1,177 @@
+"""Batches on a real Ray cluster of one machine: the files of any batch, whatever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codec_agents.records.reader import read_record
+
+ray = pytest.importorskip("ray", reason="needs Ray, in an environment of its own: make test-ray")
+pytestmark = [
+    pytest.mark.timeout(180),
+    pytest.mark.filterwarnings("default"),  # Ray's own
+]
+
+ROOT = Path(__file__).parents[3]
+WITHIN = 100.0
+"""Seconds after which a driver that should get somewhere is taken for stuck."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+    os.environ["PYTHONPATH"] = str(ROOT)
+    os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112 - the name that Ray reads
+    context = ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=100 * 2**20,
+        logging_level="ERROR",
+        log_to_driver=False,
+        runtime_env=environment,
+    )
+    yield context.address_info["address"]
+    ray.shutdown()
+
+
+def driver(
+    folder: Path, count: int, cluster: str, *, pace: float = 0.0, actors: int = 1
+) -> subprocess.Popen[str]:
+    """Start a program that runs a batch of `count` rows on the cluster."""
+    folder.mkdir(exist_ok=True)
+    program = f"""
+import json, sys
+from tests.agents.scale import batch_pipelines
+from codec_agents.scale.ray_data import run_on_ray
+rows = [{{"id": n, "question": "break" if n % 10 == 9 else f"q{{n}}"}} for n in range({count})]
+summary = run_on_ray("p.yaml", rows, {str(folder)!r}, address={cluster!r}, key="id", concurrency=4,
+    actors={actors}, make=batch_pipelines.Paced({pace}, {str(folder / "effects")!r}))
+print(json.dumps([summary.done, summary.failed, summary.skipped]))
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    file = folder / "results.jsonl"
+    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def wait_for(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    began = time.monotonic()
+    while len(results(folder)) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() - began < WITHIN
+        time.sleep(0.05)
+
+
+def ended(process: subprocess.Popen[str]) -> list[int]:
+    out, error = process.communicate(timeout=WITHIN)
+    assert process.returncode == 0, error
+    counts: list[int] = json.loads(next(line for line in out.splitlines() if line[:1] == "["))
+    return counts
+
+
+def check(folder: Path, count: int) -> None:
+    """Check that each key has one result and one whole record, and that each call took effect once."""
+    found = results(folder)
+    assert Counter(line["key"] for line in found) == {str(number): 1 for number in range(count)}
+    failed = {line["key"] for line in found if "error" in line}
+    assert failed == {str(number) for number in range(9, count, 10)}
+    for line in found:
+        record = read_record(folder / line["record"])
+        assert record.complete == (line["key"] not in failed)
+    assert not list(folder.glob("pending-*/*"))
+
+
+def test_a_batch_on_ray_has_the_files_of_a_batch_here(cluster: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert ended(driver(folder, 40, cluster)) == [36, 4, 0]
+    check(folder, 40)
+    effects = Counter((folder / "effects").read_text().split())
+    assert set(effects.values()) == {1}
+    assert len(effects) == 36
+    assert ended(driver(folder, 44, cluster)) == [4, 0, 40]
+
+
+def test_a_driver_is_killed(cluster: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    process = driver(folder, 60, cluster, pace=0.05)
+    wait_for(folder, 10, process)
+    process.kill()
+    process.communicate()
+    done = len(results(folder))
+    assert done < 60
+    counts = ended(driver(folder, 60, cluster))
+    assert sum(counts) == 60
+    assert counts[2] >= done
+    check(folder, 60)
+
+
+def test_an_actor_is_killed(cluster: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    process = driver(folder, 60, cluster, pace=0.05)
+    wait_for(folder, 10, process)
+    pids = (folder / "effects.pids").read_text().split()
+    os.kill(int(pids[-1]), 9)
+    assert ended(process) == [54, 6, 0]
+    check(folder, 60)
+    assert len(set((folder / "effects.pids").read_text().split())) > 1
+    # A call that was at work when the actor died runs again; its key is the same.
+    effects = Counter((folder / "effects").read_text().split())
+    assert len(effects) == 54
+    assert sum(effects.values()) <= 54 + 2 * 4
+
+
+def test_a_dataset_is_mapped(cluster: str) -> None:
+    from codec_agents.scale import map_batches
+    from tests.agents.scale import batch_pipelines
+
+    dataset = ray.data.from_items([{"id": n, "question": "break" if n == 3 else f"q{n}"} for n in range(6)])
+    mapped = map_batches(dataset, batch_pipelines.make, key="id", concurrency=3)
+    found = {row["key"]: row for row in mapped.take_all()}
+    assert set(found["0"]) == {"key", "error", "result", "reader"}
+    assert found["2"]["reader"] == "Written: Rewrite: sum is 3 for q2"
+    assert (found["3"]["reader"], found["3"]["error"][:16]) == ("", "NodeFailedError:")
+    assert json.loads(found["4"]["result"])["text"] == {"reader": found["4"]["reader"]}
+
+
+def test_the_command_differs_by_a_flag(cluster: str, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(
+        "pipeline: p\nengines: {A: {kind: scripted, script: yes it is}}\n"
+        "nodes:\n  m: {engine: A, map: demo/bytes, prompt: '{q}'}\n  q: {kind: input}\n  r: {kind: sink}\n"
+        "edges: [q -> m.q, m.answer -> r]\n"
+    )
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"q": "x{n}\\u2028"}}\n' for n in range(5)))
+    found = []
+    for name, options in (("here", []), ("there", ["--ray", cluster])):
+        done = subprocess.run(
+            [sys.executable, "-m", "codec_agents.cli", "batch", "p.yaml", "-i", "rows.jsonl", "-o", name,
+             "--json", *options],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["done"] == 5
+        lines = results(tmp_path / name)
+        found.append(
+            sorted((line["key"], line["row"], line["text"]["r"], str(line["values"])) for line in lines)
+        )
+    assert found[0] == found[1]
