@@ -180,6 +180,8 @@ class KnownEvents:
         turn = self._turns.get((event.node, event.turn))
         if turn is None:
             return event
+        if not event.ids:  # the values of the whole answer, which come before the end of the turn
+            return None if turn.complete else event
         before = self._sampled[event.node, event.turn]
         recorded = turn.generated[before : before + len(event.ids)]
         self._sampled[event.node, event.turn] += len(event.ids)
