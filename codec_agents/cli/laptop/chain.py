@@ -39,8 +39,18 @@ BEFORE = (
 """An example: this Gemma is a pretrained model without a chat format, and continues what it is shown."""
 
 
-def chain(served: Mapping[str, Served], files: Mapping[RealModel, Path], *, ahead: bool) -> Pipeline:
-    """Return the pipeline, with the draft's prompt read ahead or not."""
+def chain(
+    served: Mapping[str, Served], files: Mapping[RealModel, Path], *, ahead: bool = False, drawn: bool = False
+) -> Pipeline:
+    """Return the pipeline.
+
+    Args:
+        served: the engines, by the models' names.
+        files: the GGUF files.
+        ahead: whether the second model reads its prompt ahead.
+        drawn: whether the draft is drawn from all ids by the model's own probabilities. What is written so is
+            not always what the tokenizer makes of the text; it is also worse prose.
+    """
     p = Pipeline("two-models").input("task")
     maps = {model: MapSpec(path=str(file), id=model.map_id) for model, file in files.items()}
     for name, (kind, url) in served.items():
@@ -51,15 +61,7 @@ def chain(served: Mapping[str, Served], files: Mapping[RealModel, Path], *, ahea
         model=SMOLLM2.name,
         map=maps[SMOLLM2],
         prompt=Chat(system="You write plain prose.", user="{task}"),
-        # The model's own probabilities: what it writes so is not always what its tokenizer makes of the text.
-        sampling=Sampling(
-            max_tokens=DRAFT_IDS,
-            temperature=1.0,
-            top_k=0,
-            top_p=1.0,
-            min_p=OWN_CUTS.get(served[SMOLLM2.name][0]),
-            seed=7,
-        ),
+        sampling=_drawn(served) if drawn else Sampling(max_tokens=DRAFT_IDS, temperature=0.5, seed=7),
     )
     pieces = (
         ChatPiece(token="<bos>"),  # noqa: S106 - no secret
@@ -80,6 +82,11 @@ def chain(served: Mapping[str, Served], files: Mapping[RealModel, Path], *, ahea
     p.connect("task", "smollm2.task")
     p.connect("smollm2.answer", "gemma3.draft", prefill="ahead" if ahead else None, prefill_stride=STRIDE)
     return p.connect("smollm2.answer", "draft").connect("gemma3.answer", "reader")
+
+
+def _drawn(served: Mapping[str, Served]) -> Sampling:
+    cut = OWN_CUTS.get(served[SMOLLM2.name][0])
+    return Sampling(max_tokens=DRAFT_IDS, temperature=1.0, top_k=0, top_p=1.0, min_p=cut, seed=7)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ SLOTS = 2
 """Prompts that a server holds: that of the answer, and the one that is read ahead for the next."""
 READY_WITHIN = 120.0
 """Seconds until a server must have read its weights."""
+ENDED_WITHIN = 10.0
+"""Seconds that a server has to end by itself."""
 POLL = 0.1
 
 EXTRA = ("torch", "transformers", "accelerate", "gguf", "uvicorn")
@@ -89,7 +91,11 @@ def _llama_cpp(program: Path | None, model: RealModel, file: Path) -> Iterator[S
             yield "llamacpp", url
         finally:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(ENDED_WITHIN)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:

@@ -69,9 +69,9 @@ def run_real(program: Path | None, *, yes: bool, begin: Begin, measured: bool) -
     terminal.echo(f"the models run on {found or 'the transformers back end, in this process'}", err=True)
     vocabularies = {model.name: vocabulary_of(map_of_model(model, file)) for model, file in files.items()}
     with servers(found, files) as served:
-        begin(chain(served, files, ahead=False))
+        begin(chain(served, files))
         if measured:
-            pair = {ahead: chain(served, files, ahead=ahead) for ahead in (False, True)}
+            pair = {ahead: chain(served, files, ahead=ahead, drawn=True) for ahead in (False, True)}
             anyio.run(_measure, pair, vocabularies[SMOLLM2.name], terminal.new_console())
 
 

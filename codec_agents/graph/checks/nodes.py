@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from codec_agents.faults import Fault, suggest
@@ -9,7 +10,7 @@ from codec_agents.graph.chat import RawPrompt
 from codec_agents.graph.checks.base import Checked, CheckRule, error, warning
 from codec_agents.graph.kinds import Asking, InputNode, JoinNode, ModelNode, RouterNode, SinkNode
 from codec_agents.graph.servers import server_of
-from codec_agents.graph.sources import CONSTRAINING_KINDS
+from codec_agents.graph.sources import CONSTRAINING_KINDS, HUB_PATTERN
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, StartsWith
 from codec_agents.references.callables import is_reference
 
@@ -54,11 +55,18 @@ def _servers(checked: Checked) -> Iterator[Fault]:
                 yield error(place, f"there is no MCP server {named[0]!r}", remedy)
 
 
+def _map_remedy(model: str | None) -> str:
+    """Return where the map of a model may come from; many engines call models as the hub does."""
+    files = "the model's folder, its tokenizer.json or .gguf, or a map"
+    if model is not None and re.match(HUB_PATTERN, model):
+        return f"add `map: hf:{model}`, which fetches its tokenizer once, or {files}"
+    return f"add `map:` with {files}, or `hf:org/model`"
+
+
 def _maps(checked: Checked) -> Iterator[Fault]:
     for name, node in checked.spec.nodes.items():
         if isinstance(node, Asking) and node.map is None:
-            remedy = "add `map:` with the folder of the model, its tokenizer.json or .gguf, or a map"
-            yield error(("nodes", name), "no map is named", remedy)
+            yield error(("nodes", name), "no map is named", _map_remedy(node.model))
 
 
 def _routers(checked: Checked) -> Iterator[Fault]:

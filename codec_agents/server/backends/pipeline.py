@@ -34,7 +34,7 @@ from codec_agents.server.backends.conversations import Conversations, Turn
 from codec_agents.server.backends.pipeline_answer import RunAnswer
 from codec_agents.server.backends.pipeline_ends import input_of, sink_of, vocabulary_at
 from codec_agents.server.backends.pipeline_plans import Plans, histories_of_text, is_client_tool
-from codec_agents.server.backends.pipeline_requests import Asked, no_use, read_asked
+from codec_agents.server.backends.pipeline_requests import Asked, read_asked
 from codec_agents.server.http import HttpError
 from codec_agents.server.workers import Workers
 from codec_agents.tools.calls import call_key
@@ -104,8 +104,6 @@ class PipelineBackend:
             HttpError: the request has what the pipeline has no use for, or the run failed before there was an
                 answer.
         """
-        if job.options.logprobs is not None:
-            raise no_use("logprobs", "the request asks for logprobs")
         if job.progress is not None and not self._serve.progress:
             raise HttpError(
                 400,

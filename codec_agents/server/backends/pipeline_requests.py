@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from codec_agents.server.apis.request import ConversationRequest, OfferedTool
     from codec_agents.server.gateway.history import History
 
+NODES_OWN = (
+    "temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty",
+    "repetition_penalty", "min_tokens", "logprobs", "structured",
+)  # fmt: skip
+"""Sampling that would have to be ignored: it is of one model, and a pipeline has several."""
+
 MAX_TEXT = 256 * 1024
 """Characters of what a client asks. A run encodes its prompts on the event loop, for each node anew."""
 
@@ -56,6 +62,9 @@ def read_asked(job: Job, serve: ServeSpec, digest: str, dialect: BoundDialect | 
     Raises:
         HttpError: 400, the request holds what the pipeline has no use for, or is too long.
     """
+    for field in NODES_OWN:
+        if getattr(job.options, field) is not None:
+            raise no_use(field, f"the request sets {field}, and the nodes have their own")
     asked = (
         Asked(_asked_in_prompt_of(job))
         if job.chat is None

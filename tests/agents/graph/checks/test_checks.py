@@ -45,6 +45,7 @@ CASES = {
     "text for an id input": ("i: {type: ids, map: demo/bytes, default: x}", "i -> out", "error nodes.i.default: text as the default"),
     "unknown engine": ("m: {map: demo/bytes, engine: B, prompt: '{x}'}", "q -> m, m -> out", "error nodes.m.engine: there is no engine 'B'"),
     "no map": ("m: {prompt: '{x}'}", "q -> m, m -> out", "error nodes.m: no map is named"),
+    "no map of a model of the hub": ("m: {model: Qwen/Qwen2.5-7B, prompt: '{x}'}", "q -> m, m -> out", "error nodes.m: no map is named; add `map: hf:Qwen/Qwen2.5-7B`"),
     "router to nowhere": ("r: {map: demo/bytes, prompt: '{x}', labels: {yes: n}, default: n}", "q -> r", "error nodes.r.labels.yes: there is no node 'n'"),
     "router to a sink": ("r: {map: demo/bytes, prompt: '{x}', labels: {yes: out}, default: out}", "q -> r, q -> out", "error nodes.r.labels.yes: 'out' is a sink, which a router cannot start"),
     "router without default": (f"r: {{map: demo/bytes, prompt: '{{x}}', labels: {{yes: m}}}}\n  m: {M}", "q -> r, q -> m, m -> out", "warning nodes.r: without a default"),

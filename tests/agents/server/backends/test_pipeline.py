@@ -67,6 +67,8 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
         ({"messages": [USER, {"role": "assistant", "content": "yes"}, USER]}, "messages"),
         ({"messages": [{"role": "assistant", "content": "yes"}]}, "messages"),
         ({"messages": [USER], "tools": [TOOL]}, "tools"),
+        ({"messages": [USER], "temperature": 0.2}, "temperature"),
+        ({"messages": [USER], "seed": 7}, "seed"),
     ],
 )
 async def test_what_a_pipeline_has_no_use_for_is_refused_by_its_name(body, param):
