@@ -89,6 +89,11 @@ class AutoEngine:
         """The provider of the engine that was found; `auto` until the first request."""
         return "auto" if self._found is None else self._found.provider
 
+    @property
+    def found(self) -> HttpEngine | None:
+        """The engine that the server turned out to be; None until the first request."""
+        return self._found
+
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
         """Send a request; leaving the context closes it, and the server notices.

@@ -35,8 +35,15 @@ def model_file(model: RealModel, folder: Path) -> Path:
 
 
 def missing(models: tuple[RealModel, ...], folder: Path) -> list[RealModel]:
-    """Return the models that the folder does not have."""
-    return [model for model in models if not model_file(model, folder).is_file()]
+    """Return the models that the folder does not have; a file of another size is not one of them."""
+    return [model for model in models if _size(model_file(model, folder)) != model.bytes]
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None
 
 
 def check_room(models: list[RealModel], folder: Path) -> None:

