@@ -91,6 +91,8 @@ async def examine(subject: Subject) -> AsyncIterator[Finding]:
     except EngineError as error:
         yield Finding("answers", "failed", str(error))
         return
+    # An engine of kind `auto` has found out by now what it talks to.
+    node = replace(node, engine=getattr(node.engine, "found", None) or node.engine)
     yield Finding("reachable", "ok", f"answered as {stats.format or node.engine.provider}")
     yield await _version(node)
     yield _ids(node, ids)

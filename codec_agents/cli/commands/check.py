@@ -15,6 +15,7 @@ from codec_agents.cli.options import as_json, load, pipeline_file
 
 if TYPE_CHECKING:
     from codec_agents.faults import Fault
+    from codec_agents.plan.plan import BuiltPipeline
 
 FIELDS = ("severity", "place", "found", "remedy", "file", "line")
 
@@ -30,25 +31,43 @@ def command(file: Path, as_json: bool, strict: bool) -> None:
     All faults are shown at once, each with its place and a remedy. No engine is asked. Ends with 3 if the
     pipeline cannot be built.
     """
-    faults = find_faults(file)
+    faults, built = examine(file)
+    maps = [] if built is None else named_maps(built)
     bad = [fault for fault in faults if strict or fault.severity == "error"]
     if as_json:
         listed = [{name: getattr(fault, name) for name in FIELDS} for fault in faults]
-        terminal.print_json({"file": str(file), "ok": not bad, "faults": listed})
+        terminal.print_json({"file": str(file), "ok": not bad, "faults": listed, "maps": maps})
     else:
         show_faults(file, faults)
+        for each in maps:
+            terminal.echo(f"  map {each['id']} from {each['from']}: {each['hash']}")
     if bad:
         raise SystemExit(FAULTS)
 
 
-def find_faults(file: Path) -> Sequence[Fault]:
-    """Return the faults and warnings of a pipeline file."""
+def examine(file: Path) -> tuple[Sequence[Fault], BuiltPipeline | None]:
+    """Return the faults and warnings of a pipeline file, and its plan where it can be built."""
     from codec_agents.exceptions import PipelineError
 
     try:
-        return load(file).build().warnings
+        built = load(file).build()
     except PipelineError as error:
-        return error.faults
+        return error.faults, None
+    return built.warnings, built
+
+
+def named_maps(built: BuiltPipeline) -> list[dict[str, str | None]]:
+    """Return the maps that come from files, from URLs or from the hub, and what each was made from."""
+    from codec_agents.plan.variants import prompted_nodes
+
+    found: dict[str, dict[str, str | None]] = {}
+    for path, node in prompted_nodes(built).items():
+        name = getattr(built.spec.nodes.get(path), "map", None)
+        spec = None if name is None else built.spec.map_of(name)
+        if spec is not None and (source := spec.path or spec.url or (spec.hub and f"hf:{spec.hub}")):
+            vocabulary = node.vocabulary
+            found[vocabulary.id] = {"id": vocabulary.id, "from": source, "hash": vocabulary.hash}
+    return list(found.values())
 
 
 def show_faults(file: Path, faults: Sequence[Fault]) -> None:

@@ -55,6 +55,15 @@ def checks(result: Result) -> dict[str, tuple[str, str]]:
     return {each["check"]: (each["status"], each["found"]) for each in engine["checks"]}
 
 
+async def test_an_engine_of_kind_auto_is_looked_at_as_what_it_turned_out_to_be(
+    tmp_path: Path, server: StockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.PIPELINE", PIPELINE.replace("kind: vllm", "kind: auto"))
+    found = checks(await doctor(tmp_path, server.url, "demo/bytes", "--json"))
+    assert found["server"] == ("ok", "vllm 0.11.2")
+    assert found["tokenizer"] == ("ok", "equal to the map demo/bytes on the probe texts")
+
+
 async def test_a_sound_server_passes_every_check(tmp_path: Path, server: StockServer) -> None:
     result = await doctor(tmp_path, server.url, "demo/bytes", "--json")
     assert result.exit_code == exits.DONE, result.output

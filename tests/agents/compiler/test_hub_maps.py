@@ -13,6 +13,7 @@ import trustme
 from click.testing import CliRunner
 
 from codec_agents.cli import exits, main
+from codec_agents.compiler.map_files import id_of_file
 from codec_agents.exceptions import PipelineError
 from codec_agents.graph.sources import MapSpec
 from codec_agents.pipeline import Pipeline
@@ -240,6 +241,25 @@ def test_the_command_builds_a_map_that_pipelines_find_by_its_id(server, tmp_path
     refused = run(main, ["maps", "build", "hf:org/gated"])
     assert refused.exit_code == exits.DATA_UNUSABLE
     assert "set HF_TOKEN" in refused.stderr
+
+
+def test_check_says_what_each_map_was_made_from(server, tmp_path):
+    (tmp_path / "tokenizer.json").write_bytes(tokenizer())
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "pipeline: p\nengines: {A: {kind: scripted, script: x}}\nnodes:\n"
+        "  a: {engine: A, map: ./tokenizer.json, dialect: plain, prompt: '{q}'}\n"
+        "  b: {engine: A, map: 'hf:org/small', dialect: plain, prompt: '{q}'}\n"
+        "  c: {engine: A, map: demo/bytes, dialect: plain, prompt: '{q}'}\n"
+        "edges: [a.answer -> b.q, b.answer -> c.q, c.answer -> out, q -> a.q]\n"
+    )
+    done = CliRunner().invoke(main, ["check", str(file)])
+    assert done.exit_code == exits.DONE, done.output
+    lines = [line.partition(": sha256:")[0].strip() for line in done.stdout.splitlines() if " map " in line]
+    assert lines == [
+        f"map {id_of_file(tmp_path / 'tokenizer.json')} from ./tokenizer.json",
+        "map org/small from hf:org/small",
+    ]
 
 
 def test_a_map_from_a_file_is_found_by_its_id_as_well(server, tmp_path):
