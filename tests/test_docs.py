@@ -278,6 +278,22 @@ def test_the_reference_has_every_public_name() -> None:
         assert hasattr(import_module(module), name), identifier
 
 
+RUN_PAGES = {"README.md", "start.md", "record.md", "tracing.md"}
+"""Pages whose `sh` blocks are run, above and below."""
+
+MOST_NOT_RUN = 30
+"""Blocks that need a server, a package index or a checkout: they are marked `console`."""
+
+
+def test_few_blocks_of_commands_are_not_run() -> None:
+    run = {(page, "sh") for page in RUN_PAGES}
+    kinds = [
+        (page.name, kind) for page in PAGES for kind, _ in BLOCK.findall(page.read_text(encoding="utf-8"))
+    ]
+    assert {kind for _, kind in kinds} <= {"python", "yaml", "sh", "console", "text", "json", "toml", ""}
+    assert sum(kind in ("sh", "console") for page, kind in kinds if (page, kind) not in run) <= MOST_NOT_RUN
+
+
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
     text = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
     named = set(re.findall(r": ([\w/-]+\.md)$", text, re.MULTILINE))

@@ -91,7 +91,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def documented() -> tuple[str, dict[str, str]]:
     """Return the common variables that the page exports, and those of each back end."""
     page = (ROOT / "docs" / "telemetry.md").read_text("utf-8")
-    [common] = re.findall(r"^export (OTEL_.*)$", page, re.MULTILINE)
+    [common] = re.findall(r"^\$ export (OTEL_.*)$", page, re.MULTILINE)
     rows = re.findall(r"^\| ([\w ]+) \|.*\| `(OTEL_.*)` \|$", page, re.MULTILINE)
     return common, {name: variables.replace(r"\|", "|") for name, variables in rows}
 
