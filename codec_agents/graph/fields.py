@@ -27,6 +27,7 @@ class EngineFields(TypedDict, total=False):
 
     kind: EngineKind | OwnKind
     url: str | None
+    urls: Sequence[str]
     model: str | None
     api_key: str | None
     headers: Mapping[str, str]
