@@ -81,6 +81,8 @@ CASES: dict[str, list[str]] = {
     "explain": ["explain F", "explain F --json", "explain faulty.yaml"],
     "schema": ["schema", "schema -o P"],
     "serve": ["serve E", "serve --script nowhere:x --map E", "serve --script E --map E"],
+    "gateway": ["gateway --engine http://127.0.0.1:1 --map E"],
+    "mcp": ["mcp E", "mcp faulty.yaml", "mcp F E"],
     "maps build": ["maps build E --id a/b -o P", "maps build F --id E -o P"],
     "maps get": ["maps get E", "maps get http://127.0.0.1:1 E", "maps get http://127.0.0.1:1/E --hash E"],
     "maps publish": ["maps publish F --to P --origin E"],
