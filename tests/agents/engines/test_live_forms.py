@@ -47,7 +47,7 @@ def pipeline(engine: Any, tokenizer_map: Any, model: str | None, **output: Any) 
     return p.connect("q", "m.q").connect("m.answer", "out")
 
 
-TIMES = 8
+TIMES = 4
 
 FORMS: list[dict[str, Any]] = [
     {"schema": Trip},
