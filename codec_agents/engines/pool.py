@@ -91,6 +91,9 @@ class EnginePool:
         first = replicas[0]
         self.name = name
         self.provider = first.provider
+        modes = {getattr(replica, "logprob_mode", None) for replica in replicas}
+        self.logprob_mode = modes.pop() if len(modes) == 1 else None
+        """What all replicas compute log probabilities from; None where they differ."""
         self.text_boundary = is_text_boundary(first)
         self.continues = all(map(continues_answers, replicas))
         self.checks_answers = all(getattr(each, "checks_answers", False) for each in replicas)

@@ -81,7 +81,11 @@ def test_the_trainers_own_model_answers_in_a_pipeline_and_learns(tmp_path: Any) 
 
     grades = iter(range(100))
     rollout = rollout_func(
-        pipeline, node="solver", inputs=lambda prompt: {"q": prompt}, reward=lambda _: float(next(grades) % 2)
+        pipeline,
+        node="solver",
+        inputs=lambda prompt: {"q": prompt},
+        reward=lambda _: float(next(grades) % 2),
+        concurrency=1,  # one after the other, so that the answers to one prompt have different rewards
     )
     seen: list[dict[str, Any]] = []
     kept: list[dict[str, Any]] = []
@@ -117,7 +121,11 @@ def test_turns_with_tools_reach_the_trainer_with_their_mask(tmp_path: Any) -> No
 
     grades = iter(range(100))
     rollout = rollout_func(
-        pipeline, node="solver", inputs=lambda prompt: {"q": prompt}, reward=lambda _: float(next(grades) % 2)
+        pipeline,
+        node="solver",
+        inputs=lambda prompt: {"q": prompt},
+        reward=lambda _: float(next(grades) % 2),
+        concurrency=1,  # one after the other, so that the answers to one prompt have different rewards
     )
     kept: list[Any] = []
 

@@ -132,6 +132,45 @@ def test_export_writes_trajectories(record: Path, desk: Path) -> None:
     assert len(target.read_text().splitlines()) == 6
 
 
+def test_rewards_and_notes_are_added_and_exported(record: Path, desk: Path) -> None:
+    node = read_record(record).nodes[0]
+    assert (
+        invoke("record", "annotate", record, "--reward", "0.25", "--reward", f"{node}=0.75").exit_code
+        == exits.DONE
+    )
+    assert (
+        invoke("record", "annotate", record, "--set", "judge=tests", "--set", "passed=3").exit_code
+        == exits.DONE
+    )
+    read = read_record(record)
+    assert (read.rewards, read.metadata) == ({"": 0.25, node: 0.75}, {"judge": "tests", "passed": 3})
+    target = desk.parent / "rows"
+    assert invoke("record", "export", record, "--format", "verl", "-o", target).exit_code == exits.DONE
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert rows[0]["reward_score"] == 0.75
+    assert rows[0]["response_logprobs"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("annotate",), "give --reward or --set"),
+        (("annotate", "--reward", "well"), "is no number"),
+        (("annotate", "--reward", "nobody=1"), "no record has a node 'nobody'"),
+        (("annotate", "--set", "reward=1"), "rewards have --reward"),
+        (("export", "--format", "trl"), "give --output"),
+        (("export", "--format", "trl", "-o", "rows.json"), "sampling.logprobs"),
+    ],
+)
+def test_what_cannot_be_annotated_or_exported_says_why(
+    record: Path, arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(record.parent)
+    done = invoke("record", arguments[0], record, *arguments[1:])
+    assert done.exit_code != exits.DONE
+    assert said in done.output + done.stderr
+
+
 def test_export_can_leave_out_what_was_cut_off(record: Path) -> None:
     lines = record.read_text().splitlines(keepends=True)
     record.write_text("".join(lines[:3]))
