@@ -1,0 +1,78 @@
+"""Servers of tests start, answer, and end with all their processes; one that does not start says why."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.real_engines import servers
+from tests.real_engines.models import kept
+from tests.real_engines.servers import DidNotStartError, Server
+
+pytestmark = pytest.mark.slow
+
+SERVING = """
+import subprocess, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print("worker", worker.pid, flush=True)
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(servers, "CACHE", tmp_path)
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_server_ends_with_its_workers(end: str) -> None:
+    server = Server("fake", lambda port: [sys.executable, "-c", SERVING, str(port)], seconds=30)
+    with server:
+        worker = int(server.log.read_text().split()[1])
+        assert is_running(worker)
+        assert is_running(server.pid)
+        getattr(server, end)()
+    assert not is_running(worker)
+
+
+def test_a_server_that_ends_at_once_shows_the_end_of_its_log() -> None:
+    program = "import sys; print('no such model'); sys.exit(3)"
+    server = Server("fake", lambda port: [sys.executable, "-c", program])
+    with pytest.raises(DidNotStartError, match=r"(?s)ended with 3.*no such model"):
+        server.__enter__()
+
+
+def test_a_server_that_never_answers_is_ended() -> None:
+    program = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    server = Server("fake", lambda port: [sys.executable, "-c", program], seconds=1.0)
+    with pytest.raises(DidNotStartError, match="not ready after 1 s"):
+        server.__enter__()
+    assert not is_running(int(server.log.read_text()))
+
+
+def test_what_is_kept_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file that was not finished is none."""
+    monkeypatch.setattr("tests.real_engines.models.CACHE", tmp_path)
+
+    def broken(part: Path) -> None:
+        part.write_text("half")
+        raise OSError("no network")
+
+    with pytest.raises(OSError, match="no network"):
+        kept("file", broken)
+    assert not (tmp_path / "models" / "file").exists()
+    assert kept("file", lambda part: part.write_text("whole") and None).read_text() == "whole"
