@@ -7,8 +7,8 @@ fast.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -293,7 +293,7 @@ class Pipeline(graph.Declaration, Displayed):
         inputs: Iterable[Mapping[str, Value]],
         *,
         concurrency: int = DEFAULT_CONCURRENCY,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] | bool | None = None,
         after: RunResult | Mapping[str, History] | None = None,
         **options: Unpack[RunOptions],
     ) -> list[RunResult | Exception]:
@@ -302,7 +302,8 @@ class Pipeline(graph.Declaration, Displayed):
         Args:
             inputs: the inputs of each run.
             concurrency: runs at once.
-            progress: called with the number of finished runs and of all, after each.
+            progress: True shows a bar, on a terminal or in a notebook. A callable is called with the number
+                of finished runs and of all, after each.
             after: as for `run`. **options: see `RunOptions`. `record` names a folder: each run is written
                 to a file there, named by its position. `run_id` is a prefix of the runs' names.
 
@@ -313,7 +314,22 @@ class Pipeline(graph.Declaration, Displayed):
         each = list(inputs)
         run = self._run_of(each, after, options)
         async with self.opened():
-            return await BatchRun(run, len(each), progress).run(concurrency)
+            with self._reported(progress, len(each)) as report:
+                return await BatchRun(run, len(each), report).run(concurrency)
+
+    @contextmanager
+    def _reported(
+        self, progress: Callable[[int, int], None] | bool | None, total: int
+    ) -> Iterator[Callable[[int, int], None] | None]:
+        if not isinstance(progress, bool):
+            yield progress
+        elif progress:
+            from codec_agents.display.progress import progress_bar
+
+            with progress_bar(self.name, total) as report:
+                yield report
+        else:
+            yield None
 
     @asynccontextmanager
     async def batch_as_completed(

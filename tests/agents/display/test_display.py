@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import re
 from base64 import b64decode
+from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 from rich.console import Console
 
@@ -88,3 +90,14 @@ def test_what_is_shown_is_bounded() -> None:
         assert "7 more characters" in form
         assert "5 more" in form
         assert f">{MAX_ROWS + 1}<" not in form
+
+
+def test_a_batch_shows_a_bar_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = [{"q": "one"}, {"q": "two"}, {"q": "three"}]
+    anyio.run(partial(pipeline().batch, inputs, progress=True))
+    shown = capsys.readouterr()
+    assert "desk" in shown.err
+    assert "3/3" in shown.err
+    assert shown.out == ""
+    anyio.run(partial(pipeline().batch, inputs))
+    assert capsys.readouterr().err == ""
