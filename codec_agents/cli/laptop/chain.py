@@ -34,9 +34,12 @@ BEFORE = (
     "Text: The old baker of our street rises at four, lights the oven and sings until the first loaves are "
     "done. When the shop opens, all of the neighbours stand in line.\n"
     "Title: The baker who sings at four\n\n"
+    "Text: Three times a week the ferry crosses the strait. It takes two hours, and on clear days the "
+    "passengers see whales from the upper deck.\n"
+    "Title: Whales from the ferry\n\n"
     "Text: "
 )
-"""An example: this Gemma is a pretrained model without a chat format, and continues what it is shown."""
+"""Examples: this Gemma is a pretrained model without a chat format, and continues what it is shown."""
 
 
 def chain(

@@ -80,6 +80,8 @@ def _llama_cpp(program: Path | None, model: RealModel, file: Path) -> Iterator[S
     command = [
         str(program), "--model", str(file), "--host", "127.0.0.1", "--port", str(port), "--alias", model.name,
         "--ctx-size", str(CONTEXT * SLOTS), "--parallel", str(SLOTS), "--no-webui",
+        # The second server reads ahead while the first one writes: with all cores each, both would wait.
+        "--threads", str(max(1, (os.cpu_count() or 2) // 2)),
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
