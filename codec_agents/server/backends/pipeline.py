@@ -34,7 +34,7 @@ from codec_agents.server.backends.conversations import Conversations, Turn
 from codec_agents.server.backends.pipeline_answer import RunAnswer
 from codec_agents.server.backends.pipeline_ends import input_of, sink_of, vocabulary_at
 from codec_agents.server.backends.pipeline_plans import Plans, histories_of_text, is_client_tool
-from codec_agents.server.backends.pipeline_requests import Asked, read_asked
+from codec_agents.server.backends.pipeline_requests import Asked, no_use, read_asked
 from codec_agents.server.http import HttpError
 from codec_agents.server.workers import Workers
 from codec_agents.tools.calls import call_key
@@ -104,13 +104,7 @@ class PipelineBackend:
             HttpError: the request has what the pipeline has no use for, or the run failed before there was an
                 answer.
         """
-        if job.progress is not None and not self._serve.progress:
-            raise HttpError(
-                400,
-                "this pipeline does not show its progress",
-                code="unsupported_parameter",
-                param=PROGRESS_HEADER,
-            )
+        self._check(job)
         read = partial(read_asked, job, self._serve, self._built.digest, self._dialect)
         asked = await self._workers.run(
             read, len(job.prompt_ids) if job.chat is None else job.chat.characters
@@ -123,6 +117,19 @@ class PipelineBackend:
             answer.suspended = lambda pause: self._suspend(asked, begun, answer, pause)
             async with answer.begun():
                 yield answer
+
+    def _check(self, job: Job) -> None:
+        """Refuse what an answer of this pipeline, or in the form that is asked for, has no place for."""
+        if job.progress is not None and not self._serve.progress:
+            raise HttpError(
+                400,
+                "this pipeline does not show its progress",
+                code="unsupported_parameter",
+                param=PROGRESS_HEADER,
+            )
+        chat = job.chat
+        if chat is not None and chat.stream_format is not None and (job.progress or chat.offered_tools):
+            raise no_use("stream_format", "frames of ids have no place for calls and progress")
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:

@@ -249,6 +249,13 @@ async def test_progress_as_reasoning_or_as_named_events() -> None:
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "x-codec-progress")
 
 
+async def test_frames_of_ids_have_no_place_for_calls() -> None:
+    async with serving(alone(travel, tools="planner")) as server:
+        client = Client(server, tools=[TOOL], stream_format="msgpack")
+        refused = await client.send({"role": "user", "content": "flights?"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "stream_format")
+
+
 async def test_nothing_that_a_client_writes_becomes_a_control_id() -> None:
     """Not its system text, which becomes a part of a template, nor its tools and results."""
     source = bundled_map("demo/bytes")
