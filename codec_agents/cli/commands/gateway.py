@@ -163,13 +163,13 @@ def command(
 
 
 def _gateway(settings: Any, options: Mapping[str, Any]) -> Gateway:
+    from codec_agents.cli.engine_urls import engine_at
     from codec_agents.cli.map_sources import named_map
-    from codec_agents.engines.factory import make_engine
     from codec_agents.server import Affinity, Gateway, ReasoningRules
 
     kind, key_env = options["kind"], options["engine_key_env"]
     key = None if key_env is None else secret(key_env)
-    engine = make_engine(kind, name=options["model"], url=options["engine"], api_key=key)
+    engine = engine_at(options["engine"], kind, options["model"], key, param_hint="--engine")
     sessions = kind in WITH_SESSIONS if options["affinity"] is None else options["affinity"]
     kept = options["reasoning"]
     return Gateway(

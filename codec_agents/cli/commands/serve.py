@@ -174,14 +174,14 @@ def _transformers(model: str, given: dict[str, Any]) -> Made:
 
 
 def _bridge(model: str, given: dict[str, Any]) -> Made:
-    from codec_agents.engines.factory import make_engine
+    from codec_agents.cli.engine_urls import engine_at
     from codec_agents.server import BridgeBackend
     from codec_core.maps import parse_map
 
     document = _required_map(given)
     tokenizer_map = parse_map(document)
     key = secret(given["engine_key_env"]) if "engine_key_env" in given else None
-    engine = make_engine(given.get("engine", "auto"), name=model, url=given["bridge"], api_key=key)
+    engine = engine_at(given["bridge"], given.get("engine", "auto"), model, key, param_hint="--bridge")
     backend = BridgeBackend(engine, tokenizer_map, model, model=given.get("engine_model"))
     return backend, {tokenizer_map.id: document}
 
