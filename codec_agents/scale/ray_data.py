@@ -32,6 +32,13 @@ ROWS_PER_ACTOR = 16
 ROWS_PER_FILE = 1024
 """Rows that the driver hands to Ray in one file: Ray reads files whole."""
 
+ACTOR_CPUS = 0.9
+"""The share of a processor that an actor asks for, unless `num_cpus` says otherwise."""
+
+READING_CPUS = 0.1
+"""That of the tasks that read the rows. Both fit on one processor: where actors had all of them, as many as
+there are processors would wait for rows without end."""
+
 PENDING = "pending-"
 """The beginning of the name of the folder in which the driver hands rows to Ray."""
 
@@ -155,7 +162,7 @@ def run_on_ray(
             if not (files := _written(rows, Path(folder))):
                 return out.summary
             _connect(ray, address)
-            dataset = ray.data.read_text(files, drop_empty_lines=True)
+            dataset = ray.data.read_text(files, drop_empty_lines=True, num_cpus=READING_CPUS)
             mapped = _mapped(dataset, make, options, _rows_of_lines, actors, concurrency, **resources)
             for result in mapped.iter_rows():
                 out.write(line := json.loads(result["result"]))
@@ -212,7 +219,7 @@ def _mapped(
             max_tasks_in_flight_per_actor=2 * BATCHES_PER_ACTOR,
             max_concurrent_calls_per_actor=BATCHES_PER_ACTOR,
         ),
-        **resources,
+        **{"num_cpus": ACTOR_CPUS, **resources},
     )
 
 
