@@ -9,10 +9,12 @@ import pytest
 
 from codec_agents.dialects import Message, MessageCall
 from codec_agents.exceptions import StoreError
+from codec_agents.server import Gateway, ScriptedBackend
 from codec_agents.server.gateway.mint import Mint, new_nonce
 from codec_agents.server.gateway.sqlite_store import SqliteStore
 from codec_agents.server.gateway.store import MemoryStore
 from codec_agents.server.gateway.tree import Node, as_array
+from tests.agents.dialects.families import small_map_of
 
 
 def node(parent: Node | None = None, *, private: bool = False, partial: bool = False) -> Node:
@@ -58,6 +60,19 @@ def test_what_was_stored_is_read_back_equal_and_whole(tmp_path: Path) -> None:
     assert [each.nonce for each in again.children(b"o")] == [first.nonce]
     assert again.by_nonce(b"other", first.nonce) is None
     again.close()
+
+
+def test_a_store_keeps_its_bounds_though_nothing_is_in_it_yet(tmp_path: Path) -> None:
+    bounded = MemoryStore(max_bytes=0)
+    store = SqliteStore(tmp_path / "kept.db", bounded)
+    first = node()
+    store.add(first)
+    assert len(bounded) == 0
+    [found] = store.find([first.key])
+    assert (found is first, found.ids()) == (False, first.ids())
+    store.close()
+    backend = ScriptedBackend.of(small_map_of("qwen3"), lambda _: "Hi.")
+    assert Gateway(backend, store=bounded).store is bounded
 
 
 def test_broken_turns_are_children_and_no_history_and_private_ones_are_in_memory_alone(
