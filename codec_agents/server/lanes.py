@@ -7,7 +7,7 @@ for them; plain completions are one lane.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from codec_agents.server.apis.families import dialect_of
 from codec_agents.server.backends.backend import Job
@@ -21,6 +21,7 @@ BLANKS = " \t\r\n"
 
 if TYPE_CHECKING:
     from codec_agents.dialects import CallRegion, TurnReader
+    from codec_agents.tools.tool import Tool
     from codec_core.vocabulary import Vocabulary
 
 
@@ -74,6 +75,10 @@ class Lanes:
         unmarked = plain or job.told is not None
         self._dialect = None if unmarked else dialect_of(job.model.vocabulary)
         self._reader: TurnReader | None = None
+        if self._dialect is not None and tools and job.chat is not None:
+            # Their schemas say what the values of calls are, where a family writes values without types.
+            # Reading looks at names and schemas alone, which `OfferedTool` has.
+            self._dialect = self._dialect.with_tools(cast("Sequence[Tool]", job.chat.offered_tools))
         if self._dialect is not None:
             self._reader = self._dialect.reader(job.prompt_ids, with_tools=tools)
         self._tools = tools

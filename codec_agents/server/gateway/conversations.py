@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 
@@ -38,6 +38,9 @@ from codec_agents.server.http import HttpError
 from codec_agents.server.parts import Part
 from codec_agents.server.workers import Workers
 from codec_core.frames import CodecFrame
+
+if TYPE_CHECKING:
+    from codec_agents.tools.tool import Tool
 
 CALL_PREFIXES: Final = ("call_", "toolu_")
 """How ids of calls begin, which results name."""
@@ -114,10 +117,12 @@ class Conversations:
         request, named = self._with_earlier(request, tenant)
         hints = frozenset(hint for minted in request.hints.minted.values() for hint in minted) | named
         asked = Asked(tenant, model, request.messages, request.offered_tools, request.thinking, hints)
+        tools = cast("Sequence[Tool]", request.offered_tools)  # reading looks at names and schemas alone
+        reader = dialect.with_tools(tools) if tools else dialect
         try:
             reading = partial(history_of, asked, dialect)
             history = await self._workers.run(reading, size // HASHED_AT_ONCE)
-            cut = partial(place_of_text, dialect, with_tools=bool(request.offered_tools))
+            cut = partial(place_of_text, reader, with_tools=bool(request.offered_tools))
             found = self._lineage.find(history, tenant, hints, cut)
             new = sum(len(message.content) for message in history.messages[found.place + 1 :])
             new = size if found.node is None else new
@@ -129,7 +134,7 @@ class Conversations:
             ) from error
         if counts:
             self._count(continuation)
-        return Exchange(self, request, continuation, dialect)
+        return Exchange(self, request, continuation, reader)
 
     def _with_earlier(
         self, request: ConversationRequest, tenant: bytes

@@ -74,7 +74,8 @@ class Gateway(CodecServer):
         source: the map of the engine's model, or its vocabulary; None with a back end.
         name: what clients call the model.
         model: what the engine calls it; the same name if left out.
-        dialect: the model family; the one that the map tells if left out.
+        dialect: the model family; the one that the map tells if left out. All that serve the same map object
+            in this process have it from then on.
         store: keeps the conversations; in memory if left out.
         rules: the reasoning of earlier turns in prompts.
         affinity: the routing of a conversation's requests at the engine.

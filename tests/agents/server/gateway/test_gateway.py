@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import httpx
+import msgspec
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -19,12 +20,12 @@ from codec_agents.engines.vllm import VllmEngine
 from codec_agents.server import Affinity, EmbeddedServer, ScriptedBackend, ServerSettings
 from codec_agents.server.gateway.server import Gateway
 from codec_agents.server.recording import RecordedExchange, RecordingExchanges
-from codec_agents.testing import Call, Cut, Say, Think, Wait
+from codec_agents.testing import Call, Cut, Raw, Say, Think, Wait
 from codec_agents.vocabularies import bundled_map
 from codec_core.detokenizer import Detokenizer
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
-from tests.agents.dialects.families import small_map_of
+from tests.agents.dialects.families import FAMILIES, Bench, small_map_of
 from tests.agents.engines.stock_servers import StockServer, vllm_completions
 
 pytestmark = pytest.mark.asyncio
@@ -372,3 +373,29 @@ async def test_a_line_that_changes_with_each_request_is_taken_out_by_a_named_fil
         prompt = Detokenizer(vocabulary).render(gateway.generations[0].prompt_ids)
         assert "cc_version" not in prompt
         assert "Be brief.\ncch=2 stays" in prompt
+
+
+async def test_values_without_types_are_read_by_the_schemas_of_the_clients_tools() -> None:
+    source = msgspec.structs.replace(small_map_of("qwen3-coder"), id="test/coder")
+    family, form = Bench("qwen3-coder", source), FAMILIES["qwen3-coder"]
+    turn = family.ids([form["one"], form.get("call_end", form["end"])])
+    backend = ScriptedBackend.of(source, lambda _: [Raw(turn)], "m")
+    async with (
+        EmbeddedServer(Gateway(backend, dialect="qwen3-coder")) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+
+        async def ask(schema: dict[str, Any]) -> httpx.Response:
+            tool = {"type": "function", "function": {"name": "weather", "parameters": schema}}
+            body = {"messages": [{"role": "user", "content": "Hi"}], "tools": [tool]}
+            return await client.post("/v1/chat/completions", json=body)
+
+        for kind, days in (("number", 3), ("string", "3")):
+            types = {"city": {"type": "string"}, "days": {"type": kind}}
+            message = (await ask({"type": "object", "properties": types})).json()["choices"][0]["message"]
+            read = json.loads(message["tool_calls"][0]["function"]["arguments"])
+            assert read == {"city": "Oslo", "days": days}
+        for wrong in ({"properties": 5}, {"properties": {"a": {"anyOf": {}}}}, {"type": 5}):
+            refused = await ask(wrong)
+            assert refused.status_code == 400
+            assert "is no JSON schema" in refused.json()["error"]["message"]
