@@ -21,6 +21,8 @@ ROOT = HERE.parents[1]
 FAILING = 10
 """One row in so many fails."""
 ACTOR = b"RowActor"
+PATIENCE = {"RAY_raylet_start_wait_time_s": "180", "RAY_agent_register_timeout_ms": "180000"}
+"""On a busy machine Ray's processes take longer to start than Ray waits for them."""
 GROWTH = 1.3
 """How much more memory a process may have in the last quarter than in the second: allocators keep some."""
 
@@ -61,7 +63,7 @@ def _start(folder: Path, actors: int) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "codec_agents.cli", "batch", str(HERE / "batch.yaml"), "-i",
          str(folder / "rows.jsonl"), "-o", str(folder / "out"), "--key", "id", "--ray", "--actors",
          str(actors), "--json"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "180"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **PATIENCE},
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
 

@@ -23,6 +23,8 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[3]
+PATIENCE = {"RAY_raylet_start_wait_time_s": "180", "RAY_agent_register_timeout_ms": "180000"}
+"""On a busy machine Ray's processes take longer to start than Ray waits for them."""
 WITHIN = 100.0
 """Seconds after which a driver that should get somewhere is taken for stuck."""
 
@@ -31,7 +33,7 @@ WITHIN = 100.0
 def cluster() -> Iterator[str]:
     environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
     os.environ["PYTHONPATH"] = str(ROOT)
-    os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112 - the name that Ray reads
+    os.environ |= PATIENCE
     context = ray.init(
         num_cpus=2,
         include_dashboard=False,
