@@ -36,7 +36,7 @@ COVERAGE_FLOOR := 90
 
 .PHONY: test-trainers docs lock coverage release test-lower-bounds demo test test-slow test-all test-models test-laptop test-engines test-sglang llamacpp family-vectors real-files lint format bench fuzz soak test-bridges clean help
 help:  ## Say what each target does.
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 .venv/demo: pyproject.toml
 ifdef UV
