@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from codec_agents import Pipeline
+from codec_agents.cli import main
 from codec_agents.exceptions import NodeFailedError
 from codec_agents.testing import Cut, Say, ScriptedEngine
 from codec_agents.trace import read_runs
@@ -182,6 +184,14 @@ def test_a_browser_shows_failures_retries_and_cut_answers(tmp_path: Path, troubl
     assert re.search(r'class="node bad" data-node="check"', body)
     assert not re.search(r'class="node[^"]* bad" data-node="writer"', body)
     assert re.search(r'data-node="writer"[^>]*aria-label="writer: [^"]*cut', body)
+
+
+def test_the_terminal_shows_failures_retries_and_cut_answers(troubled: Path) -> None:
+    shown = CliRunner().invoke(main, ["trace", str(troubled)]).output
+    assert "check failed: " in shown
+    assert "LookupError: no <b>such</b> fare" in shown
+    assert "writer asked again in turn 1" in shown
+    assert "writer was cut: its last turn ended at its limit of ids" in shown
 
 
 @pytest.mark.slow
