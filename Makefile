@@ -113,14 +113,16 @@ TRAINER_trl = $(TORCH) trl==1.16.0 "transformers<6"
 TRAINER_verl = $(TORCH) "transformers>=5.5.3,<5.11,!=5.6.0" "tensordict>=0.8,<=0.10,!=0.9.0" "ray>=2.41" hydra-core pillow \
   codetiming pandas datasets cachetools peft accelerate pyarrow torchdata uvicorn fastapi
 
-.venv-trl/ready .venv-verl/ready: .venv-%/ready: pyproject.toml
+TRAINER_verifiers = verifiers==0.4.0
+
+.venv-trl/ready .venv-verl/ready .venv-verifiers/ready: .venv-%/ready: pyproject.toml
 	@test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
 	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check $(TRAINER_$*) -e ".[parquet]" \
 	  pytest pytest-asyncio pytest-timeout hypothesis
 	@test $* != verl || .venv-verl/bin/python -m pip install --quiet --disable-pip-version-check --no-deps verl==0.9.1
 	@touch $@
 
-test-trainers: .venv-$(NAME)/ready  ## A trainer's own code on our adapters: NAME=trl, NAME=verl.
+test-trainers: .venv-$(NAME)/ready  ## A trainer's own code on our adapters: NAME=trl, verl or verifiers.
 	@.venv-$(NAME)/bin/python -m pytest -q -W ignore tests/trainers/test_$(NAME).py tests/agents/records/test_exporters.py
 
 # Ray and DBOS have environments of their own.
@@ -234,4 +236,4 @@ soak: .venv/dev  ## Attack servers on loopback, run 200 pipelines at once with f
 
 clean:  ## Remove what make made.
 	rm -rf .venv-ray .venv-dbos
-	rm -rf .venv .venv-trl .venv-verl $(SITE) $(TOOLS) $(LOWEST) $(RELEASE) $(MODELS) $(FAMILIES) $(REAL) $(ENGINES) .venv-bridges-* .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-trl .venv-verl .venv-verifiers $(SITE) $(TOOLS) $(LOWEST) $(RELEASE) $(MODELS) $(FAMILIES) $(REAL) $(ENGINES) .venv-bridges-* .real-files .pytest_cache .mypy_cache .ruff_cache .hypothesis
