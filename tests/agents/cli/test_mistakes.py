@@ -72,7 +72,7 @@ CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "not text of an input": ("run sound.yaml -i q=@noise.yaml", 2, ("byte 0 is not UTF-8", "convert it")),
     "not text on the line": ("run sound.yaml -i q=\udcff", 2, ("is not UTF-8 text", "@FILE")),
     "no such node": ("record export run.jsonl --node n", 2, ("no record has a node 'n'", "nodes 'm'")),
-    "no map": ("maps show no/map", 2, ("no file and no bundled map (demo/bytes",)),
+    "no map": ("maps show no/map", 2, ("no file, no bundled map (demo/bytes",)),
     "no origin": ("maps get http://127.0.0.1:1 a/b", 6, ("cannot fetch from http://127.0.0.1:1",)),
     "no script": ("serve --script nowhere:script", 3, ("put nowhere.py there",)),
 }  # fmt: skip
