@@ -29,8 +29,8 @@ from codec_agents.scale.runner import RowOptions, RowRunner, check_columns
 ROWS_PER_ACTOR = 16
 """Runs at once in one actor: enough to keep the batch of an engine busy, little work to repeat if it dies."""
 
-ROWS_PER_FILE = 1024
-"""Rows that the driver hands to Ray in one file: Ray reads files whole."""
+ROWS_PER_FILE = 256
+"""Rows that the driver hands to Ray in one file: results come back when those of a file are complete."""
 
 ACTOR_CPUS = 0.9
 """The share of a processor that an actor asks for, unless `num_cpus` says otherwise."""
