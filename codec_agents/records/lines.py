@@ -61,6 +61,8 @@ class PromptLine(msgspec.Struct):
     ids: list[Id]
     at: Instant
     results: list[tuple[Count, Count]] = []
+    kept_prefix: Count = 0
+    """Of a first turn, how many of its ids are those of an earlier run, which is not in this record."""
 
 
 class ValuesLine(msgspec.Struct):

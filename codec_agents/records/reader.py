@@ -176,9 +176,13 @@ def _prompt(run: RecordedRun, turns: OpenTurns, line: PromptLine) -> None:
     if line.kept > len(ids):
         raise _BadLineError(f"it keeps {line.kept} ids of a turn that has {len(ids)}")
     prompt = ids[: line.kept] + line.ids
+    if line.kept_prefix > len(prompt):
+        raise _BadLineError(f"it keeps {line.kept_prefix} ids of an earlier run, and has {len(prompt)}")
     if any(start > stop or stop > len(prompt) for start, stop in line.results):
         raise _BadLineError("a result lies outside its prompt")
-    turn = RecordedTurn(line.node, line.turn, prompt, line.kept, line.results, started=line.at)
+    turn = RecordedTurn(
+        line.node, line.turn, prompt, line.kept or line.kept_prefix, line.results, started=line.at
+    )
     turns[line.node] = turn
     run.turns.append(turn)
 

@@ -74,13 +74,21 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     return line
 
 
+def _prompt_ids(event: GenerationStarted) -> dict[str, Any]:
+    kept = event.kept_prefix
+    if event.turn > 1:
+        return {"kept": kept, "ids": event.prompt_ids[kept:]}
+    # What a first turn keeps is of an earlier run, and in that run's record: this one has to hold it as well.
+    earlier = {"kept_prefix": kept} if kept else {}
+    return {"kept": 0, "ids": event.prompt_ids, **earlier}
+
+
 LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
     GenerationStarted: lambda e: {
         "kind": "prompt",
         "node": e.node,
         "turn": e.turn,
-        "kept": e.kept_prefix,
-        "ids": e.prompt_ids[e.kept_prefix :],
+        **_prompt_ids(e),
         **({"results": e.results} if e.results else {}),
     },
     IdsSampled: lambda e: {

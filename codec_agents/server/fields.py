@@ -26,10 +26,10 @@ HINTS = frozenset(
     {
         "user", "safety_identifier", "metadata", "store", "service_tier", "prediction",
         "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "include_obfuscation",
-        "request_id", "session_id", "priority", "cache_salt", "cache_prompt",
+        "request_id", "session_id", "priority", "cache_salt", "cache_prompt", "stream_interval",
     }
 )  # fmt: skip
-"""Fields about the caller, storage, speed and caches: OpenAI's, and those of vLLM and llama.cpp."""
+"""Fields about the caller, storage, speed, caches and sizes of events: OpenAI's, vLLM's and llama.cpp's."""
 
 ASKING_NOTHING: Mapping[str, tuple[Any, ...]] = {
     "audio": (),

@@ -75,7 +75,7 @@ def test_a_damaged_map_names_its_file(tmp_path: Path) -> None:
 
 
 def test_an_unknown_map_comes_with_the_command_that_builds_it() -> None:
-    with pytest.raises(PipelineError, match=r"maps build tokenizer\.json --id Own/Model -o map\.json"):
+    with pytest.raises(PipelineError, match=r"name the model's folder.*`hf:"):
         chain(map_name="Own/Model").build()
 
 

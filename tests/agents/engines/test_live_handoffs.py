@@ -1,4 +1,4 @@
-"""Handoffs on a real vLLM: shared beginnings, requests ahead, kept prefixes; see `test_live.py`.
+"""Handoffs on a real vLLM: shared beginnings, requests ahead, kept prefixes; `make test-engines` starts it.
 
 The server reports cached ids (`--enable-prompt-tokens-details`); times where it is started with
 `--enable-per-request-metrics`.
@@ -18,7 +18,7 @@ from codec_agents.engines.vllm import VllmEngine
 from codec_agents.runtime.model.shared_prefix import SHARED
 from tests.agents.engines.live_engines import live_engine
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.anyio, pytest.mark.engines, pytest.mark.timeout(900)]
 
 BLOCK = 128
 """Ids in a block of vLLM's cache on a CPU; only whole blocks are found."""
@@ -32,7 +32,7 @@ def fresh() -> str:
 
 
 async def test_branches_over_one_document_find_it_in_the_cache() -> None:
-    url, tokenizer_map, model = live_engine("CODEC_TEST_VLLM")
+    url, tokenizer_map, model = live_engine("vllm")
     p = Pipeline("fan").input("document").sink("out", text=False).join("all").connect("all", "out")
     async with aclosing(VllmEngine(url)) as engine:
         for name in ("a", "b", "c"):
@@ -48,7 +48,7 @@ async def test_branches_over_one_document_find_it_in_the_cache() -> None:
 
 async def test_what_is_sent_ahead_is_found() -> None:
     """The ids are not compared with a run without: a batch with other requests rounds in other places."""
-    url, tokenizer_map, model = live_engine("CODEC_TEST_VLLM")
+    url, tokenizer_map, model = live_engine("vllm")
     async with aclosing(VllmEngine(url, api="completions")) as engine:
         p = Pipeline("chain").input("task").sink("out", text=False)
         shared: dict[str, Any] = {"engine": engine, "model": model, "map": tokenizer_map}
@@ -68,7 +68,7 @@ async def test_what_is_sent_ahead_is_found() -> None:
 
 
 async def test_a_further_run_reads_only_what_is_new_on_the_replica_that_has_the_rest() -> None:
-    url, tokenizer_map, model = live_engine("CODEC_TEST_VLLM")
+    url, tokenizer_map, model = live_engine("vllm")
     replicas = [VllmEngine(url, name=f"E[{number}]") for number in (1, 2)]
     async with aclosing(EnginePool(replicas, name="E")) as pool:
         p = Pipeline("chat").input("q").sink("out", text=False)

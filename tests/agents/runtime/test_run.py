@@ -18,6 +18,7 @@ PUBLIC = {
     "outcomes",
     "partial_result",
     "result",
+    "reward",
     "run_id",
     "seconds",
     "text",
