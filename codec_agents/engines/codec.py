@@ -169,6 +169,7 @@ class CodecEngine(HttpEngine):
         if found not in UNTELLING and found != EVENT_STREAM:
             raise self._no_frames(found)
 
+        # Proxies rewrite the content type of streams: then the first bytes tell which format it is.
         def choose(first: bytes) -> FrameParser:
             wire_format = frames_format(first, self._format)
             if wire_format is None:

@@ -116,6 +116,7 @@ def check_results(turns: tuple[ChatTurn, ...]) -> None:
             continue
         results = turns[place + 1 : place + 1 + len(turn.calls)]
         told = [each.name or call.name for each, call in zip(results, turn.calls, strict=False)]
+        # One turn further than there are calls: a result too many is found as well.
         behind = turns[place + 1 : place + 2 + len(turn.calls)]
         found = next((n for n, each in enumerate(behind) if each.role != "tool"), len(behind))
         if found != len(turn.calls) or [call.name for call in turn.calls] != told:

@@ -63,6 +63,7 @@ def _elements(payload: Payload) -> Iterator[tuple[str, dict[str, str], str]]:
             closed = [_text(each) for each in rest]
         else:
             raise PayloadError(f"{kind!r} is no part of a call")
+        # The end of a call has no opening of its own: it is behind the last part, in the same piece.
         if any(each.endswith(f"{CLOSE}call") for each in closed):
             inside = None
     if inside is not None:

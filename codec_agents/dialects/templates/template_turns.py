@@ -148,6 +148,7 @@ class TemplateTurns:
         with suppress(DialectError):
             both = self._told([_system(SYSTEM), _user(USER)], turns, prefix + SYSTEM, suffix)
             alone = self._told([_user(USER)], turns, prefix, suffix)
+            # Beside tools alone, some templates put their default system text where a declared one stands.
             alone = alone.removeprefix(turns.default_system or "") if both != alone else alone
             between = both.removesuffix(alone) if both.endswith(alone) else ""
             return _tools_form(both.removeprefix(between), between)
