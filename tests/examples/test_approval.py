@@ -18,6 +18,7 @@ def run(*arguments: object) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_payment_waits_for_another_process(tmp_path):
     file = tmp_path / "waiting.json"
     asked = run("ask", file)

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "handoff_latency.py"
 
 
+@pytest.mark.slow
 def test_it_prints_a_row_a_path_and_writes_the_page(tmp_path):
     page = tmp_path / "handoff.html"
     command = [sys.executable, str(EXAMPLE), "--runs", "1", "--words", "60", "--html", str(page)]

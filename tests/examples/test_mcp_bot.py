@@ -11,6 +11,7 @@ pytest.importorskip("uvicorn", reason="embedded engines need the extra `server`"
 pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 
 
+@pytest.mark.slow
 def test_the_bot_searches_lends_and_says_what_came_of_it():
     questions = [
         "Ada would like a book about arctic dreams",

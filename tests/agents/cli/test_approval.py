@@ -117,8 +117,8 @@ def bank(folder: Path) -> list[str]:
     ("answer", "told", "paid"),
     [
         ("y", "49.90 and paid", True),
-        ("", "was not allowed", False),
-        ("ask the manager first", "ask the manager first", False),
+        pytest.param("", "was not allowed", False, marks=pytest.mark.slow),
+        pytest.param("ask the manager first", "ask the manager first", False, marks=pytest.mark.slow),
     ],
 )
 def test_a_terminal_is_asked(folder: Path, answer: str, told: str, paid: bool) -> None:

@@ -51,6 +51,7 @@ def agree(built: bytes, reference: Tokenizer) -> None:
 
 
 class TestTokenizerJson:
+    @pytest.mark.slow
     def test_byte_level_with_nfc_and_special_tokens(
         self, shared_map: Callable[[str], TokenizerMap], tmp_path: Path
     ) -> None:
