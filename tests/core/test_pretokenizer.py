@@ -183,7 +183,15 @@ def test_white_space_is_that_of_the_reference():
     assert "".join(sorted(WHITE_SPACE)) == "".join(run for run, _ in runs)
 
 
-@pytest.mark.parametrize("name", ["llama 3", "gpt 2", "o200k", "deepseek"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("llama 3", marks=pytest.mark.slow),
+        "gpt 2",
+        pytest.param("o200k", marks=pytest.mark.slow),
+        "deepseek",
+    ],
+)
 def test_every_character_is_cut_as_the_reference_cuts_it(name):
     ours, steps = REFERENCES[name]
     planes = 0x20000 if name == "llama 3" else 0x10000

@@ -150,7 +150,9 @@ def assert_pieces_agree(tokenizer_map: TokenizerMap, random: Random, cases: int)
         ]
 
 
-@pytest.mark.parametrize("length", [MAX_ENGINE_TEXT, MAX_ENGINE_TEXT + 1, 1_100_000])
+@pytest.mark.parametrize(
+    "length", [MAX_ENGINE_TEXT, MAX_ENGINE_TEXT + 1, pytest.param(1_100_000, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("end", ["", "x"])
 def test_runs_of_white_space_do_not_reach_the_limit_of_the_engine(length, end, shared_map):
     """The engine panics at a run of 1,000,000."""
@@ -168,7 +170,15 @@ def test_reference_cases(name):
 
 
 @pytest.mark.parametrize("map_id", ["qwen/qwen2", "meta-llama/llama-2", "openai/r50k_base"])
-@pytest.mark.parametrize("word", ["x" * 100_000, "ab" * 50_000, "漢字" * 20_000, "aяא漢" * 10_000])
+@pytest.mark.parametrize(
+    "word",
+    [
+        pytest.param("x" * 100_000, marks=pytest.mark.slow),
+        "ab" * 50_000,
+        pytest.param("漢字" * 20_000, marks=pytest.mark.slow),
+        "aяא漢" * 10_000,
+    ],
+)
 def test_long_words_equal_the_reference(map_id, word, shared_map):
     tokenizer_map = shared_map(map_id)
     ids = pick_tokenizer(tokenizer_map).encode_ordinary(word)

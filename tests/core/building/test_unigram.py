@@ -78,6 +78,7 @@ def test_every_cut_of_a_text_gives_the_same_ids(form, pieces, tmp_path):
         assert ids == tokenizer.encode_ordinary(text), text
 
 
+@pytest.mark.slow
 def test_text_that_names_a_byte_token_stays_text(pieces, tmp_path):
     _, built = built_from(pieces, "words", tmp_path)
     ids = pick_tokenizer(built).encode_ordinary("a <0x41> b")
