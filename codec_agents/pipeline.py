@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from codec_agents.replay import AnswerSource
     from codec_agents.runtime.pause import Decision, Pause
     from codec_agents.runtime.result import RunResult
-from codec_agents.runtime.run import Run
+    from codec_agents.runtime.run import Run
 
 _log = logging.getLogger(__name__)
 
