@@ -41,13 +41,13 @@ def within(seconds: float = SECONDS, megabytes: float = MEGABYTES) -> Iterator[N
         assert grew <= MARGIN * megabytes, f"took {grew:.0f} MB, more than {MARGIN} x {megabytes} MB"
 
 
-def calls_of(work: Callable[[], object]) -> int:
-    """Return how many calls of functions, those in C included, some work makes: the same on every machine."""
-    counted = 0
+def calls_of(work: Callable[[], object], *, in_c: bool = True) -> int:
+    """Return how many calls of functions some work makes, in C or not: the same on every machine."""
+    counted, kinds = 0, ("call", "c_call") if in_c else ("call",)
 
     def count(frame: FrameType, event: str, argument: object) -> None:
         nonlocal counted
-        counted += event in ("call", "c_call")
+        counted += event in kinds
 
     before = sys.getprofile()
     sys.setprofile(count)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from codec_agents.exceptions import RecordError
@@ -78,22 +79,13 @@ def create(path: str | Path, sources: Iterable[str | Path] = ()) -> int:
     Raises:
         RecordError: The file cannot be written, is one of the sources, or another run is writing it.
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
-    except OSError as error:
-        raise _refused(path, error) from error
-    try:
+    with _opened(path) as descriptor:
         _refuse_sources(descriptor, path, sources)
         lock(descriptor, path)
         # Only now: until here the file may be a source, or the record of a run that is writing it.
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             _make_private(descriptor)
             os.ftruncate(descriptor, 0)
-    except BaseException as error:
-        os.close(descriptor)
-        if isinstance(error, OSError):
-            raise _refused(path, error) from error
-        raise
     return descriptor
 
 
@@ -103,21 +95,32 @@ def open_locked(path: str | Path) -> int:
     Raises:
         RecordError: The file cannot be written, is no regular file, or another run is writing it.
     """
+    with _opened(path) as descriptor:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise RecordError(f"{path} is no regular file, and a run can go on in no other")
+        lock(descriptor, path)
+        _make_private(descriptor)
+    return descriptor
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[int]:
+    """Open a file with its content, or a new one; it is closed only where the block fails.
+
+    Raises:
+        RecordError: The file cannot be opened, or the block raised an `OSError`.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
     except OSError as error:
         raise _refused(path, error) from error
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise RecordError(f"{path} is no regular file, and a run can go on in no other")
-        lock(descriptor, path)
-        _make_private(descriptor)
+        yield descriptor
     except BaseException as error:
         os.close(descriptor)
         if isinstance(error, OSError):
             raise _refused(path, error) from error
         raise
-    return descriptor
 
 
 def _refuse_sources(descriptor: int, path: str | Path, sources: Iterable[str | Path]) -> None:

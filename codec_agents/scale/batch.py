@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -65,8 +66,44 @@ async def run_batch(
     columns = dict(columns or {})
     check_columns(pipelines[0], columns)
     pipelines[0].build()
+    with opened_batch(
+        output,
+        pipelines[0],
+        inputs,
+        key=key,
+        columns=columns,
+        durability=durability,
+        records=records,
+        retry_failed=retry_failed,
+        deps=deps,
+    ) as (out, options, rows):
+        async with RowRunner(pipelines, options) as runner:
+            await _Workers(runner, rows, out, progress).run(concurrency)
+        return out.summary
+
+
+@contextmanager
+def opened_batch(
+    output: str | Path,
+    pipeline: Pipeline,
+    inputs: str | Path | Iterable[Values],
+    *,
+    key: str | None,
+    columns: Mapping[str, str],
+    durability: Durability,
+    records: bool,
+    retry_failed: bool,
+    deps: object = None,
+) -> Iterator[tuple[BatchOutput, RowOptions, Iterator[Row]]]:
+    """Open a batch's folder; yield it, how its rows are run, and the rows that have no result yet.
+
+    The arguments are those of `run_batch`.
+
+    Raises:
+        BatchError: as for `run_batch`.
+    """
     with BatchOutput(
-        output, pipelines[0], key=key, columns=columns, durability=durability, retry_failed=retry_failed
+        output, pipeline, key=key, columns=columns, durability=durability, retry_failed=retry_failed
     ) as out:
         options = RowOptions(
             batch=out.manifest.id,
@@ -77,10 +114,7 @@ async def run_batch(
             whole_rows=key is None,
             deps=deps,
         )
-        rows = out.pending(checked_rows(pipelines[0], read_rows(inputs, key), columns))
-        async with RowRunner(pipelines, options) as runner:
-            await _Workers(runner, rows, out, progress).run(concurrency)
-        return out.summary
+        yield out, options, out.pending(checked_rows(pipeline, read_rows(inputs, key), columns))
 
 
 def checked_rows(pipeline: Pipeline, rows: Iterator[Row], columns: Mapping[str, str]) -> Iterator[Row]:

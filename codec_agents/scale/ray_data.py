@@ -20,10 +20,10 @@ from typing import Any, TypeAlias
 from codec_agents.exceptions import BatchError
 from codec_agents.pipeline import Pipeline
 from codec_agents.records.writer import Durability, encoded
-from codec_agents.scale.batch import Progress, checked_rows
-from codec_agents.scale.output import BatchOutput, BatchSummary
+from codec_agents.scale.batch import Progress, opened_batch
+from codec_agents.scale.output import BatchSummary
 from codec_agents.scale.replicas import replicas
-from codec_agents.scale.rows import Row, Values, keyed, read_rows
+from codec_agents.scale.rows import Row, Values, keyed
 from codec_agents.scale.runner import RowOptions, RowRunner, check_columns
 
 ROWS_PER_ACTOR = 16
@@ -144,18 +144,16 @@ def run_on_ray(
     check_columns(pipeline, columns)
     pipeline.build()
     ray = _ray()
-    with BatchOutput(
-        output, pipeline, key=key, columns=columns, durability=durability, retry_failed=retry_failed
-    ) as out:
-        options = RowOptions(
-            batch=out.manifest.id,
-            output=out.folder.absolute(),
-            columns=columns,
-            records=records,
-            durability=durability,
-            whole_rows=key is None,
-        )
-        rows = out.pending(checked_rows(pipeline, read_rows(inputs, key), columns))
+    with opened_batch(
+        output,
+        pipeline,
+        inputs,
+        key=key,
+        columns=columns,
+        durability=durability,
+        records=records,
+        retry_failed=retry_failed,
+    ) as (out, options, rows):
         for left in out.folder.glob(f"{PENDING}*"):  # by a driver that was killed
             rmtree(left, ignore_errors=True)
         with TemporaryDirectory(prefix=PENDING, dir=out.folder) as folder:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.fields import KnownFields, check_fields, decode
 from codec_agents.server.http import HttpError
 from codec_agents.server.settings import ServerSettings
@@ -59,6 +60,18 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(self.stop, str):
             return (self.stop,)
         return tuple(self.stop or ())
+
+    @property
+    def options(self) -> SamplingOptions:
+        """The sampling that the caller asks for; the bound on ids is the server's to check."""
+        return SamplingOptions(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            seed=self.seed,
+            stop=self.stops,
+            stop_token_ids=tuple(self.stop_token_ids or ()),
+        )
 
     @property
     def include_usage(self) -> bool:

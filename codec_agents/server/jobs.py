@@ -209,15 +209,7 @@ class JobMaker:
 
     def _options(self, body: Sampling) -> SamplingOptions:
         _require_one(1 if body.n is None else body.n)
-        return SamplingOptions(
-            max_tokens=self._limit(body.limit),
-            temperature=body.temperature,
-            top_p=body.top_p,
-            top_k=body.top_k,
-            seed=body.seed,
-            stop=body.stops,
-            stop_token_ids=tuple(body.stop_token_ids or ()),
-        )
+        return msgspec.structs.replace(body.options, max_tokens=self._limit(body.limit))
 
     def _limit(self, asked: int | None, field: str = "max_tokens") -> int:
         if asked is None:

@@ -17,6 +17,7 @@ from codec_agents.server.apis.request import (
     hints_of,
     reasoning_or_none,
     sent_call,
+    text_of,
 )
 from codec_agents.server.apis.tools import check_count, read_tool
 from codec_agents.server.bodies import DEFAULTS, STREAM_OPTIONS, Sampling, check_stops
@@ -220,15 +221,7 @@ def _message(place: str, message: ChatMessage) -> Message:
 
 
 def _content(place: str, content: str | list[ContentPart] | None) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    for number, part in enumerate(content):
-        if part.type != "text" or part.text is None:
-            kind = str(part.type)[:40]
-            raise HttpError(
-                400, f"{place}.content[{number}] is of type {kind!r}: only text is served", param="messages"
-            )
-    return "".join([part.text or "" for part in content])
+    return text_of(content, f"{place}.content", param="messages")
 
 
 def _reasoning(place: str, message: ChatMessage) -> str | None:
@@ -295,13 +288,8 @@ def _sampling(chat: ChatBody) -> SamplingOptions:
     top = chat.top_logprobs
     if top and not chat.logprobs:
         raise HttpError(400, "top_logprobs needs logprobs to be true", param="top_logprobs")
-    return SamplingOptions(
-        temperature=chat.temperature,
-        top_p=chat.top_p,
-        top_k=chat.top_k,
-        seed=chat.seed,
-        stop=chat.stops,
-        stop_token_ids=tuple(chat.stop_token_ids or ()),
+    return msgspec.structs.replace(
+        chat.options,
         min_p=chat.min_p,
         min_tokens=chat.min_tokens,
         presence_penalty=chat.presence_penalty,

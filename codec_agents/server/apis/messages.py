@@ -18,6 +18,7 @@ from codec_agents.server.apis.request import (
     hints_of,
     reasoning_or_none,
     sent_call,
+    text_of,
 )
 from codec_agents.server.apis.tools import check_count, read_tool
 from codec_agents.server.bodies import DEFAULTS, check_stops
@@ -291,14 +292,7 @@ def _calls(place: str, blocks: Sequence[Block]) -> Iterator[MessageCall]:
 
 
 def _text(place: str, content: str | Sequence[TextBlock] | None) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    for number, block in enumerate(content):
-        if block.type != "text" or block.text is None:
-            kind = block.type[:40]
-            param = place.partition("[")[0]
-            raise HttpError(400, f"{place}[{number}] is of type {kind!r}: only text is served", param=param)
-    return "".join([block.text or "" for block in content])
+    return text_of(content, place, param=place.partition("[")[0])
 
 
 def _tools(tools: Sequence[Mapping[str, Any]]) -> Iterator[OfferedTool]:

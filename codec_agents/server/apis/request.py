@@ -10,9 +10,9 @@ Rules that hold in this file:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -165,6 +165,41 @@ def check_results(messages: Sequence[Message], place: str) -> None:
                 f"a result names the call {message.call_id[:80]!r}, which no message before it has",
                 param=place,
             )
+
+
+class TextPart(Protocol):
+    """A part of a content; it is text if it has a type of text."""
+
+    @property
+    def type(self) -> str | None:
+        """Its type."""
+
+    @property
+    def text(self) -> str | None:
+        """Its text."""
+
+
+def text_of(
+    content: str | Sequence[TextPart] | None, place: str, *, param: str, types: Collection[str] = ("text",)
+) -> str:
+    """Return the text of a content, which may be divided into parts.
+
+    Args:
+        content: the content.
+        place: where it is, for the error.
+        param: the field of the request, for the error.
+        types: the types of parts that are text.
+
+    Raises:
+        HttpError: 400, a part is no text.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    for number, part in enumerate(content):
+        if part.type not in types or part.text is None:
+            kind = str(part.type)[:40]
+            raise HttpError(400, f"{place}[{number}] is of type {kind!r}: only text is served", param=param)
+    return "".join([part.text or "" for part in content])
 
 
 def require_arguments(request: ConversationRequest) -> None:

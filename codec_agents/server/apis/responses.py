@@ -17,6 +17,7 @@ from codec_agents.server.apis.request import (
     hints_of,
     reasoning_or_none,
     sent_call,
+    text_of,
 )
 from codec_agents.server.apis.tools import check_count, read_tool
 from codec_agents.server.bodies import DEFAULTS
@@ -283,13 +284,7 @@ def _reasoning(item: Item) -> str:
 
 
 def _text(place: str, content: str | Sequence[Part] | None) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    for number, part in enumerate(content):
-        if part.type not in TEXTS or part.text is None:
-            kind = str(part.type)[:40]
-            raise HttpError(400, f"{place}[{number}] is of type {kind!r}: only text is served", param="input")
-    return "".join([part.text or "" for part in content])
+    return text_of(content, place, param="input", types=TEXTS)
 
 
 def _tools(tools: Sequence[Mapping[str, Any]]) -> Iterator[OfferedTool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from codec_agents.telemetry.calls import stream_attributes
 from codec_agents.testing import Call, Cut, EmbeddedEngine, PromptView, Say, Script, ScriptedEngine, Think
 from codec_agents.tools import tool
 from codec_agents.vocabularies import bundled_map
+from tests.limits import calls_of
 
 SILENT_RUN_CALLS = 50
 """The promise for a two-model run without an SDK."""
@@ -550,15 +550,4 @@ def test_a_silent_run_makes_few_calls() -> None:
         scope.finish()
 
     run()  # what is imported and created once is there
-    calls = 0
-
-    def count(_frame: object, event: str, _argument: object) -> None:
-        nonlocal calls
-        calls += event == "call"
-
-    sys.setprofile(count)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-    assert calls <= SILENT_RUN_CALLS
+    assert calls_of(run, in_c=False) <= SILENT_RUN_CALLS
