@@ -324,7 +324,7 @@ class Declaration:
             name: its name in `tools`.
             command: the program and its arguments; the program is added to `programs`.
             fields: fields of an `McpSpec`: `url`, `headers`, `env`, `prefix`, `only`, `timeout`,
-                `approval`.
+                `start_timeout`, `approval`.
         """
         words = None if command is None else tuple(map(str, command))
         server = self._validated(McpSpec, ("mcp", name), **_given(command=words), **fields)

@@ -72,6 +72,7 @@ class McpFields(TypedDict, total=False):
     prefix: str
     only: Sequence[str] | None
     timeout: float | None
+    start_timeout: float
     approval: bool
 
 

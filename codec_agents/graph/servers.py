@@ -15,6 +15,9 @@ from codec_agents.references.environment import is_reference, looks_secret
 SERVER_PREFIX = "mcp:"
 """Begins an entry of `tools`: `mcp:fares` for all tools of a server, `mcp:fares/search` for one."""
 
+DEFAULT_START_TIMEOUT = 60.0
+"""A program that is downloaded first, as `npx` and `uvx` do, takes half a minute."""
+
 
 def _command(value: tuple[str, ...]) -> tuple[str, ...]:
     for name, content in _secret_arguments(value):
@@ -68,6 +71,8 @@ class McpSpec(Declared):
     """The tools to use, by the server's names; all when left out."""
     timeout: Seconds | None = None
     """Seconds for one call; the policy's when left out."""
+    start_timeout: Seconds = DEFAULT_START_TIMEOUT
+    """Seconds until the server has listed its tools."""
     approval: Flag = False
     """Ask for approval before a tool of this server runs."""
 

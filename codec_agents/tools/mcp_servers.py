@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from mcp import Client
     from mcp.types import Tool as ServerTool
 
-START_TIMEOUT = 60.0
-"""Seconds until a server has listed its tools: a program that is downloaded first takes half a minute."""
-
 CONTEXT = " context"
 """The parameter for the context of a call. No argument of a model has a name that begins with a space."""
 
@@ -66,7 +63,7 @@ class ToolServer:
 
     async def _asked(self) -> list[ServerTool]:
         try:
-            with anyio.fail_after(START_TIMEOUT):
+            with anyio.fail_after(self.spec.start_timeout):
                 async with self.connected() as client:
                     return await list_tools(client)
         except Exception as error:
@@ -162,7 +159,7 @@ class _Opened:
         """Keep the server open until this is cancelled."""
         await anyio.lowlevel.checkpoint()  # the opener must have begun the work that a failure ends
         try:
-            with anyio.fail_after(START_TIMEOUT) as starting:
+            with anyio.fail_after(self._server.spec.start_timeout) as starting:
                 async with self._server.connected() as client:
                     self._server.check(await list_tools(client))
                     starting.deadline = math.inf

@@ -26,12 +26,20 @@ MOMENT = 0.005
 class BodyDrainer:
     """Reads the bodies of one pool of connections to their ends, in the background."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: float = DRAIN_SECONDS, moment: float = MOMENT) -> None:
+        """Read nothing yet.
+
+        Args:
+            limit: seconds that the rest of a body may take.
+            moment: seconds that a request waits for a connection that is about to be free.
+        """
+        self._limit = limit
+        self._moment = moment
         self._open: set[_Rest] = set()
 
     async def add(self, response: HttpResponse, chunks: AsyncIterator[bytes]) -> None:
         """Schedule the reading of the rest of a body, and the return of its connection."""
-        ending = _Rest(response, chunks, self._open.discard)
+        ending = _Rest(response, chunks, self._limit, self._open.discard)
         self._open.add(ending)
         loop = running_loop()
         if loop is None:
@@ -40,7 +48,7 @@ class BodyDrainer:
             loop.call_soon(ending.start)
 
     async def wait_briefly(self) -> None:
-        """Wait up to `MOMENT` for a connection that is about to be free, if there is one."""
+        """Wait up to `moment` for a connection that is about to be free, if there is one."""
         if not self._open:
             return
         here = this_loop()
@@ -48,7 +56,7 @@ class BodyDrainer:
         if waiting is not None:
             waiting.awaited = True
             waiting.start()
-            with anyio.move_on_after(MOMENT):
+            with anyio.move_on_after(self._moment):
                 await waiting.wait()
 
     async def aclose(self) -> None:
@@ -62,7 +70,11 @@ class _Rest:
     """The rest of one body."""
 
     def __init__(
-        self, response: HttpResponse, chunks: AsyncIterator[bytes], then: Callable[[_Rest], None]
+        self,
+        response: HttpResponse,
+        chunks: AsyncIterator[bytes],
+        limit: float,
+        then: Callable[[_Rest], None],
     ) -> None:
         """Schedule nothing yet; `then` is called at the end."""
         self.loop = this_loop()
@@ -70,6 +82,7 @@ class _Rest:
         """Whether a request waits for it already: each request waits for one of its own."""
         self._response = response
         self._chunks = chunks
+        self._limit = limit
         self._then = then
         self._over: anyio.Event | None = None
         """Made only when a request waits."""
@@ -113,7 +126,7 @@ class _Rest:
         """Read to the end; a failure costs the connection and nothing else, since the answer was complete."""
         whole = False
         try:
-            with anyio.move_on_after(DRAIN_SECONDS) as self._scope, suppress(Exception):
+            with anyio.move_on_after(self._limit) as self._scope, suppress(Exception):
                 if self._given_up:
                     self._scope.cancel()
                 while await anext(self._chunks, None) is not None:

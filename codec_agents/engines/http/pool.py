@@ -56,7 +56,7 @@ class HttpPool:
         """A client for each event loop: none can be used in another."""
         self._making = threading.Lock()
         self.drainer = BodyDrainer()
-        self._prepared = PreparedRequests()
+        self.prepared_requests = PreparedRequests()
 
     def __repr__(self) -> str:
         return f"HttpPool({self.engine!r}, {self.shown('')!r})"
@@ -77,7 +77,7 @@ class HttpPool:
         body: DeferredContent | None = None if deferred_body is None else deferred_body()
         if body is None or self.settings.max_connections <= MIN_FOR_PREPARED:
             return False
-        self._prepared.start(
+        self.prepared_requests.start(
             (path, by), body, lambda body: self._request("POST", path, body, UNKNOWN_LENGTH, timeouts)
         )
         return True
@@ -86,7 +86,7 @@ class HttpPool:
         self, path: str, by: str, content: bytes, headers: Mapping[str, str], on_sent: Callable[[], None]
     ) -> PreparedRequest | None:
         """Write the content of the request that was prepared, without waiting; None if there is none."""
-        prepared = self._prepared.take((path, by))
+        prepared = self.prepared_requests.take((path, by))
         if prepared is None or not await prepared.give(content, self._headers(headers), on_sent):
             return None
         return prepared
@@ -157,7 +157,7 @@ class HttpPool:
 
     async def aclose(self) -> None:
         """Close the connections of this event loop's client; a client of the caller's stays open."""
-        await self._prepared.aclose()
+        await self.prepared_requests.aclose()
         await self.drainer.aclose()
         if (made := self._made.pop(this_loop(), None)) is not None:
             await made.aclose()

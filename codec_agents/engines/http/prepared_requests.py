@@ -57,18 +57,21 @@ class PreparedRequest:
     """One request that waits for its content."""
 
     def __init__(
-        self, content: DeferredContent, send: Callable[[DeferredContent], Awaitable[HttpResponse]]
+        self,
+        content: DeferredContent,
+        send: Callable[[DeferredContent], Awaitable[HttpResponse]],
+        max_age: float,
     ) -> None:
         self._content = content
         self.loop = asyncio.get_running_loop()
-        self._since = self.loop.time()
+        self._usable_until = self.loop.time() + max_age
         self._task: asyncio.Future[HttpResponse] = asyncio.ensure_future(send(content))
         self._task.add_done_callback(self._ended)
 
     @property
     def usable(self) -> bool:
         """True while it waits for its request, within the time that a server leaves it open."""
-        return not self._task.done() and self.loop.time() - self._since < PREPARED_FOR
+        return not self._task.done() and self.loop.time() < self._usable_until
 
     async def give(self, content: bytes, headers: Mapping[str, str], on_sent: Callable[[], None]) -> bool:
         """Send it; return whether that was possible. Without a connection it leaves when it has one."""
@@ -111,7 +114,9 @@ class PreparedRequest:
 class PreparedRequests:
     """The prepared requests of one pool of connections, at most one for each place and event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_age: float = PREPARED_FOR) -> None:
+        """Prepare nothing yet; a request older than `max_age` seconds is not used."""
+        self._max_age = max_age
         self._waiting: dict[tuple[asyncio.AbstractEventLoop, Place], PreparedRequest] = {}
 
     def start(
@@ -132,7 +137,7 @@ class PreparedRequests:
             elif key[0].is_closed():
                 del self._waiting[key]
         if len(self._waiting) < MAX_PREPARED:
-            self._waiting[loop, place] = PreparedRequest(content, send)
+            self._waiting[loop, place] = PreparedRequest(content, send, self._max_age)
 
     def take(self, place: Place) -> PreparedRequest | None:
         """Return the request that waits there, for the caller that has its content."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from codec_agents.runtime.model.prefill import Prefill
     from codec_agents.runtime.model.prompt import IncrementalPrompt
 
-PREPARED_FOR = 4.0
+PREPARED_FOR: Final = 4.0
 """Seconds after which a connection is prepared again: uvicorn, which most engines use, closes idle ones
 after 5."""
 

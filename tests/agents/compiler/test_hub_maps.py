@@ -60,6 +60,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
         model, revision, name = "/".join(parts[:2]), parts[3], parts[4]
         if model == "org/gated" and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._answer(401, {"X-Error-Code": "GatedRepo"}, b"Access to model org/gated is restricted.")
+        elif model == "org/huge":
+            self._answer(200, {"Content-Length": str(hub.MAX_TOKENIZER_BYTES + 1)}, b"")
         elif model not in {*self.files, "org/gated"}:
             self._answer(404, {"X-Error-Code": "RepoNotFound"}, b"Repository not found")
         elif revision not in ("main", COMMIT):
@@ -76,7 +78,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
@@ -185,9 +187,8 @@ def test_a_model_without_a_tokenizer_file_says_what_was_looked_for(server, monke
     assert "at main: none of tokenizer.json, tekken.json, tokenizer.model" in faults("hf:org/small")
 
 
-def test_a_file_above_the_limit_is_refused(server, monkeypatch):
-    monkeypatch.setattr(hub, "MAX_TOKENIZER_BYTES", 100)
-    assert "the limit is 100" in faults("hf:org/small")
+def test_a_file_above_the_limit_is_refused_by_its_announced_length(server):
+    assert f"the limit is {hub.MAX_TOKENIZER_BYTES}" in faults("hf:org/huge")
 
 
 def test_offline_nothing_is_asked(server, monkeypatch):

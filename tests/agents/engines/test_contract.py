@@ -14,7 +14,7 @@ import pytest
 
 from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.http import draining as endings
+from codec_agents.engines.http.draining import BodyDrainer
 from codec_agents.engines.llamacpp import LlamaCppEngine, LostIdsError
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.sglang import SglangEngine
@@ -352,9 +352,8 @@ async def test_llamacpp_what_is_held_for_a_stop_text_is_not_guessed(words, ask, 
     assert (lost.value.delivered, lost.value.transient) == (1, True)
 
 
-async def test_llamacpp_a_stop_id_of_ours_closes_the_request_at_once(words, ask, monkeypatch):
-    """It knows no stop ids: it would go on, and notices only that nobody listens any more."""
-    monkeypatch.setattr(endings, "DRAIN_SECONDS", 20.0)
+async def test_llamacpp_a_stop_id_of_ours_closes_the_request_at_once(words, ask):
+    """It knows no stop ids: it would go on, and notices only that the client has gone."""
     answer = pick_tokenizer(words).encode_ordinary("one two three four five")
     noticed = threading.Event()
 
@@ -364,6 +363,7 @@ async def test_llamacpp_a_stop_id_of_ours_closes_the_request_at_once(words, ask,
 
     async with FaultyServer(WIRES["llamacpp"], words, answer, endless) as server:
         engine = llamacpp_engine(server.url)
+        engine.pool.drainer = BodyDrainer(limit=20.0)
         with anyio.fail_after(5):
             async with engine.stream(ask(words, stop_token_ids=(answer[1],))) as stream:
                 ids = [token async for frame in stream for token in frame.ids]

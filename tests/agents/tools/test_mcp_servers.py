@@ -19,9 +19,10 @@ from codec_agents import Pipeline
 from codec_agents.events import ToolFinished
 from codec_agents.exceptions import ApprovalRequiredError, PipelineError, ToolServerError
 from codec_agents.graph.explain import render_text
+from codec_agents.graph.servers import McpSpec
 from codec_agents.server import EmbeddedServer, PipelineBackend, create_app
 from codec_agents.testing import Call, PromptView, Say
-from codec_agents.tools import mcp_servers
+from codec_agents.tools.mcp_servers import OpenServers, ToolServer
 
 SERVER = """
 import json, os, sys
@@ -198,22 +199,21 @@ SILENT = "import sys; sys.stdin.read()"
 
 
 @pytest.mark.asyncio
-async def test_server_that_says_nothing_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = declare(folder)
-    pipeline.build()
-    monkeypatch.setattr(mcp_servers, "START_TIMEOUT", 0.3)
+async def test_server_that_does_not_answer_is_given_up(folder: Path) -> None:
     (folder / "fares.py").write_text(SILENT, encoding="utf-8")
-    with pytest.raises(ToolServerError, match="did not answer in time"):
-        await pipeline.invoke({"question": "search Oslo"})
-    with pytest.raises(ToolServerError, match="did not answer in time"):
-        async with pipeline.opened():
-            raise AssertionError("the server says nothing")
     with pytest.raises(PipelineError, match=r"'python fares.py' did not answer in time"):
-        declare(folder).build()
+        declare(folder, "{fares: {command: [python, fares.py], start_timeout: 0.3}}").build()
+    command = ["python", "fares.py"]
+    server = ToolServer("fares", McpSpec(command=command, start_timeout=0.3), command, folder)
+    failures: list[ToolServerError] = []
+    with pytest.raises(ToolServerError, match="did not answer in time"):
+        async with OpenServers([server], failures.append) as servers:
+            await servers.all_there()
+    assert len(failures) == 1
 
 
 @pytest.mark.asyncio
-async def test_tools_that_are_new_since_the_build_are_nobodys_business(folder: Path) -> None:
+async def test_tools_that_are_new_since_the_build_are_ignored(folder: Path) -> None:
     pipeline = declare(folder)
     pipeline.build()
     (folder / "more").touch()

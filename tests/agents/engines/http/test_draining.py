@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.http import draining as endings
+from codec_agents.engines.http.draining import BodyDrainer
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.exceptions import EngineStreamError
 
@@ -78,11 +78,12 @@ class LateEnds:
         return True
 
 
+LONG = 20.0
+"""Seconds: a test that waited for the end of a body would show it on a busy machine, too."""
+
+
 @pytest.fixture
-def late(monkeypatch, stock):
-    monkeypatch.setattr(
-        endings, "DRAIN_SECONDS", 20.0
-    )  # that nobody waits for it shows on a busy machine, too
+def late(stock):
     server = LateEnds(stock)
     yield server
     server.stop()
@@ -93,6 +94,7 @@ async def engine(request, late, anyio_backend_name):
     if (request.param, anyio_backend_name) == ("aiohttp", "trio"):
         pytest.skip("aiohttp runs under asyncio alone")
     engine = CodecEngine(late.url, settings=HttpSettings(transport=request.param))
+    engine.pool.drainer = BodyDrainer(limit=LONG)
     yield engine
     await engine.aclose()
 
@@ -107,8 +109,8 @@ async def test_a_stream_is_over_with_its_last_frame(words, ask, late, engine):
     assert not late.ended.is_set()
 
 
-async def test_the_connection_is_used_again_when_the_body_has_ended(words, ask, late, engine, monkeypatch):
-    monkeypatch.setattr(endings, "MOMENT", 5.0)
+async def test_the_connection_is_used_again_when_the_body_has_ended(words, ask, late, engine):
+    engine.pool.drainer = BodyDrainer(limit=LONG, moment=5.0)
     await read(engine, ask(words))
     late.ended.set()
     for _ in range(3):
@@ -118,27 +120,26 @@ async def test_the_connection_is_used_again_when_the_body_has_ended(words, ask, 
 
 async def test_a_request_does_not_wait_long_for_an_end_that_does_not_come(words, ask, late, engine):
     await read(engine, ask(words))
-    started = time.perf_counter()
-    assert await read(engine, ask(words)) == [5, 6]
-    assert time.perf_counter() - started < endings.DRAIN_SECONDS / 2
+    with anyio.fail_after(LONG / 2):
+        assert await read(engine, ask(words)) == [5, 6]
     assert late.accepted == 2
 
 
-async def test_an_end_that_never_comes_costs_the_connection(words, ask, late, engine, monkeypatch):
-    monkeypatch.setattr(endings, "DRAIN_SECONDS", 0.05)
+async def test_an_end_that_never_comes_costs_the_connection(words, ask, late, engine):
+    engine.pool.drainer = BodyDrainer(limit=0.05)
     await read(engine, ask(words))
     assert await anyio.to_thread.run_sync(late.closed.wait, 5)
 
 
 async def test_closing_the_engine_waits_for_no_end(words, ask, late, engine):
     await read(engine, ask(words))
-    with anyio.fail_after(endings.DRAIN_SECONDS / 2):
+    with anyio.fail_after(LONG / 2):
         await engine.aclose()
     assert await anyio.to_thread.run_sync(late.closed.wait, 5)
 
 
-async def test_what_comes_later_than_the_last_frame_is_dropped(words, ask, late, engine, monkeypatch):
-    monkeypatch.setattr(endings, "MOMENT", 5.0)
+async def test_what_comes_later_than_the_last_frame_is_dropped(words, ask, late, engine):
+    engine.pool.drainer = BodyDrainer(limit=LONG, moment=5.0)
     late.more = chunk([7], False)
     await read(engine, ask(words))
     late.ended.set()
@@ -159,16 +160,17 @@ async def test_what_stands_behind_the_last_frame_in_the_same_chunk_is_an_error(w
 
 
 def test_what_is_still_being_read_ends_with_its_event_loop(words, ask, late):
-    """Without anybody who closes the engine."""
+    """Although nothing closes the engine."""
     for run in (asyncio.run, trio.run):
         engine = CodecEngine(late.url, settings=HttpSettings(transport="httpx"))
+        engine.pool.drainer = BodyDrainer(limit=LONG)
 
         async def once(engine=engine):
             await read(engine, ask(words))
 
         started = time.perf_counter()
         run(once()) if run is asyncio.run else run(once)
-        assert time.perf_counter() - started < endings.DRAIN_SECONDS / 2
+        assert time.perf_counter() - started < LONG / 2
         assert late.closed.wait(5)
         late.closed.clear()
 

@@ -13,8 +13,8 @@ from aiohttp.http_writer import StreamWriter
 
 from codec_agents.engines.base import GenerationRequest
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.http import prepared_requests
 from codec_agents.engines.http.engine import HttpEngine
+from codec_agents.engines.http.prepared_requests import PreparedRequests
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai import OpenAIEngine
@@ -290,12 +290,10 @@ async def test_one_that_breaks_with_its_body_is_told(words: Vocabulary, ask: Ask
         assert len(wire.requests) == 1
 
 
-async def test_one_that_has_waited_too_long_is_not_used(
-    words: Vocabulary, ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(prepared_requests, "PREPARED_FOR", -1.0)
+async def test_one_that_has_waited_too_long_is_not_used(words: Vocabulary, ask: Ask) -> None:
     async with Wire(lambda _: DONE) as wire:
         engine, request = CodecEngine(wire.url), ask(words)
+        engine.pool.prepared_requests = PreparedRequests(max_age=0.0)
         await prepare(engine, request)
         assert await generate(engine, request) == [5]
         await engine.aclose()

@@ -10,12 +10,13 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
+from trio.testing import MockClock
 
 from codec_agents import Chat, Pipeline
 from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.runtime.model import preparation as ahead
-from codec_agents.runtime.model.preparation import prepare_engines
+from codec_agents.runtime.model.preparation import PREPARED_FOR, prepare_engines
 from codec_agents.runtime.result import RunResult
 from codec_agents.testing import (
     EmbeddedEngine,
@@ -194,12 +195,12 @@ async def test_the_next_engine_is_prepared_while_the_source_streams(fields: dict
     assert b.under_way == 0
 
 
-async def test_it_is_prepared_again_while_the_source_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "PREPARED_FOR", 0.01)
+def test_it_is_prepared_again_while_the_source_goes_on() -> None:
+    """On a clock that jumps to the next instant at which anything is due."""
     b = Noting()
-    await run(two(slow(), b))
-    assert b.seen.count("prepare demo/words") > 1
-    assert b.seen[-1] == "stream"
+    source = ScriptedEngine(lambda _: [Say(DRAFT), Wait(2.5 * PREPARED_FOR)])
+    trio.run(run, two(source, b), clock=MockClock(autojump_threshold=0))
+    assert b.seen == ["prepare demo/words"] * 3 + ["stream"]
 
 
 async def test_preparing_ends_with_a_node_that_fails() -> None:
