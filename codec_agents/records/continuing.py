@@ -68,7 +68,7 @@ class ContinuedRecorder(Recorder):
         self._lost = None
         self._file = open_locked(path)
         try:
-            self._chain, length = _sealed_part(path)
+            self._chain, length = sealed_part(path)
             self.record = read_record(path) if length else None
             # What a crash left of a last line.
             os.ftruncate(self._file, length)
@@ -106,7 +106,7 @@ class ContinuedRecorder(Recorder):
             super().write_suspended(pause_id, calls, at)
 
 
-def _sealed_part(path: str | Path) -> tuple[Chain, int]:
+def sealed_part(path: str | Path) -> tuple[Chain, int]:
     """Return the chain of the whole lines of a record, and their length in bytes.
 
     Raises:

@@ -32,7 +32,7 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
     edges = [{"from": edge.source, "to": edge.target, "strategy": edge.strategy} for edge in built.edges]
     return {
         "digest": built.digest,
-        "versions": _versions(),
+        "versions": running_versions(),
         "maps": {node.vocabulary.id: node.vocabulary.hash for node in asking.values()},
         "nodes": nodes,
         "edges": edges,
@@ -60,5 +60,6 @@ def sampling_fields(options: SamplingOptions) -> dict[str, Any]:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def running_versions() -> dict[str, str]:
+    """Return the versions of this package and of Python."""
     return {"codec-agents": version("codec-agents"), "python": platform.python_version()}

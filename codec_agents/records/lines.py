@@ -62,7 +62,12 @@ class PromptLine(msgspec.Struct):
     at: Instant
     results: list[tuple[Count, Count]] = []
     kept_prefix: Count = 0
-    """Of a first turn, how many of its ids are those of an earlier run, which is not in this record."""
+    """Of a first turn, how many of its ids are those of an earlier run, which is not in this record, or of
+    another branch of a conversation."""
+    id: str | None = None
+    """The turn's part of the ids that a gateway's client got."""
+    sampling: dict[str, Any] | None = None
+    """The options of this turn, where turns have their own; those of the first line otherwise."""
 
 
 class ValuesLine(msgspec.Struct):

@@ -41,3 +41,9 @@ def mode_fault(mode: str | None, sampling: Mapping[str, Any]) -> str | None:
         if name in sampling and sampling[name] not in values:
             return f"the log probabilities leave out {name} {sampling[name]}, with which the ids were drawn"
     return None
+
+
+def same_distribution(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two turns were drawn alike: with the same temperature, and the same other options."""
+    names = ("temperature", *NEUTRAL)
+    return [one.get(name) for name in names] == [other.get(name) for name in names]

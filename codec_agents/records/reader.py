@@ -181,9 +181,17 @@ def _prompt(run: RecordedRun, turns: OpenTurns, line: PromptLine) -> None:
     if any(start > stop or stop > len(prompt) for start, stop in line.results):
         raise _BadLineError("a result lies outside its prompt")
     turn = RecordedTurn(
-        line.node, line.turn, prompt, line.kept or line.kept_prefix, line.results, started=line.at
+        line.node,
+        line.turn,
+        prompt,
+        line.kept or line.kept_prefix,
+        line.results,
+        started=line.at,
+        id=line.id,
+        sampling=line.sampling,
     )
     turns[line.node] = turn
+    run.complete = False  # a conversation goes on behind the end of a turn
     run.turns.append(turn)
 
 

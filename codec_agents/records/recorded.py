@@ -49,6 +49,10 @@ class RecordedTurn:
     """The engine's own times that it reported, in seconds: `queue`, `prefill`, `first_id`."""
     tools: list[dict[str, Any]] = field(default_factory=list)
     """The attempts of its tool calls, in the order in which they ended."""
+    id: str | None = None
+    """Of a gateway's turn, the part of the ids that its client got which names it."""
+    sampling: Mapping[str, Any] | None = None
+    """Its sampling options, where the record has them by turn."""
 
     def frames(self) -> Iterator[CodecFrame]:
         """Yield the frames as they were recorded, without the last one."""

@@ -2,7 +2,8 @@
 
 A turn whose prompt begins with exactly the turns before continues their row. Any other prompt, one from which
 reasoning was dropped for example, begins a row of its own: no id is trained on in a context it was not
-sampled in.
+sampled in. So does a turn that was sampled with another temperature or other penalties, because a row says
+once how its ids were drawn.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from codec_agents.plan.nodes import declared_path
+from codec_agents.records.logprobs import same_distribution
 from codec_core.frames import SampledValues, WeightVersion
 
 
@@ -23,6 +25,7 @@ class Turn(Protocol):
     finish_reason: str | None
     complete: bool
     tools: list[dict[str, Any]]
+    sampling: Mapping[str, Any] | None
 
     def all_values(self) -> SampledValues | None:
         """Return the values of the whole turn."""
@@ -163,16 +166,22 @@ def _rows_of(record: TurnsOfNodes, node: str) -> Iterator[Trajectory]:
     row: Trajectory | None = None
     part = 0
     for turn in record.of_node(node):
-        if row is not None and turn.prompt[: len(row.ids)] != row.ids:
+        if row is not None and not _continues(row, turn):
             yield row
             row, part = None, part + 1
-        row = row or _new_row(record, node, part)
+        row = row or _new_row(record, node, part, turn.sampling)
         row._add(turn)
     if row is not None:
         yield row
 
 
-def _new_row(record: TurnsOfNodes, node: str, part: int) -> Trajectory:
+def _continues(row: Trajectory, turn: Turn) -> bool:
+    """Return whether a turn is of the same row: it reads on behind it, and was drawn alike."""
+    drawn_alike = turn.sampling is None or same_distribution(row.sampling, turn.sampling)
+    return drawn_alike and turn.prompt[: len(row.ids)] == row.ids
+
+
+def _new_row(record: TurnsOfNodes, node: str, part: int, sampling: Mapping[str, Any] | None) -> Trajectory:
     details = record.details(node)
     rewards = record.rewards
     return Trajectory(
@@ -183,7 +192,7 @@ def _new_row(record: TurnsOfNodes, node: str, part: int) -> Trajectory:
         map=details.get("map"),
         map_hash=record.header.get("maps", {}).get(details.get("map")),
         logprob_mode=details.get("logprob_mode"),
-        sampling=details.get("sampling") or {},
+        sampling=(details.get("sampling") or {}) if sampling is None else sampling,
         reward=rewards.get(node, rewards.get(declared_path(node), rewards.get(""))),
         metadata=record.metadata,
     )

@@ -16,6 +16,7 @@ import msgspec
 from codec_agents.engines.codec import CACHED_HEADER
 from codec_agents.server.backends.backend import Job
 from codec_agents.server.lanes import Lanes
+from codec_agents.server.logprobs import COMPLETION_FIELDS, Logprobs
 from codec_core.frames import CONTENT_TYPES, CodecFrame, encoder
 from codec_core.versions import VARY
 
@@ -148,11 +149,12 @@ class CompletionEvents(OpenAIForm):
 
     streamed = True
 
-    def __init__(self, job: Job, *, with_ids: bool, usage: bool) -> None:
+    def __init__(self, job: Job, *, with_ids: bool, usage: bool, logprobs: Logprobs | None = None) -> None:
         super().__init__(job, "text_completion", random_id("cmpl-"), Lanes(job, plain=True))
         self.headers = EVENTS
         self._with_ids = with_ids
         self._with_usage = usage
+        self._logprobs = logprobs
         self._first = True
 
     def write(self, frame: CodecFrame) -> bytes:
@@ -162,7 +164,7 @@ class CompletionEvents(OpenAIForm):
         choice: dict[str, Any] = {
             "index": 0,
             "text": text,
-            "logprobs": None,
+            "logprobs": None if self._logprobs is None else self._logprobs.of_completion(frame),
             "finish_reason": self.reason if frame.done else None,
         }
         if self._with_ids:
@@ -182,23 +184,33 @@ class CompletionDocument(OpenAIForm):
 
     streamed = False
 
-    def __init__(self, job: Job, *, with_ids: bool) -> None:
+    def __init__(self, job: Job, *, with_ids: bool, logprobs: Logprobs | None = None) -> None:
         super().__init__(job, "text_completion", random_id("cmpl-"), Lanes(job, plain=True))
         self.headers = {"content-type": "application/json"}
         self._with_ids = with_ids
         self._text: list[str] = []
         self._ids: list[int] = []
+        self._logprobs = logprobs
+        self._values: dict[str, list[Any]] = {name: [] for name in COMPLETION_FIELDS}
 
     def write(self, frame: CodecFrame) -> bytes:
         """Keep the frame."""
         self.take(frame)
         self._ids += frame.ids
+        if self._logprobs is not None:
+            for name, values in self._logprobs.of_completion(frame).items():
+                self._values[name] += values
         self._text += [part.text for part in self.lanes.feed(frame)]
         return b""
 
     def close(self) -> bytes:
         """Return the whole answer."""
-        choice = {"index": 0, "text": "".join(self._text), "logprobs": None, "finish_reason": self.reason}
+        choice = {
+            "index": 0,
+            "text": "".join(self._text),
+            "logprobs": None if self._logprobs is None else self._values,
+            "finish_reason": self.reason,
+        }
         if self._with_ids:
             choice |= {"token_ids": self._ids, "prompt_token_ids": self.job.prompt_ids}
         return msgspec.json.encode(self.document([choice], usage=self.usage))

@@ -52,6 +52,7 @@ from codec_agents.server.http import (
     send_part,
 )
 from codec_agents.server.jobs import JobMaker, find_model
+from codec_agents.server.logprobs import Logprobs
 from codec_agents.server.negotiation import require_format, require_version
 from codec_agents.server.settings import ServerSettings
 from codec_agents.server.workers import Workers
@@ -247,9 +248,13 @@ class CodecServer:
         body, job = await self._jobs.from_completion(request)
         if body.stream_format is not None:
             return job, self._frames(request, body.stream_format, job)
+        with_ids, top = bool(body.return_token_ids), body.alternatives
+        as_ids = bool(body.return_tokens_as_token_ids)
+        logprobs = None if top is None else Logprobs(job, top, as_ids=as_ids)
         if body.stream:
-            return job, CompletionEvents(job, with_ids=bool(body.return_token_ids), usage=body.include_usage)
-        return job, CompletionDocument(job, with_ids=bool(body.return_token_ids))
+            usage = body.include_usage
+            return job, CompletionEvents(job, with_ids=with_ids, usage=usage, logprobs=logprobs)
+        return job, CompletionDocument(job, with_ids=with_ids, logprobs=logprobs)
 
     async def _converse(self, request: Request) -> tuple[Job, Answer]:
         # Read with the first chat: a server of frames alone never needs the dialects.

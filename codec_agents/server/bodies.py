@@ -87,7 +87,9 @@ class CompletionBody(Sampling, frozen=True, kw_only=True):
     return_token_ids: bool | None = None
     echo: bool | None = None
     logprobs: bool | int | None = None
-    """The number of alternatives to report with each id, in frames; see `SamplingOptions.logprobs`."""
+    """The number of alternatives to report with each id; see `SamplingOptions.logprobs`."""
+    return_tokens_as_token_ids: bool | None = None
+    """Whether `logprobs` names tokens by their ids, and not by their texts."""
 
     @property
     def alternatives(self) -> int | None:

@@ -23,6 +23,7 @@ from codec_agents.server.access import tenant_of
 from codec_agents.server.backends.backend import PROGRESS_HEADER, Backend, Job, Progress, ServedModel
 from codec_agents.server.bodies import CompletionBody, Sampling, read_completion, read_prompt
 from codec_agents.server.http import HttpError, Request
+from codec_agents.server.logprobs import require_alternatives
 from codec_agents.server.long_text import MOST_UNCUT, LongText, UncuttableTextError
 from codec_agents.server.negotiation import require_map
 from codec_agents.server.settings import ServerSettings
@@ -48,29 +49,6 @@ NORMALIZED = 3
 """Bytes of a text for each byte of its normal form, at most: three jamo become one syllable."""
 
 
-MOST_ALTERNATIVES = 20
-"""Alternatives that may be asked for with each id: the limit of other servers."""
-
-
-def _alternatives(body: CompletionBody) -> int | None:
-    """Return how many alternatives are asked for with each id.
-
-    Raises:
-        HttpError: 400, too many, or in a form of answer that has no room for them.
-    """
-    asked = body.alternatives
-    if asked is not None and not 0 <= asked <= MOST_ALTERNATIVES:
-        raise HttpError(400, f"logprobs must be 0 to {MOST_ALTERNATIVES}, not {asked}", param="logprobs")
-    if asked is not None and body.stream_format is None:
-        raise HttpError(
-            400,
-            "logprobs are served in frames only; ask for a stream_format, or leave them out",
-            code="unsupported_parameter",
-            param="logprobs",
-        )
-    return asked
-
-
 class JobMaker:
     """Makes jobs within the server's limits."""
 
@@ -92,7 +70,7 @@ class JobMaker:
             raise HttpError(400, "echo is not served; the prompt is the client's own", param="echo")
         model, options = self._model(body.model, request), self._options(body)
         if body.alternatives is not None:
-            options = msgspec.structs.replace(options, logprobs=_alternatives(body))
+            options = msgspec.structs.replace(options, logprobs=self._alternatives(body))
         require_map(request, model.vocabulary)
         raw = bytes(body.prompt)
         prompt = await self._workers.run(partial(read_prompt, raw), len(raw))
@@ -135,6 +113,7 @@ class JobMaker:
         reading = partial(read, request.body, self._settings, request.headers)
         asked = await self._workers.run(reading, len(request.body))
         _require_served(asked)
+        require_alternatives(asked.sampling.logprobs, "top_logprobs")
         model = self._model(asked.model, request)
         limit = self._limit(asked.max_tokens, LIMITS[asked.api])
         options = msgspec.structs.replace(asked.sampling, max_tokens=limit)
@@ -210,6 +189,22 @@ class JobMaker:
     def _options(self, body: Sampling) -> SamplingOptions:
         _require_one(1 if body.n is None else body.n)
         return msgspec.structs.replace(body.options, max_tokens=self._limit(body.limit))
+
+    def _alternatives(self, body: CompletionBody) -> int | None:
+        """Return how many alternatives are asked for with each id.
+
+        Raises:
+            HttpError: 400, too many, or the back end has no values.
+        """
+        asked = require_alternatives(body.alternatives, "logprobs")
+        if body.stream_format is None and not getattr(self._backend, "gives_logprobs", False):
+            raise HttpError(
+                400,
+                "this server has no logprobs; leave them out",
+                code="unsupported_parameter",
+                param="logprobs",
+            )
+        return asked
 
     def _limit(self, asked: int | None, field: str = "max_tokens") -> int:
         if asked is None:

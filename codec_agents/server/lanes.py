@@ -6,6 +6,7 @@ for them; plain completions are one lane.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,13 +52,13 @@ class _Blanks:
                     continue
                 self._held.pop(part.lane, None)
                 self._begun.add(part.lane)
-                part = Part(part.lane, text)
+                part = Part(part.lane, text, stop=part.stop)
             yield part
 
     def rest(self) -> Iterator[Part]:
         """Yield an answer of white space alone, when the turn ends without a call."""
         if text := self._held.get("answer"):
-            yield Part("answer", text)
+            yield Part("answer", text, stop=sys.maxsize)
 
 
 class Lanes:
@@ -68,6 +69,8 @@ class Lanes:
         """Tool calls given out so far."""
         self.reasoning_ids = 0
         """Ids of reasoning so far."""
+        self.answer_spans: list[tuple[int, int]] = []
+        """The positions of the answer's ids; a form that pairs them with text takes them out."""
         self.progress: list[Mapping[str, Any]] = []
         """What happened in the run since this was last emptied, where the client asked for it."""
         self._told = job.told
@@ -81,6 +84,7 @@ class Lanes:
             self._dialect = self._dialect.with_tools(cast("Sequence[Tool]", job.chat.offered_tools))
         if self._dialect is not None:
             self._reader = self._dialect.reader(job.prompt_ids, with_tools=tools)
+        self._stop = 0
         self._tools = tools
         self._texts: dict[str, _LaneText] = {}
         self._stops = job.options.stop
@@ -110,7 +114,7 @@ class Lanes:
         if frame.done:
             for lane, text in self._texts.items():
                 if rest := text.flush():
-                    yield Part(lane, rest)
+                    yield Part(lane, rest, stop=self._stop)
             yield from self._parts_told(calls=True)  # they are behind the text
 
     def _parts_told(self, *, calls: bool = False) -> Iterator[Part]:
@@ -132,13 +136,21 @@ class Lanes:
         for event in events:
             if hasattr(event, "port"):
                 self.reasoning_ids += len(event.ids) if event.port == "reasoning" else 0
+                self._note(event.port, event.start, event.start + len(event.ids))
                 yield from self._decode(event.port, event.ids)
             else:
                 yield from self._call(event)
 
     def _decode(self, lane: str, ids: Sequence[int]) -> Iterator[Part]:
         if text := self._text(lane).feed(ids):
-            yield Part(lane, text)
+            yield Part(lane, text, stop=self._stop)
+
+    def _note(self, lane: str, start: int, stop: int) -> None:
+        self._stop = stop
+        if lane == "answer":
+            if self.answer_spans and self.answer_spans[-1][1] == start:
+                start = self.answer_spans.pop()[0]
+            self.answer_spans.append((start, stop))
 
     def _text(self, lane: str) -> _LaneText:
         text = self._texts.get(lane)
@@ -155,7 +167,8 @@ class Lanes:
                 self.calls += 1
                 yield Part("tool_calls", call=call)
             elif text := self._text("answer").written(call.text):
-                yield Part("answer", text)
+                self._note("answer", region.start, region.stop)
+                yield Part("answer", text, stop=self._stop)
 
 
 class _LaneText:

@@ -21,6 +21,8 @@ class Part:
     call: ToolCall | None = None
     event: Mapping[str, Any] | None = None
     """What happened before the answer; such a piece is of no lane."""
+    stop: int = 0
+    """The position behind the ids of its lane that were read when it was complete."""
 
     @property
     def arguments(self) -> str:

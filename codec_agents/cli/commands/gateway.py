@@ -77,6 +77,16 @@ def read_section(context: click.Context, _parameter: click.Parameter, path: Path
     "--store", type=click.Path(dir_okay=False, path_type=Path), help="Keep conversations in this SQLite file."
 )
 @click.option(
+    "--record",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the record of each conversation into this folder.",
+)
+@click.option(
+    "--record-logprobs",
+    is_flag=True,
+    help="Ask the engine for the log probability of each id, for the records.",
+)
+@click.option(
     "--memory",
     type=click.IntRange(min=1),
     default=512,
@@ -182,6 +192,8 @@ def _gateway(settings: Any, options: Mapping[str, Any]) -> Gateway:
         rules=ReasoningRules(kept=None if kept == "family" else kept, unsent=options["unsent_reasoning"]),
         filters=options["filters"],
         affinity=Affinity(sessions=sessions, salts=options["cache_salt"]),
+        record=options["record"],
+        record_logprobs=options["record_logprobs"],
         settings=settings,
     )
 

@@ -119,6 +119,7 @@ class ChatBody(Sampling, frozen=True, kw_only=True):
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    return_tokens_as_token_ids: bool | None = None
 
     @property
     def limit(self) -> int | None:
@@ -129,7 +130,7 @@ class ChatBody(Sampling, frozen=True, kw_only=True):
 OF_ENGINES = frozenset(
     {
         "min_p", "min_tokens", "presence_penalty", "frequency_penalty", "repetition_penalty",
-        "parallel_tool_calls", "response_format", "logprobs", "top_logprobs",
+        "parallel_tool_calls", "response_format", "logprobs", "top_logprobs", "return_tokens_as_token_ids",
     }
 )  # fmt: skip
 """Fields that only a server in front of an engine can honour; others refuse them by name."""
@@ -191,6 +192,7 @@ def read_chat(
         stream_format=chat.stream_format,
         usage=chat.include_usage,
         token_ids=bool(chat.return_token_ids),
+        tokens_as_ids=bool(chat.return_tokens_as_token_ids),
         hints=hints_of(headers or {}, session=chat.session_id, minted=minted),
     )
 

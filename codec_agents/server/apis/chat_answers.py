@@ -10,6 +10,7 @@ from codec_agents.server.answers import EVENTS, Ids, OpenAIForm, event
 from codec_agents.server.apis.turn import RANDOM, Mint, progress_events
 from codec_agents.server.backends.backend import Job
 from codec_agents.server.lanes import Lanes
+from codec_agents.server.logprobs import Logprobs
 from codec_agents.server.parts import Part
 from codec_core.frames import CodecFrame
 
@@ -25,6 +26,8 @@ class ChatForm(OpenAIForm):
         self._asked = asked
         self._mint = mint
         self._calls = 0
+        top = asked.logprobs
+        self._logprobs = None if top is None else Logprobs(job, top, as_ids=asked.tokens_as_ids)
 
     def _delta(self, part: Part) -> dict[str, Any]:
         """Return a piece of the answer as clients add it up."""
@@ -41,6 +44,10 @@ class ChatForm(OpenAIForm):
     def _deltas(self, frame: CodecFrame) -> list[dict[str, Any]]:
         self.take(frame)
         return [self._delta(part) for part in self.lanes.feed(frame)]
+
+    def _content(self, frame: CodecFrame) -> list[dict[str, Any]]:
+        """Return the log probabilities of all sampled ids, those of reasoning and of markers included."""
+        return [] if self._logprobs is None else self._logprobs.content(frame)
 
     @property
     def _ending(self) -> str | None:
@@ -70,15 +77,20 @@ class ChatEvents(ChatForm):
             self._first = False
             prompt = {"prompt_token_ids": self.job.prompt_ids} if self._asked.token_ids else {}
             body = self._chunk({"role": "assistant", "content": ""}, None, **prompt)
-        if self._asked.token_ids and frame.ids and not deltas:
+        content = self._content(frame)
+        if (content or (self._asked.token_ids and frame.ids)) and not deltas:
             deltas.append({})  # ids that are not text yet, or that no lane holds
         body += progress_events(self.lanes)
         for place, delta in enumerate(deltas):
-            body += self._chunk(delta, None, ids=() if place else frame.ids)
+            ids, own = ((), []) if place else (frame.ids, content)
+            body += self._chunk(delta, None, ids=ids, content=own)
         return body + self._chunk({}, self._ending) if frame.done else body
 
-    def _chunk(self, delta: dict[str, Any], reason: str | None, *, ids: Ids = (), **more: Any) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def _chunk(
+        self, delta: dict[str, Any], reason: str | None, *, ids: Ids = (), content: Any = (), **more: Any
+    ) -> bytes:
+        logprobs = {"content": content} if content else None
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         if self._asked.token_ids:
             choice["token_ids"] = ids
         return event(self.document([choice], **more))
@@ -98,10 +110,12 @@ class ChatDocument(ChatForm):
         self.headers = {"content-type": "application/json"}
         self._kept: list[dict[str, Any]] = []
         self._answer_ids: list[int] = []
+        self._entries: list[dict[str, Any]] = []
 
     def write(self, frame: CodecFrame) -> bytes:
         """Keep the frame."""
         self._answer_ids += frame.ids
+        self._entries += self._content(frame)
         self._kept += self._deltas(frame)
         return b""
 
@@ -113,7 +127,8 @@ class ChatDocument(ChatForm):
         if calls := [call for delta in self._kept for call in delta.get("tool_calls", ())]:
             message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
             message["content"] = message["content"] or None
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._ending}
+        logprobs = None if self._logprobs is None else {"content": self._entries}
+        choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": self._ending}
         more: dict[str, Any] = {"usage": self.usage}
         if self._asked.token_ids:
             choice["token_ids"] = self._answer_ids

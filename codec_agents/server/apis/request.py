@@ -80,6 +80,7 @@ class ConversationRequest:
         stream_format: the wire format of frames, where the client wants ids instead of text.
         usage: whether a stream ends with counts; the other forms always have them.
         token_ids: whether the answer holds the ids of prompt and answer (`return_token_ids`).
+        tokens_as_ids: whether log probabilities name tokens by their ids (`return_tokens_as_token_ids`).
         reasoning_summary: whether reasoning also goes out as a summary (Responses).
         encrypted_reasoning: whether reasoning items carry a token that names them (Responses).
         store: whether the response may be continued by its id (Responses).
@@ -102,6 +103,7 @@ class ConversationRequest:
     stream_format: str | None = None
     usage: bool = False
     token_ids: bool = False
+    tokens_as_ids: bool = False
     reasoning_summary: bool = False
     encrypted_reasoning: bool = False
     store: bool = True
@@ -112,6 +114,11 @@ class ConversationRequest:
     def offered_tools(self) -> tuple[OfferedTool, ...]:
         """The tools that are declared to the model."""
         return () if self.tool_choice == "none" else self.tools
+
+    @property
+    def logprobs(self) -> int | None:
+        """How many alternatives the client wants with each id; None where it wants no log probabilities."""
+        return self.sampling.logprobs
 
     @property
     def characters(self) -> int:

@@ -37,6 +37,7 @@ TEXTS = frozenset({"input_text", "output_text", "text", "reasoning_text", "summa
 """The types of parts that are text."""
 
 ENCRYPTED = "reasoning.encrypted_content"
+LOGPROBS = "message.output_text.logprobs"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -102,9 +103,10 @@ class ResponsesBody(msgspec.Struct, frozen=True, kw_only=True):
     text: TextOptions | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None
+    top_logprobs: int | None = None
 
 
-OF_ENGINES = frozenset({"parallel_tool_calls"})
+OF_ENGINES = frozenset({"parallel_tool_calls", "top_logprobs"})
 """Fields that only a server in front of an engine can honour; others refuse them by name."""
 
 HARMLESS: Mapping[str, tuple[Any, ...]] = {
@@ -150,7 +152,8 @@ def read_responses(
         body: the JSON.
         settings: the limits.
         headers: the request's head, names in lower case.
-        of_engines: whether `OF_ENGINES` and structured answers are taken; they are refused otherwise.
+        of_engines: whether `OF_ENGINES`, structured answers and log probabilities are taken; they are refused
+            otherwise.
 
     Raises:
         HttpError: 400, naming the field.
@@ -164,6 +167,7 @@ def read_responses(
         raise HttpError(400, "input is empty", param="input")
     check_count(items, settings.max_messages, "input")
     check_count(asked.tools or (), settings.max_tools, "tools")
+    included = _included(asked.include or (), of_engines=of_engines)
     conversation = _Conversation()
     if asked.instructions:
         conversation.messages.append(Message(role="system", content=asked.instructions))
@@ -185,12 +189,13 @@ def read_responses(
         sampling=SamplingOptions(
             temperature=asked.temperature,
             top_p=asked.top_p,
+            logprobs=_logprobs(asked.top_logprobs, included),
             structured=_structured(asked.text, of_engines=of_engines),
         ),
         max_tokens=asked.max_output_tokens,
         stream=bool(asked.stream),
         reasoning_summary=_wants_summary(asked.reasoning),
-        encrypted_reasoning=_wants_encrypted(asked.include or ()),
+        encrypted_reasoning=ENCRYPTED in included,
         store=asked.store is not False,
         echo={"instructions": asked.instructions, "metadata": asked.metadata or {}},
         hints=hints_of(
@@ -325,11 +330,20 @@ def _wants_summary(reasoning: Reasoning | None) -> bool:
     return reasoning is not None and (reasoning.summary or reasoning.generate_summary) is not None
 
 
-def _wants_encrypted(include: Sequence[str]) -> bool:
+def _included(include: Sequence[str], *, of_engines: bool) -> Sequence[str]:
+    served = (ENCRYPTED, LOGPROBS) if of_engines else (ENCRYPTED,)
     for name in include:
-        if name != ENCRYPTED:
+        if name not in served:
             raise HttpError(400, f"include holds {name[:80]!r}, which is not served", param="include")
-    return bool(include)
+    return include
+
+
+def _logprobs(top: int | None, included: Sequence[str]) -> int | None:
+    if LOGPROBS in included:
+        return top or 0
+    if top:
+        raise HttpError(400, f"top_logprobs needs {LOGPROBS!r} in include", param="top_logprobs")
+    return None
 
 
 def _structured(text: TextOptions | None, *, of_engines: bool) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from codec_agents.server.answers import EVENTS, FAILED, FAILURES, named_event
 from codec_agents.server.apis.turn import RANDOM, Block, Kind, Mint, Step, Turn, progress_events
 from codec_agents.server.backends.backend import Job
+from codec_agents.server.logprobs import Logprobs
 from codec_core.frames import CodecFrame
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ class ResponsesForm:
         self._mint = mint
         self._call_items: dict[int, str] = {}
         self._tokens: dict[int, str] = {}
+        self._logprobs = None if asked.logprobs is None else Logprobs(job, asked.logprobs)
+        self._entries: list[dict[str, Any]] = []
+        """Of each id so far, whatever its lane."""
+        self._of_blocks: dict[int, list[dict[str, Any]]] = {}
+        """Of the ids of each block of text."""
         self._base = self._begun(mint("resp_"))
 
     def _begun(self, response_id: str) -> dict[str, Any]:
@@ -71,6 +77,25 @@ class ResponsesForm:
             "error": FAILED_RESPONSE if status == "failed" else None,
             "incomplete_details": None if reason is None else {"reason": reason},
         }
+
+    def steps(self, frame: CodecFrame) -> Iterator[tuple[Step, list[dict[str, Any]]]]:
+        """Yield the steps of a frame, each with the log probabilities of the ids that its text is of."""
+        if self._logprobs is not None:
+            self._entries += self._logprobs.content(frame)
+        for step in self.turn.feed(frame):
+            found = self._taken(step) if self._logprobs is not None and step.block.kind == "text" else []
+            yield step, found
+
+    def _taken(self, step: Step) -> list[dict[str, Any]]:
+        """Return the entries of the answer's ids up to the end of a step's text that no step had before."""
+        spans, found = self.turn.lanes.answer_spans, self._of_blocks.setdefault(step.block.place, [])
+        known = len(found)
+        while spans and spans[0][0] < step.stop:
+            start, stop = spans.pop(0)
+            found += self._entries[start : min(stop, step.stop)]
+            if stop > step.stop:
+                spans.insert(0, (step.stop, stop))
+        return found[known:]
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -142,7 +167,8 @@ class ResponsesForm:
     def part(self, block: Block, text: str) -> dict[str, Any]:
         """Return the part of an item that holds its text."""
         if block.kind == "text":
-            return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+            logprobs = self._of_blocks.get(block.place, []) if text else []
+            return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
         kind = "summary_text" if self._asked.reasoning_summary else "reasoning_text"
         return {"type": kind, "text": text}
 
@@ -155,7 +181,7 @@ class ResponsesDocument(ResponsesForm):
 
     def write(self, frame: CodecFrame) -> bytes:
         """Keep the frame."""
-        for _ in self.turn.feed(frame):
+        for _ in self.steps(frame):
             pass
         return b""
 
@@ -180,7 +206,7 @@ class ResponsesEvents(ResponsesForm):
         if not self._number:
             begun = self.document("in_progress")
             body = self._event("created", response=begun) + self._event("in_progress", response=begun)
-        written = b"".join([self._written(step) for step in self.turn.feed(frame)])
+        written = b"".join([self._written(*each) for each in self.steps(frame)])
         return body + progress_events(self.turn.lanes) + written
 
     def close(self) -> bytes:
@@ -192,7 +218,7 @@ class ResponsesEvents(ResponsesForm):
         self._number += 1
         return named_event(document["type"], document)
 
-    def _written(self, step: Step) -> bytes:
+    def _written(self, step: Step, logprobs: list[dict[str, Any]]) -> bytes:
         block = step.block
         at = {"output_index": block.place, "item_id": self.item_id(block)}
         if step.kind == "start":
@@ -200,12 +226,13 @@ class ResponsesEvents(ResponsesForm):
             added = self._event("output_item.added", output_index=block.place, item=item)
             return added if block.kind == "call" else added + self._part_event("added", block, "", at)
         if step.kind == "delta":
-            return self._text_event("delta", block, at, delta=step.text)
+            return self._text_event("delta", block, at, logprobs, delta=step.text)
         # Events are numbered as they are made, so in the order in which they go out.
         if block.kind == "call":
-            body = self._text_event("done", block, at, name=block.name, arguments=block.text)
+            body = self._text_event("done", block, at, [], name=block.name, arguments=block.text)
         else:
-            body = self._text_event("done", block, at, text=block.text)
+            whole = self._of_blocks.get(block.place, [])
+            body = self._text_event("done", block, at, whole, text=block.text)
             body += self._part_event("done", block, block.text, at)
         return body + self._event("output_item.done", output_index=block.place, item=self.item(block))
 
@@ -216,11 +243,13 @@ class ResponsesEvents(ResponsesForm):
         )
         return self._event(f"{name}.{kind}", **at, **{place: 0}, part=self.part(block, text))
 
-    def _text_event(self, kind: str, block: Block, at: dict[str, Any], **fields: Any) -> bytes:
+    def _text_event(
+        self, kind: str, block: Block, at: dict[str, Any], logprobs: list[dict[str, Any]], **fields: Any
+    ) -> bytes:
         if block.kind == "call":
             return self._event(f"function_call_arguments.{kind}", **at, **fields)
         if block.kind == "text":
-            return self._event(f"output_text.{kind}", **at, content_index=0, logprobs=[], **fields)
+            return self._event(f"output_text.{kind}", **at, content_index=0, logprobs=logprobs, **fields)
         if self._asked.reasoning_summary:
             return self._event(f"reasoning_summary_text.{kind}", **at, summary_index=0, **fields)
         return self._event(f"reasoning_text.{kind}", **at, content_index=0, **fields)

@@ -59,6 +59,8 @@ class Step:
     kind: Literal["start", "delta", "stop"]
     block: Block
     text: str = ""
+    stop: int = 0
+    """The position behind the ids that the text is of."""
 
 
 class Turn:
@@ -102,7 +104,7 @@ class Turn:
             yield Step("start", block)
         text = part.text if part.call is None else part.arguments
         block.pieces.append(text)
-        yield Step("delta", block, text)
+        yield Step("delta", block, text, part.stop)
         if part.call is not None:
             yield from self._end()
 

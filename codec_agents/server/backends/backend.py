@@ -91,7 +91,8 @@ class Backend(Protocol):
     Frames arrive as they are sampled; the last one has `done`. Leaving the context stops the generation.
 
     A back end whose attribute `converses` is true takes conversations: no prompt is written for it, and its
-    ids are the text of an answer, without markers. It may leave the attribute out otherwise.
+    ids are the text of an answer, without markers. One whose attribute `gives_logprobs` is true gives the
+    values that the options ask for with its frames. It may leave either attribute out otherwise.
     """
 
     @property

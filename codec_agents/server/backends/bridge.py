@@ -34,6 +34,7 @@ class BridgeBackend:
     """
 
     gathers = True
+    gives_logprobs = True
     stops_itself = True
     """Stop texts are the engine's business."""
 
@@ -49,7 +50,7 @@ class BridgeBackend:
     ) -> None:
         vocabulary = source if isinstance(source, Vocabulary) else vocabulary_of(source)
         self.models: Sequence[ServedModel] = (ServedModel(name, vocabulary, context),)
-        self._engine = engine
+        self.engine = engine
         self._model = model or name
         self._timeouts = timeouts or Timeouts()
 
@@ -68,7 +69,7 @@ class BridgeBackend:
             headers=job.headers,
             timeouts=self._timeouts,
         )
-        stream = self._engine.stream(request)
+        stream = self.engine.stream(request)
         try:
             frames = await stream.__aenter__()
         except EngineError as error:
@@ -84,7 +85,7 @@ class BridgeBackend:
         try:
             yield
         finally:
-            await self._engine.aclose()
+            await self.engine.aclose()
 
 
 class _Relay:

@@ -26,6 +26,7 @@ class ScriptedBackend:
 
     gathers = False
     """A script decides how its ids are cut into frames."""
+    gives_logprobs = True
     stops_itself = False
 
     def __init__(self) -> None:

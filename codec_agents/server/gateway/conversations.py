@@ -31,13 +31,14 @@ from codec_agents.server.gateway.continuation import Continuation, ReasoningRule
 from codec_agents.server.gateway.history import Asked, history_of
 from codec_agents.server.gateway.lineage import Lineage
 from codec_agents.server.gateway.mint import new_nonce
+from codec_agents.server.gateway.run_records import Capture, ConversationRecords
 from codec_agents.server.gateway.store import Store
 from codec_agents.server.gateway.tracing import RequestSpan
 from codec_agents.server.gateway.tree import IDS, Node, Span
 from codec_agents.server.http import HttpError
 from codec_agents.server.parts import Part
 from codec_agents.server.workers import Workers
-from codec_core.frames import CodecFrame
+from codec_core.frames import CodecFrame, SampledValues
 
 if TYPE_CHECKING:
     from codec_agents.tools.tool import Tool
@@ -82,9 +83,11 @@ class Conversations:
         workers: Workers,
         rules: ReasoningRules | None = None,
         *,
+        records: ConversationRecords | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
+        self.records = records
         self.counts = Counts(Counter())
         self._workers = workers
         self._rules = rules or ReasoningRules()
@@ -181,6 +184,16 @@ class Conversations:
         else:
             self.counts.stored += 1
 
+    def record_turn(self, conversation: str, node: Node, capture: Capture | None) -> None:
+        """Write a turn to the record of its conversation.
+
+        Raises:
+            RecordError: it could not be written.
+        """
+        if self.records is not None and capture is not None:
+            node.created = self._clock()
+            self.records.write(conversation, node, capture)
+
     def new_id(self, prefix: str, tenant: bytes, nonce: bytes, number: int) -> str:
         """Return an id that a client gets."""
         return self._lineage.mint.new_id(prefix, tenant, nonce, number)
@@ -207,6 +220,10 @@ class Exchange:
         self.nonce = nonce or new_nonce()
         self.node: Node | None = None
         self.span: RequestSpan | None = None
+        self.capture: Capture | None = None
+        """Gathers what a record has of the turn; None where conversations are not recorded."""
+        self.values: list[SampledValues] = []
+        """The values of the sampled ids, for a client that asks for the same answer again."""
         self.ended = anyio.Event()
         """Set when the answer is over, however it ended."""
         self._conversations = conversations
@@ -221,7 +238,7 @@ class Exchange:
     def again(self) -> Exchange:
         """Return an exchange that gives the same answer once more, with the same ids."""
         repeated = Exchange(self._conversations, self._request, self.continuation, self._dialect, self.nonce)
-        repeated.node = self.node
+        repeated.node, repeated.values = self.node, self.values
         return repeated
 
     @property
@@ -248,15 +265,25 @@ class Exchange:
                 call = part.call
                 self._calls.append(MessageCall(call.name, call.arguments, call.call_id, part.arguments))
 
-    def sampled(self, frame: CodecFrame) -> None:
+    def sampled(self, frame: CodecFrame, cached: int | None = None) -> None:
         """Take the ids of a frame, before it is sent; the last frame ends the turn, which is stored.
+
+        Args:
+            frame: the frame.
+            cached: ids of the prompt that the engine had in its cache.
 
         Raises:
             StoreError: it could not be stored.
+            RecordError: it could not be recorded.
         """
         if self.node is not None:
             return
         self._sampled.extend(frame.ids)
+        if frame.values is not None:
+            self.values.append(frame.values)
+        if self.capture is not None and self._conversations.records is not None:
+            self.capture.frames.append((self._conversations.records.now(), frame.ids, frame.values))
+            self.capture.cached = cached
         if frame.done:
             reason = frame.finish_reason or "stop"
             self._store(reason, partial=reason in BROKEN)
@@ -290,6 +317,8 @@ class Exchange:
             call_ids=tuple(call.id or next(minted, "") for call in self._calls),
             spans=spans_of(self._dialect, self.continuation.prompt, self._sampled, reason),
         )
+        # The record first: a turn that is in the store alone would be in no record ever.
+        self._conversations.record_turn(self.session, node, self.capture)
         self._conversations.store_turn(node)
         self.node = node
 

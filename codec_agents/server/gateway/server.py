@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -30,12 +31,14 @@ from codec_agents.server.gateway.equivalence import joined
 from codec_agents.server.gateway.filters import filtered
 from codec_agents.server.gateway.metrics import render_counts
 from codec_agents.server.gateway.repeats import Repeats
+from codec_agents.server.gateway.run_records import Capture, ConversationRecords, Speaker
 from codec_agents.server.gateway.store import MemoryStore, Store
 from codec_agents.server.gateway.tracing import RequestSpan
 from codec_agents.server.http import JSON, HttpError, Receive, Request, Send
 from codec_agents.server.lanes import Lanes
 from codec_agents.server.settings import ServerSettings
 from codec_core.frames import CodecFrame
+from codec_core.frames.values import joined_values, with_values
 
 if TYPE_CHECKING:
     from codec_agents.engines.base import Engine, SamplingOptions
@@ -80,11 +83,14 @@ class Gateway(CodecServer):
         rules: the reasoning of earlier turns in prompts.
         affinity: the routing of a conversation's requests at the engine.
         filters: names of `filters.FILTERS`, for clients whose system texts change with each request.
+        record: the folder of the records of conversations; they are not recorded if left out.
+        record_logprobs: whether the engine is asked for the log probability of each id, for the records.
         settings: limits and keys.
         exchanges: counts requests.
 
     Raises:
         DialectError: the map tells no family, or lacks the markers of the one that is named.
+        RecordError: the folder of records cannot be made.
     """
 
     def __init__(
@@ -99,6 +105,8 @@ class Gateway(CodecServer):
         rules: ReasoningRules | None = None,
         affinity: Affinity | None = None,
         filters: tuple[str, ...] = (),
+        record: str | Path | None = None,
+        record_logprobs: bool = False,
         settings: ServerSettings | None = None,
         exchanges: Exchanges | None = None,
     ) -> None:
@@ -108,7 +116,10 @@ class Gateway(CodecServer):
             set_dialect(served.vocabulary, dialect)
         super().__init__(_Replaying(engine), settings, exchanges=exchanges)  # type: ignore[arg-type]
         self.store = MemoryStore() if store is None else store
-        self.conversations = Conversations(self.store, self.workers, rules)
+        self.records = None if record is None else ConversationRecords(record)
+        self.conversations = Conversations(self.store, self.workers, rules, records=self.records)
+        self._record_logprobs = record_logprobs and self.records is not None
+        self._engine = engine
         self._affinity = affinity or Affinity()
         self._filters = filters
         self._repeats = Repeats()
@@ -133,6 +144,7 @@ class Gateway(CodecServer):
                 model, exchange.continuation.prompt.tolist(), options, request, chat=asked
             )
             job.recorder = exchange
+            exchange.capture = self._captured(job)
             exchange.span = RequestSpan(request.headers, model.name, exchange.continuation)
             job.headers = {**job.headers, **exchange.span.headers}
             if asked.stream_format is not None:
@@ -163,12 +175,28 @@ class Gateway(CodecServer):
         self, options: SamplingOptions, exchange: Exchange, request: Request, tenant: bytes
     ) -> SamplingOptions:
         rules = self._affinity
+        recorded = 0 if self._record_logprobs and options.logprobs is None else options.logprobs
         return msgspec.structs.replace(
             options,
+            logprobs=recorded,
             session=exchange.session if rules.sessions else options.session,
             cache_salt=tenant.hex() if rules.salts else options.cache_salt,
             priority=(rules.priorities or {}).get(_key_of(request), options.priority),
         )
+
+    def _captured(self, job: Job) -> Capture | None:
+        """Return what gathers the record of a turn."""
+        if self.records is None:
+            return None
+        engine = getattr(self._engine, "engine", None)
+        speaker = Speaker(
+            model=job.model.name,
+            vocabulary=job.model.vocabulary,
+            dialect=require_dialect(job.model.vocabulary).name,
+            engine=getattr(engine, "provider", None),
+            logprob_mode=getattr(engine, "logprob_mode", None),
+        )
+        return Capture(speaker=speaker, options=job.options, started=self.records.now())
 
     def _metrics(self, request: Request) -> tuple[str, bytes]:
         content_type, _ = super()._metrics(request)
@@ -180,6 +208,8 @@ class Gateway(CodecServer):
             await super()._live(receive, send)
         finally:
             self.store.close()
+            if self.records is not None:
+                self.records.close()
 
 
 def _require_kept(asked: ConversationRequest) -> None:
@@ -189,7 +219,6 @@ def _require_kept(asked: ConversationRequest) -> None:
         HttpError: 400, naming the field.
     """
     refused = {
-        "logprobs": asked.sampling.logprobs is not None,
         "parallel_tool_calls": bool(asked.offered_tools) and not asked.parallel_calls,
     }
     for field in (name for name, given in refused.items() if given):
@@ -213,7 +242,9 @@ class RecordedAnswer:
     def __init__(self, form: Answer, exchange: Exchange, job: Job) -> None:
         self._form = form
         self._exchange = exchange
+        self._job = job
         self.streamed = form.streamed
+        self._shows_values = job.chat is not None and job.chat.logprobs is not None
         # Frames hold no text, and what the client will make of them is what the chat APIs would send.
         tools = job.chat is not None and bool(job.chat.offered_tools)
         self._lanes = Lanes(job, tools=tools) if isinstance(form, FrameAnswer) else None
@@ -228,11 +259,16 @@ class RecordedAnswer:
 
         Raises:
             StoreError: the turn could not be stored, so the client must not believe that it has it.
+            RecordError: it could not be recorded.
         """
-        body = self._form.write(frame)
+        # The engine may have been asked for values by the gateway alone, for its record.
+        shown = frame
+        if frame.values is not None and not self._shows_values:
+            shown = CodecFrame(frame.ids, frame.done, frame.finish_reason)
+        body = self._form.write(shown)
         if self._lanes is not None:
             self._lanes.feed(frame)
-        self._exchange.sampled(frame)
+        self._exchange.sampled(frame, self._job.cached_ids)
         return body
 
     def close(self) -> bytes:
@@ -248,6 +284,7 @@ class _Replaying:
         self.models = backend.models
         self.gathers = backend.gathers
         self.stops_itself = backend.stops_itself
+        self.gives_logprobs = getattr(backend, "gives_logprobs", False)
 
     def generate(self, job: Job) -> AbstractAsyncContextManager[AsyncIterator[CodecFrame]]:
         """Start a generation, or repeat one."""
@@ -255,7 +292,7 @@ class _Replaying:
         if isinstance(exchange, Exchange) and exchange.node is not None:
             node = exchange.node
             frame = CodecFrame(tuple(node.sampled), done=True, finish_reason=node.finish_reason)
-            return _one_frame(frame)
+            return _one_frame(with_values(frame, joined_values(exchange.values)))
         return self._backend.generate(job)
 
     def opened(self) -> AbstractAsyncContextManager[None]:

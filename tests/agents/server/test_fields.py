@@ -27,7 +27,7 @@ REFUSED = {
     "function_call": {"name": "f"},
     "functions": [{"name": "f"}],
     "logit_bias": {"50256": -100},
-    "logprobs": True,
+    "logprobs": 21,
     "modalities": ["text", "audio"],
     "moderation": {"model": "omni-moderation-latest"},
     "n": 2,
@@ -132,7 +132,10 @@ async def test_hints_and_values_that_ask_for_nothing_are_taken(server, path):
 async def test_nothing_is_asked_for_by_a_value_of_the_very_kind_alone(server):
     """`logprobs: 0` asks completions for the log probability of each id, and false for none."""
     async with httpx.AsyncClient(base_url=server.url) as client:
-        for name, value in {"logprobs": 0, "top_logprobs": False, "best_of": True}.items():
+        for value, given in [(0, True), (False, False)]:
+            answer = await client.post("/v1/completions", json={"prompt": "hi", "logprobs": value})
+            assert (answer.json()["choices"][0]["logprobs"] is not None) == given
+        for name, value in {"top_logprobs": False, "best_of": True}.items():
             answer = await client.post("/v1/completions", json={"prompt": "hi", name: value})
             assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
 

@@ -1,0 +1,309 @@
+"""The records of a gateway's conversations, in the format of runs: what `runs`, `trace` and exporters read.
+
+Rules that hold in this file:
+
+- A conversation is one record, and each branch of it is a node with turns of its own. A turn is in the
+  record once; the branches that leave the conversation behind it have it in their first prompt, where its ids
+  are not sampled ones. So no id is trained on twice.
+- A turn is written before its client has the end of the answer. The file is open only for that long: between
+  two turns, anyone may read it and annotate it.
+- What a client asked not to keep (`store: false`) is in no record, and neither is what continues it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from codec_agents.exceptions import RecordError, RecordLostError
+from codec_agents.records.continuing import sealed_part
+from codec_agents.records.files import is_being_written, open_locked
+from codec_agents.records.format import RECORD_VERSION, Chain
+from codec_agents.records.header import running_versions, sampling_fields
+from codec_agents.records.reader import read_record
+from codec_agents.records.writer import encoded, write_line
+
+if TYPE_CHECKING:
+    from codec_agents.engines.base import SamplingOptions
+    from codec_agents.server.gateway.tree import Node
+    from codec_core.frames import SampledValues
+    from codec_core.vocabulary import Vocabulary
+
+PIPELINE: Final = "gateway"
+"""The name under which the records are listed."""
+
+MODEL: Final = "branch/model"
+"""The node of every branch, as the first line declares it."""
+
+MOST_OPEN: Final = 4096
+"""Conversations whose place in their record is known; the record of any other one is read first."""
+
+Line: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """The model whose turns are recorded.
+
+    Fields:
+        model: the name by which clients call it.
+        vocabulary: that of its ids.
+        dialect: its family.
+        engine: the kind of its engine; None where the back end has none.
+        logprob_mode: what the engine computes log probabilities from; None where it is not known.
+    """
+
+    model: str
+    vocabulary: Vocabulary
+    dialect: str
+    engine: str | None = None
+    logprob_mode: str | None = None
+
+    def header(self) -> Line:
+        """Return the fields of a record's first line."""
+        mode = {} if self.logprob_mode is None else {"logprob_mode": self.logprob_mode}
+        details = {"dialect": self.dialect, "model": self.model, "engine": self.engine}
+        node = {"map": self.vocabulary.id, **details, **mode}
+        maps = {self.vocabulary.id: self.vocabulary.hash}
+        return {"versions": running_versions(), "maps": maps, "nodes": {MODEL: node}, "edges": []}
+
+
+@dataclass(slots=True, kw_only=True)
+class Capture:
+    """The part of a turn that only its record has, gathered while it is sampled.
+
+    Fields:
+        speaker: the model.
+        options: the sampling that the engine got.
+        started: when the request was made, in seconds since the epoch.
+        frames: the ids as they came, with their instants and their values.
+        cached: ids of the prompt that the engine had in its cache; None where it does not say.
+    """
+
+    speaker: Speaker
+    options: SamplingOptions
+    started: float
+    frames: list[tuple[float, Sequence[int], SampledValues | None]] = field(default_factory=list)
+    cached: int | None = None
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a record ends.
+
+    Fields:
+        chain: over its lines.
+        length: in bytes.
+        started: the instant of its first line, in seconds since the epoch.
+        ends: the branch and the number of the turn that ends it, by the turn's id.
+        branches: how many there are.
+    """
+
+    chain: Chain
+    length: int
+    started: float
+    ends: dict[str, tuple[int, int]] = field(default_factory=dict)
+    branches: int = 0
+
+
+class ConversationRecords:
+    """Writes a folder of records, one for each conversation.
+
+    Args:
+        folder: the folder; made where it is missing, for its owner alone.
+
+    Raises:
+        RecordError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordError(
+                f"the folder of records {folder} cannot be made: {error.strerror or error}; name another one"
+            ) from error
+        # A clock that is set while conversations go on would put turns before those that they answer.
+        self._epoch = time.time() - time.perf_counter()
+        self._places: OrderedDict[str, _Place] = OrderedDict()
+        self._waiting: dict[str, list[tuple[Node, Capture]]] = {}
+        """Turns of records that another process was writing, for an annotation, when they came."""
+
+    def now(self) -> float:
+        """Return the instant, in seconds since the epoch."""
+        return self._epoch + time.perf_counter()
+
+    def path_of(self, conversation: str) -> Path:
+        """Return the record of a conversation."""
+        return self.folder / f"{conversation}.jsonl"
+
+    def write(self, conversation: str, node: Node, capture: Capture) -> None:
+        """Write a turn.
+
+        Args:
+            conversation: the name of the conversation.
+            node: the turn.
+            capture: the frames of its ids, and how they were sampled.
+
+        Raises:
+            RecordError: the record cannot be written, or is damaged.
+        """
+        if any(each.private for each in node.path()):
+            return
+        turns = [*self._waiting.pop(conversation, ()), (node, capture)]
+        path = self.path_of(conversation)
+        if path.exists() and is_being_written(path):
+            self._waiting[conversation] = turns
+            return
+        file = open_locked(path)
+        try:
+            place = self._place(conversation, file, capture)
+            for each, its in turns:
+                self._append(file, place, _lines(place, each, its))
+        except BaseException as error:
+            self._places.pop(conversation, None)  # what is in the file is read anew
+            if isinstance(error, OSError):
+                raise RecordLostError(str(path), error.strerror or str(error)) from error
+            raise
+        finally:
+            os.close(file)
+
+    def close(self) -> None:
+        """Write what waits for records that were being annotated.
+
+        Raises:
+            RecordError: a record cannot be written, or is still being written.
+        """
+        for conversation, turns in list(self._waiting.items()):
+            node, capture = turns.pop()
+            self.write(conversation, node, capture)
+            if conversation in self._waiting:
+                path = self.path_of(conversation)
+                raise RecordError(f"the last turns of {path} are not in it: it is being annotated")
+
+    def _append(self, file: int, place: _Place, lines: Sequence[Line]) -> None:
+        sealed = b"".join([place.chain.seal(encoded(line)) for line in lines])
+        write_line(file, sealed, flush=False)
+        place.length += len(sealed)
+
+    def _place(self, conversation: str, file: int, capture: Capture) -> _Place:
+        """Return the end of a record, and go there; begin a record that is empty."""
+        size = os.lseek(file, 0, os.SEEK_END)
+        place = self._places.get(conversation)
+        if place is None or place.length != size:  # a turn of an earlier process, or an annotation
+            place = _read(self.path_of(conversation)) if size else None
+            if place is None:
+                place = _Place(Chain(), 0, capture.started)
+            os.ftruncate(file, place.length)  # what a crash left of a last line
+            os.lseek(file, place.length, os.SEEK_SET)
+            self._places[conversation] = place
+        self._places.move_to_end(conversation)
+        while len(self._places) > MOST_OPEN:
+            self._places.popitem(last=False)
+        return place
+
+
+def _read(path: Path) -> _Place | None:
+    """Return the end of a record; None where not even its first line is whole.
+
+    Raises:
+        RecordError: it is no record.
+        RecordDamagedError: a line is damaged.
+    """
+    chain, length = sealed_part(path)
+    if not length:
+        return None
+    record = read_record(path)
+    place = _Place(chain, length, float(record.header["started"]))
+    for turn in record.turns:
+        branch = int(turn.node.partition("[")[2].partition("]")[0])
+        place.branches = max(place.branches, branch)
+        last = {whose: end for whose, end in place.ends.items() if end[0] != branch}
+        place.ends = {**last, str(turn.id): (branch, turn.number)}
+    return place
+
+
+# --- lines ---
+
+
+def _lines(place: _Place, node: Node, capture: Capture) -> list[Line]:
+    """Return the lines of a turn, and note that it ends its branch."""
+    lines = [] if place.length else [_first_line(node, capture)]
+    parent = None if node.parent is None else node.parent.nonce.hex()
+    before = None if parent is None else place.ends.pop(parent, None)
+    if before is None:
+        place.branches += 1
+    branch, number = (place.branches, 1) if before is None else (before[0], before[1] + 1)
+    place.ends[node.nonce.hex()] = branch, number
+    name = f"branch[{branch}]/model"
+    turn = {"node": name, "turn": number}
+    if before is not None:
+        lines += _tool_lines(place, node, {"node": name, "turn": number - 1}, capture)
+    at = round(capture.started - place.started, 6)
+    ids: Line = {"kept": node.kept, "ids": node.inserted.tolist()}
+    if before is None:
+        ids = {"kept": 0, "ids": node.prompt().tolist(), **({"kept_prefix": node.kept} if node.kept else {})}
+    sampling = sampling_fields(capture.options)
+    lines.append({"kind": "prompt", **turn, "id": node.nonce.hex(), **ids, "sampling": sampling, "at": at})
+    for instant, sampled, values in capture.frames:
+        given = {} if values is None else {"values": values}
+        at = round(instant - place.started, 6)
+        if sampled or given:
+            lines.append({"kind": "ids", **turn, "ids": sampled, **given, "at": at})
+    if not node.partial:
+        lines += _end_lines(place, node, turn, capture, at)
+    return lines
+
+
+def _first_line(node: Node, capture: Capture) -> Line:
+    root = [*node.path()][-1]
+    said = next((message.content for message in root.messages if message.role == "user"), None)
+    inputs = {name: text for name, text in (("system", root.system), ("user", said)) if text}
+    first = {"kind": "run", "version": RECORD_VERSION, "run_id": root.nonce.hex(), "pipeline": PIPELINE}
+    return {**first, "started": capture.started, **capture.speaker.header(), "inputs": inputs}
+
+
+def _tool_lines(place: _Place, node: Node, turn: Line, capture: Capture) -> list[Line]:
+    """Return the results that the client sent for the calls of the turn before, which it ran itself."""
+    assert node.parent is not None
+    before = node.parent
+    starts = [start for lane, start, _ in before.spans if lane == "tool_calls"] or [0]
+    results = [message.content for message in node.messages if message.role == "tool"]
+    at = round(capture.started - place.started, 6)
+    seconds = round(max(0.0, capture.started - before.created), 6)
+    return [
+        {
+            "kind": "tool",
+            **turn,
+            "name": call.name,
+            "arguments": call.arguments,
+            "call": [starts[min(number, len(starts) - 1)], number],
+            "status": "ok",
+            "told": result,
+            "seconds": seconds,
+            "at": at,
+        }
+        for number, (call, result) in enumerate(zip(before.turn.calls, results, strict=False))
+    ]
+
+
+def _end_lines(place: _Place, node: Node, turn: Line, capture: Capture, at: float) -> list[Line]:
+    first = next((instant for instant, sampled, _ in capture.frames if sampled), None)
+    ended = {
+        "kind": "turn",
+        **turn,
+        "reason": node.finish_reason,
+        "regions": node.spans,
+        "bytes": 0,
+        "first_id_at": None if first is None else round(first - place.started, 6),
+        **({} if capture.cached is None else {"cached": capture.cached}),
+        "at": at,
+    }
+    said = {"kind": "text", "sink": turn["node"], "text": f"{node.turn.content}\n", "at": at}
+    return [ended, *([said] if node.turn.content else []), {"kind": "end", "at": at}]

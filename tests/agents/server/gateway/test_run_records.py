@@ -1,0 +1,231 @@
+"""The records of a gateway's conversations: what exporters, `runs` and `trace` make of them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from codec_agents.exceptions import RecordDamagedError
+from codec_agents.records.appending import annotate
+from codec_agents.records.reader import read_record
+from codec_agents.records.store import RunFilter, RunStore
+from codec_agents.records.trajectories import trajectories_of
+from codec_agents.server.gateway.run_records import ConversationRecords
+from codec_agents.trace.reading import read_run
+from tests.agents.server.gateway.test_gateway import TOOL, USER, Serving, logprob_of, serving
+
+pytestmark = pytest.mark.asyncio
+
+
+def written(folder: Path) -> list[Path]:
+    return list(folder.glob("*.jsonl"))
+
+
+async def talk(gateway: Serving, messages: list[Any], said: str, **body: Any) -> list[Any]:
+    """Ask a question; return the history that ends with its answer."""
+    asked = [*messages, {"role": "user", "content": said}]
+    answer = await gateway.ask(messages=asked, **body)
+    return [*asked, answer.json()["choices"][0]["message"]]
+
+
+async def tool_cycle(gateway: Serving, **body: Any) -> list[Any]:
+    """Return the history of a question that takes a call of a tool, and its answer."""
+    first = await gateway.ask(messages=[USER], tools=[TOOL], **body)
+    called = first.json()["choices"][0]["message"]
+    results = [
+        {"role": "tool", "tool_call_id": call["id"], "content": f"sun {number}"}
+        for number, call in enumerate(called["tool_calls"])
+    ]
+    messages = [USER, called, *results]
+    second = await gateway.ask(messages=messages, tools=[TOOL], **body)
+    return [*messages, second.json()["choices"][0]["message"]]
+
+
+async def test_a_conversation_is_one_row_with_what_was_sampled_told_from_what_was_inserted(
+    tmp_path: Path,
+) -> None:
+    async with serving(record=tmp_path, record_logprobs=True) as gateway:
+        await tool_cycle(gateway)
+        one, two = gateway.generations
+        engine = [each.prompt_ids for each in (one, two)]
+    [path] = written(tmp_path)
+    record = read_record(path)
+    assert record.complete
+    assert [turn.prompt for turn in record.turns] == [list(ids) for ids in engine]
+    assert record.turns[1].kept == len(one.prompt_ids) + len(one.ids)
+    assert [lane for lane, _, _ in record.turns[0].regions] == ["reasoning", "answer", *["tool_calls"] * 2]
+    [row] = trajectories_of(record)
+    assert row.ids == [*two.prompt_ids, *two.ids]
+    sampled = [token for token, own in zip(row.ids, row.sampled, strict=True) if own]
+    assert sampled == [*one.ids, *two.ids]
+    assert row.logprobs is not None
+    assert len(row.logprobs) == len(row.ids)
+    pairs = zip(row.logprobs, row.ids, row.sampled, strict=True)
+    assert all(value == (logprob_of(token) if own else 0) for value, token, own in pairs)
+    assert (row.complete, row.tool_calls, row.map) == (True, 2, "test/small")
+    assert oct(path.stat().st_mode & 0o777) == "0o600"
+
+
+@pytest.mark.slow
+async def test_the_id_of_a_turn_is_in_the_ids_that_its_client_got(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        answer = await gateway.ask(messages=[USER], tools=[TOOL])
+    [path] = written(tmp_path)
+    [turn] = read_record(path).turns
+    document = answer.json()
+    assert turn.id is not None
+    assert document["id"].startswith(f"chatcmpl-{turn.id}")
+    assert document["choices"][0]["message"]["tool_calls"][0]["id"].startswith(f"call_{turn.id}")
+
+
+async def test_a_fork_is_a_branch_and_no_id_is_sampled_twice(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        messages = await tool_cycle(gateway)
+        await talk(gateway, messages[:-1], "One more", tools=[TOOL])
+        await talk(gateway, messages[:-1], "Another", tools=[TOOL])
+        generated = [each.ids for each in gateway.generations]
+    [path] = written(tmp_path)
+    record = read_record(path)
+    rows = trajectories_of(record)
+    assert [row.node for row in rows] == [f"branch[{number}]/model" for number in (1, 2, 3)]
+    assert [turn.number for turn in record.turns] == [1, 2, 1, 1]
+    sampled = [sum(row.sampled) for row in rows]
+    assert sum(sampled) == sum(map(len, generated))
+    assert record.details(rows[1].node)["dialect"] == "qwen3"
+
+
+@pytest.mark.slow
+async def test_reasoning_that_is_left_out_begins_a_row_of_the_same_branch(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        messages = await talk(gateway, [], "Hi")
+        await talk(gateway, messages, "On")
+    [path] = written(tmp_path)
+    rows = trajectories_of(read_record(path))
+    assert [(row.node, row.part) for row in rows] == [("branch[1]/model", 0), ("branch[1]/model", 1)]
+
+
+@pytest.mark.slow
+async def test_turns_that_were_drawn_otherwise_are_rows_of_their_own(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        messages = await tool_cycle(gateway, temperature=1.0, seed=1)
+        assert len(messages) == 5
+    async with serving(record=tmp_path) as gateway:
+        first = await gateway.ask(messages=[USER], tools=[TOOL], temperature=1.0)
+        called = first.json()["choices"][0]["message"]
+        results = [
+            {"role": "tool", "tool_call_id": call["id"], "content": "s"} for call in called["tool_calls"]
+        ]
+        await gateway.ask(messages=[USER, called, *results], tools=[TOOL], temperature=0.2)
+    rows = [
+        [row.sampling["temperature"] for row in trajectories_of(read_record(path))]
+        for path in written(tmp_path)
+    ]
+    assert sorted(rows) == [[1.0], [1.0, 0.2]]
+
+
+async def test_a_conversation_goes_on_in_its_record_after_a_restart_and_an_annotation(tmp_path: Path) -> None:
+    from codec_agents.server import SqliteStore
+
+    runs = tmp_path / "runs"
+    async with serving(record=runs, store=SqliteStore(tmp_path / "c.db")) as gateway:
+        messages = await talk(gateway, [], "Hi")
+    [path] = written(runs)
+    annotate(path, {"reward": 0.5})
+    with path.open("ab") as file:
+        file.write(b'{"kind":"prompt","no')  # a process that was killed while it wrote
+    async with serving(record=runs, store=SqliteStore(tmp_path / "c.db")) as gateway:
+        messages = await talk(gateway, messages, "On")
+        assert read_record(path).complete
+        await talk(gateway, messages, "And on")
+    record = read_record(path)
+    assert [(turn.node, turn.number) for turn in record.turns] == [
+        ("branch[1]/model", number) for number in (1, 2, 3)
+    ]
+    assert [row.reward for row in trajectories_of(record)] == [0.5] * 3
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], *lines[2:]]))
+    async with serving(record=runs, store=SqliteStore(tmp_path / "c.db")) as gateway:
+        with pytest.raises(RecordDamagedError):
+            gateway.gateway.records.write(path.stem, *last_turn(gateway))
+
+
+def last_turn(gateway: Serving) -> Any:
+    store = gateway.gateway.store
+    [node] = store._nodes([3])
+    from codec_agents.engines.base import SamplingOptions
+    from codec_agents.server.gateway.run_records import Capture, Speaker
+
+    vocabulary = gateway.gateway.backend.models[0].vocabulary
+    speaker = Speaker(model="m", vocabulary=vocabulary, dialect="qwen3")
+    return node, Capture(speaker=speaker, options=SamplingOptions(), started=0.0)
+
+
+@pytest.mark.slow
+async def test_a_turn_waits_while_its_record_is_annotated(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        messages = await talk(gateway, [], "Hi")
+        [path] = written(tmp_path)
+        descriptor = os.open(path, os.O_RDWR)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        messages = await talk(gateway, messages, "On")
+        os.close(descriptor)
+        assert len(read_record(path).turns) == 1
+        await talk(gateway, messages, "And on")
+        assert [turn.number for turn in read_record(path).turns] == [1, 2, 3]
+
+
+@pytest.mark.slow
+async def test_what_a_client_asks_not_to_keep_is_in_no_record(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        answer = await gateway.ask("/v1/responses", input="Hi", store=False)
+        assert answer.status_code == 200
+        said = answer.json()["output"][-1]["content"][0]["text"]
+        turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": said}]
+        again = await gateway.ask(messages=[*turns, {"role": "user", "content": "On"}])
+        assert again.headers["x-codec-lineage"].startswith("rendered")
+    assert not written(tmp_path)
+
+
+@pytest.mark.slow
+async def test_a_turn_that_broke_off_is_in_the_record_as_one(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await gateway.ask(messages=[{"role": "user", "content": "cut"}], stream=True)
+    [path] = written(tmp_path)
+    record = read_record(path)
+    assert (record.complete, record.turns[0].complete) == (False, False)
+    assert record.turns[0].generated
+    with RunStore(tmp_path) as runs:
+        runs.refresh()
+        assert [run.state for run in runs.runs()] == ["cut"]
+
+
+@pytest.mark.slow
+async def test_runs_and_trace_read_them(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        await tool_cycle(gateway)
+    with RunStore(tmp_path) as runs:
+        runs.refresh()
+        [run] = runs.runs(RunFilter(pipeline="gateway", tool="weather", text="sun 1", state="done"))
+        assert (run.turns, run.error) == (2, None)
+    traced = read_run(tmp_path / run.path)
+    assert {bar.kind for bar in traced.bars} >= {"wait", "reasoning", "tool"}
+    assert traced.texts == {"branch[1]/model": "It is sun 0, sun 1.\n"}
+    assert traced.inputs == {"user": "weather?"}
+
+
+@pytest.mark.slow
+async def test_a_record_that_cannot_be_written_is_an_error_that_the_client_sees(tmp_path: Path) -> None:
+    async with serving(record=tmp_path) as gateway:
+        records = gateway.gateway.records
+        assert isinstance(records, ConversationRecords)
+        records.folder = tmp_path / "gone"
+        answer = await gateway.ask(messages=[USER], tools=[TOOL])
+        assert answer.status_code == 500
+        assert "gone" not in msgspec.json.decode(answer.content)["error"]["message"]
