@@ -22,6 +22,7 @@ SIGNATURES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("<｜hy_Assistant:opensource｜>", "<tool_sep:opensource>"), "hy3"),
     (("〈|EOS|〉", "<assistant>"), "laguna-xs-2.1"),
     (("<|open|>", "<|sep|>", "<|end_of_msg|>"), "kimi-k3"),
+    (("<|message_model|>", "<|content_invoke_tool_json|>"), "inkling"),
     (("]<]minimax[>[", "]~b]"), "minimax-m3"),
     (("<seed:bos>", "<seed:tool_call>"), "seed-oss"),
     (("<|startoftext|>", "<|tool_call_start|>", "<|tool_list_start|>"), "lfm2"),

@@ -83,7 +83,7 @@ class ToolsForm(_Part):
     form: str
     """The text around the tools, which replace `{tools}`."""
     each: Literal[
-        "openai", "function", "headed", "xml", "xml-types", "gemma", "typescript", "kimi", "python", "apertus"
+        "openai", "function", "flat", "headed", "xml", "xml-types", "gemma", "typescript", "kimi", "python", "apertus"
     ] = "openai"
     """The form of one tool."""
     join: str = "\n"
@@ -105,9 +105,9 @@ class WrittenCalls(_Part):
     open: str = ""
     join: str = ""
     close: str = ""
-    literals: Literal["json", "python", "gemma", "elements"] = "json"
-    """The notation of values, and of arguments where they are one object; as elements, the parts of lists and
-    objects are marked like arguments."""
+    literals: Literal["json", "canonical", "python", "gemma", "elements"] = "json"
+    """The notation of values, and of arguments where they are one object. Canonical is JSON with sorted keys and
+    no spaces; as elements, the parts of lists and objects are marked like arguments."""
     argument: str | None = None
     """One argument, where they are written one by one: holes `{key}`, `{value}`, `{is_text}`, true where the
     value is a string, `{type}`, its JSON type, and `{key_attribute}`, the key as an XML attribute."""
@@ -207,6 +207,8 @@ class DialectForms(_Part):
     """The system text beside tools where none is declared; None: as `default_system`."""
     thinking_turn: dict[str, str] = {}
     """The turn that a thinking mode, or `default`, puts before the system turn."""
+    thinking_turn_last: bool = False
+    """Whether that turn is behind the system turn instead."""
     thinking_system: dict[str, str] = {}
     """The text that a thinking mode, or `default`, puts before the system text and the tools."""
     thinking_between: str = ""
@@ -236,9 +238,9 @@ class DialectForms(_Part):
     results: ResultForm | None = None
     unverified: tuple[str, ...] = ()
     """The parts that are neither documented nor in a published template: they are as is safe, or usual."""
-    reader: Literal["regions", "messages", "channels"] = "regions"
-    """The reader of turns: `regions` between pairs of markers, `messages` with headers, or `channels`, whose
-    tags are names between control tokens."""
+    reader: Literal["regions", "messages", "channels", "blocks"] = "regions"
+    """The reader of turns: `regions` between pairs of markers, `messages` with headers, `channels`, whose tags
+    are names between control tokens, or `blocks`, whose kind a control token says."""
 
     def knows_reasoning(self, absent: Sequence[str] = ()) -> bool:
         """Return whether reasoning is marked in a vocabulary that lacks these control tokens."""

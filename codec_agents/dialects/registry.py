@@ -23,6 +23,7 @@ FAMILIES = (
     "granite",
     "minimax",
     "hunyuan",
+    "inkling",
     "laguna",
     "nemotron",
     "ernie",

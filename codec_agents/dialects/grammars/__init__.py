@@ -12,6 +12,7 @@ from codec_agents.dialects.grammars.gemma import read_gemma
 from codec_agents.dialects.grammars.json_calls import read_json
 from codec_agents.dialects.grammars.llama import read_llama, read_python_lines
 from codec_agents.dialects.grammars.marked import (
+    read_blocks,
     read_deepseek,
     read_glm,
     read_harmony,
@@ -38,6 +39,7 @@ GRAMMARS: Mapping[str, Grammar] = {
     "mistral": read_mistral,
     "deepseek": read_deepseek,
     "glm": read_glm,
+    "blocks": read_blocks,
     "kimi": read_kimi,
     "harmony": read_harmony,
     "channels": read_channels,

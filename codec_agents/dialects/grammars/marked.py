@@ -9,7 +9,9 @@ from codec_agents.dialects.grammars.base import (
     Grammar,
     Payload,
     PayloadError,
+    as_arguments,
     load_arguments,
+    load_json,
     read_values,
 )
 from codec_agents.dialects.grammars.json_calls import read_json
@@ -53,6 +55,23 @@ def _deepseek_call(call: Payload) -> list[FoundCall]:
     if fenced := _FENCED.fullmatch(rest[0]):
         return [FoundCall(fenced[1], load_arguments(fenced[2], fenced[1]))]
     return [FoundCall(head.strip(), load_arguments(rest[0], head.strip()))]
+
+
+def read_blocks(payload: Payload) -> list[FoundCall]:
+    """Read `{"name", "args"}` behind a header that names the tool too; the name inside counts.
+
+    Raises:
+        PayloadError: it is no such object.
+    """
+    parts = payload.split("header")
+    header = _text(parts[0]).strip() if len(parts) > 1 else ""
+    value = load_json(_text(parts[-1]), "the call", header)
+    if not isinstance(value, dict):
+        raise PayloadError(f"a call must be a JSON object, not {type(value).__name__}", header)
+    name = value.get("name") or header
+    if not isinstance(name, str) or not name:
+        raise PayloadError('a call must have a "name"')
+    return [FoundCall(name, as_arguments(value.get("args"), name))]
 
 
 def read_kimi(payload: Payload) -> list[FoundCall]:

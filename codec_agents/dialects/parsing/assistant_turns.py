@@ -114,7 +114,7 @@ class RegionTurns:
 
 
 class ChannelTurns:
-    """Reads turns whose parts are channels; a turn has one end, and nothing else ends it."""
+    """Reads turns whose parts are channels or blocks; a turn has one end, and nothing else ends it."""
 
     def __init__(
         self, dialect: DialectForms, encoder: PieceEncoder, forms: PromptForms, turns: TurnParser

@@ -169,6 +169,9 @@ class PromptForms:
             names.append(first_marker(self.parsed(dialect.results.open + dialect.results.each)))
         if tools is not None and tools.place in ("before_system", "after_system", "before_user"):
             names.append(first_marker(self.parsed(tools.form)))
+        if dialect.reader == "blocks":  # what begins the assistant's turn also begins each block in it
+            own = first_marker(self.parsed(dialect.assistant))
+            names = [name for name in names if name != own]
         return self.characters(names)
 
     def _ends(self) -> str:

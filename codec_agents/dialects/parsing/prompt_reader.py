@@ -64,6 +64,11 @@ class _Reading:
         return any(not turn.implied for turn in self.turns)
 
     @property
+    def spoken(self) -> bool:
+        """True if a turn other than a system turn is before the place."""
+        return any(turn.message.role != "system" for turn in self.turns)
+
+    @property
     def rest(self) -> str:
         return self.prompt.text[self.place :]
 
@@ -97,6 +102,7 @@ class PromptReader:
         kinds: dict[str, Callable[..., AssistantTurns]] = {
             "messages": HeadedTurns,
             "channels": ChannelTurns,
+            "blocks": ChannelTurns,
             "regions": RegionTurns,
         }
         self._assistants: AssistantTurns = kinds[dialect.reader](dialect, encoder, forms, turns)
@@ -185,7 +191,7 @@ class PromptReader:
 
     def _system(self, reading: _Reading) -> bool:
         told = (turn for turn in self._forms.implied_turns if reading.rest.startswith(turn))
-        if not reading.begun and (turn := next(told, "")):
+        if not reading.spoken and (turn := next(told, "")):
             reading.add(Message(role="system"), turn, reading.place + len(turn), implied=True)
             return True
         form = self._forms.system

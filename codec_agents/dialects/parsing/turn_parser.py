@@ -12,6 +12,7 @@ from codec_agents.dialects.forms import CallForm, DialectForms
 from codec_agents.dialects.grammars import BEGINNINGS, GRAMMARS, NAMES, Grammar, Payload, PayloadError
 from codec_agents.dialects.grammars.json_calls import name_in
 from codec_agents.dialects.messages import ReasoningState
+from codec_agents.dialects.parsing.block_reader import BlockReader, BlockTable
 from codec_agents.dialects.parsing.channel_reader import RESPONSE, THINK, ChannelReader, ChannelTable
 from codec_agents.dialects.parsing.message_reader import MessageReader, MessageTable
 from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, RegionReader
@@ -63,6 +64,10 @@ class TurnParser:
     def _channel_table(self) -> ChannelTable:
         return ChannelTable.of(self._vocabulary, self._encoder.control_ids(self._dialect.stops))
 
+    @cached_property
+    def _block_table(self) -> BlockTable:
+        return BlockTable.of(self._vocabulary, self._encoder.control_ids(self._dialect.stops))
+
     @property
     def has_tools(self) -> bool:
         """True if the dialect was bound with tools."""
@@ -89,6 +94,8 @@ class TurnParser:
         """
         if self._dialect.reader == "channels":
             return ChannelReader(self._channel_table, prompt_ids)
+        if self._dialect.reader == "blocks":
+            return BlockReader(self._block_table, prompt_ids)
         if self._dialect.reader == "messages":
             return MessageReader(MessageTable.of(self._vocabulary), prompt_ids)
         text = None if text_calls == "none" else self._text_lane(all_text=text_calls == "all")

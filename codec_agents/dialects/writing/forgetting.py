@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
+from codec_agents.dialects.parsing.block_reader import BlockTable
 from codec_agents.dialects.parsing.channel_reader import THINK, ChannelTable
 
 
@@ -161,6 +162,22 @@ def _is_reasoning(message: Sequence[int], marks: MessageMarks) -> bool:
     channel = _find(header, 0, {marks.channel})
     spelled = b"".join(map(marks.spell, header[channel + 1 :])).strip()
     return bytes(spelled).split()[:1] == [b"analysis"] and b"to=" not in b"".join(map(marks.spell, header))
+
+
+def forget_blocks(ids: Sequence[int], begin: int, table: BlockTable) -> list[int]:
+    """Return ids without the blocks of reasoning behind a place, or open there."""
+    opened = max((n for n in range(begin) if ids[n] == table.start), default=begin)
+    kept, place = list(ids[:opened]), opened
+    while place < len(ids):
+        if ids[place] == table.thinking:
+            # The start of the block before stays, and is the start of the one behind it.
+            place = _find(ids, place, {table.end, *table.stops})
+            while place < len(ids) and ids[place] in (table.end, table.start):
+                place += 1
+            continue
+        kept.append(ids[place])
+        place += 1
+    return kept
 
 
 def forget_channels(ids: Sequence[int], begin: int, table: ChannelTable) -> list[int]:

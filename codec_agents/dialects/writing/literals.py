@@ -23,6 +23,7 @@ class Notation:
         key: the key of an entry.
         between, colon: the text between entries, and behind a key.
         words: how true, false and null are spelled.
+        is_sorted: whether the keys are sorted.
     """
 
     string: Callable[[Sequence[Piece]], list[Piece]]
@@ -30,6 +31,7 @@ class Notation:
     between: str = ", "
     colon: str = ": "
     words: tuple[str, str, str] = ("true", "false", "null")
+    is_sorted: bool = False
 
 
 def write_value(value: Any, notation: Notation, string: Callable[[str], Sequence[Piece]]) -> list[Piece]:
@@ -47,6 +49,7 @@ def _value(value: Any, notation: Notation, string: Callable[[str], Sequence[Piec
     if isinstance(value, str):
         yield from notation.string(string(value))
     elif isinstance(value, Mapping):
+        value = dict(sorted(value.items())) if notation.is_sorted else value
         keys = [f"{notation.key(key)}{notation.colon}" for key in value]
         yield from _entries("{", keys, value.values(), "}", notation, string)
     elif isinstance(value, (list, tuple)):
@@ -148,7 +151,13 @@ def _gemma_string(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 JSON = Notation(json_string, json_text)
+CANONICAL = Notation(json_string, json_text, between=",", colon=":", is_sorted=True)
 PYTHON = Notation(_python_string, repr, words=("True", "False", "None"))
 GEMMA = Notation(_gemma_string, str, between=",", colon=":")
 
-NOTATIONS: Mapping[str, Notation] = {"json": JSON, "python": PYTHON, "gemma": GEMMA}
+NOTATIONS: Mapping[str, Notation] = {
+    "json": JSON,
+    "canonical": CANONICAL,
+    "python": PYTHON,
+    "gemma": GEMMA,
+}

@@ -219,11 +219,12 @@ class PromptWriter:
             content = [*self._parse(addition + between), *(content or [])]
         if addition := self._dialect.thinking_after.get(mode or "default"):
             content = [*(content or []), *self._parse(addition)]
-        turn = self._parse(self._dialect.thinking_turn.get(mode or "default", ""))
+        thinking = self._parse(self._dialect.thinking_turn.get(mode or "default", ""))
         if content is None:
-            turn += self._parse(self._dialect.default_turn or "")
+            turn = self._parse(self._dialect.default_turn or "")
         else:
-            turn += self._filled(self._dialect.system, content)
+            turn = self._filled(self._dialect.system, content)
+        turn = [*turn, *thinking] if self._dialect.thinking_turn_last else [*thinking, *turn]
         before = told if self._tools_at("before_system", tools) else []
         after = told if self._tools_at("after_system", tools) else []
         return [*before, *turn, *after]

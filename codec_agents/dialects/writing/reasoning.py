@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.forms import DialectForms
+from codec_agents.dialects.parsing.block_reader import BlockTable
 from codec_agents.dialects.parsing.channel_reader import ChannelTable
 from codec_agents.dialects.parsing.message_reader import MessageTable
 from codec_agents.dialects.values import ThinkingMode
 from codec_agents.dialects.writing.forgetting import (
     MessageMarks,
     ReasoningMarks,
+    forget_blocks,
     forget_channels,
     forget_messages,
     forget_regions,
@@ -82,6 +84,9 @@ class BoundReasoning:
         if self._dialect.reader == "channels":
             stops = self._encoder.control_ids(self._dialect.stops)
             return forget_channels(ids, begin, ChannelTable.of(self._vocabulary, stops))
+        if self._dialect.reader == "blocks":
+            stops = self._encoder.control_ids(self._dialect.stops)
+            return forget_blocks(ids, begin, BlockTable.of(self._vocabulary, stops))
         if self._dialect.reader == "messages":
             return forget_messages(ids, begin, self._message_marks())
         return forget_regions(ids, begin, self._marks())

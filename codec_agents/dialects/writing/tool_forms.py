@@ -52,6 +52,10 @@ def _openai(tool: ToolSpec) -> dict[str, Any]:
     return {"type": "function", "function": _function(tool)}
 
 
+def _flat(tool: ToolSpec) -> dict[str, Any]:
+    return {"type": "function", **_function(tool)}
+
+
 def _properties(tool: ToolSpec) -> Mapping[str, Any]:
     properties: Mapping[str, Any] = tool.parameters.get("properties", {})
     return properties
@@ -86,7 +90,11 @@ def _headed(tool: ToolSpec) -> str:
     return f"### {tool.name}\nDescription: {tool.description}\n\nParameters: {parameters}\n"
 
 
-_SHAPES: Mapping[str, Callable[[ToolSpec], dict[str, Any]]] = {"openai": _openai, "function": _function}
+_SHAPES: Mapping[str, Callable[[ToolSpec], dict[str, Any]]] = {
+    "openai": _openai,
+    "function": _function,
+    "flat": _flat,
+}
 _WRITERS: Mapping[str, Callable[[ToolSpec], str]] = {
     "xml": _xml,
     "xml-types": partial(_xml, says_type=True),

@@ -44,6 +44,7 @@ class Source:
         without: control tokens of the dialect that the models' vocabulary lacks.
         untold: whether the reference is not told of the tools that are called.
         named: whether results name their tools, beside the ids of their calls.
+        null_text: whether a turn without text has no content instead of an empty one, which is written too.
         removes: patterns of what is left out of the reference's texts, with the reason.
         thinks_when_asked: whether the reference knows reasoning only where thinking is on.
     """
@@ -60,6 +61,7 @@ class Source:
     without: Sequence[str] = ()
     untold: bool = False
     named: bool = False
+    null_text: bool = False
     removes: Mapping[str, str] = field(default_factory=dict)
     thinks_when_asked: bool = False
 
@@ -188,6 +190,8 @@ def messages(source: Source, conversation: Conversation) -> list[dict[str, Any]]
             known[call["id"]], call["id"] = made, made
         if message["role"] == "tool" and not source.named:
             message.pop("name", None)
+        if source.null_text and not message["content"]:
+            message["content"] = None
         if "tool_call_id" in message:
             message["tool_call_id"] = known[message["tool_call_id"]]
         if "reasoning_content" in message:

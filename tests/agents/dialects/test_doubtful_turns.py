@@ -248,3 +248,33 @@ def test_prose_behind_the_json_of_a_marked_call_is_told_to_the_model() -> None:
 @pytest.mark.parametrize("text", [f"{JSON_CALL}\nThat is the call.", f"```json\n{JSON_CALL}\n```"])
 def test_json_that_is_not_the_whole_turn_is_an_answer_where_nothing_marks_calls(text: str) -> None:
     assert Reading("llama3", [weather]).read(f"{text}<|eot_id|>") == (text, "", [])
+
+
+BLOCK = '<|content_invoke_tool_json|>{"name":"weather","args":{"city":"Oslo"}}'
+RUN = [("weather", {"city": "Oslo"}, True)]
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        (f"weather{BLOCK}<|end_message|>", ("", "", RUN)),
+        (f"{BLOCK}<|end_message|>", ("", "", RUN)),
+        (f"clock{BLOCK}<|end_message|>", ("", "", RUN)),  # the name inside counts
+        (f"weather{BLOCK}", ("", "", [("", None, False)])),  # nothing ends it
+        (f"weather{BLOCK}<|message_model|><|content_text|>No.", ("No.", "", [("", None, False)])),
+        (f"<|content_thinking|>Hm.{BLOCK}<|end_message|>", ("", "Hm.", RUN)),  # a call ends reasoning
+        ("<|content_thinking|>Hm. weather{}", ("", "Hm. weather{}", [])),
+        ("A block without a kind.<|end_message|>", ("A block without a kind.", "", [])),
+        ("One.<|content_text|> Two.<|end_message|>", ("One. Two.", "", [])),
+        ("weather<|content_invoke_tool_json|>[1]<|end_message|>", ("", "", [("weather", None, False)])),
+    ],
+)
+def test_a_block_is_what_its_control_token_says(turn: str, expected: Found) -> None:
+    ended = f"{turn}<|content_model_end_sampling|>dropped"
+    assert Reading("inkling", [weather]).read(ended) == expected
+
+
+def test_a_prompt_may_open_the_reasoning_of_a_block() -> None:
+    reading = Reading("inkling", [weather])
+    prompt = reading.ids("<|message_model|><|content_thinking|>")
+    assert reading.read("Hm.<|end_message|><|message_model|><|content_text|>Yes.", prompt=prompt) == ("Yes.", "Hm.", [])

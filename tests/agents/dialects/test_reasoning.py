@@ -35,6 +35,7 @@ KEPT = {
     "hy3 thinking",
     "laguna-xs.2",
     "laguna-xs-2.1",
+    "inkling",
     "kimi-k3",
     "minimax-m3",
     "seed-oss",
