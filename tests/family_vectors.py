@@ -38,7 +38,9 @@ def template_texts(source: Source) -> dict[str, str]:
     from codec_agents.dialects.templates.template_process import TemplateProcess
     from tests.agents.dialects.template_archive import templates
 
-    with TemplateProcess({"chat_template": templates()[source.template], **source.tokens}) as process:
+    with TemplateProcess(
+        {"chat_template": templates(source.package)[source.template], **source.tokens}
+    ) as process:
 
         def render(conversation: Conversation) -> str:
             return process.render(

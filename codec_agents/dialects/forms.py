@@ -83,7 +83,17 @@ class ToolsForm(_Part):
     form: str
     """The text around the tools, which replace `{tools}`."""
     each: Literal[
-        "openai", "function", "flat", "headed", "xml", "xml-types", "gemma", "typescript", "kimi", "python", "apertus"
+        "openai",
+        "function",
+        "flat",
+        "headed",
+        "xml",
+        "xml-types",
+        "gemma",
+        "typescript",
+        "kimi",
+        "python",
+        "apertus",
     ] = "openai"
     """The form of one tool."""
     join: str = "\n"

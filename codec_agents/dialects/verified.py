@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 VERIFIED: Mapping[str, tuple[str, ...]] = {
+    "deepseek-r1": ("renderers 0.1.12 (deepseek-r1)",),
     "deepseek-v3": ("renderers 0.1.12 (deepseek-v3)",),
     "deepseek-v3.2": ("vLLM 0.33.0 (deepseek_v32_encoding)",),
     "deepseek-v4": (
@@ -13,10 +14,17 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "renderers 0.1.12 (deepseek-v4)",
     ),
     "deepseek-v4.1": ("vLLM 0.33.0 (deepseek_v41_encoding)",),
-    "gemma-3": ("the chat template google-gemma-2-2b-it",),
+    "exaone-4": ("the chat template exaone4 of axolotl",),
+    "gemma-3": (
+        "the chat template google-gemma-2-2b-it",
+        "the chat template gemma3 of axolotl",
+    ),
     "gemma-4": ("the chat template google-gemma-4-31B-it",),
     "gemma-4-e": ("renderers 0.1.12 (gemma4)",),
-    "glm-4.5": ("the chat template GLM-4.6",),
+    "glm-4.5": (
+        "the chat template GLM-4.6",
+        "renderers 0.1.12 (glm-4.5)",
+    ),
     "glm-4.7": ("the chat template GLM-4.7-Flash",),
     "glm-5": ("renderers 0.1.12 (glm-5)",),
     "glm-5.1": ("renderers 0.1.12 (glm-5.1)",),
@@ -33,6 +41,8 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "the chat template tencent-Hy3",
         "renderers 0.1.12 (hy3)",
     ),
+    "inkling": ("renderers 0.1.12 (inkling)",),
+    "jamba": ("the chat template jamba of axolotl",),
     "kimi-k2": ("renderers 0.1.12 (kimi-k2)",),
     "kimi-k2.5": ("renderers 0.1.12 (kimi-k2.5)",),
     "kimi-k3": ("the chat template Kimi-K3",),
@@ -52,6 +62,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     "lfm2": ("the chat template LFM2-8B-A1B",),
     "lfm2.5": ("the chat template LFM2.5-8B-A1B",),
     "llama3": ("renderers 0.1.12 (llama-3)",),
+    "llama4": ("the chat template llama4 of axolotl",),
     "minimax-m2": ("the chat template MiniMax-M2",),
     "minimax-m2.5": ("renderers 0.1.12 (minimax-m2)",),
     "minimax-m3": ("the chat template MiniMax-M3",),
@@ -61,6 +72,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "the chat template unsloth-mistral-Devstral-Small-2507",
     ),
     "mistral-v3": ("the chat template mistralai-Mistral-Nemo-Instruct-2407",),
+    "mistral-v7": ("the chat template mistral_v7_tekken of axolotl",),
     "nemotron-3": (
         "the chat template NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
         "renderers 0.1.12 (nemotron-3)",
@@ -70,6 +82,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "renderers 0.1.12 (nemotron-3.5)",
     ),
     "phi3": ("the chat template microsoft-Phi-3.5-mini-instruct",),
+    "phi4": ("the chat template phi_4 of axolotl",),
     "qwen2.5": ("the chat template Qwen-Qwen2.5-7B-Instruct",),
     "qwen3": (
         "the chat template Qwen-Qwen3-0.6B",

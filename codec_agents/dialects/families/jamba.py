@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    NO_REFERENCE,
     CallForm,
     Dialect,
     Openings,
@@ -20,13 +19,19 @@ JAMBA = Dialect(
     begin="<|startoftext|>",
     system="<|bom|><|system|> {content}<|eom|>",
     user="<|bom|><|user|> {content}<|eom|>",
-    assistant="<|bom|><|assistant|>{content}<|eom|>",
+    assistant="<|bom|><|assistant|> {content}<|eom|>",
+    default_turn="<|bom|><|system|> <|eom|>",
     opening=Openings(default="<|bom|><|assistant|>"),
     turn_starts=("<|bom|>",),
     turn_end="<|eom|>",
     stops=("<|eom|>", "<|endoftext|>"),
-    unverified=(NO_REFERENCE,),
-    tools=ToolsForm(form="<tool_definitions>\n{tools}\n</tool_definitions>", between="\n\n", list_of=True),
+    tools=ToolsForm(
+        form="<tool_definitions>\n# Tools\n\n## Functions\n\n{tools}\n</tool_definitions>",
+        between="\n\n",
+        each="function",
+        join="\n\n",
+        indent=2,
+    ),
     calls=CallForm(
         grammar="json",
         starts=("<tool_calls>",),
@@ -37,9 +42,9 @@ JAMBA = Dialect(
         keep_text_start=False,
         text_unless_marked=True,
         written=WrittenCalls(
-            open="<tool_calls>[\n",
+            open="<tool_calls>[\n    ",
             each='{"name": {name_json}, "arguments": {arguments}}',
-            join=",\n",
+            join=",\n    ",
             close="\n]</tool_calls>",
         ),
     ),

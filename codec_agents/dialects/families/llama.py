@@ -95,10 +95,21 @@ LLAMA3_PYTHONIC = LLAMA3.model_copy(
     }
 )
 
-LLAMA_4 = LLAMA3_PYTHONIC.model_copy(
+_TOOLS_4 = """\
+Given the following functions, please respond with a JSON for a function call with its proper arguments that \
+best answers the given prompt.
+
+Respond in the format {"name": function name, "parameters": dictionary of argument name and its \
+value}.Do not use variables.
+
+{tools}
+
+"""
+
+LLAMA_4_PYTHONIC = LLAMA3_PYTHONIC.model_copy(
     update={
-        "name": "llama4",
-        "description": "header turns; calls as a Python list: [name(key=value)]",
+        "name": "llama4-pythonic",
+        "description": "as llama4; calls as a Python list: [name(key=value)]",
         "markers": ("<|begin_of_text|>", "<|header_start|>", "<|header_end|>", "<|eot|>"),
         "optional_markers": ("<|python_start|>", "<|python_end|>", "<|eom|>", "<|end_of_text|>"),
         "system": "<|header_start|>system<|header_end|>\n\n{content}<|eot|>",
@@ -124,4 +135,21 @@ LLAMA_4 = LLAMA3_PYTHONIC.model_copy(
     }
 )
 
-DIALECTS = (LLAMA3, LLAMA3_PYTHONIC, LLAMA_4)
+LLAMA_4 = LLAMA_4_PYTHONIC.model_copy(
+    update={
+        "name": "llama4",
+        "description": "header turns; the whole turn is JSON calls, or is between <|python_start|> and its end",
+        "unverified": ("text beside calls, which its template writes between the marks of a call",),
+        "tools": ToolsForm(form=_TOOLS_4, place="first_user", join="\n\n", indent=4),
+        "calls": CallForm(
+            grammar="llama",
+            starts=("<|python_start|>",),
+            ends=("<|python_end|>",),
+            text_starts=("{", "["),
+            speculative=True,
+            written=WrittenCalls(each='{"name": {name_json}, "parameters": {arguments}}', text=None),
+        ),
+    }
+)
+
+DIALECTS = (LLAMA3, LLAMA3_PYTHONIC, LLAMA_4, LLAMA_4_PYTHONIC)

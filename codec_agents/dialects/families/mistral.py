@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from codec_agents.dialects.base import (
     EARLIER_REASONING,
-    NO_REFERENCE,
     SPENT_BUDGET,
     CallForm,
     Dialect,
@@ -63,7 +62,7 @@ MISTRAL_V7 = MISTRAL_V3.model_copy(
         "name": "mistral-v7",
         "description": "as mistral-v3, with system turns",
         "markers": (*MISTRAL_V3.markers, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"),
-        "unverified": (NO_REFERENCE,),
+        "unverified": ("its tools and calls, which its template does not know",),
         "system": "[SYSTEM_PROMPT]{content}[/SYSTEM_PROMPT]",
         "system_in_user": None,
         "results": ResultForm(

@@ -7,7 +7,6 @@ as the templates in use write them.
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    NO_REFERENCE,
     CallForm,
     Dialect,
     Openings,
@@ -55,7 +54,6 @@ PHI4_MINI = Dialect(
 
 PHI4 = Dialect(
     name="phi4",
-    unverified=(NO_REFERENCE,),
     description="ChatML with <|im_sep|>; no tools",
     markers=("<|im_start|>", "<|im_sep|>", "<|im_end|>"),
     optional_markers=("<|endoftext|>",),

@@ -39,7 +39,8 @@ def references() -> dict[str, list[Source]]:
 def title(source: Source) -> str:
     """Return what a reference is called."""
     if source.template:
-        return f"the chat template {source.template.removesuffix('.jinja')}"
+        carrier = "" if source.package == "llama.cpp" else f" of {source.package}"
+        return f"the chat template {source.template.removesuffix('.jinja')}{carrier}"
     return f"{RENDERERS} ({source.renderer})" if source.renderer else f"{VLLM} ({source.encoder})"
 
 

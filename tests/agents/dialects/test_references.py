@@ -101,7 +101,7 @@ def test_vectors_of_templates_are_up_to_date(source: Source) -> None:
     from tests.family_vectors import template_texts
 
     try:
-        templates()
+        templates(source.package)
     except OSError as error:
         pytest.skip(str(error))
     assert template_texts(source) == recorded(source)
@@ -116,7 +116,7 @@ def test_families_are_known_by_their_templates(source: Source) -> None:
     from tests.agents.dialects.template_archive import templates
 
     try:
-        template = templates()[source.template]
+        template = templates(source.package)[source.template]
     except OSError as error:
         pytest.skip(str(error))
     assert derive_from_config({"chat_template": template})[0].name == source.dialect
