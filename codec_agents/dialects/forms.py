@@ -116,8 +116,8 @@ class WrittenCalls(_Part):
     join: str = ""
     close: str = ""
     literals: Literal["json", "canonical", "python", "gemma", "elements"] = "json"
-    """The notation of values, and of arguments where they are one object. Canonical is JSON with sorted keys and
-    no spaces; as elements, the parts of lists and objects are marked like arguments."""
+    """The notation of values, and of arguments where they are one object. Canonical is JSON with sorted keys
+    and no spaces; as elements, the parts of lists and objects are marked like arguments."""
     argument: str | None = None
     """One argument, where they are written one by one: holes `{key}`, `{value}`, `{is_text}`, true where the
     value is a string, `{type}`, its JSON type, and `{key_attribute}`, the key as an XML attribute."""
@@ -249,8 +249,8 @@ class DialectForms(_Part):
     unverified: tuple[str, ...] = ()
     """The parts that are neither documented nor in a published template: they are as is safe, or usual."""
     reader: Literal["regions", "messages", "channels", "blocks"] = "regions"
-    """The reader of turns: `regions` between pairs of markers, `messages` with headers, `channels`, whose tags
-    are names between control tokens, or `blocks`, whose kind a control token says."""
+    """The reader of turns: `regions` between pairs of markers, `messages` with headers, `channels`, whose
+    tags are names between control tokens, or `blocks`, whose kind a control token says."""
 
     def knows_reasoning(self, absent: Sequence[str] = ()) -> bool:
         """Return whether reasoning is marked in a vocabulary that lacks these control tokens."""

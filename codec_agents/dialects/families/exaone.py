@@ -29,8 +29,8 @@ For each function call you want to make, return a JSON object with function name
 argument_2_value}}</tool_call>
 <tool_call>{"name": function_2_name, "arguments": {...}}</tool_call>
 ...
-Note that if no argument name is specified for a tool, you can just print the argument value directly, without \
-the argument name or JSON formatting."""
+Note that if no argument name is specified for a tool, you can just print the argument value directly, \
+without the argument name or JSON formatting."""
 
 _WRITTEN = WrittenCalls(
     each='<tool_call>{"name": {name_json}, "arguments": {arguments}}</tool_call>',

@@ -138,7 +138,7 @@ LLAMA_4_PYTHONIC = LLAMA3_PYTHONIC.model_copy(
 LLAMA_4 = LLAMA_4_PYTHONIC.model_copy(
     update={
         "name": "llama4",
-        "description": "header turns; the whole turn is JSON calls, or is between <|python_start|> and its end",
+        "description": "header turns; the whole turn, or the part between marks, is JSON calls",
         "unverified": ("text beside calls, which its template writes between the marks of a call",),
         "tools": ToolsForm(form=_TOOLS_4, place="first_user", join="\n\n", indent=4),
         "calls": CallForm(
