@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import AliasChoices, BeforeValidator, Discriminator, Field, Tag
+from pydantic import AliasChoices, BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic_core import PydanticCustomError
 
 from codec_agents.graph.base import NO_WORD_AS_WHOLE, Count, Declared, Reference
 from codec_agents.graph.dialects import DialectSpec
@@ -30,6 +31,9 @@ from codec_agents.graph.sources import EngineSpec, MapSpec
 SPEC_VERSION = 1
 """The version of the declaration's format; a file of a newer version is refused."""
 
+MAX_NESTING = 20
+"""Pipelines inside one another. A file cannot hold more, at its limit of 64 levels and three for each."""
+
 
 class Nested(Node):
     """A node with a pipeline inside: its inputs are the node's slots, its sinks the node's ports.
@@ -43,6 +47,15 @@ class Nested(Node):
     """The file that the body was read from, beside the pipeline's own."""
     body_field: ClassVar[str]
     """The field that holds the body in files."""
+
+    @field_validator("body")
+    @classmethod
+    def _bounded(cls, body: PipelineSpec) -> PipelineSpec:
+        """Refuse the first body too many: whatever walks a declaration recurses once for each level."""
+        if body.levels > MAX_NESTING:
+            found = f"pipelines are nested more than {MAX_NESTING} levels deep"
+            raise PydanticCustomError("nesting", f"{found}; bring some of them to a level further out")
+        return body
 
     @property
     def ports(self) -> tuple[str, ...]:
@@ -214,6 +227,12 @@ class PipelineSpec(Declared):
     nodes: Annotated[dict[Name, NodeSpec], Field(min_length=1)]
     edges: tuple[EdgeSpec, ...] = ()
     """In declared order, which is the order of content within a slot."""
+
+    @cached_property
+    def levels(self) -> int:
+        """The pipelines inside one another, this one included."""
+        bodies = (node.body.levels for node in self.nodes.values() if isinstance(node, Nested))
+        return 1 + max(bodies, default=0)
 
     @cached_property
     def links(self) -> tuple[Link, ...]:

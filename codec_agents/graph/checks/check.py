@@ -18,10 +18,6 @@ RULES: tuple[CheckRule, ...] = (*edges.RULES, *content.RULES, *nodes.RULES, *who
 """All rules, in the order in which their faults are reported."""
 
 
-MAX_NESTING = 20
-"""Pipelines inside one another. A file cannot hold more, at its limit of 64 levels and three for each."""
-
-
 def check(spec: PipelineSpec, *, unread: frozenset[str] = frozenset()) -> list[Fault]:
     """Return the faults and warnings of a declaration, errors first; at most `MAX_FAULTS` of each.
 
@@ -31,7 +27,7 @@ def check(spec: PipelineSpec, *, unread: frozenset[str] = frozenset()) -> list[F
     """
     errors: dict[Fault, None] = {}
     warnings: dict[Fault, None] = {}
-    for fault in _found(spec, unread, depth=0):
+    for fault in _found(spec, unread, is_body=False):
         kept = errors if fault.severity == "error" else warnings
         if len(kept) < MAX_FAULTS:
             kept[fault] = None
@@ -40,17 +36,13 @@ def check(spec: PipelineSpec, *, unread: frozenset[str] = frozenset()) -> list[F
     return [*errors, *warnings]
 
 
-def _found(spec: PipelineSpec, unread: frozenset[str], *, depth: int) -> Iterator[Fault]:
-    checked = Checked.of(spec, unread, is_body=depth > 0)
+def _found(spec: PipelineSpec, unread: frozenset[str], *, is_body: bool) -> Iterator[Fault]:
+    checked = Checked.of(spec, unread, is_body=is_body)
     for rule in RULES:
         yield from rule(checked)
     for name, node in spec.nodes.items():
         if not isinstance(node, Nested):
             continue
         place = f"nodes.{name}.{node.body_field}"
-        if depth == MAX_NESTING:
-            found = f"pipelines are nested more than {MAX_NESTING} levels deep"
-            yield Fault(place, found, "bring some of them to a level further out")
-            continue
-        for fault in _found(spec.body_of(name), frozenset(), depth=depth + 1):
+        for fault in _found(spec.body_of(name), frozenset(), is_body=True):
             yield replace(fault, place=f"{place}.{fault.place}")

@@ -10,7 +10,7 @@ import pytest
 from codec_agents import Pipeline
 from codec_agents.exceptions import PipelineError
 from codec_agents.faults import MAX_FAULTS
-from codec_agents.graph.checks.check import MAX_NESTING
+from codec_agents.graph.spec import MAX_NESTING
 
 MODEL = "  q: {kind: input}\n  m: {map: demo/bytes, prompt: '{x}', engine: e}\n  o: {kind: sink}\n"
 
@@ -90,8 +90,10 @@ def nested(depth: int) -> Pipeline:
 
 def test_a_hundred_levels_of_pipelines_are_a_fault() -> None:
     assert not [fault for fault in nested(MAX_NESTING).check() if fault.severity == "error"]
-    with pytest.raises(PipelineError, match=f"nested more than {MAX_NESTING} levels deep"):
-        nested(100).build()
+    # Refused where it is declared: whatever walks a declaration, such as `to_yaml`, would recurse without end.
+    assert nested(MAX_NESTING).to_yaml().count("pipeline: inner") == 1
+    with pytest.raises(PipelineError, match=f"nodes.n.body: pipelines are nested more than {MAX_NESTING}"):
+        nested(MAX_NESTING + 1)
 
 
 @pytest.mark.parametrize(
