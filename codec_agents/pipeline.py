@@ -12,16 +12,13 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-import anyio
-from anyio.lowlevel import current_token
-
 from codec_agents import graph
-from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.display.displayed import Displayed
 from codec_agents.exceptions import PipelineError
 from codec_agents.graph.live import LiveObjects
 from codec_agents.runtime.batch import DEFAULT_CONCURRENCY, BatchRun, Completed, completing
 from codec_agents.runtime.options import RunOptions, start_run
+from codec_agents.runtime.own_loop import run_to_the_end
 
 if TYPE_CHECKING:
     from codec_agents.display.parts import Part
@@ -277,16 +274,13 @@ class Pipeline(graph.Declaration, Displayed):
 
         Raises:
             RunError: the run failed.
+            RunCancelledError: a tool or a function cancelled every task of the loop, or stopped it.
         """
 
         async def execute() -> RunResult:
             return await self.invoke(inputs, after=after, **options)
 
-        try:
-            current_token()
-        except RuntimeError:  # no event loop is running in this thread
-            return anyio.run(execute)
-        return run_in_own_loop(execute)
+        return run_to_the_end(execute)
 
     async def batch(
         self,

@@ -10,16 +10,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from codec_agents.graph.output import Output
-
-MAX_SHOWN_ERRORS = 5
-"""Faults of one answer that a model is told; the first ones usually cause the others."""
-
-MATCH_SECONDS = 1.0
-"""Bounds a match: an expression with nested repetitions could otherwise run for hours on one answer."""
-
-
-class InvalidAnswerError(ValueError):
-    """An answer does not have its form; the message is written for the model."""
+from codec_agents.plan.answer_readers import (
+    InvalidAnswerError,
+    listed,
+    read_json,
+    reader_of_regex,
+    reader_of_schema,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,8 @@ class OutputForm:
     read: Callable[[str], Any]
     """Returns the value of an answer; raises `InvalidAnswerError`."""
     retries: int
+    in_thread: bool = False
+    """Whether an answer is read in a thread: an expression or a schema may take long on some answers."""
     enforced: bool = False
     """Whether the engine enforces it."""
 
@@ -66,10 +65,12 @@ def form_of(output: Output, model: type[BaseModel] | None) -> OutputForm:
     if model is not None:
         return _of_schema(model.model_json_schema(), _reader_of_model(model), output.retries)
     if isinstance(output.json_schema, dict):
-        return _of_schema(output.json_schema, _reader_of_schema(output.json_schema), output.retries)
+        read = reader_of_schema(output.json_schema)
+        return replace(_of_schema(output.json_schema, read, output.retries), in_thread=True)
     if output.regex is not None:
         wanted = f"a text that the regular expression {output.regex} matches"
-        return OutputForm({"regex": output.regex}, wanted, _reader_of_regex(output.regex), output.retries)
+        matches = reader_of_regex(output.regex)
+        return OutputForm({"regex": output.regex}, wanted, matches, output.retries, in_thread=True)
     if output.choices is not None:
         wanted = f"one of: {', '.join(output.choices)}"
         read = _reader_of_choices(output.choices)
@@ -85,66 +86,16 @@ def _of_schema(schema: Mapping[str, Any], read: Callable[[str], Any], retries: i
 def _reader_of_model(model: type[BaseModel]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
-            return model.model_validate_json(text)
+            value = model.model_validate_json(text)
         except ValidationError as error:
             faults = [
                 f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}"
                 for each in error.errors(include_url=False, include_input=False)
             ]
-            raise InvalidAnswerError(_listed(faults)) from None
-
-    return read
-
-
-def _reader_of_schema(schema: Mapping[str, Any]) -> Callable[[str], Any]:
-    try:
-        from jsonschema import validators
-        from jsonschema.exceptions import SchemaError
-    except ImportError:
-        raise ImportError(
-            "a JSON Schema is checked by the package jsonschema, which is not installed; "
-            "pip install 'codec-agents[schemas]', or name a pydantic model"
-        ) from None
-    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-    except SchemaError as error:
-        raise ValueError(f"not a JSON Schema: {error.message}; correct it") from None
-    checker = kind(schema)
-
-    def read(text: str) -> Any:
-        try:
-            value = json.loads(text, parse_constant=_not_json)
-        except (ValueError, RecursionError) as error:
-            raise InvalidAnswerError(f"it is not JSON: {error}.") from None
-        faults = [f"{each.json_path}: {each.message}" for each in checker.iter_errors(value)]
-        if faults:
-            raise InvalidAnswerError(_listed(faults))
+            raise InvalidAnswerError(listed(faults)) from None
+        # Pydantic takes the last of two values of one name, and NaN for a number.
+        read_json(text)
         return value
-
-    return read
-
-
-def _not_json(word: str) -> Any:
-    raise ValueError(f"JSON has no {word}")
-
-
-def _reader_of_regex(pattern: str) -> Callable[[str], Any]:
-    import regex  # here: few pipelines need it, and it takes long to import
-
-    try:
-        compiled = regex.compile(pattern)
-    except regex.error as error:
-        raise ValueError(f"not a regular expression: {error}; correct it") from None
-
-    def read(text: str) -> str:
-        try:
-            matches = compiled.fullmatch(text, timeout=MATCH_SECONDS)
-        except TimeoutError:
-            raise InvalidAnswerError("matching it took too long.") from None
-        if matches is None:
-            raise InvalidAnswerError(f"{text!r:.200} does not match.")
-        return text
 
     return read
 
@@ -161,9 +112,3 @@ def _reader_of_choices(choices: tuple[str, ...]) -> Callable[[str], Any]:
 
 def _as_it_is(text: str) -> str:
     return text
-
-
-def _listed(faults: list[str]) -> str:
-    more = len(faults) - MAX_SHOWN_ERRORS
-    shown = "; ".join(faults[:MAX_SHOWN_ERRORS])
-    return f"{shown}; and {more} more." if more > 0 else f"{shown}."

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import DONE, RUN_FAILED, reporting
 from codec_agents.cli.options import as_json, pipeline_file
+from codec_agents.runtime.own_loop import run_to_the_end
 
 if TYPE_CHECKING:
     from codec_agents.scale.output import BatchSummary
@@ -159,7 +159,7 @@ def _here(
     from codec_agents.scale.replicas import replicas
 
     pipelines = replicas(file, urls)
-    return anyio.run(partial(run_batch, pipelines, inputs, output, concurrency=at_once, **given))
+    return run_to_the_end(partial(run_batch, pipelines, inputs, output, concurrency=at_once, **given))
 
 
 def _on_ray(

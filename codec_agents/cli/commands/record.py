@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 from rich.text import Text
 
@@ -18,6 +17,7 @@ from codec_agents.cli.options import as_json, load
 from codec_agents.exceptions import RecordDamagedError
 from codec_agents.faults import suggest
 from codec_agents.records.exporters import EXPORTERS, jsonl, writer_of
+from codec_agents.runtime.own_loop import run_to_the_end
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -215,7 +215,7 @@ def _finish(pipeline: Pipeline, start: Callable[[], Run], *, as_json: bool) -> N
         async with pipeline.opened():
             return await start().execute()
 
-    result = anyio.run(execute)
+    result = run_to_the_end(execute)
     if as_json:
         terminal.print_json(result_document(result, pipeline.name))
     else:

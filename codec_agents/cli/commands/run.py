@@ -20,6 +20,7 @@ from codec_agents.cli.exits import reporting
 from codec_agents.cli.inputs import input_option, inputs_of
 from codec_agents.cli.options import as_json, load, pipeline_file
 from codec_agents.exceptions import ApprovalRequiredError, RecordError
+from codec_agents.runtime.own_loop import run_to_the_end
 
 if TYPE_CHECKING:
     from codec_agents.cli.terminal.lanes import LaneKey, LanePrinter
@@ -124,7 +125,7 @@ def show_run(
     written = record or (_record_beside(trace) if trace else None)
     begun = partial(begin, record=written, durability=durability, approve=None if pause else approver())
     try:
-        anyio.run(_run, pipeline, begun, show)
+        run_to_the_end(partial(_run, pipeline, begun, show))
     except ApprovalRequiredError as waiting:
         if pause is None:
             raise

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,7 @@ from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.inputs import input_option, inputs_of
 from codec_agents.cli.options import load, pipeline_file
+from codec_agents.runtime.own_loop import run_to_the_end
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -109,7 +111,7 @@ def command(file: Path, pairs: tuple[str, ...], as_json: bool, interval: float, 
         else:
             console = terminal.new_console()
             view = LiveTable(console, stack.enter_context(Live(console=console, auto_refresh=False)))
-        anyio.run(_watch, pipeline, inputs, record, view, interval)
+        run_to_the_end(partial(_watch, pipeline, inputs, record, view, interval))
 
 
 async def _watch(

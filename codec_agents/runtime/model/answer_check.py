@@ -7,11 +7,13 @@ The correction is a further turn: the next prompt begins with exactly the prompt
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from codec_agents.concurrency.apart import run_in_thread
 from codec_agents.exceptions import NodeFailedError, OutputError
 from codec_agents.graph.chat import Chat
-from codec_agents.plan.output import InvalidAnswerError
+from codec_agents.plan.answer_readers import InvalidAnswerError
 from codec_core.detokenizer import detokenize
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class AnswerCheck:
         """True if answers may be corrected, so that none may leave before it is checked."""
         return self._output.retries > 0
 
-    def value(self, turn: Turn) -> Any:
+    async def value(self, turn: Turn) -> Any:
         """Return the value of an answer.
 
         Raises:
@@ -44,6 +46,8 @@ class AnswerCheck:
         # The value leaves the graph, as text does at a sink: a Python program reads it.
         text = detokenize(self._node.vocabulary, turn.answer)
         try:
+            if self._output.in_thread:
+                return await run_in_thread(partial(self._output.read, text))
             return self._output.read(text)
         except InvalidAnswerError as error:
             if turn.finish_reason != "length":

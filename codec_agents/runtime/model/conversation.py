@@ -16,7 +16,7 @@ from codec_agents.exceptions import (
     NodeFailedError,
     RepeatedFailureError,
 )
-from codec_agents.plan.output import InvalidAnswerError
+from codec_agents.plan.answer_readers import InvalidAnswerError
 from codec_agents.runtime.control import NodePaused
 from codec_agents.runtime.edges.handoff import Departure
 from codec_agents.runtime.model.answer_check import AnswerCheck
@@ -128,7 +128,7 @@ class Conversation:
     async def _accept(self, check: AnswerCheck, turn: Turn) -> list[int] | None:
         """Keep the value of an answer, and let the answer leave; or return the prompt that corrects it."""
         try:
-            value = check.value(turn)
+            value = await check.value(turn)
         except InvalidAnswerError as error:
             self._results = ()
             return check.correct(turn, error, stopping=self._run.stopping, delivered=self._wiring.sent())
