@@ -186,7 +186,8 @@ def _try(checker: Any, schema: Mapping[str, Any]) -> None:
                 checker._resolver.lookup(name)
             else:
                 compiled_regex(name)
-        for value in (None, False, 0, "", [], {}):
+        smallest: tuple[Any, ...] = (None, False, 0, "", [], {})
+        for value in smallest:
             list(_faults(checker, value))
     except RecursionError:
         raise ValueError(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -22,6 +23,9 @@ from codec_agents.server.settings import ServerSettings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 ANY = "*"
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+"""An id of a request that an answer may repeat: nothing in it can end a header or mean markup."""
 
 
 class UnprotectedServerError(ValueError):
@@ -157,13 +161,24 @@ PREFLIGHT = {"access-control-allow-methods": CORS_METHODS, "access-control-allow
 
 def with_origin(send: Send, origin: str) -> Send:
     """Return a `send` that lets the allowed page read the answer."""
+    allowed = (b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")
+    return _with_headers(send, *allowed)
 
-    async def send_with_origin(message: dict[str, object]) -> None:
+
+def with_request_id(send: Send, request: Request) -> Send:
+    """Return a `send` whose answers repeat the request's id, by which a client knows whose answer it has."""
+    name = request.headers.get("x-request-id", "")
+    if not REQUEST_ID.fullmatch(name):
+        return send
+    return _with_headers(send, (b"x-request-id", name.encode("latin-1")))
+
+
+def _with_headers(send: Send, *more: tuple[bytes, bytes]) -> Send:
+    async def send_with_headers(message: dict[str, object]) -> None:
         if message["type"] == "http.response.start":
             headers = message["headers"]
             assert isinstance(headers, list)
-            allowed = (b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")
-            message = {**message, "headers": [*headers, *allowed]}
+            message = {**message, "headers": [*headers, *more]}
         await send(message)
 
-    return send_with_origin
+    return send_with_headers

@@ -22,7 +22,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from codec_agents.server.access import PREFLIGHT, Access, with_origin
+from codec_agents.server.access import PREFLIGHT, Access, with_origin, with_request_id
 from codec_agents.server.answers import (
     Answer,
     CompletionDocument,
@@ -149,6 +149,7 @@ class CodecServer:
             await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
+        send = with_request_id(send, request)
         if (origin := self._access.allowed_origin(request)) is not None:
             send = with_origin(send, origin)
         exchange = self.exchanges.begin(request)

@@ -55,18 +55,9 @@ def make_client(settings: HttpSettings, *, tls: bool = True) -> HttpClient:
             idle_seconds=IDLE_SECONDS,
             proxy=settings.proxy,
         )
-    return httpx.AsyncClient(
-        proxy=settings.proxy,
-        verify=verify,
-        limits=httpx.Limits(
-            max_connections=settings.max_connections,
-            max_keepalive_connections=MAX_IDLE,
-            keepalive_expiry=IDLE_SECONDS,
-        ),
-        timeout=None,  # noqa: S113 - every request brings its own
-        follow_redirects=False,
-        trust_env=False,
-    )
+    from codec_agents.engines.http.httpx_client import make_httpx_client
+
+    return make_httpx_client(settings, verify=verify, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
 
 
 def _verification(settings: HttpSettings) -> ssl.SSLContext | Literal[False]:

@@ -20,7 +20,7 @@ from codec_agents.engines.http.responses import HttpResponse, close
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import Deadlines, FrameParser, HttpStream
 from codec_agents.engines.prompt_body import check_prompt
-from codec_agents.exceptions import EngineError, EngineStatusError
+from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError
 
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the connection is given up beyond that."""
@@ -187,6 +187,8 @@ class HttpEngine:
         """Send and wait for the head of the answer."""
         written: list[float] = []
         headers = {**session_headers(request), **outgoing.headers, **request.headers}
+        named = self.pool.request_id(headers)
+        headers |= named
 
         def on_sent() -> None:
             written.append(time.perf_counter())
@@ -205,6 +207,11 @@ class HttpEngine:
             )
             stats.bytes_sent += len(outgoing.body)
             stats.request_sent = written[-1] if written else time.perf_counter()
+            try:
+                self.pool.check_request_id(named, response)
+            except EngineStreamError:
+                await close(response)
+                raise
             return response
         raise deadlines.error(self.name, 0)
 

@@ -8,8 +8,10 @@ such as `httpx2.AsyncClient`.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import AsyncIterable, Callable, Mapping
+from itertools import count
 from typing import Self, TypeAlias
 
 from pydantic import SecretStr
@@ -24,12 +26,16 @@ from codec_agents.engines.http.prepared_requests import DeferredContent, Prepare
 from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.engines.http.secrets import SecretTexts
 from codec_agents.engines.http.settings import HttpSettings
+from codec_agents.exceptions import EngineStreamError
 
 MIN_FOR_PREPARED = 100
 """Pools of up to so many connections have none to spare for a request that waits for its content."""
 
 HARMLESS_HEADERS = frozenset({"accept", "accept-encoding", "accept-language", "content-type", "user-agent"})
 """Headers whose values may be repeated. Any other one may hold a key, whatever its name."""
+
+REQUEST_ID = "x-request-id"
+"""Names a request. An engine that repeats it shows which request its answer belongs to."""
 
 Body: TypeAlias = bytes | AsyncIterable[bytes] | DeferredContent | None
 
@@ -57,6 +63,10 @@ class HttpPool:
         self._making = threading.Lock()
         self.drainer = BodyDrainer()
         self.prepared_requests = PreparedRequests()
+        self._requests = count()
+        self._name = secrets.token_hex(8)
+        """Begins the ids of this pool's requests."""
+        self._names_requests = all(name.lower() != REQUEST_ID for name in self.settings.headers)
 
     def __repr__(self) -> str:
         return f"HttpPool({self.engine!r}, {self.shown('')!r})"
@@ -140,6 +150,24 @@ class HttpPool:
         )
         response: HttpResponse = await client.send(request, stream=True)
         return response
+
+    def request_id(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the header that names a new request; none where the user's own headers do."""
+        if not self._names_requests or any(name.lower() == REQUEST_ID for name in headers):
+            return {}
+        return {REQUEST_ID: f"{self._name}-{next(self._requests)}"}
+
+    def check_request_id(self, sent: Mapping[str, str], response: HttpResponse) -> None:
+        """Check that a response repeats no other request's id; engines and proxies may have ids of their own.
+
+        Raises:
+            EngineStreamError: it is the answer to another request of this pool.
+        """
+        answered = response.headers.get(REQUEST_ID)
+        if answered != sent.get(REQUEST_ID) and answered and answered.startswith(f"{self._name}-"):
+            raise EngineStreamError(
+                self.engine, "it sent the answer to another request; its connection is closed"
+            )
 
     def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         merged = {**self.settings.headers, **headers}

@@ -103,6 +103,20 @@ async def test_nothing_of_the_request_is_reflected(serve):
         assert pointer["url"].startswith("https://maps.example/.well-known/")
 
 
+@pytest.mark.parametrize("path", ["/health", "/v1/completions", "/nowhere"])
+async def test_the_id_of_a_request_is_repeated_if_it_is_one(serve, path):
+    async with serve(lambda _: "x") as server, httpx.AsyncClient(base_url=server.url) as client:
+        for sent, repeated in (
+            ("a-1._B", "a-1._B"),
+            ("a" * 129, None),
+            ("a b", None),
+            ("<i>", None),
+            ("", None),
+        ):
+            answer = await client.get(path, headers={"x-request-id": sent})
+            assert answer.headers.get("x-request-id") == repeated
+
+
 async def test_the_key_is_checked_before_a_byte_of_the_body(serve):
     async with serve(lambda _: "x", settings=ServerSettings(api_keys=("key",))) as server:
         assert await status(server) == 401

@@ -12,7 +12,7 @@ import trustme
 
 from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.codec import CodecEngine
-from codec_agents.engines.http import clients
+from codec_agents.engines.http import httpx_client
 from codec_agents.engines.http.aiohttp_client import AiohttpClient
 from codec_agents.engines.http.clients import make_client
 from codec_agents.engines.http.settings import HttpSettings
@@ -192,7 +192,7 @@ async def test_proxies_of_the_environment_are_not_used(words, ask, carrier, monk
 
 async def test_a_socks_proxy_is_left_to_httpx(monkeypatch):
     made = []
-    monkeypatch.setattr(clients.httpx, "AsyncClient", lambda **given: made.append(given))
+    monkeypatch.setattr(httpx_client, "CheckingTransport", lambda **given: made.append(given))
     make_client(HttpSettings(proxy="socks5://127.0.0.1:9"), tls=False)
     assert made[0]["proxy"] == "socks5://127.0.0.1:9"
 
@@ -242,7 +242,7 @@ async def test_aiohttp_is_the_default_where_it_is_installed(monkeypatch):
     client = make_client(HttpSettings(), tls=False)
     assert isinstance(client, AiohttpClient)
     await client.aclose()
-    monkeypatch.setattr(clients, "find_spec", lambda _: None)
+    monkeypatch.setattr("codec_agents.engines.http.clients.find_spec", lambda _: None)
     client = make_client(HttpSettings(), tls=False)
     assert type(client).__module__.startswith("httpx")
     await client.aclose()

@@ -90,7 +90,7 @@ def nested(depth: int) -> Pipeline:
 
 def test_a_hundred_levels_of_pipelines_are_a_fault() -> None:
     assert not [fault for fault in nested(MAX_NESTING).check() if fault.severity == "error"]
-    # Refused where it is declared: whatever walks a declaration, such as `to_yaml`, would recurse without end.
+    # Refused where it is declared: whatever walks a declaration, as `to_yaml` does, recurses.
     assert nested(MAX_NESTING).to_yaml().count("pipeline: inner") == 1
     with pytest.raises(PipelineError, match=f"nodes.n.body: pipelines are nested more than {MAX_NESTING}"):
         nested(MAX_NESTING + 1)
