@@ -15,7 +15,8 @@ FAMILIES := .venv-families
 
 # Real servers have environments of their own too; what they fetch is kept outside the clone.
 ENGINES := .venv-vllm .venv-sglang
-ENGINE_TESTS := tests/agents/engines tests/real_engines
+ENGINE_TESTS := -p tests.real_engines.session tests/agents/engines/test_promises.py \
+  $(wildcard tests/agents/engines/test_live_*.py) tests/real_engines
 
 # So have the tokenizers that maps from real files are compared with.
 REAL := .venv-real
@@ -75,7 +76,7 @@ test-slow: .venv/dev  ## The slow tests alone.
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 test-all: .venv/dev  ## The whole test suite.
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not engines and not sglang and not laptop"
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not engines and not engines_all and not sglang and not laptop"
 
 $(MODELS)/ready: pyproject.toml
 	@test -x $(MODELS)/bin/python || $(PYTHON) -m venv $(MODELS)
@@ -95,9 +96,9 @@ test-models: $(MODELS)/ready  ## The tests on a real model with random weights, 
 test-bridges: .venv-bridges-$(NAME)/ready  ## One framework with its package, in an environment of its own: NAME=langgraph.
 	@.venv-bridges-$(NAME)/bin/python -m pytest -m "slow or not slow" -W default tests/agents/bridges/test_$(subst -,_,$(NAME)).py
 
-test-engines: .venv/dev  ## The tests on real servers: vLLM, made ready first, and llama.cpp where it is built.
+test-engines: .venv/dev  ## The tests on real servers: vLLM, made ready first, and llama.cpp where it is built (ALL=1: also those that take long).
 	@$(BIN)/python -m tests.real_engines fetch vllm
-	@$(BIN)/python -m pytest -m engines $(ENGINE_TESTS)
+	@$(BIN)/python -m pytest -m $(if $(ALL),engines,"engines and not engines_all") $(ENGINE_TESTS)
 
 test-sglang: .venv/dev  ## The same on SGLang.
 	@$(BIN)/python -m tests.real_engines fetch sglang

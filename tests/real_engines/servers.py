@@ -21,6 +21,9 @@ TO_STOP = 20.0
 
 LAST_LINES = 25
 
+KEEP_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""vLLM's processes import some 3,000 modules each; compiled by one, they are there for the next."""
+
 Command = Callable[[int], Sequence[str | Path]]
 
 
@@ -47,6 +50,7 @@ class Server:
     seconds: float = 420.0
     port: int = 0
     _process: subprocess.Popen[bytes] | None = None
+    _deadline: float = 0.0
 
     @property
     def url(self) -> str:
@@ -65,7 +69,7 @@ class Server:
         return CACHE / "logs" / f"{self.name}-{self.port}.log"
 
     def __enter__(self) -> Self:
-        self.start(self.port or free_port())
+        self.start(self.port)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -77,21 +81,34 @@ class Server:
         Raises:
             DidNotStartError: it does not.
         """
-        self.port = port
+        self.launch(port)
+        self.wait_until_ready()
+
+    def launch(self, port: int = 0) -> None:
+        """Start it, on a free port if none is given, and wait for nothing."""
+        self.port = port or self.port or free_port()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*map(str, self.command(port))],
+                [*map(str, self.command(self.port))],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.environment},
+                env={**os.environ, **KEEP_BYTECODE, **self.environment},
                 start_new_session=True,  # its workers end with it
             )
-        deadline = time.monotonic() + self.seconds
+        self._deadline = time.monotonic() + self.seconds
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            DidNotStartError: it ends before, or takes too long.
+        """
+        assert self._process is not None
         while not self._answers():
             ended = self._process.poll()
-            if ended is not None or time.monotonic() > deadline:
+            if ended is not None or time.monotonic() > self._deadline:
                 self.stop()
                 why = f"ended with {ended}" if ended is not None else f"not ready after {self.seconds:.0f} s"
                 raise DidNotStartError(f"{self.name}: {why}; the end of {self.log}:\n{self.last_lines()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Any
 
 import anyio
@@ -65,7 +66,7 @@ async def test_reasoning_without_a_place_in_the_map_is_left_out_with_a_warning(
 ) -> None:
     """This server takes all before a mark of the end of reasoning for reasoning; the map has no such mark."""
     engine = OpenAIEngine(vllm.url)
-    async with engine.stream(request(vllm, "Count to ten.", max_tokens=12)) as stream:
+    async with engine.stream(request(vllm, "Count to ten.", max_tokens=4)) as stream:
         ids = [token async for frame in stream for token in frame.ids]
     await engine.aclose()
     assert "reasoning" in caplog.text
@@ -95,10 +96,11 @@ async def test_a_prompt_after_another_run_tells_what_it_keeps(smol: Place) -> No
 
 async def test_what_is_sent_ahead_asks_for_one_id_whatever_the_answer_has_to_be(vllm: Place) -> None:
     p = Pipeline("ahead").input("q").sink("out")
-    vllm.add_to(p, "a", Chat(user="{q}"), sampling={"max_tokens": 150, "min_tokens": 150})
+    vllm.add_to(p, "a", Chat(user="{q}"), sampling={"max_tokens": 64, "min_tokens": 64})
     b = {"max_tokens": 8, "min_tokens": 8, "logprobs": 1, "structured": {"regex": "[a-z ]+"}}
-    vllm.add_to(p, "b", Chat(user="What is this about?\n{draft}"), sampling=b)
-    p.connect("q", "a").connect("a", "b.draft", prefill="ahead", prefill_stride=32).connect("b", "out")
+    begun = f"{secrets.token_hex(4)}. " + "Read. " * 40  # less than a block of the cache
+    vllm.add_to(p, "b", Chat(user=f"{begun}\n{{draft}}"), sampling=b)
+    p.connect("q", "a").connect("a", "b.draft", prefill="ahead", prefill_stride=16).connect("b", "out")
     async with p.opened():
         result = await p.invoke({"q": f"{LONG} Begin with the weather."})
     assert result.usage["b"].prefill_requests > 0
@@ -118,7 +120,7 @@ async def test_a_server_that_is_killed_and_started_again_goes_on_from_the_exact_
         retries = {"retry": {"attempts": 20, "initial": 0.2, "max": 2.0}}
         p.model(
             "bot", engine="engine", map=str(vocabulary_map), prompt=Chat(user="{q}"), policy=retries,
-            sampling={"max_tokens": 120, "temperature": 0.0},
+            sampling={"max_tokens": 40, "temperature": 0.0},
         )  # fmt: skip
         p.connect("q", "bot").connect("bot", "out")
         async with p.opened():

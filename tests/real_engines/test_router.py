@@ -36,7 +36,7 @@ def request(smol: Place, number: int = 1, **options: Any) -> GenerationRequest:
         prompt_ids=pick_tokenizer(smol.vocabulary).encode(turn),
         vocabulary=smol.vocabulary,
         model="smol",
-        options=SamplingOptions(temperature=0.0, max_tokens=16, **options),
+        options=SamplingOptions(temperature=0.0, max_tokens=6, **options),
     )
 
 

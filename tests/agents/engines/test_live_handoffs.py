@@ -20,6 +20,7 @@ from tests.agents.engines.live_engines import live_engine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engines, pytest.mark.timeout(900)]
 
+ENGINE = "vllm"
 BLOCK = 128
 """Ids in a block of vLLM's cache on a CPU; only whole blocks are found."""
 
@@ -46,6 +47,7 @@ async def test_branches_over_one_document_find_it_in_the_cache() -> None:
     assert found[2] >= SHARED
 
 
+@pytest.mark.engines_all
 async def test_what_is_sent_ahead_is_found() -> None:
     """The ids are not compared with a run without: a batch with other requests rounds in other places."""
     url, tokenizer_map, model = live_engine("vllm")

@@ -15,9 +15,8 @@ from tests.agents.engines.live_engines import live_engine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engines, pytest.mark.timeout(600)]
 
-INTERVALS = (1, 4, 16, 64)
-IDS = 90
-"""Not a multiple of any interval: the last event holds the rest."""
+ENGINE = "vllm"
+WHOLE_RUN = pytest.mark.engines_all
 
 
 async def ids_of(engine: VllmEngine, request: GenerationRequest) -> tuple[list[int], Any]:
@@ -28,13 +27,19 @@ async def ids_of(engine: VllmEngine, request: GenerationRequest) -> tuple[list[i
         return ids, frames.stats
 
 
-@pytest.mark.parametrize("api", ["auto", "completions"])
+@pytest.mark.parametrize("api", ["auto", pytest.param("completions", marks=WHOLE_RUN)])
 @pytest.mark.parametrize("stops", ["limit", "stop id", "stop text"])
-async def test_ids_are_the_same_at_every_interval(api: Any, stops: str) -> None:
+@pytest.mark.parametrize(
+    ("length", "intervals"), [(18, (1, 16)), pytest.param(90, (1, 4, 16, 64), marks=WHOLE_RUN)]
+)
+async def test_ids_are_the_same_at_every_interval(
+    api: Any, stops: str, length: int, intervals: tuple[int, ...]
+) -> None:
+    """The length is no multiple of an interval: the last event holds the rest."""
     url, tokenizer_map, model = live_engine("vllm")
     vocabulary = vocabulary_of(tokenizer_map)
     engine = VllmEngine(url, api=api)
-    options = SamplingOptions(max_tokens=IDS, temperature=0.0)
+    options = SamplingOptions(max_tokens=length, temperature=0.0)
     request = GenerationRequest(
         prompt_ids=pick_tokenizer(vocabulary).encode_ordinary("Here is a list of ten cities, one a line:\n"),
         vocabulary=vocabulary,
@@ -42,15 +47,19 @@ async def test_ids_are_the_same_at_every_interval(api: Any, stops: str) -> None:
         options=options,
     )
     whole, _ = await ids_of(engine, request)
-    assert len(whole) == IDS
+    assert len(whole) == length
     if stops == "stop id":  # one that the answer reaches for the first time somewhere after its beginning
-        stop = next(token for place, token in enumerate(whole) if place > 20 and token not in whole[:place])
+        stop = next(
+            token for place, token in enumerate(whole) if place > length // 4 and token not in whole[:place]
+        )
         options = msgspec.structs.replace(options, stop_token_ids=(stop,))
     elif stops == "stop text":
-        options = msgspec.structs.replace(options, stop=(vocabulary.token_bytes(whole[40]).decode(),))
+        options = msgspec.structs.replace(
+            options, stop=(vocabulary.token_bytes(whole[length // 2]).decode(),)
+        )
     found = {}
     received = {}
-    for interval in INTERVALS:
+    for interval in intervals:
         asked = msgspec.structs.replace(request, options=options, stream_interval=interval)
         ids, stats = await ids_of(engine, asked)
         found[interval] = (ids, stats.finish_reason)
@@ -60,5 +69,4 @@ async def test_ids_are_the_same_at_every_interval(api: Any, stops: str) -> None:
     assert found[1][0] == whole[: len(found[1][0])]
     assert found[1][1] == {"limit": "length", "stop id": "stop", "stop text": "stop_sequence"}[stops]
     if stops == "limit":
-        print({interval: f"{size / IDS:.1f} bytes an id" for interval, size in received.items()})
         assert received[16] < received[1] / 3

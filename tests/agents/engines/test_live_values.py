@@ -20,7 +20,7 @@ from tests.agents.engines.live_engines import each, live_engine
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 TEXT = "The capital of France is"
-LENGTH, TOP = 12, 2
+LENGTH, TOP = 8, 2
 Said = tuple[list[int], list[float]]
 
 
