@@ -17,15 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.forms import DialectForms
 from codec_agents.dialects.grammars import Grammar
-from codec_agents.dialects.messages import Message, ReadPrompt, ReasoningState, ToolSpec
+from codec_agents.dialects.messages import Message, MessageCall, ReadPrompt, ReasoningState, ToolSpec
 from codec_agents.dialects.parsing.prompt_reader import PromptReader
 from codec_agents.dialects.parsing.turn_parser import TurnParser
 from codec_agents.dialects.values import CallRegion, ThinkingMode, TurnReader
+from codec_agents.dialects.writing.begun_call import begun_call, without_overlap
 from codec_agents.dialects.writing.call_check import PROBE, check_calls
 from codec_agents.dialects.writing.literals import plain_string
 from codec_agents.dialects.writing.prompt_writer import PromptWriter
@@ -240,6 +241,67 @@ class BoundDialect:
             opens=add_generation_prompt,
         )
         return self._writer.behind(known, chat, before[-1].role if before else "")
+
+    def begin_call(
+        self, prompt: Sequence[int], names: Sequence[str], *, before: Sequence[Message] = ()
+    ) -> list[int]:
+        """Return ids that end the reasoning that a prompt has opened, and begin a call of one of some tools.
+
+        A model that reads on behind the prompt and these ids ends the call; of several tools it chooses one.
+
+        Args:
+            prompt: a prompt that ends with the opening of the assistant's turn; its last ids are enough.
+            names: the tools.
+            before: the messages that the prompt holds; families count calls.
+
+        Raises:
+            PromptError: the family has no form for calls, or they do not say the name before the arguments,
+                or its reasoning has no end that others may write.
+        """
+        ended = self.end_reasoning(prompt)
+
+        def written(name: str, arguments: dict[str, Any]) -> list[int]:
+            call = Message(role="assistant", calls=(MessageCall(name, arguments),))
+            return self._writer.called(MessageTurns(self.dialect, before).turns([call])[0])
+
+        begun = begun_call(written, names, pinned=len(names) == 1)
+        ended = without_overlap(ended, begun or (), self.vocabulary.special_ids)
+        reader = self.reader([*prompt, *ended], with_tools=True)
+        events = [*reader.feed(begun or ()), *reader.flush("length")]
+        opened = [event for event in events if isinstance(event, CallRegion)]
+        if begun is None or len(opened) != 1 or opened[0].closed:
+            raise PromptError(
+                f"the dialect {self.name!r} has no beginning of a call that leaves only the arguments to the "
+                "model; let the model choose whether it calls a tool"
+            )
+        return [*ended, *begun]
+
+    @cached_property
+    def tells_calls_apart(self) -> bool:
+        """True if each call has marks of its own, so that a turn can be ended behind its first one."""
+        form = self.dialect.calls
+        if form is None or form.written is None:
+            return False
+        if form.written.most == 1:
+            return True
+        calls = Message(role="assistant", calls=(MessageCall("a", {}), MessageCall("b", {})))
+        ids = self._writer.called(MessageTurns(self.dialect).turns([calls])[0])
+        reader = self.reader(with_tools=True)
+        events = [*reader.feed(ids), *reader.flush("stop")]
+        return len([event for event in events if isinstance(event, CallRegion)]) == len(calls.calls)
+
+    def end_reasoning(self, prompt: Sequence[int]) -> list[int]:
+        """Return the ids that end the reasoning that a prompt has opened; none where it has opened none.
+
+        Raises:
+            PromptError: the family's reasoning has no end that others may write.
+        """
+        if self.reasoning_in(prompt) != "open":
+            return []
+        end = self.reasoning.end()
+        if end is None:
+            raise PromptError(f"the dialect {self.name!r} has no end of reasoning that others may write")
+        return end
 
     def read(self, ids: Sequence[int]) -> ReadPrompt:
         """Return a prompt as messages; control ids decide, and never what content spells."""

@@ -100,9 +100,14 @@ class JobMaker:
         return asked, await self.job(model, ids, options, request, chat=asked)
 
     async def conversation(
-        self, request: Request, read: ReadConversation
+        self, request: Request, read: ReadConversation, *, forces_calls: bool = False
     ) -> tuple[ConversationRequest, ServedModel, SamplingOptions]:
         """Return a request of one of the chat APIs, its model and its options, within the limits.
+
+        Args:
+            request: the request.
+            read: reads its body.
+            forces_calls: whether a model can be made to call a tool.
 
         Raises:
             HttpError: 400 or 404, with a remedy.
@@ -112,7 +117,7 @@ class JobMaker:
 
         reading = partial(read, request.body, self._settings, request.headers)
         asked = await self._workers.run(reading, len(request.body))
-        _require_served(asked)
+        _require_served(asked, forces_calls=forces_calls)
         require_alternatives(asked.sampling.logprobs, "top_logprobs")
         model = self._model(asked.model, request)
         limit = self._limit(asked.max_tokens, LIMITS[asked.api])
@@ -329,10 +334,10 @@ def _require_one(count: int) -> None:
         raise HttpError(400, "n must be 1: a stream of ids has no choice index", param="n")
 
 
-def _require_served(asked: ConversationRequest) -> None:
+def _require_served(asked: ConversationRequest, *, forces_calls: bool) -> None:
     """Accept a request that asks for nothing that only a server in front of an engine has."""
     _require_one(asked.count)
-    if asked.tool_choice == "required":
+    if asked.tool_choice == "required" and not forces_calls:
         raise HttpError(
             400, "tool_choice must be auto or none: no model is forced to call", param="tool_choice"
         )

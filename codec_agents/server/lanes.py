@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from codec_agents.server.apis.families import dialect_of
-from codec_agents.server.backends.backend import Job
+from codec_agents.server.backends.backend import BrokenOffError, Job
 from codec_agents.server.parts import Part
 from codec_agents.server.stops import StopCutter
 from codec_core.detokenizer import Detokenizer
@@ -20,8 +20,11 @@ from codec_core.frames import CodecFrame
 BLANKS = " \t\r\n"
 """The characters that JSON calls white space. A no-break space is text."""
 
+CUT_OFF = frozenset({"length", "error", "abort", "policy_violation", "content_filter"})
+"""Reasons of turns that others than the model ended."""
+
 if TYPE_CHECKING:
-    from codec_agents.dialects import CallRegion, TurnReader
+    from codec_agents.dialects import BoundDialect, CallRegion, TurnReader
     from codec_agents.tools.tool import Tool
     from codec_core.vocabulary import Vocabulary
 
@@ -83,7 +86,9 @@ class Lanes:
             # Reading looks at names and schemas alone, which `OfferedTool` has.
             self._dialect = self._dialect.with_tools(cast("Sequence[Tool]", job.chat.offered_tools))
         if self._dialect is not None:
-            self._reader = self._dialect.reader(job.prompt_ids, with_tools=tools)
+            self._reader = reader_behind(self._dialect, job.prompt_ids, job.begun, with_tools=tools)
+        self._begun = job.begun
+        self._must_call = job.begun and job.chat is not None and job.chat.tool_choice == "required"
         self._stop = 0
         self._tools = tools
         self._texts: dict[str, _LaneText] = {}
@@ -104,6 +109,8 @@ class Lanes:
         passed = list(self._blanks.pass_on(parts))
         if frame.done and not self.calls:
             passed += self._blanks.rest()
+        if frame.done and self._must_call and not self.calls and frame.finish_reason not in CUT_OFF:
+            raise BrokenOffError("the model was made to call a tool, and what it wrote is no call")
         if self._recorder is not None:
             self._recorder.heard(passed)
         return passed
@@ -146,6 +153,7 @@ class Lanes:
             yield Part(lane, text, stop=self._stop)
 
     def _note(self, lane: str, start: int, stop: int) -> None:
+        start, stop = max(0, start - self._begun), max(0, stop - self._begun)
         self._stop = stop
         if lane == "answer":
             if self.answer_spans and self.answer_spans[-1][1] == start:
@@ -169,6 +177,26 @@ class Lanes:
             elif text := self._text("answer").written(call.text):
                 self._note("answer", region.start, region.stop)
                 yield Part("answer", text, stop=self._stop)
+
+
+def reader_behind(
+    dialect: BoundDialect, prompt_ids: Sequence[int], begun: int, *, with_tools: bool
+) -> TurnReader:
+    """Return a reader for the sampled ids of a turn that the server began.
+
+    Positions count from the beginning of the turn, so the first sampled id has the position `begun`.
+
+    Args:
+        dialect: the dialect.
+        prompt_ids: the prompt, the beginning of the turn included.
+        begun: how many of its last ids are that beginning.
+        with_tools: whether the model was told tools.
+    """
+    opening = len(prompt_ids) - begun
+    reader = dialect.reader(prompt_ids[:opening] if begun else prompt_ids, with_tools=with_tools)
+    if begun:
+        reader.feed(prompt_ids[opening:])  # nothing that the model said
+    return reader
 
 
 class _LaneText:

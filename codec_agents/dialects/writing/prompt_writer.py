@@ -82,6 +82,11 @@ class PromptWriter:
             if turn.calls:
                 yield turn.calls, self._encoder.template(self._turn_writer.calls.calls(turn.calls))
 
+    def called(self, turn: WrittenTurn) -> list[int]:
+        """Return the calls of a turn, and what the family writes before them, in ids."""
+        writer = self._turn_writer.calls
+        return self._encoder.ids([*writer.text(()), *writer.calls(turn.calls)])
+
     def results(
         self, generated: Sequence[int], attempts: Sequence[Attempt]
     ) -> tuple[list[int], list[tuple[int, int]]]:

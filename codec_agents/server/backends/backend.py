@@ -66,6 +66,8 @@ class Job:
     told: deque[Part] | None = None
     """Where a back end that takes conversations (`converses`) puts the parts of its answer besides the ids,
     which are then its text and hold no markers; None for the jobs of other back ends."""
+    begun: int = 0
+    """How many of the prompt's last ids are the beginning of the answer's turn, which the server wrote."""
     cached_ids: int | None = None
     """Set by a back end that knows how many ids of the prompt it had in its prefix cache."""
 

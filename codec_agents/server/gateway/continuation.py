@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Final, Literal, TypeAlias
 
@@ -101,6 +101,7 @@ class Continuation:
         kept: how many of the parent's ids it begins with.
         begin: where the first turn since the last user message is, or will be, sampled.
         verdict: how it came about.
+        begun: how many of the prompt's last ids are the beginning of the answer's turn.
     """
 
     history: History
@@ -111,6 +112,11 @@ class Continuation:
     kept: int
     begin: int
     verdict: Verdict
+    begun: int = 0
+
+    def beginning(self, ids: Sequence[int]) -> Continuation:
+        """Return the same with the beginning of the answer's turn behind the prompt."""
+        return replace(self, prompt=self.prompt + as_array(ids), begun=len(ids)) if ids else self
 
     def answered(
         self,

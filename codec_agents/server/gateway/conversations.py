@@ -33,9 +33,11 @@ from codec_agents.server.gateway.lineage import Lineage
 from codec_agents.server.gateway.mint import new_nonce
 from codec_agents.server.gateway.run_records import Capture, ConversationRecords
 from codec_agents.server.gateway.store import Store
+from codec_agents.server.gateway.tool_choice import begun_ids
 from codec_agents.server.gateway.tracing import RequestSpan
 from codec_agents.server.gateway.tree import IDS, Node, Span
 from codec_agents.server.http import HttpError
+from codec_agents.server.lanes import reader_behind
 from codec_agents.server.parts import Part
 from codec_agents.server.workers import Workers
 from codec_core.frames import CodecFrame, SampledValues
@@ -131,6 +133,7 @@ class Conversations:
             new = size if found.node is None else new
             writing = partial(continue_history, asked, history, found, dialect, self._rules)
             continuation = await self._workers.run(writing, new)
+            continuation = continuation.beginning(begun_ids(request, continuation, dialect))
         except (PromptError, DialectError) as error:
             raise HttpError(
                 400, f"the chat cannot be written for this model: {error}", param=conversation_field(request)
@@ -315,7 +318,7 @@ class Exchange:
             private=not self._request.store,
             system=self._lasting_system(),
             call_ids=tuple(call.id or next(minted, "") for call in self._calls),
-            spans=spans_of(self._dialect, self.continuation.prompt, self._sampled, reason),
+            spans=spans_of(self._dialect, self.continuation, self._sampled, reason),
         )
         # The record first: a turn that is in the store alone would be in no record ever.
         self._conversations.record_turn(self.session, node, self.capture)
@@ -330,10 +333,11 @@ class Exchange:
 
 
 def spans_of(
-    dialect: BoundDialect, prompt: Sequence[int], sampled: Sequence[int], reason: str | None
+    dialect: BoundDialect, continuation: Continuation, sampled: Sequence[int], reason: str | None
 ) -> tuple[Span, ...]:
-    """Return the lanes of a turn: reasoning, answer and calls, with their places among its ids."""
-    reader = dialect.reader(prompt, with_tools=True)
+    """Return the lanes of a turn: reasoning, answer and calls, with their places among its sampled ids."""
+    begun = continuation.begun
+    reader = reader_behind(dialect, continuation.prompt, begun, with_tools=True)
     spans: list[Span] = []
     for event in [*reader.feed(sampled), *reader.flush(reason)]:
         if isinstance(event, CallRegion):
@@ -343,4 +347,4 @@ def spans_of(
         if spans and spans[-1][0] == event.port and spans[-1][2] == start:
             start = spans.pop()[1]
         spans.append((event.port, start, stop))
-    return tuple(spans)
+    return tuple((lane, max(0, start - begun), max(0, stop - begun)) for lane, start, stop in spans)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from codec_agents.engines.base import enforced_forms
 from codec_agents.server.answers import Answer, FrameAnswer
 from codec_agents.server.apis.families import require_dialect, set_dialect
 from codec_agents.server.apis.messages import read_count
@@ -33,8 +34,9 @@ from codec_agents.server.gateway.metrics import render_counts
 from codec_agents.server.gateway.repeats import Repeats
 from codec_agents.server.gateway.run_records import Capture, ConversationRecords, Speaker
 from codec_agents.server.gateway.store import MemoryStore, Store
+from codec_agents.server.gateway.tool_choice import require_choices, with_one_call
 from codec_agents.server.gateway.tracing import RequestSpan
-from codec_agents.server.http import JSON, HttpError, Receive, Request, Send
+from codec_agents.server.http import JSON, Receive, Request, Send
 from codec_agents.server.lanes import Lanes
 from codec_agents.server.settings import ServerSettings
 from codec_core.frames import CodecFrame
@@ -42,7 +44,6 @@ from codec_core.frames.values import joined_values, with_values
 
 if TYPE_CHECKING:
     from codec_agents.engines.base import Engine, SamplingOptions
-    from codec_agents.server.apis.request import ConversationRequest
     from codec_agents.server.exchanges import Exchange as Count
     from codec_agents.server.exchanges import Exchanges
     from codec_core.maps import TokenizerMap
@@ -120,14 +121,15 @@ class Gateway(CodecServer):
         self.conversations = Conversations(self.store, self.workers, rules, records=self.records)
         self._record_logprobs = record_logprobs and self.records is not None
         self._engine = engine
+        self._forms = enforced_forms(getattr(engine, "engine", engine))
         self._affinity = affinity or Affinity()
         self._filters = filters
         self._repeats = Repeats()
 
     async def _converse(self, request: Request) -> tuple[Job, Answer]:
         read = partial(READERS[request.path], of_engines=True)
-        asked, model, options = await self._jobs.conversation(request, read)
-        _require_kept(asked)
+        asked, model, options = await self._jobs.conversation(request, read, forces_calls=True)
+        require_choices(asked, require_dialect(model.vocabulary), self._forms)
         asked = filtered(asked, self._filters)
         tenant = self._tenant(request)
         earlier = await self._repeats.earlier(tenant, request.path, request.body, asked.hints)
@@ -143,7 +145,7 @@ class Gateway(CodecServer):
             job = await self._jobs.job(
                 model, exchange.continuation.prompt.tolist(), options, request, chat=asked
             )
-            job.recorder = exchange
+            job.recorder, job.begun = exchange, exchange.continuation.begun
             exchange.capture = self._captured(job)
             exchange.span = RequestSpan(request.headers, model.name, exchange.continuation)
             job.headers = {**job.headers, **exchange.span.headers}
@@ -160,7 +162,8 @@ class Gateway(CodecServer):
         """Return how many ids the prompt of a Messages request has."""
         with self._begun(request) as share:
             request = await self._with_body(exchange, request, receive, share)
-            asked, model, _ = await self._jobs.conversation(request, partial(read_count, of_engines=True))
+            read = partial(read_count, of_engines=True)
+            asked, model, _ = await self._jobs.conversation(request, read, forces_calls=True)
         asked, dialect = filtered(asked, self._filters), require_dialect(model.vocabulary)
         tenant, size = self._tenant(request), len(request.body)
         begun = await self.conversations.begin(asked, model.name, dialect, tenant, size=size, counts=False)
@@ -210,24 +213,6 @@ class Gateway(CodecServer):
             self.store.close()
             if self.records is not None:
                 self.records.close()
-
-
-def _require_kept(asked: ConversationRequest) -> None:
-    """Refuse fields of engines that would have no effect here.
-
-    Raises:
-        HttpError: 400, naming the field.
-    """
-    refused = {
-        "parallel_tool_calls": bool(asked.offered_tools) and not asked.parallel_calls,
-    }
-    for field in (name for name, given in refused.items() if given):
-        raise HttpError(
-            400,
-            f"{field} is not served by this gateway: leave it out",
-            code="unsupported_parameter",
-            param=field,
-        )
 
 
 def _key_of(request: Request) -> str:
@@ -293,7 +278,7 @@ class _Replaying:
             node = exchange.node
             frame = CodecFrame(tuple(node.sampled), done=True, finish_reason=node.finish_reason)
             return _one_frame(with_values(frame, joined_values(exchange.values)))
-        return self._backend.generate(job)
+        return with_one_call(self._backend.generate(job), job)
 
     def opened(self) -> AbstractAsyncContextManager[None]:
         """Hold open what generations share."""

@@ -337,14 +337,6 @@ async def test_the_engine_gets_the_session_the_salt_and_the_priority_of_a_key() 
     assert bodies[1]["prompt"][: len(bodies[0]["prompt"]) + len(turn)] == [*bodies[0]["prompt"], *turn]
 
 
-@pytest.mark.parametrize("field", [{"parallel_tool_calls": False}])
-async def test_fields_that_would_have_no_effect_are_refused_by_name(field: dict[str, Any]) -> None:
-    async with serving() as gateway:
-        refused = await gateway.ask(messages=[USER], tools=[TOOL], **field)
-        assert refused.status_code == 400
-        assert refused.json()["error"]["param"] == next(iter(field))
-
-
 async def test_a_span_tells_how_the_prompt_came_about() -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
