@@ -121,7 +121,7 @@ class Gateway(CodecServer):
         self.conversations = Conversations(self.store, self.workers, rules, records=self.records)
         self._record_logprobs = record_logprobs and self.records is not None
         self._engine = engine
-        self._forms = enforced_forms(getattr(engine, "engine", engine))
+        self._forms = enforced_forms(getattr(engine, "engine", engine))  # type: ignore[arg-type]
         self._affinity = affinity or Affinity()
         self._filters = filters
         self._repeats = Repeats()
