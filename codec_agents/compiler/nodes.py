@@ -44,6 +44,7 @@ from codec_agents.plan.plan import BuiltLoop, BuiltMap
 from codec_agents.prompts import PromptIds
 from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.tool import Tool, Toolset
+from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -194,26 +195,50 @@ def _router(b: NodeBuilder) -> BuiltRouter:
         return tuple(path for name in names for path in expand_target(b.context.flat, b.flat, name))
 
     asking = _asking(b)
-    options: SamplingOptions = asking["options"]
-    if node.default is None and options.structured is None and _answers_at_once(asking):
-        asking["options"] = msgspec.structs.replace(options, structured={"choice": list(node.labels)})
+    told = node.default is None and asking["options"].structured is None and _answers_at_once(asking)
+    label_ids = _tell_labels(asking, tuple(node.labels)) if told else {}
     return BuiltRouter(
         **asking,
         labels={label: label.encode() for label in node.labels},
         targets={label: targets(names) for label, names in node.labels.items()},
         default=None if node.default is None else targets(node.default),
+        label_ids=label_ids,
     )
 
 
 def _answers_at_once(asking: Mapping[str, Any]) -> bool:
-    """Return whether an engine can be told the labels.
+    """Return whether an answer can begin with a label.
 
-    A prompt that opens reasoning leaves no place for them: the engine would write a label there.
+    A prompt that opens reasoning leaves no place for it: the engine would write a label there.
     """
     dialect, template = asking["dialect"], asking["template"]
     last = template.pieces[-1] if template.pieces else None
     opened = dialect.reasoning_in(last.ids) if isinstance(last, PromptIds) else None
-    return opened != "open" and "choice" in enforced_forms(asking["engine"])
+    return opened != "open"
+
+
+def _tell_labels(asking: dict[str, Any], labels: Sequence[str]) -> dict[int, str]:
+    """Let the engine answer with a label and nothing else, where it can.
+
+    Where all labels begin with different ids, one id decides: it is drawn from their first ids, in the pass
+    that reads the prompt. Where two begin alike, the engine holds the whole answer to the labels.
+
+    Returns:
+        The label of each first id, where one id decides.
+    """
+    options: SamplingOptions = asking["options"]
+    forms = enforced_forms(asking["engine"])
+    encode = pick_tokenizer(asking["vocabulary"]).encode_ordinary
+    first_ids = {token_id: label for label in labels for token_id in encode(label)[:1]}
+    if "ids" in forms and len(first_ids) == len(labels):
+        asking["options"] = msgspec.structs.replace(
+            options, structured={"ids": list(first_ids)}, max_tokens=1, min_tokens=None, stop=()
+        )
+        asking["policy"] = asking["policy"].model_copy(update={"on_length": "accept"})
+        return first_ids
+    if "choice" in forms:
+        asking["options"] = msgspec.structs.replace(options, structured={"choice": list(labels)})
+    return {}
 
 
 def _function(b: NodeBuilder) -> BuiltFunction:

@@ -128,7 +128,10 @@ class AutoEngine:
     async def _find(self, request: GenerationRequest) -> str:
         """Ask for one id in all dialects at once, and see what comes."""
         probe = msgspec.structs.replace(
-            request, prompt_ids=probe_ids(request.vocabulary), options=SamplingOptions(max_tokens=1)
+            request,
+            prompt_ids=probe_ids(request.vocabulary),
+            options=SamplingOptions(max_tokens=1),
+            stream_interval=1,
         )
         async with self._probe.stream(probe) as frames:
             try:

@@ -37,6 +37,16 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     whole: float | None = None
     """The whole request, from start to end."""
 
+    def of_whole_answer(self) -> Timeouts:
+        """Return the bounds on an answer that is not streamed: no id comes before its end.
+
+        Without a bound on the whole it may take as long as a first id and one further wait together.
+        """
+        bound = self.whole
+        if bound is None and self.first_id is not None and self.idle is not None:
+            bound = self.first_id + self.idle
+        return msgspec.structs.replace(self, first_id=bound)
+
 
 class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The sampling of one request; a field that is None is left to the engine."""
@@ -58,7 +68,8 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
     none of these. None asks for nothing. The engine's further values of ids come along, see
     `codec_core.frames.SampledValues`."""
     structured: dict[str, Any] | None = None
-    """The form of the answer, as one of `json_schema`, `regex`, `grammar`, `choice`."""
+    """The form of the answer, as one of `json_schema`, `regex`, `grammar`, `choice`, and `ids`: the only ids
+    that may be drawn."""
     cache_salt: str | None = None
     """Keeps the prefix cache of one tenant from another's."""
     priority: int | None = None
@@ -67,11 +78,11 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
     """Fields of the engine's own API, under their place: `body`, `sampling_params` or `headers`."""
 
-    def of_one_id(self) -> SamplingOptions:
-        """Return the options of a request for one id, which only fills the prefix cache."""
+    def of_prefill(self, ids: int = 1) -> SamplingOptions:
+        """Return the options of a request that only fills the prefix cache: for one id, or for none."""
         return msgspec.structs.replace(
             self,
-            max_tokens=1,
+            max_tokens=ids,
             min_tokens=None,
             logprobs=None,
             structured=None,
@@ -99,6 +110,10 @@ def _without(value: Any, names: frozenset[str]) -> Any:
     return {name: field for name, field in value.items() if name not in names}
 
 
+WHOLE = 0
+"""The `stream_interval` of an answer that is not streamed."""
+
+
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One generation: the prompt, its vocabulary, and the sampling."""
 
@@ -115,7 +130,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     turn: int = 0
     """The node's turn, from 1; 0 for a request whose answer is not read."""
     stream_interval: int = 1
-    """Ids per event of the stream, for engines that gather them; the first id comes at once in any case."""
+    """Ids per event of the stream, for engines that gather them; the first id comes at once in any case. With
+    `WHOLE` the answer is not streamed, where the engine can: all ids come together, at its end."""
     session: str = ""
     """Identifies the conversation: its requests go to one replica, where routers and pools can see to it."""
     continued: int = 0
@@ -221,6 +237,22 @@ def continues_answers(engine: Engine) -> bool:
     one, begins the answer anew.
     """
     return bool(getattr(engine, "continues", False))
+
+
+def least_ids(engine: Engine) -> int:
+    """Return how many ids a request generates at least: 0 where an engine can read a prompt and nothing else.
+
+    An engine declares it by an attribute, `least_ids`; one without it generates one.
+    """
+    return max(getattr(replica, "least_ids", 1) for replica in replicas_of(engine))
+
+
+def gives_whole_answers(engine: Engine) -> bool:
+    """Return whether an engine can leave an answer unstreamed, and ends it at the same id then.
+
+    An engine declares it by an attribute, `whole_answers`; one without it streams every answer.
+    """
+    return all(getattr(replica, "whole_answers", False) for replica in replicas_of(engine))
 
 
 def replicas_of(engine: Engine) -> Sequence[Engine]:

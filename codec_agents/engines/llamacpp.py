@@ -10,9 +10,14 @@ from typing import Any, ClassVar, Literal, Unpack
 
 import msgspec
 
-from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.base import (
+    WHOLE,
+    FrameStream,
+    GenerationRequest,
+    SamplingOptions,
+    StreamStats,
+)
 from codec_agents.engines.http.engine import Outgoing
-from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.prompt_body import check_prompt, invalid_id, json_of
 from codec_agents.engines.request_body import LLAMACPP, for_model, forms_in, place_options
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request, rendered
@@ -51,6 +56,9 @@ class LlamaCppEngine(StockEngine):
     provider = "llama_cpp"
     logprob_mode = "raw"
     enforced_forms = forms_in(LLAMACPP)
+    least_ids = 0
+    unstreamed = True
+    """Not `whole_answers`: without a stream it would go on behind a stop id, which it does not know."""
 
     tokenize_field = "content"
     tokenize_options: ClassVar[Mapping[str, Any]] = {"add_special": False, "parse_special": True}
@@ -78,11 +86,13 @@ class LlamaCppEngine(StockEngine):
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         # After a stream the server closes the connection, while its head announces keep-alive: the next
         # request on it would be lost.
-        body = completion_body(request, stream=True)
+        streamed = request.stream_interval != WHOLE
+        body = completion_body(request, stream=streamed)
         headers = place_options(self.name, request.options, LLAMACPP, body)
-        return json_request("/completion", body, **headers, Connection="close")
+        closing = {"Connection": "close"} if streamed else {}
+        return json_request("/completion", body, **headers, **closing)
 
-    def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+    def _events(self, request: GenerationRequest, stats: StreamStats) -> CompletionEvents:
         return CompletionEvents(self.name, stats, request)
 
     async def render_chat(self, request: GenerationRequest, conversation: Mapping[str, Any]) -> Sequence[int]:

@@ -14,7 +14,6 @@ import msgspec
 
 from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.http.engine import Outgoing
-from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.request_body import (
     OPENAI_CHAT,
     OPENAI_COMPLETIONS,
@@ -68,7 +67,7 @@ class OpenAIEngine(StockEngine):
         headers = place_options(self.name, request.options, table, body)
         return json_request(path, for_model(request, body), **headers)
 
-    def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+    def _events(self, request: GenerationRequest, stats: StreamStats) -> TextEvents:
         return TextEvents(self.name, request, stats)
 
 

@@ -60,7 +60,21 @@ def vllm_structured(where: Where) -> dict[str, Place]:
     """Return vLLM's places for structured output."""
     names = {"json_schema": "json", "regex": "regex", "grammar": "grammar", "choice": "choice"}
     word = "structured_outputs"
-    return {f"structured.{kind}": Place(where, word, within(word, name)) for kind, name in names.items()}
+    places = {f"structured.{kind}": Place(where, word, within(word, name)) for kind, name in names.items()}
+    return {**places, "structured.ids": Place(where, "allowed_token_ids")}
+
+
+PREFERRED = 1000.0
+"""Added to the logits of the only ids that may be drawn, where an API cannot forbid the others: logits of
+models are within some tens, so no other id is drawn, and the order among these stays."""
+
+
+def preferred(pairs: Callable[[list[tuple[int, float]]], Any]) -> Callable[[Any], Mapping[str, Any]]:
+    """Return a writer of `logit_bias`, in the API's own form of pairs of an id and what is added."""
+    return lambda ids: {"logit_bias": pairs([(token_id, PREFERRED) for token_id in ids])}
+
+
+by_text = preferred(lambda pairs: {str(token_id): bias for token_id, bias in pairs})
 
 
 SESSION = {"session": Place("headers", "X-Session-ID")}
@@ -98,6 +112,7 @@ SGLANG_COMPLETIONS: Table = {
     "structured.regex": Place("body", "regex"),
     "structured.grammar": Place("body", "ebnf"),
     "structured.choice": Place("body", "regex", lambda choices: {"regex": regex_of(choices)}),
+    "structured.ids": Place("body", "logit_bias", by_text),
 }
 
 SGLANG_GENERATE: Table = {
@@ -112,6 +127,7 @@ SGLANG_GENERATE: Table = {
     "structured.regex": Place("sampling_params", "regex"),
     "structured.grammar": Place("sampling_params", "ebnf"),
     "structured.choice": Place("sampling_params", "regex", lambda choices: {"regex": regex_of(choices)}),
+    "structured.ids": Place("sampling_params", "logit_bias", by_text),
 }
 
 LLAMACPP: Table = {
@@ -122,6 +138,7 @@ LLAMACPP: Table = {
     "structured.json_schema": Place("body", "json_schema"),
     "structured.grammar": Place("body", "grammar"),
     "structured.choice": Place("body", "grammar", lambda choices: {"grammar": gbnf_of(choices)}),
+    "structured.ids": Place("body", "logit_bias", preferred(list)),
 }
 
 OPENAI_COMPLETIONS: Table = {**same("body", *COMMON, *PENALTIES)}

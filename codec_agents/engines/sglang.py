@@ -9,9 +9,8 @@ from typing import Any, Generic, Literal, TypeVar, Unpack
 import msgspec
 
 from codec_agents.concurrency.single_flight import SingleFlight
-from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.base import WHOLE, GenerationRequest, StreamStats
 from codec_agents.engines.http.engine import Outgoing
-from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import (
     SGLANG_COMPLETIONS,
@@ -45,6 +44,9 @@ class SglangEngine(TokenizeRendering):
     provider = "sglang"
     logprob_mode = "temperature"
     enforced_forms = forms_in(SGLANG_COMPLETIONS, SGLANG_GENERATE)
+    unstreamed = True
+    least_ids = 0
+    whole_answers = True
 
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)
@@ -80,7 +82,12 @@ class SglangEngine(TokenizeRendering):
             return False
 
     def _asks_completions(self, request: GenerationRequest) -> bool:
-        """Return which call a request is sent by: completions name no ids with their log probabilities."""
+        """Return which call a request is sent by.
+
+        Completions name no ids with their log probabilities, and have no form for reading a prompt alone.
+        """
+        if request.options.max_tokens == 0:
+            return False
         return bool(self._completes) and (request.options.logprobs is None or self._api == "completions")
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
@@ -96,7 +103,7 @@ class SglangEngine(TokenizeRendering):
         headers = place_options(self.name, request.options, SGLANG_GENERATE, body)
         return json_request("/generate", body, **headers)
 
-    def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+    def _events(self, request: GenerationRequest, stats: StreamStats) -> EventParser[Any]:
         if self._asks_completions(request):
             return CompletionEvents(self.name, request, stats)
         return GenerateEvents(self.name, stats, top=request.options.logprobs)
@@ -108,7 +115,7 @@ def generate_body(request: GenerationRequest) -> dict[str, Any]:
     return {
         "input_ids": json_of(request.prompt_ids),
         "sampling_params": interval,
-        "stream": True,
+        "stream": request.stream_interval != WHOLE,
     }
 
 

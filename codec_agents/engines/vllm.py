@@ -7,7 +7,6 @@ from typing import Any, Literal, Unpack
 from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.http.engine import Outgoing
-from codec_agents.engines.http.stream import FrameParser
 from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import (
     VLLM_COMPLETIONS,
@@ -18,7 +17,7 @@ from codec_agents.engines.request_body import (
 )
 from codec_agents.engines.stock.engine import StockOptions, TokenizeRendering, json_request
 from codec_agents.engines.stock.handshake import ask, probe_ids
-from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_request
+from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_request, streaming
 from codec_agents.exceptions import TRANSIENT_STATUSES
 
 GENERATE = "/inference/v1/generate"
@@ -39,6 +38,8 @@ class VllmEngine(TokenizeRendering):
     provider = "vllm"
     logprob_mode = "raw"
     enforced_forms = forms_in(VLLM_COMPLETIONS, VLLM_GENERATE)
+    unstreamed = True
+    whole_answers = True
 
     def __init__(self, url: str, *, api: Api = "auto", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)
@@ -78,7 +79,7 @@ class VllmEngine(TokenizeRendering):
             return json_request(GENERATE, body, **headers)
         return completion_request(self.name, request, VLLM_COMPLETIONS, also=gathering(request))
 
-    def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+    def _events(self, request: GenerationRequest, stats: StreamStats) -> CompletionEvents:
         return CompletionEvents(self.name, request, stats)
 
 
@@ -93,7 +94,6 @@ def generate_body(request: GenerationRequest) -> dict[str, Any]:
     body = {
         "token_ids": json_of(request.prompt_ids),
         "sampling_params": params,
-        "stream": True,
-        "stream_options": {"include_usage": True},
+        **streaming(request),
     }
     return for_model(request, body)

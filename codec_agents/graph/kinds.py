@@ -192,9 +192,10 @@ class ModelNode(Asking):
     tools: tuple[Reference, ...] = ()
     """Callables and toolsets as `module:name`; `mcp:server` for the tools of an MCP server, and
     `mcp:server/tool` for one of them."""
-    stream_interval: Count | None = None
-    """Ids per event of its stream, for engines that gather them (vLLM, SGLang); its readers decide when left
-    out: 1 where a person may read along, 16 into a prompt."""
+    stream_interval: Whole | None = None
+    """Ids per event of its stream, for engines that gather them (vLLM, SGLang); 0 asks for the whole answer
+    at once. Its readers decide when left out: 1 where a person may read along, 16 into a prompt, 0 where the
+    end of a short answer alone counts."""
     output: Output | None = None
     """The form of the answer, which is enforced, checked, and read into a value."""
 

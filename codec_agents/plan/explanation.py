@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from codec_agents.dialects import BoundDialect
 from codec_agents.dialects.verified import VERIFIED
-from codec_agents.engines.base import is_text_boundary
+from codec_agents.engines.base import WHOLE, is_text_boundary
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.explain import (
     EdgeExplanation,
@@ -118,6 +118,8 @@ def _notes(node: PromptedNode) -> Iterator[str]:
         yield f"not verified of this family: {'; '.join(unverified)}"
     if is_text_boundary(node.engine):
         yield "a text boundary: the engine takes the prompt as text, and the ids are those of its text"
+    if isinstance(node, BuiltRouter):
+        yield from _router_notes(node)
     if isinstance(node, BuiltModel):
         yield from _reasoning_notes(node)
         yield from _output_notes(node)
@@ -134,7 +136,16 @@ def _reasoning_notes(node: BuiltModel) -> Iterator[str]:
         yield f"reasoning {becomes} when a person speaks again"
 
 
+def _router_notes(node: BuiltRouter) -> Iterator[str]:
+    if node.label_ids:
+        yield "one id decides: the engine draws from the labels' first ids alone"
+    elif node.options.structured:
+        yield "answers with one of its labels: enforced by the engine"
+
+
 def _output_notes(node: BuiltModel) -> Iterator[str]:
+    if node.stream_interval == WHOLE:
+        yield "is not streamed where its engine can: its end alone counts"
     if node.stream_interval > 1:
         yield f"streams {node.stream_interval} ids per event where its engine can: no reader wants each"
     if (output := node.output) is None:

@@ -1,8 +1,10 @@
 """How many ids an engine may send per event, decided by who reads them.
 
 Frames cost bytes and time, on both sides. A person who reads along wants each id; an edge into a prompt only
-has to keep translation overlapped with decoding, and whatever reads a whole answer cares for its end alone.
-The first id and the last come at once in any case, so a handoff begins and ends as soon as with one id.
+has to keep translation overlapped with decoding. The first id and the last come at once in any case, so a
+handoff begins and ends as soon as with one id. Where a whole answer is read by functions alone, nothing
+overlaps, and it is not streamed at all, unless it is long: the stall of a stream is noticed sooner
+(`timeouts.idle`), and what had come of it is kept.
 """
 
 from __future__ import annotations
@@ -10,11 +12,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from codec_agents.plan.nodes import BuiltEdge, BuiltJoin, BuiltModel, BuiltNode, BuiltSink
+from codec_agents.engines.base import WHOLE, gives_whole_answers
+from codec_agents.plan.nodes import (
+    BuiltEdge,
+    BuiltFunction,
+    BuiltJoin,
+    BuiltModel,
+    BuiltNode,
+    BuiltRouter,
+    BuiltSink,
+)
 
 GATHERED = 16
 """Ids per event into a prompt: far fewer bytes than with one, and no more is left to translate at the end.
 More would save little, and a slow engine would seem silent for too long."""
+
+
+SHORT = 256
+"""The most ids of an answer that is not streamed: some seconds of an engine's time."""
 
 
 def with_intervals(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> dict[str, BuiltNode]:
@@ -23,12 +38,24 @@ def with_intervals(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -
 
 
 def _with_interval(node: BuiltNode, nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> BuiltNode:
+    if isinstance(node, BuiltRouter):  # it ends its model's answer as soon as it decides
+        return replace(node, stream_interval=WHOLE) if node.label_ids else node
     if not isinstance(node, BuiltModel):
-        return node  # a router ends its model's answer as soon as it decides
+        return node
     declared = node.declared_interval
     if declared is None:
-        declared = 1 if _needs_each(node) or _is_read_along(node.name, nodes, edges, set()) else GATHERED
+        each = _needs_each(node) or _is_read_along(node.name, nodes, edges, set())
+        declared = 1 if each else WHOLE if _only_its_end_counts(node, nodes, edges) else GATHERED
     return replace(node, stream_interval=declared)
+
+
+def _only_its_end_counts(
+    node: BuiltModel, nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]
+) -> bool:
+    """Return whether an answer is short, goes into functions alone, and can come at once."""
+    targets = [nodes[edge.target_node] for edge in edges if edge.source_node == node.name]
+    ends = bool(targets) and all(isinstance(target, BuiltFunction) for target in targets)
+    return ends and node.options.max_tokens <= SHORT and gives_whole_answers(node.engine)
 
 
 def _needs_each(node: BuiltModel) -> bool:

@@ -154,7 +154,7 @@ class PromptedNode(BuiltNode):
     earlier: list[int] = field(default_factory=list)
     """The ids of the conversation that it continues from an earlier run."""
     stream_interval: int = 1
-    """Ids per event of its stream, for engines that gather them."""
+    """Ids per event of its stream, for engines that gather them, or `WHOLE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +176,8 @@ class BuiltRouter(PromptedNode):
     """The labels that the model may answer, with their bytes."""
     targets: Mapping[str, tuple[str, ...]] = field(kw_only=True)
     default: tuple[str, ...] | None = field(kw_only=True)
+    label_ids: Mapping[int, str] = field(default_factory=dict)
+    """The first id of each label, where the engine draws from these alone and one id is the whole answer."""
 
 
 @dataclass(frozen=True, slots=True)

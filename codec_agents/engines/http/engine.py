@@ -13,7 +13,7 @@ import anyio
 import msgspec
 
 from codec_agents.concurrency.single_flight import SingleFlight
-from codec_agents.engines.base import FrameStream, GenerationRequest, StreamStats, Timeouts
+from codec_agents.engines.base import WHOLE, FrameStream, GenerationRequest, StreamStats, Timeouts
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.pool import HttpPool
 from codec_agents.engines.http.responses import HttpResponse, close
@@ -136,7 +136,8 @@ class HttpEngine:
             server_address=self.pool.host,
             server_port=self.pool.port,
         )
-        deadlines = Deadlines(request.timeouts)
+        timeouts = request.timeouts
+        deadlines = Deadlines(timeouts.of_whole_answer() if request.stream_interval == WHOLE else timeouts)
         response, parser = await self._begin(request, stats, deadlines)
         return HttpStream(self.name, response, parser, stats, request, deadlines, self.pool)
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypedDict, Unpack
 
 import msgspec
 
-from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.base import WHOLE, GenerationRequest, StreamStats
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.engine import HttpEngine, Outgoing
 from codec_agents.engines.http.first_bytes import (
@@ -20,6 +20,7 @@ from codec_agents.engines.http.first_bytes import (
 from codec_agents.engines.http.responses import HttpResponse
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import FrameParser
+from codec_agents.engines.stock.event_parser import EventParser, WholeAnswer
 from codec_agents.engines.stock.handshake import Handshake, HandshakeMode, handshake_mode, tokenize
 from codec_agents.exceptions import EngineError, EngineStreamError
 
@@ -51,6 +52,9 @@ class StockEngine(HttpEngine):
     content_options: ClassVar[Mapping[str, Any] | None] = None
     """The same for content, where the engine can be told not to read control tokens in it."""
 
+    unstreamed: ClassVar[bool] = False
+    """Whether its requests ask for an answer at once where `stream_interval` is `WHOLE`."""
+
     def __init__(self, url: str, **options: Unpack[StockOptions]) -> None:
         shared = {"name": None, "settings": None, "client": None, **options}
         mode = handshake_mode(shared.pop("handshake", "probe"))
@@ -81,9 +85,11 @@ class StockEngine(HttpEngine):
             await self._handshake.ensure(request)
 
     def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        if request.stream_interval == WHOLE and self.unstreamed:
+            return WholeAnswer(self._events(request, stats))
         return parser_of_events(self.name, response, lambda: self._events(request, stats))
 
-    def _events(self, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+    def _events(self, request: GenerationRequest, stats: StreamStats) -> EventParser[Any]:
         """Return the parser of the events of an answer."""
         raise NotImplementedError
 

@@ -74,6 +74,13 @@ class EventParser(ABC, Generic[Event]):
             raise self.broken("the answer ended before it was done")
         return (self._end(),)
 
+    def whole(self, data: bytes) -> Sequence[CodecFrame]:
+        """Return the frames of an answer that is not streamed."""
+        if not data.strip():
+            raise self.broken("the answer is empty")
+        frames = list(self._read_event(data))
+        return frames if frames and frames[-1].done else [*frames, self._end()]
+
     def _end(self) -> CodecFrame:
         if self.reason is None:
             raise self.broken("the stream's end mark came before a finish reason")
@@ -119,6 +126,39 @@ class EventParser(ABC, Generic[Event]):
         code = error.get("code")
         transient = bool(error.get("retryable", code in TRANSIENT_STATUSES or not isinstance(code, int)))
         return self.broken(f"the engine reports: {error.get('message', error)}", transient=transient)
+
+
+class WholeAnswer(Generic[Event]):
+    """Reads an answer that is not streamed: its body is one event, and the only one."""
+
+    awaits_counts = False
+    server_continues = False
+    error: EngineStreamError | None = None
+
+    def __init__(self, events: EventParser[Event], limit: int | None = None) -> None:
+        events.stats.format = "json"
+        self._events = events
+        self._limit = limit or MAX_EVENT_BYTES
+        self._body = bytearray()
+
+    def feed(self, data: bytes) -> Sequence[CodecFrame]:
+        """Keep a part of the body.
+
+        Raises:
+            FrameTooLargeError: the answer is larger than the limit.
+        """
+        self._body += data
+        if len(self._body) > self._limit:
+            raise FrameTooLargeError("an answer is too large", len(self._body), self._limit)
+        return ()
+
+    def close(self) -> Sequence[CodecFrame]:
+        """Return the frames of the answer.
+
+        Raises:
+            EngineStreamError: it cannot be read, reports an error, or is not complete.
+        """
+        return self._events.whole(bytes(self._body))
 
 
 MAX_EVENT_BYTES = 64 * 1024 * 1024

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.base import WHOLE, GenerationRequest, StreamStats
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import Table, for_model, place_options
@@ -181,6 +181,13 @@ def finish_reason(choice: Choice) -> str:
     return choice.finish_reason or "stop"
 
 
+def streaming(request: GenerationRequest) -> dict[str, Any]:
+    """Return the fields of a body for a stream and its counts; a whole answer has its counts anyway."""
+    if request.stream_interval == WHOLE:
+        return {"stream": False}
+    return {"stream": True, "stream_options": {"include_usage": True}}
+
+
 def completion_request(
     engine: str,
     request: GenerationRequest,
@@ -189,7 +196,7 @@ def completion_request(
     also: Mapping[str, Any] = _NOTHING,
     **headers: str,
 ) -> Outgoing:
-    """Return the request for a stream of ids.
+    """Return the request for ids.
 
     Args:
         engine: the engine's name, for errors.
@@ -203,9 +210,8 @@ def completion_request(
     """
     body = {
         "prompt": json_of(request.prompt_ids),
-        "stream": True,
         "return_token_ids": True,
-        "stream_options": {"include_usage": True},
+        **streaming(request),
     }
     placed = place_options(engine, request.options, table, body)
     return json_request("/v1/completions", for_model(request, {**body, **also}), **placed, **headers)

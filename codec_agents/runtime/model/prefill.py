@@ -1,8 +1,8 @@
 """Prefill ahead: send an engine the beginning of a prompt while the rest is still being generated.
 
 An engine with a prefix cache has then processed most of the prompt when the request itself arrives. A
-prefill is a request for one id, which is discarded. The request itself carries the whole prompt, so its
-answer does not depend on what the engine kept.
+prefill is a request for no id, or for one, which is discarded. The request itself carries the whole prompt,
+so its answer does not depend on what the engine kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from codec_agents.concurrency.signal import Signal
-from codec_agents.engines.base import GenerationRequest
+from codec_agents.engines.base import GenerationRequest, least_ids
 from codec_agents.events import Usage
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Prefill:
             prompt_ids=prompt,
             vocabulary=node.vocabulary,
             model=node.model,
-            options=node.options.of_one_id(),
+            options=node.options.of_prefill(least_ids(node.engine)),
             timeouts=node.timeouts,
             session=self._run.session_of(node.path),
         )

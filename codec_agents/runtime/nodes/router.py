@@ -1,6 +1,7 @@
 """A router node: a model answers with a label, and the first ids that distinguish the labels decide.
 
-No text is made: the bytes of the ids are compared with the bytes of the labels.
+No text is made: the bytes of the ids are compared with the bytes of the labels. Where the engine draws from
+the labels' first ids alone, that one id is the answer.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) ->
         await report_started(node, context)
         conversation = Conversation(node, wiring, context, scope, slots)
         with WallTime(node, wiring):
-            turn = await conversation.ask_once(enough=lambda turn: _choose(node, turn, ended=False)[0])
+            turn = await conversation.ask_once(enough=lambda turn: _is_decided(node, turn))
     label = _choose(node, turn, ended=True)[1]
     targets = node.default if label is None else node.targets[label]
     if targets is None:
@@ -94,5 +95,12 @@ async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) ->
     await run.emit(NodeFinished(node.path, "finished", reason, run.usage[node.path], run.clock()))
 
 
+def _is_decided(node: BuiltRouter, turn: Turn) -> bool:
+    """Return whether the rest of an answer is not needed. One of a single id ends by itself, with counts."""
+    return not node.label_ids and _choose(node, turn, ended=False)[0]
+
+
 def _choose(node: BuiltRouter, turn: Turn, *, ended: bool) -> tuple[bool, str | None]:
+    if ended and len(turn.generated) == 1 and turn.generated[0] in node.label_ids:
+        return True, node.label_ids[turn.generated[0]]
     return decide(map(node.vocabulary.token_bytes, turn.answer), node.labels, ended=ended)

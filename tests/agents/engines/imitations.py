@@ -59,14 +59,16 @@ class Model:
         stop_ids: Sequence[int] = (),
         stops: Sequence[str] = (),
         instead: str | None = None,
+        only: Sequence[int] = (),
         salt: object = None,
     ) -> Generated:
         """Return the answer to a prompt, or what is left of it where the prompt has its beginning."""
         ends = self.vocabulary.special_tokens["<|im_end|>"]
         script = [*pick_tokenizer(self.vocabulary).encode_ordinary(instead or WORDS), ends]
+        script = [*only[:1], *script]
         begun = next(n for n in range(len(script) - 1, -1, -1) if prompt[len(prompt) - n :] == script[:n])
         ids: list[int] = []
-        finish, matched = "length", None
+        text, finish, matched = "", "length", None
         for token in script[begun:][:limit]:
             ids.append(token)
             text = detokenize(self.vocabulary, [i for i in ids if i != ends])
@@ -119,6 +121,13 @@ def wanted(structured: Any) -> str | None:
     return "yes" if "regex" in structured or "grammar" in structured else '{"city": "Oslo"}'
 
 
+def only_ids(fields: Any) -> list[int]:
+    """Return the only ids that may be drawn, in whichever form; the last of them is drawn first."""
+    bias = fields.get("logit_bias", ())
+    pairs = bias.items() if isinstance(bias, dict) else bias
+    return list(reversed(fields.get("allowed_token_ids") or [int(token_id) for token_id, _ in pairs]))
+
+
 def completions(model: Model, *, is_vllm: bool) -> Callable[[Any], Answer]:
     """`/v1/completions` of vLLM and SGLang."""
 
@@ -136,6 +145,7 @@ def completions(model: Model, *, is_vllm: bool) -> Callable[[Any], Answer]:
             stop_ids=asked.get("stop_token_ids", ()),
             stops=asked.get("stop", ()),
             instead=wanted(form or ({"json": schema} if schema else None)),
+            only=only_ids(asked),
             salt=asked.get("cache_salt"),
         )
         common = {"id": "cmpl-1", "object": "text_completion", "created": 1795999262, "model": MODEL}
@@ -198,6 +208,7 @@ def vllm_generate(model: Model, *, cached: bool = True) -> Callable[[Any], Answe
             stop_ids=params.get("stop_token_ids", ()),
             stops=params.get("stop", ()),
             instead=wanted(params.get("structured_outputs")),
+            only=only_ids(params),
             salt=asked.get("cache_salt"),
         )
         usage = counts(made, cached=cached)
@@ -258,7 +269,8 @@ def llamacpp_completion(model: Model) -> Callable[[Any], Answer]:
             document = {"error": {**error, "n_prompt_tokens": len(prompt), "n_ctx": CONTEXT}}
             return 400, LLAMACPP_JSON, [json.dumps(document).encode()]
         form = {key: asked[key] for key in ("grammar", "json_schema") if key in asked}
-        made = model.generate(prompt, asked["n_predict"], stops=asked.get("stop", ()), instead=wanted(form))
+        stops, only = asked.get("stop", ()), only_ids(asked)
+        made = model.generate(prompt, asked["n_predict"], stops=stops, instead=wanted(form), only=only)
         kind = {"length": "limit"}.get(made.finish, "word" if made.matched else "eos")
         last = {
             "index": 0, "content": "", "tokens": [], "id_slot": 0, "stop": True, "model": "smollm2.gguf",
@@ -316,6 +328,7 @@ def sglang_generate(model: Model) -> Callable[[Any], Answer]:
             stop_ids=params.get("stop_token_ids", ()),
             stops=params.get("stop", ()),
             instead=wanted({key: params[key] for key in ("regex", "json_schema", "ebnf") if key in params}),
+            only=only_ids(params),
             salt=asked.get("cache_salt"),
         )
         finish: Any = {"type": "length", "length": params["max_new_tokens"]}
@@ -332,7 +345,8 @@ def sglang_generate(model: Model) -> Callable[[Any], Answer]:
 
         if not asked.get("stream"):
             return 200, JSON, [json.dumps(document(len(made.ids))).encode()]
-        return 200, SSE, [*(event(document(n)) for n in range(1, len(made.ids) + 1)), DONE]
+        first = min(1, len(made.ids))  # an answer without ids has the event of its end
+        return 200, SSE, [*(event(document(n)) for n in range(first, len(made.ids) + 1)), DONE]
 
     return answer
 

@@ -12,10 +12,11 @@ from itertools import product
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from codec_agents.engines.auto import AutoEngine
-from codec_agents.engines.base import GenerationRequest, SamplingOptions
+from codec_agents.engines.base import WHOLE, GenerationRequest, SamplingOptions, least_ids
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.vllm import VllmEngine
@@ -259,10 +260,46 @@ async def test_a_request_that_only_fills_the_cache(served: Served) -> None:
     if served.kind != "llamacpp":
         options = SamplingOptions(max_tokens=40, temperature=0.0, min_tokens=20)
     asked = served.ask()
+    engine = served.engine()
     ahead = GenerationRequest(
-        prompt_ids=asked.prompt_ids, vocabulary=asked.vocabulary, model=MODEL, options=options.of_one_id()
+        prompt_ids=asked.prompt_ids,
+        vocabulary=asked.vocabulary,
+        model=MODEL,
+        options=options.of_prefill(least_ids(engine)),
     )
-    assert len((await read(served.engine(), ahead))[0]) == 1
+    assert len((await read(engine, ahead))[0]) <= 1
+
+
+async def test_an_answer_that_is_not_streamed_has_the_same_ids_end_and_counts(served: Served) -> None:
+    """Also where a stop id or a stop text ends it, and with values."""
+    stop = (await served.whole(served.ask()))[5]
+    asked = [{}, {"stop": ("four",), "max_tokens": 40}, {"max_tokens": 3}]
+    if served.api.stop_ids:
+        asked.append({"stop_token_ids": (stop,)})
+    for options in asked:
+        request = served.ask(**options)
+        streamed, once = [
+            await read(served.engine(), msgspec.structs.replace(request, stream_interval=interval))
+            for interval in (1, WHOLE)
+        ]
+        assert once[0] == streamed[0]
+        assert once[1].finish_reason == streamed[1].finish_reason
+        assert once[1].prompt_tokens == streamed[1].prompt_tokens == len(request.prompt_ids)
+        assert (
+            once[1].bytes_received < streamed[1].bytes_received or len(once[0]) < 4 or "llama" in served.kind
+        )
+
+
+async def test_the_only_ids_that_may_be_drawn(served: Served) -> None:
+    """Whatever the model would have said."""
+    only = pick_tokenizer(served.vocabulary).encode_ordinary("}#")[:2]
+    structured = {"ids": only}
+    for temperature in (0.0, 2.0):
+        request = served.ask(structured=structured, max_tokens=1, temperature=temperature)
+        ids, stats = await read(served.engine(), request)
+        assert len(ids) == 1
+        assert ids[0] in only
+        assert stats.finish_reason == "length"
 
 
 async def test_a_form_of_the_answer(served: Served) -> None:

@@ -53,7 +53,13 @@ def test_an_option_is_sent_or_refused(table, option):
         assert msgspec.json.encode(VALUES[option]) in sent or str(VALUES[option]).encode() in sent
 
 
-FORMS = {"json_schema": SCHEMA, "regex": "[a-z]+", "grammar": 'root ::= "a"', "choice": ["a", "b"]}
+FORMS = {
+    "json_schema": SCHEMA,
+    "regex": "[a-z]+",
+    "grammar": 'root ::= "a"',
+    "choice": ["a", "b"],
+    "ids": [3, 9],
+}
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -103,13 +109,26 @@ def test_an_unknown_option_without_a_place_is_a_fault():
         placed("CODEC", SamplingOptions(extra={"sampling_params": {"a": 1}}))
 
 
+def test_the_only_ids_that_may_be_drawn_are_allowed_or_preferred_to_all_others():
+    options = SamplingOptions(max_tokens=1, structured={"ids": [3, 9]})
+    assert placed("VLLM_COMPLETIONS", options)[0]["allowed_token_ids"] == [3, 9]
+    assert placed("VLLM_GENERATE", options)[0]["sampling_params"]["allowed_token_ids"] == [3, 9]
+    assert placed("SGLANG_COMPLETIONS", options)[0]["logit_bias"] == {"3": 1000.0, "9": 1000.0}
+    assert placed("SGLANG_GENERATE", options)[0]["sampling_params"]["logit_bias"] == {
+        "3": 1000.0,
+        "9": 1000.0,
+    }
+    assert placed("LLAMACPP", options)[0]["logit_bias"] == [(3, 1000.0), (9, 1000.0)]
+
+
 def test_a_request_for_one_id_has_only_what_one_id_can_have():
     extra = {"body": {"lora_path": "l", "n": 2}, "min_tokens": 2}
     options = SamplingOptions(
         max_tokens=9, min_tokens=5, logprobs=3, cache_salt="s", stop=("x",), extra=extra
     )
     wanted = SamplingOptions(max_tokens=1, cache_salt="s", extra={"body": {"lora_path": "l"}})
-    assert options.of_one_id() == wanted
+    assert options.of_prefill() == wanted
+    assert options.of_prefill(0) == msgspec.structs.replace(wanted, max_tokens=0)
 
 
 def test_a_model_is_named_where_there_is_one(words):

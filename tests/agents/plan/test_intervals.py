@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codec_agents import Pipeline
-from codec_agents.engines.base import GenerationRequest
+from codec_agents.engines.base import WHOLE, GenerationRequest, Timeouts
 from codec_agents.engines.sglang import generate_body as sglang_body
 from codec_agents.engines.vllm import gathering, generate_body
 from codec_agents.plan.intervals import GATHERED
@@ -23,14 +23,22 @@ def look() -> str:
     return ""
 
 
-def interval(*edges: tuple[str, str], **fields: Any) -> int:
+class Whole(ScriptedEngine):
+    """An engine that can leave an answer unstreamed."""
+
+    whole_answers = True
+
+
+def interval(*edges: tuple[str, str], kind: type[ScriptedEngine] = Whole, **fields: Any) -> int:
     """Return the interval of the model `m`, whose edges are given; what they leave open is filled."""
     p = Pipeline("one").input("q")
-    engine = ScriptedEngine(lambda _: "said")
+    engine = kind(lambda _: "said")
     p.model("m", engine=engine, map="demo/bytes", prompt="{q}", **fields).connect("q", "m.q")
     ends = {end for edge in edges for end in edge}
     if "both" in ends:
         p.join("both")
+    if "look.value" in ends:
+        p.function("look", lambda value: value, map="demo/bytes").sink("seen").connect("look", "seen")
     for sink in ends & {"out", "ids"}:
         p.sink(sink, text=sink == "out")
     if "next.draft" in ends:
@@ -65,6 +73,26 @@ def test_a_declared_interval_decides() -> None:
     assert interval(INTO_A_PROMPT, ("m.answer", "out"), stream_interval=4) == 4
 
 
+INTO_A_FUNCTION = ("m.answer", "look.value")
+SHORT_ANSWER = {"sampling": {"max_tokens": 64}}
+
+
+def test_a_short_answer_that_functions_alone_read_is_not_streamed() -> None:
+    assert interval(INTO_A_FUNCTION, **SHORT_ANSWER) == WHOLE
+    assert interval(INTO_A_FUNCTION) == GATHERED, "it may be long"
+    assert interval(INTO_A_FUNCTION, kind=ScriptedEngine, **SHORT_ANSWER) == GATHERED, "the engine cannot"
+    assert interval(INTO_A_FUNCTION, ("m.answer", "ids"), **SHORT_ANSWER) == 1
+    assert interval(INTO_A_FUNCTION, INTO_A_PROMPT, **SHORT_ANSWER) == GATHERED
+    assert interval(INTO_A_FUNCTION, stream_interval=1, **SHORT_ANSWER) == 1
+    assert interval(INTO_A_PROMPT, stream_interval=0) == WHOLE
+
+
+def test_the_bound_on_an_answer_that_is_not_streamed() -> None:
+    assert Timeouts(first_id=5, idle=2).of_whole_answer().first_id == 7
+    assert Timeouts(first_id=5, idle=2, whole=60).of_whole_answer().first_id == 60
+    assert Timeouts(first_id=5, idle=None).of_whole_answer().first_id is None
+
+
 def test_the_engines_words() -> None:
     ask = {"prompt_ids": [1], "vocabulary": vocabulary_of(bundled_map("demo/bytes"))}
     one, several = GenerationRequest(**ask), GenerationRequest(**ask, stream_interval=16)
@@ -72,3 +100,10 @@ def test_the_engines_words() -> None:
     assert generate_body(several)["sampling_params"]["stream_interval"] == 16
     assert sglang_body(several)["sampling_params"] == {"stream_interval": 16}
     assert sglang_body(one)["sampling_params"] == {}
+    whole = GenerationRequest(**ask, stream_interval=WHOLE)
+    assert (gathering(whole), generate_body(whole)["stream"], sglang_body(whole)["stream"]) == (
+        {},
+        False,
+        False,
+    )
+    assert "stream_options" not in generate_body(whole)

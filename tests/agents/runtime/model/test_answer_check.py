@@ -10,9 +10,13 @@ from pydantic import BaseModel
 
 from codec_agents import Pipeline, PipelineError
 from codec_agents.cli.documents import result_document
+from codec_agents.engines.base import WHOLE
 from codec_agents.exceptions import NodeFailedError, OutputError
 from codec_agents.testing import ScriptedEngine, Turns, turns
+from codec_agents.vocabularies import bundled_map
 from codec_core.detokenizer import detokenize
+from codec_core.tokenizer import pick_tokenizer
+from codec_core.vocabulary import vocabulary_of
 
 pytestmark = pytest.mark.anyio
 
@@ -163,6 +167,62 @@ async def test_a_router_without_default_tells_an_enforcing_engine_its_labels() -
     engine = Enforcing(turns("left"))
     await routing(engine).invoke({"q": "?"})
     assert engine.requests[0].options.structured == {"choice": ["left", "right"]}
+
+
+class Choosing(Enforcing):
+    """A model that can be told the only ids that may be drawn."""
+
+    enforced_forms = frozenset({"json_schema", "choice", "ids"})
+
+
+BYTES = vocabulary_of(bundled_map("demo/bytes"))
+
+
+async def test_one_id_decides_where_the_labels_begin_differently(tmp_path: Path) -> None:
+    engine = Choosing(turns("right"))
+    p = routing(engine)
+    result = await p.invoke({"q": "?"}, record=tmp_path / "run.jsonl")
+    asked = engine.requests[0]
+    first_ids = [pick_tokenizer(BYTES).encode_ordinary(label)[0] for label in ("left", "right")]
+    assert asked.options.structured == {"ids": first_ids}
+    assert (asked.options.max_tokens, asked.stream_interval) == (1, WHOLE)
+    assert result.usage["way"].generated_ids == 1
+    assert (result.outcomes["a"], result.outcomes["b"]) == ("skipped", "finished")
+    assert "one id decides" in str(p.explain())
+    again = await p.replay(tmp_path / "run.jsonl").execute()
+    assert again.outcomes == result.outcomes
+
+
+def between(engine: Any, *labels: str) -> Pipeline:
+    """Return a router with two labels, which start the nodes `a` and `b`."""
+    p = Pipeline("route").input("q").sink("out")
+    chosen = dict(zip(labels, "ab", strict=True))
+    p.router("way", engine=engine, map="demo/words", prompt="{q}", labels=chosen)
+    for name in "ab":
+        p.function(name, lambda value: value, map="demo/words")
+        p.connect("q", f"{name}.value").connect(name, "out")
+    return p.connect("q", "way.q")
+
+
+@pytest.mark.parametrize(("said", "chosen"), [("in", "a"), ("into", "b")])
+async def test_a_label_that_begins_another_is_told_from_it_by_its_id(said: str, chosen: str) -> None:
+    engine = Choosing(turns(said))
+    result = await between(engine, "in", "into").invoke({"q": "?"})
+    assert result.usage["way"].generated_ids == 1
+    assert result.outcomes[chosen] == "finished"
+
+
+async def test_labels_that_begin_with_one_id_are_held_to_their_text() -> None:
+    engine = Choosing(turns("form"))
+    result = await between(engine, "for", "form").invoke({"q": "?"})
+    assert engine.requests[0].options.structured == {"choice": ["for", "form"]}
+    assert engine.requests[0].options.max_tokens > 1
+    assert result.outcomes["b"] == "finished"
+
+
+async def test_an_engine_that_draws_another_id_than_those_it_was_told_is_not_believed() -> None:
+    with pytest.raises(NodeFailedError, match="left"):
+        await routing(Choosing(turns("x"))).invoke({"q": "?"})
 
 
 async def test_a_router_with_a_default_leaves_room_for_other_answers() -> None:
