@@ -242,7 +242,7 @@ edges: [q -> m.q, m -> out]
     engine = p.build().nodes["m"].engine  # type: ignore[attr-defined]
     assert isinstance(engine, EnginePool)
     assert [each.name for each in engine.replicas] == ["E[1]", "E[2]"]
-    assert engine.enforced_forms == {"json_schema", "regex", "choice", "grammar"}
+    assert engine.enforced_forms == {"json_schema", "regex", "choice", "grammar", "ids"}
 
 
 @pytest.mark.parametrize(
