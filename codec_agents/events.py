@@ -266,6 +266,35 @@ class GenerationFinished(msgspec.Struct, frozen=True):
     engine: EngineReport = UNREPORTED
 
 
+class ContextKnown(msgspec.Struct, frozen=True):
+    """The context of a node's engine, on which the dropping of its history depends."""
+
+    node: str
+    turn: int
+    """The turn from which on it is known."""
+    ids: int
+    """The most ids that a prompt and its answer may have together."""
+    at: float
+
+
+class HistoryDropped(msgspec.Struct, frozen=True):
+    """A prompt left no room for an answer, and was shortened before it was sent."""
+
+    node: str
+    turn: int
+    """The turn that is asked for next."""
+    policy: str
+    """`drop_oldest_results`, or `function`."""
+    before: int
+    """Ids of the prompt as it would have been."""
+    after: int
+    """Ids of the prompt that is sent."""
+    dropped: tuple[tuple[int, int], ...]
+    """The parts that are gone, by position in the prompt as it would have been: the first id, and the one
+    after the last."""
+    at: float
+
+
 class ToolStarted(msgspec.Struct, frozen=True):
     """A tool call was parsed from the stream and runs."""
 
@@ -372,6 +401,8 @@ Event: TypeAlias = (
     | IdsSampled
     | IdsReceived
     | GenerationFinished
+    | ContextKnown
+    | HistoryDropped
     | ToolStarted
     | ToolFinished
     | HandoffFinished

@@ -240,6 +240,28 @@ class AnswerCutError(RunError):
         self.delivered = delivered
 
 
+class ContextFullError(RunError):
+    """The prompt of a node leaves no room for an answer in the context of its engine.
+
+    Attributes:
+        node: the node.
+        prompt_ids: the length of the prompt, in ids.
+        context: the most ids that a prompt and its answer may have together.
+        delivered: how many ids had left the node before; they stay readable as a valid prefix.
+    """
+
+    def __init__(self, node: str, prompt_ids: int, context: int, *, delivered: int = 0) -> None:
+        super().__init__(
+            f"the prompt of node {node!r} has {prompt_ids} ids, which leaves no room for an answer in its "
+            f"engine's context of {context}; shorten it, or set `policy.on_overflow` to "
+            "`drop_oldest_results` or to a function, which drop earlier results or messages"
+        )
+        self.node = node
+        self.prompt_ids = prompt_ids
+        self.context = context
+        self.delivered = delivered
+
+
 class RepeatedFailureError(RunError):
     """A model repeats a tool call that fails in the same way each time.
 

@@ -215,6 +215,36 @@ class JsonStrings:
         return self._single[byte]
 
 
+class ToldResults(msgspec.Struct, frozen=True, kw_only=True):
+    """The results of one turn's calls in a prompt.
+
+    Fields:
+        start: the position of the first id of the part that holds them.
+        stop: the position after the last one, what follows the results included.
+        calls: the tool of each call, and the model's own id of the call where the family has one.
+        dropped: whether a note is in their place.
+    """
+
+    start: int
+    stop: int
+    calls: tuple[tuple[str, str | None], ...]
+    dropped: bool = False
+
+    def moved(self, by: int) -> ToldResults:
+        """Return the same results at another place."""
+        return msgspec.structs.replace(self, start=self.start + by, stop=self.stop + by)
+
+
+def misplaced(told: Iterable[ToldResults], length: int) -> bool:
+    """Return whether results overlap, are out of order, or lie outside a prompt of so many ids."""
+    end = 0
+    for each in told:
+        if not end <= each.start <= each.stop <= length:
+            return True
+        end = each.stop
+    return False
+
+
 class History(msgspec.Struct, frozen=True, kw_only=True):
     """The ids of one model node at the end of a run.
 
@@ -223,9 +253,11 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         generated: the model's answer to it.
         begin: the number of ids of the prompt that the run began with; its turns follow.
         map_hash: the hash of the ids' map.
+        told: the results of the model's calls, by their places in the prompt.
     """
 
     prompt: list[int]
     generated: list[int]
     begin: int
     map_hash: str | None
+    told: tuple[ToldResults, ...] = ()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from codec_agents.dialects.values import CallRegion, TurnEvent
 from codec_agents.engines.base import StreamStats
 from codec_agents.engines.values import TurnValues
 from codec_agents.events import EngineReport, Port, Usage
+from codec_agents.prompts import ToldResults
 
 CACHE_BLOCKS = 256
 """Ids that an engine may read anew without a fault: caches hold whole blocks, of 128 ids at most in practice,
@@ -40,6 +42,16 @@ def shared_prefix(earlier: Sequence[int], prompt: Sequence[int]) -> int:
         else:
             high = middle - 1
     return low
+
+
+class LastTurn(NamedTuple):
+    """The last turn of a model that finished, as a later run continues it."""
+
+    turn: Turn
+    begin: int
+    """The length of the prompt that its run began with."""
+    told: tuple[ToldResults, ...]
+    """The results of calls, by their places in its prompt."""
 
 
 @dataclass(slots=True)

@@ -75,6 +75,10 @@ class NodeBuilder:
         """Return what a reference names."""
         return self.flat.resources.callable(reference)
 
+    def overflow(self, reference: str) -> Callable[..., Any]:
+        """Return the function that an `on_overflow` names."""
+        return self.flat.resources.overflow(reference)
+
     def function(self, reference: str) -> Function:
         """Return what a reference names, as a function that a run calls."""
         return Function(self.callable(reference))

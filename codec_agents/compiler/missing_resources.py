@@ -53,7 +53,7 @@ class Needs:
     def unmet(self) -> Iterator[Fault]:
         """Yield the faults."""
         for name, node in self._spec.nodes.items():
-            for field, shared, find in _needs(self._spec, node, self._resources):
+            for field, shared, find in _needs(self._spec, name, self._resources):
                 place = self._declared.get(shared) if shared else None
                 yield from self._missing(place or self._place + place_name(("nodes", name, *field)), find)
             if isinstance(node, Nested):
@@ -88,7 +88,17 @@ def _declared(spec: PipelineSpec, place: str) -> dict[tuple[str, str], str]:
     return {(kind, name): place + place_name((kind, name)) for kind, names in declared for name in names}
 
 
-def _needs(spec: PipelineSpec, node: Node, resources: Resources) -> Iterator[Need]:
+def _needs(spec: PipelineSpec, name: str, resources: Resources) -> Iterator[Need]:
+    node = spec.nodes[name]
+    yield from _named(spec, node, resources)
+    reference = spec.policy_of(name).shortens_by
+    if isinstance(node, Asking) and reference is not None:
+        yield ("policy", "on_overflow"), None, partial(resources.overflow, reference)
+    for field, named in _references(node):
+        yield field, None, partial(resources.callable, named)
+
+
+def _named(spec: PipelineSpec, node: Node, resources: Resources) -> Iterator[Need]:
     if isinstance(node, Asking | FunctionNode | JoinNode | InputNode) and node.map is not None:
         yield ("map",), ("maps", node.map), partial(resources.vocabulary, node.map)
     if isinstance(node, Asking) and spec.engine_of(node.engine) is not None:
@@ -102,8 +112,6 @@ def _needs(spec: PipelineSpec, node: Node, resources: Resources) -> Iterator[Nee
             yield ("tools", position), None, partial(resources.tools, reference)
     if isinstance(node, ModelNode) and node.output is not None and isinstance(node.output.json_schema, str):
         yield ("output", "schema"), None, partial(resources.callable, node.output.json_schema)
-    for field, reference in _references(node):
-        yield field, None, partial(resources.callable, reference)
 
 
 def _references(node: Node) -> Iterator[tuple[tuple[str | int, ...], str]]:

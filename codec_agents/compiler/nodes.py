@@ -43,6 +43,7 @@ from codec_agents.plan.output import OutputForm, form_of
 from codec_agents.plan.plan import BuiltLoop, BuiltMap
 from codec_agents.prompts import PromptIds
 from codec_agents.tools.dispatch import Dispatcher
+from codec_agents.tools.functions import Function
 from codec_agents.tools.tool import Tool, Toolset
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
@@ -94,6 +95,9 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
         "prompt": node.prompt,
         "template": dialect.template(_prompt(b, vocabulary, model, tools)),
         "options": _options(node.sampling, dialect),
+        "has_max_tokens": node.sampling.max_tokens is not None,
+        "context": engine.context if engine else None,
+        "shortens": None if b.policy.shortens_by is None else Function(b.overflow(b.policy.shortens_by)),
         "timeouts": _timeouts(b.policy.timeouts),
     }
 

@@ -25,10 +25,11 @@ from codec_agents.engines.factory import make_engine
 from codec_agents.engines.measured import Measured
 from codec_agents.engines.pool import EnginePool
 from codec_agents.exceptions import CodecAgentsError, DialectError, ReferenceRefusedError, SecretMissingError
+from codec_agents.faults import suggest
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.kinds import Asking
 from codec_agents.graph.live import LiveObjects, unique
-from codec_agents.graph.policy import Policy
+from codec_agents.graph.policy import OVERFLOW_NAMES, Policy
 from codec_agents.graph.servers import McpSpec, server_of
 from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec, MapSpec
 from codec_agents.graph.spec import Nested, PipelineSpec
@@ -350,6 +351,20 @@ class Resources:
         except ReferenceRefusedError as error:
             raise ResourceError(f"{error.reference!r}: {error.reason}", error.remedy) from error
         return resolved
+
+    def overflow(self, reference: str) -> Callable[..., Any]:
+        """Return the function that an `on_overflow` names.
+
+        Raises:
+            ResourceError: there is none, or what is there cannot be called.
+        """
+        if not is_reference(reference) and reference not in self._live.callables:
+            remedy = f"{suggest(reference, OVERFLOW_NAMES, 'policies')}; or write `module:name` of a function"
+            raise ResourceError(f"there is no overflow policy {reference!r}", remedy)
+        found = self.callable(reference)
+        if not callable(found):
+            raise ResourceError(f"{reference!r} is a {type(found).__name__}", "name a function")
+        return found
 
 
 def _fetched(url: str, fetch: Callable[[], Awaitable[TokenizerMap]]) -> TokenizerMap:

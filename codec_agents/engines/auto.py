@@ -14,7 +14,14 @@ from typing import Any
 import msgspec
 
 from codec_agents.concurrency.single_flight import SingleFlight
-from codec_agents.engines.base import FrameStream, GenerationRequest, SamplingOptions, StreamStats, Timeouts
+from codec_agents.engines.base import (
+    FrameStream,
+    GenerationRequest,
+    SamplingOptions,
+    StreamStats,
+    Timeouts,
+    context_of,
+)
 from codec_agents.engines.codec import CodecEngine, check_map, frame_parser, frames_of
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.engine import HttpEngine, Outgoing
@@ -110,6 +117,14 @@ class AutoEngine:
         """Find out what the server is, and do what can be done for requests to it. Failures are ignored."""
         with suppress(EngineError):
             await (await self._engine(request)).prepare(request)
+
+    async def context_length(self, request: GenerationRequest) -> int | None:
+        """Return the most ids of a prompt and its answer, as the engine that it turns out to be tells it.
+
+        Raises:
+            EngineError: the server cannot be asked now.
+        """
+        return await context_of(await self._engine(request), request)
 
     async def is_healthy(self, timeouts: Timeouts) -> bool:
         """Return whether the server answers `/health`, and not with an error of its own."""

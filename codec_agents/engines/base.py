@@ -22,7 +22,8 @@ from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary
 
 DEFAULT_MAX_TOKENS = 1024
-"""Sent whenever the caller names no limit: the engines' own defaults run from 16 ids to no limit at all."""
+"""Sent where no limit is declared and the engine does not tell its context: the engines' own defaults run
+from 16 ids to no limit at all."""
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,6 +254,19 @@ def gives_whole_answers(engine: Engine) -> bool:
     An engine declares it by an attribute, `whole_answers`; one without it streams every answer.
     """
     return all(getattr(replica, "whole_answers", False) for replica in replicas_of(engine))
+
+
+async def context_of(engine: Engine, request: GenerationRequest) -> int | None:
+    """Return the most ids that a prompt and its answer may have together; None where the engine does not say.
+
+    An engine tells it by a method, `context_length(request)`; one without it does not tell.
+
+    Raises:
+        EngineError: the engine cannot be asked now.
+    """
+    ask = getattr(engine, "context_length", None)
+    found: int | None = None if ask is None else await ask(request)
+    return found
 
 
 def replicas_of(engine: Engine) -> Sequence[Engine]:

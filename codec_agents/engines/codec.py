@@ -9,6 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from codec_agents.engines.base import GenerationRequest, SamplingOptions, StreamStats
+from codec_agents.engines.context import ContextQuestion, of_models
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.engine import HttpEngine, Outgoing
 from codec_agents.engines.http.first_bytes import (
@@ -83,8 +84,17 @@ class CodecEngine(HttpEngine):
         self._dictionaries = dict(dictionaries or {})
         self._takes_binary: bool | None = None
         """Whether the server takes binary requests; None until one has been answered."""
+        self._context = ContextQuestion("/v1/models", of_models)
         self._trying_binary = False
         """Whether the first one is under way; others go as JSON meanwhile, which every server takes."""
+
+    async def context_length(self, request: GenerationRequest) -> int | None:
+        """Return the most ids of a prompt and its answer; None where the server does not tell.
+
+        Raises:
+            EngineError: the server cannot be asked now.
+        """
+        return await self._context.ask(self, request)
 
     async def _begin(
         self, request: GenerationRequest, stats: StreamStats, deadlines: Deadlines

@@ -17,6 +17,7 @@ from codec_agents.engines.base import (
     SamplingOptions,
     StreamStats,
 )
+from codec_agents.engines.context import ContextQuestion, of_props
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.prompt_body import check_prompt, invalid_id, json_of
 from codec_agents.engines.request_body import LLAMACPP, for_model, forms_in, place_options
@@ -67,6 +68,9 @@ class LlamaCppEngine(StockEngine):
     def __init__(self, url: str, *, lost_ids: LostIds = "ask", **options: Unpack[StockOptions]) -> None:
         super().__init__(url, **options)
         self._lost_ids = lost_ids
+
+    def _context_question(self) -> ContextQuestion:
+        return ContextQuestion("/props", of_props)
 
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:

@@ -27,6 +27,7 @@ from codec_agents.engines.base import (
     Engine,
     FrameStream,
     GenerationRequest,
+    context_of,
     continues_answers,
     enforced_forms,
     is_text_boundary,
@@ -180,6 +181,16 @@ class EnginePool:
             return
         self._remember(replica, request)
         await engine.prepare(request)
+
+    async def context_length(self, request: GenerationRequest) -> int | None:
+        """Return the smallest context of the replicas; None where one of them does not tell its own.
+
+        Raises:
+            EngineError: a replica cannot be asked now.
+        """
+        found = [await context_of(replica.engine, request) for replica in self._replicas]
+        known = [each for each in found if each is not None]
+        return min(known) if len(known) == len(found) else None
 
     async def drain(self, name: str) -> None:
         """Send a replica no further requests, and wait until those in flight have ended.

@@ -10,6 +10,7 @@ import msgspec
 
 from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import WHOLE, GenerationRequest, StreamStats
+from codec_agents.engines.context import ContextQuestion, of_models
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import (
@@ -29,6 +30,10 @@ from codec_agents.exceptions import TRANSIENT_STATUSES, EngineError
 from codec_core.frames import SampledValues, WeightVersion
 
 Api = Literal["auto", "generate", "completions"]
+
+RESERVED = 16
+"""Ids of its context that the server keeps: it refuses a prompt and an answer that fill it to the last id,
+and speculative decoding takes a few more."""
 
 
 class SglangEngine(TokenizeRendering):
@@ -53,6 +58,9 @@ class SglangEngine(TokenizeRendering):
         self._api = api
         self._completes: bool | None = None if api == "auto" else api == "completions"
         self._asked: SingleFlight[bool] = SingleFlight()
+
+    def _context_question(self) -> ContextQuestion:
+        return ContextQuestion("/v1/models", of_models, spare=RESERVED)
 
     async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers, and find out which call gives ids.

@@ -6,6 +6,7 @@ from typing import Any, Literal, Unpack
 
 from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import GenerationRequest, StreamStats
+from codec_agents.engines.context import ContextQuestion, of_models
 from codec_agents.engines.http.engine import Outgoing
 from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import (
@@ -45,6 +46,9 @@ class VllmEngine(TokenizeRendering):
         super().__init__(url, **options)
         self._generates: bool | None = None if api == "auto" else api == "generate"
         self._asked: SingleFlight[bool] = SingleFlight()
+
+    def _context_question(self) -> ContextQuestion:
+        return ContextQuestion("/v1/models", of_models)
 
     async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers, and find out which call to use.

@@ -86,7 +86,9 @@ class Declaration:
         self.directory = None if directory is None else Path(directory)
         """Where files and modules beside the pipeline lie."""
         self._header: dict[str, Any] = {"pipeline": name}
-        self._header |= _given(description=description, policy=policy, imports=tuple(imports) or None)
+        self._header |= _given(
+            description=description, policy=self._policy(policy), imports=tuple(imports) or None
+        )
         self._header |= _given(reward=self._reference(reward))
         self._names = Names(self.live)
         self._servers: dict[str, McpSpec] = {}
@@ -159,7 +161,9 @@ class Declaration:
         """
         asking = self._asking(name, prompt, engine, model, map, dialect, sampling)
         references = tuple(self._tool(name, position, given) for position, given in enumerate(tools))
-        fields = _given(tools=references or None, output=self._output(output), policy=policy, title=title)
+        fields = _given(
+            tools=references or None, output=self._output(output), policy=self._policy(policy), title=title
+        )
         fields |= _given(stream_interval=stream_interval)
         return self._add(name, ModelNode, **asking, **fields)
 
@@ -180,7 +184,7 @@ class Declaration:
     ) -> Self:
         """Add a model that answers with a label; only the nodes of that label run."""
         asking = self._asking(name, prompt, engine, model, map, dialect, sampling)
-        fields = _given(default=default, policy=policy, title=title)
+        fields = _given(default=default, policy=self._policy(policy), title=title)
         return self._add(name, RouterNode, labels=dict(labels), **asking, **fields)
 
     def function(
@@ -199,7 +203,9 @@ class Declaration:
         Its slots are the names of the callable's arguments, unless `inputs` says otherwise.
         """
         slots = inputs if inputs is not None else _arguments(call)
-        fields = _given(inputs=slots and tuple(slots), wants=wants, map=self._names.map(map), policy=policy)
+        fields = _given(
+            inputs=slots and tuple(slots), wants=wants, map=self._names.map(map), policy=self._policy(policy)
+        )
         return self._add(name, FunctionNode, call=self._reference(call), **fields, **_given(title=title))
 
     def join(
@@ -214,7 +220,7 @@ class Declaration:
     ) -> Self:
         """Add a join of edges: all of them, the first ones to end, or until a condition holds."""
         fields = _given(first=first, until=self._reference(until), map=self._names.map(map))
-        return self._add(name, JoinNode, **fields, **_given(policy=policy, title=title))
+        return self._add(name, JoinNode, **fields, **_given(policy=self._policy(policy), title=title))
 
     def map(
         self,
@@ -232,7 +238,7 @@ class Declaration:
     ) -> Self:
         """Run a pipeline once for each item of a stream."""
         fields = _given(over=over, split=split, items=self._reference(items), parallel=parallel, order=order)
-        fields |= _given(separator=separator, policy=policy, title=title)
+        fields |= _given(separator=separator, policy=self._policy(policy), title=title)
         return self._add(name, MapNode, body=self._body(name, each), **fields)
 
     def loop(
@@ -248,7 +254,7 @@ class Declaration:
     ) -> Self:
         """Run a pipeline repeatedly, at most `turns` times; the output of its sinks goes back into it."""
         condition = until if isinstance(until, StartsWith | Mapping) else self._reference(until)
-        fields = _given(feedback=feedback, until=condition, policy=policy, title=title)
+        fields = _given(feedback=feedback, until=condition, policy=self._policy(policy), title=title)
         return self._add(name, LoopNode, body=self._body(name, body), turns=turns, **fields)
 
     def pipeline(
@@ -260,7 +266,7 @@ class Declaration:
         title: str | None = None,
     ) -> Self:
         """Add a whole pipeline as a node: its inputs are the node's slots, its sinks the node's ports."""
-        fields = _given(policy=policy, title=title)
+        fields = _given(policy=self._policy(policy), title=title)
         return self._add(name, PipelineNode, body=self._body(name, body), **fields)
 
     def sink(
@@ -480,6 +486,12 @@ class Declaration:
             remedy = "give a function, a `Tool`, a `Toolset`, or a reference as `module:name`"
             raise PipelineError([Fault(place, found, remedy)], self.name)
         return self.live.add_callable(given)
+
+    def _policy(self, given: PolicyLike | None) -> PolicyLike | None:
+        """Return a policy with a reference in place of a function."""
+        if isinstance(given, Mapping) and callable(given.get("on_overflow")):
+            return {**given, "on_overflow": self.live.add_callable(given["on_overflow"])}
+        return given
 
     def _output(self, given: OutputLike | None) -> Output | Mapping[str, Any] | None:
         """Return the form of an answer, with a reference in place of a pydantic model."""

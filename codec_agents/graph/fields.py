@@ -14,6 +14,7 @@ from codec_agents.graph.policy import (
     Limits,
     OnFailure,
     OnLength,
+    OnOverflow,
     Policy,
     RetryPolicy,
     TimeoutPolicy,
@@ -33,6 +34,7 @@ class EngineFields(TypedDict, total=False):
     headers: Mapping[str, str]
     format: WireFormat | None
     compression: bool | None
+    context: int | None
     concurrency: int | None
     script: str | Sequence[Any] | Callable[..., Any] | None
     ids_a_second: float | None
@@ -160,6 +162,7 @@ class PolicyFields(TypedDict, total=False):
     concurrency: int | None
     on_failure: OnFailure
     on_length: OnLength
+    on_overflow: OnOverflow | Callable[..., Any]
 
 
 SamplingLike: TypeAlias = Sampling | SamplingFields

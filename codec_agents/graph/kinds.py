@@ -109,8 +109,9 @@ class Sampling(Declared):
     """Sampling of token ids. The engine decides on fields that are left out, except `max_tokens`."""
 
     max_tokens: Count | None = None
-    """The most ids of one turn, reasoning included; 1,024 when left out. See `policy.on_length` for an answer
-    that is cut here."""
+    """The most ids of one turn, reasoning included. When left out: what the prompt leaves of the engine's
+    context, or 1,024 where the engine does not tell it. See `policy.on_length` for an answer that is cut
+    here."""
     temperature: Annotated[float, Field(ge=0), NO_WORD_AS_NUMBER] | None = None
     """The spread of the draw: 0 takes the most probable id, 1 the model's own probabilities."""
     top_p: Annotated[float, Field(gt=0, le=1), NO_WORD_AS_NUMBER] | None = None

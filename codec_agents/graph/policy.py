@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from codec_agents.graph.base import NO_WORD_AS_NUMBER, NO_WORD_AS_WHOLE, Count, Declared, Seconds
+from codec_agents.graph.base import (
+    NO_WORD_AS_NUMBER,
+    NO_WORD_AS_WHOLE,
+    Count,
+    Declared,
+    Reference,
+    Seconds,
+)
+from codec_agents.references.callables import reference_of
 
 DEFAULT_CONNECT_TIMEOUT = 5.0
 """A server on the same network answers within milliseconds; one that takes longer is down or overloaded."""
@@ -52,6 +60,32 @@ OnFailure: TypeAlias = Literal["fail", "skip", "fallback"]
 
 OnLength: TypeAlias = Literal["accept", "fail", "continue"]
 """When an answer is cut at `max_tokens`: take it as it is, fail the node, or ask for the rest of it."""
+
+
+OverflowName: TypeAlias = Literal["fail", "drop_oldest_results"]
+"""When a prompt leaves no room for an answer in the engine's context: fail the node, or drop the results of
+the oldest calls."""
+
+OVERFLOW_NAMES = get_args(OverflowName)
+
+
+def _overflow(value: Any) -> Any:
+    """Return the reference of a function that can be imported by name, as a `Policy` holds it."""
+    if not callable(value):
+        return value
+    if (reference := reference_of(value)) is None:
+        raise PydanticCustomError(
+            "callable",
+            "the function cannot be imported by name; give the policy as a mapping, or define it at the top "
+            "level of a module",
+        )
+    return reference
+
+
+OnOverflow: TypeAlias = Annotated[
+    OverflowName | Reference, BeforeValidator(_overflow, json_schema_input_type=OverflowName | Reference)
+]
+"""One of the two, or a function as `module:name`."""
 
 
 class TimeoutPolicy(Declared):
@@ -120,6 +154,15 @@ class Policy(Declared):
     on_length: OnLength = "accept"
     """The consequence of an answer cut at `sampling.max_tokens` or by the engine's context. `continue`
     asks for the rest, from the exact ids that arrived and within `limits.max_ids`."""
+    on_overflow: OnOverflow = "fail"
+    """The consequence of a prompt that leaves no room for an answer in the engine's context, decided before
+    each turn. `drop_oldest_results` puts a note in place of the results of the oldest calls; a function
+    `module:name` is given the messages, and returns those that stay."""
+
+    @property
+    def shortens_by(self) -> str | None:
+        """The reference of the function of `on_overflow`; None where that is one of the known names."""
+        return None if self.on_overflow in OVERFLOW_NAMES else self.on_overflow
 
     def overridden_by(self, other: Policy | None) -> Policy:
         """Return this policy with the fields that the other one sets explicitly."""

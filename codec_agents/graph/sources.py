@@ -26,7 +26,10 @@ LOCAL_KINDS = frozenset({"scripted", "embedded"})
 CONSTRAINING_KINDS = frozenset({"vllm", "sglang", "llamacpp"})
 """Engines that can be told the texts that an answer may be."""
 
-LIVE_FIELDS = frozenset({"kind", "model", "concurrency"})
+UNTOLD_KINDS = LOCAL_KINDS | {"openai"}
+"""Engines that do not tell their context."""
+
+LIVE_FIELDS = frozenset({"kind", "model", "context", "concurrency"})
 """The fields that a live engine may have: they say how the pipeline uses it."""
 
 WireFormat: TypeAlias = Literal[
@@ -99,6 +102,8 @@ class EngineSpec(Declared):
     """The wire format to request; chosen by the engine's client when left out."""
     compression: Flag | None = None
     """Request compressed answers; chosen by the engine's client when left out."""
+    context: Count | None = None
+    """The most ids that a prompt and its answer may have together; the server is asked when left out."""
     concurrency: Count | None = None
     """Concurrent requests; the pipeline's policy decides when left out."""
     script: str | list[Any] | None = None

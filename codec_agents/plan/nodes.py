@@ -16,7 +16,7 @@ from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.edges import Strategy
 from codec_agents.graph.policy import Policy
 from codec_agents.plan.output import OutputForm
-from codec_agents.prompts import PromptTemplate
+from codec_agents.prompts import PromptTemplate, ToldResults
 from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.functions import Function
 from codec_core.vocabulary import Vocabulary
@@ -155,6 +155,19 @@ class PromptedNode(BuiltNode):
     """The ids of the conversation that it continues from an earlier run."""
     stream_interval: int = 1
     """Ids per event of its stream, for engines that gather them, or `WHOLE`."""
+    has_max_tokens: bool = True
+    """Whether `sampling.max_tokens` is declared; where it is not, an answer may fill the context."""
+    context: int | None = None
+    """The declared context of its engine, in ids; None where the engine is asked."""
+    shortens: Function | None = None
+    """The function of `policy.on_overflow`."""
+    told: tuple[ToldResults, ...] = ()
+    """The results of calls in the conversation that it continues, by their places in its prompt."""
+
+    @property
+    def asks_context(self) -> bool:
+        """True if the engine is asked for its context: a prompt has to fit in, or an answer may fill it."""
+        return self.context is None and (not self.has_max_tokens or self.policy.on_overflow != "fail")
 
 
 @dataclass(frozen=True, slots=True)

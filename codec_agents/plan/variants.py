@@ -9,7 +9,7 @@ from codec_agents.exceptions import InputError
 from codec_agents.graph.chat import Chat
 from codec_agents.plan.nodes import BuiltModel, BuiltNode, PromptedNode
 from codec_agents.plan.plan import BuiltLoop, BuiltMap, BuiltPipeline
-from codec_agents.prompts import History
+from codec_agents.prompts import History, PromptIds, PromptTemplate, ToldResults, misplaced
 from codec_agents.tools.mcp_servers import ServerLease
 from codec_agents.tools.tool import Tool
 
@@ -70,10 +70,32 @@ def continued_from(built: BuiltPipeline, histories: Mapping[str, History]) -> Bu
                 f"the history of node {node.path!r} is of a map with the hash {history.map_hash}, "
                 f"and the node has {node.vocabulary.hash}"
             )
+        if misplaced(history.told, len(history.prompt)):
+            raise InputError(f"the history of node {node.path!r} has results outside its prompt")
         said = [*history.prompt, *history.generated]
-        return replace(node, template=node.dialect.follow_up(history, node.prompt), earlier=said)
+        template = node.dialect.follow_up(history, node.prompt)
+        return replace(node, template=template, earlier=said, told=_found_again(history.told, said, template))
 
     return with_nodes(built, change)
+
+
+def _found_again(
+    told: Sequence[ToldResults], said: Sequence[int], template: PromptTemplate
+) -> tuple[ToldResults, ...]:
+    """Return the results of a history where the prompt that continues it has them.
+
+    Reasoning between them may be left out there. Results that are not found as they were are no longer known.
+    """
+    first = template.pieces[0] if template.pieces else None
+    ids = first.ids if isinstance(first, PromptIds) else ()
+    found, place = [], 0
+    for each in told:
+        part = tuple(said[each.start : each.stop])
+        start = next((n for n in range(place, len(ids)) if ids[n : n + len(part)] == part), None)
+        if start is not None and part:
+            found.append(each.moved(start - each.start))
+            place = start + len(part)
+    return tuple(found)
 
 
 def told(

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from codec_agents.events import (
+    ContextKnown,
     Decided,
     Event,
     FunctionFinished,
     GenerationFinished,
     GenerationStarted,
     HandoffFinished,
+    HistoryDropped,
     IdsSampled,
     NodeFailed,
     NodeFinished,
@@ -236,6 +238,10 @@ def _name(event: Event) -> Occurrence | None:
         case ToolFinished():
             call = event.attempt.call
             return "tool", event.node, str(event.turn), str(call.start), str(call.index)
+        case ContextKnown():
+            return "context", event.node, str(event.turn), str(event.ids)
+        case HistoryDropped():
+            return "dropped", event.node, str(event.turn)
         case HandoffFinished():
             return "handoff", event.report.source, event.report.target
         case NodeFinished():
@@ -257,6 +263,10 @@ def _occurrences(record: RecordedRun) -> list[Occurrence]:
     for line in record.lines:
         if line["kind"] == "handoff":
             found.append(("handoff", line["source"], line["target"]))
+        elif line["kind"] == "context":
+            found.append(("context", line["node"], str(line["turn"]), str(line["ids"])))
+        elif line["kind"] == "dropped":
+            found.append(("dropped", line["node"], str(line["turn"])))
         elif line["kind"] == "node":
             found.append(("node", line["node"], line["outcome"]))
     return found

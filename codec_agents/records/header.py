@@ -24,7 +24,7 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
             "dialect": node.dialect.name,
             "model": node.model,
             "engine": node.engine.provider,
-            "sampling": sampling_fields(node.options),
+            "sampling": _sampling(node),
             **_modes(node),
         }
         for path, node in asking.items()
@@ -37,6 +37,12 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
         "nodes": nodes,
         "edges": edges,
     }
+
+
+def _sampling(node: PromptedNode) -> dict[str, Any]:
+    """Return the declared sampling; a limit that the engine's context decides is none of it."""
+    fields = sampling_fields(node.options)
+    return fields if node.has_max_tokens else {k: v for k, v in fields.items() if k != "max_tokens"}
 
 
 def _modes(node: PromptedNode) -> dict[str, str]:

@@ -118,6 +118,27 @@ class TurnLine(msgspec.Struct):
     engine: dict[str, Instant] = {}
 
 
+class ContextLine(msgspec.Struct):
+    """The context of a node's engine, from a turn on."""
+
+    node: str
+    turn: Count
+    ids: Count
+    at: Instant
+
+
+class DroppedLine(msgspec.Struct):
+    """A prompt was shortened before a turn; the turn's own line holds what is left."""
+
+    node: str
+    turn: Count
+    policy: str
+    before: Count
+    after: Count
+    dropped: list[tuple[Count, Count]]
+    at: Instant
+
+
 class ToolLine(msgspec.Struct):
     """A call has a result."""
 
@@ -258,6 +279,8 @@ LINES: Mapping[str, type[msgspec.Struct]] = {
     "prompt": PromptLine,
     "ids": IdsLine,
     "turn": TurnLine,
+    "context": ContextLine,
+    "dropped": DroppedLine,
     "tool": ToolLine,
     "function": FunctionLine,
     "decided": DecidedLine,

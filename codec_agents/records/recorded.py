@@ -102,6 +102,12 @@ class RecordedRun:
         """The line with which each node ended, by node; a node that was stopped has none."""
         return {line["node"]: line for line in self.lines if line["kind"] == "node"}
 
+    def context_of(self, node: str, turn: int) -> int | None:
+        """Return the context of a node's engine at one of its turns; None where it is not recorded."""
+        lines = (line for line in self.lines if line["kind"] == "context" and line["node"] == node)
+        known = [line["ids"] for line in lines if line["turn"] <= turn]
+        return known[-1] if known else None
+
     @property
     def annotations(self) -> list[dict[str, Any]]:
         """The notes that were added after the run, in order."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import msgspec
 
 from codec_agents.events import (
+    ContextKnown,
     Decided,
     EngineReport,
     Event,
@@ -22,6 +23,7 @@ from codec_agents.events import (
     GenerationFinished,
     GenerationStarted,
     HandoffFinished,
+    HistoryDropped,
     IdsSampled,
     NodeFailed,
     NodeFinished,
@@ -107,6 +109,16 @@ LINES: Mapping[type, Callable[[Any], dict[str, Any]]] = {
         "bytes": e.bytes_received,
         "first_id_at": e.first_id_at,
         **_reported(e.engine),
+    },
+    ContextKnown: lambda e: {"kind": "context", "node": e.node, "turn": e.turn, "ids": e.ids},
+    HistoryDropped: lambda e: {
+        "kind": "dropped",
+        "node": e.node,
+        "turn": e.turn,
+        "policy": e.policy,
+        "before": e.before,
+        "after": e.after,
+        "dropped": e.dropped,
     },
     ToolFinished: lambda e: {"kind": "tool", "node": e.node, "turn": e.turn, **_attempt(e.attempt)},
     HandoffFinished: lambda e: {"kind": "handoff", **msgspec.structs.asdict(e.report)},

@@ -76,7 +76,7 @@ def replay(
     def change(node: BuiltNode) -> BuiltNode:
         if not isinstance(node, PromptedNode):
             return _with_functions(node, record, answers)
-        node = replace(node, engine=engine, engine_slots=None)
+        node = _with_shortening(replace(node, engine=engine, engine_slots=None), record, answers)
         return node if tools == "run" else _with_tools(node, record, run_others=False)
 
     replayed = with_nodes(continued_from(built, record.after), change)
@@ -160,6 +160,7 @@ def _recovering(
         if not isinstance(node, PromptedNode):
             return _with_functions(node, record, answers)
         node = replace(node, engine=RecoveringEngine(record, node.engine, failed=failed))
+        node = _with_shortening(node, record, answers)
         return _with_tools(node, record, run_others=True)
 
     return with_nodes(continued_from(built, record.after), change)
@@ -248,6 +249,15 @@ def _recorded(
             "function; replay it with `functions='run'`"
         )
     return RecordedFunction(answers, function)
+
+
+def _with_shortening(
+    node: PromptedNode, record: RecordedRun, answers: RecordedFunctions | None
+) -> PromptedNode:
+    """Return a node that takes the results of its `on_overflow` function from the record."""
+    if node.shortens is None or answers is None:
+        return node
+    return replace(node, shortens=_recorded(node, node.shortens, record, answers))
 
 
 def _with_tools(node: PromptedNode, record: RecordedRun, *, run_others: bool) -> PromptedNode:

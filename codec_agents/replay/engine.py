@@ -79,6 +79,10 @@ class ReplayEngine:
         finally:
             await frames.aclose()
 
+    async def context_length(self, request: GenerationRequest) -> int | None:
+        """Return the recorded context: the same prompts are shortened, in the same way."""
+        return self._record.context_of(request.node, request.turn)
+
     async def aclose(self) -> None:
         """Do nothing: there is no connection."""
 

@@ -12,6 +12,7 @@ from codec_agents.engines.base import (
     Engine,
     FrameStream,
     GenerationRequest,
+    context_of,
     continues_answers,
     end_reached,
 )
@@ -38,6 +39,7 @@ class RecoveringEngine:
             failed: By node: the recorded failure with which its last turn ends again.
         """
         self._failed = failed or {}
+        self._record = record
         self._turns = {(turn.node, turn.number): turn for turn in record.turns}
         self._behind = behind
         self.name = behind.name
@@ -57,6 +59,16 @@ class RecoveringEngine:
         if turn is None or first_difference(turn.prompt, request.prompt_ids) is not None:
             return self._behind.stream(request)
         return self._recorded(turn, request)
+
+    async def context_length(self, request: GenerationRequest) -> int | None:
+        """Return the recorded context of a recorded turn, and that of the engine itself for any other.
+
+        Raises:
+            EngineError: the engine cannot be asked now.
+        """
+        if (request.node, request.turn) in self._turns:
+            return self._record.context_of(request.node, request.turn)
+        return await context_of(self._behind, request)
 
     @asynccontextmanager
     async def _recorded(self, turn: RecordedTurn, request: GenerationRequest) -> AsyncIterator[FrameStream]:

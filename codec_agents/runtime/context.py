@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from codec_agents.runtime.pause import Decision, Resumption
     from codec_agents.tools.calls import Approver
     from codec_agents.tools.mcp_servers import OpenServers
-    from codec_agents.turn import Turn
+    from codec_agents.turn import LastTurn
 
 
 class RunContext:
@@ -69,8 +69,8 @@ class RunContext:
         self._resumed = resumed
         self.usage: dict[str, Usage] = dict(resumed.pause.usage) if resumed else {}
         """The counts of each model node, by path."""
-        self.last_turns: dict[str, tuple[Turn, int]] = {}
-        """By path of each model node that finished: its last turn, and the length of its first prompt."""
+        self.last_turns: dict[str, LastTurn] = {}
+        """By path of each model node that finished."""
         self.values: dict[str, Any] = {}
         """The value of each answer that has a form, by path."""
         self.shared_prefixes = SharedPrefixes()

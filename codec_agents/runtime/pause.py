@@ -19,6 +19,7 @@ import msgspec
 
 from codec_agents.events import Outcome, Usage
 from codec_agents.exceptions import PauseError
+from codec_agents.prompts import ToldResults, misplaced
 from codec_agents.records.answers import claim_answer
 from codec_agents.records.writer import RecordPlace
 from codec_agents.tools.calls import Attempt, AttemptStatus
@@ -98,6 +99,7 @@ class PausedTurn(msgspec.Struct, frozen=True, kw_only=True):
         settled: the finished calls of the turn.
         sent: the output of the node so far, by port.
         begin: the length of the first prompt of the node, in ids.
+        told: the results of earlier calls, by their places in the prompt.
     """
 
     number: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
@@ -108,6 +110,7 @@ class PausedTurn(msgspec.Struct, frozen=True, kw_only=True):
     settled: tuple[SettledCall, ...] = ()
     sent: dict[str, Sent] = {}
     begin: Count = 0
+    told: tuple[ToldResults, ...] = ()
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +198,8 @@ def _faults(pause: Pause, built: BuiltPipeline) -> Iterator[str]:
             yield from _invalid_ids(vocabulary, ids, f"the {what} of node {name!r}")
         if turn.begin > len(turn.prompt):
             yield f"the turn of node {name!r} begins behind its prompt"
+        if misplaced(turn.told, len(turn.prompt)):
+            yield f"results of node {name!r} lie outside its prompt"
         yield from _misplaced_calls(name, turn)
         yield from _invalid_output(built, name, turn.sent)
     for name, output in pause.ended.items():

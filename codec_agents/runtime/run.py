@@ -178,15 +178,21 @@ class Run:
             seconds=context.clock(),
             histories=self._histories(),
             value=dict(context.values),
-            finish_reasons={path: turn.finish_reason or "stop" for path, (turn, _) in turns.items()},
+            finish_reasons={path: last.turn.finish_reason or "stop" for path, last in turns.items()},
         )
 
     def _histories(self) -> dict[str, History]:
         """Return the conversation of each model; one in a loop or a map has many, and is left out."""
         hashes = self._context.plan.map_hashes
         return {
-            path: History(prompt=turn.prompt, generated=turn.generated, begin=begin, map_hash=hashes[path])
-            for path, (turn, begin) in self._context.last_turns.items()
+            path: History(
+                prompt=last.turn.prompt,
+                generated=last.turn.generated,
+                begin=last.begin,
+                map_hash=hashes[path],
+                told=last.told,
+            )
+            for path, last in self._context.last_turns.items()
             if path in hashes
         }
 

@@ -51,4 +51,4 @@ def digest_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(each) for name, each in value.items()}
-    return value if isinstance(value, str) else list(value)
+    return value if isinstance(value, str | int) else list(value)

@@ -126,6 +126,9 @@ class TracedRun:
     cache_losses: list[dict[str, Any]] = field(default_factory=list)
     """Turns whose engine had forgotten most of the turn before: `node`, `turn`, `kept`, `cached`, and `id`,
     the first one that it read anew."""
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    """Prompts that were shortened to fit into the context: `node`, `turn`, `policy`, `before`, `after`,
+    `dropped`, and `context`."""
     tools_saved: float = 0.0
     """Seconds by which turns were shorter because tools that only read started while they were generated."""
     trace_id: str | None = None
@@ -153,6 +156,7 @@ class TracedRun:
             "nodes": self.nodes,
             "retries": self.retries,
             "cache_losses": self.cache_losses,
+            "dropped": self.dropped,
             "tools_saved": self.tools_saved,
             "bars": [asdict(bar) for bar in self.bars],
             "edges": [asdict(edge) for edge in self.edges],
@@ -183,6 +187,8 @@ def traced(record: RecordedRun, name: str) -> TracedRun:
         run.tools_saved += tools_saved(turn)
     for line in record.lines:
         _add_line(run, line)
+    for drop in run.dropped:
+        drop["context"] = record.context_of(drop["node"], drop["turn"])
     run.bars.sort(key=lambda bar: bar.start)
     run.edges = list(_edges(record, run))
     return run
@@ -225,8 +231,9 @@ def _add_line(run: TracedRun, line: dict[str, Any]) -> None:
     elif kind == "node":
         details = run.nodes.setdefault(line["node"], {})
         details |= {key: line[key] for key in ("outcome", "reason", "usage", "error") if key in line}
-    elif kind == "retry":
-        run.retries.append({key: value for key, value in line.items() if key != "kind"})
+    elif kind in ("retry", "dropped"):
+        found = run.retries if kind == "retry" else run.dropped
+        found.append({key: value for key, value in line.items() if key != "kind"})
     elif kind == "handoff" and line["last_in"] is not None and line["request_sent"] is not None:
         target = line["target"].partition(".")[0]
         label = f"{line['source']} -> {line['target']}"

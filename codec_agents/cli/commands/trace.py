@@ -89,7 +89,7 @@ def show_waterfall(console: Console, run: TracedRun, node: str | None = None) ->
 
 
 def show_troubles(console: Console, run: TracedRun) -> None:
-    """Print the failures, retries, cut answers and cache losses of a run."""
+    """Print the failures, retries, cut answers, dropped histories and cache losses of a run."""
     bad = terminal.glyphs(console).bad
     for retry in run.retries:
         kept = f", keeping {terminal.plural(retry['kept'], 'id')}" if retry["kept"] else ""
@@ -101,6 +101,10 @@ def show_troubles(console: Console, run: TracedRun) -> None:
     for lost in run.cache_losses:
         found = f"{lost['cached']:,} of the {lost['kept']:,} ids of the turn before in its engine's cache"
         text = f"{lost['node']} found {found} in turn {lost['turn']}, and read anew from id {lost['id']} on"
+        _note(console, text, "yellow")
+    for drop in run.dropped:
+        less = f"{drop['before']:,} ids would have been in its prompt, {drop['after']:,} are"
+        text = f"{drop['node']} dropped history before turn {drop['turn']} ({drop['policy']}): {less}"
         _note(console, text, "yellow")
     for node, details in run.nodes.items():
         if details.get("finish_reason") == "length":

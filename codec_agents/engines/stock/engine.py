@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import msgspec
 
 from codec_agents.engines.base import WHOLE, GenerationRequest, StreamStats
+from codec_agents.engines.context import ContextQuestion
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.engine import HttpEngine, Outgoing
 from codec_agents.engines.http.first_bytes import (
@@ -59,6 +60,7 @@ class StockEngine(HttpEngine):
         shared = {"name": None, "settings": None, "client": None, **options}
         mode = handshake_mode(shared.pop("handshake", "probe"))
         super().__init__(url, **shared)  # type: ignore[arg-type]
+        self._context = self._context_question()
         self._handshake: Handshake | None = None
         """Compares the engine's tokenizer with the map, where the caller wants that and it is possible."""
         if mode != "off" and self.tokenize_field is not None:
@@ -74,6 +76,18 @@ class StockEngine(HttpEngine):
     def compares_tokenizers(self) -> bool:
         """True if the engine's tokenizer is compared with the map before the first request."""
         return self._handshake is not None
+
+    def _context_question(self) -> ContextQuestion | None:
+        """Return how the server is asked for its context; None for one that does not tell it."""
+        return None
+
+    async def context_length(self, request: GenerationRequest) -> int | None:
+        """Return the most ids of a prompt and its answer; None where the server does not tell.
+
+        Raises:
+            EngineError: the server cannot be asked now.
+        """
+        return None if self._context is None else await self._context.ask(self, request)
 
     async def check(self, request: GenerationRequest) -> None:
         """Compare the tokenizers.

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 from codec_agents.faults import Fault, suggest
-from codec_agents.graph.chat import RawPrompt
+from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.checks.base import Checked, CheckRule, error, warning
 from codec_agents.graph.kinds import Asking, InputNode, JoinNode, ModelNode, RouterNode, SinkNode
 from codec_agents.graph.servers import server_of
-from codec_agents.graph.sources import CONSTRAINING_KINDS, HUB_PATTERN
+from codec_agents.graph.sources import CONSTRAINING_KINDS, HUB_PATTERN, UNTOLD_KINDS
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, StartsWith
 from codec_agents.references.callables import is_reference
 
@@ -129,6 +129,23 @@ def _outputs(checked: Checked) -> Iterator[Fault]:
             yield error((*place, "schema"), f"{reference!r} is no reference", "write `module:name`")
 
 
+def _overflows(checked: Checked) -> Iterator[Fault]:
+    """Report policies for a full context that cannot be followed."""
+    for name, node in checked.spec.nodes.items():
+        policy = checked.spec.policy_of(name)
+        if not isinstance(node, Asking) or policy.on_overflow == "fail":
+            continue
+        place = ("nodes", name, "policy", "on_overflow")
+        engine = checked.spec.engine_of(node.engine)
+        if engine is not None and engine.kind in UNTOLD_KINDS and engine.context is None:
+            found = f"an engine of kind {engine.kind} does not tell its context, which decides this"
+            yield error(place, found, "declare `context` of the engine, in ids")
+        chat = isinstance(node.prompt, Chat) and node.prompt.template == "dialect"
+        if policy.shortens_by is not None and not chat:
+            found = "a function shortens messages, and this prompt is not written from any"
+            yield error(place, found, "give a chat with the dialect's template, or `drop_oldest_results`")
+
+
 def _joins(checked: Checked) -> Iterator[Fault]:
     for name, node in checked.spec.nodes.items():
         if not isinstance(node, JoinNode):
@@ -214,6 +231,7 @@ RULES: tuple[CheckRule, ...] = (
     _maps,
     _routers,
     _outputs,
+    _overflows,
     _joins,
     _nested,
     _references,

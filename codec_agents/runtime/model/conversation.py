@@ -22,9 +22,10 @@ from codec_agents.runtime.edges.handoff import Departure
 from codec_agents.runtime.model.answer_check import AnswerCheck
 from codec_agents.runtime.model.generation import Generation, Listeners
 from codec_agents.runtime.model.reasoning_budget import SPENT, ReasoningBudget
+from codec_agents.runtime.model.room import Prompt, Room
 from codec_agents.runtime.model.tool_round import ToolRound
 from codec_agents.tools.calls import Attempt
-from codec_agents.turn import Turn, shared_prefix
+from codec_agents.turn import LastTurn, Turn, shared_prefix
 
 _log = logging.getLogger("codec_agents")
 
@@ -51,8 +52,9 @@ class Conversation:
         self._scope = scope
         self._generation = Generation(node, wiring, self._run, scope)
         self._spent = Usage()
-        self._results: tuple[tuple[int, int], ...] = ()
-        """Start and stop, in the next prompt, of the results of the previous turn's calls."""
+        self._room = Room(node, context, wiring, node.told)
+        self._sent_ahead = 0
+        """Ids of the first prompt that the engine was sent before; of a shortened prompt none counts."""
         self._reported: list[int] = []
         """The positions of this node's reports among those of the run, until its first turn ends."""
         self._warned = False
@@ -71,15 +73,15 @@ class Conversation:
             LimitExceededError: the node's policy allows no more ids, turns or reasoning.
         """
         spent, limits = self._budget.watch or _never, self._node.policy.limits
-        prompt = self._slots.prompt()
-        kept = shared_prefix(self._node.earlier, prompt)
-        turn = Turn(1, prompt, kept, sent_ahead=self._slots.prefilled_ids)
+        prompt = await self._first_prompt()
+        turn = Turn(1, prompt.ids, prompt.kept, sent_ahead=self._sent_ahead)
         stop = lambda turn: enough(turn) or spent(turn)  # noqa: E731 - reads as the sentence that it is
         await self._ask(turn, Listeners(stop, on_first_id=self._report_handoffs))
         while turn.finish_reason == SPENT and not self._run.stopping:
             self._check("turns", turn.number + 1, limits.turns)
-            kept = len(turn.prompt) + len(turn.generated)
-            turn = Turn(turn.number + 1, self._close_reasoning(turn), kept)
+            closed = self._following(self._close_reasoning(turn), turn, prompt.begin)
+            prompt = await self._room.fit(turn.number + 1, closed)
+            turn = Turn(turn.number + 1, prompt.ids, prompt.kept)
             await self._ask(turn, Listeners(stop))
         return turn
 
@@ -92,37 +94,36 @@ class Conversation:
         """
         limits, resumed = node.policy.limits, self._context.resumption_of(node)
         if resumed is None:
-            prompt, first = self._slots.prompt(), 1
-            kept = shared_prefix(node.earlier, prompt)
-            begin = len(prompt)
+            prompt, first = await self._first_prompt(), 1
         else:
-            begin = resumed.pause.waiting[node.name].begin
-            prompt, kept = await self._go_on(node, resumed)
             first = resumed.pause.waiting[node.name].number + 1
+            prompt = await self._room.fit(first, await self._go_on(node, resumed))
         check = None if node.output is None else AnswerCheck(node, node.output)
         for number in range(first, limits.turns + 1):
-            turn = Turn(number, prompt, kept, results=self._results)
-            turn.sent_ahead = self._slots.prefilled_ids if number == 1 else 0
+            turn = Turn(number, prompt.ids, prompt.kept, results=self._room.results)
+            turn.sent_ahead = self._sent_ahead if number == 1 else 0
             if check is not None and check.holds:
                 self._generation.hold_answer()
             on_first_id = self._report_handoffs if number == 1 else None
             async with self._tool_round(node, turn) as tools:
                 await self._ask(turn, Listeners(self._budget.watch, tools.take, on_first_id))
                 if turn.finish_reason == SPENT and not self._run.stopping:
-                    prompt, kept = self._close_reasoning(turn), len(turn.prompt) + len(turn.generated)
+                    closed = self._following(self._close_reasoning(turn), turn, prompt.begin)
+                    prompt = await self._room.fit(number + 1, closed)
                     continue
                 self._budget.renew()
                 if not tools.calls or self._run.stopping:
                     tools.cancel()
                     if check is not None and (again := await self._accept(check, turn)) is not None:
-                        prompt, kept = again, len(turn.prompt) + len(turn.generated)
+                        prompt = await self._room.fit(number + 1, self._following(again, turn, prompt.begin))
                         continue
-                    self._run.last_turns[node.path] = (turn, begin)
+                    self._run.last_turns[node.path] = LastTurn(turn, prompt.begin, tuple(self._room.told))
                     return turn.finish_reason or "stop"
                 self._check("tool_calls", self._spent.tool_calls + len(tools.calls), limits.tool_calls)
                 waiting = await tools.start(pausing=self._context.suspends)
-            prompt = self._next_prompt(node, turn, tools, waiting, begin)
-            kept = len(turn.prompt) + len(turn.generated)
+            longer = self._next_prompt(node, turn, tools, waiting, prompt.begin)
+            if number < limits.turns:
+                prompt = await self._room.fit(number + 1, longer)
         raise self._limit("turns", limits.turns)
 
     async def _accept(self, check: AnswerCheck, turn: Turn) -> list[int] | None:
@@ -130,31 +131,40 @@ class Conversation:
         try:
             value = await check.value(turn)
         except InvalidAnswerError as error:
-            self._results = ()
+            self._room.results = ()
             return check.correct(turn, error, stopping=self._run.stopping, delivered=self._wiring.sent())
         self._run.values[self._node.path] = value
         await self._generation.release_answer()
         return None
 
-    async def _go_on(self, node: BuiltModel, resumed: Resumption) -> tuple[list[int], int]:
-        """Finish the turn that waited for decisions.
+    async def _first_prompt(self) -> Prompt:
+        ids = self._slots.prompt()
+        kept = shared_prefix(self._node.earlier, ids)
+        prompt = await self._room.fit(1, Prompt(ids, kept, len(ids)))
+        self._sent_ahead = self._slots.prefilled_ids if prompt.ids is ids else 0
+        return prompt
 
-        Returns:
-            The next prompt, and how many of its first ids are that turn.
-        """
+    @staticmethod
+    def _following(ids: list[int], turn: Turn, begin: int) -> Prompt:
+        """Return a prompt that goes on behind a turn."""
+        return Prompt(ids, len(turn.prompt) + len(turn.generated), begin)
+
+    async def _go_on(self, node: BuiltModel, resumed: Resumption) -> Prompt:
+        """Finish the turn that waited for decisions; return the next prompt."""
         paused = resumed.pause.waiting[node.name]
+        self._room.told = list(paused.told)
         turn = Turn(paused.number, paused.prompt, 0, paused.generated, finish_reason=paused.finish_reason)
         self._spent = self._run.usage.get(node.path, Usage())
         async with self._tool_round(node, turn, early=False) as tools:
             await self._generation.repeat(turn, tools.take)
             await tools.go_on(resumed)
-        return self._next_prompt(node, turn, tools, [], 0), len(turn.prompt) + len(turn.generated)
+        return self._next_prompt(node, turn, tools, [], paused.begin)
 
     def _close_reasoning(self, turn: Turn) -> list[int]:
         prompt = self._budget.close(turn)
         if prompt is None:
             raise self._limit("reasoning_ids", self._node.policy.limits.reasoning_ids or 0)
-        self._results = ()
+        self._room.results = ()
         return prompt
 
     def _tool_round(self, node: BuiltModel, turn: Turn, *, early: bool = True) -> ToolRound:
@@ -163,16 +173,16 @@ class Conversation:
 
     def _next_prompt(
         self, node: BuiltModel, turn: Turn, tools: ToolRound, waiting: list[int], begin: int
-    ) -> list[int]:
+    ) -> Prompt:
         self._spend(Usage(tool_calls=tools.started))
         if waiting:
-            raise NodePaused(tools.paused(turn, waiting, begin))
+            raise NodePaused(tools.paused(turn, waiting, begin, self._room.told))
         attempts = [tools.attempts[position] for position in range(len(tools.calls))]
         self._give_up_on_repeats(node, attempts)
         said = len(turn.prompt) + len(turn.generated)
         added, places = node.dialect.extend_placed(turn.generated, turn.finish_reason, attempts)
-        self._results = tuple((said + start, said + stop) for start, stop in places)
-        return extended(turn.prompt, [*turn.generated, *added])
+        self._room.add(said, said + len(added), attempts, places)
+        return self._following(extended(turn.prompt, [*turn.generated, *added]), turn, begin)
 
     def _give_up_on_repeats(self, node: BuiltModel, attempts: list[Attempt]) -> None:
         for attempt in attempts:
@@ -180,12 +190,17 @@ class Conversation:
                 raise RepeatedFailureError(node.path, attempt.call.name, attempt.repeated + 1, attempt.text)
 
     async def _ask(self, turn: Turn, listeners: Listeners) -> None:
-        limits, options = self._node.policy.limits, self._node.options
+        limits = self._node.policy.limits
         self._check("max_ids", self._spent.generated_ids + 1, limits.max_ids)
         left = limits.max_ids - self._spent.generated_ids
-        budget = left if self._continues_cut_answers else min(options.max_tokens, left)
+        step = self._room.most_ids(turn.prompt)
+        budget = (
+            min(left, self._room.left(turn.prompt) or left)
+            if self._continues_cut_answers
+            else min(step, left)
+        )
         try:
-            await self._generation.ask(turn, listeners, max_ids=budget, step=options.max_tokens)
+            await self._generation.ask(turn, listeners, max_ids=budget, step=step)
         except EngineError as error:
             raise NodeFailedError(self._node.path, error, delivered=self._wiring.sent()) from error
         finally:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from codec_agents.engines.base import GenerationRequest, preparing
+from codec_agents.engines.base import GenerationRequest, context_of, preparing
+from codec_agents.exceptions import EngineError
 from codec_agents.plan.nodes import PromptedNode
 
 if TYPE_CHECKING:
@@ -77,17 +78,20 @@ async def prepare(node: PromptedNode, begun: Sequence[int] = (), session: str = 
         begun: the beginning of the prompt, as far as it is known; it decides where a pool sends the request.
         session: the node's conversation.
     """
-    if (engine := preparing(node.engine)) is not None:
-        await engine.prepare(
-            GenerationRequest(
-                prompt_ids=begun,
-                vocabulary=node.vocabulary,
-                model=node.model,
-                timeouts=node.timeouts,
-                node=node.path,
-                session=session,
-            )
-        )
+    if (engine := preparing(node.engine)) is None:
+        return
+    request = GenerationRequest(
+        prompt_ids=begun,
+        vocabulary=node.vocabulary,
+        model=node.model,
+        timeouts=node.timeouts,
+        node=node.path,
+        session=session,
+    )
+    if node.asks_context:
+        with suppress(EngineError):
+            await context_of(node.engine, request)
+    await engine.prepare(request)
 
 
 async def prepare_engines(built: BuiltPipeline, *, within: float) -> None:

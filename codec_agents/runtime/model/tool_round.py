@@ -24,6 +24,7 @@ from codec_agents.tools.calls import ToolContext, call_key
 if TYPE_CHECKING:
     from codec_agents.dialects import CallRegion
     from codec_agents.plan.nodes import BuiltModel
+    from codec_agents.prompts import ToldResults
     from codec_agents.runtime.context import RunContext
     from codec_agents.runtime.pause import Resumption
     from codec_agents.telemetry.spans import NodeScope
@@ -117,7 +118,9 @@ class ToolRound:
         for position, decision in decisions.items():
             self._start(position, partial(_decided, decision))
 
-    def paused(self, turn: Turn, waiting: Sequence[int], begin: int) -> PausedTurn:
+    def paused(
+        self, turn: Turn, waiting: Sequence[int], begin: int, told: Sequence[ToldResults]
+    ) -> PausedTurn:
         """Return the turn as a value, while some of its calls wait for a decision."""
         pending = [(position, self.calls[position]) for position in waiting]
         return PausedTurn(
@@ -130,6 +133,7 @@ class ToolRound:
                 PendingCall(self._node.name, position, call.name, call.arguments or {})
                 for position, call in pending
             ),
+            told=tuple(told),
             settled=tuple(SettledCall.of(position, each) for position, each in sorted(self.attempts.items())),
         )
 

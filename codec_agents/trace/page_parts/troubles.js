@@ -1,4 +1,4 @@
-// What went wrong: errors of nodes, repeated requests, answers that were cut.
+// What went wrong: errors of nodes, repeated requests, answers that were cut, dropped history.
 
 function troublesOf(run) {
   const failed = Object.entries(run.nodes).filter(([, node]) => node.error)
@@ -9,7 +9,9 @@ function troublesOf(run) {
     text: `turn ${each.turn} was asked again after ${time(each.at)}${each.kept ? `, keeping ${number(each.kept)} ids` : ""}: ${each.type}: ${each.message}` }));
   const forgotten = run.cache_losses.map(each => ({ kind: "cache", node: each.node,
     text: `turn ${each.turn}: the engine found ${number(each.cached)} of the ${number(each.kept)} ids of the turn before, and read anew from id ${each.id} at position ${number(each.cached)} on` }));
-  return [...failed, ...cut, ...retried, ...forgotten];
+  const dropped = run.dropped.map(each => ({ kind: "dropped", node: each.node,
+    text: `before turn ${each.turn} (${each.policy}): ${number(each.before)} ids would have been in the prompt, ${number(each.after)} are, of a context of ${number(each.context)}` }));
+  return [...failed, ...cut, ...retried, ...forgotten, ...dropped];
 }
 
 function drawTroubles() {

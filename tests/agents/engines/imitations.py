@@ -358,16 +358,26 @@ def routes(engine: str, vocabulary: Vocabulary) -> dict[str, Callable[[Any], Ans
     """Return the calls of an engine."""
     model = Model(vocabulary)
     if engine == "llamacpp":
-        return {"/completion": llamacpp_completion(model), "/tokenize": llamacpp_tokenize(vocabulary)}
+        return {
+            "/completion": llamacpp_completion(model),
+            "/tokenize": llamacpp_tokenize(vocabulary),
+            "/props": document({"default_generation_settings": {"n_ctx": CONTEXT}, "total_slots": 4}),
+        }
     is_vllm = engine == "vllm"
     calls = {
         "/tokenize": tokenize(vocabulary, checks_model=is_vllm),
+        "/v1/models": document({"object": "list", "data": [{"id": "m", "max_model_len": CONTEXT}]}),
         "/v1/completions": completions(model, is_vllm=is_vllm),
     }
     own = (
         {"/inference/v1/generate": vllm_generate(model)} if is_vllm else {"/generate": sglang_generate(model)}
     )
     return {**calls, **own}
+
+
+def document(content: Any) -> Callable[[Any], Answer]:
+    """Return a call that answers with this."""
+    return lambda _: (200, JSON, [json.dumps(content).encode()])
 
 
 @contextmanager
@@ -387,7 +397,7 @@ def imitation(engine: str, vocabulary: Vocabulary) -> Iterator[str]:
                 connection.sendall(head(404, JSON.items()) + b'{"detail":"Not Found"}')
                 return
             with lock:
-                status, headers, pieces = calls[path](json.loads(body))
+                status, headers, pieces = calls[path](json.loads(body or b"null"))
             connection.sendall(head(status, headers.items()) + b"".join(pieces))
 
     def accept() -> None:

@@ -42,5 +42,5 @@ def test_a_header_names_maps_with_their_hashes() -> None:
         "dialect": header["nodes"]["writer"]["dialect"],
         "model": "writer",
         "engine": "scripted",
-        "sampling": {"max_tokens": 1024, "stop_token_ids": (2, 0)},
+        "sampling": {"stop_token_ids": (2, 0)},
     }

@@ -32,7 +32,7 @@ def engine(**settings: Any) -> ScriptedEngine:
 
 def desk(behind: Any, logprobs: Any = 1) -> Pipeline:
     p = Pipeline("one").input("q").sink("reader")
-    model(p, "model", behind, tools=[look], sampling={"logprobs": logprobs, "seed": 7})
+    model(p, "model", behind, tools=[look], sampling={"logprobs": logprobs, "seed": 7, "max_tokens": 500})
     return p.connect("q", "model").connect("model", "reader")
 
 
@@ -51,7 +51,7 @@ async def test_events_and_record_have_the_values_of_every_id(tmp_path: Path) -> 
         assert values.weight_versions == (WeightVersion("step-3", 0, len(turn.generated)),)
     assert len(record.turns) == 3
     sampling = record.details("model")["sampling"]
-    assert (sampling["max_tokens"], sampling["seed"], sampling["logprobs"]) == (1024, 7, 1)
+    assert (sampling["max_tokens"], sampling["seed"], sampling["logprobs"]) == (500, 7, 1)
 
 
 @pytest.mark.parametrize("logprobs", [None, False])

@@ -321,6 +321,7 @@ FRAME = b"\x82\xa3ids\x93\x41\x42\x43\xa4done\xc2"
 
 
 def codec_model(url: str, *, sampling: Any = None, **policy: Any) -> Pipeline:
+    sampling = {"max_tokens": 1000} if sampling is None else sampling
     p = one_model("desk", policy={**NO_RETRY, **policy}, sampling=sampling)
     p.engine("desk", kind="codec", url=url)
     return p

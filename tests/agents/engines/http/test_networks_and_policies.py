@@ -56,7 +56,7 @@ def declare(wire, server, name, *, attempts=1, on_failure="fail", max_tokens=Non
         engine="A",
         map="demo/words",
         prompt=Chat(user="{question}"),
-        sampling=None if max_tokens is None else {"max_tokens": max_tokens},
+        sampling={"max_tokens": 1000 if max_tokens is None else max_tokens},
         policy={
             "retry": {"attempts": attempts, "initial": 0, "max": 0},
             "timeouts": silence,

@@ -42,9 +42,9 @@ def slow(text: str = DRAFT) -> ScriptedEngine:
 
 
 def two(a: Any, b: Any) -> Pipeline:
-    p = Pipeline("two").input("q").sink("out")
-    p.model("a", engine=a, map="demo/bytes", prompt=Chat(user="{q}"))
-    p.model("b", engine=b, map="demo/words", prompt=Chat(user="{draft}"))
+    p, limit = Pipeline("two").input("q").sink("out"), {"max_tokens": 1000}
+    p.model("a", engine=a, map="demo/bytes", prompt=Chat(user="{q}"), sampling=limit)
+    p.model("b", engine=b, map="demo/words", prompt=Chat(user="{draft}"), sampling=limit)
     return p.connect("q", "a").connect("a", "b.draft").connect("b", "out")
 
 
