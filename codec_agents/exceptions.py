@@ -13,6 +13,7 @@
     │   ├── NodeFailedError                     a node ended by an error, kept as `cause`
     │   ├── LimitExceededError                  a node reached a limit of its policy
     │   ├── AnswerCutError                      an answer was cut at its length, and the policy is to fail
+    │   ├── ContextFullError                    a prompt leaves no room for an answer in the context
     │   ├── ApprovalRequiredError               the run waits for decisions on tool calls; has `pause`
     │   ├── PauseError (ValueError)             a pause, or the decisions, from which a run cannot go on
     │   ├── RepeatedFailureError                a model repeats a tool call that keeps failing in the same way

@@ -81,7 +81,8 @@ async def test_a_failure_keeps_what_came(words, ask, answer, name, number):
 def chain(engine, words) -> Pipeline:
     pipeline = Pipeline("p", policy=Policy(retry=RetryPolicy(attempts=3, initial=0.001)))
     pipeline.input("q")
-    pipeline.model("m", engine=engine, map="demo/words", prompt="{q}")
+    limit = {"max_tokens": 1000}
+    pipeline.model("m", engine=engine, map="demo/words", prompt="{q}", sampling=limit)
     pipeline.sink("out", text=True)
     pipeline.connect("q", "m.q")
     pipeline.connect("m.answer", "out")

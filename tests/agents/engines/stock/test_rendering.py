@@ -114,7 +114,7 @@ async def test_a_pipeline_asks_for_it_when_it_is_built(words, stock):
     served = {**routes(words), "/v1/completions": stock.vllm_completions([20, 21, 22, end])}
     async with stock.StockServer(served) as server:
         await desk(server.url).invoke({"q": "hello"})
-    assert server.paths() == ["/tokenize", "/tokenize", "/tokenize", "/v1/completions"]
+    assert server.paths() == ["/tokenize", "/v1/models", "/tokenize", "/tokenize", "/v1/completions"]
     encode = pick_tokenizer(words).encode
     expected = [*encode("<|im_start|>user: "), *encode("hello"), *encode("<|im_end|><|im_start|>model:")]
     assert server.seen[-1][2]["prompt"] == expected
