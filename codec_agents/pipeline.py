@@ -18,7 +18,6 @@ from codec_agents.exceptions import PipelineError
 from codec_agents.graph.live import LiveObjects
 from codec_agents.runtime.batch import DEFAULT_CONCURRENCY, BatchRun, Completed, completing
 from codec_agents.runtime.options import RunOptions, start_run
-from codec_agents.runtime.own_loop import run_to_the_end
 
 if TYPE_CHECKING:
     from codec_agents.display.parts import Part
@@ -276,6 +275,7 @@ class Pipeline(graph.Declaration, Displayed):
             RunError: the run failed.
             RunCancelledError: a tool or a function cancelled every task of the loop, or stopped it.
         """
+        from codec_agents.runtime.own_loop import run_to_the_end
 
         async def execute() -> RunResult:
             return await self.invoke(inputs, after=after, **options)

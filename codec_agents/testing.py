@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from codec_agents.engines.conformance import Conformance, ConformanceError, check_engine
 from codec_agents.engines.scripted.engine import ScriptedEngine, ScriptedModel
 from codec_agents.engines.scripted.prompt_view import Message, PromptView
 from codec_agents.engines.scripted.rules import Rule, Rules
@@ -39,11 +39,12 @@ from codec_agents.engines.scripted.script import (
     Wait,
     encode_turn,
 )
-from codec_agents.server import embedded_engine
-from codec_agents.server.exchanges import Exchanges
-from codec_agents.server.recording import RecordingExchanges
-from codec_core.maps import TokenizerMap
-from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_agents.engines.conformance import Conformance, ConformanceError, check_engine
+    from codec_agents.server.recording import EmbeddedEngine, RecordingExchanges
+    from codec_core.maps import TokenizerMap
+    from codec_core.vocabulary import Vocabulary
 
 __all__ = [
     "Call",
@@ -76,13 +77,25 @@ __all__ = [
 ]
 
 
-class EmbeddedEngine(embedded_engine.EmbeddedEngine):
-    """A scripted model behind a real Codec server on loopback, whose exchanges a test can look at.
+_HOMES = {
+    "Conformance": "codec_agents.engines.conformance",
+    "ConformanceError": "codec_agents.engines.conformance",
+    "EmbeddedEngine": "codec_agents.server.recording",
+    "RecordingExchanges": "codec_agents.server.recording",
+    "check_engine": "codec_agents.engines.conformance",
+}
 
-    `engine.app.exchanges` keeps the requests and the token ids, which a server outside of tests never does.
-    """
 
-    exchanges: ClassVar[type[Exchanges]] = RecordingExchanges
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: a test with a scripted engine alone needs no HTTP."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 class Turns:
@@ -121,6 +134,7 @@ def scripted_server(
         settings: those of `ScriptedModel`.
     """
     from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
+    from codec_agents.server.recording import RecordingExchanges
 
     app = create_app(ScriptedBackend.of(source, script, **settings), exchanges=RecordingExchanges())
     with EmbeddedServer(app) as server:

@@ -22,20 +22,26 @@ def test_a_root_lists_exactly_the_public_names(name: str) -> None:
         _ = root.nothing
 
 
-def test_a_program_that_only_declares_imports_neither_the_runtime_nor_dialects_nor_a_client() -> None:
-    late = [
-        "codec_agents.runtime.run",
-        "codec_agents.compiler",
-        "codec_agents.dialects",
-        "httpx",
-        "aiohttp",
-        "mcp",
-    ]
-    code = (
-        "import sys; from codec_agents import Chat, Pipeline, tool; "
-        "Pipeline('desk').input('q').model('m', prompt=Chat(user='{q}')); "
-        f"print([name for name in {late} if name in sys.modules])"
-    )
+DECLARES = """
+from codec_agents import Chat, Pipeline, tool
+Pipeline("desk").input("q").model("m", prompt=Chat(user="{q}"))
+"""
+TESTS = """
+from codec_agents.testing import Call, Say, ScriptedEngine
+ScriptedEngine(lambda prompt: "yes")
+"""
+RUNS = ["codec_agents.runtime.run", "codec_agents.compiler", "codec_agents.server.app"]
+CLIENTS = ["httpx", "aiohttp", "mcp", "uvicorn"]
+LATE = {
+    "declares": (DECLARES, [*RUNS, *CLIENTS, "codec_agents.dialects", "asyncio"]),
+    "tests": (TESTS, [*RUNS, *CLIENTS]),
+}
+"""Programs, and modules that they import late or never, because importing these takes longer than they do."""
+
+
+@pytest.mark.parametrize(("program", "late"), LATE.values(), ids=LATE)
+def test_a_program_imports_late_what_it_may_not_need(program: str, late: list[str]) -> None:
+    code = f"{program}\nimport sys; print([name for name in {late} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from codec_agents.engines.base import StreamStats
 
@@ -25,7 +23,10 @@ ROOM = 8
 
 
 class Measured:
-    """The figures of one engine. The nodes of a pipeline that use it share them."""
+    """The figures of one engine. The nodes of a pipeline that use it share them.
+
+    As a context manager it counts a request in flight.
+    """
 
     def __init__(self) -> None:
         self.running = 0
@@ -46,14 +47,12 @@ class Measured:
         if len(self._read) > REMEMBERED:
             self._read.popitem(last=False)
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Count a request while it is in flight."""
         self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self.running -= 1
 
     @property
     def has_room(self) -> bool:

@@ -86,6 +86,9 @@ def _index(nodes: Mapping[str, BuiltNode]) -> dict[str, Any]:
     return {
         "inputs": {name: node for name, node in nodes.items() if isinstance(node, BuiltInput)},
         "sinks": {name: node for name, node in nodes.items() if isinstance(node, BuiltSink)},
+        "map_hashes": {
+            name: node.vocabulary.hash for name, node in nodes.items() if isinstance(node, PromptedNode)
+        },
         "needs_approval": any(
             isinstance(node, BuiltModel) and node.dispatcher.needs_approval for node in nodes.values()
         ),
@@ -149,6 +152,8 @@ class BuiltPipeline:
     """Whether its nodes work one after the other, so that a run needs one task."""
     inputs: Mapping[str, BuiltInput]
     sinks: Mapping[str, BuiltSink]
+    map_hashes: Mapping[str, str | None]
+    """The hash of the map of each node that asks a model, by name."""
     needs_approval: bool
     """Whether a model has tools that need approval."""
     reward: Callable[..., Any] | None = None
@@ -212,13 +217,6 @@ class BuiltPipeline:
             raise InputError(f"there is no input {unknown[0]!r}; the pipeline {self.name!r} has: {known}")
         return {
             name: _checked_value(node, given.get(name, node.default)) for name, node in self.inputs.items()
-        }
-
-    @property
-    def map_hashes(self) -> dict[str, str | None]:
-        """The hash of the map of each node that asks a model, by name."""
-        return {
-            name: node.vocabulary.hash for name, node in self.nodes.items() if isinstance(node, PromptedNode)
         }
 
 

@@ -23,7 +23,7 @@ def take_snapshot(context: NodeContext, waiting: Mapping[str, PausedTurn]) -> Pa
     return Pause(
         pipeline=built.name,
         digest=built.digest,
-        maps=built.map_hashes,
+        maps=dict(built.map_hashes),
         run_id=run.run_id,
         inputs={
             name: value if isinstance(value, str) else list(value) for name, value in context.inputs.items()

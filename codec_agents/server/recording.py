@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from codec_agents.server import embedded_engine
 from codec_agents.server.exchanges import Exchange, Exchanges
 from codec_agents.server.http import Request
 from codec_core.frames import CodecFrame
@@ -59,3 +61,12 @@ class RecordingExchanges(Exchanges):
         exchange = RecordedExchange(request=request)
         self.recent.append(exchange)
         return exchange
+
+
+class EmbeddedEngine(embedded_engine.EmbeddedEngine):
+    """A scripted model behind a real Codec server on loopback, whose exchanges a test can look at.
+
+    `engine.app.exchanges` keeps the requests and the token ids, which a server outside of tests never does.
+    """
+
+    exchanges: ClassVar[type[Exchanges]] = RecordingExchanges

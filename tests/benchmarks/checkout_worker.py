@@ -1,12 +1,18 @@
 """Measures one checkout in a process of its own; `checkouts` compares two. Uses public names alone.
 
-Started with the checkout's root as its working directory; prints one JSON object.
+    python checkout_worker.py counts | times           prints one JSON object
+    python checkout_worker.py instructions ROW TIMES    to be run under callgrind, which is told when to count
+
+Started with the checkout's root as its working directory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -135,6 +141,37 @@ def times() -> dict[str, float]:
     return found
 
 
+def instructions(row: str, repeated: int) -> None:
+    """Do a row's work so many times between two words to callgrind, after it has filled the caches.
+
+    Nothing that was there before is looked at by the garbage collector.
+    """
+    loop = asyncio.new_event_loop()
+    ran = {"a run of 1 node": (1, 4), "a run of 10 nodes": (10, 4), "a run of 1,000 frames": (1, 1000)}
+    if row == "a build of 10 nodes":
+        work: Callable[[], object] = lambda: chain_of(10, engine_of(1)).build()  # noqa: E731
+    else:
+        pipeline = chain_of(ran[row][0], engine_of(ran[row][1]))
+        work = lambda: loop.run_until_complete(pipeline.invoke({"q": "hello"}))  # noqa: E731
+    for _ in range(3):
+        work()
+    gc.collect()
+    gc.freeze()
+    _tell_callgrind("on")
+    for _ in range(repeated):
+        work()
+    _tell_callgrind("off")
+    loop.close()
+
+
+def _tell_callgrind(whether: str) -> None:
+    command = ["callgrind_control", "-i", whether, str(os.getpid())]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
 if __name__ == "__main__":
     assert codec_agents.__file__ is not None
-    print(json.dumps(counts() if sys.argv[1] == "counts" else times()))
+    if sys.argv[1] == "instructions":
+        instructions(sys.argv[2], int(sys.argv[3]))
+    else:
+        print(json.dumps(counts() if sys.argv[1] == "counts" else times()))

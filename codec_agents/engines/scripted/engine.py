@@ -123,7 +123,7 @@ class ScriptedModel:
         """
         if reading is not None:
             await reading.finish()
-        now = clock()
+        now, valued = clock(), None if options is None or options.logprobs is None else options
         pace = 1 / self.ids_a_second if self.ids_a_second else 0.0
         due = now() + self.first_id_after
         for number, (start, stop) in enumerate(self._portions(turn)):
@@ -133,17 +133,15 @@ class ScriptedModel:
             elif number % FRAMES_A_CHECKPOINT == 0:
                 await checkpoint()
             if stop > start:
-                ids = tuple(turn.ids[start:stop])
-                yield with_values(CodecFrame(ids, done=False), self._values(ids, options))
+                frame = CodecFrame(tuple(turn.ids[start:stop]), done=False)
+                yield frame if valued is None else with_values(frame, self._values(frame.ids, valued))
         if turn.finish_reason is None:
             raise CutOffError
         end = CodecFrame((), done=True, finish_reason=turn.finish_reason)
-        versioned = self.weight_version is not None and options is not None and options.logprobs is not None
-        yield with_values(end, self._version(len(turn.ids)) if versioned else None)
+        versioned = valued is not None and self.weight_version is not None
+        yield with_values(end, self._version(len(turn.ids))) if versioned else end
 
-    def _values(self, ids: tuple[int, ...], options: SamplingOptions | None) -> SampledValues | None:
-        if options is None or options.logprobs is None:
-            return None
+    def _values(self, ids: Sequence[int], options: SamplingOptions) -> SampledValues:
         of = self.logprob
         logprobs = tuple(float(of(token)) if callable(of) else of for token in ids)
         top = tuple((pair,) for pair in zip(ids, logprobs, strict=True)) if options.logprobs else ()
@@ -170,7 +168,7 @@ def _begun(turn: EncodedTurn, prompt_ids: Sequence[int], prompt: PromptView, con
     """Return how many ids of a turn the prompt holds already."""
     if continued:
         return continued if list(prompt_ids[-continued:]) == turn.ids[:continued] else 0
-    if not (prompt_ids and turn.ids):
+    if not prompt_ids or prompt_ids[-1] not in turn.ids:  # nearly every prompt
         return 0
     first, last = turn.ids[0], prompt_ids[-1]
     # Comparing both ends first keeps this linear for any but the most repetitive prompts.

@@ -168,7 +168,7 @@ class _TurnWriter:
         self._vocabulary = vocabulary
         self._tokenizer = pick_tokenizer(vocabulary)
         self._prompt = prompt
-        self._thinking = prompt.thinking
+        self._has_thought = False
         self._text: list[str] = []
 
     def write(self, piece: Piece) -> bool:
@@ -210,15 +210,16 @@ class _TurnWriter:
             self.turn.ids.append(self._turn_end())
 
     def _think(self, text: str) -> None:
-        if self._thinking == "closed":
+        thinking = None if self._has_thought else self._prompt.thinking
+        if thinking == "closed":
             return
-        if self._thinking == "open":
+        self._has_thought = True
+        if thinking == "open":
             self._text.append(text)
             self._flush()
             self.turn.ids.append(self._control("</think>"))
         else:
             self._marked("<think>", text, "</think>")
-        self._thinking = None
 
     def _marked(self, start: str, text: str, end: str) -> None:
         self._flush()

@@ -11,6 +11,7 @@ from codec_core.translator import Translator
 
 if TYPE_CHECKING:
     from codec_agents.plan.nodes import BuiltEdge
+    from codec_core.vocabulary import Vocabulary
 
 Batch: TypeAlias = Sequence[int] | str
 """A batch on an edge: ids of the source's vocabulary, or text."""
@@ -33,6 +34,18 @@ class Transducer(Protocol):
         ...
 
 
+def _special_between(
+    source: Vocabulary, target: Vocabulary, *, keep: bool
+) -> tuple[frozenset[int], dict[int, list[int]]]:
+    """Return the special ids of two vocabularies of one map, and the ids that spell those that are kept."""
+    # The dialects at the two ends may bind different text tokens of one map as control tokens. What is
+    # text to the source stays text: its name is spelled.
+    text = {n: i for n, i in target.special_tokens.items() if i not in source.special_ids}
+    kept = {**source.special_tokens, **text} if keep else text
+    encode = pick_tokenizer(target).encode_ordinary
+    return source.special_ids | target.special_ids, {number: encode(name) for name, number in kept.items()}
+
+
 class PassThrough:
     """Passes ids on as they are, without the special ones: content never becomes a control token."""
 
@@ -40,13 +53,10 @@ class PassThrough:
         source, target = edge.source_vocabulary, edge.target_vocabulary
         assert source is not None
         assert target is not None
-        # The dialects at the two ends may bind different text tokens of one map as control tokens. What is
-        # text to the source stays text: its name is spelled.
-        text = {n: i for n, i in target.special_tokens.items() if i not in source.special_ids}
-        spelled = {**source.special_tokens, **text} if edge.keep_special else text
-        encode = pick_tokenizer(target).encode_ordinary
-        self._special_ids = source.special_ids | target.special_ids
-        self._spelled = {number: encode(name) for name, number in spelled.items()}
+        key = (PassThrough, source.special_ids, edge.keep_special)
+        if key not in target.derived:
+            target.derived[key] = _special_between(source, target, keep=edge.keep_special)
+        self._special_ids, self._spelled = target.derived[key]
         self.dropped = 0
         self.replaced = 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from codec_agents.engines.base import continues_answers
 from codec_agents.engines.prompt_body import extended
-from codec_agents.events import Usage
+from codec_agents.events import UNREPORTED, Usage
 from codec_agents.exceptions import (
     AnswerCutError,
     EngineError,
@@ -221,8 +221,7 @@ class Conversation:
         """Complete the reports of the handoffs, and warn where the engine had forgotten the turn before."""
         if turn.stats and self._node.measured.note(self._node.path, turn.sent_ahead, turn.stats[0]):
             _log.info("node %s: no gain from prefill; its engine reports no cached ids", self._node.path)
-        if turn.number == 1 and turn.stats:
-            said = turn.engine_report()
+        if turn.number == 1 and (said := turn.engine_report()) != UNREPORTED:
             for position in self._reported:
                 self._run.handoffs[position] = self._run.handoffs[position].with_engine(said)
             self._reported = []

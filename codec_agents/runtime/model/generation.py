@@ -197,7 +197,7 @@ class Generation:
         if not turn.stats:
             turn.admitted = self._run.clock()
         request = self._request(turn, max_ids - len(turn.generated), call.headers())
-        with self._node.measured.request():
+        with self._node.measured:
             await self._read_frames(turn, request, call)
 
     async def _read_frames(self, turn: Turn, request: GenerationRequest, call: CallScope) -> None:

@@ -46,7 +46,7 @@ def test_room_is_what_the_engine_or_else_the_requests_in_flight_leave() -> None:
     engine.note("a", 0, told(None, 0.0))
     assert engine.has_room
     engine.running = ROOM - 1
-    with engine.request():
+    with engine:
         assert not engine.has_room
     assert engine.has_room
 
