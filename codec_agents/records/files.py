@@ -137,6 +137,48 @@ def _refused(path: str | Path, error: OSError) -> RecordError:
     )
 
 
+@contextmanager
+def replacing(path: str | Path, *, private: bool = False) -> Iterator[Path]:
+    """Yield a path to write a file at, which becomes `path` when the block ends.
+
+    What stood there before stays where the block fails or the disk is full. A device or a pipe, which cannot
+    be replaced, is yielded itself.
+
+    Args:
+        path: The file.
+        private: Whether only its owner can read it.
+
+    Raises:
+        OSError: The file cannot be written; `filename` is `path`.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if private:
+            write_private(part, b"")  # opening it to write keeps its mode
+        yield part
+        part.replace(path)
+    except OSError as error:
+        if error.errno is None:  # as those of Arrow
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OSError: The file cannot be written; `filename` is its path.
+    """
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
 def write_private(path: str | Path, content: bytes) -> None:
     """Write a file that only its owner can read.
 

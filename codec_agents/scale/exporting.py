@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from codec_agents.exceptions import BatchError
+from codec_agents.records.files import replacing
 from codec_agents.scale.output import RESULTS
 from codec_agents.scale.rows import MAX_ROW_BYTES
 
@@ -35,11 +36,10 @@ def export(folder: str | Path, form: str) -> Path:
     if not results.exists():
         raise BatchError(f"there are no results in {folder}; run the batch first")
     target.parent.mkdir(exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
     sinks = sorted({sink for line in _lines(results) for sink in line.get("text", {})})
     names = [*COLUMNS, *(f"text.{sink}" for sink in sinks)]
-    (_write_csv if form == "csv" else _write_parquet)(part, names, _rows(results, sinks))
-    part.replace(target)
+    with replacing(target, private=True) as part:
+        (_write_csv if form == "csv" else _write_parquet)(part, names, _rows(results, sinks))
     return target
 
 

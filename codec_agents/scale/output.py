@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from codec_agents.exceptions import BatchError, RecordError
-from codec_agents.records.files import PRIVATE, open_locked
+from codec_agents.records.files import PRIVATE, open_locked, replacing, write_whole
 from codec_agents.records.writer import Durability, checked_durability, encoded, write_line
 from codec_agents.scale.rows import MAX_ROW_BYTES, Row
 
@@ -253,9 +253,7 @@ class BatchOutput:
         if not path.exists():
             if (self.folder / RESULTS).exists():
                 raise BatchError(f"{self.folder} has results and no {MANIFEST}; name another folder")
-            part = path.with_suffix(".part")
-            part.write_bytes(msgspec.json.encode(made))
-            part.replace(path)
+            write_whole(path, msgspec.json.encode(made))
             return made
         try:
             found = msgspec.json.decode(path.read_bytes(), type=Manifest)
@@ -272,14 +270,12 @@ class BatchOutput:
     def _open_results(self, *, retry_failed: bool) -> None:
         path = self.folder / RESULTS
         if retry_failed and path.exists():
-            part = path.with_suffix(".part")
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb") as file:
+            with replacing(path, private=True) as part, part.open("wb") as file:
                 for line, result in result_lines(path):
                     if result.error is None:
                         file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
         self._results = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
         length = 0
         for line, result in result_lines(path):

@@ -9,7 +9,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.output import write_whole
+from codec_agents.records.files import write_whole
 
 
 @click.command("init")

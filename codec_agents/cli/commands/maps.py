@@ -11,7 +11,7 @@ import click
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import DATA_UNUSABLE, reporting
 from codec_agents.cli.options import as_json
-from codec_agents.cli.output import write_whole
+from codec_agents.records.files import write_whole
 
 if TYPE_CHECKING:
     from codec_core.maps import TokenizerMap

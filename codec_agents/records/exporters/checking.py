@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from codec_agents.exceptions import RecordError
+from codec_agents.records.files import replacing, write_whole
 from codec_agents.records.logprobs import mode_fault
 from codec_agents.records.trajectories import Trajectory
 
@@ -64,15 +65,15 @@ def reward_for(row: Trajectory, trainer: str) -> float:
 
 
 def write_lines(documents: Iterable[Any], path: Path) -> None:
-    """Write documents as lines of JSON."""
-    with path.open("wb") as file:
+    """Write documents as lines of JSON, all or none: a later one may be refused."""
+    with replacing(path) as part, part.open("wb") as file:
         for document in documents:
             file.write(_encode(document) + b"\n")
 
 
 def write_document(document: Any, path: Path) -> None:
     """Write one JSON document."""
-    path.write_bytes(_encode(document))
+    write_whole(path, _encode(document))
 
 
 def was_cut(rows: Sequence[str | None]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from codec_agents.records.exporters.jsonl import document
+from codec_agents.records.files import replacing
 from codec_agents.records.trajectories import Trajectory
 
 
@@ -31,7 +32,8 @@ def write(rows: Sequence[Trajectory], path: Path) -> None:
     except ImportError as error:
         raise MissingParquetError from error
     table = pa.Table.from_pylist([_row(row) for row in rows], schema=schema(pa))
-    parquet.write_table(table, path)
+    with replacing(path) as part:
+        parquet.write_table(table, part)
 
 
 def _row(row: Trajectory) -> dict[str, Any]:

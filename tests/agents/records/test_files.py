@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from codec_agents.exceptions import RecordError
 from codec_agents.records import writer
+from codec_agents.records.files import replacing
 from codec_agents.records.reader import read_record
 from tests.agents.recorded_runs import desk
 
@@ -91,3 +93,30 @@ async def test_a_lone_surrogate_is_written_as_a_replacement_character(tmp_path: 
     await desk(tools=[tool]).invoke({"q": "go"}, record=path)
     told = [attempt["told"] for turn in read_record(path).turns for attempt in turn.tools]
     assert told == ["1 \ufffd", "2 \ufffd"]
+
+
+# --- files that are replaced whole ---
+
+
+def test_a_file_is_replaced_when_all_of_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("before")
+    with pytest.raises(ZeroDivisionError), replacing(path) as part:
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert (path.read_text(), [file.name for file in tmp_path.iterdir()]) == ("before", ["out.csv"])
+    with replacing(path, private=True) as part, part.open("w") as file:
+        file.write("after")
+    assert (path.read_text(), mode(path)) == ("after", 0o600)
+    with replacing("/dev/null") as part:
+        assert part == Path("/dev/null")
+
+
+def test_a_full_disk_names_the_file_and_keeps_what_stood_there(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("before")
+    with pytest.raises(OSError, match="No space left") as error, replacing(path) as part:
+        part.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert (error.value.filename, path.read_text()) == (str(path), "before")
+    assert len(list(tmp_path.iterdir())) == 1
