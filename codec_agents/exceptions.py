@@ -31,6 +31,7 @@
     ├── BatchError (ValueError)                 a batch whose inputs or files cannot be used
     ├── DurableError                            a durable run that cannot be started, answered or gone on with
     └── RecordError (ValueError)                a record of a run that cannot be written, read or replayed
+        ├── RecordBusyError                     another run is writing the record
         ├── RecordLostError (RunError)          the record of a run could be written no further
         ├── RecordDamagedError                  a damaged line; has `line`, and `record` up to it
         └── ReplayError (RunError)              a replay came to something that its record does not have
@@ -546,6 +547,10 @@ class DurableError(CodecAgentsError):
 
 class RecordError(CodecAgentsError, ValueError):
     """A record of a run cannot be written, read or replayed."""
+
+
+class RecordBusyError(RecordError):
+    """Another run, of this process or another one, is writing the record."""
 
 
 class RecordLostError(RecordError, RunError):

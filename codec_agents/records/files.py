@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from codec_agents.exceptions import RecordError
+from codec_agents.exceptions import RecordBusyError, RecordError
 
 PRIVATE = 0o600
 """Read and write for the owner alone: a record holds every prompt, answer and result of a tool."""
@@ -43,12 +43,12 @@ def lock(descriptor: int, path: str | Path) -> None:
     """Take the one writer's place at an open file; closing the file gives it back.
 
     Raises:
-        RecordError: Another run holds it, in this process or another one.
+        RecordBusyError: Another run holds it, in this process or another one.
     """
     try:
         _lock(descriptor)
     except OSError as error:
-        raise RecordError(
+        raise RecordBusyError(
             f"another run is writing the record {path}; wait for its end, or name another file"
         ) from error
 
@@ -77,7 +77,8 @@ def create(path: str | Path, sources: Iterable[str | Path] = ()) -> int:
         sources: Records that are read for what is written; none of them may be this file, under any name.
 
     Raises:
-        RecordError: The file cannot be written, is one of the sources, or another run is writing it.
+        RecordError: The file cannot be written, or is one of the sources.
+        RecordBusyError: Another run is writing it.
     """
     with _opened(path) as descriptor:
         _refuse_sources(descriptor, path, sources)
@@ -93,7 +94,8 @@ def open_locked(path: str | Path) -> int:
     """Return the descriptor of a file that keeps its content, private and locked; it is created if missing.
 
     Raises:
-        RecordError: The file cannot be written, is no regular file, or another run is writing it.
+        RecordError: The file cannot be written, or is no regular file.
+        RecordBusyError: Another run is writing it.
     """
     with _opened(path) as descriptor:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from codec_agents.exceptions import BatchError, RecordError
+from codec_agents.exceptions import BatchError, RecordBusyError, RecordError
 from codec_agents.records.files import PRIVATE, open_locked, replacing, write_whole
 from codec_agents.records.writer import Durability, checked_durability, encoded, write_line
 from codec_agents.scale.rows import MAX_ROW_BYTES, Row
@@ -180,11 +180,12 @@ class BatchOutput:
         self._results: int | None = None
         try:
             self._lock = open_locked(self.folder / LOCK)
-        except RecordError as error:
+        except RecordBusyError as error:
             raise BatchError(
-                f"another process writes the batch in {folder}, or the folder cannot be written; wait for "
-                "its end, or name another folder"
+                f"another process writes the batch in {folder}; wait for its end, or name another folder"
             ) from error
+        except RecordError as error:
+            raise BatchError(f"the folder {folder} cannot be written; name another one") from error
         try:
             self.manifest = self._checked_manifest(pipeline, key, dict(columns or {}))
             self._open_results(retry_failed=retry_failed)
@@ -259,12 +260,17 @@ class BatchOutput:
             found = msgspec.json.decode(path.read_bytes(), type=Manifest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BatchError(f"{path} is damaged: {error}; name another folder") from error
-        for name in ("version", "pipeline", "declaration", "key", "columns"):
+        for name in ("version", "pipeline", "key", "columns"):
             if getattr(found, name) != getattr(made, name):
                 raise BatchError(
                     f"{self.folder} holds a batch with another {name} ({getattr(found, name)}, and not "
                     f"{getattr(made, name)}); name another folder, or go on as the batch began"
                 )
+        if found.declaration != made.declaration:
+            raise BatchError(
+                f"the pipeline {made.pipeline!r} has changed since the batch in {self.folder} began; name "
+                "another folder, or go on with the pipeline as it was (its engines may change)"
+            )
         return found
 
     def _open_results(self, *, retry_failed: bool) -> None:

@@ -24,23 +24,27 @@ from codec_agents.scale.batch import Progress, opened_batch
 from codec_agents.scale.output import BatchSummary
 from codec_agents.scale.replicas import replicas
 from codec_agents.scale.rows import Row, Values, keyed
-from codec_agents.scale.runner import RowOptions, RowRunner, check_columns
+from codec_agents.scale.runner import RowOptions, RowRunner, check_columns, error_of
 
 ROWS_PER_ACTOR = 16
 """Runs at once in one actor: enough to keep the batch of an engine busy, little work to repeat if it dies."""
 
-ROWS_PER_FILE = 256
-"""Rows that the driver hands to Ray in one file: results come back when those of a file are complete."""
+FILE_ROUNDS = 4
+"""A file that the driver hands to Ray has so many times the rows that an actor runs at once. Results come
+back when those of a file are complete; the task of Ray for a file costs as much as a short run."""
+
+FEWEST_ROWS = 16
+"""Rows of a file, at least."""
 
 ACTOR_CPUS = 0.9
-"""The share of a processor that an actor asks for, unless `num_cpus` says otherwise."""
-
-READING_CPUS = 0.1
-"""That of the tasks that read the rows. Both fit on one processor: where actors had all of them, as many as
-there are processors would wait for rows without end."""
+"""The share of a processor that an actor asks for, unless `num_cpus` says otherwise. Where actors had all
+processors, they would wait without end for the tasks of a dataset that read the rows."""
 
 PENDING = "pending-"
 """The beginning of the name of the folder in which the driver hands rows to Ray."""
+
+STOPS = "stops"
+"""The field of a result that is that of no row: the reason for which the batch cannot go on."""
 
 BATCHES_PER_ACTOR = 2
 """Batches of rows in an actor: while the last rows of one still run, those of the next have begun."""
@@ -157,26 +161,32 @@ def run_on_ray(
         for left in out.folder.glob(f"{PENDING}*"):  # by a driver that was killed
             rmtree(left, ignore_errors=True)
         with TemporaryDirectory(prefix=PENDING, dir=out.folder) as folder:
-            if not (files := _written(rows, Path(folder))):
+            if not (files := _written(rows, Path(folder), max(FILE_ROUNDS * concurrency, FEWEST_ROWS))):
                 return out.summary
             _connect(ray, address)
-            dataset = ray.data.read_text(files, drop_empty_lines=True, num_cpus=READING_CPUS)
-            mapped = _mapped(dataset, make, options, _rows_of_lines, actors, concurrency, **resources)
+            # The actors read the files: tasks that read them would each start a process of Ray.
+            dataset = ray.data.from_items([{"file": file} for file in files], override_num_blocks=len(files))
+            mapped = _mapped(
+                dataset, make, options, _rows_of_files, actors, concurrency, batch_size=1, **resources
+            )
             for result in mapped.iter_rows():
-                out.write(line := json.loads(result["result"]))
+                line = json.loads(result["result"])
+                if (reason := line.get(STOPS)) is not None:
+                    raise BatchError(reason)
+                out.write(line)
                 if progress is not None:
                     progress(out.summary, line)
         return out.summary
 
 
-def _written(rows: Iterator[Row], folder: Path) -> list[str]:
+def _written(rows: Iterator[Row], folder: Path, count: int) -> list[str]:
     """Write the rows that are to be run into files for Ray; return their paths."""
     files: list[str] = []
-    while part := list(islice(rows, ROWS_PER_FILE)):
+    while part := list(islice(rows, count)):
         path = folder / f"{len(files):06}.jsonl"
-        # In ASCII: no reader of lines can take a character of a text for the end of one.
-        lines = [json.dumps({"key": row.key, "values": dict(row.values)}) for row in part]
-        path.write_text("\n".join(lines) + "\n", encoding="ascii")
+        # In ASCII, which has a form for lone surrogates; UTF-8 has none.
+        lines = [json.dumps({"key": row.key, "values": dict(row.values)}) + "\n" for row in part]
+        path.write_text("".join(lines), encoding="ascii")
         files.append(str(path.absolute()))
     return files
 
@@ -201,6 +211,7 @@ def _mapped(
     actors: int | tuple[int, int],
     concurrency: int,
     *,
+    batch_size: int | None = None,
     sinks: bool = False,
     **resources: Any,
 ) -> Any:
@@ -211,7 +222,7 @@ def _mapped(
     return dataset.map_batches(
         RowActor,
         fn_constructor_args=(make, options, rows, concurrency, sinks),
-        batch_size=concurrency,
+        batch_size=batch_size or concurrency,
         compute=ray.data.ActorPoolStrategy(
             **size,
             max_tasks_in_flight_per_actor=2 * BATCHES_PER_ACTOR,
@@ -251,27 +262,31 @@ class RowActor:
         self._open = False
 
     async def __call__(self, batch: Columns) -> AsyncIterator[dict[str, list[str]]]:
-        """Yield the result of each row as it ends."""
+        """Yield the results of the rows, together: Ray holds them until all are there anyway."""
         async with self._opening:
             if not self._open:  # Ray makes the actor outside the event loop in which it is called
                 await self._runner.__aenter__()
                 self._open = True
-        for result in asyncio.as_completed([self._run(row) for row in self._rows(batch)]):
-            yield self._columns(await result)
+        yield self._columns(await asyncio.gather(*map(self._run, self._rows(batch))))
 
     async def _run(self, row: Row) -> dict[str, Any]:
         async with self._places:
-            return await self._runner.run(row)
+            try:
+                return await self._runner.run(row)
+            except BatchError as error:  # a value as well: Ray would repeat the rows, and fail in the end
+                return {"key": row.key, "error": error_of(error), STOPS: str(error)}
 
-    def _columns(self, line: dict[str, Any]) -> dict[str, list[str]]:
+    def _columns(self, lines: list[dict[str, Any]]) -> dict[str, list[str]]:
+        found = {"result": [encoded(line).decode() for line in lines]}
         if self._sinks is None:
-            return {"result": [encoded(line).decode()]}
-        text, error = line.get("text", {}), line.get("error")
+            return found
+        errors = [line.get("error") for line in lines]
+        texts = [line.get("text", {}) for line in lines]
         return {
-            "key": [line["key"]],
-            "error": ["" if error is None else f"{error['type']}: {error['message']}"],
-            "result": [encoded(line).decode()],
-            **{sink: [text.get(sink, "")] for sink in self._sinks},
+            "key": [line["key"] for line in lines],
+            "error": ["" if error is None else f"{error['type']}: {error['message']}" for error in errors],
+            **found,
+            **{sink: [text.get(sink, "") for text in texts] for sink in self._sinks},
         }
 
 
@@ -302,10 +317,12 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _rows_of_lines(batch: Columns) -> Iterable[Row]:
-    """Read a batch of lines that `_written` wrote."""
-    documents = map(json.loads, batch["text"])
-    return [Row(document["key"], document["values"]) for document in documents]
+def _rows_of_files(batch: Columns) -> Iterable[Row]:
+    """Read the files that `_written` wrote."""
+    for path in batch["file"]:
+        for line in Path(path).read_bytes().splitlines():
+            document = json.loads(line)
+            yield Row(document["key"], document["values"])
 
 
 def _ray() -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,7 +54,14 @@ class Row:
     @cached_property
     def content_digest(self) -> str:
         """The digest of the columns, in hexadecimal: equal rows have equal digests, whatever their file."""
-        return hashlib.blake2b(_encode(dict(self.values)), digest_size=KEY_BYTES).hexdigest()
+        return hashlib.blake2b(_json(self.values), digest_size=KEY_BYTES).hexdigest()
+
+
+def _json(values: Values) -> bytes:
+    try:
+        return _encode(dict(values))
+    except UnicodeEncodeError:  # lone surrogates, which the escapes of JSON can spell
+        return json.dumps(values, sort_keys=True, default=str).encode("ascii")
 
 
 def keyed(rows: Iterable[Values], key: str | None) -> Iterator[Row]:
@@ -64,7 +72,7 @@ def keyed(rows: Iterable[Values], key: str | None) -> Iterator[Row]:
         key: The column of the key; None for a digest of the row.
 
     Raises:
-        BatchError: A row has no value in the column of the key.
+        BatchError: A row has no value in the column of the key, or one that names nothing.
     """
     for number, read in enumerate(rows, 1):
         # Dates and the like become text, here and not where a row is written for another process.
@@ -72,14 +80,21 @@ def keyed(rows: Iterable[Values], key: str | None) -> Iterator[Row]:
         if key is None:
             yield Row(Row("", values).content_digest, values)
             continue
-        value = values.get(key)
-        if value is None or isinstance(value, Mapping | list):
+        if (name := _name_of(values.get(key))) is None:
             known = ", ".join(map(str, values)) or "none"
             raise BatchError(
                 f"row {number} has no text or number in the column {key!r}, which is its key; its columns "
                 f"are: {known}"
             )
-        yield Row(str(value), values)
+        yield Row(name, values)
+
+
+def _name_of(value: Any) -> str | None:
+    """Return a key as text; None for values that name no row: NaN, which is a missing number, is one."""
+    if value is None or isinstance(value, Mapping | list) or value != value:
+        return None
+    name = str(value)
+    return None if any("\ud800" <= char <= "\udfff" for char in name) else name
 
 
 def read_rows(source: str | Path | Iterable[Values], key: str | None = None) -> Iterator[Row]:
@@ -142,9 +157,14 @@ def _json_lines(path: Path) -> Iterator[Values]:
 
 
 def _csv(path: Path) -> Iterator[Values]:
+    # The limit is one of the process, and too low for documents; it is never lowered.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         try:
+            names = reader.fieldnames or ()
+            if repeated := [name for name, count in Counter(names).items() if count > 1]:
+                raise BatchError(f"{path}: the first line names the column {repeated[0]!r} twice; rename one")
             for values in reader:
                 if None in values or None in values.values():
                     raise BatchError(

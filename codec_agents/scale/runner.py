@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import anyio
 from msgspec.structs import asdict
 
 from codec_agents.exceptions import (
@@ -16,6 +17,8 @@ from codec_agents.exceptions import (
     EngineUnavailableError,
     InputError,
     NodeFailedError,
+    RecordBusyError,
+    RecordError,
 )
 from codec_agents.graph.kinds import InputNode
 from codec_agents.pipeline import Pipeline
@@ -24,6 +27,12 @@ from codec_agents.runtime.options import RunOptions
 from codec_agents.runtime.result import RunResult
 from codec_agents.runtime.run import Run
 from codec_agents.scale.rows import Row
+
+BUSY_EVERY = 0.5
+"""Seconds between two tries at a record that another process writes."""
+
+BUSY_LOOKS = 120
+"""Tries: Ray takes up to half a minute to end the actors of a driver that died."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +91,31 @@ class RowRunner:
         await self._stack.aclose()
 
     async def run(self, row: Row) -> dict[str, Any]:
-        """Return the result of a row, as values of JSON. A run that fails is a result with an `error`."""
+        """Return the result of a row, as values of JSON. A run that fails is a result with an `error`.
+
+        Raises:
+            BatchError: The folder takes no record, which is the failure of no row.
+        """
         line: dict[str, Any] = {"key": row.key, "row": row.content_digest}
         if self._options.whole_rows:
             line["values"] = dict(row.values)
         try:
             result = await self._run(row)
         except Exception as error:
+            if _is_of_the_folder(error):
+                raise BatchError(
+                    f"{error}; the batch goes on with the rows that are missing when it is started again"
+                ) from error
             line |= {"error": error_of(error)}
         else:
             line |= _result(result)
-        if self._options.records:
+        # A run that could not begin, for its inputs, has none.
+        if self._options.records and ("error" not in line or self._record_of(row).exists()):
             line["record"] = record_name(row)
         return line
+
+    def _record_of(self, row: Row) -> Path:
+        return self._options.output / record_name(row)
 
     async def _run(self, row: Row) -> RunResult:
         """Run a row on the pipeline with the fewest runs; go on with another one if its server is not there.
@@ -114,9 +135,22 @@ class RowRunner:
     async def _run_on(self, number: int, row: Row) -> RunResult:
         self._busy[number] += 1
         try:
-            return await self._start(self._pipelines[number], row).execute()
+            run = await self._begun(self._pipelines[number], row)
+            return await run.execute()
         finally:
             self._busy[number] -= 1
+
+    async def _begun(self, pipeline: Pipeline, row: Row) -> Run:
+        """Begin a run, or go on with it when nothing else writes its record.
+
+        After a driver or an actor has died, another actor can still be at the same row.
+        """
+        for _ in range(BUSY_LOOKS):
+            try:
+                return self._start(pipeline, row)
+            except RecordBusyError:
+                await anyio.sleep(BUSY_EVERY)
+        return self._start(pipeline, row)
 
     def _start(self, pipeline: Pipeline, row: Row) -> Run:
         options, inputs = self._options, inputs_of(pipeline, row, self._options.columns)
@@ -127,7 +161,7 @@ class RowRunner:
         }
         if not options.records:
             return pipeline.run(inputs, **chosen)
-        path = options.output / record_name(row)
+        path = self._record_of(row)
         path.parent.mkdir(parents=True, exist_ok=True)
         return pipeline.run_or_recover(path, inputs, **chosen)
 
@@ -183,6 +217,13 @@ def check_first(pipeline: Pipeline, row: Row, columns: Mapping[str, str]) -> Non
                 f"the rows have no column {column!r} for the input {name!r}; their columns are: {known}; "
                 "give the column of the input by `columns`, or --column INPUT=COLUMN"
             )
+
+
+def _is_of_the_folder(error: Exception) -> bool:
+    """Return whether an error says that records cannot be written: a full disk, no permission, no space."""
+    return isinstance(error, OSError) or (
+        isinstance(error, RecordError) and isinstance(error.__cause__, OSError)
+    )
 
 
 def _result(result: RunResult) -> dict[str, Any]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from codec_agents.testing import Call, PromptView, Refuse, Say
 from codec_agents.tools import tool
+from codec_agents.tools.calls import ToolContext
 
 
 @tool
-def add(a: int, b: int) -> int:
-    """Add."""
+def add(a: int, b: int, context: ToolContext) -> int:
+    """Add; note the effect where the environment says."""
+    if (effects := os.environ.get("EFFECTS")) is not None:
+        descriptor = os.open(effects, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(descriptor, f"{context.call_key}\n".encode())
+        os.close(descriptor)
     return a + b
 
 

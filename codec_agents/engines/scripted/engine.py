@@ -205,6 +205,10 @@ def _limited(turn: EncodedTurn, options: SamplingOptions) -> EncodedTurn:
     return turn
 
 
+REQUESTS_KEPT = 1024
+"""Requests that a scripted engine keeps for its tests; a batch of a million runs must not keep all."""
+
+
 class ScriptedEngine:
     """An engine without a wire: a scripted model in this process. It speaks each request's own vocabulary."""
 
@@ -217,7 +221,7 @@ class ScriptedEngine:
         self.name = name
         self.model = model if isinstance(model, ScriptedModel) else ScriptedModel(script=model)
         self.requests: list[GenerationRequest] = []
-        """Every request seen, in order."""
+        """The requests seen, in order: at least the last `REQUESTS_KEPT`."""
         self.open_streams = 0
         self._cache = self.model.cache()
 
@@ -225,6 +229,8 @@ class ScriptedEngine:
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
         """Start a turn; leaving the context ends it."""
         check_prompt(self.name, request)
+        if len(self.requests) >= 2 * REQUESTS_KEPT:
+            del self.requests[:REQUESTS_KEPT]
         self.requests.append(request)
         stats = StreamStats(format="ids", request_started=time.perf_counter())
         stats.prompt_tokens = len(request.prompt_ids)

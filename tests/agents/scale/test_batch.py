@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -16,10 +17,13 @@ import pytest
 
 from codec_agents import Chat, Pipeline
 from codec_agents.exceptions import BatchError, EngineUnavailableError, PipelineError
+from codec_agents.records import writer
+from codec_agents.records.files import open_locked
 from codec_agents.records.reader import read_record
-from codec_agents.scale import read_rows, replicas, run_batch
+from codec_agents.scale import read_rows, replicas, run_batch, runner
 from codec_agents.scale.exporting import export
 from codec_agents.scale.output import BatchOutput
+from codec_agents.scale.runner import record_name
 from codec_agents.testing import ScriptedEngine
 from tests.agents.scale.batch_pipelines import make
 
@@ -35,10 +39,10 @@ def results(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
 
 
-def saying(answer: str = "yes") -> Pipeline:
+def saying(answer: str = "yes", user: str = "{question}") -> Pipeline:
     """Declare one model that gives one answer."""
     p = Pipeline("p").input("question").sink("reader")
-    p.model("m", engine=ScriptedEngine(lambda _: answer), map="demo/bytes", prompt=Chat(user="{question}"))
+    p.model("m", engine=ScriptedEngine(lambda _: answer), map="demo/bytes", prompt=Chat(user=user))
     return p.connect("question", "m").connect("m", "reader")
 
 
@@ -72,6 +76,7 @@ async def test_a_failure_is_the_result_of_its_row_and_can_be_tried_again(tmp_pat
     found = {line["key"]: line.get("error") for line in results(tmp_path)}
     assert (found["bad"]["type"], found["bad"]["node"]) == ("NodeFailedError", "planner")
     assert found["empty"]["type"] == "InputError"
+    assert {line["key"] for line in results(tmp_path) if "record" in line} == {"0", "1", "bad"}
     again = await run_batch(make(), given, tmp_path, key="id")
     assert (again.done, again.failed, again.skipped) == (0, 0, 4)
     retried = await run_batch(make(), given, tmp_path, key="id", retry_failed=True)
@@ -148,6 +153,8 @@ async def test_what_progress_raises_ends_the_batch(tmp_path: Path) -> None:
     [
         ([{"id": 1, "q": "x"}], {"key": "id"}, "no column 'question' for the input 'question'"),
         ([{"question": "x"}], {"key": "id"}, "row 1 has no text or number in the column 'id'"),
+        ([{"id": float("nan"), "question": "x"}], {"key": "id"}, "row 1 has no text or number"),
+        ([{"id": "\ud800", "question": "x"}], {"key": "id"}, "row 1 has no text or number"),
         ([{"id": 1, "question": "x"}, {"id": 1, "question": "y"}], {"key": "id"}, "two different rows"),
         ([{"question": "x"}], {"columns": {"other": "question"}}, "the pipeline has no input 'other'"),
     ],
@@ -168,6 +175,8 @@ async def test_a_folder_of_another_batch_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(BatchError, match=said):
             await run_batch(p, rows(1), tmp_path, **options)
+    with pytest.raises(BatchError, match="the pipeline 'p' has changed"):
+        await run_batch(saying(user="{question}!"), rows(1), tmp_path, key="id")
     changed = [{"id": 0, "question": "other words"}]
     with pytest.raises(BatchError, match="the row of this key has changed"):
         await run_batch(saying(), changed, tmp_path, key="id")
@@ -180,6 +189,64 @@ async def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     with BatchOutput(tmp_path, saying(), key="id"), pytest.raises(BatchError, match="another process writes"):
         BatchOutput(tmp_path, saying(), key="id")
     BatchOutput(tmp_path, saying(), key="id").close()
+
+
+# --- records that cannot be written ---
+
+
+async def test_a_full_disk_ends_the_batch_and_is_the_failure_of_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_line, left = writer.write_line, [200]
+
+    def write(descriptor: int, line: bytes, *, flush: bool) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_line(descriptor, line, flush=flush)
+
+    monkeypatch.setattr(writer, "write_line", write)
+    with pytest.raises(BatchError, match=r"No space left.*started again"):
+        await run_batch(make(), rows(9), tmp_path, key="id", concurrency=1)
+    done = len(results(tmp_path))
+    assert 0 < done < 9
+    assert all("error" not in line for line in results(tmp_path))
+    monkeypatch.undo()
+    summary = await run_batch(make(), rows(9), tmp_path, key="id")
+    assert (summary.done, summary.failed, summary.skipped) == (9 - done, 0, done)
+
+
+async def test_a_row_waits_while_another_process_is_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An actor whose driver died goes on for a while; the next driver's actors come to its rows."""
+    (row,) = read_rows(rows(1), "id")
+    path = tmp_path / record_name(row)
+    path.parent.mkdir(parents=True)
+    held, waits = open_locked(path), [0]
+
+    async def sleep(_: float) -> None:
+        waits[0] += 1
+        if waits[0] == 2:
+            os.close(held)
+
+    monkeypatch.setattr(runner.anyio, "sleep", sleep)
+    summary = await run_batch(saying(), rows(1), tmp_path, key="id")
+    assert (summary.done, waits) == (1, [2])
+
+
+async def test_a_record_that_stays_in_use_ends_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (row,) = read_rows(rows(1), "id")
+    path = tmp_path / record_name(row)
+    path.parent.mkdir(parents=True)
+    monkeypatch.setattr(runner, "BUSY_LOOKS", 0)
+    held = open_locked(path)
+    with pytest.raises(BatchError, match="another run is writing"):
+        await run_batch(saying(), rows(1), tmp_path, key="id")
+    os.close(held)
+    assert results(tmp_path) == []
 
 
 # --- files ---
@@ -212,6 +279,7 @@ def test_rows_are_read_from_files_of_each_kind(tmp_path: Path) -> None:
         ("a.jsonl", b'"\xff"\n', "a.jsonl:1: the line is not JSON"),
         ("a.csv", b"a,b\n1\n", "a.csv:2: the row has more or fewer fields"),
         ("a.csv", b"a\n\xff\n", "not CSV in UTF-8"),
+        ("a.csv", b"a,b,a\n1,2,3\n", "the first line names the column 'a' twice"),
         ("a.txt", b"", "of no kind that can be read"),
     ],
 )
@@ -230,6 +298,16 @@ def test_folders_and_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
     with pytest.raises(BatchError, match="files of several kinds"):
         list(read_rows(tmp_path))
+
+
+async def test_texts_that_are_long_or_no_text_at_all(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"id,question\n1,{'x' * 200_000}\n")
+    (row,) = read_rows(tmp_path / "a.csv", "id")
+    assert len(row.values["question"]) == 200_000
+    # The escapes of JSON can spell what is no character: a failure of the row.
+    (tmp_path / "a.jsonl").write_text('{"id": 1, "question": "\\ud800"}\n{"id": 2, "question": "b"}\n')
+    summary = await run_batch(saying(), tmp_path / "a.jsonl", tmp_path / "out", key="id")
+    assert (summary.done, summary.failed) == (1, 1)
 
 
 async def test_parquet_and_saved_datasets_are_read_and_written(tmp_path: Path) -> None:
@@ -355,3 +433,14 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     wrong = runner.invoke(main, [*command(tmp_path)[3:], "-c", "x"])
     assert wrong.exit_code == 2
     assert "NAME=VALUE" in wrong.output
+
+
+async def test_a_scripted_engine_keeps_no_more_than_its_last_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codec_agents.engines.scripted.engine.REQUESTS_KEPT", 4)
+    engine = ScriptedEngine(lambda _: "yes")
+    p = saying()
+    p.live.engines.update(dict.fromkeys(p.live.engines, engine))
+    await run_batch(p, rows(20), tmp_path, key="id", concurrency=1)
+    assert 4 <= len(engine.requests) <= 8
