@@ -12,15 +12,15 @@ Rules that hold in this file:
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from itertools import islice
-from math import isinf
 from typing import Any
+
+from codec_agents.plan.strict_json import read_json
 
 MAX_SHOWN_ERRORS = 5
 """Faults of one answer that a model is told; the first ones usually cause the others."""
@@ -30,9 +30,6 @@ MAX_FAULT = 300
 
 MATCH_SECONDS = 1.0
 """Bounds a match: an expression with nested repetitions could otherwise run for hours on one answer."""
-
-MAX_DEPTH = 64
-"""Levels of an answer: `jsonschema` takes about ten calls for each, of the thousand that Python allows."""
 
 MAX_STEPS = 100_000
 """Keywords of a schema that are applied to one answer, about two seconds; 1,000 fields need 10,000."""
@@ -62,71 +59,16 @@ def listed(faults: list[str], more: bool = False) -> str:
     return f"{shown}; and {left} more." if left > 0 else f"{shown}."
 
 
-# --- JSON ---
-
-
-def read_json(text: str) -> Any:
+def read_answer(text: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
         InvalidAnswerError: it is none, or not one that every reader reads in the same way.
     """
     try:
-        value = json.loads(
-            text,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_finite_int,
-            object_pairs_hook=_unique,
-        )
-    except (ValueError, RecursionError) as error:
-        raise InvalidAnswerError(f"it is not JSON: {error}.") from None
-    if _depth(value, MAX_DEPTH) > MAX_DEPTH:
-        raise InvalidAnswerError(f"it is nested deeper than {MAX_DEPTH} levels.")
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise InvalidAnswerError("it has half of a surrogate pair, which is no character.") from None
-    return value
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"JSON has no {word}")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if isinf(number):
-        raise ValueError(f"the number {digits:.40} is too large")
-    return number
-
-
-def _finite_int(digits: str) -> int:
-    _finite(digits)
-    return int(digits)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r:.100} occurs twice in one object")
-    return found
-
-
-def _depth(value: Any, most: int) -> int:
-    """Return the levels of a value, at most one more than `most`."""
-    levels, level = 0, [value]
-    while level and levels <= most:
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-        levels += 1
-    return levels
+        return read_json(text)
+    except ValueError as error:
+        raise InvalidAnswerError(f"it is not JSON that can be used: {error}.") from None
 
 
 # --- a JSON Schema ---
@@ -158,7 +100,7 @@ def reader_of_schema(schema: Mapping[str, Any]) -> Callable[[str], Any]:
     _try(checker, schema)
 
     def read(text: str) -> Any:
-        value = read_json(text)
+        value = read_answer(text)
         try:
             faults = list(islice(_faults(checker, value), MAX_SHOWN_ERRORS + 1))
         except (RecursionError, ArithmeticError) as error:

@@ -13,7 +13,7 @@ from codec_agents.graph.output import Output
 from codec_agents.plan.answer_readers import (
     InvalidAnswerError,
     listed,
-    read_json,
+    read_answer,
     reader_of_regex,
     reader_of_schema,
 )
@@ -94,7 +94,7 @@ def _reader_of_model(model: type[BaseModel]) -> Callable[[str], Any]:
             ]
             raise InvalidAnswerError(listed(faults)) from None
         # Pydantic takes the last of two values of one name, and NaN for a number.
-        read_json(text)
+        read_answer(text)
         return value
 
     return read

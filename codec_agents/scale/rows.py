@@ -12,12 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite, isnan
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TextIO, TypeAlias
 
 import msgspec
 
 from codec_agents.exceptions import BatchError
+from codec_agents.plan.strict_json import read_json
 
 KEY_BYTES = 16
 """Of the digest of a key: of a billion keys, two share one with a probability of 1e-21."""
@@ -76,7 +78,7 @@ def keyed(rows: Iterable[Values], key: str | None) -> Iterator[Row]:
     """
     for number, read in enumerate(rows, 1):
         # Dates and the like become text, here and not where a row is written for another process.
-        values: Values = msgspec.to_builtins(dict(read), enc_hook=str)
+        values: Values = _finite(msgspec.to_builtins(dict(read), enc_hook=str))
         if key is None:
             yield Row(Row("", values).content_digest, values)
             continue
@@ -95,6 +97,15 @@ def _name_of(value: Any) -> str | None:
         return None
     name = str(value)
     return None if any("\ud800" <= char <= "\udfff" for char in name) else name
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with NaN as null, which it is in a results file, and infinities as text."""
+    if isinstance(value, float):
+        return None if isnan(value) else value if isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list) else value
 
 
 def read_rows(source: str | Path | Iterable[Values], key: str | None = None) -> Iterator[Row]:
@@ -148,8 +159,8 @@ def _json_lines(path: Path) -> Iterator[Values]:
             if not line.strip():
                 continue
             try:
-                values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except (ValueError, RecursionError) as error:
+                values = read_json(line.decode("utf-8-sig" if number == 1 else "utf-8"), half_pairs=True)
+            except ValueError as error:
                 raise BatchError(f"{path}:{number}: the line is not JSON: {error}") from error
             if not isinstance(values, dict):
                 raise BatchError(f"{path}:{number}: the line is not a JSON object of columns")
@@ -160,7 +171,8 @@ def _csv(path: Path) -> Iterator[Values]:
     # The limit is one of the process, and too low for documents; it is never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+        lines = _RowLines(file, path)
+        reader = csv.DictReader(lines)
         try:
             names = reader.fieldnames or ()
             if repeated := [name for name, count in Counter(names).items() if count > 1]:
@@ -171,9 +183,32 @@ def _csv(path: Path) -> Iterator[Values]:
                         f"{path}:{reader.line_num}: the row has more or fewer fields than the "
                         "first line names"
                     )
+                lines.characters = 0
                 yield values
         except (csv.Error, UnicodeDecodeError) as error:
             raise BatchError(f"{path}:{reader.line_num}: the file is not CSV in UTF-8: {error}") from error
+
+
+class _RowLines:
+    """The lines of a file; those of one row, of which quotes can hold any number, are bounded together."""
+
+    def __init__(self, file: TextIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self.characters = 0
+        """Of the row so far."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(MAX_ROW_BYTES + 1)
+        self.characters += len(line)
+        if self.characters > MAX_ROW_BYTES:
+            raise BatchError(f"{self._path}: a row is longer than {MAX_ROW_BYTES} characters")
+        if not line:
+            raise StopIteration
+        return line
 
 
 def _parquet(path: Path) -> Iterator[Values]:

@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from codec_agents.graph.output import Output
 from codec_agents.plan import answer_readers
-from codec_agents.plan.answer_readers import InvalidAnswerError, read_json, reader_of_regex, reader_of_schema
+from codec_agents.plan.answer_readers import InvalidAnswerError, reader_of_regex, reader_of_schema
 from codec_agents.plan.output import form_of
+from codec_agents.plan.strict_json import read_json
 
 pytest.importorskip("jsonschema")
 
@@ -30,14 +31,16 @@ DEEP = "[" * 400 + "]" * 400
         (r'"\ud800"', "surrogate"),
         (r'{"\udfff": 1}', "surrogate"),
         (DEEP, "deeper than 64"),
-        ("[" * 100_000, "not JSON"),
-        ("[1,]", "not JSON"),
-        ("", "not JSON"),
+        ("[" * 100_000, "deeper than 64"),
+        ("[1,]", "Expecting value"),
+        ("", "Expecting value"),
     ],
 )
 def test_json_that_is_not_the_same_everywhere_is_refused(text: str, said: str) -> None:
-    with pytest.raises(InvalidAnswerError, match=said):
+    with pytest.raises(ValueError, match=said):
         read_json(text)
+    with pytest.raises(InvalidAnswerError, match="not JSON"):
+        reader_of_schema({})(text)
 
 
 def test_other_json_is_read() -> None:

@@ -277,6 +277,10 @@ def test_rows_are_read_from_files_of_each_kind(tmp_path: Path) -> None:
         ("a.jsonl", b'{"q": 1}\n{"q"', "a.jsonl:2: the line is not JSON"),
         ("a.jsonl", b"[1]\n", "a.jsonl:1: the line is not a JSON object"),
         ("a.jsonl", b'"\xff"\n', "a.jsonl:1: the line is not JSON"),
+        ("a.jsonl", b'{"q": 1, "q": 2}\n', "a.jsonl:1: the line is not JSON: the name 'q' occurs twice"),
+        ("a.jsonl", b'{"q": NaN}\n', "a.jsonl:1: the line is not JSON: JSON has no NaN"),
+        ("a.jsonl", b'{"q": 1e999}\n', "a.jsonl:1: the line is not JSON"),
+        ("a.jsonl", b'{"q": ' + b"[" * 100_000 + b"\n", "nested deeper"),
         ("a.csv", b"a,b\n1\n", "a.csv:2: the row has more or fewer fields"),
         ("a.csv", b"a\n\xff\n", "not CSV in UTF-8"),
         ("a.csv", b"a,b,a\n1,2,3\n", "the first line names the column 'a' twice"),
@@ -287,6 +291,23 @@ def test_damaged_files_are_refused(name: str, content: bytes, said: str, tmp_pat
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BatchError, match=said):
         list(read_rows(tmp_path / name))
+
+
+@pytest.mark.parametrize("content", ["a\n" + "x" * 2000 + "\n", "a\n" + '"x\n",' * 500 + "\n"])
+def test_a_row_of_csv_is_bounded(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line without an end, and one row over many lines."""
+    (tmp_path / "a.csv").write_text("a\n" + '"y"\n' * 1000)
+    monkeypatch.setattr("codec_agents.scale.rows.MAX_ROW_BYTES", 1000)
+    assert len(list(read_rows(tmp_path / "a.csv"))) == 1000
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(BatchError, match="a row is longer than 1000"):
+        list(read_rows(tmp_path / "a.csv"))
+
+
+def test_values_that_no_result_can_hold_are_null_or_text() -> None:
+    """NaN would be null in a digest and an infinity too: rows that differ would be one."""
+    read = [dict(row.values) for row in read_rows([{"x": float("nan"), "y": [float("-inf")], "z": 2.5}])]
+    assert read == [{"x": None, "y": ["-inf"], "z": 2.5}]
 
 
 def test_folders_and_missing_files_are_refused(tmp_path: Path) -> None:
