@@ -24,7 +24,7 @@ BANS = {
 ALLOWED = {"codec_core/discovery": ("anyio", "httpx")}
 
 RANKS = (
-    {"codec_core", "concurrency", "display", "faults"},
+    {"codec_core", "concurrency", "display", "faults", "strict_json"},
     {"exceptions", "vocabularies"},
     {"references", "prompts"},
     {"graph"},

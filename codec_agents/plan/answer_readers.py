@@ -20,7 +20,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
-from codec_agents.plan.strict_json import read_json
+from codec_agents.strict_json import read_json
 
 MAX_SHOWN_ERRORS = 5
 """Faults of one answer that a model is told; the first ones usually cause the others."""

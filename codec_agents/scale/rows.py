@@ -19,7 +19,7 @@ from typing import Any, Self, TextIO, TypeAlias
 import msgspec
 
 from codec_agents.exceptions import BatchError
-from codec_agents.plan.strict_json import read_json
+from codec_agents.strict_json import read_json
 
 KEY_BYTES = 16
 """Of the digest of a key: of a billion keys, two share one with a probability of 1e-21."""

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.forms import CallForm, DialectForms
-from codec_agents.dialects.grammars import BEGINNINGS, GRAMMARS, NAMES, Grammar, Payload, PayloadError
+from codec_agents.dialects.grammars import (
+    BEGINNINGS,
+    GRAMMARS,
+    NAMES,
+    FoundCall,
+    Grammar,
+    Payload,
+    PayloadError,
+)
 from codec_agents.dialects.grammars.json_calls import name_in
 from codec_agents.dialects.messages import ReasoningState
 from codec_agents.dialects.parsing.block_reader import BlockReader, BlockTable
@@ -19,6 +27,7 @@ from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, Reg
 from codec_agents.dialects.parsing.text_calls import CONTROL, TextForm, TextLane
 from codec_agents.dialects.values import CallRegion, Marked, Segment, TurnReader
 from codec_agents.exceptions import DialectError
+from codec_agents.strict_json import MAX_DEPTH, depth_of
 from codec_agents.tools.calls import ToolCall
 from codec_agents.tools.texts import well_formed, well_formed_json
 from codec_core.vocabulary import Vocabulary
@@ -112,21 +121,7 @@ class TurnParser:
             found = self._grammar(Payload(segments, self._tools))
         except PayloadError as error:
             return [_failed(text, str(error), region, error.name, closed=error.closed)]
-        return [
-            ToolCall(
-                index,
-                well_formed(call.name),
-                # The escapes of JSON can spell lone surrogates, which no record and no prompt can carry.
-                well_formed_json(call.arguments) if "\\" in text else call.arguments,
-                call.call_id,
-                text,
-                call.error,
-                call.closed,
-                start=region.start,
-                stop=region.stop,
-            )
-            for index, call in enumerate(found)
-        ]
+        return [_call(index, call, text, region) for index, call in enumerate(found)]
 
     def read_back(self, head: Sequence[int], ids: Sequence[int]) -> list[ToolCall]:
         """Return the calls of a turn that a prompt holds; text in their form is a call, whatever it names.
@@ -273,6 +268,20 @@ class PayloadTest:
         except PayloadError:
             return False
         return bool(calls) and all(call.name in self._tools or not self._tools for call in calls)
+
+
+def _call(index: int, call: FoundCall, text: str, region: CallRegion) -> ToolCall:
+    arguments, error = call.arguments, call.error
+    if depth_of(arguments) > MAX_DEPTH:
+        # Records, prompts and tools recurse into them.
+        arguments, error = None, f"the arguments are nested deeper than {MAX_DEPTH} levels"
+    elif "\\" in text:
+        # The escapes of JSON can spell lone surrogates, which no record and no prompt can carry.
+        arguments = well_formed_json(arguments)
+    name = well_formed(call.name)
+    return ToolCall(
+        index, name, arguments, call.call_id, text, error, call.closed, start=region.start, stop=region.stop
+    )
 
 
 def _failed(text: str, error: str, region: CallRegion, name: str = "", *, closed: bool = True) -> ToolCall:

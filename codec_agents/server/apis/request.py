@@ -19,6 +19,7 @@ import msgspec
 from codec_agents.dialects.messages import Message, MessageCall
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.http import HttpError
+from codec_agents.strict_json import MAX_DEPTH, depth_of
 
 if TYPE_CHECKING:
     from codec_agents.dialects.values import ThinkingMode
@@ -135,12 +136,14 @@ def characters_of(message: Message) -> int:
 def sent_call(name: str, text: str, call_id: str | None) -> MessageCall:
     """Return a call as a client sent it.
 
-    Its arguments are None where the text is no JSON object, and hold the last value of a repeated key: what
-    compares arguments reads the text.
+    Its arguments are None where the text is no JSON object, or one too deep to be written, and hold the last
+    value of a repeated key: what compares arguments reads the text.
     """
     try:
         arguments = _OBJECT.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        arguments = None
+    if depth_of(arguments) > MAX_DEPTH:
         arguments = None
     return MessageCall(name, arguments, call_id, text)
 
@@ -220,7 +223,8 @@ def require_arguments(request: ConversationRequest) -> None:
             if call.arguments is None:
                 raise HttpError(
                     400,
-                    f"message {number}, call of {call.name[:80]!r}: the arguments must be a JSON object",
+                    f"message {number}, call of {call.name[:80]!r}: the arguments must be a JSON object of at "
+                    f"most {MAX_DEPTH} levels",
                     param=_FIELDS_OF_CALLS[request.api],
                 )
 

@@ -119,6 +119,8 @@ class Lineage:
         if node is None and not known:
             return replace(found, evicted=evicted)
         shared = max((_shared(child, behind) for child in known), default=0)
+        if shared == len(behind):  # asked once more, with the client's own text as the model's last turn
+            return replace(found, evicted=evicted)
         return replace(found, differs=found.place + 1 + shared, evicted=evicted)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from codec_agents.server.gateway.equivalence import joined
 from codec_agents.server.http import HttpError
@@ -22,16 +22,27 @@ if TYPE_CHECKING:
 
 MOST: Final = 64
 """Requests that are remembered, each with its prompt: clients retry within seconds."""
+MOST_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of their bodies: what is read from a body takes several times more."""
 AGE: Final = 600.0
 """Seconds for which a request is remembered: longer than clients go on retrying."""
+
+
+class _Request(NamedTuple):
+    begun: float
+    digest: bytes
+    exchange: Exchange
+    size: int
 
 
 class Repeats:
     """The last requests of all clients, by what makes them the same."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, most_bytes: int = MOST_BYTES) -> None:
         self._clock = clock
-        self._known: OrderedDict[bytes, tuple[float, bytes, Exchange]] = OrderedDict()
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._known: OrderedDict[bytes, _Request] = OrderedDict()
 
     async def earlier(self, tenant: bytes, path: str, body: bytes, hints: Hints) -> Exchange | None:
         """Return the exchange of the same request, once it is over; None where there is none to repeat.
@@ -42,10 +53,10 @@ class Repeats:
         if not hints.idempotency_key and not hints.retry_count:
             return None
         found = self._known.get(self._key(tenant, path, body, hints))
-        if found is None or self._clock() - found[0] > AGE:
+        if found is None or self._clock() - found.begun > AGE:
             return None
-        _, known, exchange = found
-        if known != _digest(body):
+        exchange = found.exchange
+        if found.digest != _digest(body):
             raise HttpError(
                 409,
                 "the idempotency key was given to a request with another body",
@@ -58,10 +69,15 @@ class Repeats:
     def begun(self, tenant: bytes, path: str, body: bytes, hints: Hints, exchange: Exchange) -> None:
         """Remember a request that begins."""
         key = self._key(tenant, path, body, hints)
-        self._known[key] = self._clock(), _digest(body), exchange
-        self._known.move_to_end(key)
-        while len(self._known) > MOST:
-            self._known.popitem(last=False)
+        self._forget(key)
+        self._known[key] = _Request(self._clock(), _digest(body), exchange, len(body))
+        self._bytes += len(body)
+        while len(self._known) > MOST or self._bytes > self._most_bytes:
+            self._forget(next(iter(self._known)))
+
+    def _forget(self, key: bytes) -> None:
+        if (known := self._known.pop(key, None)) is not None:
+            self._bytes -= known.size
 
     def _key(self, tenant: bytes, path: str, body: bytes, hints: Hints) -> bytes:
         own = hints.idempotency_key

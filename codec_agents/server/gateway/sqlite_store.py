@@ -67,7 +67,7 @@ INSERT: Final = f"INSERT INTO turns ({COLUMNS}) VALUES ({', '.join('?' * 18)})" 
 
 PATH: Final = f"""
 WITH RECURSIVE path (number) AS (
-    SELECT ? UNION ALL SELECT turns.parent FROM turns JOIN path USING (number) WHERE turns.parent NOT NULL
+    SELECT ? UNION SELECT turns.parent FROM turns JOIN path USING (number) WHERE turns.parent NOT NULL
 )
 SELECT {COLUMNS} FROM turns JOIN path USING (number) ORDER BY number
 """  # noqa: S608 - of constants
@@ -183,12 +183,27 @@ class SqliteStore:
         for row in self._rows(PATH, (number,)):
             node = self._memory.numbered(row[0])
             if node is None:
-                node = _node(row, parent)
+                node = self._checked(row, parent)
                 self._memory.keep(node)
             parent = node
-        assert parent is not None
+        if parent is None or parent.number != number:
+            raise StoreError(f"the turn {number} of {self.path} is damaged, or those before it are missing")
         self._memory.evict()  # they are whole without their places in memory
         return parent
+
+    def _checked(self, row: Sequence[Any], parent: Node | None) -> Node:
+        """Return the node of a row.
+
+        Raises:
+            StoreError: the row is damaged, or continues another turn than the one before it.
+        """
+        before = None if parent is None else parent.number
+        try:
+            if row[1] != before:
+                raise ValueError(f"it continues the turn {row[1]}")
+            return _node(row, parent)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise StoreError(f"the turn {row[0]} of {self.path} is damaged: {error}") from error
 
     def _rows(self, query: str, values: Sequence[Any]) -> list[Any]:
         try:

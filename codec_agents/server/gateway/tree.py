@@ -22,6 +22,9 @@ IDS = "I"
 Span: TypeAlias = tuple[str, int, int]
 """A lane, and its first position in the sampled ids and the one behind it."""
 
+OF_ARGUMENTS = 24
+"""Bytes in memory for each byte of the JSON of arguments: `[{},{}]` makes an object of 64 bytes of three."""
+
 OVERHEAD = 1_024
 """Bytes of a node beside its ids and texts: the objects of Python that it is made of."""
 
@@ -90,7 +93,8 @@ class Node:
     def size(self) -> int:
         """About how many bytes the node takes in memory."""
         texts = sum(_size_of(message) for message in (*self.messages, self.turn))
-        return OVERHEAD + self.inserted.itemsize * (len(self.inserted) + len(self.sampled)) + texts
+        ids = self.inserted.itemsize * (len(self.inserted) + len(self.sampled))
+        return OVERHEAD + ids + texts + _bytes_of(self.system, *self.call_ids)
 
     def path(self) -> Iterator[Node]:
         """Yield the node and its ancestors, the beginning of the conversation last."""
@@ -141,5 +145,14 @@ def as_array(ids: Sequence[int]) -> array[int]:
 
 
 def _size_of(message: Message) -> int:
-    calls = sum(len(call.name) + len(str(call.arguments)) for call in message.calls)
-    return OVERHEAD // 8 + len(message.content) + len(message.reasoning or "") + calls
+    texts = (message.content, message.reasoning, message.name, message.call_id)
+    calls = sum(
+        _bytes_of(call.name, call.id) + OF_ARGUMENTS * _bytes_of(call.text or str(call.arguments))
+        for call in message.calls
+    )
+    return OVERHEAD // 8 * (1 + len(message.calls)) + _bytes_of(*texts) + calls
+
+
+def _bytes_of(*texts: str | None) -> int:
+    """Return about what texts take in memory, always the same for equal texts."""
+    return sum(len(text) if text.isascii() else 4 * len(text) for text in texts if text)

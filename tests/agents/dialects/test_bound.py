@@ -271,3 +271,16 @@ def test_text_lane_holds_back_only_a_possible_marker() -> None:
     given = [i for event in reader.feed(family.encode("plain words and <tool")) for i in event.ids]
     assert family.text(given).startswith("plain words and")
     assert "<tool" not in family.text(given)
+
+
+def test_a_call_that_is_nested_too_deep_is_one_with_an_error() -> None:
+    """Its text is JSON. What would write it again, record it or check it recurses into its arguments."""
+    family = Bench("hermes", small_map(["<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"]))
+    deep = "[" * 400 + "]" * 400
+    ids = family.ids(["<tool_call>", f'{{"name": "f", "arguments": {{"a": {deep}}}}}', "</tool_call>"])
+    whole = family.read([], ids, [], "stop")
+    [call] = [
+        call for event in whole if not hasattr(event, "port") for call in family.bound.parse_calls(event)
+    ]
+    assert (call.name, call.arguments) == ("f", None)
+    assert "nested deeper than 64" in str(call.error)

@@ -12,7 +12,7 @@ from codec_agents.graph.output import Output
 from codec_agents.plan import answer_readers
 from codec_agents.plan.answer_readers import InvalidAnswerError, reader_of_regex, reader_of_schema
 from codec_agents.plan.output import form_of
-from codec_agents.plan.strict_json import read_json
+from codec_agents.strict_json import read_json
 
 pytest.importorskip("jsonschema")
 

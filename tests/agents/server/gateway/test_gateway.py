@@ -396,3 +396,30 @@ async def test_values_without_types_are_read_by_the_schemas_of_the_clients_tools
             refused = await ask(wrong)
             assert refused.status_code == 400
             assert "is no JSON schema" in refused.json()["error"]["message"]
+
+
+DEEP = '{"a":' + "[" * 400 + "]" * 400 + "}"
+DEEP_CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": DEEP}}
+DEEP_ITEM = {"type": "function_call", "call_id": "c", "name": "f", "arguments": DEEP}
+ANSWER = {"role": "assistant", "content": "a"}
+RESULT = {"role": "tool", "tool_call_id": "c", "content": "r"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/responses", {"input": [{"role": "assistant"}]}, 200),
+        ("/v1/responses", {"input": [USER, ANSWER]}, 200),
+        ("/v1/responses", {"input": [USER, DEEP_ITEM]}, 400),
+        (
+            "/v1/chat/completions",
+            {"messages": [USER, {"role": "assistant", "tool_calls": [DEEP_CALL]}, RESULT]},
+            400,
+        ),
+    ],
+    ids=["an empty turn", "a turn of the client's", "deep arguments", "deep arguments in a chat"],
+)
+async def test_no_history_is_a_failure_of_the_server(path: str, body: Any, status: int) -> None:
+    """Not the first time, and not when its beginning is known."""
+    async with serving() as gateway:
+        assert [(await gateway.ask(path, **body)).status_code for _ in range(3)] == [status] * 3

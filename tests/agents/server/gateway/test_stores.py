@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from codec_agents.dialects import Message, MessageCall
 from codec_agents.exceptions import StoreError
 from codec_agents.server import Gateway, ScriptedBackend
+from codec_agents.server.apis.request import Hints
+from codec_agents.server.gateway.conversations import Exchange
 from codec_agents.server.gateway.mint import Mint, new_nonce
+from codec_agents.server.gateway.repeats import Repeats
 from codec_agents.server.gateway.sqlite_store import SqliteStore
 from codec_agents.server.gateway.store import MemoryStore
 from codec_agents.server.gateway.tree import Node, as_array
@@ -125,6 +130,78 @@ def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(StoreError, match="has the version 9"):
         SqliteStore(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("inserted", b"123"),
+        ("turn", b"{"),
+        ("turn", b"[" * 10_000),
+        ("messages", b'{"a": 1}'),
+        ("spans", b'[["answer"]]'),
+        ("sampled", None),
+        ("parent", 2),
+        ("parent", 77),
+    ],
+)
+def test_a_damaged_turn_is_a_typed_error(column: str, value: object, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "kept.db")
+    first = node()
+    second = node(first)
+    store.add(first)
+    store.add(second)
+    store.close()
+    with sqlite3.connect(tmp_path / "kept.db") as file:
+        file.execute("PRAGMA ignore_check_constraints = 1")
+        changed = b"" if value is None else value
+        number = 1 if value == 2 else 2  # a circle of two, one of one, and an unknown one
+        file.execute(f"UPDATE turns SET {column} = ? WHERE number = ?", (changed, number))
+    file.close()
+    again = SqliteStore(tmp_path / "kept.db")
+    if value is None:
+        assert not again.find([second.key])[0].sampled  # an empty turn is one
+    else:
+        with pytest.raises(StoreError, match="is damaged"):
+            again.find([second.key])
+    again.close()
+
+
+def test_a_node_counts_about_what_it_takes() -> None:
+    """Small JSON makes large objects, and a character that is not of ASCII takes up to four bytes."""
+
+    def size(text: str, arguments: str) -> int:
+        call = MessageCall("f", {}, None, arguments)
+        turn = Message(role="assistant", content=text, calls=(call,))
+        return replace(node(), turn=turn).size - replace(node(), turn=Message(role="assistant")).size
+
+    assert size("", '{"a": [' + "{}," * 99_999 + "{}]}") > 64 * 100_000
+    assert 100_000 < size("x" * 100_000, "{}") < 110_000
+    assert size("三" * 100_000, "{}") > 2 * 100_000
+
+
+def test_a_node_takes_out_of_the_budget_what_it_brought(tmp_path: Path) -> None:
+    memory = MemoryStore(max_bytes=100_000)
+    store = SqliteStore(tmp_path / "kept.db", memory)
+    last = None
+    for _ in range(200):
+        last = node(last)
+        store.add(last)
+        list(store.find([last.key]))
+    assert len(memory) > 1
+    assert memory.size == sum(each.size for each in memory._by_nonce.values()) <= 100_000
+    store.close()
+
+
+def test_remembered_requests_are_bounded_by_their_bytes() -> None:
+    repeats = Repeats(most_bytes=1000)
+    hints = Hints(retry_count=1)
+    for number in range(30):
+        repeats.begun(b"t", "/", b"%d" % number + b"x" * 298, hints, cast("Exchange", number))
+    assert len(repeats._known) == 3
+    repeats.begun(b"t", "/", b"x" * 2000, hints, cast("Exchange", 0))
+    assert not repeats._known
+    assert repeats._bytes == 0
 
 
 def test_minted_ids_say_their_turn_to_their_own_client_alone() -> None:

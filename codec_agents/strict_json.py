@@ -35,7 +35,7 @@ def read_json(text: str, *, max_depth: int = MAX_DEPTH, half_pairs: bool = False
         )
     except RecursionError:
         raise ValueError(f"it is nested deeper than {max_depth} levels") from None
-    if _depth(value, max_depth) > max_depth:
+    if depth_of(value, max_depth) > max_depth:
         raise ValueError(f"it is nested deeper than {max_depth} levels")
     if "\\u" in text and not half_pairs:
         _refuse_half_pairs(value)
@@ -77,8 +77,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _depth(value: Any, most: int) -> int:
-    """Return the levels of a value, at most one more than `most`."""
+def depth_of(value: Any, most: int = MAX_DEPTH) -> int:
+    """Return the levels of a value of JSON, at most one more than `most`."""
     levels, level = 0, [value]
     while level and levels <= most:
         level = [
