@@ -223,8 +223,8 @@ def require_arguments(request: ConversationRequest) -> None:
             if call.arguments is None:
                 raise HttpError(
                     400,
-                    f"message {number}, call of {call.name[:80]!r}: the arguments must be a JSON object of at "
-                    f"most {MAX_DEPTH} levels",
+                    f"message {number}, call of {call.name[:80]!r}: the arguments must be a JSON object of "
+                    f"at most {MAX_DEPTH} levels",
                     param=_FIELDS_OF_CALLS[request.api],
                 )
 
