@@ -24,7 +24,7 @@ from codec_agents.compiler.nodes import BUILDERS
 from codec_agents.compiler.resources import ResourceError, Resources
 from codec_agents.exceptions import CodecAgentsError, PipelineError
 from codec_agents.faults import Fault
-from codec_agents.graph.files.document import located
+from codec_agents.graph.files.document import Document, located
 from codec_agents.graph.kinds import RouterNode, SinkNode
 from codec_agents.graph.spec import LoopNode, Nested, PipelineSpec
 from codec_agents.plan.intervals import with_intervals
@@ -47,7 +47,7 @@ def build(pipeline: graph.Declaration) -> BuiltPipeline:
     if any(fault.severity == "error" for fault in found):
         raise PipelineError(found, pipeline.name)
     steps = Build(pipeline.spec, resources)
-    built = steps.run(warnings=tuple(found))
+    built = steps.run(warnings=tuple(found), document=pipeline.document)
     if steps.faults:
         raise PipelineError([*located(steps.faults, pipeline.document), *found], pipeline.name)
     return built
@@ -76,13 +76,14 @@ class Build:
         self.is_body = inputs is not None
         """Whether it is the body of a loop or a map, where no text is made."""
         self.faults: list[Fault] = []
+        self.warnings: list[Fault] = []
         self.flat = flatten(spec, resources)
         self.flows = EdgeVocabularies(self.flat, inputs or {}, self.body)
-        self._context = CompileContext(self.flat, self.flows, self.is_body, self.body)
+        self._context = CompileContext(self.flat, self.flows, self.is_body, self.body, self.warnings.append)
         self._bodies: dict[str, BuiltPipeline] = {}
 
-    def run(self, warnings: tuple[Fault, ...] = ()) -> BuiltPipeline:
-        """Build all nodes, then all edges; `faults` has the faults found."""
+    def run(self, warnings: tuple[Fault, ...] = (), document: Document | None = None) -> BuiltPipeline:
+        """Build all nodes, then all edges; `faults` has the faults found, `warnings` those of this pass."""
         conditional = self._conditional()
         nodes: dict[str, BuiltNode] = {}
         for path, flat in self.flat.nodes.items():
@@ -96,7 +97,7 @@ class Build:
             with_intervals(nodes, edges),
             edges,
             digest=digest_of(self._spec),
-            warnings=warnings,
+            warnings=(*warnings, *located(self.warnings, document)),
             reward=self._reward(),
             engines=self._resources.own_engines,
             servers=ServerLease(self._resources.servers),
@@ -136,6 +137,7 @@ class Build:
             place=f"{self._place}nodes.{flat.path}.{flat.node.body_field}.",
         )
         built = steps.run()
+        self.warnings += [fault for fault in steps.warnings if fault not in self.warnings]
         if steps.faults:
             self.faults += [fault for fault in steps.faults if fault not in self.faults]
             raise BodyFaultsError

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from codec_agents.faults import Fault
 from codec_agents.graph.kinds import Node
 from codec_agents.graph.policy import Policy
 from codec_agents.tools.functions import Function
@@ -30,6 +31,8 @@ class CompileContext:
     """Whether the declaration is the body of a loop or a map, where no text is made."""
     body: Callable[[FlatNode], BuiltPipeline]
     """Builds the body of a loop or a map, once."""
+    warn: Callable[[Fault], None]
+    """Takes a warning of the build."""
 
 
 @dataclass(frozen=True, slots=True)

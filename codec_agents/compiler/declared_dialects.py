@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from codec_agents.compiler.own_templates import read_config, read_text
 from codec_agents.dialects import Dialect, get_dialect
 from codec_agents.dialects.grammars import Grammar
 from codec_agents.exceptions import DialectError
 from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.files.document import read_document
-
-MAX_CONFIG_BYTES = 32 * 1024 * 1024
-"""A `tokenizer_config.json` of 100,000 added tokens takes half of it."""
-
-SEPARATE_TEMPLATE = "chat_template.jinja"
-"""The file in which newer models keep the chat template, beside their `tokenizer_config.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +72,12 @@ def _source(
 def _from_config(path: Path, shown: str) -> tuple[Dialect, str]:
     from codec_agents.dialects.templates.chat_template import derive_from_config
 
-    try:
-        config = json.loads(_text(path))
-    except ValueError as error:
-        raise DialectError(f"{shown} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise DialectError(f"{shown} is no tokenizer configuration: it holds no object")
-    beside = path.with_name(SEPARATE_TEMPLATE)
-    if "chat_template" not in config and beside.is_file():
-        config["chat_template"] = _text(beside)
-    dialect, why = derive_from_config(config)
+    dialect, why = derive_from_config(read_config(path, shown))
     return dialect, f"{shown}: {why}"
 
 
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise DialectError(f"{path.name} has more than {MAX_CONFIG_BYTES} bytes; name the dialect")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise DialectError(f"cannot read {path.name}: {reason}") from error
-
-
 def _read_spec(name: str, path: Path) -> DialectSpec:
-    document = read_document(_text(path), str(path))
+    document = read_document(read_text(path), str(path))
     if document.faults or not isinstance(document.data, dict):
         found = document.faults[0].found if document.faults else "it is no mapping"
         raise DialectError(f"the file {path.name} of the dialect {name!r} cannot be read: {found}")

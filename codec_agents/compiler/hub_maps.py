@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from anyio import to_thread
 
 from codec_agents.compiler.map_files import built_key, id_of_name, map_of_file
+from codec_agents.compiler.own_templates import Config, config_beside, keep_config
+from codec_agents.exceptions import DialectError
 from codec_agents.references.environment import hide
 from codec_core.discovery import DiskMapCache
 from codec_core.discovery.caches import shared_map
@@ -52,7 +53,7 @@ async def map_of_hub(
     """
     model = HubModel.parse(name)
     map_id = map_id or id_of_name(model.model)
-    if (folder := _local(model, os.environ)) is not None:
+    if (folder := _local(model)) is not None:
         return await to_thread.run_sync(map_of_file, folder, map_id, cache)
     endpoint = os.environ.get("HF_ENDPOINT") or ENDPOINT
     key = built_key(map_id, f"{endpoint}/{model}")
@@ -81,15 +82,26 @@ async def map_of_hub(
 
 
 def _built(folder: Path, map_id: str, key: str, commit: str, cache: DiskMapCache) -> TokenizerMap:
-    from codec_core.building.source import build_map
+    from codec_core.building.source import build_map, tokenizer_file
 
-    data = build_map(folder, map_id=map_id)
+    file = tokenizer_file(folder)
+    data = build_map(file, map_id=map_id)
     _log.info("the map %s is built from commit %s", map_id, commit or "unknown")
     try:
         cache.keep(key, data)
+        keep_config(cache, hash_map(data), _config(file, map_id))
     except OSError as error:  # the map is made: without a cache it is only fetched again by the next process
         _log.warning("the map %s cannot be cached: %s; set CODEC_CACHE to a folder with space", map_id, error)
     return shared_map(data, hash_map(data))
+
+
+def _config(file: Path, map_id: str) -> Config | None:
+    """Return what renders the chat template; a map is built without it too."""
+    try:
+        return config_beside(file)
+    except DialectError as error:
+        _log.warning("the chat template of %s is not compared with a dialect: %s", map_id, error)
+        return None
 
 
 def _check_token_is_safe(endpoint: str, token: str | None) -> None:
@@ -98,12 +110,16 @@ def _check_token_is_safe(endpoint: str, token: str | None) -> None:
         raise MapDiscoveryError("HF_TOKEN is not sent without TLS; let HF_ENDPOINT begin with https://")
 
 
-def _local(model: HubModel, environment: Mapping[str, str]) -> Path | None:
-    """Return the folder of the model in the cache of the hub's own library, if it has its tokenizer."""
-    home = environment.get("HF_HOME")
+def local_folder(name: str) -> Path | None:
+    """Return the folder of a model, `org/model@revision`, if the hub's own library has its tokenizer."""
+    return _local(HubModel.parse(name))
+
+
+def _local(model: HubModel) -> Path | None:
+    home = os.environ.get("HF_HOME")
     if home is None:
-        home = str(Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
-    hub = Path(environment.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+        home = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
     place = hub / f"models--{model.model.replace('/', '--')}"
     named = place / "refs" / model.revision
     commit = named.read_text("utf-8").strip() if named.is_file() else model.revision

@@ -81,6 +81,9 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
     found, vocabulary = b.flat.resources.asking(node)
     thinking = node.prompt.thinking if isinstance(node.prompt, Chat) else None
     dialect = BoundDialect(found.dialect, vocabulary, tools, thinking, found.grammar)
+    warning = b.flat.resources.compare_template(dialect, node, f"{b.place}.prompt")
+    if warning is not None:
+        b.context.warn(warning)
     engine = b.flat.spec.engine_of(node.engine)
     model = node.model or (engine.model if engine else None)
     return {

@@ -15,17 +15,18 @@ from typing import Any
 import anyio
 
 from codec_agents.compiler.declared_dialects import FoundDialect, own_dialect
-from codec_agents.compiler.hub_maps import map_of_hub
+from codec_agents.compiler.hub_maps import local_folder, map_of_hub
 from codec_agents.compiler.map_files import id_of_name, key_of_id, map_of_file
+from codec_agents.compiler.own_templates import Config, own_config
 from codec_agents.concurrency.event_loop import run_in_own_loop
-from codec_agents.dialects import derive_dialect, get_dialect
+from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
 from codec_agents.engines.base import Engine
 from codec_agents.engines.checked import require_engine
 from codec_agents.engines.factory import make_engine
 from codec_agents.engines.measured import Measured
 from codec_agents.engines.pool import EnginePool
 from codec_agents.exceptions import CodecAgentsError, DialectError, ReferenceRefusedError, SecretMissingError
-from codec_agents.faults import suggest
+from codec_agents.faults import Fault, suggest
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.kinds import Asking
 from codec_agents.graph.live import LiveObjects, unique
@@ -151,6 +152,35 @@ class Resources:
             f"build it once: `codec-agents maps build SOURCE --id {map_id}`; bundled are "
             f"{', '.join(BUNDLED_MAPS)}",
         )
+
+    def own_template(self, name: str) -> Config | None:
+        """Return what renders the chat template that a map's model has, where its files hold one.
+
+        Raises:
+            DialectError: a file beside the tokenizer cannot be read.
+            CodecError: a GGUF file is damaged.
+            OSError: a file cannot be read.
+        """
+        if name in self._live.maps:
+            return None
+        spec = self._spec.map_of(name)
+        path = self._map_file(spec.path) if spec.path is not None else spec.hub and local_folder(spec.hub)
+        return own_config(path or None, self.vocabulary(name), DiskMapCache(map_cache_folder()))
+
+    def compare_template(self, bound: BoundDialect, node: Asking, place: str) -> Fault | None:
+        """Return a warning if the chat template of a node's model writes otherwise than its dialect."""
+        if not isinstance(node.prompt, Chat) or node.prompt.template == "engine":
+            return None
+        try:
+            config = self.own_template(node.map or "")
+        except (CodecError, DialectError, OSError) as error:
+            return Fault(place, f"the chat template of its map cannot be read: {error}", "", "warning")
+        if config is None:
+            return None
+        from codec_agents.compiler.template_check import template_fault
+
+        cache = DiskMapCache(map_cache_folder())
+        return template_fault(bound, config, node.prompt, place=place, cache=cache)
 
     def _map_file(self, path: str) -> Path:
         return self.directory / Path(path).expanduser()

@@ -62,6 +62,16 @@ def is_map(path: Path) -> bool:
     return _kind_of(path) == "map"
 
 
+def is_gguf(path: Path) -> bool:
+    """Return whether a file is GGUF.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(len(_GGUF_MAGIC)) == _GGUF_MAGIC
+
+
 def build_map(path: Path, *, map_id: str, pattern: str | None = None) -> bytes:
     """Return the bytes of a map built from a tokenizer file of any known format.
 

@@ -100,8 +100,9 @@ class DiskMapCache(MapCache):
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._maps = Path(folder) / "maps"
-        self._keys = Path(folder) / "keys"
+        self.folder = Path(folder)
+        self._maps = self.folder / "maps"
+        self._keys = self.folder / "keys"
 
     async def get(self, key: str) -> TokenizerMap | None:
         """Return the map under this key, read and checked again, or None."""
@@ -150,6 +151,18 @@ class DiskMapCache(MapCache):
         if not path.is_file():
             _write(path, data)
         self._remember(key, name)
+
+    def keep_beside(self, path: Path, data: bytes) -> None:
+        """Keep another file in the folder, whole or not at all.
+
+        Args:
+            path: below `folder`.
+            data: its content.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        _write(path, data)
 
     def _remember(self, key: str, name: str) -> None:
         if key != name:

@@ -91,10 +91,13 @@ VLLM_FLAGS = (
     "--enable-scale-out", "--enable-prompt-tokens-details", "--enable-auto-tool-choice",
     "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3",
     "--structured-outputs-config.enable_in_reasoning=true",
+    "--structured-outputs-config.backend=xgrammar",
+    "--structured-outputs-config.disable_any_whitespace=true",
 )  # fmt: skip
 """Ids in and out, and counts of cached ids; beside parsers for the chat API, which must not reach into the
 other calls. With a parser of reasoning, vLLM holds a structured answer to its form only after the reasoning,
-for which this model has no marks; the last flag is for that."""
+for which this model has no marks: `enable_in_reasoning` is for that. Without the last flag a small model that
+is drawn from hotly fills JSON with white space up to its limit."""
 
 
 def llamacpp_program() -> Path:

@@ -14,10 +14,12 @@ from click.testing import CliRunner
 
 from codec_agents.cli import exits, main
 from codec_agents.compiler.map_files import id_of_file
+from codec_agents.compiler.own_templates import kept_config
+from codec_agents.compiler.resources import map_cache_folder
 from codec_agents.exceptions import PipelineError
 from codec_agents.graph.sources import MapSpec
 from codec_agents.pipeline import Pipeline
-from codec_core.discovery import hub
+from codec_core.discovery import DiskMapCache, hub
 from codec_core.discovery.hub import HubModel
 from codec_core.exceptions import MapDiscoveryError
 
@@ -69,7 +71,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         elif name not in self.files.get(model, ("tokenizer.json",)):
             self._answer(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, b"Entry not found")
         elif name == "tokenizer_config.json":
-            self._answer(200, {"X-Repo-Commit": COMMIT}, b"{}")
+            self._answer(200, {"X-Repo-Commit": COMMIT}, b'{"chat_template": "T", "model_max_length": 1}')
         elif model == "org/small":
             self._answer(200, {"X-Repo-Commit": COMMIT}, tokenizer())
         else:
@@ -153,6 +155,11 @@ def test_a_model_of_the_hub_is_fetched_once(name, server):
 def test_all_files_are_of_the_commit_that_the_first_one_was_of(server):
     pipeline("hf:org/large").build()
     assert [path.split("/")[4] for path, _ in server.asked] == ["main", COMMIT, COMMIT]
+
+
+def test_the_chat_template_of_a_model_is_kept_beside_its_map(server):
+    vocabulary = pipeline("hf:org/large").build().nodes["m"].vocabulary
+    assert kept_config(vocabulary, DiskMapCache(map_cache_folder())) == {"chat_template": "T"}
 
 
 def test_a_token_goes_to_the_hub_and_not_where_it_redirects(server, monkeypatch):
