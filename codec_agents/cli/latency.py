@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from codec_agents.events import HandoffReport
+from codec_agents.exceptions import PipelineError, RunError
 from codec_agents.graph import InputNode, ModelNode, PipelineSpec
 from codec_agents.graph.kinds import Asking
+from codec_agents.graph.sources import EngineSpec
 from codec_agents.pipeline import Pipeline
 from codec_agents.trace import read_runs
+from codec_agents.trace.timeline import TracedRun
 
 DECLARED = "as declared"
 
@@ -45,11 +48,43 @@ def _with_interval(spec: PipelineSpec, interval: int) -> PipelineSpec:
     return spec.model_copy(update={"nodes": nodes})
 
 
+TEXT = "text"
+"""The way by text: the same servers, asked through OpenAI's chat API."""
+
+TEXT_KINDS = frozenset({"auto", "codec", "vllm", "sglang", "llamacpp"})
+"""Engines whose servers have a chat API as well."""
+
+OF_CONNECTIONS = frozenset({"proxy", "verify", "max_connections", "transport"})
+"""Options of an engine that are not its API's."""
+
+
+def _as_text(spec: PipelineSpec) -> PipelineSpec:
+    """Return a declaration whose models are asked through a chat API, so that content is text in between."""
+    engines = {name: _chat_engine(engine) for name, engine in spec.engines.items()}
+    nodes = dict(spec.nodes)
+    for name, node in spec.nodes.items():
+        if isinstance(node, Asking) and (engine := spec.engine_of(node.engine)) is not None:
+            own = next((key for key, each in spec.engines.items() if each is engine), None)
+            if own is None and engine.kind in TEXT_KINDS:  # declared by its address, in the node
+                engines[f"{name}-{TEXT}"] = _chat_engine(engine)
+                nodes[name] = node.model_copy(update={"engine": f"{name}-{TEXT}"})
+    return spec.model_copy(update={"engines": engines, "nodes": nodes})
+
+
+def _chat_engine(engine: EngineSpec) -> EngineSpec:
+    if engine.kind not in TEXT_KINDS:
+        return engine
+    options = {name: value for name, value in engine.options.items() if name in OF_CONNECTIONS}
+    changed = {"kind": "openai", "options": options, "format": None, "compression": None}
+    return engine.model_copy(update=changed)
+
+
 CHANGES: Mapping[str, Change] = {
     "prefill off": lambda spec: _with_prefill(spec, None),
     "prefill: auto": lambda spec: _with_prefill(spec, "auto"),
     "1 id per event": lambda spec: _with_interval(spec, 1),
     "16 ids per event": lambda spec: _with_interval(spec, 16),
+    TEXT: _as_text,
 }
 """What is changed in each way. Where the declaration has it so already, the way is left out."""
 
@@ -59,7 +94,7 @@ def ways(pipeline: Pipeline) -> dict[str, Pipeline]:
     found = {DECLARED: pipeline}
     for name, change in CHANGES.items():
         changed = change(pipeline.spec)
-        if changed.edges != pipeline.spec.edges or changed.nodes != pipeline.spec.nodes:
+        if changed != pipeline.spec:
             other = Pipeline.from_spec(changed, directory=pipeline.directory)
             other.live = pipeline.live
             found[name] = other
@@ -68,7 +103,10 @@ def ways(pipeline: Pipeline) -> dict[str, Pipeline]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeTimes:
-    """The medians of one handoff in one way; durations in seconds, None where nothing tells them."""
+    """The medians of one handoff in one way; durations in seconds, None where nothing tells them.
+
+    Of a fan-out, each figure is that of its slowest edge, so `first_id` is until the last reader's first id.
+    """
 
     edge: str
     ids: float
@@ -98,14 +136,27 @@ class WayTimes:
     edges: tuple[EdgeTimes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The result of measuring a pipeline."""
+
+    ways: list[WayTimes]
+    runs: list[TracedRun]
+    """The last run of each way, by its name."""
+    left_out: dict[str, str]
+    """The ways that could not be run, and why."""
+
+
 async def measure(
     pipelines: Mapping[str, Pipeline],
     inputs: Mapping[str, str],
     rounds: int,
     folder: Path,
     progress: Callable[[int, int], None],
-) -> tuple[list[WayTimes], list[Path]]:
+) -> Measurement:
     """Run each way in each round, after one round that warms up.
+
+    The text path is left out where it cannot be built or run: not every form and tool has a chat API.
 
     Args:
         pipelines: the ways, by name.
@@ -113,60 +164,88 @@ async def measure(
         rounds: runs of each way that count.
         folder: where a record of each run is written.
         progress: called with the number of finished runs and of all.
-
-    Returns:
-        The figures of each way, and the records of the last round.
     """
     reports: dict[str, list[list[HandoffReport]]] = {name: [] for name in pipelines}
     seconds: dict[str, list[float]] = {name: [] for name in pipelines}
     files: dict[str, list[Path]] = {name: [] for name in pipelines}
+    left_out: dict[str, str] = {}
     async with AsyncExitStack() as stack:
-        for pipeline in pipelines.values():
-            await stack.enter_async_context(pipeline.opened())
+        for name, pipeline in pipelines.items():
+            with _leaving_out(name, left_out):
+                await stack.enter_async_context(pipeline.opened())
         for number in range(rounds + 1):
             for place, (name, pipeline) in enumerate(pipelines.items()):
                 marked = {key: f"({number}-{place}) {value}" for key, value in inputs.items()}
                 file = folder / f"{name.replace(' ', '-').replace(':', '')}-{number}.jsonl"
-                result = await pipeline.invoke(marked, record=file)
                 progress(number * len(pipelines) + place + 1, (rounds + 1) * len(pipelines))
-                if number:
-                    reports[name].append(result.handoffs)
-                    seconds[name].append(result.seconds)
-                    files[name].append(file)
+                with _leaving_out(name, left_out):
+                    if name in left_out:
+                        continue
+                    result = await pipeline.invoke(marked, record=file)
+                    if number:
+                        reports[name].append(result.handoffs)
+                        seconds[name].append(result.seconds)
+                        files[name].append(file)
+    measured = [name for name in pipelines if name not in left_out]
+    traced = {name: list(read_runs(files[name])) for name in measured}
     times = [
         WayTimes(
             way=name,
             seconds=statistics.median(seconds[name]),
-            tools_saved=statistics.median(run.tools_saved for run in read_runs(files[name])),
+            tools_saved=statistics.median(run.tools_saved for run in traced[name]),
             edges=tuple(_edges(reports[name])),
         )
-        for name in pipelines
+        for name in measured
     ]
-    return times, [each[-1] for each in files.values()]
+    return Measurement(times, [replace(runs[-1], name=name) for name, runs in traced.items()], left_out)
+
+
+@contextmanager
+def _leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
+    """Leave the text path out where it fails; a failure of any other way is one of the pipeline's own."""
+    try:
+        yield
+    except (PipelineError, RunError) as error:
+        if name != TEXT:
+            raise
+        left_out[name] = str(error)
 
 
 def _edges(runs: Sequence[Sequence[HandoffReport]]) -> Iterator[EdgeTimes]:
-    """Yield the medians of each edge that ends in a prompt and begins at a node that took time."""
-    found: dict[str, list[HandoffReport]] = {}
+    """Yield the medians of each edge into a prompt from a node that took time, and of each fan-out."""
+    found: dict[str, list[list[HandoffReport]]] = {}
     for run in runs:
+        by_source: dict[str, list[HandoffReport]] = {}
         for report in run:
             if report.strategy != "encode":
-                found.setdefault(f"{report.source} -> {report.target}", []).append(report)
-    for edge, reports in found.items():
-        yield EdgeTimes(
-            edge=edge,
-            ids=statistics.median(each.output_ids for each in reports),
-            bytes_per_id=_median(each.bytes_per_id for each in reports),
-            gap=_median(each.gap for each in reports),
-            engine=_median(each.parts.get("engine") for each in reports),
-            engine_queue=_median(each.engine_queue for each in reports),
-            engine_prefill=_median(each.engine_prefill for each in reports),
-            first_id=_median(each.first_id_latency for each in reports),
-            sent_ahead=statistics.median(each.prefilled_ids for each in reports),
-            cached=_median(each.cached_ids for each in reports),
-        )
+                found.setdefault(f"{report.source} -> {report.target}", []).append([report])
+                by_source.setdefault(report.source, []).append(report)
+        for source, together in by_source.items():
+            if len(targets := {report.target for report in together}) > 1:
+                found.setdefault(f"{source} -> {len(targets)} prompts, the last", []).append(together)
+    for edge, handoffs in found.items():
+        yield _times(edge, handoffs)
 
 
-def _median(values: Iterator[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
+def _times(edge: str, handoffs: Sequence[Sequence[HandoffReport]]) -> EdgeTimes:
+    """Return the medians of handoffs, each of one edge or of several at once."""
+
+    def median(
+        figure: Callable[[HandoffReport], float | None], of: Callable[..., float] = max
+    ) -> float | None:
+        known = [[value for each in reports if (value := figure(each)) is not None] for reports in handoffs]
+        values = [of(values) for values in known if values]
+        return statistics.median(values) if values else None
+
+    return EdgeTimes(
+        edge=edge,
+        ids=median(lambda each: each.output_ids) or 0,
+        bytes_per_id=median(lambda each: each.bytes_per_id),
+        gap=median(lambda each: each.gap),
+        engine=median(lambda each: each.parts.get("engine")),
+        engine_queue=median(lambda each: each.engine_queue),
+        engine_prefill=median(lambda each: each.engine_prefill),
+        first_id=median(lambda each: each.first_id_latency),
+        sent_ahead=median(lambda each: each.prefilled_ids) or 0,
+        cached=median(lambda each: each.cached_ids, min),
+    )

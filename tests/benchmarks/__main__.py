@@ -10,10 +10,10 @@ SUITES = {
     "engines": ("engines",),
     "server": ("gateway",),
 }
-ALONE = {"real"}
-"""Run only by name: it starts real engines, which have to be there."""
+ALONE = {"real", "handoff_real"}
+"""Run only by name: they start real engines, which have to be there."""
 
-PARTED = {"tokenization", "engines", "handoff", "overlap", "real"}
+PARTED = {"tokenization", "engines", "handoff", "overlap", "real", "handoff_real"}
 """Those of which a part can be run alone."""
 
 
@@ -24,12 +24,17 @@ def main() -> int:
     parser.add_argument("suite", nargs="?", choices=sorted({*SUITES, *every, *ALONE}))
     parser.add_argument("--growth", action="store_true", help="tokenization: also the cost from 1 KB to 4 MB")
     parser.add_argument("--only", default="", help="of most: a part, such as encode or paced")
+    parser.add_argument("--rounds", type=int, help="handoff_real: rounds of each part")
+    parser.add_argument("--minutes", type=float, help="handoff_real: its time; 0 is no bound")
     options = parser.parse_args()
     reached = True
     for name in SUITES.get(options.suite, (options.suite,)) if options.suite else every:
         module = importlib.import_module(f"tests.benchmarks.{name}")
         chosen = {"only": options.only} if name in PARTED else {}
         chosen |= {"growth": options.growth} if name == "tokenization" else {}
+        if name == "handoff_real":
+            given = {"rounds": options.rounds, "minutes": options.minutes}
+            chosen |= {field: value for field, value in given.items() if value is not None}
         reached = (module.main(**chosen) is not False) and reached
     return 0 if reached else 1
 

@@ -46,12 +46,13 @@ def command(file: Path, pairs: tuple[str, ...], rounds: int, html: Path | None, 
     """Run the pipeline in FILE several times, and report where the time between its models goes.
 
     It is run as declared, and with one setting changed: requests ahead (`prefill`) off or automatic, one or
-    16 ids per event. The ways take turns, after a round that warms up. A mark before each text input keeps
-    engines from finding the run before in their caches. Tools are called in every run.
+    16 ids per event; and by text, through the chat APIs of the same servers. The ways take turns, after a
+    round that warms up. A mark before each text input keeps engines from finding the run before in their
+    caches. Tools are called in every run.
     """
     from codec_agents.cli.latency import measure, ways
     from codec_agents.cli.terminal.tables import Figures
-    from codec_agents.trace import read_runs, write_page
+    from codec_agents.trace import write_page
 
     pipeline = load(file)
     inputs = inputs_of(pipeline, pairs)
@@ -61,18 +62,22 @@ def command(file: Path, pairs: tuple[str, ...], rounds: int, html: Path | None, 
         def progress(done: int, of: int) -> None:
             status.update(f"run {done} of {of}")
 
-        found, records = anyio.run(
+        measured = anyio.run(
             measure, ways(pipeline), inputs, rounds, Path(folder), (lambda *_: None) if as_json else progress
         )
-        if html is not None:
-            write_page(html, read_runs(records))
+    if html is not None:
+        write_page(html, measured.runs)
+    found = measured.ways
     if as_json:
-        terminal.print_json({"file": str(file), "rounds": rounds, "ways": [asdict(way) for way in found]})
+        document = {"file": str(file), "rounds": rounds, "ways": [asdict(way) for way in found]}
+        terminal.print_json({**document, "left_out": measured.left_out})
         return
     room = terminal.width(console)
-    for position, edge in enumerate(found[0].edges):
+    for edge in found[0].edges:
         console.print(Text(terminal.escape_line(edge.edge), style="bold"), soft_wrap=True)
-        rows = [(way.way, _cells(way.edges[position], edge)) for way in found if position < len(way.edges)]
+        rows = [
+            (way.way, _cells(each, edge)) for way in found for each in way.edges if each.edge == edge.edge
+        ]
         for part in Figures("", HEADS, rows).parts(room):
             console.print(part, width=room)
             console.print()
@@ -85,6 +90,8 @@ def command(file: Path, pairs: tuple[str, ...], rounds: int, html: Path | None, 
         console.print(
             Text(f"{way.way}: the whole run took {terminal.seconds(way.seconds)}{saved}"), soft_wrap=True
         )
+    for left_out, why in measured.left_out.items():
+        console.print(Text(terminal.escape_line(f"{left_out}: left out: {why}")), soft_wrap=True)
     console.print(Text(LEGEND, style="dim"), soft_wrap=True)
     if html is not None:
         terminal.echo(f"wrote {html}", err=True)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 from click.testing import CliRunner
 
 from codec_agents.cli import exits, main
-from codec_agents.cli.latency import CHANGES, DECLARED, ways
+from codec_agents.cli.latency import CHANGES, DECLARED, TEXT, Measurement, measure, ways
 from codec_agents.pipeline import Pipeline
+from codec_agents.testing import scripted_server
+from codec_agents.vocabularies import bundled_map
 
 FILE = """\
 pipeline: two
@@ -41,7 +46,7 @@ def run(file: Path, *options: str) -> str:
 
 def test_the_ways_change_what_the_declaration_leaves_open(file: Path) -> None:
     found = ways(Pipeline.from_yaml(file))
-    assert set(found) == {DECLARED, *CHANGES} - {"prefill: auto"}
+    assert set(found) == {DECLARED, *CHANGES} - {"prefill: auto", TEXT}, "scripts have no chat API"
     assert [edge.prefill for edge in found["prefill off"].spec.edges] == [None, None, None]
     assert found[DECLARED].spec.edges[1].prefill == "auto"
 
@@ -53,6 +58,51 @@ def test_a_table_for_each_handoff_with_a_row_for_each_way(file: Path) -> None:
     assert "a.answer -> b.draft" in shown
     assert "task -> a.task" not in shown
     assert "as declared: the whole run took" in shown
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[str, str]]:
+    """Two servers, which have a chat API beside the protocol's."""
+    with (
+        scripted_server(bundled_map("demo/bytes"), lambda _: "a draft of some length", name="a") as a,
+        scripted_server(bundled_map("demo/words"), lambda _: "read", name="b") as b,
+    ):
+        yield a.url, b.url
+
+
+def fan_out(servers: tuple[str, str], **fields: Any) -> Pipeline:
+    """Return a pipeline of a writer and two readers, whose engine is an address."""
+    p = Pipeline("fan").input("task").engine("first", kind="codec", url=servers[0], format="protobuf")
+    p.model("a", engine="first", model="a", map="demo/bytes", prompt="{task}")
+    p.connect("task", "a.task")
+    for name in ("b", "c"):
+        p.model(name, engine=servers[1], model="b", map="demo/words", prompt="{draft}", **fields)
+        p.sink(f"out-{name}").connect("a.answer", f"{name}.draft").connect(f"{name}.answer", f"out-{name}")
+    return p
+
+
+def measured(p: Pipeline, folder: Path) -> Measurement:
+    return anyio.run(measure, ways(p), {"task": "go"}, 1, folder, lambda *_: None)
+
+
+def test_the_text_path_and_the_slowest_edge_of_a_fan_out(servers: tuple[str, str], tmp_path: Path) -> None:
+    found = measured(fan_out(servers), tmp_path)
+    rows = {way.way: {edge.edge: edge for edge in way.edges} for way in found.ways}
+    together = "a.answer -> 2 prompts, the last"
+    assert {DECLARED, TEXT} <= set(rows)
+    assert not found.left_out
+    for way in (DECLARED, TEXT):
+        each = [rows[way][f"a.answer -> {name}.draft"].first_id or 0 for name in ("b", "c")]
+        assert rows[way][together].first_id == max(each) > 0
+    assert [run.name for run in found.runs] == [way.way for way in found.ways]
+
+
+def test_a_text_path_that_cannot_be_is_left_out_with_the_reason(
+    servers: tuple[str, str], tmp_path: Path
+) -> None:
+    found = measured(fan_out(servers, sampling={"top_k": 4}), tmp_path)
+    assert TEXT not in {way.way for way in found.ways}
+    assert "no sampling option 'top_k'" in found.left_out[TEXT]
 
 
 def test_json_and_a_page(file: Path, tmp_path: Path) -> None:
