@@ -61,7 +61,7 @@ class EdgeVocabularies:
         try:
             return flat.resources.asking(flat.node)[1]
         except DialectError:  # the node's own building reports it
-            return flat.resources.vocabulary(flat.node.map or "")
+            return flat.resources.vocabulary_of(flat.node)
 
     def _function(self, flat: FlatNode, _: str) -> Vocabulary | None:
         node = flat.node

@@ -15,6 +15,7 @@ from codec_agents.faults import Fault
 from codec_agents.graph.base import Place, place_name
 from codec_agents.graph.kinds import Asking, FunctionNode, InputNode, JoinNode, ModelNode, Node, SinkNode
 from codec_agents.graph.servers import server_of
+from codec_agents.graph.sources import TELLING_KINDS
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, PipelineSpec
 
 Shared: TypeAlias = tuple[str, str] | None
@@ -104,6 +105,8 @@ def _named(spec: PipelineSpec, node: Node, resources: Resources) -> Iterator[Nee
     if isinstance(node, Asking) and spec.engine_of(node.engine) is not None:
         name = spec.engine_name(node.engine)
         yield ("engine",), ("engines", name) if name else None, partial(resources.engine, node.engine)
+        if node.map is None and spec.engine_of(node.engine).kind in TELLING_KINDS:  # type: ignore[union-attr]
+            yield ("map",), None, partial(resources.vocabulary_of, node)
     if isinstance(node, Asking) and node.dialect is not None:
         yield ("dialect",), None, partial(resources.dialect, node.dialect)
     for position, reference in enumerate(node.tools if isinstance(node, ModelNode) else ()):

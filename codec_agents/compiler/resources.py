@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 
 from codec_agents.compiler.declared_dialects import FoundDialect, own_dialect
+from codec_agents.compiler.engine_maps import map_of_engine
 from codec_agents.compiler.hub_maps import local_folder, map_of_hub
 from codec_agents.compiler.map_files import id_of_name, key_of_id, map_of_file
 from codec_agents.compiler.own_templates import Config, own_config
@@ -84,7 +85,9 @@ class Resources:
         self._engines: dict[tuple[str, str, int], Engine] = {}
         self._dialects: dict[str, FoundDialect] = {}
         # By map, dialect, and whether the prompt is a chat: each node asks several times during a build.
-        self._asked: dict[tuple[str | None, str | None, bool], tuple[FoundDialect, Vocabulary]] = {}
+        self._asked: dict[object, tuple[FoundDialect, Vocabulary]] = {}
+        self._told: dict[tuple[str | None, str | None], TokenizerMap | str] = {}
+        """By engine and model: the map that the engine names, or why there is none."""
         self._slots: dict[str, anyio.CapacityLimiter] = {}
         self._measured: dict[int, Measured] = {}
         self.own_engines: dict[str, Engine] = {}
@@ -128,6 +131,25 @@ class Resources:
                 f"the map {name!r} has the hash {found.hash}, and {spec.hash} is declared",
                 "declare the hash of the map that the model was trained with",
             )
+        return vocabulary_of(found)
+
+    def vocabulary_of(self, node: Asking) -> Vocabulary:
+        """Return the vocabulary of a node's map; of one that names none, its engine is asked.
+
+        Raises:
+            ResourceError: there is no such map, or the engine tells none.
+        """
+        if node.map is not None:
+            return self.vocabulary(node.map)
+        key = (node.engine, node.model)
+        if key not in self._told:
+            spec = self._spec.engine_of(node.engine)
+            model = node.model or (spec.model if spec else None)
+            cache = DiskMapCache(map_cache_folder())
+            self._told[key] = map_of_engine(self.engine(node.engine), model, cache)
+        if isinstance(found := self._told[key], str):
+            said, _, remedy = found.rpartition("; ")
+            raise ResourceError(said, remedy)
         return vocabulary_of(found)
 
     def _find_map(self, name: str, spec: MapSpec) -> TokenizerMap:
@@ -293,9 +315,10 @@ class Resources:
             DialectError: the dialect is unknown, or the map names no family and the prompt needs one.
             ResourceError: the map cannot be loaded, or a reference in the dialect leads nowhere.
         """
-        key = (node.map, node.dialect, isinstance(node.prompt, Chat))
+        unnamed = (node.engine, node.model) if node.map is None else None
+        key = (node.map, unnamed, node.dialect, isinstance(node.prompt, Chat))
         if key not in self._asked:
-            vocabulary = self.vocabulary(node.map or "")
+            vocabulary = self.vocabulary_of(node)
             found = self._dialect_of(node, vocabulary)
             self._asked[key] = found, vocabulary.with_control(found.dialect.all_markers())
         return self._asked[key]

@@ -101,6 +101,11 @@ class AutoEngine:
         """The engine that the server turned out to be; None until the first request."""
         return self._found
 
+    @property
+    def http(self) -> HttpEngine:
+        """What the server is asked by before it is known what it is."""
+        return self._probe
+
     @asynccontextmanager
     async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
         """Send a request; leaving the context closes it, and the server notices.

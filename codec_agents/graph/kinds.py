@@ -173,7 +173,8 @@ class Asking(Node):
     engine: str | None = None
     """A declared engine, or the URL of one; the only declared one when left out."""
     map: str | None = None
-    """The model's map: a declared one, an id (bundled or in the cache), or a path."""
+    """The model's map: a declared one, an id (bundled or in the cache), or a path. When left out, the engine
+    is asked for its own: a Codec server can tell it, and one on this machine whose files are here."""
     prompt: Prompt
     dialect: str | None = None
     """The form of turns, calls and reasoning: a known dialect, or one under `dialects`; derived from the map

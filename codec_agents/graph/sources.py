@@ -29,6 +29,9 @@ CONSTRAINING_KINDS = frozenset({"vllm", "sglang", "llamacpp"})
 UNTOLD_KINDS = LOCAL_KINDS | {"openai"}
 """Engines that do not tell their context."""
 
+TELLING_KINDS = frozenset({"codec", "vllm", "sglang", "llamacpp", "auto"})
+"""Engines that may tell the map of their model."""
+
 LIVE_FIELDS = frozenset({"kind", "model", "context", "concurrency"})
 """The fields that a live engine may have: they say how the pipeline uses it."""
 

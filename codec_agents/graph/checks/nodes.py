@@ -10,7 +10,7 @@ from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.checks.base import Checked, CheckRule, error, warning
 from codec_agents.graph.kinds import Asking, InputNode, JoinNode, ModelNode, RouterNode, SinkNode
 from codec_agents.graph.servers import server_of
-from codec_agents.graph.sources import CONSTRAINING_KINDS, HUB_PATTERN, UNTOLD_KINDS
+from codec_agents.graph.sources import CONSTRAINING_KINDS, HUB_PATTERN, TELLING_KINDS, UNTOLD_KINDS
 from codec_agents.graph.spec import LoopNode, MapNode, Nested, StartsWith
 from codec_agents.references.callables import is_reference
 
@@ -65,7 +65,10 @@ def _map_remedy(model: str | None) -> str:
 
 def _maps(checked: Checked) -> Iterator[Fault]:
     for name, node in checked.spec.nodes.items():
-        if isinstance(node, Asking) and node.map is None:
+        if not isinstance(node, Asking) or node.map is not None:
+            continue
+        engine = checked.spec.engine_of(node.engine)
+        if engine is None or engine.kind not in TELLING_KINDS:
             yield error(("nodes", name), "no map is named", _map_remedy(node.model))
 
 
