@@ -191,10 +191,12 @@ class Resources:
 
     def compare_template(self, bound: BoundDialect, node: Asking, place: str) -> Fault | None:
         """Return a warning if the chat template of a node's model writes otherwise than its dialect."""
-        if not isinstance(node.prompt, Chat) or node.prompt.template == "engine":
-            return None
+        if not isinstance(node.prompt, Chat) or node.prompt.template == "engine" or node.map is None:
+            return (
+                None  # files that only the engine names are its own: it is asked for ids, not for a template
+            )
         try:
-            config = self.own_template(node.map or "")
+            config = self.own_template(node.map)
         except (CodecError, DialectError, OSError) as error:
             return Fault(place, f"the chat template of its map cannot be read: {error}", "", "warning")
         if config is None:
