@@ -103,7 +103,7 @@ class AutoEngine:
 
     @property
     def http(self) -> HttpEngine:
-        """What the server is asked by before it is known what it is."""
+        """The client that asks the server while its kind is not known."""
         return self._probe
 
     @asynccontextmanager
