@@ -160,12 +160,14 @@ real-files: $(REAL)/ready  ## Maps from real tokenizer files, compared with thei
 $(FAMILIES)/ready: pyproject.toml
 	@test -x $(FAMILIES)/bin/python || $(PYTHON) -m venv $(FAMILIES)
 	@$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check "renderers==0.1.12" -e ".[templates]" --group test
+	@$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check "renderers==0.1.12" tokenizers sentencepiece "mistral-common==1.13.1" -e ".[templates]" --group test
 	@touch $@
 
 family-vectors: $(FAMILIES)/ready  ## What references write for model families, made anew; git shows what changed.
 	@$(FAMILIES)/bin/python -m tests.family_vectors templates
 	@$(FAMILIES)/bin/python -m tests.family_vectors renderers
+	@$(FAMILIES)/bin/python -m tests.family_vectors common
+	@$(FAMILIES)/bin/python -m tests.family_vectors ids
 	@$(FAMILIES)/bin/python -m tests.family_vectors tables
 
 lint: .venv/dev  ## Lint, format check and strict types.

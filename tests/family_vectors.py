@@ -3,6 +3,8 @@
 python -m tests.family_vectors templates            the models' own chat templates
 python -m tests.family_vectors renderers            the package `renderers` (`make family-vectors`)
 python -m tests.family_vectors encoders FOLDER      the prompt encoders of an unpacked vLLM, `vllm/tokenizers`
+python -m tests.family_vectors common               the package `mistral-common`
+python -m tests.family_vectors ids                  ids of models' own tokenizers, compared id for id
 python -m tests.family_vectors tables               the page and the module that say what is verified
 """
 
@@ -16,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from codec_agents.dialects import BoundDialect, get_dialect
 from tests.agents.dialects import family_tables
 from tests.agents.dialects.families import TOOLS
 from tests.agents.dialects.references import (
@@ -60,6 +63,14 @@ def renderer_texts(source: Source) -> dict[str, str]:
     return dict(_texts(source, lambda conversation: render(source, conversation)[1]))
 
 
+def common_texts(source: Source) -> dict[str, str]:
+    """Return what the package `mistral-common` writes, by conversation."""
+    from tests.agents.dialects.real_ids import common_ids, real_map
+
+    bound = BoundDialect(get_dialect(source.dialect), real_map("mistral-common", source.common))
+    return dict(_texts(source, lambda conversation: bound.spelled(common_ids(source, conversation))))
+
+
 def encoder_texts(source: Source, folder: Path) -> dict[str, str]:
     """Return what a prompt encoder of vLLM writes, by conversation."""
     spec = spec_from_file_location(source.encoder, folder / f"{source.encoder}.py")
@@ -96,8 +107,31 @@ def write(source: Source, texts: dict[str, str]) -> None:
     print(f"{path.name}: {len(texts)} conversations")
 
 
+def compare_ids() -> int:
+    """Print how many turns have other ids than their references give them; return whether any has.
+
+    Digests of the ids are kept, with which the quick suite repeats the comparison on maps that it has.
+    """
+    from tests.agents.dialects.real_ids import DIGESTS, SHARED_MAPS, rows
+
+    kept: dict[str, dict[str, str]] = {}
+    failed = False
+    print(f"{'dialect':<13}{'reference':<40}{'tokenizer':<28}{'turns':>6}{'differ':>8}")
+    for row in rows(sources()):
+        told = f"{row.dialect:<13}{row.reference:<40}{row.tokenizer:<28}{len(row.digests):>6}"
+        print(f"{told}{len(row.differ):>8}", *row.differ, flush=True)
+        failed = failed or bool(row.differ)
+        if row.tokenizer in SHARED_MAPS:
+            name = f"{row.dialect}.{row.reference.removeprefix('tokenizers, ')}"
+            kept[name] = {"map": SHARED_MAPS[row.tokenizer], **row.digests}
+    DIGESTS.write_text(yaml.safe_dump(kept, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    return int(failed)
+
+
 def main(kind: str, folder: str = "") -> None:
     """Make the vectors of one kind of reference, or the tables."""
+    if kind == "ids":
+        raise SystemExit(compare_ids())
     if kind == "tables":
         family_tables.MODULE.write_text(family_tables.module(), encoding="utf-8")
         family_tables.PAGE.write_text(family_tables.page(), encoding="utf-8")
@@ -107,6 +141,8 @@ def main(kind: str, folder: str = "") -> None:
             write(source, template_texts(source))
         elif kind == "renderers" and source.renderer:
             write(source, renderer_texts(source))
+        elif kind == "common" and source.common:
+            write(source, common_texts(source))
         elif kind == "encoders" and source.encoder:
             write(source, encoder_texts(source, Path(folder)))
 

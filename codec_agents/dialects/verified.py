@@ -34,7 +34,10 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "the chat template ibm-granite-granite-4.0",
         "the chat template ibm-granite-granite-4.1",
     ),
-    "harmony": ("the chat template openai-gpt-oss-120b",),
+    "harmony": (
+        "the chat template openai-gpt-oss-120b",
+        "renderers 0.1.12 (gpt-oss)",
+    ),
     "hermes": ("renderers 0.1.12 (qwen3-vl)",),
     "hermes-3": ("the chat template NousResearch-Hermes-3-Llama-3.1-8B-tool_use",),
     "hy3": (
@@ -71,8 +74,14 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "the chat template mistralai-Ministral-3-14B-Reasoning-2512",
         "the chat template unsloth-mistral-Devstral-Small-2507",
     ),
-    "mistral-v3": ("the chat template mistralai-Mistral-Nemo-Instruct-2407",),
-    "mistral-v7": ("the chat template mistral_v7_tekken of axolotl",),
+    "mistral-v3": (
+        "the chat template mistralai-Mistral-Nemo-Instruct-2407",
+        "mistral-common 1.13.1 (model.v3)",
+    ),
+    "mistral-v7": (
+        "the chat template mistral_v7_tekken of axolotl",
+        "mistral-common 1.13.1 (model.v7)",
+    ),
     "nemotron-3": (
         "the chat template NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
         "renderers 0.1.12 (nemotron-3)",

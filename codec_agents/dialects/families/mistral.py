@@ -62,7 +62,7 @@ MISTRAL_V7 = MISTRAL_V3.model_copy(
         "name": "mistral-v7",
         "description": "as mistral-v3, with system turns",
         "markers": (*MISTRAL_V3.markers, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"),
-        "unverified": ("its tools and calls, which its template does not know",),
+        "unverified": (),
         "system": "[SYSTEM_PROMPT]{content}[/SYSTEM_PROMPT]",
         "system_in_user": None,
         "results": ResultForm(

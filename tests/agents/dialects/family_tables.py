@@ -23,7 +23,8 @@ A dialect is verified where its prompts are, control token by control token, tho
 conversations with system texts, tools, calls, results, reasoning and several turns, in every thinking mode:
 the model's own chat template, the package `renderers`, or the prompt encoder of an inference engine.
 `tests/vectors/family_sources.yaml` lists the references, and each conversation that a dialect writes
-otherwise, with the reason.
+otherwise, with the reason. Where a package ships a model's tokenizer, `python -m tests.family_vectors ids`
+compares the prompts id for id.
 
 """
 
@@ -41,6 +42,8 @@ def title(source: Source) -> str:
     if source.template:
         carrier = "" if source.package == "llama.cpp" else f" of {source.package}"
         return f"the chat template {source.template.removesuffix('.jinja')}{carrier}"
+    if source.common:
+        return f"mistral-common 1.13.1 ({source.common.removeprefix('.')})"
     return f"{RENDERERS} ({source.renderer})" if source.renderer else f"{VLLM} ({source.encoder})"
 
 

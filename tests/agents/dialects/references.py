@@ -37,6 +37,7 @@ class Source:
         package: that package, as in `template_archive.PACKAGES`.
         renderer: the name of a renderer of the package `renderers`; "" for none.
         encoder: the name of a prompt encoder of vLLM, without its ending; "" for none.
+        common: the ending of a tokenizer file of `mistral-common`, which writes the prompt; "" for none.
         options: variables of the template, or fields of the renderer's configuration, for each conversation.
         modes: the same by the thinking mode, beyond `enable_thinking`.
         tokens: the template's `bos_token` and `eos_token`.
@@ -55,6 +56,7 @@ class Source:
     package: str = "llama.cpp"
     renderer: str = ""
     encoder: str = ""
+    common: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     modes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +77,7 @@ class Source:
             carrier: self.template.removesuffix(".jinja"),
             "renderers-": self.renderer,
             "vllm-": self.encoder,
+            "mistral-common": self.common,
         }
         return next(f"{self.dialect}.{kind}{name}" for kind, name in kinds.items() if name)
 

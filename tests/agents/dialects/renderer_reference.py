@@ -67,8 +67,26 @@ class SmallTokenizer:
 
 def render(source: Source, conversation: Conversation) -> tuple[list[int], str]:
     """Return the prompt of a renderer, in ids and as text."""
+    tokenizer = _tokenizer(source)
+    ids = render_with(tokenizer, source, conversation)
+    return ids, tokenizer.decode(ids)
+
+
+def _tokenizer(source: Source) -> Any:
+    if source.renderer != "gpt-oss":
+        return SmallTokenizer(source)
+    # It writes prompts with the models' own package, in the ids of their own tokenizer.
+    from tests.agents.dialects.real_ids import GPT_OSS, RealTokenizer, tokenizer_file
+
+    return RealTokenizer(tokenizer_file(GPT_OSS))
+
+
+def render_with(tokenizer: Any, source: Source, conversation: Conversation) -> list[int]:
+    """Return the prompt of a renderer in the ids of a tokenizer."""
     from renderers import configs
     from renderers.base import create_renderer
+
+    from tests.agents.dialects.real_ids import provide_harmony_ranks
 
     kinds = [each for each in vars(configs).values() if isinstance(each, type)]
     named = {
@@ -80,8 +98,8 @@ def render(source: Source, conversation: Conversation) -> tuple[list[int], str]:
     fields = options(source, conversation)
     if "enable_thinking" in kind.model_fields and conversation.chat.thinking is not None:
         fields = {"enable_thinking": conversation.chat.thinking != "off", **fields}
-    tokenizer = SmallTokenizer(source)
+    if source.renderer == "gpt-oss":
+        provide_harmony_ranks()
     renderer = create_renderer(tokenizer, kind(**fields))
     tools = [tool.schema() for tool in TOOLS] if conversation.with_tools and not source.untold else None
-    ids = renderer.render_ids(messages(source, conversation), tools=tools, add_generation_prompt=True)
-    return list(ids), tokenizer.decode(ids)
+    return list(renderer.render_ids(messages(source, conversation), tools=tools, add_generation_prompt=True))

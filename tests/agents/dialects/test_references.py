@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 
 import pytest
+import yaml
 
 from codec_agents.dialects.pieces import Literal, Marker, parse_pieces
 from codec_agents.dialects.registry import built_in
 from codec_agents.dialects.templates.chat_template import derive_from_config
 from codec_core.detokenizer import Detokenizer
+from codec_core.maps import TokenizerMap
 from tests.agents.dialects import family_tables
 from tests.agents.dialects.families import TOLD_TOOLS
+from tests.agents.dialects.real_ids import DIGESTS, compared, digest, ids_of
 from tests.agents.dialects.references import (
     FOLDER,
     Conversation,
@@ -25,6 +29,8 @@ from tests.agents.dialects.references import (
 )
 
 SOURCES = sources()
+KEPT_IDS: dict[str, dict[str, str]] = yaml.safe_load(DIGESTS.read_text(encoding="utf-8"))
+"""Digests of ids that references gave (`python -m tests.family_vectors ids`), and the maps they are of."""
 
 
 def pieces(source: Source, conversation: Conversation) -> list[Marker | Literal]:
@@ -58,6 +64,17 @@ def test_prompts_are_those_of_the_reference(source: Source) -> None:
             assert ours != theirs, f"{name} agrees now: take out {why!r}"
         else:
             assert ours == theirs, name
+
+
+@pytest.mark.parametrize("name", KEPT_IDS)
+def test_ids_are_those_of_the_models_own_tokenizer(
+    name: str, shared_map: Callable[[str], TokenizerMap]
+) -> None:
+    source = next(each for each in SOURCES if each.name == name)
+    digests = dict(KEPT_IDS[name])
+    tokenizer_map = shared_map(digests.pop("map"))
+    found = {each.name: digest(ids_of(source, each, tokenizer_map)) for each, _ in compared(source)}
+    assert found == digests
 
 
 def test_sources_and_their_vectors_are_the_same() -> None:
