@@ -33,10 +33,12 @@ from codec_agents.runtime.batch import DEFAULT_CONCURRENCY
 from codec_agents.scale.durable_client import (
     VERSION,
     WORKFLOW,
+    client_of,
     database_url,
     dbos,
     outcome_of_error,
     queue_of,
+    reaching,
     record_path,
 )
 
@@ -84,6 +86,7 @@ class DurableWorker:
         self._library = dbos()
         self._database = database or database_url(self._state)
         self._looking: asyncio.Task[None] | None = None
+        self._client: Any = None
 
     @property
     def _locks(self) -> Path:
@@ -109,7 +112,9 @@ class DurableWorker:
         library.DBOS.workflow(name=WORKFLOW)(self._workflow_function())
         queues = [queue_of(name) for name in self._pipelines]
         library.DBOS.listen_queues(queues)
-        library.DBOS.launch()
+        with reaching(self._database):
+            library.DBOS.launch()
+            self._client = client_of(library, self._database)
         for queue in queues:
             await library.DBOS.register_queue_async(
                 queue, worker_concurrency=self._concurrency, polling_interval_sec=POLL_EVERY
@@ -123,6 +128,8 @@ class DurableWorker:
             with suppress(asyncio.CancelledError):
                 await self._looking
         self._library.DBOS.destroy(destroy_registry=True)
+        if self._client is not None:
+            self._client.destroy()
         await self._stack.aclose()
         with suppress(OSError):
             os.close(self._lock)
@@ -161,7 +168,9 @@ class DurableWorker:
         path = record_path(self._state, run_id)
         if pause is not None:
             await asyncio.to_thread(_answer_once, path, pause, decisions)
-        for position in await asyncio.to_thread(_recorded, path, pause):
+        recorded = await asyncio.to_thread(_recorded, path, pause)
+        await asyncio.to_thread(self._check_steps, run_id, pause, recorded)
+        for position in recorded:
             await self._note(run_id, position)
         return await self._go_on(run_id, name, inputs, path)
 
@@ -204,6 +213,17 @@ class DurableWorker:
             with suppress(asyncio.CancelledError):
                 await running
 
+    def _check_steps(self, run_id: str, pause: str | None, recorded: list[Position]) -> None:
+        """Check that the record has each step that is noted, before a call whose line was lost runs again.
+
+        Raises:
+            DurableError: It has fewer.
+        """
+        # By a client: what a workflow itself asks of DBOS becomes a step of it.
+        steps = self._client.list_workflow_steps(run_id if pause is None else f"{run_id}/{pause}")
+        if len([step for step in steps if not step["function_name"].startswith("DBOS.")]) > len(recorded):
+            raise _other_record(run_id)
+
     async def _note(self, run_id: str, position: Position) -> None:
         """Keep a position as a step of the workflow.
 
@@ -216,10 +236,7 @@ class DurableWorker:
 
         chain = await self._library.DBOS.run_step_async({"name": position.name}, at)
         if chain != position.chain:
-            raise DurableError(
-                f"the record of the run {run_id} is not the one that its steps saw: lines of it were lost or "
-                "changed; restore the file, or start another run"
-            )
+            raise _other_record(run_id)
 
     async def _look_for_dead_workers(self) -> None:
         while True:
@@ -245,6 +262,13 @@ class DurableWorker:
             names = [each.workflow_id for each in left if each.queue_name == queue]
             await library.resume_workflows_async(names, queue_name=queue)
         await asyncio.to_thread((self._locks / worker).unlink, missing_ok=True)
+
+
+def _other_record(run_id: str) -> DurableError:
+    return DurableError(
+        f"the record of the run {run_id} is not the one that its steps saw: lines of it were lost or "
+        "changed; restore the file, or start another run"
+    )
 
 
 def _recorded(path: Path, pause: str | None) -> list[Position]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -63,16 +64,15 @@ class DurableRuns:
             database: the URL of DBOS's database; a SQLite file in the state folder if left out.
 
         Raises:
-            DurableError: DBOS is not installed.
+            DurableError: DBOS is not installed, or its database cannot be used.
         """
         self._state = Path(state).absolute()
         self._state.mkdir(parents=True, exist_ok=True)
         library, url = dbos(), database or database_url(self._state)
-        if database is None and not (self._state / SQLITE).exists():
-            library.DBOS.migrate(url)
-        self._client = library.DBOSClient(
-            system_database_url=url, serializer=library.DBOSPortableJSONSerializer()
-        )
+        with reaching(url):
+            if database is not None or not (self._state / SQLITE).exists():
+                library.DBOS.migrate(url)
+            self._client = client_of(library, url)
 
     def __enter__(self) -> Self:
         return self
@@ -250,6 +250,32 @@ def database_url(state: Path) -> str:
 def outcome_of_error(error: Exception) -> dict[str, Any]:
     """Return the outcome of a run that failed."""
     return {"error": error_of(error)}
+
+
+def client_of(library: Any, url: str) -> Any:
+    """Return a client of DBOS's database."""
+    return library.DBOSClient(system_database_url=url, serializer=library.DBOSPortableJSONSerializer())
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Turn what a database says that cannot be used into an error, which does not name the password.
+
+    Raises:
+        DurableError: The database cannot be reached, or has no such name or right.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as error:
+        try:
+            place = make_url(url).render_as_string(hide_password=True)
+        except SQLAlchemyError:
+            place = "the URL that was given, which is none"
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise DurableError(f"cannot use DBOS's database at {place}: {reason}") from None
 
 
 def dbos() -> Any:

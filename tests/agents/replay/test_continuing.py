@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -214,7 +215,7 @@ async def test_damage_and_other_files_are_refused_untouched(tmp_path: Path) -> N
 # --- approvals ---
 
 
-def guarded(effects: Counter[str]) -> Pipeline:
+def guarded(effects: Counter[str], **fields: Any) -> Pipeline:
     """Declare a desk whose model asks twice for a tool that needs approval."""
 
     @tool(approval=True)
@@ -230,7 +231,7 @@ def guarded(effects: Counter[str]) -> Pipeline:
             yield Say(" and ".join(prompt.results))
 
     p = Pipeline("guarded").input("q").sink("reader")
-    model(p, "m", scripted(script), tools=[pay])
+    model(p, "m", scripted(script), tools=[pay], **fields)
     return p.connect("q", "m").connect("m", "reader")
 
 
@@ -259,3 +260,24 @@ async def test_an_approval_waits_in_the_record(tmp_path: Path) -> None:
     assert result.text["reader"] == "Error: not today"
     assert effects == {"r/m/1/0": 1}
     assert read_record(path).decisions == {"m/1/0": True, "m/2/0": "not today"}
+
+
+async def test_time_outs_do_not_count_the_week_for_which_an_approval_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, week = tmp_path / "run.jsonl", 7 * 86_400.0
+    effects: Counter[str] = Counter()
+    limits = {"limits": {"wall": 60}, "timeouts": {"whole": 60, "tool": 60}}
+    p = guarded(effects, policy=limits)
+    for weeks, turn in ((1, 1), (2, 2)):
+        with pytest.raises(ApprovalRequiredError):
+            await p.run_or_recover(path, {"q": "go"}, run_id="r").execute()
+        for clock in ("time", "monotonic", "perf_counter"):
+            real = getattr(time, clock)
+            monkeypatch.setattr(time, clock, lambda real=real: real() + week)
+        assert time.perf_counter() > weeks * week
+        answer(path, {f"m/{turn}/0": True})
+    result = await p.run_or_recover(path, {"q": "go"}, run_id="r").execute()
+    assert result.text["reader"] == "paid 2"
+    assert result.seconds < 60
+    assert effects == {"r/m/1/0": 1, "r/m/2/0": 1}

@@ -1,7 +1,8 @@
 """Work on durable runs in processes that die: `python -m tests.agents.scale.durable_worker FOLDER EVENTS`.
 
 Each process is a fork of this one and is killed after so many events, an event being a line of a record or a
-step of DBOS. The last one lives until the run waits or ends. Prints how many processes there were.
+step of DBOS. The last one lives until the run waits or ends. Prints how many processes there were. PROCESSES
+in the environment ends it after so many, and DATABASE names another database than a file in the folder.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from codec_agents.tools.calls import ToolContext
 from tests.agents.scale.batch_pipelines import noted
 
 MOST_PROCESSES = 80
+DATABASE = os.environ.get("DATABASE")
 
 
 @tool
@@ -96,12 +98,12 @@ def dying_after(events: int) -> None:
 
 async def work(folder: Path, run_ids: list[str]) -> None:
     """Work until the runs wait, are done or have failed."""
-    with DurableRuns(folder) as runs:
+    with DurableRuns(folder, database=DATABASE) as runs:
 
         def at_work() -> bool:
             return any(runs.status(each).state in ("queued", "running") for each in run_ids)
 
-        async with DurableWorker(folder, {"desk": make()}):
+        async with DurableWorker(folder, {"desk": make()}, database=DATABASE):
             while await asyncio.to_thread(at_work):  # noqa: ASYNC110 - other processes end it
                 await asyncio.sleep(0.05)
 
@@ -125,7 +127,7 @@ def main() -> None:
     """Work until a process ends by itself."""
     folder, events, run_ids = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     for number in range(1, MOST_PROCESSES):
-        if in_fork(folder, events, run_ids) == 0:
+        if in_fork(folder, events, run_ids) == 0 or number == int(os.environ.get("PROCESSES", "0")):
             print(number)
             return
     raise SystemExit(f"{MOST_PROCESSES} processes were not enough")

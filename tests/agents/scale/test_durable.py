@@ -135,6 +135,42 @@ def test_a_record_that_lost_lines_is_refused(tmp_path: Path) -> None:
     assert "does not wait at the pause" in str(found.error)
 
 
+def killed_after_the_tool(folder: Path) -> Path:
+    """Kill a worker when the tool's result is recorded and noted, before the run waits; return the record."""
+    started(folder, "r")
+    with DurableRuns(folder) as runs:
+        while "m: look in turn 1" not in runs.steps("r"):
+            work(folder, "r", events=1, PROCESSES="1")
+        assert runs.status("r").state == "running"
+        return runs.status("r").record
+
+
+def test_a_record_in_place_of_another_one_is_refused(tmp_path: Path) -> None:
+    """Its lines are whole and fit each other, and the steps saw others."""
+    record = killed_after_the_tool(tmp_path)
+    other = tmp_path / "other"
+    started(other, "r")
+    work(other, "r")
+    record.write_bytes(status(other).record.read_bytes())
+    work(tmp_path, "r")
+    found = status(tmp_path)
+    assert found.state == "failed"
+    assert "is not the one that its steps saw" in str(found.error)
+    assert effects(tmp_path) == {"r/m/1/0": 1}
+
+
+def test_a_record_that_lost_a_finished_call_is_refused_before_the_call_runs_again(tmp_path: Path) -> None:
+    record = killed_after_the_tool(tmp_path)
+    lines = record.read_bytes().splitlines(keepends=True)
+    kept = next(number for number, line in enumerate(lines) if b'"kind":"tool"' in line)
+    record.write_bytes(b"".join(lines[:kept]))
+    work(tmp_path, "r")
+    found = status(tmp_path)
+    assert found.state == "failed"
+    assert "is not the one that its steps saw" in str(found.error)
+    assert effects(tmp_path) == {"r/m/1/0": 1}
+
+
 @pytest.mark.parametrize("name", ["", ".", "a/b", "x" * 129, "ä b"])
 def test_ids_are_names_of_files(name: str) -> None:
     with pytest.raises(DurableError):
