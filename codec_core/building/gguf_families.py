@@ -198,10 +198,10 @@ FAMILIES: Mapping[str, Family] = {
 REFUSED: Mapping[str, str] = {
     "whitespace": "it leaves white space out, so that no text comes back",
     "bert": "WordPiece lowers case and leaves white space out, so that no text comes back",
-    "t5": "it changes text by rules of its own before it divides it, which maps do not hold",
+    "t5": "it normalizes by rules of its own and leaves white space out, so that no text comes back",
     "rwkv": "its tokens are looked for byte by byte, within characters",
     "plamo2": "it takes the best of all divisions by scores of its own",
-    "mmbert": "its cuts are not known here; build from the model's tokenizer.json",
+    "mmbert": "it puts a space before each line, so that no line comes back as it was",
     "hybriddna": "it counts off sequences of DNA six by six",
 }
 """Tokenizers, by `tokenizer.ggml.model` or `pre`, that no map can state, and why."""

@@ -11,9 +11,11 @@ from struct import Struct
 from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
 from codec_core.vocabulary import Vocabulary
 
-MAX_TOKEN = 128
-"""Characters of a token; SentencePiece makes them of 16 at most, unless told otherwise. At each place of a
-text, a token of each length is looked for that begins alike."""
+MAX_TOKEN = 1024
+"""Characters of a token; SentencePiece makes them of 16 at most, unless told otherwise."""
+
+MAX_LENGTHS = 128
+"""Lengths of tokens that begin with one character: at each place of a text, a token of each is looked for."""
 
 UNKNOWN_PENALTY = 10.0
 """How much lower than the lowest score a character without a token counts."""
@@ -28,7 +30,8 @@ class UnigramDivider:
         """Take the ordinary tokens of a vocabulary and their scores.
 
         Raises:
-            TokenizerMapValidationError: a token is longer than `MAX_TOKEN`.
+            TokenizerMapValidationError: a token is longer than `MAX_TOKEN`, or tokens that begin alike are of
+                more than `MAX_LENGTHS` lengths.
         """
         stated = vocabulary.map.unigram
         assert stated is not None
@@ -47,6 +50,11 @@ class UnigramDivider:
         found: dict[str, set[int]] = {}
         for token in self._entries:
             found.setdefault(token[0], set()).add(len(token))
+        most = max(map(len, found.values()), default=0)
+        if most > MAX_LENGTHS:
+            raise TokenizerMapValidationError(
+                f"vocab: tokens that begin alike have {most} lengths; with scores the limit is {MAX_LENGTHS}"
+            )
         self._lengths = {character: sorted(lengths) for character, lengths in found.items()}
         self._is_single = stated.precision == "single"
         self._unknown = self._sum(min(stated.scores, default=0.0), -UNKNOWN_PENALTY)
