@@ -38,6 +38,11 @@ ENGINES = ("auto", "vllm", "sglang", "llamacpp", "codec")
 @click.option("--streams", type=click.IntRange(min=1), help="With --transformers: generations at once.")
 @click.option("--input", "input_name", metavar="NAME", help="With FILE: the input that gets the prompt.")
 @click.option("--sink", metavar="NAME", help="With FILE: the sink whose ids are the answer.")
+@click.option(
+    "--store",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With FILE: keep conversations in this SQLite file.",
+)
 @click.option("--ids-a-second", type=click.FloatRange(min=0, min_open=True), help="With --script: the pace.")
 @click.option("--ids-a-frame", type=click.IntRange(min=1), help="With --script: how ids are cut.")
 @click.option(
@@ -110,7 +115,7 @@ Made = tuple["Backend", Mapping[str, bytes]]
 """A back end, and the maps to publish, by id."""
 
 OPTIONS: Mapping[str, frozenset[str]] = {
-    "FILE": frozenset({"input_name", "sink"}),
+    "FILE": frozenset({"input_name", "sink", "store"}),
     "script": frozenset({"map_name", "ids_a_second", "ids_a_frame"}),
     "transformers": frozenset({"map_name", "device", "streams"}),
     "bridge": frozenset({"map_name", "engine", "engine_model", "engine_key_env"}),
@@ -137,7 +142,8 @@ def _pipeline(file: Path, model: str | None, given: dict[str, Any]) -> Made:
     from codec_agents.server import PipelineBackend
 
     pipeline = load(file)
-    backend = PipelineBackend(pipeline, model, input=given.get("input_name"), sink=given.get("sink"))
+    places = {"input": given.get("input_name"), "sink": given.get("sink")}
+    backend = PipelineBackend(pipeline, model, **places, store=given.get("store"))
     return backend, _bundled(backend.vocabulary.id, backend.vocabulary.hash)
 
 

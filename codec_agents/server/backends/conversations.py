@@ -3,15 +3,18 @@
 A key stands for a whole history, as in a gateway (`codec_agents.server.gateway.history`): a client sends the
 messages again, and white space at the ends, other ids of calls and arguments written anew make no difference.
 What is kept are the ids of every model at the end of the run, so that the next run continues them exactly.
+
+With a file, it holds what memory holds: it is read when the server starts, and changed with each turn, before
+the end of the answer is sent.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from codec_agents.prompts import History
 
@@ -38,26 +41,47 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class Kept:
+    """A turn as it is kept: of each node, the ids of its prompt and its answer, `begin` and `map_hash`."""
+
     packed: Mapping[str, tuple[array[int], array[int], int, str | None]]
     pause: Pause | None
     delivered: int
 
     @property
     def size(self) -> int:
+        """The number of ids."""
         paused = 0
         if self.pause is not None:
             paused = sum(len(turn.prompt) + len(turn.generated) for turn in self.pause.waiting.values())
         return paused + sum(len(prompt) + len(answer) for prompt, answer, _, _ in self.packed.values())
 
 
+class KeptFile(Protocol):
+    """Keeps turns where a restart does not lose them."""
+
+    def load(self) -> Iterable[tuple[bytes, Kept]]:
+        """Return all turns with their keys, the one kept longest ago first."""
+        ...
+
+    def put(self, key: bytes, kept: Kept) -> None:
+        """Keep a turn."""
+        ...
+
+    def drop(self, key: bytes) -> None:
+        """Forget a turn."""
+        ...
+
+
 class Conversations:
     """Keeps turns by the keys of their histories, within a number of ids."""
 
-    def __init__(self, most_ids: int = MOST_IDS) -> None:
+    def __init__(self, most_ids: int = MOST_IDS, file: KeptFile | None = None) -> None:
         self._most = most_ids
-        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._ids = 0
+        self._file = file
+        self._kept: OrderedDict[bytes, Kept] = OrderedDict(() if file is None else file.load())
+        self._ids = sum(kept.size for kept in self._kept.values())
+        self._shrink()
 
     def find(self, key: bytes) -> Turn | None:
         """Return the turn with which a history ends."""
@@ -78,11 +102,18 @@ class Conversations:
             for node, each in turn.histories.items()
         }
         self._drop(key)
-        kept = self._kept[key] = _Kept(packed, turn.pause, turn.delivered)
+        kept = self._kept[key] = Kept(packed, turn.pause, turn.delivered)
         self._ids += kept.size
+        if self._file is not None:
+            self._file.put(key, kept)
+        self._shrink()
+
+    def _shrink(self) -> None:
         while self._ids > self._most and self._kept:
             self._drop(next(iter(self._kept)))
 
     def _drop(self, key: bytes) -> None:
         if (kept := self._kept.pop(key, None)) is not None:
             self._ids -= kept.size
+            if self._file is not None:
+                self._file.drop(key)

@@ -14,9 +14,10 @@ Rules that hold in this file:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
@@ -61,6 +62,7 @@ class PipelineBackend:
         name: what clients call the model; the pipeline's own name if left out.
         input: the input that gets the prompt; may be left out where one input alone needs a value.
         sink: the sink whose ids are the answer; may be left out where there is one, or one of text.
+        store: the SQLite file in which conversations outlast the server; in memory alone if left out.
 
     Raises:
         PipelineError: the pipeline has faults, or its prompt or its answer is ambiguous.
@@ -77,6 +79,7 @@ class PipelineBackend:
         *,
         input: str | None = None,  # noqa: A002 - the declaration's own word
         sink: str | None = None,
+        store: str | Path | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._built = built = pipeline.build()
@@ -87,6 +90,7 @@ class PipelineBackend:
         self.models: Sequence[ServedModel] = (ServedModel(name or built.name, vocabulary),)
         self._plans = Plans(built, self._serve)
         self._conversations = Conversations()
+        self._store = None if store is None else Path(store)
         self._workers = Workers()
         models = prompted_nodes(built)
         self._dialect = next((node.dialect for node in models.values()), None)
@@ -137,8 +141,22 @@ class PipelineBackend:
 
         Raises:
             ToolServerError: an MCP server cannot be reached.
+            StoreError: the file of conversations cannot be used.
         """
-        async with self._pipeline.opened():
+        with self._remembered():
+            async with self._pipeline.opened():
+                yield
+
+    @contextmanager
+    def _remembered(self) -> Iterator[None]:
+        """Hold the file of conversations open."""
+        if self._store is None:
+            yield
+            return
+        from codec_agents.server.backends.conversation_file import ConversationFile
+
+        with closing(ConversationFile(self._store)) as file:
+            self._conversations = Conversations(file=file)
             yield
 
     # --- runs ---

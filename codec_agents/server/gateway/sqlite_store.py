@@ -55,8 +55,16 @@ CREATE TABLE IF NOT EXISTS turns (
 );
 CREATE INDEX IF NOT EXISTS turns_by_key ON turns (key) WHERE NOT partial;
 CREATE INDEX IF NOT EXISTS turns_by_origin ON turns (origin);
+CREATE TABLE IF NOT EXISTS served (
+    number INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    histories BLOB NOT NULL,
+    pause TEXT,
+    delivered INTEGER NOT NULL
+);
 """
-"""`inserted` and `sampled`: token ids, 4 bytes each, little-endian. the others: JSON."""
+"""`inserted` and `sampled`: token ids, 4 bytes each, little-endian; the other fields of `turns`: JSON.
+`served` has the conversations of a served pipeline (`codec_agents.server.backends.conversation_file`)."""
 
 COLUMNS: Final = (
     "number, parent, tenant, origin, key, nonce, kept, inserted, sampled, messages, turn, begin, "
@@ -92,24 +100,7 @@ class SqliteStore:
         self.path = path
         self._memory = MemoryStore() if memory is None else memory
         self._private = 0
-        self._lock = _locked(path)
-        try:
-            # Conversations are for the one who runs the gateway; SQLite's other files get the same mode.
-            path.touch(mode=0o600)
-            self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._file.execute("PRAGMA journal_mode = WAL")
-            self._file.execute("PRAGMA synchronous = NORMAL")
-            self._file.executescript(SCHEMA)
-            self.secret = self._fact("secret", new_secret())
-            version = int(self._fact("version", b"%d" % VERSION))
-        except (sqlite3.Error, OSError) as error:
-            self._lock.close()
-            raise StoreError(
-                f"the file {path} is no store of conversations, or cannot be used: {error}"
-            ) from error
-        if version != VERSION:
-            self.close()
-            raise StoreError(f"the store {path} has the version {version}, and this program reads {VERSION}")
+        self._file, self._lock, self.secret = opened_store(path)
 
     @property
     def accesses(self) -> int:
@@ -211,10 +202,39 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreError(f"the store {self.path} cannot be read: {error}") from error
 
-    def _fact(self, name: str, new: bytes) -> bytes:
-        self._file.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, new))
-        (value,) = self._file.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return bytes(value)
+
+def opened_store(path: Path) -> tuple[sqlite3.Connection, IO[bytes], bytes]:
+    """Return the open file of a store, made where it is missing; its lock; and its secret.
+
+    Raises:
+        StoreError: the file is not such a store, cannot be written, or another process writes it.
+    """
+    lock = _locked(path)
+    try:
+        # Conversations are for the one who runs the server; SQLite's other files get the same mode.
+        path.touch(mode=0o600)
+        file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("PRAGMA synchronous = NORMAL")
+        file.executescript(SCHEMA)
+        secret = _fact(file, "secret", new_secret())
+        version = int(_fact(file, "version", b"%d" % VERSION))
+    except (sqlite3.Error, OSError) as error:
+        lock.close()
+        raise StoreError(
+            f"the file {path} is no store of conversations, or cannot be used: {error}"
+        ) from error
+    if version != VERSION:
+        file.close()
+        lock.close()
+        raise StoreError(f"the store {path} has the version {version}, and this program reads {VERSION}")
+    return file, lock, secret
+
+
+def _fact(file: sqlite3.Connection, name: str, new: bytes) -> bytes:
+    file.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, new))
+    (value,) = file.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    return bytes(value)
 
 
 def _locked(path: Path) -> IO[bytes]:
@@ -267,8 +287,8 @@ def _row(node: Node) -> tuple[Any, ...]:
         node.key,
         node.nonce,
         node.kept,
-        _bytes_of(node.inserted),
-        _bytes_of(node.sampled),
+        bytes_of(node.inserted),
+        bytes_of(node.sampled),
         msgspec.json.encode([_kept(message) for message in node.messages]),
         msgspec.json.encode(_kept(node.turn)),
         node.begin,
@@ -292,8 +312,8 @@ def _node(row: Sequence[Any], parent: Node | None) -> Node:
         key=key,
         nonce=nonce,
         kept=kept,
-        inserted=_ids_of(inserted),
-        sampled=_ids_of(sampled),
+        inserted=ids_of(inserted),
+        sampled=ids_of(sampled),
         messages=tuple(map(_message, _MESSAGES.decode(messages))),
         turn=_message(_MESSAGE.decode(turn)),
         begin=begin,
@@ -331,14 +351,16 @@ def _arguments(text: str) -> dict[str, Any] | None:
         return None
 
 
-def _bytes_of(ids: array[int]) -> bytes:
+def bytes_of(ids: array[int]) -> bytes:
+    """Return ids as the file has them: 4 bytes each, little-endian."""
     if sys.byteorder == "big":
         ids = ids[:]
         ids.byteswap()
     return ids.tobytes()
 
 
-def _ids_of(stored: bytes) -> array[int]:
+def ids_of(stored: bytes) -> array[int]:
+    """Return ids that the file has."""
     ids: array[int] = array(IDS)
     ids.frombytes(stored)
     if sys.byteorder == "big":

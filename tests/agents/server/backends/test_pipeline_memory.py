@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from codec_agents.exceptions import StoreError
 from codec_agents.pipeline import Pipeline
+from codec_agents.prompts import History
 from codec_agents.server import EmbeddedServer, PipelineBackend, ServerSettings, create_app
+from codec_agents.server.backends.conversation_file import ConversationFile
+from codec_agents.server.backends.conversations import Conversations, Turn
 from codec_agents.testing import Call, Say, ScriptedEngine, Think
 from codec_agents.vocabularies import bundled_map
 
@@ -61,8 +67,8 @@ def desk(planner: Any, writer: Any, **serve: Any) -> Pipeline:
     return pipeline.served(**serve) if serve else pipeline
 
 
-def serving(pipeline: Pipeline, **settings: Any) -> EmbeddedServer[Any]:
-    return EmbeddedServer(create_app(PipelineBackend(pipeline), ServerSettings(**settings)))
+def serving(pipeline: Pipeline, store: Path | None = None, **settings: Any) -> EmbeddedServer[Any]:
+    return EmbeddedServer(create_app(PipelineBackend(pipeline, store=store), ServerSettings(**settings)))
 
 
 class Client:
@@ -274,3 +280,48 @@ async def test_nothing_that_a_client_writes_becomes_a_control_id() -> None:
             assert (await client.send(*results)).status_code == 200
         counts.append([[token for token in prompt.ids if token in special] for prompt in planner.seen])
     assert counts[0] == counts[1]
+
+
+@pytest.mark.slow
+async def test_conversations_outlast_the_server_and_so_do_runs_that_wait(tmp_path: Path) -> None:
+    store, client = tmp_path / "conversations.db", None
+    planners = []
+    for turn in range(3):
+        planner = Prompts(travel)
+        planners.append(planner)
+        async with serving(
+            desk(planner, lambda prompt: f"Dear: {prompt.user}", tools="planner"), store
+        ) as server:
+            talking = Client(server, tools=[TOOL])
+            talking.messages = [] if client is None else client.messages
+            client = talking
+            if turn == 0:
+                await client.send({"role": "user", "content": "flights?"})
+            elif turn == 1:
+                calls = client.messages[-1]["tool_calls"]
+                results = [
+                    {"role": "tool", "tool_call_id": call["id"], "content": "96 EUR"} for call in calls
+                ]
+                assert (await client.send(*results)).status_code == 200
+            else:
+                assert await client.ask("thanks")
+    first, second, third = (planner.seen[0] for planner in planners)
+    assert second.ids[: len(first.ids)] == first.ids
+    assert third.ids[: len(second.ids)] == second.ids
+    assert oct(store.stat().st_mode & 0o777) == "0o600"
+
+
+async def test_a_file_holds_what_memory_holds(tmp_path: Path) -> None:
+    path = tmp_path / "conversations.db"
+    histories = {"a/b": History(prompt=[1, 2**31], generated=[3], begin=1, map_hash="h")}
+    with closing(ConversationFile(path)) as file:
+        with pytest.raises(StoreError, match="another process writes"):
+            ConversationFile(path)
+        kept = Conversations(most_ids=7, file=file)
+        for key in (b"one", b"two", b"three", b"two"):
+            kept.keep(key, Turn(histories, delivered=len(key)))
+    with closing(ConversationFile(path)) as file:
+        again = Conversations(file=file)
+        assert again.find(b"one") is None
+        assert again.find(b"two") == Turn(histories, None, 3)
+        assert [key for key, _ in file.load()] == [b"three", b"two"]
