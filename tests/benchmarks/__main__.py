@@ -10,10 +10,10 @@ SUITES = {
     "engines": ("engines",),
     "server": ("gateway",),
 }
-ALONE = {"real", "handoff_real"}
+ALONE = {"real", "handoff_real", "gateway_turns"}
 """Run only by name: they start real engines, which have to be there."""
 
-PARTED = {"tokenization", "engines", "handoff", "overlap", "real", "handoff_real"}
+PARTED = {"tokenization", "engines", "handoff", "overlap", *ALONE}
 """Those of which a part can be run alone."""
 
 
