@@ -93,8 +93,9 @@ test-models: $(MODELS)/ready  ## The tests on a real model with random weights, 
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[server]" --group test -r $<
 	@touch $@
 
-test-bridges: .venv-bridges-$(NAME)/ready  ## One framework with its package, in an environment of its own: NAME=langgraph.
-	@.venv-bridges-$(NAME)/bin/python -m pytest -m "slow or not slow" -W default tests/agents/bridges/test_$(subst -,_,$(NAME)).py
+# litellm's proxy pins versions that the server cannot have: it runs in an environment of its own.
+test-bridges: .venv-bridges-$(NAME)/ready $(if $(filter litellm,$(NAME)),$(LITELLM)/ready)  ## One framework with its package, in an environment of its own: NAME=langgraph.
+	@.venv-bridges-$(NAME)/bin/python -m pytest -m "slow or not slow" -W default tests/agents/bridges/test_$(subst -,_,$(NAME))*.py
 
 test-engines: .venv/dev  ## The tests on real servers: vLLM, made ready first, and llama.cpp where it is built (ALL=1: also those that take long).
 	@$(BIN)/python -m tests.real_engines fetch vllm
