@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from codec_agents import Pipeline
 from codec_agents.engines.base import GenerationRequest, SamplingOptions
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.factory import make_engine
 from codec_agents.engines.vllm import VllmEngine
-from codec_agents.server import BridgeBackend, EmbeddedServer, create_app
+from codec_agents.server import BridgeBackend, EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.server.recording import RecordingExchanges
+from codec_agents.testing import Call, PromptView, Say
+from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
 from tests.real_engines.conftest import Place
 from tests.real_engines.engines import prepare_router, router
@@ -88,3 +91,53 @@ async def test_frames_pass_a_router_and_a_session_stays_on_its_worker(
         for used in (engine, direct):
             await used.aclose()
     assert all(exchanges.generations for exchanges in seen), "all sessions went to one worker"
+
+
+RUNS = 16
+"""With fewer, chance might send all to one worker."""
+
+
+def script(prompt: PromptView) -> Say | Call:
+    """Call a tool twice, and then answer."""
+    return Call("look") if prompt.turn < 3 else Say("done")
+
+
+def look() -> str:
+    """Look."""
+    return "nothing"
+
+
+@pytest.fixture
+def scripted() -> Iterator[tuple[list[str], list[RecordingExchanges]]]:
+    """Two scripted Codec servers, and what each was asked."""
+    with ExitStack() as stack:
+        urls, seen = [], []
+        for _ in range(2):
+            exchanges = RecordingExchanges()
+            backend = ScriptedBackend()
+            backend.add("m", bundled_map("demo/words"), script)
+            server = stack.enter_context(EmbeddedServer(create_app(backend, exchanges=exchanges)))
+            urls.append(server.url)
+            seen.append(exchanges)
+        yield urls, seen
+
+
+async def test_the_turns_of_a_run_stay_on_one_worker_though_no_session_is_declared(
+    scripted: tuple[list[str], list[RecordingExchanges]],
+) -> None:
+    urls, seen = scripted
+    with router(urls) as front:
+        engine = CodecEngine(front.url)
+        p = Pipeline("loop").input("q").sink("out")
+        p.model("m", engine=engine, model="m", map="demo/words", prompt="{q}", tools=[look])
+        p.connect("q", "m.q").connect("m.answer", "out")
+        for number in range(RUNS):
+            before = [len(exchanges.generations) for exchanges in seen]
+            result = await p.invoke({"q": f"Run {number}."})
+            assert result.text == {"out": "done"}
+            counted = [len(exchanges.generations) - n for exchanges, n in zip(seen, before, strict=True)]
+            assert sorted(counted) == [0, 3]
+        await engine.aclose()
+    assert all(exchanges.generations for exchanges in seen), "all runs went to one worker"
+    told = [each.request.headers["x-session-id"] for exchanges in seen for each in exchanges.generations]
+    assert len(set(told)) == RUNS, "one session a run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import aclosing
 from typing import Any
 
@@ -34,7 +35,7 @@ class Trip(BaseModel):
 
 def pipeline(engine: Any, tokenizer_map: Any, model: str | None, **output: Any) -> Pipeline:
     p = Pipeline("form").input("q").sink("out")
-    sampling = {"max_tokens": 80, "temperature": 1.0}
+    sampling = {"max_tokens": 80, "temperature": 1.0 if "schema" in output else HOT}
     p.model(
         "m",
         model=model,
@@ -54,7 +55,10 @@ FORMS: list[dict[str, Any]] = [
     {"schema": Trip},
     {"choices": ["left", "right, slowly", 'a "third" way']},
     {"regex": "[a-f]{3}-[0-9]{2}"},
+    {"grammar": 'root ::= ("wind" | "rain") " " [0-9] [0-9]'},
 ]
+HOT = 5.0
+"""A temperature at which any id may be drawn; JSON would hold white space up to its limit."""
 
 
 @pytest.mark.parametrize("kind", each(*ENGINES))
@@ -85,6 +89,8 @@ async def test_an_enforced_form_is_valid_every_time(kind: str, output: dict[str,
         assert all(value == Trip(**json.loads(text)) for value, text in values)
     else:
         assert len(values) == TIMES
+    if "grammar" in output:
+        assert all(re.fullmatch("(wind|rain) [0-9]{2}", text) for _, text in values), values
 
 
 @pytest.mark.parametrize("kind", each(*ENGINES))
@@ -111,4 +117,4 @@ async def test_a_router_of_an_enforcing_engine_always_has_a_label(kind: str) -> 
     async with aclosing(engine), anyio.create_task_group() as group:
         for _ in range(TIMES):
             group.start_soon(choose)
-    assert [result.usage["way"].generated_ids <= 2 for result in results] == [True] * TIMES
+    assert [result.usage["way"].generated_ids for result in results] == [1] * TIMES, "one id decides"

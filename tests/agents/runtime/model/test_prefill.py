@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from codec_agents import Chat, Pipeline
@@ -20,6 +21,7 @@ from codec_agents.runtime.model import prefill
 from codec_agents.runtime.result import RunResult
 from codec_agents.server.embedded_engine import EmbeddedEngine
 from codec_agents.testing import PromptView, Say, ScriptedEngine, ScriptedModel, Wait
+from codec_core.frames import CodecFrame
 from tests.agents.patient import Patient
 
 pytestmark = pytest.mark.anyio
@@ -142,14 +144,60 @@ def reader(kind: type[Any], seconds: float) -> Any:
     return kind(model)
 
 
+class Telling(Wrapped):
+    """An engine that tells when it has answered a request ahead."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(lambda _: anyio.lowlevel.checkpoint())
+        self.inner = inner
+        self.answered = anyio.Event()
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
+        async with super().stream(request) as frames:
+            yield frames
+        if request.options.max_tokens == 1:
+            self.answered.set()
+
+
+class Waiting(ScriptedEngine):
+    """A model that goes on, from so many ids on, when something has happened."""
+
+    def __init__(self, model: ScriptedModel, happened: anyio.Event, ids: int) -> None:
+        super().__init__(model)
+        self._happened = happened
+        self._ids = ids
+
+    @asynccontextmanager
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
+        async with super().stream(request) as frames:
+            yield _Held(frames, self._happened, self._ids)
+
+
+class _Held:
+    def __init__(self, frames: FrameStream, happened: anyio.Event, ids: int) -> None:
+        self.stats = frames.stats
+        self._frames, self._happened, self._left = frames, happened, ids
+
+    async def __aiter__(self) -> AsyncIterator[CodecFrame]:
+        async for frame in self._frames:
+            if self._left <= 0:
+                await self._happened.wait()
+            self._left -= len(frame.ids)
+            yield frame
+
+
 @pytest.mark.parametrize("kind", [ScriptedEngine, EmbeddedEngine])
 async def test_what_was_sent_ahead_is_found_in_the_cache(kind: type[Any]) -> None:
     """How much sooner the first id comes is measured by `python -m tests.benchmarks handoff`."""
 
     async def result(stride: int | None) -> RunResult:
-        a = ScriptedEngine(ScriptedModel(script=lambda _: Say(words(500)), ids_a_second=2500, ids_a_frame=8))
-        b = reader(kind, 0.01e-3)
-        found = await run(pipeline(a, b, stride=stride, b_map="demo/bytes"))
+        b = Telling(reader(kind, 0.01e-3))
+        if stride is None:
+            b.answered.set()
+        a = Waiting(ScriptedModel(script=lambda _: Say(words(500)), ids_a_frame=8), b.answered, 200)
+        with anyio.fail_after(30):
+            found = await run(pipeline(a, b, stride=stride, b_map="demo/bytes"))
         await b.aclose()
         return found
 
