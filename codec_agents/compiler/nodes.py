@@ -241,6 +241,7 @@ def _tell_labels(asking: dict[str, Any], labels: Sequence[str]) -> dict[int, str
         asking["options"] = msgspec.structs.replace(
             options, structured={"ids": list(first_ids)}, max_tokens=1, min_tokens=None, stop=()
         )
+        asking["has_max_tokens"] = True  # the answer does not fill the engine's context
         asking["policy"] = asking["policy"].model_copy(update={"on_length": "accept"})
         return first_ids
     if "choice" in forms:

@@ -57,8 +57,8 @@ FORMS: list[dict[str, Any]] = [
     {"regex": "[a-f]{3}-[0-9]{2}"},
     {"grammar": 'root ::= ("wind" | "rain") " " [0-9] [0-9]'},
 ]
-HOT = 5.0
-"""A temperature at which any id may be drawn; JSON would hold white space up to its limit."""
+HOT = 2.0
+"""The highest temperature that vLLM takes; JSON would hold white space up to its limit."""
 
 
 @pytest.mark.parametrize("kind", each(*ENGINES))

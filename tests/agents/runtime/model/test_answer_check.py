@@ -186,6 +186,7 @@ async def test_one_id_decides_where_the_labels_begin_differently(tmp_path: Path)
     first_ids = [pick_tokenizer(BYTES).encode_ordinary(label)[0] for label in ("left", "right")]
     assert asked.options.structured == {"ids": first_ids}
     assert (asked.options.max_tokens, asked.stream_interval) == (1, WHOLE)
+    assert p.build().nodes["way"].has_max_tokens  # type: ignore[attr-defined]
     assert result.usage["way"].generated_ids == 1
     assert (result.outcomes["a"], result.outcomes["b"]) == ("skipped", "finished")
     assert "one id decides" in str(p.explain())
