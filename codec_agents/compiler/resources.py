@@ -26,7 +26,13 @@ from codec_agents.engines.checked import require_engine
 from codec_agents.engines.factory import make_engine
 from codec_agents.engines.measured import Measured
 from codec_agents.engines.pool import EnginePool
-from codec_agents.exceptions import CodecAgentsError, DialectError, ReferenceRefusedError, SecretMissingError
+from codec_agents.exceptions import (
+    CodecAgentsError,
+    DialectError,
+    ReferenceRefusedError,
+    SecretMissingError,
+    ToolDefinitionError,
+)
 from codec_agents.faults import Fault, suggest
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.kinds import Asking
@@ -347,7 +353,11 @@ class Resources:
         named = server_of(reference)
         if named is None:
             found: Any = self.callable(reference)
-            return list(found) if isinstance(found, Toolset) else [make_tool(found)]
+            try:
+                return list(found) if isinstance(found, Toolset) else [make_tool(found)]
+            except ToolDefinitionError as error:
+                said, _, remedy = str(error).partition("; ")
+                raise ResourceError(said, remedy or "give a function with annotated parameters") from error
         name, tool = named
         tools = self._server(name).tools()
         if tool is None:

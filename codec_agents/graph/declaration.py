@@ -160,7 +160,7 @@ class Declaration:
         `output` is an `Output`, its fields (`{"choices": [...]}`), or a pydantic model.
         """
         asking = self._asking(name, prompt, engine, model, map, dialect, sampling)
-        references = tuple(self._tool(name, position, given) for position, given in enumerate(tools))
+        references = self._tools(name, tools)
         fields = _given(
             tools=references or None, output=self._output(output), policy=self._policy(policy), title=title
         )
@@ -477,15 +477,24 @@ class Declaration:
     def _reference(self, given: CallableLike | None) -> str | None:
         return given if given is None or isinstance(given, str) else self.live.add_callable(given)
 
-    def _tool(self, node: str, position: int, given: object) -> str:
-        if isinstance(given, str):
-            return given
-        if not callable(given) and not (isinstance(given, Iterable) and all(map(callable, given))):
-            place = place_name(("nodes", node, "tools", position))
-            found = f"{type(given).__name__} is not a tool"
-            remedy = "give a function, a `Tool`, a `Toolset`, or a reference as `module:name`"
-            raise PipelineError([Fault(place, found, remedy)], self.name)
-        return self.live.add_callable(given)
+    def _tools(self, node: str, given: Sequence[object]) -> tuple[str, ...]:
+        """Return the references of tools.
+
+        Raises:
+            PipelineError: with a fault for each that is none.
+        """
+        faults = [
+            Fault(
+                place_name(("nodes", node, "tools", position)),
+                f"{type(each).__name__} is not a tool",
+                "give a function, a `Tool`, a `Toolset`, or a reference as `module:name`",
+            )
+            for position, each in enumerate(given)
+            if not _may_be_tool(each)
+        ]
+        if faults:
+            raise PipelineError(faults, self.name)
+        return tuple(each if isinstance(each, str) else self.live.add_callable(each) for each in given)
 
     def _policy(self, given: PolicyLike | None) -> PolicyLike | None:
         """Return a policy with a reference in place of a function."""
@@ -506,6 +515,12 @@ class Declaration:
             return body
         self.live.nested[name] = body.live
         return body.spec
+
+
+def _may_be_tool(given: object) -> bool:
+    if isinstance(given, str) or callable(given):
+        return True
+    return isinstance(given, Iterable) and all(map(callable, given))
 
 
 def _given(**fields: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -38,7 +39,7 @@ MAX_NAME = 64
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.-]")
 
-DIAGNOSIS_TIMEOUT = 5.0
+DIAGNOSIS_TIMEOUT = 15.0
 """Seconds for a program that ended at once to end again, when it is started to see its error."""
 
 MAX_ERROR_LINE = 300
@@ -270,6 +271,8 @@ async def start_failure(
     """
     if isinstance(error, TimeoutError):
         return "did not answer in time"
+    if isinstance(error, FileNotFoundError) and Path(command[0]).name == command[0]:
+        return f"cannot be started: there is no program {command[0]!r} on the PATH"
     if isinstance(error, OSError):
         return f"cannot be started: {error.strerror or error}"
     if not connection_closed(error):

@@ -82,3 +82,27 @@ def test_an_unknown_map_comes_with_the_command_that_builds_it() -> None:
 def test_a_tool_that_is_none_is_a_fault_with_its_place() -> None:
     with pytest.raises(PipelineError, match=r"nodes\.m\.tools\[1\]: int is not a tool; give a function"):
         Pipeline("desk").model("m", prompt="{q}", tools=["tools:book", 42])
+
+
+def with_tools(*tools: Any) -> Pipeline:
+    p = Pipeline("desk").input("q").engine("e", kind="scripted", script="hi").sink("out")
+    p.model("m", engine="e", map="demo/bytes", prompt="{q}", tools=tools)
+    return p.connect("q", "m.q").connect("m.answer", "out")
+
+
+def test_all_objects_that_are_no_tools_are_told_together() -> None:
+    with pytest.raises(PipelineError) as raised:
+        with_tools(42, len, 43.5)
+    assert [fault.place for fault in raised.value.faults] == ["nodes.m.tools[0]", "nodes.m.tools[2]"]
+
+
+def test_callables_of_which_no_tool_can_be_made_are_told_together_with_all_other_faults() -> None:
+    def by_position(*names: str) -> str:
+        return ""
+
+    with pytest.raises(PipelineError) as raised:
+        with_tools(by_position, lambda x: x, "gone:tool").build()
+    told = {fault.place: f"{fault.found}; {fault.remedy}" for fault in raised.value.faults}
+    assert "takes 'names' by position only" in told["nodes.m.tools[0]"]
+    assert "a lambda has no name" in told["nodes.m.tools[1]"]
+    assert "put gone.py there" in told["nodes.m.tools[2]"]

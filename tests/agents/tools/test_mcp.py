@@ -82,7 +82,7 @@ async def test_python_is_the_interpreter_that_runs() -> None:
     [
         (["python", "-c", "import nothing_of_this_name"], r"exited with 1: ModuleNotFoundError: No module"),
         (["python", "-c", "raise SystemExit(3)"], r"exited with 3$"),
-        (["no-program-of-this-name"], "cannot be started: No such file"),
+        (["no-program-of-this-name"], "cannot be started: there is no program 'no-program"),
     ],
 )
 async def test_a_program_that_ends_tells_why(command: list[str], told: str) -> None:
