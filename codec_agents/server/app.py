@@ -16,7 +16,8 @@ with uvicorn, `codec_agents.server.EmbeddedServer` inside this process.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from importlib import import_module
 from typing import Any
 
 import anyio
@@ -57,6 +58,7 @@ from codec_agents.server.negotiation import require_format, require_version
 from codec_agents.server.settings import ServerSettings
 from codec_agents.server.workers import Workers
 from codec_core.frames import SCHEMA, format_of_content_type
+from codec_core.tokenizer import pick_tokenizer
 
 Generation = Callable[[Request], Awaitable[tuple[Job, Answer]]]
 """Reads a request; returns what is to be generated, and the form in which to answer."""
@@ -68,6 +70,13 @@ MODEL = "/v1/models/"
 BINARY = "/v1/completions/codec"
 CHATS = ("/v1/chat/completions", "/v1/responses", "/v1/messages")
 COUNT = "/v1/messages/count_tokens"
+
+FIRST_NEEDED = (
+    "codec_agents.server.apis.prompts",
+    "codec_agents.server.apis.table",
+    "codec_core.compression",
+)
+"""Modules that the first requests import, unless the server is warm."""
 TEXT = "text/plain; charset=utf-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -114,6 +123,17 @@ class CodecServer:
             "/ready": self._ready,
             "/metrics": self._metrics,
         }
+
+    def warm_up(self) -> None:
+        """Import what first requests need, and build the tokenizers: then, it would hold the event loop."""
+        for module in FIRST_NEEDED:
+            import_module(module)
+        from codec_agents.server.apis.families import require_dialect
+
+        for model in self.backend.models:
+            pick_tokenizer(model.vocabulary).encode_ordinary("warm up")
+            with suppress(HttpError):  # a map of no family has no chats
+                require_dialect(model.vocabulary)
 
     def end_generations(self) -> None:
         """End every answer under way, with a last frame of the reason `error` and a complete body."""

@@ -19,6 +19,8 @@ from importlib.util import find_spec
 from types import FrameType
 from typing import Any
 
+from anyio import to_thread
+
 from codec_agents.server.access import require_keys
 from codec_agents.server.app import CodecServer
 
@@ -94,6 +96,8 @@ def serve(
             self.should_exit = self.lifespan.should_exit
             if self.should_exit:
                 return
+            # In a thread: what follows a signal to stop must not wait for it.
+            await to_thread.run_sync(app.warm_up)
             limit = connection_limit()
             listeners: Any = []  # uvicorn asks no more of them than to close
             for each in sockets or ():

@@ -4,15 +4,18 @@ import asyncio
 import gc
 import json
 import logging
+import socket
 import subprocess
 import sys
 import tracemalloc
 from contextlib import asynccontextmanager
 
 import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
 
 from codec_agents.server import EmbeddedServer, ScriptedBackend, ServerSettings, create_app
-from codec_agents.server.hosting.connections import MOST_SMALL_CHUNKS, quiet_down
+from codec_agents.server.hosting.connections import MOST_SMALL_CHUNKS, Listener, quiet_down
 from codec_agents.testing import Say, Wait
 
 pytestmark = pytest.mark.asyncio
@@ -258,3 +261,55 @@ async def test_a_warning_that_a_client_can_cause_is_logged_once_in_a_while(caplo
         logger.error("another %d", number)
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
     assert [record.levelname for record in caplog.records].count("ERROR") == 5
+
+
+async def no_application(scope, receive, send):
+    raise AssertionError
+
+
+async def test_connections_that_were_reset_while_they_waited_hold_up_few_turns():
+    """A flood of clients that leave must not fill the queue: its overflow costs others 200 ms and more."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    for _ in range(600):
+        client = socket.create_connection(listening.getsockname())
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+    config = Config(no_application, http="h11", ws="none", lifespan="off")
+    listener = Listener(listening, config, ServerState(), {}, settings=ServerSettings())
+    turns = 0
+    while listener.accepted < 600:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns < 20
+    assert not listener._beginning
+    listener.close()
+    await listener.wait_closed()
+
+
+WARM = """
+import asyncio, sys, httpx
+from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
+from codec_agents.vocabularies import bundled_map
+app = create_app(ScriptedBackend.of(bundled_map("demo/words"), lambda prompt: "yes"))
+app.warm_up()
+BODIES = {
+    "/v1/completions": {"prompt": "a", "stream_format": "msgpack"},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "a"}]},
+    "/v1/responses": {"input": "a"},
+}
+async def main():
+    async with EmbeddedServer(app) as server, httpx.AsyncClient(base_url=server.url) as client:
+        await client.get("/health")
+        before = set(sys.modules)
+        for path, body in BODIES.items():
+            assert (await client.post(path, json=body)).status_code == 200
+        print(sorted(name for name in set(sys.modules) - before if name.startswith("codec")))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+async def test_the_first_requests_of_a_warm_server_import_nothing():
+    """An import holds the event loop for as long as it takes."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", WARM, stdout=subprocess.PIPE)
+    assert (await process.communicate())[0] == b"[]\n"
