@@ -18,7 +18,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.soak",
         description="Long runs against servers on 127.0.0.1, which end by themselves. Each part is "
-        "short by default. Times depend on what else the machine does.",
+        "short by default. Times depend on what else the machine does. A part does not hold, and the exit "
+        "code is 1, where an answer is wrong, ids are lost or changed, or memory, file descriptors or tasks grow.",
     )
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}, ray; the first four if left out"
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--target", type=float, default=100.0, help="p99 of /health, in ms (default 100)")
     parser.add_argument("--hostile-seconds", type=float, default=15.0, help="of `hostile` (default 15)")
     parser.add_argument("--runs", type=int, default=1000, help="of `runs`, 200 at once (default 1000)")
+    parser.add_argument("--run-seconds", type=float, help="of `runs`, in place of a number of runs")
     parser.add_argument("--kills", type=int, default=3, help="of `kills` (default 3)")
     parser.add_argument("--rows", type=int, default=2000, help="of `ray` (default 2000)")
     parser.add_argument("--actors", type=int, default=1, help="of `ray` (default 1)")
@@ -43,7 +45,7 @@ def main() -> int:
             case "hostile":
                 held[part] = hostile.soak(options.hostile_seconds)
             case "runs":
-                held[part] = asyncio.run(runs.soak(options.runs, options.seed))
+                held[part] = asyncio.run(runs.soak(options.runs, options.seed, seconds=options.run_seconds))
             case "ray":
                 from tests.soak import batches
 

@@ -9,12 +9,17 @@ import urllib.error
 import urllib.request
 
 from tests.soak.attacks import ATTACKS, TIMEOUT
+from tests.soak.held import Held
 from tests.soak.latency import attack
 from tests.soak.served import Served
 
 CLIENTS = 4
 SETTLE = 12.0
 """Seconds after the last attack in which connections that it left open are closed."""
+
+
+CONNECTIONS, IN_USE = 2_000, 512.0
+"""What the attacks hold open at once, and megabytes: the budget of bodies and what is read from them."""
 
 
 class Polite:
@@ -45,7 +50,9 @@ def soak(seconds: float) -> bool:
         polite = Polite(served.port)
         polite.ask(0)
         before = served.megabytes, served.descriptors, served.threads
-        end = time.monotonic() + seconds
+        held = Held("server", served.pid, connections=CONNECTIONS, in_use=IN_USE)
+        begun = time.monotonic()
+        end = begun + seconds
 
         def work(first: int) -> None:
             number = first
@@ -57,6 +64,9 @@ def soak(seconds: float) -> bool:
         attackers = [attack(name, served.port, seconds) for name in ATTACKS]
         for thread in threads:
             thread.start()
+        while time.monotonic() < end:
+            held.sample((time.monotonic() - begun) / seconds)
+            time.sleep(min(1.0, seconds / 50))
         for thread in threads:
             thread.join()
         for attacker in attackers:
@@ -72,5 +82,6 @@ def soak(seconds: float) -> bool:
     print(f"  memory {before[0]:.0f} -> {after[0]:.0f} MB, file descriptors {before[1]} -> {after[1]},")
     print(f"  threads {before[2]} -> {after[2]}, open requests {left},")
     print(f"  log {len(log)} bytes, {log.count('Traceback')} tracebacks", flush=True)
-    flat = after[1] <= before[1] + 4 and after[2] <= before[2] + 4 and "Traceback" not in log
+    grown = not held.is_flat()
+    flat = not grown and after[1] <= before[1] + 4 and after[2] <= before[2] + 4 and "Traceback" not in log
     return polite.wrong == 0 and polite.right > 0 and left == 0 and flat

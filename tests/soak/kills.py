@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from tests.soak.held import Held
 from tests.soak.served import HERE, PIPELINE
 
 COMMAND = (sys.executable, "-m", "codec_agents.cli")
@@ -24,8 +25,10 @@ def soak(kills: int, seed: int) -> bool:
     draw = random.Random(seed)
     found: Counter[str] = Counter()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    held = Held("this process")
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         for number in range(kills):
+            held.sample(number / kills)
             record, after = Path(folder, f"{number}.jsonl"), Path(folder, f"{number}.after.jsonl")
             process = subprocess.Popen(
                 [*COMMAND, "run", PIPELINE, "-i", "question=why", "-q", "--record", record],
@@ -45,7 +48,7 @@ def soak(kills: int, seed: int) -> bool:
     print(
         f"{kills} kills: " + ", ".join(f"{count} {what}" for what, count in found.most_common()), flush=True
     )
-    return set(found) <= {"nothing recorded yet", "recovered", "ended before"}
+    return held.is_flat() and set(found) <= {"nothing recorded yet", "recovered", "ended before"}
 
 
 def _outcome(recovered: subprocess.CompletedProcess[str]) -> str:

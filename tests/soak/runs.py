@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import random
 import time
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import count, takewhile
 
 from codec_agents.exceptions import RunError
 from codec_agents.pipeline import Pipeline
+from codec_agents.runtime.result import RunResult
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.vocabularies import bundled_map
+from codec_core.tokenizer import pick_tokenizer
 from tests.soak import models
+from tests.soak.held import MORE_DESCRIPTORS, Held
 
 AT_ONCE = 200
 ATTEMPTS = 8
 """Of 5 % that fail, so many in a row do in one of 25,000 million requests."""
+
+
+WORDS = pick_tokenizer(bundled_map("demo/words"))
+"""The tokenizer of the second model, whose answers are compared."""
 
 
 def declared(url: str) -> Pipeline:
@@ -31,52 +37,67 @@ def declared(url: str) -> Pipeline:
     return pipeline.connect("writer.answer", "reader")
 
 
-async def soak(runs: int, seed: int) -> bool:
-    """Run a pipeline many times; return True if every answer is right and nothing is left behind."""
+@dataclass(slots=True)
+class Answers:
+    """The answers so far, each compared with the ids that it must have."""
+
+    right: int = 0
+    failed: int = 0
+    lost: int = 0
+    """Answers that are only the beginning of the right one."""
+    changed: int = 0
+    """Answers with other ids."""
+
+    def take(self, number: int, result: RunResult) -> None:
+        """Compare an answer, in ids and in text."""
+        text = f"Dear reader: [number {number}]" + " and so on" * 30
+        ids, expected = result.ids["reader"], WORDS.encode_ordinary(text)
+        if ids == expected and result.text["reader"] == text:
+            self.right += 1
+        elif ids == expected[: len(ids)]:
+            self.lost += 1
+        else:
+            self.changed += 1
+
+
+async def soak(runs: int, seed: int, *, seconds: float | None = None) -> bool:
+    """Run a pipeline many times, or for a while; return True if every answer is right and nothing is left."""
     models._draw = random.Random(seed)
     backend = ScriptedBackend.of(bundled_map("demo/bytes"), models.faulty, "planner")
     backend.add("writer", bundled_map("demo/words"), models.writer)
-    right = wrong = failed = 0
-    samples: list[tuple[float, int, int]] = []
+    answers = Answers()
+    held = Held("runs", connections=2 * AT_ONCE)
+    before = held.descriptors()
+    begun = time.perf_counter()
     async with EmbeddedServer(create_app(backend)) as server:
         pipeline = declared(server.url)
         async with pipeline.opened():
-            numbers = iter(range(runs))
-            begun = time.perf_counter()
+            numbers = iter(range(runs) if seconds is None else takewhile(lambda _: going_on(), count()))
+
+            def going_on() -> bool:
+                return time.perf_counter() - begun < (seconds or 0)
 
             async def work() -> None:
-                nonlocal right, wrong, failed
                 for number in numbers:
                     try:
-                        result = await pipeline.invoke({"question": f"number {number}"})
+                        answers.take(number, await pipeline.invoke({"question": f"number {number}"}))
                     except RunError:
-                        failed += 1
-                        continue
-                    expected = f"Dear reader: [number {number}]" + " and so on" * 30
-                    right += result.text["reader"] == expected
-                    wrong += result.text["reader"] != expected
-                    if number % max(runs // 8, 1) == 0:
-                        gc.collect()
-                        samples.append((_megabytes(), _descriptors(), len(asyncio.all_tasks())))
+                        answers.failed += 1
+                    share = number / runs if seconds is None else (time.perf_counter() - begun) / seconds
+                    held.sample(share, len(asyncio.all_tasks()))
 
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(AT_ONCE, runs)):
+                for _ in range(AT_ONCE if seconds else min(AT_ONCE, runs)):
                     group.create_task(work())
-            took = time.perf_counter() - begun
         open_requests = server.app.exchanges.open
-    gc.collect()
     tasks = len(asyncio.all_tasks())
-    print(f"{runs} runs, {min(AT_ONCE, runs)} at once, {models.FAULTS:.0%} of the requests fail:")
-    print(f"  {right} right, {wrong} wrong, {failed} failed, in {took:.1f} s")
-    counts = "; ".join(f"{memory:.0f} MB {fds} {count}" for memory, fds, count in samples)
-    print(f"  memory, file descriptors and tasks: {counts}")
-    print(f"  after it: {_megabytes():.0f} MB, {_descriptors()} file descriptors, {tasks} tasks", flush=True)
-    return right == runs and open_requests == 0 and tasks == 1
-
-
-def _megabytes() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
-
-
-def _descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+    done = answers.right + answers.failed + answers.lost + answers.changed
+    print(f"{done} runs, {AT_ONCE} at once, {models.FAULTS:.0%} of the requests fail:")
+    print(
+        f"  {answers.right} right, {answers.lost} with lost ids, {answers.changed} with changed ids, "
+        f"{answers.failed} failed, in {time.perf_counter() - begun:.1f} s"
+    )
+    after = held.descriptors()
+    print(f"  at the end: {open_requests} open requests, {tasks} tasks, {before} -> {after} file descriptors")
+    flat = held.is_flat() and after <= before + MORE_DESCRIPTORS
+    return answers.right == done and open_requests == 0 and tasks == 1 and flat

@@ -60,6 +60,11 @@ class Served:
         return Path(self._log.name).read_text(encoding="utf-8", errors="replace")
 
     @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    @property
     def megabytes(self) -> float:
         """The resident memory of the process."""
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])

@@ -238,7 +238,7 @@ class Listener:
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._socket)
-                begun = self._begin(loop, connection)
+                begun = int(self._begin(loop, connection))
                 # A client must not wait for a turn of the loop for each one before it.
                 for _ in range(ACCEPTED_AT_ONCE - 1):
                     if begun == AT_ONCE:
