@@ -18,8 +18,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.soak",
         description="Long runs against servers on 127.0.0.1, which end by themselves. Each part is "
-        "short by default. Times depend on what else the machine does. A part does not hold, and the exit "
-        "code is 1, where an answer is wrong, ids are lost or changed, or memory, file descriptors or tasks grow.",
+        "short by default. Times depend on what else the machine does. A part does not hold, and the "
+        "exit code is 1, where an answer is wrong, ids are lost or changed, or what is held grows.",
     )
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}, ray; the first four if left out"
