@@ -22,6 +22,7 @@ from codec_agents.pipeline import Pipeline
 from codec_agents.records.writer import Durability, encoded
 from codec_agents.scale.batch import Progress, opened_batch
 from codec_agents.scale.output import BatchSummary
+from codec_agents.scale.ray_serve import resolved
 from codec_agents.scale.replicas import replicas
 from codec_agents.scale.rows import Row, Values, keyed
 from codec_agents.scale.runner import RowOptions, RowRunner, check_columns, error_of
@@ -141,7 +142,9 @@ def run_on_ray(
     Raises:
         BatchError: as for `run_batch`; Ray is not installed.
     """
-    make = make or partial(replicas, str(Path(file).absolute()), dict(engines or {}))
+    # Here, and not in the actors: a dashboard listens on its own machine alone unless it is told otherwise.
+    urls = {name: resolved(given) for name, given in (engines or {}).items()}
+    make = make or partial(replicas, str(Path(file).absolute()), urls)
     made = make()
     pipeline = made if isinstance(made, Pipeline) else made[0]
     columns = dict(columns or {})

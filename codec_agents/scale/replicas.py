@@ -8,6 +8,7 @@ from pathlib import Path
 from codec_agents.exceptions import BatchError
 from codec_agents.graph.sources import EngineSpec
 from codec_agents.pipeline import Pipeline
+from codec_agents.scale.ray_serve import resolved
 
 
 def replicas(file: str | Path, engines: Mapping[str, Sequence[str]] | None = None) -> list[Pipeline]:
@@ -17,10 +18,11 @@ def replicas(file: str | Path, engines: Mapping[str, Sequence[str]] | None = Non
 
     Args:
         file: The YAML or JSON file of the pipeline.
-        engines: By the name of an engine: the URLs of servers of the same model.
+        engines: By the name of an engine: the URLs of servers of the same model, or of an application of Ray
+            Serve (see `ray_serve`).
 
     Raises:
-        BatchError: The pipeline has no such engine, or a list is empty.
+        BatchError: The pipeline has no such engine, a list is empty, or an application is not there.
         PipelineError: The file has faults, or a URL is none.
     """
     pipeline = Pipeline.from_yaml(Path(file))
@@ -33,6 +35,7 @@ def replicas(file: str | Path, engines: Mapping[str, Sequence[str]] | None = Non
             raise BatchError(f"the list of URLs of the engine {name!r} is empty")
     if not engines:
         return [pipeline]
+    engines = {name: resolved(urls) for name, urls in engines.items()}
     count = max(map(len, engines.values()))
     return [
         _with_urls(pipeline, {name: urls[number % len(urls)] for name, urls in engines.items()})

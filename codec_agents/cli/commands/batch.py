@@ -67,7 +67,8 @@ PROGRESS_EVERY_IN_A_LOG = 30.0
     "engines",
     multiple=True,
     metavar="NAME=URL[,URL...]",
-    help="Servers of an engine, among which the rows are divided.",
+    help="Servers of an engine, among which the rows are divided; serve+http://HEAD:8265/APPLICATION names "
+    "those of an application of Ray Serve.",
 )
 @click.option(
     "--concurrency",

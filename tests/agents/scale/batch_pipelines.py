@@ -74,3 +74,20 @@ class Paced:
             yield from planner(prompt)
 
         return make(slowly)
+
+
+class OnlyIn:
+    """Makes the pipeline in one process alone."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def __call__(self) -> Pipeline:
+        """Make it.
+
+        Raises:
+            RuntimeError: this is another process.
+        """
+        if os.getpid() != self._pid:
+            raise RuntimeError("it works only here")
+        return make()

@@ -155,12 +155,103 @@ def test_a_dataset_is_mapped(cluster: str) -> None:
     assert json.loads(found["4"]["result"])["text"] == {"reader": found["4"]["reader"]}
 
 
+PIPELINE = (
+    "pipeline: p\nengines: {A: {kind: scripted, script: yes it is}}\n"
+    "nodes:\n  m: {engine: A, map: demo/bytes, prompt: '{q}'}\n  q: {kind: input}\n  r: {kind: sink}\n"
+    "edges: [q -> m.q, m.answer -> r]\n"
+)
+
+
+def written(folder: Path) -> dict[str, Path]:
+    """Write the same rows as each kind of inputs, one of them without a value; return the files by kind."""
+    import pyarrow as pa
+    from pyarrow import csv, ipc, parquet
+
+    wanted = [{"id": str(n), "q": f"x{n}\u2028"} for n in range(20)] + [{"id": "none", "q": None}]
+    table = pa.Table.from_pylist(wanted)
+    found = {kind: folder / f"rows.{kind}" for kind in ("jsonl", "csv", "parquet")} | {
+        "saved": folder / "saved"
+    }
+    found["jsonl"].write_text("".join(json.dumps(row) + "\n" for row in wanted))
+    csv.write_csv(table.slice(0, 20), found["csv"])
+    parquet.write_table(table, found["parquet"])
+    found["saved"].mkdir()
+    with ipc.new_stream(found["saved"] / "data-00000-of-00001.arrow", table.schema) as stream:
+        stream.write_table(table)
+    return found
+
+
+def test_every_kind_of_inputs_gives_the_same_files_here_and_on_ray(cluster: str, tmp_path: Path) -> None:
+    import asyncio
+
+    from pyarrow import parquet
+
+    from codec_agents import Pipeline
+    from codec_agents.scale import run_batch
+    from codec_agents.scale.exporting import export
+    from codec_agents.scale.ray_data import run_on_ray
+
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    for kind, source in written(tmp_path).items():
+        here, there = tmp_path / f"{kind}-here", tmp_path / f"{kind}-there"
+        made = Pipeline.from_yaml(tmp_path / "p.yaml")
+        summaries = [
+            asyncio.run(run_batch(made, source, here, key="id")),
+            run_on_ray(tmp_path / "p.yaml", source, there, key="id", concurrency=4),
+        ]
+        failed = 0 if kind == "csv" else 1  # a CSV file has no missing values
+        assert {(each.done, each.failed) for each in summaries} == {(20, failed)}
+        lines = [
+            sorted(({**line, "seconds": 0} for line in results(folder)), key=str) for folder in (here, there)
+        ]
+        assert lines[0] == lines[1]
+        texts = [
+            sorted(str(read_record(path).texts()) for path in folder.glob("records/*/*.jsonl"))
+            for folder in (here, there)
+        ]
+        assert len(texts[0]) == 20
+        assert texts[0] == texts[1]
+        tables = [
+            sorted(parquet.read_table(export(folder, "parquet")).to_pylist(), key=str)
+            for folder in (here, there)
+        ]
+        assert tables[0] == tables[1]
+        sheets = [sorted(export(folder, "csv").read_text().splitlines()) for folder in (here, there)]
+        assert sheets[0] == sheets[1]
+
+
+def test_a_folder_that_takes_no_records_ends_the_batch_with_its_reason(cluster: str, tmp_path: Path) -> None:
+    from codec_agents.exceptions import BatchError
+    from codec_agents.scale.ray_data import run_on_ray
+
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "records").write_text("in the way")
+    with pytest.raises(BatchError, match=r"records.*started again"):
+        run_on_ray(tmp_path / "p.yaml", [{"id": 1, "q": "x"}], out, key="id")
+    assert results(out) == []
+    (out / "records").unlink()
+    assert run_on_ray(tmp_path / "p.yaml", [{"id": 1, "q": "x"}], out, key="id").done == 1
+
+
+def test_a_pipeline_that_cannot_be_made_in_an_actor_ends_the_batch(cluster: str, tmp_path: Path) -> None:
+    from codec_agents.exceptions import BatchError
+    from codec_agents.scale.ray_data import run_on_ray
+    from tests.agents.scale import batch_pipelines
+
+    with pytest.raises(BatchError, match="only here"):
+        run_on_ray(
+            "p.yaml",
+            [{"id": 1, "question": "x"}],
+            tmp_path,
+            key="id",
+            make=batch_pipelines.OnlyIn(os.getpid()),
+        )
+
+
 def test_the_command_differs_by_a_flag(cluster: str, tmp_path: Path) -> None:
-    (tmp_path / "p.yaml").write_text(
-        "pipeline: p\nengines: {A: {kind: scripted, script: yes it is}}\n"
-        "nodes:\n  m: {engine: A, map: demo/bytes, prompt: '{q}'}\n  q: {kind: input}\n  r: {kind: sink}\n"
-        "edges: [q -> m.q, m.answer -> r]\n"
-    )
+    (tmp_path / "p.yaml").write_text(PIPELINE)
     (tmp_path / "rows.jsonl").write_text("".join(f'{{"q": "x{n}\\u2028"}}\n' for n in range(5)))
     found = []
     for name, options in (("here", []), ("there", ["--ray", cluster])):

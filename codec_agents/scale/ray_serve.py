@@ -1,0 +1,90 @@
+"""The URLs of an application of Ray Serve, asked of the dashboard of its cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from codec_agents.exceptions import BatchError
+
+SCHEME = "serve+"
+"""`serve+http://HEAD:8265/APPLICATION` names an application by the dashboard's address."""
+
+PATH = "/api/serve/applications/"
+"""Serve's documented API."""
+
+WITHIN = 30.0
+"""Seconds in which the dashboard has to answer."""
+
+WILDCARDS = ("0.0.0.0", "::", "", None)  # noqa: S104 - compared, not listened at
+"""Addresses of proxies that listen at every address of their machine."""
+
+
+class _Proxy(msgspec.Struct):
+    status: str
+    node_ip: str = ""
+
+
+class _Application(msgspec.Struct):
+    status: str
+    route_prefix: str | None = None
+
+
+class _HttpOptions(msgspec.Struct):
+    host: str | None = None
+    port: int = 8000
+
+
+class _Details(msgspec.Struct):
+    """The part of the dashboard's answer that is read."""
+
+    applications: dict[str, _Application]
+    proxies: dict[str, _Proxy] = {}
+    http_options: _HttpOptions | None = None
+
+
+def resolved(urls: Iterable[str]) -> list[str]:
+    """Return URLs of servers: those of an application in place of a URL that names one.
+
+    Raises:
+        BatchError: An application is not there, or cannot be asked for.
+    """
+    return [found for url in urls for found in (_urls_of(url) if url.startswith(SCHEME) else [url])]
+
+
+def _urls_of(url: str) -> list[str]:
+    name, found = _asked(url)
+    application = found.applications.get(name)
+    if application is None:
+        known = ", ".join(sorted(found.applications)) or "none"
+        raise BatchError(f"Ray Serve at {url} has no application {name!r}; its applications: {known}")
+    if application.status != "RUNNING" or application.route_prefix is None:
+        raise BatchError(
+            f"the application {name!r} of Ray Serve cannot be asked over HTTP: its status is "
+            f"{application.status}, and its route {application.route_prefix}"
+        )
+    options = found.http_options or _HttpOptions()
+    healthy = sorted(proxy.node_ip for proxy in found.proxies.values() if proxy.status == "HEALTHY")
+    hosts = healthy if options.host in WILDCARDS else [str(options.host)]
+    if not healthy:
+        raise BatchError(f"Ray Serve at {url} has no proxy that is healthy; see `serve status`")
+    prefix = application.route_prefix.rstrip("/")
+    return [f"http://{f'[{host}]' if ':' in host else host}:{options.port}{prefix}" for host in hosts]
+
+
+def _asked(url: str) -> tuple[str, _Details]:
+    """Return the name of the application that a URL names, and what the dashboard says."""
+    import httpx
+
+    try:
+        dashboard = httpx.URL(url.removeprefix(SCHEME))
+        answer = httpx.get(dashboard.copy_with(path=PATH), timeout=WITHIN)
+        answer.raise_for_status()
+        return dashboard.path.strip("/") or "default", msgspec.json.decode(answer.content, type=_Details)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise BatchError(
+            f"Ray's dashboard does not answer at {url}: {error}; name it as serve+http://HEAD:8265/APPLICATION"
+        ) from error
+    except msgspec.MsgspecError as error:
+        raise BatchError(f"{url} is not the dashboard of Ray: {error}") from error
