@@ -172,14 +172,30 @@ def run_on_ray(
             mapped = _mapped(
                 dataset, make, options, _rows_of_files, actors, concurrency, batch_size=1, **resources
             )
-            for result in mapped.iter_rows():
-                line = json.loads(result["result"])
+            for line in _results(ray, mapped):
                 if (reason := line.get(STOPS)) is not None:
                     raise BatchError(reason)
                 out.write(line)
                 if progress is not None:
                     progress(out.summary, line)
         return out.summary
+
+
+def _results(ray: Any, mapped: Any) -> Iterator[dict[str, Any]]:
+    """Yield the results of a dataset.
+
+    Raises:
+        BatchError: Ray gives up, for example because the pipeline cannot be made in an actor.
+    """
+    try:
+        for result in mapped.iter_rows():
+            yield json.loads(result["result"])
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]  # the lines before are a traceback of another process
+        raise BatchError(
+            f"Ray ended the batch: {reason}; the batch goes on with the rows that are missing when it is "
+            "started again"
+        ) from error
 
 
 def _written(rows: Iterator[Row], folder: Path, count: int) -> list[str]:

@@ -315,6 +315,8 @@ def export(
         return
     if output is None:
         raise click.UsageError(f"the form {form} is written to a file; give --output")
+    if output.exists() and any(output.samefile(file) for file in files):
+        raise click.UsageError(f"{output} is one of the records that are read; name another --output")
     rows = list(rows)
     try:
         writer_of(form)(rows, output)
