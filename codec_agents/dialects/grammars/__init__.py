@@ -61,4 +61,9 @@ BEGINNINGS: Mapping[str, tuple[str, ...]] = {
 NAMES: Mapping[str, re.Pattern[str]] = {"tagged": re.compile(r"<function=([^>\n]*)[>\n]")}
 """The place of the tool's name in such a payload, where it is at the beginning."""
 
-__all__ = ["BEGINNINGS", "GRAMMARS", "NAMES", "FoundCall", "Grammar", "Payload", "PayloadError"]
+HEADS: Mapping[str, re.Pattern[str]] = {
+    "python-lines": re.compile(r"(?P<name>[A-Za-z_][\w.-]*[ \t]*)(?P<call>\()?")
+}
+"""The head of a payload that begins with a name: with `call` it is one, otherwise the name may go on."""
+
+__all__ = ["BEGINNINGS", "GRAMMARS", "HEADS", "NAMES", "FoundCall", "Grammar", "Payload", "PayloadError"]

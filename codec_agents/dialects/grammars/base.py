@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -79,6 +80,15 @@ class PayloadError(ValueError):
 Grammar: TypeAlias = Callable[[Payload], list[FoundCall]]
 
 
+_FENCE = re.compile(r"\s*```(?:json|python)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+
+
+def unfenced(text: str) -> str:
+    """Return the part of a call without the code fence around all of it."""
+    fenced = _FENCE.fullmatch(text)
+    return text if fenced is None else fenced[1]
+
+
 def load_json(text: str, what: str, name: str = "") -> Any:
     """Return a JSON value; line breaks inside strings are accepted, as models write them.
 
@@ -101,7 +111,7 @@ def load_arguments(text: str, name: str) -> dict[str, Any]:
     """
     if not text.strip():
         return {}
-    return as_arguments(load_json(text, "the arguments", name), name)
+    return as_arguments(load_json(unfenced(text), "the arguments", name), name)
 
 
 def as_arguments(value: Any, name: str) -> dict[str, Any]:

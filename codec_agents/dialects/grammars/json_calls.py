@@ -6,15 +6,13 @@ import json
 import re
 from typing import Any
 
-from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, as_arguments
+from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, as_arguments, unfenced
 
 _NAME_KEYS = ("name", "tool_name")
 _ARGUMENT_KEYS = ("arguments", "parameters")
 _ID_KEYS = ("id", "tool_call_id", "call_id")
 _BETWEEN = re.compile(r"[\s;,]*")
 _PREFIX = re.compile(r"\s*(?:functools)?\s*")
-_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
-"""A code fence around the whole payload, between the marks of a call."""
 _DECODER = json.JSONDecoder(strict=False)
 
 
@@ -24,9 +22,7 @@ def read_json(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: no JSON, or JSON that is no call.
     """
-    fenced = _FENCE.fullmatch(payload.text)
-    text = payload.text if fenced is None else fenced[1]
-    return [call for value in load_values(text) for call in _calls(value)]
+    return [call for value in load_values(unfenced(payload.text)) for call in _calls(value)]
 
 
 def load_values(text: str) -> list[Any]:

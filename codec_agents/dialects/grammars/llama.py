@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError
+from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, unfenced
 from codec_agents.dialects.grammars.json_calls import read_json
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def read_llama(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: it is none of them.
     """
-    text = payload.text.strip()
+    text = unfenced(payload.text).strip()
     if text.startswith("{"):
         return read_json(payload)
     try:
@@ -36,7 +36,7 @@ def read_llama(payload: Payload) -> list[FoundCall]:
             if '"name"' in text:
                 return read_json(payload)
             raise
-        return [FoundCall(CODE_TOOL, {"code": text})]
+        return [FoundCall(CODE_TOOL, {"code": payload.text.strip()})]
 
 
 def read_python_lines(payload: Payload) -> list[FoundCall]:

@@ -13,6 +13,7 @@ from codec_agents.dialects.grammars.base import (
     load_arguments,
     load_json,
     read_values,
+    unfenced,
 )
 from codec_agents.dialects.grammars.json_calls import read_json
 from codec_agents.dialects.values import Marked, Segment
@@ -27,7 +28,7 @@ def read_mistral(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: it is none of them.
     """
-    if payload.text.lstrip().startswith(("[", "{")):  # no name begins so
+    if unfenced(payload.text).lstrip().startswith(("[", "{")):  # no name begins so
         return read_json(payload)
     head, *rest = payload.split("[ARGS]")
     if not rest:
@@ -36,6 +37,10 @@ def read_mistral(payload: Payload) -> list[FoundCall]:
             raise PayloadError("a call must have the form name[ARGS]{...}", payload.text.strip()[:200])
         return [FoundCall(match[1], load_arguments(match[2], match[1]))]
     name, *call_id = [_text(part).strip() for part in Payload(head).split("[CALL_ID]")]
+    if not _text(rest[0]).strip():
+        raise PayloadError(
+            "nothing follows [ARGS]; write {} where there are no arguments", name, closed=False
+        )
     return [FoundCall(name, load_arguments(_text(rest[0]), name), call_id[0] if call_id else None)]
 
 
@@ -65,7 +70,7 @@ def read_blocks(payload: Payload) -> list[FoundCall]:
     """
     parts = payload.split("header")
     header = _text(parts[0]).strip() if len(parts) > 1 else ""
-    value = load_json(_text(parts[-1]), "the call", header)
+    value = load_json(unfenced(_text(parts[-1])), "the call", header)
     if not isinstance(value, dict):
         raise PayloadError(f"a call must be a JSON object, not {type(value).__name__}", header)
     name = value.get("name") or header
@@ -164,10 +169,14 @@ def read_harmony(payload: Payload) -> list[FoundCall]:
     return [FoundCall(name, load_arguments(text, name))]
 
 
+_ROLES = {"all", "assistant", "user"}
+"""Recipients that are no tools: a message to one of them is no call."""
+
+
 def recipient_of(header: str) -> str | None:
-    """Return the recipient that a message header names."""
-    match = re.search(r"\bto=([^\s<]+)", header)
-    return match[1] if match else None
+    """Return the tool that a message header names as its recipient."""
+    match = re.search(r"\bto=[ \t]*([^\s<]+)", header)
+    return match[1] if match and match[1] not in _ROLES else None
 
 
 def _each(payload: Payload, begin: str, end: str, read: Grammar) -> list[FoundCall]:

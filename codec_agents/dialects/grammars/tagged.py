@@ -4,8 +4,10 @@ The rules of this file:
 
 1. A closing tag ends a value only where another tag, or nothing, follows: values may hold tags.
 2. A value whose closing tag was dropped ends where the next line begins with the tag of a parameter that the
-   tool has and the call has not given yet.
+   tool has and the call has not given yet. The line break before that tag is not part of it.
 3. A value that nothing ends may be cut off. Its call is not closed, and is not run.
+4. Nor is one that may hold another parameter, whose opening tag was dropped: a closing tag ends a line of a
+   value, and the tool has a parameter that the call does not give.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ class TagForm:
         call_end: closes it.
         value: opens a value; the first group is the key.
         value_end: closes it.
+        line_end: closes it at the end of a line.
     """
 
     shown: str
@@ -41,6 +44,7 @@ class TagForm:
     call_end: re.Pattern[str]
     value: re.Pattern[str]
     value_end: re.Pattern[str]
+    line_end: re.Pattern[str]
 
     @classmethod
     def of(cls, shown: str, call: str, call_end: str, value: str, value_end: str) -> TagForm:
@@ -51,6 +55,7 @@ class TagForm:
             re.compile(rf"{call_end}(?=\s*(?:{call}|\Z))"),
             re.compile(value),
             re.compile(rf"{value_end}(?=\s*(?:{value}|\Z))"),
+            re.compile(rf"{value_end}[ \t]*\n"),
         )
 
 
@@ -92,7 +97,8 @@ def _values(name: str, body: str, form: TagForm, payload: Payload, *, closed: bo
         dropped = _dropped_end(name, body, opened, stop, form, payload, found)
         if dropped is None and end is None and not closed:
             raise PayloadError(f"nothing ends the value of {opened[1].strip()!r}", name, closed=False)
-        value = TaggedValue(opened, body[opened.end() : stop if dropped is None else dropped])
+        text = body[opened.end() : stop if dropped is None else dropped]
+        value = TaggedValue(opened, text if dropped is None else text.removesuffix("\n"))
         # Not closed, so not run: a tag in the value of a string would otherwise set another argument.
         if value.key in found:
             raise PayloadError(
@@ -102,7 +108,26 @@ def _values(name: str, body: str, form: TagForm, payload: Payload, *, closed: bo
         place = dropped if dropped is not None else stop if end is None else end.end()
     if body[place:].strip():
         raise PayloadError(f"between the values of the call there is other text; write {form.shown}", name)
+    _check_whole(name, found, form, payload)
     return list(found.values())
+
+
+def _check_whole(name: str, found: Mapping[str, TaggedValue], form: TagForm, payload: Payload) -> None:
+    """Refuse a value that may hold another one.
+
+    Raises:
+        PayloadError: it does, as far as can be told.
+    """
+    tool = payload.tools.get(name)
+    if tool is None or tool.parameters.get("properties", {}).keys() <= found.keys():
+        return
+    for value in found.values():
+        if form.line_end.search(value.text):
+            raise PayloadError(
+                f"the value of {value.key!r} holds a closing tag: it may hold another parameter too",
+                name,
+                closed=False,
+            )
 
 
 def _dropped_end(
@@ -209,8 +234,8 @@ def read_keyed(payload: Payload) -> list[FoundCall]:
     """
     head, _, rest = payload.text.partition("<arg_key>")
     name = head.strip()
-    if not name:
-        raise PayloadError("a call must begin with the tool's name")
+    if not name or "\n" in name or "<" in name:
+        raise PayloadError("a call must begin with the tool's name, and then its keys")
     body = f"<arg_key>{rest}" if rest else ""
     values = _values(name, body, _KEYED, payload, closed=False)
     return [FoundCall(name, read_values(name, [(value.key, value.text) for value in values], payload.tools))]

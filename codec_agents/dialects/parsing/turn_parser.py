@@ -12,6 +12,7 @@ from codec_agents.dialects.forms import CallForm, DialectForms
 from codec_agents.dialects.grammars import (
     BEGINNINGS,
     GRAMMARS,
+    HEADS,
     NAMES,
     FoundCall,
     Grammar,
@@ -239,12 +240,19 @@ class PayloadTest:
         self._speculative = form.speculative
         self._is_json = form.grammar == "json"
         self._beginnings = BEGINNINGS.get(form.grammar, ())
+        self._head = HEADS.get(form.grammar)
         self._name = NAMES.get(form.grammar) if form.speculative and tools else None
 
     def begins(self, payload: str) -> bool | None:
         """Return whether a call begins with this payload; None while more of it has to come."""
         text = payload.lstrip()
-        if self._all_text or not self._beginnings:
+        if self._all_text:
+            return True
+        if self._head is not None:
+            head = self._head.match(text)
+            begun = head is not None and head["call"] is not None
+            return begun or (None if not text or (head and head.end() == len(text)) else False)
+        if not self._beginnings:
             return True
         if not any(text.startswith(each) for each in self._beginnings):
             return None if any(each.startswith(text) for each in self._beginnings) else False

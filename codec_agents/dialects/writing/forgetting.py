@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
+from codec_agents.dialects.grammars.marked import recipient_of
 from codec_agents.dialects.parsing.block_reader import BlockTable
 from codec_agents.dialects.parsing.channel_reader import THINK, ChannelTable
 
@@ -161,7 +162,8 @@ def _is_reasoning(message: Sequence[int], marks: MessageMarks) -> bool:
     header = message[1:body]
     channel = _find(header, 0, {marks.channel})
     spelled = b"".join(map(marks.spell, header[channel + 1 :])).strip()
-    return bytes(spelled).split()[:1] == [b"analysis"] and b"to=" not in b"".join(map(marks.spell, header))
+    said = b"".join(map(marks.spell, header)).decode("utf-8", "replace")
+    return bytes(spelled).split()[:1] == [b"analysis"] and recipient_of(said) is None
 
 
 def forget_blocks(ids: Sequence[int], begin: int, table: BlockTable) -> list[int]:

@@ -117,6 +117,26 @@ def test_text_behind_a_mark_is_whole_and_once(text: str) -> None:
     assert Reading("qwen3-coder", [weather]).read(f"{text}<|im_end|>") == (text, "", [])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "In docs, <function_calls> opens and </function_calls> closes; see weather.",
+        "Use `<function_calls>weather` like so.",
+        "<function_calls>",
+        "<function_calls>weather",
+        "<function_calls></function_calls>",
+    ],
+)
+def test_text_behind_a_mark_that_is_no_call_of_python_is_an_answer(text: str) -> None:
+    assert Reading("olmo-3", [weather]).read(f"{text}<|im_end|>") == (text, "", [])
+
+
+@pytest.mark.parametrize("recipient", ["all", "user", "assistant"])
+def test_a_message_to_a_role_is_no_call(recipient: str) -> None:
+    turn = f"<|channel|>final to={recipient}<|message|>Hi.<|return|>"
+    assert Reading("harmony", [weather]).read(turn) == ("Hi.", "", [])
+
+
 ADDRESSED = [
     " to=functions.weather<|channel|>commentary json",
     " to=functions.weather<|channel|>commentary <|constrain|>json",
@@ -127,6 +147,7 @@ ADDRESSED = [
     "<|channel|>commentary to=functions.weather",
     "<|channel|>analysis to=functions.weather",
     " to=functions.weather<|channel|>analysis<|constrain|>json",
+    "<|channel|>commentary to= functions.weather",
 ]
 
 
@@ -155,6 +176,55 @@ def test_a_value_whose_closing_tag_was_dropped_ends_at_the_next_tag() -> None:
     )
     _, _, calls = Reading("qwen3-coder", [weather]).read(turn)
     assert calls == [("weather", {"city": "Oslo", "days": 3}, True)]
+
+
+VALUES_IN_TAGS = {
+    "qwen3-coder": ("<parameter={key}>\n{value}\n", "</parameter>\n", "</function>\n</tool_call><|im_end|>"),
+    "mimo-v2.6": ("<parameter={key}>{value}", "</parameter>\n", "</function>\n</tool_call><|im_end|>"),
+    "laguna-xs.2": (
+        "<arg_key>{key}</arg_key>\n<arg_value>{value}",
+        "</arg_value>\n",
+        "</tool_call>\n</assistant>",
+    ),
+}
+HEADS = {"laguna-xs.2": "<tool_call>{name}\n"}
+
+
+def in_tags(family: str, name: str, *values: tuple[str, str], drop: str = "") -> str:
+    """Return a call in a family's form; without the closing tag of its first value, or an opening one."""
+    opened, closed, end = VALUES_IN_TAGS[family]
+    turn = HEADS.get(family, "<tool_call>\n<function={name}>\n").replace("{name}", name)
+    for number, (key, value) in enumerate(values):
+        before, _, after = opened.partition("{value}")
+        turn += "" if number == 1 and drop == "opening" else before.replace("{key}", key)
+        turn += value + after
+        turn += "\n" if number == 0 and drop == "closing" else closed
+    return turn + end
+
+
+@pytest.mark.parametrize("family", VALUES_IN_TAGS)
+def test_the_line_break_before_a_tag_is_no_part_of_a_value_whose_closing_tag_was_dropped(family: str) -> None:
+    turn = in_tags(family, "write_file", ("path", "a.py"), ("content", "x"), drop="closing")
+    assert Reading(family, [write_file]).read(turn)[2] == [
+        ("write_file", {"path": "a.py", "content": "x"}, True)
+    ]
+
+
+@pytest.mark.parametrize("family", VALUES_IN_TAGS)
+def test_a_value_that_may_hold_another_parameter_is_not_run(family: str) -> None:
+    turn = in_tags(family, "weather", ("city", "Oslo"), ("days", "3"), drop="opening")
+    assert not any(runs for _, _, runs in Reading(family, [weather]).read(turn)[2])
+    whole = in_tags(family, "weather", ("city", "Oslo</parameter>\n"), ("days", "3"))
+    assert all(runs for _, _, runs in Reading(family, [weather]).read(whole)[2])  # nothing is missing
+
+
+def test_arguments_that_were_cut_off_whole_are_not_none() -> None:
+    assert Reading("mistral-v11", [weather]).read("[TOOL_CALLS]weather[ARGS]</s>")[2] == [
+        ("weather", None, False)
+    ]
+    assert Reading("mistral-v11", [weather]).read("[TOOL_CALLS]weather[ARGS]{}</s>")[2] == [
+        ("weather", {}, True)
+    ]
 
 
 def test_a_value_may_hold_tags() -> None:
@@ -232,6 +302,28 @@ def test_names_with_hyphens_and_dots_may_be_called_as_in_python(name: str) -> No
 
 
 JSON_CALL = '{"name": "weather", "arguments": {"city": "Oslo"}}'
+
+
+FENCED = {
+    "granite-3": '<|tool_call|>```json\n[{"name": "weather", "arguments": {"city": "Oslo"}}]\n```',
+    "llama3": '<|python_tag|>```json\n{"name": "weather", "parameters": {"city": "Oslo"}}\n```<|eot_id|>',
+    "lfm2.5": "<|tool_call_start|>```python\n[weather(city='Oslo')]\n```<|tool_call_end|><|im_end|>",
+    "mistral-v3": '[TOOL_CALLS] ```json\n[{"name": "weather", "arguments": {"city": "Oslo"}}]\n```</s>',
+    "mistral-v13": '[TOOL_CALLS]weather[ARGS]```json\n{"city": "Oslo"}\n```</s>',
+    "deepseek-v3.1": (
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>weather<｜tool▁sep｜>```json\n"
+        '{"city": "Oslo"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>'
+    ),
+    "harmony": '<|channel|>commentary to=functions.weather<|message|>```json\n{"city": "Oslo"}\n```<|call|>',
+    "inkling": (
+        '<|content_invoke_tool_json|>```\n{"name": "weather", "args": {"city": "Oslo"}}```<|end_message|>'
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FENCED)
+def test_a_code_fence_between_marks_is_taken_off_in_every_form_of_calls(family: str) -> None:
+    assert Reading(family, [weather]).read(FENCED[family])[2] == [("weather", {"city": "Oslo"}, True)]
 
 
 @pytest.mark.parametrize("fence", ["```json\n{}\n```", "\n```\n{}```\n", "  ```json \n{}\n```"])
