@@ -30,6 +30,7 @@ from codec_agents.exceptions import ApprovalRequiredError, PipelineError
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.files.document import read_document
 from codec_agents.graph.policy import Policy
+from codec_agents.telemetry import spans
 from codec_agents.testing import Call, ScriptedEngine, scripted_server
 from codec_agents.tools.tool import tool
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
@@ -250,8 +251,12 @@ async def execute(page: str, code: str, names: dict[str, Any]) -> None:
         for page in PROGRAMS
     ],
 )
-def test_programs_print_what_is_shown(page: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_programs_print_what_is_shown(
+    page: Path, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each runs by itself; one that begins with the name of a file is also kept under that name."""
+    # A program may send its telemetry elsewhere; what comes after this test does not.
+    monkeypatch.setattr("codec_agents.telemetry.spans._current", spans.current())
     found = BLOCK.findall(page.read_text(encoding="utf-8"))
     for (language, code), (next_language, shown) in zip(found, [*found[1:], ("", "")], strict=True):
         if language != "python":

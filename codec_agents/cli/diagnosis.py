@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from codec_agents.engines.base import (
+    DEFAULT_MAX_TOKENS,
     GenerationRequest,
     SamplingOptions,
     StreamStats,
     Timeouts,
+    context_of,
     continues_answers,
     is_text_boundary,
     replicas_of,
@@ -97,6 +99,7 @@ async def examine(subject: Subject) -> AsyncIterator[Finding]:
     yield await _version(node)
     yield _ids(node, ids)
     yield _tokenizer(node)
+    yield await _context(node)
     yield await _prefix_cache(node)
     yield _continues(node)
 
@@ -154,6 +157,22 @@ def _tokenizer(node: PromptedNode) -> Finding:
         said = "not compared by texts: a Codec server may name its map by hash, and another hash is an error"
         return Finding("tokenizer", "unknown", said)
     return Finding("tokenizer", "unknown", "not compared: the engine has no call for it, or `handshake: off`")
+
+
+async def _context(node: PromptedNode) -> Finding:
+    request = GenerationRequest(
+        prompt_ids=(), vocabulary=node.vocabulary, model=node.model, timeouts=TIMEOUTS
+    )
+    try:
+        ids = await context_of(node.engine, request) if node.context is None else node.context
+    except EngineError as error:
+        return Finding("context", "failed", str(error))
+    if ids is None:
+        return Finding(
+            "context", "unknown", f"not told: an answer has {DEFAULT_MAX_TOKENS:,} ids without `max_tokens`",
+            "declare `context` of the engine",
+        )  # fmt: skip
+    return Finding("context", "ok", f"{ids:,} ids for a prompt and its answer")
 
 
 async def _prefix_cache(node: PromptedNode) -> Finding:

@@ -32,6 +32,11 @@ def version(_: Any) -> Any:
     return 200, {"content-type": "application/json"}, [b'{"version": "0.11.2"}']
 
 
+def models(_: Any) -> Any:
+    listed = b'{"data": [{"id": "m", "max_model_len": 4096}]}'
+    return 200, {"content-type": "application/json"}, [listed]
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[StockServer]:
     vocabulary = vocabulary_of(bundled_map("demo/bytes"))
@@ -39,6 +44,7 @@ async def server() -> AsyncIterator[StockServer]:
         "/v1/completions": vllm_completions([70, 71, 72, 73, 74]),
         "/tokenize": tokenize_route(pick_tokenizer(vocabulary)),
         "/version": version,
+        "/v1/models": models,
     }
     async with StockServer(routes) as running:
         yield running
@@ -53,6 +59,14 @@ async def doctor(folder: Path, url: str, map_id: str = "demo/bytes", *options: s
 def checks(result: Result) -> dict[str, tuple[str, str]]:
     (engine,) = json.loads(result.output)["engines"]
     return {each["check"]: (each["status"], each["found"]) for each in engine["checks"]}
+
+
+async def test_a_server_that_does_not_tell_its_context_is_named_with_what_follows(
+    tmp_path: Path, server: StockServer
+) -> None:
+    del server.routes["/v1/models"]
+    found = checks(await doctor(tmp_path, server.url, "demo/bytes", "--json"))
+    assert found["context"] == ("unknown", "not told: an answer has 1,024 ids without `max_tokens`")
 
 
 async def test_an_engine_of_kind_auto_is_looked_at_as_what_it_turned_out_to_be(
@@ -71,6 +85,7 @@ async def test_a_sound_server_passes_every_check(tmp_path: Path, server: StockSe
     assert found["server"] == ("ok", "vllm 0.11.2")
     assert found["tokenizer"] == ("ok", "equal to the map demo/bytes on the probe texts")
     assert found["token ids"][0] == "ok"
+    assert found["context"] == ("ok", "4,096 ids for a prompt and its answer")
     assert found["prefix cache"][0] == "ok"
     assert "were cached" in found["prefix cache"][1]
 

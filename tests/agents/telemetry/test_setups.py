@@ -159,6 +159,14 @@ def test_what_the_documented_variables_send(
         assert traces[0].headers["x-langfuse-ingestion-version"] == "4"
 
 
+def test_every_page_names_the_protocol_of_the_exporter_that_it_installs() -> None:
+    """Without it the distribution asks for an exporter over gRPC, which is another package."""
+    for page in (ROOT / "docs").rglob("*.md"):
+        text = page.read_text("utf-8")
+        blocks = [block for block in text.split("```") if "opentelemetry-exporter-otlp-proto-http" in block]
+        assert all("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf" in block for block in blocks), page
+
+
 @pytest.mark.parametrize("back_end", ["Jaeger", "Phoenix"])
 def test_those_that_take_traces_only_get_traces_at_their_root(back_end: str) -> None:
     found = variables_of(back_end, "http://127.0.0.1:1")
