@@ -67,6 +67,11 @@ class Detokenizer:
         text = self.feed(ids, render_special)
         return text if partial else text + self.flush()
 
+    @property
+    def whole(self) -> bool:
+        """True if the ids so far end with a whole character: their text is all that they spell."""
+        return not self._pending
+
     def reset(self) -> None:
         """Forget the stream so far."""
         self._pending = b""

@@ -28,6 +28,8 @@ def place_of_text(dialect: BoundDialect, node: Node, turn: Message, *, with_tool
                 return found
             if event.port == "answer":
                 text += detokenizer.feed(event.ids)
+        if not detokenizer.whole:
+            continue  # no prompt goes on behind a part of a character
         if text == turn.content:
             return place
         if found is None and wanted and without_edges(text) == wanted:

@@ -209,13 +209,15 @@ class _Writer:
         behind = self._history.messages[found.place + 1 :]
         stripped = self._without_reasoning(found, node, known, behind)
         kept = len(known) if stripped is known else _shared(known, stripped)
-        before = [*self._history.messages[: found.place], node.turn]
+        # Of a turn that was cut, the prompt holds what the client got, and no call behind that.
+        turn = node.turn if found.cut is None else self._history.messages[found.place]
+        before = [*self._history.messages[: found.place], turn]
         end = stripped[-LOOK_BACK:]
 
         def written(some: Sequence[Message]) -> list[int]:
             return self._dialect.write_behind(
                 end,
-                with_call_ids_of(some, node.turn),
+                with_call_ids_of(some, turn),
                 before=before,
                 thinking=self._asked.thinking,
                 keep_reasoning=self._keeps,

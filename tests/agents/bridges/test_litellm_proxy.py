@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,7 @@ def proxied() -> Iterator[tuple[Served, str]]:
     """A gateway, and the address of a proxy in front of it."""
     command = litellm()
     assert command is not None
+    os.environ.setdefault("LITELLM_SALT_KEY", "sk-tests")  # without one, its Responses fail
     with gateway() as served, litellm_proxy(command, served.url, free_port()) as (_, port):
         url = f"http://127.0.0.1:{port}"
         anyio.run(ready, url)
