@@ -118,7 +118,14 @@ class Ids:
         """The beginning of B's prompts: no contestant finds in the cache what another has left there."""
 
     def pipeline(
-        self, a: str, b: str, ids: int, readers: Sequence[str] = (READ,), *, each: bool = False, **edge: Any
+        self,
+        a: str,
+        b: str,
+        ids: int,
+        readers: Sequence[str] = (READ,),
+        *,
+        each: bool = False,
+        **edge: Any,
     ) -> Pipeline:
         """Return a pipeline in which readers at `b` read what `a` wrote; `each` asks for an event per id."""
         p = Pipeline("real").input("task")

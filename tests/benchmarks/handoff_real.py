@@ -2,13 +2,14 @@
 
     python -m tests.benchmarks handoff_real [--rounds 15] [--minutes 15] [--only KIND]
 
-KIND is `handoff`, `prefill`, `fan-out` or `loop`. A writes an answer of a fixed length, B reads it: both on
-vLLM (one vocabulary), and between vLLM and llama.cpp (two). The text path is the official `openai` client in
-an interpreter of its own. Contestants take turns in every round. In one round A has the same prompt and draws
-nothing at random; B's prompts begin differently, so that none finds another's in the cache. `own` is the
-client's part: from A's last id, or text, until the next request is about to be written; `gap` until it is
-written; `first id` until B's first id, or text. `CPU` is the client's, then the engines'. Figures are medians
-in milliseconds. Servers and client share this machine: compare rows, never two runs.
+KIND is `handoff` (`128`, `512` or `1500` alone), `prefill`, `fan-out` or `loop`. A writes an answer of a
+fixed length, B reads it: both on vLLM (one vocabulary), and between vLLM and llama.cpp (two). The text path
+is the official `openai` client in an interpreter of its own. Contestants take turns in every round. In one
+round A has the same prompt and draws nothing at random; B's prompts begin differently, so that none finds
+another's in the cache. `own` is the client's part: from A's last id, or text, until the next request is about
+to be written; `gap` until it is written; `first id` until B's first id, or text. `CPU` is the client's, then
+the engines'. Figures are medians in milliseconds. Servers and client share this machine: compare rows, never
+two runs.
 
 A part ends after `--rounds` rounds, or when its share of `--minutes` is over, and not before two; the rows
 say how many it had. 0 minutes is no bound.
@@ -19,8 +20,9 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import NamedTuple
 
 from codec_agents import Pipeline
@@ -58,18 +60,31 @@ class Part(NamedTuple):
     """Its part of the time, as a weight."""
 
 
-def parts(text: Text, only: str) -> Iterator[Part]:
-    """Yield what is measured, in order, or one kind of it."""
-    if only in ("", "handoff"):
-        for ids in LENGTHS:
-            for (a, b), title in DIRECTIONS.items():
-                yield handoff(text, a, b, ids, title)
+def parts(text: Text, only: str) -> Iterator[Callable[[], Part]]:
+    """Yield what makes each part, in order, or the parts of one kind: making one starts its engines."""
+    for ids in LENGTHS:
+        for (a, b), title in DIRECTIONS.items():
+            if only in ("", "handoff", f"{ids}"):
+                yield partial(handoff, text, a, b, ids, title)
     if only in ("", "prefill"):
-        yield from (prefill(a, b) for a, b in (("gemma", "vllm"), ("vllm", "gemma")))
+        yield from (partial(prefill, a, b) for a, b in (("gemma", "vllm"), ("vllm", "gemma")))
     if only in ("", "fan-out"):
-        yield from (fan_out(text, ids) for ids in FAN_OUT)
+        yield from (partial(fan_out, text, ids) for ids in FAN_OUT)
     if only in ("", "loop"):
-        yield loop(text)
+        yield partial(loop, text)
+
+
+def made(text: Text, only: str) -> list[Part]:
+    """Return the parts whose engines are there, and say which are left out."""
+    found, missing = [], {}
+    for make in parts(text, only):
+        try:
+            found.append(make())
+        except UnavailableError as error:
+            missing[str(error)] = missing.get(str(error), 0) + 1
+    for error, count in missing.items():
+        print(f"{count} parts are left out: {error}", flush=True)
+    return found
 
 
 def handoff(text: Text, a: str, b: str, ids: int, title: str) -> Part:
@@ -155,8 +170,17 @@ def report(part: Part, found: Mapping[str, list[Figures]]) -> bool:
         engines = " + ".join(map(_milliseconds, figures.engines))
         row = (f"{part.ids or '-'}", f"{len(found[name])}", *spans, engines, received, found_part)
         print(f"  {name:24}{cells(row)}", flush=True)
+    if part.name == "prefill":
+        print(f"    {sameness(found)}", flush=True)
     verdicts = [verdict(what, *bar) for what, bar in bars(part, medians).items()]
     return all(verdicts)
+
+
+def sameness(found: Mapping[str, Sequence[Figures]]) -> str:
+    """Return how often A wrote the same ids, whatever B's engine did meanwhile."""
+    rounds = list(zip(*found.values(), strict=True))
+    said = sum(all(each.said == row[0].said for each in row) for row in rounds)
+    return f"A's ids are the same in all ways in {said} of {len(rounds)} rounds"
 
 
 def median(figures: Sequence[Figures]) -> Figures:
@@ -219,7 +243,7 @@ async def compare(only: str, rounds: int, minutes: float) -> bool:
     """Measure all parts, or one kind of them."""
     text = Text()
     try:
-        chosen = list(parts(text, only))
+        chosen = made(text, only)
         whole = sum(part.share for part in chosen)
         print("milliseconds".ljust(26) + cells(HEADS), flush=True)
         reached = True
