@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from codec_agents.engines.base import GenerationRequest, SamplingOptions
+from codec_agents.engines.base import WHOLE, GenerationRequest, SamplingOptions
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.vllm import VllmEngine
@@ -80,7 +80,9 @@ def whole_ids(kind: str) -> list[int]:
     return answer["tokens"] if kind == "llamacpp" else answer["choices"][0]["token_ids"]
 
 
-async def replayed(kind: str, exchange: Any, **options: Any) -> tuple[list[int], Any]:
+async def replayed(
+    kind: str, exchange: Any, stream_interval: int = 1, **options: Any
+) -> tuple[list[int], Any]:
     """Read a recorded answer with the engine's client."""
     headers = {"content-type": exchange["content_type"]}
     answer = (exchange["status"], headers, [exchange["body"].encode()])
@@ -89,6 +91,7 @@ async def replayed(kind: str, exchange: Any, **options: Any) -> tuple[list[int],
         prompt_ids=[token for token in prompt if isinstance(token, int)],
         vocabulary=recorded_vocabulary(),
         options=SamplingOptions(max_tokens=20, **options),
+        stream_interval=stream_interval,
     )
     async with StockServer({exchange["path"]: lambda _: answer}) as server:
         engine = ENGINES[kind](server.url)
@@ -106,6 +109,13 @@ KINDS = [kind for kind in ENGINES if kind.split()[0] in RECORDED]
 async def test_a_recorded_stream_has_the_ids_of_the_whole_answer(kind: str) -> None:
     ids, stats = await replayed(kind, of(kind, "limit"))
     assert (ids, stats.finish_reason) == (whole_ids(kind), "length")
+    assert stats.prompt_tokens == 17
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_recorded_answer_that_is_not_streamed_is_read(kind: str) -> None:
+    ids, stats = await replayed(kind, of(kind, "whole"), WHOLE)
+    assert (ids, stats.finish_reason, stats.format) == (whole_ids(kind), "length", "json")
     assert stats.prompt_tokens == 17
 
 
