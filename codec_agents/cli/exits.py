@@ -15,6 +15,7 @@ from codec_agents.exceptions import (
     ApprovalRequiredError,
     BatchError,
     CodecAgentsError,
+    ContextFullError,
     DialectError,
     DurableError,
     EngineError,
@@ -42,7 +43,7 @@ FAULTS = 3
 ENGINE_FAILED = 4
 """An engine could not be reached, refused, or broke its stream."""
 LIMIT_REACHED = 5
-"""A limit of turns, ids or calls, or a time-out."""
+"""A limit of turns, ids or calls, a full context, or a time-out."""
 DATA_UNUSABLE = 6
 """A map, record or file is missing, damaged, or of another kind."""
 WAITING = 7
@@ -74,6 +75,7 @@ CODES: tuple[tuple[type[BaseException], int], ...] = (
     (InputError, USAGE),
     (EngineError, ENGINE_FAILED),
     (LimitExceededError, LIMIT_REACHED),
+    (ContextFullError, LIMIT_REACHED),
     (RecordError, DATA_UNUSABLE),
     (PauseError, DATA_UNUSABLE),
     (StoreError, DATA_UNUSABLE),

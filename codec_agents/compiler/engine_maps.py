@@ -47,7 +47,7 @@ def _loaded(told: ToldMap, cache: DiskMapCache) -> TokenizerMap | str:
         found = f"no map is named, and the engine publishes none; its own has the hash {told.hash}"
         return f"{found}; {FILES}, or fetch it with `codec-agents maps get`"
     found = f"no map is named, and the engine's files, {told.model!r}, are not on this machine"
-    if told.model is not None and re.match(HUB_PATTERN, told.model):
+    if told.model is not None and re.match(HUB_PATTERN, told.model) and told.model[0] != ".":
         build = f"codec-agents maps build hf:{told.model}"
         return f"{found}; add `map: hf:{told.model}`, or build it once with `{build}`"
     return f"{found}; {FILES}"

@@ -34,7 +34,7 @@ class CallScope(Scope):
         self._before = (len(turn.generated), turn.reasoning_ids)
         self._requests = len(turn.stats)
         self._usage = _metric_attributes(node)
-        attributes = {**self._usage, **call_attributes(node.options), names.AGENT: node.name}
+        attributes = {**self._usage, **_sampling(node), names.AGENT: node.name}
         attributes[names.MAP] = node.vocabulary.id
         attributes[names.TURN] = turn.number
         if is_text_boundary(node.engine):
@@ -121,6 +121,14 @@ def _metric_attributes(node: PromptedNode) -> Attributes:
         attributes[names.SERVER_ADDRESS] = pool.host
         attributes[names.SERVER_PORT] = pool.port
     return attributes
+
+
+def _sampling(node: PromptedNode) -> Attributes:
+    """Return the declared sampling; the limit that a context leaves is none of it."""
+    found = call_attributes(node.options)
+    if not node.has_max_tokens:
+        found.pop(names.REQUEST_MAX_TOKENS, None)
+    return found
 
 
 def call_attributes(options: SamplingOptions) -> Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from codec_agents.exceptions import (
+    ContextFullError,
     EngineError,
     EngineStatusError,
     EngineTimeoutError,
@@ -23,6 +24,9 @@ def failure(error: RunError) -> HttpError:
     The status shows a client whether to retry. Node names, tools, engines and their texts are the
     pipeline's internals: the log has them, under the id that the client gets.
     """
+    if isinstance(error, ContextFullError):
+        said = log_failure("the conversation is longer than the context of a model of the pipeline", error)
+        return HttpError(400, said, code="context_length_exceeded")
     cause = error.cause if isinstance(error, NodeFailedError) else error
     headers = {}
     status = 500

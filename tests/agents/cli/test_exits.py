@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from codec_agents.cli import LazyGroup, exits, main
 from codec_agents.exceptions import (
     CodecAgentsError,
+    ContextFullError,
     EngineUnavailableError,
     LimitExceededError,
     PipelineError,
@@ -28,6 +29,7 @@ FAULT = Fault("nodes.a", "no map", "name one")
         (PipelineError([FAULT]), exits.FAULTS),
         (EngineUnavailableError("a", "refused"), exits.ENGINE_FAILED),
         (LimitExceededError("node", "turns", 3), exits.LIMIT_REACHED),
+        (ContextFullError("node", 300, 256), exits.LIMIT_REACHED),
         (RecordError("damaged"), exits.DATA_UNUSABLE),
         (CodecError("damaged"), exits.DATA_UNUSABLE),
         (FileNotFoundError("x"), exits.DATA_UNUSABLE),

@@ -77,6 +77,7 @@ async def test_a_server_on_this_machine_tells_what_it_loaded(
     [
         ("Qwen/Qwen2.5-7B", "`codec-agents maps build hf:Qwen/Qwen2.5-7B`"),
         ("/there/is/no/such/model", "'/there/is/no/such/model', are not on this machine"),
+        ("./Qwen2.5-7B", "'./Qwen2.5-7B', are not on this machine; add `map:` with the model's folder"),
         ("", "tells none"),
     ],
 )

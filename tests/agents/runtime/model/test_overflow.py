@@ -10,8 +10,11 @@ from typing import Any
 import anyio
 import pytest
 from click.testing import CliRunner
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from codec_agents import Pipeline, tool
+from codec_agents import Pipeline, telemetry, tool
 from codec_agents.cli import main
 from codec_agents.dialects.messages import Message
 from codec_agents.engines.base import GenerationRequest
@@ -19,6 +22,9 @@ from codec_agents.events import HistoryDropped
 from codec_agents.exceptions import ApprovalRequiredError, ContextFullError, NodeFailedError, PipelineError
 from codec_agents.records.reader import read_record
 from codec_agents.runtime.model.room import NOTE
+from codec_agents.server.backends.pipeline_failures import failure
+from codec_agents.telemetry import names
+from codec_agents.telemetry import spans as telemetry_spans
 from codec_agents.testing import Call, PromptView, Say, ScriptedEngine
 from codec_agents.trace import read_runs
 from codec_agents.vocabularies import bundled_map
@@ -288,3 +294,28 @@ async def test_the_terminal_and_the_page_show_what_was_dropped(tmp_path: Path) -
     assert f"m dropped history before turn {first['turn']} (drop_oldest_results)" in shown.output
     assert f"{first['before']:,} ids would have been" in shown.output
     assert first in run.summary()["dropped"]
+
+
+def test_a_client_of_a_served_pipeline_is_told_to_shorten_the_conversation() -> None:
+    refused = failure(ContextFullError("secret", 300, 256))
+    assert (refused.status, refused.code) == (400, "context_length_exceeded")
+    assert "secret" not in str(refused)
+
+
+async def test_a_span_names_a_limit_only_where_one_is_declared() -> None:
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    before = telemetry_spans.current()
+    telemetry.configure(tracer_provider=provider)
+    try:
+        for sampling in ({}, {"max_tokens": 7}):
+            p = Pipeline("one").input("q").sink("out")
+            p.model(
+                "m", engine=ScriptedEngine(lambda _: "hi"), map="demo/words", prompt="{q}", sampling=sampling
+            )
+            await p.connect("q", "m.q").connect("m", "out").invoke({"q": "go"})
+    finally:
+        telemetry_spans.use(before)
+    calls = [each for each in spans.get_finished_spans() if each.name.startswith("text_completion")]
+    assert [dict(each.attributes or {}).get(names.REQUEST_MAX_TOKENS) for each in calls] == [None, 7]
