@@ -103,12 +103,23 @@ class ToolWatcher:
         return events
 
     def _skip(self, batch: tuple[int, ...], at: int, events: list[WatcherEvent]) -> int:
-        """Skip ids outside; return the place after the next start marker."""
-        stop = _find(batch, self._start, at)
-        if stop > at:
-            events.append(WatcherEvent("passthrough", batch[at:stop]))
-        self._inside = stop < len(batch)
-        return stop + 1
+        """Skip ids outside, and regions that are whole; return the place after any other start marker."""
+        start, end, size = self._start, self._end, len(batch)
+        while (begin := _find(batch, start, at)) < size:
+            if begin > at:
+                events.append(WatcherEvent("passthrough", batch[at:begin]))
+            at = begin + 1
+            stop = _find(batch, end, at)
+            region = batch[at:stop]
+            # A region that is whole, and holds no other start, is nearly every one: nothing is gathered.
+            if stop == size or stop - at > self._cap or start in region:
+                self._inside = True
+                return at
+            events.append(WatcherEvent("region", region))
+            at = stop + 1
+        if at < size:
+            events.append(WatcherEvent("passthrough", batch[at:]))
+        return size
 
     def _read_region(self, batch: tuple[int, ...], at: int, events: list[WatcherEvent]) -> int:
         """Read ids inside; return the place after the next end marker."""

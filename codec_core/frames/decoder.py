@@ -47,11 +47,11 @@ class FrameDecoder(ABC):
         "_direct",
         "_done",
         "_empty",
-        "_error",
         "_largest",
         "_limit",
         "_max_ids",
         "_offset",
+        "error",
     )
 
     def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES, max_frame_ids: int = MAX_FRAME_IDS) -> None:
@@ -66,7 +66,8 @@ class FrameDecoder(ABC):
         self._done = False
         self._empty = 0
         """The number of frames without ids in a row, up to now."""
-        self._error: FrameError | None = None
+        self.error: FrameError | None = None
+        """The error that the next call will raise. Check it after each `feed` that returns frames."""
         self._largest = min(max_frame_bytes, max_frame_ids)
         """The largest chunk that is tried as one whole frame, for formats that can."""
         self._direct = self._largest
@@ -76,11 +77,6 @@ class FrameDecoder(ABC):
     def done(self) -> bool:
         """True once the last frame, with `done`, is given out."""
         return self._done
-
-    @property
-    def error(self) -> FrameError | None:
-        """The error that the next call will raise. Check it after each `feed` that returns frames."""
-        return self._error
 
     @property
     def offset(self) -> int:
@@ -93,8 +89,8 @@ class FrameDecoder(ABC):
         Raises:
             FrameError: the stream broke the protocol and no frame came before that in `data`.
         """
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         if not data:
             return []
         frames: list[CodecFrame] = []
@@ -115,10 +111,10 @@ class FrameDecoder(ABC):
             TruncatedStreamError: the body ended inside a frame, or before any frame said `done`.
             FrameError: the stream had broken the protocol before.
         """
-        if self._error is None and not self._done:
+        if self.error is None and not self._done:
             self._fail(self._truncation())
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def _accept(self, data: Bytes, frames: list[CodecFrame]) -> None:
         if self._done:
@@ -182,7 +178,7 @@ class FrameDecoder(ABC):
         frames.append(frame)
 
     def _fail(self, error: FrameError) -> None:
-        self._error = error
+        self.error = error
         self._direct = -1
         self._buffer = bytearray()
 

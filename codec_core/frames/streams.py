@@ -42,8 +42,9 @@ def decode_protobuf_stream(body: AsyncIterable[bytes]) -> AsyncIterator[CodecFra
 
 
 async def _frames(body: AsyncIterable[bytes], frames: FrameDecoder) -> AsyncIterator[CodecFrame]:
+    feed = frames.feed
     async for chunk in body:
-        for frame in frames.feed(chunk):
+        for frame in feed(chunk):
             yield frame
         if frames.error is not None:
             break
