@@ -16,8 +16,7 @@ from codec_agents import graph
 from codec_agents.display.displayed import Displayed
 from codec_agents.exceptions import PipelineError
 from codec_agents.graph.live import LiveObjects
-from codec_agents.runtime.batch import DEFAULT_CONCURRENCY, BatchRun, Completed, completing
-from codec_agents.runtime.options import RunOptions, start_run
+from codec_agents.runtime.options import DEFAULT_CONCURRENCY, RunOptions, start_run
 
 if TYPE_CHECKING:
     from codec_agents.display.parts import Part
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from codec_agents.prompts import History
     from codec_agents.records.recorded import RecordedRun
     from codec_agents.replay import AnswerSource
+    from codec_agents.runtime.batch import Completed
     from codec_agents.runtime.pause import Decision, Pause
     from codec_agents.runtime.result import RunResult
     from codec_agents.runtime.run import Run
@@ -305,6 +305,8 @@ class Pipeline(graph.Declaration, Displayed):
             ValueError: `concurrency` is less than 1.
             Exception: what `progress` raised; the other runs are stopped.
         """
+        from codec_agents.runtime.batch import BatchRun
+
         each = list(inputs)
         run = self._run_of(each, after, options)
         async with self.opened():
@@ -342,6 +344,8 @@ class Pipeline(graph.Declaration, Displayed):
         Raises:
             ValueError: `concurrency` is less than 1.
         """
+        from codec_agents.runtime.batch import completing
+
         each = list(inputs)
         run = self._run_of(each, after, options)
         async with self.opened(), completing(run, len(each), concurrency) as results:

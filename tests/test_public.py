@@ -33,7 +33,7 @@ ScriptedEngine(lambda prompt: "yes")
 RUNS = ["codec_agents.runtime.run", "codec_agents.compiler", "codec_agents.server.app"]
 CLIENTS = ["httpx", "aiohttp", "mcp", "uvicorn"]
 LATE = {
-    "declares": (DECLARES, [*RUNS, *CLIENTS, "codec_agents.dialects", "asyncio"]),
+    "declares": (DECLARES, [*RUNS, *CLIENTS, "codec_agents.dialects", "anyio", "asyncio"]),
     "tests": (TESTS, [*RUNS, *CLIENTS]),
 }
 """Programs, and modules that they import late or never, because importing these takes longer than they do."""

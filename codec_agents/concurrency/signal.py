@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import anyio
+
+from codec_agents.concurrency.event_loop import running_loop
 
 
 class Signal:
@@ -12,25 +16,38 @@ class Signal:
     none is lost.
     """
 
-    __slots__ = ("_event", "_given")
+    __slots__ = ("_event", "_given", "_waiting")
 
     def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] | None = None
+        """A future for each task that waits on asyncio: an event for them would take a kilobyte."""
         self._event: anyio.Event | None = None
+        """What tasks wait for on another event loop."""
         self._given = False
 
     def give(self) -> None:
         """Wake the waiting tasks, or let the next wait return at once."""
-        if self._event is None:
-            self._given = True
-        else:
+        if self._waiting:
+            for each in self._waiting:
+                if not each.done():
+                    each.set_result(None)
+            self._waiting = None
+        elif self._event is not None:
             self._event.set()
             self._event = None
+        else:
+            self._given = True
 
     async def wait(self) -> None:
         """Return once the signal was given since the last wait."""
         if self._given:
             self._given = False
-            return
-        if self._event is None:
-            self._event = anyio.Event()
-        await self._event.wait()
+        elif (loop := running_loop()) is not None:
+            # Cancelling a task cancels what it waits for, so no two tasks may wait for one future.
+            woken = loop.create_future()
+            self._waiting = [woken] if self._waiting is None else [*self._waiting, woken]
+            await woken
+        else:
+            if self._event is None:
+                self._event = anyio.Event()
+            await self._event.wait()

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
     from codec_agents.runtime.result import RunResult
 
-DEFAULT_CONCURRENCY = 8
-"""Runs at once: enough to keep an engine's batch busy, few enough for one connection pool."""
-
 Completed: TypeAlias = "tuple[int, RunResult | Exception]"
 """The position of the inputs, and the result of their run, a failed one as its error."""
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from codec_agents.runtime.run import Run
     from codec_agents.tools.calls import Approver
 
+DEFAULT_CONCURRENCY = 8
+"""Runs of a batch at once: enough to keep an engine's batch busy, few enough for one connection pool."""
+
 
 class RunOptions(TypedDict, total=False):
     """Options of a run; each may be left out.

@@ -11,7 +11,7 @@ import anyio
 
 from codec_agents.pipeline import Pipeline
 from codec_agents.records.writer import Durability
-from codec_agents.runtime.batch import DEFAULT_CONCURRENCY
+from codec_agents.runtime.options import DEFAULT_CONCURRENCY
 from codec_agents.scale.output import BatchOutput, BatchSummary
 from codec_agents.scale.rows import Row, Values, read_rows
 from codec_agents.scale.runner import RowOptions, RowRunner, check_columns, check_first

@@ -29,7 +29,7 @@ from codec_agents.records.files import is_being_written, open_locked
 from codec_agents.records.positions import Position, position_of, positions_of
 from codec_agents.records.reader import read_record
 from codec_agents.replay import run_or_recover
-from codec_agents.runtime.batch import DEFAULT_CONCURRENCY
+from codec_agents.runtime.options import DEFAULT_CONCURRENCY
 from codec_agents.scale.durable_client import (
     VERSION,
     WORKFLOW,

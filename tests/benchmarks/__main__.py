@@ -6,7 +6,7 @@ import sys
 
 SUITES = {
     "core": ("tokenization", "wire"),
-    "agents": ("dialects", "orchestration", "handoff", "overlap", "telemetry"),
+    "agents": ("dialects", "orchestration", "handoff", "overlap", "telemetry", "values"),
     "engines": ("engines",),
     "server": ("gateway",),
 }

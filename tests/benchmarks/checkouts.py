@@ -33,9 +33,19 @@ REPEATED = {
 IMPORTED = {"import codec_agents": "codec_agents", "import codec_agents.testing": "codec_agents.testing"}
 
 
+BYTECODE = tempfile.TemporaryDirectory(prefix="checkouts-")
+"""Where both checkouts keep their bytecode: an import that compiles takes several times as long."""
+
+
+def environment_of(checkout: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    fixed = {"PYTHONHASHSEED": "0", "PYTHONPYCACHEPREFIX": BYTECODE.name}
+    return {**kept, **fixed, "PYTHONPATH": str(checkout)}
+
+
 def measure(checkout: Path, what: str) -> dict[str, float]:
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
     command = [sys.executable, str(WORKER), what]
+    environment = environment_of(checkout)
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -54,13 +64,12 @@ def instructions(checkout: Path) -> dict[str, float]:
 
 def counted(checkout: Path, program: list[str], *options: str) -> float:
     """Return the thousands of instructions of a program, as callgrind counts them."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONHASHSEED": "0"}
     with tempfile.TemporaryDirectory() as folder:
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", *options]
         done = subprocess.run(
             [*command, sys.executable, *program],
             cwd=checkout,
-            env=environment,
+            env=environment_of(checkout),
             capture_output=True,
             text=True,
             check=True,

@@ -21,6 +21,7 @@ from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.testing import Say, ScriptedModel
 from codec_core.frames import CodecFrame, SampledValues, ValuedFrame, WeightVersion
 from codec_core.frames.values import joined_values
+from tests.benchmarks.values import ABOUT_VALUES, calls_of, run_of
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "engine_values"
 VLLM = json.loads((VECTORS / "vllm.json").read_text())
@@ -213,3 +214,9 @@ async def test_values_cross_our_own_wire(words, wire_format):
     assert values.logprobs == tuple(-float(token) for token in ids)
     assert values.top == tuple(((token, -float(token)),) for token in ids)
     assert values.weight_versions == (WeightVersion("step-7", 0, len(ids)),)
+
+
+@pytest.mark.parametrize(("asked", "deals"), [({}, False), ({"logprobs": 0}, True)], ids=["off", "on"])
+def test_a_run_without_values_calls_no_function_that_deals_with_them(asked, deals):
+    calls = calls_of(run_of(asked, 5, None))
+    assert any(file.endswith(ABOUT_VALUES) for file in calls) is deals
