@@ -232,9 +232,10 @@ $(LITELLM)/ready:
 bench-gateway: .venv/dev $(LITELLM)/ready  ## The gateway beside a byte relay and litellm's proxy.
 	@$(BIN)/python -m tests.benchmarks gateway
 
-fuzz: .venv/dev  ## Fuzz the wire for five minutes; an input that breaks a promise is kept for the suite.
+SECONDS ?= 60
+fuzz: .venv/dev  ## Fuzz all that parses, SECONDS=60 each; an input that breaks a promise is kept for the suite.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
-	@$(BIN)/python -m tests.core.fuzz 300
+	@$(BIN)/python -m tests.fuzz $(SECONDS)
 
 soak: .venv/dev  ## Attack servers on loopback, run 200 pipelines at once with faults, kill and recover runs.
 	@$(BIN)/python -m tests.soak

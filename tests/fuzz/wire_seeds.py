@@ -8,7 +8,7 @@ import msgspec
 
 from codec_core.compression import compressor
 from codec_core.frames import CodecRequest, encode_request, encoder
-from tests.core.fuzz.target import DICTIONARY
+from tests.fuzz.wire import DICTIONARY
 
 BATCHES = ([1, 2, 300], [], [70_000, 2**32 - 1], list(range(40)))
 

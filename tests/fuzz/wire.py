@@ -1,10 +1,8 @@
-"""What the fuzzer holds all decoders to, for any bytes.
+"""The wire: what all decoders are held to, for any bytes.
 
 1. Nothing but the library's own errors is raised.
 2. How the bytes were cut changes neither the frames, nor the error, nor its place.
 3. What was read can be written, and reads the same again.
-
-`python -m tests.core.fuzz` runs it under atheris, where that is installed; the suite replays the corpus.
 """
 
 import contextlib
