@@ -11,8 +11,10 @@ Rules that hold in this file:
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,8 @@ from codec_agents.exceptions import RecordDamagedError, RecordError
 from codec_agents.records.files import PRIVATE, is_being_written
 from codec_agents.records.reader import read_record
 from codec_agents.records.recorded import RecordedRun
+
+_log = logging.getLogger("codec_agents")
 
 INDEX = ".runs.sqlite"
 """The file of the index in the folder."""
@@ -54,6 +58,9 @@ CREATE INDEX runs_by_id ON runs (run_id);
 CREATE INDEX nodes_by_path ON nodes (path);
 CREATE INDEX tools_by_path ON tools (path);
 """
+
+
+TABLES = ("files", "runs", "nodes", "tools")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +128,6 @@ class RunStore:
         if not self.folder.is_dir():
             raise RecordError(f"there is no folder {folder}; name a folder of records")
         self._base = _opened(self.folder / INDEX)
-        self._base.create_function("folded", 1, _folded, deterministic=True)
 
     def __enter__(self) -> Self:
         return self
@@ -141,13 +147,24 @@ class RunStore:
         Args:
             progress: called with the number of files read so far, after each transaction.
         """
+        try:
+            return self._refresh(progress)
+        except sqlite3.OperationalError:  # it is busy, or the disk is full
+            raise
+        except sqlite3.DatabaseError:
+            self._base.close()
+            self._base = _anew(self.folder / INDEX)
+            return self._refresh(progress)
+
+    def _refresh(self, progress: Callable[[int], None] | None) -> int:
         known = {row[0]: row[1:] for row in self._base.execute("SELECT path, size, changed FROM files")}
         seen: set[str] = set()
         read = 0
         for path in sorted(self.folder.rglob("*.jsonl")):
             name = path.relative_to(self.folder).as_posix()
+            if (found := _stat(path, name)) is None:
+                continue
             seen.add(name)
-            found = path.stat()
             if known.get(name) != (found.st_size, found.st_mtime_ns):
                 self._add(name, path, found)
                 read += 1
@@ -229,29 +246,59 @@ class RunStore:
         )
 
     def _remove(self, name: str) -> None:
-        for table in ("files", "runs", "nodes", "tools"):
+        for table in TABLES:
             self._base.execute(f"DELETE FROM {table} WHERE path = ?", (name,))  # noqa: S608 - of constants
 
 
 def _opened(path: Path) -> sqlite3.Connection:
     """Open an index; make one anew that is damaged or of another version.
 
-    Where the folder cannot be written, the index is a temporary one.
+    Where the folder cannot be written, or something else has the name of the index, it is a temporary one.
     """
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
-    except OSError:
+    if not _is_own(path):
         return _made(sqlite3.connect(""))
     base = sqlite3.connect(path, timeout=BUSY_SECONDS)
     try:
         (version,) = base.execute("PRAGMA user_version").fetchone()
+        if version == VERSION:
+            for table in TABLES:
+                base.execute(f"SELECT * FROM {table} LIMIT 0")  # noqa: S608 - of constants
+            return _with_functions(base)
     except sqlite3.DatabaseError:
-        version = None
-    if version == VERSION:
-        return base
+        pass
     base.close()
-    path.write_bytes(b"")
+    return _anew(path)
+
+
+def _anew(path: Path) -> sqlite3.Connection:
+    os.truncate(path, 0)
     return _made(sqlite3.connect(path, timeout=BUSY_SECONDS))
+
+
+def _is_own(path: Path) -> bool:
+    """Make the file of an index if there is none; return whether it is one that may be written.
+
+    A folder of records may be from others. A link in it would have the index written to any file.
+    """
+    try:
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0), PRIVATE)
+    except OSError:
+        return False
+    found = os.fstat(opened)
+    os.close(opened)
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def _stat(path: Path, name: str) -> os.stat_result | None:
+    """Return the state of a file; None where it is gone, is no file, or cannot be named in the index."""
+    try:
+        name.encode()
+        found = path.stat()
+    except (OSError, UnicodeEncodeError) as error:
+        _log.warning("%r is not in the index of runs: %s", name, error)
+        return None
+    # To open a pipe waits for a process that writes into it, and a device may have no end.
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def _folded(text: str | None) -> str:
@@ -261,6 +308,11 @@ def _folded(text: str | None) -> str:
 
 def _made(base: sqlite3.Connection) -> sqlite3.Connection:
     base.executescript(f"{SCHEMA}PRAGMA user_version = {VERSION};")
+    return _with_functions(base)
+
+
+def _with_functions(base: sqlite3.Connection) -> sqlite3.Connection:
+    base.create_function("folded", 1, _folded, deterministic=True)
     return base
 
 

@@ -23,6 +23,7 @@ from codec_agents.exceptions import CodecAgentsError, DurableError, InputError, 
 from codec_agents.pipeline import Pipeline
 from codec_agents.scale.durable_client import DurableRuns, State, document_of
 from codec_agents.server.access import Access
+from codec_agents.server.failures import log_failure
 from codec_agents.server.http import (
     BodyBudget,
     ClientGoneError,
@@ -96,8 +97,10 @@ class DurableApp:
         except HttpError as error:
             await answer(send, error.status, error.body, headers=error.headers)
         except CodecAgentsError as error:
-            refused = HttpError(_status_of(error), str(error))
+            refused = _refused(error)
             await answer(send, refused.status, refused.body)
+        except Exception as error:  # a database, or code of a pipeline: its text is for the log alone
+            await answer(send, 500, _failed(error).body)
         else:
             await answer(send, status, msgspec.json.encode(document))
 
@@ -129,12 +132,15 @@ class DurableApp:
         )
 
 
-def _status_of(error: CodecAgentsError) -> int:
-    if isinstance(error, PauseError):
-        return 409
-    if isinstance(error, InputError):
-        return 422
-    return 404 if isinstance(error, DurableError) else 500
+def _refused(error: CodecAgentsError) -> HttpError:
+    for kind, status in ((PauseError, 409), (InputError, 422), (DurableError, 404)):
+        if isinstance(error, kind):
+            return HttpError(status, str(error))
+    return _failed(error)
+
+
+def _failed(error: Exception) -> HttpError:
+    return HttpError(500, log_failure("the server failed", error), code="internal_error")
 
 
 def _state(given: str | None) -> State | None:

@@ -282,7 +282,9 @@ class BatchOutput:
                         file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-        self._results = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
+        # A link in a folder of others would have its target cut off where it is no file of results.
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        self._results = os.open(path, flags, PRIVATE)
         length = 0
         for line, result in result_lines(path):
             if not self._index.add_digests(result.key, Row(result.key, {}).key_digest, result.row):

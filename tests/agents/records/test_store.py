@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,41 @@ async def test_an_index_that_is_damaged_is_made_anew(content: bytes, folder: Pat
     paths(folder)
     (folder / INDEX).write_bytes(content)
     assert len(paths(folder)) == 5
+
+
+async def test_pages_of_an_index_that_are_damaged_are_made_anew(folder: Path) -> None:
+    with RunStore(folder) as store:
+        store.refresh()
+    index = folder / INDEX
+    content = index.read_bytes()
+    index.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with RunStore(folder) as store:
+        assert store.refresh() > 1
+        assert store.find("done.jsonl") == folder / "done.jsonl"
+
+
+@pytest.mark.parametrize("hard", [False, True])
+async def test_an_index_that_is_a_link_is_left_alone(hard: bool, tmp_path: Path) -> None:
+    """A folder of records may be from others: a link in it must not lead to a file that is written."""
+    records, other = tmp_path / "records", tmp_path / "other"
+    records.mkdir()
+    other.write_text("what nothing may change")
+    await desk().invoke({"q": "go"}, record=records / "done.jsonl", run_id="aaa-1")
+    (records / INDEX).hardlink_to(other) if hard else (records / INDEX).symlink_to(other)
+    with RunStore(records) as store:
+        store.refresh()
+        assert store.find("aaa-1") == records / "done.jsonl"
+    assert other.read_text() == "what nothing may change"
+
+
+async def test_files_that_lead_nowhere_or_have_no_name_are_left_out(folder: Path) -> None:
+    (folder / "gone.jsonl").symlink_to(folder / "nowhere")
+    (folder / "folder.jsonl").mkdir()
+    os.mkfifo(folder / "pipe.jsonl")
+    (folder / os.fsdecode(b"\xff.jsonl")).write_bytes((folder / "done.jsonl").read_bytes())
+    with RunStore(folder) as store:
+        store.refresh()
+        assert store.find("done.jsonl") == folder / "done.jsonl"
 
 
 async def test_a_run_that_is_being_written_is_running(tmp_path: Path) -> None:
