@@ -91,6 +91,10 @@ def check_fields(body: bytes, known: KnownFields) -> None:
     Raises:
         HttpError: 400, naming the field.
     """
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:  # the decoder looks at no text in what it passes on unread
+        raise HttpError(400, f"the body cannot be read: it is not UTF-8 at byte {error.start}") from error
     fields = decode(_FIELDS, body)
     for name, raw in fields.items():
         limit = known.long.get(name, MAX_FIELD)
