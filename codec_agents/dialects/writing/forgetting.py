@@ -6,6 +6,7 @@ that is not reasoning stays as it was sampled.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -56,13 +57,27 @@ def forget_regions(ids: Sequence[int], begin: int, marks: ReasoningMarks) -> lis
     # Most ids are in the middle of something: only those that may begin a step are looked at one by one.
     begins = {marks.open, *marks.call_open, *(each[0] for each, _ in marks.openings if each)}
     place = len(kept)
-    begun = [number for number, token_id in enumerate(ids[place:], place) if token_id in begins]
+    begun = _places(ids, place, begins)
     while place < len(ids):
         next_begun = bisect_left(begun, place)
         stop = begun[next_begun] if next_begun < len(begun) else len(ids)
         kept += ids[place:stop]
         place = _step(ids, stop, kept, marks) if stop < len(ids) else stop
     return kept
+
+
+def _places(ids: Sequence[int], start: int, wanted: Collection[int]) -> list[int]:
+    """Return the places of some ids from one place on, in order; without a step of Python for each id."""
+    data = array("I", ids[start:])
+    size, found, spelled = data.itemsize, [], data.tobytes()
+    for token_id in wanted:
+        pattern = array("I", (token_id,)).tobytes()
+        at = spelled.find(pattern)
+        while at >= 0:
+            if at % size == 0:  # and no end of one id with the beginning of the next
+                found.append(start + at // size)
+            at = spelled.find(pattern, at + 1)
+    return sorted(found)
 
 
 def _opening_before(ids: Sequence[int], place: int, marks: ReasoningMarks) -> Sequence[int]:

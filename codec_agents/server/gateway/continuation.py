@@ -30,6 +30,9 @@ UnsentReasoning: TypeAlias = Literal["restore", "follow"]
 
 _Write: TypeAlias = Callable[[Sequence[Message]], list[int]]
 
+COMPARED: Final = 256
+"""Ids that are compared at once: long prompts share nearly all of theirs."""
+
 LOOK_BACK: Final = 256
 """Ids before a turn among which its opening is looked for; the longest has about thirty."""
 
@@ -297,7 +300,10 @@ class _Writer:
         return _shared(ids, as_array(write(messages[:last])))
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+def _shared(one: array[int], other: array[int]) -> int:
     """Return how many first ids two prompts share."""
-    pairs = zip(one, other, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    place, size = 0, min(len(one), len(other))
+    while place < size and one[place : place + COMPARED] == other[place : place + COMPARED]:
+        place += COMPARED
+    pairs = zip(one[place : place + COMPARED], other[place : place + COMPARED], strict=False)
+    return min(place, size) + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

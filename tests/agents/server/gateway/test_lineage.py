@@ -17,6 +17,7 @@ from codec_agents.server.gateway.tree import Node
 from codec_core.maps import TokenizerMap
 from tests.agents.dialects.families import TOOLS, Bench, bench
 from tests.agents.server.gateway.agents import Core
+from tests.limits import calls_of
 
 SYSTEM = Message(role="system", content="Be brief.")
 THOUGHT, END = ["<think>\n", "\n</think>\n\n"], "<|im_end|>"
@@ -283,6 +284,27 @@ def test_the_search_takes_one_access_for_a_known_history_however_long(talk: Talk
         before = store.accesses
         talk.say(talk.ask(user(f"{number}?")), f"{number}.", END)
         assert store.accesses - before <= 1
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_no_step_of_python_is_made_for_each_id_that_is_known(qwen: Bench, again: bool) -> None:
+    """Also where reasoning is left out of the known ids, because a user speaks again."""
+    calls = {}
+    for size in (10, 400):
+        talk = Talk(qwen, Core(qwen.bound, MemoryStore()))
+        asked = talk.ask(user("Hi"))
+        for _ in range(8):
+            node = talk.say(asked, *THOUGHT[:1], {"text": "hm " * size}, THOUGHT[1], CALL, END)
+            asked = talk.ask(result("sun"))
+        if again:
+            talk.say(asked, *THOUGHT[:1], {"text": "hm " * size}, THOUGHT[1], "Yes.", END)
+            talk.messages.append(user("Why?"))
+        kind = talk.ask().verdict.kind
+        assert kind == ("rendered" if again else "extended")
+        calls[node.length] = calls_of(talk.ask)
+    (short, few), (long, many) = calls.items()
+    assert long > 4 * short
+    assert many < few + 60, "one more comparison for each 256 ids"
 
 
 def test_an_evicted_conversation_is_new_and_says_so(qwen: Bench) -> None:
