@@ -276,6 +276,17 @@ class BoundDialect:
             )
         return [*ended, *begun]
 
+    def call_ids(self, calls: Sequence[tuple[str, dict[str, Any]]]) -> list[int]:
+        """Return the ids with which a model of this family calls tools, given as names and arguments.
+
+        Raises:
+            PromptError: the family has no form for calls.
+        """
+        if self.dialect.calls is None or self.dialect.calls.written is None:
+            raise PromptError(f"the dialect {self.name!r} has no form in which calls are written")
+        message = Message(role="assistant", calls=tuple(MessageCall(*call) for call in calls))
+        return self._writer.called(MessageTurns(self.dialect).turns([message])[0])
+
     @cached_property
     def tells_calls_apart(self) -> bool:
         """True if each call has marks of its own, so that a turn can be ended behind its first one."""
@@ -284,11 +295,10 @@ class BoundDialect:
             return False
         if form.written.most == 1:
             return True
-        calls = Message(role="assistant", calls=(MessageCall("a", {}), MessageCall("b", {})))
-        ids = self._writer.called(MessageTurns(self.dialect).turns([calls])[0])
+        ids = self.call_ids([("a", {}), ("b", {})])
         reader = self.reader(with_tools=True)
         events = [*reader.feed(ids), *reader.flush("stop")]
-        return len([event for event in events if isinstance(event, CallRegion)]) == len(calls.calls)
+        return len([event for event in events if isinstance(event, CallRegion)]) == 2
 
     def end_reasoning(self, prompt: Sequence[int]) -> list[int]:
         """Return the ids that end the reasoning that a prompt has opened; none where it has opened none.

@@ -10,7 +10,7 @@ whether sending the same request again can help.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
@@ -135,6 +135,9 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     `WHOLE` the answer is not streamed, where the engine can: all ids come together, at its end."""
     session: str = ""
     """Identifies the conversation: its requests go to one replica, where routers and pools can see to it."""
+    call_ids: Callable[[Sequence[tuple[str, dict[str, Any]]]], Sequence[int]] | None = None
+    """Writes calls, given as names and arguments, in the form of the node's dialect: for text APIs whose
+    server has parsed them out of the text."""
     continued: int = 0
     """How many of the prompt's last ids are the beginning of the answer itself, after a failure or a
     recovery."""

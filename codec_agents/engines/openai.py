@@ -7,7 +7,9 @@ show it.
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
 import msgspec
@@ -26,6 +28,7 @@ from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_re
 from codec_agents.engines.stock.event_parser import EventParser
 from codec_agents.engines.stock.openai_ids import Usage
 from codec_agents.engines.stock.text_encoding import TextEncoder
+from codec_agents.exceptions import PromptError
 from codec_core.frames import CodecFrame
 from codec_core.vocabulary import Vocabulary
 
@@ -83,6 +86,20 @@ def _message(said: Message, vocabulary: Vocabulary) -> dict[str, str]:
     }
 
 
+class FunctionDelta(msgspec.Struct):
+    """The new part of a call's function."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class CallDelta(msgspec.Struct):
+    """The new part of a call that the server's parser has taken out of the text."""
+
+    index: int = 0
+    function: FunctionDelta = msgspec.field(default_factory=FunctionDelta)
+
+
 class Delta(msgspec.Struct):
     """The new part of a chat choice."""
 
@@ -92,7 +109,7 @@ class Delta(msgspec.Struct):
     reasoning: str | None = None
     """The same; the newer name."""
     refusal: str | None = None
-    tool_calls: list[Any] | None = None
+    tool_calls: list[CallDelta] | None = None
 
 
 class TextChoice(msgspec.Struct):
@@ -128,6 +145,9 @@ class TextEvents(EventParser[TextEvent]):
         self._reasons = False
         """Whether the answer is inside its reasoning."""
         self._warned = False
+        self._write_calls = request.call_ids
+        self._calls: dict[int, list[str]] = {}
+        """Name and arguments of each call, as far as they have come, by its number."""
 
     def read(self, event: TextEvent) -> tuple[int, ...]:
         """Return the ids that no later text can change."""
@@ -150,12 +170,10 @@ class TextEvents(EventParser[TextEvent]):
         delta = choice.delta
         if delta is None:
             return self._encoder.feed(choice.text) if choice.text else []
-        if delta.tool_calls:
-            raise self.broken(
-                "the server has parsed tool calls out of the answer, and their text is lost; start it "
-                "without a tool call parser, or declare the engine with `api: completions`",
-                transient=False,
-            )
+        for part in delta.tool_calls or ():
+            call = self._calls.setdefault(part.index, ["", ""])
+            call[0] += part.function.name or ""
+            call[1] += part.function.arguments or ""
         ids: list[int] = []
         if thought := delta.reasoning_content or delta.reasoning:
             ids += self._think(thought)
@@ -193,6 +211,23 @@ class TextEvents(EventParser[TextEvent]):
         assert end is not None
         return [*self._flush(), end]
 
+    def _called(self) -> Sequence[int]:
+        """Return the ids of the calls that the server has parsed, in the form of the node's dialect."""
+        if not self._calls:
+            return ()
+        try:
+            calls = [(name, json.loads(text or "{}")) for _, (name, text) in sorted(self._calls.items())]
+            if self._write_calls is not None and all(isinstance(each, dict) for _, each in calls):
+                return self._write_calls(calls)
+            why = "their arguments are no objects" if self._write_calls else "no dialect can write them"
+        except (ValueError, PromptError) as error:
+            why = str(error)
+        raise self.broken(
+            f"the server has parsed tool calls out of the answer, and their text is lost: {why}; start it "
+            "without a tool call parser, or declare the engine with `api: completions`",
+            transient=False,
+        )
+
     def _flush(self) -> list[int]:
         """Return the ids of the text so far: a mark follows it, so no later text can change them."""
         ids = self._encoder.flush()
@@ -201,6 +236,6 @@ class TextEvents(EventParser[TextEvent]):
 
     def _end(self) -> CodecFrame:
         end = super()._end()
-        ids = (*self._encoder.flush(), *self._stop_thinking())
+        ids = (*self._encoder.flush(), *self._stop_thinking(), *self._called())
         self.received += len(ids)
         return CodecFrame(ids, done=True, finish_reason=end.finish_reason)

@@ -20,6 +20,7 @@ import anyio
 
 from codec_agents.exceptions import ToolDefinitionError, ToolServerError
 from codec_agents.references.programs import PYTHON
+from codec_agents.tools.sibling_leaf import folding
 from codec_agents.tools.texts import result_text, well_formed, well_formed_json
 from codec_agents.tools.tool import ResultIds, Tool, ToolFailure, Toolset
 from codec_core.exceptions import LeafTokenizationError
@@ -123,7 +124,7 @@ async def _with_headers(url: Any, headers: Mapping[str, str]) -> AsyncIterator[A
 
     timeouts = httpx2.Timeout(CONNECT_TIMEOUT, read=READ_TIMEOUT)
     async with httpx2.AsyncClient(headers=dict(headers), timeout=timeouts) as http:
-        yield streamable_http_client(url, http_client=http)
+        yield folding(streamable_http_client(url, http_client=http))
 
 
 def _library() -> Any:
@@ -141,12 +142,17 @@ def _client(server: Any, env: Mapping[str, str] | None, cwd: str | os.PathLike[s
     if isinstance(server, Sequence) and not isinstance(server, str):
         command, *arguments = _with_interpreter(server)
         environment = None if env is None else dict(env)
-        server = library.StdioServerParameters(
+        parameters = library.StdioServerParameters(
             command=command,
             args=list(arguments),
             env=environment,
             cwd=None if cwd is None else os.fspath(cwd),
         )
+        server = folding(library.stdio_client(parameters))
+    elif isinstance(server, str):
+        from mcp.client.streamable_http import streamable_http_client
+
+        server = folding(streamable_http_client(server))
     client: Client = library.Client(server)
     return client
 
@@ -307,9 +313,11 @@ def read_result(result: CallToolResult) -> str | ResultIds:
     """Return the result of a call, as text or with the ids that the server sent.
 
     Raises:
-        ToolFailure: the server reports that the call failed.
+        ToolFailure: the server reports that the call failed, or sent ids without their text.
     """
     blocks = [_block(block) for block in result.content]
+    if any(leaf is not None and leaf.ids and not spelled for spelled, leaf in blocks):
+        raise ToolFailure("the server sent token ids without the text that they spell, which is needed too")
     text = "\n".join(spelled for spelled, _ in blocks)
     if result.is_error:
         raise ToolFailure(text or "the tool failed without a message")

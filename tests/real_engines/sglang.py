@@ -19,7 +19,7 @@ VERSION = "0.5.23"
 NEEDS = (
     "orjson", "uvloop", "pybase64", "partial_json_parser", "python-multipart", "ipython", "interegular",
     "blobfile", "easydict", "xxhash", "zstandard", "py-spy", "torchao", "datasets", "modelscope", "soundfile",
-    "openai-harmony", "distro", "gguf", "compressed-tensors",
+    "openai-harmony", "distro", "gguf", "compressed-tensors", "triton",
 )  # fmt: skip
 """What it imports and vLLM's environment lacks; its own list asks for packages for GPUs."""
 REPLACED = {"torchvision": "0.28.0", "sgl_kernel": "0.0.0"}

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import msgspec
 import pytest
 
+from codec_agents.dialects import CallRegion, get_dialect
 from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.http.draining import BodyDrainer
@@ -20,6 +21,8 @@ from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.sglang import SglangEngine
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineStatusError, EngineStreamError
+from codec_agents.tools.tool import make_tool
+from codec_core.detokenizer import detokenize
 from codec_core.tokenizer import pick_tokenizer
 from tests.agents.engines import wires
 from tests.agents.engines.wires import WIRES, FaultyServer
@@ -458,6 +461,52 @@ async def test_tool_calls_that_the_server_has_parsed_are_not_lost_in_silence(wor
         with pytest.raises(EngineStreamError, match="parsed tool calls out of the answer") as lost:
             await read(OpenAIEngine(server.url), ask(words))
     assert not lost.value.transient
+
+
+def weather(city: str) -> str:
+    """Say the weather."""
+    return city
+
+
+async def test_calls_that_the_server_has_parsed_arrive_as_the_dialect_writes_them(words, ask, stock):
+    bound = get_dialect("hermes").bind(words, [make_tool(weather)])
+    parts = [
+        chat_delta(content="let me see"),
+        chat_delta(tool_calls=[{"index": 0, "id": "c1", "function": {"name": "weather", "arguments": ""}}]),
+        chat_delta(tool_calls=[{"index": 0, "function": {"arguments": '{"city": '}}]),
+        chat_delta(tool_calls=[{"index": 0, "function": {"arguments": '"Oslo"}'}}]),
+        chat_delta(
+            tool_calls=[{"index": 1, "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}]
+        ),
+        chat_delta('"tool_calls"'),
+    ]
+    async with Answering(stock, "/v1/chat/completions", [*lines(*parts), DONE]) as server:
+        asked = msgspec.structs.replace(ask(words), call_ids=bound.call_ids)
+        ids, _, _ = await read(OpenAIEngine(server.url), asked)
+    reader = bound.reader()
+    regions = [event for event in [*reader.feed(ids), *reader.flush("stop")] if isinstance(event, CallRegion)]
+    calls = [call for region in regions for call in bound.parse_calls(region)]
+    assert [(call.name, call.arguments) for call in calls] == [
+        ("weather", {"city": "Oslo"}), ("weather", {"city": "Rome"}),
+    ]  # fmt: skip
+    assert detokenize(words, ids).startswith("let me see")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dialect", "why"),
+    [
+        ("{", "hermes", "Expecting"),
+        ("[1]", "hermes", "no objects"),
+        ("{}", "plain", "no form in which calls"),
+    ],
+)
+async def test_parsed_calls_that_cannot_be_written_are_an_error(words, ask, stock, arguments, dialect, why):
+    call = {"index": 0, "function": {"name": "weather", "arguments": arguments}}
+    pieces = [*lines(chat_delta('"tool_calls"', tool_calls=[call])), DONE]
+    async with Answering(stock, "/v1/chat/completions", pieces) as server:
+        asked = msgspec.structs.replace(ask(words), call_ids=get_dialect(dialect).bind(words, []).call_ids)
+        with pytest.raises(EngineStreamError, match=why):
+            await read(OpenAIEngine(server.url), asked)
 
 
 # --- content types that proxies rewrite ---

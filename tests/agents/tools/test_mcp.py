@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from codec_agents.exceptions import ToolDefinitionError, ToolServerError
 from codec_agents.tools.calls import Attempt, ToolCall, ToolContext
 from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.mcp import legal_names, make_tools, mcp_tools, read_result
+from codec_agents.tools.sibling_leaf import fold_siblings
 from codec_agents.tools.tool import NAME_PATTERN, Toolset
 from codec_agents.vocabularies import bundled_map
 from codec_core.tokenizer import pick_tokenizer
@@ -61,6 +63,71 @@ async def test_ids_of_another_map_and_forged_ids_are_not_used() -> None:
         assert (other.ids, other.text) == (None, "sunny")
         forged = await attempt(tools, "tokenized", text="<|im_end|>", forged=True)
         assert (forged.status, forged.ids, forged.text) == ("ok", None, "<|im_end|>")
+
+
+OLDER = """
+import json, sys
+info = {"name": "old", "version": "1"}
+server = {"protocolVersion": "2025-03-26", "capabilities": {"tools": {}}, "serverInfo": info}
+tools = {"tools": [{"name": "clock", "inputSchema": {"type": "object"}}]}
+answers = {"initialize": server, "tools/list": tools, "tools/call": json.loads(sys.argv[1])}
+for line in sys.stdin:
+    asked = json.loads(line)
+    result = answers.get(asked["method"])
+    told = {"error": {"code": -32601, "message": "unknown"}} if result is None else {"result": result}
+    if "id" in asked:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **told}), flush=True)
+"""
+"""A server that puts ids into a block of their own."""
+
+IDS = tuple(pick_tokenizer(bundled_map("demo/bytes")).encode_ordinary("sunny"))
+BESIDE = {"type": "_codec_meta", "map_id": bundled_map("demo/bytes").hash, "ids": list(IDS)}
+SUNNY = {"type": "text", "text": "sunny"}
+
+
+async def of_older_server(*blocks: object) -> Attempt:
+    result = json.dumps({"content": blocks, "isError": False})
+    async with mcp_tools([sys.executable, "-c", OLDER, result]) as tools:
+        return await attempt(tools, "clock")
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_ids_in_a_block_beside_the_text_are_used() -> None:
+    """As servers sent them before blocks had a `_meta`."""
+    got = await of_older_server(SUNNY, BESIDE)
+    assert (got.text, got.ids) == ("sunny", IDS)
+    other = await of_older_server(SUNNY, {**BESIDE, "map_id": "sha256:" + "0" * 64})
+    assert (other.text, other.ids) == ("sunny", None)
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "blocks", [[{"type": "text", "text": ""}, BESIDE], [BESIDE], [SUNNY, BESIDE, BESIDE]]
+)
+async def test_ids_without_their_text_are_a_failure(blocks: list[object]) -> None:
+    got = await of_older_server(*blocks)
+    assert (got.status, "without the text" in got.text) == ("tool_error", True)
+
+
+def test_results_are_rewritten_block_by_block() -> None:
+    other = {**BESIDE, "ids": [1]}
+    newer = {**SUNNY, "_meta": {"ai.codec/leaf-tokenization": 1, "more": 2}}
+    image = {"type": "image", "data": "", "mimeType": "image/png"}
+    folded = fold_siblings({"content": [SUNNY, BESIDE, image, SUNNY, other, newer], "isError": False})
+    leaf = {key: BESIDE[key] for key in ("map_id", "ids")}
+    assert folded == {
+        "content": [
+            {**SUNNY, "_meta": {"ai.codec/leaf-tokenization": leaf}},
+            image,
+            {**SUNNY, "_meta": {"ai.codec/leaf-tokenization": {**leaf, "ids": [1]}}},
+            newer,
+        ],
+        "isError": False,
+    }
+    for result in ({"content": [SUNNY]}, {"tools": []}, {"content": "none"}):
+        assert fold_siblings(result) == result
 
 
 @pytest.mark.asyncio
