@@ -171,13 +171,18 @@ def replacing(path: str | Path, *, private: bool = False) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_whole(path: str | Path, content: bytes) -> None:
+def write_whole(path: str | Path, content: bytes, *, private: bool = False) -> None:
     """Write a file whole or not at all.
+
+    Args:
+        path: The file.
+        content: What it holds.
+        private: Whether only its owner can read it.
 
     Raises:
         OSError: The file cannot be written; `filename` is its path.
     """
-    with replacing(path) as part:
+    with replacing(path, private=private) as part:
         part.write_bytes(content)
 
 

@@ -254,7 +254,7 @@ class BatchOutput:
         if not path.exists():
             if (self.folder / RESULTS).exists():
                 raise BatchError(f"{self.folder} has results and no {MANIFEST}; name another folder")
-            write_whole(path, msgspec.json.encode(made))
+            write_whole(path, msgspec.json.encode(made), private=True)
             return made
         try:
             found = msgspec.json.decode(path.read_bytes(), type=Manifest)

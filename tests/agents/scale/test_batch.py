@@ -59,7 +59,8 @@ async def test_each_row_has_one_result_and_a_record(tmp_path: Path) -> None:
     record = read_record(tmp_path / found["3"]["record"])
     assert record.complete
     assert record.inputs == {"question": "q3"}
-    assert (tmp_path / "results.jsonl").stat().st_mode & 0o077 == 0
+    files = [tmp_path / "results.jsonl", tmp_path / "batch.json", export(tmp_path, "csv")]
+    assert all(file.stat().st_mode & 0o077 == 0 for file in files)
 
 
 async def test_a_second_start_goes_on_with_what_is_missing(tmp_path: Path) -> None:
