@@ -1,8 +1,13 @@
-"""The URLs of an application of Ray Serve, asked of the dashboard of its cluster."""
+"""Engines that are applications of Ray Serve: by URL, which its dashboard tells, or by a handle.
+
+A handle asks a deployment from inside the cluster, without HTTP. Its deployment has the one call that
+`InProcessEngine` asks of an object: `generate(request_id, prompt_ids=..., sampling_params=...)`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -42,6 +47,22 @@ class _Details(msgspec.Struct):
     applications: dict[str, _Application]
     proxies: dict[str, _Proxy] = {}
     http_options: _HttpOptions | None = None
+
+
+class HandleClient:
+    """A client for `InProcessEngine` that asks a deployment by its handle."""
+
+    def __init__(self, handle: Any) -> None:
+        """Take a handle: `serve.get_app_handle("llm")`."""
+        self._handle = handle
+
+    async def generate(
+        self, request_id: str, *, prompt_ids: list[int], sampling_params: dict[str, Any]
+    ) -> Any:
+        """Return the answer to a prompt."""
+        return await self._handle.generate.remote(
+            request_id, prompt_ids=prompt_ids, sampling_params=sampling_params
+        )
 
 
 def resolved(urls: Iterable[str]) -> list[str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
+from codec_agents.engines.in_process import InProcessEngine
 from codec_agents.exceptions import BatchError
 from codec_agents.scale import replicas
-from codec_agents.scale.ray_serve import resolved
+from codec_agents.scale.ray_serve import HandleClient, resolved
+from tests.trainers.clients import ScriptedClient, desk
 
 DETAILS: dict[str, Any] = {
     "controller_info": {"node_id": "a", "node_ip": "10.0.0.1"},
@@ -85,6 +88,22 @@ def test_an_application_that_cannot_be_asked_is_refused(
     answering(monkeypatch, details, status)
     with pytest.raises(BatchError, match=said):
         resolved([f"serve+http://head:8265/{name}"])
+
+
+@pytest.mark.anyio
+async def test_a_handle_is_an_engine() -> None:
+    client = ScriptedClient()
+
+    class Method:
+        """As a handle has it: the call is made by `remote`, and its response is awaited."""
+
+        async def remote(self, *given: Any, **named: Any) -> Any:
+            return await client.generate(*given, **named)
+
+    handle = SimpleNamespace(generate=Method())
+    p = desk(InProcessEngine(HandleClient(handle), logprob_mode="processed"))
+    assert (await p.invoke({"q": "go"})).text == {"reader": "I look. It is 6."}
+    assert len(client.asked) == 2
 
 
 def test_an_address_that_is_none_is_refused() -> None:
