@@ -135,7 +135,7 @@ DBOS := .venv-dbos
 $(RAY)/ready: pyproject.toml
 	@test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
 	@$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check "ray[data]==2.60.0" -e ".[server,ray]" --group test
+	@$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check "ray[data,serve]==2.60.0" -e ".[server,ray]" --group test
 	@touch $@
 
 test-ray: $(RAY)/ready  ## Batches on a Ray cluster of this machine, with actors and drivers that are killed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -268,3 +269,37 @@ def test_the_command_differs_by_a_flag(cluster: str, tmp_path: Path) -> None:
             sorted((line["key"], line["row"], line["text"]["r"], str(line["values"])) for line in lines)
         )
     assert found[0] == found[1]
+
+
+def test_an_application_of_ray_serve_is_an_engine(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its handle; and its URL is in what its controller says, which is what the dashboard answers."""
+    import asyncio
+
+    import httpx
+
+    serve = pytest.importorskip("ray.serve", reason="needs Ray Serve: make test-ray")
+    from codec_agents.engines.in_process import InProcessEngine
+    from codec_agents.scale.ray_serve import HandleClient, resolved
+    from tests.trainers.clients import ScriptedClient, desk
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    deployment = serve.deployment(ray_actor_options={"num_cpus": 0})(ScriptedClient)
+    try:
+        handle = serve.run(deployment.bind(), name="llm", route_prefix="/llm")
+        engine = InProcessEngine(HandleClient(handle), logprob_mode="processed")
+        result = asyncio.run(desk(engine).invoke({"q": "go"}))
+        assert result.text == {"reader": "I look. It is 6."}
+        details = serve.context._get_global_client().get_serve_details()
+    finally:
+        serve.shutdown()
+    asked = httpx.Request("GET", "http://head")
+    monkeypatch.setattr(
+        httpx, "get", lambda *_, **__: httpx.Response(200, json=plain_json(details), request=asked)
+    )
+    assert resolved(["serve+http://head:8265/llm"]) == [f"http://127.0.0.1:{port}/llm"]
+
+
+def plain_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
