@@ -31,6 +31,7 @@ SIGNATURES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("[|assistant|]", "[|endofturn|]"), "exaone-4"),
     (("<|action_start|>", "<|im_start|>"), "internlm"),
     (("<|header_start|>", "<|eot|>"), "llama4"),
+    (("<start_of_turn>", "<start_function_call>"), "function-gemma"),
     (("<start_of_turn>", "<end_of_turn>"), "gemma-3"),
     (("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"), "mistral-v11"),
     (("[TOOL_CALLS]", "[ARGS]"), "mistral-v13"),

@@ -90,6 +90,8 @@ class ToolsForm(_Part):
         "xml",
         "xml-types",
         "gemma",
+        "function-gemma",
+        "repr",
         "typescript",
         "kimi",
         "python",
@@ -115,7 +117,7 @@ class WrittenCalls(_Part):
     open: str = ""
     join: str = ""
     close: str = ""
-    literals: Literal["json", "canonical", "python", "gemma", "elements"] = "json"
+    literals: Literal["json", "canonical", "python", "gemma", "function-gemma", "elements"] = "json"
     """The notation of values, and of arguments where they are one object. Canonical is JSON with sorted keys
     and no spaces; as elements, the parts of lists and objects are marked like arguments."""
     argument: str | None = None

@@ -36,6 +36,7 @@ FAMILIES = (
     "seed",
     "smollm",
     "step",
+    "xlam",
     "plain",
 )
 """The modules of `families` that hold families, each with its `DIALECTS`."""

@@ -1,8 +1,9 @@
-"""Gemma 2 and 3, without tools; Gemma 4: literals of its own in calls, results inside the model's turn."""
+"""Gemma 2 and 3, without tools; Gemma 4 and FunctionGemma, with literals of their own in calls."""
 
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
+    NO_REFERENCE,
     SPENT_BUDGET,
     CallForm,
     Dialect,
@@ -93,4 +94,55 @@ GEMMA_3 = Dialect(
     stops=("<end_of_turn>", "<eos>"),
 )
 
-DIALECTS = (GEMMA_3, GEMMA_4, GEMMA_4_E)
+FUNCTION_GEMMA = Dialect(
+    name="function-gemma",
+    description="as gemma-3, with a developer turn; calls as call:name{...} in <start_function_call>",
+    markers=(
+        "<bos>",
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "<start_function_declaration>",
+        "<end_function_declaration>",
+        "<start_function_call>",
+        "<end_function_call>",
+        "<start_function_response>",
+        "<end_function_response>",
+        "<escape>",
+    ),
+    optional_markers=("<eos>",),
+    begin="<bos>",
+    system="<start_of_turn>developer\n{content}<end_of_turn>\n",
+    user="<start_of_turn>user\n{content}<end_of_turn>\n",
+    assistant="<start_of_turn>model\n{content}<end_of_turn>\n",
+    opening=Openings(default="<start_of_turn>model\n"),
+    turn_starts=("<start_of_turn>",),
+    turn_end="<end_of_turn>",
+    after_turn="\n",
+    stops=("<end_of_turn>", "<start_function_response>", "<eos>"),
+    unverified=(NO_REFERENCE,),
+    tools=ToolsForm(
+        form="You are a model that can do function calling with the following functions{tools}",
+        between="\n",
+        each="function-gemma",
+        join="",
+    ),
+    calls=CallForm(
+        grammar="function-gemma",
+        starts=("<start_function_call>",),
+        ends=("<end_function_call>",),
+        inner=("<escape>",),
+        written=WrittenCalls(
+            each="<start_function_call>call:{name}{arguments}<end_function_call>",
+            literals="function-gemma",
+        ),
+    ),
+    results=ResultForm(
+        each=(
+            "<start_function_response>response:{name}{value:<escape>{content}<escape>}<end_function_response>"
+        ),
+        then="nothing",
+        in_turn=True,
+    ),
+)
+
+DIALECTS = (GEMMA_3, GEMMA_4, GEMMA_4_E, FUNCTION_GEMMA)

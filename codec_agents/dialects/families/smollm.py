@@ -1,9 +1,25 @@
-"""SmolLM3: ChatML with a system turn that is always there and says whether to reason; no tools."""
+"""SmolLM3: ChatML with a system turn that is always there and says whether to reason; calls as in Hermes."""
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import SPENT_BUDGET, Openings
+from codec_agents.dialects.base import SPENT_BUDGET, Openings, ResultForm, ToolsForm
 from codec_agents.dialects.families.hermes import QWEN3
+
+_TOOLS = """\
+### Tools
+
+You may call one or more functions to assist with the user query.
+You are provided with function signatures within <tools></tools> XML tags:
+
+<tools>
+{tools}
+</tools>
+
+For each function call, return a json object with function name and arguments within \
+<tool_call></tool_call> XML tags:
+<tool_call>
+{"name": <function-name>, "arguments": <args-json-object>}
+</tool_call>"""
 
 
 def _head(mode: str) -> str:
@@ -16,9 +32,9 @@ def _head(mode: str) -> str:
 SMOLLM3 = QWEN3.model_copy(
     update={
         "name": "smollm3",
-        "description": "ChatML; the system turn says whether to reason; no tools",
+        "description": "ChatML; the system turn says whether to reason; calls as JSON in <tool_call>",
         "markers": ("<|im_start|>", "<|im_end|>"),
-        "optional_markers": ("<think>", "</think>", "<|endoftext|>"),
+        "optional_markers": ("<think>", "</think>", "<tool_call>", "</tool_call>", "<|endoftext|>"),
         "system": "<|im_start|>system\n{content}\n\n<|im_end|>\n",
         "default_system": "You are a helpful AI assistant named SmolLM, trained by Hugging Face.",
         "thinking_system": {
@@ -32,10 +48,12 @@ SMOLLM3 = QWEN3.model_copy(
             off="<|im_start|>assistant\n<think>\n\n</think>\n",
             forced="<|im_start|>assistant\n<think>\n",
         ),
-        "unverified": (SPENT_BUDGET, "its forms of calls, of which its template says nothing"),
-        "tools": None,
-        "calls": None,
-        "results": None,
+        "unverified": (
+            SPENT_BUDGET,
+            "its tools, calls and results, of which the template at hand says nothing",
+        ),
+        "tools": ToolsForm(form=_TOOLS, between="\n\n", each="repr"),
+        "results": ResultForm(each="<|im_start|>user\n{content}<|im_end|>\n"),
     }
 )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from codec_agents.dialects.grammars.base import FoundCall, Grammar, Payload, PayloadError
 from codec_agents.dialects.grammars.channels import read_channels
 from codec_agents.dialects.grammars.elements import read_elements
-from codec_agents.dialects.grammars.gemma import read_gemma
+from codec_agents.dialects.grammars.gemma import read_function_gemma, read_gemma
 from codec_agents.dialects.grammars.json_calls import read_json
 from codec_agents.dialects.grammars.llama import read_llama, read_python_lines
 from codec_agents.dialects.grammars.marked import (
@@ -47,6 +47,7 @@ GRAMMARS: Mapping[str, Grammar] = {
     "hunyuan": read_hunyuan,
     "keyed": read_keyed,
     "gemma": read_gemma,
+    "function-gemma": read_function_gemma,
 }
 
 BEGINNINGS: Mapping[str, tuple[str, ...]] = {

@@ -7,7 +7,6 @@ import re
 
 from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, load_arguments
 
-QUOTE = '<|"|>'
 _CALL = re.compile(r"\s*call:([\w.-]+)\s*(\{.*\})\s*", re.DOTALL)
 _KEY = re.compile(r"([{,]\s*)([A-Za-z_][\w.-]*)\s*:")
 
@@ -18,7 +17,20 @@ def read_gemma(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: it is no such call.
     """
-    parts = payload.split(QUOTE)
+    return _read(payload, '<|"|>')
+
+
+def read_function_gemma(payload: Payload) -> list[FoundCall]:
+    """Read `call:NAME{key:<escape>text<escape>,n:42}`.
+
+    Raises:
+        PayloadError: it is no such call.
+    """
+    return _read(payload, "<escape>")
+
+
+def _read(payload: Payload, quote: str) -> list[FoundCall]:
+    parts = payload.split(quote)
     if len(parts) % 2 == 0:
         raise PayloadError("a string was not closed")
     texts = ["".join(part if isinstance(part, str) else part.name for part in group) for group in parts]

@@ -206,9 +206,11 @@ class PromptReader:
             if tools is not None:
                 reading.tools = reading.prompt.named(tools.text)
                 content = content[: tools.start] + content[tools.stop :]
+        is_default = content in self._forms.default_systems
         before, _, behind = self._dialect.system_text.partition("{content}")
         content = content.removeprefix(before).removesuffix(behind)
-        implied = not reading.begun and (not content or content in self._forms.default_systems)
+        is_default = is_default or not content or content in self._forms.default_systems
+        implied = not reading.begun and is_default
         message = Message(role="system", content=content)
         reading.add(message, found["content"], found.end(), implied=implied)
         return True

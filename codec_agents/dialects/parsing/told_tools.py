@@ -10,6 +10,8 @@ from codec_agents.dialects.forms import ToolsForm
 from codec_agents.dialects.parsing.prompt_forms import PromptForms
 
 _JSON = json.JSONDecoder(strict=False)
+_MARKED = {"gemma": "<|tool>", "function-gemma": "<start_function_declaration>"}
+"""The control tokens with which tools begin that bring some of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,8 @@ class ToldTools:
         turn = forms.pattern(form.form, tools=f"(?P<tools>[^{forms.boundaries}]*)")
         self._turn = re.compile(turn, re.DOTALL)
         # Gemma's tools bring control tokens of their own, and there is no text around them.
-        marked = forms.characters(["<|tool>"]) if form.each == "gemma" else ""
-        self._first = marked or self._head
+        marked = forms.characters([_MARKED.get(form.each)])
+        self._first = self._head or marked or _json_head(form)
 
     def turn(self, text: str, place: int) -> FoundTools | None:
         """Return the tools in a turn of their own that begins at a place."""
@@ -97,6 +99,14 @@ class ToldTools:
             if not content.startswith(self._join, stop):
                 return stop
             place = stop + len(self._join)
+
+
+def _json_head(form: ToolsForm) -> str:
+    """Return how the JSON of every tool begins."""
+    if form.each != "openai" or form.list_of or form.canonical:
+        return ""
+    shape = {"type": "function", "function": {"name": ""}}
+    return json.dumps(shape, indent=form.indent).partition('""')[0]
 
 
 def _is_tool(value: object) -> bool:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.pieces import Literal, Marker, Piece
-from codec_agents.dialects.writing.literals import GEMMA, plain_string, write_value
+from codec_agents.dialects.writing.literals import FUNCTION_GEMMA, GEMMA, plain_string, write_value
 
 if TYPE_CHECKING:
     from codec_agents.dialects.messages import ToolSpec
 
 
 def gemma_tool(tool: ToolSpec) -> list[Piece]:
-    """Return the declaration of a tool, its control tokens included."""
+    """Return the declaration of a tool as Gemma 4 reads it, its control tokens included."""
     parameters = tool.parameters
     declared: dict[str, Any] = {"description": tool.description}
     if parameters:
@@ -21,6 +21,21 @@ def gemma_tool(tool: ToolSpec) -> list[Piece]:
         declared["parameters"] = described | _end(parameters)
     begin: list[Piece] = [Marker("<|tool>"), Literal(f"declaration:{tool.name}")]
     return [*begin, *write_value(declared, GEMMA, plain_string), Marker("<tool|>")]
+
+
+def function_gemma_tool(tool: ToolSpec) -> list[Piece]:
+    """Return the declaration of a tool as FunctionGemma reads it: descriptions and types alone."""
+    properties, required = tool.parameters.get("properties", {}), tool.parameters.get("required")
+    told = {
+        name: {"description": schema.get("description", ""), "type": _upper(schema.get("type"))}
+        for name, schema in properties.items()
+    }
+    parameters = {"properties": told} if told else {}
+    parameters |= {"required": required} if required else {}
+    declared = {"description": tool.description, "parameters": {**parameters, "type": "OBJECT"}}
+    begin: list[Piece] = [Marker("<start_function_declaration>"), Literal(f"declaration:{tool.name}")]
+    end = Marker("<end_function_declaration>")
+    return [*begin, *write_value(declared, FUNCTION_GEMMA, plain_string), end]
 
 
 def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:

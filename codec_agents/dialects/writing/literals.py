@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from codec_agents.dialects.pieces import Hole, Literal, Marker, Piece
@@ -145,19 +146,21 @@ def _python_string(pieces: Sequence[Piece]) -> list[Piece]:
     return [Literal(repr("".join(texts)))] if len(texts) == len(pieces) else json_string(pieces)
 
 
-def _gemma_string(pieces: Sequence[Piece]) -> list[Piece]:
-    quote: Piece = Marker('<|"|>')
+def _marked_string(marker: str, pieces: Sequence[Piece]) -> list[Piece]:
+    quote: Piece = Marker(marker)
     return [quote, *pieces, quote]
 
 
 JSON = Notation(json_string, json_text)
 CANONICAL = Notation(json_string, json_text, between=",", colon=":", is_sorted=True)
 PYTHON = Notation(_python_string, repr, words=("True", "False", "None"))
-GEMMA = Notation(_gemma_string, str, between=",", colon=":")
+GEMMA = Notation(partial(_marked_string, '<|"|>'), str, between=",", colon=":")
+FUNCTION_GEMMA = Notation(partial(_marked_string, "<escape>"), str, between=",", colon=":", is_sorted=True)
 
 NOTATIONS: Mapping[str, Notation] = {
     "json": JSON,
     "canonical": CANONICAL,
     "python": PYTHON,
     "gemma": GEMMA,
+    "function-gemma": FUNCTION_GEMMA,
 }

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.pieces import Literal, Piece
-from codec_agents.dialects.writing.gemma_tools import gemma_tool
+from codec_agents.dialects.writing.gemma_tools import function_gemma_tool, gemma_tool
 from codec_agents.dialects.writing.python_tools import python_tool
 from codec_agents.dialects.writing.typescript_tools import apertus_tool, harmony_tool, kimi_tool
 
@@ -23,8 +23,8 @@ def write_tools(tools: Sequence[ToolSpec], form: ToolsForm) -> list[Piece]:
     Names and descriptions are content, of unknown origin: only a form that has control tokens of its own
     places any here.
     """
-    if form.each == "gemma":
-        return [piece for tool in tools for piece in gemma_tool(tool)]
+    if form.each in _MARKED:
+        return [piece for tool in tools for piece in _MARKED[form.each](tool)]
     return [Literal(_written(tools, form))]
 
 
@@ -90,10 +90,18 @@ def _headed(tool: ToolSpec) -> str:
     return f"### {tool.name}\nDescription: {tool.description}\n\nParameters: {parameters}\n"
 
 
+def _repr(tool: ToolSpec) -> str:
+    return str(_function(tool))
+
+
 _SHAPES: Mapping[str, Callable[[ToolSpec], dict[str, Any]]] = {
     "openai": _openai,
     "function": _function,
     "flat": _flat,
+}
+_MARKED: Mapping[str, Callable[[ToolSpec], list[Piece]]] = {
+    "gemma": gemma_tool,
+    "function-gemma": function_gemma_tool,
 }
 _WRITERS: Mapping[str, Callable[[ToolSpec], str]] = {
     "xml": _xml,
@@ -103,4 +111,5 @@ _WRITERS: Mapping[str, Callable[[ToolSpec], str]] = {
     "apertus": apertus_tool,
     "python": python_tool,
     "headed": _headed,
+    "repr": _repr,
 }

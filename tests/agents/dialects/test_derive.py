@@ -23,6 +23,8 @@ SAME_TOKENS = {
     "qwen3.5": "qwen3",
     "llama3-pythonic": "llama3",
     "llama4-pythonic": "llama4",
+    "xlam-llama": "llama3",
+    "xlam-qwen": "hermes",
     "deepseek-r1": "deepseek-v3",
     "deepseek-v3.1": "deepseek-v3",
     "glm-4.7": "glm-4.5",
