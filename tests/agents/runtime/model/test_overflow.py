@@ -34,7 +34,7 @@ from codec_core.vocabulary import vocabulary_of
 pytestmark = pytest.mark.anyio
 
 WORDS = vocabulary_of(bundled_map("demo/words"))
-LOOKS = 4
+LOOKS = 3
 
 
 def text_of(ids: Sequence[int]) -> str:
@@ -50,7 +50,7 @@ def looks(prompt: PromptView) -> Any:
 
 def look(n: int) -> str:
     """Look at a page."""
-    return f"page {n}: " + "rain in Oslo and sun in Rome " * 40
+    return f"page {n}: " + "rain in Oslo and sun in Rome " * 24
 
 
 def agent(engine: Any, context: int | None, tools: Any = (look,), **policy: Any) -> Pipeline:
@@ -60,11 +60,16 @@ def agent(engine: Any, context: int | None, tools: Any = (look,), **policy: Any)
     return p.connect("q", "m.q").connect("m", "out")
 
 
+LENGTHS: list[int] = []
+
+
 async def lengths() -> list[int]:
     """Return the lengths of the prompts where nothing is dropped."""
-    engine = ScriptedEngine(looks)
-    await agent(engine, None).invoke({"q": "go"})
-    return [len(request.prompt_ids) for request in engine.requests]
+    if not LENGTHS:
+        engine = ScriptedEngine(looks)
+        await agent(engine, None).invoke({"q": "go"})
+        LENGTHS.extend(len(request.prompt_ids) for request in engine.requests)
+    return LENGTHS
 
 
 DROPS = {"on_overflow": "drop_oldest_results"}
@@ -88,7 +93,7 @@ async def test_the_oldest_results_are_dropped_until_there_is_room() -> None:
     last = text_of(prompts[-1])
     assert NOTE in last
     assert "page 0" not in last
-    assert "page 3" in last  # the model has not seen it yet
+    assert "page 2" in last  # the model has not seen it yet
     # Calls and all else stay: only results are other ids.
     assert [each.role for each in PromptView(prompts[-1], WORDS).messages][-2:] == ["assistant", "tool"]
     assert last.count("look") == text_of(engine.requests[-1].prompt_ids).count("look")
@@ -133,7 +138,7 @@ async def test_a_replay_drops_the_same(tmp_path: Path) -> None:
     assert recovered.text == first.text
 
 
-@pytest.mark.parametrize("lines", [9, 12, 15, 18, 21])
+@pytest.mark.parametrize("lines", [9, 14, 18])
 async def test_a_run_goes_on_in_its_record_as_if_it_had_not_been_cut(tmp_path: Path, lines: int) -> None:
     whole, context = tmp_path / "whole.jsonl", (await lengths())[3]
     await agent(ScriptedEngine(looks), context, **DROPS).invoke({"q": "go"}, record=whole)
@@ -215,7 +220,7 @@ async def test_a_function_says_which_messages_stay(tmp_path: Path) -> None:
     assert len(list(read_record(file).trajectories())) > 1
 
 
-@pytest.mark.parametrize("returned", [None, "text", [1], [{"role": 1}]])
+@pytest.mark.parametrize("returned", [None, "text", [{"role": 1}]])
 async def test_a_function_that_returns_no_messages_is_named(returned: Any) -> None:
     context = (await lengths())[3]
     with pytest.raises(NodeFailedError, match="no messages"):
