@@ -35,3 +35,4 @@ def command(folder: Path) -> None:
         write_whole(folder / name, text.encode())
         terminal.echo(f"wrote {folder / name}")
     terminal.echo(f'run it with: codec-agents run {folder / "pipeline.yaml"} --input question="How long?"')
+    terminal.echo(f"test it with: python -m pytest {folder} (needs: pip install pytest)")
