@@ -143,6 +143,24 @@ class ConversationRecords:
         """Return the record of a conversation."""
         return self.folder / f"{conversation}.jsonl"
 
+    def unread(self, conversation: str) -> int:
+        """Return how many bytes of a record have to be read before a turn is written to it."""
+        path = self.path_of(conversation)
+        size = path.stat().st_size if path.exists() else 0
+        place = self._places.get(conversation)
+        return 0 if place is not None and place.length == size else size
+
+    def prepare(self, conversation: str) -> None:
+        """Read a record of an earlier process, or one that was annotated; `write` does if it was not done.
+
+        Raises:
+            RecordError: it is no record.
+            RecordDamagedError: a line is damaged.
+        """
+        place = _read(self.path_of(conversation))
+        if place is not None:
+            self._places[conversation] = place
+
     def write(self, conversation: str, node: Node, capture: Capture) -> None:
         """Write a turn.
 
@@ -306,4 +324,5 @@ def _end_lines(place: _Place, node: Node, turn: Line, capture: Capture, at: floa
         "at": at,
     }
     said = {"kind": "text", "sink": turn["node"], "text": f"{node.turn.content}\n", "at": at}
-    return [ended, *([said] if node.turn.content else []), {"kind": "end", "at": at}]
+    over = {"kind": "node", "node": turn["node"], "outcome": "finished", "at": at}
+    return [ended, *([said] if node.turn.content else []), over, {"kind": "end", "at": at}]

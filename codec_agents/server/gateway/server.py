@@ -145,6 +145,7 @@ class Gateway(CodecServer):
             job = await self._jobs.job(
                 model, exchange.continuation.prompt.tolist(), options, request, chat=asked
             )
+            await self._prepare_record(exchange)
             job.recorder, job.begun = exchange, exchange.continuation.begun
             exchange.capture = self._captured(job)
             exchange.span = RequestSpan(request.headers, model.name, exchange.continuation)
@@ -186,6 +187,15 @@ class Gateway(CodecServer):
             cache_salt=tenant.hex() if rules.salts else options.cache_salt,
             priority=(rules.priorities or {}).get(_key_of(request), options.priority),
         )
+
+    async def _prepare_record(self, exchange: Exchange) -> None:
+        """Read the record to which the turn is going to be added, away from the event loop where it is long.
+
+        Raises:
+            RecordError: it is damaged, or no record. The engine is not asked then.
+        """
+        if self.records is not None and (size := self.records.unread(exchange.session)):
+            await self.workers.run(partial(self.records.prepare, exchange.session), size)
 
     def _captured(self, job: Job) -> Capture | None:
         """Return what gathers the record of a turn."""

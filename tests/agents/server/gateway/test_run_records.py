@@ -11,7 +11,6 @@ import httpx
 import msgspec
 import pytest
 
-from codec_agents.exceptions import RecordDamagedError
 from codec_agents.records.appending import annotate
 from codec_agents.records.reader import read_record
 from codec_agents.records.store import RunFilter, RunStore
@@ -151,19 +150,9 @@ async def test_a_conversation_goes_on_in_its_record_after_a_restart_and_an_annot
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], *lines[2:]]))
     async with serving(record=runs, store=SqliteStore(tmp_path / "c.db")) as gateway:
-        with pytest.raises(RecordDamagedError):
-            gateway.gateway.records.write(path.stem, *last_turn(gateway))
-
-
-def last_turn(gateway: Serving) -> Any:
-    store = gateway.gateway.store
-    [node] = store._nodes([3])
-    from codec_agents.engines.base import SamplingOptions
-    from codec_agents.server.gateway.run_records import Capture, Speaker
-
-    vocabulary = gateway.gateway.backend.models[0].vocabulary
-    speaker = Speaker(model="m", vocabulary=vocabulary, dialect="qwen3")
-    return node, Capture(speaker=speaker, options=SamplingOptions(), started=0.0)
+        refused = await gateway.ask(messages=[*messages, {"role": "user", "content": "Still there?"}])
+        assert refused.status_code == 500
+        assert not gateway.generations, "the engine was not asked"
 
 
 @pytest.mark.slow
