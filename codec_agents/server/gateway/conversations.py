@@ -29,6 +29,7 @@ from codec_agents.server.apis.request import ConversationRequest
 from codec_agents.server.gateway.broken_turns import place_of_text
 from codec_agents.server.gateway.continuation import Continuation, ReasoningRules, continue_history
 from codec_agents.server.gateway.history import Asked, history_of
+from codec_agents.server.gateway.kept_values import KeptValues
 from codec_agents.server.gateway.lineage import Lineage
 from codec_agents.server.gateway.mint import new_nonce
 from codec_agents.server.gateway.run_records import Capture, ConversationRecords
@@ -40,7 +41,7 @@ from codec_agents.server.http import HttpError
 from codec_agents.server.lanes import reader_behind
 from codec_agents.server.parts import Part
 from codec_agents.server.workers import Workers
-from codec_core.frames import CodecFrame, SampledValues
+from codec_core.frames import CodecFrame
 
 if TYPE_CHECKING:
     from codec_agents.tools.tool import Tool
@@ -225,8 +226,8 @@ class Exchange:
         self.span: RequestSpan | None = None
         self.capture: Capture | None = None
         """Gathers what a record has of the turn; None where conversations are not recorded."""
-        self.values: list[SampledValues] = []
-        """The values of the sampled ids, for a client that asks for the same answer again."""
+        self.values = KeptValues()
+        """Those of the sampled ids, for a client that asks for the same answer again."""
         self.ended = anyio.Event()
         """Set when the answer is over, however it ended."""
         self._conversations = conversations
@@ -282,8 +283,8 @@ class Exchange:
         if self.node is not None:
             return
         self._sampled.extend(frame.ids)
-        if frame.values is not None:
-            self.values.append(frame.values)
+        if frame.values is not None and self._request.logprobs is not None:
+            self.values.add(frame.values)
         if self.capture is not None and self._conversations.records is not None:
             self.capture.frames.append((self._conversations.records.now(), frame.ids, frame.values))
             self.capture.cached = cached
@@ -297,6 +298,8 @@ class Exchange:
             if self.node is None and self._sampled:
                 self._store(None, partial=True)
         finally:
+            self.values.pack(len(self._sampled))
+            self.capture = None
             self.ended.set()
             if self.span is not None:
                 self.span.end(self.node)

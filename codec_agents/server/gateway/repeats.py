@@ -63,7 +63,7 @@ class Repeats:
                 code="idempotency_conflict",
             )
         await exchange.ended.wait()
-        whole = exchange.node is not None and not exchange.node.partial
+        whole = exchange.node is not None and not exchange.node.partial and not exchange.values.lost
         return exchange if whole else None
 
     def begun(self, tenant: bytes, path: str, body: bytes, hints: Hints, exchange: Exchange) -> None:

@@ -40,7 +40,7 @@ from codec_agents.server.http import JSON, Receive, Request, Send
 from codec_agents.server.lanes import Lanes
 from codec_agents.server.settings import ServerSettings
 from codec_core.frames import CodecFrame
-from codec_core.frames.values import joined_values, with_values
+from codec_core.frames.values import with_values
 
 if TYPE_CHECKING:
     from codec_agents.engines.base import Engine, SamplingOptions
@@ -287,7 +287,7 @@ class _Replaying:
         if isinstance(exchange, Exchange) and exchange.node is not None:
             node = exchange.node
             frame = CodecFrame(tuple(node.sampled), done=True, finish_reason=node.finish_reason)
-            return _one_frame(with_values(frame, joined_values(exchange.values)))
+            return _one_frame(with_values(frame, exchange.values.of(len(node.sampled))))
         return with_one_call(self._backend.generate(job), job)
 
     def opened(self) -> AbstractAsyncContextManager[None]:

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
+from codec_agents.engines.base import SamplingOptions
+from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
+from codec_agents.server.gateway.kept_values import KeptValues
 from codec_agents.server.logprobs import LEAST, Logprobs
+from codec_core.frames import CodecFrame, SampledValues
+from codec_core.frames.values import with_values
 from codec_core.vocabulary import vocabulary_of
 from tests.agents.dialects.families import small_map_of
 from tests.agents.server.gateway.test_gateway import TOOL, USER, logprob_of, of_stream, serving
@@ -153,14 +158,21 @@ async def test_too_many_alternatives_are_refused_by_name(path: str, body: Any, f
 
 
 async def test_an_engine_that_leaves_values_out_breaks_the_answer_off() -> None:
-    from codec_agents.engines.base import SamplingOptions
-    from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
-    from codec_core.frames import CodecFrame, SampledValues
-    from codec_core.frames.values import with_values
-
     logprobs = Logprobs(Job(ServedModel("m", VOCABULARY), [1], SamplingOptions()), 1)
     with pytest.raises(BrokenOffError, match="0 log probabilities"):
         logprobs.content(CodecFrame((1,), done=False))
     lost = with_values(CodecFrame((1,), done=False), SampledValues((float("-inf"),), (((2, -0.5),),)))
     [entry] = logprobs.content(lost)
     assert (entry["logprob"], entry["top_logprobs"][0]["logprob"]) == (LEAST, -0.5)
+
+
+async def test_values_that_are_too_many_are_not_kept_for_a_repeated_answer() -> None:
+    few, many = KeptValues(), KeptValues()
+    values = SampledValues((-1.0,), (((1, -1.0), (2, -2.0)),))
+    few.add(values)
+    few.pack(1)
+    assert (few.of(1), few.lost) == (values, False)
+    for _ in range(3000):
+        many.add(SampledValues((-1.0,), (((1, -1.0),) * 40,)))
+    many.pack(3000)
+    assert (many.of(3000), many.lost) == (None, True)
