@@ -10,7 +10,7 @@ import click
 from codec_agents.cli import terminal
 from codec_agents.compiler.hub_maps import map_of_hub
 from codec_agents.compiler.map_files import id_of_file, id_of_name, key_of_id, map_of_file
-from codec_agents.compiler.resources import map_cache_folder
+from codec_agents.compiler.maps import map_cache_folder
 from codec_agents.graph.sources import HUB_PREFIX
 from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map, bundled_map_bytes
 from codec_core.building.source import build_map, is_map, tokenizer_file

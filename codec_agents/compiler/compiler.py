@@ -19,9 +19,10 @@ from codec_agents import graph
 from codec_agents.compiler.context import CompileContext, NodeBuilder
 from codec_agents.compiler.edge_vocabularies import EdgeVocabularies
 from codec_agents.compiler.flatten import FlatNode, Wire, expand_target, flatten
+from codec_agents.compiler.maps import ResourceError
 from codec_agents.compiler.missing_resources import unmet_needs
 from codec_agents.compiler.nodes import BUILDERS
-from codec_agents.compiler.resources import ResourceError, Resources
+from codec_agents.compiler.resources import Resources
 from codec_agents.exceptions import CodecAgentsError, PipelineError
 from codec_agents.faults import Fault
 from codec_agents.graph.files.document import Document, located

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 from codec_agents.compiler.map_files import map_of_file
 from codec_agents.concurrency.event_loop import run_in_own_loop
@@ -19,7 +21,14 @@ from codec_core.maps import TokenizerMap
 FILES = "add `map:` with the model's folder, its tokenizer.json or .gguf file, or `hf:org/model`"
 
 
-def map_of_engine(engine: Engine, model: str | None, cache: DiskMapCache) -> TokenizerMap | str:
+class EngineMap(NamedTuple):
+    """A map that an engine named, and the files that it loaded, where they are on this machine."""
+
+    map: TokenizerMap
+    path: Path | None = None
+
+
+def map_of_engine(engine: Engine, model: str | None, cache: DiskMapCache) -> EngineMap | str:
     """Return the map that an engine names for its model, or why there is none, as `found; remedy`."""
     try:
         told = run_in_own_loop(partial(told_map, engine, model))
@@ -36,13 +45,14 @@ def map_of_engine(engine: Engine, model: str | None, cache: DiskMapCache) -> Tok
         return f"no map is named, and {str(shown)!r}, which the engine names, gives none ({error}); {FILES}"
 
 
-def _loaded(told: ToldMap, cache: DiskMapCache) -> TokenizerMap | str:
+def _loaded(told: ToldMap, cache: DiskMapCache) -> EngineMap | str:
     if told.path is not None:
-        return map_of_file(told.path, None, cache)
+        return EngineMap(map_of_file(told.path, None, cache), told.path)
     if told.hash is not None and (held := _held(told.hash, cache)) is not None:
-        return held
+        return EngineMap(held)
     if told.url is not None:
-        return run_in_own_loop(partial(load_map, url=told.url, hash=told.hash, cache=cache))
+        fetch = partial(load_map, url=told.url, hash=told.hash, cache=cache)
+        return EngineMap(run_in_own_loop(fetch))
     if told.hash is not None:
         found = f"no map is named, and the engine publishes none; its own has the hash {told.hash}"
         return f"{found}; {FILES}, or fetch it with `codec-agents maps get`"

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from codec_agents.compiler.resources import ResourceError, Resources
+from codec_agents.compiler.maps import ResourceError
+from codec_agents.compiler.resources import Resources
 from codec_agents.exceptions import DialectError
 from codec_agents.faults import Fault
 from codec_agents.graph.base import Place, place_name

@@ -11,7 +11,7 @@ import msgspec
 from pydantic import BaseModel
 
 from codec_agents.compiler.flatten import expand_target
-from codec_agents.compiler.resources import ResourceError
+from codec_agents.compiler.maps import ResourceError
 from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import BoundDialect
 from codec_agents.engines.base import DEFAULT_MAX_TOKENS, Engine, SamplingOptions, Timeouts, enforced_forms

@@ -6,8 +6,7 @@ fault at the place where the name stands.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,8 @@ from typing import Any
 import anyio
 
 from codec_agents.compiler.declared_dialects import FoundDialect, own_dialect
-from codec_agents.compiler.engine_maps import map_of_engine
-from codec_agents.compiler.hub_maps import local_folder, map_of_hub
-from codec_agents.compiler.map_files import id_of_name, key_of_id, map_of_file
-from codec_agents.compiler.own_templates import Config, own_config
+from codec_agents.compiler.engine_maps import EngineMap
+from codec_agents.compiler.maps import Maps, ResourceError, map_cache_folder
 from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
 from codec_agents.engines.base import Engine
@@ -30,7 +27,6 @@ from codec_agents.exceptions import (
     CodecAgentsError,
     DialectError,
     ReferenceRefusedError,
-    SecretMissingError,
     ToolDefinitionError,
 )
 from codec_agents.faults import Fault, suggest
@@ -39,43 +35,16 @@ from codec_agents.graph.kinds import Asking
 from codec_agents.graph.live import LiveObjects, unique
 from codec_agents.graph.policy import OVERFLOW_NAMES, Policy
 from codec_agents.graph.servers import McpSpec, server_of
-from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec, MapSpec
+from codec_agents.graph.sources import LOCAL_KINDS, EngineSpec
 from codec_agents.graph.spec import Nested, PipelineSpec
 from codec_agents.references.callables import Importer, is_reference
 from codec_agents.references.environment import expand, hide, values_of
 from codec_agents.references.programs import allowed_command
 from codec_agents.tools.mcp_servers import ToolServer
 from codec_agents.tools.tool import Tool, Toolset, make_tool
-from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
-from codec_core.discovery import DiskMapCache, load_map
+from codec_core.discovery import DiskMapCache
 from codec_core.exceptions import CodecError
-from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of
-
-_MAP_SOURCES = (
-    "give a map, a tokenizer file (tokenizer.json, tekken.json, .gguf, .model), or a model's folder"
-)
-
-CACHE_VARIABLE = "CODEC_CACHE"
-"""The environment variable that names the folder for downloaded maps."""
-
-
-def map_cache_folder() -> Path:
-    """Return the folder for downloaded maps: `$CODEC_CACHE`, or `codec/maps` in the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "codec" / "maps"
-
-
-class ResourceError(Exception):
-    """A name cannot be resolved: what was found, and what to do."""
-
-    def __init__(self, found: str, remedy: str) -> None:
-        super().__init__(f"{found}; {remedy}")
-        self.found = found
-        self.remedy = remedy
 
 
 class Resources:
@@ -92,8 +61,7 @@ class Resources:
         self._dialects: dict[str, FoundDialect] = {}
         # By map, dialect, and whether the prompt is a chat: each node asks several times during a build.
         self._asked: dict[object, tuple[FoundDialect, Vocabulary]] = {}
-        self._told: dict[tuple[str | None, str | None], TokenizerMap | str] = {}
-        """By engine and model: the map that the engine names, or why there is none."""
+        self._maps = Maps(spec, live, self.directory)
         self._slots: dict[str, anyio.CapacityLimiter] = {}
         self._measured: dict[int, Measured] = {}
         self.own_engines: dict[str, Engine] = {}
@@ -108,6 +76,7 @@ class Resources:
         inner = Resources(self._spec.body_of(node), live, self._directory)
         inner._engines, inner._slots, inner.own_engines = self._engines, self._slots, self.own_engines
         inner._measured = self._measured
+        inner._maps.told = self._maps.told
         inner._servers = self._servers
         return inner
 
@@ -119,25 +88,7 @@ class Resources:
         Raises:
             ResourceError: there is no such map, it is damaged, or it has another hash than declared.
         """
-        spec = self._spec.map_of(name)
-        try:
-            found = self._live.maps.get(name) or self._find_map(name, spec)
-        except SecretMissingError as error:
-            # The message is `found; remedy`.
-            found, _, remedy = str(error).partition("; ")
-            raise ResourceError(found, remedy) from error
-        except (CodecError, OSError) as error:
-            if spec.path is not None:
-                raise ResourceError(*self._file_fault(spec.path, error)) from error
-            # The error names the URL with its `${...}` references expanded, so their values are hidden.
-            said = hide(str(error), values_of(spec.url or ""))
-            raise ResourceError(said, f"correct the map {name!r}, or name another one") from error
-        if spec.hash is not None and found.hash != spec.hash:
-            raise ResourceError(
-                f"the map {name!r} has the hash {found.hash}, and {spec.hash} is declared",
-                "declare the hash of the map that the model was trained with",
-            )
-        return vocabulary_of(found)
+        return self._maps.vocabulary(name)
 
     def vocabulary_of(self, node: Asking) -> Vocabulary:
         """Return the vocabulary of a node's map; of one that names none, its engine is asked.
@@ -145,64 +96,21 @@ class Resources:
         Raises:
             ResourceError: there is no such map, or the engine tells none.
         """
-        if node.map is not None:
-            return self.vocabulary(node.map)
-        key = (node.engine, node.model)
-        if key not in self._told:
-            spec = self._spec.engine_of(node.engine)
-            model = node.model or (spec.model if spec else None)
-            cache = DiskMapCache(map_cache_folder())
-            self._told[key] = map_of_engine(self.engine(node.engine), model, cache)
-        if isinstance(found := self._told[key], str):
-            said, _, remedy = found.rpartition("; ")
-            raise ResourceError(said, remedy)
-        return vocabulary_of(found)
+        return self.vocabulary(node.map) if node.map is not None else vocabulary_of(self._told_map(node).map)
 
-    def _find_map(self, name: str, spec: MapSpec) -> TokenizerMap:
-        cache = DiskMapCache(map_cache_folder())
-        if spec.path is not None:
-            declared = None if MapSpec.of(name).path else id_of_name(name)
-            return map_of_file(self._map_file(spec.path), spec.id or declared, cache)
-        cached = cache.read(spec.hash) if spec.hash is not None else None
-        if cached is not None:
-            return cached
-        if spec.hub is not None:
-            return _fetched(f"hf:{spec.hub}", partial(map_of_hub, spec.hub, spec.id, cache))
-        if spec.url is not None:
-            return _fetched(spec.url, partial(load_map, url=expand(spec.url), hash=spec.hash, cache=cache))
-        if (map_id := spec.id or name) in BUNDLED_MAPS:
-            return bundled_map(map_id)
-        if (kept := cache.read(key_of_id(map_id))) is not None:
-            return kept
-        raise ResourceError(
-            f"no map {map_id!r} is bundled or in the cache",
-            "name the model's folder, its tokenizer.json or .gguf file as `map:`, or `hf:org/model`; or "
-            f"build it once: `codec-agents maps build SOURCE --id {map_id}`; bundled are "
-            f"{', '.join(BUNDLED_MAPS)}",
-        )
-
-    def own_template(self, name: str) -> Config | None:
-        """Return what renders the chat template that a map's model has, where its files hold one.
-
-        Raises:
-            DialectError: a file beside the tokenizer cannot be read.
-            CodecError: a GGUF file is damaged.
-            OSError: a file cannot be read.
-        """
-        if name in self._live.maps:
-            return None
-        spec = self._spec.map_of(name)
-        path = self._map_file(spec.path) if spec.path is not None else spec.hub and local_folder(spec.hub)
-        return own_config(path or None, self.vocabulary(name), DiskMapCache(map_cache_folder()))
+    def _told_map(self, node: Asking) -> EngineMap:
+        spec = self._spec.engine_of(node.engine)
+        return self._maps.of_engine(self.engine(node.engine), node.model or (spec.model if spec else None))
 
     def compare_template(self, bound: BoundDialect, node: Asking, place: str) -> Fault | None:
         """Return a warning if the chat template of a node's model writes otherwise than its dialect."""
-        if not isinstance(node.prompt, Chat) or node.prompt.template == "engine" or node.map is None:
-            return (
-                None  # files that only the engine names are its own: it is asked for ids, not for a template
-            )
+        if not isinstance(node.prompt, Chat) or node.prompt.template == "engine":
+            return None
+        maps = self._maps
         try:
-            config = self.own_template(node.map)
+            config = (
+                maps.template_of(self._told_map(node)) if node.map is None else maps.own_template(node.map)
+            )
         except (CodecError, DialectError, OSError) as error:
             return Fault(place, f"the chat template of its map cannot be read: {error}", "", "warning")
         if config is None:
@@ -211,19 +119,6 @@ class Resources:
 
         cache = DiskMapCache(map_cache_folder())
         return template_fault(bound, config, node.prompt, place=place, cache=cache)
-
-    def _map_file(self, path: str) -> Path:
-        return self.directory / Path(path).expanduser()
-
-    def _file_fault(self, path: str, error: Exception) -> tuple[str, str]:
-        """Return the fault of a map that a path names, and its remedy."""
-        file = self._map_file(path)
-        if isinstance(error, FileNotFoundError):
-            remedy = "correct the path, which begins at the pipeline file"
-            return f"no file {file.name!r} in {file.parent.absolute()}", remedy
-        if isinstance(error, OSError):
-            return f"cannot read {str(file)!r}: {error.strerror}", _MAP_SOURCES
-        return f"{str(file)!r}: {error}", _MAP_SOURCES
 
     # --- engines ---
 
@@ -430,18 +325,3 @@ class Resources:
         if not callable(found):
             raise ResourceError(f"{reference!r} is a {type(found).__name__}", "name a function")
         return found
-
-
-def _fetched(url: str, fetch: Callable[[], Awaitable[TokenizerMap]]) -> TokenizerMap:
-    """Return a map from a URL. Errors show the URL as declared, without the values of variables."""
-    import httpx
-
-    try:
-        return run_in_own_loop(fetch)
-    except httpx.HTTPError as error:
-        reason = hide(str(error) or type(error).__name__, values_of(url))
-        raise ResourceError(
-            f"the map cannot be fetched from {url}: {reason}",
-            "try again, or make it where there is a network, and copy the file: `codec-agents maps build "
-            "hf:org/model -o map.json`, or `maps get URL -o map.json`",
-        ) from error

@@ -187,7 +187,7 @@ async def _fetch(
     """Return a map, and its bytes where it is fetched `anew`."""
     import httpx
 
-    from codec_agents.compiler.resources import map_cache_folder
+    from codec_agents.compiler.maps import map_cache_folder
     from codec_core.discovery import DiskMapCache, discover_map, load_map
     from codec_core.discovery.documents import pinned_hash
     from codec_core.exceptions import TokenizerMapHashMismatchError

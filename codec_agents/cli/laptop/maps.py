@@ -6,7 +6,7 @@ from pathlib import Path
 
 from codec_agents.cli.laptop.models import RealModel
 from codec_agents.compiler.map_files import map_of_file
-from codec_agents.compiler.resources import map_cache_folder
+from codec_agents.compiler.maps import map_cache_folder
 from codec_core.discovery import DiskMapCache
 from codec_core.maps import TokenizerMap
 

@@ -32,7 +32,7 @@ Begin = Callable[["Pipeline"], None]
 
 def cache_folder() -> Path:
     """Return the folder of the weights: `models` beside the cached maps."""
-    from codec_agents.compiler.resources import CACHE_VARIABLE, map_cache_folder
+    from codec_agents.compiler.maps import CACHE_VARIABLE, map_cache_folder
 
     maps = map_cache_folder()
     return (maps if os.environ.get(CACHE_VARIABLE) else maps.parent) / "models"

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from codec_agents.cli import exits, main
 from codec_agents.compiler.map_files import id_of_file
+from codec_agents.compiler.maps import map_cache_folder
 from codec_agents.compiler.own_templates import kept_config
-from codec_agents.compiler.resources import map_cache_folder
 from codec_agents.exceptions import PipelineError
 from codec_agents.graph.sources import MapSpec
 from codec_agents.pipeline import Pipeline

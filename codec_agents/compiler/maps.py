@@ -1,0 +1,176 @@
+"""The maps that a declaration names: bundled, cached, built from files, fetched, or told by an engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+from codec_agents.compiler.engine_maps import EngineMap, map_of_engine
+from codec_agents.compiler.hub_maps import local_folder, map_of_hub
+from codec_agents.compiler.map_files import id_of_name, key_of_id, map_of_file
+from codec_agents.compiler.own_templates import Config, own_config
+from codec_agents.concurrency.event_loop import run_in_own_loop
+from codec_agents.engines.base import Engine
+from codec_agents.exceptions import SecretMissingError
+from codec_agents.graph.live import LiveObjects
+from codec_agents.graph.sources import MapSpec
+from codec_agents.graph.spec import PipelineSpec
+from codec_agents.references.environment import expand, hide, values_of
+from codec_agents.vocabularies import BUNDLED_MAPS, bundled_map
+from codec_core.discovery import DiskMapCache, load_map
+from codec_core.exceptions import CodecError
+from codec_core.maps import TokenizerMap
+from codec_core.vocabulary import Vocabulary, vocabulary_of
+
+_MAP_SOURCES = (
+    "give a map, a tokenizer file (tokenizer.json, tekken.json, .gguf, .model), or a model's folder"
+)
+
+CACHE_VARIABLE = "CODEC_CACHE"
+"""The environment variable that names the folder for downloaded maps."""
+
+
+def map_cache_folder() -> Path:
+    """Return the folder for downloaded maps: `$CODEC_CACHE`, or `codec/maps` in the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "codec" / "maps"
+
+
+class ResourceError(Exception):
+    """A name cannot be resolved: what was found, and what to do."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(f"{found}; {remedy}")
+        self.found = found
+        self.remedy = remedy
+
+
+class Maps:
+    """Loads the maps of one declaration."""
+
+    def __init__(self, spec: PipelineSpec, live: LiveObjects, directory: Path) -> None:
+        self._spec = spec
+        self._live = live
+        self._directory = directory
+        self.told: dict[tuple[int, str | None], EngineMap | str] = {}
+        """By engine and model: the map that the engine names, or why there is none."""
+
+    def vocabulary(self, name: str) -> Vocabulary:
+        """Return the vocabulary of the map that a node names.
+
+        Raises:
+            ResourceError: there is no such map, it is damaged, or it has another hash than declared.
+        """
+        spec = self._spec.map_of(name)
+        try:
+            found = self._live.maps.get(name) or self._find_map(name, spec)
+        except SecretMissingError as error:
+            # The message is `found; remedy`.
+            found, _, remedy = str(error).partition("; ")
+            raise ResourceError(found, remedy) from error
+        except (CodecError, OSError) as error:
+            if spec.path is not None:
+                raise ResourceError(*self._file_fault(spec.path, error)) from error
+            # The error names the URL with its `${...}` references expanded, so their values are hidden.
+            said = hide(str(error), values_of(spec.url or ""))
+            raise ResourceError(said, f"correct the map {name!r}, or name another one") from error
+        if spec.hash is not None and found.hash != spec.hash:
+            raise ResourceError(
+                f"the map {name!r} has the hash {found.hash}, and {spec.hash} is declared",
+                "declare the hash of the map that the model was trained with",
+            )
+        return vocabulary_of(found)
+
+    def of_engine(self, engine: Engine, model: str | None) -> EngineMap:
+        """Return the map that an engine names for its model.
+
+        Raises:
+            ResourceError: it names none, or one that cannot be loaded.
+        """
+        key = (id(engine), model)
+        if key not in self.told:
+            self.told[key] = map_of_engine(engine, model, DiskMapCache(map_cache_folder()))
+        if isinstance(found := self.told[key], str):
+            said, _, remedy = found.rpartition("; ")
+            raise ResourceError(said, remedy)
+        return found
+
+    def _find_map(self, name: str, spec: MapSpec) -> TokenizerMap:
+        cache = DiskMapCache(map_cache_folder())
+        if spec.path is not None:
+            declared = None if MapSpec.of(name).path else id_of_name(name)
+            return map_of_file(self._map_file(spec.path), spec.id or declared, cache)
+        cached = cache.read(spec.hash) if spec.hash is not None else None
+        if cached is not None:
+            return cached
+        if spec.hub is not None:
+            return _fetched(f"hf:{spec.hub}", partial(map_of_hub, spec.hub, spec.id, cache))
+        if spec.url is not None:
+            return _fetched(spec.url, partial(load_map, url=expand(spec.url), hash=spec.hash, cache=cache))
+        if (map_id := spec.id or name) in BUNDLED_MAPS:
+            return bundled_map(map_id)
+        if (kept := cache.read(key_of_id(map_id))) is not None:
+            return kept
+        raise ResourceError(
+            f"no map {map_id!r} is bundled or in the cache",
+            "name the model's folder, its tokenizer.json or .gguf file as `map:`, or `hf:org/model`; or "
+            f"build it once: `codec-agents maps build SOURCE --id {map_id}`; bundled are "
+            f"{', '.join(BUNDLED_MAPS)}",
+        )
+
+    def own_template(self, name: str) -> Config | None:
+        """Return what renders the chat template that a map's model has, where its files hold one.
+
+        Raises:
+            DialectError: a file beside the tokenizer cannot be read.
+            CodecError: a GGUF file is damaged.
+            OSError: a file cannot be read.
+        """
+        if name in self._live.maps:
+            return None
+        spec = self._spec.map_of(name)
+        path = self._map_file(spec.path) if spec.path is not None else spec.hub and local_folder(spec.hub)
+        return own_config(path or None, self.vocabulary(name), DiskMapCache(map_cache_folder()))
+
+    def template_of(self, told: EngineMap) -> Config | None:
+        """Return what renders the chat template of the files that an engine has loaded.
+
+        Raises:
+            DialectError: a file beside the tokenizer cannot be read.
+            CodecError: a GGUF file is damaged.
+            OSError: a file cannot be read.
+        """
+        return own_config(told.path, vocabulary_of(told.map), DiskMapCache(map_cache_folder()))
+
+    def _map_file(self, path: str) -> Path:
+        return self._directory / Path(path).expanduser()
+
+    def _file_fault(self, path: str, error: Exception) -> tuple[str, str]:
+        """Return the fault of a map that a path names, and its remedy."""
+        file = self._map_file(path)
+        if isinstance(error, FileNotFoundError):
+            remedy = "correct the path, which begins at the pipeline file"
+            return f"no file {file.name!r} in {file.parent.absolute()}", remedy
+        if isinstance(error, OSError):
+            return f"cannot read {str(file)!r}: {error.strerror}", _MAP_SOURCES
+        return f"{str(file)!r}: {error}", _MAP_SOURCES
+
+
+def _fetched(url: str, fetch: Callable[[], Awaitable[TokenizerMap]]) -> TokenizerMap:
+    """Return a map from a URL. Errors show the URL as declared, without the values of variables."""
+    import httpx
+
+    try:
+        return run_in_own_loop(fetch)
+    except httpx.HTTPError as error:
+        reason = hide(str(error) or type(error).__name__, values_of(url))
+        raise ResourceError(
+            f"the map cannot be fetched from {url}: {reason}",
+            "try again, or make it where there is a network, and copy the file: `codec-agents maps build "
+            "hf:org/model -o map.json`, or `maps get URL -o map.json`",
+        ) from error
