@@ -128,7 +128,7 @@ async def _version(node: PromptedNode) -> Finding:
     try:
         response = await engine.pool.send("GET", path, content=None, headers={}, timeouts=TIMEOUTS)
         version = json.loads(await engine.read_limited(response, Deadlines(TIMEOUTS))).get(field)
-    except (EngineError, ValueError, AttributeError):
+    except (EngineError, ValueError, AttributeError, RecursionError):
         version = None
     if not isinstance(version, str):
         return Finding("server", "unknown", f"{engine.provider}; {path} does not tell its version")

@@ -41,7 +41,7 @@ def read_config(path: Path, shown: str) -> dict[str, Any]:
     """
     try:
         config = json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DialectError(f"{shown} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise DialectError(f"{shown} is no tokenizer configuration: it holds no object")
@@ -138,7 +138,7 @@ def kept_config(vocabulary: Vocabulary, cache: DiskMapCache) -> Config | None:
         return None
     try:
         found = json.loads(_place(cache, vocabulary.hash).read_bytes())
-    except (OSError, ValueError):  # never kept, or the folder was deleted in between
+    except (OSError, ValueError, RecursionError):  # never kept, or the folder was deleted in between
         return None
     return found if isinstance(found, dict) else None
 

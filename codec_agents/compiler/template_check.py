@@ -79,7 +79,7 @@ def _key(bound: BoundDialect, config: Config, chat: Chat) -> str:
 def _kept(path: Path) -> list[str] | None:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):  # not compared yet, or the folder was deleted in between
+    except (OSError, ValueError, RecursionError):  # not compared yet, or the folder was deleted in between
         return None
     return [str(each) for each in found] if isinstance(found, list) else None
 

@@ -12,6 +12,7 @@ import click
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.serving import address_of, bound, secret
+from codec_agents.cli.yaml_files import yaml_of
 
 if TYPE_CHECKING:
     from codec_agents.server import Gateway
@@ -30,9 +31,7 @@ def read_section(context: click.Context, _parameter: click.Parameter, path: Path
     """Take the options of a file's section as defaults: those of the command line win."""
     if path is None:
         return None
-    import yaml
-
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document = yaml_of(path)
     section = document.get(SECTION) if isinstance(document, dict) else None
     if not isinstance(section, dict):
         raise click.BadParameter(f"{path} has no section `{SECTION}:`")

@@ -287,7 +287,7 @@ def _field(text: str) -> tuple[str, Any]:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE; rewards have --reward", param_hint="--set")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value
 
 

@@ -13,6 +13,7 @@ from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.options import load
 from codec_agents.cli.serving import address_of, bound, secret
+from codec_agents.cli.yaml_files import yaml_of
 
 if TYPE_CHECKING:
     from codec_agents.server import Backend
@@ -211,7 +212,5 @@ def _script(text: str) -> Any:
     if is_reference(text):
         return Importer(Path.cwd()).resolve(text)
     if text.endswith((".yaml", ".yml", ".json")):
-        import yaml
-
-        return rules_or_script(yaml.safe_load(Path(text).read_text("utf-8")))
+        return rules_or_script(yaml_of(Path(text)))
     return rules_or_script(text)

@@ -309,7 +309,7 @@ class ResultForms:
         else:
             try:
                 value, stop = _JSON.raw_decode(text, place)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
             content = value if isinstance(value, str) else text[place:stop]
         behind = self._behind.match(text, stop)

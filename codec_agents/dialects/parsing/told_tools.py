@@ -91,9 +91,9 @@ class ToldTools:
         while True:
             try:
                 value, end = _JSON.raw_decode(content, place)
-            except ValueError:
-                return stop
-            if not _is_tool(value):
+                if not _is_tool(value):
+                    return stop
+            except (ValueError, RecursionError):
                 return stop
             stop = end
             if not content.startswith(self._join, stop):

@@ -104,6 +104,6 @@ class ResultWriter:
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # a result may be nested without end
         return False
     return True

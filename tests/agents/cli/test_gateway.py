@@ -58,6 +58,14 @@ ENGINE = ("--engine", "http://127.0.0.1:1", "--map", "demo/words")
         ("gateway: {portt: 1}", "unknown fields portt"),
         ("pipeline: x", "has no section `gateway:`"),
         ("gateway: {port: many}", "'many' is not a valid integer"),
+        ("gateway: [", "gateway.yaml:1: not YAML"),
+        ("gateway: " + "[" * 2000 + "]" * 2000, "nested deeper than"),
+        (
+            "a: &a [1,1]\n"
+            + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{f'*{chr(97 + n)},' * 9}]\n" for n in range(9)),
+            "values",
+        ),
+        ("gateway: !!python/object:os.system {}", "tag"),
     ],
 )
 def test_a_wrong_section_is_named(tmp_path: Path, section: str, said: str) -> None:
