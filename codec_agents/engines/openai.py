@@ -220,7 +220,7 @@ class TextEvents(EventParser[TextEvent]):
             if self._write_calls is not None and all(isinstance(each, dict) for _, each in calls):
                 return self._write_calls(calls)
             why = "their arguments are no objects" if self._write_calls else "no dialect can write them"
-        except (ValueError, PromptError) as error:
+        except (ValueError, PromptError, RecursionError) as error:
             why = str(error)
         raise self.broken(
             f"the server has parsed tool calls out of the answer, and their text is lost: {why}; start it "
