@@ -16,6 +16,7 @@ from codec_agents.exceptions import PipelineError
 from codec_agents.testing import Say, scripted_server
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
 from codec_core.vocabulary import vocabulary_of
+from tests.agents.compiler.test_own_templates import HIDDEN, TURNS
 from tests.agents.engines import imitations
 
 pytestmark = pytest.mark.anyio
@@ -108,3 +109,17 @@ async def test_a_file_that_gives_no_map_and_a_server_that_is_down_are_faults(
 def test_an_engine_that_has_no_way_to_tell_is_a_fault_of_the_declaration() -> None:
     [fault] = one("openai", "http://127.0.0.1:9").check()
     assert (fault.place, fault.found) == ("nodes.m", "no map is named")
+
+
+async def test_the_template_beside_what_the_engine_loaded_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jinja2")
+    monkeypatch.setenv("CODEC_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "tokenizer.json").write_bytes(bundled_map_bytes("demo/words"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": HIDDEN + TURNS}))
+    with telling("vllm", str(tmp_path), monkeypatch) as url:
+        built = await anyio.to_thread.run_sync(one("vllm", url).build)
+    assert built.map_hashes == {"m": WORDS.hash}
+    [warning] = built.warnings
+    assert "You are a helpful model" in warning.found
