@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from codec_agents.records.recorded import RecordedRun, RecordedTurn
     from codec_agents.records.trajectories import Trajectory
     from codec_agents.runtime.result import RunResult
-from codec_agents.runtime.run import Run
+    from codec_agents.runtime.run import Run
 
 RECORD = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
