@@ -138,7 +138,10 @@ def main(kind: str, folder: str = "") -> None:
         return
     for source in sources():
         if kind == "templates" and source.template:
-            write(source, template_texts(source))
+            try:
+                write(source, template_texts(source))
+            except OSError as error:
+                print(f"{source.name}: kept as it is, {error}")
         elif kind == "renderers" and source.renderer:
             write(source, renderer_texts(source))
         elif kind == "common" and source.common:

@@ -90,6 +90,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
         "renderers 0.1.12 (nemotron-3-ultra)",
         "renderers 0.1.12 (nemotron-3.5)",
     ),
+    "olmo-3": ("the chat template Olmo-3.1-32B-Instruct",),
     "phi3": ("the chat template microsoft-Phi-3.5-mini-instruct",),
     "phi4": ("the chat template phi_4 of axolotl",),
     "qwen2.5": ("the chat template Qwen-Qwen2.5-7B-Instruct",),
@@ -110,5 +111,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     "seed-oss": ("the chat template ByteDance-Seed-OSS",),
     "smollm3": ("the chat template HuggingFaceTB-SmolLM3-3B",),
     "step-3.5": ("the chat template StepFun3.5-Flash",),
+    "xlam-llama": ("the chat template tool_chat_template_xlam_llama of vllm-examples",),
+    "xlam-qwen": ("the chat template tool_chat_template_xlam_qwen of vllm-examples",),
 }
 """References by the names of dialects."""

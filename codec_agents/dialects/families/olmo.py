@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from codec_agents.dialects.base import (
-    NO_REFERENCE,
     SPENT_BUDGET,
     CallForm,
     ResultForm,
@@ -12,13 +11,27 @@ from codec_agents.dialects.base import (
 )
 from codec_agents.dialects.families.hermes import HERMES
 
+_IDENTITY = (
+    "You are Olmo, a helpful AI assistant built by Ai2. Your date cutoff is December 2024, and your model "
+    "weights are available at https://huggingface.co/allenai. "
+)
+_NO_TOOLS = "You do not currently have access to any functions. <functions></functions>"
+_INSTRUCTION = (
+    "You are provided with function signatures within <functions></functions> XML tags. You may call one or "
+    "more functions to assist with the user query. Output any function calls within "
+    "<function_calls></function_calls> XML tags. Do not make assumptions about what values to plug into "
+    "functions."
+)
+
 OLMO_3 = HERMES.model_copy(
     update={
         "name": "olmo-3",
         "description": "ChatML; Python-like calls in <function_calls>; results in a turn `environment`",
         "optional_markers": ("<think>", "</think>", "<|endoftext|>"),
-        "unverified": (SPENT_BUDGET, NO_REFERENCE),
-        "tools": ToolsForm(form="<functions>{tools}</functions>", between=" ", list_of=True, each="function"),
+        "unverified": (SPENT_BUDGET,),
+        "default_system": _IDENTITY + _NO_TOOLS,
+        "tools_system": _IDENTITY + _INSTRUCTION,
+        "tools": ToolsForm(form="<functions>{tools}</functions>", list_of=True),
         "calls": CallForm(
             grammar="python-lines",
             text_starts=("<function_calls>",),

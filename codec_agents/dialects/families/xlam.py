@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codec_agents.dialects.base import NO_REFERENCE, CallForm, ResultForm, ToolsForm, WrittenCalls
+from codec_agents.dialects.base import CallForm, ResultForm, ToolsForm, WrittenCalls
 from codec_agents.dialects.families.hermes import HERMES
 from codec_agents.dialects.families.llama import LLAMA3
 
@@ -22,7 +22,7 @@ general advice, respond directly in plain text. The available tools are:
 """
 
 _FORMS = {
-    "unverified": (NO_REFERENCE,),
+    "unverified": (),
     "system_text": "{content}\n",
     "default_system": _IDENTITY,
     "tools_system": _IDENTITY + _INSTRUCTION,

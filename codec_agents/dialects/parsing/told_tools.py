@@ -36,6 +36,7 @@ class ToldTools:
         self._between = forms.text(form.between)
         self._join = form.join
         self._is_json = form.each in ("openai", "function")
+        self._is_list = self._is_json and form.list_of
         self._head = forms.text(head)
         self._tail = forms.text(tail)
         # A boundary is never part of the tools: the match must not run on into a later turn.
@@ -56,14 +57,17 @@ class ToldTools:
             return self._before_text(content)
         if self.place != "system" or not self._first or not content.endswith(self._tail):
             return None
-        begin = head = 0
-        if not content.startswith(self._first):
-            begin = content.find(self._between + self._first)
-            head = begin + len(self._between)
-        if begin < 0:
-            return None
-        tools = content[head + len(self._head) : len(content) - len(self._tail)]
-        return FoundTools(begin, len(content), tools)
+        between = "" if content.startswith(self._first) else self._between
+        begin = content.find(between + self._first)
+        while begin >= 0:
+            head = begin + len(between) + len(self._head)
+            tools = content[head : len(content) - len(self._tail)]
+            if not self._is_list or _holds_tools(tools):
+                return FoundTools(begin, len(content), tools)
+            # Text before the tools may name what is around them.
+            between = self._between
+            begin = content.find(between + self._first, begin + 1)
+        return None
 
     def _before_text(self, content: str) -> FoundTools | None:
         stop = content.find(self._tail + self._between, len(self._head))
@@ -99,6 +103,14 @@ class ToldTools:
             if not content.startswith(self._join, stop):
                 return stop
             place = stop + len(self._join)
+
+
+def _holds_tools(text: str) -> bool:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return bool(value) and _is_tool(value)
 
 
 def _json_head(form: ToolsForm) -> str:

@@ -40,7 +40,7 @@ def references() -> dict[str, list[Source]]:
 def title(source: Source) -> str:
     """Return what a reference is called."""
     if source.template:
-        carrier = "" if source.package == "llama.cpp" else f" of {source.package}"
+        carrier = "" if source.package in ("llama.cpp", "hub") else f" of {source.package}"
         return f"the chat template {source.template.removesuffix('.jinja')}{carrier}"
     if source.common:
         return f"mistral-common 1.13.1 ({source.common.removeprefix('.')})"

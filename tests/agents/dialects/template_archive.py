@@ -51,10 +51,20 @@ def cache_folder() -> Path:
 def templates(package: str = "llama.cpp") -> Mapping[str, str]:
     """Return the templates of a package by file name.
 
+    Those of `hub` (models' own repositories) and `vllm-examples` are in no package: they are read from a
+    folder of that name in the cache, where one has to put them.
+
     Raises:
         OSError: the package is not in the cache, and cannot be downloaded.
     """
-    wanted = PACKAGES[package]
+    wanted = PACKAGES.get(package)
+    if wanted is None:
+        found = {
+            path.name: path.read_text(encoding="utf-8") for path in (cache_folder() / package).glob("*.jinja")
+        }
+        if not found:
+            raise OSError(f"no package carries these templates: put them into {cache_folder() / package}")
+        return found
     return {
         Path(name).name: content.decode("utf-8")
         for name, content in _members(_fetched(wanted))
