@@ -8,7 +8,7 @@ from typing import Self
 
 from codec_agents import Chat, Pipeline
 from codec_agents.engines.base import Engine, GenerationRequest, StreamStats
-from codec_agents.testing import ScriptedEngine, ScriptedModel
+from codec_agents.testing import ScriptedEngine, ScriptedModel, Wait
 from codec_core.frames import CodecFrame
 
 MAP = "demo/bytes"
@@ -71,6 +71,11 @@ def chain_of(nodes: int, engine: Engine) -> Pipeline:
     return pipeline
 
 
+def scripted_speaker() -> ScriptedEngine:
+    """Return an engine that gives an id and then nothing for as long as anything is measured."""
+    return ScriptedEngine(ScriptedModel(script=lambda _: ["a", Wait(3600.0), "b"]))
+
+
 class Ours:
     """Chains of model nodes, on ready frames or (`scripted`) on the engine for tests."""
 
@@ -80,9 +85,16 @@ class Ours:
         return lambda: pipeline.invoke({"q": "hello"})
 
     def speaker(
-        self, frames: int, size: int, hold: asyncio.Event | None, hops: int = 1
+        self,
+        frames: int,
+        size: int,
+        hold: asyncio.Event | None,
+        hops: int = 1,
+        *,
+        scripted: bool = False,
     ) -> Callable[[], AsyncIterator[object]]:
-        pipeline = chain_of(hops, ReadyEngine(frames, size, hold))
+        engine = scripted_speaker() if scripted else ReadyEngine(frames, size, hold)
+        pipeline = chain_of(hops, engine)
 
         async def follow() -> AsyncIterator[object]:
             async with pipeline.run({"q": "hello"}) as run:

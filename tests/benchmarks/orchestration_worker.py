@@ -51,18 +51,18 @@ async def seconds_an_id(contestant: Any, *, frames: int, size: int, **options: A
     return (time.process_time() - started) / frames / size
 
 
-async def many(contestant: Any, *, runs: int) -> dict[str, float]:
+async def many(contestant: Any, *, runs: int, **options: Any) -> dict[str, float]:
     """Start runs that wait after their first ids; return when all had spoken, and the KB of each."""
-    await _start(contestant, 20)
+    await _start(contestant, 20, options)
     gc.collect()
     before = resident()
-    seconds, held = await _start(contestant, runs)
+    seconds, held = await _start(contestant, runs, options)
     return {"seconds": seconds, "kilobytes": (held - before) / runs / 1024}
 
 
-async def _start(contestant: Any, runs: int) -> tuple[float, int]:
+async def _start(contestant: Any, runs: int, options: dict[str, Any]) -> tuple[float, int]:
     hold, all_spoke, spoke = asyncio.Event(), asyncio.Event(), 0
-    speaker = contestant.speaker(2, 1, hold)
+    speaker = contestant.speaker(2, 1, hold, **options)
 
     async def follow() -> None:
         nonlocal spoke
@@ -78,7 +78,10 @@ async def _start(contestant: Any, runs: int) -> tuple[float, int]:
     gc.collect()
     held = resident()
     hold.set()
-    await asyncio.gather(*tasks)
+    if options.get("scripted"):  # its runs wait for a time, and not for a word
+        for task in tasks:
+            task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=bool(options))
     return seconds, held
 
 
