@@ -53,7 +53,7 @@ class Deadline:
         if loop is None:
             self._scope = anyio.move_on_after(self.seconds)
         else:
-            self._scope = _asyncio_scope()
+            self._scope = _asyncio_scope_class()()
             self._alarm = _Alarm.of(loop)
             self._alarm.set(self, loop, loop.time() + self.seconds)
         self._scope.__enter__()
@@ -81,13 +81,13 @@ def _asyncio_scope_class() -> type[anyio.CancelScope]:
     return type(anyio.CancelScope())
 
 
-def _asyncio_scope() -> anyio.CancelScope:
-    """Return a scope for the running asyncio task.
+def new_scope() -> anyio.CancelScope:
+    """Return a cancel scope for the running task.
 
     `anyio.CancelScope()` first finds out which event loop runs, which takes longer than all else that a bound
-    does; here it is known. The class of its result is public by what the call returns, not by a name.
+    does; on asyncio it is known. The class of its result is public by what the call returns, not by a name.
     """
-    return _asyncio_scope_class()()
+    return anyio.CancelScope() if running_loop() is None else _asyncio_scope_class()()
 
 
 class ReadTimeout:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 
+from codec_agents.concurrency.deadline import new_scope
 from codec_agents.concurrency.signal import Signal
 from codec_agents.events import Outcome, RunFinished, RunStarted, Usage
 from codec_agents.exceptions import (
@@ -238,7 +239,7 @@ class Run:
         return self.result
 
     async def _execute_in_task(self) -> None:
-        with anyio.CancelScope() as self._executor.scope:
+        with new_scope() as self._executor.scope:
             await self._execute()
 
     async def _execute(self) -> None:

@@ -6,7 +6,7 @@ import sys
 
 SUITES = {
     "core": ("tokenization", "wire"),
-    "agents": ("dialects", "orchestration", "handoff", "overlap", "telemetry", "values"),
+    "agents": ("dialects", "orchestration", "handoff", "overlap", "shares", "telemetry", "values"),
     "engines": ("engines",),
     "server": ("gateway",),
 }

@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
+from typing import Self
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -19,7 +19,6 @@ from anyio.lowlevel import checkpoint
 from codec_agents.concurrency.event_loop import clock
 from codec_agents.engines.base import (
     FAILED_REASONS,
-    FrameStream,
     GenerationRequest,
     SamplingOptions,
     StreamStats,
@@ -125,10 +124,12 @@ class ScriptedModel:
             await reading.finish()
         now, valued = clock(), None if options is None or options.logprobs is None else options
         pace = 1 / self.ids_a_second if self.ids_a_second else 0.0
-        due = now() + self.first_id_after
+        timed = bool(pace or self.first_id_after or turn.waits)  # else no clock is read
+        due = now() + self.first_id_after if timed else 0.0
         for number, (start, stop) in enumerate(self._portions(turn)):
-            due += turn.waits.get(start, 0.0) + pace * (stop - start)
-            if due > now():
+            if timed:
+                due += turn.waits.get(start, 0.0) + pace * (stop - start)
+            if timed and due > now():
                 await anyio.sleep_until(due)
             elif number % FRAMES_A_CHECKPOINT == 0:
                 await checkpoint()
@@ -199,10 +200,8 @@ def _limited(turn: EncodedTurn, options: SamplingOptions) -> EncodedTurn:
     stops = set(options.stop_token_ids)
     for position, token in enumerate(turn.ids[: options.max_tokens]):
         if token in stops:
-            return replace(turn, ids=turn.ids[: position + 1], finish_reason="stop")
-    if len(turn.ids) > options.max_tokens:
-        return replace(turn, ids=turn.ids[: options.max_tokens], finish_reason="length")
-    return turn
+            return turn.until(position + 1, "stop")
+    return turn.until(options.max_tokens, "length") if len(turn.ids) > options.max_tokens else turn
 
 
 REQUESTS_KEPT = 1024
@@ -225,26 +224,27 @@ class ScriptedEngine:
         self.open_streams = 0
         self._cache = self.model.cache()
 
-    @asynccontextmanager
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[FrameStream]:
-        """Start a turn; leaving the context ends it."""
+    def stream(self, request: GenerationRequest) -> _ScriptedStream:
+        """Start a turn when the context is entered; leaving it ends the turn."""
+        return _ScriptedStream(self, request)
+
+    def begin(self, request: GenerationRequest, stats: StreamStats) -> AsyncGenerator[CodecFrame, None]:
+        """Ask the model; return the frames of its answer.
+
+        Raises:
+            EngineError: the prompt cannot be sent, or the script refuses.
+        """
         check_prompt(self.name, request)
         if len(self.requests) >= 2 * REQUESTS_KEPT:
             del self.requests[:REQUESTS_KEPT]
         self.requests.append(request)
-        stats = StreamStats(format="ids", request_started=time.perf_counter())
+        stats.request_started = time.perf_counter()
         stats.prompt_tokens = len(request.prompt_ids)
         turn = self._turn(request)
         reading = self.model.reading(request.prompt_ids, self._cache, (request.vocabulary.id, request.model))
         stats.cached_tokens = reading.cached
         stats.request_sent = time.perf_counter()
-        frames = self.model.frames(turn, reading, request.options)
-        self.open_streams += 1
-        try:
-            yield _ScriptedStream(self.name, frames, stats)
-        finally:
-            self.open_streams -= 1
-            await frames.aclose()
+        return self.model.frames(turn, reading, request.options)
 
     async def aclose(self) -> None:
         """Do nothing: there is no connection."""
@@ -259,10 +259,25 @@ class ScriptedEngine:
 
 
 class _ScriptedStream:
-    def __init__(self, engine: str, frames: AsyncGenerator[CodecFrame, None], stats: StreamStats) -> None:
-        self.stats = stats
+    """One answer, read while the context is open."""
+
+    __slots__ = ("_engine", "_frames", "_request", "stats")
+
+    _frames: AsyncGenerator[CodecFrame, None]
+
+    def __init__(self, engine: ScriptedEngine, request: GenerationRequest) -> None:
+        self.stats = StreamStats(format="ids")
         self._engine = engine
-        self._frames = frames
+        self._request = request
+
+    async def __aenter__(self) -> Self:
+        self._frames = self._engine.begin(self._request, self.stats)
+        self._engine.open_streams += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._engine.open_streams -= 1
+        await self._frames.aclose()
 
     def __aiter__(self) -> AsyncIterator[CodecFrame]:
         return self
@@ -272,7 +287,7 @@ class _ScriptedStream:
             frame = await anext(self._frames)
         except CutOffError as cut:
             message = "the script breaks the answer off"
-            raise EngineStreamError(self._engine, message, delivered=self.stats.ids) from cut
+            raise EngineStreamError(self._engine.name, message, delivered=self.stats.ids) from cut
         stats = self.stats
         if frame.ids:
             stats.last_id = time.perf_counter()
@@ -281,5 +296,5 @@ class _ScriptedStream:
         if frame.done:
             stats.finish_reason = frame.finish_reason
             if frame.finish_reason in FAILED_REASONS:
-                raise failed_answer(self._engine, frame.finish_reason, stats.ids)
+                raise failed_answer(self._engine.name, frame.finish_reason, stats.ids)
         return frame

@@ -121,6 +121,12 @@ class EncodedTurn:
         waits = {at - number: seconds for at, seconds in self.waits.items() if at >= number}
         return replace(self, ids=self.ids[number:], waits=waits)
 
+    def until(self, number: int, reason: str) -> EncodedTurn:
+        """Return the first ids of the turn, ended there for a reason; most turns end so by themselves."""
+        if number == len(self.ids) and reason == self.finish_reason:
+            return self
+        return replace(self, ids=self.ids[:number], finish_reason=reason)
+
 
 def pieces_of(turn: Turn) -> list[Piece]:
     """Return a turn as a list of pieces.
