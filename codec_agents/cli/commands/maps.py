@@ -211,10 +211,18 @@ async def _fetch(
         else:
             found = await discover_map(origin=origin, id=map_id, cache=cache, allow_private=allow_private)
     except httpx.HTTPError as error:
-        raise OSError(f"cannot fetch from {origin}: {error!s}") from error
+        raise OSError(f"cannot fetch from {origin}: {_reason(error)}") from error
     if expected is not None and found.hash != pinned_hash(expected):
         raise TokenizerMapHashMismatchError(expected, found.hash or "of no document")
     return found, cache.fetched
+
+
+def _reason(error: Exception) -> str:
+    """Return why a fetch failed: of a refused connection, httpx says only that all attempts failed."""
+    said = str(error) or type(error).__name__
+    if "connection attempts failed" in said:
+        return "nothing listens there; start the server, or correct the URL"
+    return said
 
 
 def _tell(as_json: bool, document: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "not text on the line": ("run sound.yaml -i q=\udcff", 2, ("is not UTF-8 text", "@FILE")),
     "no such node": ("record export run.jsonl --node n", 2, ("no record has a node 'n'", "nodes 'm'")),
     "no map": ("maps show no/map", 2, ("no file, no bundled map (demo/bytes",)),
-    "no origin": ("maps get http://127.0.0.1:1 a/b", 6, ("cannot fetch from http://127.0.0.1:1",)),
+    "no origin": ("maps get http://127.0.0.1:1 a/b", 6, ("cannot fetch from http://127.0.0.1:1", "nothing listens there; start the server")),
     "no script": ("serve --script nowhere:script", 3, ("put nowhere.py there",)),
 }  # fmt: skip
 
