@@ -237,7 +237,13 @@ class _readable:  # noqa: N801 - used as a function
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if error is not None and type(error).__name__.startswith("Arrow"):
+        if error is not None and (
+            type(error).__name__.startswith("Arrow")
+            or isinstance(
+                error, ValueError | OverflowError
+            )  # a text that is not UTF-8, a date beyond Python's
+            or (isinstance(error, OSError) and error.errno is None)  # damage; the system's have a number
+        ):
             raise BatchError(f"{self._path} cannot be read: {error}") from error
 
 

@@ -346,9 +346,21 @@ async def test_parquet_and_saved_datasets_are_read_and_written(tmp_path: Path) -
     wanted = [("1", {"id": 1, "question": "a"}), ("2", {"id": 2, "question": "b"})]
     for source in (tmp_path / "a.parquet", saved):
         assert [(row.key, dict(row.values)) for row in read_rows(source, "id")] == wanted
-    (tmp_path / "b.parquet").write_bytes(b"PAR1")
-    with pytest.raises(BatchError, match=r"b.parquet cannot be read"):
-        list(read_rows(tmp_path / "b.parquet"))
+    whole = (saved / "data-00000-of-00001.arrow").read_bytes()
+    parquet.write_table(pyarrow.table({"q": [f"{n} " * 40 for n in range(900)]}), tmp_path / "c.parquet")
+    packed = bytearray((tmp_path / "c.parquet").read_bytes())
+    packed[500:600] = bytes(100)
+    latin = pyarrow.array([b"\xff"]).view(pyarrow.string())
+    parquet.write_table(pyarrow.table({"q": latin}), tmp_path / "d.parquet")
+    for name, content in (
+        ("b.parquet", b"PAR1"),
+        ("c.parquet", bytes(packed)),
+        ("d.parquet", (tmp_path / "d.parquet").read_bytes()),
+        ("b.arrow", whole[: len(whole) // 2]),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BatchError, match=rf"{name} cannot be read"):
+            list(read_rows(tmp_path / name))
     await run_batch(saying(), tmp_path / "a.parquet", tmp_path / "out", key="id")
     for form in ("parquet", "dataset"):
         written = parquet.read_table(export(tmp_path / "out", form)).to_pylist()
