@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import anyio
 
@@ -19,7 +20,7 @@ class Signal:
     __slots__ = ("_event", "_given", "_waiting")
 
     def __init__(self) -> None:
-        self._waiting: list[asyncio.Future[None]] | None = None
+        self._waiting: Sequence[asyncio.Future[None]] = ()
         """A future for each task that waits on asyncio: an event for them would take a kilobyte."""
         self._event: anyio.Event | None = None
         """What tasks wait for on another event loop."""
@@ -31,7 +32,7 @@ class Signal:
             for each in self._waiting:
                 if not each.done():
                     each.set_result(None)
-            self._waiting = None
+            self._waiting = ()
         elif self._event is not None:
             self._event.set()
             self._event = None
@@ -45,7 +46,8 @@ class Signal:
         elif (loop := running_loop()) is not None:
             # Cancelling a task cancels what it waits for, so no two tasks may wait for one future.
             woken = loop.create_future()
-            self._waiting = [woken] if self._waiting is None else [*self._waiting, woken]
+            others = [each for each in self._waiting if not each.done()]  # without waits that were cancelled
+            self._waiting = [*others, woken]
             await woken
         else:
             if self._event is None:
