@@ -108,6 +108,7 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     ),
     "qwen3.6": ("renderers 0.1.12 (qwen3.6)",),
     "qwen3.8": ("renderers 0.1.12 (qwen3.8)",),
+    "qwq": ("the chat template Qwen-QwQ-32B",),
     "seed-oss": ("the chat template ByteDance-Seed-OSS",),
     "smollm3": ("the chat template HuggingFaceTB-SmolLM3-3B",),
     "step-3.5": ("the chat template StepFun3.5-Flash",),

@@ -228,7 +228,8 @@ def legal_names(names: Iterable[str], prefix: str = "") -> dict[str, str]:
     """
     wished = {name: _ILLEGAL.sub("_", prefix + name)[:MAX_NAME] or "_" for name in names}
     # Names that are legal come first: they keep theirs, whatever else maps to it.
-    order = sorted(wished, key=lambda name: wished[name] != prefix + name)
+    before = _ILLEGAL.sub("_", prefix)
+    order = sorted(wished, key=lambda name: wished[name] != before + name)
     taken: dict[str, str] = {}
     for name in order:
         candidate, number = wished[name], 2

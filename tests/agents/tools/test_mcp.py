@@ -170,6 +170,7 @@ def test_names_that_no_model_can_call_are_mapped() -> None:
     assert asked == [tool.name for tool in offered]
     assert make_tools(offered, str, only=["fares/search"]).names == ("fares_search_2",)
     assert make_tools(offered, str, only=["fares_search"]).names == ("fares_search",)
+    assert legal_names(["a b", "a_b"], "my server/") == {"a b": "my_server_a_b_2", "a_b": "my_server_a_b"}
 
 
 @given(st.lists(st.text(max_size=70), unique=True), st.sampled_from(["", "files_"]))
