@@ -26,6 +26,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="of most: a part, such as encode or paced")
     parser.add_argument("--rounds", type=int, help="handoff_real: rounds of each part")
     parser.add_argument("--minutes", type=float, help="handoff_real: its time; 0 is no bound")
+    parser.add_argument("--rounds", type=int, default=0, help="real: how often each contestant hands over")
+    parser.add_argument("--results", default="", help="real: the file of what is measured, to go on from")
     options = parser.parse_args()
     reached = True
     for name in SUITES.get(options.suite, (options.suite,)) if options.suite else every:
@@ -35,6 +37,8 @@ def main() -> int:
         if name == "handoff_real":
             given = {"rounds": options.rounds, "minutes": options.minutes}
             chosen |= {field: value for field, value in given.items() if value is not None}
+        if name in ALONE:
+            chosen |= {"results": options.results} | ({"rounds": options.rounds} if options.rounds else {})
         reached = (module.main(**chosen) is not False) and reached
     return 0 if reached else 1
 

@@ -1,6 +1,6 @@
 """The handoff between two real engines, vLLM and llama.cpp, with SmolLM2 on both.
 
-    python -m tests.benchmarks real [--only 128 | 512]
+    python -m tests.benchmarks real [--only 128 | 512] [--rounds 5] [--results FILE]
 
 A writes an answer of a fixed length, B reads it. Three contestants take turns in every round: ids, ids with
 `prefill: ahead`, and the text path, the `openai` client on both sides. In one round A has the same prompt
@@ -10,14 +10,19 @@ its body is written, for the text until the client begins to write it. Its parts
 until the end of A's answer is seen, `own` for translating and assembling, `request` for the writing; `engine`
 is from there to B's first id. Figures are medians in milliseconds. Both servers and the client share this
 machine: compare rows, never two runs.
+
+Each handoff is a line of FILE when it is measured. A run that was ended goes on where it was; the table
+at the end is of all lines. Delete the file to begin anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from codec_agents import Chat, Pipeline
@@ -25,7 +30,7 @@ from codec_core.maps import read_map
 from codec_core.tokenizer import pick_tokenizer
 from tests.real_engines.engines import MODEL
 from tests.real_engines.models import smollm2_map
-from tests.real_engines.places import UnavailableError
+from tests.real_engines.places import CACHE, UnavailableError
 from tests.real_engines.running import url_of
 
 LENGTHS, ROUNDS = (128, 512), 5
@@ -34,6 +39,7 @@ SYSTEM = "You write about travelling."
 TASK = "Write about journey number {number}, by train, in many sentences."
 READ = "Say what this is about:\n"
 B_IDS = 4
+CONTESTANTS = ["ids", "ids, prefill ahead", "text, openai client"]
 
 
 class Handoff(NamedTuple):
@@ -129,47 +135,81 @@ def with_text(
     return hand_off
 
 
-async def measure(a: str, b: str, ids: int, clients: Mapping[str, Any], written: list[float]) -> None:
-    """Let the contestants take turns; print the medians."""
+class Measured:
+    """The handoffs of a file, by direction, length and contestant; further ones are added to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rounds: dict[tuple[str, int, str], dict[int, Handoff]] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            *key, number, handed = json.loads(line)
+            self._of(*key)[number] = Handoff(**handed)
+
+    def has(self, direction: str, ids: int, name: str, number: int) -> bool:
+        """Return whether a round is there."""
+        return number in self._of(direction, ids, name)
+
+    def add(self, direction: str, ids: int, name: str, number: int, handed: Handoff) -> None:
+        """Add a round, and write it."""
+        self._of(direction, ids, name)[number] = handed
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([direction, ids, name, number, handed._asdict()]) + "\n")
+
+    def rounds(self, direction: str, ids: int, rounds: int) -> dict[str, list[Handoff]]:
+        """Return the handoffs of the contestants, round by round."""
+        return {
+            name: [handed for number, handed in sorted(self._of(direction, ids, name).items())][:rounds]
+            for name in CONTESTANTS
+        }
+
+    def _of(self, direction: str, ids: int, name: str) -> dict[int, Handoff]:
+        return self._rounds.setdefault((direction, ids, name), {})
+
+
+async def measure(
+    a: str, b: str, ids: int, rounds: int, clients: Mapping[str, Any], written: list[float], kept: Measured
+) -> None:
+    """Let the contestants take turns in the rounds that are missing."""
+    direction = f"{a} to {b}"
+    missing = [
+        (number, name)
+        for number in range(1, rounds + 1)
+        for name in CONTESTANTS[number % 3 :] + CONTESTANTS[: number % 3]
+        if not kept.has(direction, ids, name, number)
+    ]
+    if not missing:
+        return
     plain, by_ids = with_ids(a, b, ids, "One")
     ahead, by_ids_ahead = with_ids(a, b, ids, "Two", prefill="ahead", prefill_stride=64)
-    rows: dict[str, Contestant] = {
-        "ids": by_ids,
-        "ids, prefill ahead": by_ids_ahead,
-        "text, openai client": with_text(clients, written, a, b, ids, "Three"),
-    }
-    found: dict[str, list[Handoff]] = {name: [] for name in rows}
-    order = list(rows)
+    by_text = with_text(clients, written, a, b, ids, "Three")
+    rows = dict(zip(CONTESTANTS, (by_ids, by_ids_ahead, by_text), strict=True))
     async with plain.opened(), ahead.opened():
-        for number in range(ROUNDS + 1):
-            for name in order:
-                handed = await rows[name](number)
-                if number:  # the first round warms up
-                    found[name].append(handed)
-            order.append(order.pop(0))
-    report(f"{a} to {b}", ids, found)
+        for name in CONTESTANTS:  # warms up, and is not measured
+            await rows[name](0)
+        for number, name in missing:
+            handed = await rows[name](number)
+            kept.add(direction, ids, name, number, handed)
+            print(f"  {direction}, {ids} ids, round {number}, {name}: {handed.gap * 1000:.1f} ms", flush=True)
 
 
 def report(direction: str, ids: int, found: Mapping[str, list[Handoff]]) -> None:
-    """Print one table."""
+    """Print the rows of one direction and length."""
     for name, handed in found.items():
         figures = [statistics.median(column) * 1000 for column in zip(*(h[:-1] for h in handed), strict=True)]
         cells = "".join(f"{figure:>10.2f}" for figure in figures)
-        print(
-            f"{direction + ': ' if name == 'ids' else '  '}{name}".ljust(40) + f"{ids:>6}{cells}", flush=True
-        )
-    vocabulary = read_map(smollm2_map())
-    encode = pick_tokenizer(vocabulary).encode_ordinary
+        print(f"{direction + ': ' if name == 'ids' else '  '}{name}".ljust(40) + f"{ids:>6}{cells}")
+    encode = pick_tokenizer(read_map(smollm2_map())).encode_ordinary
     said, ahead, texts = ([h.said for h in handed] for handed in found.values())
     assert all(len(answer) == ids for answer in said), "the answers are not of the same length"
     same = sum(one == other for one, other in zip(said, ahead, strict=True))
     other = sum(encode(text) != ids_of for text, ids_of in zip(texts, said, strict=True))
     print(f"  A's ids are the same in {same} of {len(said)} rounds with and without prefill;", end=" ")
-    print(f"its text is encoded as other ids in {other}", flush=True)
+    print(f"its text is encoded as other ids in {other}")
 
 
-async def compare(lengths: tuple[int, ...]) -> None:
-    """Measure both directions."""
+async def compare(lengths: tuple[int, ...], rounds: int, kept: Measured) -> None:
+    """Measure both directions, and print the table."""
     import httpx2
     import openai
 
@@ -178,22 +218,28 @@ async def compare(lengths: tuple[int, ...]) -> None:
     async def about_to_write(_: httpx2.Request) -> None:
         written.append(time.perf_counter())
 
-    async with httpx2.AsyncClient(event_hooks={"request": [about_to_write]}, timeout=120) as http:
+    async with httpx2.AsyncClient(event_hooks={"request": [about_to_write]}, timeout=600) as http:
         clients = {
             kind: openai.AsyncOpenAI(base_url=f"{url_of(kind)}/v1", api_key="none", http_client=http)
             for kind in ("vllm", "llamacpp")
         }
-        columns = ("gap", "first id", "detect", "own", "request", "engine")
-        print(f"{'milliseconds':40}{'ids':>6}" + "".join(f"{column:>10}" for column in columns), flush=True)
-        for a, b in DIRECTIONS:
-            for ids in lengths:
-                await measure(a, b, ids, clients, written)
+        for ids in lengths:
+            for a, b in DIRECTIONS:
+                await measure(a, b, ids, rounds, clients, written, kept)
+    columns = ("gap", "first id", "detect", "own", "request", "engine")
+    print(f"{'milliseconds':40}{'ids':>6}" + "".join(f"{column:>10}" for column in columns))
+    for a, b in DIRECTIONS:
+        for ids in lengths:
+            report(f"{a} to {b}", ids, kept.rounds(f"{a} to {b}", ids, rounds))
 
 
-def main(only: str = "") -> bool:
+def main(only: str = "", rounds: int = ROUNDS, results: str = "") -> bool:
     """Print the table, or its rows of one length."""
+    path = Path(results) if results else CACHE / "handoffs.jsonl"
+    lengths = tuple(ids for ids in LENGTHS if only in ("", str(ids)))
+    print(f"{rounds} rounds; measured so far is in {path}")
     try:
-        asyncio.run(compare(tuple(ids for ids in LENGTHS if only in ("", str(ids)))))
+        asyncio.run(compare(lengths, rounds, Measured(path)))
     except UnavailableError as error:
         print(f"{error}; make llamacpp builds the other engine")
         return False

@@ -33,6 +33,10 @@ def prepared() -> None:
         pytest.skip(str(error))
 
 
+MOST_SESSIONS = 24
+"""Of which some go to either worker. Which ones depends on the ports."""
+
+
 def request(smol: Place, number: int = 1, **options: Any) -> GenerationRequest:
     turn = f"<|im_start|>user\nCount from {number} to ten. 🙂<|im_end|>\n<|im_start|>assistant\n"
     return GenerationRequest(
@@ -48,6 +52,7 @@ async def ids_of(engine: Any, asked: GenerationRequest) -> list[int]:
         return [token async for frame in stream for token in frame.ids]
 
 
+@pytest.mark.engines_all
 async def test_ids_of_vllm_pass_a_router(vllm: Place) -> None:
     workers = [vllm.url, vllm.url.replace("127.0.0.1", "localhost")]
     with router(workers) as front:
@@ -81,13 +86,15 @@ async def test_frames_pass_a_router_and_a_session_stays_on_its_worker(
     urls, seen = bridges
     with router(urls) as front:
         engine, direct = CodecEngine(front.url), make_engine("llamacpp", url=llamacpp.url)
-        for session in range(6):
+        for session in range(MOST_SESSIONS):
             before = [len(exchanges.generations) for exchanges in seen]
             for _ in range(2):
                 asked = request(llamacpp, session, session=f"session-{session}")
                 assert await ids_of(engine, asked) == await ids_of(direct, request(llamacpp, session))
             counted = [len(exchanges.generations) - n for exchanges, n in zip(seen, before, strict=True)]
             assert sorted(counted) == [0, 2]
+            if session and all(exchanges.generations for exchanges in seen):
+                break
         for used in (engine, direct):
             await used.aclose()
     assert all(exchanges.generations for exchanges in seen), "all sessions went to one worker"

@@ -15,6 +15,7 @@ from codec_agents.server.backends.backend import Job  # noqa: E402
 from codec_agents.server.backends.transformers import TransformersBackend  # noqa: E402
 from codec_agents.server.recording import RecordingExchanges  # noqa: E402
 from codec_agents.vocabularies import bundled_map  # noqa: E402
+from codec_core.frames.values import joined_values  # noqa: E402
 from codec_core.translator import Translator  # noqa: E402
 from codec_core.vocabulary import vocabulary_of  # noqa: E402
 
@@ -91,6 +92,27 @@ async def test_a_prompt_that_begins_as_an_earlier_one_is_read_from_where_they_pa
         assert ids == expected(model, prompt, do_sample=False)
         cached.append(job.cached_ids)
     assert cached == [0, len(PROMPT) + 9, 0, 0]
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.0}, {"temperature": 0.7, "top_k": 20, "seed": 11}])
+async def test_values_are_those_of_the_raw_scores(model, words, options):
+    """Of one pass over the whole answer, whatever temperature and filters the ids were drawn with."""
+    backend = TransformersBackend(model, words)
+    job = Job(backend.models[0], PROMPT, SamplingOptions(max_tokens=24, logprobs=3, **options))
+    ids, said = [], []
+    async with backend.generate(job) as frames:
+        while not (frame := await anext(frames)).done:
+            ids += frame.ids
+            said.append(frame.values)
+    with torch.inference_mode():
+        scores = model(torch.tensor([[*PROMPT, *ids]])).logits[0, len(PROMPT) - 1 : -1].float()
+    raw = scores.log_softmax(dim=-1)
+    values = joined_values(said)
+    assert list(values.logprobs) == pytest.approx(raw[range(len(ids)), ids].tolist(), abs=1e-4)
+    best = raw.topk(3)
+    for row, tokens, logprobs in zip(values.top, best.indices.tolist(), best.values.tolist(), strict=True):
+        assert [token for token, _ in row] == tokens
+        assert [logprob for _, logprob in row] == pytest.approx(logprobs, abs=1e-4)
 
 
 @pytest.mark.parametrize("options", [{"temperature": 0.7}, {"temperature": 1.0, "top_p": 0.8, "top_k": 20}])
