@@ -44,10 +44,9 @@ class Place(NamedTuple):
 def place(name: str) -> Place:
     """Return a running server, or skip the test with the reason why there is none."""
     try:
-        url = url_of(name)
+        url, path = url_of(name), MAPS.get(name, smollm2_map)()
     except UnavailableError as error:
         pytest.skip(str(error))
-    path = MAPS.get(name, smollm2_map)()
     return Place("llamacpp" if name == "gemma" else name, url, path, vocabulary_of(read_map(path)))
 
 

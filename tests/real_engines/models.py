@@ -14,7 +14,7 @@ from typing import Any
 from codec_core.building import build_from_gguf, build_from_tokenizer_json
 from codec_core.building.gguf_reader import read_gguf_metadata
 from tests.real_engines.packages import fetched, members
-from tests.real_engines.places import CACHE, REPOSITORY, VLLM
+from tests.real_engines.places import CACHE, REPOSITORY, VLLM, UnavailableError
 
 SMOLLM2 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 GEMMA = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -67,9 +67,15 @@ def gemma_gguf() -> Path:
 
 
 def smollm2_folder() -> Path:
-    """Return SmolLM2 with the same weights as a Hugging Face folder in bfloat16, for vLLM and SGLang."""
+    """Return SmolLM2 with the same weights as a Hugging Face folder in bfloat16, for vLLM and SGLang.
+
+    Raises:
+        UnavailableError: it is not there, and vLLM's environment, which makes it, is not either.
+    """
 
     def fill(part: Path) -> None:
+        if not (VLLM / "bin" / "python").exists():
+            raise UnavailableError("the model is converted in vLLM's environment: make test-engines")
         part.mkdir(exist_ok=True)
         write_tokenizer(smollm2_gguf(), part)
         script = Path(__file__).with_name("convert.py")

@@ -23,10 +23,9 @@ def live_engine(name: str) -> tuple[str, Any, str | None]:
     """
     _, *given = os.environ.get(f"CODEC_TEST_{name.upper()}", "").split()[:3] or [""]
     try:
-        url = url_of(name)
+        url, path = url_of(name), Path(given[0]) if given else smollm2_map()
     except UnavailableError as error:
         pytest.skip(str(error))
-    path = Path(given[0]) if given else smollm2_map()
     return url, read_map(path), given[1] if len(given) > 1 else None if given else MODEL
 
 
