@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from codec_agents.compiler.engine_maps import EngineMap, map_of_engine
@@ -60,6 +60,11 @@ class Maps:
         self.told: dict[tuple[int, str | None], EngineMap | str] = {}
         """By engine and model: the map that the engine names, or why there is none."""
 
+    @cached_property
+    def _cache(self) -> DiskMapCache:
+        """The maps that were downloaded or built before."""
+        return DiskMapCache(map_cache_folder())
+
     def vocabulary(self, name: str) -> Vocabulary:
         """Return the vocabulary of the map that a node names.
 
@@ -94,14 +99,14 @@ class Maps:
         """
         key = (id(engine), model)
         if key not in self.told:
-            self.told[key] = map_of_engine(engine, model, DiskMapCache(map_cache_folder()))
+            self.told[key] = map_of_engine(engine, model, self._cache)
         if isinstance(found := self.told[key], str):
             said, _, remedy = found.rpartition("; ")
             raise ResourceError(said, remedy)
         return found
 
     def _find_map(self, name: str, spec: MapSpec) -> TokenizerMap:
-        cache = DiskMapCache(map_cache_folder())
+        cache = self._cache
         if spec.path is not None:
             declared = None if MapSpec.of(name).path else id_of_name(name)
             return map_of_file(self._map_file(spec.path), spec.id or declared, cache)
@@ -135,7 +140,7 @@ class Maps:
             return None
         spec = self._spec.map_of(name)
         path = self._map_file(spec.path) if spec.path is not None else spec.hub and local_folder(spec.hub)
-        return own_config(path or None, self.vocabulary(name), DiskMapCache(map_cache_folder()))
+        return own_config(path or None, self.vocabulary(name), self._cache)
 
     def template_of(self, told: EngineMap) -> Config | None:
         """Return what renders the chat template of the files that an engine has loaded.
@@ -145,7 +150,7 @@ class Maps:
             CodecError: a GGUF file is damaged.
             OSError: a file cannot be read.
         """
-        return own_config(told.path, vocabulary_of(told.map), DiskMapCache(map_cache_folder()))
+        return own_config(told.path, vocabulary_of(told.map), self._cache)
 
     def _map_file(self, path: str) -> Path:
         return self._directory / Path(path).expanduser()
