@@ -14,6 +14,8 @@ from click.testing import CliRunner
 
 from codec_agents.cli import exits
 from codec_agents.cli.commands.gateway import command
+from codec_agents.records.reader import read_record
+from codec_agents.records.trajectories import trajectories_of
 from codec_agents.server import SqliteStore
 from codec_agents.testing import scripted_server
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
@@ -24,7 +26,8 @@ pytest.importorskip("uvicorn", reason="needs the extra `server`")
 @pytest.mark.slow
 def test_its_options_may_be_in_a_file_and_conversations_outlast_it(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text(
-        "gateway: {map: demo/words, port: 0, kind: codec, store: kept.db}\n"
+        "gateway: {map: demo/words, port: 0, kind: codec, store: kept.db, record: runs, "
+        "record-logprobs: true}\n"
     )
     with scripted_server(bundled_map("demo/words"), lambda _: "Hello.", name="default") as upstream:
         lineages = []
@@ -47,6 +50,9 @@ def test_its_options_may_be_in_a_file_and_conversations_outlast_it(tmp_path: Pat
             process.communicate(timeout=20)
             assert process.returncode == 0
     assert lineages == ["new", "extended"]
+    [record] = (tmp_path / "runs").glob("*.jsonl")
+    [row] = trajectories_of(read_record(record))
+    assert (len(row.turn_starts), row.logprobs is not None) == (2, True)
 
 
 ENGINE = ("--engine", "http://127.0.0.1:1", "--map", "demo/words")
