@@ -143,8 +143,8 @@ async def compare(dialect: BoundDialect, model: Model) -> None:
 START = '<tool_call>\n{"name":"fares","arguments":{"note":"'
 END = '"}}\n</tool_call>'
 FORMS: Mapping[str, dict[str, Any]] = {
-    "vllm": {"regex": START.replace("{", r"\{") + "[a-z ]{160,200}" + END.replace("}", r"\}")},
-    "llamacpp": {"grammar": f"root ::= {json.dumps(START)} [a-z ]{{160,200}} {json.dumps(END)}"},
+    "vllm": {"regex": START.replace("{", r"\{") + "[a-z ]{60,90}" + END.replace("}", r"\}")},
+    "llamacpp": {"grammar": f"root ::= {json.dumps(START)} [a-z ]{{60,90}} {json.dumps(END)}"},
 }
 """A call in compact JSON, as many models write it; templates write the same call with spaces."""
 
@@ -224,7 +224,7 @@ class Through:
         return Answer(usage["prompt_tokens"], cached, first, Message(role="assistant", calls=made))
 
 
-SAMPLING: Mapping[str, Any] = {"max_tokens": 120, "temperature": 1.0, "seed": 7}
+SAMPLING: Mapping[str, Any] = {"max_tokens": 140, "temperature": 1.0, "seed": 7}
 CHAT_TOOL = {
     "type": "function",
     "function": {"name": TOOL.name, "description": TOOL.description, "parameters": TOOL.parameters},
