@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
+from codec_agents.exceptions import BatchError
 from codec_agents.pipeline import Pipeline
 from codec_agents.records.writer import Durability
 from codec_agents.runtime.options import DEFAULT_CONCURRENCY
@@ -102,6 +103,7 @@ def opened_batch(
     Raises:
         BatchError: as for `run_batch`.
     """
+    _refuse_output_among_inputs(inputs, output)
     with BatchOutput(
         output, pipeline, key=key, columns=columns, durability=durability, retry_failed=retry_failed
     ) as out:
@@ -115,6 +117,22 @@ def opened_batch(
             deps=deps,
         )
         yield out, options, out.pending(checked_rows(pipeline, read_rows(inputs, key), columns))
+
+
+def _refuse_output_among_inputs(inputs: str | Path | Iterable[Values], output: str | Path) -> None:
+    """Check that a second start would not read the results as rows.
+
+    Raises:
+        BatchError: The output folder lies in the folder of the inputs.
+    """
+    if not isinstance(inputs, str | Path):
+        return
+    source, folder = Path(inputs).resolve(), Path(output).resolve()
+    if source == folder or source in folder.parents:
+        raise BatchError(
+            f"the output folder {output} lies in the folder of the inputs, {inputs}, whose files are all "
+            "read; name a folder beside it"
+        )
 
 
 def checked_rows(pipeline: Pipeline, rows: Iterator[Row], columns: Mapping[str, str]) -> Iterator[Row]:

@@ -30,6 +30,9 @@ MAX_ROW_BYTES = 64 * 1024 * 1024
 ROWS_AT_ONCE = 256
 """Rows of a Parquet or Arrow file that are in memory at once, as Python values."""
 
+STATE = "state.json"
+"""Of a folder that `datasets.Dataset.save_to_disk` wrote."""
+
 Values: TypeAlias = Mapping[str, Any]
 """A row as it was read: values of JSON by column."""
 
@@ -134,7 +137,12 @@ def files_of(source: Path) -> list[Path]:
     """
     kinds = ", ".join(READERS)
     if source.is_dir():
-        files = sorted(file for file in source.rglob("*") if file.is_file() and file.suffix in READERS)
+        saved = {state.parent: _data_files(state) for state in source.rglob(STATE)}
+        files = sorted(
+            file
+            for file in source.rglob("*")
+            if file.is_file() and file.suffix in READERS and file.name in saved.get(file.parent, (file.name,))
+        )
         if not files:
             raise BatchError(f"the folder {source} has no file of a kind that can be read: {kinds}")
         if len({file.suffix for file in files}) > 1:
@@ -146,6 +154,18 @@ def files_of(source: Path) -> list[Path]:
     if source.suffix not in READERS:
         raise BatchError(f"{source} is of no kind that can be read; its name ends in one of {kinds}")
     return [source]
+
+
+def _data_files(state: Path) -> list[str]:
+    """Return the names of the files of a saved dataset: `datasets` keeps what it computed beside them.
+
+    Raises:
+        BatchError: The file that names them is not that of a dataset.
+    """
+    try:
+        return [each["filename"] for each in json.loads(state.read_bytes())["_data_files"]]
+    except (ValueError, LookupError, TypeError) as error:
+        raise BatchError(f"{state} does not name the files of a saved dataset: {error!r}") from error
 
 
 # --- one function per kind of file ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,20 @@ class OnlyIn:
         if os.getpid() != self._pid:
             raise RuntimeError("it works only here")
         return make()
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    """Return rows with a key."""
+    return [{"id": number, "question": f"q{number}"} for number in range(count)]
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """Read the results of a batch."""
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def saying(answer: str = "yes", user: str = "{question}") -> Pipeline:
+    """Declare one model that gives one answer."""
+    p = Pipeline("p").input("question").sink("reader")
+    p.model("m", engine=ScriptedEngine(lambda _: answer), map="demo/bytes", prompt=Chat(user=user))
+    return p.connect("question", "m").connect("m", "reader")
