@@ -99,3 +99,12 @@ def test_any_ids_decode_as_the_reference_says(map_id, shared_map):
         detokenizer = Detokenizer(vocabulary)
         parts = [detokenizer.feed(part) for part in random_cuts(random, ids)]
         assert "".join(parts) + detokenizer.flush() == reference.decode(vocabulary, ids)
+
+
+def test_it_tells_whether_the_ids_end_with_a_whole_character() -> None:
+    detokenizer = Detokenizer(byte_map())
+    found = []
+    for byte in "a—".encode():
+        detokenizer.feed((byte,))
+        found.append(detokenizer.whole)
+    assert found == [True, False, False, True]
