@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import groupby
 
 import pytest
 import yaml
 
+from codec_agents.dialects.grammars import GRAMMARS
 from codec_agents.dialects.pieces import Literal, Marker, parse_pieces
 from codec_agents.dialects.registry import built_in
 from codec_agents.dialects.templates.chat_template import derive_from_config
@@ -27,6 +29,7 @@ from tests.agents.dialects.references import (
     sources,
     written,
 )
+from tests.conftest import REPOSITORY
 
 SOURCES = sources()
 KEPT_IDS: dict[str, dict[str, str]] = yaml.safe_load(DIGESTS.read_text(encoding="utf-8"))
@@ -100,6 +103,12 @@ def test_every_dialect_has_vectors_of_its_prompts() -> None:
     told = {source.dialect for source in SOURCES if not source.untold} | TOLD_TOOLS.keys()
     for name, dialect in built_in().items():
         assert name in told or dialect.tools is None, name
+
+
+def test_every_grammar_is_named_in_the_page_of_dialects() -> None:
+    page = (REPOSITORY / "docs" / "dialects.md").read_text(encoding="utf-8")
+    named = page.partition("Grammars by name:")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([\w-]+)`", named)) == GRAMMARS.keys()
 
 
 def test_tables_are_those_of_the_data() -> None:
