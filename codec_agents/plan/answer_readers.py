@@ -20,6 +20,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
+from codec_agents.display.escape import escape_line
 from codec_agents.strict_json import read_json
 
 MAX_SHOWN_ERRORS = 5
@@ -115,7 +116,7 @@ def reader_of_schema(schema: Mapping[str, Any]) -> Callable[[str], Any]:
 def _faults(checker: Any, value: Any) -> Iterator[str]:
     _steps.set([0])
     for each in checker.iter_errors(value):
-        yield f"{each.json_path}: {each.message}"
+        yield f"{escape_line(each.json_path)}: {each.message}"
 
 
 def _try(checker: Any, schema: Mapping[str, Any]) -> None:

@@ -53,6 +53,7 @@ async def test_each_request_gets_its_own_answer_or_an_error(words, ask, name, la
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
+            strayed.set()  # a client that has refused the stray bytes closes before it sends anything
             writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
