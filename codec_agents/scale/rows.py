@@ -164,7 +164,7 @@ def _data_files(state: Path) -> list[str]:
     """
     try:
         return [each["filename"] for each in json.loads(state.read_bytes())["_data_files"]]
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise BatchError(f"{state} does not name the files of a saved dataset: {error!r}") from error
 
 

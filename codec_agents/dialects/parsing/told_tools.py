@@ -108,9 +108,9 @@ class ToldTools:
 def _holds_tools(text: str) -> bool:
     try:
         value = json.loads(text)
-    except ValueError:
+        return bool(value) and _is_tool(value)
+    except (ValueError, RecursionError):
         return False
-    return bool(value) and _is_tool(value)
 
 
 def _json_head(form: ToolsForm) -> str:
