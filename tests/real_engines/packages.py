@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.real_engines.places import CACHE, UnavailableError
@@ -37,26 +37,28 @@ def run(*command: str | Path, seconds: float = SECONDS) -> None:
         raise RuntimeError(f"{shown} ended with {done.returncode}:\n{last}")
 
 
-def fetched(name: str, *requirements: str, dependencies: bool = False, without: Sequence[str] = ()) -> Path:
+def fetched(
+    name: str, *requirements: str, dependencies: bool = False, without: Mapping[str, str] | None = None
+) -> Path:
     """Return the folder with the archives of these requirements; fetch them at the first call.
 
     Args:
         name: the folder's.
         requirements: each pinned.
         dependencies: fetch what they need as well.
-        without: of that, what is not used; empty packages take its place.
+        without: of that, what is not used, and the versions of empty packages that take its place.
 
     Raises:
         UnavailableError: they cannot be had: there is no network, or the index does not have them.
     """
-    kind = [TAG if dependencies else "", *without]
+    kind = [TAG if dependencies else "", *(without or {}).values(), *(without or {})]
     said = hashlib.sha256(" ".join([*requirements, *kind]).encode()).hexdigest()[:12]
     folder = CACHE / "packages" / f"{name}-{said}"
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        for package in without:
-            write_empty_wheel(folder, package)
+        for package, version in (without or {}).items():
+            write_empty_wheel(folder, package, version)
         also = ["--prefer-binary", "--find-links", folder] if dependencies else ["--no-deps"]
         try:
             run(sys.executable, "-m", "pip", "download", "--quiet", *also, "--dest", folder, *requirements)
@@ -66,11 +68,11 @@ def fetched(name: str, *requirements: str, dependencies: bool = False, without: 
     return folder
 
 
-def write_empty_wheel(folder: Path, name: str) -> None:
-    """Write a package without modules, of a version above all others, so that pip prefers it."""
-    stem = f"{name.replace('-', '_')}-9999"
+def write_empty_wheel(folder: Path, name: str, version: str) -> None:
+    """Write a package without modules; pip prefers it if no other version is higher."""
+    stem = f"{name.replace('-', '_')}-{version}"
     texts = {
-        "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 9999\n",
+        "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         "WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         "RECORD": "".join(f"{stem}.dist-info/{file},,\n" for file in ("METADATA", "WHEEL", "RECORD")),
     }

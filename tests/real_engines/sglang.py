@@ -60,6 +60,9 @@ def stand_in(site: Path, name: str, version: str) -> None:
 def server(*flags: str) -> Server:
     """Return an SGLang server of SmolLM2. Its scheduler polls, and takes most of a core while it runs.
 
+    One thread: at the end of each of a step's hundreds of parallel regions, threads spin until the last one
+    is done. Where others take the cores, that is a time slice each, and a step takes seconds.
+
     Raises:
         UnavailableError: it is not prepared.
     """
@@ -72,8 +75,8 @@ def server(*flags: str) -> Server:
             "--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu",
             "--attention-backend", "torch_native", "--sampling-backend", "pytorch",
             "--context-length", str(CONTEXT), "--max-total-tokens", str(8 * CONTEXT),
-            "--disable-overlap-schedule", *flags,
+            "--disable-overlap-schedule", "--enable-metrics", *flags,
         ],
-        {**OFFLINE, "SGLANG_USE_CPU_ENGINE": "1"},
+        {**OFFLINE, "SGLANG_USE_CPU_ENGINE": "1", "OMP_NUM_THREADS": "1"},
         seconds=600.0,
     )  # fmt: skip

@@ -26,13 +26,16 @@ def test_without_a_network_an_engine_is_unavailable_and_tried_again(monkeypatch:
             fetched("engine", "no-such-package==1.0")
 
 
-def test_an_empty_package_takes_the_place_of_one_that_is_not_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "wanted"), [("9999", ">=4.13"), ("4.13+unused", "==4.13")])
+def test_an_empty_package_takes_the_place_of_one_that_is_not_used(
+    tmp_path: Path, version: str, wanted: str
+) -> None:
     wheels, target = tmp_path / "wheels", tmp_path / "installed"
     wheels.mkdir()
-    write_empty_wheel(wheels, "opencv-python-headless")
+    write_empty_wheel(wheels, "opencv-python-headless", version)
     offline = ("--no-index", "--find-links", wheels, "--target", target)
-    run(sys.executable, "-m", "pip", "install", "--quiet", *offline, "opencv-python-headless>=4.13")
-    assert [path.name for path in target.iterdir()] == ["opencv_python_headless-9999.dist-info"]
+    run(sys.executable, "-m", "pip", "install", "--quiet", *offline, f"opencv-python-headless{wanted}")
+    assert [path.name for path in target.iterdir()] == [f"opencv_python_headless-{version}.dist-info"]
 
 
 def test_a_command_that_takes_too_long_is_said() -> None:
