@@ -16,15 +16,15 @@ RENDERERS, VLLM = "renderers 0.1.12", "vLLM 0.33.0"
 _HEAD = """\
 # Model families
 
-This page is made from the data of the package by `python -m tests.family_vectors tables`;
-[dialects](dialects.md) says what a dialect is. `pipeline.explain()` says the same of each node's dialect.
+`python -m tests.family_vectors tables` generates this page from the package's data. [Dialects](dialects.md)
+explains what a dialect is, and `pipeline.explain()` shows the same facts for each node's dialect.
 
-A dialect is verified where its prompts are, control token by control token, those of a reference, for
-conversations with system texts, tools, calls, results, reasoning and several turns, in every thinking mode:
-the model's own chat template, the package `renderers`, or the prompt encoder of an inference engine.
-`tests/vectors/family_sources.yaml` lists the references, and each conversation that a dialect writes
-otherwise, with the reason. Where a package ships a model's tokenizer, `python -m tests.family_vectors ids`
-compares the prompts id for id.
+A dialect is verified if its prompts match those of a reference, control token by control token. The
+conversations have system texts, tools, calls, results, reasoning and several turns, in every thinking mode.
+A reference is the model's own chat template, the package `renderers`, or the prompt encoder of an inference
+engine. `tests/vectors/family_sources.yaml` lists the references, and each conversation that a dialect writes
+differently, with the reason. If a package ships a model's tokenizer, `python -m tests.family_vectors ids`
+also compares the prompts id for id.
 
 """
 
@@ -100,7 +100,7 @@ def _unverified() -> list[str]:
     return [
         "## Not verified",
         "",
-        "What no reference says. What stands there is what is safe, or usual in other families.",
+        "No reference covers the following. The dialects do what is safe, or what other families usually do.",
         "",
         "| not verified | of |",
         "| --- | --- |",
