@@ -48,7 +48,10 @@ from codec_agents.exceptions import EngineError, EngineStreamError
 from codec_core.versions import CODEC_CLIENT_VERSION
 
 KNOWN_BY = (("/server_info", "sglang"), ("/get_server_info", "sglang"), ("/props", "llama_cpp"))
-"""Addresses that only one engine answers."""
+"""Paths that only one engine serves; but see `OF_VLLM`."""
+
+OF_VLLM = b'"vllm_config"'
+"""In what vLLM answers to `/server_info`, which it serves with `VLLM_SERVER_DEV_MODE=1`."""
 
 
 class AutoEngine:
@@ -161,6 +164,7 @@ class AutoEngine:
                 return await self._ask_who(request)
             if frames.stats.format != "sse":
                 return "codec"
+        # Events that hold ids, from a server that is neither of the others: vLLM, or one with its API.
         return await self._who(request) or "vllm"
 
     async def _ask_who(self, request: GenerationRequest) -> str:
@@ -176,8 +180,8 @@ class AutoEngine:
 
     async def _who(self, request: GenerationRequest) -> str | None:
         for path, kind in KNOWN_BY:
-            status, _ = await ask(self._probe, "GET", path, None, request.timeouts)
-            if status == 200:
+            status, body = await ask(self._probe, "GET", path, None, request.timeouts)
+            if status == 200 and OF_VLLM not in body:
                 return kind
         return None
 

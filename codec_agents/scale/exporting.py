@@ -11,8 +11,7 @@ import msgspec
 
 from codec_agents.exceptions import BatchError
 from codec_agents.records.files import replacing
-from codec_agents.scale.output import RESULTS
-from codec_agents.scale.rows import MAX_ROW_BYTES
+from codec_agents.scale.output import RESULTS, result_lines
 
 FORMS: Final = {"csv": "results.csv", "parquet": "results.parquet", "dataset": "dataset/results.parquet"}
 """By form: the file below the folder of the batch. `datasets.load_dataset` reads folders of Parquet."""
@@ -28,7 +27,7 @@ def export(folder: str | Path, form: str) -> Path:
     """Write the results of a batch in another form, whole or not at all; return the file.
 
     Raises:
-        BatchError: There is no such form, there are no results, or pyarrow is not installed.
+        BatchError: There is no such form, there are no results, one is damaged, or pyarrow is not installed.
     """
     if form not in FORMS:
         raise BatchError(f"there is no form {form!r}; the forms are {', '.join(FORMS)}")
@@ -44,10 +43,8 @@ def export(folder: str | Path, form: str) -> Path:
 
 
 def _lines(results: Path) -> Iterator[dict[str, Any]]:
-    with results.open("rb") as file:
-        for line in iter(lambda: file.readline(MAX_ROW_BYTES * 2), b""):
-            if line.endswith(b"\n"):
-                yield msgspec.json.decode(line)
+    for line, _ in result_lines(results):
+        yield msgspec.json.decode(line)
 
 
 def _rows(results: Path, sinks: list[str]) -> Iterator[dict[str, str | None]]:

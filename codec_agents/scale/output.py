@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 OUTPUT_VERSION = 1
 """Of the files of the folder; another one is refused."""
 
+MAX_RESULT_BYTES = 2 * MAX_ROW_BYTES
+"""The longest line of results that is read: a result may hold its whole row, and texts beside it."""
+
 MANIFEST = "batch.json"
 RESULTS = "results.jsonl"
 LOCK = "lock"
@@ -298,12 +301,17 @@ def result_lines(path: Path) -> Iterator[tuple[bytes, _ResultLine]]:
     """Yield the whole lines of a file of results, with the fields by which they are known.
 
     Raises:
-        BatchError: A line is damaged.
+        BatchError: A line is damaged or too long.
     """
     with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_ROW_BYTES * 2), b""), 1):
+        for number, line in enumerate(iter(lambda: file.readline(MAX_RESULT_BYTES), b""), 1):
             if not line.endswith(b"\n"):
-                return
+                if len(line) < MAX_RESULT_BYTES:
+                    return  # half a line, which a crash left at the end
+                raise BatchError(
+                    f"{path}:{number}: the line is longer than {MAX_RESULT_BYTES} bytes; remove it, and "
+                    "start the batch again"
+                )
             try:
                 yield line, msgspec.json.decode(line, type=_ResultLine)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

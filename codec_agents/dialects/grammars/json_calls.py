@@ -57,8 +57,18 @@ def _end_of(pattern: re.Pattern[str], text: str, place: int) -> int:
 
 
 def _calls(value: Any) -> list[FoundCall]:
-    if isinstance(value, list):
-        return [call for item in value for call in _calls(item)]
+    found: list[FoundCall] = []
+    left = [value]
+    while left:  # no recursion: the JSON reader accepts lists nested deeper than Python calls can go
+        item = left.pop()
+        if isinstance(item, list):
+            left += reversed(item)
+        else:
+            found.append(_call(item))
+    return found
+
+
+def _call(value: Any) -> FoundCall:
     if not isinstance(value, dict):
         raise PayloadError(f"a call must be a JSON object, not {type(value).__name__}")
     if isinstance(value.get("function"), dict):
@@ -70,8 +80,8 @@ def _calls(value: Any) -> list[FoundCall]:
     try:
         arguments = as_arguments(_first(value, _ARGUMENT_KEYS), name)
     except PayloadError as error:
-        return [FoundCall(name, None, _text(call_id), str(error))]
-    return [FoundCall(name, arguments, _text(call_id))]
+        return FoundCall(name, None, _text(call_id), str(error))
+    return FoundCall(name, arguments, _text(call_id))
 
 
 def _first(value: dict[str, Any], keys: tuple[str, ...]) -> Any:

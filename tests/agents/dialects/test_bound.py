@@ -284,3 +284,13 @@ def test_a_call_that_is_nested_too_deep_is_one_with_an_error() -> None:
     ]
     assert (call.name, call.arguments) == ("f", None)
     assert "nested deeper than 64" in str(call.error)
+
+
+def test_calls_in_lists_that_are_nested_too_deep_for_recursion_are_read() -> None:
+    family = Bench("hermes", small_map(["<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"]))
+    payload = "[" * 700 + '{"name": "f"}, {"name": "g"}' + "]" * 700
+    whole = family.read([], family.ids(["<tool_call>", payload, "</tool_call>"]), [], "stop")
+    found = [
+        call for event in whole if not hasattr(event, "port") for call in family.bound.parse_calls(event)
+    ]
+    assert [(call.name, call.arguments, call.error) for call in found] == [("f", {}, None), ("g", {}, None)]

@@ -169,6 +169,23 @@ async def test_a_folder_of_another_batch_is_refused(tmp_path: Path) -> None:
         await run_batch(saying(), rows(1), tmp_path, key="id")
 
 
+async def test_a_result_that_is_too_long_to_read_is_refused_and_nothing_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run_batch(saying(), rows(3), tmp_path, key="id")
+    file = tmp_path / "results.jsonl"
+    whole = file.read_bytes()
+    monkeypatch.setattr("codec_agents.scale.output.MAX_RESULT_BYTES", whole.index(b"\n"))
+    for start in (
+        lambda: BatchOutput(tmp_path, saying(), key="id"),
+        lambda: BatchOutput(tmp_path, saying(), key="id", retry_failed=True),
+        lambda: export(tmp_path, "csv"),
+    ):
+        with pytest.raises(BatchError, match=r"results.jsonl:1: the line is longer than"):
+            start()
+    assert file.read_bytes() == whole
+
+
 async def test_an_output_among_the_inputs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"id": 1, "question": "x"}\n')
     for output in (tmp_path, tmp_path / "a" / "out"):

@@ -470,6 +470,18 @@ async def test_auto_asks_who_an_engine_without_ids_is(words, ask, stock, answer)
     assert engine.provider == "llama_cpp"
 
 
+async def test_auto_knows_vllm_that_serves_its_paths_for_development(words, ask, stock, answer, tokenize):
+    def server_info(_):
+        return 200, {"content-type": "application/json"}, [b'{"vllm_config": "model=...", "vllm_env": {}}']
+
+    routes = {"completions": stock.vllm_completions(answer), "tokenize": tokenize}
+    async with engine_server(stock, server_info=server_info, **routes) as server:
+        engine = AutoEngine(server.url)
+        frames, _ = await read(engine, ask(words))
+    assert ids_of(frames) == answer
+    assert engine.provider == "vllm"
+
+
 async def test_auto_refuses_to_become_a_text_boundary_by_itself(words, ask, stock):
     def text_only(_):
         return 200, stock.SSE, [stock.event(stock.vllm_event(...)), stock.DONE]
