@@ -121,6 +121,8 @@ def _remove_relay(flat: FlatGraph, relay: str) -> None:
 
 
 def _join(first: Wire, second: Wire, *, several: bool) -> Wire:
+    # Several sources meet at the relay, so the separator of their own edges is between them; a single one
+    # meets others only at the target.
     options = {
         "separator": first.edge.separator if several else second.edge.separator,
         "keep_special": first.edge.keep_special or second.edge.keep_special,

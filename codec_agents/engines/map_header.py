@@ -25,7 +25,7 @@ def map_agrees(headers: Mapping[str, str], held: str, map_id: str) -> tuple[bool
     named = headers.get("codec-tokenizer-map", "").strip().strip('"')
     beside = headers.get("codec-tokenizer-map-hash", "").strip().strip('"')
     if "://" in named and not beside:
-        return None  # an address tells nothing of what is there
+        return None  # an address does not say which bytes it serves
     shown = beside or named
     if not shown:
         return None

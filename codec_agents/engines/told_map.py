@@ -73,7 +73,7 @@ async def _published(http: HttpEngine, model: str | None) -> ToldMap | None:
     index = await _document(http, INDEX)
     try:
         maps = msgspec.convert(index, _Index).maps
-    except msgspec.ValidationError:
+    except msgspec.ValidationError:  # no index: `auto` asks servers of all kinds for one
         maps = []
     found = [each for each in maps if served is None or each.hash == served]
     if len(found) == 1:

@@ -111,7 +111,9 @@ class Executor:
                     await self._start()
                     await self._run_startable()
         except BaseException:
-            self.error = self.error or RunCancelledError(f"the run of {self.plan.name!r} was left")
+            self.error = self.error or RunCancelledError(
+                f"the run of {self.plan.name!r} was abandoned by its caller"
+            )
             raise
         finally:
             for sink in self.context.sinks.values():

@@ -256,7 +256,8 @@ class Run:
             except Exception as error:  # `result` and `wait` raise it
                 self._error = error
             except BaseException:
-                left = RunCancelledError(f"the run of {plan.name!r} was left")
+                # `cancel` leaves its reason with the executor; a cancellation from outside gives none.
+                left = RunCancelledError(f"the run of {plan.name!r} was abandoned by its caller")
                 self._error = self._executor.error or left
                 raise
             finally:

@@ -247,9 +247,9 @@ class JobMaker:
         return most if model.context is None else min(most, max(model.context - options.max_tokens, 0))
 
     async def _check_length(self, characters: int, model: ServedModel, options: SamplingOptions) -> None:
-        """Refuse a text that has more ids than the context, whatever they are."""
+        """Refuse, before encoding, a text that is too long even if each of its ids is the longest token."""
         most_ids = self._most_ids(model, options)
-        if characters <= most_ids:  # an id spells a byte at least
+        if characters <= most_ids:  # fits however short the tokens are: no need to look for the longest
             return
         most = most_ids * await self._longest_token(model.vocabulary)
         if characters > most:

@@ -66,6 +66,7 @@ class CallSignature:
                 f"the tool {self.name!r} has a signature that cannot be read: {error}"
             ) from error
         fields: dict[str, Any] = {}
+        # A decorator inside a class body gets a plain function: only the name of its first parameter tells.
         self.is_method = inspect.isfunction(self._function) and "self" in list(signature.parameters)[:1]
         for position, parameter in enumerate(_own_parameters(self._function, signature)):
             annotation = hints.get(parameter.name, parameter.annotation)

@@ -96,6 +96,7 @@ def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
     check_tokens(len(section.tokens), path)
     data = build(map_id, _numbered(section.tokens), section)
     verify(data)
+    # Maps of scores have no family: llama.cpp cuts no text before SentencePiece.
     if section.model != "llama" and _family(section).keeps_newlines:
         _check_newlines(data, section.tokens)
     return data

@@ -241,6 +241,7 @@ def _write(path: Path, data: bytes) -> None:
         _make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
         try:
+            # Not synced: what a power cut damages is found out when it is read, and made or fetched anew.
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
             Path(temporary).replace(path)

@@ -102,6 +102,8 @@ async def _load(
 ) -> SafetyPolicyDescriptor:
     key = cache_key or hash or url
     cached = await cache.get(key) if cache is not None else None
+    # What lies under its own hash was checked when it was fetched, possibly by its served bytes, which the
+    # descriptor no longer has. Under a key of the caller, only the canonical hash can be compared.
     if cached is not None and hash in (None, key, hash_safety_policy(cached)):
         return cached
     data = await fetch(url, errors=_ERRORS, **options)

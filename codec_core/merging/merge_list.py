@@ -98,6 +98,7 @@ class MergeList:
         if self.places.in_id_order:
             return self._ids.get
         places = {number: place for place, number in reversed(list(enumerate(self.result_ids)))}
+        # Characters exist before the first merge; those that a merge makes get its place below.
         ranks = {token: -1 for token in self._ids if len(token) == 1}
         ranks.update((token, places[number]) for token, number in self._ids.items() if number in places)
         return ranks.get

@@ -184,7 +184,7 @@ def _shadow_for(stages: Iterable[programs.Stage]) -> Shadow | None:
     sets |= {ASCII, SPACE, CharSet.of(named), CharSet(CJK_RANGES), *map(category, category_ranges())}
     try:
         return Shadow(borders_of(sets))
-    except KeyError:
+    except KeyError:  # an astral character without a stand-in: the stages then tell astral characters apart
         return None
 
 

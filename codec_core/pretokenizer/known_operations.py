@@ -135,6 +135,7 @@ def _add_literals(ops: list[Op], found: list[tuple[CharSet, ...]]) -> bool:
     if any(prod(map(len, literal)) > MAX_CASE_FORMS for literal in found):
         return False
     exact = ["".join(form) for literal in found for form in product(*(c.characters() for c in literal))]
+    # An operation takes the longest literal, a pattern the first: only in this order they are the same.
     if not _is_longest_first(exact) or sum(map(len, exact)) > MAX_LITERAL_CHARACTERS:
         return False
     ops.append(Literals(tuple(exact)))

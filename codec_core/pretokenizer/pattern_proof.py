@@ -129,7 +129,7 @@ class PatternProof:
                     waiting.append(after)
                 if not matched:
                     found[after] = None
-            self._step(pair[0], END)
+            self._step(pair[0], END)  # for `_may_fail`, which reads the steps that are known
             unmatched[pair] = list(found)
         return unmatched
 

@@ -85,7 +85,7 @@ class SetReader:
         negative = self._takes("^")
         united: list[tuple[int, int]] = []
         meets: list[CharSet] = []
-        first = True
+        first = True  # a `]` in first place is a member of the set
         while not self._pattern.startswith("]", self.place) or first:
             if self.place >= len(self._pattern):
                 raise self._fault("a set that does not end", start)

@@ -152,6 +152,7 @@ class DigitTriplesStage:
         position = 0
         for match in self._runs.finditer(text):
             start, stop = match.span()
+            # In a run of whole triples the first cut is the start of the run: left out without `before`.
             cuts = range(start + (stop - start) % 3, stop, 3)
             for place in cuts if self._before else cuts[cuts.start == start :]:
                 if place > position:

@@ -228,6 +228,7 @@ class MessageMaker:
         calls: list[MessageCall] = []
         for event in events:
             if isinstance(event, PortIds):
+                # Between and behind calls, families write white space that is not the answer's.
                 port = "behind" if calls and event.port == "answer" else event.port
                 begins = not in_run if event.start == 0 else self._encoder.is_control(ids[event.start - 1])
                 spelled[port] += self._encoder.spelled_run(event.ids, begins=begins)

@@ -17,7 +17,8 @@ ARGUMENTS: Final[tuple[dict[str, Any], ...]] = ({}, {"a": 1}, {"b": "x"})
 """Arguments that have nothing in common, which the model is to write itself."""
 
 SUFFIXES: Final = ("x", "_y")
-"""What makes a name into another one that begins with it."""
+"""Endings that make a name into another one. There are two because a vocabulary may merge one of
+them with the end of the name: the ids of the other name would then differ before the end of this one."""
 
 
 def begun_call(write: WrittenCall, names: Sequence[str], *, pinned: bool) -> list[int] | None:

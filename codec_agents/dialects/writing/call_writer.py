@@ -48,8 +48,8 @@ class CallWriter:
         """Return the calls of one turn.
 
         Raises:
-            PromptError: the family has no form for them, or not for so many in a turn, or a slot is where
-                what fills it could end the value.
+            PromptError: the family has no form for calls, or not for so many in a turn, or the content of a
+                slot could end the value that holds the slot.
         """
         form, parse = self.form, self._encoder.parse
         if form.most is not None and len(calls) > form.most:
@@ -113,9 +113,9 @@ class CallWriter:
         slots = [piece.name for piece in fillings["value"] if isinstance(piece, Hole)]
         if bare and slots and not _ends_with_marker(parsed):
             raise PromptError(
-                f"the dialect {self._dialect.name!r} ends the value of {key!r} by text, which what fills the "
-                f"slot {slots[0]!r} could spell; declare the call of {call.name!r} without the slot, or say "
-                "it in a user's turn"
+                f"the dialect {self._dialect.name!r} ends the value of {key!r} with plain text, which the "
+                f"content of the slot {slots[0]!r} could contain; declare the call of {call.name!r} without "
+                "the slot, or put the slot into a user's turn"
             )
         return fill(parsed, fillings)
 
@@ -131,6 +131,6 @@ class CallWriter:
 
 
 def _ends_with_marker(argument: Sequence[Piece]) -> bool:
-    """Return whether a control token is behind the value, which no content can be."""
+    """Return whether a control token follows the value: content never contains one."""
     following = (isinstance(after, Marker) for piece, after in pairwise(argument) if piece == Hole("value"))
     return next(following, False)

@@ -52,7 +52,7 @@ def forget_regions(ids: Sequence[int], begin: int, marks: ReasoningMarks) -> lis
     if marks.open not in ids[start:] and all(
         list(each) == list(plain) or marks.open in each for each, plain in marks.openings
     ):
-        return list(ids)  # nothing was thought, as in most of what has no reasoning turned on
+        return list(ids)  # no reasoning to drop, and no opening that is written otherwise in history
     kept = list(ids[:start])
     # Most ids are in the middle of something: only those that may begin a step are looked at one by one.
     begins = {marks.open, *marks.call_open, *(each[0] for each, _ in marks.openings if each)}
@@ -74,7 +74,7 @@ def _places(ids: Sequence[int], start: int, wanted: Collection[int]) -> list[int
         pattern = array("I", (token_id,)).tobytes()
         at = spelled.find(pattern)
         while at >= 0:
-            if at % size == 0:  # and no end of one id with the beginning of the next
+            if at % size == 0:  # not the end of one id and the beginning of the next
                 found.append(start + at // size)
             at = spelled.find(pattern, at + 1)
     return sorted(found)

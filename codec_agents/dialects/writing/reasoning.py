@@ -57,6 +57,8 @@ class BoundReasoning:
         """Return whether the family's prompts say anything of a thinking mode."""
         dialect, opening = self._dialect, self._dialect.opening
         if mode == "off":
+            # Where no reasoning is known, or the turn can be opened with it closed, `off` needs no words of
+            # its own in the prompt.
             reasons_by_itself = self.known and opening.off is None
             said = (
                 dialect.thinking_turn,

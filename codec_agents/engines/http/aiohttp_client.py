@@ -230,6 +230,7 @@ class DeferredBody(aiohttp.Payload):
         except OSError:
             return False
         self.written = True
+        # What the socket took at once is sent. Otherwise `write_with_length` reports it after draining.
         if not writer.transport.get_write_buffer_size():
             self._sent()
         return True

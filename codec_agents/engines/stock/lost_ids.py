@@ -36,6 +36,7 @@ def find_lost_ids(
     """
     content = text.encode("utf-8", "surrogatepass")
     tail = b"".join(map(vocabulary.token_bytes, known))
+    # U+FFFD stands for bytes that the engine could not show, so the text does not say which they were.
     if missing > MOST_MISSING or not content.endswith(tail) or "\ufffd" in text:
         return None
     index, unknown = _index(vocabulary), content[: len(content) - len(tail)]
@@ -50,7 +51,7 @@ def _readings(index: Index, content: bytes, missing: int, done: bytes = b"") -> 
         if not content:
             yield ()
         return
-    for size in range(1, len(content) - missing + 2):
+    for size in range(1, len(content) - missing + 2):  # each of the tokens after it needs a byte
         piece = content[:size]
         if piece in index and _inside_character(done + piece):
             for rest in _readings(index, content[size:], missing - 1, done + piece):

@@ -32,7 +32,7 @@ def check(spec: PipelineSpec, *, unread: frozenset[str] = frozenset()) -> list[F
         if len(kept) < MAX_FAULTS:
             kept[fault] = None
         elif kept is errors:
-            break  # a warning more decides nothing, and an error that is left out would
+            break  # a full list of warnings does not end the search: an error may still follow
     return [*errors, *warnings]
 
 

@@ -37,6 +37,7 @@ def json_schema() -> dict[str, Any]:
                 _allow_files(model, definition)
     for name, definition in definitions.items():
         for entry in definition.get("properties", {}).values():
+            # pydantic writes a pattern for the keys, and leaves keys that do not match it unchecked.
             if "patternProperties" in entry:
                 entry["additionalProperties"] = False
         _add_rules(name, definition)

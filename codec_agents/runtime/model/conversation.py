@@ -194,6 +194,8 @@ class Conversation:
         self._check("max_ids", self._spent.generated_ids + 1, limits.max_ids)
         left = limits.max_ids - self._spent.generated_ids
         step = self._room.most_ids(turn.prompt)
+        # `max_tokens` bounds one request. An answer that is continued takes several, so only the limit of the
+        # node and the context bound it. (The room is unknown or positive: `fit` refuses a full context.)
         budget = (
             min(left, self._room.left(turn.prompt) or left)
             if self._continues_cut_answers

@@ -106,6 +106,8 @@ class Results:
         self._used: set[str] = set()
         """The sinks that have sent something: their next result is preceded by a separator."""
         self._lock = anyio.Lock()
+        """Held while results are sent: sending waits for consumers, and an item that completes meanwhile
+        would choose the same result, or send its own between the sinks of another."""
         self.sent = 0
         """How many results have been sent."""
         self._most = node.parallel * RESULTS_AHEAD

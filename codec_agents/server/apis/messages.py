@@ -265,6 +265,7 @@ class _Conversation:
                 raise HttpError(400, f"{where} has no tool_use_id", param="messages")
             result = _text(f"{where}.content", block.content)
             self.messages.append(Message(role="tool", content=result, call_id=block.tool_use_id))
+        # A turn without blocks is an empty message; one of results alone has no message of the user.
         self._end_text(texts, also_empty=not said)
 
     def _end_text(self, texts: list[str], *, also_empty: bool = False) -> None:

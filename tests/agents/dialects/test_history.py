@@ -247,7 +247,7 @@ def test_what_fills_a_slot_of_an_argument_is_that_argument(name: str, text: str)
 @pytest.mark.parametrize("name", sorted(TEXT_MARKED))
 def test_slot_in_an_argument_is_refused_where_text_ends_the_value(name: str) -> None:
     with pytest.raises(
-        PromptError, match="ends the value of 'city' by text, which what fills the slot 'place'"
+        PromptError, match="ends the value of 'city' with plain text, which the content of the slot 'place'"
     ):
         Bench(name, small_map_of(name)).bound.template(SLOTTED)
 
