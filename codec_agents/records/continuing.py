@@ -171,7 +171,7 @@ class KnownEvents:
         if position is not None:
             raise ReplayError(
                 event.node,
-                "the run that goes on has another prompt than its record; go on with the pipeline, maps, "
+                "the continued run has another prompt than its record; continue with the pipeline, maps, "
                 "functions and tools of the record, or recover into a new file",
                 turn=event.turn,
                 position=position,

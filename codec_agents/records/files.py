@@ -99,7 +99,7 @@ def open_locked(path: str | Path) -> int:
     """
     with _opened(path) as descriptor:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise RecordError(f"{path} is no regular file, and a run can go on in no other")
+            raise RecordError(f"{path} is not a regular file, and only in one can a run continue")
         lock(descriptor, path)
         _make_private(descriptor)
     return descriptor
@@ -143,8 +143,8 @@ def _refused(path: str | Path, error: OSError) -> RecordError:
 def replacing(path: str | Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a path to write a file at, which becomes `path` when the block ends.
 
-    What stood there before stays where the block fails or the disk is full. A device or a pipe, which cannot
-    be replaced, is yielded itself.
+    If the block fails or the disk is full, the file that was there before is unchanged. A device or a pipe,
+    which cannot be replaced, is yielded itself.
 
     Args:
         path: The file.
@@ -164,7 +164,7 @@ def replacing(path: str | Path, *, private: bool = False) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:
-        if error.errno is None:  # as those of Arrow
+        if error.errno is None:  # Arrow raises such errors: their message is all that they have
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:

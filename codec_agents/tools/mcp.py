@@ -222,7 +222,7 @@ def make_tools(
 
 
 def legal_names(names: Iterable[str], prefix: str = "") -> dict[str, str]:
-    """Return the names that models call, by the server's own; they differ and fit all model families.
+    """Return a name for models to call for each of the server's names: distinct, and valid in all families.
 
     Other characters than letters, digits, `_`, `-` and `.` become `_`. A name that is taken gets a number.
     """

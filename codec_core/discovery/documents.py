@@ -91,6 +91,7 @@ def check_url(url: str, error: type[CodecError] = MapDiscoveryError) -> str:
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
+    # `urlsplit` silently removes line breaks and tabs: what is checked would not be what is requested.
     if not sound or any(character <= " " or character == "\x7f" for character in url):
         raise error(f"invalid URL {url[:200]!r}: it must be http or https, with a host and a valid port")
     return url

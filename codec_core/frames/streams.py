@@ -22,7 +22,7 @@ def decode_stream(
 ) -> AsyncIterator[CodecFrame]:
     """Return the frames of a body as they arrive.
 
-    All frames that are complete before an error are given out before it is raised.
+    Frames that are complete before an error are yielded before it is raised.
 
     Raises:
         FrameError: (while iterating) the stream breaks the protocol or ends too early.

@@ -115,7 +115,7 @@ class PatternProof:
         return Step(tuple(going), matched)
 
     def _explore(self, alphabet: list[int]) -> dict[Pair, list[Pair]]:
-        """Return where each pair is led by a character, if neither side matches before it."""
+        """Return the pairs that each pair leads to by a character before which neither side matches."""
         unmatched: dict[Pair, list[Pair]] = {}
         waiting: list[Pair] = [(START, ())]
         while waiting:

@@ -110,7 +110,9 @@ def check_template(
 
 
 def check_template_like(bound: BoundDialect, config: Mapping[str, Any], chat: Chat) -> list[Disagreement]:
-    """Compare a dialect with a model's chat template, for conversations like one that may have slots.
+    """Compare a dialect with a model's chat template, in conversations of the shape of a declared one.
+
+    The declared one may have slots, and so cannot be rendered itself.
 
     Args:
         bound: the dialect; its tools take part.
@@ -166,7 +168,7 @@ def _compare_results(bound: BoundDialect, template: TemplateTurns) -> Disagreeme
     """Compare what follows a turn with two calls, where the template tells anything of results."""
     try:
         turns = template.turns()
-    except DialectError:
+    except DialectError:  # where turns begin and end is not found: nothing to compare the results with
         return None
     form = template.results(turns)
     if form is None or bound.dialect.results is None:

@@ -27,7 +27,7 @@ def begun_call(write: WrittenCall, names: Sequence[str], *, pinned: bool) -> lis
     Args:
         write: writes a call.
         names: the tools that may be called.
-        pinned: whether the ids have to say the name, of which there is one then.
+        pinned: whether the ids have to contain the name; `names` then has one.
 
     Returns:
         The ids; None where calls do not begin alike, or do not say the name before the arguments.

@@ -135,7 +135,7 @@ class PromptWriter:
         return self._encoder.ids(self._parse(form))
 
     def _after(self, generated: Sequence[int], pieces: list[Piece], *, in_turn: bool = False) -> list[Piece]:
-        """Return the pieces behind a turn, with its end before them; a marker that it has is not repeated."""
+        """Return a turn's end and the pieces behind it; a marker that the turn ended with is not repeated."""
         last = generated[-1] if generated else None
         before = [] if in_turn else self._turn_end(generated)
         joined = [*before, *pieces]

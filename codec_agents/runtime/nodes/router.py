@@ -85,6 +85,7 @@ async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) ->
     targets = node.default if label is None else node.targets[label]
     if targets is None:
         raise NodeFailedError(node.path, RouteError(node.path, list(node.labels)))
+    # Before the label is sent: sending may wait for consumers, and the chosen nodes need not.
     for target in targets:
         context.gates[target].start(node.name)
     for gate in context.gates.values():
@@ -96,7 +97,8 @@ async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) ->
 
 
 def _is_decided(node: BuiltRouter, turn: Turn) -> bool:
-    """Return whether the rest of an answer is not needed. One of a single id ends by itself, with counts."""
+    """Return whether the rest of an answer is not needed."""
+    # With ids for labels the answer is one id: it ends by itself, and is not stopped before it reports usage.
     return not node.label_ids and _choose(node, turn, ended=False)[0]
 
 

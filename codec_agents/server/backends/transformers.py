@@ -156,7 +156,7 @@ def load_model(source: str | Path, device: str = "cpu") -> Any:
     """Return a causal language model, ready to generate.
 
     Args:
-        source: its folder, its hub name, or a GGUF file, whose weights are expanded from their few bits.
+        source: its folder, its hub name, or a GGUF file, whose weights are dequantized.
         device: where it runs.
 
     Raises:
