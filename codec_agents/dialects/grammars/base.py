@@ -195,17 +195,18 @@ class _SchemaTypes:
         return set.intersection(*said) or said[0] if said else set()
 
     def _statements(self, schema: Mapping[str, Any]) -> Iterator[set[str]]:
-        if "type" in schema:
-            named = schema["type"]
-            yield {named} if isinstance(named, str) else set(named)
-        if "enum" in schema or "const" in schema:
-            yield {_type_of(value) for value in schema.get("enum", [schema.get("const")])}
+        if isinstance(schema.get("type"), str):
+            yield {schema["type"]}
+        yield {named for named in _listed(schema, "type") if isinstance(named, str)}
+        yield {_type_of(value) for value in _listed(schema, "enum")}
+        if "const" in schema and "enum" not in schema:
+            yield {_type_of(schema["const"])}
         if "$ref" in schema:
             yield self._referenced(schema["$ref"])
-        for branch in schema.get("allOf", ()):
+        for branch in _listed(schema, "allOf"):
             yield self.of(branch)
         for word in ("anyOf", "oneOf"):
-            yield set().union(*map(self.of, schema.get(word, ())))
+            yield set().union(*map(self.of, _listed(schema, word)))
 
     def _referenced(self, reference: Any) -> set[str]:
         name = str(reference)
@@ -215,6 +216,12 @@ class _SchemaTypes:
         found = self.of(_referenced(reference, self._root))
         self._following.remove(name)
         return found
+
+
+def _listed(schema: Mapping[str, Any], word: str) -> Sequence[Any]:
+    """Return what a schema lists under a word; nothing where it has no list: servers send any JSON."""
+    found = schema.get(word)
+    return found if isinstance(found, list | tuple) else ()
 
 
 def _type_of(value: Any) -> str:
@@ -239,28 +246,51 @@ def _referenced(reference: Any, root: Mapping[str, Any]) -> Any:
 
 def property_schema(parameters: Mapping[str, Any], key: str) -> Any:
     """Return the schema of one parameter; None where the schema of all of them does not declare it."""
-    return _property(parameters, key, parameters, [MAX_SCHEMAS])
+    return _first(parameters, _declares(key), parameters, [MAX_SCHEMAS])
 
 
-def _property(schema: Any, key: str, root: Mapping[str, Any], left: list[int]) -> Any:
+def member_schema(schema: Any, key: str, root: Mapping[str, Any]) -> Any:
+    """Return the schema of one member of an object: its own, or that of all others; None if neither is said.
+
+    Args:
+        schema: the schema of the object; references and branches are followed.
+        key: the member.
+        root: the schema of all parameters, in which references are looked up.
+    """
+    found = _first(schema, _declares(key), root, [MAX_SCHEMAS])
+    if found is None:
+        found = _first(schema, lambda part: part.get("additionalProperties"), root, [MAX_SCHEMAS])
+    return found
+
+
+def items_schema(schema: Any, root: Mapping[str, Any]) -> Any:
+    """Return the schema of the items of a list; None where it is not said."""
+    return _first(schema, lambda part: part.get("items"), root, [MAX_SCHEMAS])
+
+
+def _declares(key: str) -> Callable[[Mapping[str, Any]], Any]:
+    def own(schema: Mapping[str, Any]) -> Any:
+        properties = schema.get("properties")
+        return properties.get(key) if isinstance(properties, Mapping) else None
+
+    return own
+
+
+def _first(
+    schema: Any, own: Callable[[Mapping[str, Any]], Any], root: Mapping[str, Any], left: list[int]
+) -> Any:
+    """Return the first thing that a schema or one of its branches says of its own; None if none does."""
     left[0] -= 1
     if left[0] < 0 or not isinstance(schema, Mapping):
         return None
-    properties = schema.get("properties")
-    if isinstance(properties, Mapping) and key in properties:
-        return properties[key]
+    if (found := own(schema)) is not None:
+        return found
     parts = [_referenced(schema["$ref"], root)] if "$ref" in schema else []
-    parts += [branch for word in ("allOf", "anyOf", "oneOf") for branch in schema.get(word, ())]
-    return next((found for part in parts if (found := _property(part, key, root, left)) is not None), None)
+    parts += [branch for word in ("allOf", "anyOf", "oneOf") for branch in _listed(schema, word)]
+    return next((found for part in parts if (found := _first(part, own, root, left)) is not None), None)
 
 
 def read_values(name: str, values: Sequence[tuple[str, str]], tools: Mapping[str, Tool]) -> dict[str, Any]:
     """Return arguments from pairs of key and untyped text, read by the tool's schema."""
-    parameters = tools[name].parameters if name in tools else {}
-    others = parameters.get("additionalProperties")
-    return {
-        key: typed_value(
-            text, others if (known := property_schema(parameters, key)) is None else known, parameters
-        )
-        for key, text in values
-    }
+    root = tools[name].parameters if name in tools else {}
+    return {key: typed_value(text, member_schema(root, key, root), root) for key, text in values}

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, schema_types, typed_value
+from codec_agents.dialects.grammars.base import (
+    FoundCall,
+    Payload,
+    PayloadError,
+    items_schema,
+    member_schema,
+    schema_types,
+    typed_value,
+)
 from codec_agents.dialects.values import Segment
 
 MARK = "]<]minimax[>["
@@ -79,25 +87,27 @@ def _call(element: _Element, payload: Payload) -> FoundCall:
         raise PayloadError('a call must have the form <invoke name="name">')
     name = match[1].strip()
     parameters = payload.tools[name].parameters if name in payload.tools else {}
-    definitions = parameters.get("$defs", {})
-    return FoundCall(name, _object(element, parameters, definitions))
+    return FoundCall(name, _object(element, parameters, parameters))
 
 
-def _object(element: _Element, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    properties = schema.get("properties", {})
-    return {child.name: _value(child, properties.get(child.name), definitions) for child in element.children}
+def _object(element: _Element, schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        child.name: _value(child, member_schema(schema, child.name, root), root) for child in element.children
+    }
 
 
-def _value(element: _Element, schema: Mapping[str, Any] | None, definitions: Mapping[str, Any]) -> Any:
+def _value(element: _Element, schema: Any, root: Mapping[str, Any]) -> Any:
     """Return a value: elements named `item` are a list, others an object, and text is read by the schema."""
-    types = schema_types(schema, definitions)
-    known = schema or {}
+    types = schema_types(schema, root)
     if not element.children:
         empty: dict[str, Any] = {"array": [], "object": {}}
         kind = next((each for each in empty if each in types and "string" not in types), None)
         if kind is not None and not element.text.strip():
             return empty[kind]
-        return typed_value(element.text, schema, definitions)
-    if all(child.name == "item" for child in element.children) and types <= {"array"}:
-        return [_value(child, known.get("items"), definitions) for child in element.children]
-    return _object(element, known, definitions)
+        return typed_value(element.text, schema, root)
+    # An object may have a member `item`. Beside "array" there may be "null", as in an optional parameter.
+    may_be_list = not types or ("array" in types and "object" not in types)
+    if may_be_list and all(child.name == "item" for child in element.children):
+        items = items_schema(schema, root)
+        return [_value(child, items, root) for child in element.children]
+    return _object(element, schema, root)

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from codec_agents.dialects.grammars.base import read_values, schema_types
+from codec_agents.dialects.grammars.base import Payload, read_values, schema_types
+from codec_agents.dialects.grammars.elements import MARK, read_elements
+from codec_agents.dialects.values import Marked
 from codec_agents.tools.tool import Tool
 
 ZIP = {"type": "string"}
@@ -68,3 +70,43 @@ def test_references_in_a_circle_say_nothing() -> None:
     root = {"$defs": {"A": {"anyOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/A"}]}}}
     assert schema_types({"$ref": "#/$defs/A"}, root) == set()
     assert schema_types({"anyOf": [{"$ref": "#/$defs/A"}, ZIP]}, root) == {"string"}
+
+
+@pytest.mark.parametrize("word", ["type", "enum", "allOf", "anyOf", "oneOf"])
+@pytest.mark.parametrize("malformed", [5, None, {"string": 1}, [["string"]], [None]])
+def test_a_schema_that_is_malformed_says_nothing_or_something_and_ends_no_run(
+    word: str, malformed: Any
+) -> None:
+    tools = {"t": tool_of({"properties": {"n": {word: malformed}}, word: malformed})}
+    assert read_values("t", [("n", "3")], tools) == {"n": 3}
+
+
+@pytest.mark.parametrize(
+    ("schema", "element", "value"),
+    [
+        ({"$ref": "#/$defs/Zip"}, "10001", "10001"),
+        ({"$ref": "#/$defs/Place"}, "|<zip>10001|</zip>", {"zip": "10001"}),
+        ({"anyOf": [{"$ref": "#/$defs/Place"}, {"type": "null"}]}, "|<zip>10001|</zip>", {"zip": "10001"}),
+        ({"type": "array", "items": {"$ref": "#/$defs/Zip"}}, "|<item>10001|</item>", ["10001"]),
+        ({"anyOf": [{"$ref": "#/$defs/Zips"}, {"type": "null"}]}, "|<item>10001|</item>", ["10001"]),
+        ({"type": ["array", "null"], "items": ZIP}, "|<item>1|</item>|<item>2|</item>", ["1", "2"]),
+        ({"type": ["array", "object"], "items": ZIP}, "|<item>1|</item>", {"item": 1}),
+        ({"$ref": "#/$defs/Zips"}, "|<item>10001|</item>", ["10001"]),
+        ({"additionalProperties": {"$ref": "#/$defs/Zip"}}, "|<a>10001|</a>", {"a": "10001"}),
+        (True, "|<item>3|</item>", [3]),
+        (True, "|<a>3|</a>", {"a": 3}),
+    ],
+)
+def test_nested_elements_are_read_by_the_schema_that_a_reference_leads_to(
+    schema: Any, element: str, value: Any
+) -> None:
+    named = {
+        "Zip": ZIP,
+        "Place": {"type": "object", "properties": {"zip": {"$ref": "#/$defs/Zip"}}},
+        "Zips": {"type": "array", "items": {"$ref": "#/$defs/Zip"}},
+    }
+    tools = {"t": tool_of({"type": "object", "properties": {"key": schema}, "$defs": named})}
+    first, *others = f'<tool_call>|<invoke name="t">|<key>{element}|</key>|</invoke>|</tool_call>'.split("|")
+    segments = [first, *(part for text in others for part in (Marked(MARK), text))]
+    [call] = read_elements(Payload(segments, tools))
+    assert call.arguments == {"key": value}
