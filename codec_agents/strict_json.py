@@ -7,7 +7,7 @@ halves of surrogate pairs, which no file and no record can hold. Here all of the
 from __future__ import annotations
 
 import json
-from math import isinf
+from math import isfinite, isinf
 from typing import Any
 
 MAX_DEPTH = 64
@@ -75,6 +75,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise ValueError(f"the name {name!r:.100} occurs twice in one object")
             seen.add(name)
     return found
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value of JSON holds no NaN and no infinity."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, float) and not isfinite(each):
+            return False
+        if isinstance(each, dict | list):
+            waiting += each.values() if isinstance(each, dict) else each
+    return True
 
 
 def depth_of(value: Any, most: int = MAX_DEPTH) -> int:

@@ -28,7 +28,7 @@ from codec_agents.dialects.parsing.region_reader import Action, ReaderTable, Reg
 from codec_agents.dialects.parsing.text_calls import CONTROL, TextForm, TextLane
 from codec_agents.dialects.values import CallRegion, Marked, Segment, TurnReader
 from codec_agents.exceptions import DialectError
-from codec_agents.strict_json import MAX_DEPTH, depth_of
+from codec_agents.strict_json import MAX_DEPTH, depth_of, is_finite
 from codec_agents.tools.calls import ToolCall
 from codec_agents.tools.texts import well_formed, well_formed_json
 from codec_core.vocabulary import Vocabulary
@@ -283,6 +283,9 @@ def _call(index: int, call: FoundCall, text: str, region: CallRegion) -> ToolCal
     if depth_of(arguments) > MAX_DEPTH:
         # Records, prompts and tools recurse into them.
         arguments, error = None, f"the arguments are nested deeper than {MAX_DEPTH} levels"
+    elif not is_finite(arguments):
+        # Records and the tools of servers would hold null in its place.
+        arguments, error = None, "the arguments hold NaN or an infinity, or a number that is too large"
     elif "\\" in text:
         # The escapes of JSON can spell lone surrogates, which no record and no prompt can carry.
         arguments = well_formed_json(arguments)

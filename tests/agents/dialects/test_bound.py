@@ -294,3 +294,16 @@ def test_calls_in_lists_that_are_nested_too_deep_for_recursion_are_read() -> Non
         call for event in whole if not hasattr(event, "port") for call in family.bound.parse_calls(event)
     ]
     assert [(call.name, call.arguments, call.error) for call in found] == [("f", {}, None), ("g", {}, None)]
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_a_call_with_a_number_that_json_does_not_have_is_one_with_an_error(number: str) -> None:
+    """A record and a server's tool would get null in its place."""
+    family = Bench("hermes", small_map(["<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"]))
+    said = f'{{"name": "f", "arguments": {{"a": [{{"b": {number}}}]}}}}'
+    whole = family.read([], family.ids(["<tool_call>", said, "</tool_call>"]), [], "stop")
+    [call] = [
+        call for event in whole if not hasattr(event, "port") for call in family.bound.parse_calls(event)
+    ]
+    assert (call.name, call.arguments) == ("f", None)
+    assert "NaN or an infinity" in str(call.error)
