@@ -91,7 +91,7 @@ class JobMaker:
 
         asked, model, options = await self.conversation(request, read)
         _require_no_earlier(asked)
-        if getattr(self._backend, "converses", False):
+        if getattr(self._backend, "converses", False):  # optional: back ends of users need not have it
             job = await self._conversation(asked, model, options, request)
             job.chat = asked
             return asked, job

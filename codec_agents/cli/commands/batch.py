@@ -136,6 +136,7 @@ def command(
     begin = partial(_here, at_once=concurrency or AT_ONCE)
     if address is not None:
         at_once = concurrency or AT_ONCE_IN_AN_ACTOR
+        # `--ray` without an address is "": a cluster that is found, or one that is started here.
         begin = partial(_on_ray, at_once=at_once, address=address or None, actors=actors)
     summary = begin(file, urls, inputs, output, given)
     written = _exported(output, forms)

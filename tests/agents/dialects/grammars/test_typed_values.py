@@ -74,9 +74,7 @@ def test_references_in_a_circle_say_nothing() -> None:
 
 @pytest.mark.parametrize("word", ["type", "enum", "allOf", "anyOf", "oneOf"])
 @pytest.mark.parametrize("malformed", [5, None, {"string": 1}, [["string"]], [None]])
-def test_a_schema_that_is_malformed_says_nothing_or_something_and_ends_no_run(
-    word: str, malformed: Any
-) -> None:
+def test_a_malformed_schema_ends_no_run(word: str, malformed: Any) -> None:
     tools = {"t": tool_of({"properties": {"n": {word: malformed}}, word: malformed})}
     assert read_values("t", [("n", "3")], tools) == {"n": 3}
 
