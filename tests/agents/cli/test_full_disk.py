@@ -96,7 +96,7 @@ def test_a_trace_does_not_hide_why_the_run_failed(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("option", ["--json", "--quiet"])
+@pytest.mark.parametrize("option", ["--json", pytest.param("--quiet", marks=pytest.mark.slow)])
 def test_a_full_output_is_one_message(folder: Path, option: str) -> None:
     command = [sys.executable, "-m", "codec_agents.cli", "run", "sound.yaml", "-i", "q=1", option]
     with Path("/dev/full").open("w") as full:

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from codec_agents.concurrency.deadline import Deadline
+from codec_agents.concurrency.deadline import EARLY, Deadline
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])]
 
@@ -76,21 +76,32 @@ async def test_the_inner_one_of_two_stops_only_what_is_inside() -> None:
 
 
 async def test_many_bounds_are_over_each_in_its_own_time() -> None:
-    ended: list[float] = []
+    """None early, and none kept waiting for a later one."""
+    short = (0.06, 0.02, 0.04)
+    took: dict[float, float] = {}
+    all_short = anyio.Event()
 
     async def stopped(seconds: float) -> None:
+        began = anyio.current_time()
         with Deadline(seconds):
             await anyio.sleep_forever()
-        ended.append(seconds)
+        took[seconds] = anyio.current_time() - began
+        if len(took) == len(short):
+            all_short.set()
 
     async with anyio.create_task_group() as group:
-        for seconds in (0.06, 0.02, 0.04):
+        for seconds in (*short, 3600.0):
             group.start_soon(stopped, seconds)
-        with Deadline(30) as far:
-            await anyio.sleep(0.01)
-        group.start_soon(stopped, 0.0)
-    assert ended == [0.0, 0.02, 0.04, 0.06]
-    assert not far.passed
+        await all_short.wait()
+        group.cancel_scope.cancel()
+    assert sorted(took) == sorted(short)
+    assert all(passed >= seconds - EARLY for seconds, passed in took.items())
+
+
+async def test_a_bound_that_is_begun_later_and_over_earlier_does_not_wait() -> None:
+    with Deadline(3600) as far, Deadline(0.0) as near:
+        await anyio.sleep_forever()
+    assert (near.passed, far.passed) == (True, False)
 
 
 async def test_a_bound_after_one_that_has_passed_holds_as_well() -> None:

@@ -153,7 +153,9 @@ async def test_a_server_without_binary_requests_gets_json_from_then_on(words, as
     assert paths == ["/v1/completions/codec", "/v1/completions", "/v1/completions"]
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+@pytest.mark.parametrize(
+    "encoding", ["zstd", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gzip", "br"))]
+)
 async def test_compressed_frames_arrive_as_they_are_sent(words, ask, encoding):
     import hashlib
 

@@ -84,7 +84,7 @@ def test_memory_is_bounded(name: str) -> None:
         rendered(GROWING[name])
 
 
-@pytest.mark.parametrize("template", [LOOPS, "{{ 9 ** (9 ** 9) }}"])
+@pytest.mark.parametrize("template", [pytest.param(LOOPS, marks=pytest.mark.slow), "{{ 9 ** (9 ** 9) }}"])
 def test_time_is_bounded(template: str) -> None:
     limits = RenderLimits(seconds=1)
     with (
