@@ -54,7 +54,7 @@ def test_the_page_names_every_field(section, fields):
 
 def test_the_documented_length_is_the_default():
     page = (Path(__file__).parents[3] / "docs" / "pipelines.md").read_text(encoding="utf-8")
-    assert f"{DEFAULT_MAX_TOKENS:,} where the engine does not tell its context" in page
+    assert f"{DEFAULT_MAX_TOKENS:,} if the engine does not report its context" in page
 
 
 @pytest.mark.parametrize(
