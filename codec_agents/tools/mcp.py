@@ -20,6 +20,7 @@ import anyio
 
 from codec_agents.exceptions import ToolDefinitionError, ToolServerError
 from codec_agents.references.programs import PYTHON
+from codec_agents.tools.schema_check import schema_fault
 from codec_agents.tools.sibling_leaf import folding
 from codec_agents.tools.texts import result_text, well_formed, well_formed_json
 from codec_agents.tools.tool import ResultIds, Tool, ToolFailure, Toolset
@@ -207,7 +208,7 @@ def make_tools(
         options: other fields of each `Tool`.
 
     Raises:
-        ToolDefinitionError: the server has no tool that `only` names.
+        ToolDefinitionError: the server has no tool that `only` names, or the schema of one is malformed.
     """
     declared = {tool.name: tool for tool in offered}
     names = legal_names(declared, prefix)
@@ -246,10 +247,16 @@ def _server_tool(
     declared: ServerTool, name: str, call: Callable[..., Any], options: Mapping[str, Any]
 ) -> Tool:
     hints = declared.annotations
+    parameters = well_formed_json(declared.input_schema)
+    if (fault := schema_fault(parameters)) is not None:
+        raise ToolDefinitionError(
+            f"the schema of the server's tool {declared.name!r} is no JSON schema: {fault}; "
+            "correct it, or take other tools with `only`"
+        )
     return Tool(
         name=name,
         description=well_formed(declared.description or ""),
-        parameters=well_formed_json(declared.input_schema),
+        parameters=parameters,
         call=call,
         is_async=True,
         validate=dict,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.pieces import Literal, Piece
 from codec_agents.dialects.writing.gemma_tools import function_gemma_tool, gemma_tool
+from codec_agents.dialects.writing.plain_schemas import with_plain_schemas
 from codec_agents.dialects.writing.python_tools import python_tool
 from codec_agents.dialects.writing.typescript_tools import apertus_tool, harmony_tool, kimi_tool
 
@@ -24,11 +25,13 @@ def write_tools(tools: Sequence[ToolSpec], form: ToolsForm) -> list[Piece]:
     places any here.
     """
     if form.each in _MARKED:
-        return [piece for tool in tools for piece in _MARKED[form.each](tool)]
+        return [piece for tool in tools for piece in _MARKED[form.each](with_plain_schemas(tool))]
     return [Literal(_written(tools, form))]
 
 
 def _written(tools: Sequence[ToolSpec], form: ToolsForm) -> str:
+    if form.each in _WALKING:
+        return form.join.join(_WALKING[form.each](with_plain_schemas(tool)) for tool in tools)
     if form.each in _WRITERS:
         return form.join.join(_WRITERS[form.each](tool) for tool in tools)
     shapes = [_SHAPES[form.each](tool) for tool in tools]
@@ -103,13 +106,15 @@ _MARKED: Mapping[str, Callable[[ToolSpec], list[Piece]]] = {
     "gemma": gemma_tool,
     "function-gemma": function_gemma_tool,
 }
-_WRITERS: Mapping[str, Callable[[ToolSpec], str]] = {
+_WALKING: Mapping[str, Callable[[ToolSpec], str]] = {
     "xml": _xml,
     "xml-types": partial(_xml, says_type=True),
     "typescript": harmony_tool,
     "kimi": kimi_tool,
     "apertus": apertus_tool,
     "python": python_tool,
+}
+_WRITERS: Mapping[str, Callable[[ToolSpec], str]] = {
     "headed": _headed,
     "repr": _repr,
 }
