@@ -13,7 +13,7 @@ from tests.agents.dialects.families import FAMILIES, READ_ALIKE, TOOLS, Bench, d
 QUICK = {"qwen3", "deepseek-v3.1", "kimi-k3", "harmony", "glm-5", "llama4"}
 NO_BEGINNING = {"glm-4.7", "glm-5", "glm-5.1", "glm-5.2", "glm-5.3", "laguna-s-2.1", "laguna-xs-2.1"}
 """Their calls have nothing between the name and the arguments that calls without arguments have too."""
-NOT_MARKED = {"llama3", "llama3-pythonic", "llama4"}
+NOT_MARKED = {"llama3", "llama3-pythonic", "llama4", "llama4-pythonic", "xlam-llama", "xlam-qwen"}
 """Their calls are text that is a call only once it is whole."""
 
 

@@ -161,7 +161,7 @@ def test_what_is_written_is_read_back_as_the_same_calls(name: str, data: st.Data
     try:
         prompt = family.bound.template(with_calls(calls), []).render({})
     except PromptError:
-        if form.bare_strings or form.literals == "gemma":
+        if form.bare_strings or form.literals in ("gemma", "function-gemma"):
             return
         raise
     assert same(read_back(family, prompt), calls)

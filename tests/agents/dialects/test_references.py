@@ -133,6 +133,13 @@ def test_vectors_of_templates_are_up_to_date(source: Source) -> None:
     assert template_texts(source) == recorded(source)
 
 
+EDITED = {
+    "mistral_v7_tekken.jinja": "own-template",  # knows no tools, by whose marks the family is recognized
+    "Qwen-QwQ-32B.jinja": "qwen3",  # was given Qwen 3's switch for reasoning
+}
+"""The family of templates that packages changed: as which they are recognized."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "source", [each for each in SOURCES if each.template], ids=lambda source: source.name
@@ -145,4 +152,5 @@ def test_families_are_known_by_their_templates(source: Source) -> None:
         template = templates(source.package)[source.template]
     except OSError as error:
         pytest.skip(str(error))
-    assert derive_from_config({"chat_template": template})[0].name == source.dialect
+    expected = EDITED.get(source.template, source.dialect)
+    assert derive_from_config({"chat_template": template})[0].name == expected
