@@ -16,10 +16,10 @@ from codec_agents.exceptions import LimitExceededError
 from tests.agents.engines.live_engines import live_engine
 from tests.agents.engines.live_markers import reasoning_map
 
-pytestmark = [pytest.mark.anyio, pytest.mark.engines, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.anyio, pytest.mark.engines, pytest.mark.engines_all, pytest.mark.timeout(900)]
 
 ENGINE = "vllm"
-INTERVALS = [(1, 16), pytest.param((1, 4, 16, 64, WHOLE), marks=pytest.mark.engines_all)]
+INTERVALS = (1, 4, 16, 64, WHOLE)
 CALL = r'<tool_call>\n\{"name": "weather", "arguments": \{"city": "[A-Z][a-z]{2,6}"\}\}\n</tool_call>'
 
 Turns = list[tuple[list[int], str | None, dict[str, list[int]]]]
@@ -43,7 +43,7 @@ async def turns_of(p: Pipeline) -> Turns:
     return found
 
 
-async def at_intervals(intervals: tuple[int, ...], **fields: Any) -> dict[int, Turns]:
+async def at_intervals(**fields: Any) -> dict[int, Turns]:
     """Return the turns of a model at each interval.
 
     Each run has a cache of its own, and no other request may be under way: what a cache holds, and what is in
@@ -53,7 +53,7 @@ async def at_intervals(intervals: tuple[int, ...], **fields: Any) -> dict[int, T
     found = {}
     sampling = fields.pop("sampling")
     async with aclosing(VllmEngine(url, handshake="off")) as engine:
-        for interval in intervals:
+        for interval in INTERVALS:
             p = Pipeline("turns").input("q").sink("out", text=False)
             salted = {**sampling, "temperature": 0, "cache_salt": secrets.token_hex(8)}
             p.model("m", engine=engine, model=model, sampling=salted, stream_interval=interval, **fields)
@@ -61,8 +61,7 @@ async def at_intervals(intervals: tuple[int, ...], **fields: Any) -> dict[int, T
     return found
 
 
-@pytest.mark.parametrize("intervals", INTERVALS, ids=str)
-async def test_turns_of_calls_are_the_same_at_every_interval(intervals: tuple[int, ...]) -> None:
+async def test_turns_of_calls_are_the_same_at_every_interval() -> None:
     """The engine is made to write calls; each turn ends by a stop id behind its call."""
     asked: list[str] = []
 
@@ -72,7 +71,6 @@ async def test_turns_of_calls_are_the_same_at_every_interval(intervals: tuple[in
         return "17 degrees"
 
     found = await at_intervals(
-        intervals,
         map=live_engine("vllm")[1],
         prompt=Chat(user="{q}"),
         tools=[weather],
@@ -81,13 +79,11 @@ async def test_turns_of_calls_are_the_same_at_every_interval(intervals: tuple[in
     )
     assert all(each == found[1] for each in found.values()), found
     assert [(end, set(lanes)) for _, end, lanes in found[1]] == [("stop", {"tool_calls"})] * 2
-    assert asked == asked[:2] * len(intervals)
+    assert asked == asked[:2] * len(INTERVALS)
 
 
-@pytest.mark.parametrize("intervals", INTERVALS, ids=str)
-async def test_reasoning_ends_at_the_same_id_at_every_interval(intervals: tuple[int, ...]) -> None:
+async def test_reasoning_ends_at_the_same_id_at_every_interval() -> None:
     found = await at_intervals(
-        intervals,
         map=reasoning_map(),
         dialect="smollm3",
         prompt=Chat(user="{q}", thinking="forced"),
