@@ -16,6 +16,9 @@ PREPARE: Mapping[str, Callable[[], None]] = {
 START: Mapping[str, Callable[[], Server]] = {
     "vllm": lambda: vllm(*VLLM_FLAGS),
     "llamacpp": llamacpp,
-    "gemma": lambda: llamacpp(models.gemma_gguf(), slots=2, name="gemma"),
+    # The file has no chat template: without one, chats would be written in ChatML.
+    "gemma": lambda: llamacpp(
+        models.gemma_gguf(), "--no-jinja", "--chat-template", "gemma", slots=2, name="gemma"
+    ),
     "sglang": sglang.server,
 }
