@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from codec_agents.dialects.parsing.marked_reader import MarkedReader
 from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
 from codec_core.vocabulary import Vocabulary
 
@@ -47,39 +48,20 @@ class BlockTable:
         return cls(known[START], known[END], known[THINKING], kinds, frozenset(stops))
 
 
-class BlockReader:
+class BlockReader(MarkedReader):
     """Reads a turn of blocks; the prompt may have opened the first of them."""
 
-    __slots__ = ("_body", "_control", "_ended", "_head", "_kind", "_position", "_start", "_table")
+    __slots__ = ("_body", "_ended", "_head", "_kind", "_start", "_table")
 
     def __init__(self, table: BlockTable, prompt_ids: Sequence[int] = ()) -> None:
+        super().__init__({table.start, table.end, *table.kinds, *table.stops})
         self._table = table
-        self._control = {table.start, table.end, *table.kinds, *table.stops}
         self._kind = _Kind.HEAD
         self._head: list[int] = []
         self._body: list[int] = []
-        self._position = 0
-        self._start = 0
         self._ended = False
-        places = range(len(prompt_ids) - 1, -1, -1)
-        last = next((place for place in places if prompt_ids[place] == table.start), None)
-        if last is not None:
-            self.feed(prompt_ids[last:])
-            self._position = self._start = 0
-
-    def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
-        """Take the next ids; return what is known of the turn now."""
-        events: list[TurnEvent] = []
-        begin = 0
-        if not self._control.isdisjoint(ids):
-            for place, token_id in enumerate(ids):
-                if token_id in self._control:
-                    self._content(ids[begin:place], events)
-                    self._marker(token_id, events)
-                    self._position += 1
-                    begin = place + 1
-        self._content(ids[begin:], events)
-        return events
+        self._take_over(prompt_ids, table.start)
+        self._start = 0  # what the prompt has opened counts from the turn's first id
 
     def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:  # noqa: ARG002 - blocks say their end
         """End the turn; a call that is still open is given as not closed."""

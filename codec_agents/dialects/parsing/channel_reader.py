@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from codec_agents.dialects.parsing.marked_reader import MarkedReader
 from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
 from codec_core.vocabulary import Vocabulary
 
@@ -42,16 +43,14 @@ class ChannelTable:
         return b"".join(map(self.spell, ids)).decode("utf-8", "replace").split(" ")[0]
 
 
-class ChannelReader:
+class ChannelReader(MarkedReader):
     """Reads a turn of channels; the prompt may have opened the first of them."""
 
     __slots__ = (
         "_channel",
-        "_control",
         "_ended",
         "_opens",
         "_payload",
-        "_position",
         "_start",
         "_table",
         "_tag",
@@ -59,34 +58,16 @@ class ChannelReader:
     )
 
     def __init__(self, table: ChannelTable, prompt_ids: Sequence[int] = ()) -> None:
+        super().__init__({table.open, table.close, table.separator, *table.stops})
         self._table = table
-        self._control = {table.open, table.close, table.separator, *table.stops}
         self._channel: str | None = None
         self._tag: list[int] | None = None
         self._opens = False
         self._tag_start = 0
         self._payload: list[int] = []
         self._start = 0
-        self._position = 0
         self._ended = False
-        places = range(len(prompt_ids) - 1, -1, -1)
-        last = next((place for place in places if prompt_ids[place] == table.open), None)
-        if last is not None and table.stops.isdisjoint(prompt_ids[last:]):
-            self.feed(prompt_ids[last:])
-            self._position = 0
-
-    def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
-        """Take the next ids; return what is known of the turn now."""
-        events: list[TurnEvent] = []
-        begin = 0
-        for place, token_id in enumerate(ids):
-            if token_id in self._control:
-                self._content(ids[begin:place], events)
-                self._marker(token_id, events)
-                self._position += 1
-                begin = place + 1
-        self._content(ids[begin:], events)
-        return events
+        self._take_over(prompt_ids, table.open, table.stops)
 
     def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:  # noqa: ARG002 - tags end every channel
         """End the turn; calls that are still open are given as not closed."""

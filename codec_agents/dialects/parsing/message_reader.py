@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from codec_agents.dialects.grammars.marked import recipient_of
+from codec_agents.dialects.parsing.marked_reader import MarkedReader
 from codec_agents.dialects.values import PROPER_ENDS, CallRegion, PortIds, TurnEvent
 from codec_core.vocabulary import Vocabulary
 
@@ -56,54 +57,29 @@ class MessageTable:
         )
 
 
-class MessageReader:
+class MessageReader(MarkedReader):
     """Reads a turn of messages; the prompt has opened the first header, or even the first body."""
 
     __slots__ = (
         "_body",
         "_channel",
-        "_control",
         "_header",
         "_place",
         "_port",
-        "_position",
         "_start",
         "_table",
     )
 
     def __init__(self, table: MessageTable, prompt_ids: Sequence[int] = ()) -> None:
+        super().__init__({table.message, table.channel, table.start, table.end, *table.stops})
         self._table = table
-        self._control = {table.message, table.channel, table.start, table.end, *table.stops}
         self._place = _Place.HEADER
         self._header: list[int] = []
         self._channel: list[int] | None = None
         self._body: list[int] = []
         self._port: Literal["answer", "reasoning"] | None = "answer"
-        self._position = 0
-        self._start = 0
-        self._begin_in(prompt_ids)
-
-    def _begin_in(self, prompt_ids: Sequence[int]) -> None:
-        """Take over what the prompt has opened: the message that it ends with."""
-        places = range(len(prompt_ids) - 1, -1, -1)
-        begin = next((place for place in places if prompt_ids[place] == self._table.start), None)
-        if begin is not None:
-            self.feed(prompt_ids[begin:])
-            self._position = self._start = 0
-
-    def feed(self, ids: Sequence[int]) -> list[TurnEvent]:
-        """Take the next ids; return what is known of the turn now."""
-        events: list[TurnEvent] = []
-        begin = 0
-        if not self._control.isdisjoint(ids):
-            for place, token_id in enumerate(ids):
-                if token_id in self._control:
-                    self._content(ids[begin:place], events)
-                    self._marker(token_id, events)
-                    self._position += 1
-                    begin = place + 1
-        self._content(ids[begin:], events)
-        return events
+        self._take_over(prompt_ids, table.start)
+        self._start = 0  # what the prompt has opened counts from the turn's first id
 
     def flush(self, finish_reason: str | None = None) -> list[TurnEvent]:
         """End the turn; a call still open is given as not closed."""
