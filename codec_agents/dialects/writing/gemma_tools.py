@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.pieces import Literal, Marker, Piece
 from codec_agents.dialects.writing.literals import FUNCTION_GEMMA, GEMMA, plain_string, write_value
+from codec_agents.dialects.writing.parameters import parameters_of
 
 if TYPE_CHECKING:
     from codec_agents.dialects.messages import ToolSpec
@@ -25,10 +26,10 @@ def gemma_tool(tool: ToolSpec) -> list[Piece]:
 
 def function_gemma_tool(tool: ToolSpec) -> list[Piece]:
     """Return the declaration of a tool as FunctionGemma reads it: descriptions and types alone."""
-    properties, required = tool.parameters.get("properties", {}), tool.parameters.get("required")
+    required = tool.parameters.get("required")
     told = {
         name: {"description": schema.get("description", ""), "type": _upper(schema.get("type"))}
-        for name, schema in properties.items()
+        for name, schema in parameters_of(tool).items()
     }
     parameters = {"properties": told} if told else {}
     parameters |= {"required": required} if required else {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from codec_agents.dialects.writing.parameters import parameters_of
+
 if TYPE_CHECKING:
     from codec_agents.dialects.messages import ToolSpec
 
@@ -15,7 +17,7 @@ _REQUIRED, _OPTIONAL = "[必填]", "[选填]"
 
 def python_tool(tool: ToolSpec) -> str:
     """Return a tool as a function whose docstring lists its parameters."""
-    properties = tool.parameters.get("properties", {})
+    properties = parameters_of(tool)
     kinds = {name: _TYPES.get(str(schema.get("type")), "Any") for name, schema in properties.items()}
     required = tool.parameters.get("required", ())
     signature = ",".join(f"{name}: {kind}" for name, kind in kinds.items())

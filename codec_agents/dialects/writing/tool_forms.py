@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.pieces import Literal, Piece
 from codec_agents.dialects.writing.gemma_tools import function_gemma_tool, gemma_tool
-from codec_agents.dialects.writing.plain_schemas import with_plain_schemas
+from codec_agents.dialects.writing.parameters import parameters_of
 from codec_agents.dialects.writing.python_tools import python_tool
 from codec_agents.dialects.writing.typescript_tools import apertus_tool, harmony_tool, kimi_tool
 
@@ -25,13 +25,11 @@ def write_tools(tools: Sequence[ToolSpec], form: ToolsForm) -> list[Piece]:
     places any here.
     """
     if form.each in _MARKED:
-        return [piece for tool in tools for piece in _MARKED[form.each](with_plain_schemas(tool))]
+        return [piece for tool in tools for piece in _MARKED[form.each](tool)]
     return [Literal(_written(tools, form))]
 
 
 def _written(tools: Sequence[ToolSpec], form: ToolsForm) -> str:
-    if form.each in _WALKING:
-        return form.join.join(_WALKING[form.each](with_plain_schemas(tool)) for tool in tools)
     if form.each in _WRITERS:
         return form.join.join(_WRITERS[form.each](tool) for tool in tools)
     shapes = [_SHAPES[form.each](tool) for tool in tools]
@@ -59,17 +57,12 @@ def _flat(tool: ToolSpec) -> dict[str, Any]:
     return {"type": "function", **_function(tool)}
 
 
-def _properties(tool: ToolSpec) -> Mapping[str, Any]:
-    properties: Mapping[str, Any] = tool.parameters.get("properties", {})
-    return properties
-
-
 def _xml(tool: ToolSpec, *, says_type: bool = False) -> str:
     """Return a tool in tags; some models are also told the type of what holds the parameters."""
     lines = ["<function>", f"<name>{tool.name}</name>"]
     lines += [f"<description>{tool.description}</description>"] if tool.description else []
     lines.append("<parameters>")
-    for name, schema in _properties(tool).items():
+    for name, schema in parameters_of(tool).items():
         lines += ["<parameter>", f"<name>{name}</name>", f"<type>{schema.get('type', 'any')}</type>"]
         if "description" in schema:
             lines.append(f"<description>{schema['description']}</description>")
@@ -106,15 +99,13 @@ _MARKED: Mapping[str, Callable[[ToolSpec], list[Piece]]] = {
     "gemma": gemma_tool,
     "function-gemma": function_gemma_tool,
 }
-_WALKING: Mapping[str, Callable[[ToolSpec], str]] = {
+_WRITERS: Mapping[str, Callable[[ToolSpec], str]] = {
     "xml": _xml,
     "xml-types": partial(_xml, says_type=True),
     "typescript": harmony_tool,
     "kimi": kimi_tool,
     "apertus": apertus_tool,
     "python": python_tool,
-}
-_WRITERS: Mapping[str, Callable[[ToolSpec], str]] = {
     "headed": _headed,
     "repr": _repr,
 }

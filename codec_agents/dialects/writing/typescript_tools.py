@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from codec_agents.dialects.writing.parameters import described, parameters_of
+
 if TYPE_CHECKING:
     from codec_agents.dialects.messages import ToolSpec
 
@@ -21,7 +23,7 @@ _CONSTRAINTS: Mapping[str, tuple[str, ...]] = {
 def harmony_tool(tool: ToolSpec) -> str:
     """Return a tool as gpt-oss reads it: comments before parameters, defaults behind them."""
     lines = [f"// {line}" for line in tool.description.splitlines()]
-    properties = tool.parameters.get("properties", {})
+    properties = parameters_of(tool)
     if not properties:
         return "\n".join([*lines, f"type {tool.name} = () => any;"])
     required = set(tool.parameters.get("required", ()))
@@ -36,7 +38,7 @@ def harmony_tool(tool: ToolSpec) -> str:
 def apertus_tool(tool: ToolSpec) -> str:
     """Return a tool as Apertus reads it: as gpt-oss, without a comma behind the last parameter."""
     head = f"// {tool.description}\ntype {tool.name} = "
-    properties = tool.parameters.get("properties", {})
+    properties = parameters_of(tool)
     if not properties:
         return f"{head}() => any;"
     required = set(tool.parameters.get("required", ()))
@@ -56,7 +58,8 @@ def _description(schema: Mapping[str, Any]) -> list[str]:
     return [f"// {schema['description']}"] if schema.get("description") else []
 
 
-def _type(schema: Mapping[str, Any]) -> str:
+def _type(schema: Any) -> str:
+    schema = described(schema)
     if "enum" in schema:
         return " | ".join(map(_json, schema["enum"]))
     branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
@@ -89,7 +92,7 @@ def _kimi_object(schema: Mapping[str, Any], indent: str) -> str:
     required, inner = set(schema.get("required", ())), f"{indent}  "
     names = sorted(schema.get("properties", {}), key=lambda name: (name not in required, name))
     written = [
-        _kimi_parameter(name, schema["properties"][name], inner, optional=name not in required)
+        _kimi_parameter(name, described(schema["properties"][name]), inner, optional=name not in required)
         for name in names
     ]
     more = schema.get("additionalProperties")
@@ -114,7 +117,8 @@ def _kimi_comments(schema: Mapping[str, Any], indent: str) -> Iterator[str]:
         yield f"{indent}// {', '.join(said)}\n"
 
 
-def _kimi_type(schema: Mapping[str, Any], indent: str) -> str:
+def _kimi_type(schema: Any, indent: str) -> str:
+    schema = described(schema)
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
         return "parameters" if name == "#" else name
@@ -131,7 +135,7 @@ def _kimi_type(schema: Mapping[str, Any], indent: str) -> str:
 
 
 def _kimi_array(schema: Mapping[str, Any], indent: str) -> str:
-    items, inner = schema.get("items") or {}, f"{indent}  "
+    items, inner = described(schema.get("items")), f"{indent}  "
     comments = "".join(_kimi_comments(items, inner))
     if comments:
         return f"Array<\n{comments}{inner}{_kimi_type(items, inner)}\n{indent}>"

@@ -6,7 +6,7 @@ import pytest
 
 from codec_agents.dialects import BoundDialect, get_dialect
 from codec_agents.dialects.registry import dialects
-from codec_agents.dialects.writing.plain_schemas import with_plain_schemas
+from codec_agents.dialects.writing.tool_forms import write_tools
 from codec_agents.dialects.writing.typescript_tools import harmony_tool
 from codec_agents.exceptions import PromptError
 from codec_agents.graph import Chat
@@ -37,4 +37,12 @@ def test_every_family_writes_it(name):
 
 def test_what_any_value_is_written_as():
     tool = SimpleNamespace(name="look", description="Look.", parameters={"properties": {"x": True}})
-    assert "x?: any," in harmony_tool(with_plain_schemas(tool))
+    assert "x?: any," in harmony_tool(tool)
+
+
+def test_what_a_form_repeats_of_a_schema_is_left_as_it_is():
+    tool = SimpleNamespace(
+        name="look", description="Look.", parameters={"properties": {"x": {"items": True}}}
+    )
+    [written] = write_tools([tool], get_dialect("qwen3-coder").tools)
+    assert "<items>true</items>" in written.text
