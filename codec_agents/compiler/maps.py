@@ -61,7 +61,7 @@ class Maps:
         """By engine and model: the map that the engine names, or why there is none."""
 
     @cached_property
-    def _cache(self) -> DiskMapCache:
+    def cache(self) -> DiskMapCache:
         """The maps that were downloaded or built before."""
         return DiskMapCache(map_cache_folder())
 
@@ -99,14 +99,14 @@ class Maps:
         """
         key = (id(engine), model)
         if key not in self.told:
-            self.told[key] = map_of_engine(engine, model, self._cache)
+            self.told[key] = map_of_engine(engine, model, self.cache)
         if isinstance(found := self.told[key], str):
             said, _, remedy = found.rpartition("; ")
             raise ResourceError(said, remedy)
         return found
 
     def _find_map(self, name: str, spec: MapSpec) -> TokenizerMap:
-        cache = self._cache
+        cache = self.cache
         if spec.path is not None:
             declared = None if MapSpec.of(name).path else id_of_name(name)
             return map_of_file(self._map_file(spec.path), spec.id or declared, cache)
@@ -140,7 +140,7 @@ class Maps:
             return None
         spec = self._spec.map_of(name)
         path = self._map_file(spec.path) if spec.path is not None else spec.hub and local_folder(spec.hub)
-        return own_config(path or None, self.vocabulary(name), self._cache)
+        return own_config(path or None, self.vocabulary(name), self.cache)
 
     def template_of(self, told: EngineMap) -> Config | None:
         """Return what renders the chat template of the files that an engine has loaded.
@@ -150,7 +150,7 @@ class Maps:
             CodecError: a GGUF file is damaged.
             OSError: a file cannot be read.
         """
-        return own_config(told.path, vocabulary_of(told.map), self._cache)
+        return own_config(told.path, vocabulary_of(told.map), self.cache)
 
     def _map_file(self, path: str) -> Path:
         return self._directory / Path(path).expanduser()

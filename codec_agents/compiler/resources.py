@@ -15,7 +15,7 @@ import anyio
 
 from codec_agents.compiler.declared_dialects import FoundDialect, own_dialect
 from codec_agents.compiler.engine_maps import EngineMap
-from codec_agents.compiler.maps import Maps, ResourceError, map_cache_folder
+from codec_agents.compiler.maps import Maps, ResourceError
 from codec_agents.concurrency.event_loop import run_in_own_loop
 from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
 from codec_agents.engines.base import Engine
@@ -42,7 +42,6 @@ from codec_agents.references.environment import expand, hide, values_of
 from codec_agents.references.programs import allowed_command
 from codec_agents.tools.mcp_servers import ToolServer
 from codec_agents.tools.tool import Tool, Toolset, make_tool
-from codec_core.discovery import DiskMapCache
 from codec_core.exceptions import CodecError
 from codec_core.vocabulary import Vocabulary, vocabulary_of
 
@@ -117,8 +116,7 @@ class Resources:
             return None
         from codec_agents.compiler.template_check import template_fault
 
-        cache = DiskMapCache(map_cache_folder())
-        return template_fault(bound, config, node.prompt, place=place, cache=cache)
+        return template_fault(bound, config, node.prompt, place=place, cache=maps.cache)
 
     # --- engines ---
 
