@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import anyio
+
+from codec_agents.engines.http.draining import BodyDrainer
+
+LONG = 20.0
+"""Seconds: what waits this long where it should not fails its test, on a busy machine too."""
+
+
+def reuse_connections(engine: Any) -> None:
+    """Let each request wait for the connection of the one before, however late that is free."""
+    engine.pool.drainer = BodyDrainer(limit=LONG, moment=LONG)
 
 
 async def happens(event: threading.Event, *, within: float = 10.0) -> None:

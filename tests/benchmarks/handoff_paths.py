@@ -18,6 +18,7 @@ from codec_agents.events import GenerationFinished, GenerationStarted, IdsSample
 from codec_agents.exceptions import LimitExceededError, NodeFailedError
 from tests.benchmarks.peers import Interpreter
 from tests.real_engines.engines import MODEL
+from tests.real_engines.lengths import length
 from tests.real_engines.models import gemma_map, smollm2_map
 from tests.real_engines.running import server_of, url_of
 
@@ -84,11 +85,6 @@ def engine_seconds(server: str) -> float | None:
         if int(fields[2]) == group:
             ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def length(kind: str, ids: int) -> dict[str, Any]:
-    """Return the fields of a body that hold an answer to a length."""
-    return {"min_tokens": ids} if kind == "vllm" else {"ignore_eos": True}
 
 
 def measured(servers: Sequence[str], contestant: Contestant) -> Contestant:

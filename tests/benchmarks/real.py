@@ -29,6 +29,7 @@ from codec_agents import Chat, Pipeline
 from codec_core.maps import read_map
 from codec_core.tokenizer import pick_tokenizer
 from tests.real_engines.engines import MODEL
+from tests.real_engines.lengths import length, sampling
 from tests.real_engines.models import smollm2_map
 from tests.real_engines.places import CACHE, UnavailableError
 from tests.real_engines.running import url_of
@@ -55,17 +56,6 @@ class Handoff(NamedTuple):
 
 
 Contestant = Callable[[int], Awaitable[Handoff]]
-
-
-def length(kind: str, ids: int) -> dict[str, Any]:
-    """Return the fields of a body that hold an answer to a length."""
-    return {"min_tokens": ids} if kind == "vllm" else {"ignore_eos": True}
-
-
-def sampling(kind: str, ids: int) -> dict[str, Any]:
-    """Return the same as options of a model."""
-    fixed = {"min_tokens": ids} if kind == "vllm" else {"extra": {"body": {"ignore_eos": True}}}
-    return {"temperature": 0.0, "max_tokens": ids, **fixed}
 
 
 def reader(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import urllib.request
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -21,11 +22,14 @@ from codec_core.detokenizer import detokenize
 from codec_core.tokenizer import pick_tokenizer
 from tests.real_engines.conftest import Place
 from tests.real_engines.engines import CONTEXT
+from tests.real_engines.lengths import sampling
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engines, pytest.mark.timeout(600)]
 
 END = "<|im_end|>"
 ESSAY = "Write a long text about a journey by train from Lisbon to Oslo, with every station on the way."
+LONG = 1500
+"""Ids: more than any server here writes before it is interrupted."""
 
 
 def chain(a: Place, b: Place, *, b_prompt: str = "Repeat:\n{draft}", ids: int = 16, **edge: Any) -> Pipeline:
@@ -178,7 +182,7 @@ async def until_idle(smol: Place) -> None:
 
 async def test_a_reader_that_leaves_frees_the_engine(smol: Place) -> None:
     p = Pipeline("left").input("q").sink("out", text=True)
-    smol.add_to(p, "bot", Chat(user="{q}"), sampling={"max_tokens": 1500})
+    smol.add_to(p, "bot", Chat(user="{q}"), sampling=sampling(smol.kind, LONG))
     p.connect("q", "bot").connect("bot", "out")
     async with p.opened():
         async with p.run({"q": ESSAY}) as run:
@@ -195,13 +199,13 @@ async def test_a_time_out_frees_the_engine(smol: Place) -> None:
         prompt_ids=pick_tokenizer(smol.vocabulary).encode(text),
         vocabulary=smol.vocabulary,
         model="smol",
-        options=SamplingOptions(max_tokens=1500),
+        options=SamplingOptions(**sampling(smol.kind, LONG)),
         timeouts=Timeouts(whole=0.5),
     )
-    with pytest.raises(EngineTimeoutError):
-        await ids_of(engine, request)
-    await until_idle(smol)
-    await engine.aclose()
+    async with aclosing(engine):
+        with pytest.raises(EngineTimeoutError):
+            await ids_of(engine, request)
+        await until_idle(smol)
 
 
 @pytest.mark.engines_all

@@ -23,7 +23,7 @@ from codec_agents.server import EmbeddedServer, ScriptedBackend, ServerSettings,
 from codec_agents.server.recording import RecordingExchanges
 from codec_agents.testing import Cut, Refuse, Say, Think, Wait, turns
 from codec_core.tokenizer import pick_tokenizer
-from tests.timing import happens
+from tests.timing import happens, reuse_connections
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
@@ -180,6 +180,7 @@ async def test_connections_are_used_again_after_a_finished_stream(words, ask):
     async with serving(words, lambda _: TEXT) as server:
         for transport in ("httpx", "auto"):
             engine = CodecEngine(server.url, settings=HttpSettings(transport=transport))
+            reuse_connections(engine)
             before = server.accepted
             for _ in range(3):
                 await read(engine, ask(words))

@@ -13,7 +13,7 @@ from codec_agents.exceptions import EngineStatusError, EngineStreamError, Engine
 from codec_core.tokenizer import pick_tokenizer
 from tests.agents.engines import wires
 from tests.agents.engines.wires import SENT, WIRES, FaultyServer
-from tests.timing import happens
+from tests.timing import happens, reuse_connections
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
@@ -147,6 +147,7 @@ async def test_connections_are_used_again_after_a_finished_stream(words, ask, an
     """llama.cpp's is not: its server promises to keep connections behind a stream, and closes them."""
     async with FaultyServer(wire, words, answer, keeps=True) as server:
         engine = made(wire, server, transport)
+        reuse_connections(engine)
         for _ in range(3):
             async with engine.stream(ask(words)) as stream:
                 assert [token async for frame in stream for token in frame.ids] == answer
@@ -158,6 +159,7 @@ async def test_an_engine_of_a_kind_that_is_found_out_has_one_pool(words, ask, an
     """What the first question has opened serves the requests behind it."""
     async with FaultyServer(WIRES["codec"], words, answer, keeps=True) as server:
         engine = AutoEngine(server.url)
+        reuse_connections(engine.http)
         for _ in range(3):
             async with engine.stream(ask(words)) as stream:
                 assert [token async for frame in stream for token in frame.ids] == answer
@@ -170,6 +172,7 @@ async def test_every_pool_has_its_limit(words, ask, answer, wire, transport):
     async with FaultyServer(wire, words, answer, keeps=True) as server:
         settings = HttpSettings(transport=transport, max_connections=2)
         engine = wire.make(server.url, settings=settings, **wire.options)
+        reuse_connections(engine)
 
         async def one():
             async with engine.stream(ask(words)) as stream:

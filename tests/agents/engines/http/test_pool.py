@@ -23,6 +23,7 @@ from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineError, EngineUnavailableError
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_core.tokenizer import pick_tokenizer
+from tests.timing import reuse_connections
 
 pytestmark = pytest.mark.anyio
 
@@ -257,6 +258,7 @@ async def test_a_pool_has_its_limit(words, ask, carrier):
         create_app(ScriptedBackend.of(words, lambda _: "one two three", ids_a_second=100))
     ) as server:
         engine = CodecEngine(server.url, settings=HttpSettings(max_connections=2, transport=carrier))
+        reuse_connections(engine)
 
         async def one():
             async with engine.stream(ask(words)) as stream:
