@@ -53,6 +53,8 @@ class Access:
             HttpError: 421 for a host that this server is not, 403 for an origin that is not allowed or for a
                 server that others can reach and that has no keys.
         """
+        # `serve` refuses to start at such an address. Under another ASGI server a request is the first to
+        # show where it listens.
         if not self._keys and not is_loopback(request.peer):
             raise HttpError(403, "this server can be reached by others and has no keys: it answers nothing")
         self._check_host(request)
@@ -75,9 +77,11 @@ class Access:
         Raises:
             HttpError: 401, a key is required, and the request has no valid one.
         """
+        # Clients of this machine alone: `check_place` has refused any other.
         if not self._keys:
             return
         token = _key_of(request)
+        # A list: `any` over a generator would stop at the first match.
         matches = [hmac.compare_digest(token, key) for key in self._keys]
         if not any(matches):
             raise HttpError(

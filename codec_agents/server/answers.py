@@ -169,6 +169,7 @@ class CompletionEvents(OpenAIForm):
         }
         if self._with_ids:
             choice["token_ids"] = frame.ids
+            # As in vLLM's streams, the first event alone has them.
             if self._first:
                 choice["prompt_token_ids"] = self.job.prompt_ids
         self._first = False

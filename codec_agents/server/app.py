@@ -145,11 +145,13 @@ class CodecServer:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
+        # ASGI asks an application to raise for a kind of connection that it does not know (WebSockets).
         if scope["type"] != "http":
             raise ValueError(f"this application answers HTTP, not {scope['type']!r}")
         try:
             request = read_head(scope)
         except HttpError as error:
+            # Not counted: without a head there is no request.
             await _refuse(send, error, scope["path"])
             return
         await self._answer(request, receive, send)
@@ -163,6 +165,7 @@ class CodecServer:
                 await receive()
                 stage = "shutdown"
         except Exception as error:
+            # Kept besides: the server gets a text, and `serve` and `EmbeddedServer` raise the error itself.
             self.failure = error
             await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
         else:
@@ -186,6 +189,7 @@ class CodecServer:
             raise  # the ASGI server logs it and closes the connection: the client sees a body cut off
         except Exception as error:
             exchange.failed = True
+            # The head is out, so no status can tell the client; the server closes the connection instead.
             if exchange.status is not None:
                 raise
             exchange.status = 500
@@ -196,6 +200,7 @@ class CodecServer:
 
     async def _route(self, exchange: Exchange, request: Request, receive: Receive, send: Send) -> None:
         self._access.check_place(request)
+        # Before the key: browsers send none with the question that precedes a request.
         if request.method == "OPTIONS" and self._access.allowed_origin(request) is not None:
             exchange.status = 204
             await begin(send, 204, PREFLIGHT)
@@ -247,6 +252,7 @@ class CodecServer:
         """Accept the head of a request with a body; return the share of all bodies that it takes."""
         _require_method(request, "POST")
         _require_content_type(request)
+        # Looked at here as well as behind the body: a busy server need not read what it will refuse.
         self._require_room()
         return self.bodies.share()
 
@@ -353,6 +359,7 @@ def _described(model: ServedModel) -> dict[str, Any]:
     return {
         "id": model.name,
         "object": "model",
+        # Both APIs require an instant, and clients check its form; a served model has none.
         "created": 0,
         "owned_by": "codec-agents",
         "type": "model",
@@ -380,6 +387,7 @@ def _require_content_type(request: Request) -> None:
             raise _wrong_type("application/x-msgpack or application/x-protobuf") from None
     elif request.content_type != JSON:
         raise _wrong_type(JSON)
+    # The limits of bodies count the bytes that arrive; a few of them can decompress to gigabytes.
     if request.headers.get("content-encoding", "identity") != "identity":
         raise HttpError(415, "the body must not be compressed", code="unsupported_media_type")
 

@@ -127,6 +127,8 @@ def read_prompt(raw: bytes, *, nested: bool = False) -> str | list[int]:
     """
     if raw[:1] == b'"':
         return decode(_TEXT, raw, "prompt")
+    # A list of one prompt is taken, as some clients always send a list. `nested` ends it there: without it, a
+    # body of brackets alone would recurse once per byte.
     if not nested and raw[:1] == b"[" and raw[1:].lstrip()[:1] in (b'"', b"["):
         try:
             [only] = _ONE.decode(raw)

@@ -59,6 +59,7 @@ async def deliver(
         # From the beginning on: a client may leave before there is a first id.
         group.start_soon(delivery.watch, receive, group.cancel_scope)
         group.start_soon(delivery.drop_if_stalled, group.cancel_scope)
+        # Kept and raised below: out of a task group it would come as an exception group.
         try:
             failure = await _run(backend, job, delivery, gather=backend.gathers and settings.gather)
         except HttpError as error:
@@ -74,6 +75,7 @@ async def _run(
     backend: Backend, job: Job, delivery: _Delivery, *, gather: bool
 ) -> BrokenOffError | HttpError | None:
     """Run the generation; return what broke it off, caught before it meets a back end's own task groups."""
+    # The group inside: `fill` must have ended before the back end closes the frames that it reads.
     async with backend.generate(job) as frames, anyio.create_task_group() as group:
         source = frames if backend.stops_itself else _until_stop(frames, job)
         if gather:
@@ -114,6 +116,7 @@ class _Delivery:
 
     async def send_all(self, frames: AsyncIterator[CodecFrame]) -> None:
         """Send the whole answer."""
+        # `generate` was entered, so the back end has taken the job: from here on no status is needed.
         if self._form.streamed:
             await self._begin()
         if not await self._send_frames(frames):

@@ -30,6 +30,7 @@ class Library:
         for dictionary in settings.dictionaries.values():
             self._documents[f"dicts/{_sha256(dictionary)}.zstd"] = ("application/zstd", dictionary)
         for policy_id, policy in settings.policies.items():
+            # The protocol has both paths; what is under the second one never changes.
             self._documents[f"policies/{policy_id}.json"] = (JSON, policy)
             self._documents[f"policies/sha256/{_sha256(policy)}.json"] = (JSON, policy)
         if settings.minimum_version is not None:

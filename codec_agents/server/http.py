@@ -133,6 +133,7 @@ class BodyShare:
                 503,
                 "the server has as many request bytes in memory as it may; send the request again later",
                 code="busy",
+                # The rest of the body is not read, and would be taken for the next request.
                 headers={"retry-after": "1", "connection": "close"},
             )
         self._budget.left -= size
@@ -163,6 +164,7 @@ def read_head(scope: Scope) -> Request:
         scope["path"],
         dict(fields),
         headers,
+        # ASGI has the path of a Unix socket in the place of an address, and no port.
         peer=address if port is not None else None,
         port=port,
         scheme=scope.get("scheme", "http"),
@@ -187,6 +189,7 @@ async def read_body(
         ClientGoneError: the client left.
     """
     declared = request.headers.get("content-length", "")
+    # Digits are counted first: `int` raises for more than 4,300 of them.
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):
         raise _too_large(limit)
     with anyio.move_on_after(within):

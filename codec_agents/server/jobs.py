@@ -72,6 +72,7 @@ class JobMaker:
         if body.alternatives is not None:
             options = msgspec.structs.replace(options, logprobs=self._alternatives(body))
         require_map(request, model.vocabulary)
+        # Read apart from the other fields: a text and ids need different decoders, and it alone may be long.
         raw = bytes(body.prompt)
         prompt = await self._workers.run(partial(read_prompt, raw), len(raw))
         if isinstance(prompt, str):
@@ -202,6 +203,7 @@ class JobMaker:
             HttpError: 400, too many, or the back end has no values.
         """
         asked = require_alternatives(body.alternatives, "logprobs")
+        # A frame may come without values. A text form has fields for them, which would be empty.
         if body.stream_format is None and not getattr(self._backend, "gives_logprobs", False):
             raise HttpError(
                 400,

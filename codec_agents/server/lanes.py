@@ -141,6 +141,7 @@ class Lanes:
         if frame.done:
             events += self._reader.flush(frame.finish_reason)
         for event in events:
+            # `PortIds`, without its import: a server of frames alone never loads the dialects.
             if hasattr(event, "port"):
                 self.reasoning_ids += len(event.ids) if event.port == "reasoning" else 0
                 self._note(event.port, event.start, event.start + len(event.ids))

@@ -63,6 +63,7 @@ class Logprobs:
         found: dict[str, list[Any]] = {name: [] for name in COMPLETION_FIELDS}
         for token, logprob, row in self._rows(frame):
             name = self._name(token)
+            # Ids may share a name (parts of characters all read as U+FFFD); the API has room for one of them.
             known = {self._name(each): max(value, LEAST) for each, value in [(token, logprob), *row]}
             values = (name, max(logprob, LEAST), known, self._offset)
             for field, value in zip(COMPLETION_FIELDS, values, strict=True):

@@ -55,6 +55,7 @@ class LongText:
             UncuttableTextError: a run of the text is too long.
         """
         if self._place == 0:
+            # The whole text at once, so that a fault is named by its place in the text, not in a piece.
             check_text(self._text)
         stop = self._place + self._piece
         part = self._text[self._place : stop]

@@ -61,6 +61,7 @@ class StopCutter:
         held = self._held + text
         found = [(place, stop) for stop in self._stops if (place := held.find(stop)) >= 0]
         if found:
+            # The first in the text, not in the request: that one ended the generation.
             place, self.found = min(found)
             self._held = ""
             return held[:place]

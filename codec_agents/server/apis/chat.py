@@ -205,6 +205,7 @@ def _message(place: str, message: ChatMessage) -> Message:
     role = ROLES.get(message.role)
     if role is None:
         raise HttpError(400, f"{place} has the role {message.role[:40]!r}", param="messages")
+    # Clients that send an answer back as they got it have these as null. A value would be lost in the prompt.
     for name in ("audio", "function_call", "refusal"):
         if bytes(getattr(message, name)) != b"null":
             raise HttpError(400, f"{place} has {name}, which is not served", param=f"messages.{name}")
@@ -288,6 +289,7 @@ def _thinking(chat: ChatBody) -> ThinkingMode | None:
 
 def _sampling(chat: ChatBody) -> SamplingOptions:
     top = chat.top_logprobs
+    # OpenAI's rule. 0 alternatives without `logprobs` ask for nothing.
     if top and not chat.logprobs:
         raise HttpError(400, "top_logprobs needs logprobs to be true", param="top_logprobs")
     return msgspec.structs.replace(

@@ -81,6 +81,7 @@ class ChatEvents(ChatForm):
         if (content or (self._asked.token_ids and frame.ids)) and not deltas:
             deltas.append({})  # ids that are not text yet, or that no lane holds
         body += progress_events(self.lanes)
+        # All ids of a frame go out with its first delta: clients add up the ids, and a later one has none.
         for place, delta in enumerate(deltas):
             ids, own = ((), []) if place else (frame.ids, content)
             body += self._chunk(delta, None, ids=ids, content=own)
@@ -126,6 +127,7 @@ class ChatDocument(ChatForm):
             message |= {"reasoning_content": reasoning, "reasoning": reasoning}
         if calls := [call for delta in self._kept for call in delta.get("tool_calls", ())]:
             message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
+            # As OpenAI has it: clients take an empty text beside calls for an answer.
             message["content"] = message["content"] or None
         logprobs = None if self._logprobs is None else {"content": self._entries}
         choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": self._ending}

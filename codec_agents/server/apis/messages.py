@@ -237,6 +237,7 @@ class _Conversation:
     def _take_assistant(self, place: str, blocks: Sequence[Block]) -> None:
         for number, block in enumerate(blocks):
             _require_type(f"{place}.content[{number}]", block, ("text", "thinking", "tool_use"))
+        # The only ids that clients of this API send back: messages and texts have none in a request.
         given = (given for block in blocks for given in (block.id, block.signature) if given)
         if minted := tuple(given):
             self.minted[len(self.messages)] = minted

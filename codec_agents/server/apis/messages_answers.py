@@ -133,6 +133,7 @@ def _written(step: Step) -> bytes:
     if step.kind == "delta":
         return _event({"type": "content_block_delta", **at, "delta": _delta(step)})
     body = b""
+    # The API's order: the signature is the last delta of its block.
     if step.block.kind == "reasoning":
         signature = {"type": "signature_delta", "signature": step.block.id}
         body = _event({"type": "content_block_delta", **at, "delta": signature})

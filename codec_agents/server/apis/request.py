@@ -141,6 +141,7 @@ def sent_call(name: str, text: str, call_id: str | None) -> MessageCall:
     """
     try:
         arguments = _OBJECT.decode(text)
+    # The last one is for half of a surrogate pair, which has no UTF-8.
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         arguments = None
     if depth_of(arguments) > MAX_DEPTH:

@@ -223,6 +223,7 @@ class _Conversation:
             if role is None:
                 raise HttpError(400, f"{place} has the role {str(item.role)[:40]!r}", param="input")
             if role == "assistant":
+                # Read twice: errors name a place, and the turn is put together when its last item is known.
                 _text(f"{place}.content", item.content)
                 self._model.append(item)
                 return

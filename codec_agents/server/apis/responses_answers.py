@@ -55,6 +55,7 @@ class ResponsesForm:
             "tool_choice": self._tool_choice(),
             "tools": [_tool(tool) for tool in asked.tools],
             "previous_response_id": asked.hints.previous_response_id,
+            # Only a gateway, which records its jobs, can continue a response by its id.
             "store": self._job.recorder is not None and asked.store,
             "truncation": "disabled",
             **asked.echo,
@@ -67,6 +68,7 @@ class ResponsesForm:
 
     def document(self, status: str) -> dict[str, Any]:
         """Return the response as it is now."""
+        # The first events of this API have neither output nor counts, even empty ones of items begun.
         over = status != "in_progress"
         reason = INCOMPLETE.get(self.turn.reason) if status == "incomplete" else None
         return {
@@ -148,6 +150,7 @@ class ResponsesForm:
             "status": status,
         }
         if self._asked.encrypted_reasoning:
+            # Nothing is encrypted: for a client that keeps this field alone, it names the turn.
             item["encrypted_content"] = None if begun else self._token(block)
         return item
 

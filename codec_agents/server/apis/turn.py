@@ -105,6 +105,7 @@ class Turn:
         text = part.text if part.call is None else part.arguments
         block.pieces.append(text)
         yield Step("delta", block, text, part.stop)
+        # A call comes whole, and the next part may be another call.
         if part.call is not None:
             yield from self._end()
 

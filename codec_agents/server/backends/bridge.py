@@ -69,6 +69,7 @@ class BridgeBackend:
             headers=job.headers,
             timeouts=self._timeouts,
         )
+        # Entered by hand: only what entering raises is a refusal. Errors of the reader pass as they are.
         stream = self.engine.stream(request)
         try:
             frames = await stream.__aenter__()
@@ -116,6 +117,7 @@ the engine for one, and their text is not the client's business."""
 def as_http_error(error: EngineError) -> HttpError:
     """Return the answer for a failure before the first id; the log has the details."""
     if isinstance(error, EngineStatusError) and error.status in PASSED_ON:
+        # `Retry-After` is in whole seconds; rounding down would ask too early.
         headers = {} if error.retry_after is None else {"retry-after": f"{math.ceil(error.retry_after)}"}
         said = f": {error.body}" if error.body else ""
         return HttpError(

@@ -63,6 +63,7 @@ class ConversationFile:
             for node, (prompt, answer, begin, map_hash) in kept.packed.items()
         }
         pause = None if kept.pause is None else kept.pause.to_json()
+        # REPLACE gives the row a new number, the largest: `load` reads in the order in which turns were kept.
         row = (key, _encode(histories), pause, kept.delivered)
         self._change(
             "INSERT OR REPLACE INTO served (key, histories, pause, delivered) VALUES (?, ?, ?, ?)", row

@@ -92,6 +92,7 @@ class PipelineBackend:
         self._conversations = Conversations()
         self._store = None if store is None else Path(store)
         self._workers = Workers()
+        # The keys of conversations need one dialect's forms; the models' own ids are kept beside them.
         models = prompted_nodes(built)
         self._dialect = next((node.dialect for node in models.values()), None)
 
@@ -113,10 +114,12 @@ class PipelineBackend:
         asked = await self._workers.run(
             read, len(job.prompt_ids) if job.chat is None else job.chat.characters
         )
+        # Around the start alone: the run keeps the trace in which it began.
         with _trace_of(job):
             begun = self._begin(asked)
         async with begun.run:
             answer = RunAnswer(begun.run, self._sink.name, job, skipped=begun.delivered)
+            # Before the first ids are awaited: a run may end, or be suspended, without any.
             answer.ended = lambda: self._remember(asked, begun, answer)
             answer.suspended = lambda pause: self._suspend(asked, begun, answer, pause)
             async with answer.begun():
@@ -186,6 +189,8 @@ class PipelineBackend:
             f"{pause.run_id}/{call_key(call.node, pause.waiting[call.node].number, call.position)}"
             for call in pause.pending
         ]
+        # A client's tool needs an approval, which suspended the run. Now all are approved, and each finds its
+        # result under the key of its call.
         deps = dict(zip(keys, results, strict=True))
         resumed = Resumption(pause, [True] * len(results))
         values = plan.checked_inputs(pause.inputs)
@@ -202,6 +207,7 @@ class PipelineBackend:
             return Turn({})
         assert asked.history is not None
         if (known := self._conversations.find(asked.history.keys[asked.place])) is not None:
+            # A suspended run goes on with results, an ended one with a question.
             if (known.pause is not None) == (asked.question is None):
                 return known
             raise _unknown("the last answer was calls: send their results")
@@ -245,6 +251,7 @@ class PipelineBackend:
             content=Detokenizer(self.vocabulary).render(answer.ids),
             calls=tuple(MessageCall(call.name, call.arguments) for call in calls),
         )
+        # A model that this run did not ask keeps the conversation that it had.
         histories = {**begun.histories, **begun.run.partial_result().histories}
         delivered = 0 if pause is None else begun.delivered + len(answer.ids)
         self._conversations.keep(key_after(key, said), Turn(histories, pause, delivered))

@@ -68,6 +68,7 @@ class RunAnswer:
                 self._ready.append(await self._next())
             except RunError as error:
                 refused = failure(error)
+            # Raised behind the group, which would wrap it in an exception group.
             if refused is None:
                 yield
             group.cancel_scope.cancel()
@@ -107,6 +108,8 @@ class RunAnswer:
             return CodecFrame((), done=True, finish_reason="stop")
         ids = ids[: self._left]
         stop = next((place for place, token in enumerate(ids, 1) if token in self._stops), None)
+        # Neither this nor the limit calls `ended`: the models said more than the client got, so what it sends
+        # next is not the conversation that they had.
         if stop is not None:
             return CodecFrame(tuple(ids[:stop]), done=True, finish_reason="stop")
         self.ids += ids

@@ -20,6 +20,7 @@ def input_of(built: BuiltPipeline, name: str | None) -> BuiltInput:
     if name is not None and chosen is None:
         raise _fault(built, "nodes", f"there is no input {name!r}", suggest(name, built.inputs, "inputs"))
     if chosen is None and len(needed) != 1:
+        # Where all have defaults, the only one is meant.
         candidates = needed or list(built.inputs.values())
         if len(candidates) != 1:
             names = ", ".join(node.name for node in candidates) or "none"

@@ -30,6 +30,7 @@ def failure(error: RunError) -> HttpError:
     cause = error.cause if isinstance(error, NodeFailedError) else error
     headers = {}
     status = 500
+    # Other statuses of an engine are about a request that the pipeline wrote, not about the client's.
     if isinstance(cause, EngineStatusError) and cause.status in (429, 503):
         status = cause.status
         headers = {"retry-after": f"{math.ceil(cause.retry_after or 1)}"}

@@ -60,6 +60,7 @@ class Plans:
     def _told(self, asked: Asked) -> BuiltPipeline:
         plan = self._built
         try:
+            # `read_asked` has refused parts that have no place.
             if asked.system is not None:
                 assert self._serve.system is not None
                 plan = told(plan, self._serve.system, system=asked.system)
@@ -88,6 +89,7 @@ def client_tool(tool: OfferedTool) -> Tool:
         validate=_nothing,
         context_parameter="context",
         max_result=MOST_RESULT,
+        # What suspends the run at the call.
         approval=True,
     )
 
@@ -130,6 +132,7 @@ def histories_of_text(
     if not isinstance(node, BuiltModel) or not _is_input_alone(plan, node, source):
         return None
     assert isinstance(node.prompt, Chat)
+    # A model with slots in its system text has an edge into each, which `_is_input_alone` refuses.
     system = _literal(node.prompt.system)
     first = [] if system is None else [Message(role="system", content=system)]
     tools = list(node.dialect.tools.values())

@@ -93,6 +93,7 @@ def _asked_in_prompt_of(job: Job) -> str:
 
 def _asked_in_prompt(prompt: ReadPrompt, default_system: str | None) -> str:
     """Return the user's message of a prompt in ids. The system text that a family adds by itself is none."""
+    # A prompt ends with the opening of the answer, which is read as an empty turn of the assistant.
     said = [
         message
         for message in prompt.messages
@@ -129,6 +130,7 @@ def _read_chat(
         raise no_use(field, "the request holds earlier messages, and no model of the pipeline has a memory")
     asked = Asked(None, system, chat.offered_tools, (), last, history)
     if behind and last is not None and all(message.role == "tool" for message in behind):
+        # The history has them in the order of their calls; a client need not.
         assert history is not None
         return replace(asked, results=[message.content for message in history.messages[last + 1 :]])
     if [message.role for message in behind] != ["user"]:

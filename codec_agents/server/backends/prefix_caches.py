@@ -40,6 +40,7 @@ class PrefixCaches:
             cache, length = self._kept.pop(best), shared[best]
         if length < len(best):
             try:
+                # A negative number: how many ids to drop from the end.
                 cache.crop(length - len(best))
             except (AttributeError, ValueError, NotImplementedError):
                 # Layers with a sliding window have dropped what lies before it, and cannot go back.

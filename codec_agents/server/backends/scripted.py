@@ -70,6 +70,7 @@ class ScriptedBackend:
         """Start the turn that the script decides on."""
         model = self._models[job.model.name]
         self._turns = self._turns or anyio.Lock(fast_acquire=True)
+        # Scripts are called one at a time and in order, though long prompts are read in several threads.
         async with self._turns:
             turn = await self._decide(model, job)
             if len(turn.ids) > LOOP_BYTES // 16:
