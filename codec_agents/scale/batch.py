@@ -66,7 +66,7 @@ async def run_batch(
     pipelines = [pipeline] if isinstance(pipeline, Pipeline) else list(pipeline)
     columns = dict(columns or {})
     check_columns(pipelines[0], columns)
-    pipelines[0].build()
+    pipelines[0].build()  # before the folder is made: faults of the declaration leave none behind
     with opened_batch(
         output,
         pipelines[0],
@@ -109,7 +109,7 @@ def opened_batch(
     ) as out:
         options = RowOptions(
             batch=out.manifest.id,
-            output=out.folder.absolute(),
+            output=out.folder.absolute(),  # actors of Ray work in folders of their own
             columns=columns,
             records=records,
             durability=durability,
@@ -127,6 +127,7 @@ def _refuse_output_among_inputs(inputs: str | Path | Iterable[Values], output: s
     """
     if not isinstance(inputs, str | Path):
         return
+    # Resolved: a link or `..` is another name of the same folder.
     source, folder = Path(inputs).resolve(), Path(output).resolve()
     if source == folder or source in folder.parents:
         raise BatchError(
@@ -168,6 +169,7 @@ class _Workers:
 
     async def _work(self, scope: anyio.CancelScope) -> None:
         try:
+            # All workers share the iterator without a lock: it is advanced between two awaits.
             for row in self._rows:
                 line = await self._runner.run(row)
                 self._output.write(line)

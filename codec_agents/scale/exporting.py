@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,9 @@ import msgspec
 
 from codec_agents.exceptions import BatchError
 from codec_agents.records.files import replacing
+from codec_agents.records.lines import ErrorFields
 from codec_agents.scale.output import RESULTS, result_lines
+from codec_agents.scale.rows import arrow
 
 FORMS: Final = {"csv": "results.csv", "parquet": "results.parquet", "dataset": "dataset/results.parquet"}
 """By form: the file below the folder of the batch. `datasets.load_dataset` reads folders of Parquet."""
@@ -21,6 +24,16 @@ ROWS_AT_ONCE: Final = 1024
 
 COLUMNS: Final = ("key", "error", "record", "values")
 """The columns besides those of the texts, which are named `text.SINK`. `values` is JSON."""
+
+
+class _Exported(msgspec.Struct):
+    """The fields of a result that are exported."""
+
+    key: str
+    error: ErrorFields | None = None
+    record: str | None = None
+    values: Any = None
+    text: dict[str, str] = {}
 
 
 def export(folder: str | Path, form: str) -> Path:
@@ -35,28 +48,31 @@ def export(folder: str | Path, form: str) -> Path:
     if not results.exists():
         raise BatchError(f"there are no results in {folder}; run the batch first")
     target.parent.mkdir(exist_ok=True)
-    sinks = sorted({sink for line in _lines(results) for sink in line.get("text", {})})
+    # Read twice: the columns come before the first row, and all results together may not fit in memory.
+    sinks = sorted({sink for line in _lines(results) for sink in line.text})
     names = [*COLUMNS, *(f"text.{sink}" for sink in sinks)]
     with replacing(target, private=True) as part:
         (_write_csv if form == "csv" else _write_parquet)(part, names, _rows(results, sinks))
     return target
 
 
-def _lines(results: Path) -> Iterator[dict[str, Any]]:
-    for line, _ in result_lines(results):
-        yield msgspec.json.decode(line)
+def _lines(results: Path) -> Iterator[_Exported]:
+    for number, (line, _) in enumerate(result_lines(results), 1):
+        try:
+            yield msgspec.json.decode(line, type=_Exported)
+        except msgspec.ValidationError as error:
+            raise BatchError(f"{results}:{number}: the line is no result: {error}; remove it") from error
 
 
 def _rows(results: Path, sinks: list[str]) -> Iterator[dict[str, str | None]]:
     for line in _lines(results):
-        error, values = line.get("error"), line.get("values")
         row: dict[str, str | None] = {
-            "key": line["key"],
-            "error": None if error is None else f"{error['type']}: {error['message']}",
-            "record": line.get("record"),
-            "values": None if values is None else msgspec.json.encode(values).decode(),
+            "key": line.key,
+            "error": None if line.error is None else f"{line.error.type}: {line.error.message}",
+            "record": line.record,
+            "values": None if line.values is None else msgspec.json.encode(line.values).decode(),
         }
-        yield row | {f"text.{sink}": line.get("text", {}).get(sink) for sink in sinks}
+        yield row | {f"text.{sink}": line.text.get(sink) for sink in sinks}
 
 
 def _write_csv(path: Path, names: list[str], rows: Iterator[dict[str, str | None]]) -> None:
@@ -67,10 +83,6 @@ def _write_csv(path: Path, names: list[str], rows: Iterator[dict[str, str | None
 
 
 def _write_parquet(path: Path, names: list[str], rows: Iterator[dict[str, str | None]]) -> None:
-    from itertools import islice
-
-    from codec_agents.scale.rows import arrow
-
     pyarrow, parquet = arrow("lib"), arrow("parquet")
     schema = pyarrow.schema([(name, pyarrow.string()) for name in names])
     with parquet.ParquetWriter(path, schema) as writer:

@@ -36,6 +36,9 @@ OUTPUT_VERSION = 1
 MAX_RESULT_BYTES = 2 * MAX_ROW_BYTES
 """The longest line of results that is read: a result may hold its whole row, and texts beside it."""
 
+_TOO_LONG = {"type": "BatchError", "message": f"the result is longer than {MAX_RESULT_BYTES} bytes"}
+"""The error in place of a result that no start would read."""
+
 MANIFEST = "batch.json"
 RESULTS = "results.jsonl"
 LOCK = "lock"
@@ -124,6 +127,7 @@ class KeyIndex:
 
     def add_digests(self, key: str, key_digest: bytes, content_digest: str) -> bool:
         """Add a row by its digests; return false if it is there."""
+        # One statement for the common case, a new key: a question before it would look the key up twice.
         added = self._base.execute(
             "INSERT OR IGNORE INTO keys VALUES (?, ?)", (key_digest, content_digest)
         ).rowcount
@@ -181,6 +185,7 @@ class BatchOutput:
         self._flushes = checked_durability(durability) == "disk"
         self._index = KeyIndex()
         self._results: int | None = None
+        # The lock comes before the first look at the files: of two starts, one begins the batch.
         try:
             self._lock = open_locked(self.folder / LOCK)
         except RecordBusyError as error:
@@ -233,8 +238,13 @@ class BatchOutput:
             BatchError: The file takes no more; what was written before is whole.
         """
         assert self._results is not None
+        content = encoded(line) + b"\n"
+        if len(content) > MAX_RESULT_BYTES:
+            # The next start would refuse it. Another run would be as long, so it is the failure of its row.
+            line = {"key": line["key"], "row": line["row"], "error": _TOO_LONG}
+            content = encoded(line) + b"\n"
         try:
-            write_line(self._results, encoded(line) + b"\n", flush=self._flushes)
+            write_line(self._results, content, flush=self._flushes)
         except OSError as error:
             raise BatchError(
                 f"cannot write {self.folder / RESULTS}: {error.strerror or error}; free some space, and "
@@ -255,6 +265,7 @@ class BatchOutput:
             columns=columns,
         )
         if not path.exists():
+            # Results of another program would be taken for those of this batch, and its keys for done.
             if (self.folder / RESULTS).exists():
                 raise BatchError(f"{self.folder} has results and no {MANIFEST}; name another folder")
             write_whole(path, msgspec.json.encode(made), private=True)
@@ -263,6 +274,7 @@ class BatchOutput:
             found = msgspec.json.decode(path.read_bytes(), type=Manifest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BatchError(f"{path} is damaged: {error}; name another folder") from error
+        # Everything that decides which run a key has. The `id` stays that of the first start.
         for name in ("version", "pipeline", "key", "columns"):
             if getattr(found, name) != getattr(made, name):
                 raise BatchError(
@@ -279,6 +291,7 @@ class BatchOutput:
     def _open_results(self, *, retry_failed: bool) -> None:
         path = self.folder / RESULTS
         if retry_failed and path.exists():
+            # Into a new file, on the disk before it takes the name: a crash loses none of the good results.
             with replacing(path, private=True) as part, part.open("wb") as file:
                 for line, result in result_lines(path):
                     if result.error is None:
@@ -290,10 +303,11 @@ class BatchOutput:
         self._results = os.open(path, flags, PRIVATE)
         length = 0
         for line, result in result_lines(path):
+            # A result holds the digest of its row, and of its key only the text, whose digest names it.
             if not self._index.add_digests(result.key, Row(result.key, {}).key_digest, result.row):
                 raise BatchError(f"{path} has two results of the key {result.key!r}; name another folder")
             length += len(line)
-        os.ftruncate(self._results, length)
+        os.ftruncate(self._results, length)  # half a line would become one with the next result
         os.lseek(self._results, 0, os.SEEK_END)
 
 
@@ -307,7 +321,7 @@ def result_lines(path: Path) -> Iterator[tuple[bytes, _ResultLine]]:
         for number, line in enumerate(iter(lambda: file.readline(MAX_RESULT_BYTES), b""), 1):
             if not line.endswith(b"\n"):
                 if len(line) < MAX_RESULT_BYTES:
-                    return  # half a line, which a crash left at the end
+                    return  # half a line, which a crash left at the end, or which is being written
                 raise BatchError(
                     f"{path}:{number}: the line is longer than {MAX_RESULT_BYTES} bytes; remove it, and "
                     "start the batch again"

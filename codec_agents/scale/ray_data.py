@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -92,7 +93,7 @@ def map_batches(
     """
     options = RowOptions(
         batch=batch,
-        output=Path(records or ".").absolute(),
+        output=Path(records or ".").absolute(),  # without `records` nothing is written there
         columns=dict(columns or {}),
         records=records is not None,
         durability=durability,
@@ -149,7 +150,7 @@ def run_on_ray(
     pipeline = made if isinstance(made, Pipeline) else made[0]
     columns = dict(columns or {})
     check_columns(pipeline, columns)
-    pipeline.build()
+    pipeline.build()  # here as well: its faults are errors of the call, and not of an actor
     ray = _ray()
     with opened_batch(
         output,
@@ -163,37 +164,63 @@ def run_on_ray(
     ) as (out, options, rows):
         for left in out.folder.glob(f"{PENDING}*"):  # by a driver that was killed
             rmtree(left, ignore_errors=True)
-        with TemporaryDirectory(prefix=PENDING, dir=out.folder) as folder:
-            if not (files := _written(rows, Path(folder), max(FILE_ROUNDS * concurrency, FEWEST_ROWS))):
-                return out.summary
-            _connect(ray, address)
-            # The actors read the files: tasks that read them would each start a process of Ray.
-            dataset = ray.data.from_items([{"file": file} for file in files], override_num_blocks=len(files))
-            mapped = _mapped(
-                dataset, make, options, _rows_of_files, actors, concurrency, batch_size=1, **resources
-            )
-            for line in _results(ray, mapped):
-                if (reason := line.get(STOPS)) is not None:
-                    raise BatchError(reason)
+        lines = _results_of(ray, rows, address, make, options, actors, concurrency, resources)
+        with closing(lines):  # its files are removed now, and not with the object
+            for line in lines:
                 out.write(line)
                 if progress is not None:
                     progress(out.summary, line)
         return out.summary
 
 
+def _results_of(
+    ray: Any,
+    rows: Iterator[Row],
+    address: str | None,
+    make: Factory,
+    options: RowOptions,
+    actors: int | tuple[int, int],
+    concurrency: int,
+    resources: Mapping[str, Any],
+) -> Generator[dict[str, Any]]:
+    """Run rows on a cluster; yield their results.
+
+    Raises:
+        BatchError: No cluster can be reached, or the batch cannot go on.
+    """
+    # Ray is handed paths of files on the shared disk: the rows themselves would all be objects in its memory.
+    with TemporaryDirectory(prefix=PENDING, dir=options.output) as folder:
+        files = _written(rows, Path(folder), max(FILE_ROUNDS * concurrency, FEWEST_ROWS))
+        if not files:
+            return  # without a cluster, which takes seconds to start
+        _connect(ray, address)
+        # The actors read the files: tasks that read them would each start a process of Ray. A block for each
+        # file, because Ray divides the work by blocks, and yields results when all of a block are there.
+        dataset = ray.data.from_items([{"file": file} for file in files], override_num_blocks=len(files))
+        mapped = _mapped(
+            dataset, make, options, _rows_of_files, actors, concurrency, batch_size=1, **resources
+        )
+        yield from _results(ray, mapped)
+
+
 def _results(ray: Any, mapped: Any) -> Iterator[dict[str, Any]]:
     """Yield the results of a dataset.
 
     Raises:
-        BatchError: Ray gives up, for example because the pipeline cannot be made in an actor.
+        BatchError: Ray gives up, for example because the pipeline cannot be made in an actor, or the folder
+            takes no more records.
     """
     try:
         for result in mapped.iter_rows():
-            yield json.loads(result["result"])
+            line = json.loads(result["result"])
+            if (reason := line.get(STOPS)) is not None:
+                raise BatchError(reason)
+            yield line
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]  # the lines before are a traceback of another process
+        # The lines before the last one are a traceback of another process.
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise BatchError(
-            f"Ray ended the batch: {reason}; the batch goes on with the rows that are missing when it is "
+            f"Ray ended the batch: {reason[0]}; the batch goes on with the rows that are missing when it is "
             "started again"
         ) from error
 
@@ -241,9 +268,10 @@ def _mapped(
     return dataset.map_batches(
         RowActor,
         fn_constructor_args=(make, options, rows, concurrency, sinks),
-        batch_size=batch_size or concurrency,
+        batch_size=batch_size or concurrency,  # a batch of a user's rows fills the places of an actor
         compute=ray.data.ActorPoolStrategy(
             **size,
+            # Twice as many as run, which is Ray's own factor: the next ones wait in the actor.
             max_tasks_in_flight_per_actor=2 * BATCHES_PER_ACTOR,
             max_concurrent_calls_per_actor=BATCHES_PER_ACTOR,
         ),
@@ -271,7 +299,7 @@ class RowActor:
             concurrency: runs at once.
             sinks: whether the results have a column for each text sink.
         """
-        made = make()
+        made = make()  # in the actor: an open pipeline, with its connections, cannot be sent to one
         pipelines = [made] if isinstance(made, Pipeline) else list(made)
         self._sinks = _text_sinks(pipelines[0]) if sinks else None
         self._runner = RowRunner(pipelines, options)
@@ -292,10 +320,11 @@ class RowActor:
         async with self._places:
             try:
                 return await self._runner.run(row)
-            except BatchError as error:  # a value as well: Ray would repeat the rows, and fail in the end
+            except BatchError as error:  # a value as well: Ray would repeat the rows, and fail at the end
                 return {"key": row.key, "error": error_of(error), STOPS: str(error)}
 
     def _columns(self, lines: list[dict[str, Any]]) -> dict[str, list[str]]:
+        # As JSON: a column has one type, and the fields of results differ.
         found = {"result": [encoded(line).decode() for line in lines]}
         if self._sinks is None:
             return found

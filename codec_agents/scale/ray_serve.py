@@ -80,6 +80,7 @@ def _urls_of(url: str) -> list[str]:
     if application is None:
         known = ", ".join(sorted(found.applications)) or "none"
         raise BatchError(f"Ray Serve at {url} has no application {name!r}; its applications: {known}")
+    # Without a route, an application is for handles alone.
     if application.status != "RUNNING" or application.route_prefix is None:
         raise BatchError(
             f"the application {name!r} of Ray Serve cannot be asked over HTTP: its status is "
@@ -87,6 +88,7 @@ def _urls_of(url: str) -> list[str]:
         )
     options = found.http_options or _HttpOptions()
     healthy = sorted(proxy.node_ip for proxy in found.proxies.values() if proxy.status == "HEALTHY")
+    # Proxies that listen at one address of their machine are not reached by the address of a node.
     hosts = healthy if options.host in WILDCARDS else [str(options.host)]
     if not healthy:
         raise BatchError(f"Ray Serve at {url} has no proxy that is healthy; see `serve status`")
@@ -102,10 +104,11 @@ def _asked(url: str) -> tuple[str, _Details]:
         dashboard = httpx.URL(url.removeprefix(SCHEME))
         answer = httpx.get(dashboard.copy_with(path=PATH), timeout=WITHIN)
         answer.raise_for_status()
+        # `default` is Serve's name for an application that was deployed without one.
         return dashboard.path.strip("/") or "default", msgspec.json.decode(answer.content, type=_Details)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise BatchError(
             f"Ray's dashboard does not answer at {url}: {error}; name it as serve+http://HEAD:8265/APPLICATION"
         ) from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BatchError(f"{url} is not the dashboard of Ray: {error}") from error

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from codec_agents.exceptions import BatchError
+from pydantic import ValidationError
+
+from codec_agents.exceptions import BatchError, PipelineError
+from codec_agents.graph.files.reading import validation_faults
 from codec_agents.graph.sources import EngineSpec
 from codec_agents.pipeline import Pipeline
 from codec_agents.scale.ray_serve import resolved
@@ -35,6 +38,7 @@ def replicas(file: str | Path, engines: Mapping[str, Sequence[str]] | None = Non
             raise BatchError(f"the list of URLs of the engine {name!r} is empty")
     if not engines:
         return [pipeline]
+    # After the checks, which ask nothing: an application is asked for over the network.
     engines = {name: resolved(urls) for name, urls in engines.items()}
     count = max(map(len, engines.values()))
     return [
@@ -44,10 +48,18 @@ def replicas(file: str | Path, engines: Mapping[str, Sequence[str]] | None = Non
 
 
 def _with_urls(pipeline: Pipeline, urls: Mapping[str, str]) -> Pipeline:
-    changed = {
-        name: EngineSpec(**{**engine.model_dump(exclude_unset=True), "url": urls[name]})
-        for name, engine in pipeline.spec.engines.items()
-        if name in urls
-    }
-    spec = pipeline.spec.model_copy(update={"engines": {**pipeline.spec.engines, **changed}})
+    declared = pipeline.spec.engines
+    changed = {name: _with_url(pipeline.name, name, declared[name], url) for name, url in urls.items()}
+    spec = pipeline.spec.model_copy(update={"engines": {**declared, **changed}})
     return Pipeline.from_spec(spec, directory=pipeline.directory)
+
+
+def _with_url(pipeline: str, name: str, engine: EngineSpec, url: str) -> EngineSpec:
+    # Only what the file sets: which fields are set decides what the checks refuse. The one server takes the
+    # place of a pool, too.
+    fields = {**engine.model_dump(exclude_unset=True, exclude={"urls"}), "url": url}
+    try:
+        return EngineSpec.model_validate(fields)
+    except ValidationError as error:
+        faults = list(validation_faults(error, fields, place=("engines", name), model=EngineSpec))
+        raise PipelineError(faults, pipeline) from None

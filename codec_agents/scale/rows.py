@@ -80,10 +80,9 @@ def keyed(rows: Iterable[Values], key: str | None) -> Iterator[Row]:
         BatchError: A row has no value in the column of the key, or one that names nothing.
     """
     for number, read in enumerate(rows, 1):
-        # Dates and the like become text, here and not where a row is written for another process.
-        values: Values = _finite(msgspec.to_builtins(dict(read), enc_hook=str))
+        values = _plain_values(read, number)
         if key is None:
-            yield Row(Row("", values).content_digest, values)
+            yield Row(Row("", values).content_digest, values)  # the digest is one of the values alone
             continue
         if (name := _name_of(values.get(key))) is None:
             known = ", ".join(map(str, values)) or "none"
@@ -92,6 +91,21 @@ def keyed(rows: Iterable[Values], key: str | None) -> Iterator[Row]:
                 f"are: {known}"
             )
         yield Row(name, values)
+
+
+def _plain_values(read: Values, number: int) -> Values:
+    """Return a row as values of JSON.
+
+    Raises:
+        BatchError: It is none, or a value holds itself.
+    """
+    try:
+        # Dates and the like become text, here and not where a row is written for another process. Names that
+        # are numbers do as well: a table without a head has such columns.
+        plain: Values = _finite(msgspec.to_builtins(dict(read), enc_hook=str, str_keys=True))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BatchError(f"row {number} is not a mapping from columns to values: {error}") from error
+    return plain
 
 
 def _name_of(value: Any) -> str | None:
@@ -103,7 +117,7 @@ def _name_of(value: Any) -> str | None:
 
 
 def _finite(value: Any) -> Any:
-    """Return a value with NaN as null, which it is in a results file, and infinities as text."""
+    """Return a value with NaN, a number that is missing, as null like the others; infinities as text."""
     if isinstance(value, float):
         return None if isnan(value) else value if isfinite(value) else str(value)
     if isinstance(value, dict):
@@ -125,6 +139,7 @@ def read_rows(source: str | Path | Iterable[Values], key: str | None = None) -> 
     """
     if not isinstance(source, str | Path):
         return keyed(source, key)
+    # Before the first row is asked for: a file that is missing is an error of the call.
     files = files_of(Path(source))
     return keyed((values for file in files for values in READERS[file.suffix](file)), key)
 
@@ -137,7 +152,9 @@ def files_of(source: Path) -> list[Path]:
     """
     kinds = ", ".join(READERS)
     if source.is_dir():
+        # In a folder of a saved dataset, other files are what `datasets` computed from it, and no rows.
         saved = {state.parent: _data_files(state) for state in source.rglob(STATE)}
+        # Sorted: a second start reads the rows in the same order, whatever the file system says.
         files = sorted(
             file
             for file in source.rglob("*")
@@ -145,6 +162,8 @@ def files_of(source: Path) -> list[Path]:
         )
         if not files:
             raise BatchError(f"the folder {source} has no file of a kind that can be read: {kinds}")
+        # A table that is there in two kinds would be run twice: numbers of JSON are texts in CSV, so the
+        # digests of its rows differ.
         if len({file.suffix for file in files}) > 1:
             found = ", ".join(sorted({file.suffix for file in files}))
             raise BatchError(f"the folder {source} has files of several kinds ({found}); name one file")
@@ -157,7 +176,7 @@ def files_of(source: Path) -> list[Path]:
 
 
 def _data_files(state: Path) -> list[str]:
-    """Return the names of the files of a saved dataset: `datasets` keeps what it computed beside them.
+    """Return the names of the files of a saved dataset.
 
     Raises:
         BatchError: The file that names them is not that of a dataset.
@@ -179,6 +198,8 @@ def _json_lines(path: Path) -> Iterator[Values]:
             if not line.strip():
                 continue
             try:
+                # A file of Windows may begin with a mark of its encoding. Half of a surrogate pair is the
+                # failure of its row, and not of all rows after it.
                 values = read_json(line.decode("utf-8-sig" if number == 1 else "utf-8"), half_pairs=True)
             except ValueError as error:
                 raise BatchError(f"{path}:{number}: the line is not JSON: {error}") from error
@@ -192,21 +213,22 @@ def _csv(path: Path) -> Iterator[Values]:
     csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = _RowLines(file, path)
-        reader = csv.DictReader(lines)
+        # Strict: a quote that is never closed, or closed within a field, would give other texts in silence.
+        reader = csv.DictReader(lines, strict=True)
         try:
             names = reader.fieldnames or ()
             if repeated := [name for name, count in Counter(names).items() if count > 1]:
                 raise BatchError(f"{path}: the first line names the column {repeated[0]!r} twice; rename one")
             for values in reader:
+                # Where the reader puts the fields without a name, and what it gives a name without a field.
                 if None in values or None in values.values():
                     raise BatchError(
-                        f"{path}:{reader.line_num}: the row has more or fewer fields than the "
-                        "first line names"
+                        f"{path}:{lines.number}: the row has more or fewer fields than the first line names"
                     )
                 lines.characters = 0
                 yield values
         except (csv.Error, UnicodeDecodeError) as error:
-            raise BatchError(f"{path}:{reader.line_num}: the file is not CSV in UTF-8: {error}") from error
+            raise BatchError(f"{path}:{lines.number}: the file is not CSV in UTF-8: {error}") from error
 
 
 class _RowLines:
@@ -217,6 +239,8 @@ class _RowLines:
         self._path = path
         self.characters = 0
         """Of the row so far."""
+        self.number = 0
+        """Of the line that was read last; the library's own leaves out the line in which it fails."""
 
     def __iter__(self) -> Self:
         return self
@@ -224,6 +248,7 @@ class _RowLines:
     def __next__(self) -> str:
         line = self._file.readline(MAX_ROW_BYTES + 1)
         self.characters += len(line)
+        self.number += 1
         if self.characters > MAX_ROW_BYTES:
             raise BatchError(f"{self._path}: a row is longer than {MAX_ROW_BYTES} characters")
         if not line:

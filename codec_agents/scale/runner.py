@@ -96,6 +96,7 @@ class RowRunner:
         Raises:
             BatchError: The folder takes no record, which is the failure of no row.
         """
+        # The digest is what a later start compares the row of this key with.
         line: dict[str, Any] = {"key": row.key, "row": row.content_digest}
         if self._options.whole_rows:
             line["values"] = dict(row.values)
@@ -124,10 +125,12 @@ class RowRunner:
             Exception: whatever ended the run.
         """
         order = sorted(range(len(self._pipelines)), key=lambda number: self._busy[number])
+        # The failure on the last one is that of the row.
         for number in order[:-1]:
             try:
                 return await self._run_on(number, row)
             except NodeFailedError as error:
+                # Any other failure comes from a server that answers: its equals would answer the same.
                 if not isinstance(error.cause, EngineUnavailableError):
                     raise
         return await self._run_on(order[-1], row)
@@ -155,6 +158,7 @@ class RowRunner:
     def _start(self, pipeline: Pipeline, row: Row) -> Run:
         options, inputs = self._options, inputs_of(pipeline, row, self._options.columns)
         chosen: RunOptions = {
+            # The same in every start, as are the keys of its calls, by which services know a repeated call.
             "run_id": f"{options.batch}-{row.key_digest.hex()}",
             "deps": options.deps,
             "durability": options.durability,
@@ -176,7 +180,7 @@ def inputs_of(pipeline: Pipeline, row: Row, columns: Mapping[str, str]) -> dict[
     for name, node in declared_inputs(pipeline).items():
         column = columns.get(name, name)
         value = row.values.get(column)
-        if value is not None:
+        if value is not None:  # null is a missing value in every kind of file, and takes the default
             values[name] = value
         elif node.default is None:
             raise InputError(
@@ -211,6 +215,7 @@ def check_first(pipeline: Pipeline, row: Row, columns: Mapping[str, str]) -> Non
     """
     for name, node in declared_inputs(pipeline).items():
         column = columns.get(name, name)
+        # The column, and not its value: a value that is missing is the failure of its row alone.
         if column not in row.values and node.default is None:
             known = ", ".join(map(str, row.values)) or "none"
             raise BatchError(

@@ -46,6 +46,16 @@ async def test_each_row_has_one_result_and_a_record(tmp_path: Path) -> None:
     assert all(file.stat().st_mode & 0o077 == 0 for file in files)
 
 
+async def test_a_result_that_no_start_would_read_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codec_agents.scale.output.MAX_RESULT_BYTES", 2000)
+    given = [{"question": "short"}, {"question": "long", "more": "\x01" * 1000}]
+    assert (await run_batch(make(), given, tmp_path)).failed == 1
+    assert "longer than" in str([line["error"] for line in results(tmp_path) if "error" in line])
+    assert (await run_batch(make(), given, tmp_path)).skipped == 2
+
+
 async def test_a_second_start_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     await run_batch(make(), rows(3), tmp_path, key="id")
     summary = await run_batch(make(), rows(5), tmp_path, key="id")

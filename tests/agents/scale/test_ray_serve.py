@@ -37,7 +37,8 @@ def answering(monkeypatch: pytest.MonkeyPatch, details: Any, status: int = 200) 
 
     def handle(request: httpx.Request) -> httpx.Response:
         asked.append(str(request.url))
-        return httpx.Response(status, json=details)
+        content = {"content": details} if isinstance(details, bytes) else {"json": details}
+        return httpx.Response(status, **content)
 
     client = httpx.Client(transport=httpx.MockTransport(handle))
     monkeypatch.setattr(httpx, "get", client.get)
@@ -80,6 +81,7 @@ def test_the_rows_of_a_batch_are_divided_among_the_proxies(
         ({**DETAILS, "proxies": {}}, 200, "llm", "no proxy that is healthy"),
         (DETAILS, 503, "llm", "dashboard does not answer"),
         ([], 200, "llm", "is not the dashboard of Ray"),
+        (b'{"applications": {}, "x": %s' % (b"[" * 100_000), 200, "llm", "is not the dashboard of Ray"),
     ],
 )
 def test_an_application_that_cannot_be_asked_is_refused(

@@ -48,6 +48,8 @@ def test_rows_are_read_from_files_of_each_kind(tmp_path: Path) -> None:
         ("a.jsonl", b'{"q": ' + b"[" * 100_000 + b"\n", "nested deeper"),
         ("a.csv", b"a,b\n1\n", "a.csv:2: the row has more or fewer fields"),
         ("a.csv", b"a\n\xff\n", "not CSV in UTF-8"),
+        ("a.csv", b'a\n"cut off\n', "not CSV in UTF-8: unexpected end of data"),
+        ("a.csv", b'a\n"He said "no" to it"\n', "a.csv:2: the file is not CSV in UTF-8"),
         ("a.csv", b"a,b,a\n1,2,3\n", "the first line names the column 'a' twice"),
         ("a.txt", b"", "of no kind that can be read"),
     ],
@@ -73,6 +75,16 @@ def test_values_that_no_result_can_hold_are_null_or_text() -> None:
     """NaN would be null in a digest and an infinity too: rows that differ would be one."""
     read = [dict(row.values) for row in read_rows([{"x": float("nan"), "y": [float("-inf")], "z": 2.5}])]
     assert read == [{"x": None, "y": ["-inf"], "z": 2.5}]
+
+
+def test_rows_that_are_no_mappings_are_refused_and_numbers_may_name_columns() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    for row in (5, {"x": endless}):
+        with pytest.raises(BatchError, match="row 1 is not a mapping from columns to values"):
+            list(read_rows([row]))  # type: ignore[list-item]
+    (found,) = read_rows([{0: "a", 1: "b"}], "0")  # type: ignore[list-item]
+    assert (found.key, found.values, len(found.content_digest)) == ("a", {"0": "a", "1": "b"}, 32)
 
 
 def test_folders_and_missing_files_are_refused(tmp_path: Path) -> None:
@@ -161,6 +173,13 @@ async def test_results_are_written_as_csv(tmp_path: Path) -> None:
         export(tmp_path, "xls")
 
 
+@pytest.mark.parametrize("fields", ['"text":5', '"text":{"s":5}', '"error":{}', '"record":4'])
+def test_a_result_with_values_of_other_types_is_not_exported(fields: str, tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text(f'{{"key":"a","row":"b",{fields}}}\n')
+    with pytest.raises(BatchError, match=r"results.jsonl:1: the line is no result"):
+        export(tmp_path, "csv")
+
+
 def test_urls_of_engines_make_replicas(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(
@@ -173,5 +192,8 @@ def test_urls_of_engines_make_replicas(tmp_path: Path) -> None:
     assert [p.spec.engines["A"].url for p in made] == ["http://127.0.0.1:2", "http://127.0.0.1:3"]
     with pytest.raises(BatchError, match="no engine 'B'"):
         replicas(file, {"B": ["http://127.0.0.1:2"]})
-    with pytest.raises((PipelineError, ValueError), match="http"):
+    with pytest.raises(PipelineError, match=r"engines\.A\.url: a URL begins with http"):
         replicas(file, {"A": ["ftp://127.0.0.1"]})
+    file.write_text(file.read_text().replace("url: 'http://127.0.0.1:1'", "urls: ['http://127.0.0.1:1']"))
+    (made_of_pool,) = replicas(file, {"A": ["http://127.0.0.1:2"]})
+    assert made_of_pool.spec.engines["A"].addresses == ("http://127.0.0.1:2",)
