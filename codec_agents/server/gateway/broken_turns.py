@@ -24,6 +24,7 @@ def place_of_text(dialect: BoundDialect, node: Node, turn: Message, *, with_tool
     found: int | None = None
     for place, token_id in enumerate(node.sampled, 1):
         for event in reader.feed((token_id,)):
+            # A call: what a client sends back of a broken turn is text, and ends before the first one.
             if not isinstance(event, PortIds):
                 return found
             if event.port == "answer":

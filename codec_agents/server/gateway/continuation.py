@@ -137,6 +137,7 @@ class Continuation:
     ) -> Node:
         """Return the node of this request and its answer."""
         history, parent = self.history, self.parent
+        # A request may be a system text alone; then the turn follows the first key.
         before = history.keys[len(history.messages) - 1] if history.messages else history.origin
         return Node(
             parent=parent,

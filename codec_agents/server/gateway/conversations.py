@@ -152,6 +152,7 @@ class Conversations:
             return request, frozenset()
         nonce = self._lineage.mint.nonce_of(earlier, tenant)
         node = None if nonce is None else self.store.by_nonce(tenant, nonce)
+        # One answer for all, so that no client learns which ids of others exist.
         if node is None or node.partial or node.private:
             raise HttpError(
                 404,
@@ -161,6 +162,7 @@ class Conversations:
             )
         own = list(request.messages)
         history = node.history()
+        # The API's rule: `instructions` of the new request replace the earlier ones.
         if own and own[0].role == "system":
             known = history[1:] if history[0].role == "system" else history
             messages = [own[0], *known, *own[1:]]
@@ -181,6 +183,7 @@ class Conversations:
         Raises:
             StoreError: it could not be stored.
         """
+        # At the end of the answer: of equal turns, the one delivered last is continued.
         node.created = self._clock()
         self.store.add(node)
         if node.partial:
@@ -280,6 +283,7 @@ class Exchange:
             StoreError: it could not be stored.
             RecordError: it could not be recorded.
         """
+        # A repeated answer, whose turn is stored already.
         if self.node is not None:
             return
         self._sampled.extend(frame.ids)

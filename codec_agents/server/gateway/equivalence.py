@@ -101,6 +101,7 @@ def json_form(text: str) -> bytes:
             object_pairs_hook=_object,
         )
         return b"j" + _value_form(value)
+    # An invalid operation is an exponent beyond those that decimals have.
     except (ValueError, InvalidOperation, RecursionError):
         return b"r" + _bytes(text)
 
@@ -115,6 +116,7 @@ def _value_form(value: Any) -> bytes:
         case Mapping():
             pairs = sorted((_bytes(key), _value_form(each)) for key, each in value.items())
             return b"o" + joined(part for pair in pairs for part in pair)
+        # Before `Sequence`, which a text is as well.
         case str():
             return b"s" + _bytes(value)
         case Decimal():

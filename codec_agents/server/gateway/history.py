@@ -94,6 +94,7 @@ def history_of(asked: Asked, dialect: BoundDialect) -> History:
     return History(
         system,
         tuple(each.message for each in ordered),
+        # The first key is the last value, so that `NOWHERE` finds it.
         (*keys[1:], keys[0]),
         tuple(each.number + 1 for each in ordered),
     )
@@ -127,6 +128,7 @@ def _origin(asked: Asked, system: Message | None, dialect: BoundDialect) -> byte
         text,
         tools,
     ]
+    # Keys of schemas are not sorted: dialects write them as they come, so another order is another prompt.
     form = joined([asked.tenant, json.dumps(place).encode()])
     return hashlib.blake2b(form, digest_size=KEY_BYTES).digest()
 
@@ -154,6 +156,7 @@ class _Placed(NamedTuple):
 
 def _in_order_of_calls(messages: Sequence[Message]) -> list[_Placed]:
     """Return messages with neighbouring results in the order of their calls."""
+    # Results that come together may be in any order; a result is put behind the turn whose calls it answers.
     ordered: list[_Placed] = []
     calls: list[str | None] = []
     results: dict[int, _Placed] = {}
@@ -188,6 +191,7 @@ def with_call_ids_of(results: Sequence[Message], calls: Message) -> list[Message
         results: the messages behind the turn, its results first and in the order of the calls.
         calls: the turn as the model wrote it.
     """
+    # Some families write the ids of calls into the prompt, and those in the known ids are the model's.
     own = iter(calls.calls)
     rebound: list[Message] = []
     for number, message in enumerate(results):

@@ -90,6 +90,7 @@ class Lineage:
             nodes = [node for node in found if is_history_of(node, history.messages, place)]
             if nodes:
                 return place, nodes
+            # The keys were equal and the reasoning was not: an earlier turn may still be the same.
             left = [turn for turn in left if turn < place]
         return NOWHERE, []
 
@@ -137,6 +138,8 @@ def is_history_of(node: Node, messages: Sequence[Message], place: int) -> bool:
         start = place - len(each.messages)
         if start < 0 or not _is_turn(each, messages[place]):
             return False
+        # Keys leave reasoning and edges of texts out of every assistant's message. Those that the model did
+        # not write have to be exactly equal.
         inserted = zip(each.messages, messages[start:place], strict=True)
         if not all(one.role != "assistant" or same_inserted_turn(one, other) for one, other in inserted):
             return False
@@ -170,6 +173,7 @@ def _was_left_at(node: Node, messages: Sequence[Message]) -> bool:
     return (
         all(map(_same, node.messages, messages))
         and turn.role == "assistant"
+        # Calls go out whole, at their end: a turn that broke off behind one is no text that was cut.
         and not turn.calls
         and bool(without_edges(turn.content))
         and without_edges(node.turn.content).startswith(without_edges(turn.content))

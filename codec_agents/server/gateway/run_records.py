@@ -176,6 +176,8 @@ class ConversationRecords:
             return
         turns = [*self._waiting.pop(conversation, ()), (node, capture)]
         path = self.path_of(conversation)
+        # An annotation, which is short. Waiting for it would hold the event loop, and an error would fail a
+        # whole answer, so the turn is written with the next one, or at the end.
         if path.exists() and is_being_written(path):
             self._waiting[conversation] = turns
             return
@@ -199,6 +201,7 @@ class ConversationRecords:
             RecordError: a record cannot be written, or is still being written.
         """
         for conversation, turns in list(self._waiting.items()):
+            # `write` takes the others of the conversation along.
             node, capture = turns.pop()
             self.write(conversation, node, capture)
             if conversation in self._waiting:
@@ -242,6 +245,7 @@ def _read(path: Path) -> _Place | None:
     for turn in record.turns:
         branch = int(turn.node.partition("[")[2].partition("]")[0])
         place.branches = max(place.branches, branch)
+        # A branch ends with its last turn alone: behind an earlier one, a further branch begins.
         last = {whose: end for whose, end in place.ends.items() if end[0] != branch}
         place.ends = {**last, str(turn.id): (branch, turn.number)}
     return place
@@ -254,6 +258,7 @@ def _lines(place: _Place, node: Node, capture: Capture) -> list[Line]:
     """Return the lines of a turn, and note that it ends its branch."""
     lines = [] if place.length else [_first_line(node, capture)]
     parent = None if node.parent is None else node.parent.nonce.hex()
+    # The first turn behind another continues its branch, and takes its end; later ones begin branches.
     before = None if parent is None else place.ends.pop(parent, None)
     if before is None:
         place.branches += 1
@@ -301,6 +306,7 @@ def _tool_lines(place: _Place, node: Node, turn: Line, capture: Capture) -> list
             **turn,
             "name": call.name,
             "arguments": call.arguments,
+            # Families with common marks around the calls of a turn have one region for several.
             "call": [starts[min(number, len(starts) - 1)], number],
             "status": "ok",
             "told": result,
@@ -318,11 +324,13 @@ def _end_lines(place: _Place, node: Node, turn: Line, capture: Capture, at: floa
         **turn,
         "reason": node.finish_reason,
         "regions": node.spans,
+        # Bytes from the engine, which a back end does not count.
         "bytes": 0,
         "first_id_at": None if first is None else round(first - place.started, 6),
         **({} if capture.cached is None else {"cached": capture.cached}),
         "at": at,
     }
     said = {"kind": "text", "sink": turn["node"], "text": f"{node.turn.content}\n", "at": at}
+    # An end behind every turn: between two requests the record is complete, and may be the last.
     over = {"kind": "node", "node": turn["node"], "outcome": "finished", "at": at}
     return [ended, *([said] if node.turn.content else []), over, {"kind": "end", "at": at}]

@@ -111,6 +111,7 @@ class Gateway(CodecServer):
         settings: ServerSettings | None = None,
         exchanges: Exchanges | None = None,
     ) -> None:
+        # A back end has its vocabularies. mypy cannot tell the two kinds of `engine` apart by `source`.
         if source is not None:
             engine = BridgeBackend(engine, source, name, model=model)  # type: ignore[arg-type]
         for served in engine.models:  # type: ignore[union-attr]
@@ -179,6 +180,7 @@ class Gateway(CodecServer):
         self, options: SamplingOptions, exchange: Exchange, request: Request, tenant: bytes
     ) -> SamplingOptions:
         rules = self._affinity
+        # 0: of the sampled ids, without alternatives.
         recorded = 0 if self._record_logprobs and options.logprobs is None else options.logprobs
         return msgspec.structs.replace(
             options,
@@ -201,6 +203,7 @@ class Gateway(CodecServer):
         """Return what gathers the record of a turn."""
         if self.records is None:
             return None
+        # Optional: only a bridge has an engine behind it, and engines of users need not tell their kind.
         engine = getattr(self._engine, "engine", None)
         speaker = Speaker(
             model=job.model.name,

@@ -240,6 +240,8 @@ def _fact(file: sqlite3.Connection, name: str, new: bytes) -> bytes:
 def _locked(path: Path) -> IO[bytes]:
     """Return a file whose lock is held; the system gives it back when the process ends, however it does."""
     try:
+        # A file of its own: closing a second handle of the store would drop SQLite's own locks. It is never
+        # removed: of two processes, one could then lock the old file, and one a new one.
         lock = path.with_name(path.name + ".lock").open("ab")
     except OSError as error:
         raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
@@ -280,6 +282,7 @@ _SPANS = msgspec.json.Decoder(tuple[Span, ...])
 
 def _row(node: Node) -> tuple[Any, ...]:
     return (
+        # SQLite numbers the row.
         None,
         None if node.parent is None else node.parent.number,
         node.tenant,

@@ -150,6 +150,7 @@ class MemoryStore:
         """Drop what is too old, and the oldest while there is too much."""
         oldest = self._clock() - self._max_age
         while self._leaves:
+            # Leaves are in the order of their use, so the first decides for all.
             nonce, used = next(iter(self._leaves.items()))
             if self.size <= self._max_bytes and used >= oldest:
                 return

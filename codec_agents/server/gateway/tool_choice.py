@@ -131,6 +131,7 @@ async def _up_to_a_call(
     async for frame in frames:
         regions = [event for event in reader.feed(frame.ids) if isinstance(event, CallRegion)]
         if regions:
+            # 0 where the end of the call was known only by an id behind it, and its own ids have gone out.
             cut = first_ids(frame, max(0, regions[0].stop - before))
             yield msgspec.structs.replace(cut, done=True, finish_reason="stop")
             return

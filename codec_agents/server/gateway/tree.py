@@ -128,6 +128,7 @@ class Node:
         nodes = [*self.path()][::-1]
         system = nodes[0].system
         messages = [] if system is None else [Message(role="system", content=system)]
+        # A client that gets frames has no ids of calls.
         for node in nodes:
             calls = tuple(
                 replace(call, id=given)

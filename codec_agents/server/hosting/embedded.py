@@ -131,6 +131,7 @@ class EmbeddedServer(Generic[App]):
 
         async def main() -> None:
             done = asyncio.Event()
+            # Both exist only in this thread's loop, and ending is asked for from another one.
             stop.extend((asyncio.get_running_loop(), done))
             try:
                 async with self._listening():

@@ -165,8 +165,10 @@ def bind(host: str, port: int) -> list[socket.socket]:
         try:
             if sys.platform != "win32":
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Linux would bind IPv4 as well by default, and the socket of IPv4's own address then fails.
             if family == socket.AF_INET6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # With port 0 the first address picks the port, and the others take the same one.
             made.bind(
                 (address[0], bound[0].getsockname()[1], *address[2:]) if bound and not port else address
             )
