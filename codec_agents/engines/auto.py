@@ -160,7 +160,9 @@ class AutoEngine:
             try:
                 async for _ in frames:
                     break
-            except EngineStreamError:
+            except EngineStreamError as error:
+                if error.transient:  # a lost connection does not tell what the server is
+                    raise
                 return await self._ask_who(request)
             if frames.stats.format != "sse":
                 return "codec"

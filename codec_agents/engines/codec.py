@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import quote
@@ -39,6 +40,9 @@ from codec_core.versions import CODEC_CLIENT_VERSION, parse_version_required
 
 if TYPE_CHECKING:
     from codec_core.compression import Decompressor
+
+_COUNT = re.compile("[0-9]{1,10}")
+"""`int` refuses more than 4,300 digits with an error of its own, and a header may have them."""
 
 CACHED_HEADER = "x-cached-tokens"
 """The header in which this project's server reports how many ids of the prompt its cache held: frames have no
@@ -126,17 +130,13 @@ class CodecEngine(HttpEngine):
 
     def _require_binary(self, options: SamplingOptions) -> None:
         """Refuse options that a binary request has no field for, rather than lose them."""
-        binary = SamplingOptions(
-            max_tokens=options.max_tokens,
-            temperature=options.temperature,
-            stop=options.stop,
-            stop_token_ids=options.stop_token_ids,
-        )
-        if options != binary:
+        # Every node of a pipeline has stop ids: the turn ends of its model, at which the server ends anyway.
+        if not _fits_binary(msgspec.structs.replace(options, stop_token_ids=())):
             raise EngineError(
                 self.name,
-                "a binary request has a limit, a temperature and stop texts only; declare the engine with "
-                "`requests: auto` for other sampling options",
+                "a binary request has a limit, stop texts and a temperature, which it cannot leave to the "
+                "server; give `temperature`, or declare the engine with `requests: auto` for other sampling "
+                "options",
             )
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
@@ -164,7 +164,7 @@ class CodecEngine(HttpEngine):
         asked = CodecRequest(
             prompt_ids=tuple(request.prompt_ids),
             max_tokens=options.max_tokens,
-            temperature=options.temperature or 0.0,
+            temperature=options.temperature or 0.0,  # None does not come here, see `_fits_binary`
             stop=options.stop,
             stream_format=self._format,
         )
@@ -234,6 +234,7 @@ class PlainFrames:
 
     server_continues = False
     awaits_counts = False
+    advanced = False
 
     def __init__(self, frames: FrameDecoder) -> None:
         self.feed = frames.feed
@@ -255,6 +256,7 @@ class CompressedFrames:
 
     server_continues = False
     awaits_counts = False
+    advanced = False
 
     def __init__(self, frames: FrameDecoder, body: Decompressor) -> None:
         self._frames = frames
@@ -305,7 +307,7 @@ def frames_of(
     """
     stats.format = wire_format
     cached = response.headers.get(CACHED_HEADER, "")
-    stats.cached_tokens = int(cached) if cached.isascii() and cached.isdecimal() else None
+    stats.cached_tokens = int(cached) if _COUNT.fullmatch(cached) else None
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return PlainFrames(decoder(wire_format))
@@ -335,5 +337,6 @@ def check_map(engine: str, response: HttpResponse, request: GenerationRequest) -
 
 def _fits_binary(options: SamplingOptions) -> bool:
     """Return whether a binary request can express the options: a limit, a temperature and stop texts only."""
+    # Its temperature is a number that is 0 when it is left out: the server's own default cannot be asked for.
     plain = SamplingOptions(max_tokens=options.max_tokens, temperature=options.temperature, stop=options.stop)
     return options.temperature is not None and options == plain

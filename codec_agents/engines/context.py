@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from codec_agents.concurrency.single_flight import SingleFlight
+from codec_agents.engines.http.responses import UNREADABLE_JSON
 from codec_agents.engines.stock.handshake import ask
 from codec_agents.exceptions import TRANSIENT_STATUSES
 
@@ -61,7 +62,7 @@ class ContextQuestion:
             return None
         try:
             found = self._read(msgspec.json.decode(answer), request.model)
-        except (msgspec.DecodeError, RecursionError, LookupError, TypeError, AttributeError):
+        except (*UNREADABLE_JSON, LookupError, TypeError, AttributeError):
             return None
         told = isinstance(found, int) and not isinstance(found, bool) and found > self._spare
         return found - self._spare if told else None

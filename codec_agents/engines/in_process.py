@@ -134,13 +134,18 @@ class _Answer:
         return self._frames.pop(0)
 
     def _read(self, answer: Any) -> list[CodecFrame]:
-        ids = tuple(answer.token_ids)
+        try:
+            ids = tuple(map(int, answer.token_ids))  # of an array, whose numbers no record could hold
+            values = self._values(answer, len(ids))
+        except (AttributeError, TypeError, ValueError) as error:
+            message = f"the client's answer cannot be read: {error}"
+            raise EngineStreamError(self._engine.name, message, transient=False) from error
         stats = self.stats
         stats.first_id = stats.last_id = time.perf_counter() if ids else None
         stats.ids = len(ids)
         stats.finish_reason = self._reason(answer, ids)
         end = CodecFrame((), done=True, finish_reason=stats.finish_reason)
-        return [with_values(CodecFrame(ids, done=False), self._values(answer, len(ids))), end]
+        return [with_values(CodecFrame(ids, done=False), values), end]
 
     def _reason(self, answer: Any, ids: tuple[int, ...]) -> str:
         """Return why the answer ended; clients tell an abort, and not a limit from an end."""
@@ -154,8 +159,9 @@ class _Answer:
         if self._request.options.logprobs is None:
             return None
         step = (getattr(answer, "extra_fields", None) or {}).get(WEIGHTS)
+        logprobs = getattr(answer, "log_probs", None)
         return SampledValues(
-            tuple(getattr(answer, "log_probs", None) or ()),
+            () if logprobs is None else tuple(map(float, logprobs)),
             weight_versions=() if step is None else (WeightVersion(str(step), 0, ids),),
             routed_experts=_encoded(getattr(answer, "routed_experts", None)),
         )

@@ -19,6 +19,7 @@ from codec_agents.engines.base import (
 )
 from codec_agents.engines.context import ContextQuestion, of_props
 from codec_agents.engines.http.engine import Outgoing
+from codec_agents.engines.http.responses import UNREADABLE_JSON
 from codec_agents.engines.prompt_body import check_prompt, invalid_id, json_of
 from codec_agents.engines.request_body import LLAMACPP, for_model, forms_in, place_options
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request, rendered
@@ -116,7 +117,7 @@ class LlamaCppEngine(StockEngine):
             raise self.status_error(status, answer, "/apply-template")
         try:
             text = msgspec.json.decode(answer, type=Applied).prompt
-        except msgspec.DecodeError as error:
+        except UNREADABLE_JSON as error:
             raise EngineError(self.name, f"/apply-template gives no prompt: {error}") from error
         fields = {"content": text, "add_special": True, "parse_special": True}
         return rendered(self, await tokenize(self, fields, request))
@@ -135,7 +136,7 @@ class LlamaCppEngine(StockEngine):
             raise self.status_error(status, answer, "/completion")
         try:
             return msgspec.json.decode(answer, type=Completion)
-        except msgspec.DecodeError as error:
+        except UNREADABLE_JSON as error:
             raise EngineStreamError(
                 self.name, f"the answer cannot be read: {error}", transient=False
             ) from error

@@ -149,6 +149,11 @@ class TextEvents(EventParser[TextEvent]):
         self._calls: dict[int, list[str]] = {}
         """Name and arguments of each call, as far as they have come, by its number."""
 
+    def feed(self, data: bytes) -> Sequence[CodecFrame]:
+        """Return the frames that these bytes complete."""
+        self.advanced = False
+        return super().feed(data)
+
     def read(self, event: TextEvent) -> tuple[int, ...]:
         """Return the ids that no later text can change."""
         if event.error is not None:
@@ -174,6 +179,7 @@ class TextEvents(EventParser[TextEvent]):
             call = self._calls.setdefault(part.index, ["", ""])
             call[0] += part.function.name or ""
             call[1] += part.function.arguments or ""
+            self.advanced = True  # the ids of calls come when all of them are known
         ids: list[int] = []
         if thought := delta.reasoning_content or delta.reasoning:
             ids += self._think(thought)
@@ -194,6 +200,7 @@ class TextEvents(EventParser[TextEvent]):
                     self._vocabulary.id,
                 )
             self._warned = True
+            self.advanced = True  # a model may reason for longer than the time between two ids
             return []
         ids: list[int] = []
         if not self._reasons:

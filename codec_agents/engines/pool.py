@@ -289,7 +289,10 @@ def _conversation(request: GenerationRequest) -> str:
 
 def _beginnings(ids: Sequence[int]) -> Iterator[int]:
     """Yield a key for each beginning of whole blocks, the shortest first; each depends on all ids before."""
-    packed, key = memoryview(array("I", ids).tobytes()), 0
+    try:
+        packed, key = memoryview(array("I", ids).tobytes()), 0
+    except (OverflowError, TypeError):
+        return  # no ids of any map: the replica refuses them with the error of every engine
     for start in range(0, len(ids) // BLOCK * BLOCK, BLOCK):
         key = hash((key, bytes(packed[start * 4 : (start + BLOCK) * 4])))
         yield key

@@ -12,6 +12,7 @@ from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import WHOLE, GenerationRequest, StreamStats
 from codec_agents.engines.context import ContextQuestion, of_models
 from codec_agents.engines.http.engine import Outgoing
+from codec_agents.engines.http.responses import UNREADABLE_JSON
 from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import (
     SGLANG_COMPLETIONS,
@@ -86,7 +87,7 @@ class SglangEngine(TokenizeRendering):
             raise self.status_error(status, answer, "/v1/completions")
         try:
             return status == 200 and bool(msgspec.json.decode(answer)["choices"][0].get("token_ids"))
-        except (msgspec.DecodeError, LookupError, AttributeError, TypeError):
+        except (*UNREADABLE_JSON, LookupError, AttributeError, TypeError):
             return False
 
     def _asks_completions(self, request: GenerationRequest) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 from codec_agents.engines.base import Engine, Timeouts, replicas_of
 from codec_agents.engines.context import MAX_DOCUMENT
 from codec_agents.engines.http.engine import HttpEngine
+from codec_agents.engines.http.responses import UNREADABLE_JSON
 from codec_agents.engines.stock.handshake import ask
 
 INDEX: Final = "/.well-known/codec/index.json"
@@ -77,8 +78,15 @@ async def _published(http: HttpEngine, model: str | None) -> ToldMap | None:
         maps = []
     found = [each for each in maps if served is None or each.hash == served]
     if len(found) == 1:
-        return ToldMap(url=urljoin(http.pool.address.of(INDEX), found[0].url), hash=found[0].hash)
+        return ToldMap(url=_joined(http.pool.address.of(INDEX), found[0].url), hash=found[0].hash)
     return ToldMap(hash=served) if isinstance(served, str) else None
+
+
+def _joined(base: str, url: str) -> str | None:
+    try:
+        return urljoin(base, url)
+    except ValueError:  # no URL, "http://[" for one; the hash can still be looked for elsewhere
+        return None
 
 
 async def _root(http: HttpEngine, model: str | None) -> ToldMap | None:
@@ -118,7 +126,10 @@ def _files(http: HttpEngine, named: object) -> ToldMap | None:
     if not isinstance(named, str) or not named:
         return None
     path = Path(named)
-    here = http.pool.host in LOOPBACK and path.is_absolute() and path.exists()
+    try:
+        here = http.pool.host in LOOPBACK and path.is_absolute() and path.exists()
+    except OSError:  # a name too long for a file, or a folder that cannot be read: not known to be there
+        here = False
     return ToldMap(path=path) if here else ToldMap(model=named)
 
 
@@ -135,5 +146,5 @@ async def _document(http: HttpEngine, path: str) -> Any:
     status, answer = await ask(http, "GET", path, None, WITHIN, limit=MAX_DOCUMENT)
     try:
         return msgspec.json.decode(answer) if status == 200 else None
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE_JSON:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -86,8 +87,10 @@ def without_login(url: str) -> tuple[str, Login | None]:
     if not parsed.userinfo:
         return url, None
     scheme, _, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}", (parsed.username, parsed.password)
+    # A login ends before the path and the query, which may hold an "@" of their own.
+    place = re.split("[/?#]", rest, maxsplit=1)[0]
+    plain = place.rpartition("@")[2] + rest[len(place) :]
+    return f"{scheme}://{plain}", (parsed.username, parsed.password)
 
 
 def basic_login(user: str, password: str) -> str:

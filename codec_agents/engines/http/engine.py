@@ -16,7 +16,7 @@ from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import WHOLE, FrameStream, GenerationRequest, StreamStats, Timeouts
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.pool import HttpPool
-from codec_agents.engines.http.responses import HttpResponse, close
+from codec_agents.engines.http.responses import UNREADABLE_JSON, HttpResponse, close
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import Deadlines, FrameParser, HttpStream
 from codec_agents.engines.prompt_body import check_prompt
@@ -277,7 +277,7 @@ def error_message(body: bytes) -> str:
     """Return the message of an error body: OpenAI's and FastAPI's forms, or the text as it is."""
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE_JSON:
         return body.decode("utf-8", "replace")
     for key in ("error", "detail", "message"):
         if isinstance(document, dict) and document.get(key):

@@ -17,6 +17,9 @@ UNTELLING = frozenset({"", "application/octet-stream", "binary/octet-stream", "t
 EVENT_STREAM = "text/event-stream"
 
 _EVENT_STARTS = (b"data", b"event", b"id", b"retry", b":", b"\xef\xbb\xbf")
+_UNTIL_TOLD = frozenset(start[:size] for start in _EVENT_STARTS for size in range(len(start)))
+"""Beginnings that do not show yet whether they are those of events; the empty one is among them."""
+
 _MAP_STARTS = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
 """First bytes of a MessagePack map."""
 
@@ -53,12 +56,19 @@ class ChosenParser:
     def __init__(self, choose: Callable[[bytes], FrameParser]) -> None:
         self._choose = choose
         self._chosen: FrameParser | None = None
+        self._first = b""
+        """The bytes before the choice: a chunk may end anywhere, also within the first field's name."""
         self.server_continues = False
 
     @property
     def awaits_counts(self) -> bool:
         """True while only the event with the counts is missing."""
         return self._chosen is not None and self._chosen.awaits_counts
+
+    @property
+    def advanced(self) -> bool:
+        """True if the bytes fed last held a part of the answer without ids."""
+        return self._chosen is not None and self._chosen.advanced
 
     @property
     def error(self) -> Exception | None:
@@ -68,7 +78,9 @@ class ChosenParser:
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
         """Return the frames that these bytes complete."""
         if self._chosen is None:
-            if not data.strip(b"\r\n"):
+            data = self._first + data
+            if data.lstrip(b"\r\n") in _UNTIL_TOLD:
+                self._first = data
                 return ()
             self._chosen = self._choose(data)
         frames = self._chosen.feed(data)
@@ -77,6 +89,5 @@ class ChosenParser:
 
     def close(self) -> Sequence[CodecFrame]:
         """Return what was held back, when the body has ended."""
-        if self._chosen is None:
-            self._chosen = self._choose(b" ")
-        return self._chosen.close()
+        # A body that ended before its first bytes was cut off, which the stream reports: no kind is at fault.
+        return () if self._chosen is None else self._chosen.close()

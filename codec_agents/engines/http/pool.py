@@ -187,7 +187,9 @@ class HttpPool:
         """Close the connections of this event loop's client; a client of the caller's stays open."""
         await self.prepared_requests.aclose()
         await self.drainer.aclose()
-        if (made := self._made.pop(this_loop(), None)) is not None:
+        with self._making:  # else another thread, while it makes its client, could put this one back
+            made = self._made.pop(this_loop(), None)
+        if made is not None:
             await made.aclose()
 
     def _client(self) -> HttpClient:

@@ -47,6 +47,11 @@ class FrameParser(Protocol):
         ...
 
     @property
+    def advanced(self) -> bool:
+        """True if the bytes fed last held a part of the answer whose ids come later, or not at all."""
+        ...
+
+    @property
     def error(self) -> Exception | None:
         """The error that follows the frames returned last."""
         ...
@@ -201,6 +206,8 @@ class HttpStream:
         if chunk is not None:
             self.stats.chunks += 1
             self.stats.bytes_received += len(chunk)
+            if self._parser.advanced:  # the engine is not idle
+                self._deadlines.received()
         for frame in merged(frames):
             self._count(frame)
 
@@ -250,7 +257,8 @@ def merged(frames: Sequence[CodecFrame]) -> Sequence[CodecFrame]:
     """
     if len(frames) <= 1:
         return frames
-    if frames[0].values is not None or frames[-1].values is not None:
+    first = next((frame for frame in frames if frame.ids), frames[0])
+    if first.values is not None or frames[-1].values is not None:
         return valued(frames)
     ids = tuple(chain.from_iterable([frame.ids for frame in frames]))
     last = max(0, len(ids) - 1) // MOST_MERGED * MOST_MERGED

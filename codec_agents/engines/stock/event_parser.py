@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 
 from codec_agents.engines.base import StreamStats
+from codec_agents.engines.http.responses import UNREADABLE_JSON
 from codec_agents.engines.values import checked_values
 from codec_agents.exceptions import TRANSIENT_STATUSES, EngineStreamError
 from codec_core.exceptions import FrameTooLargeError
@@ -17,6 +18,7 @@ from codec_core.frames.values import with_values
 
 TokenIds = tuple[Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)], ...]
 END_MARK = b"[DONE]"
+BOM = b"\xef\xbb\xbf"
 Event = TypeVar("Event")
 
 
@@ -29,6 +31,8 @@ class EventParser(ABC, Generic[Event]):
 
     awaits_counts = False
     """Whether the answer is complete and only the event with its counts is still to come."""
+    advanced = False
+    """Whether the bytes fed last held a part of the answer without ids: text APIs alone have such parts."""
 
     def __init__(self, engine: str, stats: StreamStats, kind: type[Event]) -> None:
         self.engine = engine
@@ -91,7 +95,7 @@ class EventParser(ABC, Generic[Event]):
     def _read_event(self, data: bytes) -> Sequence[CodecFrame]:
         try:
             event = self._decode(data)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except UNREADABLE_JSON as error:
             raise self.broken(f"an event cannot be read: {error}", transient=False) from error
         ids = self.read(event)
         values, self.values = self.values, None
@@ -132,6 +136,7 @@ class WholeAnswer(Generic[Event]):
     """Reads an answer that is not streamed: its body is one event, and the only one."""
 
     awaits_counts = False
+    advanced = False
     server_continues = False
     error: EngineStreamError | None = None
 
@@ -166,12 +171,12 @@ MAX_EVENT_BYTES = 64 * 1024 * 1024
 
 
 class SseDecoder:
-    """Returns the data of each event. Comments, event names and event ids are passed over.
+    """Returns the data of each event; comments, event names, event ids and a byte order mark are left out.
 
     Lines end with LF or CRLF. (The specification's lone CR is not read: no server of this kind writes it.)
     """
 
-    __slots__ = ("_data", "_limit", "_line", "_offset", "_size")
+    __slots__ = ("_at_start", "_data", "_limit", "_line", "_offset", "_size")
 
     def __init__(self, *, limit: int = MAX_EVENT_BYTES) -> None:
         self._line = bytearray()
@@ -181,6 +186,7 @@ class SseDecoder:
         """Bytes in `_data`."""
         self._limit = limit
         self._offset = 0
+        self._at_start = True
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the data of the events that these bytes complete.
@@ -193,6 +199,9 @@ class SseDecoder:
         if lines and self._line:
             lines[0] = bytes(self._line) + lines[0]
             self._line.clear()
+        if lines and self._at_start:  # else the mark would hide the name of the first field
+            lines[0] = lines[0].removeprefix(BOM)
+            self._at_start = False
         for line in lines:
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):

@@ -9,8 +9,9 @@ same text are a second reading, too.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from codec_core.vocabulary import Vocabulary
@@ -18,7 +19,15 @@ from codec_core.vocabulary import Vocabulary
 MOST_MISSING = 12
 """Characters of several ids may follow one another without a break; beyond this many, ask the engine."""
 
-Index = dict[bytes, tuple[int, ...]]
+
+class Index(NamedTuple):
+    """The ordinary ids of a vocabulary by their bytes."""
+
+    ids: Mapping[bytes, tuple[int, ...]]
+    longest: int
+    """Bytes of the longest: no longer piece of a text, which may be of any length, is looked up."""
+
+
 _indexes: WeakKeyDictionary[Vocabulary, Index] = WeakKeyDictionary()
 """A vocabulary that is dropped takes its index with it."""
 
@@ -51,11 +60,12 @@ def _readings(index: Index, content: bytes, missing: int, done: bytes = b"") -> 
         if not content:
             yield ()
         return
-    for size in range(1, len(content) - missing + 2):  # each of the tokens after it needs a byte
+    # Each of the tokens after it needs a byte.
+    for size in range(1, min(len(content) - missing + 1, index.longest) + 1):
         piece = content[:size]
-        if piece in index and _inside_character(done + piece):
+        if piece in index.ids and _inside_character(done + piece):
             for rest in _readings(index, content[size:], missing - 1, done + piece):
-                for token in index[piece]:
+                for token in index.ids[piece]:
                     yield (token, *rest)
 
 
@@ -79,6 +89,7 @@ def _index(vocabulary: Vocabulary) -> Index:
     for token in range(vocabulary.size):
         if vocabulary.is_valid(token) and token not in vocabulary.special_ids:
             gathered.setdefault(vocabulary.token_bytes(token), []).append(token)
-    index = {data: tuple(tokens) for data, tokens in gathered.items() if data}
+    by_bytes = {data: tuple(tokens) for data, tokens in gathered.items() if data}
+    index = Index(by_bytes, max(map(len, by_bytes), default=0))
     _indexes[vocabulary] = index
     return index

@@ -6,13 +6,15 @@ The forms differ: completions name ids in the text of tokens (`token_id:42`, wit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from codec_core.frames import SampledValues, WeightVersion
 
-NAMED = "token_id:"
+_NAMED = re.compile("token_id:([0-9]{1,10})")
+"""A token whose text is its id. `int` refuses more than 4,300 digits with an error of its own."""
 
 
 class Alternative(msgspec.Struct):
@@ -101,9 +103,8 @@ def _named_alternatives(found: dict[str, float]) -> list[tuple[int, float]]:
 
 def _of_name(token: str | None) -> int | None:
     """Return the id that a token's text names; None for the text of a token."""
-    if token is None or not token.startswith(NAMED) or not token[len(NAMED) :].isdecimal():
-        return None
-    return int(token[len(NAMED) :])
+    named = None if token is None else _NAMED.fullmatch(token)
+    return None if named is None else int(named[1])
 
 
 def weight_versions(spans: Iterable[Span] | None) -> tuple[WeightVersion, ...]:

@@ -80,6 +80,7 @@ async def test_a_server_on_this_machine_tells_what_it_loaded(
         ("/there/is/no/such/model", "'/there/is/no/such/model', are not on this machine"),
         ("./Qwen2.5-7B", "'./Qwen2.5-7B', are not on this machine; add `map:` with the model's folder"),
         ("", "tells none"),
+        ("/" + "long" * 2000, "are not on this machine"),
     ],
 )
 async def test_one_whose_files_are_elsewhere_is_a_fault_with_the_command(

@@ -137,8 +137,9 @@ async def test_models_are_named_as_they_are_called(words, ask, requests):
 
 async def test_a_binary_request_loses_no_option(words, ask):
     engine = CodecEngine("http://127.0.0.1:1", requests="binary")
-    with pytest.raises(EngineError, match="requests: auto"):
-        await read(engine, ask(words, seed=7))
+    for options in ({"temperature": 0.5, "seed": 7}, {}):
+        with pytest.raises(EngineError, match="requests: auto"):
+            await read(engine, ask(words, **options))
     await engine.aclose()
 
 
@@ -147,7 +148,7 @@ async def test_a_server_without_binary_requests_gets_json_from_then_on(words, as
         server.app._generations.pop("/v1/completions/codec")
         engine = CodecEngine(server.url, requests="binary")
         for _ in range(2):
-            await read(engine, ask(words))
+            await read(engine, ask(words, temperature=0.0))
         await engine.aclose()
         paths = [exchange.request.path for exchange in server.app.exchanges.generations]
     assert paths == ["/v1/completions/codec", "/v1/completions", "/v1/completions"]
@@ -393,7 +394,7 @@ async def test_frames_that_arrive_together_are_one_but_not_a_boundless_one(words
 
 async def test_an_engine_that_ignores_stream_format_is_named_as_such(words, ask, stock):
     head = stock.head(200, [("content-type", "text/event-stream")])
-    async with stock.RawServer(head) as server:
+    async with stock.RawServer(head, b"data: {}\n\n") as server:
         engine = CodecEngine(server.url)
         with pytest.raises(EngineStreamError, match="it does not speak Codec"):
             await read(engine, ask(words))

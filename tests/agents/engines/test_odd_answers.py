@@ -1,0 +1,183 @@
+"""Answers that no server should give: typed errors, nothing lost in silence, no time without end."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from types import SimpleNamespace
+
+import pytest
+
+from codec_agents.engines.auto import AutoEngine
+from codec_agents.engines.base import StreamStats
+from codec_agents.engines.codec import CodecEngine, frames_of
+from codec_agents.engines.http.addresses import read_address
+from codec_agents.engines.http.stream import merged
+from codec_agents.engines.in_process import InProcessEngine
+from codec_agents.engines.openai import TextEvents
+from codec_agents.engines.pool import EnginePool
+from codec_agents.engines.stock.engine import parser_of_events
+from codec_agents.engines.stock.event_parser import BOM
+from codec_agents.engines.stock.lost_ids import find_lost_ids
+from codec_agents.engines.stock.openai_ids import CompletionEvents
+from codec_agents.engines.vllm import VllmEngine
+from codec_agents.exceptions import EngineError, EngineStreamError
+from codec_agents.testing import ScriptedEngine
+from codec_core.frames import CodecFrame, SampledValues
+from codec_core.frames.values import with_values
+
+pytestmark = pytest.mark.anyio
+
+NESTED = b'{"tokens": [1], "more": ' + b"[" * 100_000
+DIGITS = "1" * 5000
+"""More than `int` reads."""
+
+
+def events(*ids: int) -> bytes:
+    said = [{"choices": [{"index": 0, "token_ids": [each]}]} for each in ids]
+    said.append({"choices": [{"index": 0, "token_ids": [], "finish_reason": "stop"}]})
+    return b"".join(f"data: {json.dumps(each)}\n\n".encode() for each in said)
+
+
+async def read(engine, request) -> list[int]:
+    try:
+        async with engine.stream(request) as stream:
+            return [token async for frame in stream for token in frame.ids]
+    finally:
+        await engine.aclose()
+
+
+def ids_in(parser, pieces) -> list[int]:
+    frames = [frame for piece in pieces for frame in parser.feed(piece)]
+    return [token for frame in (*frames, *parser.close()) for token in frame.ids]
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+@pytest.mark.parametrize("before", [b"", BOM, b"\r\n", b": hi\n\n"])
+@pytest.mark.parametrize("content_type", ["text/event-stream", "text/plain"])
+def test_an_event_stream_may_begin_with_a_mark_and_be_cut_anywhere(words, ask, content_type, before, size):
+    response = SimpleNamespace(headers={"content-type": content_type})
+    parser = parser_of_events("e", response, lambda: CompletionEvents("e", ask(words), StreamStats()))
+    body = before + events(5, 6)
+    assert ids_in(parser, [body[at : at + size] for at in range(0, len(body), size)]) == [5, 6]
+
+
+@pytest.mark.parametrize("body", [[], [b"dat"]])
+@pytest.mark.parametrize("kind", [AutoEngine, CodecEngine, VllmEngine])
+async def test_a_body_that_ends_before_it_shows_what_it_is_was_cut_off(words, ask, stock, kind, body):
+    async with stock.StockServer({"/v1/completions": lambda _: (200, {}, body)}) as server:
+        with pytest.raises(EngineStreamError, match="ended before") as cut:
+            await read(kind(server.url), ask(words))
+    assert cut.value.transient
+
+
+async def test_nesting_without_end_is_no_agreement(words, ask, stock):
+    async with stock.StockServer({"/tokenize": lambda _: (200, {}, [NESTED])}) as server:
+        with pytest.raises(EngineStreamError, match="does not return token ids"):
+            await read(VllmEngine(server.url, api="completions"), ask(words))
+
+
+async def test_a_lost_connection_does_not_tell_what_a_server_is(words, ask, stock):
+    answer = [5, 6, 7, 8, words.special_tokens["<|im_end|>"]]
+    routes = [lambda _: (200, stock.SSE, []), stock.vllm_completions(answer), stock.vllm_completions(answer)]
+    async with stock.StockServer({"/v1/completions": lambda asked: routes.pop(0)(asked)}) as server:
+        engine = AutoEngine(server.url, handshake=False)
+        with pytest.raises(EngineStreamError) as lost:
+            await read(engine, ask(words))
+        assert lost.value.transient
+        assert await read(engine, ask(words)) == answer
+
+
+def test_a_long_text_with_lost_ids_takes_no_long_time(vocabulary):
+    assert find_lost_ids(vocabulary, 12, [], "é" * 20_000) is None
+
+
+@pytest.mark.parametrize("cached", [DIGITS, "-1", "1 2", "٣"])
+def test_a_count_in_a_header_that_is_none_is_not_reported(cached):
+    stats = StreamStats()
+    frames_of("e", "msgpack", SimpleNamespace(headers={"x-cached-tokens": cached}), {}, stats)
+    assert stats.cached_tokens is None
+
+
+def test_a_name_that_is_no_id_is_a_text(words, ask):
+    parser = CompletionEvents("e", ask(words, logprobs=1), StreamStats())
+    logprobs = {"tokens": ["x"], "token_logprobs": [-1.0], "top_logprobs": [{f"token_id:{DIGITS}": -1.0}]}
+    said = {"choices": [{"index": 0, "token_ids": [5], "logprobs": logprobs}]}
+    with pytest.raises(EngineStreamError, match="do not tell their ids"):
+        parser.feed(f"data: {json.dumps(said)}\n\n".encode())
+
+
+def test_values_are_kept_where_a_frame_without_ids_comes_first():
+    values = SampledValues((-1.0,))
+    valued = with_values(CodecFrame((5,), done=False), values)
+    end = CodecFrame((), done=True, finish_reason="stop")
+    [frame] = merged([CodecFrame((), done=False), valued, end])
+    assert (frame.ids, frame.values, frame.done) == ((5,), values, True)
+
+
+@pytest.mark.parametrize("delta", [{"tool_calls": [{"function": {"name": "f"}}]}, {"reasoning": "hm"}])
+def test_what_has_no_ids_of_its_own_is_progress_and_a_keep_alive_is_none(byte_level, ask, delta):
+    parser = TextEvents("e", ask(byte_level), StreamStats())
+    parser._marks = [None, None]  # a map without marks for reasoning
+    said = f"data: {json.dumps({'choices': [{'delta': delta}]})}\n\n".encode()
+    assert [(parser.feed(data), parser.advanced) for data in (said, b": ping\n\n", said + b": ping\n\n")] == [
+        ([], True), ([], False), ([], True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("ids", [[-1], [2**40]])
+async def test_a_pool_refuses_a_prompt_outside_the_map_as_its_replicas_do(words, ask, ids):
+    import msgspec
+
+    pool = EnginePool([ScriptedEngine(lambda _: "x")], name="pool")
+    with pytest.raises(EngineError, match="not in the map"):
+        async with pool.stream(msgspec.structs.replace(ask(words), prompt_ids=ids)):
+            pass
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        SimpleNamespace(),
+        SimpleNamespace(token_ids=None),
+        SimpleNamespace(token_ids=["a"]),
+        SimpleNamespace(token_ids=[1], log_probs=[None]),
+        SimpleNamespace(token_ids=[1], log_probs=[-1.0], extra_fields=[1]),
+    ],
+)
+async def test_an_object_whose_answer_is_none_is_an_error(words, ask, answer):
+    class Client:
+        async def generate(self, request_id, *, prompt_ids, sampling_params):
+            return answer
+
+    with pytest.raises(EngineStreamError, match="cannot be read") as raised:
+        async with InProcessEngine(Client()).stream(ask(words, logprobs=0)) as stream:
+            [_ async for _ in stream]
+    assert not raised.value.transient
+
+
+async def test_the_arrays_of_an_object_become_numbers(words, ask):
+    class Array(list):
+        """As numpy's: its truth is ambiguous, and its numbers are no `int` and no `float`."""
+
+        def __bool__(self):
+            raise ValueError("the truth value of an array is ambiguous")
+
+    ids, logprobs = Array(map(Fraction, (1, 2))), Array(map(Fraction, (-1, -2)))
+
+    class Client:
+        async def generate(self, request_id, *, prompt_ids, sampling_params):
+            return SimpleNamespace(token_ids=ids, log_probs=logprobs)
+
+    async with InProcessEngine(Client()).stream(ask(words, logprobs=0)) as stream:
+        first, _ = [frame async for frame in stream]
+    assert (first.ids, first.values.logprobs) == ((1, 2), (-1.0, -2.0))
+    assert {type(each) for each in (*first.ids, *first.values.logprobs)} == {int, float}
+
+
+@pytest.mark.parametrize("rest", ["/a?mail=x@y", "?mail=x@y", "/a#x@y", ""])
+def test_a_login_ends_before_the_path_and_the_query(rest):
+    address = read_address(f"http://user:pa%40ss@host:81{rest}")
+    assert (address.host, address.port, address.login) == ("host", 81, ("user", "pa@ss"))
+    assert address.of("/x").startswith("http://host:81/")
