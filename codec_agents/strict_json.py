@@ -31,7 +31,7 @@ def read_json(text: str, *, max_depth: int = MAX_DEPTH, half_pairs: bool = False
             parse_constant=_no_constant,
             parse_float=_finite,
             parse_int=_finite_int,
-            object_pairs_hook=_unique,
+            object_pairs_hook=unique_names,
         )
     except RecursionError:
         raise ValueError(f"it is nested deeper than {max_depth} levels") from None
@@ -66,7 +66,12 @@ def _finite_int(digits: str) -> int:
     return int(digits)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object from its entries; the hook with which JSON's reader makes objects.
+
+    Raises:
+        ValueError: two entries have one name.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
+from codec_agents.dialects.grammars.python_values import parse_python, python_value
 from codec_agents.dialects.values import Marked, Segment
+from codec_agents.strict_json import unique_names
 
 if TYPE_CHECKING:
     from codec_agents.tools.tool import Tool
@@ -80,23 +81,28 @@ class PayloadError(ValueError):
 Grammar: TypeAlias = Callable[[Payload], list[FoundCall]]
 
 
-_FENCE = re.compile(r"\s*```(?:json|python)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+_FENCE = "```"
+_OPENED_FENCE = re.compile(rf"\s*{_FENCE}(?:json|python)?[ \t]*\n")
 
 
 def unfenced(text: str) -> str:
     """Return the part of a call without the code fence around all of it."""
-    fenced = _FENCE.fullmatch(text)
-    return text if fenced is None else fenced[1]
+    opened = _OPENED_FENCE.match(text)
+    # The end is not a part of the pattern: a model that fills lines with blanks would make it quadratic.
+    whole = text.rstrip().removesuffix(_FENCE)
+    if opened is None or len(whole) < opened.end():
+        return text
+    return whole[opened.end() :].rstrip(" \t").removesuffix("\n")
 
 
 def load_json(text: str, what: str, name: str = "") -> Any:
     """Return a JSON value; line breaks inside strings are accepted, as models write them.
 
     Raises:
-        PayloadError: the text is not JSON.
+        PayloadError: the text is not JSON, or has a name twice in one object.
     """
     try:
-        return json.loads(text, strict=False)
+        return json.loads(text, strict=False, object_pairs_hook=unique_names)
     except RecursionError:
         raise PayloadError(f"{what} are nested too deeply", name) from None
     except ValueError as error:
@@ -132,8 +138,8 @@ def as_arguments(value: Any, name: str) -> dict[str, Any]:
 def typed_value(text: str, schema: Any, root: Mapping[str, Any]) -> Any:
     """Return a value that a family writes without its type, as the tool's schema wants it.
 
-    A parameter that takes only strings gets the text as it is. Otherwise the text is read as JSON, or as
-    a Python literal; what is neither stays text, and the tool's own check speaks about it.
+    A parameter that takes strings gets the text as it is, or null where it takes that too and the text says
+    it. Otherwise the text is read as JSON, or as a Python literal; what is neither stays text, and the tool's own check speaks about it.
 
     Args:
         text: the value.
@@ -141,26 +147,21 @@ def typed_value(text: str, schema: Any, root: Mapping[str, Any]) -> Any:
         root: the schema of all parameters, in which references are looked up.
     """
     types = schema_types(schema, root)
-    if types == {"string"}:
-        return text
-    value = _literal(text.strip())
-    if "string" in types and not (value is None and "null" in types):
-        return text
-    return text if value is _NOTHING else value
-
-
-_NOTHING = object()
+    if "string" in types:
+        return None if "null" in types and text.strip() in ("null", "None") else text
+    return _literal(text)
 
 
 def _literal(text: str) -> Any:
+    """Return what a text says as JSON or as Python, and the text where it is neither."""
     try:
-        return json.loads(text)
+        return json.loads(text.strip(), object_pairs_hook=unique_names)
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return _NOTHING
+        return python_value(parse_python(text.strip()))
+    except (ValueError, TypeError, RecursionError):
+        return text
 
 
 MAX_SCHEMAS = 100
@@ -235,7 +236,8 @@ def _referenced(reference: Any, root: Mapping[str, Any]) -> Any:
     found: Any = root
     for part in filter(None, reference[1:].split("/")):
         key = unquote(part).replace("~1", "/").replace("~0", "~")
-        if isinstance(found, Sequence) and key.isdecimal() and int(key) < len(found):
+        # Python reads no number of more than 4,300 digits, and no list has a place of more than nine.
+        if isinstance(found, Sequence) and key.isdecimal() and len(key) < 10 and int(key) < len(found):
             found = found[int(key)]
         elif isinstance(found, Mapping) and key in found:
             found = found[key]

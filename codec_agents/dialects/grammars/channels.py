@@ -7,30 +7,34 @@ from collections.abc import Iterator
 from typing import Any
 
 from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, as_arguments, load_json
-from codec_agents.dialects.values import Marked
+from codec_agents.dialects.values import Marked, Segment
 
 OPEN, CLOSE, SEPARATOR = "<|open|>", "<|close|>", "<|sep|>"
-_ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
+_ATTRIBUTE = re.compile(r'(?<![\w-])([\w-]+)="([^"]*)"')
+"""Looked for where a word begins: from each of its letters, a long word would take quadratic time."""
 
 
 def read_channels(payload: Payload) -> list[FoundCall]:
     """Read `call` elements with `argument` elements in them; an argument says the JSON type of its value.
 
     Raises:
-        PayloadError: an element is not closed, or there is no call.
+        PayloadError: an element is not closed, other text is between them, a key is given twice, or there is
+            no call.
     """
     calls: list[FoundCall] = []
     name, arguments = "", dict[str, Any]()
     for kind, attributes, text in _elements(payload):
         if kind == "call":
             name, arguments = attributes.get("tool", ""), {}
-            calls.append(FoundCall(name, arguments))
-        elif not calls:
-            raise PayloadError("an argument must be inside a call")
-        elif kind == "json":
-            arguments |= as_arguments(text, name)
+            calls.append(FoundCall(name, arguments))  # the parts that follow fill it
+            continue
+        if kind == "json":
+            added = as_arguments(text, name)
         else:
-            arguments[attributes.get("key", "")] = _value(text, attributes, name)
+            added = {attributes.get("key", ""): _value(text, attributes, name)}
+        if arguments.keys() & added.keys():
+            raise PayloadError("a key is given twice", name, closed=False)
+        arguments |= added
     if not calls or not all(call.name for call in calls):
         raise PayloadError(f'a call must have the form {OPEN}call tool="name" index="1"{SEPARATOR}')
     return calls
@@ -44,33 +48,41 @@ def _value(text: str, attributes: dict[str, str], name: str) -> Any:
 
 def _elements(payload: Payload) -> Iterator[tuple[str, dict[str, str], str]]:
     """Yield the calls and their parts in order: the kind, the attributes, and the text of a part."""
-    inside: str | None = None
+    inside = False
     for part in payload.split(OPEN)[1:]:
         head, *rest = Payload(part).split(SEPARATOR)
         kind, _, said = _text(head).partition(" ")
         attributes = {key: _unescaped(value) for key, value in _ATTRIBUTE.findall(said)}
-        if kind == "call" and inside is not None:
-            raise PayloadError("a call was not closed", closed=False)
         if kind == "call":
-            inside = kind
-            yield kind, attributes, ""
-            closed = [_text(each) for each in rest]
+            if inside:
+                raise PayloadError("a call was not closed", closed=False)
+            inside, text = True, ""
         elif kind in ("argument", "json") and rest:
-            content = Payload(rest[0]).split(CLOSE)
-            if len(content) < 2 or _text(content[1]) != kind:
-                raise PayloadError(f"{kind} was not closed", closed=False)
-            yield kind, attributes, _text(content[0])
-            closed = [_text(each) for each in rest]
+            if not inside:
+                raise PayloadError("an argument must be inside a call")
+            text, rest = _text_of_part(kind, rest), rest[1:]
         else:
             raise PayloadError(f"{kind!r} is no part of a call")
+        yield kind, attributes, text
         # The end of a call has no opening of its own: it is behind the last part, in the same piece.
-        if any(each.endswith(f"{CLOSE}call") for each in closed):
-            inside = None
-    if inside is not None:
+        if behind := SEPARATOR.join(map(_text, rest)).strip():
+            if behind.removesuffix(SEPARATOR) != f"{CLOSE}call":
+                # A tag inside a value also looks like this: what was read may be a part of the value.
+                raise PayloadError("other text is between the parts of a call", closed=False)
+            inside = False
+    if inside:
         raise PayloadError("a call was not closed", closed=False)
 
 
-def _text(segments: list[Any]) -> str:
+def _text_of_part(kind: str, pieces: list[list[Segment]]) -> str:
+    """Return the text of a part from the pieces behind its tag, the first of which ends with its end."""
+    text, *end = Payload(pieces[0]).split(CLOSE)
+    if [_text(each) for each in end] != [kind]:
+        raise PayloadError(f"{kind} was not closed", closed=False)
+    return _text(text)
+
+
+def _text(segments: list[Segment]) -> str:
     return "".join(part.name if isinstance(part, Marked) else part for part in segments)
 
 

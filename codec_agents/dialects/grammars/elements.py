@@ -39,7 +39,8 @@ def read_elements(payload: Payload) -> list[FoundCall]:
     """Read `<tool_call>` with `<invoke name="NAME">` elements, whose children are the arguments.
 
     Raises:
-        PayloadError: an element is not closed, or there is no call.
+        PayloadError: an element is not closed, has text beside elements, or a name twice in it, or there is
+            no call.
     """
     tags = [_tag(part) for part in payload.split(MARK)]
     root = _tree(iter(tags))
@@ -67,6 +68,9 @@ def _tree(tags: Iterator[tuple[bool, str, str]]) -> _Element:
     for closes, name, text in tags:
         if not open_elements:
             raise PayloadError(f"<{name}> follows the end of the calls")
+        # A tag inside a text also looks like this: what was read may be a part of the text.
+        if (text if closes else open_elements[-1].text).strip():
+            raise PayloadError(f"other text is beside <{name}>", closed=False)
         if not closes:
             open_elements[-1].children.append(element := _Element(name, text))
             open_elements.append(element)
@@ -91,6 +95,8 @@ def _call(element: _Element, payload: Payload) -> FoundCall:
 
 
 def _object(element: _Element, schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
+    if len({child.name for child in element.children}) < len(element.children):
+        raise PayloadError(f"<{element.name}> has a name twice", closed=False)
     return {
         child.name: _value(child, member_schema(schema, child.name, root), root) for child in element.children
     }

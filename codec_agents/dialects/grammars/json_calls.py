@@ -7,13 +7,14 @@ import re
 from typing import Any
 
 from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, as_arguments, unfenced
+from codec_agents.strict_json import unique_names
 
 _NAME_KEYS = ("name", "tool_name")
 _ARGUMENT_KEYS = ("arguments", "parameters")
 _ID_KEYS = ("id", "tool_call_id", "call_id")
 _BETWEEN = re.compile(r"[\s;,]*")
 _PREFIX = re.compile(r"\s*(?:functools)?\s*")
-_DECODER = json.JSONDecoder(strict=False)
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=unique_names)
 
 
 def read_json(payload: Payload) -> list[FoundCall]:

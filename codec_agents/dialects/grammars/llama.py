@@ -5,19 +5,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, unfenced
 from codec_agents.dialects.grammars.json_calls import read_json
+from codec_agents.dialects.grammars.python_values import parse_python, python_value
 
 if TYPE_CHECKING:
     from codec_agents.tools.tool import Tool
 
 CODE_TOOL = "code_interpreter"
 """The tool that plain Python code is meant for, in Llama's own words."""
-
-MAX_PYTHON = 100_000
-"""Characters: longer than any call, short enough for the parser."""
 
 
 def read_llama(payload: Payload) -> list[FoundCall]:
@@ -53,12 +51,10 @@ def read_python_lines(payload: Payload) -> list[FoundCall]:
 
 def _python_calls(text: str, payload: Payload) -> list[FoundCall]:
     """Read `[f(a='x'), g()]` or `f.call(a='x')`; only literals are values, nothing is run."""
-    if len(text) > MAX_PYTHON:
-        raise PayloadError("the calls are too long")
     names: dict[str, str] = {}
     try:
-        tree = ast.parse(_plain_names(text, names), mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        tree = parse_python(_plain_names(text, names))
+    except ValueError as error:
         raise PayloadError(f"the calls are not Python calls: {error}") from None
     nodes = tree.elts if isinstance(tree, ast.List) else [tree]
     if not nodes:
@@ -67,20 +63,22 @@ def _python_calls(text: str, payload: Payload) -> list[FoundCall]:
 
 
 _NAMED = re.compile(
-    r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(?<![\w.-])([A-Za-z_][\w.]*(?:-[\w.]+)+)(?=\s*\()""",
+    r"""(?P<quote>'''|\"\"\"|'|")(?:\\.|(?!(?P=quote))[^\\])*(?:(?P=quote)|\\?\Z)"""
+    r"""|(?<![\w.-])(?P<name>[A-Za-z_][\w.]*(?:-[\w.]+)+)(?=\s*\()""",
     re.DOTALL,
 )
-"""A string, or a name with hyphens before an argument list. Python has no such names."""
+"""A string, or a name with hyphens before an argument list. Python has no such names. A string that nothing
+ends goes on to the end: tried again from each of its quotes, it would take quadratic time."""
 
 
 def _plain_names(text: str, names: dict[str, str]) -> str:
     """Return calls in which each name with hyphens is one that Python knows; note the original."""
 
     def replaced(match: re.Match[str]) -> str:
-        if match[1] is None:
+        if match["name"] is None:
             return match[0]
         plain = f"__tool_{len(names)}"
-        names[plain] = match[1]
+        names[plain] = match["name"]
         return plain
 
     return _NAMED.sub(replaced, text)
@@ -92,11 +90,13 @@ def _call(node: ast.expr, payload: Payload, names: Mapping[str, str]) -> FoundCa
     name = _dotted(node.func)
     name = names.get(name, name)
     if name not in payload.tools:
-        name = name.removesuffix(".call")
+        name = name.removesuffix(".call")  # Llama 3.1 calls its built-in tools so: `brave_search.call(...)`
     arguments = dict(zip(_positions(node, payload.tools.get(name)), map(_value, node.args), strict=False))
     for keyword in node.keywords:
         if keyword.arg is None:
             raise PayloadError("** is not a value", name)
+        if keyword.arg in arguments:  # the parser alone does not refuse it
+            raise PayloadError(f"the value of {keyword.arg!r} is given twice", name)
         arguments[keyword.arg] = _value(keyword.value)
     return FoundCall(name, arguments)
 
@@ -112,27 +112,17 @@ def _positions(node: ast.Call, tool: Tool | None) -> list[str]:
 
 
 def _dotted(node: ast.expr) -> str:
-    match node:
-        case ast.Name(name):
-            return name
-        case ast.Attribute(value, name):
-            return f"{_dotted(value)}.{name}"
-    raise PayloadError("each call must have the form name(key=value)")
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):  # no recursion: the parser reads longer chains than Python can go
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        raise PayloadError("each call must have the form name(key=value)")
+    return ".".join([node.id, *reversed(parts)])
 
 
 def _value(node: ast.expr) -> object:
     try:
-        return ast.literal_eval(_JsonWords().visit(node))
-    except (ValueError, TypeError, RecursionError, MemoryError):
-        raise PayloadError("values must be literals") from None
-
-
-class _JsonWords(ast.NodeTransformer):
-    """Puts constants in place of JSON's words for them, also inside lists and objects."""
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        """Return the constant that a name is."""
-        return ast.Constant(_JSON_WORDS[node.id]) if node.id in _JSON_WORDS else node
-
-
-_JSON_WORDS: dict[str, Any] = {"true": True, "false": False, "null": None}
+        return python_value(node)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise PayloadError(f"values must be literals that JSON has, too: {error}") from None

@@ -18,7 +18,6 @@ from codec_agents.dialects.grammars.base import (
 from codec_agents.dialects.grammars.json_calls import read_json
 from codec_agents.dialects.values import Marked, Segment
 
-_FENCED = re.compile(r"\s*([^\n]+?)\s*\n```(?:json)?\s*\n(.*?)\n?```\s*", re.DOTALL)
 _HEAD_AND_JSON = re.compile(r"\s*([^\s{\[]+)\s*(\{.*)", re.DOTALL)
 
 
@@ -30,18 +29,19 @@ def read_mistral(payload: Payload) -> list[FoundCall]:
     """
     if unfenced(payload.text).lstrip().startswith(("[", "{")):  # no name begins so
         return read_json(payload)
-    head, *rest = payload.split("[ARGS]")
-    if not rest:
+    head, body = _parted(payload, "[ARGS]")
+    if body is None:
         match = _HEAD_AND_JSON.fullmatch(payload.text)
         if match is None:
             raise PayloadError("a call must have the form name[ARGS]{...}", payload.text.strip()[:200])
         return [FoundCall(match[1], load_arguments(match[2], match[1]))]
     name, *call_id = [_text(part).strip() for part in Payload(head).split("[CALL_ID]")]
-    if not _text(rest[0]).strip():
+    if not _text(body).strip():
+        # Nothing ends these calls but the next one, or the turn: the arguments may be cut off whole.
         raise PayloadError(
             "nothing follows [ARGS]; write {} where there are no arguments", name, closed=False
         )
-    return [FoundCall(name, load_arguments(_text(rest[0]), name), call_id[0] if call_id else None)]
+    return [FoundCall(name, load_arguments(_text(body), name), call_id[0] if call_id else None)]
 
 
 def read_deepseek(payload: Payload) -> list[FoundCall]:
@@ -54,12 +54,14 @@ def read_deepseek(payload: Payload) -> list[FoundCall]:
 
 
 def _deepseek_call(call: Payload) -> list[FoundCall]:
-    head, *rest = [_text(part) for part in call.split("<｜tool▁sep｜>")]
-    if not rest:
+    head, body = _parted(call, "<｜tool▁sep｜>")
+    if body is None:
         raise PayloadError("a call must have a name and arguments")
-    if fenced := _FENCED.fullmatch(rest[0]):
-        return [FoundCall(fenced[1], load_arguments(fenced[2], fenced[1]))]
-    return [FoundCall(head.strip(), load_arguments(rest[0], head.strip()))]
+    name, arguments = _text(head).strip(), _text(body)
+    first, _, rest = arguments.lstrip().partition("\n")
+    if unfenced(rest) != rest:  # R1 and V3 write `function<｜tool▁sep｜>NAME`, and the JSON in a fence
+        name, arguments = first.strip(), rest
+    return [FoundCall(name, load_arguments(arguments, name))]
 
 
 def read_blocks(payload: Payload) -> list[FoundCall]:
@@ -89,12 +91,13 @@ def read_kimi(payload: Payload) -> list[FoundCall]:
 
 
 def _kimi_call(call: Payload) -> list[FoundCall]:
-    head, *rest = [_text(part) for part in call.split("<|tool_call_argument_begin|>")]
-    call_id = head.strip()
+    head, body = _parted(call, "<|tool_call_argument_begin|>")
+    call_id = _text(head).strip()
+    # Models also leave out `functions.`, or give an id of another form, which then names no tool.
     name = call_id.removeprefix("functions.").rpartition(":")[0] or call_id
-    if not rest:
+    if body is None:
         raise PayloadError("a call must have arguments", name)
-    return [FoundCall(name, load_arguments(rest[0], name), call_id)]
+    return [FoundCall(name, load_arguments(_text(body), name), call_id)]
 
 
 def read_glm(payload: Payload) -> list[FoundCall]:
@@ -143,10 +146,12 @@ def read_hunyuan(payload: Payload) -> list[FoundCall]:
     """
 
     def call(part: Payload) -> list[FoundCall]:
-        head, *rest = part.split(f"<tool_sep{_HY}>")
-        if not rest:
+        head, body = _parted(part, f"<tool_sep{_HY}>")
+        if body is None:
             raise PayloadError("a call must have a name and arguments", _text(head).strip())
-        _, *pairs = Payload(rest[0]).split(f"<arg_key{_HY}>")
+        between, *pairs = Payload(body).split(f"<arg_key{_HY}>")
+        if _text(between).strip():
+            raise PayloadError("other text is before the first key", _text(head).strip())
         return [_keyed_call([head, *pairs], _HY, part)]
 
     return _each(payload, f"<tool_call{_HY}>", f"</tool_call{_HY}>", call)
@@ -192,6 +197,18 @@ def _each(payload: Payload, begin: str, end: str, read: Grammar) -> list[FoundCa
     if not found:
         raise PayloadError(f"a call must begin with {begin}")
     return found
+
+
+def _parted(payload: Payload, marker: str) -> tuple[list[Segment], list[Segment] | None]:
+    """Return what is before a control token, and what is behind it; None where there is no such token.
+
+    Raises:
+        PayloadError: it is there twice. One may be part of a value: neither half would be the whole call.
+    """
+    head, *rest = payload.split(marker)
+    if len(rest) > 1:
+        raise PayloadError(f"{marker} may be in a call once", _text(head).strip(), closed=False)
+    return head, rest[0] if rest else None
 
 
 def _text(segments: list[Segment]) -> str:
