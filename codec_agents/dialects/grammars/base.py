@@ -139,7 +139,8 @@ def typed_value(text: str, schema: Any, root: Mapping[str, Any]) -> Any:
     """Return a value that a family writes without its type, as the tool's schema wants it.
 
     A parameter that takes strings gets the text as it is, or null where it takes that too and the text says
-    it. Otherwise the text is read as JSON, or as a Python literal; what is neither stays text, and the tool's own check speaks about it.
+    so. Otherwise the text is read as JSON, or as a Python literal; what is neither stays text, and the tool's
+    own check speaks about it.
 
     Args:
         text: the value.
