@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,7 @@ def claim_answer(place: RecordPlace, run_id: str, pause_id: str) -> None:
         RecordError: The record is being written, or is damaged.
     """
 
+    # Under the lock of the record: of two answers given at once, the second one sees the first.
     def check(lines: SealedLines) -> None:
         first, chain = next(lines, (b"", ""))
         if _run_id(first) != run_id:
@@ -67,10 +69,9 @@ def answer(path: str | Path, decisions: Mapping[str, bool | str]) -> None:
     waits = read_record(path).waiting
     if waits is None:
         raise PauseError(f"the run that {path} records waits for no decision")
-    keys = [call["key"] for call in waits["calls"]]
-    if sorted(keys) != sorted(decisions):
-        raise PauseError(f"{path} waits for a decision on each of {', '.join(keys)}, and on no other call")
+    check_decisions(waits["calls"], decisions, f"the run that {path} records")
 
+    # Again, under the lock: another answer may have come since the record was read.
     def check(lines: SealedLines) -> None:
         if any(_answered(line) == waits["pause"] for line, _ in lines):
             raise PauseError(f"the pause was answered already, says {path}")
@@ -80,6 +81,29 @@ def answer(path: str | Path, decisions: Mapping[str, bool | str]) -> None:
         append_line(path, line, check)
     except OSError as error:
         raise RecordError(f"cannot open the record {path}: {error.strerror or error}") from error
+
+
+def check_decisions(
+    calls: Iterable[Mapping[str, Any]], decisions: Mapping[str, bool | str], run: str
+) -> None:
+    """Check that decisions are those that a run waits for, and such that its record can hold them.
+
+    Args:
+        calls: The waiting calls, by `key`.
+        decisions: By the key of a call.
+        run: Names the run in errors.
+
+    Raises:
+        PauseError: A call has none, a decision is on another call, or is neither yes, no nor words.
+    """
+    keys = [call["key"] for call in calls]
+    if set(keys) != set(decisions):
+        raise PauseError(f"{run} waits for a decision on each of: {', '.join(keys)}; and on no other call")
+    for key, decision in decisions.items():
+        if not isinstance(decision, bool | str):
+            raise PauseError(
+                f"the decision on {key} is {decision!r:.100}; give true, false or words for the model"
+            )
 
 
 def _run_id(line: bytes) -> str | None:

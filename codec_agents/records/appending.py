@@ -38,6 +38,7 @@ def append_line(
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0))
     try:
         lock(descriptor, path)
+        # Read under the lock: no other process appends between the check and the new line.
         chain = Chain()
         lines = _verified(path, chain)
         if check is not None:
@@ -64,7 +65,7 @@ def annotate(path: str | Path, fields: Mapping[str, Any]) -> None:
     """
     try:
         append_line(path, {"kind": "annotation", "fields": dict(fields)})
-    except OSError as error:
+    except OSError as error:  # of opening it alone: a failed write is a `RecordError` by then
         raise RecordError(f"cannot open the record {path}: {error.strerror or error}") from error
 
 

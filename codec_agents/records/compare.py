@@ -81,6 +81,7 @@ def _of_decisions(first: ComparableRun, second: ComparableRun) -> Iterator[str]:
 
 
 def _of_turns(first: ComparableRun, second: ComparableRun) -> Iterator[str]:
+    # By node and number: nodes that run at once have their turns in any order in a record.
     mine = {(turn.node, turn.number): turn for turn in first.turns}
     theirs = {(turn.node, turn.number): turn for turn in second.turns}
     for node, number in sorted(mine.keys() | theirs.keys()):

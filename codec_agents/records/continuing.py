@@ -63,6 +63,7 @@ class ContinuedRecorder(Recorder):
             RecordError: The record is being written, cannot be opened, or has no seals.
             RecordDamagedError: A line is damaged.
         """
+        # Not the base's, which empties the file. Closed until it is open: `__del__` runs after a failure too.
         self._closed = True
         self._flushes = checked_durability(durability) == "disk"
         self._path, self._place = str(path), str(Path(path).absolute())
@@ -72,7 +73,7 @@ class ContinuedRecorder(Recorder):
         try:
             self._chain, length = sealed_part(path)
             self.record = read_record(path) if length else None
-            # What a crash left of a last line.
+            # What a crash left of a last line; only once the lines before it were read without a fault.
             os.ftruncate(self._file, length)
             os.lseek(self._file, 0, os.SEEK_END)
         except BaseException:
@@ -93,6 +94,7 @@ class ContinuedRecorder(Recorder):
         if self._known is None:
             super().write(event)
         elif isinstance(event, RunStarted):
+            # The run has its first line. This one tells readers that a process went on, and in which trace.
             self._append({"kind": "continued", "trace_id": event.trace_id, "at": round(self.elapsed, 6)})
         elif (new := self._known.new_part(event)) is not None:
             super().write(new)
@@ -120,6 +122,7 @@ def sealed_part(path: str | Path) -> tuple[Chain, int]:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
             if not line.endswith(b"\n"):
                 break
+            # Told apart from damage, for its own remedy: new lines would have no chain to continue.
             if number == 1 and not is_sealed(line):
                 raise RecordError(
                     f"{path} is no record with seals, from which a run can go on; recover an old record into "
@@ -144,6 +147,7 @@ class KnownEvents:
         """The text of each sink that was not repeated yet."""
         self._functions = {node: list(calls) for node, calls in record.functions.items()}
         self._decided = {node: list(choices) for node, choices in record.decided.items()}
+        # Counted, because lines of concurrent nodes come again in another order than the recorded one.
         self._left: Counter[Occurrence] = Counter(_occurrences(record))
         self._checks: Mapping[type, Callable[[Any], Event | None]] = {
             GenerationStarted: self._started,
@@ -169,6 +173,7 @@ class KnownEvents:
             return event
         position = first_difference(turn.prompt, event.prompt_ids)
         if position is not None:
+            # Ids that follow would be those of a prompt that the record does not hold.
             raise ReplayError(
                 event.node,
                 "the continued run has another prompt than its record; continue with the pipeline, maps, "
@@ -234,9 +239,10 @@ class KnownEvents:
 
 def _name(event: Event) -> Occurrence | None:
     """Return what lines of the same content share, for events of which each has one line."""
+    # Instants are in no name: they differ each time. Events without a name are written each time.
     match event:
         case ToolFinished():
-            call = event.attempt.call
+            call = event.attempt.call  # by its place: a model may make the same call twice in a turn
             return "tool", event.node, str(event.turn), str(call.start), str(call.index)
         case ContextKnown():
             return "context", event.node, str(event.turn), str(event.ids)
@@ -256,6 +262,7 @@ def _name(event: Event) -> Occurrence | None:
 def _occurrences(record: RecordedRun) -> list[Occurrence]:
     """Return the name of each recorded line that `_name` can name."""
     found: list[Occurrence] = [("end",)] if record.complete else []
+    # Of turns the reader keeps no lines: their ends and their ids are counted off by `KnownEvents` itself.
     for turn in record.turns:
         for tool in turn.tools:
             start, index = tool["call"]

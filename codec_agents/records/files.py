@@ -47,7 +47,7 @@ def lock(descriptor: int, path: str | Path) -> None:
     """
     try:
         _lock(descriptor)
-    except OSError as error:
+    except OSError as error:  # the lock asks without waiting, and has no other common reason to fail
         raise RecordBusyError(
             f"another run is writing the record {path}; wait for its end, or name another file"
         ) from error
@@ -60,6 +60,7 @@ def is_being_written(path: str | Path) -> bool:
         OSError: The file cannot be opened.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    # Only who tries to lock can know; the lock is held for an instant, and given back by closing.
     try:
         _lock(descriptor)
     except OSError:
@@ -101,7 +102,7 @@ def open_locked(path: str | Path) -> int:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise RecordError(f"{path} is not a regular file, and only in one can a run continue")
         lock(descriptor, path)
-        _make_private(descriptor)
+        _make_private(descriptor)  # a file that was there may be readable by others
     return descriptor
 
 
@@ -112,6 +113,7 @@ def _opened(path: str | Path) -> Iterator[int]:
     Raises:
         RecordError: The file cannot be opened, or the block raised an `OSError`.
     """
+    # Never `O_TRUNC`: whether the file may lose its content is only known when it is open and locked.
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
     except OSError as error:
@@ -157,6 +159,7 @@ def replacing(path: str | Path, *, private: bool = False) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
+    # In the same folder, because a file cannot be renamed onto another disk; by the process, for two of them.
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if private:

@@ -54,10 +54,12 @@ class Chain:
         Raises:
             BrokenSealError: The line was changed, or it does not follow the line before.
         """
+        # At the end of the line alone: a text in it may spell a seal.
         found = _SEAL.fullmatch(line, max(0, len(line) - _SEAL_BYTES))
         if found is None:
             raise BrokenSealError("it has no checksum")
         body = line[: found.start()]
+        # The sum before the chain: it tells the line that was changed from those that follow it.
         if int(found[1], 16) != crc32(body):
             raise BrokenSealError("its checksum does not match its content")
         self._extend(body)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 import msgspec
 
@@ -27,6 +27,8 @@ class NodeHeader(msgspec.Struct):
     dialect: str | None = None
     model: str | None = None
     engine: str | None = None
+    sampling: dict[str, Any] | None = None
+    logprob_mode: str | None = None
 
 
 class EdgeHeader(msgspec.Struct, rename={"source": "from", "target": "to"}):
@@ -230,7 +232,8 @@ class NodeLine(msgspec.Struct):
     at: Instant
     reason: str = ""
     usage: dict[str, Count] = {}
-    error: ErrorFields | None = None
+    error: ErrorFields | msgspec.UnsetType = msgspec.UNSET
+    """Of a node that failed; other nodes have no such field, and readers ask only for its presence."""
 
 
 class TextLine(msgspec.Struct):
@@ -247,11 +250,20 @@ class EndLine(msgspec.Struct):
     at: Instant
 
 
+class WaitingCall(TypedDict):
+    """A call that waits for a decision."""
+
+    key: str
+    node: str
+    name: str
+    arguments: dict[str, Any] | None
+
+
 class SuspendedLine(msgspec.Struct):
-    """The run waits for decisions on calls; each has `key`, `node`, `name` and `arguments`."""
+    """The run waits for decisions on calls."""
 
     pause: str
-    calls: list[dict[str, Any]]
+    calls: list[WaitingCall]
     at: Instant
 
 

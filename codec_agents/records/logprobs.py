@@ -30,13 +30,14 @@ def mode_fault(mode: str | None, sampling: Mapping[str, Any]) -> str | None:
         mode: what they were computed from, a `codec_agents.engines.values.LogprobMode`.
         sampling: the options that were sent.
     """
-    if mode == "processed":
+    if mode == "processed":  # after temperature and penalties, as the ids were drawn
         return None
     if mode is None:
         return "it is not known what the log probabilities were computed from"
     if mode == "raw" and sampling.get("temperature") not in (1, 1.0):
         found = sampling.get("temperature", "the engine's own")
         return f"the log probabilities are raw, and the temperature is {found}, not 1"
+    # The modes `raw` and `temperature` both leave out the options after the temperature.
     for name, values in NEUTRAL.items():
         if name in sampling and sampling[name] not in values:
             return f"the log probabilities leave out {name} {sampling[name]}, with which the ids were drawn"

@@ -11,9 +11,32 @@ import msgspec
 
 from codec_agents.exceptions import RecordDamagedError
 from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain
+from codec_agents.records.lines import SuspendedLine, ToolLine, TurnLine
 
 KINDS = ("turn", "tool", "suspended")
 _MARKS = tuple(b'"kind":"%s"' % kind.encode() for kind in KINDS)
+
+
+class _Turn(TurnLine, tag_field="kind", tag="turn"):
+    """A turn, told from other lines by its kind."""
+
+
+class _Tool(ToolLine, tag_field="kind", tag="tool"):
+    """A call."""
+
+
+class _Suspended(SuspendedLine, tag_field="kind", tag="suspended"):
+    """A pause."""
+
+
+class _Other(msgspec.Struct):
+    """A line of another kind, which holds the words of one of these."""
+
+    kind: str
+
+
+_decode = msgspec.json.Decoder(_Turn | _Tool | _Suspended).decode
+_decode_kind = msgspec.json.Decoder(_Other).decode
 
 
 @dataclass(slots=True)
@@ -64,12 +87,22 @@ def positions_of(path: str | Path) -> list[Position]:
     with Path(path).open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
             if not line.endswith(b"\n"):
-                break
+                break  # what a crash left of a last line
             try:
                 chain.verify(line)
             except BrokenSealError as error:
                 raise RecordDamagedError(str(path), number, str(error), None) from error
             if any(mark in line for mark in _MARKS):  # decoding every line takes ten times as long
-                position = position_of(msgspec.json.decode(line), chain.value)
+                try:
+                    position = _position_in(line, chain.value)
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                    raise RecordDamagedError(str(path), number, str(error), None) from error
                 found += [] if position is None else [position]
     return found
+
+
+def _position_in(line: bytes, chain: str) -> Position | None:
+    if _decode_kind(line).kind not in KINDS:
+        return None
+    fields = _decode(line)
+    return position_of({"kind": fields.__struct_config__.tag, **msgspec.structs.asdict(fields)}, chain)

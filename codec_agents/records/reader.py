@@ -23,6 +23,7 @@ from codec_agents.records.lines import (
     EndLine,
     FunctionLine,
     IdsLine,
+    Instant,
     PromptLine,
     RunLine,
     ToolLine,
@@ -79,10 +80,11 @@ class _Reading:
 
     def _begin(self) -> RecordedRun:
         line = self._next()
-        if line is None:
+        if line is None:  # no damage: a process can die before its first line is whole
             raise RecordError(
                 f"{self._path} has no whole line: the run was cut off before it began; run it anew"
             )
+        # By the seal and not by the version, which a damaged line cannot be asked for.
         if is_sealed(line):
             self._chain = Chain()
         elif not _is_header(line):
@@ -96,7 +98,7 @@ class _Reading:
             known = ", ".join(map(str, READABLE_VERSIONS))
             raise RecordError(f"{self._path} has record version {version!r}; this reads {known}")
         if self._chain is None and version >= FIRST_SEALED_VERSION:
-            raise _BadLineError("it has no checksum")
+            raise _BadLineError("it has no checksum")  # else a cut seal would switch off all checks
         _decoded(line, DECODERS["run"])
         return RecordedRun(header=_unsealed(document), path=Path(self._path))
 
@@ -120,9 +122,10 @@ class _Reading:
 
 
 class _AnyLine(msgspec.Struct):
-    """The one field that every line has."""
+    """The field that every line has, and the one that lines of all kinds are read for."""
 
     kind: str
+    at: Instant = 0.0
 
 
 _as_document = msgspec.json.Decoder(dict[str, Any]).decode
@@ -172,6 +175,7 @@ def _add(run: RecordedRun, turns: OpenTurns, line: bytes) -> None:
 
 def _prompt(run: RecordedRun, turns: OpenTurns, line: PromptLine) -> None:
     before = turns.get(line.node)
+    # Each check names a place that a slice would cut off in silence.
     ids = before.prompt + before.generated if before else []
     if line.kept > len(ids):
         raise _BadLineError(f"it keeps {line.kept} ids of a turn that has {len(ids)}")

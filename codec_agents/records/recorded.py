@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from codec_agents.exceptions import RecordError
 from codec_agents.plan.nodes import declared_path
 from codec_agents.prompts import History
 from codec_agents.records.compare import differences
@@ -145,14 +146,19 @@ class RecordedRun:
 
     @property
     def rewards(self) -> dict[str, float]:
-        """The rewards in annotations, the last of each node; that of the whole run has an empty name."""
+        """The rewards in annotations, the last of each node; that of the whole run has an empty name.
+
+        Raises:
+            RecordError: One is no number.
+        """
         found: dict[str, float] = {}
         for note in self.annotations:
             reward = note.get("reward")
-            if isinstance(reward, Mapping):
-                found.update(reward)
-            elif reward is not None:
-                found[""] = reward
+            given = reward if isinstance(reward, Mapping) else {} if reward is None else {"": reward}
+            for node, value in given.items():
+                if not isinstance(value, int | float):  # the fields of an annotation are free
+                    raise RecordError(f"{self.path} has a reward that is no number: {value!r:.100}")
+                found[node] = value
         return found
 
     @property

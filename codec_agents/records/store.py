@@ -157,6 +157,7 @@ class RunStore:
             return self._refresh(progress)
 
     def _refresh(self, progress: Callable[[int], None] | None) -> int:
+        # Size and time of change tell a changed file without reading it; a folder may hold a million.
         known = {row[0]: row[1:] for row in self._base.execute("SELECT path, size, changed FROM files")}
         seen: set[str] = set()
         read = 0
@@ -165,6 +166,7 @@ class RunStore:
             if (found := _stat(path, name)) is None:
                 continue
             seen.add(name)
+            # By the state before the read: a record that grows meanwhile differs at the next refresh.
             if known.get(name) != (found.st_size, found.st_mtime_ns):
                 self._add(name, path, found)
                 read += 1
@@ -194,20 +196,23 @@ class RunStore:
         Raises:
             RecordError: There is none, or there are several.
         """
+        # Whole names come first: an id may be the beginning of another one. `LIKE` would read `_` and `%` of
+        # an id as patterns.
         rows = self._base.execute(
-            "SELECT path FROM runs WHERE path = ? OR run_id = ? OR substr(run_id, 1, ?) = ? LIMIT 3",
-            (run, run, len(run), run),
+            "SELECT path, CASE ? WHEN path THEN 0 WHEN run_id THEN 1 ELSE 2 END AS rank FROM runs"
+            " WHERE path = ? OR run_id = ? OR substr(run_id, 1, ?) = ? ORDER BY rank LIMIT 2",
+            (run, run, run, len(run), run),
         ).fetchall()
-        exact = [path for (path,) in rows if path == run]
-        if len(rows) != 1 and not exact:
+        if not rows or (len(rows) > 1 and rows[0][1] == rows[1][1]):
             many = "several runs begin" if rows else "no run begins"
             raise RecordError(f"{many} with {run!r} in {self.folder}; `codec-agents runs list` shows all")
-        name: str = exact[0] if exact else rows[0][0]
+        name: str = rows[0][0]
         return self.folder / name
 
     def _add(self, name: str, path: Path, found: os.stat_result) -> None:
         self._remove(name)
         record, state = _read(path)
+        # A file that is no record has a row as well, so that it is not read again each time.
         self._base.execute(
             "INSERT INTO files VALUES (?, ?, ?, ?)",
             (name, found.st_size, found.st_mtime_ns, record is not None),
@@ -215,7 +220,7 @@ class RunStore:
         if record is None:
             return
         ends = record.ends
-        errors = {
+        errors = {  # of nodes: a run has no error of its own in its record
             node: f"{end['error']['type']}: {end['error']['message']}"
             for node, end in ends.items()
             if "error" in end
@@ -235,7 +240,7 @@ class RunStore:
                 "\n".join(_texts(record, errors.values()))[:MAX_TEXT],
             ),
         )
-        nodes = dict.fromkeys([*record.nodes, *ends])
+        nodes = dict.fromkeys([*record.nodes, *ends])  # one that was stopped has turns and no end
         self._base.executemany(
             "INSERT INTO nodes VALUES (?, ?, ?, ?)",
             [(name, node, ends.get(node, {}).get("outcome"), errors.get(node)) for node in nodes],
@@ -260,17 +265,19 @@ def _opened(path: Path) -> sqlite3.Connection:
     base = sqlite3.connect(path, timeout=BUSY_SECONDS)
     try:
         (version,) = base.execute("PRAGMA user_version").fetchone()
+        # The version alone would not tell: its tables may be missing from a file of another program.
         if version == VERSION:
             for table in TABLES:
                 base.execute(f"SELECT * FROM {table} LIMIT 0")  # noqa: S608 - of constants
             return _with_functions(base)
-    except sqlite3.DatabaseError:
+    except sqlite3.DatabaseError:  # damaged: the records have all that it had
         pass
     base.close()
     return _anew(path)
 
 
 def _anew(path: Path) -> sqlite3.Connection:
+    # Emptied and not removed: a new file would be made with the rights of the process, and not private.
     os.truncate(path, 0)
     return _made(sqlite3.connect(path, timeout=BUSY_SECONDS))
 
@@ -281,11 +288,13 @@ def _is_own(path: Path) -> bool:
     A folder of records may be from others. A link in it would have the index written to any file.
     """
     try:
+        # Without waiting: a pipe of this name would be opened when a process reads it, which may be never.
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0), PRIVATE)
     except OSError:
         return False
     found = os.fstat(opened)
     os.close(opened)
+    # A second name of the file is a link of the other kind.
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
@@ -348,6 +357,7 @@ def _texts(record: RecordedRun, errors: Any) -> Iterator[str]:
 def _conditions(wanted: RunFilter) -> tuple[list[str], list[Any]]:
     if wanted.state is not None and wanted.state not in get_args(RunState):
         raise ValueError(f"there is no state {wanted.state!r}; there are: {', '.join(get_args(RunState))}")
+    # `instr` and not `LIKE`, which would read `_` and `%` of the words as patterns.
     known: tuple[tuple[Any, str], ...] = (
         (wanted.pipeline, "pipeline = ?"),
         (wanted.state, "state = ?"),
@@ -357,12 +367,10 @@ def _conditions(wanted: RunFilter) -> tuple[list[str], list[Any]]:
         (wanted.failure, "path IN (SELECT path FROM nodes WHERE instr(folded(error), folded(?)) > 0)"),
         (wanted.tool, "path IN (SELECT path FROM tools WHERE name = ?)"),
     )
-    chosen = [(condition, value) for value, condition in known if value is not None]
+    conditions = [condition for value, condition in known if value is not None]
+    values = [value for value, _ in known if value is not None]
     if wanted.tool is not None and wanted.tool_status is not None:
-        chosen.append(
-            (
-                "path IN (SELECT path FROM tools WHERE name || char(0) || status = ?)",
-                f"{wanted.tool}\0{wanted.tool_status}",
-            )
-        )
-    return [condition for condition, _ in chosen], [value for _, value in chosen]
+        # Beside the condition on the name: both have to be those of one call.
+        conditions.append("path IN (SELECT path FROM tools WHERE name = ? AND status = ?)")
+        values += [wanted.tool, wanted.tool_status]
+    return conditions, values

@@ -157,6 +157,7 @@ def trajectories_of(record: TurnsOfNodes, nodes: Sequence[str] = ()) -> list[Tra
     """
     rows: list[Trajectory] = []
     for node in record.nodes:
+        # Items of a map and rounds of a loop have paths of their own; the declared path names all of them.
         if not nodes or {node, declared_path(node)} & set(nodes):
             rows += _rows_of(record, node)
     return rows
@@ -184,6 +185,7 @@ def _continues(row: Trajectory, turn: Turn) -> bool:
 def _new_row(record: TurnsOfNodes, node: str, part: int, sampling: Mapping[str, Any] | None) -> Trajectory:
     details = record.details(node)
     rewards = record.rewards
+    # The most specific reward: of this item or round, of the declared node, of the run.
     return Trajectory(
         run_id=record.header.get("run_id"),
         node=node,

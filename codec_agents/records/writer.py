@@ -61,6 +61,7 @@ def _reported(engine: EngineReport) -> dict[str, Any]:
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     call = attempt.call
+    # What the model read, and not what the tool returned: a replay writes the same prompt from it.
     line: dict[str, Any] = {
         "name": call.name,
         "arguments": call.arguments,
@@ -185,7 +186,7 @@ class Recorder:
         Raises:
             RecordError: The file cannot be written, is a source, or another run is writing it.
         """
-        self._closed = True
+        self._closed = True  # until the file is open: `__del__` runs after a failure too
         self._flushes = checked_durability(durability) == "disk"
         self._file = create(path, sources)
         self._path = str(path)

@@ -35,6 +35,7 @@ def logprobs_for(row: Trajectory, trainer: str, *, any_mode: bool = False) -> li
         UnfitRowError: a sampled id has none, or they are not those of the distribution that was drawn from.
     """
     logprobs = row.response_logprobs
+    # Fewer than ids: a turn at the end of the row had none.
     if logprobs is None or len(logprobs) != len(row.response):
         raise UnfitRowError(
             row,
@@ -42,6 +43,7 @@ def logprobs_for(row: Trajectory, trainer: str, *, any_mode: bool = False) -> li
             "not every sampled id has a log probability",
             "run it with `sampling.logprobs: true`",
         )
+    # Wrong ones are not seen in training: the loss is a number all the same.
     if not any_mode and (fault := mode_fault(row.logprob_mode, row.sampling)) is not None:
         raise UnfitRowError(
             row,

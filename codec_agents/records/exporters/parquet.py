@@ -31,6 +31,7 @@ def write(rows: Sequence[Trajectory], path: Path) -> None:
         from pyarrow import parquet
     except ImportError as error:
         raise MissingParquetError from error
+    # One table in memory, as the rows are: the command has read all of them.
     table = pa.Table.from_pylist([_row(row) for row in rows], schema=schema(pa))
     with replacing(path) as part:
         parquet.write_table(table, part)
@@ -48,6 +49,7 @@ def _row(row: Trajectory) -> dict[str, Any]:
 
 def schema(pa: Any) -> Any:
     """Return the columns; free forms (`sampling`, `metadata`) are JSON in text."""
+    # Declared, not taken from the rows: files of runs that lack a value have the same columns as others.
     text, ids, spans = pa.string(), pa.list_(pa.uint32()), pa.list_(pa.int32())
     version = pa.struct([("version", text), ("start", pa.int32()), ("end", pa.int32())])
     return pa.schema(

@@ -16,6 +16,7 @@ def generator_output(rows: Sequence[Trajectory], *, any_mode: bool = False) -> d
     Raises:
         UnfitRowError: a row has no reward, or some rows have log probabilities and others have none.
     """
+    # The batch has them or has none: a row that lacks them is refused, not filled up.
     with_logprobs = any(row.logprobs is not None for row in rows)
     return {
         "prompt_token_ids": [row.prompt for row in rows],

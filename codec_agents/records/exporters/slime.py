@@ -16,6 +16,7 @@ def sample(row: Trajectory, index: int, *, any_mode: bool = False) -> dict[str, 
     Raises:
         UnfitRowError: the row has no reward, or its log probabilities are not those that slime takes.
     """
+    # Without any, slime computes them itself; a row with some of them is refused.
     logprobs = None if row.logprobs is None else logprobs_for(row, "slime", any_mode=any_mode)
     return {
         "index": index,

@@ -16,6 +16,7 @@ def fields(row: Trajectory, *, any_mode: bool = False) -> dict[str, Any]:
     Raises:
         UnfitRowError: there are log probabilities, and not those that verl compares with its own.
     """
+    # Without any, verl computes them itself; a row with some of them is refused.
     logprobs = None if row.logprobs is None else logprobs_for(row, "verl", any_mode=any_mode)
     return {
         "prompt_ids": row.prompt,
@@ -23,7 +24,7 @@ def fields(row: Trajectory, *, any_mode: bool = False) -> dict[str, Any]:
         "response_mask": row.mask,
         "response_logprobs": logprobs,
         "reward_score": row.reward,
-        "num_turns": 2 * len(row.turn_starts),
+        "num_turns": 2 * len(row.turn_starts),  # verl counts those of the user, too
         "metrics": {},
         "extra_fields": {
             "run_id": row.run_id,

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from codec_agents.exceptions import RecordDamagedError, RecordError
+from codec_agents.records.appending import annotate
 from codec_agents.records.format import Chain
+from codec_agents.records.positions import positions_of
 from codec_agents.records.reader import read_record
 from codec_agents.records.recorded import RecordedRun
 from codec_agents.trace.timeline import traced
@@ -115,6 +117,50 @@ async def test_no_random_damage_goes_unseen_or_gives_an_untyped_error(tmp_path: 
         if (record := read_up_to_the_damage(path)) is not None:
             assert is_beginning(record, whole)
             use(record)
+
+
+def sealed(path: Path, *lines: str) -> Path:
+    """Write lines as another program could, whose seals are good."""
+    chain = Chain()
+    first = '{"kind":"run","version":3,"run_id":"r","pipeline":"p"}'
+    path.write_bytes(b"".join(chain.seal(line.encode()) for line in (first, *lines)))
+    return path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"kind":"of a later version","at":"noon"}',
+        '{"kind":"node","node":"n","outcome":"failed","at":1,"error":null}',
+        '{"kind":"suspended","pause":"p","calls":[{"node":"n"}],"at":1}',
+        '{"kind":"suspended","pause":"p","calls":[{"key":1,"node":"n","name":"t","arguments":{}}],"at":1}',
+        '{"kind":"tool","node":"n","turn":1}',
+        '{"kind":"turn",,}',
+    ],
+)
+def test_sealed_lines_with_other_fields_are_damage(tmp_path: Path, line: str) -> None:
+    path = sealed(tmp_path / "run.jsonl", line)
+    with pytest.raises(RecordDamagedError):
+        read_record(path)
+    if '"tool"' in line or '"turn",' in line or '"suspended"' in line:
+        with pytest.raises(RecordDamagedError):
+            positions_of(path)
+
+
+def test_first_lines_with_other_fields_are_damage(tmp_path: Path) -> None:
+    line = '{"kind":"run","version":3,"run_id":"r","pipeline":"p","nodes":{"n":{"sampling":[1]}}}'
+    (tmp_path / "run.jsonl").write_bytes(Chain().seal(line.encode()))
+    with pytest.raises(RecordDamagedError):
+        read_record(tmp_path / "run.jsonl")
+
+
+def test_a_reward_that_is_no_number_is_a_typed_error(tmp_path: Path) -> None:
+    path = sealed(tmp_path / "run.jsonl")
+    annotate(path, {"reward": 0.5})
+    assert read_record(path).rewards == {"": 0.5}
+    annotate(path, {"reward": {"n": "good"}})
+    with pytest.raises(RecordError, match="a reward that is no number: 'good'"):
+        _ = read_record(path).rewards
 
 
 @pytest.mark.parametrize("name", ["v1_mapped", "v2_desk", "v2_asking"])

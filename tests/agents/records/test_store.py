@@ -178,3 +178,14 @@ async def test_the_commands_list_search_and_open_runs(folder: Path) -> None:
     assert "<html" in page.read_text()
     wrong = runner.invoke(main, ["runs", "list", str(folder), "--tool-status", "ok"])
     assert (wrong.exit_code, "--tool-status needs --tool" in wrong.output) == (2, True)
+
+
+async def test_an_id_that_is_the_beginning_of_another_one_is_found(tmp_path: Path) -> None:
+    for run_id in ("ticket-1", "ticket-17", "ticket_17"):
+        await desk().invoke({"q": "go"}, record=tmp_path / f"{run_id}.jsonl", run_id=run_id)
+    with RunStore(tmp_path) as store:
+        store.refresh()
+        assert store.find("ticket-1") == tmp_path / "ticket-1.jsonl"
+        assert store.find("ticket_") == tmp_path / "ticket_17.jsonl"
+        with pytest.raises(RecordError, match="several runs begin"):
+            store.find("ticket")
