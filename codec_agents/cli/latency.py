@@ -54,7 +54,7 @@ TEXT = "text"
 TEXT_KINDS = frozenset({"auto", "codec", "vllm", "sglang", "llamacpp"})
 """Engines whose servers have a chat API as well."""
 
-OF_CONNECTIONS = frozenset({"proxy", "verify", "max_connections", "transport"})
+OF_CONNECTIONS = frozenset({"proxy", "verify", "max_connections", "keep_alive", "transport"})
 """Options of an engine that are not its API's."""
 
 

@@ -158,6 +158,8 @@ class StreamStats:
     """Body bytes of the request."""
     chunks: int = 0
     """Pieces in which the body arrived."""
+    request_id: str | None = None
+    """The id that the request was sent with; None where the user names requests, or the engine has none."""
     ids: int = 0
     request_started: float | None = None
     request_sent: float | None = None

@@ -21,6 +21,7 @@ CONNECTION: Table = {
     "proxy": str,
     "verify": bool | str,
     "max_connections": Annotated[int, msgspec.Meta(ge=1)],
+    "keep_alive": bool,
     "transport": Literal["auto", "httpx", "aiohttp"],
 }
 """Fields of `HttpSettings`; key and headers are declared elsewhere, where secrets are looked after."""

@@ -8,8 +8,6 @@ lies between an engine and aiohttp's parser, which is written in C and delivers 
 from __future__ import annotations
 
 import asyncio
-import select
-import socket
 import ssl
 from collections.abc import AsyncIterable, Callable, Mapping
 from typing import Any, NamedTuple, Self
@@ -19,6 +17,9 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from multidict import CIMultiDict
+from yarl import URL
+
+from codec_agents.engines.http import stray_bytes
 
 READ_AHEAD = 4096
 """Bytes of a body kept ready, twice that at most: a few hundred frames. While less than this is left,
@@ -38,11 +39,12 @@ class AiohttpRequest(NamedTuple):
 class AiohttpResponse:
     """A response whose body is read as it comes, and not decompressed. It is its own stream."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, connector: CheckingConnector) -> None:
         self.status_code = response.status
         self.headers: Mapping[str, str] = response.headers
         self.stream = self
         self._response = response
+        self._connector = connector
         self._read = response.content.readany
         self.abort_read: Callable[[Exception], None] = response.content.set_exception
         """Ends a read that waits, and every later one, with an error. aiohttp's own time-outs do it this way:
@@ -63,6 +65,18 @@ class AiohttpResponse:
         """True once the whole body has been read."""
         return self._response.content.at_eof()
 
+    def is_doubtful(self) -> bool:
+        """Return whether another answer came with this one, over a connection that had been used before.
+
+        They come in the order of their requests, so that this one belongs to an earlier request. No
+        connection is used again then.
+        """
+        protocol = self._response._protocol
+        if protocol is None or not protocol._buffer:
+            return False
+        self._connector.stop_reuse(self._response.url)
+        return self._connector.is_reused(protocol)
+
     def release(self) -> None:
         """Give the connection back; an unread body closes it."""
         self._response.release()
@@ -78,7 +92,7 @@ class AiohttpClient:
     Args:
         ssl_context: how certificates are verified; False for not at all.
         max_connections: at once; a further request waits for one.
-        idle_seconds: how long an idle connection is kept.
+        idle_seconds: how long an idle connection is kept; 0 for a connection for each request.
         proxy: the origin of an HTTP proxy, with a user and a password where it needs them.
     """
 
@@ -90,10 +104,11 @@ class AiohttpClient:
         idle_seconds: float,
         proxy: str | None = None,
     ) -> None:
-        connector = CheckingConnector(limit=max_connections, keepalive_timeout=idle_seconds, ssl=ssl_context)
+        kept = {"keepalive_timeout": idle_seconds} if idle_seconds else {"force_close": True}
+        self._connector = CheckingConnector(limit=max_connections, ssl=ssl_context, **kept)
         self._proxy = proxy
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=self._connector,
             request_class=DeferrableRequest,
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(),
@@ -133,7 +148,7 @@ class AiohttpClient:
             timeout=request.timeout,
             allow_redirects=False,
         )
-        return AiohttpResponse(response)
+        return AiohttpResponse(response, self._connector)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -151,31 +166,45 @@ class CheckingConnector(aiohttp.TCPConnector):
         super().__init__(**options)
         self._seen: WeakSet[ResponseHandler] = WeakSet()
         """Connections that have carried a request: on a new one, nothing can be stray."""
+        self._reused: WeakSet[ResponseHandler] = WeakSet()
 
-    async def connect(self, *args: Any, **options: Any) -> Connection:
+    def is_reused(self, protocol: ResponseHandler) -> bool:
+        """Return whether a connection carries its second request, or a later one."""
+        return protocol in self._reused
+
+    def stop_reuse(self, url: URL) -> None:
+        """Close each connection after its request from now on."""
+        if not self._force_close:
+            self._force_close = True
+            stray_bytes.warn(str(url.origin()))
+
+    async def connect(self, req: aiohttp.ClientRequest, *args: Any, **options: Any) -> Connection:
         """Return a connection for a request: a clean idle one, or a new one."""
         while True:  # ends: each round closes an idle connection, or returns
-            connection = await super().connect(*args, **options)
+            connection = await super().connect(req, *args, **options)
             protocol = connection.protocol
-            if protocol is None or protocol not in self._seen:
-                if protocol is not None:
-                    self._seen.add(protocol)
+            if protocol is None:
                 return connection
-            if not protocol.should_close and not _has_unread_bytes(connection.transport):
+            if protocol not in self._seen:
+                self._seen.add(protocol)
                 return connection
+            waits = arrived(protocol)
+            if waits == "nothing" and not self.force_close:
+                self._reused.add(protocol)
+                return connection
+            if waits == "bytes":
+                self.stop_reuse(req.url)
             connection.close()
 
 
-def _has_unread_bytes(transport: asyncio.Transport | None) -> bool:
-    """Return whether bytes, or an end, wait in a socket that the event loop has not looked at since."""
+def arrived(protocol: ResponseHandler) -> str:
+    """Return what has come over a connection on which no answer is due: `nothing`, `bytes` or an end."""
+    if protocol.should_close:  # the event loop has read something already
+        return "bytes"
+    transport = protocol.transport
     if transport is None or transport.get_extra_info("ssl_object") is not None:
-        return False  # under TLS, a server may send tickets at any time
-    sock: socket.socket | None = transport.get_extra_info("socket")
-    if sock is None or not hasattr(select, "poll"):
-        return False
-    poller = select.poll()
-    poller.register(sock.fileno(), select.POLLIN)
-    return bool(poller.poll(0))
+        return "nothing"  # under TLS, a server may send tickets at any time
+    return stray_bytes.unread(transport.get_extra_info("socket"))
 
 
 class DeferredBody(aiohttp.Payload):
@@ -220,6 +249,9 @@ class DeferredBody(aiohttp.Payload):
         """Write head and body, without ever waiting; return False if they can no longer be written."""
         writer = self._writer
         if self.head is None or writer.output_size:  # an aiohttp that does not hold heads back
+            return False
+        # The connector has checked the connection when this was prepared, which may be seconds ago.
+        if arrived(writer.protocol) != "nothing":
             return False
         line, headers = self.head
         headers.update(self._headers_with_it)

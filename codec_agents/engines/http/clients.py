@@ -52,12 +52,13 @@ def make_client(settings: HttpSettings, *, tls: bool = True) -> HttpClient:
         return AiohttpClient(
             ssl_context=verify,
             max_connections=settings.max_connections,
-            idle_seconds=IDLE_SECONDS,
+            idle_seconds=IDLE_SECONDS if settings.keep_alive else 0,
             proxy=settings.proxy,
         )
     from codec_agents.engines.http.httpx_client import make_httpx_client
 
-    return make_httpx_client(settings, verify=verify, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
+    max_idle = MAX_IDLE if settings.keep_alive else 0
+    return make_httpx_client(settings, verify=verify, max_idle=max_idle, idle_seconds=IDLE_SECONDS)
 
 
 def _verification(settings: HttpSettings) -> ssl.SSLContext | Literal[False]:

@@ -15,7 +15,7 @@ import msgspec
 from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import WHOLE, FrameStream, GenerationRequest, StreamStats, Timeouts
 from codec_agents.engines.http.clients import HttpClient
-from codec_agents.engines.http.pool import HttpPool
+from codec_agents.engines.http.pool import REQUEST_ID, HttpPool
 from codec_agents.engines.http.responses import UNREADABLE_JSON, HttpResponse, close
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import Deadlines, FrameParser, HttpStream
@@ -190,6 +190,7 @@ class HttpEngine:
         headers = {**session_headers(request), **outgoing.headers, **request.headers}
         named = self.pool.request_id(headers)
         headers |= named
+        stats.request_id = named.get(REQUEST_ID)
 
         def on_sent() -> None:
             written.append(time.perf_counter())

@@ -8,12 +8,14 @@ the ids of another one. An answer that was there without a read since its reques
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import httpcore
 import httpx
 
+from codec_agents.engines.http import stray_bytes
 from codec_agents.engines.http.settings import HttpSettings
 
 HAS_READ = "codec.has_read"
@@ -47,7 +49,12 @@ class CheckingTransport(httpx.AsyncHTTPTransport):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # httpx has no option for the pool's backend; `test_stray_bytes.py` fails where these names change.
-        self._pool._network_backend = _Backend(self._pool._network_backend)
+        self._pool._network_backend = _Backend(self._pool._network_backend, self._stop_reuse)
+
+    def _stop_reuse(self, server: str) -> None:
+        if self._pool._max_keepalive_connections:
+            self._pool._max_keepalive_connections = 0
+            stray_bytes.warn(server)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return its answer, the body unread.
@@ -59,6 +66,7 @@ class CheckingTransport(httpx.AsyncHTTPTransport):
         connection = response.extensions.get("network_stream")
         if connection is not None and connection.get_extra_info(HAS_READ) is False:
             await response.aclose()
+            self._stop_reuse(f"{request.url.scheme}://{request.url.netloc.decode()}")
             raise httpx.RemoteProtocolError("the server had sent an answer that belongs to no request")
         return response
 
@@ -66,8 +74,9 @@ class CheckingTransport(httpx.AsyncHTTPTransport):
 class _Backend(httpcore.AsyncNetworkBackend):
     """Opens connections that know whether they have read since they wrote."""
 
-    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
+    def __init__(self, backend: httpcore.AsyncNetworkBackend, on_stray: Callable[[str], None]) -> None:
         self._backend = backend
+        self._on_stray = on_stray
 
     async def connect_tcp(
         self,
@@ -77,9 +86,8 @@ class _Backend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _Connection(
-            await self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
-        )
+        stream = await self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
+        return _Connection(stream, partial(self._on_stray, f"{host}:{port}"))
 
     async def connect_unix_socket(
         self,
@@ -87,15 +95,20 @@ class _Backend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _Connection(await self._backend.connect_unix_socket(path, timeout, socket_options))
+        stream = await self._backend.connect_unix_socket(path, timeout, socket_options)
+        return _Connection(stream, partial(self._on_stray, path))
 
     async def sleep(self, seconds: float) -> None:
         await self._backend.sleep(seconds)
 
 
 class _Connection(httpcore.AsyncNetworkStream):
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+    def __init__(
+        self, stream: httpcore.AsyncNetworkStream, on_stray: Callable[[], None], *, tls: bool = False
+    ) -> None:
         self._stream = stream
+        self._on_stray = on_stray
+        self._tls = tls
         self._has_read = True
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -116,7 +129,15 @@ class _Connection(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _Connection(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        return _Connection(stream, self._on_stray, tls=True)
 
     def get_extra_info(self, info: str) -> Any:
-        return self._has_read if info == HAS_READ else self._stream.get_extra_info(info)
+        if info == HAS_READ:
+            return self._has_read
+        known = self._stream.get_extra_info(info)
+        # The pool asks this of an idle connection only. Under TLS, a server may send tickets at any time.
+        idle = info == "is_readable" and known and not self._tls
+        if idle and stray_bytes.unread(self._stream.get_extra_info("socket")) == "bytes":
+            self._on_stray()
+        return known

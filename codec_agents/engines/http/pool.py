@@ -37,6 +37,8 @@ HARMLESS_HEADERS = frozenset({"accept", "accept-encoding", "accept-language", "c
 REQUEST_ID = "x-request-id"
 """Names a request. An engine that repeats it shows which request its answer belongs to."""
 
+OF_ANOTHER = "it sent the answer to another request; its connection is closed"
+
 Body: TypeAlias = bytes | AsyncIterable[bytes] | DeferredContent | None
 
 
@@ -165,12 +167,30 @@ class HttpPool:
         """
         answered = response.headers.get(REQUEST_ID)
         if answered != sent.get(REQUEST_ID) and answered and answered.startswith(f"{self._name}-"):
-            raise EngineStreamError(
-                self.engine, "it sent the answer to another request; its connection is closed"
-            )
+            raise EngineStreamError(self.engine, OF_ANOTHER)
+
+    def names_another(self, beginning: bytes, sent: str | None) -> bool:
+        """Return whether the beginning of a body holds the id of another request of this pool.
+
+        vLLM makes the ids of its events from the request's, and repeats that in no header unless it is
+        started so (`_base_request_id` in its `entrypoints/openai`).
+
+        Args:
+            beginning: the first bytes that came.
+            sent: the id of the request, None for none.
+        """
+        at = -1 if sent is None else beginning.find(self._name.encode())
+        if at < 0 or sent is None:
+            return False
+        found = beginning[at : at + len(sent) + 1].decode("latin-1")
+        if found.startswith(sent):
+            return found[-1].isdigit() and found != sent
+        return not sent.startswith(found)  # one that is cut off may be the same
 
     def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         merged = {**self.settings.headers, **headers}
+        if not self.settings.keep_alive:
+            merged.setdefault("Connection", "close")
         if self.address.login is not None:
             merged.setdefault("Authorization", basic_login(*self.address.login))
         if (key := self.settings.key) is not None:

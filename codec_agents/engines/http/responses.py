@@ -21,8 +21,9 @@ MAX_LEFT_OVER = 10_000
 class HttpResponse(Protocol):
     """The part of a response that engines use.
 
-    A client may offer three things more: `abort_read(error)`, which ends a read that waits (see
-    `ReadTimeout`), and `at_end` and `release()`, which save `BodyDrainer` a read.
+    A client may offer four things more: `abort_read(error)`, which ends a read that waits (see
+    `ReadTimeout`), `at_end` and `release()`, which save `BodyDrainer` a read, and `is_doubtful()`, which
+    tells that the answer belongs to another request.
     """
 
     status_code: int

@@ -22,6 +22,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     verify: bool | str = True
     """False accepts any certificate; a path names a file of trusted ones."""
     max_connections: int = MAX_CONNECTIONS
+    keep_alive: bool = True
+    """False opens a connection for each request, so that no answer can be taken for another request's."""
     transport: Literal["auto", "httpx", "aiohttp"] = "auto"
     """`httpx`, `aiohttp`, or `auto` for the faster one that can be used."""
     secrets: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ import msgspec
 from codec_agents.concurrency.deadline import OutOfTimeError, ReadTimeout
 from codec_agents.concurrency.event_loop import clock
 from codec_agents.engines.base import FAILED_REASONS, GenerationRequest, StreamStats, Timeouts, failed_answer
-from codec_agents.engines.http.pool import HttpPool
+from codec_agents.engines.http.pool import OF_ANOTHER, HttpPool
 from codec_agents.engines.http.responses import HttpResponse, close, read_aborter
 from codec_agents.exceptions import EngineError, EngineStreamError, EngineTimeoutError, TimeoutPhase
 from codec_core.exceptions import CodecError, TruncatedBodyError, TruncatedStreamError
@@ -188,6 +188,8 @@ class HttpStream:
             if not self._done:
                 raise self._broken("the answer ended before it was done")
         else:
+            if not self.stats.chunks and self._pool.names_another(chunk, self.stats.request_id):
+                raise self._broken(OF_ANOTHER)
             self._take(chunk)
             if self._parser.awaits_counts and not self._done:
                 self._deadlines.wait_for_counts()
@@ -227,6 +229,9 @@ class HttpStream:
 
     def _finish(self, frame: CodecFrame) -> CodecFrame:
         """Return the last frame, fit to leave; an engine's own failure follows the ids that came with it."""
+        is_doubtful = getattr(self._response, "is_doubtful", None)  # aiohttp can tell
+        if is_doubtful is not None and is_doubtful():
+            raise self._broken("it sent two answers to one request, and one of them belongs to another")
         self._done = True
         reason = frame.finish_reason
         if reason is not None and (shown := self._pool.secrets.hide(reason)) != reason:

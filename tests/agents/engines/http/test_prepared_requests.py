@@ -247,6 +247,19 @@ async def test_an_answer_that_comes_before_the_question_is_not_used(words: Vocab
         assert len(wire.requests) == 1
 
 
+async def test_an_answer_in_the_socket_before_the_question_is_not_used(words: Vocabulary, ask: Ask) -> None:
+    """It comes after the connection was taken, and before the event loop can read it."""
+    request = ask(words)
+    async with Wire(lambda _: DONE) as wire:
+        engine = CodecEngine(wire.url)
+        await prepare(engine, request)
+        await wire.connected(1)
+        wire.writers[0].write(DONE.replace(FRAME, FRAME.replace(b"\x05", b"\x06")))
+        assert await generate(engine, request) == [5]
+        await engine.aclose()
+        assert len(wire.requests) == 1
+
+
 async def test_where_heads_are_not_held_back_the_request_goes_the_usual_way(
     words: Vocabulary, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
