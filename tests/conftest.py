@@ -27,8 +27,19 @@ def pytest_configure(config: pytest.Config) -> None:
         try_all()
 
 
+SLOW_SECONDS = 300
+"""The time-out of a slow test without one of its own: it starts processes, or runs thousands of cases, and a
+busy machine makes a minute of ten seconds."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run first what measures memory: later, what grows has to go around what other tests have left."""
+    """Give slow tests their time, and run first what measures memory.
+
+    Later, what grows has to go around what other tests have left.
+    """
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
     items.sort(key=lambda item: item.get_closest_marker("memory") is None)
 
 

@@ -16,6 +16,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
@@ -42,7 +43,22 @@ _PROPERTY = re.compile(r"\\[pP]\{[^{}]*\}")
 _REPEAT = re.compile(r"\{(\d*)(?:,(\d*))?\}")
 _FUZZY = re.compile(r"\{[\d<=+\s,]*[eids]\s*(?:<=?|[,+:}])")
 
-_steps: ContextVar[list[int]] = ContextVar("steps")
+
+@dataclass(slots=True)
+class Budget:
+    """Bounds the check of one answer.
+
+    Fields:
+        steps: keywords that may still be applied.
+        match_seconds: how long one match may take.
+    """
+
+    steps: int = MAX_STEPS
+    match_seconds: float = MATCH_SECONDS
+
+
+_budget: ContextVar[Budget] = ContextVar("budget")
+"""Of the check that this context is in: `jsonschema` hands nothing to the functions of its keywords."""
 
 
 class InvalidAnswerError(ValueError):
@@ -75,8 +91,8 @@ def read_answer(text: str) -> Any:
 # --- a JSON Schema ---
 
 
-def reader_of_schema(schema: Mapping[str, Any]) -> Callable[[str], Any]:
-    """Return what reads and checks answers of a JSON Schema.
+def reader_of_schema(schema: Mapping[str, Any], bounds: Budget | None = None) -> Callable[[str], Any]:
+    """Return what reads and checks answers of a JSON Schema, each within the bounds.
 
     Raises:
         ImportError: the package `jsonschema` is not installed.
@@ -99,11 +115,12 @@ def reader_of_schema(schema: Mapping[str, Any]) -> Callable[[str], Any]:
     # Without a registry of its own `jsonschema` would fetch what a `$ref` names.
     checker = _bounded(kind)(schema, registry=Registry())
     _try(checker, schema)
+    bounds = bounds or Budget()
 
     def read(text: str) -> Any:
         value = read_answer(text)
         try:
-            faults = list(islice(_faults(checker, value), MAX_SHOWN_ERRORS + 1))
+            faults = list(islice(_faults(checker, value, bounds), MAX_SHOWN_ERRORS + 1))
         except (RecursionError, ArithmeticError) as error:
             raise InvalidAnswerError(f"it cannot be checked: {error}.") from None
         if faults:
@@ -113,8 +130,8 @@ def reader_of_schema(schema: Mapping[str, Any]) -> Callable[[str], Any]:
     return read
 
 
-def _faults(checker: Any, value: Any) -> Iterator[str]:
-    _steps.set([0])
+def _faults(checker: Any, value: Any, bounds: Budget) -> Iterator[str]:
+    _budget.set(replace(bounds))
     for each in checker.iter_errors(value):
         yield f"{escape_line(each.json_path)}: {each.message}"
 
@@ -131,7 +148,7 @@ def _try(checker: Any, schema: Mapping[str, Any]) -> None:
                 compiled_regex(name)
         smallest: tuple[Any, ...] = (None, False, 0, "", [], {})
         for value in smallest:
-            list(_faults(checker, value))
+            list(_faults(checker, value, Budget()))
     except RecursionError:
         raise ValueError(
             "the JSON Schema refers to itself without end; let each round go into an element of the answer"
@@ -182,9 +199,9 @@ def _bounded(kind: Any) -> Any:
 
 
 def _counted(check: Callable[..., Any], validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-    steps = _steps.get()
-    steps[0] += 1
-    if steps[0] > MAX_STEPS:
+    budget = _budget.get()
+    budget.steps -= 1
+    if budget.steps < 0:
         raise InvalidAnswerError("checking it takes too long; write a shorter answer.")
     return check(validator, value, instance, schema) or ()
 
@@ -272,7 +289,8 @@ def compiled_regex(pattern: str) -> Any:
 
 
 def _search(pattern: str, text: str) -> bool:
+    seconds = _budget.get().match_seconds
     try:
-        return bool(compiled_regex(pattern).search(text, timeout=MATCH_SECONDS, concurrent=True))
+        return bool(compiled_regex(pattern).search(text, timeout=seconds, concurrent=True))
     except TimeoutError:
         raise InvalidAnswerError(f"matching {pattern!r:.100} took too long.") from None

@@ -36,9 +36,6 @@ OUTPUT_VERSION = 1
 MAX_RESULT_BYTES = 2 * MAX_ROW_BYTES
 """The longest line of results that is read: a result may hold its whole row, and texts beside it."""
 
-_TOO_LONG = {"type": "BatchError", "message": f"the result is longer than {MAX_RESULT_BYTES} bytes"}
-"""The error in place of a result that no start would read."""
-
 MANIFEST = "batch.json"
 RESULTS = "results.jsonl"
 LOCK = "lock"
@@ -164,6 +161,7 @@ class BatchOutput:
         columns: Mapping[str, str] | None = None,
         durability: Durability = "os",
         retry_failed: bool = False,
+        max_result_bytes: int = MAX_RESULT_BYTES,
     ) -> None:
         """Open a folder, or begin one. The results are readable by their owner alone.
 
@@ -174,6 +172,7 @@ class BatchOutput:
             columns: The columns of the inputs that have another name.
             durability: Where each result is before the next one is written.
             retry_failed: Drop the results that are failures, so that their rows run again.
+            max_result_bytes: The longest line of results.
 
         Raises:
             BatchError: Another process writes it, it is of another batch, or a result is damaged.
@@ -182,6 +181,7 @@ class BatchOutput:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.summary = BatchSummary(self.folder)
+        self._max_result_bytes = max_result_bytes
         self._flushes = checked_durability(durability) == "disk"
         self._index = KeyIndex()
         self._results: int | None = None
@@ -239,9 +239,11 @@ class BatchOutput:
         """
         assert self._results is not None
         content = encoded(line) + b"\n"
-        if len(content) > MAX_RESULT_BYTES:
+        if len(content) > self._max_result_bytes:
             # The next start would refuse it. Another run would be as long, so it is the failure of its row.
-            line = {"key": line["key"], "row": line["row"], "error": _TOO_LONG}
+            said = f"the result is longer than {self._max_result_bytes} bytes"
+            error = {"type": "BatchError", "message": said}
+            line = {"key": line["key"], "row": line["row"], "error": error}
             content = encoded(line) + b"\n"
         try:
             write_line(self._results, content, flush=self._flushes)
@@ -293,7 +295,7 @@ class BatchOutput:
         if retry_failed and path.exists():
             # Into a new file, on the disk before it takes the name: a crash loses none of the good results.
             with replacing(path, private=True) as part, part.open("wb") as file:
-                for line, result in result_lines(path):
+                for line, result in result_lines(path, self._max_result_bytes):
                     if result.error is None:
                         file.write(line)
                 file.flush()
@@ -302,7 +304,7 @@ class BatchOutput:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         self._results = os.open(path, flags, PRIVATE)
         length = 0
-        for line, result in result_lines(path):
+        for line, result in result_lines(path, self._max_result_bytes):
             # A result holds the digest of its row, and of its key only the text, whose digest names it.
             if not self._index.add_digests(result.key, Row(result.key, {}).key_digest, result.row):
                 raise BatchError(f"{path} has two results of the key {result.key!r}; name another folder")
@@ -311,19 +313,19 @@ class BatchOutput:
         os.lseek(self._results, 0, os.SEEK_END)
 
 
-def result_lines(path: Path) -> Iterator[tuple[bytes, _ResultLine]]:
+def result_lines(path: Path, longest: int = MAX_RESULT_BYTES) -> Iterator[tuple[bytes, _ResultLine]]:
     """Yield the whole lines of a file of results, with the fields by which they are known.
 
     Raises:
         BatchError: A line is damaged or too long.
     """
     with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_RESULT_BYTES), b""), 1):
+        for number, line in enumerate(iter(lambda: file.readline(longest), b""), 1):
             if not line.endswith(b"\n"):
-                if len(line) < MAX_RESULT_BYTES:
+                if len(line) < longest:
                     return  # half a line, which a crash left at the end, or which is being written
                 raise BatchError(
-                    f"{path}:{number}: the line is longer than {MAX_RESULT_BYTES} bytes; remove it, and "
+                    f"{path}:{number}: the line is longer than {longest} bytes; remove it, and "
                     "start the batch again"
                 )
             try:

@@ -208,11 +208,20 @@ def _json_lines(path: Path) -> Iterator[Values]:
             yield values
 
 
-def _csv(path: Path) -> Iterator[Values]:
+def csv_rows(path: Path, longest: int = MAX_ROW_BYTES) -> Iterator[Values]:
+    """Yield the rows of a CSV file, whose first line names the columns.
+
+    Args:
+        path: The file.
+        longest: The most characters of a row.
+
+    Raises:
+        BatchError: It is damaged, or a row is longer.
+    """
     # The limit is one of the process, and too low for documents; it is never lowered.
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))
+    csv.field_size_limit(max(csv.field_size_limit(), longest))
     with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = _RowLines(file, path)
+        lines = _RowLines(file, path, longest)
         # Strict: a quote that is never closed, or closed within a field, would give other texts in silence.
         reader = csv.DictReader(lines, strict=True)
         try:
@@ -234,9 +243,10 @@ def _csv(path: Path) -> Iterator[Values]:
 class _RowLines:
     """The lines of a file; those of one row, of which quotes can hold any number, are bounded together."""
 
-    def __init__(self, file: TextIO, path: Path) -> None:
+    def __init__(self, file: TextIO, path: Path, longest: int) -> None:
         self._file = file
         self._path = path
+        self._longest = longest
         self.characters = 0
         """Of the row so far."""
         self.number = 0
@@ -246,11 +256,11 @@ class _RowLines:
         return self
 
     def __next__(self) -> str:
-        line = self._file.readline(MAX_ROW_BYTES + 1)
+        line = self._file.readline(self._longest + 1)
         self.characters += len(line)
         self.number += 1
-        if self.characters > MAX_ROW_BYTES:
-            raise BatchError(f"{self._path}: a row is longer than {MAX_ROW_BYTES} characters")
+        if self.characters > self._longest:
+            raise BatchError(f"{self._path}: a row is longer than {self._longest} characters")
         if not line:
             raise StopIteration
         return line
@@ -312,7 +322,7 @@ def arrow(part: str) -> Any:
 READERS: Mapping[str, Callable[[Path], Iterator[Values]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
-    ".csv": _csv,
+    ".csv": csv_rows,
     ".parquet": _parquet,
     ".arrow": _arrow_stream,
 }

@@ -216,11 +216,18 @@ class ScriptedEngine:
     logprob_mode = "processed"
     checks_answers = True
 
-    def __init__(self, model: ScriptedModel | Script, *, name: str = "scripted") -> None:
+    def __init__(
+        self,
+        model: ScriptedModel | Script,
+        *,
+        name: str = "scripted",
+        requests_kept: int = REQUESTS_KEPT,
+    ) -> None:
         self.name = name
+        self._requests_kept = requests_kept
         self.model = model if isinstance(model, ScriptedModel) else ScriptedModel(script=model)
         self.requests: list[GenerationRequest] = []
-        """The requests seen, in order: at least the last `REQUESTS_KEPT`."""
+        """The requests seen, in order: at least the last `requests_kept`."""
         self.open_streams = 0
         self._cache = self.model.cache()
 
@@ -235,8 +242,8 @@ class ScriptedEngine:
             EngineError: the prompt cannot be sent, or the script refuses.
         """
         check_prompt(self.name, request)
-        if len(self.requests) >= 2 * REQUESTS_KEPT:
-            del self.requests[:REQUESTS_KEPT]
+        if len(self.requests) >= 2 * self._requests_kept:
+            del self.requests[: self._requests_kept]
         self.requests.append(request)
         stats.request_started = time.perf_counter()
         stats.prompt_tokens = len(request.prompt_ids)

@@ -9,8 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from codec_agents.graph.output import Output
-from codec_agents.plan import answer_readers
-from codec_agents.plan.answer_readers import InvalidAnswerError, reader_of_regex, reader_of_schema
+from codec_agents.plan.answer_readers import Budget, InvalidAnswerError, reader_of_regex, reader_of_schema
 from codec_agents.plan.output import form_of
 from codec_agents.strict_json import read_json
 
@@ -101,17 +100,16 @@ def test_keywords_that_are_bounded_mean_what_they_meant(schema: Any, value: Any,
             read(json.dumps(value))
 
 
-def test_an_expression_in_a_schema_is_matched_against_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_readers, "MATCH_SECONDS", 0.01)
-    read = reader_of_schema({"pattern": "^(a|aa)+$"})
+def test_an_expression_in_a_schema_is_matched_against_the_clock() -> None:
+    read = reader_of_schema({"pattern": "^(a|aa)+$"}, Budget(match_seconds=0.01))
     with pytest.raises(InvalidAnswerError, match="took too long"):
         read(json.dumps("a" * 60 + "b"))
 
 
-def test_the_steps_of_a_check_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_steps_of_a_check_are_counted() -> None:
     twice = {"properties": {"a": {"$ref": "#/$defs/t"}}}
-    read = reader_of_schema({"$defs": {"t": {"allOf": [twice, twice]}}, "$ref": "#/$defs/t"})
-    monkeypatch.setattr(answer_readers, "MAX_STEPS", 500)
+    schema = {"$defs": {"t": {"allOf": [twice, twice]}}, "$ref": "#/$defs/t"}
+    read = reader_of_schema(schema, Budget(steps=500))
     assert read('{"a": {}}')
     with pytest.raises(InvalidAnswerError, match="takes too long"):
         read('{"a":' * 40 + "{}" + "}" * 40)

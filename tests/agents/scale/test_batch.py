@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,14 +47,15 @@ async def test_each_row_has_one_result_and_a_record(tmp_path: Path) -> None:
     assert all(file.stat().st_mode & 0o077 == 0 for file in files)
 
 
-async def test_a_result_that_no_start_would_read_is_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("codec_agents.scale.output.MAX_RESULT_BYTES", 2000)
-    given = [{"question": "short"}, {"question": "long", "more": "\x01" * 1000}]
-    assert (await run_batch(make(), given, tmp_path)).failed == 1
+def test_a_result_that_no_start_would_read_is_a_failure(tmp_path: Path) -> None:
+    given = list(read_rows([{"question": "short"}, {"question": "long", "more": "\x01" * 1000}]))
+    with BatchOutput(tmp_path, make(), max_result_bytes=2000) as output:
+        for row in output.pending(iter(given)):
+            output.write({"key": row.key, "row": row.content_digest, "inputs": dict(row.values)})
+    assert (output.summary.done, output.summary.failed) == (1, 1)
     assert "longer than" in str([line["error"] for line in results(tmp_path) if "error" in line])
-    assert (await run_batch(make(), given, tmp_path)).skipped == 2
+    with BatchOutput(tmp_path, make(), max_result_bytes=2000) as output:
+        assert list(output.pending(iter(given))) == []
 
 
 async def test_a_second_start_goes_on_with_what_is_missing(tmp_path: Path) -> None:
@@ -179,20 +181,14 @@ async def test_a_folder_of_another_batch_is_refused(tmp_path: Path) -> None:
         await run_batch(saying(), rows(1), tmp_path, key="id")
 
 
-async def test_a_result_that_is_too_long_to_read_is_refused_and_nothing_is_cut_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_result_that_is_too_long_to_read_is_refused_and_nothing_is_cut_off(tmp_path: Path) -> None:
     await run_batch(saying(), rows(3), tmp_path, key="id")
     file = tmp_path / "results.jsonl"
     whole = file.read_bytes()
-    monkeypatch.setattr("codec_agents.scale.output.MAX_RESULT_BYTES", whole.index(b"\n"))
-    for start in (
-        lambda: BatchOutput(tmp_path, saying(), key="id"),
-        lambda: BatchOutput(tmp_path, saying(), key="id", retry_failed=True),
-        lambda: export(tmp_path, "csv"),
-    ):
+    longest = whole.index(b"\n")
+    for retry_failed in (False, True):
         with pytest.raises(BatchError, match=r"results.jsonl:1: the line is longer than"):
-            start()
+            BatchOutput(tmp_path, saying(), key="id", retry_failed=retry_failed, max_result_bytes=longest)
     assert file.read_bytes() == whole
 
 
@@ -260,12 +256,17 @@ async def test_a_record_that_stays_in_use_ends_the_batch(
     (row,) = read_rows(rows(1), "id")
     path = tmp_path / record_name(row)
     path.parent.mkdir(parents=True)
-    monkeypatch.setattr(runner, "BUSY_LOOKS", 0)
-    held = open_locked(path)
+    held, looks = open_locked(path), [0]
+
+    async def sleep(_: float) -> None:
+        looks[0] += 1
+
+    monkeypatch.setattr(runner.anyio, "sleep", sleep)
     with pytest.raises(BatchError, match="another run is writing"):
         await run_batch(saying(), rows(1), tmp_path, key="id")
     os.close(held)
     assert results(tmp_path) == []
+    assert looks == [runner.BUSY_LOOKS]
 
 
 # --- the command, killed ---
@@ -301,7 +302,7 @@ def test_a_batch_that_is_killed_again_and_again_gives_each_key_one_result(tmp_pa
         process = subprocess.Popen(command(tmp_path, "--json"), env=environment, stdout=subprocess.DEVNULL)
         file = tmp_path / "out" / "results.jsonl"
         while process.poll() is None and (not file.exists() or file.read_bytes().count(b"\n") < wanted):
-            pass
+            time.sleep(0.01)  # the other process needs the processor
         process.kill()
         process.wait()
     done = subprocess.run(
@@ -341,11 +342,8 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     assert "NAME=VALUE" in wrong.output
 
 
-async def test_a_scripted_engine_keeps_no_more_than_its_last_requests(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("codec_agents.engines.scripted.engine.REQUESTS_KEPT", 4)
-    engine = ScriptedEngine(lambda _: "yes")
+async def test_a_scripted_engine_keeps_no_more_than_its_last_requests(tmp_path: Path) -> None:
+    engine = ScriptedEngine(lambda _: "yes", requests_kept=4)
     p = saying()
     p.live.engines.update(dict.fromkeys(p.live.engines, engine))
     await run_batch(p, rows(20), tmp_path, key="id", concurrency=1)

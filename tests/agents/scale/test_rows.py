@@ -11,7 +11,7 @@ import pytest
 from codec_agents.exceptions import BatchError, PipelineError
 from codec_agents.scale import read_rows, replicas, run_batch
 from codec_agents.scale.exporting import export
-from codec_agents.scale.rows import files_of
+from codec_agents.scale.rows import csv_rows, files_of
 from tests.agents.scale.batch_pipelines import make, rows, saying
 
 pytestmark = pytest.mark.anyio
@@ -61,14 +61,13 @@ def test_damaged_files_are_refused(name: str, content: bytes, said: str, tmp_pat
 
 
 @pytest.mark.parametrize("content", ["a\n" + "x" * 2000 + "\n", "a\n" + '"x\n",' * 500 + "\n"])
-def test_a_row_of_csv_is_bounded(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_of_csv_is_bounded(content: str, tmp_path: Path) -> None:
     """One line without an end, and one row over many lines."""
     (tmp_path / "a.csv").write_text("a\n" + '"y"\n' * 1000)
-    monkeypatch.setattr("codec_agents.scale.rows.MAX_ROW_BYTES", 1000)
-    assert len(list(read_rows(tmp_path / "a.csv"))) == 1000
+    assert len(list(csv_rows(tmp_path / "a.csv", 1000))) == 1000
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(BatchError, match="a row is longer than 1000"):
-        list(read_rows(tmp_path / "a.csv"))
+        list(csv_rows(tmp_path / "a.csv", 1000))
 
 
 def test_values_that_no_result_can_hold_are_null_or_text() -> None:
