@@ -60,7 +60,7 @@ class Importer:
         except ModuleNotFoundError as error:
             reason = f"there is no module {error.name!r}"
             raise ReferenceRefusedError(reference, reason, "install it, or correct the name") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a program without a guard exits where it is imported
             reason = f"the module fails when imported: {type(error).__name__}: {error}"
             raise ReferenceRefusedError(reference, reason, "correct the module") from error
         return _attribute(reference, module)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from time import perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -63,8 +63,11 @@ class Telemetry:
     def catch_up(self) -> None:
         """Do now all work that was put off."""
         while self._pending:
-            with suppress(IndexError):  # another thread may have taken the last
-                self._pending.popleft()()
+            try:
+                work = self._pending.popleft()
+            except IndexError:  # another thread has taken the last
+                return
+            work()
 
     @property
     def listens(self) -> bool:

@@ -174,7 +174,8 @@ class HeadedTurns:
         """Return the turn that begins at a place; None where none does."""
         text = prompt.text
         stop, last = place, False
-        while not last and text.startswith(self._head, stop) and text[stop:] != self._head:
+        # A head alone at the end is the opening of the next turn.
+        while not last and text.startswith(self._head, stop) and len(text) > stop + len(self._head):
             begin, stop = stop, text.find(self._start, stop + 1)
             stop = len(text) if stop < 0 else stop
             last = self._ends_turn(text[begin:stop])

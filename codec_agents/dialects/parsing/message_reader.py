@@ -95,10 +95,10 @@ class MessageReader(MarkedReader):
         start = self._position
         self._position += len(ids)
         if self._place is _Place.HEADER:
-            if len(self._header) < MAX_HEADER_IDS:
-                self._header += ids
-                if self._channel is not None:
-                    self._channel += ids
+            kept = ids[: MAX_HEADER_IDS - len(self._header)]  # the same ones, however the ids were cut
+            self._header += kept
+            if self._channel is not None:
+                self._channel += kept
         elif self._place is _Place.BODY and self._port is None:
             self._body += ids
         elif self._place is _Place.BODY and self._port is not None:

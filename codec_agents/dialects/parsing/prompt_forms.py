@@ -316,7 +316,10 @@ class ResultForms:
         if behind is None:
             return None
         fields = {**before.groupdict(), **behind.groupdict()}
-        call_id = json.loads(fields["id_json"]) if fields.get("id_json") else fields.get("id")
+        try:
+            call_id = _JSON.decode(fields["id_json"]) if fields.get("id_json") else fields.get("id")
+        except ValueError:  # an escape that JSON does not have
+            return None
         name = fields.get("name") or unescape(fields.get("name_attribute") or "")
         return ReadResult(content, name or None, call_id, text[start : behind.end()]), behind.end()
 
@@ -330,10 +333,13 @@ class ResultForms:
         limit = bound.start() if bound is not None else len(text)
         if not last and (found := self._next.search(text, place)) and found.start() <= limit:
             return found.start()
-        ends = [
-            found.start() for found in self._last.finditer(text, place, len(text)) if found.start() <= limit
-        ]
-        return ends[-1] if ends else limit
+        # One by one: what is behind the limit is as long as the rest of the prompt.
+        stop = limit
+        for found in self._last.finditer(text, place):
+            if found.start() > limit:
+                break
+            stop = found.start()
+        return stop
 
 
 def _unnamed(pattern: str) -> str:

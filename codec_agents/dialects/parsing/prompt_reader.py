@@ -68,9 +68,13 @@ class _Reading:
         """True if a turn other than a system turn is before the place."""
         return any(turn.message.role != "system" for turn in self.turns)
 
-    @property
-    def rest(self) -> str:
-        return self.prompt.text[self.place :]
+    def is_last(self, text: str) -> bool:
+        """Return whether the prompt ends with a text that begins at the place."""
+        return len(text) == len(self.text) - self.place and self.begins(text)
+
+    def begins(self, text: str) -> bool:
+        """Return whether a text begins at the place."""
+        return self.text.startswith(text, self.place)
 
     def add(self, message: Message, text: str, stop: int, *, implied: bool = False) -> None:
         """Note a turn from the place to another, and go on there."""
@@ -111,7 +115,7 @@ class PromptReader:
         """Return a prompt as messages. A prompt in which no turn is marked is one message of the user."""
         reading = _Reading(self._alphabet.prompt(ids))
         for begin in self._forms.begins:
-            if reading.text.startswith(begin):
+            if reading.begins(begin):
                 reading.place = len(begin)
                 break
         if not self._forms.boundaries:
@@ -142,7 +146,7 @@ class PromptReader:
         """Read the opening of the turn that is asked for, which ends the prompt."""
         forms = self._forms
         openings = [*forms.openings, *(forms.again if self._goes_on(reading) else ())]
-        if reading.rest not in openings:
+        if not any(map(reading.is_last, openings)):
             return False
         reading.place = len(reading.text)
         return True
@@ -190,7 +194,7 @@ class PromptReader:
         return True
 
     def _system(self, reading: _Reading) -> bool:
-        told = (turn for turn in self._forms.implied_turns if reading.rest.startswith(turn))
+        told = filter(reading.begins, self._forms.implied_turns)
         if not reading.spoken and (turn := next(told, "")):
             reading.add(Message(role="system"), turn, reading.place + len(turn), implied=True)
             return True

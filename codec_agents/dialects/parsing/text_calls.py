@@ -185,7 +185,7 @@ class TextLane:
     def _decide(self, _events: list[TurnEvent]) -> bool:
         """Decide whether a call begins behind the mark."""
         payload = self._begun_payload()
-        end = self._data.find(self._form.end, self._call_at) if self._form.end is not None else -1
+        end = self._next_end()
         whole = end >= 0 or len(payload) >= UNDECIDED_BYTES
         if end >= 0:
             payload = payload[: max(0, len(payload) - (len(self._data) - end))]
@@ -196,25 +196,29 @@ class TextLane:
             return False
         if begins:
             self._state = _State.CALL
-            self._end_from = self._call_at
         else:
             self._reject()
         return True
 
     def _find_end(self, events: list[TurnEvent]) -> bool:
-        end = self._form.end
-        if end is None:
-            return False
-        at = self._data.find(end, self._end_from)
-        if at < 0:
-            self._end_from = max(self._end_from, len(self._data) - len(end) + 1)
+        at = self._next_end()
+        if self._form.end is None or at < 0:
             return False
         if not self._test.is_call(self._payload(at)):
             self._reject()
             return True
-        self._give_call(at + len(end), events, closed=True)
+        self._give_call(at + len(self._form.end), events, closed=True)
         self._state = _State.SEARCH
         return bool(self._data)
+
+    def _next_end(self) -> int:
+        """Return where the first end behind the mark is; -1 where there is none yet."""
+        end = self._form.end
+        if end is None:
+            return -1
+        at = self._data.find(end, max(self._call_at, self._end_from))
+        self._end_from = at if at >= 0 else max(self._end_from, len(self._data) - len(end) + 1)
+        return at
 
     def _pass(self, events: list[TurnEvent]) -> bool:
         self._release(len(self._data), events, final=True)
@@ -254,7 +258,7 @@ class TextLane:
             self._widths[count] = rest
         del self._ids[:count], self._widths[:count], self._data[:stop]
         self._start += count
-        self._search_from = self._call_at = 0
+        self._search_from = self._call_at = self._end_from = 0
 
     def _give_encoded(self, spelled: bytes | bytearray, events: list[TurnEvent]) -> None:
         """Give the part of a token that is not a call's."""
@@ -284,6 +288,7 @@ class TextLane:
         self._start += count
         self._search_from = max(0, self._search_from - width)
         self._call_at = max(0, self._call_at - width)
+        self._end_from = max(0, self._end_from - width)
 
     def _ends_whole(self, count: int) -> bool:
         """Return whether the first ids end with a whole character."""

@@ -239,6 +239,7 @@ class PayloadTest:
         self._all_text = all_text
         self._speculative = form.speculative
         self._is_json = form.grammar == "json"
+        self._nameless = ""
         self._beginnings = BEGINNINGS.get(form.grammar, ())
         self._head = HEADS.get(form.grammar)
         self._name = NAMES.get(form.grammar) if form.speculative and tools else None
@@ -268,7 +269,7 @@ class PayloadTest:
         """
         if self._all_text or not self._speculative:
             # JSON that names no tool is no attempt of a call either.
-            names = self._all_text or not self._is_json or name_in(payload) != ""
+            names = self._all_text or not self._is_json or self._names_tool(payload)
             return names and self.begins(payload) is True
         assert self._grammar is not None
         try:
@@ -276,6 +277,17 @@ class PayloadTest:
         except PayloadError:
             return False
         return bool(calls) and all(call.name in self._tools or not self._tools for call in calls)
+
+    def _names_tool(self, payload: str) -> bool:
+        """Return whether JSON names a tool."""
+        # What is behind a mark without a name has none either: else a text of many marks would be searched
+        # to its end from each of them.
+        if self._nameless.endswith(payload):
+            return False
+        if name_in(payload):
+            return True
+        self._nameless = payload
+        return False
 
 
 def _call(index: int, call: FoundCall, text: str, region: CallRegion) -> ToolCall:

@@ -52,7 +52,8 @@ def template_of(config: Mapping[str, Any]) -> str:
     """
     template = config.get("chat_template")
     if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, Mapping)}
+        entries = [entry for entry in template if isinstance(entry, Mapping)]
+        named = {str(entry.get("name")): entry.get("template") for entry in entries}
         template = named.get("tool_use") or named.get("default")
     if not isinstance(template, str) or len(template) > MAX_TEMPLATE:
         raise DialectError("tokenizer_config.json has no chat template that can be read; name the dialect")
@@ -167,7 +168,8 @@ class TemplateProcess:
                 encoding="utf-8",
             )
             assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps(self._setup) + "\n")
+            with suppress(BrokenPipeError):  # a program that cannot begin gives no answer, which `_ask` tells
+                self._process.stdin.write(json.dumps(self._setup) + "\n")
         return self._process
 
     def _stop(self) -> None:

@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import pairwise
 
 from codec_agents.dialects.grammars.marked import recipient_of
 from codec_agents.dialects.parsing.block_reader import BlockTable
@@ -118,9 +118,11 @@ def _after_reasoning(ids: Sequence[int], place: int, marks: ReasoningMarks) -> i
     """
     end = _find(ids, place, {marks.close, *marks.ends})
     if end == len(ids) or ids[end] != marks.close:
-        return min(end, _find(ids, place, marks.call_open))
-    blanks = takewhile(lambda token_id: _is_blank(token_id, marks), ids[end + 1 :])
-    return end + 1 + sum(1 for _ in blanks)
+        return _find(ids, place, marks.call_open, end)
+    place = end + 1
+    while place < len(ids) and _is_blank(ids[place], marks):
+        place += 1
+    return place
 
 
 def _after_call(ids: Sequence[int], place: int, marks: ReasoningMarks) -> int:
@@ -128,8 +130,10 @@ def _after_call(ids: Sequence[int], place: int, marks: ReasoningMarks) -> int:
     return end + 1 if end < len(ids) and ids[end] in marks.call_close else end
 
 
-def _find(ids: Sequence[int], place: int, wanted: Collection[int]) -> int:
-    return next((n for n in range(place, len(ids)) if ids[n] in wanted), len(ids))
+def _find(ids: Sequence[int], place: int, wanted: Collection[int], stop: int | None = None) -> int:
+    """Return the next place of one of some ids; where there is none, the end that the search has."""
+    stop = len(ids) if stop is None else stop
+    return next((n for n in range(place, stop) if ids[n] in wanted), stop)
 
 
 def _is_blank(token_id: int, marks: ReasoningMarks) -> bool:
@@ -202,10 +206,11 @@ def forget_channels(ids: Sequence[int], begin: int, table: ChannelTable) -> list
     opened = max((n for n in range(begin) if ids[n] == table.open), default=begin)
     kept, place = list(ids[:opened]), opened
     while place < len(ids):
-        stop = _tag_stop(ids, place, table)
-        if ids[place] == table.open and table.tag_name(ids[place + 1 : stop - 1]) == THINK:
-            place = _channel_stop(ids, stop, table)
-            continue
+        if ids[place] == table.open:
+            stop = _tag_stop(ids, place, table)
+            if table.tag_name(ids[place + 1 : stop - 1]) == THINK:
+                place = _channel_stop(ids, stop, table)
+                continue
         kept.append(ids[place])
         place += 1
     return kept

@@ -18,6 +18,7 @@ def folder(tmp_path, monkeypatch):
     )
     (tmp_path / "beside_neighbour.py").write_text("def twice(x): return 2 * x\n")
     (tmp_path / "beside_broken.py").write_text("raise RuntimeError('on fire')\n")
+    (tmp_path / "beside_program.py").write_text("raise SystemExit(2)\n")
     (tmp_path / "beside_marker.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     (tmp_path / "json.py").write_text("raise RuntimeError('shadowed')\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -58,6 +59,7 @@ def test_the_folder_shadows_nothing(folder):
         (".beside_tools:twice", "not a reference"),
         ("beside_tools:twice()", "not a reference"),
         ("beside_broken:name", "RuntimeError: on fire"),
+        ("beside_program:name", "SystemExit: 2"),
     ],
 )
 def test_everything_else_is_refused(folder, reference, reason):

@@ -32,6 +32,7 @@ from codec_agents.runtime.model.preparation import prepare_engines
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.telemetry import names
 from codec_agents.telemetry.calls import stream_attributes
+from codec_agents.telemetry.scope import Telemetry
 from codec_agents.testing import Call, Cut, EmbeddedEngine, PromptView, Say, Script, ScriptedEngine, Think
 from codec_agents.tools import tool
 from codec_agents.vocabularies import bundled_map
@@ -551,3 +552,13 @@ def test_a_silent_run_makes_few_calls() -> None:
 
     run()  # what is imported and created once is there
     assert calls_of(run, in_c=False) <= SILENT_RUN_CALLS
+
+
+def test_a_fault_of_work_that_was_put_off_is_not_taken_for_the_end_of_it() -> None:
+    def fail() -> None:
+        raise IndexError("of the work")
+
+    kept = Telemetry()
+    kept._pending.append(fail)
+    with pytest.raises(IndexError):
+        kept.catch_up()

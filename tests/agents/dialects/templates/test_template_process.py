@@ -14,6 +14,7 @@ from codec_agents.dialects.templates.template_process import (
     RenderLimits,
     TemplateFailedError,
     TemplateProcess,
+    template_of,
 )
 from codec_agents.exceptions import DialectError
 
@@ -157,3 +158,8 @@ def test_processes_end_with_their_context() -> None:
 def test_no_template_is_refused() -> None:
     with pytest.raises(DialectError, match="no chat template"):
         TemplateProcess({})
+
+
+def test_templates_without_a_usable_name_are_passed_over() -> None:
+    entries = [{"name": ["x"], "template": "a"}, {"name": "default", "template": "b"}, "c"]
+    assert template_of({"chat_template": entries}) == "b"
