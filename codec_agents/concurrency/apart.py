@@ -54,7 +54,7 @@ async def run_apart(
             return task.result
     finally:
         await task.stop(grace)
-    return None
+    return None  # the deadline: the scope has swallowed its own cancellation
 
 
 class _Task(Generic[T]):
@@ -92,12 +92,13 @@ class _Task(Generic[T]):
             await self.ended.wait()
             return
         self._abandoned = True
-        self._cancel()
+        self._cancel()  # wakes the coroutine, which `_steps` closes at that step
 
     async def _run(self, scope: Any = None) -> None:
         with scope or nullcontext():
             try:
                 self.result = Ended(await self._steps(_coroutine(self._work)))
+            # Any class: one that left this task would end trio's whole run, a `SystemExit` that of asyncio.
             except BaseException as error:
                 self.result = Ended(error=error)
         self.ended.set()
@@ -122,6 +123,7 @@ class _Task(Generic[T]):
             except BaseException as error:
                 given, step = error, coroutine.throw
             if self._abandoned:
+                # It may raise anything, and may refuse to end here as well.
                 with suppress(BaseException):
                     coroutine.close()
                 raise TimeoutError("abandoned")
@@ -163,6 +165,7 @@ async def _in_thread(function: Callable[[], T]) -> T:
 
     threading.Thread(target=run, name="codec worker", daemon=True).start()
     await ended.wait()
+    # Raised in a coroutine as it is, it would look like the end of this one.
     if isinstance(result.error, StopIteration):
         raise RuntimeError("the function raised StopIteration") from result.error
     if result.error is not None:

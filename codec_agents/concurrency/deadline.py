@@ -53,6 +53,7 @@ class Deadline:
         if loop is None:
             self._scope = anyio.move_on_after(self.seconds)
         else:
+            # The alarm takes the part of the timer that the scope would set for a deadline of its own.
             self._scope = _asyncio_scope_class()()
             self._alarm = _Alarm.of(loop)
             self._alarm.set(self, loop, loop.time() + self.seconds)
@@ -137,6 +138,7 @@ class ReadTimeout:
             raise
         finally:
             self._reading = False
+        # The client may also take the abort for the end of the body.
         if chunk is None and self._aborted:
             raise OutOfTimeError
         return chunk

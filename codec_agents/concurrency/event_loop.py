@@ -60,6 +60,7 @@ def start_in_background(work: Callable[[], Coroutine[Any, Any, None]], loop: obj
         return loop.create_task(work())
     import trio
 
+    # A task without a nursery: the caller may end before it.
     return trio.lowlevel.spawn_system_task(work)
 
 
@@ -69,6 +70,7 @@ Result = TypeVar("Result")
 def context_for_thread() -> contextvars.Context:
     """Return a copy of the caller's context for a function in another thread, where no event loop runs."""
     context = contextvars.copy_context()
+    # Where nothing has imported it, no context has its variable: newer versions of anyio need it no more.
     if (sniffio := sys.modules.get("sniffio")) is not None:
         # The variable names the caller's library; `anyio.run` would refuse to start beside it.
         context.run(sniffio.current_async_library_cvar.set, None)

@@ -57,6 +57,7 @@ class SingleFlight(Generic[T]):
             asking.error = error
             raise
         finally:
+            # Before the callers wake up, one of which then asks in the place of this one.
             del self._asking[loop]
             asking.over.set()
 

@@ -154,6 +154,7 @@ class AutoEngine:
             request,
             prompt_ids=probe_ids(request.vocabulary),
             options=SamplingOptions(max_tokens=1),
+            # The request itself may want an unstreamed answer, whose JSON tells no kinds apart.
             stream_interval=1,
         )
         async with self._probe.stream(probe) as frames:
@@ -205,6 +206,7 @@ class _Probe(HttpEngine):
         return completion_request(self.name, request, CODEC, also=also, **headers)
 
     def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
+        # A Codec server names its map at once; all others name none, and pass.
         check_map(self.name, response, request)
         frames = frame_parser(self.name, response, {}, stats)
         if frames is not None:
@@ -217,6 +219,7 @@ class _Probe(HttpEngine):
         if found not in UNTELLING and found != EVENT_STREAM:
             return parser_of_events(self.name, response, events)
 
+        # Not even `text/event-stream` is taken at its word: proxies give it to frames as well.
         def choose(first: bytes) -> FrameParser:
             if is_event_stream(first):
                 return events()

@@ -87,7 +87,7 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True):
             min_tokens=None,
             logprobs=None,
             structured=None,
-            stop=(),
+            stop=(),  # engines make the text of ids only to look for them
             extra={
                 name: _without(value, OF_MANY_IDS)
                 for name, value in self.extra.items()
@@ -250,6 +250,7 @@ def least_ids(engine: Engine) -> int:
 
     An engine declares it by an attribute, `least_ids`; one without it generates one.
     """
+    # A pool chooses the replica later, so what holds of all of them is returned, here and below.
     return max(getattr(replica, "least_ids", 1) for replica in replicas_of(engine))
 
 
@@ -269,6 +270,7 @@ async def context_of(engine: Engine, request: GenerationRequest) -> int | None:
     Raises:
         EngineError: the engine cannot be asked now.
     """
+    # An engine of a user's own has no base class that would answer for it.
     ask = getattr(engine, "context_length", None)
     found: int | None = None if ask is None else await ask(request)
     return found

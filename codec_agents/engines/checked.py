@@ -35,6 +35,7 @@ def require_engine(found: object) -> None:
     Raises:
         TypeError: it has no `stream` method, or no name.
     """
+    # `isinstance` with the protocol would not tell which of them is missing.
     for what, there in (
         ("method `stream(request)`", callable(getattr(found, "stream", None))),
         ("attribute `name`", isinstance(getattr(found, "name", None), str)),
@@ -51,8 +52,10 @@ class CheckedStream:
     def __init__(self, engine: str, frames: Any, vocabulary: Vocabulary) -> None:
         self._engine = engine
         self._vocabulary = vocabulary
+        # A stream of a user's own may have none: a run without figures is better than no run.
         stats = getattr(frames, "stats", None)
         self.stats = stats if isinstance(stats, StreamStats) else StreamStats()
+        # Looked up as `aiter` does, whose `TypeError` would not name the engine.
         if not hasattr(type(frames), "__aiter__"):
             raise EngineError(
                 engine, f"its stream is a {type(frames).__name__}, which cannot be iterated over"
@@ -74,7 +77,7 @@ class CheckedStream:
         try:
             frame = await anext(self._frames)
         except StopAsyncIteration:
-            if not self._done:
+            if not self._done:  # a lost connection may look so: the one fault here that a retry may not meet
                 raise self._broken("the answer ended before it was done", transient=True) from None
             raise
         if not isinstance(frame, CodecFrame):

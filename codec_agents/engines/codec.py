@@ -217,7 +217,7 @@ class CodecEngine(HttpEngine):
             cause = error
         said = self.pool.secrets.hide(str(cause))
         refusal = EngineStatusError(self.name, 426, said, asked=f"POST {self.pool.shown(path)}")
-        refusal.__cause__ = cause
+        refusal.__cause__ = cause  # the caller raises it, without a `from`
         return refusal
 
 
@@ -328,7 +328,7 @@ def check_map(engine: str, response: HttpResponse, request: GenerationRequest) -
         MapMismatchError: they differ; every id would be read as another token.
     """
     held = request.vocabulary.hash
-    if held is None:
+    if held is None:  # a map that was built in memory has no bytes to compare
         return
     found = map_agrees(response.headers, held, request.vocabulary.id)
     if found is not None and not found[0]:

@@ -81,6 +81,7 @@ async def check_engine(
     _require(len(ids) <= max_tokens, f"{len(ids)} ids came for max_tokens={max_tokens}")
     await _check_prompts(engine, request)
     await _leave_early(engine, request)
+    # Last: requests that were refused or left may harm those that follow.
     repeats = await _repeats(engine, request, ids)
     continues = repeats and await _continues(engine, request, ids)
     declared = continues_answers(engine)
@@ -105,7 +106,7 @@ async def _answer(engine: Engine, request: GenerationRequest) -> tuple[tuple[int
 
 async def _check_prompts(engine: Engine, request: GenerationRequest) -> None:
     """Send prompts that no model has: one that is empty, and one with an id outside the map."""
-    for prompt, what in (([], "an empty prompt"), ([request.vocabulary.size + 7], "an id outside the map")):
+    for prompt, what in (([], "an empty prompt"), ([request.vocabulary.size], "an id outside the map")):
         try:
             await _answer(engine, msgspec.structs.replace(request, prompt_ids=prompt))
         except EngineError:
@@ -114,7 +115,7 @@ async def _check_prompts(engine: Engine, request: GenerationRequest) -> None:
 
 
 async def _leave_early(engine: Engine, request: GenerationRequest) -> None:
-    """Leave a stream after its first frame, and one before it."""
+    """Leave a stream after its first frame, and one before it; the requests that follow show any harm."""
     async with engine.stream(request) as stream:
         async for _ in stream:
             break
@@ -137,6 +138,7 @@ async def _repeats(engine: Engine, request: GenerationRequest, ids: tuple[int, .
 
 async def _continues(engine: Engine, request: GenerationRequest, ids: tuple[int, ...]) -> bool:
     """Ask for the rest after the first id, half of them, and all but the last."""
+    # A short answer has fewer cuts than three, and a cut at either end asks for nothing new.
     for cut in sorted({1, len(ids) // 2, len(ids) - 1} - {0, len(ids)}):
         options = msgspec.structs.replace(request.options, max_tokens=request.options.max_tokens - cut)
         rest = msgspec.structs.replace(

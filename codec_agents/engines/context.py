@@ -48,6 +48,7 @@ class ContextQuestion:
         """
         flight: SingleFlight[int | None] = self._known.setdefault(request.model, SingleFlight())
         timeouts = request.timeouts
+        # The time for a first id allows for queueing and prefill, of which this needs neither.
         within = min(timeouts.first_id or ANSWERED_WITHIN, ANSWERED_WITHIN)
         bounded = msgspec.structs.replace(
             request, timeouts=msgspec.structs.replace(timeouts, first_id=within)
@@ -58,7 +59,7 @@ class ContextQuestion:
         status, answer = await ask(engine, "GET", self._path, None, request.timeouts, limit=MAX_DOCUMENT)
         if status in TRANSIENT_STATUSES:
             raise engine.status_error(status, answer, self._path, method="GET")
-        if status != 200:
+        if status != 200:  # no such document, or none for this key: it would be no other the next time
             return None
         try:
             found = self._read(msgspec.json.decode(answer), request.model)
@@ -71,6 +72,7 @@ class ContextQuestion:
 def of_models(document: Mapping[str, Any], model: str | None) -> Any:
     """Return the context in a list of models: of the one named, or of the one that it is derived from."""
     models = {each["id"]: each for each in document["data"]}
+    # SGLang and llama.cpp serve their one model by any name.
     found = models.get(model, document["data"][0]) if model is not None else document["data"][0]
     # vLLM lists an adapter without a context, and names the model below it.
     parent = models.get(found.get("parent") or found.get("root"), {})

@@ -45,6 +45,7 @@ def make_engine(
         ValueError: there is no such kind, or it does not know what is given, or not such a value.
         ScriptError: the script is none.
     """
+    # A value that is the default counts as not given: kinds that do not know the argument accept it.
     given = {
         "url": url, "api_key": api_key, "headers": headers or None, "client": client,
         "format": format, "compression": compression,
@@ -69,7 +70,7 @@ def make_engine(
         api_key=api_key, headers=dict(headers or {}), secrets=tuple(secrets), **of_connection
     )
     engine = _made(kind, url, name=name or kind, client=client, settings=settings, **arguments)
-    if mode is not None:
+    if mode is not None:  # kinds have it as an attribute of their class, and no argument for it
         engine.logprob_mode = mode  # type: ignore[attr-defined] # every kind with the option has it
     return engine
 
@@ -115,6 +116,7 @@ def _divided(options: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[dict
 
 def _made(kind: str, source: Any, **arguments: Any) -> Engine:
     make = _class_of(kind)
+    # Looked at before the call, whose own `TypeError` would look the same. The kinds here have typed options.
     if kind not in KINDS:
         try:
             inspect.signature(make).bind(source, **arguments)

@@ -82,7 +82,7 @@ class InProcessEngine:
             EngineError: the prompt is not in the map, or an option has no place.
         """
         check_prompt(self.name, request)
-        if request.options.logprobs:
+        if request.options.logprobs:  # 0 asks for the sampled ids' own
             raise EngineError(self.name, "it reports no alternatives; ask for `logprobs: true`")
         body: dict[str, Any] = {"sampling_params": {**self._params}}
         if place_options(self.name, request.options, PARAMS, body):
@@ -99,11 +99,13 @@ class InProcessEngine:
             EngineStreamError: it failed; the error is the cause.
         """
         try:
+            # The id names the conversation rather than the request: clients choose the server by it.
             return await self._client.generate(
                 f"{self._session}-{request.node}",
                 prompt_ids=list(request.prompt_ids),
                 sampling_params=params,
             )
+        # Nothing is known of its classes, so nothing shows that a second attempt could help.
         except Exception as error:
             message = f"the client failed: {type(error).__name__}: {error}"
             raise EngineStreamError(self.name, message, transient=False) from error
@@ -141,6 +143,7 @@ class _Answer:
             message = f"the client's answer cannot be read: {error}"
             raise EngineStreamError(self._engine.name, message, transient=False) from error
         stats = self.stats
+        # The object tells no times: the whole answer counts as one id that came at the end.
         stats.first_id = stats.last_id = time.perf_counter() if ids else None
         stats.ids = len(ids)
         stats.finish_reason = self._reason(answer, ids)

@@ -81,6 +81,7 @@ class LlamaCppEngine(StockEngine):
             EngineError: the prompt is not in the map, or the request cannot be sent or is refused.
         """
         if self._lost_ids == "no_stream":
+            # Nothing is sent on entering, so what `super().stream` checks there is checked here.
             await self.check(request)
             check_prompt(self.name, request)
             yield _Recovering(self, request, None)
@@ -130,6 +131,7 @@ class LlamaCppEngine(StockEngine):
         """
         body = completion_body(request, stream=False)
         place_options(self.name, request.options, LLAMACPP, body)
+        # All ids come together at the end; without a bound on the whole, the wall time of the node ends it.
         timeouts = msgspec.structs.replace(request.timeouts, first_id=request.timeouts.whole)
         status, answer = await ask(self, "POST", "/completion", body, timeouts, limit=MAX_ANSWER)
         if status != 200:
@@ -249,7 +251,7 @@ class CompletionEvents(EventParser[Completion]):
         """Take the counts of the last event; another id shows that the server generates further."""
         self.awaits_counts = False
         if event.stop and not event.tokens:
-            reason = self.reason
+            reason = self.reason  # the stop id of this side; the server names another one, or its limit
             self._note_end(event)
             self.reason = reason
         else:
@@ -262,6 +264,7 @@ class CompletionEvents(EventParser[Completion]):
         if missing == 0:
             return event.tokens
         found = None
+        # At the stop no known id follows, so the last of the lost ones need not end inside a character.
         if missing > 0 and not event.stop and self._text_tells:
             found = find_lost_ids(self._vocabulary, missing, event.tokens, event.content)
         if found is None:
@@ -317,6 +320,7 @@ class _Recovering:
         if self._frames is not None:
             try:
                 frame = await anext(self._frames)
+            # The prefix that came is exact, and the rest is asked for behind it.
             except LostIdsError:
                 self._frames = None
             else:
@@ -350,6 +354,7 @@ async def whole_frames(
         EngineError: the engine refused or failed, or its counts do not agree.
     """
     answer = await engine.whole(request)
+    # The one sign that ids are missing: this form of answer is exact, as far as is known.
     if answer.error is not None or len(answer.tokens) != (answer.tokens_predicted or 0):
         what = answer.error or f"{answer.tokens_predicted} ids counted, {len(answer.tokens)} sent"
         said = engine.pool.secrets.hide(f"the answer without streaming is incomplete: {what}")

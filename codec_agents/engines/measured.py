@@ -39,7 +39,7 @@ class Measured:
 
     def has_read(self, beginning: object) -> bool:
         """Return whether a request with this beginning was read before, so that the cache may hold it."""
-        return hash(beginning) in self._read
+        return hash(beginning) in self._read  # the beginning itself would hold hundreds of ids
 
     def note_read(self, beginning: object) -> None:
         """Remember that a request with this beginning was read."""
@@ -80,6 +80,7 @@ class Measured:
             self._queue = stats.engine_queue
         if not sent_ahead:
             return False
+        # Half: engines keep whole blocks only, and evict some of them meanwhile.
         if stats.cached_tokens is not None and stats.cached_tokens >= sent_ahead // 2:
             self._misses[node] = 0
             return False

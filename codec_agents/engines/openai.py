@@ -52,7 +52,7 @@ class OpenAIEngine(StockEngine):
     tokenize_field = None
 
     def __init__(self, url: str, *, api: Api = "chat", **options: Unpack[StockOptions]) -> None:
-        super().__init__(url.removesuffix("/v1"), **options)
+        super().__init__(url, **options)
         self._api = api
         self.enforced_forms = forms_in(OPENAI_CHAT if api == "chat" else OPENAI_COMPLETIONS)
         self.continues = api == "completions"
@@ -164,7 +164,7 @@ class TextEvents(EventParser[TextEvent]):
                 self.stats.cached_tokens = event.usage.prompt_tokens_details.cached_tokens
         ids: list[int] = []
         for choice in event.choices:
-            if choice.index != 0:
+            if choice.index != 0:  # its text would be taken for the answer's
                 raise self.broken(f"an unrequested choice {choice.index}", transient=False)
             ids += self._read_choice(choice)
             if choice.finish_reason is not None:
@@ -204,7 +204,7 @@ class TextEvents(EventParser[TextEvent]):
             return []
         ids: list[int] = []
         if not self._reasons:
-            ids += self._flush()
+            ids += self._flush()  # a mark divides texts: their tokens do not merge across it
             if PromptView(self._prompt, self._vocabulary).thinking != "open":
                 ids.append(start)
             self._reasons = True
@@ -223,6 +223,7 @@ class TextEvents(EventParser[TextEvent]):
         if not self._calls:
             return ()
         try:
+            # A call without arguments has an empty text from some servers.
             calls = [(name, json.loads(text or "{}")) for _, (name, text) in sorted(self._calls.items())]
             if self._write_calls is not None and all(isinstance(each, dict) for _, each in calls):
                 return self._write_calls(calls)
@@ -243,6 +244,7 @@ class TextEvents(EventParser[TextEvent]):
 
     def _end(self) -> CodecFrame:
         end = super()._end()
+        # In this order: text before the closing mark, and the calls, which the server has parsed, last.
         ids = (*self._encoder.flush(), *self._stop_thinking(), *self._called())
         self.received += len(ids)
         return CodecFrame(ids, done=True, finish_reason=end.finish_reason)

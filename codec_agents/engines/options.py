@@ -60,7 +60,7 @@ def read_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: the kind does not know an option, or a value is none.
     """
-    own = kind not in OPTIONS
+    own = kind not in OPTIONS  # its class checks what it takes
     known = {**dict.fromkeys(options, Any), **CONNECTION} if own else OPTIONS[kind]
     for name in options:
         if name not in known:
@@ -76,6 +76,7 @@ def _read(name: str, value: Any, kind: Any) -> Any:
     except msgspec.ValidationError as error:
         choices = f"; one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else ""
         raise ValueError(f"the option {name!r}: {error}{choices}") from None
+    # A missing file would be an error of OpenSSL at the first request, without its name.
     if name == "verify" and isinstance(read, str) and not Path(read).is_file():
         raise ValueError(f"the option 'verify': there is no file of certificates {read!r}")
     return read

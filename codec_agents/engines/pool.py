@@ -89,7 +89,7 @@ class EnginePool:
     ) -> None:
         if not replicas:
             raise ValueError("a pool needs at least one replica")
-        first = replicas[0]
+        first = replicas[0]  # they are of one kind
         self.name = name
         self.provider = first.provider
         modes = {getattr(replica, "logprob_mode", None) for replica in replicas}
@@ -131,6 +131,7 @@ class EnginePool:
             replica, frames = await self._begin(stack, request)
             try:
                 yield frames
+            # Of the body of the caller's `async with`: the frames are read there.
             except EngineError as error:
                 self._note_failure(replica, error)
                 error.elsewhere = error.transient and self._next(request, {replica.name}) is not None
@@ -149,7 +150,7 @@ class EnginePool:
                 frames = await self._enter(stack, replica, request)
             except EngineError as error:
                 self._note_failure(replica, error)
-                if not error.transient:
+                if not error.transient:  # every replica would refuse it
                     raise
                 failure = error
             else:
@@ -179,7 +180,7 @@ class EnginePool:
         replica = self._next(request, ())
         if replica is None or (engine := preparing(replica.engine)) is None:
             return
-        self._remember(replica, request)
+        self._remember(replica, request)  # else the request could go to one that is not prepared
         await engine.prepare(request)
 
     async def context_length(self, request: GenerationRequest) -> int | None:
@@ -189,6 +190,7 @@ class EnginePool:
             EngineError: a replica cannot be asked now.
         """
         found = [await context_of(replica.engine, request) for replica in self._replicas]
+        # A conversation may move to any of them.
         known = [each for each in found if each is not None]
         return min(known) if len(known) == len(found) else None
 
@@ -234,7 +236,7 @@ class EnginePool:
         if known is not None and known in alive:
             return known
         least = min(alive, key=lambda each: each.running)
-        for block in reversed(list(_beginnings(request.prompt_ids))):
+        for block in reversed(list(_beginnings(request.prompt_ids))):  # the longest first
             knows = self._beginnings.get(block)
             if knows is not None and knows in alive:
                 return knows if knows.running <= 2 * least.running + SLACK else least
@@ -270,7 +272,8 @@ class EnginePool:
 
     def _rest(self, replica: Replica, asked: float = 0.0) -> None:
         replica.failures += 1
-        rest = min(FIRST_REST * 2 ** (replica.failures - 1), LONGEST_REST)
+        # The exponent is bounded too: a replica that is down for a day would pass what a float can hold.
+        rest = min(FIRST_REST * 2.0 ** min(replica.failures - 1, 10), LONGEST_REST)
         replica.rests_until = self._now() + max(rest, min(asked, LONGEST_REST))
 
     def _named(self, name: str) -> Replica:

@@ -40,10 +40,11 @@ class EncodedPrompt(list[int]):
     def write(self) -> None:
         """Check and encode the ids that were added since the last time."""
         new = self[self._written :]
-        if not new or self.invalid is not None:
+        if not new or self.invalid is not None:  # `check_prompt` refuses it, at the latest when it is sent
             return
         self.invalid = invalid_id(new, self._vocabulary)
         if self.invalid is None:
+            # The end of the array becomes a comma; the JSON of the new ids brings the end again.
             self._json[-1:] = b"," if self._written else b""
             self._json += memoryview(msgspec.json.encode(new))[1:]
             self._written = len(self)
@@ -53,7 +54,7 @@ class EncodedPrompt(list[int]):
         longer = EncodedPrompt(self._vocabulary)
         list.extend(longer, self)
         list.extend(longer, ids)
-        longer._json = self._json[:]
+        longer._json = self._json[:]  # a copy: two turns may go on from one prompt
         longer._written = self._written
         longer.invalid = self.invalid
         return longer

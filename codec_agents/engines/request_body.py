@@ -213,6 +213,7 @@ def _put(target: dict[str, Any], place: Place, value: Any) -> None:
 
 
 def _put_extra(engine: str, name: str, value: Any, table: Table, places: Mapping[str, Any]) -> None:
+    # Its own word at its own place, or one of the options here; a bare field could belong at either level.
     if name in PLACES and isinstance(value, Mapping):
         if name not in places:
             raise EngineError(engine, f"its API has no {name}; give `sampling.extra.body` the fields instead")

@@ -88,7 +88,7 @@ class SglangEngine(TokenizeRendering):
         try:
             return status == 200 and bool(msgspec.json.decode(answer)["choices"][0].get("token_ids"))
         except (*UNREADABLE_JSON, LookupError, AttributeError, TypeError):
-            return False
+            return False  # no ids in any case; the answer of `/generate` then tells what the server is
 
     def _asks_completions(self, request: GenerationRequest) -> bool:
         """Return which call a request is sent by.
@@ -205,6 +205,7 @@ class GenerateEvents(EventParser[Generated[Any]]):
 
     def _read_values(self, meta: ValuedMetaInfo, new: Sequence[int], top: int) -> None:
         if new:
+            # From the end: a cumulative server repeats the values of earlier ids as well.
             logprobs = meta.output_token_logprobs[-len(new) :]
             if [token for _, token, _ in logprobs] != list(new):
                 raise ValuesError(
@@ -218,7 +219,7 @@ class GenerateEvents(EventParser[Generated[Any]]):
                     for each in tops
                 ),
             )
-        if meta.finish_reason is not None:
+        if meta.finish_reason is not None:  # these are of the whole answer, and complete at its end
             versions = weight_versions(meta.weight_versions)
             if not versions and meta.weight_version is not None:
                 versions = (WeightVersion(meta.weight_version, 0, len(self._ids)),)
@@ -230,6 +231,7 @@ class GenerateEvents(EventParser[Generated[Any]]):
 
     def _new_ids(self, ids: tuple[int, ...], total: int) -> tuple[int, ...]:
         seen = len(self._ids)
+        # Of a first event, this and the next case hold, and mean the same.
         if seen + len(ids) == total:
             return ids
         if len(ids) == total >= seen and list(ids[:seen]) == self._ids:
@@ -261,7 +263,9 @@ class GenerateEvents(EventParser[Generated[Any]]):
             raise self.broken(
                 f"the engine aborted: {finish.message or 'no reason given'}", transient=transient
             )
-        if finish.matched == "NaN happened":
+        if (
+            finish.matched == "NaN happened"
+        ):  # SGLang puts an EOS id in the place of the one it could not draw
             raise self.broken("the engine computed NaN; the last id does not come from the model")
         is_text = finish.type == "stop" and isinstance(finish.matched, str)
         self.reason = "stop_sequence" if is_text else finish.type

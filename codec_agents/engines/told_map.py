@@ -63,7 +63,7 @@ async def told_map(engine: Engine, model: str | None) -> ToldMap | None:
 
 def http_engine(engine: Engine) -> HttpEngine | None:
     """Return what an engine's server is asked by; None for an engine without one."""
-    first = replicas_of(engine)[0]
+    first = replicas_of(engine)[0]  # all have the same model
     found = getattr(first, "http", first)
     return found if isinstance(found, HttpEngine) else None
 
@@ -137,6 +137,7 @@ def _model(document: Any, model: str | None) -> Mapping[str, Any]:
     """Return a model of a list of models: the one named, or the first one."""
     listed = document.get("data") if isinstance(document, Mapping) else None
     models = [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+    # SGLang and llama.cpp answer to any name, so one that is not listed means the first.
     named = [each for each in models if each.get("id") == model]
     return next(iter(named or models), {})
 

@@ -96,7 +96,7 @@ class TurnValues:
         if values is None:
             return None
         checked_values(self._engine, values, ids, len(self.logprobs))
-        values = shifted(values, self._begun)
+        values = shifted(values, self._begun)  # an engine counts from the beginning of its own answer
         self.logprobs += values.logprobs
         self.top += values.top
         self.sampling_mask += values.sampling_mask

@@ -74,7 +74,7 @@ class VllmEngine(TokenizeRendering):
         status, answer = await ask(self, "POST", GENERATE, for_model(request, body), request.timeouts)
         if status in TRANSIENT_STATUSES:
             raise self.status_error(status, answer, GENERATE)
-        return status == 200 and not answer.lstrip().startswith(b"{")
+        return status == 200 and not answer.lstrip().startswith(b"{")  # JSON: it was not streamed
 
     def _outgoing(self, request: GenerationRequest) -> Outgoing:
         if self._generates:

@@ -268,10 +268,18 @@ class Recorder:
         return self._closed
 
     def close(self) -> None:
-        """Close the file, which lets another run write it."""
-        if not self._closed:
-            self._closed = True
+        """Close the file, which lets another run write it.
+
+        Raises:
+            RecordLostError: Lines that were written before are lost.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
             os.close(self._file)
+        except OSError as error:  # file systems of a network report here what they could not write
+            raise RecordLostError(self._path, error.strerror or str(error)) from error
 
 
 def checked_durability(durability: Durability) -> Durability:

@@ -54,7 +54,7 @@ async def _complete(
     start: Callable[[int], Awaitable[RunResult]], left: Iterator[int], send: ObjectSendStream[Completed]
 ) -> None:
     async with send:
-        for position in left:
+        for position in left:  # all workers share the iterator: each position is taken once
             result: RunResult | Exception
             try:
                 result = await start(position)
@@ -107,7 +107,7 @@ class BatchRun:
         return [self._results[position] for position in range(self._count)]
 
     async def _work(self, group: TaskGroup) -> None:
-        for position in self._left:
+        for position in self._left:  # shared by all workers: each position is taken once
             try:
                 self._results[position] = await self._start(position)
             except Exception as error:

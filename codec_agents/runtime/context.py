@@ -84,6 +84,7 @@ class RunContext:
         self.nested: list[NodeContext] = []
         """The bodies of loops and maps that run now."""
         self.events = EventLog()
+        # A run that goes on in its record counts on from there.
         self._started = time.perf_counter() - (0.0 if recorder is None else recorder.elapsed)
 
     @property

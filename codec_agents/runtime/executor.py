@@ -64,6 +64,7 @@ class Executor:
         resumed: Resumption | None = None,
         outermost: bool = False,
     ) -> None:
+        # A loop or a map cannot be resumed in its middle: only the outermost pass has a snapshot.
         suspends = outermost and run.approve is None and plan.needs_approval
         self.plan = plan
         self.context = NodeContext(plan, inputs, run, Executor, resumed=resumed, suspends=suspends)
@@ -71,7 +72,9 @@ class Executor:
         """The first failure; nothing may report success once it is set."""
         self.scope: anyio.CancelScope | None = None
         """Stops a sequential pass, which has no task group; None where nothing cancels it."""
+        # A node that waits for a decision keeps its task, while the others go on in theirs.
         self._is_sequential = plan.is_sequential and resumed is None and not suspends
+        # In a resumed run, a node that had finished has no inputs to be started by: it repeats its output.
         self._has_tasks_from_the_start = plan.may_end_early or resumed is not None
         self._waiting: dict[str, PausedTurn] = {}
         """The turn of each node that waits for a decision."""
@@ -79,7 +82,7 @@ class Executor:
         """The nodes whose inputs became complete when the node before finished."""
         self._register_deciders()
         for name in resumed.pause.started if resumed else ():
-            self.context.gates[name].start(name)
+            self.context.gates[name].start(name)  # the node that decided does not run again
 
     def _register_deciders(self) -> None:
         """Tell each gate which nodes decide about it: routers, and nodes with a fallback edge to it."""
@@ -110,7 +113,9 @@ class Executor:
                 async with anyio.create_task_group() as self.context.group:
                     await self._start()
                     await self._run_startable()
-        except BaseException:
+        except (
+            BaseException
+        ):  # before the sinks are closed, whose readers must not take the output for complete
             self.error = self.error or RunCancelledError(
                 f"the run of {self.plan.name!r} was abandoned by its caller"
             )
@@ -141,6 +146,7 @@ class Executor:
         for name, node in plan.nodes.items():
             if not isinstance(node, BuiltInput):
                 await self._prepare(node, context.wirings[name])
+        # Last: what the inputs complete needs the edges behind it.
         for node in plan.inputs.values():
             await self._send_input(node)
 
@@ -220,7 +226,7 @@ class Executor:
             else:
                 await self._run_or_repeat(node, wiring)
                 outcome = "finished"
-            await wiring.flush()
+            await wiring.flush()  # may fail, as a sink's function may: then the node has not finished
             self._end_node(node, outcome)
         except NodeSkipped as why:
             await self._report_skipped(node, str(why) or "no branch led here")
@@ -301,6 +307,7 @@ class Executor:
         """Apply the node's policy; return whether the nodes after it are to go on without its output."""
         run = self.context.run
         known = error if isinstance(error, RunError) else NodeFailedError(node.path, error)
+        # As `raise ... from` would set it: the error is kept, and raised by the caller of the pass.
         known.__cause__ = error if known is not error else error.__cause__
         usage = run.usage.get(node.path, Usage())
         await run.emit(NodeFailed(node.path, known, usage, run.clock()))
@@ -310,7 +317,7 @@ class Executor:
             self.cancel(known)
             return False
         if node.policy.on_failure == "fallback":
-            await wiring.send_fallback()
+            await wiring.send_fallback()  # before the gate opens, with which the bound of these edges returns
             for edge in self.plan.edges:
                 if edge.fallback and edge.source_node == node.name:
                     self.context.gates[edge.target_node].start(node.name)

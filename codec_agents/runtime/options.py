@@ -73,13 +73,13 @@ def start_run(
     if unknown := sorted(options.keys() - RunOptions.__annotations__.keys()):
         known = ", ".join(RunOptions.__annotations__)
         raise TypeError(f"unknown run option {unknown[0]!r}; the options are {known}")
-    from codec_agents.runtime.run import Run
+    from codec_agents.runtime.run import Run  # loads the executor, which reading options does not need
 
     header = {**(origin or {}), "inputs": inputs, **({"after": dict(histories)} if histories else {})}
     recorder = recorder or _recorder(plan, options, header, sources)
     if resumed is not None:
         try:
-            resumed.claim()
+            resumed.claim()  # last: what fails before it leaves the pause open for a second attempt
         except BaseException:
             if recorder is not None:
                 recorder.close()

@@ -126,7 +126,7 @@ class SinkReader(Generic[Item]):
             if (position := self._output.advance()) is None:
                 if not await self._output.more():
                     raise StopAsyncIteration
-            elif item := self._item(position):
+            elif item := self._item(position):  # a batch may complete no character, and have no text
                 return item
 
     def __del__(self) -> None:

@@ -23,7 +23,7 @@ def run_to_the_end(function: Callable[[], Awaitable[T]]) -> T:
             of it nothing could: an interrupt is a `KeyboardInterrupt`.
         BaseException: what the function raised.
     """
-    ended = False
+    ended = False  # by itself: what it raised is its own, and not the loop's
 
     async def observed() -> T:
         nonlocal ended

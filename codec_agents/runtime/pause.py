@@ -213,6 +213,7 @@ def _unknown_nodes(pause: Pause, built: BuiltPipeline) -> Iterator[str]:
         ("waiting", pause.waiting, asking),
         ("ended", pause.ended, built.nodes.keys() - pause.waiting.keys()),
         ("started", pause.started, conditional),
+        # Counts are by path: of a node inside a loop or a map, that begins with the outer node.
         ("usage", {path.partition("/")[0].partition("[")[0] for path in pause.usage}, built.nodes.keys()),
     )
     for field, named, known in groups:
@@ -260,6 +261,7 @@ class Resumption:
         Raises:
             PauseError: There are more or fewer decisions than calls.
         """
+        # A text is a decision by itself, and its characters would be counted as decisions.
         if isinstance(decisions, str) or len(decisions) != len(pause.pending):
             names = ", ".join(call.name for call in pause.pending)
             raise PauseError(f"{len(pause.pending)} calls wait ({names}): give one decision for each")

@@ -44,6 +44,7 @@ async def ask(
     Raises:
         Exception: what the function or the check raises.
     """
+    # Checked before it is recorded: a record holds no answer that the run refused.
     gave = checked(await function.ask(node.path, *args, **kwargs))
     run = context.run
     if run.observed:

@@ -215,7 +215,7 @@ class Run:
         if node is not None and node not in known and declared_path(node) not in known:
             raise RunError(f"the pipeline has no model node {node!r}; it has {', '.join(known)}")
         fields = {**metadata, "reward": float(value) if node is None else {node: float(value)}}
-        if recorder.closed:
+        if recorder.closed:  # the run is over, and another one may write the file
             annotate(recorder.place.path, fields)
         else:
             recorder.annotate(fields)
@@ -285,6 +285,7 @@ class Run:
             self._executor.cancel(error)
             scope.cancel()
 
+        # A failed server ends what waits in `for_run` as well, while the servers are opened or closed.
         with anyio.CancelScope() as scope:
             async with servers.for_run(failed) as self._context.servers:
                 await self._executor.execute()
@@ -305,14 +306,19 @@ class Run:
         ]
         try:
             recorder.write_suspended(pause.id, calls, self._context.clock())
-        except RecordLostError as error:
+        except RecordLostError as error:  # the pause names a record that could not hold its answer
             self._error = error
 
     def _end(self) -> None:
         context = self._context
+        try:
+            if context.recorder is not None:
+                context.recorder.close()
+        except (
+            RecordLostError
+        ) as error:  # raised here, it would leave those that wait for the end without one
+            self._error = self._error or error
         context.telemetry.finish(error=self._error)
-        if context.recorder is not None:
-            context.recorder.close()
         context.events.close(self._error)
         self._over = True
         self._ended.give()

@@ -30,5 +30,5 @@ class WallTime(Deadline):
         if self.passed:
             raise LimitExceededError(
                 self._node.path, "wall", self.seconds, delivered=self._wiring.sent()
-            ) from None
+            ) from None  # the cancellation that the scope caught says nothing more
         return stopped

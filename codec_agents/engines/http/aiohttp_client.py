@@ -110,7 +110,7 @@ class AiohttpClient:
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             request_class=DeferrableRequest,
-            auto_decompress=False,
+            auto_decompress=False,  # the protocol's decompressors know its dictionaries
             timeout=aiohttp.ClientTimeout(),
             proxy=proxy,
             read_bufsize=READ_AHEAD,
@@ -134,7 +134,7 @@ class AiohttpClient:
         timeout: tuple[float | None, float | None, float | None, float | None],
     ) -> AiohttpRequest:
         """Return a request; its timeout is that of connecting, reading, writing, and waiting for a place."""
-        connect, read, _, pool = timeout
+        connect, read, _, pool = timeout  # aiohttp has no time-out for writing
         limits = aiohttp.ClientTimeout(connect=pool, sock_connect=connect, sock_read=read)
         return AiohttpRequest(method, url, content, headers, limits)
 
@@ -146,7 +146,7 @@ class AiohttpClient:
             data=request.content,
             headers=request.headers,
             timeout=request.timeout,
-            allow_redirects=False,
+            allow_redirects=False,  # another host would get the prompt, and headers with keys
         )
         return AiohttpResponse(response, self._connector)
 
@@ -231,7 +231,7 @@ class DeferredBody(aiohttp.Payload):
     async def give(self, content: bytes, headers: Mapping[str, str], on_sent: Callable[[], None]) -> bool:
         """Write the request, or have it written as soon as there is a connection."""
         self._content, self._headers_with_it, self._on_sent = content, headers, on_sent
-        if self._writer is not None and not await self._write():
+        if self._writer is not None and not await self._write():  # else `write_with_length` will
             return False
         self._given.set()
         return True

@@ -45,7 +45,7 @@ class BodyDrainer:
         if loop is None:
             ending.start()
         else:
-            loop.call_soon(ending.start)
+            loop.call_soon(ending.start)  # by then the end of most bodies has come, and no task is needed
 
     async def wait_briefly(self) -> None:
         """Wait up to `moment` for a connection that is about to be free, if there is one."""
@@ -117,7 +117,7 @@ class _Rest:
     async def aclose(self) -> None:
         """Give the rest up, and wait until the connection is closed."""
         self._given_up = True
-        self.start()
+        self.start()  # closing takes the task: a body that no task reads would keep its connection
         if self._scope is not None:
             self._scope.cancel()
         await self.wait()
@@ -127,7 +127,7 @@ class _Rest:
         whole = False
         try:
             with anyio.move_on_after(self._limit) as self._scope, suppress(Exception):
-                if self._given_up:
+                if self._given_up:  # before the task had begun, when there was no scope to cancel
                     self._scope.cancel()
                 while await anext(self._chunks, None) is not None:
                     pass

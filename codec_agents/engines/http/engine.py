@@ -92,6 +92,7 @@ class HttpEngine:
                 return
             response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=timeouts)
             try:
+                # A connection is kept only if its answer was read.
                 await self.read_limited(response, Deadlines(timeouts))
             finally:
                 await close(response)
@@ -103,7 +104,9 @@ class HttpEngine:
             with anyio.move_on_after(HEALTH_SECONDS):
                 response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=bound)
                 try:
-                    return response.status_code < 500
+                    return (
+                        response.status_code < 500
+                    )  # 404 is an engine without the path, and 401 one with a key
                 finally:
                     await close(response)
         except EngineError:
@@ -131,7 +134,7 @@ class HttpEngine:
         check_prompt(self.name, request)
         await self.check(request)
         stats = StreamStats(
-            prompt_tokens=len(request.prompt_ids),
+            prompt_tokens=len(request.prompt_ids),  # until the engine reports its own count
             request_started=time.perf_counter(),
             server_address=self.pool.host,
             server_port=self.pool.port,
@@ -178,7 +181,7 @@ class HttpEngine:
             if response.status_code != 200:
                 raise await self._refusal(response, outgoing.path, request, deadlines)
             return response, self._parser(response, request, stats)
-        except BaseException:
+        except BaseException:  # a cancellation too: no caller has the response yet
             await close(response)
             raise
 
@@ -187,6 +190,7 @@ class HttpEngine:
     ) -> HttpResponse:
         """Send and wait for the head of the answer."""
         written: list[float] = []
+        # What is nearer to the caller wins.
         headers = {**session_headers(request), **outgoing.headers, **request.headers}
         named = self.pool.request_id(headers)
         headers |= named
@@ -208,6 +212,7 @@ class HttpEngine:
                 prepared=prepared,
             )
             stats.bytes_sent += len(outgoing.body)
+            # The last one: a prepared request that broke was written again. Some clients do not report it.
             stats.request_sent = written[-1] if written else time.perf_counter()
             try:
                 self.pool.check_request_id(named, response)
@@ -266,7 +271,9 @@ class HttpEngine:
             with anyio.CancelScope(deadline=deadlines.instant()):
                 while len(body) <= limit and (chunk := await anext(chunks, None)) is not None:
                     body += chunk
-        except Exception as error:
+        except (
+            Exception
+        ) as error:  # what came says more than how it ended; faults of this code are no such end
             if not isinstance(self.pool.failure(error, deadlines.timeouts), EngineError):
                 raise
         if len(body) > limit:
@@ -298,4 +305,4 @@ def _seconds(value: str | None) -> float | None:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
         except (ValueError, OverflowError):
             return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return max(0.0, seconds) if math.isfinite(seconds) else None  # `float` reads "inf" and "nan"

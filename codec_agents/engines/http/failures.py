@@ -45,6 +45,7 @@ def translated(
     lower = cause if wrapped and cause is not None else error
     names = {kind.__name__ for kind in type(lower).__mro__}
     kind = type(lower).__name__
+    # In this order: the classes of the first three are below those of the last.
     if names & BAD_URL:
         return EngineError(engine, f"its url {url} cannot be used ({kind}); correct the engine's `url`")
     if names & CONNECT_TIMEOUTS:
@@ -62,6 +63,7 @@ def translated(
 def _unreachable(error: BaseException, url: str, kind: str) -> str:
     """Return one sentence on why no connection was made."""
     for each in _chain(error):
+        # aiohttp's own classes are `SSLError`s without a reason; the one with it is further down the chain.
         if isinstance(each, ssl.SSLError) and not _is_from(each, "aiohttp"):
             reason = getattr(each, "verify_message", None) or each.reason or "the handshake failed"
             return f"the certificate or the TLS of {url} is not accepted: {reason}"

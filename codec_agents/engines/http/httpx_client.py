@@ -65,7 +65,7 @@ class CheckingTransport(httpx.AsyncHTTPTransport):
         response = await super().handle_async_request(request)
         connection = response.extensions.get("network_stream")
         if connection is not None and connection.get_extra_info(HAS_READ) is False:
-            await response.aclose()
+            await response.aclose()  # with its body unread, which closes the connection
             self._stop_reuse(f"{request.url.scheme}://{request.url.netloc.decode()}")
             raise httpx.RemoteProtocolError("the server had sent an answer that belongs to no request")
         return response

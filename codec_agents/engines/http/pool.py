@@ -85,6 +85,7 @@ class HttpPool:
             timeouts: of the request.
             by: the node that will send it; there is one request for each.
         """
+        # Only the client for aiohttp has it: httpx sends a head before it asks for the body.
         deferred_body = getattr(self._client(), "deferred_body", None)
         body: DeferredContent | None = None if deferred_body is None else deferred_body()
         if body is None or self.settings.max_connections <= MIN_FOR_PREPARED:
@@ -205,6 +206,7 @@ class HttpPool:
 
     async def aclose(self) -> None:
         """Close the connections of this event loop's client; a client of the caller's stays open."""
+        # Before the client: both have connections of it in use.
         await self.prepared_requests.aclose()
         await self.drainer.aclose()
         with self._making:  # else another thread, while it makes its client, could put this one back
@@ -222,6 +224,7 @@ class HttpPool:
     def _make_client(self, loop: object) -> HttpClient:
         client = make_client(self.settings, tls=self.address.base.startswith("https:"))
         with self._making:
+            # A client of a loop that has ended can no longer be closed: closing takes that loop.
             self._made = {known: made for known, made in self._made.items() if may_run_yet(known)}
             self._made[loop] = client
         return client

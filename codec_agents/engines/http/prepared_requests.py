@@ -89,7 +89,9 @@ class PreparedRequest:
         try:
             return await self._task
         except Exception:
-            if self._content.written:
+            if (
+                self._content.written
+            ):  # the engine may be at work on it: a second one is the caller's decision
                 raise
             return None
 

@@ -42,6 +42,7 @@ def read_aborter(response: HttpResponse) -> Callable[[Exception], None] | None:
     httpx exposes its connection, and a read of a connection that is shut down ends. (HTTP/2 shares its
     connections.)
     """
+    # Asked for by name: a client of the caller's own has none of these, and a scope then does its work.
     abort: Callable[[Exception], None] | None = getattr(response, "abort_read", None)
     if abort is not None:
         return abort

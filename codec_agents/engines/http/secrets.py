@@ -83,6 +83,7 @@ class SecretTexts:
             return None
         cause.__cause__ = cause.__context__ = None
         cause = cause.with_traceback(None)
+        # Every form in which it may be printed; its own text may hold a part of what a server sent.
         told = "".join(traceback.format_exception(cause)) + repr(cause) + repr(vars(cause))
         return None if self.occur_in(told) else cause
 

@@ -159,7 +159,7 @@ class HttpStream:
             if self._failure is not None:
                 raise self._failure
             if self._parser.error is not None:
-                self._take(None)
+                self._take(None)  # `close` raises it
             if self._done or self._ended:
                 raise StopAsyncIteration
             await self._read()
@@ -173,6 +173,7 @@ class HttpStream:
             self._ended = True
             if not self._parser.awaits_counts:
                 raise self._deadlines.error(self._engine, self.stats.ids) from None
+            # Complete but for its counts: an answer like any other, except that its body is not read on.
             self._parser.server_continues = True
             chunk = None
         except Exception as error:
@@ -216,6 +217,7 @@ class HttpStream:
     def _count(self, frame: CodecFrame) -> None:
         stats = self.stats
         if frame.ids:
+            # The largest alone: parsers let no negative id pass, and a lookup of each id would cost more.
             if max(frame.ids) >= self._size:
                 raise self._broken(f"the id {max(frame.ids)} is not in the map", transient=False)
             stats.last_id = time.perf_counter()
@@ -239,6 +241,7 @@ class HttpStream:
         self.stats.finish_reason = frame.finish_reason
         if frame.finish_reason in FAILED_REASONS:
             self._failure = failed_answer(self._engine, frame.finish_reason, self.stats.ids)
+            # Without `done`: a caller that saw it would take the answer for complete, and read no further.
             return msgspec.structs.replace(frame, done=False, finish_reason=None)
         return frame
 
@@ -249,6 +252,7 @@ class HttpStream:
     async def aclose(self) -> None:
         """Close the request; an unfinished one ends at the server, too."""
         self._timeout.close()
+        # The server has ended too: what is left is an end mark, and behind it the connection is free.
         if self._done and not self._ended and not self._parser.server_continues:
             await self._pool.drainer.add(self._response, self._chunks)
         else:
@@ -266,6 +270,7 @@ def merged(frames: Sequence[CodecFrame]) -> Sequence[CodecFrame]:
     if first.values is not None or frames[-1].values is not None:
         return valued(frames)
     ids = tuple(chain.from_iterable([frame.ids for frame in frames]))
+    # The last part has an id where there are any, so that no frame for the end alone follows.
     last = max(0, len(ids) - 1) // MOST_MERGED * MOST_MERGED
     parts = [CodecFrame(ids[at : at + MOST_MERGED], done=False) for at in range(0, last, MOST_MERGED)]
     return [*parts, CodecFrame(ids[last:], done=frames[-1].done, finish_reason=frames[-1].finish_reason)]

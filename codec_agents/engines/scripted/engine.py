@@ -92,6 +92,7 @@ class ScriptedModel:
         Raises:
             ScriptError: the script has no answer, or the vocabulary cannot express it.
         """
+        # The script sees the prompt without the answer's beginning, and so decides as it did the first time.
         begun = len(prompt_ids) - continued
         prompt = PromptView(prompt_ids[:begun] if continued else prompt_ids, vocabulary, model)
         turn = encode_turn(self.script(prompt), vocabulary, prompt)
@@ -129,6 +130,7 @@ class ScriptedModel:
         for number, (start, stop) in enumerate(self._portions(turn)):
             if timed:
                 due += turn.waits.get(start, 0.0) + pace * (stop - start)
+            # Instants and not pauses: what a slow reader delays is caught up.
             if timed and due > now():
                 await anyio.sleep_until(due)
             elif number % FRAMES_A_CHECKPOINT == 0:
@@ -162,7 +164,7 @@ class ScriptedModel:
             yield start, stop
             start = stop
         if end in turn.waits:
-            yield end, end
+            yield end, end  # a pause behind the last id, before the end
 
 
 def _begun(turn: EncodedTurn, prompt_ids: Sequence[int], prompt: PromptView, continued: int) -> int:
@@ -198,7 +200,7 @@ def _frame_sizes(ids_a_frame: int | tuple[int, int], seed: int) -> Iterator[int]
 def _limited(turn: EncodedTurn, options: SamplingOptions) -> EncodedTurn:
     """Stop at the caller's limits; the stop id itself is part of the answer."""
     stops = set(options.stop_token_ids)
-    for position, token in enumerate(turn.ids[: options.max_tokens]):
+    for position, token in enumerate(turn.ids[: options.max_tokens]):  # a stop id behind the limit is none
         if token in stops:
             return turn.until(position + 1, "stop")
     return turn.until(options.max_tokens, "length") if len(turn.ids) > options.max_tokens else turn
@@ -242,7 +244,7 @@ class ScriptedEngine:
             EngineError: the prompt cannot be sent, or the script refuses.
         """
         check_prompt(self.name, request)
-        if len(self.requests) >= 2 * self._requests_kept:
+        if len(self.requests) >= 2 * self._requests_kept:  # seldom: dropping one each time is slower
             del self.requests[: self._requests_kept]
         self.requests.append(request)
         stats.request_started = time.perf_counter()

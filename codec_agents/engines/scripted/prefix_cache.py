@@ -58,7 +58,7 @@ class PromptReading:
         try:
             if seconds := (len(self._prompt) - known) * self._seconds_an_id:
                 await anyio.sleep(seconds)
-        finally:
+        finally:  # a request that is left has read a part
             if self._cache is not None:
                 self._cache.keep(self._space, self._prompt[: known + self._read_since(started)])
 

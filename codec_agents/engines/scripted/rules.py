@@ -118,6 +118,7 @@ def _filled(piece: Piece, prompt: PromptView) -> Piece:
     """Fill the names in; other braces, those of JSON for instance, stay."""
     if not isinstance(piece, Say | Think):
         return piece
+    # The names of this text alone: a value that spells one is not filled in again.
     values = {"user": prompt.user, "system": prompt.system, "results": "\n".join(prompt.all_results)}
     return replace(piece, text=_NAME.sub(lambda name: values[name[1]], piece.text))
 

@@ -191,7 +191,7 @@ class _TurnWriter:
                 self._flush()
                 self.turn.ids += self._tokenizer.encode(content) if isinstance(content, str) else content
             case Wait(seconds):
-                self._flush()
+                self._flush()  # the ids before a pause do not depend on the text behind it
                 at = len(self.turn.ids)
                 self.turn.waits[at] = self.turn.waits.get(at, 0.0) + seconds
             case _:
@@ -216,6 +216,7 @@ class _TurnWriter:
             self.turn.ids.append(self._turn_end())
 
     def _think(self, text: str) -> None:
+        # What the prompt opened or closed is the first reasoning; a later one stands for itself.
         thinking = None if self._has_thought else self._prompt.thinking
         if thinking == "closed":
             return
@@ -257,5 +258,6 @@ class _TurnWriter:
                 f"the map {self._vocabulary.id!r} has no token that ends a turn (looked for "
                 f"{', '.join(TURN_ENDS)}); end the script's turns with Stop('length')"
             )
+        # A map may have the marks of several families.
         seen = set(self._prompt.ids)
         return next((token for token in known if token in seen), known[0])

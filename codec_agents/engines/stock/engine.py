@@ -147,7 +147,7 @@ def parser_of_events(engine: str, response: HttpResponse, events: Callable[[], F
     found = media_type(response.headers.get("content-type"))
     if found == EVENT_STREAM:
         return events()
-    if found not in UNTELLING:
+    if found not in UNTELLING:  # HTML or JSON: a wrong path, or a server that does not stream
         raise no_events(engine, found)
 
     def choose(first: bytes) -> FrameParser:

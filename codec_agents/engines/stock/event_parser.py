@@ -59,12 +59,12 @@ class EventParser(ABC, Generic[Event]):
         frames: list[CodecFrame] = []
         try:
             for event in self._events.feed(data):
-                if self._done:
+                if self._done:  # what some servers send after the end mark means nothing
                     break
                 frames += (self._end(),) if event == END_MARK else self._read_event(event)
         except EngineStreamError as error:
             self.error = error
-            if not frames:
+            if not frames:  # nothing to hand on before it
                 raise
         return frames
 
@@ -83,6 +83,7 @@ class EventParser(ABC, Generic[Event]):
         if not data.strip():
             raise self.broken("the answer is empty")
         frames = list(self._read_event(data))
+        # llama.cpp's events end by themselves; the others have an end mark, which a whole answer lacks.
         return frames if frames and frames[-1].done else [*frames, self._end()]
 
     def _end(self) -> CodecFrame:
@@ -128,6 +129,7 @@ class EventParser(ABC, Generic[Event]):
         if not isinstance(error, dict):
             return self.broken(f"the engine reports: {error}")
         code = error.get("code")
+        # SGLang says it; else the status decides. A code that is no number is taken for one of the moment.
         transient = bool(error.get("retryable", code in TRANSIENT_STATUSES or not isinstance(code, int)))
         return self.broken(f"the engine reports: {error.get('message', error)}", transient=transient)
 

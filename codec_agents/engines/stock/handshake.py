@@ -95,7 +95,7 @@ class Handshake:
         vocabulary = request.vocabulary
         tokenizer = pick_tokenizer(vocabulary)
         contents: list[str] = list(content_texts(vocabulary, full=self._full))
-        if not self._full:
+        if not self._full:  # one call in place of several: it is in the way of a first request
             contents = [JOIN.join(contents)]
         controls = control_texts(vocabulary, full=self._full)
         texts = [
@@ -113,7 +113,7 @@ class Handshake:
         self, text: str, expected: Sequence[int], found: Sequence[int], vocabulary: Vocabulary
     ) -> MapMismatchError:
         """Return the error: it shows the first text that is encoded otherwise, and both encodings."""
-        pairs = enumerate(zip(found, expected, strict=False))
+        pairs = enumerate(zip(found, expected, strict=False))  # one may be the beginning of the other
         at = next((i for i, pair in pairs if pair[0] != pair[1]), min(len(found), len(expected)))
         before = len(Detokenizer(vocabulary).render(expected[:at]))
         piece = text[max(0, before - SHOWN) : before + 4 * SHOWN]

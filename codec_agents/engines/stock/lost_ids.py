@@ -43,7 +43,7 @@ def find_lost_ids(
         known: the ids that the engine did send, which end the text.
         text: the text that missing and known ids make together.
     """
-    content = text.encode("utf-8", "surrogatepass")
+    content = text.encode("utf-8", "surrogatepass")  # JSON can hold half a pair; no token has its bytes
     tail = b"".join(map(vocabulary.token_bytes, known))
     # U+FFFD stands for bytes that the engine could not show, so the text does not say which they were.
     if missing > MOST_MISSING or not content.endswith(tail) or "\ufffd" in text:
@@ -73,7 +73,7 @@ def _inside_character(data: bytes) -> bool:
     """Return whether a text ends inside a character."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
-        if byte >= 0xC0:
+        if byte >= 0xC0:  # a first byte tells how many belong to its character
             return back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4)
         if byte < 0x80:
             return False

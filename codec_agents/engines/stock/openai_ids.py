@@ -109,13 +109,14 @@ class CompletionEvents(EventParser[Completion[Any]]):
         self._check_prompt(event.prompt_token_ids)
         ids: tuple[int, ...] = ()
         for choice in event.choices:
-            if choice.index != 0:
+            if choice.index != 0:  # its ids would be taken for the answer's
                 raise self.broken(f"an unrequested choice {choice.index}", transient=False)
             ids += self._read_choice(choice)
         return ids
 
     def _read_choice(self, choice: Any) -> tuple[int, ...]:
         self._check_prompt(choice.prompt_token_ids)
+        # vLLM leaves out what it was not asked for, and sends null or [] in a chunk without new ids.
         self._ids_seen = self._ids_seen or choice.token_ids is not msgspec.UNSET
         if not self._ids_seen and (choice.text or choice.finish_reason):
             raise IdsMissingError(
@@ -143,6 +144,7 @@ class CompletionEvents(EventParser[Completion[Any]]):
             )
 
     def _check_prompt(self, echoed: Sequence[int] | None) -> None:
+        # A server that truncates, or adds a BOS, would answer something else without a word.
         if echoed and list(echoed) != list(self._prompt):
             raise self.broken("the engine generates from another prompt than the one sent", transient=False)
 

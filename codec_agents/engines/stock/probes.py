@@ -64,7 +64,9 @@ def _joined(parts: Sequence[str], form: str) -> Iterator[str]:
 
 
 def _rare_tokens(vocabulary: Vocabulary, number: int) -> Iterator[str]:
-    """Yield texts of ordinary tokens, evenly from the whole vocabulary; late ids are the rare ones."""
+    """Yield texts of ordinary tokens, at even distances from the last id down; late ids are the rare ones."""
+    # Twice as many are looked at, because control tokens and parts of characters have no text. Where nearly
+    # all have one, the early half is left out, whose tokens are the common ones.
     step = max(1, vocabulary.size // (2 * number))
     texts = (_text_of(vocabulary, token) for token in range(vocabulary.size - 1, -1, -step))
     return islice(filter(None, texts), number)

@@ -74,6 +74,7 @@ async def engine_prompt(
         )
     _refuse_slots_in_calls(chat)
     request = GenerationRequest(prompt_ids=(), vocabulary=vocabulary, model=model)
+    # Rendering happens at build, in an event loop of its own; the engine's connections belong to the runs.
     asked = copy.copy(engine)
     asked.pool = HttpPool(engine.name, engine.pool.url.get_secret_value(), engine.pool.settings)
     try:
@@ -99,6 +100,7 @@ def _conversation(chat: Chat, tools: Sequence[Mapping[str, Any]]) -> dict[str, A
     options: dict[str, Any] = {"tools": list(tools)} if tools else {}
     if chat.thinking is not None:
         wanted = chat.thinking == "on"
+        # Qwen's templates read one name, DeepSeek's and Granite's the other; templates ignore unknown ones.
         options["chat_template_kwargs"] = {"enable_thinking": wanted, "thinking": wanted}
     return {"messages": messages, **options}
 
@@ -115,6 +117,7 @@ def _as_pieces(ids: Sequence[int], chat: Chat, vocabulary: Vocabulary) -> RawPro
     missing = set(chat.slots) - {part.name for part in parts if isinstance(part, Slot)}
     if missing:
         raise PromptError(f"the engine's template leaves out, or changes, the slots {sorted(missing)}")
+    # A run encodes the pieces anew: where that gives other ids, its prompt would not be the engine's.
     written = _written(parts, chat.slots, vocabulary)
     if written != list(ids):
         at = next((n for n, pair in enumerate(zip(written, ids, strict=False)) if pair[0] != pair[1]), -1)
@@ -131,7 +134,7 @@ Part = int | Text | Slot
 
 def _parts(ids: Sequence[int], slots: Sequence[str], vocabulary: Vocabulary) -> Iterator[Part]:
     ordinary: list[int] = []
-    for token in (*ids, None):
+    for token in (*ids, None):  # None ends the last text as a control id would
         if token is not None and token not in vocabulary.special_ids:
             ordinary.append(token)
             continue
@@ -143,7 +146,7 @@ def _parts(ids: Sequence[int], slots: Sequence[str], vocabulary: Vocabulary) -> 
 
 def _text_parts(text: str, slots: Sequence[str]) -> Iterator[Part]:
     stand_ins = {STAND_IN.format(number): name for number, name in enumerate(slots)}
-    pattern = "|".join(map(re.escape, stand_ins)) or "(?!)"
+    pattern = "|".join(map(re.escape, stand_ins)) or "(?!)"  # which matches nowhere
     for piece in re.split(f"({pattern})", text):
         if piece in stand_ins:
             yield Slot(stand_ins[piece])
@@ -156,7 +159,7 @@ def _written(parts: Sequence[Part], slots: Sequence[str], vocabulary: Vocabulary
     encode = pick_tokenizer(vocabulary).encode_ordinary
     ids: list[int] = []
     text = ""
-    for part in (*parts, None):
+    for part in (*parts, None):  # text on both sides of a slot is encoded as one, as the engine did
         if isinstance(part, Text):
             text += part.text
         elif isinstance(part, Slot):

@@ -124,7 +124,7 @@ class Channel(Generic[Batch]):
 
     async def deliver_to(self, receiver: Receiver[Batch]) -> None:
         """Give a receiver everything that is queued, and from now on every batch as it is sent."""
-        while batches := self.take():
+        while batches := self.take():  # more may be queued while the receiver waits
             for batch in batches:
                 await receiver.take(batch)
         self._receiver = receiver
@@ -165,7 +165,7 @@ class Channel(Generic[Batch]):
         self.taken += self.held
         self.held = 0
         self._give_room()
-        if self.on_abandoned is not None and not self.closed:
+        if self.on_abandoned is not None and not self.closed:  # a producer that has closed does not run
             self.on_abandoned()
 
     def detach(self) -> None:
@@ -239,7 +239,7 @@ class Arrivals(Generic[Batch]):
                 if batches := channel.take():
                     return index, batches
                 if channel.closed:
-                    self._open.remove(index)
+                    self._open.remove(index)  # of the list that is iterated over, which ends with the return
                     return index, []
             await self._ready.wait()
         raise StopAsyncIteration

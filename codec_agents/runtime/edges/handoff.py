@@ -132,7 +132,8 @@ class Handoff:
             last_id: when the last id of the source arrived, in seconds since the run was created.
         """
         edge = self.edge
-        translated = target.filled if self.last_in is None else self.last_in + self.tail_seconds
+        assert self.last_in is not None  # a request leaves when every edge into its prompt has ended
+        translated = self.last_in + self.tail_seconds
         return HandoffReport(
             source=edge.source,
             target=edge.target,

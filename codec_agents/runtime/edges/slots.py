@@ -42,7 +42,7 @@ class Slots:
     async def open(self, on_filled: Callable[[], None]) -> None:
         """Deliver what arrives straight into the slots; call `on_filled` when every edge has ended."""
         self._on_filled = on_filled
-        if not self._open:
+        if not self._open:  # no edge leads here, so none will end
             self._close()
         for handoff, inlet in zip(self.handoffs, self._wiring.inlets, strict=True):
             await inlet.channel.deliver_to(SlotInlet(self, handoff))
@@ -74,6 +74,7 @@ class Slots:
         channels = self._wiring.channels
         if not any(channel.skipped for channel in channels):
             return
+        # Of several edges into one slot, one that was taken is enough.
         slots = {handoff.edge.target_slot for handoff in self.handoffs}
         self.handoffs = [
             handoff for handoff, channel in zip(self.handoffs, channels, strict=True) if not channel.skipped

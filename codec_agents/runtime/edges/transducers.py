@@ -53,6 +53,7 @@ class PassThrough:
         source, target = edge.source_vocabulary, edge.target_vocabulary
         assert source is not None
         assert target is not None
+        # By its special ids: the source itself would be kept alive, and nothing else of it is used.
         key = (PassThrough, source.special_ids, edge.keep_special)
         if key not in target.derived:
             target.derived[key] = _special_between(source, target, keep=edge.keep_special)
@@ -62,7 +63,7 @@ class PassThrough:
 
     def feed(self, batch: Sequence[int], /) -> list[int]:
         """Return the batch without special ids, or with their names spelled out."""
-        if self._special_ids.isdisjoint(batch):
+        if self._special_ids.isdisjoint(batch):  # nearly always
             return list(batch)
         kept: list[int] = []
         for token_id in batch:

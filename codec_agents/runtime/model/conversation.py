@@ -101,7 +101,7 @@ class Conversation:
         check = None if node.output is None else AnswerCheck(node, node.output)
         for number in range(first, limits.turns + 1):
             turn = Turn(number, prompt.ids, prompt.kept, results=self._room.results)
-            turn.sent_ahead = self._sent_ahead if number == 1 else 0
+            turn.sent_ahead = self._sent_ahead if number == 1 else 0  # later prompts are not sent ahead
             if check is not None and check.holds:
                 self._generation.hold_answer()
             on_first_id = self._report_handoffs if number == 1 else None
@@ -113,7 +113,7 @@ class Conversation:
                     continue
                 self._budget.renew()
                 if not tools.calls or self._run.stopping:
-                    tools.cancel()
+                    tools.cancel()  # a stopped run answers no call, also none that started early
                     if check is not None and (again := await self._accept(check, turn)) is not None:
                         prompt = await self._room.fit(number + 1, self._following(again, turn, prompt.begin))
                         continue
@@ -122,7 +122,7 @@ class Conversation:
                 self._check("tool_calls", self._spent.tool_calls + len(tools.calls), limits.tool_calls)
                 waiting = await tools.start(pausing=self._context.suspends)
             longer = self._next_prompt(node, turn, tools, waiting, prompt.begin)
-            if number < limits.turns:
+            if number < limits.turns:  # else nothing may be dropped for a turn that is not asked for
                 prompt = await self._room.fit(number + 1, longer)
         raise self._limit("turns", limits.turns)
 
@@ -154,7 +154,9 @@ class Conversation:
         paused = resumed.pause.waiting[node.name]
         self._room.told = list(paused.told)
         turn = Turn(paused.number, paused.prompt, 0, paused.generated, finish_reason=paused.finish_reason)
+        # Limits count what was spent before the pause.
         self._spent = self._run.usage.get(node.path, Usage())
+        # Parsing starts no call: some have their results, and the others their decisions.
         async with self._tool_round(node, turn, early=False) as tools:
             await self._generation.repeat(turn, tools.take)
             await tools.go_on(resumed)
@@ -174,7 +176,7 @@ class Conversation:
     def _next_prompt(
         self, node: BuiltModel, turn: Turn, tools: ToolRound, waiting: list[int], begin: int
     ) -> Prompt:
-        self._spend(Usage(tool_calls=tools.started))
+        self._spend(Usage(tool_calls=tools.started))  # before a pause, which keeps the counts
         if waiting:
             raise NodePaused(tools.paused(turn, waiting, begin, self._room.told))
         attempts = [tools.attempts[position] for position in range(len(tools.calls))]
@@ -191,7 +193,7 @@ class Conversation:
 
     async def _ask(self, turn: Turn, listeners: Listeners) -> None:
         limits = self._node.policy.limits
-        self._check("max_ids", self._spent.generated_ids + 1, limits.max_ids)
+        self._check("max_ids", self._spent.generated_ids + 1, limits.max_ids)  # room for one id at least
         left = limits.max_ids - self._spent.generated_ids
         step = self._room.most_ids(turn.prompt)
         # `max_tokens` bounds one request. An answer that is continued takes several, so only the limit of the
@@ -205,7 +207,7 @@ class Conversation:
             await self._generation.ask(turn, listeners, max_ids=budget, step=step)
         except EngineError as error:
             raise NodeFailedError(self._node.path, error, delivered=self._wiring.sent()) from error
-        finally:
+        finally:  # what a failed or abandoned turn used is paid for all the same
             self._spend(turn.usage())
             self._note_last_id(turn)
             self._note_engine(turn)
@@ -276,7 +278,9 @@ class Conversation:
                 last_id=self._context.last_ids.get(source),
             )
             self._scope.finish_handoff(report)
-            self._reported.append(len(self._run.handoffs))
+            self._reported.append(
+                len(self._run.handoffs)
+            )  # where `report_handoff` puts it: nothing is awaited before
             await self._run.report_handoff(report.inside(self._node.prefix))
 
 

@@ -19,10 +19,12 @@ import msgspec
 
 from codec_agents.dialects.values import CallRegion
 from codec_agents.engines.base import (
+    Engine,
     GenerationRequest,
     SamplingOptions,
     continues_answers,
     end_reached,
+    is_text_boundary,
 )
 from codec_agents.engines.checked import checked
 from codec_agents.engines.prompt_body import extended
@@ -77,6 +79,13 @@ class Listeners:
 
 
 _NONE = Listeners()
+
+IDS_A_TOKEN = 128
+"""The most ids of the node's map for one token of a text API, which counts its own: the longest tokens of
+vocabularies in use are runs of 128 spaces."""
+
+OVERRUN = 64
+"""Ids that an answer may have beyond its limit: a stop id that is not counted, or a speculative draft."""
 
 
 class Generation:
@@ -147,7 +156,7 @@ class Generation:
     async def _request_until(self, turn: Turn, max_ids: int) -> None:
         """Read the turn on until it ends or has so many ids; retry what is transient."""
         turn.finish_reason = None
-        delays = self._node.policy.retry.delays()
+        delays = self._node.policy.retry.delays()  # anew for each request: a long turn may take many
         while True:
             try:
                 return await self._stream(turn, max_ids)
@@ -203,6 +212,7 @@ class Generation:
     async def _read_frames(self, turn: Turn, request: GenerationRequest, call: CallScope) -> None:
         listeners, engine = self._listeners, self._node.engine
         values = self._values_of(turn)
+        most = len(turn.generated) + _most_sent(engine, request.options.max_tokens)
         async with call.around(engine.stream(request)) as opened:
             frames = checked(engine, opened, self._node.vocabulary)
             turn.stats.append(frames.stats)
@@ -212,10 +222,12 @@ class Generation:
                 if frame.ids or given is not None:
                     if self._leader is not None:
                         self._let_others_read(has_read=True)
-                    observed = self._run.observed
+                    observed = self._run.observed  # a reader may come or leave between two frames
                     if observed or self._on_first_id is not None:
                         await self._report_sampled(turn, frame.ids, given)
                     turn.generated += frame.ids
+                    if len(turn.generated) > most:  # or it would go on, and be paid for, without end
+                        raise _unlimited(engine, request.options.max_tokens, len(turn.generated))
                     await self._send_events(turn, reader.feed(frame.ids), observed=observed)
                     if listeners.enough is not None and listeners.enough(turn):
                         return
@@ -285,7 +297,9 @@ class Generation:
         kind = next((name for cls, name in _TRANSIENT_KINDS if isinstance(error, cls)), None)
         if delay is None or not error.transient or kind not in self._node.policy.retry.on:
             raise error
-        if turn.generated and not continues_answers(self._node.engine):
+        if turn.generated and not continues_answers(
+            self._node.engine
+        ):  # it would begin anew behind what has left
             raise error
         turn.retries += 1
         # The policy bounds the time that a server asks for: a hostile header would hold the run for ever.
@@ -334,3 +348,17 @@ class Generation:
                 turn.engine_report(),
             )
         )
+
+
+def _most_sent(engine: Engine, max_tokens: int) -> int:
+    """Return how many ids an engine that keeps the limit of a request sends at most."""
+    return max_tokens * (IDS_A_TOKEN if is_text_boundary(engine) else 1) + OVERRUN
+
+
+def _unlimited(engine: Engine, max_tokens: int, received: int) -> EngineStreamError:
+    return EngineStreamError(
+        engine.name,
+        f"it was asked for at most {max_tokens} ids and sends more: its API ignores the limit",
+        delivered=received,
+        transient=False,
+    )

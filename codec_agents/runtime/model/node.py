@@ -31,6 +31,6 @@ async def run_model(node: BuiltModel, wiring: Wiring, context: NodeContext) -> N
         try:
             with WallTime(node, wiring):
                 reason = await conversation.hold(node)
-        finally:
+        finally:  # the dispatcher belongs to the plan, and outlives the run whose calls it counts
             node.dispatcher.forget(run.run_id)
     await run.emit(NodeFinished(node.path, "finished", reason, run.usage[node.path], run.clock()))

@@ -53,6 +53,7 @@ class Prefill:
         self._node = node
         self._prompt = prompt
         self._run = context.run
+        # All edges share one series of requests: the shortest stride, and the tightest budget.
         self._stride = min(edge.prefill for edge in edges)
         self._budget = min(edge.prefill_budget for edge in edges)
         self._auto = all(edge.prefill_auto for edge in edges)
@@ -88,7 +89,7 @@ class Prefill:
             try:
                 await self._send_all()
             except Exception as error:
-                if not self._stopped:
+                if not self._stopped:  # the end that `stop` gave it is no failure
                     _log.warning(
                         "run %s, node %s: no more prefill ahead: %s", self._run.run_id, self._node.path, error
                     )
@@ -103,7 +104,7 @@ class Prefill:
                 continue
             if self._auto and not self._node.measured.has_room:
                 continue
-            if self._ids + len(prompt) > self._budget:
+            if self._ids + len(prompt) > self._budget:  # each is sent from its first id on, and counts whole
                 return
             await self._give(prompt)
 

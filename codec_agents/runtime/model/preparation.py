@@ -88,7 +88,7 @@ async def prepare(node: PromptedNode, begun: Sequence[int] = (), session: str = 
         node=node.path,
         session=session,
     )
-    if node.asks_context:
+    if node.asks_context:  # the answer is kept, and `Room` finds it
         with suppress(EngineError):
             await context_of(node.engine, request)
     await engine.prepare(request)

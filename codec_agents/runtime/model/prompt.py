@@ -73,6 +73,7 @@ class IncrementalPrompt:
                 if ids is None:
                     return
                 self._prompt += ids
+        # This is the task of a source, which is not at fault: `finish` raises it in the node's own.
         except ForgedTokenError as error:
             self._refused = error
 
@@ -83,6 +84,7 @@ class IncrementalPrompt:
             edge, taken = handoff.edge, 0
             if edge.target_slot != slot or edge.target_vocabulary is None:
                 continue
+            # Until its first id or its end, it may still be a branch not taken, which gets no separator.
             while handoff.last_in is None and not handoff.ids:
                 yield None
             if channel.skipped:

@@ -45,9 +45,11 @@ class ReasoningBudget:
         assert self._allowed is not None
         if turn.reasoning_ids < (1 if self._closed else self._allowed):
             return False
+        # The last span may be short of the last id, which its reader holds back: that is no reasoning yet.
         port, _, stop = turn.spans[-1]
         if port != "reasoning" or stop != len(turn.generated):
             return False
+        # Of a turn that ends here no call is answered (`Conversation.hold`): a call in it would be lost.
         if any(each == "tool_calls" for each, _, _ in turn.spans):
             return False
         turn.finish_reason = SPENT

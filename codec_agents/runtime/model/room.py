@@ -118,6 +118,7 @@ class Room:
         """The most ids of a prompt that leaves room for an answer."""
         assert self._ids is not None
         if self._node.has_max_tokens:
+            # Of a small context, a large limit would leave no room for the prompt.
             return self._ids - min(self._node.options.max_tokens, self._ids // 2)
         return self._ids - min(DEFAULT_MAX_TOKENS, self._ids // 4)
 
@@ -183,19 +184,20 @@ class Room:
         ids, begin, moved = list(prompt.ids), prompt.begin, 0
         dropped: list[tuple[int, int]] = []
         for position, each in enumerate(self.told):
-            here = self.told[position] = each.moved(moved)
+            here = self.told[position] = each.moved(moved)  # by what notes before it are shorter
             is_fresh = self._fresh and position == len(self.told) - 1
             if here.dropped or is_fresh or len(ids) <= self._most:
                 continue
             note = self._noted(ids, here)
             less = here.stop - here.start - len(note)
-            if less <= 0:
+            if less <= 0:  # a short result; its note would not help
                 continue
             ids[here.start : here.stop] = note
             dropped.append((each.start, each.stop))
             self.told[position] = msgspec.structs.replace(here, stop=here.start + len(note), dropped=True)
             begin -= less if each.stop <= prompt.begin else 0
             moved -= less
+        # The newest ones, behind all that was dropped.
         self.results = tuple((start + moved, stop + moved) for start, stop in self.results)
         return Prompt(ids, prompt.kept, begin), dropped
 
@@ -216,6 +218,7 @@ class Room:
         read = node.dialect.read(prompt.ids)
         if read.unfinished is not None:
             return prompt, []  # in the middle of an answer there is no message to leave out
+        # The dialect writes the implied ones by itself.
         turns = [turn for turn in read.turns if not turn.implied]
         messages = [turn.message for turn in turns]
         sizes = [turn.stop - turn.start for turn in turns]
@@ -227,14 +230,14 @@ class Room:
             begin = self._beginning(left, ids)
         except PromptError as error:
             raise NodeFailedError(node.path, error, delivered=self._wiring.sent()) from error
-        self.told, self.results = [], ()
+        self.told, self.results = [], ()  # their places are those of a prompt that is gone
         same = shared_prefix(prompt.ids, ids)
         return Prompt(ids, 0, begin), [(same, len(prompt.ids))]
 
     def _checked(self, result: Any) -> list[Message]:
         """Return the messages that the function returned, or that a record holds of it."""
         try:
-            if isinstance(result, str | bytes):
+            if isinstance(result, str | bytes):  # whose characters could be iterated over
                 raise TypeError
             return [each if isinstance(each, Message) else msgspec.convert(each, Message) for each in result]
         except (TypeError, msgspec.ValidationError):

@@ -75,7 +75,7 @@ class ToolRound:
     ) -> None:
         if self._group is None:
             return
-        if error is not None:
+        if error is not None:  # the turn is not complete, so no prompt will hold the results
             self._group.cancel_scope.cancel()
         # The error stays outside the group, which would wrap it into a group of exceptions.
         await self._group.__aexit__(None, None, None)
@@ -157,7 +157,7 @@ class ToolRound:
 
     async def _run_one(self, position: int, approve: Callable[..., Decision] | None) -> None:
         call, key = self.calls[position], self._key(position)
-        if key in self._run.decisions:
+        if key in self._run.decisions:  # of a run that goes on in its record: the same call was asked about
             approve = partial(_decided, self._run.decisions[key])
         context = replace(
             self._context,

@@ -42,6 +42,7 @@ def _checked(node: BuiltFunction, result: Any) -> list[int] | str:
         raise NodeFailedError(node.path, TypeError(problem))
     ids = list(result)
     for token_id in ids:
+        # A `bool` is an `int` as well, and numpy's integers are none that a record could hold.
         if type(token_id) is not int or not node.vocabulary.is_valid(token_id):
             problem = f"the function returned {token_id!r}, which is no id of the map {node.vocabulary.id}"
             raise NodeFailedError(node.path, ValueError(problem))

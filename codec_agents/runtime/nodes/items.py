@@ -102,7 +102,7 @@ class Items:
         if ended and self._channels[lane].skipped:
             return True
         if ended or (stream.has_content and self._may_begin(self._edges[lane])):
-            if self._begun and lane not in self._begun:
+            if self._begun and lane not in self._begun:  # between two edges, and not before the first
                 self._found += self._splitter.feed(self._separator(self._edges[lane]))
             self._begun.add(lane)
             self._found += self._splitter.feed(stream.take_content())
@@ -123,6 +123,7 @@ class Items:
     async def _last(self) -> Sequence[Value]:
         """Return the items that the end of the stream completes."""
         pairs = zip(self._edges, self._channels, strict=True)
+        # Of several edges into one slot, one that was taken is enough.
         if {e.target_slot for e, c in pairs if not c.skipped} != {e.target_slot for e in self._edges}:
             raise NodeSkipped
         if isinstance(self._splitter, Gathered):

@@ -29,6 +29,7 @@ async def run_join(node: BuiltJoin, wiring: Wiring, context: NodeContext) -> Non
                 handoff.take(batch)
             continue
         handoff.finish()
+        # In a replay the edges end in another order; those that the record took decide.
         if wiring.inlets[index].channel.skipped or (recorded and handoff.edge.source not in recorded):
             continue
         ended.append(index)
@@ -41,12 +42,13 @@ async def run_join(node: BuiltJoin, wiring: Wiring, context: NodeContext) -> Non
         raise NodeSkipped
     for index, inlet in enumerate(wiring.inlets):
         if index not in ended:
-            inlet.channel.abandon()
+            inlet.channel.abandon()  # a source whose edges are all abandoned stops at its engine
     await _give(node, wiring, [handoffs[index] for index in sorted(ended)], context)
 
 
 def _recorded(node: BuiltJoin, wiring: Wiring) -> frozenset[str] | None:
     """Return the sources that the join took in the replayed record; None without a record of this join."""
+    # A record of another declaration may name sources that are not there, which could never all end.
     recorded = frozenset(node.decided.get(node.path, ()))
     return recorded if recorded <= {inlet.edge.source for inlet in wiring.inlets} else None
 

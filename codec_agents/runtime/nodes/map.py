@@ -69,10 +69,11 @@ class ItemRuns:
     async def _start_all(self, items: Items, group: anyio.abc.TaskGroup) -> None:
         position = 0
         async for item in items:
-            if self._context.run.stopping:
+            if self._context.run.stopping:  # the items that have begun end, and leave
                 return
             if not position:
                 await report_started(self._node, self._context)
+            # In this order: an item that waits for room must not hold a place.
             await self._results.room.acquire()
             await self._places.acquire()
             group.start_soon(self._run_item, position, item, group)
@@ -83,7 +84,7 @@ class ItemRuns:
         try:
             try:
                 outputs = await run_body(self._node, position, values, self._context)
-            finally:
+            finally:  # a result that waits for its consumers holds no place
                 self._places.release()
             await self._results.add(position, outputs)
         except Exception as error:
@@ -132,7 +133,7 @@ class Results:
             return self.sent
         if self.sent < len(self._decided) and self._decided[self.sent] < self.sent + self._most:
             return self._decided[self.sent]
-        return next(iter(self._waiting), -1)
+        return next(iter(self._waiting), -1)  # -1 is no item: nothing waits
 
     async def _send(self, position: int) -> None:
         if not self._node.in_order:

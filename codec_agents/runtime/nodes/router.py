@@ -46,9 +46,9 @@ def choose(seen: bytes, labels: Mapping[str, bytes], *, ended: bool) -> tuple[bo
     ]
     if not reached and not ahead:
         return True, None
-    if seen and len(reached) + len(ahead) == 1:
+    if seen and len(reached) + len(ahead) == 1:  # of a single label, nothing at all would decide
         return True, (reached or ahead)[0]
-    if ended or not ahead:
+    if ended or not ahead:  # nothing longer can follow: the longest that was reached
         return True, max(reached, key=lambda label: len(labels[label]), default=None)
     return False, None
 
@@ -83,7 +83,7 @@ async def run_router(node: BuiltRouter, wiring: Wiring, context: NodeContext) ->
             turn = await conversation.ask_once(enough=lambda turn: _is_decided(node, turn))
     label = _choose(node, turn, ended=True)[1]
     targets = node.default if label is None else node.targets[label]
-    if targets is None:
+    if targets is None:  # no label and no default
         raise NodeFailedError(node.path, RouteError(node.path, list(node.labels)))
     # Before the label is sent: sending may wait for consumers, and the chosen nodes need not.
     for target in targets:

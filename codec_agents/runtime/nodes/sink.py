@@ -77,6 +77,7 @@ class SinkInlet:
             text = batch
         else:
             ids, text = batch, None if self._decoder is None else self._decoder.feed(batch)
+        # Kept first: a reader sees a batch also where a callable or the record fails with it.
         lags = self._output.add(ids, text)
         if self._writer.calls or self._run.observed:  # nearly always neither
             await self._writer.tell(ids, text)

@@ -35,6 +35,7 @@ class TextSplitter:
 
     def feed(self, text: str, /) -> list[str]:
         """Return the items whose separator has arrived."""
+        # A separator may begin in what was searched before, by all but one of its characters.
         begin = max(0, len(self._rest) - len(self._separator) + 1)
         whole = self._rest + text
         if self._separator not in whole[begin:]:
@@ -70,6 +71,7 @@ class IdSplitter:
 
     def feed(self, ids: Sequence[int], /) -> list[list[int]]:
         """Return the items whose separator has arrived."""
+        # A separator may begin in what was searched before, but not within the one before it.
         searched = max(self._begin, len(self._bytes) - len(self._separator) + 1)
         for token_id in ids:
             self._ids.append(token_id)
@@ -98,6 +100,7 @@ class IdSplitter:
         begin = self._begin
         if not self._bytes[begin:end].strip():
             return []
+        # The ids that lie whole between the two; first > last where one id spans the item.
         first, last = bisect_left(self._starts, begin), bisect_right(self._starts, end) - 1
         if first > last:
             return self._encoded(begin, end)

@@ -12,7 +12,7 @@ import pytest
 from codec_agents import Pipeline, PipelineError
 from codec_agents.engines.base import GenerationRequest, StreamStats
 from codec_agents.engines.http.engine import SESSION_HEADERS
-from codec_agents.engines.pool import BLOCK, FIRST_REST, SLACK, EnginePool
+from codec_agents.engines.pool import BLOCK, FIRST_REST, LONGEST_REST, SLACK, EnginePool
 from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError, EngineUnavailableError
 from codec_agents.testing import Cut, EmbeddedEngine, Raw, ScriptedEngine
 from codec_agents.vocabularies import bundled_map
@@ -272,3 +272,15 @@ async def test_a_conversation_has_one_session_in_the_headers_that_routers_read()
     assert len(sessions) == 4
     assert len(set.union(*sessions)) == 2
     assert not any("my-run" in session for session in set.union(*sessions))
+
+
+async def test_a_replica_that_is_down_for_a_day_rests_no_longer_and_breaks_nothing() -> None:
+    pool, (replica,), clock = pool_of(1)
+    replica.failure = EngineUnavailableError("E[1]", "down")
+    for _ in range(1100):  # more than a power of two that a float can hold
+        clock.now += LONGEST_REST
+        with pytest.raises(EngineUnavailableError):
+            await once(pool, ask())
+    assert pool.state == {"E[1]": "resting, 0 in flight"}
+    clock.now += LONGEST_REST
+    assert pool.state == {"E[1]": "alive, 0 in flight"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -226,6 +227,28 @@ async def test_a_record_that_can_be_written_no_further_ends_the_run(
     with pytest.raises(RecordLostError):
         _ = run.result
     assert not read_record(path).complete
+
+
+@BACKENDS
+async def test_lines_that_are_lost_when_the_file_is_closed_fail_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File systems of a network may report only then what they could not write."""
+
+    class Losing:
+        write, fsync = os.write, os.fsync
+
+        @staticmethod
+        def close(descriptor: int) -> None:
+            os.close(descriptor)
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr("codec_agents.records.writer.os", Losing)
+    run = desk().run({"q": "go"}, record=tmp_path / "run.jsonl")
+    with anyio.fail_after(10), pytest.raises(RecordLostError, match="quota"):
+        await heard(run)
+    with pytest.raises(RecordLostError):
+        _ = run.result
 
 
 @BACKENDS
