@@ -80,7 +80,7 @@ class Access:
         # Clients of this machine alone: `check_place` has refused any other.
         if not self._keys:
             return
-        token = _key_of(request)
+        token = key_of(request)
         # A list: `any` over a generator would stop at the first match.
         matches = [hmac.compare_digest(token, key) for key in self._keys]
         if not any(matches):
@@ -106,7 +106,8 @@ class Access:
             )
 
 
-def _key_of(request: Request) -> bytes:
+def key_of(request: Request) -> bytes:
+    """Return the key that a request carries, in the header of either API; empty without one."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     token = given.strip().encode() if scheme.lower() == "bearer" else b""
     # Anthropic's clients have a header of their own for it.
@@ -115,7 +116,7 @@ def _key_of(request: Request) -> bytes:
 
 def tenant_of(request: Request) -> bytes:
     """Return a digest of the request's key, which tells clients apart; the same for all without a key."""
-    return hashlib.blake2b(_key_of(request), digest_size=16).digest()
+    return hashlib.blake2b(key_of(request), digest_size=16).digest()
 
 
 def require_keys(host: str, settings: ServerSettings) -> None:

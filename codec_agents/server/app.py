@@ -216,7 +216,11 @@ class CodecServer:
         else:
             content_type, body = self._document(request)
         exchange.status = 200
-        await answer(send, 200, b"" if request.method == "HEAD" else body, content_type=content_type)
+        # The length that GET has, without the body.
+        head = {"content-length": str(len(body))}
+        await answer(
+            send, 200, b"" if request.method == "HEAD" else body, content_type=content_type, headers=head
+        )
 
     def _document(self, request: Request) -> tuple[str, bytes]:
         document = self._documents.get(request.path)

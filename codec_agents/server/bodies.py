@@ -11,7 +11,9 @@ Rules that hold in this file:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -138,6 +140,42 @@ def read_prompt(raw: bytes, *, nested: bool = False) -> str | list[int]:
             ) from None
         return read_prompt(bytes(only), nested=True)
     return decode(_IDS, raw, "prompt")
+
+
+class Range(NamedTuple):
+    """The numbers that a field of the sampling may have, and how an error names them."""
+
+    least: float
+    most: float
+    words: str
+
+
+RANGES: Mapping[str, Range] = {
+    "temperature": Range(0, sys.float_info.max, "0 or more"),
+    "top_p": Range(0, 1, "0 to 1"),
+    "min_p": Range(0, 1, "0 to 1"),
+    "repetition_penalty": Range(sys.float_info.min, sys.float_info.max, "more than 0"),
+    "top_k": Range(-1, 2**31 - 1, "-1 to 2147483647"),
+    "min_tokens": Range(0, 2**31 - 1, "0 to 2147483647"),
+    "seed": Range(-(2**63), 2**64 - 1, "an integer of 64 bits"),
+}
+"""As the fields are declared for a model of a pipeline (`codec_agents.graph.kinds.Sampling`), and integers of
+the sizes that engines have."""
+
+
+def check_sampling(options: SamplingOptions) -> None:
+    """Accept numbers that a draw can have, whichever engine makes it.
+
+    An engine may refuse others, fail on them, or take them for something else: as JSON, NaN is null, and null
+    is the engine's default.
+
+    Raises:
+        HttpError: 400, naming the field.
+    """
+    for field, (least, most, words) in RANGES.items():
+        value = getattr(options, field)
+        if value is not None and not least <= value <= most:  # NaN is in no range
+            raise HttpError(400, f"{field} must be {words}, not {value:.12g}", param=field)
 
 
 def check_stops(stops: Sequence[str], settings: ServerSettings, param: str = "stop") -> None:

@@ -21,7 +21,13 @@ import msgspec
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.access import tenant_of
 from codec_agents.server.backends.backend import PROGRESS_HEADER, Backend, Job, Progress, ServedModel
-from codec_agents.server.bodies import CompletionBody, Sampling, read_completion, read_prompt
+from codec_agents.server.bodies import (
+    CompletionBody,
+    check_sampling,
+    check_stops,
+    read_completion,
+    read_prompt,
+)
 from codec_agents.server.http import HttpError, Request
 from codec_agents.server.logprobs import require_alternatives
 from codec_agents.server.long_text import MOST_UNCUT, LongText, UncuttableTextError
@@ -68,7 +74,8 @@ class JobMaker:
         body = await self._workers.run(read, len(request.body))
         if body.echo:
             raise HttpError(400, "echo is not served; the prompt is the client's own", param="echo")
-        model, options = self._model(body.model, request), self._options(body)
+        _require_one(1 if body.n is None else body.n)
+        model, options = self._model(body.model, request), self._within(body.options, body.limit)
         if body.alternatives is not None:
             options = msgspec.structs.replace(options, logprobs=self._alternatives(body))
         require_map(request, model.vocabulary)
@@ -121,8 +128,7 @@ class JobMaker:
         _require_served(asked, forces_calls=forces_calls)
         require_alternatives(asked.sampling.logprobs, "top_logprobs")
         model = self._model(asked.model, request)
-        limit = self._limit(asked.max_tokens, LIMITS[asked.api])
-        options = msgspec.structs.replace(asked.sampling, max_tokens=limit)
+        options = self._within(asked.sampling, asked.max_tokens, LIMITS[asked.api])
         require_map(request, model.vocabulary)
         await self._check_length(asked.characters, model, options)
         for message in asked.messages:
@@ -157,10 +163,9 @@ class JobMaker:
         """
         asked = await self._workers.run(partial(self._decode, request), len(request.body))
         stops = tuple(asked.stop or ())
-        self._check_stops(stops)
-        options = SamplingOptions(
-            max_tokens=self._limit(asked.max_tokens or None), temperature=asked.temperature, stop=stops
-        )
+        check_stops(stops, self._settings)
+        sampling = SamplingOptions(temperature=asked.temperature, stop=stops)
+        options = self._within(sampling, asked.max_tokens or None)  # protobuf has 0 for a field left out
         model = self._model(request.query.get("model"), request)
         require_map(request, model.vocabulary)
         return asked, await self.job(model, asked.prompt_ids, options, request)
@@ -176,15 +181,6 @@ class JobMaker:
         except ValueError as error:
             raise HttpError(400, f"the body cannot be read: {error}") from error
 
-    def _check_stops(self, stops: Sequence[str]) -> None:
-        settings = self._settings
-        if len(stops) > settings.max_stops or any(len(stop) > settings.max_stop_length for stop in stops):
-            raise HttpError(
-                400,
-                f"stop holds at most {settings.max_stops} texts of {settings.max_stop_length} characters",
-                param="stop",
-            )
-
     def _model(self, name: str | None, request: Request) -> ServedModel:
         models = self._backend.models
         if name is None:
@@ -192,9 +188,12 @@ class JobMaker:
             return next((model for model in models if held and model.vocabulary.hash == held), models[0])
         return find_model(models, name)
 
-    def _options(self, body: Sampling) -> SamplingOptions:
-        _require_one(1 if body.n is None else body.n)
-        return msgspec.structs.replace(body.options, max_tokens=self._limit(body.limit))
+    def _within(
+        self, sampling: SamplingOptions, most: int | None, field: str = "max_tokens"
+    ) -> SamplingOptions:
+        """Return options whose numbers are in range, with the number of ids that the server allows."""
+        check_sampling(sampling)
+        return msgspec.structs.replace(sampling, max_tokens=self._limit(most, field))
 
     def _alternatives(self, body: CompletionBody) -> int | None:
         """Return how many alternatives are asked for with each id.

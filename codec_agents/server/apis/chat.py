@@ -10,6 +10,7 @@ import msgspec
 from codec_agents.dialects.messages import Message, MessageCall
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.apis.request import (
+    CHOICES,
     ConversationRequest,
     OfferedTool,
     ToolChoice,
@@ -19,7 +20,7 @@ from codec_agents.server.apis.request import (
     sent_call,
     text_of,
 )
-from codec_agents.server.apis.tools import check_count, read_tool
+from codec_agents.server.apis.tools import check_count, read_tool, require_flat
 from codec_agents.server.bodies import DEFAULTS, STREAM_OPTIONS, Sampling, check_stops
 from codec_agents.server.fields import KnownFields, check_fields, decode
 from codec_agents.server.http import HttpError
@@ -256,10 +257,8 @@ def _tools(tools: Sequence[Mapping[str, Any]]) -> Iterator[OfferedTool]:
 
 
 def _tool_choice(choice: str | dict[str, Any] | None) -> tuple[ToolChoice, str | None]:
-    if choice in (None, "auto"):
-        return "auto", None
-    if choice in ("none", "required"):
-        return choice, None  # type: ignore[return-value]
+    if not isinstance(choice, dict) and choice in CHOICES:
+        return CHOICES[choice], None
     function = choice.get("function") if isinstance(choice, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if isinstance(name, str) and name:
@@ -310,6 +309,7 @@ def _structured(form: ResponseFormat | None) -> dict[str, Any] | None:
     if form.type == "json_object":
         return {"json_schema": {"type": "object"}}
     if form.type == "json_schema" and form.json_schema is not None:
+        require_flat(form.json_schema.schema, "response_format.json_schema.schema", "response_format")
         return {"json_schema": form.json_schema.schema}
     raise HttpError(
         400, "response_format is text, json_object, or json_schema with a schema", param="response_format"

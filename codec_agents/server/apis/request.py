@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 Api: TypeAlias = Literal["chat", "responses", "messages"]
 ToolChoice: TypeAlias = Literal["auto", "none", "required"]
 
+CHOICES: Mapping[str | None, ToolChoice] = {
+    None: "auto",
+    "auto": "auto",
+    "none": "none",
+    "required": "required",
+}
+"""The values of OpenAI's `tool_choice` that name no tool."""
+
 BLANKS = " \t\r\n"
 """The characters that JSON calls white space. Reasoning of these alone counts as not sent."""
 

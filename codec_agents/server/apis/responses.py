@@ -10,6 +10,7 @@ import msgspec
 from codec_agents.dialects.messages import Message, MessageCall
 from codec_agents.engines.base import SamplingOptions
 from codec_agents.server.apis.request import (
+    CHOICES,
     ConversationRequest,
     OfferedTool,
     ToolChoice,
@@ -19,7 +20,7 @@ from codec_agents.server.apis.request import (
     sent_call,
     text_of,
 )
-from codec_agents.server.apis.tools import check_count, read_tool
+from codec_agents.server.apis.tools import check_count, read_tool, require_flat
 from codec_agents.server.bodies import DEFAULTS
 from codec_agents.server.fields import ASKING_NOTHING, KnownFields, check_fields, decode
 from codec_agents.server.http import HttpError
@@ -304,10 +305,8 @@ def _tools(tools: Sequence[Mapping[str, Any]]) -> Iterator[OfferedTool]:
 
 
 def _tool_choice(choice: str | dict[str, Any] | None) -> tuple[ToolChoice, str | None]:
-    if choice in (None, "auto"):
-        return "auto", None
-    if choice in ("none", "required"):
-        return choice, None  # type: ignore[return-value]
+    if not isinstance(choice, dict) and choice in CHOICES:
+        return CHOICES[choice], None
     if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("name"), str):
         return "required", choice["name"]
     raise HttpError(
@@ -361,6 +360,7 @@ def _structured(text: TextOptions | None, *, of_engines: bool) -> dict[str, Any]
     if form.type == "json_object":
         return {"json_schema": {"type": "object"}}
     if form.type == "json_schema" and form.schema is not None:
+        require_flat(form.schema, "text.format.schema", "text.format")
         return {"json_schema": form.schema}
     raise HttpError(
         400, "text.format is text, json_object, or json_schema with a schema", param="text.format"

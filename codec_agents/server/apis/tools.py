@@ -7,6 +7,7 @@ from typing import Any
 
 from codec_agents.server.apis.request import OfferedTool
 from codec_agents.server.http import HttpError
+from codec_agents.strict_json import MAX_DEPTH, depth_of
 from codec_agents.tools.schema_check import schema_fault
 
 
@@ -19,15 +20,29 @@ def read_tool(place: str, function: Any, schema: str) -> OfferedTool:
         schema: the API's name for the schema of the arguments.
 
     Raises:
-        HttpError: 400, it has no name, or its schema is no object.
+        HttpError: 400, it has no name, its description is no text, or its schema is none.
     """
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
         raise HttpError(400, f"{place} is no function with a name", param="tools")
-    if not isinstance(function.get(schema) or {}, dict):
+    parameters, description = function.get(schema), function.get("description")
+    if not isinstance(description, str | None):
+        raise HttpError(400, f"{place}.description must be a text", param="tools")
+    if not isinstance(parameters, dict | None):
         raise HttpError(400, f"{place}.{schema} must be a JSON schema", param="tools")
-    if (fault := schema_fault(function.get(schema) or {})) is not None:
+    require_flat(parameters, f"{place}.{schema}", "tools")
+    if (fault := schema_fault(parameters or {})) is not None:
         raise HttpError(400, f"{place}.{schema} is no JSON schema: {fault}", param="tools")
-    return OfferedTool(function["name"], str(function.get("description") or ""), function.get(schema) or {})
+    return OfferedTool(function["name"], description or "", parameters or {})
+
+
+def require_flat(schema: Any, place: str, param: str) -> None:
+    """Accept a schema that can be written for a model, or sent on to an engine: writers recurse.
+
+    Raises:
+        HttpError: 400, it is nested too deeply.
+    """
+    if depth_of(schema) > MAX_DEPTH:
+        raise HttpError(400, f"{place} is nested deeper than {MAX_DEPTH} levels", param=param)
 
 
 def check_count(values: Sized, limit: int, field: str) -> None:

@@ -221,7 +221,7 @@ def _warpers(temperature: float, options: SamplingOptions, settings: Any) -> lis
     top_k = DEFAULT_TOP_K if top_k is None else top_k
     top_p = options.top_p if options.top_p is not None else settings.top_p
     warpers: list[Any] = [TemperatureLogitsWarper(temperature)] if temperature != 1.0 else []
-    if top_k:
+    if top_k > 0:  # other engines' words for all ids are 0 and -1
         warpers.append(TopKLogitsWarper(top_k))
     if top_p is not None and top_p < 1.0:
         warpers.append(TopPLogitsWarper(top_p))

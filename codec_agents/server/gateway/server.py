@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from codec_agents.engines.base import enforced_forms
+from codec_agents.server.access import key_of
 from codec_agents.server.answers import Answer, FrameAnswer
 from codec_agents.server.apis.families import require_dialect, set_dialect
 from codec_agents.server.apis.messages import read_count
@@ -173,8 +174,8 @@ class Gateway(CodecServer):
 
     def _tenant(self, request: Request) -> bytes:
         """Return a digest of what tells clients apart: the key, and the header for clients of one key."""
-        named = [_key_of(request), request.headers.get(TENANT, "")]
-        return hashlib.blake2b(joined(map(str.encode, named)), digest_size=32).digest()
+        named = [key_of(request), request.headers.get(TENANT, "").encode()]
+        return hashlib.blake2b(joined(named), digest_size=32).digest()
 
     def _routed(
         self, options: SamplingOptions, exchange: Exchange, request: Request, tenant: bytes
@@ -187,7 +188,7 @@ class Gateway(CodecServer):
             logprobs=recorded,
             session=exchange.session if rules.sessions else options.session,
             cache_salt=tenant.hex() if rules.salts else options.cache_salt,
-            priority=(rules.priorities or {}).get(_key_of(request), options.priority),
+            priority=(rules.priorities or {}).get(key_of(request).decode(), options.priority),
         )
 
     async def _prepare_record(self, exchange: Exchange) -> None:
@@ -226,12 +227,6 @@ class Gateway(CodecServer):
             self.store.close()
             if self.records is not None:
                 self.records.close()
-
-
-def _key_of(request: Request) -> str:
-    """Return the key of a request, in the header of either API."""
-    bearer = request.headers.get("authorization", "").partition(" ")[2].strip()
-    return bearer or request.headers.get("x-api-key", "")
 
 
 class RecordedAnswer:

@@ -127,9 +127,7 @@ class GuardedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Begin a connection, which is idle."""
         super().connection_made(transport)
-        if hasattr(
-            transport, "max_size"
-        ):  # asyncio's own: what one read takes; other loops decide themselves
+        if hasattr(transport, "max_size"):  # asyncio's own, of one read; other loops decide themselves
             transport.max_size = READ_BYTES
         self._look()
 
@@ -289,12 +287,13 @@ class Listener:
             _log.warning(message, detail)
 
 
-def quiet_down(seconds: float = TELL_AGAIN) -> logging.Filter:
+def quiet_down(seconds: float = TELL_AGAIN) -> Callable[[logging.LogRecord], bool]:
     """Return a log filter that lets the same message pass once in so many seconds.
 
     uvicorn logs a warning for every malformed request, which a client can send by the thousand.
     """
     last: dict[str, float] = {}
+    """By the message without its arguments, so one for each place that logs."""
 
     def passes(record: logging.LogRecord) -> bool:
         now = time.monotonic()
@@ -303,6 +302,4 @@ def quiet_down(seconds: float = TELL_AGAIN) -> logging.Filter:
             return True
         return False
 
-    kept = logging.Filter()
-    kept.filter = passes  # type: ignore[method-assign]
-    return kept
+    return passes

@@ -240,7 +240,8 @@ async def test_documents(serve, words):
         assert "codec_server_requests_total 4" in metrics
         assert "codec_server_ids_total 2" in metrics
         head = await client.head("/health")
-        assert (head.status_code, head.content) == (200, b"")
+        length = len((await client.get("/health")).content)
+        assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(length))
         server.app.draining = True
         assert (await client.get("/ready")).status_code == 503
         assert (await post(client)).status_code == 503

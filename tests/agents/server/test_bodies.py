@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codec_agents.engines.base import SamplingOptions
 from codec_agents.server import ServerSettings
 from codec_agents.server.apis.chat import ChatBody, read_chat
 from codec_agents.server.apis.prompts import chat_prompt
-from codec_agents.server.bodies import CompletionBody, read_completion, read_prompt
+from codec_agents.server.bodies import CompletionBody, check_sampling, read_completion, read_prompt
 from codec_agents.server.http import HttpError
 from codec_core.vocabulary import vocabulary_of
 from tests.agents.dialects.families import small_map_of
@@ -124,3 +125,24 @@ def test_what_is_no_prompt_is_refused(prompt: str) -> None:
     with pytest.raises(HttpError, match="400") as refused:
         read_prompt(bytes(read_completion(b'{"prompt":' + prompt.encode() + b"}", LIMITS).prompt))
     assert refused.value.param in ("prompt", None)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "right"),
+    [
+        ("temperature", [-0.1, 1e308 * -1], [0, 2.5]),
+        ("top_p", [-0.1, 1.1], [0, 1]),
+        ("top_k", [-2, 2**31], [-1, 0, 5]),
+        ("seed", [2**64, -(2**63) - 1], [2**64 - 1, -5]),
+        ("min_p", [-0.1, 2], [0, 1]),
+        ("min_tokens", [-1], [0]),
+        ("repetition_penalty", [0, -1], [0.5]),
+    ],
+)
+def test_numbers_that_no_draw_can_have_are_refused(field: str, wrong: list[Any], right: list[Any]) -> None:
+    for value in right:
+        check_sampling(SamplingOptions(**{field: value}))
+    for value in wrong:
+        with pytest.raises(HttpError, match=field) as refused:
+            check_sampling(SamplingOptions(**{field: value}))
+        assert (refused.value.status, refused.value.param) == (400, field)

@@ -140,6 +140,17 @@ async def test_nothing_is_asked_for_by_a_value_of_the_very_kind_alone(server):
             assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
 
 
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages"])
+async def test_every_api_looks_at_the_range_of_numbers(server, path):
+    said = {"prompt": "hi", "messages": MESSAGES, "input": "hi"}
+    name = {"/v1/completions": "prompt", "/v1/responses": "input"}.get(path, "messages")
+    limit = {"max_tokens": 5} if path == "/v1/messages" else {}
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        answer = await client.post(path, json={name: said[name], "top_p": 1.5, **limit})
+    assert answer.status_code == 400
+    assert "top_p must be 0 to 1, not 1.5" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("path", CALLS)
 async def test_unknown_fields_and_values_that_are_none_are_named(server, path):
     wrong = {"temperature": "hot", "max_tokens": 1.5, "seed": [], "stop": 7, "stream": "yes"}

@@ -1,8 +1,10 @@
 """The calls of a Codec server, as clients of others make them."""
 
 import hashlib
+import math
 
 import httpx
+import msgspec
 import pytest
 
 from codec_agents.server import BridgeBackend, EmbeddedServer, ServerSettings, create_app
@@ -82,6 +84,18 @@ async def test_binary_requests_that_cannot_be_read(serve, content_type, body):
         )
     assert answer.status_code == 400
     assert "cannot be read" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("temperature", math.nan), ("temperature", -1.0), ("stop", [""]), ("stop", ["x"] * 5)],
+)
+async def test_binary_requests_have_the_limits_of_the_others(serve, field, value):
+    async with serve(script) as server, httpx.AsyncClient(base_url=server.url) as client:
+        body = msgspec.msgpack.encode({"prompt_ids": [20], field: value})
+        headers = {"content-type": "application/x-msgpack"}
+        answer = await client.post("/v1/completions/codec", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
 
 
 ACCEPTED = [

@@ -14,6 +14,7 @@ from openai.resources.responses import AsyncResponses
 
 from codec_agents.dialects import Message, MessageCall
 from codec_agents.server.apis import messages, responses
+from codec_agents.server.apis.chat import read_chat
 from codec_agents.server.apis.messages import MessagesBody, read_messages
 from codec_agents.server.apis.prompts import chat_prompt
 from codec_agents.server.apis.request import Hints, OfferedTool
@@ -137,7 +138,13 @@ def turn(*blocks: dict[str, Any], role: str = "user") -> dict[str, Any]:
     return {"messages": [USER, {"role": role, "content": list(blocks)}, USER]}
 
 
+DEEP = json.loads('{"a":' * 65 + "1" + "}" * 65)
+FLAT = json.loads('{"a":' * 62 + "1" + "}" * 62)
+
 REFUSED_RESPONSES = [
+    ({"tools": [{"type": "function", "name": "f", "parameters": DEEP}]}, "tools", "deeper than 64"),
+    ({"tools": [{"type": "function", "name": "f", "parameters": 5}]}, "tools", "must be a JSON schema"),
+    ({"tools": [{"type": "function", "name": "f", "description": {}}]}, "tools", "description"),
     ({"input": []}, "input", "empty"),
     ({"input": 5}, "input", "int"),
     (item(role="tool", content="x"), "input", "tool"),
@@ -162,6 +169,7 @@ REFUSED_RESPONSES = [
 ]
 
 REFUSED_MESSAGES = [
+    ({"tools": [{"name": "f", "input_schema": DEEP}]}, "tools", "deeper than 64"),
     ({"messages": []}, "messages", "empty"),
     ({"max_tokens": None}, "max_tokens", "required"),
     ({"messages": [{"role": "system", "content": "x"}]}, "messages", "system"),
@@ -204,6 +212,34 @@ def test_bad_fields_are_named(read: Any, body: dict[str, Any], param: str, found
     with pytest.raises(HttpError, match=found) as refused:
         read(json.dumps(body).encode())
     assert (refused.value.status, refused.value.param) == (400, param)
+
+
+def test_a_schema_that_is_deep_is_refused_before_it_is_written() -> None:
+    formats = [
+        (
+            read_chat,
+            {"messages": [USER]},
+            "response_format",
+            lambda schema: {"json_schema": {"schema": schema}},
+        ),
+        (read_responses, {"input": "x"}, "text", lambda schema: {"format": {"schema": schema}}),
+        (
+            read_messages,
+            {"max_tokens": 5, "messages": [USER]},
+            "output_config",
+            lambda schema: {"format": {"schema": schema}},
+        ),
+    ]
+    for read, body, field, form in formats:
+        for schema in (FLAT, DEEP):
+            asked = form(schema)
+            (asked if field == "response_format" else asked["format"])["type"] = "json_schema"
+            sent = json.dumps({**body, field: asked}).encode()
+            if schema is FLAT:
+                assert read(sent, of_engines=True).sampling.structured == {"json_schema": FLAT}
+                continue
+            with pytest.raises(HttpError, match="deeper than 64 levels"):
+                read(sent, of_engines=True)
 
 
 OF_THE_CLIENTS = {"self", "extra_headers", "extra_query", "extra_body", "timeout", "stream_options"}
