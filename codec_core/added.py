@@ -60,7 +60,7 @@ class AddedTokens:
         self.may_take_space_before = any(found.lstrip for _, found in tokens.values())
         self.has_single_words = any(found.single_word for _, found in tokens.values())
         self._sorted = sorted(tokens)
-        self._firsts = frozenset(name[0] for name in tokens)
+        self._firsts = frozenset(name[0] for name in tokens)  # most characters begin no name: tested first
 
     def split(self, text: str) -> list[Part]:
         """Return the stretches of a whole text and the ids between them, in order."""
@@ -124,6 +124,7 @@ class AddedTokenStream:
         end: int | None = None
         for match in added.find(text):
             start, stop = match.span()
+            # A name that the end cuts off wins over this match if it begins before it, or here and is longer.
             end = added.first_open(text, max(searched, may_open), start + 1)
             if end is not None:
                 break
@@ -131,7 +132,7 @@ class AddedTokenStream:
             searched = stop
             if token.single_word:
                 if stop == len(text) and not final:
-                    end = start
+                    end = start  # the next character decides
                     break
                 if self._is_in_word(text, start, stop):
                     continue
@@ -249,7 +250,7 @@ def _pattern_of(names: Iterable[str]) -> str:
                 count += 1
                 node[character] = {}
             node = node[character]
-        node[""] = {}
+        node[""] = {}  # the end of a name, as a key that no character is
     if count > MAX_NODES:
         raise TokenizerMapValidationError(
             f"added tokens: {count} characters that no two names share; at most {MAX_NODES} are read"

@@ -41,7 +41,7 @@ class Detokenizer:
         """
         if self._plain and not render_special:
             if not isinstance(ids, list):
-                ids = list(ids)
+                ids = list(ids)  # read twice where a token is no whole character
             if len(ids) == 1:  # most frames of a stream hold one id
                 text = self._texts(ids[0])
                 if text is not None:

@@ -76,5 +76,5 @@ def write_leaf(map_hash: str, ids: Iterable[int]) -> dict[str, Any]:
         meta = {LEAF_TOKENIZATION: {"map_id": map_hash, "ids": list(check_ids(ids))}}
     except FrameEncodeError as error:
         raise LeafTokenizationError(str(error)) from None
-    read_leaf(meta)
+    read_leaf(meta)  # refuses a hash of the wrong form: a map made in memory has none
     return meta

@@ -30,6 +30,7 @@ class LongestMatcher:
         self._vocabulary = vocabulary
         self._by_bytes = vocabulary.map.encoder == "byte_level"
         self._fallback = vocabulary.byte_fallback
+        # The empty token would begin every text and take none of it.
         self._ids = {token: number for token, number in vocabulary.ordinary().items() if token}
         self._tokens = sorted(self._ids)
         self._longest_token = longest = max(map(len, self._tokens), default=0)
@@ -56,6 +57,7 @@ class LongestMatcher:
         while place < len(text):
             ahead = text[place : place + self._longest_token]
             after = bisect_right(self._tokens, ahead)
+            # With as many characters ahead as the longest token has, a continuation changes nothing.
             if not final and place + len(ahead) == len(text) and self._may_grow(ahead, after):
                 break
             token = self._longest_beginning(ahead, after - 1)
@@ -121,6 +123,7 @@ def _common(token: str, text: str) -> int:
     """Return the length of the common beginning of two texts."""
     if text.startswith(token):
         return len(token)
+    # By halves: a few comparisons in C, where a loop would look at up to `MAX_TOKEN` characters.
     low, high = 0, min(len(token), len(text))
     while low < high:
         middle = (low + high + 1) // 2

@@ -168,6 +168,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
             TokenizerMapValidationError: the map breaks the protocol; the message names the field.
         """
         if isinstance(data, str):
+            # A lone surrogate becomes bytes that are not UTF-8, which the decoder refuses by a typed error.
             data = data.encode("utf-8", "surrogatepass")
         if isinstance(data, bytes | bytearray | memoryview):
             return parse_map(bytes(data))
@@ -204,6 +205,7 @@ _decoder = msgspec.json.Decoder(_Document)
 
 def _decode(data: bytes) -> TokenizerMap:
     document = _decoder.decode(data)
+    # Another object, since the merges are no `msgspec.Raw` to the callers of a `TokenizerMap`.
     fields = {name: getattr(document, name) for name in TokenizerMap.__struct_fields__}
     merges = bytes(document.merges)  # a copy, so that the document can go
     fields["merges"] = None if merges == b"null" else PackedMerges(merges)
@@ -245,6 +247,8 @@ def read_map(path: str | os.PathLike[str]) -> TokenizerMap:
 
 
 def _check_size(data: bytes) -> None:
+    # Before decoding, commas and colons are all that can be counted: at least one a value, and one a token.
+    # Those within tokens and merges count too; the limits leave room for them.
     if len(data) > MAX_MAP_BYTES:
         raise TokenizerMapValidationError(f"the map is larger than the limit of {MAX_MAP_BYTES} bytes")
     if len(data) > _TRUSTED_BYTES and data.count(b",") > MAX_MAP_VALUES:
@@ -266,6 +270,7 @@ def check_map(tokenizer_map: TokenizerMap) -> None:
         raise TokenizerMapValidationError("vocab_size must not be negative")
     if tokenizer_map.vocab is None and tokenizer_map.tokens is None:
         raise TokenizerMapValidationError("one of vocab (version 2) or tokens (version 1) is required")
+    # Where a map has both, the vocabulary is made from `vocab` alone.
     if tokenizer_map.vocab is not None:
         _check_vocab(tokenizer_map.vocab)
     elif tokenizer_map.tokens is not None:
@@ -290,15 +295,15 @@ def _check_vocab(vocab: dict[str, int]) -> None:
         wrong = next(token for token, number in vocab.items() if not 0 <= number <= MAX_ID)
         raise TokenizerMapValidationError(f"vocab: {wrong!r} has id {vocab[wrong]}, outside 0..2^32-1")
     if len(ids) != len(vocab):
-        _name_conflict(vocab)
+        _name_conflict("vocab", vocab)
 
 
-def _name_conflict(vocab: Mapping[str, int]) -> None:
+def _name_conflict(field: str, ids: Mapping[str, int]) -> None:
     owners: dict[int, str] = {}
-    for token, number in vocab.items():
+    for token, number in ids.items():
         if number in owners:
             raise TokenizerMapValidationError(
-                f"vocab: id {number} is given to both {owners[number]!r} and {token!r}"
+                f"{field}: id {number} is given to both {owners[number]!r} and {token!r}"
             )
         owners[number] = token
 
@@ -309,6 +314,7 @@ def ids_of_version_1(tokens: Mapping[str, str]) -> dict[int, str]:
     Raises:
         TokenizerMapValidationError: neither the keys nor the values are all ids, or an id has two texts.
     """
+    # Where all keys and all values are ids, the protocol's own form counts: ids as keys.
     if all(map(_is_id, tokens)):
         pairs = ((int(number), text) for number, text in tokens.items())
     elif all(map(_is_id, tokens.values())):
@@ -327,6 +333,7 @@ def ids_of_version_1(tokens: Mapping[str, str]) -> dict[int, str]:
 
 
 def _is_id(text: str) -> bool:
+    # `int` also reads signs, spaces and digits of other scripts, and takes quadratic time for long texts.
     return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_ID
 
 
@@ -338,7 +345,7 @@ def _check_special_tokens(tokenizer_map: TokenizerMap) -> None:
         raise TokenizerMapValidationError("special_tokens: an id is outside 0..2^32-1")
     if "" in special:
         raise TokenizerMapValidationError("special_tokens: a name is empty")
-    _name_conflict(special)
+    _name_conflict("special_tokens", special)
     _check_special_owners(tokenizer_map, special)
 
 
@@ -383,7 +390,7 @@ def _check_text_tokens(tokenizer_map: TokenizerMap) -> None:
 
 def _fault_of_text_token(tokenizer_map: TokenizerMap, token: TextToken) -> str | None:
     """Return how a text token's entry in the vocabulary contradicts its text, or None."""
-    data = token.content.encode("utf-8", "surrogatepass")
+    data = token.content.encode("utf-8", "surrogatepass")  # never the bytes of a token, and no error here
     number = (tokenizer_map.vocab or {}).get(token.content)
     start = tokenizer_map.byte_fallback_start
     if start is not None and number is not None and start <= number < start + 256:
@@ -425,9 +432,27 @@ def _check_byte_fallback(tokenizer_map: TokenizerMap) -> None:
                 f"special_tokens: {name!r} has id {number}, which byte_fallback_start..byte_fallback_end "
                 f"({start}..{end}) gives to a byte: the text of that byte would be control"
             )
-    vocab = tokenizer_map.vocab or {}
-    for byte in range(256):
-        if vocab.get(f"<0x{byte:02X}>", start + byte) != start + byte:
+    _check_byte_owners(tokenizer_map, start)
+
+
+def _check_byte_owners(tokenizer_map: TokenizerMap, start: int) -> None:
+    """Refuse ids of bytes that the map gives to other text: decoding would write the byte for it."""
+    vocab = tokenizer_map.vocab
+    if vocab is None:
+        vocab = {text: number for number, text in ids_of_version_1(tokenizer_map.tokens or {}).items()}
+    names = {f"<0x{byte:02X}>": start + byte for byte in range(256)}
+    for name, number in names.items():
+        if vocab.get(name, number) != number:
             raise TokenizerMapValidationError(
-                f"byte_fallback_start: <0x{byte:02X}> has another id in vocab than {start + byte}"
+                f"byte_fallback_start: {name} has another id in vocab than {number}"
+            )
+    unnamed = {number for name, number in names.items() if name not in vocab}
+    for token, number in (
+        vocab.items() if unnamed else ()
+    ):  # a loop over all tokens is slow, and seldom needed
+        spelled = token.replace("\u2581", " ").encode("utf-8", "replace")
+        # A token of the byte itself (a tab for `<0x09>`) decodes to the same text.
+        if number in unnamed and spelled != bytes((number - start,)):
+            raise TokenizerMapValidationError(
+                f"byte_fallback_start: {token!r} has id {number} in vocab, which is that of a byte"
             )

@@ -22,9 +22,8 @@ class MetaspaceCutter:
 
     takes_spaces: Final = False
 
-    def __init__(self, merger: MetaspaceMerger, *, fuses_unknown: bool) -> None:
+    def __init__(self, merger: MetaspaceMerger) -> None:
         self._merger = merger
-        self._fuses_unknown = fuses_unknown
 
     def cut(self, text: str) -> list[str]:
         """Return pieces that can each be encoded alone; joined, they are the text."""
@@ -33,14 +32,11 @@ class MetaspaceCutter:
     def settle(self, text: str, seen: int = 0) -> tuple[list[str], str]:
         """Return the pieces before the last place that no merge can cross, and the rest."""
         pairs = self._pairs
+        # Places within the first `seen` characters were looked at before, in vain.
         for place in range(len(text) - 1, max(seen - 1, 0), -1):
-            if (text[place - 1], text[place]) not in pairs and not self._fuses(text, place):
+            if (text[place - 1], text[place]) not in pairs:
                 return self._find(text[:place]), text[place:]
         return [], text
-
-    def _fuses(self, text: str, place: int) -> bool:
-        known = self._merger.is_known
-        return self._fuses_unknown and not known(text[place - 1]) and not known(text[place])
 
     @cached_property
     def _pairs(self) -> set[tuple[str, str]]:
@@ -52,14 +48,14 @@ class MetaspaceCutter:
         """Return the search for pieces: words with the U+2581 before them, and single other characters."""
         tokens = self._merger.joinable()
         joining = set("".join(tokens))
-        lonely = "+" if self._fuses_unknown else ""
         inside = _character_set(joining - {METASPACE})
         marks = re.escape(METASPACE)
-        if not inside:
-            return re.compile(rf"{marks}+|[^{marks}]{lonely}").findall
+        if not inside:  # an empty set would not compile
+            return re.compile(rf"{marks}+|[^{marks}]").findall
         if any(METASPACE in token.lstrip(METASPACE) for token in tokens):
-            return re.compile(rf"[{inside}{marks}]+|[^{inside}{marks}]{lonely}").findall
-        return re.compile(rf"{marks}*[{inside}]+|{marks}+|[^{inside}{marks}]{lonely}").findall
+            # A token with a mark behind a letter: words may merge with the words after them.
+            return re.compile(rf"[{inside}{marks}]+|[^{inside}{marks}]").findall
+        return re.compile(rf"{marks}*[{inside}]+|{marks}+|[^{inside}{marks}]").findall
 
 
 def _character_set(characters: set[str]) -> str:

@@ -39,7 +39,8 @@ class PackedMerges(Sequence[str]):
         """
         if not _BEGINS_AS_LIST(json):
             raise TokenizerMapValidationError("not a tokenizer map: merges must be a list of strings")
-        if json.count(b'",') > MAX_MERGES:  # the end of an entry; a token that spells one counts too
+        # The end of an entry; a token that spells one counts too. `maps` bounds those with a space between.
+        if json.count(b'",') > MAX_MERGES:
             raise TokenizerMapValidationError(f"merges: more than {MAX_MERGES} entries")
         self.json = json
         self._count: int | None = None

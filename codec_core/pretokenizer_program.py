@@ -200,6 +200,8 @@ def check_program(program: Program) -> None:
     for stage in stages:
         if isinstance(stage, Alternation):
             _check_ops(stage.ops)
+            if len(stages) > 1 and isinstance(stage.ops[0], MetaspaceSplit):
+                raise _refusal("metaspace_split must be the only stage")
         elif isinstance(stage, DigitsIsolate):
             _check_run("digits_isolate", stage.max_run)
         elif isinstance(stage, PatternIsolate):
@@ -239,6 +241,7 @@ def _check_ops(ops: tuple[Op, ...]) -> None:
             raise _refusal("literals need patterns, none empty")
         if isinstance(op, Numbers):
             _check_run("numbers", op.max_run)
+        # It leaves out what is between words, and marks them: an operation beside it would see neither.
         if isinstance(op, MetaspaceSplit) and len(ops) > 1:
             raise _refusal("metaspace_split must stand alone")
 

@@ -54,7 +54,7 @@ def encode_byte_level(vocabulary: Vocabulary, text: str) -> list[int]:
         if vocabulary.facts.ignore_merges and spelled in ids:
             found.append(ids[spelled])
             continue
-        symbols = [c if c in ids else "\0" for c in spelled]
+        symbols = [c if c in ids else "\0" for c in spelled]  # U+0000 is not in the alphabet
         if vocabulary.map.missing_bytes != "apart":
             symbols = [symbol for symbol in symbols if symbol != "\0"]
         found += [ids[token] for token in merge(symbols, merges) if token in ids]
@@ -111,6 +111,7 @@ def encode_stretch(vocabulary: Vocabulary, text: str, *, first: bool) -> list[in
         text = text if facts.normalizer == "none" else unicodedata.normalize(_FORMS[facts.normalizer], text)
         return mark_spaces(vocabulary, text, first=first) if marks_before else text
 
+    # Names are looked for as a text would begin with them, as the reference adds them to its search.
     late = {
         n if t.as_spelled else normalize(n, first=True): t
         for n, t in vocabulary.text_tokens.items()
@@ -171,7 +172,8 @@ def find_added(text: str, tokens: Mapping[str, AddedToken]) -> list[str | AddedT
         beside = text[start - 1 : start] + text[stop : stop + 1]
         if token.single_word and regex.search(r"\w", beside):
             continue
-        if token.lstrip:
+        # `place` stays behind the name: a token within the space that this one takes is found all the same.
+        if token.lstrip:  # not what the one before it has taken
             start = max(len(text[:start].rstrip(WHITE_SPACE)), given)
         if token.rstrip:
             stop += len(text[stop:]) - len(text[stop:].lstrip(WHITE_SPACE))

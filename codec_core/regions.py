@@ -111,7 +111,7 @@ class RegionScanner:
         by_name = check_kinds(kinds, inside)
         self._starts = [_Role(marker, "start", kind) for kind in by_name.values() for marker in kind.starts]
         self._outside_table = _Table(self._starts)
-        self._inside_tables: dict[str, _Table] = {}
+        self._inside_tables: dict[str, _Table] = {}  # made as kinds are entered: most streams enter few
         self._initial = by_name[inside] if inside is not None else None
         self.reset()
 
@@ -165,6 +165,7 @@ class RegionScanner:
         events: list[RegionEvent] = []
         at = stop = len(ids)
         written = 0
+        # Where no marker of this state begins, the state does not change, so no other table counts.
         if not self._table.absent(ids):
             written, at = self._scan_markers(ids, final, events)
         if written < at:
@@ -183,7 +184,7 @@ class RegionScanner:
         """
         at = written = 0
         while at < len(ids):
-            if ids[at] not in self._table.by_first:
+            if ids[at] not in self._table.by_first:  # not bound outside: markers change the table
                 at += 1
                 continue
             found = self._table.match(ids, at, final)
@@ -199,6 +200,7 @@ class RegionScanner:
 
     def _content(self, ids: Sequence[int], start: int, stop: int, events: list[RegionEvent]) -> None:
         """Add ids that are no marker to the open region or to the events."""
+        # A whole tuple is taken without a copy.
         some = tuple(ids) if stop - start == len(ids) else tuple(ids[start:stop])
         start, stop = self._position + start, self._position + stop
         region = self._open
@@ -293,6 +295,7 @@ class _Table:
 
 
 def _inside_roles(kind: RegionKind, starts: Iterable[_Role]) -> list[_Role]:
+    # Of a marker with several roles the last one written counts: rule 2.
     roles: dict[Marker, _Role] = {role.marker: role for role in starts}
     roles |= {marker: _Role(marker, "implicit", kind) for marker in kind.implicit_ends}
     roles |= {marker: _Role(marker, "end", kind) for marker in kind.ends}
@@ -312,6 +315,7 @@ def check_kinds(kinds: Iterable[RegionKind], inside: str | None) -> dict[str, Re
             raise RegionKindError(f"region kinds need distinct, non-empty names; got {kind.name!r}")
         if kind.cap < 0:
             raise RegionKindError(f"the cap of region {kind.name!r} must not be negative, got {kind.cap}")
+        # Markers are found by their first id.
         if not all((*kind.starts, *kind.ends, *kind.implicit_ends)):
             raise RegionKindError(f"region {kind.name!r} has a marker without ids")
         by_name[kind.name] = kind

@@ -48,7 +48,7 @@ def scan_whole(
             kind = None
         elif marker in kind.implicit_ends:
             closed(at)
-            kind, stop = None, at
+            kind, stop = None, at  # not consumed: rule 3
         elif marker:
             events.append(RegionEvent("nested_start", kind.name, marker, at, stop))
         else:
@@ -58,6 +58,7 @@ def scan_whole(
                 events.append(RegionEvent("part", kind.name, tuple(body), at, stop))
                 body = []
             elif overflowed or len(body) > kind.cap:
+                # The first of these holds the region so far, and so begins where the region does: rule 4.
                 events.append(
                     RegionEvent("overflow", kind.name, tuple(body), at if overflowed else start, stop)
                 )

@@ -51,6 +51,7 @@ def text_stream(tokenizer: VocabularyTokenizer, *, control: bool = False) -> Tex
     form = form_of(tokenizer.vocabulary.facts.normalizer)
     if passes is None:
         return NormalizationStage(form, PieceStream(tokenizer, tokenizer.prepares))
+    # Made from the last stage to the first: each is given the one that it hands on to.
     raw, normalized = passes.raw, passes.normalized
     marks_before = normalized is not None and tokenizer.marks_before_names
     stage: TextStage = PieceStream(tokenizer, tokenizer.prepares and not marks_before)
@@ -88,7 +89,7 @@ class PieceStream:
         if self._prepares:
             text = self._tokenizer.prepare(text, first=self._first)
             self._first = False
-        seen = len(self._tail)
+        seen = len(self._tail)  # in this much an earlier call found nothing settled
         if seen > _SHORT_TAIL:
             text = self._gather(text)
         if text:
@@ -164,7 +165,7 @@ class AddedTokenStage:
                 ids.append(part)
                 stretch = ""
             else:
-                stretch = part
+                stretch = part  # the stream gives at most one stretch before each token, and one at the end
         return ids, stretch
 
 

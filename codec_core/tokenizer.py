@@ -130,6 +130,7 @@ class VocabularyTokenizer(Tokenizer):
     def _encode_normalized(self, text: str, added: AddedTokens, *, first: bool) -> list[int]:
         """Return the ids of a stretch in which tokens are looked for once it is normalized."""
         text = self.normalize(text) if self.normalizes else text
+        # Spaces are marked before or after the search, as the reference does it: see `__init__`.
         if self.marks_before_names:
             text = self.prepare(text, first=first or self.prefixes_stretches)
         ids: list[int] = []
@@ -193,10 +194,11 @@ class BPETokenizer(VocabularyTokenizer):
                 f"map {tokenizer_map.id!r} has no merges or no encoder; "
                 "pick_tokenizer(map) falls back to the longest match"
             )
-        from codec_core.merging import PieceCache
+        from codec_core.merging import PieceCache  # late, as the imports of `_byte_level` are
 
         parts = _byte_level if tokenizer_map.encoder == "byte_level" else _metaspace
         self._cutter, merger = parts(self.vocabulary)
+        # Decided anew: some cutters find words by their spaces, and mark them as they cut.
         self._marks_spaces = not self._cutter.takes_spaces
         self.marks_before_names = self._marks_spaces and not self._prefix_once
         self.prepares = self._marks_spaces or self._adds_space
@@ -295,14 +297,14 @@ def _metaspace(vocabulary: Vocabulary) -> tuple[Cutter, Merger]:
 
     merger, tokenizer_map = MetaspaceMerger(vocabulary), vocabulary.map
     program = tokenizer_map.pre_tokenizer_program
-    for stage in stages_of(program) if program else ():
-        if isinstance(stage, Alternation) and isinstance(stage.ops[0], MetaspaceSplit):
-            return MarkedWords(prefix_first=stage.ops[0].prefix_first), merger
+    match stages_of(program) if program else ():
+        case (Alternation((MetaspaceSplit(prefix_first),)),):  # `check_program` refuses it beside others
+            return MarkedWords(prefix_first=prefix_first), merger
     if program or tokenizer_map.pre_tokenizer_pattern:
         from codec_core.pretokenizer import pretokenizer_of
 
         return pretokenizer_of(program, tokenizer_map.pre_tokenizer_pattern, takes_spaces=False), merger
-    return MetaspaceCutter(merger, fuses_unknown=tokenizer_map.byte_fallback_start is None), merger
+    return MetaspaceCutter(merger), merger
 
 
 def check_text(text: str) -> None:
@@ -312,7 +314,7 @@ def check_text(text: str) -> None:
         UnencodableTextError: a lone surrogate, with its place.
     """
     try:
-        text.encode("utf-16-le")
+        text.encode()
     except UnicodeEncodeError as error:
         raise UnencodableTextError(
             f"a lone surrogate U+{ord(text[error.start]):04X} at character {error.start} is not a character; "

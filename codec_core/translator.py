@@ -78,8 +78,8 @@ class Translator:
 
     def feed(self, ids: Iterable[int]) -> list[int]:
         """Return the target ids that these source ids settle."""
-        if ids.__class__ is not list:
-            ids = list(ids)
+        if ids.__class__ is not list:  # every frame comes here, so without a call
+            ids = list(ids)  # read twice where a token is no whole character
         if self._pending or self._strips or self._keep_special:
             text = self._decode(ids, final=False)
         else:

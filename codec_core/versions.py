@@ -76,6 +76,7 @@ def parse_version(text: str) -> tuple[int, int]:
         ValueError: it is not two numbers with a dot between them.
     """
     major, dot, minor = text.strip().partition(".")
+    # `int` alone would also read signs, digits of other scripts and texts of any length.
     if not dot or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in (major, minor)):
         raise ValueError(f"{text!r} is not a Codec version such as {CODEC_CLIENT_VERSION!r}")
     return int(major), int(minor)
@@ -120,6 +121,7 @@ def parse_version_required(resp: ResponseLike) -> CodecVersionRequiredError | No
         return None
     text = resp.text
     try:
+        # `replace`: a lone surrogate in the text must not hide the 426 behind an error of encoding.
         body = msgspec.json.decode(text.encode("utf-8", "replace"), type=CodecVersionRequiredBody)
     except (msgspec.DecodeError, RecursionError) as error:
         raise _unrecognized(resp, str(error)) from None

@@ -137,6 +137,8 @@ class Vocabulary:
         Raises:
             KeyError: the vocabulary has no such id.
         """
+        # Names, then bytes: what `vocab` writes for them (`<0x0A>`) is not spelled as its other tokens are.
+        # `replace`: a map made in memory may hold lone surrogates, and decoding never fails.
         if token_id in self._names:
             return self._names[token_id].encode("utf-8", "replace")
         if token_id in self._fallback:
@@ -286,6 +288,7 @@ def _raw_tokens(tokenizer_map: TokenizerMap) -> list[str | None]:
 
 def _empty_table(ids: Collection[int]) -> list[str | None]:
     size = max(ids, default=-1) + 1
+    # The table has 8 bytes for every id up to the largest: a single id of 2^32-1 would take 32 GiB.
     if size > 4 * len(ids) + 2**20:
         raise TokenizerMapValidationError(
             f"vocab: {len(ids)} tokens reach up to id {size - 1}; a map this sparse is refused"

@@ -85,6 +85,7 @@ class ToolWatcher:
     def feed(self, ids: Sequence[int] | Iterable[int]) -> list[WatcherEvent]:
         """Return what these ids complete, in stream order."""
         batch = ids if type(ids) is tuple else tuple(ids)
+        # Most batches hold no marker: they are passed on whole, inside and outside.
         if not self._inside and self._start not in batch:
             return [WatcherEvent("passthrough", batch)] if batch else []
         events: list[WatcherEvent] = []
@@ -133,7 +134,7 @@ class ToolWatcher:
             if not self._overflowed:
                 events.append(WatcherEvent("region", tuple(self._ids)))
             self.reset()
-        return stop + 1
+        return stop + 1  # past the batch where there is no end marker, which ends the caller's loop
 
     def _gather(self, ids: Sequence[int], events: list[WatcherEvent]) -> None:
         self._ids += ids

@@ -127,6 +127,7 @@ def _cut_stages(stages: Sequence[Stage], piece: str) -> list[str]:
 
 
 def _has_astral(text: str) -> bool:
+    # UTF-16 writes each astral character as two units. This is one pass in C, where `max` compares objects.
     return len(text.encode("utf-16-le", "surrogatepass")) != 2 * len(text)
 
 
@@ -151,6 +152,7 @@ def pretokenizer_of(
     Raises:
         TokenizerMapValidationError: the pattern does not compile.
     """
+    # Where the two differ in a published map, the program is what the model's own tokenizer does.
     if program is not None:
         return _pretokenizer(programs.stages_of(program), takes_spaces=takes_spaces)
     if pattern is None:
@@ -206,6 +208,7 @@ def engine_pattern_of(program: Program | None, pattern: str | None) -> str | Non
 
 def _stage(stage: programs.Stage, last: int) -> Stage:
     class_of: ClassOf = char_class if last == LAST_OF_BMP else whole_char_class
+    # The reference takes all of ASCII's punctuation for such, `$` and `+` too, whose category is a symbol's.
     numbers, punctuation = class_of("N"), class_of("P") + ASCII_PUNCTUATION
     match stage:
         case programs.Alternation(ops):
@@ -215,9 +218,10 @@ def _stage(stage: programs.Stage, last: int) -> Stage:
 
             return pattern_stage(pattern, last)
         case programs.DigitsIsolate(mode, max_run):
-            limit = 1 if mode == "individual" else max_run
+            limit = 1 if mode == "individual" else max_run  # 0: no limit
             return IsolateStage(f"[{numbers}]{f'{{1,{limit}}}' if limit else '+'}|[^{numbers}]+")
         case programs.DigitTriplesIsolate():
+            # One or two digits at the end belong to a triple or to what is before it, as the text goes on.
             return IsolateStage(r"[0-9]{3}|(?:(?![0-9]{3})[\s\S])+", undecided="[0-9]{1,2}")
         case programs.DigitTriplesFromEnd(digits, before, after):
             return DigitTriplesStage(

@@ -6,14 +6,14 @@ possessive repetitions that change nothing. So what is found here is equal to th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from itertools import groupby, product
 from math import prod
 from typing import Literal
 
 from codec_core.exceptions import TokenizerMapValidationError
-from codec_core.pretokenizer.pattern_parser import PatternParser, parse_pattern
+from codec_core.pretokenizer.pattern_parser import parse_pattern
 from codec_core.pretokenizer.pattern_sets import fold
 from codec_core.pretokenizer.pattern_tree import (
     Alternatives,
@@ -88,7 +88,7 @@ def _stages() -> dict[Node, Stage]:
 def ops_of_pattern(pattern: str) -> tuple[Op, ...] | None:
     """Return the operations that a pattern spells, or None when it holds anything else."""
     try:
-        tree = PatternParser(pattern).tree
+        tree = parse_pattern(pattern)
     except TokenizerMapValidationError:
         return None
     return ops_of(without_commitment(tree))
@@ -97,7 +97,7 @@ def ops_of_pattern(pattern: str) -> tuple[Op, ...] | None:
 def stage_of_pattern(pattern: str) -> Stage | None:
     """Return the stage of a program, but an alternation, that isolates what a pattern matches."""
     try:
-        tree = without_commitment(PatternParser(pattern).tree)
+        tree = without_commitment(parse_pattern(pattern))
     except TokenizerMapValidationError:
         return None
     if isinstance(tree, Repeat) and (tree.body, tree.least) == (Chars(category("N")), 1) and tree.most:
@@ -110,9 +110,12 @@ def ops_of(tree: Node) -> tuple[Op, ...] | None:
     ops: list[Op] = []
     literals: list[tuple[CharSet, ...]] = []
     for option in tree.options if isinstance(tree, Alternatives) else (tree,):
-        spelled = list(_literals(option))
+        # Literals in a row are one operation, which takes the longest of them.
+        spelled = _literals(option)
         if spelled:
             literals += spelled
+            if len(literals) > MAX_LITERAL_CHARACTERS:
+                return None
             continue
         op = _ops().get(option) or _numbers(option) or _punct_run(option) or _cased(option)
         if op is None or not _add_literals(ops, literals):
@@ -178,22 +181,30 @@ def _is_longest_first(literals: list[str]) -> bool:
     return True
 
 
-def _literals(node: Node) -> Iterator[tuple[CharSet, ...]]:
-    """Yield the sequences of small sets that a node may match, in order; none where it is more than that."""
+def _literals(node: Node) -> list[tuple[CharSet, ...]]:
+    """Return the sequences of small sets that a node may match, in order; none where it is more than that.
+
+    Every list is bounded as it grows: rows and options in each other multiply.
+    """
     match node:
         case Chars(chars) if len(chars) <= MAX_LIST:
             by_base = groupby(sorted(chars.characters(), key=_base), key=_base)
-            yield from ((CharSet.of(forms),) for _, forms in by_base)
+            return [(CharSet.of(forms),) for _, forms in by_base]
         case Sequence(parts) if parts:
-            spelled = [list(_literals(part)) for part in parts]
-            if all(spelled) and prod(map(len, spelled)) <= MAX_LITERAL_CHARACTERS:
-                for combined in product(*spelled):
-                    yield tuple(chars for part in combined for chars in part)
+            row: list[tuple[CharSet, ...]] = [()]
+            for found in map(_literals, parts):
+                if not found or len(row) * len(found) > MAX_LITERAL_CHARACTERS:
+                    return []
+                row = [(*first, *second) for first in row for second in found]
+            return row
         case Alternatives(options):
-            spelled = [list(_literals(option)) for option in options]
-            if all(spelled):
-                for literals in spelled:
-                    yield from literals
+            listed: list[tuple[CharSet, ...]] = []
+            for found in map(_literals, options):
+                if not found or len(listed) + len(found) > MAX_LITERAL_CHARACTERS:
+                    return []
+                listed += found
+            return listed
+    return []
 
 
 def _numbers(node: Node) -> Op | None:
@@ -250,7 +261,7 @@ def _cased(node: Node) -> Op | None:
     lead, upper, lower = _cased_sets()
     parts = list(node.parts) if isinstance(node, Sequence) else [node]
     has_lead = parts[:1] == [lead]
-    parts = parts[has_lead:]
+    parts = parts[has_lead:]  # without the lead, if there is one
     forms: dict[tuple[Node, ...], Literal["title", "upper"]] = {
         (Repeat(Chars(upper), 0, None), Repeat(Chars(lower), 1, None)): "title",
         (Repeat(Chars(upper), 1, None), Repeat(Chars(lower), 0, None)): "upper",
@@ -267,6 +278,6 @@ def _trailing(parts: Iterable[Node]) -> tuple[str, ...] | None:
     for part in parts:
         match part:
             case Repeat(body, 0, 1, "greedy"):
-                return _in_any_case(list(_literals(body)))
+                return _in_any_case(_literals(body))
         return None
     return ()

@@ -18,10 +18,7 @@ _FOLDS = {"s": "sSſ", "k": "kK\u212a"}
 
 
 def alternative_of(op: Op, class_of: ClassOf = char_class) -> str:
-    """Return an operation as an alternative of a regular expression, by default a `re` one over the BMP.
-
-    What is written `[^` is a negated set, and nothing else is.
-    """
+    """Return an operation as an alternative of a regular expression, by default a `re` one over the BMP."""
     match op:
         case programs.LiteralsCi(patterns):
             return f"(?:{_longest_first(patterns, _folded)})"

@@ -49,7 +49,11 @@ class PatternCode:
         self._symbols: dict[str, int] = {}
         self._compile(tree)
         self._add(MATCH)
-        if any(self._matches_nothing(symbol) for symbol in (*self.alphabet(), END)):
+        # Such a match cuts nothing, and a search that goes on behind it would find it again without end.
+        # It depends on no sets but those of look-aheads: few, where the symbols may be thousands.
+        looked_at = sum({1 << first for kind, first, _ in self.code if kind == LOOK})
+        symbols = {symbol & looked_at for symbol in self.alphabet()}
+        if any(self._matches_nothing(symbol) for symbol in (*symbols, END)):
             raise UnreadPatternError("the pattern matches the empty text")
 
     def symbol(self, character: str) -> int:
@@ -76,6 +80,7 @@ class PatternCode:
         while waiting:
             place = waiting.pop()
             kind, first, second = self.code[place]
+            # A look-ahead that holds, and no other kind, goes on at the next place.
             following = {SPLIT: (first, second), JUMP: (first,), CHARACTER: ()}.get(kind, (place + 1,))
             if kind == MATCH:
                 return True
@@ -124,6 +129,7 @@ class PatternCode:
             self.code[place] = (JUMP, len(self.code), 0)
 
     def _compile_repeat(self, body: Node, least: int, most: int | None, *, lazy: bool) -> None:
+        # Following it would go in circles without reading a character.
         if most is None and may_be_empty(body):
             raise UnreadPatternError("an unbounded repetition of what may be empty")
         for _ in range(least):

@@ -78,7 +78,7 @@ class PatternParser:
             raise refusal(f"{len(pattern)} characters; at most {MAX_PATTERN} are read", 0)
         self._pattern, self._dialect = pattern, dialect
         self._place, self._depth = 0, 0
-        self._folds = pattern.startswith("(?i)")
+        self._folds = pattern.startswith("(?i)")  # elsewhere, engines differ in how far a flag reaches
         self.edits: list[Edit] = []
         if self._folds:
             self._place = len("(?i)")
@@ -113,6 +113,7 @@ class PatternParser:
         node = self._atom()
         match = _QUANTIFIER.match(self._pattern, self._place)
         if match is None:
+            # Some engines read a `{` without numbers as itself, others do not.
             if self._pattern[self._place : self._place + 1] in ("{", "*", "+", "?"):
                 raise refusal("no repetition that is read: { needs one or two numbers", self._place)
             return node
@@ -127,7 +128,7 @@ class PatternParser:
             return self._counted_twice(node, start, match)
         self._place = match.end()
         self._refuse_another()
-        if (least, most) == (1, 1) and kind == "+":
+        if (least, most) == (1, 1) and kind == "+":  # nothing is repeated, but its match is kept
             return Atomic(node)
         names: dict[str, Literal["greedy", "lazy", "possessive"]] = {"?": "lazy", "+": "possessive"}
         return repeat(node, least, most, names.get(kind, "greedy"))
@@ -165,7 +166,7 @@ class PatternParser:
         if character in "[\\":
             reader = SetReader(pattern, place)
             chars, self._place = reader.read(), reader.place
-        elif character == ".":
+        elif character == ".":  # not a newline, in both dialects
             chars = _NOT_NEWLINE.set
             self._place += 1
         elif character in "^*+?{":
@@ -192,6 +193,7 @@ class PatternParser:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise refusal(f"groups are nested deeper than {MAX_DEPTH}", start)
+        # Named groups are read as plain ones: what could refer to them is refused.
         folds, self._folds = self._folds, self._folds or opening == "(?i:"
         self._place += len(opening)
         inner = self._alternatives()

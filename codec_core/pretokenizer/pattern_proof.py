@@ -87,6 +87,7 @@ class PatternProof:
         return step
 
     def _compute(self, attempts: Attempts, symbol: int) -> Step:
+        # Equal attempts stay apart, as they do for the engine. The last one waiting is of highest priority.
         going: list[int] = []
         waiting = list(reversed(attempts))
         while waiting:
@@ -136,6 +137,8 @@ class PatternProof:
     def _follow(self, pair: Pair, symbol: int) -> tuple[Pair, bool]:
         search, following = pair
         step = self._step(search, symbol)
+        # The next search begins where this one last matched: at the earliest, behind its first character.
+        # No later state is equal to START, since every attempt has by then passed the place 0.
         if search is START:
             return (step.attempts, START), False
         if step.matched:
@@ -151,17 +154,17 @@ class PatternProof:
         Raises:
             UnprovenPatternError: there is no bound, or it is too high.
         """
-        known: dict[Pair, tuple[int, int]] = {}
+        known: dict[Pair, tuple[int, int]] = {}  # of the longest way on: its characters, its attempts
         for start in unmatched:
             path, open_ones = [start], {start}
             while path:
                 here = path[-1]
                 missing = None
                 if here not in known:
-                    going = [after for after in unmatched[here] if after[0]]
+                    going = [after for after in unmatched[here] if after[0]]  # without attempts it has ended
                     missing = next((after for after in going if after not in known), None)
                 if missing is not None:
-                    if missing in open_ones:
+                    if missing in open_ones:  # a circle without a match on either side
                         raise UnprovenPatternError("the pattern may read any distance in vain")
                     path.append(missing)
                     open_ones.add(missing)
@@ -182,6 +185,7 @@ class PatternProof:
         while waiting:
             here = waiting.pop()
             for symbol, step in self._steps[here].items():
+                # Behind a match nothing has to match; and where the text ends, no search begins.
                 if step.matched or (symbol == END and here is START):
                     continue
                 if not step.attempts:

@@ -18,8 +18,9 @@ READ_A_CHARACTER = 8
 READ_ANYWAY = 10_000
 """Characters that may be read for each one of a text, and for any text."""
 
-MAX_KEPT = 4096
-"""Steps that are kept."""
+MAX_KEPT = 2**19
+"""Places in all steps that are kept, at some fifty bytes each. The usual pattern has few steps of a dozen
+places; repetitions with large bounds can have thousands of both."""
 
 
 class Step(NamedTuple):
@@ -41,6 +42,7 @@ class PatternSearch:
 
     def __init__(self, code: PatternCode) -> None:
         self._code = code
+        self._room = MAX_KEPT
         self._steps: dict[tuple[tuple[int, ...], int], Step] = {}
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
@@ -71,11 +73,13 @@ class PatternSearch:
         found: tuple[int, int] | None = None
         symbol = self._code.symbol
         for place in range(start, len(text) + 1):
+            # At each place one more attempt begins, of the lowest priority, until one has matched.
             if found is None:
                 places, begun = (*places, 0), [*begun, place]
             step = self._step(places, symbol(text[place]) if place < len(text) else END)
             if step.matched is not None:
                 found = begun[step.matched], place
+            # Those left are of higher priority than the match: one of them may still match in its place.
             places = step.places
             begun = [begun[parent] for parent in step.parents]
             if found is not None and not places:
@@ -86,13 +90,15 @@ class PatternSearch:
         step = self._steps.get((places, symbol))
         if step is None:
             step = self._compute(places, symbol)
-            if len(self._steps) < MAX_KEPT:
+            size = len(places) + len(step.places) + 1
+            if size <= self._room:
+                self._room -= size
                 self._steps[places, symbol] = step
         return step
 
     def _compute(self, places: tuple[int, ...], symbol: int) -> Step:
         going: dict[int, int] = {}
-        seen: set[int] = set()
+        seen: set[int] = set()  # of attempts at the same place, the first one counts
         for number, begin in enumerate(places):
             waiting = [begin]
             while waiting:
@@ -105,7 +111,7 @@ class PatternSearch:
                 if kind == MATCH:
                     return Step(tuple(going), tuple(going.values()), number)
                 if kind == SPLIT:
-                    waiting += (second, first)
+                    waiting += (second, first)  # the last one waiting is taken first: the preferred branch
                 elif kind == JUMP:
                     waiting.append(first)
                 elif kind == LOOK and fits != bool(second):

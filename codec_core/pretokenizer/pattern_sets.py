@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from functools import cache
 
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.unicode.charsets import LAST, NOTHING, SPACE, CharSet, category, named_set, property_set
@@ -90,7 +90,7 @@ class SetReader:
             if self.place >= len(self._pattern):
                 raise self._fault("a set that does not end", start)
             if self._takes("&&"):
-                meets.append(CharSet(united))
+                meets.append(CharSet(united))  # it binds less than the members in a row on both its sides
                 united = []
             else:
                 united += self._member(depth).ranges
@@ -108,6 +108,7 @@ class SetReader:
         if pattern.startswith("[", start):
             return self._nested(depth)
         chars = self._single()
+        # A hyphen in last place stands for itself.
         single = len(chars.ranges) == 1 and chars.ranges[0][0] == chars.ranges[0][1]
         if not (
             pattern.startswith("-", self.place) and pattern[self.place + 1 : self.place + 2] not in ("]", "")
@@ -118,6 +119,7 @@ class SetReader:
         if not single:
             raise self._fault("a range that does not begin with a character", start)
         self.place += 1
+        # A set cannot end a range; as the empty set it is refused with what is no character either.
         last = NOTHING if pattern.startswith("[", self.place) else self._single()
         if len(last.ranges) != 1 or last.ranges[0][0] != last.ranges[0][1] or last.ranges < chars.ranges:
             raise self._fault("a range that does not end with a later character", start)
@@ -164,17 +166,27 @@ def folded(chars: CharSet, place: int) -> CharSet:
     if chars.ranges and chars.ranges[-1][1] < 0x80:
         letters = "".join(fold(c) for c in chars.characters() if c.isalpha())
         return chars | CharSet.of(letters)
-    for one, other in _case_pairs():
-        if (one in chars) != (other in chars):
-            raise TokenizerMapValidationError(
-                f"pre_tokenizer_pattern: {one!r} without {other!r} in a set under (?i), at character {place}"
-            )
+    forms, cased = _case_forms()
+    # A form that is there and one that is not: found from either, so from the smaller side.
+    smaller = chars if len(chars) < len(cased) else min(chars & cased, cased - chars, key=len)
+    for one in smaller.characters():
+        for other in forms.get(one, ""):
+            if (one in chars) != (other in chars):
+                found, lacking = (one, other) if one in chars else (other, one)
+                raise TokenizerMapValidationError(
+                    f"pre_tokenizer_pattern: {found!r} without {lacking!r} in a set under (?i), "
+                    f"at character {place}"
+                )
     return chars
 
 
-def _case_pairs() -> Iterator[tuple[str, str]]:
-    for point in range(0x1F000):
-        one = chr(point)
-        for other in (one.lower(), one.upper()):
-            if other != one and len(other) == 1:
-                yield one, other
+@cache
+def _case_forms() -> tuple[dict[str, str], CharSet]:
+    """Return the other case forms of each character that has any, and the set of these characters."""
+    forms: dict[str, str] = {}
+    for one in map(chr, range(0x1F000)):  # no letter with two cases lies beyond
+        for other in {one.lower(), one.upper()} - {one}:
+            if len(other) == 1:
+                forms[one] = forms.get(one, "") + other
+                forms[other] = forms.get(other, "") + one
+    return forms, CharSet.of(forms)

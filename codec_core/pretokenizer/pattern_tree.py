@@ -154,34 +154,47 @@ def next_characters(node: Node) -> CharSet:
 
 
 def _next_in_row(parts: tuple[Node, ...]) -> CharSet:
-    if not parts:
-        return ANYTHING
-    first, rest = parts[0], parts[1:]
-    if isinstance(first, Look):
-        return next_characters(first) & _next_in_row(rest)
-    if isinstance(first, Repeat) and first.least == 0:
-        return next_characters(first.body) | _next_in_row(rest)
-    return next_characters(first) | _next_in_row(rest) if may_be_empty(first) else next_characters(first)
+    following = ANYTHING
+    for part in reversed(parts):  # no recursion: a row may have thousands of parts
+        following = _next_before(part, following)
+    return following
 
 
-def without_commitment(node: Node, after: Node = EMPTY) -> Node:
+def _next_before(node: Node, following: CharSet) -> CharSet:
+    """Return the next characters of a node, given those of what comes after it."""
+    if isinstance(node, Look):
+        return next_characters(node) & following
+    if isinstance(node, Repeat) and node.least == 0:
+        return next_characters(node.body) | following
+    return next_characters(node) | following if may_be_empty(node) else next_characters(node)
+
+
+def without_commitment(node: Node, *, settles: bool = True, following: CharSet = ANYTHING) -> Node:
     """Return the node without possessive repetitions and atomic groups, where they change nothing.
 
     What a possessive repetition of a set keeps can never be given back with success where what comes after
     it needs a character outside the set. And what matches at once, whatever follows, is never gone back on.
     Elsewhere such a repetition is spelled by the run that it takes whole.
+
+    Args:
+        node: the node.
+        settles: whether what comes after it matches at once, whatever follows.
+        following: the next characters of what comes after it.
     """
-    settles = is_nullable(after)
     match node:
         case Sequence(parts):
             plain: list[Node] = []
-            for part in reversed(parts):
-                plain.insert(0, without_commitment(part, sequence([*plain, after])))
-            return sequence(plain)
+            for part in reversed(parts):  # what comes after a part decides about it
+                plain.append(without_commitment(part, settles=settles, following=following))
+                settles = settles and is_nullable(plain[-1])
+                following = _next_before(plain[-1], following)
+            return sequence(reversed(plain))
         case Alternatives(options):
-            return alternatives(without_commitment(option, after) for option in options)
+            return alternatives(
+                without_commitment(option, settles=settles, following=following) for option in options
+            )
         case Repeat(Chars(chars), least, most, "possessive"):
-            keeps = settles or not next_characters(after) & chars
+            keeps = settles or not following & chars
             return Repeat(Chars(chars), least, most) if keeps else _whole_run(chars, least, most)
         case Repeat(body, least, most, "possessive") if settles:
             return Repeat(without_commitment(body), least, most)

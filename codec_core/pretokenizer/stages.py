@@ -36,6 +36,7 @@ class AlternationStage:
         exact, folded, trailing = literal_prefixes(ops)
         self._exact, self._folded, self._trailing = exact, folded, trailing
         self._longest = max(map(len, exact | folded), default=0)
+        # In lower case for exact literals too: one that is taken for open too early costs only time.
         self._no_literal_starts = frozenset(prefix.casefold()[0] for prefix in exact | folded).isdisjoint
         self._longest_trailing = max(map(len, trailing), default=0)
         cased = any(isinstance(op, programs.LettersCased) for op in ops)
@@ -60,6 +61,8 @@ class AlternationStage:
         return self._settle_from_end(text, pieces)
 
     def _settle_from_end(self, text: str, pieces: list[str]) -> tuple[list[str], str]:
+        # From the end backwards. A piece is open if it reaches the end, or the white space or cased letters
+        # there, or if it begins or is followed by what may become a literal. Before `floor`, none can be.
         end = len(text)
         blank = len(text.rstrip(WHITE_SPACE))
         letters = self._start_of_letters(text) if self._cased else end
@@ -73,7 +76,7 @@ class AlternationStage:
                 or stop > blank
                 or stop > letters
                 or self._may_become_literal(text, start, stop, end)
-                or (open_after and not self._total)
+                or (open_after and not self._total)  # a gap ends where the next match begins
             )
             if is_open:
                 keep, settled = index, start
@@ -101,8 +104,6 @@ class AlternationStage:
         position = 0
         for match in self._pattern.finditer(text):
             start, stop = match.span()
-            if start == stop:
-                continue
             if start > position:
                 pieces.append(text[position:start])
             pieces.append(text[start:stop])

@@ -6,6 +6,7 @@ import operator
 import msgspec
 import pytest
 
+from codec_core.detokenizer import detokenize
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.maps import TokenizerMap, hash_map, parse_map
 from codec_core.tokenizer import pick_tokenizer
@@ -13,6 +14,7 @@ from codec_core.vocabulary import vocabulary_of
 from tests.conftest import load_shared_map, maps_directory
 
 BASE = {"id": "a/b", "version": "2", "vocab_size": 3}
+BYTES_FIRST = {"byte_fallback_start": 0, "byte_fallback_end": 255}
 
 
 def parse(**fields) -> TokenizerMap:
@@ -78,6 +80,9 @@ def test_ids_above_a_too_small_vocab_size_are_valid():
         ("byte_fallback_start", {"vocab": {"a": 0}, "byte_fallback_end": 258}),
         ("byte_fallback", {"vocab": {"a": 0}, "byte_fallback_start": 3, "byte_fallback_end": 200}),
         ("byte_fallback", {"vocab": {"<0x00>": 5}, "byte_fallback_start": 3, "byte_fallback_end": 258}),
+        ("'foo' has id 5 in vocab", {"vocab": {"foo": 5}, **BYTES_FIRST}),
+        ("'a' has id 5 in vocab", {"tokens": {"5": "a"}, **BYTES_FIRST}),
+        ("special_tokens: id 1", {"vocab": {"a": 0}, "special_tokens": {"<a>": 1, "<b>": 1}}),
         ("special_tokens", {"vocab": {"a": 0}, "special_tokens": {"a": 1}}),
         ("special_tokens", {"vocab": {"a": 0}, "special_tokens": {"<s>": 0}}),
         ("special_tokens", {"vocab": {"a": 0}, "special_tokens": {"<s>": -2}}),
@@ -101,6 +106,12 @@ def test_ids_above_a_too_small_vocab_size_are_valid():
 def test_broken_maps_are_refused_by_field(field, fields):
     with pytest.raises(TokenizerMapValidationError, match=field):
         parse(**fields)
+
+
+def test_the_id_of_a_byte_may_be_that_of_its_character():
+    vocab = {"\t": 9, " ": 32, "\u2581": 256}
+    tokenizer_map = parse(vocab=vocab, encoder="metaspace", **BYTES_FIRST)
+    assert detokenize(tokenizer_map, [256, 9, 32]) == "\t "
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"id":' * 100_000])

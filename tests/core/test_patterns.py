@@ -8,7 +8,7 @@ from tokenizers import Regex, pre_tokenizers
 
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.maps import TokenizerMap
-from codec_core.pretokenizer import ops_of_pattern, pretokenizer_of
+from codec_core.pretokenizer import ops_of_pattern, pattern_search, pretokenizer_of
 from codec_core.pretokenizer.patterns import SearchStage, pattern_stage
 from codec_core.pretokenizer_program import (
     MAX_LITERAL_CHARACTERS,
@@ -260,6 +260,18 @@ def test_programs_at_their_limits_cost_little(name):
             {"pre_tokenizer_program": {"version": 2, "stages": [{"op": "cjk_isolate"}] * (MAX_STAGES + 1)}},
             "17 stages",
         ),
+        (
+            {
+                "pre_tokenizer_program": {
+                    "version": 2,
+                    "stages": [
+                        {"op": "alternation", "ops": [{"op": "metaspace_split"}]},
+                        {"op": "digits_isolate"},
+                    ],
+                }
+            },
+            "metaspace_split must be the only stage",
+        ),
         ({"pre_tokenizer_program": {"version": 1, "ops": [{"op": "numbers", "max_run": 10**12}]}}, "max_run"),
         ({"pre_tokenizer_program": {"version": 1, "ops": [{"op": "numbers", "max_run": -1}]}}, "max_run"),
         (
@@ -284,3 +296,32 @@ def test_programs_at_their_limits_cost_little(name):
 def test_programs_and_patterns_past_their_limits_are_refused(fields, message):
     with pytest.raises(TokenizerMapValidationError, match=message):
         TokenizerMap.from_json(document(**fields))
+
+
+COSTLY = {
+    "letters without case under (?i)": "(?i)" + "".join(chr(0x4E00 + number) for number in range(20)) + "+",
+    "large sets under (?i)": "(?i)" + "|".join(f"[^{chr(0x4E00 + number)}]x" for number in range(20)),
+    "literals that multiply": "|".join("[ab]" * 11 + f"[{letter}x]" for letter in "cdefghij" * 9) + "|y+x",
+    "options": "|".join(f"{chr(0x4E00 + number)}x+" for number in range(300)),
+    "a long row": "[a-z]++" + "".join(f"{chr(0x4E00 + number)}?" for number in range(600)) + "b",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *list(COSTLY)[:3],
+        *(pytest.param(name, marks=pytest.mark.slow) for name in list(COSTLY)[3:]),
+    ],
+)
+def test_patterns_that_are_long_cost_little(name):
+    with within():
+        assert "".join(pretokenizer_of(None, COSTLY[name]).cut("ab" * 50)) == "ab" * 50
+
+
+def test_a_search_keeps_no_more_places_than_its_limit(monkeypatch):
+    monkeypatch.setattr(pattern_search, "MAX_KEPT", 500)
+    stage = pattern_stage("[ab]*a[ab]{40}c|[ab]*b[ab]{2}d")
+    assert stage.cut("".join(Random(1).choices("ab", k=120)))
+    kept = stage._search._steps.items()
+    assert 50 < sum(len(places) + len(step.places) for (places, _), step in kept) <= 500
