@@ -53,7 +53,7 @@ async def told_map(engine: Engine, model: str | None) -> ToldMap | None:
         return None
     try:
         for find in _ASKED.get(engine.provider, ()):
-            found = await find(http, model)
+            found = await http.pool.secrets.sealed(find(http, model))
             if found is not None:
                 return found
         return None

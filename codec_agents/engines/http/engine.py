@@ -161,6 +161,12 @@ class HttpEngine:
         """
         if flight.known:
             return await flight.get(ask)
+        # Sealed here, because not every question belongs to a stream: `context_length` is asked by itself.
+        return await self.pool.secrets.sealed(self._ask_in_time(flight, ask, request))
+
+    async def _ask_in_time(
+        self, flight: SingleFlight[T], ask: Callable[[], Awaitable[T]], request: GenerationRequest
+    ) -> T:
         deadlines = Deadlines(request.timeouts)
         with anyio.CancelScope(deadline=deadlines.instant()):
             return await flight.get(ask)

@@ -17,11 +17,13 @@ import msgspec
 import pytest
 
 from codec_agents.engines.auto import AutoEngine
+from codec_agents.engines.base import context_of
 from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai import OpenAIEngine
 from codec_agents.engines.sglang import SglangEngine
+from codec_agents.engines.told_map import told_map
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import CodecAgentsError
 
@@ -154,6 +156,22 @@ async def test_no_output_repeats_a_secret(words, ask, stock, caplog, anyio_backe
             leaked = [kind for kind, value in SECRETS.items() if value in seen]
             assert not leaked, f"{field}: {seen}"
     assert not any(secret in caplog.text for secret in SECRETS.values())
+
+
+@pytest.mark.parametrize("name", ["codec", "auto", "llamacpp whole"])
+@pytest.mark.parametrize("field", ["a line that is no header", "no status line", "an error that is cut"])
+async def test_no_question_beside_a_stream_repeats_a_secret(words, ask, stock, name, field):
+    make, options = ENGINES[name]
+    settings = HttpSettings(api_key=SECRETS["key"], transport="httpx")
+    async with stock.RawServer(answers(SECRETS["key"])[field]) as server:
+        engine = make(server.url, settings=settings, **{**options, "handshake": True} if options else {})
+        for question in (context_of(engine, ask(words)), told_map(engine, None), outputs(engine, ask(words))):
+            try:
+                seen = str(await question)
+            except CodecAgentsError as error:
+                seen = texts_of(error)
+            assert SECRETS["key"] not in seen
+        await engine.aclose()
 
 
 async def outputs(engine: Any, request: Any) -> str:
