@@ -6,6 +6,7 @@ seconds since the run started, read from a monotonic clock. Token ids (ids) come
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
@@ -55,19 +56,8 @@ class Usage(msgspec.Struct, frozen=True):
 
     def __add__(self, other: Usage) -> Usage:
         """Return the sums."""
-        return Usage(
-            self.prompt_ids + other.prompt_ids,
-            _sum_of_reported(self.cached_ids, other.cached_ids),
-            self.generated_ids + other.generated_ids,
-            self.reasoning_ids + other.reasoning_ids,
-            self.turns + other.turns,
-            self.tool_calls + other.tool_calls,
-            self.retries + other.retries,
-            self.bytes_received + other.bytes_received,
-            self.bytes_sent + other.bytes_sent,
-            self.prefill_requests + other.prefill_requests,
-            self.prefill_ids + other.prefill_ids,
-        )
+        counts = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return Usage(*itertools.starmap(_sum_of_reported, counts))
 
 
 def _sum_of_reported(left: int | None, right: int | None) -> int | None:

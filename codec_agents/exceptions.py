@@ -189,6 +189,7 @@ class NodeFailedError(RunError):
     ) -> None:
         self.node = node
         self.cause = cause
+        # Only an `EngineError` has it; here the cause is any exception, that of a tool too.
         self.engine = engine if engine is not None else getattr(cause, "engine", None)
         self.delivered = delivered
         what = str(cause) if isinstance(cause, CodecAgentsError) else f"{type(cause).__name__}: {cause}"
@@ -452,6 +453,7 @@ class EngineStatusError(EngineError):
     ) -> None:
         excerpt = "".join(char if char.isprintable() else " " for char in body[:MAX_BODY_EXCERPT]).strip()
         what = f"{asked} answered {status}".strip() + (f": {excerpt}" if excerpt else "")
+        # A status without a request is a script's: it stands for no server that could be corrected.
         remedy = _STATUS_REMEDIES.get(status) if asked else None
         super().__init__(engine, f"{what}; {remedy}" if remedy else what, delivered=delivered)
         self.status = status

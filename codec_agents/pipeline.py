@@ -152,6 +152,7 @@ class Pipeline(graph.Declaration, Displayed):
         pause.check(built)
         values = built.checked_inputs(pause.inputs)
         resumed = Resumption(pause, decisions)
+        # The run reads this record: it is refused as the one to be written.
         sources = () if pause.record is None else (pause.record.path,)
         return start_run(built, values, options, histories=histories, resumed=resumed, sources=sources)
 
@@ -307,6 +308,7 @@ class Pipeline(graph.Declaration, Displayed):
         """
         from codec_agents.runtime.batch import BatchRun
 
+        # All at once: the progress tells the number of runs, and results keep the positions of their inputs.
         each = list(inputs)
         run = self._run_of(each, after, options)
         async with self.opened():
@@ -346,6 +348,7 @@ class Pipeline(graph.Declaration, Displayed):
         """
         from codec_agents.runtime.batch import completing
 
+        # All at once: results come in any order, each with the position of its inputs.
         each = list(inputs)
         run = self._run_of(each, after, options)
         async with self.opened(), completing(run, len(each), concurrency) as results:
@@ -387,6 +390,7 @@ def _numbered(options: RunOptions, position: int) -> RunOptions:
     if (record := options.get("record")) is not None:
         folder = Path(record)
         folder.mkdir(parents=True, exist_ok=True)
+        # Six digits: the files of a million runs sort by their positions.
         numbered["record"] = folder / f"{position:06}.jsonl"
     if (run_id := options.get("run_id")) is not None:
         numbered["run_id"] = f"{run_id}-{position}"

@@ -80,6 +80,7 @@ class PromptTemplate:
         self._names = frozenset(self._slots)
         self._vocabulary = vocabulary
         escapes = any(isinstance(piece, PromptSlot) and piece.in_json for piece in self._pieces)
+        # Only where it is needed: a vocabulary that cannot spell the escapes is refused by it.
         self._json = JsonStrings(vocabulary) if escapes else None
 
     @property
@@ -100,6 +101,7 @@ class PromptTemplate:
             ForgedTokenError: content that holds a control id.
         """
         self._check_names(slots)
+        # Unused content as well: what is refused does not depend on the form of the prompt.
         for name, ids in slots.items():
             refuse_control_ids(ids, self._vocabulary, name)
         prompt: list[int] = []
@@ -125,6 +127,7 @@ class PromptTemplate:
                 yield piece.ids
                 continue
             for ids in content(piece.name):
+                # Before it is escaped: the text of a control id would pass as ordinary ids.
                 if ids is not None:
                     refuse_control_ids(ids, self._vocabulary, piece.name)
                 yield ids if ids is None else self._placed(piece, ids)
@@ -168,6 +171,7 @@ class JsonStrings:
         self._tokenizer = pick_tokenizer(vocabulary)
         self._single: dict[bytes, int] = {}
         self._escaped: dict[int, tuple[int, ...]] = {}
+        # Now, so that the build fails and not a run in which a slot first holds such a character.
         for escape in _ESCAPES.values():
             self._spelled(escape)
 
@@ -179,6 +183,8 @@ class JsonStrings:
         """
         escaped: list[int] = []
         for token_id in ids:
+            # One id at a time: a stream is escaped as it comes, however it is cut. What is kept is bounded by
+            # the number of ids that the vocabulary has.
             known = self._escaped.get(token_id)
             if known is None:
                 known = self._escaped[token_id] = self._escape(token_id)

@@ -33,10 +33,12 @@ def read_json(text: str, *, max_depth: int = MAX_DEPTH, half_pairs: bool = False
             parse_int=_finite_int,
             object_pairs_hook=unique_names,
         )
+    # Python's reader ends at about a thousand levels, before there is a value to be measured.
     except RecursionError:
         raise ValueError(f"it is nested deeper than {max_depth} levels") from None
     if depth_of(value, max_depth) > max_depth:
         raise ValueError(f"it is nested deeper than {max_depth} levels")
+    # Text that was decoded as UTF-8 has no halves: only an escape can write one.
     if "\\u" in text and not half_pairs:
         _refuse_half_pairs(value)
     return value
@@ -61,6 +63,7 @@ def _finite(digits: str) -> float:
 
 
 def _finite_int(digits: str) -> int:
+    # A float holds 308 digits; shorter numbers need no look.
     if len(digits) > 300:
         _finite(digits)
     return int(digits)
@@ -96,6 +99,7 @@ def is_finite(value: Any) -> bool:
 
 def depth_of(value: Any, most: int = MAX_DEPTH) -> int:
     """Return the levels of a value of JSON, at most one more than `most`."""
+    # Level by level: a function that calls itself could not measure what is too deep for one.
     levels, level = 0, [value]
     while level and levels <= most:
         level = [

@@ -27,6 +27,7 @@ def lost_from(kept: int, cached: int | None) -> int | None:
     Returns:
         The position; None where at least half of the prefix, or all but `CACHE_BLOCKS` ids, was found.
     """
+    # Half: an engine that lost most of it is worth a warning; some blocks are lost under any load.
     if cached is None or cached >= kept // 2 or kept - cached <= CACHE_BLOCKS:
         return None
     return cached
@@ -122,6 +123,7 @@ class Turn:
     def usage(self) -> Usage:
         """Return the counts of the turn. The cached ids are those of the last request."""
         cached, received, sent = None, 0, 0
+        # Cached ids are no sum: each request repeats the prompt, which `prompt_ids` counts once.
         for stats in self.stats:
             cached = stats.cached_tokens
             received += stats.bytes_received

@@ -53,6 +53,7 @@ class LazyGroup(click.Group):
     ) -> Any:
         """Run the command line; print usage errors escaped, and as JSON with `--json`."""
         given = list(sys.argv[1:] if args is None else args)
+        # A program that embeds the command gets the exceptions, as click promises.
         if not standalone_mode:
             return super().main(given, prog_name, complete_var, standalone_mode=False, **extra)
         try:
@@ -67,6 +68,7 @@ class LazyGroup(click.Group):
             exits = import_module(REPORTING)
             sys.stderr.write(f"error: {exits.message_of(error)}\n")
             sys.exit(exits.exit_code(error))
+        # Outside of its standalone mode click returns what a command returned, or the code of `--help`.
         sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

@@ -35,6 +35,7 @@ class TerminalApprover:
         async with self._one_at_a_time:
             question = _question(call.name, call.arguments, context.node)
             terminal.echo(f"\n{question} {HINT} ", nl=False, err=True)
+            # A terminal gives one line a read: none waits in Python's buffer, where this would not see it.
             await anyio.wait_readable(sys.stdin)
             return decision(sys.stdin.readline())
 
@@ -80,10 +81,12 @@ def suspend(waiting: ApprovalRequiredError[Pause], file: Path, pause: Path, *, a
     Raises:
         SystemExit: Always.
     """
+    # Private: it holds the prompts and results of the run.
     write_private(pause, waiting.pause.to_json().encode())
     calls = [{"node": c.node, "name": c.name, "arguments": c.arguments} for c in waiting.pending]
     if as_json:
         document = {"waiting": {"pause": str(pause), "pending": calls}, "exit_code": WAITING}
+        # On one line, as all errors in JSON.
         terminal.print_json(document, indent=None)
         raise SystemExit(WAITING)
     for call in waiting.pending:

@@ -83,6 +83,7 @@ async def examine(subject: Subject) -> AsyncIterator[Finding]:
     """Yield the findings of one engine, in order; an engine that gives no ids has no further ones."""
     node = subject.node
     try:
+        # Two: the first id comes from reading the prompt, the second one from decoding.
         stats, ids = await _ask(node, PROBE, max_tokens=2)
     except MapMismatchError as error:
         yield Finding("tokenizer", "failed", str(error), "build the map from the model's own tokenizer")
@@ -113,6 +114,7 @@ async def _ask(node: PromptedNode, text: str, *, max_tokens: int) -> tuple[Strea
         timeouts=TIMEOUTS,
     )
     ids: list[int] = []
+    # To its end: the statistics of a stream are complete behind its last frame.
     async with node.engine.stream(request) as frames:
         async for frame in frames:
             ids += frame.ids
@@ -128,6 +130,7 @@ async def _version(node: PromptedNode) -> Finding:
     try:
         response = await engine.pool.send("GET", path, content=None, headers={}, timeouts=TIMEOUTS)
         version = json.loads(await engine.read_limited(response, Deadlines(TIMEOUTS))).get(field)
+    # No answer, no JSON, no object, or JSON that is nested too deep: the version is only told, never needed.
     except (EngineError, ValueError, AttributeError, RecursionError):
         version = None
     if not isinstance(version, str):
@@ -178,6 +181,7 @@ async def _context(node: PromptedNode) -> Finding:
 async def _prefix_cache(node: PromptedNode) -> Finding:
     stats = StreamStats()
     try:
+        # The first request fills the cache, and the second one finds what is in it.
         for _ in range(2):
             stats, _ids_given = await _ask(node, PROBE * REPEATS, max_tokens=1)
     except EngineError as error:

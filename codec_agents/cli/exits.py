@@ -101,6 +101,7 @@ def exit_code(error: BaseException) -> int:
 
 def message_of(error: BaseException) -> str:
     """Return the message of an error, with the remedy for a user of the command line."""
+    # Its own message names methods of Python.
     if isinstance(error, ApprovalRequiredError):
         names = ", ".join(repr(call.name) for call in error.pending)
         return (
@@ -135,7 +136,8 @@ def error_document(error: BaseException) -> dict[str, Any]:
             for fault in error.faults
         ]
     for name in ("node", "engine", "delivered", "status", "phase"):
-        if isinstance(value := getattr(error, name, None), str | int | dict):
+        # Each kind of error has some of these; a node's failure has None for an engine that is not at fault.
+        if isinstance(value := getattr(error, name, None), str | int):
             document[name] = value
     if error.__cause__ is not None:
         document["cause"] = {"type": type(error.__cause__).__name__, "message": str(error.__cause__)}

@@ -217,6 +217,7 @@ def _edges(runs: Sequence[Sequence[HandoffReport]]) -> Iterator[EdgeTimes]:
     for run in runs:
         by_source: dict[str, list[HandoffReport]] = {}
         for report in run:
+            # The text of an input is known before the run begins: nothing waits for its edge.
             if report.strategy != "encode":
                 found.setdefault(f"{report.source} -> {report.target}", []).append([report])
                 by_source.setdefault(report.source, []).append(report)

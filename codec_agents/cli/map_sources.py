@@ -50,6 +50,7 @@ def keep(document: bytes, *, required: bool) -> str:
     found = parse_map(document)
     try:
         _cache().keep(key_of_id(found.id), document)
+    # Not required where it is written to a file as well: the command has its result.
     except OSError as error:
         if required:
             raise
@@ -69,6 +70,7 @@ def named_map(name: str, param_hint: str = "SOURCE_OR_ID") -> TokenizerMap:
         BadParameter: there is none.
         CodecError: the file is damaged, or a map cannot describe its tokenizer exactly.
     """
+    # Before files: a bundled name means the bundled map, as in a declaration.
     if name in BUNDLED_MAPS:
         return bundled_map(name)
     if name.startswith(HUB_PREFIX):

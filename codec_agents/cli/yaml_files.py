@@ -23,5 +23,6 @@ def yaml_of(path: Path) -> Any:
         raise click.BadParameter(message_of(error)) from error
     for fault in document.faults:
         line = "" if fault.line is None else f":{fault.line}"
+        # The first fault alone: an option's error is one line.
         raise click.BadParameter(f"{path}{line}: {fault.found}; {fault.remedy}")
     return document.data

@@ -43,6 +43,7 @@ def build(pipeline: graph.Declaration) -> BuiltPipeline:
         PipelineError: with every fault, each with its place, what was found and what to do.
     """
     resources = Resources(pipeline.spec, pipeline.live, pipeline.directory)
+    # Also where the check finds faults: both kinds are reported at once, and what was loaded is used below.
     missing = located(list(unmet_needs(pipeline.spec, resources)), pipeline.document)
     found = [*pipeline.check(), *missing]
     if any(fault.severity == "error" for fault in found):
@@ -91,6 +92,7 @@ class Build:
             built = self._node(flat, conditional=path in conditional)
             if built is not None:
                 nodes[path] = built
+        # The vocabulary of an edge may come from a node that could not be built.
         edges = [] if self.faults else [self._edge(wire) for wire in self.flat.wires]
         return BuiltPipeline.of(
             self._spec.pipeline,
@@ -124,6 +126,7 @@ class Build:
             assert isinstance(flat.node, Nested)
             inputs = {slot: self.flows.arriving(flat.path, slot) for slot in flat.node.slots}
             built = self._build_body(flat, inputs)
+            # An input that takes text in the first round gets ids in the next: the built body tells which.
             fed = feedback_vocabularies(flat.node, built, inputs)
             self._bodies[flat.path] = built if fed == inputs else self._build_body(flat, fed)
         return self._bodies[flat.path]
@@ -138,6 +141,7 @@ class Build:
             place=f"{self._place}nodes.{flat.path}.{flat.node.body_field}.",
         )
         built = steps.run()
+        # A body may be built twice, see `body`: each fault is told once.
         self.warnings += [fault for fault in steps.warnings if fault not in self.warnings]
         if steps.faults:
             self.faults += [fault for fault in steps.faults if fault not in self.faults]
@@ -149,6 +153,7 @@ class Build:
         builder = NodeBuilder(flat, self._context, place, self._path + flat.path, conditional)
         try:
             return BUILDERS[type(flat.node)](builder)
+        # They are in `faults` already, each at its own place.
         except BodyFaultsError:
             pass
         except ResourceError as error:

@@ -41,32 +41,35 @@ def own_dialect(
     Raises:
         DialectError: a file cannot be read, or the fields are none of a dialect.
     """
-    base, reason = _source(name, spec, directory, resolve, depth)
+    base, reason, grammar = _source(name, spec, directory, resolve, depth)
     dialect = _with_fields(name, base, spec.fields)
     said = f"{', '.join(spec.fields)} declared" if spec.fields else ""
-    grammar = None if spec.grammar is None else resolve(spec.grammar)
+    if spec.grammar is not None:
+        grammar = resolve(spec.grammar)
     return FoundDialect(dialect, "; ".join(part for part in (reason, said) if part), grammar)
 
 
 def _source(
     name: str, spec: DialectSpec, directory: Path, resolve: Callable[[str], Any], depth: int
-) -> tuple[Dialect | None, str]:
+) -> tuple[Dialect | None, str, Grammar | None]:
     if spec.like is not None:
-        return get_dialect(spec.like), f"like {spec.like}"
+        return get_dialect(spec.like), f"like {spec.like}", None
     if spec.tokenizer_config is not None:
-        return _from_config(directory / spec.tokenizer_config, spec.tokenizer_config)
+        return *_from_config(directory / spec.tokenizer_config, spec.tokenizer_config), None
     if spec.file is not None:
+        # One level: files that name each other would never end.
         if depth:
             raise DialectError(f"the file of the dialect {name!r} names another file; write the fields there")
         inner = _read_spec(name, directory / spec.file)
+        # The file's own files lie beside it, not beside the pipeline.
         found = own_dialect(name, inner, (directory / spec.file).parent, resolve, depth + 1)
-        return found.dialect, f"the file {spec.file}: {found.reason}"
+        return found.dialect, f"the file {spec.file}: {found.reason}", found.grammar
     if spec.call is not None:
         found = resolve(spec.call)
         if not isinstance(found, Dialect):
             raise DialectError(f"{spec.call!r} is a {type(found).__name__}, and no Dialect")
-        return found, f"the dialect {spec.call}"
-    return None, ""
+        return found, f"the dialect {spec.call}", None
+    return None, "", None
 
 
 def _from_config(path: Path, shown: str) -> tuple[Dialect, str]:

@@ -46,6 +46,7 @@ def map_of_engine(engine: Engine, model: str | None, cache: DiskMapCache) -> Eng
 
 
 def _loaded(told: ToldMap, cache: DiskMapCache) -> EngineMap | str:
+    # The files on this machine first: they are what the engine has loaded, and need no network.
     if told.path is not None:
         return EngineMap(map_of_file(told.path, None, cache), told.path)
     if told.hash is not None and (held := _held(told.hash, cache)) is not None:
@@ -57,6 +58,7 @@ def _loaded(told: ToldMap, cache: DiskMapCache) -> EngineMap | str:
         found = f"no map is named, and the engine publishes none; its own has the hash {told.hash}"
         return f"{found}; {FILES}, or fetch it with `codec-agents maps get`"
     found = f"no map is named, and the engine's files, {told.model!r}, are not on this machine"
+    # `./model` has the form of a name of the hub.
     if told.model is not None and re.match(HUB_PATTERN, told.model) and told.model[0] != ".":
         build = f"codec-agents maps build hf:{told.model}"
         return f"{found}; add `map: hf:{told.model}`, or build it once with `{build}`"

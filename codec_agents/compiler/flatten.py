@@ -74,6 +74,7 @@ def flatten(spec: PipelineSpec, resources: Resources, prefix: str = "") -> FlatG
         inner = flatten(spec.body_of(name), resources.inside(name), f"{path}/")
         flat.nodes |= inner.nodes
         flat.wires += inner.wires
+        # Removed below, when the edges from and to them are all there.
         relays += _ends(inner, f"{path}/")
     for link in spec.links:
         flat.wires.append(
@@ -108,6 +109,7 @@ def _remove_relay(flat: FlatGraph, relay: str) -> None:
     """Join the edges into a relay with those from it; an input that uses its default stays a node."""
     before = flat.into(relay)
     after = [wire for wire in flat.wires if wire.source[0] == relay]
+    # A sink without edges is removed all the same: nothing can leave by it.
     if not before and isinstance(flat.nodes[relay].node, InputNode):
         return
     joined: list[Wire] = []

@@ -56,6 +56,7 @@ async def map_of_hub(
     if (folder := _local(model)) is not None:
         return await to_thread.run_sync(map_of_file, folder, map_id, cache)
     endpoint = os.environ.get("HF_ENDPOINT") or ENDPOINT
+    # The endpoint is part of it: a mirror may have another model under the same name.
     key = built_key(map_id, f"{endpoint}/{model}")
     if (kept := cache.read(key)) is not None:
         return kept

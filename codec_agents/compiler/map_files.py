@@ -49,6 +49,7 @@ def map_of_file(path: Path, map_id: str | None, cache: DiskMapCache) -> Tokenize
 
 
 def _built(file: Path, map_id: str, cache: DiskMapCache) -> TokenizerMap:
+    # By content: the same tokenizer in another folder or image of a container is not built again.
     key = built_key(map_id, _digest(file))
     cached = cache.read(key)
     if cached is not None:

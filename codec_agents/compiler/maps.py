@@ -101,6 +101,7 @@ class Maps:
         if key not in self.told:
             self.told[key] = map_of_engine(engine, model, self.cache)
         if isinstance(found := self.told[key], str):
+            # From the right: the error of an engine inside of it has a remedy of its own.
             said, _, remedy = found.rpartition("; ")
             raise ResourceError(said, remedy)
         return found
@@ -108,8 +109,10 @@ class Maps:
     def _find_map(self, name: str, spec: MapSpec) -> TokenizerMap:
         cache = self.cache
         if spec.path is not None:
+            # A map of `maps:` has the name that it has there; one that a node names by its path, its file's.
             declared = None if MapSpec.of(name).path else id_of_name(name)
             return map_of_file(self._map_file(spec.path), spec.id or declared, cache)
+        # By its hash before anything is fetched: the document is the same wherever it comes from.
         cached = cache.read(spec.hash) if spec.hash is not None else None
         if cached is not None:
             return cached
@@ -136,6 +139,7 @@ class Maps:
             CodecError: a GGUF file is damaged.
             OSError: a file cannot be read.
         """
+        # A loaded map comes without files.
         if name in self._live.maps:
             return None
         spec = self._spec.map_of(name)
@@ -173,6 +177,7 @@ def _fetched(url: str, fetch: Callable[[], Awaitable[TokenizerMap]]) -> Tokenize
     try:
         return run_in_own_loop(fetch)
     except httpx.HTTPError as error:
+        # Some errors of httpx have no text.
         reason = hide(str(error) or type(error).__name__, values_of(url))
         raise ResourceError(
             f"the map cannot be fetched from {url}: {reason}",

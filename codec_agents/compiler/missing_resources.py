@@ -50,6 +50,7 @@ class Needs:
         self._place = place
         self._declared = _declared(spec, place) if declared is None else declared
         """The places of engines and maps."""
+        # Shared with the pipelines inside nodes, which may name the same engines and maps.
         self._told = set() if told is None else told
 
     def unmet(self) -> Iterator[Fault]:
@@ -103,6 +104,7 @@ def _needs(spec: PipelineSpec, name: str, resources: Resources) -> Iterator[Need
 def _named(spec: PipelineSpec, node: Node, resources: Resources) -> Iterator[Need]:
     if isinstance(node, Asking | FunctionNode | JoinNode | InputNode) and node.map is not None:
         yield ("map",), ("maps", node.map), partial(resources.vocabulary, node.map)
+    # An unknown engine, or server below, is a fault of the declaration, which its check reports.
     if isinstance(node, Asking) and spec.engine_of(node.engine) is not None:
         name = spec.engine_name(node.engine)
         yield ("engine",), ("engines", name) if name else None, partial(resources.engine, node.engine)

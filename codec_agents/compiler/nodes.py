@@ -134,6 +134,7 @@ def _alternatives(logprobs: bool | int | None) -> int | None:
 
 def _options(sampling: Sampling, dialect: BoundDialect) -> SamplingOptions:
     return SamplingOptions(
+        # Where none is declared a run replaces it, once it knows what the engine's context leaves.
         max_tokens=sampling.max_tokens or DEFAULT_MAX_TOKENS,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
@@ -183,6 +184,7 @@ def _output(b: NodeBuilder, declared: Output | None, engine: Engine) -> OutputFo
     if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise ResourceError(f"{declared.json_schema!r} is not a pydantic model", "name a class of BaseModel")
     try:
+        # Faults of a form are `found; remedy`.
         output = form_of(declared, model).enforced_by(enforced_forms(engine))
     except (ValueError, ImportError) as error:
         found, _, remedy = str(error).partition("; ")
@@ -202,6 +204,7 @@ def _router(b: NodeBuilder) -> BuiltRouter:
         return tuple(path for name in names for path in expand_target(b.context.flat, b.flat, name))
 
     asking = _asking(b)
+    # With a default an answer that is no label has a meaning, which an engine held to the labels never gives.
     told = node.default is None and asking["options"].structured is None and _answers_at_once(asking)
     label_ids = _tell_labels(asking, tuple(node.labels)) if told else {}
     return BuiltRouter(
@@ -237,6 +240,7 @@ def _tell_labels(asking: dict[str, Any], labels: Sequence[str]) -> dict[int, str
     forms = enforced_forms(asking["engine"])
     encode = pick_tokenizer(asking["vocabulary"]).encode_ordinary
     first_ids = {token_id: label for label in labels for token_id in encode(label)[:1]}
+    # Equal numbers: no two labels begin with the same id, and none is without ids.
     if "ids" in forms and len(first_ids) == len(labels):
         asking["options"] = msgspec.structs.replace(
             options, structured={"ids": list(first_ids)}, max_tokens=1, min_tokens=None, stop=()

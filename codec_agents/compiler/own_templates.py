@@ -41,6 +41,7 @@ def read_config(path: Path, shown: str) -> dict[str, Any]:
     """
     try:
         config = json.loads(read_text(path))
+    # Python's reader of JSON ends at about a thousand levels.
     except (ValueError, RecursionError) as error:
         raise DialectError(f"{shown} is not JSON: {error}") from error
     if not isinstance(config, dict):
@@ -58,6 +59,7 @@ def read_text(path: Path) -> str:
         DialectError: it cannot be read.
     """
     try:
+        # Before it is read: the file came with a model.
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise DialectError(f"{path.name} has more than {MAX_CONFIG_BYTES} bytes; name the dialect")
         return path.read_text(encoding="utf-8")
@@ -116,8 +118,10 @@ def config_of_gguf(file: Path, vocabulary: Vocabulary, cache: DiskMapCache) -> C
         kept = _read_gguf(file, vocabulary)
         try:
             keep_config(cache, vocabulary.hash, kept)
+        # A cache that cannot be written costs the next build a second look into the file.
         except OSError as error:
             _log.info("the chat template of %s is not cached: %s", vocabulary.id, error)
+    # An empty one is kept too, so that a file without a template is not read again.
     return kept or None
 
 

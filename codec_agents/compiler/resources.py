@@ -73,6 +73,8 @@ class Resources:
         assert isinstance(nested, Nested)
         live = self._live.within(node, engines=nested.body.engines, maps=nested.body.maps)
         inner = Resources(self._spec.body_of(node), live, self._directory)
+        # Shared, not copied: one engine has one pool of connections, one limit and one set of measurements,
+        # whichever pipeline names it.
         inner._engines, inner._slots, inner.own_engines = self._engines, self._slots, self.own_engines
         inner._measured = self._measured
         inner._maps.told = self._maps.told
@@ -110,6 +112,7 @@ class Resources:
             config = (
                 maps.template_of(self._told_map(node)) if node.map is None else maps.own_template(node.map)
             )
+        # A warning: the template is not needed for a run, whose prompts the dialect writes.
         except (CodecError, DialectError, OSError) as error:
             return Fault(place, f"the chat template of its map cannot be read: {error}", "", "warning")
         if config is None:
@@ -159,6 +162,7 @@ class Resources:
         return self._measured.setdefault(id(self.engine(name)), Measured())
 
     def _make_engine(self, name: str, spec: EngineSpec) -> Engine:
+        # Options may hold references, such as a proxy with a password; errors must not show their values.
         texts = {key: value for key, value in spec.options.items() if isinstance(value, str)}
         told = (*spec.addresses, *spec.headers.values(), *texts.values())
         secrets = [value for text in told for value in values_of(text)]
@@ -183,6 +187,7 @@ class Resources:
             urls = enumerate(map(expand, spec.urls), 1)
             return EnginePool([make(name=f"{name}[{n}]", url=url) for n, url in urls], name=name)
         except (ValueError, CodecAgentsError, ImportError) as error:
+            # Errors of this package are `found; remedy`.
             found, _, remedy = hide(str(error), secrets).partition("; ")
             raise ResourceError(found, remedy or f"correct the engine {name!r}") from error
 
@@ -216,6 +221,7 @@ class Resources:
             DialectError: the dialect is unknown, or the map names no family and the prompt needs one.
             ResourceError: the map cannot be loaded, or a reference in the dialect leads nowhere.
         """
+        # Without a map the engine is asked for that of its model.
         unnamed = (node.engine, node.model) if node.map is None else None
         key = (node.map, unnamed, node.dialect, isinstance(node.prompt, Chat))
         if key not in self._asked:
@@ -274,6 +280,7 @@ class Resources:
         if key not in self._servers:
             try:
                 self._servers[key] = self._ask_server(name, spec)
+            # Kept: each node that names the server would wait for its time-out again.
             except ResourceError as error:
                 self._servers[key] = error
         found = self._servers[key]
@@ -283,9 +290,11 @@ class Resources:
 
     def _ask_server(self, name: str, spec: McpSpec) -> ToolServer:
         try:
+            # Before anything starts: a file alone must not run programs.
             command = spec.command and allowed_command(spec.command, self._spec.programs, self._importer)
             server = ToolServer(name, spec, command, self._directory)
             run_in_own_loop(server.ask)
+            # Now: a tool of `only` that the server does not offer is a fault of the build.
             server.tools()
         except ReferenceRefusedError as error:
             raise ResourceError(f"{error.reference!r}: {error.reason}", error.remedy) from error
@@ -301,6 +310,7 @@ class Resources:
         Raises:
             ResourceError: it may not be imported, or is not there.
         """
+        # First: names of live objects are no references.
         if reference in self._live.callables:
             found: Callable[..., Any] = self._live.callables[reference]
             return found
@@ -316,6 +326,7 @@ class Resources:
         Raises:
             ResourceError: there is none, or what is there cannot be called.
         """
+        # Neither a reference nor a live object: most likely one of the two names, misspelt.
         if not is_reference(reference) and reference not in self._live.callables:
             remedy = f"{suggest(reference, OVERFLOW_NAMES, 'policies')}; or write `module:name` of a function"
             raise ResourceError(f"there is no overflow policy {reference!r}", remedy)

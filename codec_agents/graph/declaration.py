@@ -89,6 +89,7 @@ class Declaration:
         self._header |= _given(
             description=description, policy=self._policy(policy), imports=tuple(imports) or None
         )
+        # Fields that are not given stay out: a written file then holds only what was set.
         self._header |= _given(reward=self._reference(reward))
         self._names = Names(self.live)
         self._servers: dict[str, McpSpec] = {}
@@ -112,6 +113,7 @@ class Declaration:
         Raises:
             PipelineError: there is nothing in it yet, or a part of it has no meaning.
         """
+        # Built when it is asked for, since each call only adds to the parts; calls that do set it to None.
         if self._spec is None:
             self._spec = self._validated(
                 PipelineSpec,
@@ -202,6 +204,7 @@ class Declaration:
 
         Its slots are the names of the callable's arguments, unless `inputs` says otherwise.
         """
+        # A reference is not imported here: a declaration loads nothing, so its slots are named in `inputs`.
         slots = inputs if inputs is not None else _arguments(call)
         fields = _given(
             inputs=slots and tuple(slots), wants=wants, map=self._names.map(map), policy=self._policy(policy)
@@ -253,6 +256,7 @@ class Declaration:
         title: str | None = None,
     ) -> Self:
         """Run a pipeline repeatedly, at most `turns` times; the output of its sinks goes back into it."""
+        # A mapping has the form of a `StartsWith`, as in a file.
         condition = until if isinstance(until, StartsWith | Mapping) else self._reference(until)
         fields = _given(feedback=feedback, until=condition, policy=self._policy(policy), title=title)
         return self._add(name, LoopNode, body=self._body(name, body), turns=turns, **fields)
@@ -292,12 +296,14 @@ class Declaration:
         """
         if engine is None:
             script = fields.get("script")
+            # A function stays beside the declaration, which holds its name.
             if callable(script):
                 fields["script"] = self.live.add_script(name, script)
             engine = self._validated(EngineSpec, ("engines", name), **fields)
         elif isinstance(engine, str):
             engine = self._validated(EngineSpec, ("engines", name), url=engine, **fields)
         elif fields:
+            # Only what was set: a default of the value is no choice that the fields would have to repeat.
             said = self._names.engine_spec(name, engine).model_dump(exclude_unset=True)
             engine = self._validated(EngineSpec, ("engines", name), **{**said, **fields})
         self._keep("engines", self._names.engines, name, self._names.engine_spec(name, engine))
@@ -334,6 +340,7 @@ class Declaration:
         """
         words = None if command is None else tuple(map(str, command))
         server = self._validated(McpSpec, ("mcp", name), **_given(command=words), **fields)
+        # Who writes the command in Python allows it by that; in a file the list is a second, deliberate step.
         if words and words[0] not in self._header.get("programs", ()):
             self._header["programs"] = (*self._header.get("programs", ()), words[0])
         self._keep("mcp", self._servers, name, server)
@@ -394,6 +401,7 @@ class Declaration:
             PipelineError: it cannot be read; with every fault of the rest as well.
             OSError: the file cannot be opened.
         """
+        # A pipeline on one line can only be JSON, or a mapping of YAML in its flow style.
         if isinstance(source, Path) or ("\n" not in source and not source.lstrip().startswith("{")):
             path = Path(source)
             document = read_file(path, str(source))
@@ -421,6 +429,7 @@ class Declaration:
         errors = [fault for fault in reading.faults if fault.severity == "error"]
         if reading.spec is None or errors:
             faults = list(reading.faults)
+            # What could be read is checked as well: all faults are reported at once.
             if reading.spec is not None:
                 more = [
                     *check(reading.spec, unread=reading.unread),

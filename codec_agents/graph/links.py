@@ -72,6 +72,7 @@ def resolve(nodes: Mapping[str, Node], edges: Sequence[EdgeSpec]) -> tuple[list[
             try:
                 ends.append(find(nodes, edge))
             except EdgeFaultError as error:
+                # A remedy takes a search for a similar name: it is not made for a fault that is not reported.
                 if len(faults) < MAX_FAULTS:
                     faults.append(error.fault(index))
         if len(ends) == 2:
@@ -83,6 +84,7 @@ def resolve(nodes: Mapping[str, Node], edges: Sequence[EdgeSpec]) -> tuple[list[
 def _source(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
     name, port = edge.source_node, edge.source_port
     node = _node(nodes, name, "from")
+    # Before the port, which a sink has not: one fault is enough.
     if isinstance(node, SinkNode):
         raise EdgeFaultError("from", f"{name!r} is a sink; nothing leaves it", "begin at the node before it")
     if port is None:
@@ -99,6 +101,7 @@ def _source(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
 def _target(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
     name, slot = edge.target_node, edge.target_slot
     node = _node(nodes, name, "to")
+    # First: it has no slots, and the reason says more than that.
     if isinstance(node, InputNode):
         raise EdgeFaultError("to", f"{name!r} is an input; only the caller fills it", "end at another node")
     if isinstance(node, SinkNode):

@@ -51,10 +51,12 @@ class LiveObjects:
                 meant.
             maps: the same for its maps.
         """
+        # A body that came from a file, or as a value, has no live objects.
         inner = self.nested.get(node, LiveObjects())
         return LiveObjects(
             {**_without(engines, self.engines), **inner.engines},
             {**_without(maps, self.maps), **inner.maps},
+            # The inner ones win: a short name is unique only inside its own pipeline.
             {**self.callables, **inner.callables},
             {**_without(engines, self.scripts), **inner.scripts},
             inner.nested,

@@ -28,6 +28,7 @@ def chat_messages(chat: Chat, text: Callable[[str], str]) -> list[dict[str, Any]
         if turn.reasoning is not None:
             message["reasoning_content"] = text(turn.reasoning)
         if turn.calls:
+            # Numbered through the whole chat: no two calls have one id.
             ids = [call.id or call_id(number + n) for n, call in enumerate(turn.calls)]
             results = [
                 call.model_copy(update={"id": each}) for call, each in zip(turn.calls, ids, strict=True)

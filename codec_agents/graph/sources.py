@@ -140,8 +140,10 @@ class EngineSpec(Declared):
                 "an engine of kind {kind} needs a `url`; add it, or another `kind`",
                 {"kind": self.kind},
             )
+        # Both would be an Authorization header, of which a request has one.
         if self.api_key is not None and any(map(url_has_login, self.addresses)):
             raise PydanticCustomError("engine", "both an `api_key` and a login in the `url`; keep one")
+        # What was set, not what differs: a value that equals its default would be without effect as well.
         if self.kind == "live" and (own := self.model_fields_set - LIVE_FIELDS):
             raise PydanticCustomError(
                 "engine", "a live engine brings its own {own}", {"own": ", ".join(sorted(own))}

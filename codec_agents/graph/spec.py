@@ -124,6 +124,7 @@ class LoopNode(Nested):
 
 
 def _kinds() -> Mapping[str, type[Node]]:
+    # From the fields, so that the names cannot differ from those that files are validated by.
     kinds = (
         InputNode,
         ModelNode,
@@ -271,6 +272,7 @@ class PipelineSpec(Declared):
         node = self.nodes[name]
         assert isinstance(node, Nested), f"{name} has no body"
         body, policy = node.body, self.policy_of(name)
+        # A nested pipeline is dissolved: its nodes are those that fail, so they inherit it.
         if not isinstance(node, PipelineNode):
             policy = policy.model_copy(update={"on_failure": self.policy.on_failure})
         return body.model_copy(

@@ -47,6 +47,7 @@ def parse_template(template: str) -> list[TemplatePart]:
     literal = ""
     for match in _PART.finditer(template):
         piece, slot = match.group(), match.group(1)
+        # None for any other alternative; `{}` is a slot with an empty name.
         if slot is None:
             literal += _literal(piece, match.start())
             continue

@@ -28,6 +28,7 @@ def _strings(value: JsonValue) -> Iterator[str]:
     elif isinstance(value, list):
         for entry in value:
             yield from _strings(entry)
+    # YAML's numbers and Python's may be so; the prompt spells arguments as JSON.
     elif isinstance(value, float) and not math.isfinite(value):
         raise PydanticCustomError("arguments", "JSON has no number that is not finite")
 

@@ -114,13 +114,16 @@ def reader_of_schema(schema: Mapping[str, Any], bounds: Budget | None = None) ->
         raise ValueError(f"not a JSON Schema: {error.message}; correct it") from None
     # Without a registry of its own `jsonschema` would fetch what a `$ref` names.
     checker = _bounded(kind)(schema, registry=Registry())
+    # Now: a schema that cannot be followed would otherwise fail each answer, after the model was asked.
     _try(checker, schema)
     bounds = bounds or Budget()
 
     def read(text: str) -> Any:
         value = read_answer(text)
         try:
+            # One more than are shown, to say that there are more.
             faults = list(islice(_faults(checker, value, bounds), MAX_SHOWN_ERRORS + 1))
+        # A schema may recurse with the answer, and `multipleOf` divides numbers of any size.
         except (RecursionError, ArithmeticError) as error:
             raise InvalidAnswerError(f"it cannot be checked: {error}.") from None
         if faults:
@@ -143,6 +146,7 @@ def _try(checker: Any, schema: Mapping[str, Any]) -> None:
     try:
         for keyword, name in _named(schema):
             if keyword == "$ref":
+                # `jsonschema` follows references from values only, and has no public way to look one up.
                 checker._resolver.lookup(name)
             else:
                 compiled_regex(name)
@@ -178,6 +182,7 @@ def _named(schema: Any) -> Iterator[tuple[str, str]]:
             yield from _named(each)
     elif isinstance(schema, dict):
         for key, value in schema.items():
+            # A property may have these names: then the value is a schema.
             if key in ("$ref", "pattern") and isinstance(value, str):
                 yield key, value
             elif key in _BY_NAME and isinstance(value, dict):
@@ -254,6 +259,7 @@ def reader_of_regex(pattern: str) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         try:
+            # `concurrent` releases the interpreter while it matches, so that other runs go on.
             matches = compiled.fullmatch(text, timeout=MATCH_SECONDS, concurrent=True)
         except TimeoutError:
             raise InvalidAnswerError("matching it took too long.") from None

@@ -86,6 +86,7 @@ def _how_it_runs(node: BuiltNode) -> Iterator[str]:
 
 
 def _node(name: str, node: BuiltNode) -> NodeExplanation:
+    # The plan's class of each kind is named after it.
     kind = type(node).__name__.removeprefix("Built").lower()
     makes_text = (isinstance(node, BuiltSink) and node.text) or (
         isinstance(node, BuiltFunction) and node.vocabulary is None
@@ -178,6 +179,7 @@ def _pieces(template: PromptTemplate, vocabulary: Vocabulary) -> list[PieceExpla
             pieces.append(PieceExplanation("slot", piece.name))
             continue
         ordinary: list[int] = []
+        # None ends the last stretch of text.
         for token_id in (*piece.ids, None):
             if token_id is not None and token_id not in names:
                 ordinary.append(token_id)
@@ -191,6 +193,7 @@ def _pieces(template: PromptTemplate, vocabulary: Vocabulary) -> list[PieceExpla
 
 
 def _edge(built: BuiltPipeline, edge: BuiltEdge) -> EdgeExplanation:
+    # A separator stands before the content of every edge but the first; which comes first, order decides.
     alone = len([other for other in built.edges_into(edge.target_node) if other.target == edge.target]) == 1
     return EdgeExplanation(
         source=edge.source,

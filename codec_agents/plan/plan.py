@@ -71,6 +71,7 @@ def _links_of(name: str, edges: Sequence[BuiltEdge]) -> NodeLinks:
     outgoing: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     for number, edge in enumerate(edges):
         if edge.source_node == name:
+            # `reasoning` brings a second lane over the same edge, which keeps the order of the stream.
             for port in (edge.source_port, REASONING) if edge.reasoning else (edge.source_port,):
                 always, fallback = outgoing.get(port, ((), ()))
                 if edge.fallback:
@@ -86,6 +87,7 @@ def _index(nodes: Mapping[str, BuiltNode]) -> dict[str, Any]:
     return {
         "inputs": {name: node for name, node in nodes.items() if isinstance(node, BuiltInput)},
         "sinks": {name: node for name, node in nodes.items() if isinstance(node, BuiltSink)},
+        # A pause is resumed with the same maps alone: its ids would mean other tokens.
         "map_hashes": {
             name: node.vocabulary.hash for name, node in nodes.items() if isinstance(node, PromptedNode)
         },
@@ -124,6 +126,7 @@ def _is_path(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> bool
     steps = {(edge.source_node, edge.target_node) for edge in edges}
     steps = {(source, target) for source, target in steps if source in working and target in working}
     sources, targets = {source for source, _ in steps}, {target for _, target in steps}
+    # One step less than nodes, each with a source and a target of its own: without circles that is one path.
     return len(steps) == len(sources) == len(targets) == len(working) - 1
 
 
@@ -188,6 +191,7 @@ class BuiltPipeline:
             lease=EngineLease(engines or {}),
             links={name: _links_of(name, edges) for name in nodes},
             may_end_early=may_end_early,
+            # Where a node may end before its sources, each has a task of its own, so that it can be stopped.
             is_sequential=not may_end_early and _is_sequential(nodes, edges),
             **_index(nodes),
         )
@@ -206,6 +210,7 @@ class BuiltPipeline:
         Raises:
             InputError: an input is missing, unknown or of the wrong type, or has an id outside its map.
         """
+        # As `object`: a caller without a type checker may give anything, which the declared type rules out.
         values: object = given
         if not isinstance(values, Mapping):
             example = ", ".join(f"{name!r}: ..." for name in self.inputs)

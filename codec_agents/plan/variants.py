@@ -65,6 +65,7 @@ def continued_from(built: BuiltPipeline, histories: Mapping[str, History]) -> Bu
         history = histories.get(node.path)
         if history is None or not isinstance(node, PromptedNode):
             return node
+        # The same ids would be other text.
         if history.map_hash != node.vocabulary.hash:
             raise InputError(
                 f"the history of node {node.path!r} is of a map with the hash {history.map_hash}, "
@@ -72,6 +73,7 @@ def continued_from(built: BuiltPipeline, histories: Mapping[str, History]) -> Bu
             )
         if misplaced(history.told, len(history.prompt)):
             raise InputError(f"the history of node {node.path!r} has results outside its prompt")
+        # The prompt begins with the ids of the earlier run as they are: nothing is rendered or encoded anew.
         said = [*history.prompt, *history.generated]
         template = node.dialect.follow_up(history, node.prompt)
         return replace(node, template=template, earlier=said, told=_found_again(history.told, said, template))
@@ -91,6 +93,7 @@ def _found_again(
     found, place = [], 0
     for each in told:
         part = tuple(said[each.start : each.stop])
+        # From the end of the one before: results are in order, and two of them may be equal.
         start = next((n for n in range(place, len(ids)) if ids[n : n + len(part)] == part), None)
         if start is not None and part:
             found.append(each.moved(start - each.start))
@@ -118,6 +121,7 @@ def told(
     prompt, dialect = model.prompt, model.dialect
     if system is not None:
         own = "" if not prompt.system else f"{prompt.system}\n\n"
+        # A client's text: a brace in it must not become a slot.
         prompt = prompt.model_copy(update={"system": own + system.replace("{", "{{").replace("}", "}}")})
     if tools:
         dialect = dialect.with_tools([*dialect.tools.values(), *tools])

@@ -62,6 +62,7 @@ def named_maps(built: BuiltPipeline) -> list[dict[str, str | None]]:
 
     found: dict[str, dict[str, str | None]] = {}
     for path, node in prompted_nodes(built).items():
+        # Nodes of nested pipelines are not in the outer declaration: only its own nodes' maps are listed.
         name = getattr(built.spec.nodes.get(path), "map", None)
         spec = None if name is None else built.spec.map_of(name)
         if spec is not None and (source := spec.path or spec.url or (spec.hub and f"hf:{spec.hub}")):

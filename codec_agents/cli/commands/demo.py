@@ -60,6 +60,7 @@ def command(
     if yes or program is not None:
         raise click.UsageError("--yes and --llama-server are options of --real")
     folder = resources.files("codec_agents") / "cli" / "demo"
+    # A package in a zip archive has no folder: its files are unpacked for as long as the demo runs.
     with resources.as_file(folder) as place:
         if copy is not None:
             _copy(place, copy)
@@ -77,6 +78,7 @@ def _run_real(question: str, yes: bool, program: Path | None, options: dict[str,
     task = TASK if question == QUESTION else question
 
     def begin(pipeline: Pipeline) -> None:
+        # No file declares it. A file is only named to resume a run, and no tool here needs approval.
         show_run(Path(), pipeline, lambda **chosen: pipeline.run({"task": task}, **chosen), **options)
 
     measured = not any(options[name] for name in ("as_json", "events", "quiet"))

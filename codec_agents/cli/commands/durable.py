@@ -212,6 +212,7 @@ def serve(
 
     with _runs(state, database) as runs:
         app = DurableApp(runs, _pipelines(files), settings)
+        # The application answers requests alone; uvicorn would ask it to start, and log that it does not.
         uvicorn.run(app, host=host, port=port, log_level="warning", lifespan="off")
 
 

@@ -36,6 +36,7 @@ def read_section(context: click.Context, _parameter: click.Parameter, path: Path
     if not isinstance(section, dict):
         raise click.BadParameter(f"{path} has no section `{SECTION}:`")
     options = [each for each in context.command.params if isinstance(each, click.Option)]
+    # By the first spelling: of `--affinity/--no-affinity` a file has the positive one.
     known = {each.opts[0].removeprefix("--"): each.name or "" for each in options}
     if unknown := sorted(str(name) for name in section if name not in known):
         raise click.BadParameter(

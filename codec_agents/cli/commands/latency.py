@@ -78,6 +78,7 @@ def command(file: Path, pairs: tuple[str, ...], rounds: int, html: Path | None, 
         rows = [
             (way.way, _cells(each, edge)) for way in found for each in way.edges if each.edge == edge.edge
         ]
+        # The way as declared is among the ways, so there is at least one row.
         for part in Figures("", HEADS, rows).parts(room):
             console.print(part, width=room)
             console.print()

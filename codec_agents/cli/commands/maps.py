@@ -56,6 +56,7 @@ def build_command(
         _check_hash(document, expected)
     if output is not None:
         write_whole(output, document)
+    # A file that was written is a result by itself; without one the cache is the only one.
     kept = keep(document, required=output is None)
     terminal.echo(f"{_hash(document)}  {output or kept}")
 
@@ -143,6 +144,7 @@ def verify_command(file: Path, expected: str | None, as_json: bool) -> None:
         if not as_json:
             terminal.echo(f"{file} has another hash: {found}, not {expected}; fetch it again", err=True)
         raise SystemExit(DATA_UNUSABLE)
+    # After the hash: that a file is another one says more than where its JSON ends.
     tokenizer_map = _read(file)
     _tell(as_json, {"file": str(file), "ok": True, "id": tokenizer_map.id, "hash": found})
     if not as_json:
@@ -198,6 +200,7 @@ async def _fetch(
         fetched = b""
 
         async def get(self, key: str) -> TokenizerMap | None:
+            # With --output the bytes are wanted that the origin sends now.
             return None if anew else await super().get(key)
 
         async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:
@@ -212,6 +215,7 @@ async def _fetch(
             found = await discover_map(origin=origin, id=map_id, cache=cache, allow_private=allow_private)
     except httpx.HTTPError as error:
         raise OSError(f"cannot fetch from {origin}: {_reason(error)}") from error
+    # Also of a map that was discovered: `discover_map` takes no hash.
     if expected is not None and found.hash != pinned_hash(expected):
         raise TokenizerMapHashMismatchError(expected, found.hash or "of no document")
     return found, cache.fetched

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
     from codec_agents.records.recorded import RecordedRun, RecordedTurn
     from codec_agents.records.trajectories import Trajectory
-    from codec_agents.runtime.result import RunResult
     from codec_agents.runtime.run import Run
 
 RECORD = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -116,6 +115,7 @@ def _show(record: RecordedRun) -> None:
             for line in _lines(turn):
                 _line(f"  {line}")
         _show_error(end)
+    # Nodes without a model are in no turn: functions, joins and maps have their own entries.
     for node in dict.fromkeys((*record.functions, *record.decided)):
         end = _end_of(record, node)
         _line(f"{node}: {end.get('outcome', 'stopped')}", style="bold")
@@ -210,12 +210,7 @@ def recover(
 
 def _finish(pipeline: Pipeline, start: Callable[[], Run], *, as_json: bool) -> None:
     """Run to the end, and show the result."""
-
-    async def execute() -> RunResult:
-        async with pipeline.opened():
-            return await start().execute()
-
-    result = run_to_the_end(execute)
+    result = run_to_the_end(lambda: start().execute())
     if as_json:
         terminal.print_json(result_document(result, pipeline.name))
     else:
@@ -276,6 +271,7 @@ def annotate(file: Path, rewards: tuple[str, ...], fields: tuple[str, ...]) -> N
         if node:
             _require_node(node, known, "--reward")
         notes.append({"reward": {node: value} if node else value})
+    # All are checked by now: a mistake in the last option leaves the record as it was.
     for note in notes:
         append(file, note)
     terminal.echo(f"added {terminal.plural(len(notes), 'note')} to {file}", err=True)
@@ -317,9 +313,11 @@ def export(
         raise click.UsageError(f"the form {form} is written to a file; give --output")
     if output.exists() and any(output.samefile(file) for file in files):
         raise click.UsageError(f"{output} is one of the records that are read; name another --output")
+    # Before the file is opened: a damaged record leaves an older file as it is.
     rows = list(rows)
     try:
         writer_of(form)(rows, output)
+    # A trainer's format may need a package of its own.
     except ImportError as error:
         raise click.ClickException(str(error)) from error
     terminal.echo(f"wrote {terminal.plural(len(rows), 'row')} to {output}", err=True)

@@ -132,6 +132,7 @@ def show_run(
         suspend(waiting, file, pause, as_json=as_json)
     finally:
         if trace is not None and written is not None and written.exists():
+            # An interrupt and the exit of a suspended run are none: their records are as good as any.
             failed = isinstance(sys.exception(), Exception)
             _finish_trace(trace, written, keep=record is not None, failed=failed)
 
@@ -218,6 +219,7 @@ async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
             printer.show(event)
     finally:
         printer.finish()
+        # Also after a failure: what was handed on until then was paid for.
         result = run.partial_result()
         show_handoffs(console, figures_of(measured(each, each.strategy) for each in result.handoffs))
     show_totals(console, result, [name for name, text in _sinks(built).items() if not text])

@@ -38,6 +38,7 @@ FILTERS = (
 def with_filters(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that choose runs; the command gets a `RunFilter`."""
 
+    # `wraps` also hands on the options below this decorator, which click keeps on the function.
     @wraps(function)
     def run(
         *,
@@ -122,6 +123,7 @@ def show(folder: Path, run: str, html: Path | None, as_json: bool) -> None:
         write_page(html, read_runs([path]))
         terminal.echo(f"wrote {html}", err=True)
         return
+    # For the type checker: click knows commands without a function.
     assert show_record.callback is not None
     show_record.callback(file=path, as_json=as_json)
 

@@ -73,6 +73,7 @@ class Sampler:
         sent, blocked = (before.sent, before.blocked_seconds) if before else (0, 0.0)
         if seconds <= 0:
             return EdgeSample(state, 0.0, 0.0)
+        # The states are read a little after the instant, so the quotient may be more than 1.
         share = min(1.0, (state.blocked_seconds - blocked) / seconds)
         return EdgeSample(state, (state.sent - sent) / seconds, share)
 
@@ -172,6 +173,7 @@ def table_of(console: Console, at: float, samples: Sequence[EdgeSample]) -> Tabl
     table.add_column("edge")
     for head in ("sent", "a second", "queue", "blocked", "now"):
         table.add_column(head, justify="right", no_wrap=True)
+    # What is no row: the title, the head and its rules, the line of what is left out, the cursor's line.
     room = max(3, console.height - 6)
     for sample in samples[:room]:
         table.add_row(sample.name.replace("->", signs.arrow), *_cells(sample))

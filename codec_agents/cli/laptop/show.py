@@ -51,6 +51,7 @@ def run_real(program: Path | None, *, yes: bool, begin: Begin, measured: bool) -
         CodecAgentsError: no server can run the models, or they cannot be fetched.
     """
     folder = cache_folder()
+    # First: without a program the download would be in vain.
     found = find_program(program, folder.parent / "bin" / PROGRAM)
     if found is None and (absent := lacking()):
         raise NoServerError(
@@ -67,6 +68,7 @@ def run_real(program: Path | None, *, yes: bool, begin: Begin, measured: bool) -
             fetch_model(model, folder)
     files = {model: model_file(model, folder) for model in MODELS}
     terminal.echo(f"the models run on {found or 'the transformers back end, in this process'}", err=True)
+    # Before the servers start, which takes seconds: a file of which no map can be made fails here.
     vocabularies = {model.name: vocabulary_of(map_of_model(model, file)) for model, file in files.items()}
     with servers(found, files) as served:
         begin(chain(served, files))
@@ -103,6 +105,7 @@ async def _measure(pair: Mapping[bool, Pipeline], vocabulary: Vocabulary, consol
                 times[ahead].append(first)
             rereads.append(reread(result.ids["draft"], vocabulary))
     for each in pair.values():
+        # All figures are there by now; a connection that does not close is nothing to end the demo for.
         with suppress(OSError):
             await each.aclose()
     _show_prefill(console, times)

@@ -71,6 +71,7 @@ class Flow:
         if self._column and self._column + len(self._space) + cell_len(word) > self._room:
             self._newline()
         else:
+            # At most a line less one column: after more than that no word would fit.
             self._emit(self._space[: self._room - 1])
         while self._column + cell_len(word) > self._room:
             cut = _fitting(word, self._room - self._column)

@@ -70,6 +70,7 @@ class Figures:
 
     def parts(self, room: int) -> Iterator[Table]:
         """Yield tables that are at most `room` wide; a wider one is broken between its columns."""
+        # There is at least one row: a table without any is not made.
         names = max(cell_len(self.title), *(cell_len(name) for name, _ in self.rows))
         widths = [
             max(cell_len(head), *(cell_len(cells[index]) for _, cells in self.rows))
@@ -116,6 +117,7 @@ def _carried(named: Iterable[NamedEdge]) -> Figures:
             name,
             (
                 WORDS.get(edge.strategy, edge.strategy),
+                # Text has no ids before it is encoded: 0 would read as an empty edge.
                 f"{edge.ids_in:,.0f}" if edge.strategy != "encode" else "text",
                 f"{edge.ids_out:,.0f}",
                 *(
@@ -169,6 +171,7 @@ def show_totals(console: Console, result: RunResult, id_sinks: Iterable[str]) ->
         console.print(Text(f"{sink}: {kept} kept, unread", style="dim"))
     dot = f" {terminal.glyphs(console).dot} "
     parts = (
+        # The items of a map and the rounds of a loop ask the same model.
         terminal.plural(len(set(map(declared_path, result.usage))), "model"),
         terminal.plural(total.turns, "turn"),
         terminal.plural(total.tool_calls, "tool call"),

@@ -39,6 +39,7 @@ class Checked:
         by_target: dict[tuple[str, str], list[Link]] = defaultdict(list)
         for link in links:
             by_target[link.target_node, link.target_slot].append(link)
+        # An edge with one good end is lost as well: what it was meant to fill is told once, as its own fault.
         followed = {link.index for link in links}
         lost: dict[str, list[EdgeSpec]] = defaultdict(list)
         for index, edge in enumerate(spec.edges):

@@ -16,6 +16,7 @@ def _text_into_ids(checked: Checked) -> Iterator[Fault]:
         if link.source_node not in texts:
             continue
         target = checked.spec.nodes[link.target_node]
+        # Models and routers encode text with their own map; a join without one is checked by `_mixed_joins`.
         if isinstance(target, SinkNode) and not target.text:
             found = f"{link.source!r} gives text, and the sink takes ids"
             yield error(("edges", link.index), found, "make it a text sink, or begin at a node with a map")

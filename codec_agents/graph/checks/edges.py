@@ -60,6 +60,7 @@ def _edge_options(checked: Checked) -> Iterator[Fault]:
 def _fallbacks(checked: Checked) -> Iterator[Fault]:
     sources = {link.source_node for link in checked.links if link.edge.fallback}
     for link in checked.links:
+        # With the pipeline's policy: `on_failure: fallback` may be set there for all nodes.
         policy = checked.spec.policy_of(link.source_node)
         if link.edge.fallback and isinstance(checked.spec.nodes[link.source_node], PipelineNode):
             found = f"the fallback edge is never taken: {link.source_node!r} is taken apart, its nodes fail"
@@ -72,6 +73,7 @@ def _fallbacks(checked: Checked) -> Iterator[Fault]:
             remedy = f"set `policy: {{on_failure: fallback}}` on {link.source_node!r}"
             yield error(("edges", link.index, "fallback"), found, remedy)
     for name, node in checked.spec.nodes.items():
+        # The node's own: where only the pipeline's sets it, nodes without such an edge fail the run.
         sets_it = node.policy is not None and node.policy.on_failure == "fallback"
         if sets_it and name not in sources:
             remedy = f"add an edge from {name!r} with `fallback: true`"

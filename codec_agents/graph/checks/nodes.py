@@ -80,9 +80,11 @@ def _routers(checked: Checked) -> Iterator[Fault]:
         for place, targets in _router_choices(name, node):
             for target in targets:
                 yield from _router_target(checked, place, name, target)
+        # An engine that can be held to the labels gives one of them.
         if node.default is None and not _is_constrained(checked, node):
             remedy = "add `default:` with the node that runs then"
             yield warning(("nodes", name), "without a default the run fails when no label fits", remedy)
+        # Every answer begins with an empty label, white space aside.
         if "" in {label.strip() for label in node.labels}:
             yield error(
                 ("nodes", name, "labels"), "an empty label", "give it a text that the model can answer"
@@ -128,6 +130,7 @@ def _outputs(checked: Checked) -> Iterator[Fault]:
         if node.output.retries and isinstance(node.prompt, RawPrompt):
             found = "a prompt given as pieces has no user's turn in which to tell the model what is wrong"
             yield error((*place, "retries"), found, "write `retries: 0`, or give a chat")
+        # Without a colon it is the name of a live object, which a program gave.
         if isinstance(reference, str) and ":" in reference and not is_reference(reference):
             yield error((*place, "schema"), f"{reference!r} is no reference", "write `module:name`")
 
@@ -140,6 +143,7 @@ def _overflows(checked: Checked) -> Iterator[Fault]:
             continue
         place = ("nodes", name, "policy", "on_overflow")
         engine = checked.spec.engine_of(node.engine)
+        # Live engines and kinds of other packages may tell it: that shows in a run.
         if engine is not None and engine.kind in UNTOLD_KINDS and engine.context is None:
             found = f"an engine of kind {engine.kind} does not tell its context, which decides this"
             yield error(place, found, "declare `context` of the engine, in ids")
@@ -154,6 +158,7 @@ def _joins(checked: Checked) -> Iterator[Fault]:
         if not isinstance(node, JoinNode):
             continue
         count = len(checked.into(name, "value"))
+        # A join without any edge is reported as a slot that nothing fills.
         if node.first is not None and node.first > count > 0:
             found = f"it waits for {node.first} edges, and has {count}"
             yield error(("nodes", name, "first"), found, f"use a number up to {count}")
@@ -204,6 +209,7 @@ def _references(checked: Checked) -> Iterator[Fault]:
     """Report references that are not `module:name`; a name without a colon is a live object."""
     for name, node in checked.spec.nodes.items():
         tools: tuple[str, ...] = node.tools if isinstance(node, ModelNode) else ()
+        # The fields of functions, sinks, joins, loops and maps; `until` of a loop may be a condition as well.
         for field in ("call", "until", "items"):
             reference = getattr(node, field, None)
             if isinstance(reference, str) and ":" in reference and not is_reference(reference):

@@ -30,6 +30,7 @@ def _places(checked: Checked) -> Iterator[Fault]:
             continue
         node = checked.spec.nodes.get(name)
         if not isinstance(node, kind):
+            # The word that files use: the default of a field with one literal.
             word = kind.model_fields["kind"].default
             known = [other for other, each in checked.spec.nodes.items() if isinstance(each, kind)]
             found = f"there is no {word} {name!r}" if node is None else f"{name!r} is no {word}"

@@ -85,6 +85,8 @@ def layers(after: Successors) -> list[list[str]]:
     depth: dict[str, int] = {}
     waiting = {name: len(names) for name, names in before.items()}
     ready = [name for name, count in waiting.items() if count == 0]
+    # The list grows while it is walked. A node enters when its last predecessor has a depth, so nodes of a
+    # circle, and those behind one, never do: they get a depth of 0 below.
     for name in ready:
         depth[name] = 1 + max((depth[each] for each in before[name] if each in depth), default=-1)
         for each in after[name]:

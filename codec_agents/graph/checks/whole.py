@@ -25,6 +25,7 @@ def _unreachable(checked: Checked) -> Iterator[Fault]:
     explained = {name for names in cycles(after) for name in names}
     explained |= {name for name in spec.nodes if checked.may_be_filled(name)}
     starts = [name for name, node in spec.nodes.items() if not node.slots and not isinstance(node, SinkNode)]
+    # Nodes whose slots nothing fills are reported as such.
     starts += [name for name, node in spec.nodes.items() if node.slots and not checked.has_edges(name)]
     reached = reachable(after, [*starts, *explained])
     for name, node in spec.nodes.items():

@@ -68,6 +68,7 @@ def to_svg(spec: PipelineSpec) -> str:
     height = max(box.y for box in boxes.values()) + BOX_HEIGHT + MARGIN
     arrows = _arrows(spec)
     body = [*(_arrow(boxes, *arrow, height) for arrow in arrows), *_nodes(spec, boxes)]
+    # Bent arrows and their labels pass below the lowest row; 60 pixels hold the lowest point of such a curve.
     needs_room = any(_is_bent(boxes[source], boxes[target]) for source, target, _, _ in arrows)
     size = f"{width:.0f} {height + (60 if needs_room else 0):.0f}"
     return "\n".join(
@@ -94,6 +95,7 @@ def _place(spec: PipelineSpec) -> dict[str, _Box]:
     for index, column in enumerate(layers(after)):
         column = sorted(column, key=lambda name: _mean_height(before[name], boxes))
         width = max(_width(spec, name) for name in column)
+        # In the middle of the tallest column: a short one then has short arrows.
         top = MARGIN + (tallest - len(column)) * (BOX_HEIGHT + ROW_GAP) / 2
         for row, name in enumerate(column):
             boxes[name] = _Box(x, top + row * (BOX_HEIGHT + ROW_GAP), width, index)
@@ -134,6 +136,7 @@ def _arrows(spec: PipelineSpec) -> list[tuple[str, str, str, bool]]:
     return [
         (source, target, shorten(", ".join(filter(None, texts))), is_dashed)
         for (source, target, is_dashed), texts in labels.items()
+        # A router may name a node that is not there; the check reports it, and a notebook draws the rest.
         if target in spec.nodes
     ]
 
@@ -149,8 +152,10 @@ def _arrow(
     x1, y1 = source.x + source.width, source.y + BOX_HEIGHT / 2
     x2, y2 = target.x, target.y + BOX_HEIGHT / 2
     if _is_bent(source, target):
+        # The control points of the curve: it comes down to three quarters of the way to them.
         low = height + 20
         curve = f"M{x1:.1f},{y1:.1f} C{x1 + 60:.1f},{low:.1f} {x2 - 60:.1f},{low:.1f} {x2:.1f},{y2:.1f}"
+        # A cubic curve's point at one half: an eighth of each end, three eighths of each control point.
         middle = (x1 + x2) / 2, (y1 + y2) / 8 + low * 0.75
     else:
         half = (x2 - x1) / 2

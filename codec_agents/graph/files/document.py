@@ -140,12 +140,14 @@ def read_document(text: str, file: str | None = None) -> Document:
         root = _compose(text)
         if root is not None:
             document.data = _Construction(document).value(root, (), 0)
+    # Before its base class: only marked errors know a line.
     except yaml.MarkedYAMLError as error:
         _add_syntax_fault(document, error)
     except yaml.YAMLError as error:
         document.fault((), f"not YAML: {error}", "save the file as UTF-8 text without control characters")
     except _TooMuchError as error:
         document.fault(error.path, str(error), "write less, or use fewer aliases")
+    # PyYAML composes by recursion: deeper than its limit, there is no node whose depth could be counted.
     except RecursionError:
         document.fault((), f"the document is nested deeper than {MAX_DEPTH} levels", "write less")
     return document
@@ -160,6 +162,7 @@ def _compose(text: str) -> Node | None:
 
 
 def _add_syntax_fault(document: Document, error: yaml.MarkedYAMLError) -> None:
+    # The problem is where the text stopped making sense; the mistake is often where its context began.
     mark, begins = error.problem_mark or error.context_mark, error.context_mark
     line = mark.line + 1 if mark else None
     since = f" (from line {begins.line + 1})" if begins and begins.line + 1 != line else ""
@@ -195,7 +198,9 @@ class _Construction:
             raise _TooMuchError(path, f"the document has more than {MAX_VALUES} values")
         if depth > MAX_DEPTH:
             raise _TooMuchError(path[:MAX_DEPTH], f"the document is nested deeper than {MAX_DEPTH} levels")
+        # The line of a field's name is set before, and says more than that of its value.
         self._document.positions.setdefault(path, Position(self._document.file, node.start_mark.line + 1))
+        # A tag such as `!!python/object` or `!!set` would make something else than the node looks like.
         if not isinstance(node, ScalarNode) and node.tag not in _COLLECTIONS:
             self._document.fault(path, f"the tag {node.tag!r} is not known here", "write a plain value")
             return None
@@ -222,6 +227,7 @@ class _Construction:
                 continue
             self._document.positions[place] = Position(self._document.file, key_node.start_mark.line + 1)
             result[key] = self.value(value_node, place, depth + 1)
+        # What a mapping says itself wins over what it merges, wherever the `<<` stands.
         return {**merged, **result}
 
     def _merged(self, node: Node, path: Place, depth: int) -> dict[str, Any]:
@@ -252,11 +258,13 @@ class _Construction:
         if node.tag not in _SCALARS:
             self._document.fault(path, f"the tag {node.tag!r} is not known here", "write a plain value")
             return None
+        # Python takes quadratic time for long whole numbers, and refuses those of more than 4,300 digits.
         if node.tag in (_INT, _FLOAT) and len(node.value) > 40:
             self._document.fault(path, "a number of more than 40 digits", "write a smaller number")
             return None
         try:
             return _SCALARS[node.tag](node.value)
+        # A tag that is written out, as in `!!int word`, or half of a surrogate pair.
         except ValueError:
             self._document.fault(
                 path, f"not a value of type {node.tag.rpartition(':')[2]}", "write a plain value"

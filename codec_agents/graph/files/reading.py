@@ -59,7 +59,9 @@ def _prepare_body(
         if body is None:
             document.unread.append(place)
             return
+        # The name of the file is kept, so that writing the declaration gives the reference back.
         node.update({field: body, "file": file})
+        # `file` is also a field of sinks: with it among the fields, the kind is told by the body's.
         node.setdefault("kind", kind_of({field: body}))
     elif isinstance(node[field], dict):
         node[field].setdefault("pipeline", str(path[-1]))
@@ -84,6 +86,7 @@ def _read_nested(
         )
         return None
     prepare(nested, path.parent, depth + 1)
+    # Faults inside it then have the file and line of the nested file.
     document.positions.update({(*place, *at): position for at, position in nested.positions.items()})
     document.faults += nested.faults
     document.unread += [(*place, *at) for at in nested.unread]
@@ -99,6 +102,7 @@ def _infer_ends(document: Document, data: dict[str, Any], nodes: dict[str, Any],
     inferred = 0
     for index, edge in enumerate(edges):
         for field, end in _ends(edge):
+            # A port or slot belongs to a node that is declared; a wrong name is reported where it is written.
             if "." in end or end in nodes or not re.fullmatch(NAME_PATTERN, end):
                 continue
             nodes[end] = {"kind": "input"} if field == "from" else {"kind": "sink"}
@@ -107,6 +111,7 @@ def _infer_ends(document: Document, data: dict[str, Any], nodes: dict[str, Any],
             if position is not None:
                 document.positions[place] = position
             inferred += 1
+            # Each comparison searches all names.
             if inferred <= MAX_COMPARED:
                 _warn_if_close(document, place, end, declared)
 
@@ -175,6 +180,7 @@ def read_spec(document: Document) -> Reading:
     except ValidationError as error:
         unread_places = tuple(map(place_name, document.unread))
         found = islice(validation_faults(error, document.data, document), MAX_FAULTS)
+        # A nested file that cannot be read leaves a string in place of a pipeline, which is no second fault.
         faults = [fault for fault in found if not fault.place.startswith(unread_places)]
         rest, unread, edges = _salvage(document.data, error)
         return Reading(rest, (*document.faults, *faults), unread, edges)
@@ -188,6 +194,7 @@ def _salvage(
     paths = [detail["loc"] for detail in error.errors(include_url=False, include_input=False)]
     nodes = {str(path[1]) for path in paths if len(path) > 1 and path[0] == "nodes"}
     edges = {path[1] for path in paths if len(path) > 1 and path[0] == "edges"}
+    # Faults outside of nodes and edges stay in it, and end the second attempt.
     rest = dict(data)
     if isinstance(data.get("nodes"), dict):
         rest["nodes"] = {name: node for name, node in data["nodes"].items() if name not in nodes}
@@ -233,11 +240,13 @@ def _follow(detail: ErrorDetails, data: Any, root: type[BaseModel]) -> tuple[Pla
     model: type[BaseModel] | None = root
     holder = model
     for index, part in enumerate(location):
+        # pydantic puts the tag of a union behind the node's name; a field of that name comes after the tag.
         after_node = len(path) >= 2 and path[-2] == "nodes" and location[index - 1] == path[-1]
         if after_node and part in KINDS:
             model = KINDS[str(part)]
             continue
         is_missing = detail["type"] == "missing" and index == len(location) - 1
+        # Names of alternatives, such as a function's or a type's, are steps of pydantic and not of the data.
         if not is_missing and not _has(data, part):
             continue
         path.append(part)
@@ -296,6 +305,7 @@ def _describe(
     if kind == "too_short":
         return f"{name!r} is empty", REMEDIES[kind]
     message = detail["msg"]
+    # The errors of this package have both, in this form; pydantic's own are given a remedy here.
     found, _, remedy = message.partition("; ")
     return found[:1].lower() + found[1:], remedy or REMEDIES.get(kind, "see docs/pipelines.md")
 

@@ -42,6 +42,7 @@ def json_schema() -> dict[str, Any]:
                 entry["additionalProperties"] = False
         _add_rules(name, definition)
     _let_edges_declare(definitions["PipelineSpec"])
+    # A pipeline in a node takes its name from the node. Copied here, with the rules that were added above.
     definitions["Body"] = {**definitions["PipelineSpec"], "title": "Body", "required": []}
     _add_short_forms(definitions)
     return {"$schema": SCHEMA_ID, "title": "Pipeline of codec-agents", **schema}
@@ -115,6 +116,7 @@ def _allow_files(model: type[Nested], definition: dict[str, Any]) -> None:
 
 
 def _add_short_forms(definitions: dict[str, Any]) -> None:
+    # Put back under its name with the short form beside it, so that all references lead to both.
     edge = definitions.pop("EdgeSpec")
     pattern = rf"^\s*{END_PATTERN}\s*{ARROW}\s*{END_PATTERN}\s*$"
     arrow = {"type": "string", "pattern": pattern, "description": "`source -> target`"}
