@@ -102,8 +102,10 @@ def test_chat_template_beside_the_configuration_is_read(folder: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_grammar_of_ones_own(folder: Path) -> None:
-    pipeline = declare(folder, '{like: hermes, grammar: "script:read"}', ', tools: ["script:shout"]')
+@pytest.mark.parametrize("dialect", ['{like: hermes, grammar: "script:read"}', "{file: mine.yaml}"])
+async def test_grammar_of_ones_own(folder: Path, dialect: str) -> None:
+    (folder / "mine.yaml").write_text('{like: hermes, grammar: "script:read"}', encoding="utf-8")
+    pipeline = declare(folder, dialect, ', tools: ["script:shout"]')
     result = await pipeline.invoke({"question": "please shout"})
     assert result.text["reader"] == "HELLO"
 
