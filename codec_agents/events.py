@@ -6,8 +6,7 @@ seconds since the run started, read from a monotonic clock. Token ids (ids) come
 
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -56,8 +55,9 @@ class Usage(msgspec.Struct, frozen=True):
 
     def __add__(self, other: Usage) -> Usage:
         """Return the sums."""
-        counts = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
-        return Usage(*itertools.starmap(_sum_of_reported, counts))
+        fields = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        added: list[Any] = [_sum_of_reported(mine, theirs) for mine, theirs in fields]
+        return Usage(*added)
 
 
 def _sum_of_reported(left: int | None, right: int | None) -> int | None:
