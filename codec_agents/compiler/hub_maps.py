@@ -62,7 +62,7 @@ async def map_of_hub(
         return kept
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in YES:
         raise MapDiscoveryError(f"hf:{model} is not in a cache, and HF_HUB_OFFLINE forbids to fetch it")
-    token = os.environ.get("HF_TOKEN") or None
+    token = os.environ.get("HF_TOKEN", "").strip() or None  # one read from a file ends in a line feed
     _check_token_is_safe(endpoint, token)
     _log.info("fetching the tokenizer of %s from %s", model, endpoint)
     with tempfile.TemporaryDirectory() as place:
@@ -107,6 +107,9 @@ def _config(file: Path, map_id: str) -> Config | None:
 
 def _check_token_is_safe(endpoint: str, token: str | None) -> None:
     place = urlsplit(endpoint)
+    if token and not (token.isascii() and token.isprintable()):
+        # The HTTP client would refuse it too, with a message that repeats it.
+        raise MapDiscoveryError("HF_TOKEN holds a character that no header can have; set it anew")
     if token and place.scheme != "https" and place.hostname not in ("127.0.0.1", "localhost", "::1"):
         raise MapDiscoveryError("HF_TOKEN is not sent without TLS; let HF_ENDPOINT begin with https://")
 
@@ -123,6 +126,6 @@ def _local(model: HubModel) -> Path | None:
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
     place = hub / f"models--{model.model.replace('/', '--')}"
     named = place / "refs" / model.revision
-    commit = named.read_text("utf-8").strip() if named.is_file() else model.revision
+    commit = named.read_text("utf-8", "replace").strip() if named.is_file() else model.revision
     folder = place / "snapshots" / commit
     return folder if any((folder / name).is_file() for name in TOKENIZERS) else None

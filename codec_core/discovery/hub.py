@@ -28,7 +28,7 @@ TOKENIZERS: Final = ("tokenizer.json", "tekken.json", "tokenizer.model")
 BESIDE: Final = ("tokenizer_config.json", "chat_template.jinja")
 """What `tokenizer.json` leaves out; many models lack the second one."""
 
-_NAME = re.compile(r"(?P<model>[\w.-]{1,96}/[\w.-]{1,96})(@(?P<revision>[\w./-]{1,200}))?", re.ASCII)
+_NAME = re.compile(r"(?P<model>[\w.-]{1,96}/[\w.-]{1,96})(@(?P<revision>[\w.-][\w./-]{0,199}))?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}").fullmatch
 
 FileProgress = Callable[[str, int, int | None], None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -17,7 +18,12 @@ from codec_agents.runtime.pause import Pause
 from codec_agents.server.backends.conversations import Kept
 from codec_agents.server.gateway.sqlite_store import bytes_of, ids_of, opened_store
 
-_HISTORIES = msgspec.msgpack.Decoder(dict[str, tuple[bytes, bytes, int, str | None]])
+NotNegative: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+
+Row: TypeAlias = tuple[bytes, bytes, str | None, NotNegative]
+"""Key, histories, pause, and delivered; SQLite keeps values of any type in any column."""
+
+_HISTORIES = msgspec.msgpack.Decoder(dict[str, tuple[bytes, bytes, NotNegative, str | None]])
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -43,13 +49,14 @@ class ConversationFile:
         """
         try:
             rows = self._file.execute("SELECT key, histories, pause, delivered FROM served ORDER BY number")
-            for key, histories, pause, delivered in rows:
+            for row in rows:
+                key, histories, pause, delivered = msgspec.convert(row, Row, builtin_types=(bytes,))
                 packed = {
                     node: (ids_of(prompt), ids_of(answer), begin, map_hash)
                     for node, (prompt, answer, begin, map_hash) in _HISTORIES.decode(histories).items()
                 }
                 yield key, Kept(packed, None if pause is None else Pause.from_json(pause), delivered)
-        except (sqlite3.Error, msgspec.DecodeError, PauseError) as error:
+        except (sqlite3.Error, msgspec.DecodeError, PauseError, ValueError) as error:
             raise StoreError(f"the store {self.path} cannot be read: {error}") from error
 
     def put(self, key: bytes, kept: Kept) -> None:

@@ -17,6 +17,7 @@ import sqlite3
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -209,32 +210,48 @@ def opened_store(path: Path) -> tuple[sqlite3.Connection, IO[bytes], bytes]:
     Raises:
         StoreError: the file is not such a store, cannot be written, or another process writes it.
     """
-    lock = _locked(path)
-    try:
-        # Conversations are for the one who runs the server; SQLite's other files get the same mode.
-        path.touch(mode=0o600)
-        file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        file.execute("PRAGMA journal_mode = WAL")
-        file.execute("PRAGMA synchronous = NORMAL")
-        file.executescript(SCHEMA)
-        secret = _fact(file, "secret", new_secret())
-        version = int(_fact(file, "version", b"%d" % VERSION))
-    except (sqlite3.Error, OSError) as error:
-        lock.close()
-        raise StoreError(
-            f"the file {path} is no store of conversations, or cannot be used: {error}"
-        ) from error
-    if version != VERSION:
-        file.close()
-        lock.close()
-        raise StoreError(f"the store {path} has the version {version}, and this program reads {VERSION}")
+    with ExitStack() as opened:
+        lock = opened.enter_context(_locked(path))
+        try:
+            # Conversations are for the one who runs the server; SQLite's other files get the same mode.
+            path.touch(mode=0o600)
+            file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            opened.enter_context(closing(file))
+            _require_own(file)
+            file.execute("PRAGMA journal_mode = WAL")
+            file.execute("PRAGMA synchronous = NORMAL")
+            file.executescript(SCHEMA)
+            secret = _fact(file, "secret", new_secret())
+            version = _fact(file, "version", b"%d" % VERSION)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"the file {path} is no store of conversations, or cannot be used: {error}"
+            ) from error
+        if version != b"%d" % VERSION:
+            said = version.decode("ascii", "replace")[:20]
+            raise StoreError(f"the store {path} has the version {said}, and this program reads {VERSION}")
+        opened.pop_all()
     return file, lock, secret
+
+
+def _require_own(file: sqlite3.Connection) -> None:
+    """Check that a database is new or a store, before anything of it is changed.
+
+    Raises:
+        sqlite3.Error: it is neither.
+    """
+    tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
+    if tables and "facts" not in tables:
+        raise sqlite3.DatabaseError("it is the database of another program")
 
 
 def _fact(file: sqlite3.Connection, name: str, new: bytes) -> bytes:
     file.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, new))
     (value,) = file.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-    return bytes(value)
+    # SQLite keeps values of any type in any column; a short secret could be guessed.
+    if not isinstance(value, bytes) or len(value) < len(new):
+        raise sqlite3.DatabaseError(f"its {name} is damaged")
+    return value
 
 
 def _locked(path: Path) -> IO[bytes]:

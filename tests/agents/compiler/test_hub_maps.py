@@ -170,6 +170,25 @@ def test_a_token_goes_to_the_hub_and_not_where_it_redirects(server, monkeypatch)
     assert [sent for _, sent in server.store.asked] == [None]
 
 
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [("\n", "set HF_TOKEN"), ("\r\n", "set HF_TOKEN"), ("é", "no header"), ("\na", "no header")],
+)
+def test_a_token_that_no_header_can_have_is_not_printed(server, monkeypatch, end, said):
+    """One from a file ends in a line feed, and a client refuses others with a message that repeats them."""
+    monkeypatch.setenv("HF_TOKEN", f"hf_another_token{end}")
+    message = faults("hf:org/gated")
+    assert said in message
+    assert "hf_another_token" not in message
+
+
+def test_a_broken_cache_of_the_hubs_library_is_passed_over(server, tmp_path):
+    named = tmp_path / "cache" / "huggingface" / "hub" / "models--org--small" / "refs"
+    named.mkdir(parents=True)
+    (named / "main").write_bytes(b"\xff\xfe")
+    assert pipeline("hf:org/small").build().nodes["m"].vocabulary.id == "org/small"
+
+
 def test_a_token_is_neither_printed_nor_sent_in_the_clear(server, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_another_token")
     assert "hf_another_token" not in faults("hf:org/gated")
@@ -223,7 +242,9 @@ def test_no_hub_is_told_with_what_to_do(server, monkeypatch):
     assert "maps build hf:org/model -o map.json" in message
 
 
-@pytest.mark.parametrize("name", ["org", "org/model/more", "../x", "org/mo del", "org/model@a..b", "a/b@"])
+@pytest.mark.parametrize(
+    "name", ["org", "org/model/more", "../x", "org/mo del", "org/model@a..b", "a/b@", "a/b@/etc"]
+)
 def test_a_name_that_is_none_is_refused(name):
     with pytest.raises(MapDiscoveryError, match="is no model of the hub"):
         HubModel.parse(name)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from codec_agents.exceptions import StoreError
@@ -119,7 +121,7 @@ async def test_an_unknown_conversation_is_refused_where_messages_do_not_tell_all
     async with serving(desk(lambda _: "x", lambda _: "y"), api_keys=("a", "b")) as server:
         mine, other = Client(server, "a"), Client(server, "b")
         await mine.ask("hi")
-        other.messages = list(mine.messages)
+        other.messages = deepcopy(mine.messages)  # unedited: it is the key alone that is another
         mine.messages[-1]["content"] = "edited"
         for client in (mine, other):
             answer = await client.send({"role": "user", "content": "and"})
@@ -309,6 +311,31 @@ async def test_conversations_outlast_the_server_and_so_do_runs_that_wait(tmp_pat
     assert second.ids[: len(first.ids)] == first.ids
     assert third.ids[: len(second.ids)] == second.ids
     assert oct(store.stat().st_mode & 0o777) == "0o600"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("histories", "text"), ("histories", 5), ("histories", b"\x91" * 1000), ("pause", "{}"), ("pause", 5),
+        ("histories", msgspec.msgpack.encode({"m": (b"123", b"", 0, None)})),
+        ("histories", msgspec.msgpack.encode({"m": (b"", b"", -5, None)})),
+        ("key", "text"), ("key", 5), ("delivered", "text"), ("delivered", 1.5), ("delivered", -1),
+    ],
+)  # fmt: skip
+async def test_a_damaged_turn_of_a_file_is_a_typed_error(column: str, value: object, tmp_path: Path) -> None:
+    file = ConversationFile(tmp_path / "kept.db")
+    whole = {
+        "key": b"k",
+        "histories": msgspec.msgpack.encode({}),
+        "pause": None,
+        "delivered": 0,
+        column: value,
+    }
+    file._change(
+        "INSERT INTO served (key, histories, pause, delivered) VALUES (?, ?, ?, ?)", (*whole.values(),)
+    )
+    with closing(file), pytest.raises(StoreError, match="cannot be read"):
+        list(file.load())
 
 
 async def test_a_file_holds_what_memory_holds(tmp_path: Path) -> None:

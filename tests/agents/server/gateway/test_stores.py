@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -119,6 +120,28 @@ def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes | None) 
         path.write_bytes(content)
     with pytest.raises(StoreError, match=r"kept\.db"):
         SqliteStore(path)
+
+
+@pytest.mark.parametrize("name", ["secret", "version"])
+@pytest.mark.parametrize("value", [10**9, "text", b"", 1.5])
+def test_damaged_facts_of_a_store_are_a_typed_error(name: str, value: object, tmp_path: Path) -> None:
+    """A number would be so many zeros to `bytes`, and a short secret can be guessed."""
+    path = tmp_path / "kept.db"
+    SqliteStore(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("UPDATE facts SET value = ? WHERE name = ?", (value, name))
+    with pytest.raises(StoreError, match=f"its {name} is damaged"):
+        SqliteStore(path)
+
+
+def test_the_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("CREATE TABLE theirs (x)")
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="database of another program"):
+        SqliteStore(path)
+    assert path.read_bytes() == before
 
 
 def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
