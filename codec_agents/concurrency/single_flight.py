@@ -37,6 +37,7 @@ class SingleFlight(Generic[T]):
         Raises:
             Exception: what `ask` raises.
         """
+        # Looking the loop up takes longer than all else, once the answer is there.
         loop = None if self._answer is not None else current_token()
         while self._answer is None:
             assert loop is not None

@@ -85,4 +85,4 @@ class Measured:
             self._misses[node] = 0
             return False
         self._misses[node] = self._misses.get(node, 0) + 1
-        return self._misses[node] == MISSES
+        return self._misses[node] == MISSES  # once: a later miss is of a prompt that was tried again

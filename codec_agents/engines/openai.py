@@ -129,6 +129,12 @@ class TextEvent(msgspec.Struct):
     error: Any = None
 
 
+MAX_CALLS = 4 * 1024 * 1024
+"""Characters of the calls of one turn, which are held until its end: far more than any context has."""
+
+MAX_CALLS_OF_A_TURN = 1000
+"""Each holds memory, also where it has no characters."""
+
 THINK = ("<think>", "</think>")
 """The marks between which reasoning arrives on its port, where the map has them."""
 
@@ -146,8 +152,10 @@ class TextEvents(EventParser[TextEvent]):
         """Whether the answer is inside its reasoning."""
         self._warned = False
         self._write_calls = request.call_ids
-        self._calls: dict[int, list[str]] = {}
-        """Name and arguments of each call, as far as they have come, by its number."""
+        self._calls: dict[int, tuple[list[str], list[str]]] = {}
+        """The parts of the name and of the arguments of each call, by its number."""
+        self._held = 0
+        """Characters in them."""
 
     def feed(self, data: bytes) -> Sequence[CodecFrame]:
         """Return the frames that these bytes complete."""
@@ -176,10 +184,7 @@ class TextEvents(EventParser[TextEvent]):
         if delta is None:
             return self._encoder.feed(choice.text) if choice.text else []
         for part in delta.tool_calls or ():
-            call = self._calls.setdefault(part.index, ["", ""])
-            call[0] += part.function.name or ""
-            call[1] += part.function.arguments or ""
-            self.advanced = True  # the ids of calls come when all of them are known
+            self._keep_call(part)
         ids: list[int] = []
         if thought := delta.reasoning_content or delta.reasoning:
             ids += self._think(thought)
@@ -188,6 +193,17 @@ class TextEvents(EventParser[TextEvent]):
             ids += self._stop_thinking()
             ids += self._encoder.feed(text)
         return ids
+
+    def _keep_call(self, part: CallDelta) -> None:
+        name, arguments = part.function.name or "", part.function.arguments or ""
+        parts = self._calls.setdefault(part.index, ([], []))
+        for kept, text in zip(parts, (name, arguments), strict=True):
+            if text:  # parts without characters would be held without a bound
+                kept.append(text)
+        self._held += len(name) + len(arguments)
+        if self._held > MAX_CALLS or len(self._calls) > MAX_CALLS_OF_A_TURN:
+            raise self.broken("the calls that the server has parsed are without end", transient=False)
+        self.advanced = True  # the ids of calls come when all of them are known
 
     def _think(self, text: str) -> list[int]:
         """Return the ids of reasoning, after its mark where the prompt has not opened it already."""
@@ -224,7 +240,10 @@ class TextEvents(EventParser[TextEvent]):
             return ()
         try:
             # A call without arguments has an empty text from some servers.
-            calls = [(name, json.loads(text or "{}")) for _, (name, text) in sorted(self._calls.items())]
+            calls = [
+                ("".join(name), json.loads("".join(text) or "{}"))
+                for _, (name, text) in sorted(self._calls.items())
+            ]
             if self._write_calls is not None and all(isinstance(each, dict) for _, each in calls):
                 return self._write_calls(calls)
             why = "their arguments are no objects" if self._write_calls else "no dialect can write them"

@@ -263,9 +263,8 @@ class GenerateEvents(EventParser[Generated[Any]]):
             raise self.broken(
                 f"the engine aborted: {finish.message or 'no reason given'}", transient=transient
             )
-        if (
-            finish.matched == "NaN happened"
-        ):  # SGLang puts an EOS id in the place of the one it could not draw
+        # SGLang puts an EOS id in the place of the one that it could not draw.
+        if finish.matched == "NaN happened":
             raise self.broken("the engine computed NaN; the last id does not come from the model")
         is_text = finish.type == "stop" and isinstance(finish.matched, str)
         self.reason = "stop_sequence" if is_text else finish.type

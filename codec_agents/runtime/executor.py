@@ -113,9 +113,8 @@ class Executor:
                 async with anyio.create_task_group() as self.context.group:
                     await self._start()
                     await self._run_startable()
-        except (
-            BaseException
-        ):  # before the sinks are closed, whose readers must not take the output for complete
+        # Before the sinks are closed: their readers must not take the output for complete.
+        except BaseException:
             self.error = self.error or RunCancelledError(
                 f"the run of {self.plan.name!r} was abandoned by its caller"
             )

@@ -314,9 +314,8 @@ class Run:
         try:
             if context.recorder is not None:
                 context.recorder.close()
-        except (
-            RecordLostError
-        ) as error:  # raised here, it would leave those that wait for the end without one
+        except RecordLostError as error:
+            # Raised here, it would leave those that wait for the end without one.
             self._error = self._error or error
         context.telemetry.finish(error=self._error)
         context.events.close(self._error)

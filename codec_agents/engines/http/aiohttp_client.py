@@ -104,6 +104,7 @@ class AiohttpClient:
         idle_seconds: float,
         proxy: str | None = None,
     ) -> None:
+        # aiohttp refuses a time for connections that it closes at once.
         kept = {"keepalive_timeout": idle_seconds} if idle_seconds else {"force_close": True}
         self._connector = CheckingConnector(limit=max_connections, ssl=ssl_context, **kept)
         self._proxy = proxy
@@ -111,7 +112,7 @@ class AiohttpClient:
             connector=self._connector,
             request_class=DeferrableRequest,
             auto_decompress=False,  # the protocol's decompressors know its dictionaries
-            timeout=aiohttp.ClientTimeout(),
+            timeout=aiohttp.ClientTimeout(),  # none; by default, aiohttp ends a request after five minutes
             proxy=proxy,
             read_bufsize=READ_AHEAD,
         )

@@ -52,6 +52,7 @@ class BodyDrainer:
         if not self._open:
             return
         here = this_loop()
+        # A copy: threads with loops of their own add to the set.
         waiting = next((end for end in list(self._open) if end.loop == here and not end.awaited), None)
         if waiting is not None:
             waiting.awaited = True

@@ -104,9 +104,8 @@ class HttpEngine:
             with anyio.move_on_after(HEALTH_SECONDS):
                 response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=bound)
                 try:
-                    return (
-                        response.status_code < 500
-                    )  # 404 is an engine without the path, and 401 one with a key
+                    # 404 is an engine without the path, and 401 one with a key.
+                    return response.status_code < 500
                 finally:
                     await close(response)
         except EngineError:

@@ -141,7 +141,7 @@ class HttpPool:
     async def _request(
         self, method: str, path: str, body: Body, headers: Mapping[str, str], timeouts: Timeouts
     ) -> HttpResponse:
-        await self.drainer.wait_briefly()
+        await self.drainer.wait_briefly()  # which may save opening a connection
         client = self._client()
         connect = timeouts.connect
         request = client.build_request(

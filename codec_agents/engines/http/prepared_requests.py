@@ -89,9 +89,8 @@ class PreparedRequest:
         try:
             return await self._task
         except Exception:
-            if (
-                self._content.written
-            ):  # the engine may be at work on it: a second one is the caller's decision
+            # The engine may be at work on it: a second one is the decision of the caller.
+            if self._content.written:
                 raise
             return None
 

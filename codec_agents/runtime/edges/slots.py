@@ -53,7 +53,7 @@ class Slots:
         Raises:
             NodeSkipped: a slot stays empty, because no edge into it was taken.
         """
-        if self.filled is None:
+        if self.filled is None:  # a node with a task from the start: nothing has opened its slots
             filled = Signal()
             await self.open(filled.give)
             while self.filled is None:

@@ -224,7 +224,8 @@ class Conversation:
     def _note_engine(self, turn: Turn) -> None:
         """Complete the reports of the handoffs, and warn where the engine had forgotten the turn before."""
         if turn.stats and self._node.measured.note(self._node.path, turn.sent_ahead, turn.stats[0]):
-            _log.info("node %s: no gain from prefill; its engine reports no cached ids", self._node.path)
+            _log.info("node %s: no gain from prefill; its engine finds too few of these ids", self._node.path)
+        # The edges lead into the first prompt, so its answer completes their reports.
         if turn.number == 1 and (said := turn.engine_report()) != UNREPORTED:
             for position in self._reported:
                 self._run.handoffs[position] = self._run.handoffs[position].with_engine(said)
@@ -278,9 +279,8 @@ class Conversation:
                 last_id=self._context.last_ids.get(source),
             )
             self._scope.finish_handoff(report)
-            self._reported.append(
-                len(self._run.handoffs)
-            )  # where `report_handoff` puts it: nothing is awaited before
+            # Where `report_handoff` puts it: nothing is awaited before.
+            self._reported.append(len(self._run.handoffs))
             await self._run.report_handoff(report.inside(self._node.prefix))
 
 

@@ -297,9 +297,8 @@ class Generation:
         kind = next((name for cls, name in _TRANSIENT_KINDS if isinstance(error, cls)), None)
         if delay is None or not error.transient or kind not in self._node.policy.retry.on:
             raise error
-        if turn.generated and not continues_answers(
-            self._node.engine
-        ):  # it would begin anew behind what has left
+        # It would begin the answer anew, behind what has left.
+        if turn.generated and not continues_answers(self._node.engine):
             raise error
         turn.retries += 1
         # The policy bounds the time that a server asks for: a hostile header would hold the run for ever.

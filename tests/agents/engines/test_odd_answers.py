@@ -14,7 +14,7 @@ from codec_agents.engines.codec import CodecEngine, frames_of
 from codec_agents.engines.http.addresses import read_address
 from codec_agents.engines.http.stream import merged
 from codec_agents.engines.in_process import InProcessEngine
-from codec_agents.engines.openai import TextEvents
+from codec_agents.engines.openai import MAX_CALLS, MAX_CALLS_OF_A_TURN, TextEvents
 from codec_agents.engines.pool import EnginePool
 from codec_agents.engines.stock.engine import parser_of_events
 from codec_agents.engines.stock.event_parser import BOM
@@ -123,6 +123,20 @@ def test_what_has_no_ids_of_its_own_is_progress_and_a_keep_alive_is_none(byte_le
     assert [(parser.feed(data), parser.advanced) for data in (said, b": ping\n\n", said + b": ping\n\n")] == [
         ([], True), ([], False), ([], True),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [{"index": 0, "function": {"arguments": "x" * (MAX_CALLS + 1)}}],
+        [{"index": number} for number in range(MAX_CALLS_OF_A_TURN + 1)],
+    ],
+)
+def test_calls_without_end_are_an_error(byte_level, ask, calls):
+    parser = TextEvents("e", ask(byte_level), StreamStats())
+    with pytest.raises(EngineStreamError, match="without end") as endless:
+        parser.feed(f"data: {json.dumps({'choices': [{'delta': {'tool_calls': calls}}]})}\n\n".encode())
+    assert not endless.value.transient
 
 
 @pytest.mark.parametrize("ids", [[-1], [2**40]])
