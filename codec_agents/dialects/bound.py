@@ -125,7 +125,7 @@ class BoundDialect:
                 form for them; declared calls that would be read back as others.
         """
         told = self._told(tools)
-        if isinstance(chat, RawPrompt):
+        if isinstance(chat, RawPrompt):  # pieces declare no calls that could be checked
             return self._writer.template(chat, told)
         written = turns_of_chat(chat, self.dialect)
         self._check_calls(written.turns)
@@ -267,6 +267,7 @@ class BoundDialect:
         begun = begun_call(written, names, pinned=len(names) == 1)
         ended = without_overlap(ended, begun or (), self.vocabulary.special_ids)
         reader = self.reader([*prompt, *ended], with_tools=True)
+        # Cut off there, the turn must hold one call, and that must still be open.
         events = [*reader.feed(begun or ()), *reader.flush("length")]
         opened = [event for event in events if isinstance(event, CallRegion)]
         if begun is None or len(opened) != 1 or opened[0].closed:

@@ -71,6 +71,7 @@ def derive_dialect(source: TokenizerMap | Vocabulary) -> tuple[Dialect, str]:
         DialectError: nothing in the map names a family.
     """
     vocabulary = vocabulary_of(source)
+    # Some tokenizer files call a family's markers text; the bound dialect makes them control tokens.
     known = {*vocabulary.special_tokens, *vocabulary.text_tokens}
     for tokens, name in SIGNATURES:
         if known.issuperset(tokens):
@@ -101,7 +102,7 @@ def family_dialect(vocabulary: Vocabulary) -> BoundDialect | None:
         try:
             dialect, _ = derive_dialect(vocabulary)
         except DialectError:
-            vocabulary.derived[BoundDialect] = None
+            vocabulary.derived[BoundDialect] = None  # is kept as well: the search is not repeated
         else:
             vocabulary.derived[BoundDialect] = BoundDialect(dialect, vocabulary)
     found: BoundDialect | None = vocabulary.derived[BoundDialect]

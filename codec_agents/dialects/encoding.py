@@ -115,6 +115,7 @@ class PieceEncoder:
         """Encode neighbouring texts as one, and find the told ones among their ids."""
         parts = [well_formed(_text_of(piece)) for piece in texts]
         whole, begin, start = "".join(parts), len(ids), 0
+        # Nothing has no ids, where a vocabulary that marks beginnings would give it a mark.
         encoded = self._literal_ids(whole, behind) if whole else []
         ids += encoded
         for piece, part in zip(texts, parts, strict=True):
@@ -249,5 +250,6 @@ def place_of(
     if more not in (0, MARKED_SPACE):
         return 0, len(ids)
     first, last = (len(text[:place].encode()) + more for place in (start, stop))
+    # Of the part are the ids that end behind its first byte and begin before its last one.
     begin = bisect_right(ends, first)
     return (begin, begin) if start == stop else (begin, bisect_left(ends, last) + 1)

@@ -275,7 +275,7 @@ class DialectForms(_Part):
             with_tools: whether the model has tools.
         """
         if self.thinking is None or not self.knows_reasoning(absent):
-            return True
+            return True  # what nothing marks cannot be left out
         kept = with_tools if self.thinking.kept == "with_tools" else self.thinking.kept
         return kept if keep is None else keep
 

@@ -50,13 +50,10 @@ class RecordedTools(Dispatcher):
         """True if calls can need approval: those with a recorded result never do."""
         return self._run_others and self._behind.needs_approval
 
-    def waits_for_approval(self, call: ToolCall) -> bool:
+    def waits_for_approval(self, call: ToolCall, node: str) -> bool:
         """Return true if a call has no recorded result and needs approval to run."""
-        recorded = any(
-            lines and (start, index) == (call.start, call.index)
-            for (_, start, index), lines in self._recorded.items()
-        )
-        return self._run_others and not recorded and self._behind.waits_for_approval(call)
+        recorded = self._recorded.get((node, call.start, call.index))
+        return self._run_others and not recorded and self._behind.waits_for_approval(call, node)
 
     def may_start_early(self, call: ToolCall) -> bool:
         """Return true if a call may run before its turn is complete."""

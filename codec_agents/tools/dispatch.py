@@ -123,8 +123,8 @@ class Dispatcher:
         """True if some of the tools need approval, and the dispatcher has no approver of its own."""
         return self._has_guarded_tools and self._approver is None
 
-    def waits_for_approval(self, call: ToolCall) -> bool:
-        """Return whether the call could run at once if it were approved."""
+    def waits_for_approval(self, call: ToolCall, node: str) -> bool:  # noqa: ARG002 - of use to a replay
+        """Return whether a call of a node could run at once if it were approved."""
         tool = self.tools.get(call.name)
         if tool is None or tool.approval is not True or self._approver is not None:
             return False

@@ -126,9 +126,9 @@ def as_arguments(value: Any, name: str) -> dict[str, Any]:
     Raises:
         PayloadError: they are neither.
     """
-    if value is None:
+    if value is None:  # null, or nothing at all, where a tool has no parameters
         return {}
-    if isinstance(value, str):
+    if isinstance(value, str):  # the JSON of an object, as in the chat API's form of calls
         value = load_json(value, "the arguments", name) if value.strip() else {}
     if not isinstance(value, dict):
         raise PayloadError(f"the arguments must be a JSON object, not {type(value).__name__}", name)
@@ -149,7 +149,8 @@ def typed_value(text: str, schema: Any, root: Mapping[str, Any]) -> Any:
     """
     types = schema_types(schema, root)
     if "string" in types:
-        return None if "null" in types and text.strip() in ("null", "None") else text
+        is_null = "null" in types and text.strip() in ("null", "None")  # as JSON and as Python spell it
+        return None if is_null else text
     return _literal(text)
 
 
@@ -193,7 +194,8 @@ class _SchemaTypes:
         if self._left < 0 or not isinstance(schema, Mapping):
             return set()
         said = [found for found in self._statements(schema) if found]
-        # Everything that a schema says holds at once.
+        # Everything that a schema says holds at once. Where nothing is left, `enum` and `const` have said
+        # only that a value is no string, and the first statement names the type.
         return set.intersection(*said) or said[0] if said else set()
 
     def _statements(self, schema: Mapping[str, Any]) -> Iterator[set[str]]:
@@ -201,7 +203,7 @@ class _SchemaTypes:
             yield {schema["type"]}
         yield {named for named in _listed(schema, "type") if isinstance(named, str)}
         yield {_type_of(value) for value in _listed(schema, "enum")}
-        if "const" in schema and "enum" not in schema:
+        if "const" in schema:
             yield {_type_of(schema["const"])}
         if "$ref" in schema:
             yield self._referenced(schema["$ref"])
@@ -261,6 +263,7 @@ def member_schema(schema: Any, key: str, root: Mapping[str, Any]) -> Any:
         root: the schema of all parameters, in which references are looked up.
     """
     found = _first(schema, _declares(key), root, [MAX_SCHEMAS])
+    # In a second pass: a branch that declares the member says more than what another says of all others.
     if found is None:
         found = _first(schema, lambda part: part.get("additionalProperties"), root, [MAX_SCHEMAS])
     return found
@@ -283,7 +286,7 @@ def _first(
     schema: Any, own: Callable[[Mapping[str, Any]], Any], root: Mapping[str, Any], left: list[int]
 ) -> Any:
     """Return the first thing that a schema or one of its branches says of its own; None if none does."""
-    left[0] -= 1
+    left[0] -= 1  # one count for all branches, which may fan out
     if left[0] < 0 or not isinstance(schema, Mapping):
         return None
     if (found := own(schema)) is not None:

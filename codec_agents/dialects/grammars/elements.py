@@ -106,6 +106,7 @@ def _value(element: _Element, schema: Any, root: Mapping[str, Any]) -> Any:
     """Return a value: elements named `item` are a list, others an object, and text is read by the schema."""
     types = schema_types(schema, root)
     if not element.children:
+        # An empty list, an empty object and an empty text are all written as an element with nothing in it.
         empty: dict[str, Any] = {"array": [], "object": {}}
         kind = next((each for each in empty if each in types and "string" not in types), None)
         if kind is not None and not element.text.strip():

@@ -35,7 +35,8 @@ def _read(payload: Payload, quote: str) -> list[FoundCall]:
         raise PayloadError("a string was not closed")
     texts = ["".join(part if isinstance(part, str) else part.name for part in group) for group in parts]
     strings = [json.dumps(text) for text in texts[1::2]]
-    # Strings are put in last: nothing in them can be taken for a key.
+    # Strings are put in last: nothing in them can be taken for a key. NUL keeps their places, so that text
+    # outside of strings, where none belongs, must have none of its own.
     match = _CALL.fullmatch("\x00".join(texts[0::2]))
     if match is None or "\x00" in "".join(texts[0::2]):
         raise PayloadError("a call must have the form call:name{key:value}")

@@ -9,11 +9,12 @@ from typing import Any
 from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, as_arguments, unfenced
 from codec_agents.strict_json import unique_names
 
+# Cohere's models write `tool_name`, `parameters` and `tool_call_id`, those of Llama `parameters`.
 _NAME_KEYS = ("name", "tool_name")
 _ARGUMENT_KEYS = ("arguments", "parameters")
 _ID_KEYS = ("id", "tool_call_id", "call_id")
-_BETWEEN = re.compile(r"[\s;,]*")
-_PREFIX = re.compile(r"\s*(?:functools)?\s*")
+_BETWEEN = re.compile(r"[\s;,]*")  # Llama's models part several calls by semicolons
+_PREFIX = re.compile(r"\s*(?:functools)?\s*")  # Phi-4-mini's models begin so without control tokens
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=unique_names)
 
 
@@ -72,7 +73,7 @@ def _calls(value: Any) -> list[FoundCall]:
 def _call(value: Any) -> FoundCall:
     if not isinstance(value, dict):
         raise PayloadError(f"a call must be a JSON object, not {type(value).__name__}")
-    if isinstance(value.get("function"), dict):
+    if isinstance(value.get("function"), dict):  # the chat API's form, in which the prompt tells the tools
         value = {**value, **value["function"]}
     name = _first(value, _NAME_KEYS)
     if not isinstance(name, str) or not name:
@@ -80,7 +81,7 @@ def _call(value: Any) -> FoundCall:
     call_id = _first(value, _ID_KEYS)
     try:
         arguments = as_arguments(_first(value, _ARGUMENT_KEYS), name)
-    except PayloadError as error:
+    except PayloadError as error:  # of this call alone: others of a list may run
         return FoundCall(name, None, _text(call_id), str(error))
     return FoundCall(name, arguments, _text(call_id))
 

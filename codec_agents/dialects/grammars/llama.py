@@ -30,7 +30,8 @@ def read_llama(payload: Payload) -> list[FoundCall]:
     try:
         return _python_calls(text, payload)
     except PayloadError:
-        if text.startswith("["):
+        # Only behind `<|python_tag|>` is other text a payload: the models write code there.
+        if text.startswith("["):  # as lists of both kinds do; one in JSON is no Python, or no call in it
             if '"name"' in text:
                 return read_json(payload)
             raise

@@ -33,6 +33,7 @@ def read_mistral(payload: Payload) -> list[FoundCall]:
     if body is None:
         match = _HEAD_AND_JSON.fullmatch(payload.text)
         if match is None:
+            # What is there is told to the model as the name, for which 200 characters are enough.
             raise PayloadError("a call must have the form name[ARGS]{...}", payload.text.strip()[:200])
         return [FoundCall(match[1], load_arguments(match[2], match[1]))]
     name, *call_id = [_text(part).strip() for part in Payload(head).split("[CALL_ID]")]
@@ -169,7 +170,7 @@ def read_harmony(payload: Payload) -> list[FoundCall]:
         raise PayloadError("a call must be addressed: to=functions.name")
     name = recipient.removeprefix("functions.")
     text = _text(body[0]) if body else ""
-    if recipient == "python":
+    if recipient == "python":  # gpt-oss's own tool, which takes code instead of JSON
         return [FoundCall(name, {"code": text})]
     return [FoundCall(name, load_arguments(text, name))]
 
@@ -189,7 +190,8 @@ def _each(payload: Payload, begin: str, end: str, read: Grammar) -> list[FoundCa
     for part in payload.split(begin)[1:]:
         call, *rest = Payload(part).split(end)
         if not rest:
-            raise PayloadError(f"a call was not closed by {end}")
+            # A mark inside a value also looks like this: no call of the block is known to be whole.
+            raise PayloadError(f"a call was not closed by {end}", closed=False)
         try:
             found += read(Payload(call, payload.tools))
         except PayloadError as error:

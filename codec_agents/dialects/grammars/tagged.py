@@ -234,9 +234,11 @@ def read_keyed(payload: Payload) -> list[FoundCall]:
     """
     head, _, rest = payload.text.partition("<arg_key>")
     name = head.strip()
+    # Text behind a mark that only mentions calls goes on like this, and is no name.
     if not name or "\n" in name or "<" in name:
         raise PayloadError("a call must begin with the tool's name, and then its keys")
     body = f"<arg_key>{rest}" if rest else ""
+    # No tag ends the call itself, which could end a value whose own end is missing.
     values = _values(name, body, _KEYED, payload, closed=False)
     return [FoundCall(name, read_values(name, [(value.key, value.text) for value in values], payload.tools))]
 

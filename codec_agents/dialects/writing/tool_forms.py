@@ -57,28 +57,33 @@ def _flat(tool: ToolSpec) -> dict[str, Any]:
     return {"type": "function", **_function(tool)}
 
 
-def _xml(tool: ToolSpec, *, says_type: bool = False) -> str:
-    """Return a tool in tags; some models are also told the type of what holds the parameters."""
+def _xml(tool: ToolSpec, *, required_last: bool = False) -> str:
+    """Return a tool in tags, as the templates of Qwen3-Coder and Nemotron write it."""
     lines = ["<function>", f"<name>{tool.name}</name>"]
     lines += [f"<description>{tool.description}</description>"] if tool.description else []
     lines.append("<parameters>")
     for name, schema in parameters_of(tool).items():
-        lines += ["<parameter>", f"<name>{name}</name>", f"<type>{schema.get('type', 'any')}</type>"]
-        if "description" in schema:
-            lines.append(f"<description>{schema['description']}</description>")
-        rest = {key: value for key, value in schema.items() if key not in ("type", "description", "title")}
-        lines += [f"<{key}>{_json(value, None)}</{key}>" for key, value in rest.items()]
+        lines += ["<parameter>", f"<name>{name}</name>"]
+        lines += [f"<{word}>{schema[word]}</{word}>" for word in ("type", "description") if word in schema]
+        # Titles are left out: where schemas are made by pydantic, they only repeat the names.
+        lines += _xml_words(schema, ("type", "description", "title"))
         lines.append("</parameter>")
-    if says_type:
-        handled = ("type", "properties", "required", "$defs")
-        lines += [
-            f"<{key}>{_json(value, None)}</{key}>"
-            for key, value in tool.parameters.items()
-            if key not in handled
-        ]
-    if required := tool.parameters.get("required"):
+    rest = dict(tool.parameters)
+    required = rest.pop("required", None) if required_last else None
+    lines += _xml_words(rest, ("type", "properties", "title"))
+    if required is not None:
         lines.append(f"<required>{_json(required, None)}</required>")
     return "\n".join([*lines, "</parameters>", "</function>"])
+
+
+def _xml_words(schema: Mapping[str, Any], handled: Sequence[str]) -> list[str]:
+    """Return the other words of a schema: lists and objects as JSON, all else as the template's Python."""
+    rest = {word: value for word, value in schema.items() if word not in handled}
+    is_json = (Mapping, list, tuple)
+    return [
+        f"<{word}>{_json(value, None) if isinstance(value, is_json) else value}</{word}>"
+        for word, value in rest.items()
+    ]
 
 
 def _headed(tool: ToolSpec) -> str:
@@ -101,7 +106,7 @@ _MARKED: Mapping[str, Callable[[ToolSpec], list[Piece]]] = {
 }
 _WRITERS: Mapping[str, Callable[[ToolSpec], str]] = {
     "xml": _xml,
-    "xml-types": partial(_xml, says_type=True),
+    "xml-types": partial(_xml, required_last=True),
     "typescript": harmony_tool,
     "kimi": kimi_tool,
     "apertus": apertus_tool,

@@ -65,11 +65,12 @@ def _type(schema: Any) -> str:
     branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
     if branches:
         return " | ".join(map(_type, branches))
-    if schema.get("type") == "array":
+    kind = schema.get("type", "any")
+    if kind == "array":
         return f"{_type(schema.get('items', {}))}[]"
-    return {"integer": "number", "object": "object"}.get(
-        str(schema.get("type")), str(schema.get("type", "any"))
-    )
+    if isinstance(kind, list):
+        return " | ".join(map(str, kind))
+    return "number" if kind == "integer" else str(kind)
 
 
 def kimi_tool(tool: ToolSpec) -> str:

@@ -97,7 +97,7 @@ class ToolRound:
             for position, call in enumerate(self.calls)
             if pausing
             and self._key(position) not in self._run.decisions
-            and self._node.dispatcher.waits_for_approval(call)
+            and self._node.dispatcher.waits_for_approval(call, self._node.path)
         ]
         for position in range(len(self.calls)):
             if position not in waiting and position not in self._started:

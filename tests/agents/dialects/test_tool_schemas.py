@@ -40,9 +40,26 @@ def test_what_any_value_is_written_as():
     assert "x?: any," in harmony_tool(tool)
 
 
-def test_what_a_form_repeats_of_a_schema_is_left_as_it_is():
-    tool = SimpleNamespace(
-        name="look", description="Look.", parameters={"properties": {"x": {"items": True}}}
+@pytest.mark.parametrize(
+    ("family", "end"),
+    [
+        ("qwen3-coder", '<required>["x"]</required>\n<additionalProperties>False</additionalProperties>'),
+        ("nemotron-3", '<additionalProperties>False</additionalProperties>\n<required>["x"]</required>'),
+    ],
+)
+def test_what_a_form_repeats_of_a_schema_is_what_the_template_makes_of_it(family, end):
+    x = {"items": {"type": "string"}, "default": "a", "nullable": True, "title": "X"}
+    schema = {"properties": {"x": x}, "required": ["x"], "additionalProperties": False}
+    tool = SimpleNamespace(name="look", description="Look.", parameters=schema)
+    [written] = write_tools([tool], get_dialect(family).tools)
+    said = '<items>{"type": "string"}</items>\n<default>a</default>\n<nullable>True</nullable>'
+    assert written.text.endswith(
+        f"<parameter>\n<name>x</name>\n{said}\n</parameter>\n{end}\n</parameters>\n</function>"
     )
-    [written] = write_tools([tool], get_dialect("qwen3-coder").tools)
-    assert "<items>true</items>" in written.text
+
+
+def test_several_types_of_a_parameter_are_written_as_the_template_does():
+    tool = SimpleNamespace(
+        name="look", description="Look.", parameters={"properties": {"x": {"type": ["string", "null"]}}}
+    )
+    assert "x?: string | null," in harmony_tool(tool)

@@ -371,7 +371,7 @@ async def test_validators_that_raise_are_told(error: BaseException) -> None:
     attempt = await run(made, call("greet", guest={"name": "z"}))
     assert attempt.status == "bad_arguments"
     assert type(error).__name__ in attempt.text
-    assert not Dispatcher([made]).waits_for_approval(call("greet", guest={"name": "z"}))
+    assert not Dispatcher([made]).waits_for_approval(call("greet", guest={"name": "z"}), "node")
 
 
 async def test_texts_of_errors_are_cut_and_may_be_missing() -> None:
