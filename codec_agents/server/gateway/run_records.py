@@ -13,6 +13,7 @@ Rules that hold in this file:
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ PIPELINE: Final = "gateway"
 
 MODEL: Final = "branch/model"
 """The node of every branch, as the first line declares it."""
+
+_BRANCH: Final = re.compile(r"branch\[([0-9]{1,9})\]/model")
 
 MOST_OPEN: Final = 4096
 """Conversations whose place in their record is known; the record of any other one is read first."""
@@ -234,16 +237,22 @@ def _read(path: Path) -> _Place | None:
     """Return the end of a record; None where not even its first line is whole.
 
     Raises:
-        RecordError: it is no record.
+        RecordError: it is no record of a conversation.
         RecordDamagedError: a line is damaged.
     """
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise RecordError(f"{path} is no regular file; remove it, or name another folder of records")
     chain, length = sealed_part(path)
     if not length:
         return None
     record = read_record(path)
-    place = _Place(chain, length, float(record.header["started"]))
-    for turn in record.turns:
-        branch = int(turn.node.partition("[")[2].partition("]")[0])
+    started = record.header.get("started")
+    branches = [_BRANCH.fullmatch(turn.node) for turn in record.turns]
+    if record.header.get("pipeline") != PIPELINE or not isinstance(started, int | float) or None in branches:
+        raise RecordError(f"{path} is no record of a gateway's conversation; move it to another folder")
+    place = _Place(chain, length, started)
+    for turn, name in zip(record.turns, filter(None, branches), strict=True):
+        branch = int(name[1])
         place.branches = max(place.branches, branch)
         # A branch ends with its last turn alone: behind an earlier one, a further branch begins.
         last = {whose: end for whose, end in place.ends.items() if end[0] != branch}

@@ -11,10 +11,13 @@ import httpx
 import msgspec
 import pytest
 
+from codec_agents.exceptions import RecordError
 from codec_agents.records.appending import annotate
+from codec_agents.records.format import RECORD_VERSION, Chain
 from codec_agents.records.reader import read_record
 from codec_agents.records.store import RunFilter, RunStore
 from codec_agents.records.trajectories import trajectories_of
+from codec_agents.records.writer import encoded
 from codec_agents.server.gateway.run_records import ConversationRecords
 from codec_agents.trace.reading import read_run
 from tests.agents.server.gateway.test_gateway import TOOL, USER, Serving, logprob_of, serving
@@ -210,6 +213,30 @@ async def test_runs_and_trace_read_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "change",
+    [{"pipeline": "desk"}, {"started": None}, {"started": "x"}, {"started": []}, {}],
+)
+async def test_what_is_no_record_of_a_conversation_is_a_typed_error(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    """Another run's record that was put into the folder, and lines that were sealed anew."""
+    records, chain = ConversationRecords(tmp_path), Chain()
+    first = {"kind": "run", "version": RECORD_VERSION, "run_id": "r", "pipeline": "gateway", "started": 1.5}
+    first |= {"versions": {}, "maps": {}, "nodes": {}, "edges": [], "inputs": {}, **change}
+    prompt = {"kind": "prompt", "node": "branch[x]/model", "turn": 1, "kept": 0, "ids": [1], "at": 0.0}
+    lines = [first] if change else [first, prompt]
+    records.path_of("c").write_bytes(b"".join(chain.seal(encoded(line)) for line in lines))
+    with pytest.raises(RecordError, match="no record of a gateway's conversation"):
+        records.prepare("c")
+
+
+async def test_a_pipe_among_the_records_is_a_typed_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.jsonl")
+    with pytest.raises(RecordError, match="no regular file"):
+        ConversationRecords(tmp_path).prepare("c")
+
+
 async def test_a_record_that_cannot_be_written_is_an_error_that_the_client_sees(tmp_path: Path) -> None:
     async with serving(record=tmp_path) as gateway:
         records = gateway.gateway.records
