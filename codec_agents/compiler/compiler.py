@@ -27,6 +27,7 @@ from codec_agents.exceptions import CodecAgentsError, PipelineError
 from codec_agents.faults import Fault
 from codec_agents.graph.files.document import Document, located
 from codec_agents.graph.kinds import RouterNode, SinkNode
+from codec_agents.graph.serving import ServeSpec
 from codec_agents.graph.spec import LoopNode, Nested, PipelineSpec
 from codec_agents.plan.intervals import with_intervals
 from codec_agents.plan.nodes import BuiltEdge, BuiltNode, strategy_between
@@ -211,6 +212,12 @@ def feedback_vocabularies(
 
 
 def digest_of(spec: PipelineSpec) -> str:
-    """Return the digest of a declaration: equal for equal declarations."""
+    """Return the digest of a declaration: equal for equal declarations.
+
+    Where a server keeps conversations is left out: they are known by this digest, and outlast a move.
+    """
+    if spec.serve is not None and spec.serve.store is not None:
+        served = spec.serve.model_copy(update={"store": None})
+        spec = spec.model_copy(update={"serve": None if served == ServeSpec() else served})
     document = spec.model_dump_json(by_alias=True, exclude_defaults=True)
     return "sha256:" + hashlib.sha256(document.encode()).hexdigest()

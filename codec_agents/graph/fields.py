@@ -85,6 +85,7 @@ class ServeFields(TypedDict, total=False):
     sink: str | None
     system: str | None
     tools: str | None
+    store: str | None
     progress: bool
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from codec_agents.graph.base import Declared, Flag
 from codec_agents.graph.kinds import Name
 
@@ -17,5 +21,8 @@ class ServeSpec(Declared):
     """The model whose system text a client's is added to; without it, a system text is refused."""
     tools: Name | None = None
     """The model that may call a client's tools; without it, tools are refused."""
+    store: Annotated[str, Field(min_length=1)] | None = None
+    """The SQLite file in which conversations outlast the server, relative to the pipeline file or absolute;
+    they are in memory alone when left out. `--store` wins."""
     progress: Flag = False
     """Whether clients may ask for what happens in a run: nodes that begin and end, tools that are called."""

@@ -101,11 +101,15 @@ class Conversations:
             node: (array("I", each.prompt), array("I", each.generated), each.begin, each.map_hash)
             for node, each in turn.histories.items()
         }
-        self._drop(key)
-        kept = self._kept[key] = Kept(packed, turn.pause, turn.delivered)
-        self._ids += kept.size
+        kept = Kept(packed, turn.pause, turn.delivered)
+        # The file first, in one step: a turn that cannot be written is not known here either, and until then
+        # the one that it replaces is in both.
         if self._file is not None:
             self._file.put(key, kept)
+        if (replaced := self._kept.pop(key, None)) is not None:
+            self._ids -= replaced.size
+        self._kept[key] = kept
+        self._ids += kept.size
         self._shrink()
 
     def _shrink(self) -> None:

@@ -62,7 +62,8 @@ class PipelineBackend:
         name: what clients call the model; the pipeline's own name if left out.
         input: the input that gets the prompt; may be left out where one input alone needs a value.
         sink: the sink whose ids are the answer; may be left out where there is one, or one of text.
-        store: the SQLite file in which conversations outlast the server; in memory alone if left out.
+        store: the SQLite file in which conversations outlast the server; that of `serve` if left out, and in
+            memory alone if that has none.
 
     Raises:
         PipelineError: the pipeline has faults, or its prompt or its answer is ambiguous.
@@ -90,11 +91,18 @@ class PipelineBackend:
         self.models: Sequence[ServedModel] = (ServedModel(name or built.name, vocabulary),)
         self._plans = Plans(built, self._serve)
         self._conversations = Conversations()
-        self._store = None if store is None else Path(store)
+        self._store = self._store_of(store)
         self._workers = Workers()
         # The keys of conversations need one dialect's forms; the models' own ids are kept beside them.
         models = prompted_nodes(built)
         self._dialect = next((node.dialect for node in models.values()), None)
+
+    def _store_of(self, given: str | Path | None) -> Path | None:
+        """Return the file of conversations, if any; what a declaration names is relative to its folder."""
+        if given is not None:
+            return Path(given)
+        declared = self._serve.store
+        return None if declared is None else (self._pipeline.directory or Path()) / declared
 
     @property
     def vocabulary(self) -> Vocabulary:

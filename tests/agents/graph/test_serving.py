@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from codec_agents.compiler.compiler import digest_of
 from codec_agents.exceptions import PipelineError
+from codec_agents.graph.files.schema import json_schema
+from codec_agents.graph.serving import ServeSpec
 from codec_agents.pipeline import Pipeline
 
 FILE = """
@@ -29,6 +32,20 @@ def test_it_is_written_as_it_is_read() -> None:
     assert declared.spec == pipeline.spec
 
 
+def test_the_file_of_conversations_is_declared_and_is_no_part_of_what_they_are_known_by() -> None:
+    kept = Pipeline.from_yaml(FILE.replace("progress: true", "progress: true, store: kept.db"))
+    assert kept.spec.serve is not None
+    assert kept.spec.serve.store == "kept.db"
+    assert Pipeline.from_yaml(kept.to_yaml()).spec == kept.spec
+    assert digest_of(kept.spec) == digest_of(Pipeline.from_yaml(FILE).spec)
+    alone = FILE.replace("serve: {", "serve: {store: a.db} # ")
+    assert digest_of(Pipeline.from_yaml(alone).spec) == digest_of(
+        Pipeline.from_yaml(FILE.replace("serve:", "# serve:")).spec
+    )
+    schema = json_schema()["$defs"]["ServeSpec"]["properties"]
+    assert schema.keys() == ServeSpec.model_fields.keys()
+
+
 @pytest.mark.parametrize(
     ("serve", "place", "found"),
     [
@@ -38,6 +55,8 @@ def test_it_is_written_as_it_is_read() -> None:
         ("{sink: question}", "serve.sink", "'question' is no sink"),
         ("{system: pieces}", "serve.system", "given as pieces"),
         ("{prompt: planner}", "serve.prompt", "prompt"),
+        ("{store: ''}", "serve.store", "at least 1 character"),
+        ("{store: 5}", "serve.store", "string"),
     ],
 )
 def test_places_that_do_not_fit_are_named(serve: str, place: str, found: str) -> None:

@@ -291,9 +291,10 @@ async def test_conversations_outlast_the_server_and_so_do_runs_that_wait(tmp_pat
     for turn in range(3):
         planner = Prompts(travel)
         planners.append(planner)
-        async with serving(
-            desk(planner, lambda prompt: f"Dear: {prompt.user}", tools="planner"), store
-        ) as server:
+        # Declared or given, the file is the same, and so are the conversations in it.
+        declared = {"store": str(store)} if turn == 1 else {}
+        pipeline = desk(planner, lambda prompt: f"Dear: {prompt.user}", tools="planner", **declared)
+        async with serving(pipeline, None if declared else store) as server:
             talking = Client(server, tools=[TOOL])
             talking.messages = [] if client is None else client.messages
             client = talking
@@ -338,6 +339,24 @@ async def test_a_damaged_turn_of_a_file_is_a_typed_error(column: str, value: obj
         list(file.load())
 
 
+async def test_the_file_of_conversations_is_that_of_the_pipeline_file_unless_another_is_given(
+    tmp_path: Path,
+) -> None:
+    text = """
+pipeline: p
+serve: {store: kept.db}
+nodes: {reader: {engine: "http://127.0.0.1:1", map: demo/bytes, prompt: {user: "{q}"}}}
+edges: [q -> reader.q, reader -> answer]
+"""
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    pipeline = Pipeline.from_yaml(file)
+    assert PipelineBackend(pipeline)._store == tmp_path / "kept.db"
+    assert PipelineBackend(pipeline, store="other.db")._store == Path("other.db")
+    file.write_text(text.replace("serve:", "# serve:"))
+    assert PipelineBackend(Pipeline.from_yaml(file))._store is None
+
+
 async def test_a_file_holds_what_memory_holds(tmp_path: Path) -> None:
     path = tmp_path / "conversations.db"
     histories = {"a/b": History(prompt=[1, 2**31], generated=[3], begin=1, map_hash="h")}
@@ -352,3 +371,16 @@ async def test_a_file_holds_what_memory_holds(tmp_path: Path) -> None:
         assert again.find(b"one") is None
         assert again.find(b"two") == Turn(histories, None, 3)
         assert [key for key, _ in file.load()] == [b"three", b"two"]
+
+
+async def test_a_turn_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+    histories = {"a": History(prompt=[1], generated=[2], begin=1, map_hash="h")}
+    with closing(ConversationFile(tmp_path / "kept.db")) as file:
+        kept = Conversations(file=file)
+        kept.keep(b"k", Turn(histories, delivered=1))
+        file._file.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON served BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        with pytest.raises(StoreError, match="full"):
+            kept.keep(b"k", Turn(histories, delivered=2))
+        assert kept.find(b"k") == Conversations(file=file).find(b"k") == Turn(histories, None, 1)
