@@ -20,6 +20,9 @@ class ServerSettings:
     """Bytes of the bodies of all requests under way together; further ones get 503 and may retry.
     A body counts until its answer is over, because the prompt in memory is in proportion to it."""
     max_prompt_ids: int = 1_000_000
+    max_conversation: int = 64 * MiB
+    """Bytes of memory that one conversation of a gateway may take, from its beginning to its last turn: 4 for
+    each id, reasoning included, and its texts. A conversation that fills a body takes a quarter of it."""
     max_stops: int = 4
     """Stop texts of a request, as OpenAI allows."""
     max_stop_length: int = 1_024

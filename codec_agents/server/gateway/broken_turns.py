@@ -21,6 +21,7 @@ def place_of_text(dialect: BoundDialect, node: Node, turn: Message, *, with_tool
     """
     reader = dialect.reader(node.prompt(), with_tools=with_tools)
     detokenizer, text, wanted = Detokenizer(dialect.vocabulary), "", without_edges(turn.content)
+    begun = False
     found: int | None = None
     for place, token_id in enumerate(node.sampled, 1):
         for event in reader.feed((token_id,)):
@@ -28,11 +29,20 @@ def place_of_text(dialect: BoundDialect, node: Node, turn: Message, *, with_tool
             if not isinstance(event, PortIds):
                 return found
             if event.port == "answer":
-                text += detokenizer.feed(event.ids)
+                piece = detokenizer.feed(event.ids)
+                text += piece
+                begun = begun or bool(without_edges(piece))
         if not detokenizer.whole:
             continue  # no prompt goes on behind a part of a character
         if text == turn.content:
             return place
-        if found is None and wanted and without_edges(text) == wanted:
-            found = place
+        if found is not None and len(text) > len(turn.content):
+            return found
+        # The ends are looked at where the text may be it, not for each id: that would take quadratic time.
+        if found is None and begun and len(text) >= len(wanted):
+            whole = without_edges(text)
+            if whole == wanted:
+                found = place
+            elif len(whole) > len(wanted):
+                return None
     return found

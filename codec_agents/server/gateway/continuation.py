@@ -117,6 +117,20 @@ class Continuation:
     verdict: Verdict
     begun: int = 0
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds in memory: the prompt, and the conversation before it."""
+        before = 0 if self.parent is None else self.parent.whole_size
+        return before + self.prompt.itemsize * len(self.prompt)
+
+    @property
+    def _opening(self) -> bytes:
+        """The key after the first message of the request, by which a fork finds turns that began alike."""
+        first = self.place + 1
+        if first < len(self.history.messages):
+            return self.history.keys[first]
+        return self.history.origin if self.parent is None else self.parent.key
+
     def beginning(self, ids: Sequence[int]) -> Continuation:
         """Return the same with the beginning of the answer's turn behind the prompt."""
         return replace(self, prompt=self.prompt + as_array(ids), begun=len(ids)) if ids else self
@@ -142,7 +156,7 @@ class Continuation:
         return Node(
             parent=parent,
             tenant=self.tenant,
-            origin=history.origin if parent is None else parent.key,
+            origin=self._opening,
             key=key_after(before, turn),
             kept=self.kept,
             inserted=self.prompt[self.kept :],

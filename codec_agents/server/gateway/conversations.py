@@ -26,6 +26,7 @@ from codec_agents.dialects.values import CallRegion
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.server.apis.prompts import conversation_field
 from codec_agents.server.apis.request import ConversationRequest
+from codec_agents.server.bodies import DEFAULTS
 from codec_agents.server.gateway.broken_turns import place_of_text
 from codec_agents.server.gateway.continuation import Continuation, ReasoningRules, continue_history
 from codec_agents.server.gateway.history import Asked, history_of
@@ -87,6 +88,7 @@ class Conversations:
         rules: ReasoningRules | None = None,
         *,
         records: ConversationRecords | None = None,
+        most_bytes: int = DEFAULTS.max_conversation,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
@@ -94,6 +96,7 @@ class Conversations:
         self.counts = Counts(Counter())
         self._workers = workers
         self._rules = rules or ReasoningRules()
+        self._most_bytes = most_bytes
         self._clock = clock
         self._lineage = Lineage(store)
 
@@ -118,7 +121,8 @@ class Conversations:
             counts: whether the request is counted.
 
         Raises:
-            HttpError: 400, the messages cannot be written for the model; 404, an unknown earlier response.
+            HttpError: 400, the messages cannot be written for the model, or their conversation is too long;
+                404, an unknown earlier response.
         """
         request, named = self._with_earlier(request, tenant)
         hints = frozenset(hint for minted in request.hints.minted.values() for hint in minted) | named
@@ -130,6 +134,7 @@ class Conversations:
             history = await self._workers.run(reading, size // HASHED_AT_ONCE)
             cut = partial(place_of_text, reader, with_tools=bool(request.offered_tools))
             found = self._lineage.find(history, tenant, hints, cut)
+            self._require_bounded(found.node, request)
             new = sum(len(message.content) for message in history.messages[found.place + 1 :])
             new = size if found.node is None else new
             writing = partial(continue_history, asked, history, found, dialect, self._rules)
@@ -160,6 +165,7 @@ class Conversations:
                 code="previous_response_not_found",
                 param="previous_response_id",
             )
+        self._require_bounded(node, request)
         own = list(request.messages)
         history = node.history()
         # The API's rule: `instructions` of the new request replace the earlier ones.
@@ -169,6 +175,21 @@ class Conversations:
         else:
             messages = [*history, *own]
         return replace(request, messages=tuple(messages)), frozenset((earlier,))
+
+    def _require_bounded(self, node: Node | None, request: ConversationRequest) -> None:
+        """Refuse to continue a conversation that has become too long.
+
+        The limits of bodies and prompts do not bound it: a client that names the last response sends next to
+        nothing, and reasoning that is left out of prompts is kept all the same.
+        """
+        if node is not None and node.whole_size > self._most_bytes:
+            raise HttpError(
+                400,
+                f"the conversation takes {node.whole_size} bytes of the gateway's memory, and the limit is "
+                f"{self._most_bytes}; send a shorter history, which begins a conversation of its own",
+                code="context_length_exceeded",
+                param=conversation_field(request),
+            )
 
     def _count(self, continuation: Continuation) -> None:
         counts, verdict = self.counts, continuation.verdict

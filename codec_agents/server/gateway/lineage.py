@@ -107,8 +107,11 @@ class Lineage:
     def _fork(self, history: History, found: Found, cut: Cut | None) -> Found:
         """Return where a history leaves the known ones, behind a turn that is known."""
         node, behind = found.node, history.messages[found.place + 1 :]
-        origin = history.origin if node is None else node.key
-        known = [each for each in self.store.children(origin) if _nonce(each.parent) == _nonce(node)]
+        # Turns whose request began with the same message, and those whose request had none of its own. Others
+        # share nothing behind this place, and one system text may begin conversations by the thousand.
+        openings = (history.origin if node is None else node.key, history.keys[found.place + 1])
+        near = [each for opening in openings for each in self.store.children(opening)]
+        known = [each for each in near if _nonce(each.parent) == _nonce(node)]
         broken = _broken(known, behind, cut)
         if broken is not None:
             child, kept = broken

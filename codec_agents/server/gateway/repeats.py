@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 MOST: Final = 64
 """Requests that are remembered, each with its prompt: clients retry within seconds."""
-MOST_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of their bodies: what is read from a body takes several times more."""
+MOST_BYTES: Final = 128 * 1024 * 1024
+"""Bytes of their bodies, prompts and conversations, of which the store may have evicted any."""
 AGE: Final = 600.0
 """Seconds for which a request is remembered: longer than clients go on retrying."""
 
@@ -70,8 +70,9 @@ class Repeats:
         """Remember a request that begins."""
         key = self._key(tenant, path, body, hints)
         self._forget(key)
-        self._known[key] = _Request(self._clock(), _digest(body), exchange, len(body))
-        self._bytes += len(body)
+        size = len(body) + exchange.continuation.size
+        self._known[key] = _Request(self._clock(), _digest(body), exchange, size)
+        self._bytes += size
         while len(self._known) > MOST or self._bytes > self._most_bytes:
             self._forget(next(iter(self._known)))
 

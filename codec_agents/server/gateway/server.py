@@ -120,7 +120,10 @@ class Gateway(CodecServer):
         super().__init__(_Replaying(engine), settings, exchanges=exchanges)  # type: ignore[arg-type]
         self.store = MemoryStore() if store is None else store
         self.records = None if record is None else ConversationRecords(record)
-        self.conversations = Conversations(self.store, self.workers, rules, records=self.records)
+        most = self.settings.max_conversation
+        self.conversations = Conversations(
+            self.store, self.workers, rules, records=self.records, most_bytes=most
+        )
         self._record_logprobs = record_logprobs and self.records is not None
         self._engine = engine
         self._forms = enforced_forms(getattr(engine, "engine", engine))  # type: ignore[arg-type]

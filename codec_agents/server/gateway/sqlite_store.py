@@ -26,7 +26,7 @@ import msgspec
 from codec_agents.dialects.messages import Message, MessageCall
 from codec_agents.exceptions import StoreError
 from codec_agents.server.gateway.mint import new_secret
-from codec_agents.server.gateway.store import MemoryStore
+from codec_agents.server.gateway.store import MOST_SIBLINGS, MemoryStore
 from codec_agents.server.gateway.tree import IDS, Node, Span
 
 VERSION: Final = 1
@@ -122,14 +122,15 @@ class SqliteStore:
             first = next((key for key in some if key in numbers or any(n.key == key for n in private)), None)
             if first is not None:
                 own = [node for node in private if node.private and node.key == first]
-                return [*self._nodes(sorted(numbers.get(first, ()))), *own]
+                return [*self._nodes(sorted(numbers.get(first, ()))[-MOST_SIBLINGS:]), *own]
         return []
 
     def children(self, origin: bytes) -> list[Node]:
-        """Return the turns that continue a turn, or begin a conversation."""
+        """Return the newest turns whose request began so."""
         own = [node for node in self._memory.children(origin) if node.private]
-        rows = self._rows("SELECT number FROM turns WHERE origin = ? ORDER BY number", (origin,))
-        return [*self._nodes(number for (number,) in rows), *own]
+        query = "SELECT number FROM turns WHERE origin = ? ORDER BY number DESC LIMIT ?"
+        rows = self._rows(query, (origin, MOST_SIBLINGS))
+        return [*self._nodes(number for (number,) in reversed(rows)), *own]
 
     def by_nonce(self, tenant: bytes, nonce: bytes) -> Node | None:
         """Return the turn of a number."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Final, Protocol
 
 from codec_agents.server.gateway.mint import new_secret
@@ -26,6 +27,11 @@ MOST_TOMBS: Final = 65_536
 """Evicted turns that are remembered by their keys alone, to say that they were evicted: about 8 MB."""
 
 
+MOST_SIBLINGS: Final = 256
+"""The newest turns of one key that are looked at. Samples of one prompt may be alike by the thousand; each of
+them would cost a request that continues one as much as the whole conversation does."""
+
+
 class Store(Protocol):
     """Keeps the nodes of all clients. One task uses it at a time."""
 
@@ -33,11 +39,14 @@ class Store(Protocol):
     """With it the ids are made that clients get; as lasting as the store."""
 
     def find(self, keys: Sequence[bytes]) -> list[Node]:
-        """Return the whole turns of the first of these keys that has any, oldest first. One access."""
+        """Return the whole turns of the first of these keys that has any, oldest first. One access.
+
+        Of more than `MOST_SIBLINGS` turns, the newest.
+        """
         ...
 
     def children(self, origin: bytes) -> list[Node]:
-        """Return the turns that continue a turn, or begin a conversation, by its key. Partial ones too."""
+        """Return the turns whose request began so, by their `origin`: the newest ones, partial ones too."""
         ...
 
     def by_nonce(self, tenant: bytes, nonce: bytes) -> Node | None:
@@ -102,15 +111,16 @@ class MemoryStore:
         self.accesses += 1
         for key in keys:
             if found := self._by_key.get(key):
-                for node in found:
+                newest = found[-MOST_SIBLINGS:]
+                for node in newest:
                     self._use(node)
-                return list(found)
+                return newest
         return []
 
     def children(self, origin: bytes) -> list[Node]:
-        """Return the turns that continue a turn, or begin a conversation."""
+        """Return the newest turns whose request began so."""
         self.accesses += 1
-        return list(self._by_origin.get(origin, ()))
+        return self._by_origin.get(origin, [])[-MOST_SIBLINGS:]
 
     def by_nonce(self, tenant: bytes, nonce: bytes) -> Node | None:
         """Return the turn of a number."""
@@ -129,10 +139,15 @@ class MemoryStore:
 
     def keep(self, node: Node) -> None:
         """Keep a node, with those before it, and evict nothing."""
-        if node.nonce in self._by_nonce:
-            return
+        # Those before it may have been evicted while its answer was generated. A conversation can have more
+        # turns than Python allows calls within calls.
+        missing = list(takewhile(lambda each: each.nonce not in self._by_nonce, node.path()))
+        for each in reversed(missing):
+            self._keep(each)
+
+    def _keep(self, node: Node) -> None:
+        """Keep a node whose parent is here."""
         if node.parent is not None:
-            self.keep(node.parent)  # it may have been evicted while its answer was generated
             self._continued[node.parent.nonce] = self._continued.get(node.parent.nonce, 0) + 1
             self._leaves.pop(node.parent.nonce, None)
         if not node.number:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from codec_agents.dialects.messages import Message
@@ -37,7 +37,8 @@ class Node:
         number: given by the store, in the order of storing; 0 before that.
         parent: the turn that the request continued; None at a conversation's beginning.
         tenant: the client.
-        origin: the key of what the request continued: that of the parent, or of the beginning.
+        origin: the key after the first message behind the parent; without one, the key of the parent, or of
+            the beginning.
         key: the key of the history that ends with this turn.
         kept: how many of the parent's ids the prompt begins with. Less than all of them where earlier
             reasoning was left out.
@@ -57,6 +58,7 @@ class Node:
             brings its own.
         spans: the lanes of the sampled ids.
         created: seconds since the epoch.
+        whole_size: about how many bytes the conversation takes in memory, from its beginning to this turn.
     """
 
     parent: Node | None
@@ -78,6 +80,11 @@ class Node:
     spans: tuple[Span, ...] = ()
     created: float = 0.0
     number: int = 0
+    whole_size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count the conversation, once: its turns do not change."""
+        self.whole_size = self.size + (0 if self.parent is None else self.parent.whole_size)
 
     @property
     def prompt_length(self) -> int:

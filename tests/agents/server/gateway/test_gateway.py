@@ -19,6 +19,7 @@ from codec_agents import telemetry
 from codec_agents.engines.vllm import VllmEngine
 from codec_agents.server import Affinity, EmbeddedServer, ScriptedBackend, ServerSettings
 from codec_agents.server.gateway.server import Gateway
+from codec_agents.server.gateway.store import MemoryStore
 from codec_agents.server.recording import RecordedExchange, RecordingExchanges
 from codec_agents.testing import Call, Cut, Raw, Say, Think, Wait
 from codec_agents.vocabularies import bundled_map
@@ -174,6 +175,33 @@ async def test_a_response_is_continued_by_its_id() -> None:
         private = (await gateway.ask("/v1/responses", input="weather?", tools=[tool], store=False)).json()
         refused = await gateway.ask("/v1/responses", **{**body, "previous_response_id": private["id"]})
         assert refused.status_code == 404
+
+
+async def test_a_conversation_that_grows_for_ever_ends_with_a_reason() -> None:
+    """With the last response's id a client sends next to nothing, so its bodies have no limit to reach."""
+    async with serving(settings=ServerSettings(max_conversation=12_000)) as gateway:
+        first, last = None, None
+        for turn in range(20):
+            named = {} if last is None else {"previous_response_id": last}
+            answer = await gateway.ask("/v1/responses", input=f"question {turn}", **named)
+            if answer.status_code != 200:
+                break
+            last = answer.json()["id"]
+            first = first or last
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (
+            400,
+            "context_length_exceeded",
+            "input",
+        )
+        assert "the limit is 12000; send a shorter history" in error["message"]
+        store = gateway.gateway.store
+        assert isinstance(store, MemoryStore)
+        longest = max(node.whole_size for node in store._by_nonce.values())
+        assert 12_000 < longest == store.size < 12_000 + store.size / turn * 1.1, "by one turn at most"
+        again = await gateway.ask("/v1/responses", input="And?", previous_response_id=first)
+        assert again.headers["x-codec-lineage"].startswith(("extended", "rendered"))
+        assert (await gateway.ask("/v1/responses", input="Hi")).headers["x-codec-lineage"] == "new"
 
 
 async def test_one_client_never_continues_another() -> None:

@@ -192,7 +192,7 @@ def test_a_compacted_history_goes_on_behind_the_last_equal_turn(talk: Talk) -> N
     assert str(begun.ask().verdict) == f"extended {first.length}"
     summary = talk.branch()
     summary.messages[1:] = [user("So far: much."), *talk.messages[-1:], user("And?")]
-    assert str(summary.ask().verdict) == "forked at turn 1"
+    assert str(summary.ask().verdict) == "new"
     summary.messages[1:] = [user("So far: much.")]
     assert str(summary.ask().verdict) == "new"
 
@@ -317,7 +317,7 @@ def test_an_evicted_conversation_is_new_and_says_so(qwen: Bench) -> None:
     other.say(other.ask(user("Unrelated")), "Ok.", END)
     other.messages = [SYSTEM, *talk.messages[1:], user("Why?")]
     verdict = str(other.ask().verdict)
-    assert verdict == "forked at turn 1 (evicted)", "another beginning of the same kind is known"
+    assert verdict == "new (evicted)", "another beginning is no part of it"
     now[0] = 22.0
     talk.core.lineage.store.evict()  # type: ignore[attr-defined]
     assert str(talk.ask(user("Why?")).verdict) == "new (evicted)"

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -18,7 +19,7 @@ from codec_agents.server.gateway.conversations import Exchange
 from codec_agents.server.gateway.mint import Mint, new_nonce
 from codec_agents.server.gateway.repeats import Repeats
 from codec_agents.server.gateway.sqlite_store import SqliteStore
-from codec_agents.server.gateway.store import MemoryStore
+from codec_agents.server.gateway.store import MOST_SIBLINGS, MemoryStore
 from codec_agents.server.gateway.tree import Node, as_array
 from tests.agents.dialects.families import small_map_of
 
@@ -203,6 +204,29 @@ def test_a_node_counts_about_what_it_takes() -> None:
     assert size("三" * 100_000, "{}") > 2 * 100_000
 
 
+def test_a_conversation_may_have_more_turns_than_python_has_calls(tmp_path: Path) -> None:
+    memory = MemoryStore(max_bytes=2**30)
+    last = None
+    for _ in range(1_200):
+        last = node(last)
+    assert last is not None
+    memory.add(last)  # those before it were evicted while it was generated
+    assert len(memory) == 1_200
+    assert memory.size == last.whole_size == sum(each.size for each in last.path())
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_of_many_equal_turns_the_newest_are_looked_at(tmp_path: Path, in_file: bool) -> None:
+    store = SqliteStore(tmp_path / "kept.db", MemoryStore(max_bytes=0)) if in_file else MemoryStore()
+    nodes = [replace(node(), key=b"same") for _ in range(MOST_SIBLINGS + 5)]
+    for each in nodes:
+        store.add(each)
+    newest = [each.nonce for each in nodes[5:]]
+    assert [each.nonce for each in store.find([b"same"])] == newest
+    assert [each.nonce for each in store.children(b"o")] == newest
+    store.close()
+
+
 def test_a_node_takes_out_of_the_budget_what_it_brought(tmp_path: Path) -> None:
     memory = MemoryStore(max_bytes=100_000)
     store = SqliteStore(tmp_path / "kept.db", memory)
@@ -217,12 +241,14 @@ def test_a_node_takes_out_of_the_budget_what_it_brought(tmp_path: Path) -> None:
 
 
 def test_remembered_requests_are_bounded_by_their_bytes() -> None:
+    """Those of their conversations count: the store may have evicted them."""
     repeats = Repeats(most_bytes=1000)
     hints = Hints(retry_count=1)
+    exchange = cast("Exchange", SimpleNamespace(continuation=SimpleNamespace(size=200)))
     for number in range(30):
-        repeats.begun(b"t", "/", b"%d" % number + b"x" * 298, hints, cast("Exchange", number))
+        repeats.begun(b"t", "/", b"%d" % number + b"x" * 98, hints, exchange)
     assert len(repeats._known) == 3
-    repeats.begun(b"t", "/", b"x" * 2000, hints, cast("Exchange", 0))
+    repeats.begun(b"t", "/", b"x" * 900, hints, exchange)
     assert not repeats._known
     assert repeats._bytes == 0
 
