@@ -78,7 +78,7 @@ class RegionTurns:
         self._open, self._close = (
             (forms.characters([thinking.open]), forms.characters([thinking.close])) if thinking else ("", "")
         )
-        self._ends_itself = dialect.turn_end is None
+        self._ends_itself = dialect.turn_end is None  # the next turn's start ends it, or the prompt does
 
     def read(
         self, prompt: PromptText, place: int, *, goes_on: bool, told_tools: bool
@@ -90,10 +90,12 @@ class RegionTurns:
         end = self._forms.next_boundary(prompt.text, head.stop)
         stop = self._forms.after_end(prompt.text, end)
         if end == place:
+            # With no head and no text: results inside the turn were read before, and its end is left.
             return ReadAssistant(None, place, end, stop, finished=True) if stop > place else None
         ids = prompt.ids_between(head.stop, end)
         reader = self._turns.new_reader(thinking=head.thinking, text_calls="known" if told_tools else "none")
         events = [*reader.feed(ids), *reader.flush("stop")]
+        # Behind a head that ends with text, the first text is no beginning, and has no space of one.
         in_run = head.stop > place and not prompt.is_control(head.stop - 1)
         message = self._messages.message(events, ids, in_run=in_run, reasoning=head.reasoning)
         finished = end < len(prompt.text) or self._ends_itself
@@ -140,6 +142,7 @@ class ChannelTurns:
         begin = place + len(self._head)
         end = self._forms.next_boundary(text, begin)
         stop = self._forms.after_end(text, end)
+        # The tags that close the turn are no channel's: left in, what is between them would be answer.
         close = self._tail.rstrip(self._forms.ends)
         inside = end - len(close) if text.endswith(close, begin, end) else end
         ids = prompt.ids_between(begin, inside)
@@ -227,6 +230,7 @@ class MessageMaker:
         """
         spelled: dict[str, bytes] = {"reasoning": b"", "answer": b"", "behind": b""}
         calls: list[MessageCall] = []
+        # As bytes: the ids of one character may be in two events.
         for event in events:
             if isinstance(event, PortIds):
                 # Between and behind calls, families write white space that is not the answer's.

@@ -82,7 +82,7 @@ class ChannelReader(MarkedReader):
         self._position += len(ids)
         if self._ended:
             return
-        if self._channel == TOOLS:
+        if self._channel == TOOLS:  # tags inside of calls are payload, too
             self._payload += ids
         if self._tag is not None:
             self._tag += ids[: MAX_TAG_IDS - len(self._tag)]

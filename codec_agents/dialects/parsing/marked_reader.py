@@ -28,7 +28,7 @@ class MarkedReader(ABC):
         """Take the next ids; return what is known of the turn now."""
         events: list[TurnEvent] = []
         begin = 0
-        if not self._control.isdisjoint(ids):
+        if not self._control.isdisjoint(ids):  # one test in C, instead of a step of Python for each id
             for place, token_id in enumerate(ids):
                 if token_id in self._control:
                     self._content(ids[begin:place], events)

@@ -119,8 +119,9 @@ class MessageReader(MarkedReader):
 
     def _begin_header(self, token_id: int, events: list[TurnEvent]) -> None:
         if self._place is _Place.BODY and self._port is None:
-            self._give_call(events, closed=False, stop=self._position)
+            self._give_call(events, closed=False, stop=self._position)  # nothing has ended it
         if token_id == self._table.channel:
+            # In a header the role is before it, even where the prompt has written that.
             if self._place is not _Place.HEADER:
                 self._open_header()
             self._channel = []

@@ -204,6 +204,7 @@ class PromptForms:
     def _unknown(self) -> re.Pattern[str] | None:
         """Return the form of a turn of another role, where families spell the role."""
         head, _, tail = self.dialect.user.partition("{content}")
+        # 64 characters are more than any role, and bound the search where the head goes on otherwise.
         role = f"(?P<role>{self._inside('{content}')}{{1,64}}?)"
         parts = [
             role.join(map(re.escape, piece.text.split("user")))
@@ -252,6 +253,7 @@ class ResultForms:
         before, behind = (forms.pattern(part, **_FIELDS) for part in (before, behind))
         self._before = re.compile(before, re.DOTALL)
         self._behind = re.compile(behind, re.DOTALL)
+        # Looked ahead for: both say where the text before them ends. Together they have each group twice.
         next_one = _unnamed(behind + re.escape(self._join) + before)
         self._next = re.compile(f"(?={next_one})", re.DOTALL)
         self._last = re.compile(f"(?={_unnamed(behind)}{re.escape(self._close)})", re.DOTALL)
@@ -309,7 +311,7 @@ class ResultForms:
         else:
             try:
                 value, stop = _JSON.raw_decode(text, place)
-            except (ValueError, RecursionError):
+            except (ValueError, RecursionError):  # it is no result of this family, and so another turn's text
                 return None
             content = value if isinstance(value, str) else text[place:stop]
         behind = self._behind.match(text, stop)

@@ -120,6 +120,9 @@ class PromptReader:
                 break
         if not self._forms.boundaries:
             reading.add(Message(role="user", content=reading.text), reading.text, len(reading.text))
+        # The order decides where a text fits two forms. An opening may also be the head of an answer; results
+        # and tools have the form of a user's turn or of a system turn in some families. What has no form of
+        # its own comes last.
         steps = (
             self._opening,
             self._result_turns,
@@ -131,6 +134,7 @@ class PromptReader:
         while reading.place < len(reading.text):
             if not any(step(reading) for step in steps):
                 self._other(reading)
+        # A channel's marker opens the answer as well as the reasoning there.
         headed = self._dialect.reader == "messages"
         reasoning = None if headed else self._turns.reasoning_in(ids)
         return ReadPrompt(tuple(reading.turns), reading.tools, reading.unfinished, reasoning)
@@ -194,6 +198,7 @@ class PromptReader:
         return True
 
     def _system(self, reading: _Reading) -> bool:
+        # Behind other turns than the system's, a turn of the family's own words is one of the chat.
         told = filter(reading.begins, self._forms.implied_turns)
         if not reading.spoken and (turn := next(told, "")):
             reading.add(Message(role="system"), turn, reading.place + len(turn), implied=True)
@@ -210,6 +215,7 @@ class PromptReader:
             if tools is not None:
                 reading.tools = reading.prompt.named(tools.text)
                 content = content[: tools.start] + content[tools.stop :]
+        # With the form of the text or without it: the family writes its default without.
         is_default = content in self._forms.default_systems
         before, _, behind = self._dialect.system_text.partition("{content}")
         content = content.removeprefix(before).removesuffix(behind)
@@ -235,6 +241,7 @@ class PromptReader:
         if found is None or found.end() == found.start():
             return False
         content = found["content"]
+        # Once: tools that a later turn spells are its text.
         if self._tools is not None and reading.tools is None:
             tools = self._tools.in_user(content)
             if tools is not None:
@@ -254,7 +261,7 @@ class PromptReader:
         )
         if found is None:
             return False
-        if found.message is None:
+        if found.message is None:  # the end of a turn that was added already
             reading.place = found.stop
         elif found.finished:
             reading.add(found.message, reading.text[found.begin : found.end], found.stop)
@@ -273,7 +280,7 @@ class PromptReader:
         if stop > reading.place:
             reading.place = stop
             return
-        stop = forms.next_boundary(text, reading.place + 1)
+        stop = forms.next_boundary(text, reading.place + 1)  # at least one further: every round must go on
         rest = text[reading.place : stop]
         reading.add(Message(role="", content=rest), rest, forms.after_end(text, stop))
 

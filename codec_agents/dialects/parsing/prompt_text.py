@@ -59,7 +59,7 @@ class PromptAlphabet:
         special, parts, runs = self._vocabulary.special_ids, list[str](), list[_Run]()
         foreign = _Foreign(self._vocabulary)
         begin = at = 0
-        for place in range(len(ids) + 1):
+        for place in range(len(ids) + 1):  # the place behind the last id ends the last run
             if place < len(ids) and ids[place] not in special:
                 continue
             if begin < place:

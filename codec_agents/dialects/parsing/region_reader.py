@@ -174,7 +174,7 @@ class RegionReader:
 
     def _open_call(self, token_id: int, events: list[TurnEvent]) -> None:
         if self._lane is Lane.ENDED or (self._lane is Lane.REASONING and not self._table.calls_end_thinking):
-            return
+            return  # in such a family, a call in reasoning is a rehearsal whatever follows
         if self._lane is Lane.CALL and self._table.calls_nest:
             self._payload.append(token_id)
             return

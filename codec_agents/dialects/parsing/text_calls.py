@@ -130,7 +130,7 @@ class TextLane:
     def flush(self, *, proper: bool) -> list[TurnEvent]:
         """End the answer; return what was held. A call without its end is closed only if nothing ends it."""
         events: list[TurnEvent] = []
-        while self._state in (_State.MARK, _State.CALL):
+        while self._state in (_State.MARK, _State.CALL):  # a mark that is rejected may hide another one
             if self._test.is_call(self._payload(len(self._data))):
                 self._give_call(len(self._data), events, closed=proper and self._form.end is None)
                 break
@@ -138,6 +138,7 @@ class TextLane:
             while _STEPS[self._state](self, events):
                 pass
         self._release(len(self._data), events, final=True)
+        # The answer may go on behind another region: reasoning, or a call between marks.
         self._state = _State.SEARCH if self._form.anywhere else _State.PASS
         self._search_from = 0
         return events
@@ -174,7 +175,7 @@ class TextLane:
             self._search_from += 1
         head = data[self._search_from : self._search_from + self._longest_start]
         if any(head.startswith(start) for start in starts):
-            self._call_at = 0
+            self._call_at = 0  # the white space goes with the call: alone it would be an answer
             self._state = _State.MARK
             return True
         if any(start.startswith(head) for start in starts):

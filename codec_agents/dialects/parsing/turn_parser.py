@@ -204,6 +204,7 @@ class TurnParser:
 
     def _reader_table(self) -> ReaderTable:
         dialect, actions = self._dialect, dict[int, Action]()
+        # A later action replaces an earlier one: above all, an id at which the turn is over ends it.
         actions |= dict.fromkeys(self._encoder.control_ids(dialect.wrappers), Action.WRAPPER)
         if dialect.calls is not None:
             actions |= dict.fromkeys(self._encoder.control_ids(dialect.calls.ends), Action.CALL_CLOSE)
@@ -242,6 +243,7 @@ class PayloadTest:
         self._nameless = ""
         self._beginnings = BEGINNINGS.get(form.grammar, ())
         self._head = HEADS.get(form.grammar)
+        # Elsewhere a call of an unknown tool is one, about which the model is told.
         self._name = NAMES.get(form.grammar) if form.speculative and tools else None
 
     def begins(self, payload: str) -> bool | None:
@@ -252,6 +254,7 @@ class PayloadTest:
         if self._head is not None:
             head = self._head.match(text)
             begun = head is not None and head["call"] is not None
+            # Nothing but a name so far: its end, or its list of arguments, is still to come.
             return begun or (None if not text or (head and head.end() == len(text)) else False)
         if not self._beginnings:
             return True

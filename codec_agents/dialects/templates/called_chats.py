@@ -24,7 +24,7 @@ def called_chats(bound: BoundDialect) -> dict[str, Chat]:
     form = bound.dialect.calls.written if bound.dialect.calls is not None else None
     if form is None or bound.dialect.results is None or not bound.tools:
         return {}
-    calls = _calls(bound, form.most or 2)
+    calls = _calls(bound, form.most or 2)  # two show also what the family writes between calls
     told = [ChatTurn(role="tool", content=f"Result {number}") for number, _ in enumerate(calls)]
     asked = ChatTurn(role="user", content="Hello there")
 
@@ -44,6 +44,7 @@ def called_chats(bound: BoundDialect) -> dict[str, Chat]:
 
 def _calls(bound: BoundDialect, most: int) -> tuple[DeclaredCall, ...]:
     form = bound.dialect.results
+    # Where an id spells the tool, templates read it out of the id; elsewhere they take any id.
     named = form is not None and "{name}" in form.id_form
     tools = ([*bound.tools.values()] * 2)[: min(most, 2)]
     return tuple(

@@ -28,6 +28,7 @@ def _dialect(config: Mapping[str, Any], marks: ResponseMarks | None, template: T
     end, after_turn = _turn_end(template.pieces(turns.answer_suffix), tokens)
     eos = token_text(config.get("eos_token"))
     first = [template.pieces(text)[:1] for text in (turns.user_prefix, turns.opening, turns.system)]
+    # Tools, calls and results belong together: a model that is told tools calls them, and waits for results.
     calls = marks.calls if marks else None
     results = template.results(turns) if calls else None
     tools = template.tools(turns) if results else None
@@ -40,6 +41,7 @@ def _dialect(config: Mapping[str, Any], marks: ResponseMarks | None, template: T
         name="own-template",
         description="derived from the model's own chat template",
         markers=tuple(markers),
+        # Marks that no turn of the template has may be missing among the tokens: then they are text.
         optional_markers=tuple(name for name in dict.fromkeys(marked) if name not in markers),
         begin=turns.begin,
         system=turns.system,

@@ -67,6 +67,7 @@ def differences(dialect: Dialect, marks: ResponseMarks) -> Iterator[str]:
         own = "not at all" if form is None else f"by {form.open!r} and {form.close!r}"
         yield f"it marks reasoning by {' and '.join(map(repr, marks.thinking))}, the dialect {own}"
     calls = dialect.calls
+    # In families with blocks of calls, the template may name the mark of the block or of each call.
     if marks.calls is not None and (
         calls is None or not {*marks.calls.starts} & {*calls.starts, *calls.inner}
     ):
@@ -84,6 +85,8 @@ def _call_form(field: Any) -> CallForm | None:
     grammar = _grammar(field)
     if not starts or grammar is None:
         return None
+    # The marks are looked for as control tokens, and as text where they are none. A text without an end
+    # would take the rest of any answer that names it: it must be what the answer begins with.
     return CallForm(
         grammar=grammar,
         starts=tuple(each.strip() for each in starts),

@@ -121,7 +121,7 @@ class TemplateProcess:
             DialectError: jinja2 is not installed, or the template uses more than its limits.
         """
         request = {"messages": list(messages), "tools": list(tools) or None, "add_generation_prompt": opening}
-        if thinking is not None:
+        if thinking is not None:  # most templates know the first name, Kimi K3's and DeepSeek's the other
             request |= {"enable_thinking": thinking != "off", "thinking": thinking != "off"}
         answer = self._ask(json.dumps(request | dict(options or {})))
         if "error" in answer:

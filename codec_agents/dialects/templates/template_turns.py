@@ -85,6 +85,8 @@ class TemplateTurns:
         Raises:
             DialectError: the template cannot be taken apart.
         """
+        # A turn's end is seen where the turn is the last; between two turns it cannot be told from the next
+        # one's beginning. Each piece is found twice: a template that writes it in two ways is refused.
         plain = self._render([_user(USER)])
         before, after = _around(plain, USER, "the user's text")
         full = self._render([_user(USER), _assistant(ANSWER), _user(AGAIN)])
@@ -122,7 +124,7 @@ class TemplateTurns:
         try:
             text = self._render([_system(SYSTEM), _user(USER)])
             before, after = _around(text, SYSTEM, "the system's text")
-        except DialectError:
+        except DialectError:  # a template that refuses system texts, or leaves them out
             return turns
         begin = self._bos if self._bos and before.startswith(self._bos) else ""
         rest = f"{turns.user_prefix}{USER}{turns.user_suffix}"
@@ -132,6 +134,7 @@ class TemplateTurns:
                 return replace(turns, system_in_user=f"{{content}}{glue}")
             raise DialectError(f"{REFUSED} the user's turn is written otherwise behind a system turn")
         prefix, suffix = before.removeprefix(begin), after.removesuffix(rest)
+        # What is before the first user's turn without a system text is the family's own one.
         default = turns.begin.removeprefix(begin) or None
         if default is not None:
             if not (default.startswith(prefix) and default.endswith(suffix)):
@@ -171,6 +174,7 @@ class TemplateTurns:
             middle, rest = _around(rest, json.dumps(first), "the first call's arguments")
             join, rest = _around(rest, two, "the second tool's name")
             again, after = _around(rest, json.dumps(second), "the second call's arguments")
+            # Ids stand at places and in quotes of the template's own, which two samples do not show.
             if again != middle or any(call["id"] in written for call in _calls()):
                 return None
             said = self._called(turns, ANSWER)
@@ -206,6 +210,7 @@ class TemplateTurns:
             text = self._render([_user(USER), called, *told], tools=TOOLS, opening=True)
             before, rest = _around(text, FIRST, "the first result")
             join, close = _around(rest, SECOND, "the second result")
+            # The calls end with the last argument; the end of their turn is the border to the results.
             _, end, opened = before.rpartition(ARGUMENT)[2].partition(turns.answer_suffix)
             if not end:
                 return None
@@ -254,6 +259,7 @@ def added_tokens(config: Mapping[str, Any]) -> list[str]:
 
 
 def _tools_form(told: str, between: str) -> ToolsForm | None:
+    # A text that is found as a whole, in its place and once, is no chance: the order of the ways is free.
     for each, listed, indent in _WAYS:
         shapes = [tool if each == "openai" else tool["function"] for tool in TOOLS]
         written = [json.dumps(shape, ensure_ascii=False, indent=indent) for shape in shapes]

@@ -74,4 +74,5 @@ def _filled(value: Any, call: KnownCall, probe: str) -> Any:
 
 
 def _canonical(value: Any) -> str:
+    # As text: in Python 1, 1.0 and True are equal, which no family writes alike.
     return json.dumps(value, sort_keys=True)

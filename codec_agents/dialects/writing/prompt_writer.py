@@ -74,6 +74,7 @@ class PromptWriter:
         pieces = [*self._turns(chat, (), before), *self._parse(self._end(chat))]
         in_turn = told and self._results.form.in_turn
         known = tuple(known[-MOST_OF_AN_END:])
+        # Encoded behind the known ids, where text gets no mark of a beginning.
         return self._encoder.ids([Ids(known), *self._after(known, pieces, in_turn=in_turn)])[len(known) :]
 
     def calls(self, turns: Sequence[WrittenTurn]) -> Iterator[tuple[Sequence[KnownCall], PromptTemplate]]:
@@ -125,6 +126,7 @@ class PromptWriter:
         """
         opening, again = self._dialect.opening, self._dialect.reopening
         plain = opening.default if history is None else history
+        # One that is in both is taken for the opening of a turn, which is nearly always before reasoning.
         forms = dict.fromkeys(filter(None, again.forms()), again.default) if again is not None else {}
         forms |= dict.fromkeys(filter(None, opening.forms()), plain)
         pairs = [(self.ids(form), self.ids(plain)) for form, plain in forms.items()]
@@ -139,6 +141,7 @@ class PromptWriter:
         last = generated[-1] if generated else None
         before = [] if in_turn else self._turn_end(generated)
         joined = [*before, *pieces]
+        # GLM, Gemma and others stop with the marker with which the next turn, or the results, begin.
         if (
             joined
             and isinstance(joined[0], Marker)
@@ -157,7 +160,7 @@ class PromptWriter:
         spelled = self._encoder.ids(between)
         behind = list(generated[len(generated) - len(spelled) - 1 :])
         if spelled and behind[1:] == spelled and behind[0] in ends:
-            return []
+            return []  # the known ids are a whole prompt, and not only what was generated
         return between if generated and generated[-1] in ends else [*self._parse(end), *between]
 
     def _chat_pieces(self, chat: WrittenChat, tools: Sequence[ToolSpec]) -> list[Piece]:
@@ -176,6 +179,7 @@ class PromptWriter:
 
     def _turns(self, chat: WrittenChat, tools: Sequence[ToolSpec], before: str = "") -> list[Piece]:
         last_user = next((turn for turn in reversed(chat.turns) if turn.role == "user"), None)
+        # Without a user's turn, all belongs to an exchange that goes on, in which reasoning stays.
         kept = last_user is None or self._dialect.keeps_reasoning(
             chat.keep_reasoning, self.absent, with_tools=bool(tools)
         )
@@ -225,6 +229,7 @@ class PromptWriter:
         if addition := self._dialect.thinking_after.get(mode or "default"):
             content = [*(content or []), *self._parse(addition)]
         thinking = self._parse(self._dialect.thinking_turn.get(mode or "default", ""))
+        # A thinking mode alone makes a system turn; without any content there is the family's own, or none.
         if content is None:
             turn = self._parse(self._dialect.default_turn or "")
         else:
@@ -293,6 +298,7 @@ class PromptWriter:
                 f"{self._vocabulary.id!r}; leave `thinking` out or choose a model that reasons",
                 self.absent,
             )
+        # Closed reasoning would be spelled as text there.
         if mode == "off" and not self._dialect.knows_reasoning(self.absent):
             return self._dialect.opening.default
         return opening

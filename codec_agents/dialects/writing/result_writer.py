@@ -74,7 +74,7 @@ class ResultWriter:
             "name_attribute": [Literal(attribute_text(name))],
             "number": [Literal(str(number + 1))],
             "id": [Literal(known)],
-            "id_json": [Literal(json.dumps(known))],
+            "id_json": [Literal(json_text(known))],
         }
         return fill(self._encoder.parse(form.each, tuple(fillings)), fillings)
 

@@ -72,6 +72,7 @@ class TurnWriter:
                 "declare the `calls` of the turn before them"
             )
         pieces = self._results.of_turns(stretch.turns)
+        # Otherwise a user speaks before the assistant does: the turn that holds the results ends here.
         goes_on = stretch.after in ("assistant", "")
         return pieces if goes_on or not form.in_turn else [*pieces, *self._encoder.parse(self._tail)]
 
@@ -99,6 +100,7 @@ class TurnWriter:
             pieces += [*self.calls.text(text), *self.calls.calls(calls)]
         else:
             pieces += self._filled(self._dialect.answer, content=text)
+        # The results follow inside the turn, and then its end.
         stays_open = calls and stretch.after == "tool" and self._results.form.in_turn
         return pieces if stays_open else [*pieces, *self._encoder.parse(self._tail)]
 
@@ -115,7 +117,7 @@ class TurnWriter:
             again = self._dialect.reopening.default if self._dialect.reopening is not None else ""
             return self._encoder.parse(again if goes_on else head)
         form = self._told()
-        if goes_on:
+        if goes_on:  # the head is before the results already
             assert self._dialect.thinking is not None
             form = form[form.index(self._dialect.thinking.open) :]
         return self._filled(form, reasoning=reasoning)

@@ -148,7 +148,7 @@ class MessageTurns:
             if message.role == "tool":
                 answered += 1
                 continue
-            self._note_calls(message, replaced=False)
+            self._note_calls(message, replaced=False)  # their ids are in the prompt as they are
             del self._open[:answered]
             break
 
@@ -165,7 +165,7 @@ class MessageTurns:
                 raise PromptError(
                     f"message {number} has the role {message.role!r}; a role is one of {', '.join(ROLES)}"
                 )
-            if message.role == "tool":
+            if message.role == "tool":  # taken with the others before the next message, to be put in order
                 continue
             turns += self._results(messages, number)
             turns.append(self._turn(message, number))
@@ -227,6 +227,7 @@ def _place_of(
     """Return which of the calls a result answers: the one of its id, or the first without a result."""
     if not expected:
         return len(taken)
+    # Clients name the id that they have: their own, or the family's that was written in place of it.
     free = [place for place in range(len(expected)) if place not in taken]
     named = [place for place in free if message.call_id in (expected[place][0], expected[place][1].id)]
     if message.call_id is None:
