@@ -27,7 +27,7 @@ class Facts(Struct, frozen=True):
         strips_all: every control token takes the white space on both sides.
     """
 
-    normalizer: Literal["nfc", "nfkc", "none"] = "none"
+    normalizer: Literal["nfc", "nfkc", "none", "rules"] = "none"
     ignore_merges: bool = False
     metaspace_prefix: Literal["always", "first", "never"] = "always"
     metaspace_prefix_once: bool = False

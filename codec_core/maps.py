@@ -101,21 +101,36 @@ class UnigramScores(msgspec.Struct, frozen=True):
     Attributes:
         scores: the score of each id.
         precision: in which sums are rounded: "double" as in `tokenizers`, "single" as in SentencePiece.
+        unknown: the score of a character without a token; None where it is 10 below the lowest score of all.
     """
 
     scores: list[float]
     precision: Literal["single", "double"] = "double"
+    unknown: float | None = None
+
+
+class NormalizerRules(msgspec.Struct, frozen=True):
+    """Rules of a SentencePiece model, for the normalizer "rules".
+
+    Attributes:
+        charsmap: the model's `precompiled_charsmap` in base64 (`unicode.replacement_rules`), or None.
+        collapses_spaces: whether spaces at the ends are left out, and runs of spaces become one.
+    """
+
+    charsmap: str | None = None
+    collapses_spaces: bool = False
 
 
 class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     """A tokenizer map, version 1 (`tokens`) or 2 (`vocab`).
 
-    Fields the protocol does not know are ignored. The last eight are this project's additions, which hold
+    Fields the protocol does not know are ignored. The last nine are this project's additions, which hold
     what exact encoding needs and published maps leave out; absent, the family's known behaviour applies
     (`families`).
 
     Attributes:
-        normalizer: "nfc", "nfkc" or "none".
+        normalizer: "nfc", "nfkc", "none", or "rules" for those of `normalizer_rules`. A reader that does not
+            know rules refuses this value, and so the map.
         ignore_merges: whether a piece that is itself a token skips the merges.
         metaspace_prefix: which stretches of text get U+2581 before them: "always" (each stretch between
             special tokens), "first" (only one at the start of the text) or "never".
@@ -127,6 +142,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
         added_tokens: special tokens that are found in another way than by their name alone.
         text_tokens: tokens of `vocab` that are found in the text first and are still ordinary text. A reader
             that does not know the field takes them for other tokens of `vocab`, and so decodes them.
+        normalizer_rules: the rules of the normalizer "rules".
     """
 
     id: str
@@ -144,7 +160,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     published_at: str | None = None
     pre_tokenizer_program: Program | None = None
     zstd_dictionaries: list[ZstdDictionary] | None = None
-    normalizer: Literal["nfc", "nfkc", "none"] | None = None
+    normalizer: Literal["nfc", "nfkc", "none", "rules"] | None = None
     ignore_merges: bool | None = None
     metaspace_prefix: Literal["always", "first", "never"] | None = None
     metaspace_prefix_once: bool | None = None
@@ -152,6 +168,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
     unigram: UnigramScores | None = None
     added_tokens: list[AddedToken] | None = None
     text_tokens: list[TextToken] | None = None
+    normalizer_rules: NormalizerRules | None = None
 
     @property
     def hash(self) -> str | None:
@@ -279,6 +296,7 @@ def check_map(tokenizer_map: TokenizerMap) -> None:
     _check_text_tokens(tokenizer_map)
     _check_byte_fallback(tokenizer_map)
     _check_unigram(tokenizer_map)
+    _check_rules(tokenizer_map)
     if tokenizer_map.pre_tokenizer_program is not None:
         check_program(tokenizer_map.pre_tokenizer_program)
     if tokenizer_map.pre_tokenizer_pattern is not None:
@@ -413,6 +431,17 @@ def _check_unigram(tokenizer_map: TokenizerMap) -> None:
         raise TokenizerMapValidationError("unigram: only a metaspace vocabulary is divided by scores")
     if len(scores) <= max(vocab.values()) or not all(map(isfinite, scores)):
         raise TokenizerMapValidationError("unigram: there must be a finite score for each id of vocab")
+    if tokenizer_map.unigram.unknown is not None and not isfinite(tokenizer_map.unigram.unknown):
+        raise TokenizerMapValidationError("unigram: the score of unknown characters must be finite")
+
+
+def _check_rules(tokenizer_map: TokenizerMap) -> None:
+    if (tokenizer_map.normalizer == "rules") != (tokenizer_map.normalizer_rules is not None):
+        raise TokenizerMapValidationError(
+            'normalizer_rules: give them with the normalizer "rules", and only then'
+        )
+    if tokenizer_map.normalizer == "rules" and tokenizer_map.encoder != "metaspace":
+        raise TokenizerMapValidationError("normalizer_rules: only a metaspace vocabulary has them")
 
 
 def _check_byte_fallback(tokenizer_map: TokenizerMap) -> None:

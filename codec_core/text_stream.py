@@ -12,11 +12,14 @@ normalization, added tokens in normalized text, and the pieces.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from codec_core.added import AddedTokens, AddedTokenStream
 from codec_core.tokenizer import VocabularyTokenizer
-from codec_core.unicode.normalization import Form, NormalizedStream, form_of
+
+if TYPE_CHECKING:
+    from codec_core.normalizer import NormalizingStream
 
 _SHORT_TAIL = 256
 """A held tail of up to this many characters is looked at again with every feed. A longer one is looked at
@@ -48,9 +51,8 @@ def text_stream(tokenizer: VocabularyTokenizer, *, control: bool = False) -> Tex
     passes = tokenizer.all_passes if control else tokenizer.text_passes
     if passes is None and not tokenizer.normalizes:  # most streams: opening one is kept short
         return PieceStream(tokenizer, tokenizer.prepares)
-    form = form_of(tokenizer.vocabulary.facts.normalizer)
     if passes is None:
-        return NormalizationStage(form, PieceStream(tokenizer, tokenizer.prepares))
+        return NormalizationStage(tokenizer.normalized_stream, PieceStream(tokenizer, tokenizer.prepares))
     # Made from the last stage to the first: each is given the one that it hands on to.
     raw, normalized = passes.raw, passes.normalized
     marks_before = normalized is not None and tokenizer.marks_before_names
@@ -60,7 +62,7 @@ def text_stream(tokenizer: VocabularyTokenizer, *, control: bool = False) -> Tex
         if marks_before:
             stage = MarkStage(tokenizer, stage)
     if tokenizer.normalizes:
-        stage = NormalizationStage(form, stage)
+        stage = NormalizationStage(tokenizer.normalized_stream, stage)
     return AddedTokenStage(raw, stage) if raw else stage
 
 
@@ -170,13 +172,13 @@ class AddedTokenStage:
 
 
 class NormalizationStage:
-    """Normalizes text. It holds the last character, which what follows may join."""
+    """Normalizes text. It holds what the text that follows may join or change."""
 
-    __slots__ = ("_form", "_next", "_normalized")
+    __slots__ = ("_make", "_next", "_normalized")
 
-    def __init__(self, form: Form, following: TextStage) -> None:
-        self._form = form
-        self._normalized = NormalizedStream(form)
+    def __init__(self, make: Callable[[], NormalizingStream], following: TextStage) -> None:
+        self._make = make
+        self._normalized = make()
         self._next = following
 
     @property
@@ -194,7 +196,7 @@ class NormalizationStage:
 
     def restart(self) -> None:
         """Forget the text so far."""
-        self._normalized = NormalizedStream(self._form)
+        self._normalized = self._make()
         self._next.restart()
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 from codec_core.added import AddedTokens, Passes, passes_of
 from codec_core.exceptions import UnencodableTextError
 from codec_core.maps import TokenizerMap
+from codec_core.normalizer import KEEPS_ASCII, normalizers_of
 from codec_core.pretokenizer_program import Alternation, MetaspaceSplit, stages_of
-from codec_core.unicode.normalization import normalizer_of
 from codec_core.vocabulary import METASPACE, Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class VocabularyTokenizer(Tokenizer):
     Attributes:
         vocabulary: the vocabulary.
         normalizes: whether text is normalized before it is encoded, by `normalize`.
+        normalized_stream: returns a new stream that normalizes text which arrives in parts.
         prepares: whether `prepare` changes text.
         prefixes_stretches: whether each stretch between added tokens gets the prefix that a text gets.
         marks_before_names: whether added tokens are looked for in text with U+2581 for spaces.
@@ -55,7 +56,8 @@ class VocabularyTokenizer(Tokenizer):
     def __init__(self, m: TokenizerMap | Vocabulary) -> None:
         self.vocabulary: Vocabulary = vocabulary_of(m)
         self.normalizes = self.vocabulary.facts.normalizer != "none"
-        self.normalize = normalizer_of(self.vocabulary.facts.normalizer)
+        self._keeps_ascii = self.vocabulary.facts.normalizer in KEEPS_ASCII
+        self.normalize, self.normalized_stream = normalizers_of(self.vocabulary)
         self._marks_spaces = self.vocabulary.map.encoder == "metaspace"
         # Byte-level vocabularies have no such prefix unless their map states one.
         self._adds_space = not self._marks_spaces and self.vocabulary.map.metaspace_prefix == "always"
@@ -145,7 +147,7 @@ class VocabularyTokenizer(Tokenizer):
         return ids
 
     def _encode_stretch(self, text: str, *, first: bool) -> list[int]:
-        if self.normalizes and not text.isascii():
+        if self.normalizes and not (self._keeps_ascii and text.isascii()):
             text = self.normalize(text)
         return self.encode_prepared(self.prepare(text, first=first or self.prefixes_stretches))
 

@@ -14,6 +14,7 @@ from codec_core.building.document import byte_fallback, check_tokens, write_docu
 from codec_core.building.gguf_control import is_control_by_name
 from codec_core.building.gguf_families import FAMILIES, REFUSED, Family
 from codec_core.building.gguf_reader import read_gguf_metadata
+from codec_core.building.gguf_unigrams import rule_fields, unigram_fields
 from codec_core.building.pre_tokenizers import isolating, program_fields
 from codec_core.building.scored_merges import merges_by_score
 from codec_core.building.steps import AddedToken
@@ -38,6 +39,8 @@ class _Section(msgspec.Struct, frozen=True):
     merges: list[str] = msgspec.field(name="tokenizer.ggml.merges", default=[])
     scores: list[float] = msgspec.field(name="tokenizer.ggml.scores", default=[])
     add_space_prefix: bool | None = msgspec.field(name="tokenizer.ggml.add_space_prefix", default=None)
+    merges_spaces: bool | None = msgspec.field(name="tokenizer.ggml.remove_extra_whitespaces", default=None)
+    charsmap: list[int] = msgspec.field(name="tokenizer.ggml.precompiled_charsmap", default=[])
     chat_template: str | None = msgspec.field(name="tokenizer.chat_template", default=None)
 
 
@@ -75,8 +78,8 @@ def _stripping(section: _Section) -> _Stripping:
 def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
     """Return the bytes of a map that encodes as llama.cpp does with a GGUF file.
 
-    Byte-level BPE (`gpt2`), SentencePiece BPE (`llama`) and BPE over characters (`gemma4`) are read. How the
-    first cuts text is known by the name of its pre-tokenizer.
+    Byte-level BPE (`gpt2`), SentencePiece BPE (`llama`), BPE over characters (`gemma4`) and unigrams (`t5`)
+    are read. How the first cuts text is known by the name of its pre-tokenizer.
 
     Raises:
         MapBuildError: the file is damaged, or its tokenizer is of another kind.
@@ -97,7 +100,7 @@ def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
     data = build(map_id, _numbered(section.tokens), section)
     verify(data)
     # Maps of scores have no family: llama.cpp cuts no text before SentencePiece.
-    if section.model != "llama" and _family(section).keeps_newlines:
+    if section.model not in ("llama", "t5") and _family(section).keeps_newlines:
         _check_newlines(data, section.tokens)
     return data
 
@@ -192,4 +195,19 @@ def _scored(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
     )
 
 
-_KINDS = {"gpt2": _merged, "gemma4": _merged, "llama": _scored}
+def _unigrams(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
+    """Build from scores: what SentencePiece calls unigrams."""
+    control, described = _described(vocab, vocab, section)
+    return write_document(
+        map_id,
+        vocab,
+        control,
+        **described,
+        encoder="metaspace",
+        **unigram_fields(section.tokens, section.token_type, section.scores),
+        **rule_fields(section.charsmap, section.merges_spaces, section.add_space_prefix),
+        chat_template=section.chat_template,
+    )
+
+
+_KINDS = {"gpt2": _merged, "gemma4": _merged, "llama": _scored, "t5": _unigrams}

@@ -198,7 +198,6 @@ FAMILIES: Mapping[str, Family] = {
 REFUSED: Mapping[str, str] = {
     "whitespace": "it leaves white space out, so that no text comes back",
     "bert": "WordPiece lowers case and leaves white space out, so that no text comes back",
-    "t5": "it normalizes by rules of its own and leaves white space out, so that no text comes back",
     "rwkv": "its tokens are looked for byte by byte, within characters",
     "plamo2": "it takes the best of all divisions by scores of its own",
     "mmbert": "it puts a space before each line, so that no line comes back as it was",

@@ -14,7 +14,8 @@ _REASONS = {
     "StripAccents": "it loses accents",
     "BertNormalizer": "it loses characters",
     "Strip": "it loses white space at the ends of the text",
-    "Precompiled": "its rules are not read from this file; build from the SentencePiece model beside it",
+    "Precompiled": "it applies a SentencePiece model's rules otherwise than the model does, and so loses "
+    "accents; build from the model itself",
     "NFD": "it is not the normal form of any map",
     "NFKD": "it is not the normal form of any map",
     "Nmt": "it loses characters",

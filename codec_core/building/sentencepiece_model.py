@@ -1,7 +1,6 @@
 """A map from a SentencePiece `.model`.
 
-The file is a protobuf message. Only the fields that say how text is encoded are read; a model that changes
-text as it encodes it has no form in a map.
+The file is a protobuf message. Only the fields that say how text is encoded are read.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 
 from codec_core.building.added_tokens import added_fields
 from codec_core.building.document import byte_fallback, check_tokens, read_source, write_document
+from codec_core.building.normalizer_rules import rules_fields
 from codec_core.building.scored_merges import merges_by_score
 from codec_core.building.steps import AddedToken
 from codec_core.building.verification import verify
@@ -36,7 +36,6 @@ class _Model:
     pieces: list[tuple[str, float, int]] = field(default_factory=list)
     kind: int = 1
     space_behind: bool = False
-    rules: str = ""
     charsmap: bytes = b""
     prefix: bool = True
     collapses: bool = True
@@ -79,10 +78,29 @@ def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
         **how,
         **byte_fallback({piece: n for n, (piece, _, kind) in enumerate(model.pieces) if kind == _BYTE}),
         metaspace_prefix="always" if model.prefix else "never",
-        normalizer="none",
+        **_normalizer(model, path, has_symbols=bool(text)),
     )
     verify(data)
     return data
+
+
+def _normalizer(model: _Model, path: str | Path, *, has_symbols: bool) -> Mapping[str, Any]:
+    """Return the fields for the rules of a model.
+
+    Raises:
+        MapBuildError: the rules are damaged, or do something that a map cannot say.
+    """
+    if not (model.charsmap or model.collapses):
+        return {"normalizer": "none"}
+    # The model keeps its symbols from the rules, and a space behind one from collapsing with that before it.
+    if has_symbols:
+        raise MapBuildError(
+            f"{path}: user-defined symbols beside rules of normalization have no form in a map"
+        )
+    try:
+        return rules_fields(model.charsmap, collapses=model.collapses, prefix=model.prefix)
+    except MapBuildError as error:
+        raise MapBuildError(f"{path}: {error}") from None
 
 
 def _check(model: _Model, path: str | Path) -> None:
@@ -93,10 +111,8 @@ def _check(model: _Model, path: str | Path) -> None:
     """
     reasons: Mapping[str, bool] = {
         f"a model of type {_KINDS.get(model.kind, model.kind)}": model.kind not in (_UNIGRAM, _BPE),
-        "a model that collapses white space, so that no text comes back": model.collapses,
         "a model that keeps spaces as they are": not model.escapes,
         "a model that puts the mark of a space behind words": model.space_behind,
-        f"a model with the normalization {model.rules or 'of its own'}": bool(model.charsmap),
         "a model with unused pieces": any(kind == _UNUSED for _, _, kind in model.pieces),
     }
     for reason, holds in reasons.items():
@@ -119,7 +135,6 @@ def _read(path: str | Path) -> _Model:
                 model.space_behind = bool(trainer.get(24, 0))
             elif number == _NORMALIZER and isinstance(value, bytes):
                 rules = dict(_fields(value))
-                model.rules = _text(rules.get(1, b""))
                 model.charsmap = _content(rules.get(2, b""))
                 model.prefix = bool(rules.get(3, 1))
                 model.collapses = bool(rules.get(4, 1))

@@ -57,7 +57,11 @@ class UnigramDivider:
             )
         self._lengths = {character: sorted(lengths) for character, lengths in found.items()}
         self._is_single = stated.precision == "single"
-        self._unknown = self._sum(min(stated.scores, default=0.0), -UNKNOWN_PENALTY)
+        self._unknown = (
+            self._sum(min(stated.scores, default=0.0), -UNKNOWN_PENALTY)
+            if stated.unknown is None
+            else stated.unknown
+        )
 
     def ids_of(self, piece: str) -> tuple[int, ...]:
         """Return the ids of a piece.

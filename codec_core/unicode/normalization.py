@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from typing import Literal
 from unicodedata import combining, is_normalized, normalize
 
@@ -33,16 +32,6 @@ def normalized(form: Form, text: str) -> str:
 
 def _normalize(form: Form, text: str) -> str:
     return normalize(form, _long_runs().sub(_sorted_marks, text) if len(text) > _LONG_RUN else text)
-
-
-def normalizer_of(name: Literal["nfc", "nfkc", "none"]) -> Callable[[str], str]:
-    """Return the function that normalizes texts for a map."""
-    return str if name == "none" else partial(normalized, form_of(name))
-
-
-def form_of(name: Literal["nfc", "nfkc", "none"]) -> Form:
-    """Return the form that a map names; NFC for a map that names none."""
-    return "NFKC" if name == "nfkc" else "NFC"
 
 
 def _sorted_marks(match: re.Match[str]) -> str:

