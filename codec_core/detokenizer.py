@@ -20,7 +20,7 @@ class Detokenizer:
 
     The concatenation of everything returned never depends on how the ids were divided among calls. An unknown
     id becomes U+FFFD. For a metaspace vocabulary, the one space that encoding put before the first word is
-    removed.
+    removed; all spaces before it where encoding leaves such spaces out.
     """
 
     __slots__ = ("_bytes", "_map", "_pending", "_plain", "_strips", "_texts", "_trims")
@@ -84,8 +84,9 @@ class Detokenizer:
         text, used = decode_utf_8(data, "replace", final)
         self._pending = data[used:]
         if self._strips and text:
-            self._strips = False
-            text = text.removeprefix(" ")
+            every = self._map.trims_all_spaces
+            text = text.lstrip(" ") if every else text.removeprefix(" ")
+            self._strips = every and not text
         self._plain = not self._pending and not self._strips
         return text
 

@@ -155,6 +155,8 @@ def decode(vocabulary: Vocabulary, ids: list[int]) -> str:
         elif token_id not in vocabulary.special_ids:
             data += vocabulary.token_bytes(token_id)
     text = data.decode("utf-8", "replace")
+    if vocabulary.trims_all_spaces:
+        return text.lstrip(" ")
     return text.removeprefix(" ") if vocabulary.trims_first_space else text
 
 

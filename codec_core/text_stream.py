@@ -19,7 +19,7 @@ from codec_core.added import AddedTokens, AddedTokenStream
 from codec_core.tokenizer import VocabularyTokenizer
 
 if TYPE_CHECKING:
-    from codec_core.normalizer import NormalizingStream
+    from codec_core.unicode.normalizers import NormalizingStream
 
 _SHORT_TAIL = 256
 """A held tail of up to this many characters is looked at again with every feed. A longer one is looked at

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 from codec_core.added import AddedTokens, Passes, passes_of
 from codec_core.exceptions import UnencodableTextError
 from codec_core.maps import TokenizerMap
-from codec_core.normalizer import KEEPS_ASCII, normalizers_of
 from codec_core.pretokenizer_program import Alternation, MetaspaceSplit, stages_of
+from codec_core.unicode.normalizers import KEEPS_ASCII, normalizers_of
 from codec_core.vocabulary import METASPACE, Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:

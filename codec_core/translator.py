@@ -133,8 +133,9 @@ class Translator:
             unknown = sum(not source.is_valid(number) for number in ids)
             self.replaced += text.count(REPLACEMENT) - data[:used].count(_SPELLED) + unknown
         if self._strips and text:
-            self._strips = False
-            text = text.removeprefix(" ")
+            every = self._source.trims_all_spaces
+            text = text.lstrip(" ") if every else text.removeprefix(" ")
+            self._strips = every and not text
         return text
 
 

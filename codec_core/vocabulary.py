@@ -43,6 +43,7 @@ class Vocabulary:
             model's own vocabulary does not have.
         facts: what else exact encoding needs.
         trims_first_space: whether encoding puts a space before a text, which decoding removes again.
+        trims_all_spaces: whether decoding removes all spaces that a text begins with, as encoding does.
     """
 
     def __init__(self, tokenizer_map: TokenizerMap, *, control: Collection[str] = ()) -> None:
@@ -88,7 +89,9 @@ class Vocabulary:
         self._fallback = range(0) if start is None else range(start, start + 256)
         if self._fallback:
             self.size = max(self.size, self._fallback.stop)
-        self.trims_first_space = (
+        rules = tokenizer_map.normalizer_rules
+        self.trims_all_spaces = rules is not None and rules.collapses_spaces
+        self.trims_first_space = self.trims_all_spaces or (
             tokenizer_map.encoder == "metaspace" and self.facts.metaspace_prefix != "never"
         )
         self.byte_table = ByteTable(self)

@@ -97,6 +97,9 @@ def _normalizer(model: _Model, path: str | Path, *, has_symbols: bool) -> Mappin
         raise MapBuildError(
             f"{path}: user-defined symbols beside rules of normalization have no form in a map"
         )
+    # Decoding leaves out one U+2581 of each piece that a text begins with.
+    if model.collapses and any(piece.startswith(METASPACE * 2) for piece, _, _ in model.pieces):
+        raise MapBuildError(f"{path}: pieces with more than one U+2581 before them have no form in a map")
     try:
         return rules_fields(model.charsmap, collapses=model.collapses, prefix=model.prefix)
     except MapBuildError as error:

@@ -120,6 +120,8 @@ class _Probe:
         expected = self._tokenizer.normalize(text)
         if self._marked:
             expected = expected.replace(METASPACE, " ")
+        if self._vocabulary.trims_all_spaces:
+            expected = expected.lstrip(" ")
         if has_added:
             # Each stretch between added tokens is normalized alone, and may get or lose a space of its own.
             return _bare(expected) == _bare(back)

@@ -15,6 +15,7 @@ from codec_core.exceptions import MapBuildError, TokenizerMapValidationError
 from codec_core.maps import TokenizerMap, parse_map
 from codec_core.text_stream import text_stream
 from codec_core.tokenizer import pick_tokenizer
+from codec_core.translator import Translator
 from codec_core.unicode.replacement_rules import (
     ReplacementRules,
     RuleError,
@@ -271,3 +272,18 @@ def test_unigrams_of_gguf_encode_as_those_of_the_model_do(tmp_path):
 def test_what_a_map_cannot_say_of_unigrams_is_refused(changes, reason, tmp_path):
     with pytest.raises(MapBuildError, match=reason):
         build_from_gguf(unigram_gguf(tmp_path, **changes), map_id="test/rules")
+
+
+def test_decoding_leaves_out_all_spaces_that_a_text_begins_with(tmp_path):
+    built = built_from(tmp_path, b"")
+    ids = [
+        next(n for n, (piece, _, _) in enumerate(PIECES) if piece == name)
+        for name in ("▁", "▁", "▁a", "▁", "b")
+    ]
+    decoder = Detokenizer(built)
+    assert "".join(decoder.feed([number]) for number in ids) + decoder.flush() == "a b"
+    # An answer is translated as it is decoded.
+    translator = Translator(built, built)
+    assert [n for number in ids for n in translator.feed([number])] + translator.flush() == pick_tokenizer(
+        built
+    ).encode_ordinary("a b")
