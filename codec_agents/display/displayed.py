@@ -34,7 +34,7 @@ class Displayed:
         parts = list(self._display_parts())
         forms = {"text/plain": to_text(parts), "text/html": to_html(parts)}
         pictures = [part.svg for part in parts if isinstance(part, Picture)]
-        if len(pictures) == 1:
+        if len(pictures) == 1:  # a form is one picture; of several, the HTML shows all
             forms["image/svg+xml"] = pictures[0]
         return {
             kind: form

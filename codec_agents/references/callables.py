@@ -55,7 +55,9 @@ class Importer:
                 if is_local
                 else importlib.import_module(module_name)
             )
-        except ReferenceRefusedError:
+        except (
+            ReferenceRefusedError
+        ):  # of another loaded module: the names below are for the module's own faults
             raise
         except ModuleNotFoundError as error:
             reason = f"there is no module {error.name!r}"
@@ -75,6 +77,7 @@ class Importer:
         if top in sys.stdlib_module_names:
             reason = f"{top!r} is part of the standard library, which holds no tools"
             raise ReferenceRefusedError(reference, reason, "wrap what you need in a function of your own")
+        # Before `imports`: what lies beside the file is what its author sees.
         if self._find_local(top) is not None:
             return module, True
         if any(module == package or module.startswith(f"{package}.") for package in self.packages):
@@ -151,11 +154,13 @@ def reference_of(given: Any) -> str | None:
     """
     function = given if hasattr(given, "__qualname__") else getattr(given, "call", None)
     module_name, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    # In another process another program is the main module.
     if module_name in (None, "__main__") or name is None or not is_reference(f"{module_name}:{name}"):
         return None
     found: Any = sys.modules.get(str(module_name))
     for part in name.split("."):
         found = getattr(found, part, None)
+    # A name may lead to something else by now, such as another function that was defined under it.
     return f"{module_name}:{name}" if found is given else None
 
 

@@ -76,10 +76,12 @@ def replay(
     def change(node: BuiltNode) -> BuiltNode:
         if not isinstance(node, PromptedNode):
             return _with_functions(node, record, answers)
+        # Without slots, which bound what an engine has to do at once.
         node = _with_shortening(replace(node, engine=engine, engine_slots=None), record, answers)
         return node if tools == "run" else _with_tools(node, record, run_others=False)
 
     replayed = with_nodes(continued_from(built, record.after), change)
+    # Recorded results need no server that could give others.
     return _start(replayed if tools == "run" else without_servers(replayed), record, "replays", options)
 
 
@@ -142,7 +144,7 @@ def run_or_recover(
             recorder=recorder,
             decisions=record.decisions,
         )
-    except BaseException:
+    except BaseException:  # the file is open and locked, and no run is there that will close it
         recorder.close()
         raise
 
@@ -206,6 +208,7 @@ def _refuse_other_run(
             "on with the pipeline of the record, or name another file"
         )
     _refuse_other_maps(built, record)
+    # As JSON has them: ids are a tuple in a run, and a list in its record.
     plain = {name: value if isinstance(value, str) else list(value) for name, value in inputs.items()}
     if plain != record.inputs:
         raise RecordError(f"{record.path} is the record of a run with other inputs; name another file")
@@ -230,8 +233,9 @@ def _with_functions(node: BuiltNode, record: RecordedRun, answers: RecordedFunct
         case BuiltMap(split=Function() as split) if answers is not None:
             split = _recorded(node, split, record, answers)
             return replace(node, split=split, decided=record.decided)
-        case BuiltMap():
+        case BuiltMap():  # its order is recorded also where its function is to run, or where it has none
             return replace(node, decided=record.decided)
+        # With a function that runs anew, the recorded order of a join decides nothing: the function does.
         case BuiltJoin(until=None):
             return replace(node, decided=record.decided)
         case BuiltJoin(until=Function() as until) if answers is not None:

@@ -82,6 +82,7 @@ class RecoveringEngine:
             try:
                 stream = await stack.enter_async_context(self._behind.stream(_rest(turn, request)))
             except EngineError as error:
+                # What is recorded is delivered first: a retry then continues behind it, as in the first run.
                 frames = _all_then(turn, error)
                 stack.push_async_callback(frames.aclose)
                 yield RecordStream(frames, stats_of(turn))

@@ -30,6 +30,8 @@ class RecordedTools(Dispatcher):
         super().__init__(behind.tools)
         self._behind = behind
         self._run_others = run_others
+        # By the turn's own path, which has the numbers of items and rounds, and by the place in the turn. The
+        # turns of a conversation may have calls at the same place: their results are taken in order.
         self._recorded: dict[tuple[str, int, int], deque[dict[str, Any]]] = defaultdict(deque)
         for turn in record.turns:
             for line in turn.tools if declared_path(turn.node) == node else ():

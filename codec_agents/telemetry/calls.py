@@ -31,6 +31,7 @@ class CallScope(Scope):
 
     def __init__(self, parent: Scope, node: PromptedNode, turn: Turn, link_to: Iterable[Scope]) -> None:
         self._turn = turn
+        # A retry is a call of its own in the same turn: what the calls before it brought is not its.
         self._before = (len(turn.generated), turn.reasoning_ids)
         self._requests = len(turn.stats)
         self._usage = _metric_attributes(node)
@@ -44,6 +45,7 @@ class CallScope(Scope):
         if turn.retries:
             attributes[names.RETRY] = turn.retries
         self._metric = dict(self._usage)
+        # The conventions require the modality of counts of tokens, and of nothing else.
         self._usage[names.TOKEN_MODALITY] = "text"
         name = f"{names.CALL} {node.model}" if node.model else names.CALL
         super().__init__(
@@ -84,7 +86,7 @@ class CallScope(Scope):
             found[names.RESPONSE_FINISH_REASONS] = [reason]
         if self._stats is not None:
             found |= stream_attributes(self._stats)
-        if self._requests == 0 and turn.lost_from is not None:
+        if self._requests == 0 and turn.lost_from is not None:  # a retry finds what the first request left
             found[names.CACHE_LOST_FROM] = turn.lost_from
         if self.telemetry.capture_content:
             found[names.PROMPT_IDS] = [*turn.prompt, *turn.generated[:ids_before]]
@@ -101,7 +103,7 @@ class CallScope(Scope):
         ids_before, reasoning_before = self._before
         usage = self._of_pipeline(self._usage)
         instruments.record_call(self._with_error(self._metric), usage, self.seconds, self._stats)
-        if self._stats is not None:
+        if self._stats is not None:  # without an answer, `record_call` counts nothing as 0
             instruments.input_tokens.add(len(self._turn.prompt) + ids_before, usage)
             if self._requests == 0 and (sent := self._turn.sent_ahead):
                 instruments.sent_ahead.add(sent, usage)
@@ -174,7 +176,7 @@ def stream_attributes(stats: StreamStats) -> Attributes:
 
 def log_exception(error: BaseException, context: Context) -> None:
     """Emit an error as a log record: span events are on their way out of OpenTelemetry."""
-    from opentelemetry import _logs
+    from opentelemetry import _logs  # under a private name as long as its API of logs may change
 
     attributes = {names.EXCEPTION_TYPE: type(error).__name__, names.EXCEPTION_MESSAGE: str(error)}
     record = _logs.LogRecord(

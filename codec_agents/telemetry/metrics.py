@@ -73,7 +73,7 @@ class Instruments:
     ) -> None:
         """Record a request; `usage` holds the attributes of token counts, which name no error."""
         self.call.record(seconds, attributes)
-        if stats is None:
+        if stats is None:  # the conventions want counts of requests that failed, too
             self.input_tokens.add(0, usage)
             self.output_tokens.add(0, usage)
             return

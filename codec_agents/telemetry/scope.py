@@ -113,6 +113,7 @@ class Scope:
         self.pipeline = pipeline
         """The name of the pipeline, an attribute of every metric."""
         self._started = perf_counter()
+        # The SDK would add exceptions as span events, which are on their way out: `log_exception` tells them.
         self.span = telemetry.tracer.start_span(
             name, parent, kind, attributes, links, start_time, record_exception=False
         )

@@ -24,7 +24,7 @@ class ToolScope(Scope):
         self._attempt: Attempt | None = None
         self._metric: Attributes = {names.OPERATION: names.TOOL, names.TOOL_NAME: call.name}
         attributes = {**self._metric, names.TOOL_TYPE: "function", names.AGENT: node}
-        if call.stop > call.start:
+        if call.stop > call.start:  # only a call that was read from a turn has a place there
             attributes[names.REGION_TOKENS] = call.stop - call.start
         if call.call_id:
             attributes[names.TOOL_CALL_ID] = call.call_id

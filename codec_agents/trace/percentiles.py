@@ -63,6 +63,7 @@ def figures_of(handoffs: Iterable[Edge]) -> list[EdgeFigures]:
 
 
 def _figures(edges: list[Edge]) -> EdgeFigures:
+    # By name, because the parts are fields of an edge whose names are data (`PARTS`).
     def values(field: str) -> tuple[float, ...]:
         return tuple(sorted(value for edge in edges if (value := getattr(edge, field)) is not None))
 

@@ -187,10 +187,10 @@ def traced(record: RecordedRun, name: str) -> TracedRun:
         run.tools_saved += tools_saved(turn)
     for line in record.lines:
         _add_line(run, line)
-    for drop in run.dropped:
+    for drop in run.dropped:  # the context is in another line than the prompts that were shortened to it
         drop["context"] = record.context_of(drop["node"], drop["turn"])
     run.bars.sort(key=lambda bar: bar.start)
-    run.edges = list(_edges(record, run))
+    run.edges = list(_edges(record, run))  # last: the ids of an edge without a handoff are those of lanes
     return run
 
 
@@ -237,6 +237,7 @@ def _add_line(run: TracedRun, line: dict[str, Any]) -> None:
     elif kind == "handoff" and line["last_in"] is not None and line["request_sent"] is not None:
         target = line["target"].partition(".")[0]
         label = f"{line['source']} -> {line['target']}"
+        # As `HandoffReport.began`: a source that is no model has no last id.
         began = line["last_in"] if line.get("last_id") is None else line["last_id"]
         ends = began, line["request_sent"]
         run.bars.append(Bar(target, "handoff", *ends, label=label, ids=line["output_ids"]))
@@ -284,6 +285,7 @@ def _bars(turn: RecordedTurn) -> Iterator[Bar]:
         label = f"turn {turn.number}: {len(turn.prompt)} prompt ids{kept}"
         yield Bar(turn.node, "wait", turn.started, first, label, len(turn.prompt))
     before = first
+    # A bar begins where the one before it ends: between two lanes, markers are generated.
     for lane in _lanes(turn):
         start = before if before is not None else lane.start
         yield Bar(turn.node, lane.port, start, lane.end, f"{lane.port}, {len(lane.ids)} ids", len(lane.ids))  # type: ignore[arg-type]
@@ -308,6 +310,7 @@ def _edges(record: RecordedRun, run: TracedRun) -> Iterator[Edge]:
             node, _, port = source.partition(".")
             count = sum(len(lane.ids) for lane in run.lanes if (lane.node, lane.port) == (node, port))
             yield Edge(source, target, strategy, count or None, None)
+    # Those inside of maps and loops: a header declares their edges without the numbers of items and rounds.
     for handoff in handoffs.values():
         yield measured(_report(handoff, first_turns), handoff["strategy"])
 

@@ -249,7 +249,7 @@ async def test_an_approval_waits_in_the_record(tmp_path: Path) -> None:
         assert waits["calls"] == [
             {"key": f"m/{turn}/0", "node": "m", "name": "pay", "arguments": {"euro": turn}}
         ]
-        with pytest.raises(PauseError, match=f"a decision on each of m/{turn}/0"):
+        with pytest.raises(PauseError, match=f"a decision on each of: m/{turn}/0"):
             answer(path, {"m/9/0": True})
         answer(path, {f"m/{turn}/0": decision})
         with pytest.raises(PauseError, match="waits for no decision"):
