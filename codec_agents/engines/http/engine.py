@@ -141,7 +141,16 @@ class HttpEngine:
         timeouts = request.timeouts
         deadlines = Deadlines(timeouts.of_whole_answer() if request.stream_interval == WHOLE else timeouts)
         response, parser = await self._begin(request, stats, deadlines)
-        return HttpStream(self.name, response, parser, stats, request, deadlines, self.pool)
+        return HttpStream(
+            self.name,
+            response,
+            parser,
+            stats,
+            request,
+            deadlines,
+            self.pool,
+            text_boundary=self.text_boundary,
+        )
 
     async def check(self, request: GenerationRequest) -> None:
         """Do what has to be done once, before the first request.

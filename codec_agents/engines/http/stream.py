@@ -31,6 +31,13 @@ CUT_OFF = (TruncatedStreamError, TruncatedBodyError)
 MOST_MERGED = 4096
 """The most ids that are merged into one frame, where they came in several."""
 
+IDS_A_TOKEN = 128
+"""The most ids of the node's map for one token of a text API, which counts its own: the longest tokens of
+vocabularies in use are runs of 128 spaces."""
+
+OVERRUN = 64
+"""Ids that an answer may have beyond its limit: a stop id that is not counted, or a speculative draft."""
+
 FINAL_EVENT_SECONDS = 0.05
 """How long a stream that is over waits for an event that holds nothing but counts."""
 
@@ -116,12 +123,16 @@ class HttpStream:
         request: GenerationRequest,
         deadlines: Deadlines,
         pool: HttpPool,
+        *,
+        text_boundary: bool = False,
     ) -> None:
         self.stats = stats
         self._engine = engine
         self._response = response
         self._parser = parser
         self._size = request.vocabulary.size
+        self._max_tokens = request.options.max_tokens
+        self._most = self._max_tokens * (IDS_A_TOKEN if text_boundary else 1) + OVERRUN
         self._deadlines = deadlines
         self._pool = pool
         self._timeout = ReadTimeout(deadlines.instant, read_aborter(response))
@@ -223,6 +234,11 @@ class HttpStream:
             stats.last_id = time.perf_counter()
             stats.first_id = stats.first_id or stats.last_id
             stats.ids += len(frame.ids)
+            if stats.ids > self._most:  # it would go on, and be paid for, without end
+                what = (
+                    f"it was asked for at most {self._max_tokens} ids, and sends more: it ignores the limit"
+                )
+                raise self._broken(what, transient=False)
             self._deadlines.received()
         if frame.done:
             frame = self._finish(frame)

@@ -62,6 +62,7 @@ class Conversation:
         self._budget = ReasoningBudget(node.dialect, node.policy.limits.reasoning_ids)
         for handoff in slots.handoffs:
             if handoff.last_in is not None:
+                # A handoff begins with the last id of its source, before the edge itself ends.
                 began = context.last_ids.get(handoff.edge.source_node, handoff.last_in)
                 scope.handoff(handoff.edge, since=began)
 

@@ -19,12 +19,10 @@ import msgspec
 
 from codec_agents.dialects.values import CallRegion
 from codec_agents.engines.base import (
-    Engine,
     GenerationRequest,
     SamplingOptions,
     continues_answers,
     end_reached,
-    is_text_boundary,
 )
 from codec_agents.engines.checked import checked
 from codec_agents.engines.prompt_body import extended
@@ -79,13 +77,6 @@ class Listeners:
 
 
 _NONE = Listeners()
-
-IDS_A_TOKEN = 128
-"""The most ids of the node's map for one token of a text API, which counts its own: the longest tokens of
-vocabularies in use are runs of 128 spaces."""
-
-OVERRUN = 64
-"""Ids that an answer may have beyond its limit: a stop id that is not counted, or a speculative draft."""
 
 
 class Generation:
@@ -212,7 +203,6 @@ class Generation:
     async def _read_frames(self, turn: Turn, request: GenerationRequest, call: CallScope) -> None:
         listeners, engine = self._listeners, self._node.engine
         values = self._values_of(turn)
-        most = len(turn.generated) + _most_sent(engine, request.options.max_tokens)
         async with call.around(engine.stream(request)) as opened:
             frames = checked(engine, opened, self._node.vocabulary)
             turn.stats.append(frames.stats)
@@ -226,8 +216,6 @@ class Generation:
                     if observed or self._on_first_id is not None:
                         await self._report_sampled(turn, frame.ids, given)
                     turn.generated += frame.ids
-                    if len(turn.generated) > most:  # or it would go on, and be paid for, without end
-                        raise _unlimited(engine, request.options.max_tokens, len(turn.generated))
                     await self._send_events(turn, reader.feed(frame.ids), observed=observed)
                     if listeners.enough is not None and listeners.enough(turn):
                         return
@@ -347,17 +335,3 @@ class Generation:
                 turn.engine_report(),
             )
         )
-
-
-def _most_sent(engine: Engine, max_tokens: int) -> int:
-    """Return how many ids an engine that keeps the limit of a request sends at most."""
-    return max_tokens * (IDS_A_TOKEN if is_text_boundary(engine) else 1) + OVERRUN
-
-
-def _unlimited(engine: Engine, max_tokens: int, received: int) -> EngineStreamError:
-    return EngineStreamError(
-        engine.name,
-        f"it was asked for at most {max_tokens} ids and sends more: its API ignores the limit",
-        delivered=received,
-        transient=False,
-    )

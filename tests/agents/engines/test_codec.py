@@ -383,7 +383,7 @@ async def test_frames_that_arrive_together_are_one_but_not_a_boundless_one(words
     head = stock.head(200, [("content-type", "application/x-msgpack"), ("content-length", str(len(body)))])
     async with stock.RawServer(head + body) as server:
         engine = CodecEngine(server.url)
-        frames, stats = await read(engine, ask(words))
+        frames, stats = await read(engine, ask(words, max_tokens=ids + 1))
         await engine.aclose()
     assert ids_of(frames) == sent
     assert stats.ids == ids

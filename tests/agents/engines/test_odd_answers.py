@@ -12,9 +12,9 @@ from codec_agents.engines.auto import AutoEngine
 from codec_agents.engines.base import StreamStats
 from codec_agents.engines.codec import CodecEngine, frames_of
 from codec_agents.engines.http.addresses import read_address
-from codec_agents.engines.http.stream import merged
+from codec_agents.engines.http.stream import IDS_A_TOKEN, OVERRUN, merged
 from codec_agents.engines.in_process import InProcessEngine
-from codec_agents.engines.openai import MAX_CALLS, MAX_CALLS_OF_A_TURN, TextEvents
+from codec_agents.engines.openai import MAX_CALLS, MAX_CALLS_OF_A_TURN, OpenAIEngine, TextEvents
 from codec_agents.engines.pool import EnginePool
 from codec_agents.engines.stock.engine import parser_of_events
 from codec_agents.engines.stock.event_parser import BOM
@@ -27,6 +27,8 @@ from codec_core.frames import CodecFrame, SampledValues
 from codec_core.frames.values import with_values
 
 pytestmark = pytest.mark.anyio
+
+NO_QUESTIONS = {"api": "completions", "handshake": False}
 
 NESTED = b'{"tokens": [1], "more": ' + b"[" * 100_000
 DIGITS = "1" * 5000
@@ -75,6 +77,23 @@ async def test_nesting_without_end_is_no_agreement(words, ask, stock):
     async with stock.StockServer({"/tokenize": lambda _: (200, {}, [NESTED])}) as server:
         with pytest.raises(EngineStreamError, match="does not return token ids"):
             await read(VllmEngine(server.url, api="completions"), ask(words))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("text", [False, True])
+async def test_an_engine_that_ignores_the_limit_is_left(byte_level, ask, stock, text, more):
+    number = 3 * (IDS_A_TOKEN if text else 1) + OVERRUN + more
+    said = {"index": 0, "finish_reason": "stop"}
+    said |= {"text": "x" * number} if text else {"token_ids": [5] * number}
+    route = {"/v1/completions": lambda _: (200, stock.SSE, [stock.event({"choices": [said]}), stock.DONE])}
+    async with stock.StockServer(route) as server:
+        make = OpenAIEngine(server.url, api="completions") if text else VllmEngine(server.url, **NO_QUESTIONS)
+        if not more:
+            assert len(await read(make, ask(byte_level, max_tokens=3))) == number
+            return
+        with pytest.raises(EngineStreamError, match="ignores the limit") as unlimited:
+            await read(make, ask(byte_level, max_tokens=3))
+    assert not unlimited.value.transient
 
 
 async def test_a_lost_connection_does_not_tell_what_a_server_is(words, ask, stock):

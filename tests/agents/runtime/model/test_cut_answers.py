@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from codec_agents import Pipeline
 from codec_agents.engines.base import GenerationRequest
-from codec_agents.exceptions import AnswerCutError, LimitExceededError, NodeFailedError
-from codec_agents.runtime.model.generation import IDS_A_TOKEN, OVERRUN
-from codec_agents.testing import Raw, ScriptedEngine
+from codec_agents.exceptions import AnswerCutError, LimitExceededError
+from codec_agents.testing import ScriptedEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -81,22 +79,3 @@ async def test_an_engine_that_cannot_continue_fails_instead() -> None:
     engine.continues = False
     with pytest.raises(AnswerCutError):
         await cut(engine, 4, on_length="continue").invoke({"q": "count"})
-
-
-class Unlimited(ScriptedEngine):
-    """Ignores the limit of a request."""
-
-    def stream(self, request: GenerationRequest) -> Any:
-        options = msgspec.structs.replace(request.options, max_tokens=10**9)
-        return super().stream(msgspec.structs.replace(request, options=options))
-
-
-@pytest.mark.parametrize("text_boundary", [False, True])
-async def test_an_engine_that_ignores_the_limit_is_stopped(text_boundary: bool) -> None:
-    engine = Unlimited(lambda _: Raw([5] * 100_000))
-    engine.text_boundary = text_boundary  # type: ignore[attr-defined]
-    with pytest.raises(NodeFailedError, match="its API ignores the limit") as raised:
-        await cut(engine, 4).invoke({"q": "count"})
-    most = 4 * (IDS_A_TOKEN if text_boundary else 1) + OVERRUN
-    assert raised.value.delivered == most
-    assert engine.open_streams == 0
