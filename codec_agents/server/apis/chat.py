@@ -75,6 +75,14 @@ class ChatMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     audio: msgspec.Raw = NULL
     function_call: msgspec.Raw = NULL
     refusal: msgspec.Raw = NULL
+    prefix: msgspec.Raw = NULL
+    """Marks a turn that the model is to continue, in the APIs of DeepSeek and Mistral."""
+    partial: msgspec.Raw = NULL
+    """The same in those of Moonshot and Qwen."""
+
+
+UNSERVED = ("audio", "function_call", "refusal", "prefix", "partial")
+"""Fields of messages that would change the prompt, and that no template here has a form for."""
 
 
 class TemplateArguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,9 +214,9 @@ def _message(place: str, message: ChatMessage) -> Message:
     role = ROLES.get(message.role)
     if role is None:
         raise HttpError(400, f"{place} has the role {message.role[:40]!r}", param="messages")
-    # Clients that send an answer back as they got it have these as null. A value would be lost in the prompt.
-    for name in ("audio", "function_call", "refusal"):
-        if bytes(getattr(message, name)) != b"null":
+    # Clients that send an answer back as they got it have some of these as null.
+    for name in UNSERVED:
+        if bytes(getattr(message, name)) not in (b"null", b"false"):
             raise HttpError(400, f"{place} has {name}, which is not served", param=f"messages.{name}")
     if message.tool_calls and role != "assistant":
         raise HttpError(400, f"{place} has tool_calls, but not the role assistant", param=CALLS)

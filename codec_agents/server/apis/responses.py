@@ -163,24 +163,13 @@ def read_responses(
         raise HttpError(400, f"there are too many items, the limit is {settings.max_messages}", param="input")
     check_fields(body, FIELDS_OF_ENGINES if of_engines else FIELDS)
     asked = decode(_BODY, body)
-    items = [Item(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
-    if not items:
-        raise HttpError(400, "input is empty", param="input")
-    check_count(items, settings.max_messages, "input")
     check_count(asked.tools or (), settings.max_tools, "tools")
     included = _included(asked.include or (), of_engines=of_engines)
-    conversation = _Conversation()
-    if asked.instructions:
-        conversation.messages.append(Message(role="system", content=asked.instructions))
-    for place, item in enumerate(items):
-        conversation.take(f"input[{place}]", item)
-    messages = conversation.finished()
-    if asked.previous_response_id is None:
-        check_results(messages, "input")
+    conversation = _conversation_of(asked, settings)
     choice, name = _tool_choice(asked.tool_choice)
     return ConversationRequest(
         api="responses",
-        messages=messages,
+        messages=tuple(conversation.messages),
         model=asked.model,
         tools=tuple(_tools(asked.tools or ())),
         tool_choice=choice,
@@ -207,6 +196,23 @@ def read_responses(
     )
 
 
+def _conversation_of(asked: ResponsesBody, settings: ServerSettings) -> _Conversation:
+    items = [Item(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
+    if not items:
+        raise HttpError(400, "input is empty", param="input")
+    check_count(items, settings.max_messages, "input")
+    conversation = _Conversation()
+    if asked.instructions:
+        conversation.messages.append(Message(role="system", content=asked.instructions))
+    for place, item in enumerate(items):
+        conversation.take(f"input[{place}]", item)
+    conversation.end()
+    # Behind an earlier response, the calls are in that one; what joins them looks at the results.
+    if asked.previous_response_id is None:
+        check_results(conversation.messages, "input")
+    return conversation
+
+
 class _Conversation:
     """Gathers items as messages: neighbouring items of the model are one turn."""
 
@@ -228,13 +234,13 @@ class _Conversation:
                 _text(f"{place}.content", item.content)
                 self._model.append(item)
                 return
-            self._end_turn()
+            self.end()
             self.messages.append(Message(role=role, content=_text(f"{place}.content", item.content)))
         elif kind in ("reasoning", "function_call"):
             _check_model_item(place, item)
             self._model.append(item)
         elif kind == "function_call_output":
-            self._end_turn()
+            self.end()
             if item.call_id is None or item.output is None:
                 raise HttpError(400, f"{place} needs a call_id and an output", param="input")
             output = _text(f"{place}.output", item.output)
@@ -242,15 +248,12 @@ class _Conversation:
         else:
             raise HttpError(400, f"{place} is of type {kind[:40]!r}, which is not served", param="input")
 
-    def finished(self) -> tuple[Message, ...]:
-        """Return the messages."""
-        self._end_turn()
-        return tuple(self.messages)
-
-    def _end_turn(self) -> None:
+    def end(self) -> None:
+        """End a turn of the model, where its items were the last ones."""
         if not self._model:
             return
         items, self._model = self._model, []
+        # Any of these may be one that this server gave out; the ids of the client's own items are none.
         self.minted[len(self.messages)] = [
             given
             for item in items

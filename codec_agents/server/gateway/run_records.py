@@ -46,6 +46,9 @@ _BRANCH: Final = re.compile(r"branch\[([0-9]{1,9})\]/model")
 MOST_OPEN: Final = 4096
 """Conversations whose place in their record is known; the record of any other one is read first."""
 
+MOST_WAITING: Final = 64
+"""Turns of one conversation that wait while another process has its record open; further ones are errors."""
+
 Line: TypeAlias = dict[str, Any]
 
 
@@ -182,7 +185,11 @@ class ConversationRecords:
         # An annotation, which is short. Waiting for it would hold the event loop, and an error would fail a
         # whole answer, so the turn is written with the next one, or at the end.
         if path.exists() and is_being_written(path):
-            self._waiting[conversation] = turns
+            self._waiting[conversation] = turns[:MOST_WAITING]
+            if len(turns) > MOST_WAITING:
+                raise RecordError(
+                    f"another process has had the record {path} open for {MOST_WAITING} turns; end it"
+                )
             return
         file = open_locked(path)
         try:

@@ -9,20 +9,16 @@ Rules that hold in this file:
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 import socket
 import sys
 import threading
 from importlib.util import find_spec
-from types import FrameType
-from typing import Any
-
-from anyio import to_thread
 
 from codec_agents.server.access import require_keys
 from codec_agents.server.app import CodecServer
+from codec_agents.server.hosting.descriptors import raise_descriptor_limit
 
 
 class MissingServerError(ImportError):
@@ -48,16 +44,7 @@ DRAIN_SECONDS = 30
 ENDING_SECONDS = 5
 """Seconds in which the ends of those that still run after that are sent."""
 
-POLL_SECONDS = 0.05
-"""Seconds between two looks of a draining server at what still runs; uvicorn itself polls every 0.1 s."""
-
 SWITCH_SECONDS = 0.001
-
-MAX_DESCRIPTORS = 65_536
-"""File descriptors that a server asks for, within the hard limit of the process."""
-
-SPARE_DESCRIPTORS = 16
-"""Kept for files, pipes and name look-ups."""
 
 
 def serve(
@@ -84,42 +71,8 @@ def serve(
     require_keys(host, app.settings)
     import uvicorn
 
-    from codec_agents.server.hosting.connections import Listener, quiet_down
-
-    log = logging.getLogger("uvicorn.error")
-
-    class Server(uvicorn.Server):
-        """uvicorn's server with this package's listeners, draining and signals."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await self.lifespan.startup()
-            self.should_exit = self.lifespan.should_exit
-            if self.should_exit:
-                return
-            # In a thread: what follows a signal to stop must not wait for it.
-            await to_thread.run_sync(app.warm_up)
-            limit = connection_limit()
-            listeners: Any = []  # uvicorn asks no more of them than to close
-            for each in sockets or ():
-                state, app_state = self.server_state, self.lifespan.state
-                made = Listener(each, self.config, state, app_state, settings=app.settings, limit=limit)
-                listeners.append(made)
-            self.servers = listeners
-            self.started = True
-            shown = f"[{host}]" if ":" in host else host
-            log.info("running on http://%s:%d", shown, listening[0].getsockname()[1])
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.draining = True
-            ending = asyncio.get_running_loop().call_later(drain, app.end_generations)
-            while app.generating and not self.force_exit:  # noqa: ASYNC110 - a signal sets `force_exit`
-                await asyncio.sleep(POLL_SECONDS)
-            await super().shutdown(sockets)
-            ending.cancel()
-
-        def hang_up(self, _signal: int, _frame: FrameType | None) -> None:
-            """Drain, and exit as a server does that was asked to: with status 0."""
-            self.should_exit = True
+    from codec_agents.server.hosting.connections import quiet_down
+    from codec_agents.server.hosting.foreground import ForegroundServer
 
     raise_descriptor_limit()
     # Threads that encode give up Python's lock after this long, and the event loop waits as long for each of
@@ -137,10 +90,11 @@ def serve(
         timeout_graceful_shutdown=ENDING_SECONDS,
         log_level="info",
     )
-    log.addFilter(quiet_down())
+    logging.getLogger("uvicorn.error").addFilter(quiet_down())
     # asyncio warns of every write to a connection that its client has reset, before it informs the protocol.
     logging.getLogger("asyncio").addFilter(quiet_down())
-    server = Server(config)
+    server = ForegroundServer(config, app, host, drain)
+    # Python lets the main thread alone handle signals; uvicorn handles the others in the same way.
     if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGHUP, server.hang_up)
     try:
@@ -163,7 +117,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
         # Without this protocol in the socket, asyncio would not turn Nagle's algorithm off.
         made = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
         try:
-            if sys.platform != "win32":
+            if sys.platform != "win32":  # there, it would let two processes have the port
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # Linux would bind IPv4 as well by default, and the socket of IPv4's own address then fails.
             if family == socket.AF_INET6:
@@ -178,33 +132,3 @@ def bind(host: str, port: int) -> list[socket.socket]:
             raise
         bound.append(made)
     return bound
-
-
-def raise_descriptor_limit() -> None:
-    """Raise the soft limit on file descriptors to the hard one, as servers do."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def connection_limit() -> int | None:
-    """Return how many connections may be open: half of the free file descriptors.
-
-    The other half is for what generations open themselves, such as connections to an engine.
-    """
-    if sys.platform == "win32":
-        return None
-    import resource
-    from pathlib import Path
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return None
-    descriptors = Path("/proc/self/fd")
-    used = len(list(descriptors.iterdir())) if descriptors.is_dir() else SPARE_DESCRIPTORS
-    return max((soft - used - SPARE_DESCRIPTORS) // 2, 1)

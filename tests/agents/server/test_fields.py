@@ -171,6 +171,8 @@ async def test_parts_of_messages_and_tools_that_are_not_served_are_refused(serve
         ({"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}, "messages.function_call"),
         ({"role": "assistant", "audio": {"id": "a"}}, "messages.audio"),
         ({"role": "assistant", "refusal": "no"}, "messages.refusal"),
+        ({"role": "assistant", "content": "It", "prefix": True}, "messages.prefix"),
+        ({"role": "assistant", "content": "It", "partial": True}, "messages.partial"),
         ({"role": "wizard", "content": "x"}, "messages"),
     ]:
         async with httpx.AsyncClient(base_url=server.url) as client:

@@ -18,6 +18,7 @@ from codec_agents.records.reader import read_record
 from codec_agents.records.store import RunFilter, RunStore
 from codec_agents.records.trajectories import trajectories_of
 from codec_agents.records.writer import encoded
+from codec_agents.server.gateway import run_records
 from codec_agents.server.gateway.run_records import ConversationRecords
 from codec_agents.trace.reading import read_run
 from tests.agents.server.gateway.test_gateway import TOOL, USER, Serving, logprob_of, serving
@@ -159,13 +160,18 @@ async def test_a_conversation_goes_on_in_its_record_after_a_restart_and_an_annot
 
 
 @pytest.mark.slow
-async def test_a_turn_waits_while_its_record_is_annotated(tmp_path: Path) -> None:
+async def test_a_turn_waits_while_its_record_is_annotated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_records, "MOST_WAITING", 1)
     async with serving(record=tmp_path) as gateway:
         messages = await talk(gateway, [], "Hi")
         [path] = written(tmp_path)
         descriptor = os.open(path, os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         messages = await talk(gateway, messages, "On")
+        further = await gateway.ask(messages=[*messages, {"role": "user", "content": "And on"}])
+        assert further.status_code == 500, "turns that wait are bounded"
         os.close(descriptor)
         assert len(read_record(path).turns) == 1
         await talk(gateway, messages, "And on")
