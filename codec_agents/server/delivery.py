@@ -139,6 +139,7 @@ class _Delivery:
                     self._exchange.count(frame)
                     if body:
                         await self._send_part(body)
+                    # By the frame, not by the end of the frames: nothing is sent behind the last one.
                     if frame.done:
                         self._exchange.failed = frame.finish_reason in FAILURES
                         break

@@ -236,6 +236,7 @@ async def answer(
     headers: Mapping[str, str] | None = None,
 ) -> None:
     """Send a whole answer."""
+    # Given headers win, as for the length of an answer to HEAD.
     own = {"content-type": content_type, "content-length": str(len(body))}
     given = {name.lower(): value for name, value in (headers or {}).items()}
     await begin(send, status, own | given)

@@ -140,6 +140,7 @@ class JobMaker:
         self, asked: ConversationRequest, model: ServedModel, options: SamplingOptions, request: Request
     ) -> Job:
         """Return the job of a back end that takes conversations: its prompt is the last message alone."""
+        # Its ids are for the counts of usage; such a back end writes its prompts itself.
         text = asked.messages[-1].content
         encode = partial(pick_tokenizer(model.vocabulary).encode_ordinary, text)
         ids = await self._workers.run(encode, len(text))

@@ -109,6 +109,7 @@ class Lanes:
         passed = list(self._blanks.pass_on(parts))
         if frame.done and not self.calls:
             passed += self._blanks.rest()
+        # The prompt began a call, so this is a part of one. Of a turn that was cut, the reason tells as much.
         if frame.done and self._must_call and not self.calls and frame.finish_reason not in CUT_OFF:
             raise BrokenOffError("the model was made to call a tool, and what it wrote is no call")
         if self._recorder is not None:

@@ -28,6 +28,7 @@ def require_map(request: Request, vocabulary: Vocabulary) -> None:
         HttpError: 412, with the server's map in `Codec-Tokenizer-Map`.
     """
     held = request.headers.get("x-codec-map")
+    # A client that names no map takes the model's; a vocabulary without a document has none to compare.
     if held is not None and vocabulary.hash is not None and held.strip() != vocabulary.hash:
         raise HttpError(
             412,

@@ -285,6 +285,7 @@ def _thinking(chat: ChatBody) -> ThinkingMode | None:
             code="unsupported_parameter",
             param="reasoning_effort",
         )
+    # Qwen's templates have the one name and DeepSeek's the other, so a client of both may send both.
     arguments = chat.chat_template_kwargs or TemplateArguments()
     asked = {value for value in (arguments.enable_thinking, arguments.thinking) if value is not None}
     if chat.reasoning_effort == "none":

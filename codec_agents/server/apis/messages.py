@@ -207,6 +207,7 @@ def _check(asked: MessagesBody, settings: ServerSettings, *, counts: bool) -> No
         raise HttpError(400, "messages is empty", param="messages")
     if asked.max_tokens is None and not counts:
         raise HttpError(400, "max_tokens is required", param="max_tokens")
+    # This API continues such a turn, so answering it as a whole one would be another answer.
     if asked.messages[-1].role == "assistant":
         raise HttpError(
             400,

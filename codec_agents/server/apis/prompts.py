@@ -23,6 +23,7 @@ def chat_prompt(request: ConversationRequest, vocabulary: Vocabulary) -> list[in
         HttpError: 400, the model's map names no family, or the family has no form for a message or a tool.
     """
     dialect = require_dialect(vocabulary)
+    # Dialects write arguments as objects. The client's text of them is for comparing alone.
     require_arguments(request)
     try:
         return dialect.write(request.messages, tools=request.offered_tools, thinking=request.thinking)

@@ -22,6 +22,7 @@ def read_tool(place: str, function: Any, schema: str) -> OfferedTool:
     Raises:
         HttpError: 400, it has no name, its description is no text, or its schema is none.
     """
+    # Any JSON so far: one API has these fields in the tool itself, and another one in an object within.
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
         raise HttpError(400, f"{place} is no function with a name", param="tools")
     parameters, description = function.get(schema), function.get("description")

@@ -176,6 +176,7 @@ class PipelineBackend:
         plan = self._plans.plan_for(asked)
         turn = self._turn_before(plan, asked)
         try:
+            # First, since prompts of the plan are then those behind the conversation.
             plan = continued_from(plan, turn.histories)
             if asked.question is None:
                 return self._resume(plan, turn, asked.results)

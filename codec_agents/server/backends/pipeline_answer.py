@@ -126,6 +126,7 @@ class RunAnswer:
                 item = await self._queue.receive()
             if isinstance(item, RunError):
                 raise item
+            # A resumed run repeats the answer's ids from before it was suspended; the client has those.
             if not item or not self._skipped:
                 return item
             skipped = min(self._skipped, len(item))

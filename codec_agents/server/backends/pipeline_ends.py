@@ -41,6 +41,7 @@ def sink_of(built: BuiltPipeline, name: str | None) -> BuiltSink:
             raise _fault(built, "nodes", f"there is no sink {name!r}", suggest(name, built.sinks, "sinks"))
         return built.sinks[name]
     sinks = list(built.sinks.values())
+    # Sinks of ids are for programs; the one of text is what a reader sees.
     candidates = sinks if len(sinks) == 1 else [sink for sink in sinks if sink.text]
     if len(candidates) != 1:
         names = ", ".join(built.sinks) or "none"

@@ -70,6 +70,7 @@ class TransformersBackend:
     ) -> None:
         self._model = load_model(model, device) if isinstance(model, str | Path) else model
         vocabulary = source if isinstance(source, Vocabulary) else vocabulary_of(source)
+        # Models without a bound on positions, as those with a state, have no such number.
         context = getattr(self._model.config, "max_position_embeddings", None)
         self.models: Sequence[ServedModel] = (ServedModel(name, vocabulary, context),)
         self._ends = _as_ids(self._model.generation_config.eos_token_id)
@@ -167,6 +168,7 @@ def load_model(source: str | Path, device: str = "cpu") -> Any:
     except ImportError as error:
         raise MissingModelRuntimeError from error
     path = Path(source)
+    # transformers takes a GGUF file as a folder and a name in it.
     named = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     place = str(path.parent if named else source)
     return AutoModelForCausalLM.from_pretrained(place, **named).to(device).eval()

@@ -310,6 +310,7 @@ class _Writer:
         if not users:
             return None
         last = users[-1] + 1
+        # Usual, and free: writing the messages again, without the last ones, is only for the other case.
         if not any(message.role == "assistant" for message in messages[last:]):
             return len(ids)
         return _shared(ids, as_array(write(messages[:last])))

@@ -75,6 +75,7 @@ class Lineage:
         turns = history.model_turns()
         place, nodes = self._deepest(history, turns)
         chosen = self._chosen(nodes, tenant, hints) if nodes else None
+        # No turn of the model is unknown, so nothing can have forked: the second access is saved.
         if not any(turn > place for turn in turns):
             return Found(chosen, place, max(1, len(nodes)))
         return self._fork(history, Found(chosen, place, max(1, len(nodes))), cut)

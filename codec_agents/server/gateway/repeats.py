@@ -62,6 +62,7 @@ class Repeats:
                 "the idempotency key was given to a request with another body",
                 code="idempotency_conflict",
             )
+        # Its turn may be half done. Should it break off, this one is generated anew.
         await exchange.ended.wait()
         whole = exchange.node is not None and not exchange.node.partial and not exchange.values.lost
         return exchange if whole else None

@@ -105,6 +105,7 @@ class EmbeddedServer(Generic[App]):
             app, log_config=None, access_log=False, log_level="critical", ws="none", proxy_headers=False
         )
         config.load()
+        # `uvicorn.Server` does this where it is used.
         lifespan: Any = config.lifespan_class(config)
         await lifespan.startup()
         if lifespan.should_exit:
