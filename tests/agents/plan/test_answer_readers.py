@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,14 @@ def test_json_that_is_not_the_same_everywhere_is_refused(text: str, said: str) -
 def test_other_json_is_read() -> None:
     value = {"a": [1, -2.5, None, True, "\U0001f600", {}, []], "b": 2**200, "": "\x00"}
     assert read_json(json.dumps(value)) == value
+
+
+@pytest.mark.filterwarnings("ignore")  # `jsonschema` warns where it fetches, which would be an error here
+def test_a_schema_fetches_nothing(tmp_path: Path) -> None:
+    """A file that is there: a reference that cannot be reached is no proof."""
+    (tmp_path / "other.json").write_text('{"type": "integer"}')
+    with pytest.raises(ValueError, match="nothing is fetched"):
+        reader_of_schema({"$ref": (tmp_path / "other.json").as_uri()})
 
 
 @pytest.mark.parametrize(
