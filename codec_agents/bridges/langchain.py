@@ -30,6 +30,18 @@ MEMORY: Final = "codec_agents"
 """The key of a message's `additional_kwargs` that holds the conversations."""
 
 
+class _Kept(msgspec.Struct):
+    """What a message holds below `MEMORY`.
+
+    Fields:
+        digest: of the message's text, by which a changed one is known.
+        histories: by model: the conversation up to the message.
+    """
+
+    digest: str
+    histories: dict[str, History]
+
+
 def as_runnable(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any, str]:
     """Return a runnable from a text, or a mapping of the pipeline's inputs, to the text of one sink.
 
@@ -46,6 +58,7 @@ def as_runnable(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any,
 
     name = _sink_of(pipeline, sink)
 
+    # Two functions: LangChain refuses a sync call where it has only an async one.
     def invoke(value: Any) -> str:
         return pipeline.invoke_sync(_inputs_of(pipeline, value)).text[name]
 
@@ -61,7 +74,7 @@ def as_runnable(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any,
 
 async def _streamed(pipeline: Pipeline, inputs: Mapping[str, Any], sink: str) -> AsyncGenerator[str]:
     """Yield the text of a sink. The run has a task of its own, as LangChain asks from a new one each time."""
-    send, receive = anyio.create_memory_object_stream[str]()
+    send, receive = anyio.create_memory_object_stream[str]()  # without a buffer: a slow reader slows the run
 
     async def produce() -> None:
         async with send, pipeline.run(inputs) as run:
@@ -73,10 +86,10 @@ async def _streamed(pipeline: Pipeline, inputs: Mapping[str, Any], sink: str) ->
         async with receive:
             async for piece in receive:
                 yield piece
-        await task
+        await task  # the stream ends for a failure as well, which is raised here
     finally:
         task.cancel()
-        await asyncio.wait([task])
+        await asyncio.wait([task])  # until the run has closed its requests; its own error is not raised twice
 
 
 def as_node(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any, dict[str, Any]]:
@@ -93,6 +106,7 @@ def as_node(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any, dic
 
     name = _sink_of(pipeline, sink)
 
+    # The state is only read: LangGraph appends the messages that a node returns.
     def invoke(state: Any) -> dict[str, Any]:
         question, after = _continued(state)
         result = pipeline.invoke_sync(_inputs_of(pipeline, question), after=after)
@@ -140,13 +154,17 @@ def _continued(state: Any) -> tuple[str, Mapping[str, History] | None]:
     before = [message for message in messages[:-1] if message.type != "system"]
     if not before:
         return str(messages[-1].text), None
-    kept = before[-1].additional_kwargs.get(MEMORY)
-    if kept is None or kept["digest"] != _digest(str(before[-1].text)):
+    # Checkpoints are kept by others: what they give back may be of another node, changed or damaged.
+    try:
+        kept = msgspec.convert(before[-1].additional_kwargs.get(MEMORY), _Kept)
+    except msgspec.ValidationError:
+        kept = None
+    if kept is None or kept.digest != _digest(str(before[-1].text)):
         raise InputError(
             "the message before the user's is not an answer of this node, or it was changed; a pipeline "
             "continues its own answers alone"
         )
-    return str(messages[-1].text), msgspec.convert(kept["histories"], dict[str, History])
+    return str(messages[-1].text), kept.histories
 
 
 def _answer(result: RunResult, sink: str, after: Mapping[str, History] | None) -> Any:
@@ -154,7 +172,7 @@ def _answer(result: RunResult, sink: str, after: Mapping[str, History] | None) -
 
     text = result.text[sink]
     histories = {**(after or {}), **result.histories}
-    kept = {"digest": _digest(text), "histories": msgspec.to_builtins(histories)}
+    kept = msgspec.to_builtins(_Kept(_digest(text), histories))
     return AIMessage(content=text, additional_kwargs={MEMORY: kept})
 
 

@@ -56,7 +56,7 @@ class PipelineTools:
     def _tool(self, name: str) -> Tool:
         from mcp.types import Tool
 
-        built = self.pipelines[name].build()
+        built = self.pipelines[name].build()  # kept since the first time: a list costs no build
         schema = {
             "type": "object",
             "properties": {node.name: _schema(node) for node in built.inputs.values()},
@@ -77,7 +77,7 @@ class PipelineTools:
             texts = await _run(pipeline, params.arguments or {}, context)
         except (InputError, RunError) as error:
             return _result(str(error), failed=True)
-        if len(texts) == 1:
+        if len(texts) == 1:  # the name of an only sink would be no part of the answer
             return _result(*texts.values())
         return _result(*[f"{sink}: {text}" for sink, text in texts.items()])
 
@@ -106,7 +106,7 @@ def mcp_server(pipelines: Sequence[Pipeline], name: str = "codec-agents") -> Ser
     """
     from mcp.server import Server
 
-    tools = PipelineTools(pipelines)
+    tools = PipelineTools(pipelines)  # here: faults are errors of this call, and not of the first client
 
     @asynccontextmanager
     async def opened(_server: Server[Any]) -> AsyncIterator[dict[str, Any]]:

@@ -69,6 +69,7 @@ async def run_rollout(
         record = place / f"{run_id}.jsonl"
         async with pipeline.run(inputs, record=record, run_id=run_id) as run:
             _grade(run, await run.wait(), reward)
+        # From the record, which has every id with its values once.
         rows = trajectories_of(read_record(record), [node])
     if len(rows) != 1:
         raise ForkedRolloutError(node, len(rows))
@@ -99,9 +100,9 @@ async def run_rollouts(
         RunError: a run failed; the others are stopped.
         ForkedRolloutError: a node's turns are several rows.
     """
-    rows: list[Trajectory | None] = [None] * len(inputs)
+    rows: list[Trajectory | None] = [None] * len(inputs)  # by number: trainers match rows to their prompts
     places = anyio.Semaphore(concurrency)
-    first: list[BaseException] = []
+    first: list[BaseException] = []  # raised outside the group, which would wrap it into a group
 
     async def one(number: int, given: Mapping[str, Any]) -> None:
         async with places:

@@ -52,6 +52,7 @@ class ModelClient:
             ValueError: a parameter would change the distribution in a way that is not known here.
         """
         del request_id
+        # Refused, not ignored: log probabilities would then be of another distribution than the drawn one.
         for name, value in sampling_params.items():
             if name not in READ and value not in (NEUTRAL.get(name), None):
                 raise ValueError(f"the parameter {name} is not applied here; leave it out")
@@ -67,19 +68,20 @@ class ModelClient:
         answer = Generated([], [])
         with self._turns, torch.no_grad():
             training = model.training
-            model.eval()
+            model.eval()  # without dropout, as an inference server has the model
             try:
+                # A generator of its own: the trainer's random numbers stay those that its seed gives.
                 draw = torch.Generator(device=model.device)
                 draw.manual_seed(params["seed"]) if params.get("seed") is not None else draw.seed()
                 ids, cache = torch.tensor([prompt_ids], device=model.device), None
                 for _ in range(params.get("max_tokens", MAX_TOKENS)):
                     output = model(input_ids=ids, past_key_values=cache, use_cache=True)
                     cache = output.past_key_values
-                    logits = output.logits[0, -1].float()
+                    logits = output.logits[0, -1].float()  # half precision is too coarse for these
                     logprobs = (logits / temperature if temperature else logits).log_softmax(dim=-1)
                     drawn = torch.multinomial(logprobs.exp(), 1, generator=draw)
                     token = int(drawn) if temperature else int(logprobs.argmax())
-                    answer.token_ids.append(token)
+                    answer.token_ids.append(token)  # a stop id as well: it was sampled, and is trained on
                     answer.log_probs.append(float(logprobs[token]))
                     if token in stops:
                         break
@@ -121,7 +123,7 @@ def rollout_func(
     def roll_out(prompts: list[Prompt], trainer: Any) -> dict[str, list[Any]]:
         async def run_all() -> dict[str, list[Any]]:
             built = pipeline(trainer)
-            async with built.opened():
+            async with built.opened():  # engines and MCP servers once for the batch
                 rows = await run_rollouts(
                     built,
                     [inputs(prompt) for prompt in prompts],
@@ -132,6 +134,6 @@ def rollout_func(
                 )
             return rollout(rows, any_mode=any_mode)
 
-        return anyio.run(run_all)
+        return anyio.run(run_all)  # the trainer is not async
 
     return roll_out

@@ -56,6 +56,7 @@ class PipelineAgentLoop(AgentLoopBase):  # type: ignore[misc] # verl has no type
         pipeline = self.pipeline(engine)
         row = await run_rollout(pipeline, self.inputs(kwargs), self.node, reward=self.reward)
         fields = exporter.fields(row)
+        # verl pads responses to this length, and has no place for longer ones.
         most = self.rollout_config.response_length
         for name in ("response_ids", "response_mask", "response_logprobs"):
             fields[name] = fields[name] and fields[name][:most]

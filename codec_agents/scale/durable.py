@@ -14,6 +14,7 @@ Rules that hold in this file:
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -22,7 +23,13 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from codec_agents.exceptions import ApprovalRequiredError, DurableError, PauseError, RecordError
+from codec_agents.exceptions import (
+    ApprovalRequiredError,
+    DurableError,
+    PauseError,
+    RecordBusyError,
+    RecordError,
+)
 from codec_agents.pipeline import Pipeline
 from codec_agents.records.answers import answer
 from codec_agents.records.files import is_being_written, open_locked
@@ -33,14 +40,17 @@ from codec_agents.runtime.options import DEFAULT_CONCURRENCY
 from codec_agents.scale.durable_client import (
     VERSION,
     WORKFLOW,
+    checked_id,
     client_of,
-    database_url,
     dbos,
     outcome_of_error,
+    prepared_database,
     queue_of,
     reaching,
     record_path,
 )
+
+_log = logging.getLogger("codec_agents")
 
 LOOK_EVERY = 2.0
 """Seconds between two looks for workers that died."""
@@ -79,12 +89,15 @@ class DurableWorker:
         self._state = Path(state).absolute()
         self._pipelines = dict(pipelines)
         self._deps = deps
+        # For people the machine and the process; the rest because numbers of processes are used again.
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._concurrency = concurrency
         self._stack = AsyncExitStack()
         self._lock = -1
-        self._library = dbos()
-        self._database = database or database_url(self._state)
+        self._library = (
+            dbos()
+        )  # here and not on entering: a missing library is an error before anything starts
+        self._database = database
         self._looking: asyncio.Task[None] | None = None
         self._client: Any = None
 
@@ -93,46 +106,57 @@ class DurableWorker:
         return self._state / "workers"
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()  # nobody leaves a context that was not entered: the lock would stay held
+            raise
+        return self
+
+    async def _start(self) -> None:
         for folder in (self._locks, self._state / "runs"):
             folder.mkdir(parents=True, exist_ok=True)
+        # Before the first run is taken: the others take over the runs of a worker without a lock.
         self._lock = await asyncio.to_thread(self._locked)
         for pipeline in self._pipelines.values():
             await self._stack.enter_async_context(pipeline.opened())
-        library = self._library
+        library, database = self._library, prepared_database(self._state, self._database)
         library.DBOS(
             config={
                 "name": "codec-agents",
-                "system_database_url": self._database,
+                "system_database_url": database,
                 "application_version": VERSION,
-                "executor_id": self._name,
+                "executor_id": self._name,  # by which the others find its runs when its lock is free
                 "log_level": "ERROR",
-                "serializer": library.DBOSPortableJSONSerializer(),
+                "serializer": library.DBOSPortableJSONSerializer(),  # JSON: the default is pickle
             }
         )
+        # DBOS takes workflows and queues to listen to before it is launched, and the limits of queues after.
         library.DBOS.workflow(name=WORKFLOW)(self._workflow_function())
         queues = [queue_of(name) for name in self._pipelines]
         library.DBOS.listen_queues(queues)
-        with reaching(self._database):
+        with reaching(database):
             library.DBOS.launch()
-            self._client = client_of(library, self._database)
+            self._client = client_of(library, database)
         for queue in queues:
             await library.DBOS.register_queue_async(
                 queue, worker_concurrency=self._concurrency, polling_interval_sec=POLL_EVERY
             )
         self._looking = asyncio.create_task(self._look_for_dead_workers())
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._looking is not None:
             self._looking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._looking
+        # In this order: no run is at work when the engines close, and the lock is free when nothing is left.
         self._library.DBOS.destroy(destroy_registry=True)
         if self._client is not None:
             self._client.destroy()
         await self._stack.aclose()
-        with suppress(OSError):
+        if self._lock >= 0:
             os.close(self._lock)
+            self._lock = -1
 
     def _locked(self) -> int:
         """Lock a file of this worker's own.
@@ -164,18 +188,32 @@ class DurableWorker:
         pause: str | None,
         decisions: dict[str, bool | str],
     ) -> dict[str, Any]:
-        """Go on with a run until it ends or waits for a decision; note each position as a step."""
-        path = record_path(self._state, run_id)
+        """Go on with a run until it ends or waits for a decision; note each position as a step.
+
+        Raises:
+            DurableError: The row in the database names no run or no pipeline of this worker, or the record is
+                not the one that the steps saw.
+        """
+        # Checked again, because a row that others wrote may name any file.
+        path = record_path(self._state, checked_id(run_id))
+        if (pipeline := self._pipelines.get(name)) is None:
+            raise DurableError(
+                f"the run {run_id} is of the pipeline {name!r}, which this worker does not have"
+            )
+        # First the answer: positions after a pause are looked for behind the pause, as is the run's end.
         if pause is not None:
             await asyncio.to_thread(_answer_once, path, pause, decisions)
         recorded = await asyncio.to_thread(_recorded, path, pause)
         await asyncio.to_thread(self._check_steps, run_id, pause, recorded)
+        # Each time from the first one: DBOS knows a step by its number within the workflow.
         for position in recorded:
             await self._note(run_id, position)
-        return await self._go_on(run_id, name, inputs, path)
+        return await self._go_on(run_id, pipeline, inputs, path)
 
-    async def _go_on(self, run_id: str, name: str, inputs: dict[str, Any], path: Path) -> dict[str, Any]:
-        pipeline = self._pipelines[name]
+    async def _go_on(
+        self, run_id: str, pipeline: Pipeline, inputs: dict[str, Any], path: Path
+    ) -> dict[str, Any]:
+        # By a queue: the recorder of the run is not async, and steps are those of the workflow's task.
         positions: asyncio.Queue[Position | None] = asyncio.Queue()
 
         def noted(line: Mapping[str, Any], chain: str) -> None:
@@ -196,16 +234,16 @@ class DurableWorker:
                 result = await run.execute()
             except ApprovalRequiredError:
                 return await asyncio.to_thread(_waiting, path)
-            except Exception as error:
+            except Exception as error:  # a result, because DBOS would lose the node and the cause of an error
                 return outcome_of_error(error)
             finally:
-                positions.put_nowait(None)
+                positions.put_nowait(None)  # the end, however it came: the workflow waits for it
             return {"text": result.text, "seconds": result.seconds, "finish_reasons": result.finish_reasons}
 
         running = asyncio.create_task(execute())
         try:
             while (position := await positions.get()) is not None:
-                if position.kind != "suspended":
+                if position.kind != "suspended":  # the pause is the end of the workflow, and its result
                     await self._note(run_id, position)
             return await running
         finally:
@@ -234,14 +272,18 @@ class DurableWorker:
         async def at() -> str:
             return position.chain
 
+        # A step that DBOS has is not called again: its result is the chain that an earlier process saw.
         chain = await self._library.DBOS.run_step_async({"name": position.name}, at)
         if chain != position.chain:
             raise _other_record(run_id)
 
     async def _look_for_dead_workers(self) -> None:
         while True:
-            for name in await asyncio.to_thread(self._dead_workers):
-                await self._take_over(name)
+            try:
+                for name in await asyncio.to_thread(self._dead_workers):
+                    await self._take_over(name)
+            except Exception:  # of the disk or the database, which may be back: this worker has to look on
+                _log.warning("the runs of dead workers could not be taken over; trying again", exc_info=True)
             await asyncio.sleep(LOOK_EVERY)
 
     def _dead_workers(self) -> list[str]:
@@ -253,15 +295,25 @@ class DurableWorker:
         return found
 
     async def _take_over(self, worker: str) -> None:
-        """Put the runs of a dead worker back into the queue."""
-        library = self._library.DBOS
-        left = await library.list_workflows_async(
-            executor_id=worker, status="PENDING", load_input=False, load_output=False
-        )
-        for queue in {each.queue_name for each in left}:
-            names = [each.workflow_id for each in left if each.queue_name == queue]
-            await library.resume_workflows_async(names, queue_name=queue)
-        await asyncio.to_thread((self._locks / worker).unlink, missing_ok=True)
+        """Put the runs of a dead worker back into the queue, unless another worker does.
+
+        Its lock is held meanwhile: a second worker would put runs back that a third one has already taken.
+        """
+        try:
+            held = await asyncio.to_thread(open_locked, self._locks / worker)
+        except RecordBusyError:
+            return
+        try:
+            library = self._library.DBOS
+            left = await library.list_workflows_async(
+                executor_id=worker, status="PENDING", load_input=False, load_output=False
+            )
+            for queue in {each.queue_name for each in left}:  # DBOS would put them into a queue of its own
+                names = [each.workflow_id for each in left if each.queue_name == queue]
+                await library.resume_workflows_async(names, queue_name=queue)
+            await asyncio.to_thread((self._locks / worker).unlink, missing_ok=True)
+        finally:
+            os.close(held)
 
 
 def _other_record(run_id: str) -> DurableError:
@@ -277,10 +329,16 @@ def _recorded(path: Path, pause: str | None) -> list[Position]:
     Args:
         path: The record.
         pause: The pause whose answer began the workflow; None for the first one of a run.
+
+    Raises:
+        PauseError: The record does not hold the pause.
     """
     positions = positions_of(path)
     pauses = [number for number, each in enumerate(positions) if each.kind == "suspended"]
-    began = -1 if pause is None else next(n for n in pauses if positions[n].pause == pause)
+    # Steps are of one workflow each: from the pause that its answer began behind, to the next one.
+    began = -1 if pause is None else next((n for n in pauses if positions[n].pause == pause), None)
+    if began is None:
+        raise PauseError(f"the run that {path} records never waited at the pause {pause}")
     ended = next((number for number in pauses if number > began), len(positions))
     return positions[began + 1 : ended]
 
@@ -292,6 +350,7 @@ def _answer_once(path: Path, pause: str, decisions: dict[str, bool | str]) -> No
         PauseError: The run waits at another pause.
     """
     record = read_record(path)
+    # A process of this workflow may have died after it wrote them: they are in the record once.
     if any(line["kind"] == "answered" and line["pause"] == pause for line in record.lines):
         return
     if record.waiting is None or record.waiting["pause"] != pause:

@@ -1,17 +1,28 @@
-"""Start, watch and answer durable runs, from any process that reaches their folder and DBOS's database."""
+"""Start, watch and answer durable runs, from any process that reaches their folder and DBOS's database.
+
+Whoever can write the database decides what runs: DBOS reads a value that says so by `pickle`. Values of its
+rows are checked all the same, because a row that is damaged must not hide the runs beside it.
+"""
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
-from codec_agents.exceptions import DurableError, PauseError
+import msgspec
+
+from codec_agents.exceptions import DurableError, InputError, PauseError
 from codec_agents.pipeline import Pipeline
+from codec_agents.records.answers import check_decisions
+from codec_agents.records.files import PRIVATE
+from codec_agents.records.lines import WaitingCall
 from codec_agents.scale.runner import error_of
 
 WORKFLOW = "codec-agents-run"
@@ -23,7 +34,7 @@ SQLITE = "dbos.sqlite"
 """The file of DBOS's database in a state folder."""
 
 MAX_ID = 128
-"""Characters of a run's id, which is the name of a file."""
+"""Bytes of a run's id, which is the name of a file: file systems take 255, with the ending and more."""
 
 State: TypeAlias = Literal["queued", "running", "waiting", "done", "failed"]
 
@@ -53,6 +64,40 @@ class DurableStatus:
     error: dict[str, Any] | None = None
 
 
+class Started(msgspec.Struct, array_like=True):
+    """The arguments of a workflow, in the order in which DBOS keeps them."""
+
+    run_id: str
+    pipeline: str
+    inputs: dict[str, str | list[int]]
+    pause: str | None
+    decisions: dict[str, bool | str] | None
+
+
+class _Waiting(msgspec.Struct):
+    """The pause at which a workflow ended, and the calls that wait."""
+
+    pause: str
+    calls: list[WaitingCall]
+
+
+class _Error(msgspec.Struct, omit_defaults=True):
+    """The fields of `error_of`."""
+
+    type: str
+    message: str
+    node: str | None = None
+    cause: str | None = None
+
+
+class _Outcome(msgspec.Struct):
+    """The result of a workflow that DBOS holds: one of these fields is set."""
+
+    text: dict[str, str] | None = None
+    waiting: _Waiting | None = None
+    error: _Error | None = None
+
+
 class DurableRuns:
     """The durable runs of a state folder."""
 
@@ -68,10 +113,9 @@ class DurableRuns:
         """
         self._state = Path(state).absolute()
         self._state.mkdir(parents=True, exist_ok=True)
-        library, url = dbos(), database or database_url(self._state)
+        library, url = dbos(), prepared_database(self._state, database)
         with reaching(url):
-            if database is not None or not (self._state / SQLITE).exists():
-                library.DBOS.migrate(url)
+            library.DBOS.migrate(url)  # a client of DBOS makes no tables, and there may be no worker yet
             self._client = client_of(library, url)
 
     def __enter__(self) -> Self:
@@ -95,13 +139,19 @@ class DurableRuns:
             run_id: the run's id; made if left out.
 
         Raises:
-            InputError: The inputs are not those of the pipeline.
+            InputError: The inputs are not those of the pipeline, or the run of this id has others.
             DurableError: The id cannot be one.
         """
-        run_id = secrets.token_hex(16) if run_id is None else checked_id(run_id)
+        given = run_id
+        run_id = secrets.token_hex(16) if given is None else checked_id(given)
         values = pipeline.build().checked_inputs(inputs)
         plain = {name: value if isinstance(value, str) else list(value) for name, value in values.items()}
-        self._enqueue(run_id, run_id, pipeline.name, plain, None, None)
+        started = Started(run_id, pipeline.name, plain, None, None)
+        # DBOS keeps the first of two workflows of one name, and tells the second caller nothing.
+        if self._enqueued(run_id, started) != started:
+            raise InputError(
+                f"the run {run_id!r} is there with other inputs, or of another pipeline; give another id"
+            )
         return run_id
 
     def status(self, run_id: str) -> DurableStatus:
@@ -110,7 +160,7 @@ class DurableRuns:
         Raises:
             DurableError: There is no such run.
         """
-        found = self._workflows(checked_id(run_id))
+        found = self._workflows(checked_id(run_id))  # those of longer ids, too: they are not looked at
         if run_id not in found:
             raise DurableError(f"there is no durable run {run_id!r} in {self._state}")
         return self._status(run_id, found)
@@ -136,62 +186,67 @@ class DurableRuns:
         status = self.status(run_id)
         if status.pause is None or (pause is not None and pause != status.pause):
             raise PauseError(f"the run {run_id} does not wait for this decision; it is {status.state}")
-        keys = [call["key"] for call in status.calls]
-        if sorted(keys) != sorted(decisions):
-            raise PauseError(f"the run {run_id} waits for a decision on each of: {', '.join(keys)}")
-        first = self._workflows(run_id)[run_id]
-        _, name, inputs, _, _ = first.input["args"]
-        self._enqueue(f"{run_id}/{status.pause}", run_id, name, inputs, status.pause, dict(decisions))
+        check_decisions(status.calls, decisions, f"the run {run_id}")
+        first = _started(self._workflows(run_id)[run_id])
+        answered = Started(run_id, first.pipeline, first.inputs, status.pause, dict(decisions))
+        # The workflow has the name of the pause: of two answers given at once, DBOS keeps one.
+        if self._enqueued(f"{run_id}/{status.pause}", answered) != answered:
+            raise PauseError(f"the pause of the run {run_id} was answered otherwise at the same time")
 
     def steps(self, run_id: str) -> list[str]:
         """Return the names of the positions that DBOS holds of a run, in order."""
         names = [name for name in self._workflows(run_id) if name == run_id or name.startswith(f"{run_id}/")]
         return [step["function_name"] for name in names for step in self._client.list_workflow_steps(name)]
 
-    def _enqueue(
-        self,
-        workflow: str,
-        run_id: str,
-        name: str,
-        inputs: Mapping[str, Any],
-        pause: str | None,
-        decisions: dict[str, bool | str] | None,
-    ) -> None:
+    def _enqueued(self, workflow: str, given: Started) -> Started:
+        """Put a workflow into the queue unless there is one of its name; return the arguments that it has."""
         options = {
-            "queue_name": queue_of(name),
+            "queue_name": queue_of(given.pipeline),
             "workflow_name": WORKFLOW,
             "workflow_id": workflow,
             "app_version": VERSION,
         }
-        self._client.enqueue(options, run_id, name, dict(inputs), pause, decisions)
+        self._client.enqueue(options, *msgspec.structs.astuple(given))
+        return _started(self._workflows(workflow)[workflow])
 
     def _workflows(self, prefix: str | None) -> dict[str, Any]:
         found = self._client.list_workflows(name=WORKFLOW, workflow_id_prefix=prefix)
         return {each.workflow_id: each for each in found}
 
     def _status(self, run_id: str, workflows: Mapping[str, Any]) -> DurableStatus:
-        current = workflows[run_id]
-        pipeline = current.input["args"][1]
-        record = record_path(self._state, run_id)
+        made = partial(DurableStatus, run_id, record=record_path(self._state, run_id))
+        current, seen = workflows[run_id], {run_id}
+        # Damage is the state of its run: an error would hide the other runs of a list.
+        try:
+            pipeline = _started(current).pipeline
+        except DurableError as error:
+            return made(state="failed", pipeline="", error=error_of(error))
+        made = partial(made, pipeline=pipeline)
         while True:
-            made = DurableStatus(run_id, _STATES.get(current.status, "failed"), pipeline, record)
-            if made.state == "failed":
-                error = {"type": type(current.error).__name__, "message": str(current.error)}
-                return DurableStatus(run_id, "failed", pipeline, record, error=error)
-            if made.state != "done":
-                return made
-            outcome = current.output
-            if (waits := outcome.get("waiting")) is None:
+            state = _STATES.get(current.status, "failed")
+            if state == "failed":
+                return made(state=state, error=error_of(current.error))
+            if state != "done":
+                return made(state=state)
+            try:
+                outcome = _outcome(current)
+            except DurableError as error:
+                return made(state="failed", error=error_of(error))
+            if (waits := outcome.waiting) is None:
                 break
-            following = workflows.get(f"{run_id}/{waits['pause']}")
-            if following is None:
-                return DurableStatus(
-                    run_id, "waiting", pipeline, record, calls=waits["calls"], pause=waits["pause"]
-                )
-            current = following
-        if (error := outcome.get("error")) is not None:
-            return DurableStatus(run_id, "failed", pipeline, record, error=error)
-        return DurableStatus(run_id, "done", pipeline, record, text=outcome["text"])
+            name = f"{run_id}/{waits.pause}"
+            if name not in workflows:
+                calls = [dict(call) for call in waits.calls]
+                return made(state="waiting", calls=calls, pause=waits.pause)
+            if (
+                name in seen
+            ):  # a run has each pause once: a row that says otherwise would be followed for ever
+                return made(state="failed", error=error_of(_damaged(name)))
+            current = workflows[name]
+            seen.add(name)
+        if outcome.error is not None:
+            return made(state="failed", error=msgspec.to_builtins(outcome.error))
+        return made(state="done", text=outcome.text or {})
 
 
 _STATES: Mapping[str, State] = {
@@ -201,6 +256,43 @@ _STATES: Mapping[str, State] = {
     "SUCCESS": "done",
 }
 """By the status of a workflow; every other one is a failure."""
+
+
+def _started(workflow: Any) -> Started:
+    """Return the arguments of a workflow.
+
+    Raises:
+        DurableError: Its row is damaged.
+    """
+    try:
+        return msgspec.convert(workflow.input["args"], Started)
+    except (
+        msgspec.ValidationError,
+        TypeError,
+        LookupError,
+    ) as error:
+        raise _damaged(workflow.workflow_id) from error
+
+
+def _outcome(workflow: Any) -> _Outcome:
+    """Return the result of a workflow.
+
+    Raises:
+        DurableError: Its row is damaged.
+    """
+    try:
+        found = msgspec.convert(workflow.output, _Outcome)
+    except msgspec.ValidationError as error:
+        raise _damaged(workflow.workflow_id) from error
+    if found.text is None and found.waiting is None and found.error is None:
+        raise _damaged(workflow.workflow_id)
+    return found
+
+
+def _damaged(workflow: str) -> DurableError:
+    return DurableError(
+        f"the row of {workflow} in DBOS's database is damaged; its record, if there is one, is as it was"
+    )
 
 
 def document_of(status: DurableStatus) -> dict[str, Any]:
@@ -223,9 +315,13 @@ def checked_id(run_id: str) -> str:
     Raises:
         DurableError: It cannot be the name of a file.
     """
-    if not 0 < len(run_id) <= MAX_ID or not all(char.isalnum() or char in "-_." for char in run_id):
+    # No separator, so that the record stays in its folder, and so that `RUN/PAUSE` is the id of no run.
+    if not 0 < len(run_id.encode("utf-8", "replace")) <= MAX_ID or not all(
+        char.isalnum() or char in "-_." for char in run_id
+    ):
         raise DurableError(
-            f"{run_id!r} cannot be the id of a run; use up to {MAX_ID} letters, digits, `-`, `_` and `.`"
+            f"{run_id!r:.200} cannot be the id of a run; use letters, digits, `-`, `_` and `.`, up to "
+            f"{MAX_ID} bytes of UTF-8"
         )
     if run_id.startswith("."):
         raise DurableError(f"{run_id!r} cannot be the id of a run: it begins with a dot")
@@ -245,6 +341,18 @@ def queue_of(pipeline: str) -> str:
 def database_url(state: Path) -> str:
     """Return the URL of the SQLite file in a state folder."""
     return f"sqlite:///{state / SQLITE}"
+
+
+def prepared_database(state: Path, database: str | None) -> str:
+    """Return the URL of a database: the one that is given, or a file in the state folder.
+
+    The file is made here, for its owner alone like the records: it holds inputs, decisions and texts, and
+    DBOS would make it readable for others. SQLite gives its rights to the files that it makes beside it.
+    """
+    if database is not None:
+        return database
+    os.close(os.open(state / SQLITE, os.O_RDWR | os.O_CREAT, PRIVATE))
+    return database_url(state)
 
 
 def outcome_of_error(error: Exception) -> dict[str, Any]:
@@ -270,12 +378,15 @@ def reaching(url: str) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
+        # The whole message holds the URL, the statement and its values; `orig` is what the database said.
         try:
             place = make_url(url).render_as_string(hide_password=True)
         except SQLAlchemyError:
             place = "the URL that was given, which is none"
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise DurableError(f"cannot use DBOS's database at {place}: {reason}") from None
+        raise DurableError(
+            f"cannot use DBOS's database at {place}: {reason}"
+        ) from None  # it has the password
 
 
 def dbos() -> Any:
@@ -285,7 +396,7 @@ def dbos() -> Any:
         DurableError: It is not installed.
     """
     try:
-        import dbos as library
+        import dbos as library  # here: it takes a second, and other commands need none of it
     except ImportError as error:
         raise DurableError(
             "durable runs need DBOS; install the extra `durable`: pip install 'codec-agents[durable]'"

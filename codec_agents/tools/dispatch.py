@@ -85,6 +85,7 @@ class Dispatcher:
         self.timeout = timeout
         self._vocabulary = vocabulary
         self._approver = approver
+        # Of the dispatcher, so of a node and all its runs: limits protect what is behind the tools.
         self._threads = anyio.CapacityLimiter(workers)
         self._limits = {
             tool.name: anyio.CapacityLimiter(tool.concurrency) for tool in self.tools if tool.concurrency
@@ -166,6 +167,7 @@ class Dispatcher:
         if tool is None:
             known = ", ".join(self.tools.names) or "none"
             return _failed("unknown_tool", f"there is no tool {call.name!r}; the tools are: {known}")
+        # Approval comes last: nobody is asked about a call that could not run.
         arguments = _arguments(tool, call)
         if isinstance(arguments, _Outcome):
             return arguments
@@ -180,13 +182,13 @@ class Dispatcher:
             return None
         approver = (context.approve or self._approver) if tool.approval is True else tool.approval
         answer: Any = False
-        if callable(approver):
+        if callable(approver):  # apart, like a tool: it may raise or never return
             ended = await run_apart(partial(_answer, approver, call, context), grace=self._grace)
             if ended is not None and ended.error is not None:
                 text = f"the call of {tool.name} was not allowed: {type(ended.error).__name__}"
                 return _failed("denied", text, ended.error)
             answer = None if ended is None else ended.value
-        if answer is True:
+        if answer is True:  # and nothing else that is true: a mistake of the approver allows no call
             return None
         given = isinstance(answer, str) and answer
         return _failed("denied", given or f"the call of {tool.name} was not allowed")
@@ -201,6 +203,7 @@ class Dispatcher:
     async def _attempts(self, tool: Tool, arguments: dict[str, Any], context: ToolContext) -> _Outcome:
         outcome = await self._attempt(tool, arguments, context)
         for _ in range(tool.retries):
+            # A `ToolFailure` is the tool's answer, and a call that ran out of time may still have its effect.
             if outcome.status != "tool_error" or isinstance(outcome.error, ToolFailure):
                 break
             outcome = await self._attempt(tool, arguments, context)
@@ -211,7 +214,7 @@ class Dispatcher:
         deadline = None if seconds is None else anyio.current_time() + seconds
         if context.deadline is not None:
             deadline = context.deadline if deadline is None else min(deadline, context.deadline)
-        if tool.context_parameter is not None:
+        if tool.context_parameter is not None:  # made for each attempt: the tool sees the limit of this one
             arguments = {**arguments, tool.context_parameter: replace(context, deadline=deadline)}
         work = partial(self._call, tool, arguments)
         ended = await run_apart(work, deadline=deadline, grace=self._grace)
@@ -245,12 +248,17 @@ class Dispatcher:
         vocabulary = self._vocabulary
         if vocabulary is None or vocabulary.hash is None or vocabulary.hash != result.map_hash:
             return text_alone
+        # Before anything is encoded or decoded: a server may send any amount, and this is the event loop.
+        given = sum(len(part) for part in result.parts if not isinstance(part, str))
+        # An id spells a byte at least, but for one that stands for the space before a text.
+        if len(result.text) > tool.max_result or given > 4 * len(result.text) + len(result.parts):
+            return text_alone
         ids = _joined(result.parts, vocabulary)
         try:
             refuse_control_ids(ids, vocabulary, "tool result")
         except ForgedTokenError:
             return text_alone
-        if not all(map(vocabulary.is_valid, ids)) or len(result.text) > tool.max_result:
+        if not all(map(vocabulary.is_valid, ids)):
             return text_alone
         if detokenize(vocabulary, ids) != result.text:
             return text_alone

@@ -31,9 +31,10 @@ def documented(docstring: str) -> tuple[str, dict[str, str]]:
             parsed = parse(docstring)
         except ParseError:
             continue
-        if len(parsed.meta) > len(best.meta):
+        if len(parsed.meta) > len(best.meta):  # of two equal ones the first, Google's, is the common one
             best = parsed
     described = {
+        # `**options` may be written with its stars. Descriptions lose the line breaks of the source.
         parameter.arg_name.lstrip("*"): " ".join(parameter.description.split())
         for parameter in best.params
         if parameter.description

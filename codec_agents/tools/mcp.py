@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import anyio
 
@@ -46,6 +46,9 @@ DIAGNOSIS_TIMEOUT = 15.0
 
 MAX_ERROR_LINE = 300
 """Characters of a program's last line that an error shows."""
+
+MAX_ERROR_BYTES = 65536
+"""The end of a program's standard error that is searched for its last line."""
 
 CONNECT_TIMEOUT = 30.0
 """Seconds to connect to a URL, as in the library."""
@@ -86,8 +89,9 @@ async def mcp_tools(
             client = await stack.enter_async_context(connected(server, env=env, cwd=cwd))
             offered = await list_tools(client)
         except Exception as error:
-            if command is None:
+            if command is None or isinstance(error, ToolDefinitionError):
                 raise
+            # Of a program the library tells only that the connection closed, of a URL what went wrong.
             raise ToolServerError(
                 " ".join(command), await start_failure(error, command, env=env, cwd=cwd)
             ) from error
@@ -101,19 +105,32 @@ async def connected(
     headers: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
 ) -> AsyncIterator[Client]:
     """Open a connection to an MCP server; a single error is raised by itself, not in a group.
+
+    Args:
+        server: as for `mcp_tools`.
+        headers: further headers of a URL.
+        env: as for `mcp_tools`.
+        cwd: as for `mcp_tools`.
+        quiet: drop the standard error of a program, which otherwise is that of this process.
 
     Raises:
         ToolDefinitionError: the extra is not installed.
     """
     try:
         async with AsyncExitStack() as stack:
-            if headers:
+            if headers:  # the library makes its own client otherwise, which has none
                 server = await stack.enter_async_context(_with_headers(server, headers))
-            yield await stack.enter_async_context(_client(server, env, cwd))
+            errors = stack.enter_context(_nowhere()) if quiet else None
+            yield await stack.enter_async_context(_client(server, env, cwd, errors))
     except BaseExceptionGroup as group:
         raise _only_error(group) from None
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w")
 
 
 @asynccontextmanager
@@ -138,7 +155,9 @@ def _library() -> Any:
     return mcp
 
 
-def _client(server: Any, env: Mapping[str, str] | None, cwd: str | os.PathLike[str] | None) -> Client:
+def _client(
+    server: Any, env: Mapping[str, str] | None, cwd: str | os.PathLike[str] | None, errors: TextIO | None
+) -> Client:
     library = _library()
     if isinstance(server, Sequence) and not isinstance(server, str):
         command, *arguments = _with_interpreter(server)
@@ -149,11 +168,13 @@ def _client(server: Any, env: Mapping[str, str] | None, cwd: str | os.PathLike[s
             env=environment,
             cwd=None if cwd is None else os.fspath(cwd),
         )
-        server = folding(library.stdio_client(parameters))
+        given = {} if errors is None else {"errlog": errors}
+        server = folding(library.stdio_client(parameters, **given))
     elif isinstance(server, str):
         from mcp.client.streamable_http import streamable_http_client
 
         server = folding(streamable_http_client(server))
+    # Anything else is left to the library: a server in this process, or a transport.
     client: Client = library.Client(server)
     return client
 
@@ -171,7 +192,11 @@ def _only_error(error: BaseException) -> BaseException:
 
 
 async def list_tools(client: Client) -> list[ServerTool]:
-    """Return the tools that a server offers."""
+    """Return the tools that a server offers.
+
+    Raises:
+        ToolDefinitionError: the list does not end.
+    """
     found: list[ServerTool] = []
     cursor: str | None = None
     for _ in range(MAX_PAGES):
@@ -179,8 +204,10 @@ async def list_tools(client: Client) -> list[ServerTool]:
         found += page.tools
         cursor = page.next_cursor
         if not cursor:
-            break
-    return found
+            return found
+    raise ToolDefinitionError(
+        f"the server's list of tools has more than {MAX_PAGES} pages; a list has to end"
+    )
 
 
 def _caller(client: Client, name: str) -> Callable[..., Any]:
@@ -215,6 +242,7 @@ def make_tools(
     if only is not None:
         chosen = tuple(only)
         models = {name.removeprefix(prefix): own for own, name in names.items()}
+        # The server's own names win: a changed name of one tool may be the name of another.
         owns = [asked if asked in names else models.get(asked) for asked in chosen]
         if unknown := [asked for asked, own in zip(chosen, owns, strict=True) if own is None]:
             raise ToolDefinitionError(f"unknown tools {unknown}; the server has {list(declared)}")
@@ -247,7 +275,7 @@ def _server_tool(
     declared: ServerTool, name: str, call: Callable[..., Any], options: Mapping[str, Any]
 ) -> Tool:
     hints = declared.annotations
-    parameters = well_formed_json(declared.input_schema)
+    parameters = well_formed_json(declared.input_schema)  # prompts hold it, and are written in UTF-8
     if (fault := schema_fault(parameters)) is not None:
         raise ToolDefinitionError(
             f"the schema of the server's tool {declared.name!r} is no JSON schema: {fault}; "
@@ -260,7 +288,7 @@ def _server_tool(
         call=call,
         is_async=True,
         validate=dict,
-        read_only=bool(hints and hints.read_only_hint),
+        read_only=bool(hints and hints.read_only_hint),  # the server's word, which counts for its own tools
         **options,
     )
 
@@ -285,6 +313,7 @@ async def start_failure(
     """
     if isinstance(error, TimeoutError):
         return "did not answer in time"
+    # A name without a folder is searched for; another one is missing where it is said to be.
     if isinstance(error, FileNotFoundError) and Path(command[0]).name == command[0]:
         return f"cannot be started: there is no program {command[0]!r} on the PATH"
     if isinstance(error, OSError):
@@ -294,18 +323,23 @@ async def start_failure(
     from mcp.client.stdio import get_default_environment
 
     with anyio.move_on_after(DIAGNOSIS_TIMEOUT):
-        ended = await anyio.run_process(
+        async with await anyio.open_process(
             _with_interpreter(command),
-            input=b"",
+            stdin=subprocess.DEVNULL,  # a server that waits for requests ends as well
             stdout=subprocess.DEVNULL,
-            check=False,
             cwd=cwd,
-            env={**get_default_environment(), **(env or {})},
-        )
-        lines = ended.stderr.decode("utf-8", "replace").split("\n")
+            env={**get_default_environment(), **(env or {})},  # as the library starts it
+        ) as program:
+            assert program.stderr is not None
+            end = b""
+            async for written in program.stderr:  # only the end is kept: a program may write without end
+                end = (end + written)[-MAX_ERROR_BYTES:]
+            returned = await program.wait()
+        lines = end.decode("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        # No control characters: the error is shown on a terminal.
         shown = "".join(char if char.isprintable() else " " for char in last[:MAX_ERROR_LINE])
-        return f"exited with {ended.returncode}" + (f": {shown}" if shown else "")
+        return f"exited with {returned}" + (f": {shown}" if shown else "")
     return "closed the connection before it answered"
 
 
@@ -327,10 +361,11 @@ def read_result(result: CallToolResult) -> str | ResultIds:
     if any(leaf is not None and leaf.ids and not spelled for spelled, leaf in blocks):
         raise ToolFailure("the server sent token ids without the text that they spell, which is needed too")
     text = "\n".join(spelled for spelled, _ in blocks)
-    if result.is_error:
+    if result.is_error:  # whatever else it holds: the model reads why its call failed
         raise ToolFailure(text or "the tool failed without a message")
     if not blocks and result.structured_content is not None:
         return result_text(result.structured_content)
+    # Ids of one map: the first that is named. Blocks of another one are used by their texts.
     map_hash = next((leaf.map_id for _, leaf in blocks if leaf is not None), None)
     if map_hash is None:
         return text

@@ -64,14 +64,16 @@ class ToolServer:
     async def _asked(self) -> list[ServerTool]:
         try:
             with anyio.fail_after(self.spec.start_timeout):
-                async with self.connected() as client:
+                # Quiet: `failure` shows the last line of a program that does not start, without control
+                # characters. In runs, its standard error is for people.
+                async with self.connected(quiet=True) as client:
                     return await list_tools(client)
         except Exception as error:
             raise await self.failure(error) from error
 
     @asynccontextmanager
-    async def connected(self) -> AsyncIterator[Client]:
-        """Connect. References to variables are looked up here, and their values are not kept."""
+    async def connected(self, *, quiet: bool = False) -> AsyncIterator[Client]:
+        """Connect, as `mcp.connected`. Values of variables are looked up here, and not kept."""
         spec = self.spec
         target = self._expanded_command() if self.command else expand(spec.url or "")
         async with connected(
@@ -79,6 +81,7 @@ class ToolServer:
             headers={name: expand(value) for name, value in spec.headers.items()},
             env=self._expanded_env(),
             cwd=self.directory,
+            quiet=quiet,
         ) as client:
             yield client
 
@@ -110,6 +113,7 @@ class ToolServer:
         Raises:
             ToolServerError: a tool is gone, or takes other arguments.
         """
+        # Not the descriptions, nor tools that are new: calls that follow the prompt are right all the same.
         now = {tool.name: tool.input_schema for tool in offered}
         for tool in self.offered:
             if now.get(tool.name) != tool.input_schema:
@@ -159,6 +163,7 @@ class _Opened:
         """Keep the server open until this is cancelled."""
         await anyio.lowlevel.checkpoint()  # the opener must have begun the work that a failure ends
         try:
+            # Around the connection, although the limit is of its start: cancel scopes end in reverse order.
             with anyio.fail_after(self._server.spec.start_timeout) as starting:
                 async with self._server.connected() as client:
                     self._server.check(await list_tools(client))
@@ -168,10 +173,10 @@ class _Opened:
                     await anyio.sleep_forever()
         except Exception as error:
             self.failure = await self._server.failure(error)
-            if self._client is None:
+            if self._client is None:  # one that started before is told to the calls alone, as their failure
                 failed(self.failure)
         finally:
-            self._known.set()
+            self._known.set()  # calls that wait have to end, also when this was cancelled
 
     async def client(self) -> Client:
         """Return the connection, once the server has started.
@@ -237,7 +242,9 @@ class OpenServers:
         try:
             return read_result(await client.call_tool(tool, dict(arguments)))
         except Exception as error:
-            if connection_closed(error):
+            if connection_closed(
+                error
+            ):  # later calls end at once, and later runs start a server of their own
                 opened.lose()
             raise
 
@@ -267,7 +274,9 @@ class ServerLease:
         Raises:
             ToolServerError: one cannot be had.
         """
-        if not self.servers or self._shared is not None:
+        if (
+            not self.servers or self._shared is not None
+        ):  # in `opened` inside `opened`, the outer one holds them
             yield
             return
         async with OpenServers(self.servers, failed=_raised_later) as opened:

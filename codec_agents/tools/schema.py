@@ -99,6 +99,7 @@ class CallSignature:
             raise ToolDefinitionError(
                 f"the tool {self.name!r} takes {parameter.name!r} by position only; models give names"
             )
+        # Not the parameter's name: pydantic refuses some (`_x`), and others (`json`) hide methods of models.
         key = f"field_{position}"
         self._keys[key] = parameter.name
         fields[key] = (_annotation(annotation), _field(parameter, annotation, description))
@@ -112,7 +113,8 @@ class CallSignature:
             ) from error
         untitled = _without_titles(schema)
         assert isinstance(untitled, dict)
-        untitled.setdefault("properties", {})
+        untitled.setdefault("properties", {})  # which templates of models read without asking
+        # The check refuses further arguments, and the tool has its own description: here both only cost ids.
         untitled.pop("additionalProperties", None)
         untitled.pop("description", None)
         return {"type": "object", **{key: value for key, value in untitled.items() if key != "type"}}
@@ -173,7 +175,7 @@ def _annotation(annotation: Any) -> Any:
 def _field(parameter: inspect.Parameter, annotation: Any, documented: str | None) -> FieldInfo:
     told = [extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, str)]
     options: dict[str, Any] = {"alias": parameter.name}
-    description = told[0] if told else documented
+    description = told[0] if told else documented  # beside the type it is of this parameter for certain
     if description is not None and not _describes_itself(annotation):
         options["description"] = description
     if isinstance(parameter.default, FieldInfo):
@@ -199,6 +201,7 @@ def _without_titles(schema: Any) -> Any:
     for key, value in schema.items():
         if key == "title" and isinstance(value, str):
             continue
+        # Keys in these are names, and a parameter may be named `title`.
         if key in ("properties", "$defs") and isinstance(value, dict):
             cleaned[key] = {name: _without_titles(entry) for name, entry in value.items()}
         else:

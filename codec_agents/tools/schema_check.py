@@ -15,7 +15,7 @@ _SCHEMAS = ("items", "additionalProperties")
 
 def schema_fault(schema: Any) -> str | None:
     """Return what is wrong with a schema; None if every word that is read has a value of its type."""
-    left: list[Any] = [schema]
+    left: list[Any] = [schema]  # not by recursion: others decide how deep a schema is
     while left:
         known = left.pop()
         if isinstance(known, bool):  # true takes every value, false none

@@ -43,7 +43,9 @@ def _is_sibling(block: Any) -> bool:
 def _takes_ids(block: Any) -> bool:
     if not isinstance(block, Mapping) or block.get("type") != "text":
         return False
-    return LEAF_TOKENIZATION not in (block.get("_meta") or {})
+    # Of another type it is left as it is, for the library to refuse: an error here would end the connection.
+    meta = block.get("_meta") or {}
+    return isinstance(meta, Mapping) and LEAF_TOKENIZATION not in meta
 
 
 class FoldingStream:

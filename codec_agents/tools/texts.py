@@ -20,6 +20,7 @@ def result_text(value: Any) -> str:
     if value is None:
         return "null"
     try:
+        # By pydantic first: it has a form for models, dataclasses, dates and sets, which `json` has not.
         written = TypeAdapter(Any).dump_python(value, mode="json")
         return json.dumps(written, ensure_ascii=False)
     except (PydanticSerializationError, ValueError) as error:

@@ -145,7 +145,7 @@ def make_tool(
         return function if name is None else function.renamed(name)
     function = _callable(function)
     signature = CallSignature(function, context_type=ToolContext, name=name)
-    if timeout is not None and timeout <= 0:
+    if timeout is not None and timeout <= 0:  # every call would end before it began
         raise ToolDefinitionError(
             f"the tool {signature.name!r} has a timeout of {timeout}; it must be positive"
         )

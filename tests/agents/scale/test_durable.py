@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from codec_agents.exceptions import DurableError, InputError, PauseError
+from codec_agents.records.files import is_being_written, open_locked
 from codec_agents.records.positions import positions_of
 from codec_agents.records.reader import read_record
 
 pytest.importorskip("dbos", reason="needs DBOS, in an environment of its own: make test-dbos")
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
-from codec_agents.scale.durable_client import DurableRuns, DurableStatus, checked_id  # noqa: E402
+from codec_agents.scale.durable import DurableWorker, _recorded  # noqa: E402
+from codec_agents.scale.durable_client import SQLITE, DurableRuns, DurableStatus, checked_id  # noqa: E402
 from tests.agents.scale.durable_worker import make  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
@@ -171,10 +177,142 @@ def test_a_record_that_lost_a_finished_call_is_refused_before_the_call_runs_agai
     assert effects(tmp_path) == {"r/m/1/0": 1}
 
 
-@pytest.mark.parametrize("name", ["", ".", "a/b", "x" * 129, "ä b"])
+@pytest.mark.parametrize("name", ["", ".", "a/b", "x" * 129, "ä b", "ä" * 65])
 def test_ids_are_names_of_files(name: str) -> None:
     with pytest.raises(DurableError):
         checked_id(name)
+
+
+def test_a_run_of_the_same_id_has_the_same_inputs(tmp_path: Path) -> None:
+    with DurableRuns(tmp_path) as runs:
+        for _ in range(2):
+            assert runs.start(make(), {"question": "go"}, run_id="r") == "r"
+        with pytest.raises(InputError, match="is there with other inputs"):
+            runs.start(make(), {"question": "stay"}, run_id="r")
+
+
+def test_the_database_is_for_its_owner_alone(tmp_path: Path) -> None:
+    started(tmp_path, "r")
+    assert (tmp_path / SQLITE).stat().st_mode & 0o077 == 0
+
+
+def row(folder: Path, name: str, status: str, inputs: str, output: str = "null") -> None:
+    """Write the row of a workflow as others could."""
+    with closing(sqlite3.connect(folder / SQLITE)) as base, base:
+        columns = [column[1] for column in base.execute("PRAGMA table_info(workflow_status)")]
+        (values,) = base.execute("SELECT * FROM workflow_status WHERE workflow_uuid = 'r'")
+        other = {**dict(zip(columns, values, strict=True)), "workflow_uuid": name, "status": status}
+        marks = ", ".join("?" * len(columns))
+        base.execute(f"INSERT INTO workflow_status VALUES ({marks})", list(other.values()))
+        base.execute("INSERT INTO workflow_input (workflow_uuid, inputs) VALUES (?, ?)", (name, inputs))
+        base.execute("INSERT INTO workflow_output (workflow_uuid, output) VALUES (?, ?)", (name, output))
+
+
+def given(*arguments: object) -> str:
+    return json.dumps({"positionalArgs": arguments, "namedArgs": {}})
+
+
+GOOD = given("x", "desk", {"question": "go"}, None, None)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        ("{nonsense", "null"),
+        (given(), "null"),
+        (given("x", 5, {}, None, None), "null"),
+        (GOOD, "5"),
+        (GOOD, "null"),
+        (GOOD, "{}"),
+        (GOOD, '{"waiting": 5}'),
+        (GOOD, '{"waiting": {"pause": "p", "calls": [{}]}}'),
+        (GOOD, '{"text": 5}'),
+        (GOOD, '{"error": {}}'),
+    ],
+)
+def test_a_damaged_row_is_a_failed_run_beside_the_others(tmp_path: Path, inputs: str, output: str) -> None:
+    started(tmp_path, "r")
+    row(tmp_path, "x", "SUCCESS", inputs, output)
+    with DurableRuns(tmp_path) as runs:
+        assert {each.run_id: each.state for each in runs.runs()} == {"r": "queued", "x": "failed"}
+        assert "damaged" in str(runs.status("x").error)
+        with pytest.raises(PauseError):
+            runs.answer("x", {})
+
+
+def test_rows_that_wait_for_each_other_without_end_are_damaged(tmp_path: Path) -> None:
+    started(tmp_path, "r")
+    for name in ("x", "x/p"):
+        row(tmp_path, name, "SUCCESS", GOOD, '{"waiting": {"pause": "p", "calls": []}}')
+    assert status(tmp_path, "x").state == "failed"
+
+
+def test_the_second_of_two_answers_given_at_once_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(tmp_path, "r")
+    call = {"key": "m/2/0", "node": "m", "name": "pay", "arguments": {}}
+    row(tmp_path, "x", "SUCCESS", GOOD, json.dumps({"waiting": {"pause": "p", "calls": [call]}}))
+    with DurableRuns(tmp_path) as runs:
+        with pytest.raises(PauseError, match="give true, false or words"):
+            runs.answer("x", {"m/2/0": 1})
+        waiting = runs.status("x")
+        monkeypatch.setattr(runs, "status", lambda _: waiting)
+        runs.answer("x", {"m/2/0": True})
+        runs.answer("x", {"m/2/0": True})
+        with pytest.raises(PauseError, match="was answered otherwise"):
+            runs.answer("x", {"m/2/0": False})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("run_id", "pipeline"), [("../x", "desk"), ("r", "none")], ids=["another file", "another pipeline"]
+)
+async def test_a_row_that_names_another_file_or_pipeline_is_refused(
+    tmp_path: Path, run_id: str, pipeline: str
+) -> None:
+    worker = DurableWorker(tmp_path, {"desk": make()})
+    with pytest.raises(DurableError):
+        await worker._run(run_id, pipeline, {"question": "go"}, None, {})
+
+
+def test_a_pause_that_the_record_does_not_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PauseError, match="never waited at the pause"):
+        _recorded(tmp_path / "none.jsonl", "p")
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_cannot_start_gives_its_lock_back(tmp_path: Path) -> None:
+    worker = DurableWorker(tmp_path, {"desk": make()}, database="sqlite:////no/such/folder/dbos.sqlite")
+    with pytest.raises(DurableError, match="cannot use DBOS's database"):
+        async with worker:
+            pass
+    (lock,) = (tmp_path / "workers").iterdir()
+    assert not is_being_written(lock)
+
+
+@pytest.mark.anyio
+async def test_a_dead_worker_is_taken_over_once(tmp_path: Path) -> None:
+    """A second one would put runs back that a third one has already taken."""
+    asked: list[str] = []
+
+    class Library:
+        @staticmethod
+        async def list_workflows_async(*, executor_id: str, **_: object) -> list[object]:
+            asked.append(executor_id)
+            assert is_being_written(tmp_path / "workers" / "dead")
+            return []
+
+    worker = DurableWorker(tmp_path, {"desk": make()})
+    worker._library = SimpleNamespace(DBOS=Library)
+    (tmp_path / "workers").mkdir()
+    held = open_locked(tmp_path / "workers" / "dead")
+    await worker._take_over("dead")
+    os.close(held)
+    assert asked == []
+    await worker._take_over("dead")
+    assert asked == ["dead"]
+    assert list((tmp_path / "workers").iterdir()) == []
 
 
 # --- over HTTP and on the command line ---

@@ -441,6 +441,26 @@ async def test_ids_that_spell_another_text_are_not_used() -> None:
     assert (got.status, got.ids, got.text) == ("ok", None, "the weather is fine")
 
 
+@pytest.mark.parametrize(("ids", "text"), [((65,) * 5000, "A" * 5000), ((65,) * 5000, "A")])
+async def test_results_that_cannot_be_used_as_ids_are_not_encoded(
+    ids: tuple[int, ...], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than a result may be, or more ids than their text can have: work on the event loop."""
+
+    def encode(*_: object) -> list[int]:
+        raise AssertionError("it was encoded")
+
+    monkeypatch.setattr("codec_agents.tools.dispatch._joined", encode)
+    own = bundled_map("demo/bytes")
+
+    @tool(max_result=1000)
+    def much() -> Any:
+        return ResultIds((ids, text), own.hash or "", text)
+
+    got = await run(much, call("much"), vocabulary=vocabulary_of(own))
+    assert (got.status, got.ids, got.text[:1]) == ("ok", None, "A")
+
+
 async def test_an_approver_that_cancels_itself_denies() -> None:
     async def approver(what: ToolCall, context: ToolContext) -> bool:
         raise asyncio.CancelledError

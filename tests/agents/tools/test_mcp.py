@@ -6,6 +6,8 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,9 +19,11 @@ from mcp.types import CallToolResult
 from mcp.types import Tool as ServerTool
 
 from codec_agents.exceptions import ToolDefinitionError, ToolServerError
+from codec_agents.graph.servers import McpSpec
 from codec_agents.tools.calls import Attempt, ToolCall, ToolContext
 from codec_agents.tools.dispatch import Dispatcher
-from codec_agents.tools.mcp import legal_names, make_tools, mcp_tools, read_result
+from codec_agents.tools.mcp import legal_names, list_tools, make_tools, mcp_tools, read_result
+from codec_agents.tools.mcp_servers import ToolServer
 from codec_agents.tools.sibling_leaf import fold_siblings
 from codec_agents.tools.tool import NAME_PATTERN, Toolset
 from codec_agents.vocabularies import bundled_map
@@ -130,6 +134,23 @@ def test_results_are_rewritten_block_by_block() -> None:
         assert fold_siblings(result) == result
 
 
+@pytest.mark.parametrize("meta", [5, [1], "ai.codec"])
+def test_blocks_with_meta_of_other_types_are_left_to_the_library(meta: object) -> None:
+    """An error here would end the connection, and with it all other calls."""
+    odd = {**SUNNY, "_meta": meta}
+    assert fold_siblings({"content": [odd, BESIDE]})["content"][0] == odd
+
+
+@pytest.mark.asyncio
+async def test_a_list_of_tools_that_does_not_end_is_refused() -> None:
+    class Endless:
+        async def list_tools(self, cursor: str | None) -> Any:
+            return SimpleNamespace(tools=[], next_cursor="more")
+
+    with pytest.raises(ToolDefinitionError, match="more than 100 pages"):
+        await list_tools(Endless())  # type: ignore[arg-type]
+
+
 @pytest.mark.asyncio
 async def test_unknown_tool_in_only_is_refused() -> None:
     with pytest.raises(ToolDefinitionError, match="nothing_here"):
@@ -192,3 +213,14 @@ def test_structured_content_alone_reaches_the_model() -> None:
     assert read_result(result(structuredContent={"answer": 42})) == '{"answer": 42}'
     assert read_result(result(content=[text], structuredContent={"answer": 42})) == "forty-two"
     assert read_result(result()) == ""
+
+
+@pytest.mark.asyncio
+async def test_the_standard_error_of_a_listed_server_does_not_reach_the_terminal(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    script = "import sys; sys.stderr.write('\\x1b[2Jgone\\n'); raise SystemExit(3)"
+    spec = McpSpec(command=["python", "-c", script])
+    with pytest.raises(ToolServerError, match="exited with 3:  \\[2Jgone"):
+        await ToolServer("old", spec, spec.command, None).ask()
+    assert capfd.readouterr().err == ""
