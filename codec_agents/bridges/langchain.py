@@ -31,7 +31,7 @@ MEMORY: Final = "codec_agents"
 
 
 class _Kept(msgspec.Struct):
-    """What a message holds below `MEMORY`.
+    """The value of `MEMORY` in a message.
 
     Fields:
         digest: of the message's text, by which a changed one is known.
