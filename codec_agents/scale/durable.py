@@ -109,7 +109,7 @@ class DurableWorker:
         try:
             await self._start()
         except BaseException:
-            await self.__aexit__()  # nobody leaves a context that was not entered: the lock would stay held
+            await self.__aexit__()  # which Python does not call here: the lock would stay held
             raise
         return self
 

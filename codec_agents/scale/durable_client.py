@@ -1,6 +1,6 @@
 """Start, watch and answer durable runs, from any process that reaches their folder and DBOS's database.
 
-Whoever can write the database decides what runs: DBOS reads a value that says so by `pickle`. Values of its
+The right to write the database is one to run code: DBOS reads a value that says so by `pickle`. Values of its
 rows are checked all the same, because a row that is damaged must not hide the runs beside it.
 """
 

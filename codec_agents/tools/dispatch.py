@@ -167,7 +167,7 @@ class Dispatcher:
         if tool is None:
             known = ", ".join(self.tools.names) or "none"
             return _failed("unknown_tool", f"there is no tool {call.name!r}; the tools are: {known}")
-        # Approval comes last: nobody is asked about a call that could not run.
+        # Approval comes last: it is not asked for a call that could not run.
         arguments = _arguments(tool, call)
         if isinstance(arguments, _Outcome):
             return arguments
