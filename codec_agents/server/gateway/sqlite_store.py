@@ -110,6 +110,7 @@ class SqliteStore:
 
     def find(self, keys: Sequence[bytes]) -> list[Node]:
         """Return the whole turns of the first of these keys that has any."""
+        # Asked first for private turns, which are nowhere else, and so that it knows which turns are in use.
         private = self._memory.find(keys)
         for start in range(0, len(keys), MOST_KEYS):
             some = keys[start : start + MOST_KEYS]
@@ -216,6 +217,8 @@ def opened_store(path: Path) -> tuple[sqlite3.Connection, IO[bytes], bytes]:
         try:
             # Conversations are for the one who runs the server; SQLite's other files get the same mode.
             path.touch(mode=0o600)
+            # Each statement is a transaction of its own, committed when it returns. A server in a thread uses the
+            # store there, and not where it was made; one at a time in either case.
             file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             opened.enter_context(closing(file))
             _require_own(file)
