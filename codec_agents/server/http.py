@@ -37,6 +37,7 @@ class HttpError(Exception):
         status, message: the HTTP status, and the sentence that the client gets.
         kind, code, param: OpenAI's error fields.
         headers: further headers of the answer.
+        body: the answer where the protocol has a form of its own for it (426); OpenAI's if left out.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class BodyShare:
                 503,
                 "the server has as many request bytes in memory as it may; send the request again later",
                 code="busy",
-                # The rest of the body is not read, and would be taken for the next request.
+                # Without this, the rest of the body would be read all the same, to find the next request.
                 headers={"retry-after": "1", "connection": "close"},
             )
         self._budget.left -= size

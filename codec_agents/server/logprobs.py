@@ -82,6 +82,7 @@ class Logprobs:
                 f"the engine gave {len(logprobs)} log probabilities and {len(tops)} lists of alternatives, "
                 f"for {len(frame.ids)} ids"
             )
+        # An engine may give more than were asked for.
         rows = [row[: self._top] for row in tops] if self._top else [()] * len(frame.ids)
         return list(zip(frame.ids, logprobs, rows, strict=True))
 

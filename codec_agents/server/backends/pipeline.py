@@ -214,6 +214,7 @@ class PipelineBackend:
         """
         if asked.place is None:
             return Turn({})
+        # `read_asked` refuses earlier messages for a pipeline that has no history.
         assert asked.history is not None
         if (known := self._conversations.find(asked.history.keys[asked.place])) is not None:
             # A suspended run goes on with results, an ended one with a question.

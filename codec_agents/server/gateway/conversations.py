@@ -336,6 +336,7 @@ class Exchange:
             reasoning="".join(self._texts["reasoning"]) or None,
             calls=tuple(self._calls),
         )
+        # Some families write ids of calls, and clients get those. The others have ours, in order.
         minted = iter(self._call_ids)
         node = self.continuation.answered(
             self._sampled,

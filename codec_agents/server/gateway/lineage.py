@@ -106,22 +106,36 @@ class Lineage:
         return nodes[counts.index(max(counts))]
 
     def _fork(self, history: History, found: Found, cut: Cut | None) -> Found:
-        """Return where a history leaves the known ones, behind a turn that is known."""
-        node, behind = found.node, history.messages[found.place + 1 :]
+        """Return where a history leaves the known ones, behind a turn that is known.
+
+        On the way it goes on from turns that broke off, of which there may be any number in a row.
+        """
+        last = history.model_turns()[0]
+        while True:
+            known = self._known_behind(history, found)
+            broken = _broken(known, history.messages[found.place + 1 :], cut)
+            if broken is None:
+                return self._parted(history, found, known)
+            child, kept = broken
+            found = Found(child, found.place + 1 + len(child.messages), cut=kept)
+            if last <= found.place:
+                return found
+
+    def _known_behind(self, history: History, found: Found) -> list[Node]:
+        """Return turns that continue the one found, and whose requests may have begun as this one goes on."""
+        node = found.node
         # Turns whose request began with the same message, and those whose request had none of its own. Others
         # share nothing behind this place, and one system text may begin conversations by the thousand.
         openings = (history.origin if node is None else node.key, history.keys[found.place + 1])
         near = [each for opening in openings for each in self.store.children(opening)]
-        known = [each for each in near if _nonce(each.parent) == _nonce(node)]
-        broken = _broken(known, behind, cut)
-        if broken is not None:
-            child, kept = broken
-            further = Found(child, found.place + 1 + len(child.messages), cut=kept)
-            left = any(turn > further.place for turn in history.model_turns())
-            return self._fork(history, further, cut) if left else further
+        return [each for each in near if _nonce(each.parent) == _nonce(node)]
+
+    def _parted(self, history: History, found: Found, known: Sequence[Node]) -> Found:
+        """Return the place found, with the first message that none of the known turns has."""
+        behind = history.messages[found.place + 1 :]
         turns = [turn for turn in history.model_turns() if turn > found.place]
         evicted = self.store.was_evicted([history.keys[turn] for turn in turns])
-        if node is None and not known:
+        if found.node is None and not known:
             return replace(found, evicted=evicted)
         shared = max((_shared(child, behind) for child in known), default=0)
         if shared == len(behind):  # asked once more, with the client's own text as the model's last turn

@@ -261,6 +261,7 @@ class RecordedAnswer:
         shown = frame
         if frame.values is not None and not self._shows_values:
             shown = CodecFrame(frame.ids, frame.done, frame.finish_reason)
+        # In this order: writing gives the exchange the pieces of text that the stored turn is made of.
         body = self._form.write(shown)
         if self._lanes is not None:
             self._lanes.feed(frame)

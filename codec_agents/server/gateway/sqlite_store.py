@@ -196,6 +196,7 @@ class SqliteStore:
             if row[1] != before:
                 raise ValueError(f"it continues the turn {row[1]}")
             return _node(row, parent)
+        # msgspec's errors are of values; one of types is a column that another program has changed.
         except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"the turn {row[0]} of {self.path} is damaged: {error}") from error
 
@@ -217,8 +218,8 @@ def opened_store(path: Path) -> tuple[sqlite3.Connection, IO[bytes], bytes]:
         try:
             # Conversations are for the one who runs the server; SQLite's other files get the same mode.
             path.touch(mode=0o600)
-            # Each statement is a transaction of its own, committed when it returns. A server in a thread uses the
-            # store there, and not where it was made; one at a time in either case.
+            # Each statement is a transaction of its own, committed when it returns. A server in a thread uses
+            # the store there, and not where it was made; one at a time in either case.
             file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             opened.enter_context(closing(file))
             _require_own(file)

@@ -218,6 +218,7 @@ class Listener:
             within=settings.head_within,
             idle=self._idle,
         )
+        # asyncio requires it, and `_accept_all` accepts without waiting.
         listening.setblocking(False)
         listening.listen(BACKLOG)
         self._task = asyncio.get_running_loop().create_task(self._accept_all())

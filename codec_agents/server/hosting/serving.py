@@ -81,7 +81,7 @@ def serve(
     listening = sockets or bind(host, port)
     config = uvicorn.Config(
         app,
-        lifespan="on",
+        lifespan="on",  # "auto" would serve on where the back end could not be opened
         http="h11",
         ws="none",
         proxy_headers=False,  # no header may change what the application takes for the client

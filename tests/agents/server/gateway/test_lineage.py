@@ -12,8 +12,11 @@ import pytest
 from codec_agents.dialects import Message, MessageCall
 from codec_agents.exceptions import PromptError
 from codec_agents.server.gateway.continuation import ReasoningRules
+from codec_agents.server.gateway.history import Asked, history_of
+from codec_agents.server.gateway.lineage import Lineage
+from codec_agents.server.gateway.mint import new_nonce
 from codec_agents.server.gateway.store import MemoryStore
-from codec_agents.server.gateway.tree import Node
+from codec_agents.server.gateway.tree import Node, as_array
 from codec_core.maps import TokenizerMap
 from tests.agents.dialects.families import TOOLS, Bench, bench
 from tests.agents.server.gateway.agents import Core
@@ -251,6 +254,32 @@ def continue_behind_a_cut(talk: Talk, cut: int) -> None:
     assert again.prompt[: node.length] == node.ids()
     last = talk.say(again, "Ok.", END)
     assert talk.ask(user("And?")).prompt[: last.length] == last.ids()
+
+
+def test_any_number_of_turns_in_a_row_may_have_broken_off(qwen: Bench) -> None:
+    store, last, many = MemoryStore(max_bytes=2**30), None, 1_100
+    left = Message(role="assistant", content="Yes")
+    asked = [message for number in range(many) for message in (user(f"{number}"), left)]
+    history = history_of(Asked(b"t", "m", [*asked, user("Go on")]), qwen.bound)
+    for place in range(0, 2 * many, 2):
+        last = Node(
+            parent=last,
+            tenant=b"t",
+            origin=history.keys[place],
+            key=b"%d" % place,
+            kept=place,
+            inserted=as_array([1]),
+            sampled=as_array([2]),
+            messages=(asked[place],),
+            turn=Message(role="assistant", content="Yes, and"),
+            nonce=new_nonce(),
+            begin=0,
+            finish_reason=None,
+            partial=True,
+        )
+        store.add(last)
+    found = Lineage(store).find(history, b"t", cut=lambda _node, _turn: 1)
+    assert (found.node, found.place, found.cut) == (last, 2 * many - 1, 1)
 
 
 def test_less_than_was_delivered_is_cut_at_an_id_or_forked(talk: Talk) -> None:
