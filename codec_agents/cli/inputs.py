@@ -54,12 +54,19 @@ def parse_inputs(pairs: Iterable[str]) -> dict[str, str]:
         click.BadParameter: A pair has another form, a name is given twice, or a value is not UTF-8 text.
     """
     found: dict[str, str] = {}
+    reads_standard_input = ""
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise _bad(f"{pair!r} is not name=value, name=@file, or name=- for standard input")
         if name in found:
             raise _bad(f"the input {name!r} is given twice")
+        if value == "-" and reads_standard_input:
+            raise _bad(
+                f"{reads_standard_input!r} and {name!r} both read standard input, which has one text; give "
+                "one of them as @FILE"
+            )
+        reads_standard_input = name if value == "-" else reads_standard_input
         found[name] = _value(value)
     return found
 

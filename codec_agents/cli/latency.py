@@ -163,7 +163,7 @@ async def measure(
         inputs: the values of the text inputs.
         rounds: runs of each way that count.
         folder: where a record of each run is written.
-        progress: called with the number of finished runs and of all.
+        progress: called before each run, with its number and that of all.
     """
     reports: dict[str, list[list[HandoffReport]]] = {name: [] for name in pipelines}
     seconds: dict[str, list[float]] = {name: [] for name in pipelines}
@@ -178,9 +178,9 @@ async def measure(
                 marked = {key: f"({number}-{place}) {value}" for key, value in inputs.items()}
                 file = folder / f"{name.replace(' ', '-').replace(':', '')}-{number}.jsonl"
                 progress(number * len(pipelines) + place + 1, (rounds + 1) * len(pipelines))
+                if name in left_out:
+                    continue
                 with _leaving_out(name, left_out):
-                    if name in left_out:
-                        continue
                     result = await pipeline.invoke(marked, record=file)
                     if number:
                         reports[name].append(result.handoffs)

@@ -24,6 +24,7 @@ class Declared(BaseModel):
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,
+        allow_inf_nan=False,
         populate_by_name=True,
         defer_build=True,
     )

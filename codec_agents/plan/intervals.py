@@ -34,26 +34,27 @@ SHORT = 256
 
 def with_intervals(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> dict[str, BuiltNode]:
     """Return the nodes of a plan, each model with the interval that its readers allow."""
-    return {name: _with_interval(node, nodes, edges) for name, node in nodes.items()}
+    readers: dict[str, list[BuiltNode]] = {name: [] for name in nodes}
+    for edge in edges:
+        readers[edge.source_node].append(nodes[edge.target_node])
+    return {name: _with_interval(node, readers) for name, node in nodes.items()}
 
 
-def _with_interval(node: BuiltNode, nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> BuiltNode:
+def _with_interval(node: BuiltNode, readers: Mapping[str, Sequence[BuiltNode]]) -> BuiltNode:
     if isinstance(node, BuiltRouter):  # it ends its model's answer as soon as it decides
         return replace(node, stream_interval=WHOLE) if node.label_ids else node
     if not isinstance(node, BuiltModel):
         return node
     declared = node.declared_interval
     if declared is None:
-        each = _needs_each(node) or _is_read_along(node.name, nodes, edges, set())
-        declared = 1 if each else WHOLE if _only_its_end_counts(node, nodes, edges) else GATHERED
+        each = _needs_each(node) or _is_read_along(node.name, readers)
+        declared = 1 if each else WHOLE if _only_its_end_counts(node, readers) else GATHERED
     return replace(node, stream_interval=declared)
 
 
-def _only_its_end_counts(
-    node: BuiltModel, nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]
-) -> bool:
+def _only_its_end_counts(node: BuiltModel, readers: Mapping[str, Sequence[BuiltNode]]) -> bool:
     """Return whether an answer is short, goes into functions alone, and can come at once."""
-    targets = [nodes[edge.target_node] for edge in edges if edge.source_node == node.name]
+    targets = readers[node.name]
     ends = bool(targets) and all(isinstance(target, BuiltFunction) for target in targets)
     return ends and node.options.max_tokens <= SHORT and gives_whole_answers(node.engine)
 
@@ -63,16 +64,15 @@ def _needs_each(node: BuiltModel) -> bool:
     return node.dispatcher.has_early_tools or node.policy.limits.reasoning_ids is not None
 
 
-def _is_read_along(
-    name: str, nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge], seen: set[str]
-) -> bool:
+def _is_read_along(name: str, readers: Mapping[str, Sequence[BuiltNode]]) -> bool:
     """Return whether a sink, or an outer plan, may show the node's ids as they come."""
-    for edge in edges:
-        if edge.source_node != name or edge.target_node in seen:
-            continue
-        target = nodes[edge.target_node]
-        if isinstance(target, BuiltSink):
-            return True
-        if isinstance(target, BuiltJoin) and _is_read_along(target.name, nodes, edges, {*seen, name}):
-            return True
+    seen, waiting = {name}, [name]
+    while waiting:
+        for target in readers[waiting.pop()]:
+            if isinstance(target, BuiltSink):
+                return True
+            # Joins pass ids on. Each is seen once: joins of joins have more ways than can be walked.
+            if isinstance(target, BuiltJoin) and target.name not in seen:
+                seen.add(target.name)
+                waiting.append(target.name)
     return False

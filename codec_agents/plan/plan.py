@@ -5,7 +5,8 @@ A plan never changes, so any number of runs share it. Nodes that contain a plan 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -122,7 +123,7 @@ def _is_sequential(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -
 
 def _is_path(nodes: Mapping[str, BuiltNode], edges: Sequence[BuiltEdge]) -> bool:
     """Return whether the working nodes form one path."""
-    working = [name for name, node in nodes.items() if node.starts_when_inputs_complete]
+    working = {name for name, node in nodes.items() if node.starts_when_inputs_complete}
     steps = {(edge.source_node, edge.target_node) for edge in edges}
     steps = {(source, target) for source, target in steps if source in working and target in working}
     sources, targets = {source for source, _ in steps}, {target for _, target in steps}
@@ -217,7 +218,7 @@ class BuiltPipeline:
             raise InputError(
                 f"inputs is a mapping of the pipeline's inputs, {{{example}}}, not {type(values).__name__}"
             )
-        if unknown := sorted(given.keys() - self.inputs.keys()):
+        if unknown := sorted(given.keys() - self.inputs.keys(), key=str):
             known = ", ".join(self.inputs) or "none"
             raise InputError(f"there is no input {unknown[0]!r}; the pipeline {self.name!r} has: {known}")
         return {
@@ -234,10 +235,25 @@ def _checked_value(node: BuiltInput, value: Value | None) -> Value:
         return value
     if isinstance(value, str):
         raise InputError(f"the input {node.name!r} takes ids of the map {node.vocabulary.id}, not text")
-    for position, token_id in enumerate(value):
-        if not node.vocabulary.is_valid(token_id):
+    # Text as bytes would be ids as well, and a set has no order.
+    if isinstance(value, bytes | bytearray | Mapping | set | frozenset) or not isinstance(value, Iterable):
+        raise InputError(f"the input {node.name!r} takes a list of ids, not {type(value).__name__}")
+    given = list(value)
+    ids = [_as_id(each) for each in given]
+    for position, token_id in enumerate(ids):
+        if token_id is None or not node.vocabulary.is_valid(token_id):
             raise InputError(
-                f"the input {node.name!r} holds {token_id} at position {position}, "
+                f"the input {node.name!r} holds {given[position]!r:.100} at position {position}, "
                 f"which is no id of the map {node.vocabulary.id}"
             )
-    return list(value)
+    return [each for each in ids if each is not None]
+
+
+def _as_id(value: object) -> int | None:
+    """Return a whole number, of Python or of an array, as Python's; None for anything else."""
+    if type(value) is int:
+        return value
+    try:
+        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None

@@ -93,9 +93,13 @@ def _found_again(
     found, place = [], 0
     for each in told:
         part = tuple(said[each.start : each.stop])
+        if not part:
+            continue
         # From the end of the one before: results are in order, and two of them may be equal.
-        start = next((n for n in range(place, len(ids)) if ids[n : n + len(part)] == part), None)
-        if start is not None and part:
+        # The first id alone is compared at most places: a copy of a whole result at each would take minutes.
+        starts = (n for n in range(place, len(ids)) if ids[n] == part[0])
+        start = next((n for n in starts if ids[n : n + len(part)] == part), None)
+        if start is not None:
             found.append(each.moved(start - each.start))
             place = start + len(part)
     return tuple(found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from codec_agents.cli.approval import decision
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.inputs import input_option, inputs_of
 from codec_agents.cli.options import as_json, load, pipeline_file
+from codec_agents.cli.serving import address_of, bound, secret
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -170,9 +170,8 @@ def answer(state: Path, run_id: str, given: tuple[str, ...], database: str | Non
         if status.calls and len(given) != len(status.calls):
             waiting = "".join(f"\n  {line}" for line in _waiting(status))
             raise click.UsageError(f"give one --decision for each of these calls, in order:{waiting}")
-        decisions = {
-            call["key"]: decision(said) for call, said in zip(status.calls, given, strict=bool(status.calls))
-        }
+        # As many as there are calls; where none waits, `answer` says why.
+        decisions = {call["key"]: decision(said) for call, said in zip(status.calls, given, strict=False)}
         runs.answer(run_id, decisions, pause=status.pause)
     if as_json:
         terminal.print_json({"run_id": run_id, "decisions": decisions})
@@ -199,10 +198,7 @@ def serve(
     from codec_agents.server.access import UnprotectedServerError, require_keys
     from codec_agents.server.hosting.serving import require_uvicorn
 
-    key = None if api_key_env is None else os.environ.get(api_key_env)
-    if api_key_env is not None and not key:
-        raise click.UsageError(f"the environment variable {api_key_env} is not set; set it to the key")
-    settings = ServerSettings(api_keys=() if not key else (key,))
+    settings = ServerSettings(api_keys=() if api_key_env is None else (secret(api_key_env),))
     try:
         require_uvicorn()
         require_keys(host, settings)
@@ -212,8 +208,13 @@ def serve(
 
     with _runs(state, database) as runs:
         app = DurableApp(runs, _pipelines(files), settings)
+        sockets = bound(host, port)
+        terminal.echo(f"runs of {state} on {address_of(host, sockets)}", err=True)
         # The application answers requests alone; uvicorn would ask it to start, and log that it does not.
-        uvicorn.run(app, host=host, port=port, log_level="warning", lifespan="off")
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        # uvicorn raises the signal again after it has ended what ran: for a server that is the usual end.
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=sockets)
 
 
 def _document(status: DurableStatus) -> dict[str, Any]:

@@ -37,15 +37,34 @@ def read_section(context: click.Context, _parameter: click.Parameter, path: Path
         raise click.BadParameter(f"{path} has no section `{SECTION}:`")
     options = [each for each in context.command.params if isinstance(each, click.Option)]
     # By the first spelling: of `--affinity/--no-affinity` a file has the positive one.
-    known = {each.opts[0].removeprefix("--"): each.name or "" for each in options}
+    known = {each.opts[0].removeprefix("--"): each for each in options}
     if unknown := sorted(str(name) for name in section if name not in known):
         raise click.BadParameter(
             f"{path}: `{SECTION}:` has the unknown fields {', '.join(unknown)}; there are "
             f"{', '.join(sorted(known))}"
         )
-    given = {known[name]: value for name, value in section.items()}
+    given = {
+        known[name].name: _as_words(known[name], value, f"{path}: `{name}:`")
+        for name, value in section.items()
+    }
     context.default_map = {**(context.default_map or {}), **given}
     return path
+
+
+def _as_words(option: click.Option, value: Any, place: str) -> Any:
+    """Return a value of a file as the command line would give it, since click converts no other kinds."""
+    if value is None:
+        return None
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise click.BadParameter(f"{place} is true or false, not {value!r}")
+        return value
+    values = value if option.multiple and isinstance(value, list) else [value]
+    # A boolean is a whole number in Python: `port: true` would be port 1.
+    if not all(isinstance(each, str | int | float) and not isinstance(each, bool) for each in values):
+        some = ", or a list of them" if option.multiple else ""
+        raise click.BadParameter(f"{place} takes a text or a number{some}, not {value!r:.100}")
+    return [str(each) for each in values] if option.multiple else str(value)
 
 
 @click.command(SECTION)

@@ -17,7 +17,7 @@ from codec_agents.cli.inputs import input_option, inputs_of
 from codec_agents.cli.options import as_json, load, pipeline_file
 
 if TYPE_CHECKING:
-    from codec_agents.cli.latency import EdgeTimes
+    from codec_agents.cli.latency import EdgeTimes, Measurement
 
 HEADS = ("ids", "bytes/id", "gap", "queue", "read", "engine", "first id", "saved", "ahead", "cached")
 
@@ -51,7 +51,6 @@ def command(file: Path, pairs: tuple[str, ...], rounds: int, html: Path | None, 
     caches. Tools are called in every run.
     """
     from codec_agents.cli.latency import measure, ways
-    from codec_agents.cli.terminal.tables import Figures
     from codec_agents.trace import write_page
 
     pipeline = load(file)
@@ -67,11 +66,20 @@ def command(file: Path, pairs: tuple[str, ...], rounds: int, html: Path | None, 
         )
     if html is not None:
         write_page(html, measured.runs)
-    found = measured.ways
     if as_json:
-        document = {"file": str(file), "rounds": rounds, "ways": [asdict(way) for way in found]}
+        document = {"file": str(file), "rounds": rounds, "ways": [asdict(way) for way in measured.ways]}
         terminal.print_json({**document, "left_out": measured.left_out})
         return
+    _show(console, measured)
+    if html is not None:
+        terminal.echo(f"wrote {html}", err=True)
+
+
+def _show(console: Any, measured: Measurement) -> None:
+    """Print a table for each handoff, with a row for each way."""
+    from codec_agents.cli.terminal.tables import Figures
+
+    found = measured.ways
     room = terminal.width(console)
     for edge in found[0].edges:
         console.print(Text(terminal.escape_line(edge.edge), style="bold"), soft_wrap=True)
@@ -94,8 +102,6 @@ def command(file: Path, pairs: tuple[str, ...], rounds: int, html: Path | None, 
     for left_out, why in measured.left_out.items():
         console.print(Text(terminal.escape_line(f"{left_out}: left out: {why}")), soft_wrap=True)
     console.print(Text(LEGEND, style="dim"), soft_wrap=True)
-    if html is not None:
-        terminal.echo(f"wrote {html}", err=True)
 
 
 def _cells(times: EdgeTimes, declared: EdgeTimes) -> list[str]:

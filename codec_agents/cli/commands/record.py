@@ -13,7 +13,7 @@ from rich.text import Text
 from codec_agents.cli import terminal
 from codec_agents.cli.documents import cut_answers, result_document
 from codec_agents.cli.exits import DONE, RUN_FAILED, reporting
-from codec_agents.cli.options import as_json, load
+from codec_agents.cli.options import Number, as_json, load
 from codec_agents.exceptions import RecordDamagedError
 from codec_agents.faults import suggest
 from codec_agents.records.exporters import EXPORTERS, jsonl, writer_of
@@ -158,7 +158,7 @@ def _line(text: str, style: str = "") -> None:
 @as_json
 @click.option("--tools", type=click.Choice(["recorded", "run"]), default="recorded", show_default=True)
 @click.option("--functions", type=click.Choice(["recorded", "run"]), default="recorded", show_default=True)
-@click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="1 for the recorded pace.")
+@click.option("--speed", type=Number(min=0, min_open=True), help="1 for the recorded pace.")
 @click.option("--record", "written", type=NEW_FILE, help="Write the record of the replay.")
 @reporting
 def replay(

@@ -123,15 +123,21 @@ def show_run(
         )
     show = _show_json if as_json else _show_events if events else _show_quiet if quiet else _show_lanes
     written = record or (_record_beside(trace) if trace else None)
-    begun = partial(begin, record=written, durability=durability, approve=None if pause else approver())
+    begun: list[Run] = []
+
+    def start() -> Run:
+        begun.append(begin(record=written, durability=durability, approve=None if pause else approver()))
+        return begun[0]
+
     try:
-        run_to_the_end(partial(_run, pipeline, begun, show))
+        run_to_the_end(partial(_run, pipeline, start, show))
     except ApprovalRequiredError as waiting:
         if pause is None:
             raise
         suspend(waiting, file, pause, as_json=as_json)
     finally:
-        if trace is not None and written is not None and written.exists():
+        # Before a run begins, the file holds the record of an earlier one.
+        if begun and trace is not None and written is not None and written.exists():
             # An interrupt and the exit of a suspended run are none: their records are as good as any.
             failed = isinstance(sys.exception(), Exception)
             _finish_trace(trace, written, keep=record is not None, failed=failed)

@@ -12,7 +12,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import as_json
+from codec_agents.cli.options import Number, as_json
 from codec_agents.records.store import RunFilter, RunState, RunStore
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ FILTERS = (
     click.option("--failure", metavar="WORDS", help="Only runs with an error that holds these words."),
     click.option("--tool", help="Only runs that called this tool."),
     click.option("--tool-status", metavar="STATUS", help="With --tool: how a call of it ended."),
-    click.option("--slower-than", type=click.FloatRange(min=0), metavar="SECONDS", help="Only slower runs."),
+    click.option("--slower-than", type=Number(min=0), metavar="SECONDS", help="Only slower runs."),
     click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Runs shown."),
 )
 

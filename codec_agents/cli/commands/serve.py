@@ -11,7 +11,7 @@ import click
 
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
-from codec_agents.cli.options import load
+from codec_agents.cli.options import Number, load
 from codec_agents.cli.serving import address_of, bound, secret
 from codec_agents.cli.yaml_files import yaml_of
 
@@ -44,7 +44,7 @@ ENGINES = ("auto", "vllm", "sglang", "llamacpp", "codec")
     type=click.Path(dir_okay=False, path_type=Path),
     help="With FILE: keep conversations in this SQLite file.",
 )
-@click.option("--ids-a-second", type=click.FloatRange(min=0, min_open=True), help="With --script: the pace.")
+@click.option("--ids-a-second", type=Number(min=0, min_open=True), help="With --script: the pace.")
 @click.option("--ids-a-frame", type=click.IntRange(min=1), help="With --script: how ids are cut.")
 @click.option(
     "--map",
@@ -136,7 +136,8 @@ def _backend(file: Path | None, model: str | None, given: dict[str, Any]) -> Mad
     if file is not None:
         return _pipeline(file, model, given)
     makers = {"script": _scripted, "transformers": _transformers, "bridge": _bridge}
-    return makers[kinds[0]](model or kinds[0], given)
+    names = {"script": "scripted"}
+    return makers[kinds[0]](model or names.get(kinds[0], kinds[0]), given)
 
 
 def _pipeline(file: Path, model: str | None, given: dict[str, Any]) -> Made:
@@ -164,8 +165,7 @@ def _scripted(model: str, given: dict[str, Any]) -> Made:
     document = _map_bytes(given.get("map_name", "demo/bytes"))
     tokenizer_map = parse_map(document)
     pace = {name: given[name] for name in ("ids_a_second", "ids_a_frame") if name in given}
-    name = "scripted" if model == "script" else model
-    backend = ScriptedBackend.of(tokenizer_map, _script(given["script"]), name, **pace)
+    backend = ScriptedBackend.of(tokenizer_map, _script(given["script"]), model, **pace)
     return backend, {tokenizer_map.id: document}
 
 

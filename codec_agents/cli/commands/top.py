@@ -21,7 +21,7 @@ from rich.text import Text
 from codec_agents.cli import terminal
 from codec_agents.cli.exits import reporting
 from codec_agents.cli.inputs import input_option, inputs_of
-from codec_agents.cli.options import load, pipeline_file
+from codec_agents.cli.options import Number, load, pipeline_file
 from codec_agents.runtime.own_loop import run_to_the_end
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class View(Protocol):
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each look.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.01),
+    type=Number(min=0.01),
     default=DEFAULT_INTERVAL,
     show_default=True,
     help="Seconds between two looks.",

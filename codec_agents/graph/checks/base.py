@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeAlias
 
-from codec_agents.faults import Fault
+from codec_agents.faults import MAX_COMPARED, Fault
 from codec_agents.graph.base import Place, place_name
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.links import Link, resolve
@@ -27,8 +27,8 @@ class Checked:
     is_body: bool
     """True if the pipeline is the body of a node."""
     by_target: Mapping[tuple[str, str], Sequence[Link]]
-    lost: Mapping[str, Sequence[EdgeSpec]]
-    """The edges with an unknown end, by the node that they name as their target."""
+    lost: Mapping[str, frozenset[str]]
+    """By the node that they name as their target: the slots that edges with an unknown end were meant for."""
 
     @classmethod
     def of(
@@ -41,12 +41,9 @@ class Checked:
             by_target[link.target_node, link.target_slot].append(link)
         # An edge with one good end is lost as well: what it was meant to fill is told once, as its own fault.
         followed = {link.index for link in links}
-        lost: dict[str, list[EdgeSpec]] = defaultdict(list)
-        for index, edge in enumerate(spec.edges):
-            if index not in followed:
-                lost[edge.target_node].append(edge)
+        lost = [edge for index, edge in enumerate(spec.edges) if index not in followed]
         reported = _without(faults, spec, unread)
-        return cls(spec, links, reported, unread, is_body, dict(by_target), dict(lost))
+        return cls(spec, links, reported, unread, is_body, dict(by_target), _meant(lost, spec))
 
     def into(self, name: str, slot: str = "") -> Sequence[Link]:
         """Return the edges into one slot of a node, or into a sink."""
@@ -61,10 +58,7 @@ class Checked:
 
         That edge is the fault; the slot that it leaves empty is not reported again.
         """
-        lost = self.lost.get(name, ())
-        return any(
-            slot is None or _means(edge.target_slot, slot, self.spec.nodes[name].slots) for edge in lost
-        )
+        return name in self.lost and (slot is None or slot in self.lost[name])
 
 
 def _without(faults: Sequence[Fault], spec: PipelineSpec, unread: frozenset[str]) -> Sequence[Fault]:
@@ -77,11 +71,21 @@ def _without(faults: Sequence[Fault], spec: PipelineSpec, unread: frozenset[str]
     return [fault for fault in faults if fault.place not in excused]
 
 
-def _means(written: str | None, slot: str, slots: tuple[str, ...]) -> bool:
-    """Return whether the slot that an edge names was meant to be a given slot."""
-    if written is None or written == slot or len(slots) == 1:
-        return True
-    return written not in slots and get_close_matches(written, slots, n=1) == [slot]
+def _meant(lost: Sequence[EdgeSpec], spec: PipelineSpec) -> dict[str, frozenset[str]]:
+    """Return the slots that edges were meant for, by node: those that they name, or the closest ones."""
+    meant: dict[str, set[str]] = defaultdict(set)
+    compared = 0
+    for edge in lost:
+        node, written = spec.nodes.get(edge.target_node), edge.target_slot
+        slots = () if node is None else node.slots
+        if written is None or len(slots) == 1:
+            meant[edge.target_node].update(slots)
+        elif written in slots or compared >= MAX_COMPARED:
+            meant[edge.target_node].add(written)
+        else:
+            compared += 1
+            meant[edge.target_node].update(get_close_matches(written, slots[:MAX_COMPARED], n=1))
+    return {name: frozenset(slots) for name, slots in meant.items()}
 
 
 CheckRule: TypeAlias = Callable[[Checked], Iterator[Fault]]

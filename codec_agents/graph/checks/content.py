@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from codec_agents.faults import Fault
 from codec_agents.graph.checks.base import Checked, CheckRule, error
+from codec_agents.graph.checks.topology import reachable
 from codec_agents.graph.kinds import FunctionNode, InputNode, JoinNode, SinkNode
 
 
@@ -28,18 +29,20 @@ def _text_into_ids(checked: Checked) -> Iterator[Fault]:
 def _text_sources(checked: Checked) -> set[str]:
     """Return the nodes whose port gives text: inputs and functions of text, and joins of those."""
     nodes = checked.spec.nodes
-    texts = {
-        name
-        for name, node in nodes.items()
-        if (isinstance(node, InputNode) and node.type == "text")
-        or (isinstance(node, FunctionNode) and node.wants == "text")
-    }
-    joins = [name for name, node in nodes.items() if isinstance(node, JoinNode) and node.map is None]
-    for _ in joins:
-        texts |= {
-            name for name in joins if any(link.source_node in texts for link in checked.into(name, "value"))
-        }
-    return texts
+    joins: dict[str, list[str]] = {name: [] for name in nodes}
+    for link in checked.links:
+        target = nodes[link.target_node]
+        if isinstance(target, JoinNode) and target.map is None:
+            joins[link.source_node].append(link.target_node)
+    return reachable(
+        joins,
+        (
+            name
+            for name, node in nodes.items()
+            if (isinstance(node, InputNode) and node.type == "text")
+            or (isinstance(node, FunctionNode) and node.wants == "text")
+        ),
+    )
 
 
 def _mixed_joins(checked: Checked) -> Iterator[Fault]:

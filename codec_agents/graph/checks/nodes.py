@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from codec_agents.faults import Fault, suggest
@@ -219,7 +220,7 @@ def _references(checked: Checked) -> Iterator[Fault]:
                 yield error(
                     ("nodes", name, "tools", index), f"{reference!r} is no reference", "write `module:name`"
                 )
-        repeated = sorted({tool for tool in tools if tools.count(tool) > 1})
+        repeated = sorted(tool for tool, times in Counter(tools).items() if times > 1)
         if repeated:
             yield error(("nodes", name, "tools"), f"{', '.join(repeated)} is given twice", "remove one")
 

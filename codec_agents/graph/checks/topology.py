@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from codec_agents.graph.kinds import RouterNode
 from codec_agents.graph.spec import PipelineSpec
 
-Successors = Mapping[str, tuple[str, ...]]
+Successors = Mapping[str, Sequence[str]]
 """For each node the nodes after it, in declared order."""
 
 
@@ -44,35 +44,42 @@ def reachable(after: Successors, roots: Iterable[str]) -> set[str]:
 
 
 def cycles(after: Successors) -> list[list[str]]:
-    """Return one circle of each part that has any, as the names along it.
+    """Return a circle of each part that has any, as the names along it; no two of one part share a node.
 
     The search is a depth-first walk without recursion: a chain of thousands of nodes is no problem.
     """
-    state: dict[str, bool] = {}
+    done: set[str] = set()
     found: list[list[str]] = []
     for root in after:
-        if root not in state:
-            found += _cycles_from(root, after, state)
+        if root not in done:
+            found += _cycles_from(root, after, done)
     return found
 
 
-def _cycles_from(root: str, after: Successors, state: dict[str, bool]) -> list[list[str]]:
-    """Walk from a root; `state` is True for the nodes on the path, False for those that are done."""
+def _cycles_from(root: str, after: Successors, done: set[str]) -> list[list[str]]:
+    """Walk from a root, past the nodes that are done; nodes that are left behind are done."""
     found: list[list[str]] = []
-    path = [root]
-    pending = [iter(after[root])]
-    state[root] = True
+    path, pending, places = [root], [iter(after[root])], {root: 0}
+    told = [-1]
+    """For each place on the path: the last one, up to it, of a node in a circle that was found."""
     while path:
         following = next(pending[-1], None)
         if following is None:
-            state[path.pop()] = False
             pending.pop()
-        elif state.get(following):
-            found.append(path[path.index(following) :])
-        elif following not in state:
-            state[following] = True
+            told.pop()
+            del places[path[-1]]
+            done.add(path.pop())
+        elif (begin := places.get(following)) is not None:
+            # A circle with a node of another one is of the same part. All of them together may have more
+            # names than fit into the memory; circles without common nodes have no more than there are nodes.
+            if told[-1] < begin:
+                found.append(path[begin:])
+                told[begin:] = range(begin, len(path))
+        elif following not in done:
+            places[following] = len(path)
             path.append(following)
             pending.append(iter(after[following]))
+            told.append(told[-1])
     return found
 
 

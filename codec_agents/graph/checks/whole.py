@@ -11,10 +11,14 @@ from codec_agents.graph.checks.topology import cycles, reachable, reversed_succe
 from codec_agents.graph.kinds import REASONING, TOOL_CALLS, Asking, InputNode, SinkNode
 from codec_agents.graph.spec import Nested
 
+MAX_CIRCLE = 20
+"""Nodes of a circle that are named; the first ones lead to it."""
+
 
 def _cycles(checked: Checked) -> Iterator[Fault]:
     for names in cycles(successors(checked.spec)):
-        circle = " -> ".join([*names, names[0]])
+        shown = names if len(names) <= MAX_CIRCLE else [*names[: MAX_CIRCLE - 1], "…"]
+        circle = " -> ".join([*shown, names[0]])
         remedy = "put that part into a loop node, which has a limit of turns"
         yield error(("nodes", names[0]), f"a circle without a limit: {circle}", remedy)
 

@@ -6,8 +6,9 @@ edge that skips columns is bent around, so it stays apart from the nodes between
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 from xml.sax.saxutils import escape
 
 from codec_agents.graph.checks.topology import layers, reversed_successors, successors
@@ -61,12 +62,16 @@ class _Box:
     column: int
 
 
+_Ends: TypeAlias = tuple[str, str, str, bool]
+"""Source, target and label of a line, and True for a dashed one, which is not always taken."""
+
+
 def to_svg(spec: PipelineSpec) -> str:
     """Return the picture as text; it needs no font, style or script from elsewhere."""
-    boxes = _place(spec)
+    arrows = _arrows(spec)
+    boxes = _place(spec, arrows)
     width = max(box.x + box.width for box in boxes.values()) + MARGIN
     height = max(box.y for box in boxes.values()) + BOX_HEIGHT + MARGIN
-    arrows = _arrows(spec)
     body = [*(_arrow(boxes, *arrow, height) for arrow in arrows), *_nodes(spec, boxes)]
     # Bent arrows and their labels pass below the lowest row; 60 pixels hold the lowest point of such a curve.
     needs_room = any(_is_bent(boxes[source], boxes[target]) for source, target, _, _ in arrows)
@@ -85,21 +90,25 @@ def to_svg(spec: PipelineSpec) -> str:
     )
 
 
-def _place(spec: PipelineSpec) -> dict[str, _Box]:
+def _place(spec: PipelineSpec, arrows: Sequence[_Ends]) -> dict[str, _Box]:
     """Return the position of each node."""
     after = successors(spec)
     before = reversed_successors(after)
     boxes: dict[str, _Box] = {}
-    tallest = max(len(column) for column in layers(after))
+    columns = layers(after)
+    tallest = max(map(len, columns))
+    longest: dict[str, int] = {}
+    for source, _, label, _ in arrows:
+        longest[source] = max(len(label), longest.get(source, 0))
     x = MARGIN
-    for index, column in enumerate(layers(after)):
+    for index, column in enumerate(columns):
         column = sorted(column, key=lambda name: _mean_height(before[name], boxes))
         width = max(_width(spec, name) for name in column)
         # In the middle of the tallest column: a short one then has short arrows.
         top = MARGIN + (tallest - len(column)) * (BOX_HEIGHT + ROW_GAP) / 2
         for row, name in enumerate(column):
             boxes[name] = _Box(x, top + row * (BOX_HEIGHT + ROW_GAP), width, index)
-        x += width + _gap_after(spec, column)
+        x += width + max(MIN_COLUMN_GAP, max(longest.get(name, 0) for name in column) * CHARACTER + 30)
     return boxes
 
 
@@ -114,13 +123,8 @@ def _width(spec: PipelineSpec, name: str) -> float:
     return max(MIN_BOX, longest * CHARACTER + 20)
 
 
-def _gap_after(spec: PipelineSpec, column: list[str]) -> float:
-    labels = [text for source, _, text, _ in _arrows(spec) if source in column]
-    return max(MIN_COLUMN_GAP, max(map(len, labels), default=0) * CHARACTER + 30)
-
-
-def _arrows(spec: PipelineSpec) -> list[tuple[str, str, str, bool]]:
-    """Return source, target and label, and True for a dashed line, which is not always taken.
+def _arrows(spec: PipelineSpec) -> list[_Ends]:
+    """Return the lines between nodes.
 
     Several edges between the same two nodes are one line with all their labels.
     """

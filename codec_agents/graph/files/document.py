@@ -6,11 +6,11 @@ tag makes an object. A text that is too big, too deep, or that grows by its alia
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ from codec_agents.graph.base import BODY_FIELDS, Place, place_name
 MAX_DOCUMENT_CHARACTERS = 1_000_000
 """A pipeline of hundreds of nodes with long prompts takes a tenth of this."""
 
+MAX_FILE_BYTES = 4 * MAX_DOCUMENT_CHARACTERS + 3
+"""UTF-8 has four bytes for a character at most, and a byte order mark has three."""
+
 MAX_VALUES = 100_000
-"""Values, with aliases followed. Without the bound a text of a kilobyte could become gigabytes."""
+"""Values, with aliases and merges followed. Without the bound a text of a kilobyte could become gigabytes."""
 
 MAX_DEPTH = 64
 """Levels of nesting; a node's policy inside three nested pipelines is at level 16."""
@@ -78,6 +81,14 @@ class Position:
 
 
 @dataclass(slots=True)
+class Extent:
+    """What was read of a document and of the files in it, which have the bounds of one document together."""
+
+    characters: int = 0
+    values: int = 0
+
+
+@dataclass(slots=True)
 class Document:
     """The data of a text, with the position of each value."""
 
@@ -87,14 +98,20 @@ class Document:
     faults: list[Fault] = field(default_factory=list)
     unread: list[Place] = field(default_factory=list)
     """Places of nested files that could not be read, whose faults are reported already."""
+    extent: Extent = field(default_factory=Extent)
 
     def position(self, path: Place) -> Position | None:
         """Return the position of a value, or of the nearest value around it that has one."""
-        for end in range(len(path), -1, -1):
-            for candidate in _spellings(path[:end]):
-                if candidate in self.positions:
-                    return self.positions[candidate]
-        return None
+        found = self.positions.get(())
+        place: Place = ()
+        for step in path:
+            # A pipeline inside a node is under the name that the file has for it. Step by step: all names at
+            # all levels would be 4 to the power of the levels.
+            names = BODY_FIELDS if step == "body" else ()
+            places = ((*place, name) for name in (step, *names))
+            place = next((each for each in places if each in self.positions), (*place, step))
+            found = self.positions.get(place, found)
+        return found
 
     def fault(self, path: Place, found: str, remedy: str) -> None:
         """Add a fault at a place."""
@@ -103,24 +120,27 @@ class Document:
         self.faults.append(Fault(place_name(path), found, remedy, "error", *where))
 
 
-def _spellings(path: Place) -> Iterator[Place]:
-    """Yield a path, and the path with the names that files use for the pipeline inside a node."""
-    yield path
-    if "body" in path:
-        yield from product(*(BODY_FIELDS if step == "body" else (step,) for step in path))
-
-
-def read_file(path: Path, name: str) -> Document:
+def read_file(path: Path, name: str, extent: Extent | None = None) -> Document:
     """Read the document in a file.
+
+    Args:
+        path: the file.
+        name: what faults call it.
+        extent: what was read of the document that the file is in.
 
     Raises:
         OSError: the file cannot be opened.
     """
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    document = Document(file=name, extent=extent or Extent())
+    if len(content) > MAX_FILE_BYTES:
+        _refuse_length(document)
+        return document
     try:
-        return read_document(content.decode("utf-8-sig"), name)
+        return read_document(content.decode("utf-8-sig"), name, document.extent)
     except UnicodeDecodeError as error:
-        document, line = Document(file=name), content.count(b"\n", 0, error.start) + 1
+        line = content.count(b"\n", 0, error.start) + 1
         found = f"not UTF-8: the byte 0x{content[error.start]:02x} in line {line}"
         document.faults.append(
             Fault("the pipeline", found, "save the file as UTF-8 text", "error", name, line)
@@ -128,13 +148,18 @@ def read_file(path: Path, name: str) -> Document:
         return document
 
 
-def read_document(text: str, file: str | None = None) -> Document:
-    """Read one YAML or JSON document; faults of its form are in its `faults`."""
-    document = Document(file=file)
-    if len(text) > MAX_DOCUMENT_CHARACTERS:
-        document.fault(
-            (), f"the text has more than {MAX_DOCUMENT_CHARACTERS} characters", "split the pipeline"
-        )
+def read_document(text: str, file: str | None = None, extent: Extent | None = None) -> Document:
+    """Read one YAML or JSON document; faults of its form are in its `faults`.
+
+    Args:
+        text: the text.
+        file: what faults call the file that it is from.
+        extent: what was read of the document that the file is in.
+    """
+    document = Document(file=file, extent=extent or Extent())
+    document.extent.characters += len(text)
+    if document.extent.characters > MAX_DOCUMENT_CHARACTERS:
+        _refuse_length(document)
         return document
     try:
         root = _compose(text)
@@ -151,6 +176,11 @@ def read_document(text: str, file: str | None = None) -> Document:
     except RecursionError:
         document.fault((), f"the document is nested deeper than {MAX_DEPTH} levels", "write less")
     return document
+
+
+def _refuse_length(document: Document) -> None:
+    found = f"the text has more than {MAX_DOCUMENT_CHARACTERS} characters, with those of the files in it"
+    document.fault((), found, "write less; a pipeline that a program makes can be declared in Python")
 
 
 def _compose(text: str) -> Node | None:
@@ -189,15 +219,10 @@ class _Construction:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._count = 0
 
     def value(self, node: Node, path: Place, depth: int) -> Any:
         """Return the plain data of a node."""
-        self._count += 1
-        if self._count > MAX_VALUES:
-            raise _TooMuchError(path, f"the document has more than {MAX_VALUES} values")
-        if depth > MAX_DEPTH:
-            raise _TooMuchError(path[:MAX_DEPTH], f"the document is nested deeper than {MAX_DEPTH} levels")
+        self._count(path, depth)
         # The line of a field's name is set before, and says more than that of its value.
         self._document.positions.setdefault(path, Position(self._document.file, node.start_mark.line + 1))
         # A tag such as `!!python/object` or `!!set` would make something else than the node looks like.
@@ -210,6 +235,14 @@ class _Construction:
             items = node.value
             return [self.value(item, (*path, index), depth + 1) for index, item in enumerate(items)]
         return self._scalar(node, path)
+
+    def _count(self, path: Place, depth: int) -> None:
+        extent = self._document.extent
+        extent.values += 1
+        if extent.values > MAX_VALUES:
+            raise _TooMuchError(path, f"the document has more than {MAX_VALUES} values")
+        if depth > MAX_DEPTH:
+            raise _TooMuchError(path[:MAX_DEPTH], f"the document is nested deeper than {MAX_DEPTH} levels")
 
     def _mapping(self, node: MappingNode, path: Place, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -235,6 +268,8 @@ class _Construction:
         nodes = node.value if isinstance(node, SequenceNode) else [node]
         result: dict[str, Any] = {}
         for each in reversed(nodes):
+            # An empty mapping counts as well: aliases of aliases multiply what is merged, whatever it holds.
+            self._count(path, depth + 1)
             if isinstance(each, MappingNode):
                 result.update(self._mapping(each, path, depth + 1))
             else:
@@ -263,13 +298,17 @@ class _Construction:
             self._document.fault(path, "a number of more than 40 digits", "write a smaller number")
             return None
         try:
-            return _SCALARS[node.tag](node.value)
+            value = _SCALARS[node.tag](node.value)
         # A tag that is written out, as in `!!int word`, or half of a surrogate pair.
         except ValueError:
             self._document.fault(
                 path, f"not a value of type {node.tag.rpartition(':')[2]}", "write a plain value"
             )
             return None
+        if value in (math.inf, -math.inf):  # engines would be sent null in its place, which JSON has for it
+            self._document.fault(path, f"the number {node.value} is too large", "write a smaller number")
+            return None
+        return value
 
 
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")

@@ -79,7 +79,7 @@ def _read_nested(
         return None
     path = directory / file
     try:
-        nested = read_file(path, str(path))
+        nested = read_file(path, str(path), document.extent)
     except OSError as error:
         document.fault(
             place, f"cannot read {file!r}: {error.strerror}", "give a path beside the pipeline file"
@@ -320,6 +320,7 @@ REMEDIES: Mapping[str, str] = {
     "int_from_float": "write a whole number",
     "float_type": "write a number",
     "float_parsing": "write a number",
+    "finite_number": "write a number that is neither infinite nor NaN",
     "greater_than": "write a larger number",
     "greater_than_equal": "write a larger number",
     "less_than": "write a smaller number",

@@ -64,6 +64,14 @@ ENGINE = ("--engine", "http://127.0.0.1:1", "--map", "demo/words")
         ("gateway: {portt: 1}", "unknown fields portt"),
         ("pipeline: x", "has no section `gateway:`"),
         ("gateway: {port: many}", "'many' is not a valid integer"),
+        (
+            "gateway: {filter: {a: b}}",
+            "`filter:` takes a text or a number, or a list of them, not {'a': 'b'}",
+        ),
+        ("gateway: {memory: [3]}", "`memory:` takes a text or a number, not [3]"),
+        ("gateway: {port: true}", "`port:` takes a text or a number, not True"),
+        ("gateway: {cache-salt: maybe}", "`cache-salt:` is true or false, not 'maybe'"),
+        ("gateway: {filter: claude}", "'claude' is not 'claude-code-cch'"),
         ("gateway: [", "gateway.yaml:1: not YAML"),
         ("gateway: " + "[" * 2000 + "]" * 2000, "nested deeper than"),
         (

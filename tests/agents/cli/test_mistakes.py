@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import socket
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from codec_agents.cli import exits, main
+from codec_agents.cli.commands import durable
 
 SOUND = """\
 pipeline: sound
@@ -39,6 +42,7 @@ FILES = {
         "prompt:", "tools: ['mcp:far'], prompt:"
     ),
     "nofile.yaml": SOUND.replace("out]", "file]").replace("nodes: {", "nodes: {file: {file: no/where.txt}, "),
+    "two.yaml": "pipeline: two\nedges: [a -> s, b -> t]\n",
     "beside_desk.py": "def tool() -> int:\n    '''Count.'''\n    return 1\n",
 }
 
@@ -74,6 +78,11 @@ CASES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "no such node": ("record export run.jsonl --node n", 2, ("no record has a node 'n'", "nodes 'm'")),
     "no map": ("maps show no/map", 2, ("no file, no bundled map (demo/bytes",)),
     "no origin": ("maps get http://127.0.0.1:1 a/b", 6, ("cannot fetch from http://127.0.0.1:1", "nothing listens there; start the server")),
+    "one text for two inputs": ("run two.yaml -i a=- -i b=-", 2, ("'a' and 'b' both read standard input", "@FILE")),
+    "no pace": ("record replay run.jsonl sound.yaml --speed nan", 2, ("--speed", "'nan' is not a finite number")),
+    "no interval": ("top sound.yaml -i q=1 --interval nan", 2, ("--interval", "'nan' is not a finite number")),
+    "no time": ("runs list . --slower-than inf", 2, ("--slower-than", "'inf' is not a finite number")),
+    "no rate": ("serve --script hi --ids-a-second nan", 2, ("--ids-a-second", "'nan' is not a finite number")),
     "no script": ("serve --script nowhere:script", 3, ("put nowhere.py there",)),
 }  # fmt: skip
 
@@ -117,3 +126,18 @@ def test_a_mistake_is_said_with_what_would_do(case: str) -> None:
     for part in said:
         assert part in told
     assert "Traceback" not in told
+
+
+def test_a_run_that_never_began_leaves_no_trace_of_an_earlier_one(folder: Path) -> None:
+    recorded = (folder / "run.jsonl").read_bytes()
+    assert call("run toolless.yaml -i q=1 --record run.jsonl --trace t.html").exit_code == exits.FAULTS
+    assert not (folder / "t.html").exists()
+    assert (folder / "run.jsonl").read_bytes() == recorded
+
+
+def test_durable_serve_refuses_an_address_in_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "_runs", lambda *_: contextlib.nullcontext())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = call(f"durable serve {folder} sound.yaml --port {taken.getsockname()[1]}")
+    assert result.exit_code == exits.ADDRESS_IN_USE
+    assert "give another --port" in result.stderr

@@ -52,6 +52,23 @@ def interval(*edges: tuple[str, str], kind: type[ScriptedEngine] = Whole, **fiel
 INTO_A_PROMPT = ("m.answer", "next.draft")
 
 
+def test_joins_of_joins_are_seen_once() -> None:
+    p = Pipeline("lattice").input("q").sink("end")
+    p.model("m", engine=Whole(lambda _: "said"), map="demo/bytes", prompt="{q}").connect("q", "m.q")
+    before = ["m.answer"]
+    for layer in range(26):  # 2 to the power of 26 ways lead through these
+        names = [f"a{layer}", f"b{layer}"]
+        for name in names:
+            p.join(name)
+            for source in before:
+                p.connect(source, name)
+        before = names
+    p.model("next", engine=Whole(lambda _: "said"), map="demo/bytes", prompt="{draft}").connect("next", "end")
+    for source in before:
+        p.connect(source, "next.draft")
+    assert p.build().nodes["m"].stream_interval == GATHERED  # type: ignore[attr-defined]
+
+
 def test_a_prompt_takes_several_ids_and_a_reader_takes_each() -> None:
     assert interval(INTO_A_PROMPT) == GATHERED
     assert interval(INTO_A_PROMPT, ("m.answer", "out")) == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec_agents.graph.files.document import MAX_DOCUMENT_CHARACTERS, read_document
+from codec_agents.graph.files.document import MAX_DOCUMENT_CHARACTERS, MAX_VALUES, Extent, read_document
 
 
 def data(text):
@@ -92,6 +92,19 @@ def test_aliases_cannot_multiply_without_end():
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     (fault,) = read_document("\n".join(lines)).faults
     assert "more than 100000 values" in fault.found
+
+
+def test_merges_cannot_multiply_without_end():
+    lines = ["a0: &a0 {}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 12)]
+    (fault,) = read_document("\n".join(lines), extent=Extent(values=MAX_VALUES - 2000)).faults
+    assert "more than 100000 values" in fault.found
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e400"])
+def test_a_number_that_no_float_holds_is_a_fault(number):
+    (fault,) = read_document(f"a: {number}").faults
+    assert (fault.place, fault.found) == ("a", f"the number {number} is too large")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "x: " + "{a: " * 5_000, "a" * (MAX_DOCUMENT_CHARACTERS + 1)])

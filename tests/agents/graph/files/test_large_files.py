@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from codec_agents import Pipeline
 from codec_agents.exceptions import PipelineError
 from codec_agents.faults import MAX_FAULTS
+from codec_agents.graph.files.document import MAX_DOCUMENT_CHARACTERS, MAX_VALUES, Extent, read_file
+from codec_agents.graph.files.reading import prepare
 from codec_agents.graph.spec import MAX_NESTING
 
 MODEL = "  q: {kind: input}\n  m: {map: demo/bytes, prompt: '{x}', engine: e}\n  o: {kind: sink}\n"
@@ -37,6 +40,28 @@ def chain(count: int) -> str:
     return "nodes: {}\nedges:\n" + "".join(f"- a{number}->a{number + 1}\n" for number in range(count))
 
 
+def circles(count: int) -> str:
+    nodes = "".join(f"  n{number}: {{kind: join}}\n" for number in range(count))
+    back = "".join(f"- n{number}->n0\n- n{number}->n{number + 1}\n" for number in range(count - 1))
+    return f"nodes:\n{nodes}edges:\n{back}"
+
+
+def joins_of_text(count: int) -> str:
+    nodes = "".join(f"  j{number}: {{kind: join}}\n" for number in range(count))
+    return f"nodes:\n{nodes}edges:\n- q->j0\n" + "".join(f"- j{n + 1}->j{n}\n" for n in range(count - 1))
+
+
+def many_tools(count: int) -> str:
+    tools = "".join(f"    - m{number}:f\n" for number in range(count))
+    return f"nodes:\n  m:\n    map: demo/bytes\n    engine: e\n    prompt: hi\n    tools:\n{tools}"
+
+
+def lost_slots(count: int) -> str:
+    slots = ", ".join(f"slot{number}" for number in range(count))
+    edges = "".join(f"- nowhere.x->f.slt{number}\n" for number in range(count))
+    return f"nodes:\n  f: {{call: 'a:b', inputs: [{slots}]}}\nedges:\n{edges}"
+
+
 def faults_of(text: str) -> list[Any]:
     try:
         return Pipeline.from_yaml(f"pipeline: large\n{text}").check()
@@ -60,7 +85,12 @@ def calls_for(text: str) -> int:
     return calls
 
 
-@pytest.mark.parametrize("kind", [repeated, misspelt_ends, unknown_ports, no_edges, chain])
+SLOW = [
+    pytest.param(kind, marks=pytest.mark.slow) for kind in (joins_of_text, many_tools, circles, lost_slots)
+]
+
+
+@pytest.mark.parametrize("kind", [repeated, misspelt_ends, unknown_ports, no_edges, chain, *SLOW])
 def test_the_work_grows_with_the_file(kind: Any) -> None:
     faults_of(kind(2))
     small, large = calls_for(kind(300)), calls_for(kind(1200))
@@ -94,6 +124,45 @@ def test_a_hundred_levels_of_pipelines_are_a_fault() -> None:
     assert nested(MAX_NESTING).to_yaml().count("pipeline: inner") == 1
     with pytest.raises(PipelineError, match=f"nodes.n.body: pipelines are nested more than {MAX_NESTING}"):
         nested(MAX_NESTING + 1)
+
+
+def test_a_circle_of_each_part_is_told_in_a_few_names() -> None:
+    found = [fault.found for fault in faults_of(circles(200)) if "circle" in fault.found]
+    assert found == ["a circle without a limit: n0 -> n0"]
+    around = "".join(f"- n{number}->n{(number + 1) % 100}\n" for number in range(100))
+    nodes = "".join(f"  n{number}: {{kind: join}}\n" for number in range(100))
+    [circle] = [
+        fault.found for fault in faults_of(f"nodes:\n{nodes}edges:\n{around}") if "circle" in fault.found
+    ]
+    assert circle.endswith("n17 -> n18 -> … -> n0")
+
+
+def test_a_fault_deep_inside_has_its_line_at_once() -> None:
+    text = "{pipeline: x, nodes: {body: {kind: model, zz: 1}}}"
+    for _ in range(18):
+        text = f"{{pipeline: x, nodes: {{body: {{loop: {text}, turns: 1}}}}}}"
+    with pytest.raises(PipelineError) as refused:
+        Pipeline.from_yaml(text)
+    assert all(fault.line == 1 for fault in refused.value.errors)
+
+
+@pytest.mark.parametrize(
+    "used", [Extent(values=MAX_VALUES - 400), Extent(characters=MAX_DOCUMENT_CHARACTERS - 3000)]
+)
+def test_files_that_multiply_have_the_bounds_of_one_document(used: Extent, tmp_path: Path) -> None:
+    nodes = "".join(f"  n{number}: {{each: self.yaml}}\n" for number in range(8))
+    file = tmp_path / "self.yaml"
+    file.write_text(f"pipeline: s\nnodes:\n{nodes}", encoding="utf-8")
+    document = read_file(file, "self.yaml", used)
+    prepare(document, tmp_path)
+    found = {fault.found for fault in document.faults}
+    assert any("more than 1000" in each for each in found)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a file without end")
+def test_a_file_without_end_is_not_read_to_its_end() -> None:
+    with pytest.raises(PipelineError, match="more than 1000000 characters"):
+        Pipeline.from_yaml(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize(
