@@ -112,7 +112,7 @@ def _place(spec: PipelineSpec, arrows: Sequence[_Ends]) -> dict[str, _Box]:
     return boxes
 
 
-def _mean_height(names: tuple[str, ...], boxes: Mapping[str, _Box]) -> float:
+def _mean_height(names: Sequence[str], boxes: Mapping[str, _Box]) -> float:
     heights = [boxes[name].y for name in names if name in boxes]
     return sum(heights) / len(heights) if heights else 0.0
 
