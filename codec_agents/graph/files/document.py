@@ -82,7 +82,7 @@ class Position:
 
 @dataclass(slots=True)
 class Extent:
-    """What was read of a document and of the files in it, which have the bounds of one document together."""
+    """The size of a document so far, with the files in it: together they have the bounds of one document."""
 
     characters: int = 0
     values: int = 0
@@ -126,7 +126,7 @@ def read_file(path: Path, name: str, extent: Extent | None = None) -> Document:
     Args:
         path: the file.
         name: what faults call it.
-        extent: what was read of the document that the file is in.
+        extent: the size so far of the document that the file is in.
 
     Raises:
         OSError: the file cannot be opened.
@@ -154,7 +154,7 @@ def read_document(text: str, file: str | None = None, extent: Extent | None = No
     Args:
         text: the text.
         file: what faults call the file that it is from.
-        extent: what was read of the document that the file is in.
+        extent: the size so far of the document that the file is in.
     """
     document = Document(file=file, extent=extent or Extent())
     document.extent.characters += len(text)
