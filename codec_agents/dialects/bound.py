@@ -194,6 +194,7 @@ class BoundDialect:
             PromptError: as by `write`; or the known ids are not a prompt of this family.
         """
         before = self.read(known).messages
+        # With results alone the exchange goes on, and its reasoning stays.
         speaks_again = any(message.role == "user" for message in messages)
         stays = self.dialect.keeps_reasoning(keep_reasoning, self.absent, with_tools=bool(self.tools))
         if begin is not None and speaks_again and not stays:

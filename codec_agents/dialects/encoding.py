@@ -91,7 +91,7 @@ class PieceEncoder:
         """
         ids: list[int] = []
         places: list[tuple[int, int]] = []
-        behind: Piece | None = None
+        behind: Piece | None = None  # the last piece that is no text, which alone changes how text is encoded
         for texts in _runs(pieces):
             if isinstance(texts, list):
                 self._add_texts(texts, behind, ids, places)
@@ -168,7 +168,7 @@ class PieceEncoder:
     def segments(self, ids: Iterable[int]) -> list[Segment]:
         """Return what a payload spells, with the dialect's control tokens apart."""
         segments: list[Segment] = []
-        spelled = b""
+        spelled = bytearray()  # grows in place: a payload may be as long as a whole answer
         for token_id in ids:
             name = self._marker_names.get(token_id)
             if name is None:
@@ -177,7 +177,7 @@ class PieceEncoder:
             if spelled:
                 segments.append(spelled.decode("utf-8", "replace"))
             segments.append(Marked(name))
-            spelled = b""
+            spelled.clear()
         return [*segments, spelled.decode("utf-8", "replace")] if spelled else segments
 
     def _piece_ids(self, piece: Marker | Literal | Ids, behind: Piece | None = None) -> Sequence[int]:

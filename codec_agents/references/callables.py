@@ -105,6 +105,7 @@ class Importer:
         assert spec is not None
         assert spec.origin is not None
         loaded = sys.modules.get(top)
+        # A module that was made by hand, or that is only a namespace, has no file.
         if loaded is not None and not _is_same_file(getattr(loaded, "__file__", None), spec.origin):
             reason = (
                 f"another module named {top!r} is loaded, from {getattr(loaded, '__file__', 'elsewhere')}"

@@ -1,5 +1,7 @@
 """References to environment variables in a declaration: `${NAME}`, and `${NAME:-default}`.
 
+The default replaces a variable that is not set, or that is empty.
+
 The declaration keeps the reference; only the engine that needs the value asks for it, just before use. No
 value of a variable appears in a message, an explanation, a drawing or a dump.
 """
@@ -50,7 +52,11 @@ def expand(text: str, environment: Mapping[str, str] | None = None) -> str:
 
     def value(match: re.Match[str]) -> str:
         name, default = match.groups()
-        found = values.get(name, default)
+        found = values.get(name)
+        if (
+            not found and default is not None
+        ):  # `:-` means empty, too, as in shells: CI gives missing secrets so
+            return default
         if found is None:
             raise SecretMissingError(name)
         return found

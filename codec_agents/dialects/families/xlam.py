@@ -36,7 +36,7 @@ def _calls(start: str, *ends: str) -> CallForm:
         starts=(start,),
         ends=ends,
         text_starts=("[",),
-        speculative=True,
+        speculative=True,  # nothing marks the calls: any other list is an answer
         written=WrittenCalls(
             open="[",
             each='{"name": {name_json}, "arguments": {arguments}}',

@@ -152,7 +152,7 @@ class PromptText:
 
     def _cut(self, run: _Run, place: int) -> tuple[int, int]:
         """Return how many ids of a run are before a place, and how many bytes of the next one are."""
-        if place == run.at:
+        if place == run.at:  # for a control id the only place: its name has more bytes than its character
             return 0, 0
         ids = self.ids[run.start : run.stop]
         widths = self._alphabet.encoder.widths(ids)

@@ -117,7 +117,7 @@ class TurnParser:
         text = "".join(part if isinstance(part, str) else part.name for part in segments)
         if not region.closed:
             return [_failed(text, "the call was cut off before its end", region)]
-        assert self._grammar is not None
+        assert self._grammar is not None  # without a form of calls, no reader cuts out a region
         try:
             found = self._grammar(Payload(segments, self._tools))
         except PayloadError as error:

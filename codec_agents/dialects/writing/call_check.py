@@ -30,6 +30,7 @@ def check_calls(
     Raises:
         PromptError: they were read back as something else.
     """
+    # Before the numbers are compared: the first call that is missing is named.
     for known, got in zip(calls, [*found, *[None] * len(calls)], strict=False):
         wrong = _difference(known, got, probe, with_ids)
         if wrong:

@@ -88,6 +88,8 @@ def _opening_before(ids: Sequence[int], place: int, marks: ReasoningMarks) -> Se
 
 def _step(ids: Sequence[int], place: int, kept: list[int], marks: ReasoningMarks) -> int:
     """Read one step; return the place after it."""
+    # Openings first: the marker of reasoning in one is a part of it. A call is taken whole: what it holds is
+    # its payload, whatever the marker.
     for opening, plain in marks.openings:
         if list(ids[place : place + len(opening)]) == list(opening):
             kept += plain
@@ -187,6 +189,7 @@ def _is_reasoning(message: Sequence[int], marks: MessageMarks) -> bool:
 
 def forget_blocks(ids: Sequence[int], begin: int, table: BlockTable) -> list[int]:
     """Return ids without the blocks of reasoning behind a place, or open there."""
+    # The prompt has opened the block, before the first generated id.
     opened = max((n for n in range(begin) if ids[n] == table.start), default=begin)
     kept, place = list(ids[:opened]), opened
     while place < len(ids):
@@ -203,6 +206,7 @@ def forget_blocks(ids: Sequence[int], begin: int, table: BlockTable) -> list[int
 
 def forget_channels(ids: Sequence[int], begin: int, table: ChannelTable) -> list[int]:
     """Return ids without the channels of reasoning that stand behind a place, or are open there."""
+    # The prompt may have opened the channel, before the first generated id.
     opened = max((n for n in range(begin) if ids[n] == table.open), default=begin)
     kept, place = list(ids[:opened]), opened
     while place < len(ids):

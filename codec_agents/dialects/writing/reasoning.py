@@ -108,6 +108,7 @@ class BoundReasoning:
         dialect, encoder = self._dialect, self._encoder
         form, calls = dialect.thinking, dialect.calls
         assert form is not None
+        # Both are there: what a vocabulary does not mark is never left out (`keeps_reasoning`).
         (opens,), (closes,) = encoder.control_ids((form.open,)), encoder.control_ids((form.close,))
         return ReasoningMarks(
             open=opens,

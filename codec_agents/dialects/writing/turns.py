@@ -86,7 +86,7 @@ def _declared(turns: Iterable[ChatTurn], dialect: DialectForms) -> Iterator[Writ
     open_calls: list[KnownCall] = []
     for turn in turns:
         if turn.role == "tool":
-            known = open_calls.pop(0) if open_calls else None
+            known = open_calls.pop(0) if open_calls else None  # in order: a declared result names no call
             name = known.name if known else turn.name or ""
             call_id = known.id if known else None
             yield WrittenTurn(role="tool", content=template_pieces(turn.content), name=name, call_id=call_id)

@@ -18,6 +18,7 @@ def test_references_are_replaced():
     environment = {"HOST": "example", "PORT": "80"}
     assert expand("http://${HOST}:${PORT}/x", environment) == "http://example:80/x"
     assert expand("${NONE:-fallback}", environment) == "fallback"
+    assert [expand(text, {"A": ""}) for text in ("${A:-x}", "${A:-}", "${A}")] == ["x", "", ""]
     assert expand("$HOST $ {HOST} ${}", environment) == "$HOST $ {HOST} ${}"
 
 
