@@ -57,6 +57,7 @@ class TransformersBackend:
     """
 
     gathers = True
+    gives_logprobs = True
     stops_itself = False
 
     def __init__(
