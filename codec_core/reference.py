@@ -13,6 +13,7 @@ import regex
 
 from codec_core.byte_level import encode_byte_level_chars
 from codec_core.maps import AddedToken
+from codec_core.merging.by_list import UNKNOWN
 from codec_core.unicode.classes import WHITE_SPACE
 from codec_core.vocabulary import METASPACE, Vocabulary
 
@@ -54,9 +55,9 @@ def encode_byte_level(vocabulary: Vocabulary, text: str) -> list[int]:
         if vocabulary.facts.ignore_merges and spelled in ids:
             found.append(ids[spelled])
             continue
-        symbols = [c if c in ids else "\0" for c in spelled]  # U+0000 is not in the alphabet
+        symbols = [c if c in ids else UNKNOWN for c in spelled]
         if vocabulary.map.missing_bytes != "apart":
-            symbols = [symbol for symbol in symbols if symbol != "\0"]
+            symbols = [symbol for symbol in symbols if symbol != UNKNOWN]
         found += [ids[token] for token in merge(symbols, merges) if token in ids]
     return found
 
@@ -78,10 +79,10 @@ def mark_spaces(vocabulary: Vocabulary, text: str, *, first: bool) -> str:
 def merge_marked(vocabulary: Vocabulary, spelled: str) -> list[int]:
     """Merge all of a marked text, fall back to bytes."""
     ids = vocabulary.ordinary()
-    symbols = [c if c in ids else "\0" + c for c in spelled]
+    symbols = [c if c in ids else UNKNOWN + c for c in spelled]
     found: list[int] = []
     for token in merge(symbols, ordinary_merges(vocabulary)):
-        if token.startswith("\0"):
+        if token.startswith(UNKNOWN):
             found += [vocabulary.byte_fallback[byte] for byte in token[1:].encode()]
         else:
             found.append(ids[token])

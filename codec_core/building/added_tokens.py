@@ -54,6 +54,7 @@ def added_fields(
     text: dict[str, int] = {}
     added_tokens, text_tokens = [], []
     for token in added:
+        # Only what is set is written, so that equal tokens of different formats give equal maps.
         flags = {name: True for name in _FLAGS if getattr(token, name)}
         if is_control(token, chat_template):
             control[token.content] = token.id

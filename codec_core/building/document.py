@@ -56,7 +56,7 @@ def open_source(path: str | Path) -> Iterator[BinaryIO]:
     """
     try:
         # A pipe that nothing writes to would hold up even its opening.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # Windows has no such flag
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise MapBuildError(f"{path} is no regular file")
@@ -128,7 +128,7 @@ def write_document(map_id: str, vocab: Mapping[str, int], special: Mapping[str, 
     present = {name: value for name, value in document.items() if value is not None}
     data = json.dumps(present, ensure_ascii=False, separators=(",", ":")).encode()
     try:
-        pick_tokenizer(parse_map(data))
+        pick_tokenizer(parse_map(data))  # making it refuses more: merges, patterns, bytes that are lost
     except TokenizerMapValidationError as error:
         raise MapBuildError(f"the file does not make a valid map: {error}") from error
     return data

@@ -130,7 +130,7 @@ def _described(
     stripping, types = _stripping(section), section.token_type
     added = []
     for token, number in vocab.items():
-        kind = types[number] if number < len(types) else 0
+        kind = types[number] if number < len(types) else 0  # a file may leave types out: a token is ordinary
         strips = stripping.takes_space(token, is_added=kind in _ADDED_TYPES)
         named = is_control_by_name(token, vocab)
         if kind in _ADDED_TYPES or strips or named:
@@ -189,6 +189,7 @@ def _scored(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
         encoder="metaspace",
         merges=merges_by_score(vocab, control, section.scores),
         **byte_fallback(vocab),
+        # llama.cpp puts a space before the text where the file does not state it.
         metaspace_prefix="never" if section.add_space_prefix is False else "always",
         normalizer="none",
         chat_template=section.chat_template,

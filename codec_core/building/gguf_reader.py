@@ -147,6 +147,8 @@ def _read_pairs(reader: _Reader, wanted: Callable[[str], bool]) -> dict[str, Any
     for _ in range(pairs):
         key = reader.string()
         kind = reader.scalar("<I")
+        if key in found:
+            raise reader.fault(f"the key {key!r} is there twice")  # llama.cpp does not load such a file
         if wanted(key):
             found[key] = reader.value(kind)
         else:

@@ -50,6 +50,7 @@ class Normalizer:
         if any(step.type == "Metaspace" for step in steps):
             self._read_metaspace(steps)
         if self.marked:
+            # Stated where nothing is put before text: without the field, a map means "always".
             self.prefix = {"metaspace_prefix": "never", **self.prefix}
         elif self.prefix:
             raise MapBuildError("a normalizer that puts U+2581 before text with spaces has no form in a map")
@@ -86,6 +87,7 @@ class Normalizer:
         if self.marked:
             raise MapBuildError("spaces are marked twice, which has no form in a map")
         self.marked = True
+        # Older files have `add_prefix_space` in place of the scheme.
         scheme = step.prepend_scheme or ("never" if step.add_prefix_space is False else "always")
         self.prefix = {"metaspace_prefix": scheme, "metaspace_prefix_once": scheme != "never"}
 

@@ -96,6 +96,7 @@ def fields_of(steps: Sequence[PreTokenizerStep], *, marked: bool) -> PreTokenize
     if reader.in_bytes == marked:
         raise MapBuildError("the tokens are neither byte-level nor metaspace, which has no form in a map")
     fields = program_fields(reader.stages)
+    # Beside the program, as published maps have both.
     if len(reader.stages) == len(reader.patterns) == 1:
         fields["pre_tokenizer_pattern"] = reader.patterns[0]
     patterns = [stage.pattern for stage in reader.stages if isinstance(stage, PatternIsolate)]
@@ -132,6 +133,7 @@ def isolating(pattern: str) -> Stage:
         MapBuildError: the pattern is not read, or takes more than linear time.
     """
     try:
+        # A single operation is written as a stage where the protocol has one: `\\p{N}` isolates digits.
         ops = ops_of_pattern(pattern)
         stage = None if ops is not None and len(ops) > 1 else stage_of_pattern(pattern)
         if stage is not None:

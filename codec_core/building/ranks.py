@@ -40,7 +40,7 @@ def write_ranks(
         merges=_merges(ids),
         **pattern_fields(pattern),
         normalizer="none",
-        ignore_merges=True,
+        ignore_merges=True,  # the engines of ranks give a piece that is a token as that one id
         **fields,
     )
     verify(data)

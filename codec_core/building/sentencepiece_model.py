@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ from codec_core.building.verification import verify
 from codec_core.exceptions import MapBuildError
 from codec_core.vocabulary import METASPACE
 
+# The numbers of `sentencepiece_model.proto`: messages of a model, their fields, types of pieces and models.
 _PIECE, _TRAINER, _NORMALIZER = 1, 2, 3
+_TEXT, _SCORE, _TYPE = 1, 2, 3
+_MODEL_TYPE, _SPACE_AS_SUFFIX = 3, 24
+_CHARSMAP, _DUMMY_PREFIX, _EXTRA_SPACE, _ESCAPES = 2, 3, 4, 5
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 _UNIGRAM, _BPE = 1, 2
 _KINDS = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
@@ -29,17 +33,17 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 Value = int | bytes
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Model:
-    """The fields of a model file that say how it encodes, with their defaults."""
+    """The fields of a model file that say how it encodes."""
 
-    pieces: list[tuple[str, float, int]] = field(default_factory=list)
-    kind: int = 1
-    space_behind: bool = False
-    charsmap: bytes = b""
-    prefix: bool = True
-    collapses: bool = True
-    escapes: bool = True
+    pieces: list[tuple[str, float, int]]
+    kind: int
+    space_behind: bool
+    charsmap: bytes
+    prefix: bool
+    collapses: bool
+    escapes: bool
 
 
 def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
@@ -49,11 +53,11 @@ def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
         MapBuildError: the file is damaged, or does something that a map cannot say.
     """
     model = _read(path)
-    check_tokens(len(model.pieces), path)
     _check(model, path)
     vocab = {piece: number for number, (piece, _, _) in enumerate(model.pieces)}
     if len(vocab) != len(model.pieces):
         raise MapBuildError(f"{path}: a piece is listed twice")
+    # Symbols of the user are text, which SentencePiece looks for in text whose spaces are marked.
     added = [
         AddedToken(number, piece, special=False, normalized=True, as_spelled=True)
         if kind == _USER_DEFINED
@@ -66,6 +70,7 @@ def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
     if model.kind == _UNIGRAM:
         if text:
             raise MapBuildError(f"{path}: user-defined symbols of a unigram model have no form in a map")
+        # SentencePiece sums scores in 32 bits.
         how: dict[str, Any] = {"unigram": {"scores": scores, "precision": "single"}}
     else:
         how = {"merges": merges_by_score(vocab, control | text, scores)}
@@ -126,22 +131,28 @@ def _check(model: _Model, path: str | Path) -> None:
 
 
 def _read(path: str | Path) -> _Model:
-    model = _Model()
+    pieces: list[tuple[str, float, int]] = []
+    trainer: dict[int, Value] = {}
+    rules: dict[int, Value] = {}
     data = read_source(path)
     try:
         for number, value in _fields(data):
-            if number == _PIECE and isinstance(value, bytes):
-                model.pieces.append(_piece(value))
-            elif number == _TRAINER and isinstance(value, bytes):
-                trainer = dict(_fields(value))
-                model.kind = _number(trainer.get(3, 1))
-                model.space_behind = bool(trainer.get(24, 0))
-            elif number == _NORMALIZER and isinstance(value, bytes):
-                rules = dict(_fields(value))
-                model.charsmap = _content(rules.get(2, b""))
-                model.prefix = bool(rules.get(3, 1))
-                model.collapses = bool(rules.get(4, 1))
-                model.escapes = bool(rules.get(5, 1))
+            if number == _PIECE:
+                check_tokens(len(pieces) + 1, path)  # as they come: an empty one takes two bytes of a file
+                pieces.append(_piece(_content(value)))
+            elif number == _TRAINER:  # of a message that is there twice, the fields are joined
+                trainer |= _some(value, _MODEL_TYPE, _SPACE_AS_SUFFIX)
+            elif number == _NORMALIZER:
+                rules |= _some(value, _CHARSMAP, _DUMMY_PREFIX, _EXTRA_SPACE, _ESCAPES)
+        model = _Model(
+            pieces,
+            kind=_number(trainer.get(_MODEL_TYPE, _UNIGRAM)),
+            space_behind=bool(_number(trainer.get(_SPACE_AS_SUFFIX, 0))),
+            charsmap=_content(rules.get(_CHARSMAP, b"")),
+            prefix=bool(_number(rules.get(_DUMMY_PREFIX, 1))),
+            collapses=bool(_number(rules.get(_EXTRA_SPACE, 1))),
+            escapes=bool(_number(rules.get(_ESCAPES, 1))),
+        )
     except (ValueError, struct.error, IndexError) as error:
         raise MapBuildError(f"{path} is no SentencePiece model: {error}") from None
     if not model.pieces:
@@ -150,9 +161,14 @@ def _read(path: str | Path) -> _Model:
 
 
 def _piece(data: bytes) -> tuple[str, float, int]:
-    fields = dict(_fields(data))
-    (score,) = struct.unpack("<f", _content(fields.get(2, bytes(4))))
-    return _text(fields.get(1, b"")), score, _number(fields.get(3, _NORMAL))
+    fields = _some(data, _TEXT, _SCORE, _TYPE)
+    (score,) = struct.unpack("<f", _content(fields.get(_SCORE, bytes(4))))
+    return _text(fields.get(_TEXT, b"")), score, _number(fields.get(_TYPE, _NORMAL))
+
+
+def _some(message: Value, *numbers: int) -> dict[int, Value]:
+    """Return these fields of a message, the last of each: others take no memory, however many there are."""
+    return {number: value for number, value in _fields(_content(message)) if number in numbers}
 
 
 def _content(value: Value) -> bytes:

@@ -6,20 +6,19 @@ name where it has none.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from codec_core.building.document import MAX_SOURCE_BYTES, open_source
 from codec_core.building.gguf import build_from_gguf
 from codec_core.building.sentencepiece_model import build_from_sentencepiece
 from codec_core.building.tekken import build_from_tekken
 from codec_core.building.tiktoken_ranks import build_from_tiktoken
 from codec_core.building.tokenizer_json import build_from_tokenizer_json
 from codec_core.exceptions import MapBuildError
-from codec_core.maps import MAX_MAP_BYTES
 
 FOLDER_FILES: Final = ("tokenizer.json", "tekken.json", "tokenizer.model")
 """The tokenizer files of a model's folder, the most exact first: the others leave out what code adds."""
@@ -57,7 +56,7 @@ def is_map(path: Path) -> bool:
     """Return whether a file is a map already, and not a tokenizer to build one from.
 
     Raises:
-        OSError: the file cannot be read.
+        MapBuildError: the file cannot be read, or is no file but a device or a pipe.
     """
     return _kind_of(path) == "map"
 
@@ -66,9 +65,9 @@ def is_gguf(path: Path) -> bool:
     """Return whether a file is GGUF.
 
     Raises:
-        OSError: the file cannot be read.
+        MapBuildError: the file cannot be read, or is no file but a device or a pipe.
     """
-    with path.open("rb") as file:
+    with open_source(path) as file:
         return file.read(len(_GGUF_MAGIC)) == _GGUF_MAGIC
 
 
@@ -80,9 +79,9 @@ def build_map(path: Path, *, map_id: str, pattern: str | None = None) -> bytes:
         map_id: the id of the map, `org/family`.
         pattern: the pattern that splits texts into pieces; for tiktoken ranks, which do not contain it.
 
-    Raises: MapBuildError: the format is unknown, the file is damaged, or a map cannot describe its
-    tokenizer exactly.
-        OSError: the file cannot be read.
+    Raises:
+        MapBuildError: the format is unknown, the file cannot be read or is damaged, or a map cannot describe
+            its tokenizer exactly.
     """
     path = tokenizer_file(path)
     kind = _kind_of(path)
@@ -101,25 +100,25 @@ def build_map(path: Path, *, map_id: str, pattern: str | None = None) -> bytes:
 
 
 def _kind_of(path: Path) -> str | None:
-    with path.open("rb") as file:
-        head = file.read(4)
+    with open_source(path) as file:
+        head = file.read(len(_GGUF_MAGIC))
     if head == _GGUF_MAGIC:
         return "GGUF"
     if path.suffix == ".tiktoken":
         return "tiktoken"
     if ".model" in path.suffixes:  # Mistral's names go on: tokenizer.model.v3
         return "SentencePiece"
-    if path.name.endswith((".json", ".json.gz")):
+    if path.suffix == ".json":
         return _kind_of_json(path)
     return None
 
 
 def _kind_of_json(path: Path) -> str:
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        data = file.read(MAX_MAP_BYTES + 1)
+    with open_source(path) as file:
+        data = file.read(MAX_SOURCE_BYTES + 1)
     try:
         fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).keys()
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "map"  # reading it as a map gives the error with its place
     if {"model", "added_tokens"} <= fields:
         return "tokenizer.json"

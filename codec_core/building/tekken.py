@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from pathlib import Path
 
 import msgspec
@@ -58,13 +57,14 @@ def build_from_tekken(path: str | Path, *, map_id: str) -> bytes:
         raise MapBuildError(f"{path} is no tekken.json: {error}") from error
     config = source.config
     special = _special(source, path)
+    # A file may list more tokens than the model has: the first ones are its own.
     count = config.default_vocab_size - config.default_num_special_tokens
     check_tokens(max(count, len(source.vocab)), path)
     ids: dict[bytes, int] = {}
     for number, token in enumerate(source.vocab[: max(count, 0)]):
         try:
             content = base64.b64decode(token.token_bytes, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # also where it is not ASCII
             raise MapBuildError(f"{path}: the token of rank {token.rank} is no base64") from error
         if token.rank != number or not content or content in ids:
             raise MapBuildError(f"{path}: the token of rank {token.rank} is empty, doubled or out of order")
@@ -83,6 +83,7 @@ def _special(source: _File, path: str | Path) -> dict[str, int]:
     listed = source.special_tokens
     names = dict(enumerate(_UNLISTED)) if listed is None else {each.rank: each.token_str for each in listed}
     special = {names.get(number, f"<SPECIAL_{number}>"): number for number in range(count)}
-    if len(special) != count or any(not 0 <= number < count for number in names):
+    doubled = len(special) != count or (listed is not None and len(names) != len(listed))
+    if doubled or any(not 0 <= number < count for number in names):
         raise MapBuildError(f"{path}: the special tokens are doubled, or more than the file says")
     return special

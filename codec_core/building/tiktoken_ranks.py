@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,13 +53,14 @@ def _read_ranks(path: str | Path) -> dict[bytes, int]:
     data = read_source(path)
     check_tokens(data.count(b"\n"), path)
     ranks: dict[bytes, int] = {}
-    for number, line in enumerate(data.splitlines(), 1):
+    # Not `splitlines`, which ends lines at more than what was counted. A carriage return is white space.
+    for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
             token, rank = line.split()
             content, value = base64.b64decode(token, validate=True), int(rank)
-        except (ValueError, binascii.Error) as error:
+        except ValueError as error:
             raise MapBuildError(f"{path}:{number}: not a token in base64 and its rank") from error
         if not content or ranks.setdefault(content, value) != value:
             raise MapBuildError(f"{path}:{number}: a token is empty, or there are two ranks for it")

@@ -69,7 +69,7 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
     chat_template = _chat_template(found.chat_template, path.with_name(TEMPLATE_NAME))
     added = _added_tokens(source, found, model.vocab)
     control, text, described = added_fields(added, model.vocab, chat_template)
-    if "unigram" in model.fields:
+    if "unigram" in model.fields:  # a map has a score for every id, the model only for its own
         pad_scores(model.fields["unigram"]["scores"], [*control.values(), *text.values()])
     if model.fields.get("ignore_merges") and normalizer.marked:
         raise MapBuildError(f"{path}: ignore_merges where U+2581 stands for spaces has no form in a map")
@@ -152,6 +152,7 @@ def _added_tokens(
     source: TokenizerFile, config: TokenizerConfig, vocab: Mapping[str, int]
 ) -> list[AddedToken]:
     """Return the added tokens of the file, and those that only its configuration has."""
+    # Some configurations list again what the file has: the file counts. Both types have the same fields.
     stated = {token.id for token in source.added_tokens}
     more = [
         AddedToken(number, *msgspec.structs.astuple(token))

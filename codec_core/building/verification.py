@@ -87,6 +87,8 @@ class _Probe:
 
     def texts(self) -> Iterator[str]:
         """Yield texts of ordinary characters: all bytes, scripts, white space, and the map's own tokens."""
+        # All characters of one and two bytes, then every 257th up to the ideographs beyond the BMP: a step
+        # that meets every block, and every last byte.
         for start in range(0, 0x800, 16):
             yield self._spellable("".join(map(chr, range(start, start + 16))))
         for start in range(0x800, 0x30000, 0x101):
@@ -174,6 +176,7 @@ def reference_of(path: Path) -> Encode | None:
 
     None where the package is not installed, or asks for fields that say nothing and that the file leaves out.
     """
+    # Not a dependency: imported by name, so that nothing else comes to need it.
     if importlib.util.find_spec("tokenizers") is None:
         return None
     tokenizers = importlib.import_module("tokenizers")

@@ -117,6 +117,8 @@ class ZlibDecompressor(Decompressor):
 
     def _inflate(self, data: bytes) -> bytes:
         try:
+            # One byte more than is left tells a body past its budget. With less than that made, zlib has read
+            # all of the input, so nothing is ever left over for the next call.
             return self._spend(self._zlib.decompress(data, self._left + 1))
         except zlib.error as error:
             raise CorruptBodyError(f"the body is not {self._encoding}: {error}") from None
@@ -216,6 +218,7 @@ class ZstdDecompressor(Decompressor):
         try:
             piece: bytes = self._zstd.decompress(data)
         except self._error_class as error:
+            # The package has one class for all errors: "Dictionary mismatch" is told by its text.
             if "ictionary" in str(error):
                 raise CodecZstdDictError(
                     f"the body was compressed with another dictionary: {error}"

@@ -17,8 +17,11 @@ from codec_core.exceptions import CodecError
 
 Address = IPv4Address | IPv6Address
 
-_NAT64: Final = IPv6Network("64:ff9b::/96")
-"""IPv6 addresses whose last 32 bits are an IPv4 address that a gateway connects to."""
+_EMBEDS: Final = tuple(map(IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
+"""IPv6 addresses whose last 32 bits are an IPv4 address: those of NAT64, compatible and translated ones."""
+
+_LOCAL: Final = tuple(map(IPv6Network, ("64:ff9b:1::/48", "fec0::/10")))
+"""Addresses for use within one network that some versions of Python call global."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,10 @@ def _is_loopback(host: str) -> bool:
 def _is_public(address: Address) -> bool:
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
+        if any(address in network for network in _EMBEDS):
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return _is_public(inner)
+        if any(address in network for network in _LOCAL):
+            return False
     return address.is_global and not address.is_multicast

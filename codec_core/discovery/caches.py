@@ -118,9 +118,10 @@ class DiskMapCache(MapCache):
         if data is None:
             return None
         if hash_map(data) == name:
+            # Kept by a version that refused less: no map to this one.
             with contextlib.suppress(TokenizerMapValidationError):
                 return shared_map(data, name)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # another process may have removed it
             path.unlink()
         return None
 

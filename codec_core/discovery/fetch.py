@@ -88,7 +88,7 @@ async def fetch(
     """
     error = errors.malformed
     check_url(url, error)
-    look_up = addresses_of if client is None else None
+    look_up = addresses_of if client is None else None  # the caller's client may connect through a proxy
     allowed = Destinations(url if asked is None else asked, allow_private=allow_private, look_up=look_up)
     async with (
         _client(client, error) as session,
@@ -176,6 +176,7 @@ async def _read(
 ) -> bytes:
     """Read a body as it arrives, so that a body without end costs no more than the limit."""
     length = response.headers.get("content-length", "")
+    # Beyond 20 digits, the number is no length but an attempt on `int`.
     total = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
     if total is not None and total > max_bytes:
         raise error(f"{url} has {total} bytes; the limit is {max_bytes}")

@@ -50,7 +50,7 @@ class HubModel:
             MapDiscoveryError: it is neither.
         """
         found = _NAME.fullmatch(text)
-        if found is None or ".." in text:
+        if found is None or ".." in text:  # the text becomes part of a path
             raise MapDiscoveryError(
                 f"{text[:200]!r} is no model of the hub; write org/model or org/model@revision"
             )
@@ -150,6 +150,7 @@ class _Session:
         return None if told is None else lambda received, total: told(name, received, total)
 
     def _hear(self, headers: Mapping[str, str]) -> None:
+        # Of several answers the first is the hub's own; hosts that it redirects to know nothing of models.
         self.reason = self.reason or headers.get("x-error-code", "")
         commit = headers.get("x-repo-commit", "")
         if not self.commit and _COMMIT(commit):

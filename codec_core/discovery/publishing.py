@@ -44,7 +44,7 @@ def publish_maps(documents: Iterable[bytes], folder: str | os.PathLike[str], ori
     pointers |= {map_id: pointer for map_id, (pointer, _) in maps.items()}
     index = MapIndex(CODEC_CLIENT_VERSION, tuple(pointers.values()))
     files = {base / "maps" / f"{map_id}.json": document for map_id, (_, document) in maps.items()}
-    files[base / "index.json"] = _written(index)
+    files[base / "index.json"] = _written(index)  # written last: it lists no map that is not there yet
     for path, data in files.items():
         _write(path, data)
     return list(files)

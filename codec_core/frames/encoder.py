@@ -74,7 +74,7 @@ class FrameEncoder(ABC):
         data = self._write(frame)
         if values is not None:
             data = self._add(data, pack_values(values, len(frame.ids)))
-        self._done = bool(done)
+        self._done = bool(done)  # last: a frame that was refused did not end the stream
         return data
 
     @abstractmethod

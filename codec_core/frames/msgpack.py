@@ -106,6 +106,8 @@ class MsgpackDecoder(FrameDecoder):
         Where the last one ends is guessed from the usual form of frames. msgspec, which has to find that
         many frames in just so many bytes, proves the guess.
         """
+        # Usual frames begin with `ids` and end with `done`: if the last one is not whole, the run ends before
+        # its first byte. Behind 0xdd and a count, the run is an array, one value to msgspec.
         buffer, end = self._buffer, min(len(self._buffer), self._limit, self._max_ids)
         if buffer[end - 6 : end - 1] != _DONE:
             end = buffer.rfind(_IDS, 0, end) - 1
@@ -156,7 +158,7 @@ def parse_frame(data: bytes, offset: int = 0, *, max_ids: int = MAX_FRAME_IDS) -
     Raises:
         FrameError: `data` is not exactly one frame.
     """
-    if len(data) > max_ids:
+    if len(data) > max_ids:  # ids take at least a byte each: only here may there be too many
         return _scan_frame(data, offset, max_ids)
     try:
         return _decode_frame(data)
@@ -172,6 +174,7 @@ def _scan_frame(data: bytes, offset: int, max_ids: int) -> CodecFrame:
     except FrameTooLargeError as error:
         if error.unit == "ids":
             raise
+        # The limit on bytes given to the scanner is the length that the frame declares.
         raise MalformedFrameError("the frame is longer than its length says", error.offset) from None
     if frame is None:
         raise MalformedFrameError("the frame is longer than its length says", offset + len(data))

@@ -39,6 +39,7 @@ def read_compact(data: bytes | bytearray, limit: int) -> tuple[CodecFrame, int] 
         fields = _decode(found[0])
     except msgspec.DecodeError:
         return None
+    # To the decoder, any key may have a value of either type.
     ids, done = fields[IDS], fields.get(DONE, False)
     if isinstance(ids, bool) or not isinstance(done, bool):
         return None

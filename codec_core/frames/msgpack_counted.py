@@ -49,7 +49,7 @@ def watching(count: int) -> Decode:
         nonlocal seen
         frame = _decode_any(data)
         seen += len(frame.ids) == count
-        if seen >= FRAMES_FIRST:
+        if seen >= FRAMES_FIRST:  # of two that threads make at once, either is kept
             DECODE_COUNTED[count] = decoder_of(count)
         return frame
 

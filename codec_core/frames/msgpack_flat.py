@@ -51,7 +51,7 @@ def read_flat(data: bytes | bytearray, limit: int) -> tuple[CodecFrame, int] | N
     try:
         fields = _decode(found[0])
         return CodecFrame(_ids_of(fields), fields.done, fields.finish_reason), found.end()
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError):  # the latter from `_ids_of`, and for text that is not UTF-8
         return None
 
 

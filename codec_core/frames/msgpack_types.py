@@ -34,6 +34,7 @@ class Head(NamedTuple):
 
 
 def _heads() -> list[Head]:
+    """Return the table of the MessagePack specification, by byte."""
     heads = [Head("unused")] * 256
     heads[0x00:0x80] = [Head("integer")] * 0x80
     heads[0xE0:0x100] = [Head("integer")] * 0x20

@@ -49,6 +49,7 @@ def read_packed(
     packed = reader.data[start:end]
     if packed and (packed[-1] > 0x7F or has_long_varints(packed)):
         _check_numbers(reader, packed, start, end, name)
+    # A message of field 1 alone, whose tag is the byte 0x0a.
     return ids_of_message(b"\n" + write_varint(len(packed)) + packed)
 
 

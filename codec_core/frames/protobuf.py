@@ -53,6 +53,7 @@ class ProtobufDecoder(FrameDecoder):
         size = len(data) - PREFIX_BYTES
         if 0 <= size <= self._direct and declared_size(data)[0] == size:
             frame = _parse_usual(bytes(data[PREFIX_BYTES:]))
+            # The general way counts empty frames and ends the stream after the last one.
             if frame is not None and frame.ids and not frame.done:
                 self._offset += size + PREFIX_BYTES
                 return [frame]
@@ -98,6 +99,7 @@ def _parse_usual(data: bytes) -> CodecFrame | None:
         size, start = size & 0x7F | data[2] << 7, 3
     end = start + size
     done = _AFTER_IDS.get(data[end:])
+    # A last byte that promises more is a number cut off: the runtime's error would not have its place.
     if done is None or end > len(data) or data[end - 1] > 0x7F or has_long_varints(data):
         return None
     return CodecFrame(tuple(ids_of_message(data)), done)
@@ -115,7 +117,7 @@ def _parse_unpacked(data: bytes) -> CodecFrame | None:
 def _parse_any(data: bytes, offset: int, max_ids: int) -> CodecFrame:
     reader = FieldReader(data, offset)
     ids: list[int] = []
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {}  # of a field that is given twice the last counts, as protobuf has it
     for field in reader.fields():
         if field.number == IDS:
             reader.expect(field, "ids", BYTES, VARINT)

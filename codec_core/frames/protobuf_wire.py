@@ -114,6 +114,7 @@ class FieldReader:
     def _field(self, offset: int) -> Field:
         tag, at = self.varint(offset, len(self.data))
         number, wire_type = tag >> 3, tag & 7
+        # Numbers of fields have 29 bits, so a tag has 32; the wire types 6 and 7 do not exist.
         if not number or tag >> 32 or wire_type > FIXED32:
             raise self.malformed(f"no field can have the tag {tag}", offset)
         value, end = at, at

@@ -42,6 +42,7 @@ def encode_request(request: CodecRequest, fmt: str = "msgpack") -> bytes:
         UnsupportedFormatError: `fmt` is neither.
     """
     try:
+        # A struct made in Python is not checked: its fields may have any type.
         checked = msgspec.convert(msgspec.to_builtins(request), CodecRequest)
     except (msgspec.ValidationError, TypeError) as error:
         raise FrameEncodeError(f"the request cannot be written: {error}") from None

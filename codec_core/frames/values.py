@@ -133,7 +133,7 @@ def unpack_values(data: bytes, ids: int) -> SampledValues:
             raise ValueError(f"{name} of {len(numbers)} bytes for {ids} ids")
     for name, numbers, most in (
         ("top_ids", packed.top_ids, MAX_ALTERNATIVES),
-        ("top_logprobs", packed.top_logprobs, 2 * MAX_ALTERNATIVES),
+        ("top_logprobs", packed.top_logprobs, 2 * MAX_ALTERNATIVES),  # of eight bytes, not four
         ("mask_ids", packed.mask_ids, MAX_MASK_IDS),
         ("mask_sizes", packed.mask_sizes, MAX_MASK_IDS),
     ):

@@ -11,6 +11,9 @@ from heapq import heapify, heappop, heappush
 
 from codec_core.exceptions import TokenizerMapValidationError
 
+UNKNOWN = "\ud800"
+"""Stands for, or before, a symbol without a token: no text holds a lone surrogate, and no merge takes one."""
+
 
 def split_merge(merge: str) -> tuple[str, str]:
     """Return the two sides of a merge.
@@ -30,6 +33,8 @@ def check_merges(merges: Sequence[str]) -> None:
     Raises:
         TokenizerMapValidationError: the entry.
     """
+    # A list may have half a million entries: in C, and one by one only to find the wrong one. The string of
+    # spaces gives `map` one separator for each merge.
     joined = "\n".join(merges)
     suspicious = "\n " in joined or " \n" in joined or joined[:1] == " " or joined[-1:] == " "
     if suspicious or set(map(str.count, merges, " " * len(merges))) - {1}:

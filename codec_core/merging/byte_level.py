@@ -11,7 +11,7 @@ from functools import cached_property
 
 from codec_core.byte_level import ALPHABET, decode_byte_level_token, encode_byte_level_chars
 from codec_core.exceptions import TokenizerMapValidationError
-from codec_core.merging.by_list import merge_symbols
+from codec_core.merging.by_list import UNKNOWN, merge_symbols
 from codec_core.merging.merge_list import WHOLE_TEXT, MergeList, engine, proofs_of
 from codec_core.merging.proofs import KnownProofs, NothingProven
 from codec_core.vocabulary import Vocabulary
@@ -89,9 +89,9 @@ class ByteLevelMerger:
         spelled = encode_byte_level_chars(piece.encode())
         if self._vocabulary.facts.ignore_merges and (whole := self._list.id_of(spelled)) is not None:
             return (whole,)
-        known = [c if self._list.id_of(c) is not None else "\0" for c in spelled]
+        known = [c if self._list.id_of(c) is not None else UNKNOWN for c in spelled]
         if self._vocabulary.map.missing_bytes != "apart":
-            known = [c for c in known if c != "\0"]  # what is on both sides merges, as in the reference
+            known = [c for c in known if c != UNKNOWN]  # what is on both sides merges, as in the reference
         ids = map(self._list.id_of, merge_symbols(known, self._list.ranks))
         return tuple(number for number in ids if number is not None)
 
@@ -118,6 +118,7 @@ class ByteLevelMerger:
 
     def _engine(self, pattern: str) -> Callable[[str], list[int]]:
         """Return tiktoken's engine, from text to ids of the vocabulary."""
+        # Where the ids rise with the list, they are the engine's ranks, and its answer needs no translation.
         vocabulary, size = self._vocabulary, self._vocabulary.size
         in_order = self._list.places.in_id_order
         order = self._list.result_ids if in_order else list(dict.fromkeys(self._list.result_ids))
@@ -131,6 +132,7 @@ class ByteLevelMerger:
         encode = engine(ranks, pattern)
         if in_order:
             return _without(stand_ins, encode) if self.missing_bytes else encode
+        # By rank: the ids of merges, a gap up to the stand-ins, and the ids of bytes, -1 where there is none.
         real = [*order, *[0] * (size - len(order)), *(-1 if n is None else n for n in self._base)]
         return lambda text: [number for number in map(real.__getitem__, encode(text)) if number >= 0]
 

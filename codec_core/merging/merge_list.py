@@ -97,6 +97,7 @@ class MergeList:
         """
         if self.places.in_id_order:
             return self._ids.get
+        # Reversed, so that of a token's merges the first one stays.
         places = {number: place for place, number in reversed(list(enumerate(self.result_ids)))}
         # Characters exist before the first merge; those that a merge makes get its place below.
         ranks = {token: -1 for token in self._ids if len(token) == 1}

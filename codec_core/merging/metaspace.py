@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import chain
 
 from codec_core.exceptions import UnencodableTextError
-from codec_core.merging.by_list import merge_symbols
+from codec_core.merging.by_list import UNKNOWN, merge_symbols
 from codec_core.merging.merge_list import MergeList, engine, proofs_of
 from codec_core.vocabulary import METASPACE, Vocabulary
 
@@ -79,6 +79,7 @@ class MetaspaceMerger:
         """
         ranked = self._ranked
         ranks = ranked.encode(piece.replace(METASPACE, _SHORT_MARK))
+        # With no bytes to fall back to, the engine would leave out what the list raises an error for.
         if not (self._fallback and self._proofs.cover(ranks, self._token_of)):
             return self._ids_by_list(piece)
         ids = tuple(map(ranked.single.__getitem__, ranks))
@@ -95,10 +96,10 @@ class MetaspaceMerger:
         return list(map(self._vocabulary.raw_token, dict.fromkeys(self._list.result_ids)))
 
     def _ids_by_list(self, piece: str) -> tuple[int, ...]:
-        symbols = [c if self.is_known(c) else "\0" + c for c in piece]
+        symbols = [c if self.is_known(c) else UNKNOWN + c for c in piece]
         ids: list[int] = []
         for symbol in merge_symbols(symbols, self._list.ranks):
-            if not symbol.startswith("\0"):
+            if not symbol.startswith(UNKNOWN):
                 token_id = self._list.id_of(symbol)
                 assert token_id is not None  # a known character, or what a merge of ordinary tokens makes
                 ids.append(token_id)

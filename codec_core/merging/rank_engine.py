@@ -45,7 +45,7 @@ class SplitProofs:
             return splits[token] is not None
         limit = self._rank_of(token)
         if limit is None or depth > MAX_DEPTH:
-            return False
+            return False  # not kept: from a token nearer to it, the proof may be found
         if len(token) == 1:
             return True
         own = None  # of the splits listed at the token's own place; one listed elsewhere has another priority

@@ -21,6 +21,7 @@ UNKNOWN_PENALTY = 10.0
 """How much lower than the lowest score a character without a token counts."""
 
 _SINGLE = Struct("f")
+"""Native on purpose: a sum past the largest float becomes infinite, as in C, where "<f" would raise."""
 
 
 class UnigramDivider:
@@ -36,6 +37,7 @@ class UnigramDivider:
         stated = vocabulary.map.unigram
         assert stated is not None
         self._vocabulary = vocabulary
+        # Bytes stand for characters without a token, and text tokens are found before: neither divides text.
         fallback = vocabulary.byte_fallback
         self._entries = {
             token: (number, stated.scores[number])
@@ -70,7 +72,7 @@ class UnigramDivider:
             UnencodableTextError: a character has no token and the vocabulary no bytes to fall back to.
         """
         tokens = self._divide(piece)
-        ids: list[int] = []
+        ids: list[int] = []  # from the end, as the division is known by where tokens end
         place = len(piece)
         while place:
             start, number = tokens[place]
@@ -93,7 +95,7 @@ class UnigramDivider:
                 if entry is not None:
                     self._offer(best, tokens, stop, start, entry[0], self._sum(till_here, entry[1]))
                     is_known = is_known or length == 1
-            if not is_known:
+            if not is_known:  # as in the references: no token of its own, longer ones or not
                 self._offer(best, tokens, start + 1, start, -1, self._sum(till_here, self._unknown))
         return tokens
 

@@ -57,7 +57,7 @@ class CharSet:
         return CharSet(gaps)
 
     def __and__(self, other: CharSet) -> CharSet:
-        common = []
+        common = []  # in one pass, since the ranges of both are in order
         mine, theirs = self.ranges, other.ranges
         at = to = 0
         while at < len(mine) and to < len(theirs):
@@ -157,6 +157,7 @@ _MAJOR = frozenset("LMNPSZC")
 
 def property_set(name: str) -> CharSet | None:
     r"""Return what `\p{name}` takes, or None for a property that is not kept."""
+    # The spellings of properties that engines share: `Script=Han`, `sc=Han`, `IsHan`, `Uppercase_Letter`.
     bare = name.removeprefix("Script=").removeprefix("sc=").removeprefix("Is")
     plain = bare.replace("_", "").replace(" ", "").lower()
     short = _LONG_NAMES.get(plain, bare)
@@ -175,7 +176,7 @@ def property_set(name: str) -> CharSet | None:
 def borders_of(sets: Iterable[CharSet]) -> dict[int, int]:
     """Return where characters begin to belong to other sets: place to the sets from there on, as bits."""
     changes: dict[int, int] = {0: 0}
-    for number, chars in enumerate(sets):
+    for number, chars in enumerate(sets):  # the bit of a set changes where a range begins and behind its end
         for first, last in chars.ranges:
             changes[first] = changes.get(first, 0) ^ 1 << number
             changes[last + 1] = changes.get(last + 1, 0) ^ 1 << number

@@ -145,6 +145,7 @@ def _runs_of_sets(borders: Mapping[int, int]) -> tuple[list[int], list[str]]:
             found.setdefault(members, chr(place))
         places.append(place)
         stand_ins.append(found[members] if place > 0xFFFF else "")
+    # No border beyond the BMP: its last run holds all astral characters, and its first one stands for them.
     if places[-1] <= 0xFFFF:
         return places, [*stand_ins[:-1], chr(places[-1])]
     before = max(place for place in places if place <= 0xFFFF)

@@ -69,6 +69,7 @@ def late_composers() -> str:
         first = unicodedata.normalize("NFD", chr(point))[0]
         if unicodedata.combining(first) and not unicodedata.combining(chr(point)):
             found.add(chr(point))  # a few Tibetan vowels: they decompose into marks
+    # Vowels and final consonants of Hangul compose by a rule, without an entry in the tables.
     found.update(map(chr, range(0x1161, 0x1176)))
     found.update(map(chr, range(0x11A8, 0x11C3)))
     return "".join(sorted(found))

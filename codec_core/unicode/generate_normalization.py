@@ -23,10 +23,12 @@ def later_characters() -> list[int]:
     found = set()
     for point in _POINTS:
         character = chr(point)
+        # With a mark of another class on either side, a mark that the reference does not know is not sorted.
         other = "\u0301" if unicodedata2.combining(character) == 220 else "\u0323"
         tried = [character, f"a{character}{other}", f"a{other}{character}"]
         if any(decompose.normalize_str(t) != unicodedata2.normalize("NFKD", t) for t in tried):
             found.add(point)
+        # Of a pair that only newer tables compose, the first is found: what follows must not join it.
         parts = unicodedata2.decomposition(character).split()
         if (
             len(parts) == 2

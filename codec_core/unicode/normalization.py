@@ -24,7 +24,7 @@ def normalized(form: Form, text: str) -> str:
     """
     if is_normalized(form, text):
         return text
-    parts = _later().split(text)
+    parts = _later().split(text)  # the odd ones are the characters of later versions
     if len(parts) > 1:
         return "".join(part if number % 2 else _normalize(form, part) for number, part in enumerate(parts))
     return _normalize(form, text)
@@ -78,7 +78,7 @@ class NormalizedStream:
         place = len(text) - 1
         while place >= 0 and self._joins(text[place]):
             place -= 1
-        if place < 0:
+        if place < 0:  # all of it may join what is held
             if text:
                 self._held.append(text)
             return ""

@@ -461,3 +461,27 @@ def test_adversarial_texts_take_little_time_and_memory(name, map_id, size):
     with within():
         back = detokenize(tokenizer.vocabulary, ids)
     assert back == (tokenizer.normalize(text) if tokenizer.normalizes else text)
+
+
+@pytest.mark.parametrize("fallback", [{}, {"byte_fallback_start": 0, "byte_fallback_end": 255}])
+def test_a_token_of_the_character_0_is_a_token_like_others(fallback):
+    vocab = {"\0": 256, "a": 257, "aa": 258, "\0a": 259, "b\0a": 260, "b": 261, "\u2581": 262}
+    merges = ["a a", "b \0a", "\0 a"]  # of which the second comes too early for ranks
+    tokenizer_map = TokenizerMap.from_json(
+        {"id": "a/b", "version": "2", "vocab_size": 263, "vocab": vocab, "merges": merges}
+        | {"encoder": "metaspace", "metaspace_prefix": "never", **fallback}
+    )
+    tokenizer = pick_tokenizer(tokenizer_map)
+    for text in ("\0", "a\0a", "\0\0aab\0", "b\0a"):
+        ids = tokenizer.encode_ordinary(text)
+        assert ids == reference.encode_metaspace(tokenizer.vocabulary, text)
+        assert detokenize(tokenizer_map, ids) == text
+
+
+def test_no_merge_takes_a_byte_without_a_token():
+    vocab = {character: number for number, character in enumerate(ALPHABET) if character != ALPHABET[0xC3]}
+    tokenizer_map = TokenizerMap.from_json(
+        {"id": "a/b", "version": "2", "vocab_size": 301, "vocab": vocab | {"\0a": 300}, "merges": ["\0 a"]}
+        | {"encoder": "byte_level", "missing_bytes": "apart"}
+    )
+    assert pick_tokenizer(tokenizer_map).encode_ordinary("\xc3a") == [vocab[ALPHABET[0x83]], vocab["a"]]

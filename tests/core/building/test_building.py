@@ -327,7 +327,7 @@ class TestTiktoken:
         with within(), pytest.raises(MapBuildError, match="a token of 3000000 characters"):
             build_from_tiktoken(path, map_id="test/ranks", pattern="cl100k_base")
 
-    @pytest.mark.parametrize("content", ["YQ==", "YQ== x", "!! 1", "YQ== 0\nYg== 0"])
+    @pytest.mark.parametrize("content", ["YQ==", "YQ== x", "!! 1", "YQ== 0\nYg== 0", "YQ== 0\rYg== 1"])
     def test_damaged_files_are_refused(self, tmp_path: Path, content: str) -> None:
         path = tmp_path / "ranks.tiktoken"
         path.write_text(content)
@@ -402,8 +402,9 @@ class TestGguf:
             + struct.pack("<IIQ", 9, 4, MAX_ARRAY_ITEMS + 1),
             b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<IIQ", 9, 9, 1),
             b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<I", 99),
+            b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + struct.pack("<QcIB", 1, b"k", 0, 1) * 2,
         ],
-        ids=["version", "pairs", "key", "array", "nested array", "type"],
+        ids=["version", "pairs", "key", "array", "nested array", "type", "key twice"],
     )
     def test_declared_sizes_are_not_believed(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "model.gguf"

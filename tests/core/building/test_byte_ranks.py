@@ -112,6 +112,8 @@ def test_tekken_puts_special_tokens_first_and_leaves_the_last_ranks_out(tmp_path
         ({"vocab": []}, "0 tokens where the file's sizes need"),
         ({"vocab": [{"rank": 1, "token_bytes": "YQ=="}]}, "of rank 1 is empty, doubled or out of order"),
         ({"vocab": [{"rank": 0, "token_bytes": "!"}]}, "of rank 0 is no base64"),
+        ({"vocab": [{"rank": 0, "token_bytes": "é"}]}, "of rank 0 is no base64"),
+        ({"special_tokens": [{"rank": 0, "token_str": "x"}, {"rank": 0, "token_str": "y"}]}, "doubled"),
         ({"special_tokens": [{"rank": 99, "token_str": "x"}]}, "more than the file says"),
         ({"special_tokens": [{"rank": 0, "token_str": "x"}, {"rank": 1, "token_str": "x"}]}, "doubled"),
         ({"config": None}, "is no tekken.json"),

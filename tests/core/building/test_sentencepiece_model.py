@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from codec_core import reference
-from codec_core.building import build_from_sentencepiece
+from codec_core.building import build_from_sentencepiece, document
 from codec_core.detokenizer import Detokenizer
 from codec_core.exceptions import MapBuildError
 from codec_core.maps import parse_map
@@ -102,11 +102,21 @@ def test_a_model_without_a_space_before_the_text(tmp_path):
         (b"\xff" * 40, "no SentencePiece model"),
         (field(1, field(1, b"\xff")), "no SentencePiece model"),
         (field(1, field(3, b"x")), "no SentencePiece model"),
+        (field(1, 5), "no SentencePiece model"),
+        (model(PIECES, normalizer=field(4, b"")), "no SentencePiece model"),
+        # Of a message that is there twice, the fields are joined: the second one states none.
+        (model(PIECES, normalizer=field(4, 1)) + field(3, b""), "collapses white space"),
     ],
 )
 def test_what_has_no_form_or_is_damaged_is_refused(data, message, tmp_path):
     with pytest.raises(MapBuildError, match=message):
         build(tmp_path, data)
+
+
+def test_pieces_are_counted_as_they_come(tmp_path, monkeypatch):
+    monkeypatch.setattr(document, "MAX_TOKENS", 10)
+    with pytest.raises(MapBuildError, match="has 11 tokens"):
+        build(tmp_path, field(1, b"") * 11 + b"\xff")
 
 
 def test_unigrams_divide_by_their_scores(tmp_path):

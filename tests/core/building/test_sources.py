@@ -15,7 +15,9 @@ from codec_core.building import (
     build_from_tiktoken,
     build_from_tokenizer_json,
 )
-from codec_core.exceptions import MapBuildError
+from codec_core.building.source import build_map, is_gguf, is_map
+from codec_core.exceptions import MapBuildError, TokenizerMapValidationError
+from codec_core.maps import MAX_MAP_BYTES, read_map
 from tests.core.building.gguf_files import gguf
 from tests.limits import within
 
@@ -40,6 +42,29 @@ def test_pipes_devices_and_folders_are_refused(name, tmp_path):
         BUILDERS[name](tmp_path / "folder", map_id="test/source")
     with pytest.raises(MapBuildError, match="cannot read"):
         BUILDERS[name](tmp_path / "missing", map_id="test/source")
+
+
+@pytest.mark.parametrize("ask", [is_map, is_gguf, lambda path: build_map(path, map_id="test/source")])
+def test_the_format_of_a_pipe_is_not_waited_for(ask, tmp_path):
+    os.mkfifo(tmp_path / "x.json")
+    with pytest.raises(MapBuildError, match="no regular file"):
+        ask(tmp_path / "x.json")
+    with pytest.raises(MapBuildError, match="cannot read"):
+        ask(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a":' + b"[" * 100_000, b'{"\xff": 1}', b'["a"]'])
+def test_json_that_cannot_be_read_is_left_to_the_reader_of_maps(content, tmp_path):
+    (tmp_path / "x.json").write_bytes(content)
+    assert is_map(tmp_path / "x.json")
+    with pytest.raises(TokenizerMapValidationError):
+        read_map(tmp_path / "x.json")
+
+
+def test_a_tokenizer_file_may_be_larger_than_a_map(tmp_path):
+    with (tmp_path / "x.json").open("wb") as file:
+        file.write(b'{"model": {}, "added_tokens": []' + b" " * MAX_MAP_BYTES + b"}")
+    assert not is_map(tmp_path / "x.json")
 
 
 def test_a_chat_template_that_is_a_device_is_refused(tmp_path):
