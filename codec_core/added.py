@@ -152,7 +152,7 @@ class AddedTokenStream:
         if self._blank:
             before = "".join(self._blank) + before
             self._blank.clear()
-        if self._drops_space:
+        if self._drops_space:  # the token before takes what is behind it
             before = before.lstrip(WHITE_SPACE)
         if token.lstrip:
             before = before.rstrip(WHITE_SPACE)

@@ -200,6 +200,7 @@ def check_program(program: Program) -> None:
     for stage in stages:
         if isinstance(stage, Alternation):
             _check_ops(stage.ops)
+            # A metaspace tokenizer takes it for the whole cutting: other stages would be left out in silence.
             if len(stages) > 1 and isinstance(stage.ops[0], MetaspaceSplit):
                 raise _refusal("metaspace_split must be the only stage")
         elif isinstance(stage, DigitsIsolate):

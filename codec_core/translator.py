@@ -160,7 +160,7 @@ def static_translation_table(
     source, target = vocabulary_of(from_map), pick_tokenizer(to_map)
     table: dict[int, list[int]] = {}
     for token_id in range(source.size):
-        if token_id not in source.special_ids and source.is_valid(token_id):
-            text = source.token_bytes(token_id).decode("utf-8", "replace")
+        text = source.plain_text_table[token_id]
+        if text is not None:  # a part of a character has no text, and U+FFFD is not what it becomes
             table[token_id] = target.encode_ordinary(text)
     return table

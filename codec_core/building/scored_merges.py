@@ -12,6 +12,7 @@ WAYS = 16
 """Ways of making a token of two others, on average; known vocabularies have two. All are written out."""
 
 SPARE_CHARACTERS = 2**20
+"""Allowed beside that: a small vocabulary may be made in many ways at little cost."""
 
 
 def merges_by_score(

@@ -165,7 +165,7 @@ async def discover_version_policy(
     try:
         data = await fetch(url, client=client, timeout=timeout, errors=Errors(VersionPolicyError))
     except MapDiscoveryNotFoundError:
-        return None
+        return None  # the protocol: without a policy nothing is required
     return parse_version_policy_document(parse_json(data, url, VersionPolicyError))
 
 

@@ -6,15 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from codec_core import pretokenizer_program as programs
+from codec_core.pretokenizer.pattern_sets import fold
 from codec_core.pretokenizer_program import Op
 from codec_core.unicode.classes import char_class, representatives
 
 ASCII_PUNCTUATION = r"!-/:-@\[-`{-~"
 ClassOf = Callable[[str], str]
 """Spells the inside of the character set of a class: `char_class`, or the same over all planes."""
-
-_FOLDS = {"s": "sSſ", "k": "kK\u212a"}
-"""ASCII letters that have a third case form: patterns in the field say `(?i:..)`, which takes it too."""
 
 
 def alternative_of(op: Op, class_of: ClassOf = char_class) -> str:
@@ -49,7 +47,7 @@ def alternative_of(op: Op, class_of: ClassOf = char_class) -> str:
 
 def _folded(literal: str) -> str:
     return "".join(
-        f"[{_FOLDS.get(letter.lower(), letter.lower() + letter.upper())}]" if _is_ascii_letter(letter)
+        f"[{fold(letter)}]" if _is_ascii_letter(letter)
         else re.escape(letter)
         for letter in literal
     )  # fmt: skip

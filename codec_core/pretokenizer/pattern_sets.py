@@ -57,6 +57,7 @@ class SetReader:
             return self._property(start)
         if letter in "xuU":
             return self._code_point(start)
+        # Engines give letters and digits a meaning, and take a backslash before anything else for nothing.
         if letter.isascii() and letter.isalnum():
             raise self._fault(f"\\{letter} is not read", start)
         return CharSet.of(letter)

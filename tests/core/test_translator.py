@@ -8,6 +8,7 @@ import pytest
 from codec_core.detokenizer import Detokenizer, detokenize
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator, static_translation_table, translate
+from codec_core.vocabulary import vocabulary_of
 from tests.cases import cases
 from tests.conftest import load_shared_map, maps_directory
 from tests.core.test_detokenizer import byte_map
@@ -144,6 +145,8 @@ def test_static_table(shared_map):
     source, target = shared_map("openai/r50k_base"), shared_map("meta-llama/llama-2")
     table = static_translation_table(source, target)
     assert 50256 not in table
+    assert vocabulary_of(source).token_bytes(127) == b"\xc3"
+    assert 127 not in table
     assert detokenize(target, table[262]) == detokenize(source, [262])
 
 
