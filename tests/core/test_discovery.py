@@ -219,7 +219,7 @@ async def endless_server(headers, pieces):
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    await asyncio.wait(answers)
+    await asyncio.gather(*answers)
     await asyncio.sleep(0)  # for the transports to close: what is left open is a warning in a later test
 
 
