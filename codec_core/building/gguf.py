@@ -97,6 +97,10 @@ def build_from_gguf(path: str | Path, *, map_id: str) -> bytes:
     if not section.tokens:
         raise MapBuildError(f"{path}: there is no list of tokens in the file")
     check_tokens(len(section.tokens), path)
+    if 0 < len(section.token_type) < len(section.tokens):
+        raise MapBuildError(
+            f"{path}: there are {len(section.token_type)} types for {len(section.tokens)} tokens"
+        )
     data = build(map_id, _numbered(section.tokens), section)
     verify(data)
     # Maps of scores have no family: llama.cpp cuts no text before SentencePiece.
@@ -116,10 +120,16 @@ def _check_newlines(data: bytes, tokens: Iterable[str]) -> None:
 
 
 def _numbered(tokens: Sequence[str]) -> dict[str, int]:
-    """Return the ids of the tokens; of two that are spelled alike, the first one counts."""
+    """Return the ids of the tokens.
+
+    Raises:
+        MapBuildError: two are spelled alike, so that llama.cpp does not load the file.
+    """
     vocab: dict[str, int] = {}
     for number, token in enumerate(tokens):
-        vocab.setdefault(token, number)
+        name = token or f"[EMPTY_{number}]"  # as llama.cpp names it
+        if vocab.setdefault(name, number) != number:
+            raise MapBuildError(f"the tokens {vocab[name]} and {number} are spelled alike: {name!r}")
     return vocab
 
 
@@ -130,7 +140,7 @@ def _described(
     stripping, types = _stripping(section), section.token_type
     added = []
     for token, number in vocab.items():
-        kind = types[number] if number < len(types) else 0  # a file may leave types out: a token is ordinary
+        kind = types[number] if types else 0  # a file may leave them out: all tokens are ordinary
         strips = stripping.takes_space(token, is_added=kind in _ADDED_TYPES)
         named = is_control_by_name(token, vocab)
         if kind in _ADDED_TYPES or strips or named:

@@ -23,8 +23,6 @@ def unigram_fields(tokens: Sequence[str], types: Sequence[int], scores: Sequence
     """
     if not len(tokens) == len(types) == len(scores):
         raise MapBuildError("a unigram tokenizer needs a type and a score for each token")
-    if len(set(tokens)) != len(tokens):
-        raise MapBuildError("two tokens of a unigram model are spelled alike, which has no form in a map")
     # llama.cpp falls back to no bytes here. It finds symbols in normalized text too, with a score of 0.
     for kind, name in ((_USER_DEFINED, "user-defined symbols"), (_BYTE, "tokens for bytes")):
         if kind in types:

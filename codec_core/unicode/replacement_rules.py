@@ -109,6 +109,7 @@ class ReplacementRules:
             parts += text[place:start], replacement if length else text[start]
             place = stop
         used = len(text)
+        # The search finds a longer rule by its first two characters. At the end there may be the first alone.
         if not final and used > place and text[-1] in self._openers:
             used -= 1
         if not parts:
@@ -127,7 +128,7 @@ class ReplacementRules:
             base = step.base
             if step.value >= 0:
                 length, value = place + 1, step.value
-        else:
+        else:  # all that there is leads on; with as much as the longest rule takes, more does not count
             is_open = base in self._next and start + self._longest > len(text)
             return (*self._replaced(data, length, value), is_open)
         return (*self._replaced(data, length, value), False)
@@ -248,7 +249,7 @@ class RuleStream:
         if not text:
             return ""
         self._after_space = text[-1] == " "
-        kept = text.rstrip(_BLANK)
+        kept = text.rstrip(_BLANK)  # the rest waits for another character: at the end it is left out
         if not kept:
             self._blank.append(text)
             return ""
@@ -282,6 +283,7 @@ def _read_steps(data: bytes) -> tuple[int, dict[int, list[_Step]]]:
         units.byteswap()
     steps: dict[int, list[_Step]] = {}
     for place, unit in enumerate(units):
+        # A unit that holds a replacement has bit 31, so its value is no byte; nor is 0, which leads nowhere.
         byte = unit & (_END | 0xFF)
         if not 0 < byte < 256:
             continue

@@ -17,6 +17,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 
 from codec_core.building import build_from_gguf, build_from_tiktoken, build_from_tokenizer_json
 from codec_core.building.gguf_reader import MAX_ARRAY_ITEMS, read_gguf_metadata
+from codec_core.byte_level import ALPHABET
 from codec_core.exceptions import MapBuildError
 from codec_core.maps import TokenizerMap, parse_map
 from codec_core.tokenizer import pick_tokenizer
@@ -379,6 +380,30 @@ class TestGguf:
         built = parse_map(build_from_gguf(path, map_id="test/gguf"))
         for text in TEXTS:
             assert pick_tokenizer(built).encode(text) == pick_tokenizer(source).encode(text), text
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"tokens": ["a", "b", "ab", "a"]}, "the tokens 0 and 3 are spelled alike: 'a'"),
+            ({"token_type": [1, 1]}, "2 types for 3 tokens"),
+        ],
+    )
+    def test_what_llama_cpp_does_not_load_is_refused(
+        self, changes: dict[str, Any], message: str, tmp_path: Path
+    ) -> None:
+        section = {"model": "gpt2", "pre": "gpt-2", "tokens": ["a", "b", "ab"], "merges": ["a b"]} | changes
+        path = tmp_path / "model.gguf"
+        path.write_bytes(gguf({f"tokenizer.ggml.{name}": value for name, value in section.items()}))
+        with pytest.raises(MapBuildError, match=message):
+            build_from_gguf(path, map_id="test/gguf")
+
+    def test_empty_tokens_have_names_of_their_own(self, tmp_path: Path) -> None:
+        section = {"model": "gpt2", "pre": "gpt-2", "tokens": [*ALPHABET, "ab", "", ""], "merges": ["a b"]}
+        path = tmp_path / "model.gguf"
+        path.write_bytes(gguf({f"tokenizer.ggml.{name}": value for name, value in section.items()}))
+        vocab = parse_map(build_from_gguf(path, map_id="test/gguf")).vocab
+        assert vocab is not None
+        assert [vocab["[EMPTY_257]"], vocab["[EMPTY_258]"]] == [257, 258]
 
     def test_every_cut_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "model.gguf"

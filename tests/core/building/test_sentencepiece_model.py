@@ -105,7 +105,7 @@ def test_a_model_without_a_space_before_the_text(tmp_path):
         (field(1, 5), "no SentencePiece model"),
         (model(PIECES, normalizer=field(4, b"")), "no SentencePiece model"),
         # Of a message that is there twice, the fields are joined: the second one states none.
-        (model(PIECES, normalizer=field(4, 1)) + field(3, b""), "collapses white space"),
+        (model(PIECES, normalizer=field(4, 1)) + field(3, b""), "symbols beside rules of normalization"),
     ],
 )
 def test_what_has_no_form_or_is_damaged_is_refused(data, message, tmp_path):
