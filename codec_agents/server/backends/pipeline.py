@@ -249,6 +249,7 @@ class PipelineBackend:
         return True
 
     def _remember(self, asked: Asked, begun: _Begun, answer: RunAnswer, pause: Pause | None = None) -> None:
+        # A completion has no messages that could come back.
         if asked.history is None:
             return
         from codec_agents.dialects.messages import Message, MessageCall

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -15,10 +15,14 @@ from codec_agents.engines.scripted.prefix_cache import PrefixCache
 from codec_agents.engines.scripted.script import EncodedTurn, Script, ScriptError
 from codec_agents.server.backends.backend import BrokenOffError, Job, ServedModel
 from codec_agents.server.http import HttpError
-from codec_agents.server.workers import LOOP_BYTES, Workers
+from codec_agents.server.workers import Workers
 from codec_core.frames import CodecFrame
 from codec_core.maps import TokenizerMap
 from codec_core.vocabulary import Vocabulary, vocabulary_of
+
+LONG_TURN: Final = 1024
+"""Ids of an answer behind which the event loop serves others. It is encoded where the script is called, and a
+free lock is taken without a pause, so many long answers at once would be made in one go."""
 
 
 class ScriptedBackend:
@@ -73,8 +77,8 @@ class ScriptedBackend:
         # Scripts are called one at a time and in order, though long prompts are read in several threads.
         async with self._turns:
             turn = await self._decide(model, job)
-            if len(turn.ids) > LOOP_BYTES // 16:
-                await checkpoint()  # many long turns at once: the event loop serves others between them
+            if len(turn.ids) > LONG_TURN:
+                await checkpoint()
         if turn.refusal is not None:
             raise HttpError(turn.refusal.status, turn.refusal.message)
         reading = model.reading(job.prompt_ids, self._caches[job.model.name])

@@ -313,6 +313,7 @@ def _tool_lines(place: _Place, node: Node, turn: Line, capture: Capture) -> list
     assert node.parent is not None
     before = node.parent
     starts = [start for lane, start, _ in before.spans if lane == "tool_calls"] or [0]
+    # In the order of the calls; a client may send fewer.
     results = [message.content for message in node.messages if message.role == "tool"]
     at = round(capture.started - place.started, 6)
     seconds = round(max(0.0, capture.started - before.created), 6)
@@ -346,6 +347,7 @@ def _end_lines(place: _Place, node: Node, turn: Line, capture: Capture, at: floa
         **({} if capture.cached is None else {"cached": capture.cached}),
         "at": at,
     }
+    # Readers join the texts of a sink: the line end keeps turns apart.
     said = {"kind": "text", "sink": turn["node"], "text": f"{node.turn.content}\n", "at": at}
     # An end behind every turn: between two requests the record is complete, and may be the last.
     over = {"kind": "node", "node": turn["node"], "outcome": "finished", "at": at}

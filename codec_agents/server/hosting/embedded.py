@@ -142,6 +142,7 @@ class EmbeddedServer(Generic[App]):
                 failures.append(error)
                 ready.set()
 
+        # A daemon: one that does not start in time is left behind, and must not keep the process alive.
         thread = threading.Thread(target=asyncio.run, args=(main(),), name="codec server", daemon=True)
         thread.start()
         if not ready.wait(STARTED_WITHIN):
