@@ -238,7 +238,10 @@ class BoundDialect:
             system=None,
             turns=turns,
             thinking=thinking,
-            keep_reasoning=keep_reasoning,
+            # Decided here: the known prompt has told the tools, and the writer is given none to tell again.
+            keep_reasoning=self.dialect.keeps_reasoning(
+                keep_reasoning, self.absent, with_tools=bool(self.tools)
+            ),
             opens=add_generation_prompt,
         )
         return self._writer.behind(known, chat, before[-1].role if before else "")

@@ -55,9 +55,7 @@ class Importer:
                 if is_local
                 else importlib.import_module(module_name)
             )
-        except (
-            ReferenceRefusedError
-        ):  # of another loaded module: the names below are for the module's own faults
+        except ReferenceRefusedError:  # what follows is for the module's own faults
             raise
         except ModuleNotFoundError as error:
             reason = f"there is no module {error.name!r}"

@@ -53,9 +53,8 @@ def expand(text: str, environment: Mapping[str, str] | None = None) -> str:
     def value(match: re.Match[str]) -> str:
         name, default = match.groups()
         found = values.get(name)
-        if (
-            not found and default is not None
-        ):  # `:-` means empty, too, as in shells: CI gives missing secrets so
+        # `:-` means empty, too, as in shells: CI services set a missing secret to nothing.
+        if not found and default is not None:
             return default
         if found is None:
             raise SecretMissingError(name)

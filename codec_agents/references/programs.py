@@ -29,9 +29,8 @@ def allowed_command(command: Sequence[str], programs: Sequence[str], importer: I
         return [sys.executable, *arguments]
     if program in programs:
         return [sys.executable if program == PYTHON else program, *arguments]
-    if (
-        beside is not None and program != PYTHON
-    ):  # `python` is the interpreter, also where a file has the name
+    # `python` is the interpreter, also where a file has the name.
+    if beside is not None and program != PYTHON:
         return [str(beside), *arguments]
     if program == PYTHON and arguments and _is_missing(importer.directory, arguments[0]):
         raise ReferenceRefusedError(

@@ -103,7 +103,7 @@ class CallScope(Scope):
         ids_before, reasoning_before = self._before
         usage = self._of_pipeline(self._usage)
         instruments.record_call(self._with_error(self._metric), usage, self.seconds, self._stats)
-        if self._stats is not None:  # without an answer, `record_call` counts nothing as 0
+        if self._stats is not None:  # without an answer, `record_call` has counted 0
             instruments.input_tokens.add(len(self._turn.prompt) + ids_before, usage)
             if self._requests == 0 and (sent := self._turn.sent_ahead):
                 instruments.sent_ahead.add(sent, usage)

@@ -90,6 +90,7 @@ class BlockReader(MarkedReader):
             return
         kind = self._table.kinds.get(token_id)
         if kind is None:
+            # An end belongs to its block; a start is the first id of the next one, a stop of none.
             ends = token_id == self._table.end
             self._end_block(events, closed=ends, stop=self._position + ends)
             self._start = self._position + (token_id != self._table.start)

@@ -126,7 +126,7 @@ class PromptWriter:
         """
         opening, again = self._dialect.opening, self._dialect.reopening
         plain = opening.default if history is None else history
-        # One that is in both is taken for the opening of a turn, which is nearly always before reasoning.
+        # One that is in both is the opening of a turn, and has the form in history of one.
         forms = dict.fromkeys(filter(None, again.forms()), again.default) if again is not None else {}
         forms |= dict.fromkeys(filter(None, opening.forms()), plain)
         pairs = [(self.ids(form), self.ids(plain)) for form, plain in forms.items()]

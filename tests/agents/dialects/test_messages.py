@@ -101,6 +101,16 @@ def test_a_known_prompt_is_extended(name: str) -> None:
         assert whole == dialect.write([*messages, *more], keep_reasoning=True)
 
 
+@pytest.mark.parametrize("name", ["deepseek-v4", "hy3", "qwen3"])
+def test_reasoning_among_messages_behind_a_known_prompt_stays_as_in_a_whole_chat(name: str) -> None:
+    dialect = bound(name)
+    first = [Message(role="user", content="Hi"), Message(role="assistant", content="Hello")]
+    thought = Message(role="assistant", content="So.", reasoning="Hm.")
+    more = [Message(role="user", content="And?"), thought, Message(role="user", content="Then?")]
+    known = dialect.write(first, add_generation_prompt=False)
+    assert dialect.write_after(known, more) == dialect.write([*first, *more])
+
+
 class Chats:
     """Draws chats that one family can write. Texts hold the names of its control tokens among other words."""
 
