@@ -77,7 +77,7 @@ class CheckedStream:
         try:
             frame = await anext(self._frames)
         except StopAsyncIteration:
-            if not self._done:  # a lost connection may look so: the one fault here that a retry may not meet
+            if not self._done:  # as a lost connection looks, which a retry may not meet
                 raise self._broken("the answer ended before it was done", transient=True) from None
             raise
         if not isinstance(frame, CodecFrame):

@@ -24,7 +24,7 @@ def unread(sock: Any) -> Literal["nothing", "end", "bytes", "unknown"]:
         sock: a socket, or asyncio's view of one; None for none.
 
     Returns:
-        `unknown` where the system cannot tell bytes from an end, or has no `poll`.
+        `unknown` where the system cannot tell bytes from an end, and `nothing` where it has no `poll`.
     """
     if sock is None or not hasattr(select, "poll"):
         return "nothing"

@@ -43,6 +43,8 @@ def find_lost_ids(
         known: the ids that the engine did send, which end the text.
         text: the text that missing and known ids make together.
     """
+    if not all(map(vocabulary.is_valid, known)):  # they have no bytes, and the stream refuses them
+        return None
     content = text.encode("utf-8", "surrogatepass")  # JSON can hold half a pair; no token has its bytes
     tail = b"".join(map(vocabulary.token_bytes, known))
     # U+FFFD stands for bytes that the engine could not show, so the text does not say which they were.

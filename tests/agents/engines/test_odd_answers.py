@@ -111,6 +111,10 @@ def test_a_long_text_with_lost_ids_takes_no_long_time(vocabulary):
     assert find_lost_ids(vocabulary, 12, [], "é" * 20_000) is None
 
 
+def test_an_id_outside_the_map_tells_nothing_of_lost_ones(vocabulary):
+    assert find_lost_ids(vocabulary, 1, [vocabulary.size], "é") is None
+
+
 @pytest.mark.parametrize("cached", [DIGITS, "-1", "1 2", "٣"])
 def test_a_count_in_a_header_that_is_none_is_not_reported(cached):
     stats = StreamStats()
