@@ -60,6 +60,7 @@ class PipelineAgentLoop(AgentLoopBase):  # type: ignore[misc] # verl has no type
         most = self.rollout_config.response_length
         for name in ("response_ids", "response_mask", "response_logprobs"):
             fields[name] = fields[name] and fields[name][:most]
+        # Those of all ids, the prompt's as well; the other fields are of the response.
         experts = _experts(row.routed_experts)
         fields["routed_experts"] = None if experts is None else experts[: len(row.prompt) + most]
         return AgentLoopOutput(**fields)

@@ -12,8 +12,11 @@ class ComparableTurn(Protocol):
 
     node: str
     number: int
-    prompt: list[int]
     generated: list[int]
+
+    @property
+    def prompt(self) -> list[int]:
+        """The ids of the prompt."""
 
 
 class ComparableRun(Protocol):

@@ -23,7 +23,7 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
             "map": node.vocabulary.id,
             "dialect": node.dialect.name,
             "model": node.model,
-            "engine": node.engine.provider,
+            "engine": node.engine.provider,  # not its URL: a run may continue on another server
             "sampling": _sampling(node),
             **_modes(node),
         }

@@ -176,23 +176,25 @@ def _add(run: RecordedRun, turns: OpenTurns, line: bytes) -> None:
 def _prompt(run: RecordedRun, turns: OpenTurns, line: PromptLine) -> None:
     before = turns.get(line.node)
     # Each check names a place that a slice would cut off in silence.
-    ids = before.prompt + before.generated if before else []
-    if line.kept > len(ids):
-        raise _BadLineError(f"it keeps {line.kept} ids of a turn that has {len(ids)}")
-    prompt = ids[: line.kept] + line.ids
-    if line.kept_prefix > len(prompt):
-        raise _BadLineError(f"it keeps {line.kept_prefix} ids of an earlier run, and has {len(prompt)}")
-    if any(start > stop or stop > len(prompt) for start, stop in line.results):
+    known = before.prompt_length + len(before.generated) if before else 0
+    if line.kept > known:
+        raise _BadLineError(f"it keeps {line.kept} ids of a turn that has {known}")
+    length = line.kept + len(line.ids)
+    if line.kept_prefix > length:
+        raise _BadLineError(f"it keeps {line.kept_prefix} ids of an earlier run, and has {length}")
+    if any(start > stop or stop > length for start, stop in line.results):
         raise _BadLineError("a result lies outside its prompt")
     turn = RecordedTurn(
         line.node,
         line.turn,
-        prompt,
+        line.ids,
         line.kept or line.kept_prefix,
         line.results,
         started=line.at,
         id=line.id,
         sampling=line.sampling,
+        before=before if line.kept else None,
+        shared=line.kept,
     )
     turns[line.node] = turn
     run.complete = False  # a conversation goes on behind the end of a turn

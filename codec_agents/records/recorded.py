@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ class RecordedTurn:
 
     node: str
     number: int
-    prompt: list[int]
+    own: list[int]
+    """The ids of the prompt behind those that it shares with an earlier turn."""
     kept: int
     """The number of the prompt's first ids that are the turn before."""
     results: list[tuple[int, int]] = field(default_factory=list)
@@ -54,6 +56,31 @@ class RecordedTurn:
     """Of a gateway's turn, the part of the ids that its client got which names it."""
     sampling: Mapping[str, Any] | None = None
     """Its sampling options, where the record has them by turn."""
+    before: RecordedTurn | None = field(default=None, repr=False, compare=False)
+    """The turn whose prompt and answer this prompt begins with; it does not change any more."""
+    shared: int = 0
+    """The number of ids that the prompt begins with and that are those of the turn before."""
+
+    @property
+    def prompt_length(self) -> int:
+        """The number of ids of the prompt."""
+        return self.shared + len(self.own)
+
+    @property
+    def prompt(self) -> list[int]:
+        """The ids of the prompt. They are put together each time: a turn holds only its own.
+
+        Prompts that were held whole would take memory in the square of the turns, of a few lines of a file.
+        """
+        parts, before, left = [self.own], self.before, self.shared
+        while before is not None and left:  # from the end of the shared ids to their beginning
+            length = before.prompt_length
+            parts += [before.generated[: max(left - length, 0)]]
+            left = min(left, length)
+            parts += [before.own[: max(left - before.shared, 0)]]
+            left = min(left, before.shared)
+            before = before.before
+        return list(chain.from_iterable(reversed(parts)))
 
     def frames(self) -> Iterator[CodecFrame]:
         """Yield the frames as they were recorded, without the last one."""

@@ -20,12 +20,15 @@ from codec_core.frames import SampledValues, WeightVersion
 class Turn(Protocol):
     """The parts of a recorded turn that a row is made of."""
 
-    prompt: list[int]
     generated: list[int]
     finish_reason: str | None
     complete: bool
     tools: list[dict[str, Any]]
     sampling: Mapping[str, Any] | None
+
+    @property
+    def prompt(self) -> list[int]:
+        """The ids of the prompt."""
 
     def all_values(self) -> SampledValues | None:
         """Return the values of the whole turn."""

@@ -224,6 +224,7 @@ class Recorder:
             self._append({**first, **self._header})
             self._append_early()
         elif (line := LINES.get(type(event))) is not None:
+            # Microseconds: the other digits of a clock would only make each line longer.
             self._append({**line(event), "at": round(event.at, 6)})
 
     def _append_early(self) -> None:
@@ -240,7 +241,7 @@ class Recorder:
         self._append({"kind": "suspended", "pause": pause_id, "calls": list(calls), "at": round(at, 6)})
 
     def _append(self, line: dict[str, Any]) -> None:
-        if self._lost is not None:
+        if self._lost is not None:  # a part of a line may be there: what follows could not be read
             raise self._lost
         try:
             write_line(self._file, self._chain.seal(encoded(line)), flush=self._flushes)

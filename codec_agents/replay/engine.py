@@ -43,7 +43,7 @@ class RecordStream:
 def stats_of(turn: RecordedTurn) -> StreamStats:
     """Return the figures of a stream for which nothing was sent or received."""
     now = time.perf_counter()
-    return StreamStats(format=NAME, request_started=now, request_sent=now, prompt_tokens=len(turn.prompt))
+    return StreamStats(format=NAME, request_started=now, request_sent=now, prompt_tokens=turn.prompt_length)
 
 
 class ReplayEngine:

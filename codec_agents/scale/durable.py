@@ -228,7 +228,7 @@ class DurableWorker:
                     inputs,
                     noted=noted,
                     run_id=run_id,
-                    durability="disk",
+                    durability="disk",  # a step must not outlive the line that it saw: see `_check_steps`
                     deps=self._deps,
                 )
                 result = await run.execute()
@@ -247,6 +247,7 @@ class DurableWorker:
                     await self._note(run_id, position)
             return await running
         finally:
+            # Where the workflow was cancelled or a step refused: no run goes on without its workflow.
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running

@@ -84,6 +84,7 @@ class DurableApp:
         if scope["type"] != "http":
             raise ValueError(f"this application answers HTTP, not {scope['type']!r}")
         try:
+            # Before a byte of the body: what is refused costs no memory.
             request = read_head(scope)
             self._access.check_place(request)
             self._access.check_key(request)
@@ -92,7 +93,7 @@ class DurableApp:
                     request, receive, share, limit=MAX_BODY, within=self._settings.body_within
                 )
                 status, document = await self._answer(request)
-        except ClientGoneError:
+        except ClientGoneError:  # no answer would arrive
             return
         except HttpError as error:
             await answer(send, error.status, error.body, headers=error.headers)
@@ -105,6 +106,7 @@ class DurableApp:
             await answer(send, status, msgspec.json.encode(document))
 
     async def _answer(self, request: Request) -> tuple[int, Any]:
+        # The calls are made in threads: each waits for the database.
         match request.method, *request.path.strip("/").split("/"):
             case "POST", "runs":
                 return 201, {"run_id": await self._start(_body(request, _Start))}

@@ -282,8 +282,8 @@ def _bars(turn: RecordedTurn) -> Iterator[Bar]:
     first = turn.times[0] if turn.times else turn.ended
     if first is not None:
         kept = f", {turn.kept} kept" if turn.kept else ""
-        label = f"turn {turn.number}: {len(turn.prompt)} prompt ids{kept}"
-        yield Bar(turn.node, "wait", turn.started, first, label, len(turn.prompt))
+        label = f"turn {turn.number}: {turn.prompt_length} prompt ids{kept}"
+        yield Bar(turn.node, "wait", turn.started, first, label, turn.prompt_length)
     before = first
     # A bar begins where the one before it ends: between two lanes, markers are generated.
     for lane in _lanes(turn):

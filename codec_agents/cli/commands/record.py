@@ -88,7 +88,7 @@ def _turn(turn: RecordedTurn) -> dict[str, Any]:
     return {
         "node": turn.node,
         "turn": turn.number,
-        "prompt_ids": len(turn.prompt),
+        "prompt_ids": turn.prompt_length,
         "kept_ids": turn.kept,
         "generated_ids": len(turn.generated),
         "batches": len(turn.batches),
@@ -135,7 +135,7 @@ def _lines(turn: RecordedTurn) -> Iterator[str]:
     kept = f" ({turn.kept:,} kept)" if turn.kept else ""
     reason = turn.finish_reason or ("stopped" if turn.complete else "cut off")
     yield (
-        f"turn {turn.number}: {len(turn.prompt):,} prompt ids{kept}, {len(turn.generated):,} generated in "
+        f"turn {turn.number}: {turn.prompt_length:,} prompt ids{kept}, {len(turn.generated):,} generated in "
         f"{terminal.plural(len(turn.batches), 'frame')}, {reason}"
     )
     for tool in turn.tools:

@@ -31,6 +31,7 @@ def fields(row: Trajectory, *, any_mode: bool = False) -> dict[str, Any]:
             "node": row.node,
             "part": row.part,
             "weight_versions": [list(span) for span in row.weight_versions],
+            # As verl's own loops have them in each row, also where they have none.
             "turn_scores": [],
             "tool_rewards": [],
         },

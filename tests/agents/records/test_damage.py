@@ -147,6 +147,21 @@ def test_sealed_lines_with_other_fields_are_damage(tmp_path: Path, line: str) ->
             positions_of(path)
 
 
+def test_prompts_that_keep_much_take_the_memory_of_their_lines(tmp_path: Path) -> None:
+    """A line of 70 bytes may keep any number of ids: held whole, prompts would take more than the file."""
+    first = f'{{"kind":"prompt","node":"n","turn":1,"kept":0,"ids":{[*range(1000)]},"at":0}}'
+    ids = '{"kind":"ids","node":"n","turn":1,"ids":[1000,1001],"at":0}'
+    said, lines, expected = [*range(1002)], [], [[*range(1000)]]
+    for turn, kept in enumerate((1001, 1002, 1000, 1000, 7, 0), 2):
+        lines.append(f'{{"kind":"prompt","node":"n","turn":{turn},"kept":{kept},"ids":[{turn}],"at":0}}')
+        said = [*said[:kept], turn]
+        expected.append(said)
+    turns = read_record(sealed(tmp_path / "run.jsonl", first, ids, *lines)).turns
+    assert sum(len(turn.own) + len(turn.generated) for turn in turns) == 1008
+    assert [turn.prompt for turn in turns] == expected
+    assert [turn.prompt_length for turn in turns] == [len(prompt) for prompt in expected]
+
+
 def test_first_lines_with_other_fields_are_damage(tmp_path: Path) -> None:
     line = '{"kind":"run","version":3,"run_id":"r","pipeline":"p","nodes":{"n":{"sampling":[1]}}}'
     (tmp_path / "run.jsonl").write_bytes(Chain().seal(line.encode()))
