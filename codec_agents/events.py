@@ -157,6 +157,7 @@ class HandoffReport(msgspec.Struct, frozen=True):
         return {
             "detect": self.last_in - self.began,
             "translate": self.tail_seconds,
+            # These four fill the time from the end of the source, with its tail, to the request.
             "wait": self.wait_seconds,
             "render": self.render_seconds,
             "queue": self.queue_seconds,

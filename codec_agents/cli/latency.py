@@ -182,6 +182,7 @@ async def measure(
                     continue
                 with _leaving_out(name, left_out):
                     result = await pipeline.invoke(marked, record=file)
+                    # The first round warms up.
                     if number:
                         reports[name].append(result.handoffs)
                         seconds[name].append(result.seconds)

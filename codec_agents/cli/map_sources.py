@@ -117,6 +117,7 @@ def _from_hub(name: str, map_id: str | None, *, allow_private: bool) -> Tokenize
 
         try:
             return anyio.run(fetch)
+        # As an `OSError` it has the exit code of data that cannot be had.
         except httpx.HTTPError as error:
             raise OSError(
                 f"cannot fetch hf:{name}: {str(error) or type(error).__name__}; check the network, "

@@ -97,6 +97,7 @@ class Maps:
         Raises:
             ResourceError: it names none, or one that cannot be loaded.
         """
+        # By identity: the resources of the build keep the engine, so no other one gets its number.
         key = (id(engine), model)
         if key not in self.told:
             self.told[key] = map_of_engine(engine, model, self.cache)

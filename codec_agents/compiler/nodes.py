@@ -114,6 +114,8 @@ def _prompt(
         return node.prompt
     from codec_agents.engines.stock.rendering import engine_prompt
 
+    # A build is no coroutine, and may run where an event loop runs, as in a notebook: the engine is asked in
+    # a loop of its own.
     ask = partial(
         engine_prompt,
         b.flat.resources.engine(node.engine),

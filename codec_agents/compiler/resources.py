@@ -255,6 +255,7 @@ class Resources:
             try:
                 return list(found) if isinstance(found, Toolset) else [make_tool(found)]
             except ToolDefinitionError as error:
+                # Errors of this package are `found; remedy`.
                 said, _, remedy = str(error).partition("; ")
                 raise ResourceError(said, remedy or "give a function with annotated parameters") from error
         name, tool = named

@@ -75,6 +75,7 @@ def form_of(output: Output, model: type[BaseModel] | None) -> OutputForm:
         wanted = f"one of: {', '.join(output.choices)}"
         read = _reader_of_choices(output.choices)
         return OutputForm({"choice": list(output.choices)}, wanted, read, output.retries)
+    # The one form that is left: an `Output` has exactly one.
     return OutputForm({"grammar": output.grammar}, "a text of the grammar", _as_it_is, output.retries)
 
 

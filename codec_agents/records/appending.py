@@ -11,6 +11,7 @@ from codec_agents.exceptions import RecordDamagedError, RecordError
 from codec_agents.records.files import lock
 from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain
 from codec_agents.records.writer import encoded, write_line
+from codec_agents.strict_json import is_finite
 
 SealedLines: TypeAlias = Iterator[tuple[bytes, str]]
 """Each line of a record, and the chained hash after it."""
@@ -61,8 +62,10 @@ def annotate(path: str | Path, fields: Mapping[str, Any]) -> None:
         fields: Names and values that JSON can hold.
 
     Raises:
-        RecordError: The record cannot be opened, is being written, or is damaged.
+        RecordError: The record cannot be opened, is being written, or is damaged; a value is NaN or infinite.
     """
+    if not is_finite(dict(fields)):
+        raise RecordError("an annotation holds NaN or an infinity, which JSON lacks; give a number or null")
     try:
         append_line(path, {"kind": "annotation", "fields": dict(fields)})
     except OSError as error:  # of opening it alone: a failed write is a `RecordError` by then

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import anyio
 import click
+from rich.console import Console
 from rich.text import Text
 
 from codec_agents.cli import terminal
@@ -43,7 +43,8 @@ def _failed(results: list[tuple[Subject, list[Finding]]]) -> bool:
 
 async def _examine_all(built: BuiltPipeline, show: bool) -> list[tuple[Subject, list[Finding]]]:
     results = []
-    console: Any = terminal.new_console()
+    console = terminal.new_console()
+    # Open until the last check: the checks of an engine share its connections.
     async with built.lease:
         for subject in subjects(built):
             found = []
@@ -57,7 +58,7 @@ async def _examine_all(built: BuiltPipeline, show: bool) -> list[tuple[Subject, 
     return results
 
 
-def _show(console: Any, finding: Finding) -> None:
+def _show(console: Console, finding: Finding) -> None:
     signs = terminal.glyphs(console)
     sign = {"ok": signs.ok, "failed": signs.bad, "unknown": signs.dot}[finding.status]
     line = Text.assemble((f"  {sign} ", STYLES[finding.status]), f"{finding.check}: {finding.found}")

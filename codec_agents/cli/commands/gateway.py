@@ -208,6 +208,7 @@ def _gateway(settings: Any, options: Mapping[str, Any]) -> Gateway:
         model=options["engine_model"],
         dialect=options["dialect"],
         store=_store(options["store"], options["memory"] * MiB),
+        # None leaves it to the model's family.
         rules=ReasoningRules(kept=None if kept == "family" else kept, unsent=options["unsent_reasoning"]),
         filters=options["filters"],
         affinity=Affinity(sessions=sessions, salts=options["cache_salt"]),

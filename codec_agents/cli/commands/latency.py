@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import click
+from rich.console import Console
 from rich.text import Text
 
 from codec_agents.cli import terminal
@@ -55,27 +56,24 @@ def command(file: Path, pairs: tuple[str, ...], rounds: int, html: Path | None, 
 
     pipeline = load(file)
     inputs = inputs_of(pipeline, pairs)
-    console: Any = terminal.new_console()
-    with tempfile.TemporaryDirectory(prefix="codec-latency-") as folder, console.status("") as status:
+    with tempfile.TemporaryDirectory(prefix="codec-latency-") as folder, terminal.GrowingLine() as line:
 
-        def progress(done: int, of: int) -> None:
-            status.update(f"run {done} of {of}")
+        def progress(number: int, of: int) -> None:
+            line.show(f"run {number} of {of}")
 
-        measured = anyio.run(
-            measure, ways(pipeline), inputs, rounds, Path(folder), (lambda *_: None) if as_json else progress
-        )
+        measured = anyio.run(measure, ways(pipeline), inputs, rounds, Path(folder), progress)
     if html is not None:
         write_page(html, measured.runs)
     if as_json:
         document = {"file": str(file), "rounds": rounds, "ways": [asdict(way) for way in measured.ways]}
         terminal.print_json({**document, "left_out": measured.left_out})
         return
-    _show(console, measured)
+    _show(terminal.new_console(), measured)
     if html is not None:
         terminal.echo(f"wrote {html}", err=True)
 
 
-def _show(console: Any, measured: Measurement) -> None:
+def _show(console: Console, measured: Measurement) -> None:
     """Print a table for each handoff, with a row for each way."""
     from codec_agents.cli.terminal.tables import Figures
 

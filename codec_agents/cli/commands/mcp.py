@@ -27,6 +27,8 @@ def command(files: tuple[Path, ...]) -> None:
     """
     from codec_agents.bridges.mcp_server import serve_stdio
 
+    # Built before the first client asks: a fault is told here, and not to a client. From here on the
+    # standard output is the protocol's.
     pipelines = [load(file) for file in files]
     for pipeline in pipelines:
         pipeline.build()
@@ -34,6 +36,7 @@ def command(files: tuple[Path, ...]) -> None:
     try:
         anyio.run(serve_stdio, pipelines)
     except ModuleNotFoundError as error:
+        # Another module that is missing is a fault of a pipeline's own code.
         if (error.name or "").partition(".")[0] != "mcp":
             raise
         raise click.UsageError("install the official library: pip install 'codec-agents[mcp]'") from error

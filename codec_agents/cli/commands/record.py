@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from codec_agents.exceptions import RecordDamagedError
 from codec_agents.faults import suggest
 from codec_agents.records.exporters import EXPORTERS, jsonl, writer_of
 from codec_agents.runtime.own_loop import run_to_the_end
+from codec_agents.strict_json import read_json
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -267,7 +269,9 @@ def annotate(file: Path, rewards: tuple[str, ...], fields: tuple[str, ...]) -> N
         try:
             value = float(number)
         except ValueError:
-            raise click.BadParameter(f"{number!r} is no number", param_hint="--reward") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise click.BadParameter(f"{number!r} is no number", param_hint="--reward")
         if node:
             _require_node(node, known, "--reward")
         notes.append({"reward": {node: value} if node else value})
@@ -282,8 +286,15 @@ def _field(text: str) -> tuple[str, Any]:
     if not separator or not name or name == "reward":
         raise click.BadParameter(f"{text!r} is not NAME=VALUE; rewards have --reward", param_hint="--set")
     try:
-        return name, json.loads(value)
-    except (ValueError, RecursionError):
+        text.encode()
+    except UnicodeEncodeError:
+        # Python hands over the bytes of an argument that is not UTF-8 as halves of surrogate pairs.
+        raise click.BadParameter(
+            f"{text!r} is not UTF-8 text; use a UTF-8 terminal", param_hint="--set"
+        ) from None
+    try:
+        return name, read_json(value)
+    except ValueError:
         return name, value
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
+from rich.console import Console
 from rich.text import Text
 
 from codec_agents.cli import terminal
@@ -233,7 +234,7 @@ async def _show_lanes(run: Run, built: BuiltPipeline) -> None:
         console.print(Text(f"{terminal.glyphs(console).bad} {note}", style="yellow"), soft_wrap=True)
 
 
-def _lane_printer(built: BuiltPipeline, console: Any) -> LanePrinter:
+def _lane_printer(built: BuiltPipeline, console: Console) -> LanePrinter:
     from codec_agents.cli.terminal.lanes import LanePrinter
     from codec_agents.plan.variants import map_nodes, prompted_nodes
 
@@ -276,6 +277,7 @@ def _finish_trace(trace: Path, record: Path, *, keep: bool, failed: bool) -> Non
             finally:
                 if not keep:
                     record.unlink()
+    # Without --record the run was recorded into the trace itself.
     elif not trace.exists() or not trace.samefile(record):
         from codec_agents.records.files import write_private
 

@@ -61,6 +61,7 @@ def command(
         terminal.print_json({"runs": [run.summary() for run in runs], "edges": figures})
     else:
         console = terminal.new_console()
+        # One waterfall, of the last run: the table below sums up all.
         for run in runs[-1:]:
             show_waterfall(console, run, node)
         show_handoffs(console, edge_figures(runs))

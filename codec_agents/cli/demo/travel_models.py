@@ -18,6 +18,7 @@ DAYS = list(calendar.day_name)
 MONTHS = list(calendar.month_name)[1:]
 ROUTE = re.compile(r"\bfrom\s+(\w+)\s+to\s+(\w+)", re.IGNORECASE)
 CITIES = re.compile(r"\b([A-Z]\w+)\s+to\s+([A-Z]\w+)")
+# A space may come first: the writer's vocabulary puts one before the first word of the draft.
 FLIGHT = re.compile(
     r"^ ?FLIGHT (\S+) (.+) - (.+), (\w+), ([\d:]+)-([\d:]+), EUR (\d+)(?:, (.+))?$", re.MULTILINE
 )

@@ -80,6 +80,7 @@ def _meant(lost: Sequence[EdgeSpec], spec: PipelineSpec) -> dict[str, frozenset[
         slots = () if node is None else node.slots
         if written is None or len(slots) == 1:
             meant[edge.target_node].update(slots)
+        # Each comparison is a search: after so many, faults may repeat what an edge's own fault says.
         elif written in slots or compared >= MAX_COMPARED:
             meant[edge.target_node].add(written)
         else:

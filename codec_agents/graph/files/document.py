@@ -132,6 +132,7 @@ def read_file(path: Path, name: str, extent: Extent | None = None) -> Document:
         OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
+        # One byte more tells a longer file, of which no more is read.
         content = file.read(MAX_FILE_BYTES + 1)
     document = Document(file=name, extent=extent or Extent())
     if len(content) > MAX_FILE_BYTES:

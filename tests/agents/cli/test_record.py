@@ -139,11 +139,16 @@ def test_rewards_and_notes_are_added_and_exported(record: Path, desk: Path) -> N
         == exits.DONE
     )
     assert (
-        invoke("record", "annotate", record, "--set", "judge=tests", "--set", "passed=3").exit_code
+        invoke(
+            "record", "annotate", record, "--set", "judge=tests", "--set", "passed=3", "--set", "cost=NaN"
+        ).exit_code
         == exits.DONE
     )
     read = read_record(record)
-    assert (read.rewards, read.metadata) == ({"": 0.25, node: 0.75}, {"judge": "tests", "passed": 3})
+    assert (read.rewards, read.metadata) == (
+        {"": 0.25, node: 0.75},
+        {"judge": "tests", "passed": 3, "cost": "NaN"},
+    )
     target = desk.parent / "rows"
     assert invoke("record", "export", record, "--format", "verl", "-o", target).exit_code == exits.DONE
     rows = [json.loads(line) for line in target.read_text().splitlines()]
@@ -156,6 +161,8 @@ def test_rewards_and_notes_are_added_and_exported(record: Path, desk: Path) -> N
     [
         (("annotate",), "give --reward or --set"),
         (("annotate", "--reward", "well"), "is no number"),
+        (("annotate", "--reward", "nan"), "'nan' is no number"),
+        (("annotate", "--set", "a=\udcff"), "is not UTF-8 text"),
         (("annotate", "--reward", "nobody=1"), "no record has a node 'nobody'"),
         (("annotate", "--set", "reward=1"), "rewards have --reward"),
         (("export", "--format", "trl"), "give --output"),

@@ -53,6 +53,15 @@ async def test_what_cannot_be_continued_is_refused(tmp_path: Path) -> None:
     assert old.read_bytes() == (OLD / "v2_desk.jsonl").read_bytes()
 
 
+def test_an_annotation_holds_what_json_holds(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(b"")
+    for value in (float("nan"), {"of": [float("inf")]}):
+        with pytest.raises(RecordError, match="NaN or an infinity"):
+            annotate(path, {"reward": value})
+    assert path.read_bytes() == b""
+
+
 async def test_a_run_that_is_never_entered_lets_its_record_go(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     run = desk().run({"q": "go"}, record=path)
