@@ -122,9 +122,11 @@ class PipelineBackend:
         asked = await self._workers.run(
             read, len(job.prompt_ids) if job.chat is None else job.chat.characters
         )
+        key = self._plans.key_of(asked)
+        plan = await self._workers.run(partial(self._plans.plan_for, asked, key), len(key))
         # Around the start alone: the run keeps the trace in which it began.
         with _trace_of(job):
-            begun = self._begin(asked)
+            begun = self._begin(asked, plan)
         async with begun.run:
             answer = RunAnswer(begun.run, self._sink.name, job, skipped=begun.delivered)
             # Before the first ids are awaited: a run may end, or be suspended, without any.
@@ -172,8 +174,7 @@ class PipelineBackend:
 
     # --- runs ---
 
-    def _begin(self, asked: Asked) -> _Begun:
-        plan = self._plans.plan_for(asked)
+    def _begin(self, asked: Asked, plan: BuiltPipeline) -> _Begun:
         turn = self._turn_before(plan, asked)
         try:
             # First, since prompts of the plan are then those behind the conversation.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -39,23 +40,36 @@ class Plans:
         self._built = built
         self._serve = serve
         self._kept: OrderedDict[bytes, BuiltPipeline] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def plan_for(self, asked: Asked) -> BuiltPipeline:
+    def key_of(self, asked: Asked) -> bytes:
+        """Return what a client tells models, as one text; empty where it tells them nothing."""
+        if asked.system is None and not asked.tools:
+            return b""
+        tools = [(tool.name, tool.description, tool.parameters) for tool in asked.tools]
+        return msgspec.json.encode((asked.system, tools))
+
+    def plan_for(self, asked: Asked, key: bytes) -> BuiltPipeline:
         """Return the plan in which models are told the client's system text and tools.
+
+        It encodes them, unless the plan is kept. Any thread may call it.
 
         Raises:
             HttpError: 400, a model has no form for them, or a tool of the same name.
         """
-        if asked.system is None and not asked.tools:
+        if not key:
             return self._built
-        tools = [(tool.name, tool.description, tool.parameters) for tool in asked.tools]
-        key = msgspec.json.encode((asked.system, tools))
-        if key not in self._kept:
-            self._kept[key] = self._told(asked)
+        with self._lock:
+            if (kept := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                return kept
+        # Without the lock, for which the event loop may wait. Two threads may make the same plan.
+        plan = self._told(asked)
+        with self._lock:
+            self._kept[key] = plan
             if len(self._kept) > MOST_PLANS:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        return plan
 
     def _told(self, asked: Asked) -> BuiltPipeline:
         plan = self._built

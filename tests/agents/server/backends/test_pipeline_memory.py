@@ -96,6 +96,22 @@ class Client:
         return str(answer.json()["choices"][0]["message"]["content"])
 
 
+@pytest.mark.slow
+async def test_many_tools_are_written_away_from_the_event_loop() -> None:
+    planner = Prompts(lambda _: "p")
+    backend = PipelineBackend(desk(planner, lambda _: "w", tools="planner"))
+    functions = [
+        {**TOOL["function"], "name": f"fares_{number}", "description": "d" * 200} for number in range(80)
+    ]
+    tools = [{"type": "function", "function": function} for function in functions]
+    async with EmbeddedServer(create_app(backend)) as server:
+        for _ in range(2):
+            await Client(server, tools=tools).ask("to Oslo")
+    assert backend._workers.off_loop == 2
+    assert len(backend._plans._kept) == 1
+    assert len(planner.seen) == 2
+
+
 async def test_each_model_goes_on_with_its_own_conversation() -> None:
     planner = Prompts(lambda prompt: f"[{prompt.user}]")
     writer = Prompts(lambda prompt: f" Dear: {prompt.user} \n")
