@@ -31,7 +31,7 @@ class Detokenizer:
         self._bytes = vocabulary.byte_table.__getitem__
         self._trims = vocabulary.trims_first_space
         self._strips = self._trims
-        self._plain = not self._strips
+        self._plain = not self._strips  # nothing is held or to be removed: the texts of tokens can be joined
         self._pending = b""
 
     def feed(self, ids: Iterable[int], render_special: bool = False) -> str:

@@ -169,7 +169,7 @@ def _merged(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
     fields = program_fields(stages)
     if len(family.cuts) == 1 and isinstance(family.cuts[0], str):
         fields["pre_tokenizer_pattern"] = family.cuts[0]
-    if family.marks_spaces:
+    if family.marks_spaces:  # llama.cpp puts a space before texts that it merges by scores, not before these
         fields |= {"metaspace_prefix": "never", **byte_fallback(vocab)}
     return write_document(
         map_id,
@@ -188,6 +188,7 @@ def _merged(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
 
 def _scored(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
     """Build from scores: what SentencePiece calls BPE."""
+    # All tokens are in the model: by scores, two tokens merge into whatever token they spell.
     control, described = _described(vocab, vocab, section)
     if len(section.scores) < len(section.tokens):
         raise MapBuildError("a SentencePiece tokenizer needs a score for each token")

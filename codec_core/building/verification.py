@@ -88,7 +88,7 @@ class _Probe:
     def texts(self) -> Iterator[str]:
         """Yield texts of ordinary characters: all bytes, scripts, white space, and the map's own tokens."""
         # All characters of one and two bytes, then every 257th up to the ideographs beyond the BMP: a step
-        # that meets every block, and every last byte.
+        # with which their last bytes, of 64 values, all occur.
         for start in range(0, 0x800, 16):
             yield self._spellable("".join(map(chr, range(start, start + 16))))
         for start in range(0x800, 0x30000, 0x101):
@@ -100,7 +100,7 @@ class _Probe:
                 yield self._spellable(f"a{before}b{after}\n{after}1{before}.")
         yield from map(self._spellable, self._tokens())
         for name, token in list(self._vocabulary.text_tokens.items())[:TOKENS_TRIED]:
-            if not (token.lstrip or token.rstrip):
+            if not (token.lstrip or token.rstrip):  # the space that these take does not come back
                 yield self._spellable(f"x{name}y {name} z")
 
     def around(self, names: Iterable[str]) -> Iterator[str]:

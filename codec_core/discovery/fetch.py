@@ -176,7 +176,7 @@ async def _read(
 ) -> bytes:
     """Read a body as it arrives, so that a body without end costs no more than the limit."""
     length = response.headers.get("content-length", "")
-    # Beyond 20 digits, the number is no length but an attempt on `int`.
+    # A number of 20 digits is no length, and one of thousands is refused by `int`.
     total = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
     if total is not None and total > max_bytes:
         raise error(f"{url} has {total} bytes; the limit is {max_bytes}")

@@ -168,7 +168,7 @@ def parse_frame(data: bytes, offset: int = 0, *, max_ids: int = MAX_FRAME_IDS) -
 
 
 def _scan_frame(data: bytes, offset: int, max_ids: int) -> CodecFrame:
-    scanner = FrameScanner(data, offset, max(len(data), 1), max_ids)
+    scanner = FrameScanner(data, offset, len(data), max_ids)
     try:
         frame = scanner.advance()
     except FrameTooLargeError as error:

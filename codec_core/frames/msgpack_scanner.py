@@ -100,7 +100,7 @@ class FrameScanner:
 
     def _frame(self) -> Steps[CodecFrame]:
         fields: dict[bytes, Any] = {}
-        keys = yield from self._size_of("map", 2)
+        keys = yield from self._size_of("map", 2)  # a key and a value have at least a byte each
         if keys > MAX_KEYS:
             raise self._malformed(f"a frame of {keys} keys; the limit is {MAX_KEYS}", 0)
         for _ in range(keys):

@@ -109,8 +109,8 @@ class SetReader:
         if pattern.startswith("[", start):
             return self._nested(depth)
         chars = self._single()
-        # A hyphen in last place stands for itself.
         single = len(chars.ranges) == 1 and chars.ranges[0][0] == chars.ranges[0][1]
+        # A hyphen in last place stands for itself.
         if not (
             pattern.startswith("-", self.place) and pattern[self.place + 1 : self.place + 2] not in ("]", "")
         ):
