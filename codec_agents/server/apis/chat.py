@@ -118,6 +118,7 @@ class ChatBody(Sampling, frozen=True, kw_only=True):
     reasoning_effort: str | None = None
     chat_template_kwargs: TemplateArguments | None = None
     return_token_ids: bool | None = None
+    store: bool | None = None
     session_id: str | None = None
     min_p: float | None = None
     min_tokens: int | None = None
@@ -202,6 +203,7 @@ def read_chat(
         usage=chat.include_usage,
         token_ids=bool(chat.return_token_ids),
         tokens_as_ids=bool(chat.return_tokens_as_token_ids),
+        store=chat.store is not False,
         hints=hints_of(headers or {}, session=chat.session_id, minted=minted),
     )
 

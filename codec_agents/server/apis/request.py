@@ -92,7 +92,7 @@ class ConversationRequest:
         tokens_as_ids: whether log probabilities name tokens by their ids (`return_tokens_as_token_ids`).
         reasoning_summary: whether reasoning also goes out as a summary (Responses).
         encrypted_reasoning: whether reasoning items carry a token that names them (Responses).
-        store: whether the response may be continued by its id (Responses).
+        store: whether a gateway may keep the turn beyond memory, and find it by the id of its response.
         echo: fields of the request that the answer repeats (Responses).
         hints: ids and names that do not change the content.
     """

@@ -98,6 +98,7 @@ def test_what_the_answer_is_to_be() -> None:
         stream=True,
         stream_options={"include_usage": True},
         return_token_ids=True,
+        store=False,
         stop="END",
         seed=3,
         min_p=0.1,
@@ -122,6 +123,7 @@ def test_what_the_answer_is_to_be() -> None:
         stream=True,
         usage=True,
         token_ids=True,
+        store=False,
         hints=Hints(retry_count=2, idempotency_key="k", session="s"),
     )
 

@@ -187,6 +187,9 @@ async def test_what_a_client_asks_not_to_keep_is_in_no_record(tmp_path: Path) ->
         turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": said}]
         again = await gateway.ask(messages=[*turns, {"role": "user", "content": "On"}])
         assert again.headers["x-codec-lineage"].startswith("rendered")
+        await talk(gateway, [], "Hello", store=False)
+        nodes = gateway.gateway.store._by_nonce.values()  # type: ignore[attr-defined]
+        assert len(nodes) == 3
     assert not written(tmp_path)
 
 
