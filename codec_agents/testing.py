@@ -133,6 +133,7 @@ def scripted_server(
         script: what the model says.
         settings: those of `ScriptedModel`.
     """
+    # When it is served: see `__getattr__`.
     from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
     from codec_agents.server.recording import RecordingExchanges
 

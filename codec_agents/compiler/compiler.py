@@ -150,6 +150,7 @@ class Build:
         return built
 
     def _node(self, flat: FlatNode, *, conditional: bool) -> BuiltNode | None:
+        # A node of a nested pipeline, which was dissolved: its path has the names of the nodes around it.
         place = f"{self._place}nodes.{flat.path.replace('/', '.body.nodes.')}"
         builder = NodeBuilder(flat, self._context, place, self._path + flat.path, conditional)
         try:
@@ -159,6 +160,7 @@ class Build:
             pass
         except ResourceError as error:
             self.faults.append(Fault(place, error.found, error.remedy))
+        # Their messages hold the remedy, where there is one.
         except (CodecAgentsError, CodecError) as error:
             self.faults.append(Fault(place, str(error), ""))
         return None

@@ -158,7 +158,8 @@ class Maps:
         return own_config(told.path, vocabulary_of(told.map), self.cache)
 
     def _map_file(self, path: str) -> Path:
-        return self._directory / Path(path).expanduser()
+        # Unlike `Path.expanduser`, it leaves the name of an unknown user as it is: there is no such file.
+        return self._directory / os.path.expanduser(path)  # noqa: PTH111
 
     def _file_fault(self, path: str, error: Exception) -> tuple[str, str]:
         """Return the fault of a map that a path names, and its remedy."""

@@ -71,6 +71,16 @@ Count: TypeAlias = Annotated[int, Field(ge=1), NO_WORD_AS_WHOLE]
 Reference: TypeAlias = str
 """A callable: `module:name`, or the name under which the builder keeps a live object."""
 
+
+def _file_name(value: str) -> str:
+    if "\0" in value:
+        raise PydanticCustomError("file", "the name of a file holds no NUL character; correct it")
+    return value
+
+
+FileName: TypeAlias = Annotated[str, AfterValidator(_file_name)]
+"""A text that may be used as a path: with a NUL character the system's calls raise a bare `ValueError`."""
+
 Place: TypeAlias = tuple[str | int, ...]
 """A path into the declaration: `("nodes", "writer", "prompt", "user")`."""
 

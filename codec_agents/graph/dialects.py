@@ -7,7 +7,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from codec_agents.graph.base import Declared, Reference
+from codec_agents.graph.base import Declared, FileName, Reference
 
 
 class DialectSpec(Declared):
@@ -15,9 +15,9 @@ class DialectSpec(Declared):
 
     like: str | None = None
     """A known dialect, which gives the fields that `fields` leaves out."""
-    file: str | None = None
+    file: FileName | None = None
     """A YAML or JSON file with `like` and `fields`, beside the pipeline file, or absolute."""
-    tokenizer_config: str | None = None
+    tokenizer_config: FileName | None = None
     """A model's `tokenizer_config.json`; the dialect is derived from its chat and response templates."""
     call: Reference | None = None
     """A `Dialect` as `module:name`."""

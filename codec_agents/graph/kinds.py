@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from codec_agents.graph.base import NAME_PATTERN, NO_WORD_AS_NUMBER, Count, Declared, Flag, Reference, Whole
+from codec_agents.graph.base import (
+    NAME_PATTERN,
+    NO_WORD_AS_NUMBER,
+    Count,
+    Declared,
+    FileName,
+    Flag,
+    Reference,
+    Whole,
+)
 from codec_agents.graph.chat import Chat, RawPrompt
 from codec_agents.graph.output import Output
 from codec_agents.graph.policy import Policy
@@ -68,7 +77,7 @@ class InputNode(Node):
 
     kind: Literal["input"] = "input"
     type: Literal["text", "ids"] = "text"
-    map: str | None = None
+    map: FileName | None = None
     """The map whose ids are given, where `type` is `ids`."""
     default: str | list[Whole] | None = None
     """The value when the caller gives none. Without a default the caller must give one."""
@@ -87,7 +96,7 @@ class SinkNode(Node):
     """Decode ids to text here."""
     to: Literal["result", "stdout"] | None = None
     """`stdout` writes the stream as it arrives. The result, and `run.text` or `run.ids`, always hold it."""
-    file: str | None = None
+    file: FileName | None = None
     """A file that is written as the stream arrives: text, or one JSON array of ids per line."""
     call: Reference | None = None
     """A callable that receives each piece as it arrives."""
@@ -172,7 +181,7 @@ class Asking(Node):
     """The engine's name of the model."""
     engine: str | None = None
     """A declared engine, or the URL of one; the only declared one when left out."""
-    map: str | None = None
+    map: FileName | None = None
     """The model's map: a declared one, an id (bundled or in the cache), or a path. When left out, the engine
     is asked for its own: a Codec server can tell it, and one on this machine whose files are here."""
     prompt: Prompt
@@ -258,7 +267,7 @@ class FunctionNode(Node):
     """Its slots: the names of the callable's arguments."""
     wants: Literal["ids", "text"] = "ids"
     """The type of its arguments and its result: lists of ids, or strings."""
-    map: str | None = None
+    map: FileName | None = None
     """The map of its ids; that of the first slot's content when left out."""
 
     @property
@@ -280,7 +289,7 @@ class JoinNode(Node):
     """The number of edges to wait for; the nodes behind the others are stopped. All when left out."""
     until: Reference | None = None
     """A callable that decides whether to end: it receives the complete ids so far, by source."""
-    map: str | None = None
+    map: FileName | None = None
     """The map of its output; that of its sources, which must then be the same, when left out."""
 
     @property

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from codec_agents.graph.base import Declared, Flag, Seconds
+from codec_agents.graph.base import Declared, FileName, Flag, Seconds
 from codec_agents.graph.sources import Headers, Url
 from codec_agents.references.environment import is_reference, looks_secret
 
@@ -56,7 +56,7 @@ def _environment(value: dict[str, str]) -> dict[str, str]:
 class McpSpec(Declared):
     """An MCP server: a program that a run starts and speaks to over stdio, or a URL."""
 
-    command: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_command)] | None = None
+    command: Annotated[tuple[FileName, ...], Field(min_length=1), AfterValidator(_command)] | None = None
     """The program and its arguments; no shell reads them. `python` is the interpreter that runs the pipeline.
     It starts in the folder of the pipeline file."""
     url: Url | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NewType, Self, TypeAlias, get_args
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from codec_agents.graph.base import NO_WORD_AS_NUMBER, Count, Declared, Flag, Seconds, Whole
+from codec_agents.graph.base import NO_WORD_AS_NUMBER, Count, Declared, FileName, Flag, Seconds, Whole
 from codec_agents.references.engine_kinds import is_installed_kind
 from codec_agents.references.environment import is_reference, looks_secret, url_has_login, url_has_secret
 
@@ -170,7 +170,7 @@ class MapSpec(Declared):
     """A tokenizer map: by id (bundled or in the cache), by path, by URL and hash, or from a model's hub."""
 
     id: str | None = None
-    path: str | None = None
+    path: FileName | None = None
     """A map, a tokenizer file (`tokenizer.json`, `tekken.json`, `.gguf`, `.model`) or a model's folder,
     relative to the pipeline file or absolute. A map that has to be built is cached by the content of its
     file."""

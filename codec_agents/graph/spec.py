@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import AliasChoices, BeforeValidator, Discriminator, Field, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
-from codec_agents.graph.base import NO_WORD_AS_WHOLE, Count, Declared, Reference
+from codec_agents.graph.base import NO_WORD_AS_WHOLE, Count, Declared, FileName, Reference
 from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.edges import EdgeSpec
 from codec_agents.graph.kinds import (
@@ -43,7 +43,7 @@ class Nested(Node):
     """
 
     body: PipelineSpec
-    file: str | None = None
+    file: FileName | None = None
     """The file that the body was read from, beside the pipeline's own."""
     body_field: ClassVar[str]
     """The field that holds the body in files."""

@@ -78,6 +78,7 @@ def servers(program: Path | None, files: Mapping[RealModel, Path]) -> Iterator[d
 @contextmanager
 def _llama_cpp(program: Path | None, model: RealModel, file: Path) -> Iterator[Served]:
     port = _free_port()
+    # The server divides its context among the slots.
     command = [
         str(program), "--model", str(file), "--host", "127.0.0.1", "--port", str(port), "--alias", model.name,
         "--ctx-size", str(CONTEXT * SLOTS), "--parallel", str(SLOTS), "--no-webui",
@@ -113,7 +114,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: IO[bytes]
             try:
                 if client.get(f"{url}/health").status_code == 200:
                     return
-            except httpx.TransportError:
+            except httpx.TransportError:  # it does not listen yet
                 pass
             time.sleep(POLL)
     raise NoServerError(f"{PROGRAM} was not ready after {READY_WITHIN:g} s: {_last_line(log)}")

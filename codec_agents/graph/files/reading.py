@@ -77,6 +77,9 @@ def _read_nested(
     if depth >= MAX_NESTED_FILES:
         document.fault(place, f"more than {MAX_NESTED_FILES} files inside one another", "look for a circle")
         return None
+    if "\0" in file:  # no system call takes it
+        document.fault(place, f"{file!r} is no name of a file", "give a path beside the pipeline file")
+        return None
     path = directory / file
     try:
         nested = read_file(path, str(path), document.extent)

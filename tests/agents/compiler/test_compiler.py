@@ -292,3 +292,25 @@ def test_a_toolset_and_a_class_are_named_like_a_callable(tmp_path: Path) -> None
     node = p.build().nodes["clerk"]
     assert isinstance(node, BuiltModel)
     assert node.dispatcher.tools.names == ("desk_fares", "desk_rooms", "Weather")
+
+
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        ('nodes: {n: {each: "a\\0b"}}', "nodes.n.each"),
+        ('nodes: {m: {map: "./a\\0.json", prompt: hi}}', "nodes.m.map"),
+        ('maps: {a: {path: "a\\0"}}\nnodes: {m: {map: a, prompt: hi}}', "maps.a.path"),
+        (
+            'dialects: {d: {file: "a\\0"}}\nnodes: {m: {map: demo/bytes, dialect: d, prompt: hi}}',
+            "dialects.d.file",
+        ),
+        ('nodes: {m: {map: demo/bytes, prompt: hi}, o: {kind: sink, file: "a\\0"}}', "nodes.o.file"),
+        ('mcp: {s: {command: ["a\\0"]}}\nnodes: {m: {map: demo/bytes, prompt: hi}}', "mcp.s.command[0]"),
+        ("nodes: {m: {map: ~nobody-of-this-name/a.json, prompt: hi}}", "nodes.m.map"),
+    ],
+)
+def test_a_name_that_no_file_has_is_a_fault_with_its_place(part: str, place: str, tmp_path: Path) -> None:
+    text = f"pipeline: x\nengines: {{e: {{kind: scripted, script: hi}}}}\n{part}\nedges: [m -> o]\n"
+    with pytest.raises(PipelineError) as refused:
+        Pipeline.from_yaml(text, directory=tmp_path).build()
+    assert place in [fault.place for fault in refused.value.errors]
