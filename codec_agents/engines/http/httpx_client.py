@@ -38,7 +38,7 @@ def make_httpx_client(
             trust_env=False,
         ),
         timeout=None,  # noqa: S113 - every request brings its own
-        follow_redirects=False,
+        follow_redirects=False,  # another host would get the prompt, and headers with keys
         trust_env=False,
     )
 

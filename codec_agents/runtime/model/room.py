@@ -108,7 +108,7 @@ class Room:
             if len(prompt.ids) > self._most:
                 prompt = await self._shorten(turn, prompt)
         if len(prompt.ids) >= self._ids:
-            await self._report_context(turn)
+            await self._report_context(turn)  # a replay asks no engine: it fails by what the record has
             raise ContextFullError(self._node.path, len(prompt.ids), self._ids, delivered=self._wiring.sent())
         self._fresh = False
         return prompt
@@ -166,6 +166,7 @@ class Room:
             shorter, dropped = self._without_results(prompt)
         if not dropped:
             return prompt
+        # Of the turn before, the engine has only what comes before the first change.
         kept = shared_prefix(prompt.ids[: prompt.kept], shorter.ids)
         policy = "drop_oldest_results" if self._node.shortens is None else "function"
         lengths = len(prompt.ids), len(shorter.ids)

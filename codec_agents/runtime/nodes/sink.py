@@ -41,11 +41,12 @@ async def open_sink(
 ) -> None:
     """Let the sources of a sink write to it directly; call `on_end` when all have ended."""
     writer = Writer(node, context)
-    still_open = [len(wiring.inlets)]
+    still_open = len(wiring.inlets)
 
     def ended() -> None:
-        still_open[0] -= 1
-        if not still_open[0]:
+        nonlocal still_open
+        still_open -= 1
+        if not still_open:
             on_end()
 
     for inlet in wiring.inlets:
