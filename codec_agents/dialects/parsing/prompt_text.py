@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.pieces import Literal, Marker, Piece
@@ -121,6 +122,7 @@ class PromptText:
         self._places = [run.at for run in runs]
         self._alphabet = alphabet
         self._foreign = foreign
+        self._ends: dict[int, list[int]] = {}
 
     def position(self, place: int) -> int:
         """Return the position of the id that a character of the text belongs to."""
@@ -154,14 +156,21 @@ class PromptText:
         """Return how many ids of a run are before a place, and how many bytes of the next one are."""
         if place == run.at:  # for a control id the only place: its name has more bytes than its character
             return 0, 0
-        ids = self.ids[run.start : run.stop]
-        widths = self._alphabet.encoder.widths(ids)
+        ends = self._ends_in(run)
         size = len(self.text[run.at : place].encode())
-        for count, width in enumerate(widths):
-            if size < width:
-                return count, size
-            size -= width
-        return len(ids), 0
+        count = bisect_right(ends, size)
+        if count == len(ends):
+            return count, 0
+        return count, size - (ends[count - 1] if count else 0)
+
+    def _ends_in(self, run: _Run) -> list[int]:
+        """Return where each id of a run ends, in bytes of its text."""
+        # Kept: a run of results that only text marks is asked for the place of each of them.
+        ends = self._ends.get(run.start)
+        if ends is None:
+            widths = self._alphabet.encoder.widths(self.ids[run.start : run.stop])
+            self._ends[run.start] = ends = list(accumulate(widths))
+        return ends
 
     def named(self, text: str) -> str:
         """Return a part of the text with the names of the control tokens in it."""

@@ -33,6 +33,16 @@ def test_results_that_only_text_marks_are_read_in_linear_time() -> None:
     assert [message.content for message in read.messages if message.role == "tool"] == [result] * count
 
 
+def test_many_results_in_one_turn_are_read_in_linear_time() -> None:
+    hermes, count, result = bound("hermes", bare=True), 100, "word " * 100
+    calls = tuple(MessageCall("weather", {"city": "Oslo"}) for _ in range(count))
+    messages = [Message(role="user", content="Hi"), Message(role="assistant", calls=calls)]
+    ids = hermes.write([*messages, *[Message(role="tool", content=result)] * count])
+    with within(seconds=0.4):
+        read = hermes.read(ids)
+    assert [message.content for message in read.messages if message.role == "tool"] == [result] * count
+
+
 def test_a_turn_of_many_marks_of_calls_is_read_in_linear_time() -> None:
     hermes = bound("hermes", bare=True)
     ids = ids_of(hermes, '<tool_call>{"name" ' * MANY)
