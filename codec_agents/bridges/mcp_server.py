@@ -90,7 +90,7 @@ async def _run(
         steps = 0
         async for event in run:
             if (part := part_of(event, "reasoning")) is not None:
-                steps += 1
+                steps += 1  # the protocol wants numbers that grow; how many there will be is not known
                 await context.session.report_progress(steps, message=part.text.strip())
         return run.result.text
 

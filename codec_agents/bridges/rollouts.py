@@ -68,7 +68,7 @@ async def run_rollout(
     with _place(folder) as place:
         record = place / f"{run_id}.jsonl"
         async with pipeline.run(inputs, record=record, run_id=run_id) as run:
-            _grade(run, await run.wait(), reward)
+            _grade(run, await run.wait(), reward)  # before the run is left, which closes its record
         # From the record, which has every id with its values once.
         rows = trajectories_of(read_record(record), [node])
     if len(rows) != 1:

@@ -78,6 +78,7 @@ class ModelClient:
                     output = model(input_ids=ids, past_key_values=cache, use_cache=True)
                     cache = output.past_key_values
                     logits = output.logits[0, -1].float()  # half precision is too coarse for these
+                    # At temperature 0 nothing is drawn: the value is that of the model's own distribution.
                     logprobs = (logits / temperature if temperature else logits).log_softmax(dim=-1)
                     drawn = torch.multinomial(logprobs.exp(), 1, generator=draw)
                     token = int(drawn) if temperature else int(logprobs.argmax())

@@ -105,6 +105,7 @@ class ContinuedRecorder(Recorder):
         Raises:
             RecordLostError: A write failed, now or before.
         """
+        # The recorded pause stays: decisions that were given on it while this process ran have to fit.
         waits = None if self.record is None else self.record.waiting
         if waits is None or [call["key"] for call in waits["calls"]] != [call["key"] for call in calls]:
             super().write_suspended(pause_id, calls, at)

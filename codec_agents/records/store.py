@@ -187,7 +187,7 @@ class RunStore:
             "SELECT path, run_id, pipeline, state, seconds, turns, ids, error, text FROM runs"  # noqa: S608
             f"{where} ORDER BY changed DESC, path LIMIT ?"
         )
-        rows = self._base.execute(query, (*values, -1 if limit is None else limit))
+        rows = self._base.execute(query, (*values, -1 if limit is None else limit))  # below 0: all
         return [IndexedRun(*row) for row in rows]
 
     def find(self, run: str) -> Path:

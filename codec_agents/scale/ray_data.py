@@ -312,7 +312,7 @@ class RowActor:
         """Yield the results of the rows, together: Ray holds them until all are there anyway."""
         async with self._opening:
             if not self._open:  # Ray makes the actor outside the event loop in which it is called
-                await self._runner.__aenter__()
+                await self._runner.__aenter__()  # and never left: Ray ends an actor with its process
                 self._open = True
         yield self._columns(await asyncio.gather(*map(self._run, self._rows(batch))))
 

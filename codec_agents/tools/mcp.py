@@ -260,12 +260,14 @@ def legal_names(names: Iterable[str], prefix: str = "") -> dict[str, str]:
     before = _ILLEGAL.sub("_", prefix)
     order = sorted(wished, key=lambda name: wished[name] != before + name)
     taken: dict[str, str] = {}
+    # Kept from name to name: with a count from 2 for each, names that all map to one would take the square.
+    numbers: dict[str, int] = {}
     for name in order:
-        candidate, number = wished[name], 2
+        candidate = wished[name]
         while candidate in taken:
+            number = numbers[wished[name]] = numbers.get(wished[name], 1) + 1
             ending = f"_{number}"
             candidate = wished[name][: MAX_NAME - len(ending)] + ending
-            number += 1
         taken[candidate] = name
     found = {name: candidate for candidate, name in taken.items()}
     return {name: found[name] for name in wished}

@@ -42,7 +42,7 @@ CONTEXT = " context"
 """The parameter for the context of a call. No argument of a model has a name that begins with a space."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)  # a key of dictionaries, by its identity
 class ToolServer:
     """An MCP server of a declaration, and the tools that it offered when the pipeline was built."""
 
@@ -170,11 +170,19 @@ class _Opened:
                     starting.deadline = math.inf
                     self._client = client
                     self._known.set()
-                    await anyio.sleep_forever()
+                    try:
+                        await anyio.sleep_forever()
+                    finally:
+                        self.lose()  # before the program ends, which takes a while: later runs start their own
         except Exception as error:
             self.failure = await self._server.failure(error)
             if self._client is None:  # one that started before is told to the calls alone, as their failure
                 failed(self.failure)
+        except anyio.get_cancelled_exc_class():
+            # By a tool that ended every task, and not by the group: it would cancel what runs beside the server.
+            if anyio.current_effective_deadline() == -math.inf:
+                raise
+            self.lose()
         finally:
             self._known.set()  # calls that wait have to end, also when this was cancelled
 
@@ -193,7 +201,7 @@ class _Opened:
         return self._client
 
     def lose(self) -> None:
-        """Note that the server has ended, which only a call shows."""
+        """Note that the server has ended."""
         self.failure = ToolServerError(self._server.name, "has ended")
 
 

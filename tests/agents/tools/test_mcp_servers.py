@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Iterator
@@ -146,6 +147,19 @@ async def test_opened_pipeline_keeps_its_server(folder: Path) -> None:
         (_, pid) = started(folder)
         assert is_alive(pid)
     assert not is_alive(pid)
+
+
+@pytest.mark.asyncio
+async def test_a_run_after_a_tool_that_ended_every_task_starts_a_server_of_its_own(folder: Path) -> None:
+    pipeline = declare(folder)
+    async with pipeline.opened():
+        first = await pipeline.invoke({"question": "pid"})
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0)
+        second = await pipeline.invoke({"question": "pid"})
+        assert second.text["reader"] not in (first.text["reader"], "")
+        assert second.text["reader"] == str(started(folder)[-1])
 
 
 @pytest.mark.asyncio
