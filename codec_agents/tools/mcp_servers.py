@@ -173,13 +173,13 @@ class _Opened:
                     try:
                         await anyio.sleep_forever()
                     finally:
-                        self.lose()  # before the program ends, which takes a while: later runs start their own
+                        self.lose()  # before the program has ended: later runs start one of their own
         except Exception as error:
             self.failure = await self._server.failure(error)
             if self._client is None:  # one that started before is told to the calls alone, as their failure
                 failed(self.failure)
         except anyio.get_cancelled_exc_class():
-            # By a tool that ended every task, and not by the group: it would cancel what runs beside the server.
+            # By a tool that ended every task, and not by the group, which would cancel what runs inside it.
             if anyio.current_effective_deadline() == -math.inf:
                 raise
             self.lose()
