@@ -153,6 +153,7 @@ def refuse_unread(
     for name, raw in body.items():
         if name in read or name in HINTS:
             continue
+        # Read before the name is looked up: null asks for nothing, whatever the field.
         value = _value(within + name, raw)
         if value is None:
             continue

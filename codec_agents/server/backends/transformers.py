@@ -205,6 +205,7 @@ def make_picker(model: Any, options: SamplingOptions) -> Callable[[torch.Tensor]
     if temperature == 0:
         return lambda logits: logits.argmax(dim=-1, keepdim=True)
     warpers = _warpers(temperature, options, settings)
+    # Its own: streams run in threads side by side, and torch's generator is one for all.
     draw = torch.Generator(device=model.device)
     draw.manual_seed(options.seed) if options.seed is not None else draw.seed()
 

@@ -338,6 +338,8 @@ class Exchange:
         )
         # Some families write ids of calls, and clients get those. The others have ours, in order.
         minted = iter(self._call_ids)
+        # As the client's answer was read: families whose calls are plain text have none without tools.
+        with_tools = bool(self._request.offered_tools)
         node = self.continuation.answered(
             self._sampled,
             turn,
@@ -347,7 +349,7 @@ class Exchange:
             private=not self._request.store,
             system=self._lasting_system(),
             call_ids=tuple(call.id or next(minted, "") for call in self._calls),
-            spans=spans_of(self._dialect, self.continuation, self._sampled, reason),
+            spans=spans_of(self._dialect, self.continuation, self._sampled, reason, with_tools=with_tools),
         )
         # The record first: a turn that is in the store alone would be in no record ever.
         self._conversations.record_turn(self.session, node, self.capture)
@@ -362,11 +364,16 @@ class Exchange:
 
 
 def spans_of(
-    dialect: BoundDialect, continuation: Continuation, sampled: Sequence[int], reason: str | None
+    dialect: BoundDialect,
+    continuation: Continuation,
+    sampled: Sequence[int],
+    reason: str | None,
+    *,
+    with_tools: bool,
 ) -> tuple[Span, ...]:
     """Return the lanes of a turn: reasoning, answer and calls, with their places among its sampled ids."""
     begun = continuation.begun
-    reader = reader_behind(dialect, continuation.prompt, begun, with_tools=True)
+    reader = reader_behind(dialect, continuation.prompt, begun, with_tools=with_tools)
     spans: list[Span] = []
     for event in [*reader.feed(sampled), *reader.flush(reason)]:
         if isinstance(event, CallRegion):

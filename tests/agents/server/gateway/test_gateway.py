@@ -204,6 +204,22 @@ async def test_a_conversation_that_grows_for_ever_ends_with_a_reason() -> None:
         assert (await gateway.ask("/v1/responses", input="Hi")).headers["x-codec-lineage"] == "new"
 
 
+@pytest.mark.slow
+async def test_the_lanes_of_a_stored_turn_are_those_that_its_client_got() -> None:
+    """Calls of Llama are plain JSON, which is an answer where no tools were offered."""
+    text = '{"name": "f", "parameters": {"a": 1}}'
+    gateway = Gateway(ScriptedBackend.of(small_map_of("llama3"), lambda _: text, "m"))
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    async with EmbeddedServer(gateway) as server, httpx.AsyncClient(base_url=server.url) as client:
+        for offered, lane in (({}, "answer"), ({"tools": tools}, "tool_calls")):
+            answer = await client.post("/v1/chat/completions", json={"messages": [USER], **offered})
+            message = answer.json()["choices"][0]["message"]
+            assert (message["content"] == text, "tool_calls" in message) == (not offered, bool(offered))
+            assert isinstance(gateway.store, MemoryStore)
+            [*_, node] = gateway.store._by_nonce.values()
+            assert [span[0] for span in node.spans] == [lane]
+
+
 async def test_one_client_never_continues_another() -> None:
     keys = ServerSettings(api_keys=("one", "two"))
     async with serving(settings=keys) as gateway:
