@@ -365,6 +365,7 @@ class OutputError(RunError):
     """
 
     def __init__(self, node: str, reason: str, text: str, *, enforced: bool) -> None:
+        # What an engine enforces lacks its form only where it was cut.
         remedy = (
             "raise `sampling.max_tokens` if it was cut"
             if enforced

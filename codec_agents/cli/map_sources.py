@@ -98,6 +98,7 @@ def named_document(name: str, param_hint: str) -> bytes:
             return file.read(MAX_MAP_BYTES + 1)  # one more is refused as a map
     if path.exists():
         found = map_of_file(path, None, _cache())
+        # A cache that cannot be written does not have it: then it is built once more, for its bytes.
         return _cache().document(found.hash or "") or build_map(path, map_id=found.id)
     return _document_of(named_map(name, param_hint))
 

@@ -150,6 +150,7 @@ def _options(sampling: Sampling, dialect: BoundDialect) -> SamplingOptions:
         repetition_penalty=sampling.repetition_penalty,
         min_tokens=sampling.min_tokens,
         logprobs=_alternatives(sampling.logprobs),
+        # By its items: to a type checker, a mapping of some literals is none of texts.
         structured=None if sampling.structured is None else dict(sampling.structured.items()),
         cache_salt=sampling.cache_salt,
         priority=sampling.priority,
