@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from codec_agents.dialects.values import ThinkingMode
 
-NO_REFERENCE = "its prompts: no template or other implementation was at hand to compare them with"
-EARLIER_REASONING = "what becomes of earlier reasoning"
-SPENT_BUDGET = "what is put behind a spent budget of reasoning"
+NO_REFERENCE = "all prompts (no template or other implementation was available to compare with)"
+EARLIER_REASONING = "whether earlier reasoning is kept"
+SPENT_BUDGET = "the text that ends reasoning when its budget is used up"
 """Facts that several dialects do not know of their models."""
 
 Content = Literal["text", "json", "json_string"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 VERIFIED: Mapping[str, tuple[str, ...]] = {
     "deepseek-r1": ("renderers 0.1.12 (deepseek-r1)",),
     "deepseek-v3": ("renderers 0.1.12 (deepseek-v3)",),
+    "deepseek-v3.1": ("the chat template deepseek-ai-DeepSeek-V3.1",),
     "deepseek-v3.2": ("vLLM 0.33.0 (deepseek_v32_encoding)",),
     "deepseek-v4": (
         "the chat template deepseek-ai-DeepSeek-V4",

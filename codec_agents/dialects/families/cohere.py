@@ -18,7 +18,7 @@ _ASSISTANT = "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>"
 
 COMMAND = Dialect(
     name="command-a",
-    description="turn tokens; calls as a JSON list in <|START_ACTION|>; reasoning in <|START_THINKING|>",
+    description="role tokens; calls: a JSON list in <|START_ACTION|>; reasoning in <|START_THINKING|>",
     markers=(
         "<BOS_TOKEN>",
         "<|START_OF_TURN_TOKEN|>",

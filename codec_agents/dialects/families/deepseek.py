@@ -40,7 +40,7 @@ _INNER = ("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool�
 
 DEEPSEEK_V3 = Dialect(
     name="deepseek-v3",
-    description="calls in a block, each with its JSON in a code fence",
+    description="calls: a block of control tokens, JSON in code fences",
     markers=(
         "<｜begin▁of▁sentence｜>",
         "<｜end▁of▁sentence｜>",
@@ -66,7 +66,7 @@ DEEPSEEK_V3 = Dialect(
     unverified=(
         EARLIER_REASONING,
         SPENT_BUDGET,
-        "how tools are told, of which the models' own templates say nothing",
+        "the format of tool definitions (absent from the models' own templates)",
     ),
     thinking=ThinkingForm(
         open="<think>", close="</think>", closing="\n</think>\n\n", history="<｜Assistant｜>"
@@ -103,7 +103,7 @@ DEEPSEEK_V3 = Dialect(
 DEEPSEEK_R1 = DEEPSEEK_V3.model_copy(
     update={
         "name": "deepseek-r1",
-        "description": "as deepseek-v3; every turn opens with reasoning",
+        "description": "as deepseek-v3; every answer begins with reasoning",
         "opening": Openings(
             default="<｜Assistant｜><think>\n",
             off="<｜Assistant｜><think>\n\n</think>\n\n",
@@ -116,14 +116,14 @@ DEEPSEEK_V3_1 = DEEPSEEK_V3.model_copy(
     update={
         "name": "deepseek-v3.1",
         "assistant": "<｜Assistant｜></think>{content}<｜end▁of▁sentence｜>",
-        "description": "calls in a block, plain JSON; reasoning where it is asked for",
+        "description": "calls: a block of control tokens, plain JSON; optional reasoning",
         "opening": Openings(
             default="<｜Assistant｜></think>",
             on="<｜Assistant｜><think>",
             off="<｜Assistant｜></think>",
             forced="<｜Assistant｜><think>",
         ),
-        "unverified": (EARLIER_REASONING, SPENT_BUDGET, "calls while the model reasons"),
+        "unverified": (EARLIER_REASONING, SPENT_BUDGET, "calls within reasoning"),
         "thinking": ThinkingForm(
             open="<think>", close="</think>", closing="</think>", history="<｜Assistant｜></think>"
         ),

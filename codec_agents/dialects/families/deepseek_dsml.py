@@ -83,7 +83,7 @@ Here are the functions available in JSONSchema format:
 
 DEEPSEEK_V3_2 = Dialect(
     name="deepseek-v3.2",
-    description="calls in tags; reasoning where it is asked for, also behind results",
+    description="calls: DSML tags; optional reasoning, also after tool results",
     markers=(
         "<｜begin▁of▁sentence｜>",
         "<｜end▁of▁sentence｜>",
@@ -107,7 +107,7 @@ DEEPSEEK_V3_2 = Dialect(
     turn_starts=("<｜User｜>", "<｜Assistant｜>"),
     turn_end="<｜end▁of▁sentence｜>",
     stops=("<｜end▁of▁sentence｜>",),
-    unverified=(SPENT_BUDGET, "the text around its tools, of which its documents show two"),
+    unverified=(SPENT_BUDGET, "the text around tool definitions (its documents show two versions)"),
     thinking=ThinkingForm(
         open="<think>", close="</think>", closing="</think>", history="<｜Assistant｜></think>"
     ),
@@ -161,7 +161,7 @@ _THINKING_V4 = ThinkingForm(
 DEEPSEEK_V4 = DEEPSEEK_V3_2.model_copy(
     update={
         "name": "deepseek-v4",
-        "description": "calls in tags; results in a user's turn; reasoning stays where there are tools",
+        "description": "calls: DSML tags; results in a user turn; optional reasoning",
         "markers": (*DEEPSEEK_V3_2.markers, _D),
         "optional_markers": (),
         "reopening": None,
@@ -181,7 +181,7 @@ _EFFORT = "Reasoning Effort: 75 (range 1-100, the higher the value, the more tho
 DEEPSEEK_V4_1 = DEEPSEEK_V4.model_copy(
     update={
         "name": "deepseek-v4.1",
-        "description": "as deepseek-v4, with spaces in tags and a system turn; turns open with reasoning",
+        "description": "as deepseek-v4; spaces in tag names; a system turn; answers begin with reasoning",
         "markers": (*DEEPSEEK_V4.markers, "<｜System｜>"),
         "system": "<｜System｜>{content}",
         "tools_system": "",

@@ -10,7 +10,7 @@ _SETTING = "<global_setting>\nthink_mode=True\n</global_setting>"
 ERNIE_4_5 = QWEN3.model_copy(
     update={
         "name": "ernie-4.5",
-        "description": "ChatML with two line breaks behind turns; calls as JSON; turns open with reasoning",
+        "description": "ChatML, two line breaks after turns; calls: JSON; answers begin with reasoning",
         "markers": ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>"),
         "optional_markers": ("<response>", "</response>", "<tool_output>", "</tool_output>", "</s>"),
         "wrappers": ("<response>", "</response>"),

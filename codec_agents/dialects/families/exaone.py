@@ -40,7 +40,7 @@ _WRITTEN = WrittenCalls(
 
 EXAONE_4 = Dialect(
     name="exaone-4",
-    description="role turns between brackets; calls as JSON in <tool_call>",
+    description="roles in brackets, as [|user|]; calls: JSON in <tool_call>",
     markers=("[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]"),
     optional_markers=("[|tool|]", "<think>", "</think>", "<tool_call>", "</tool_call>"),
     system="[|system|]\n{content}[|endofturn|]\n",

@@ -16,7 +16,7 @@ from codec_agents.dialects.base import (
 
 GEMMA_4 = Dialect(
     name="gemma-4",
-    description="turn tokens; calls as call:name{...}; the turn stays open over results",
+    description="turn tokens; calls: call:name{...}; results inside the assistant's turn",
     markers=(
         "<bos>",
         "<|turn>",
@@ -70,21 +70,21 @@ GEMMA_4 = Dialect(
 GEMMA_4_E = GEMMA_4.model_copy(
     update={
         "name": "gemma-4-e",
-        "description": "as gemma-4; nothing is said of reasoning that is not asked for (E2B, E4B)",
+        "description": "as gemma-4, without an empty reasoning block when thinking is off (E2B, E4B)",
         "opening": Openings(default="<|turn>model\n", forced="<|turn>model\n<|channel>thought\n"),
     }
 )
 
 GEMMA_3 = Dialect(
     name="gemma-3",
-    description="turn tokens; the system text is put before the first user text; no tools (Gemma 2 and 3)",
+    description="turn tokens; system text at the start of the first user turn; no tools (Gemma 2 and 3)",
     markers=("<bos>", "<start_of_turn>", "<end_of_turn>"),
     optional_markers=("<eos>",),
     begin="<bos>",
     system="",
     system_in_user="{content}\n\n",
     system_in_first_user=True,
-    unverified=("the place of the system text, which the template at hand refuses",),
+    unverified=("the place of the system text (the available template rejects one)",),
     user="<start_of_turn>user\n{content}<end_of_turn>\n",
     assistant="<start_of_turn>model\n{content}<end_of_turn>\n",
     opening=Openings(default="<start_of_turn>model\n"),
@@ -96,7 +96,7 @@ GEMMA_3 = Dialect(
 
 FUNCTION_GEMMA = Dialect(
     name="function-gemma",
-    description="as gemma-3, with a developer turn; calls as call:name{...} in <start_function_call>",
+    description="as gemma-3, with a developer turn; calls: call:name{...} in <start_function_call>",
     markers=(
         "<bos>",
         "<start_of_turn>",

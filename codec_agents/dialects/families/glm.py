@@ -54,7 +54,7 @@ _WRITTEN_CLOSE = WrittenCalls(
 
 GLM_4_5 = Dialect(
     name="glm-4.5",
-    description="role tokens; calls as <arg_key>, <arg_value>; reasoning generated",
+    description="role tokens; calls: <arg_key> and <arg_value> tags; the model opens its reasoning itself",
     markers=(
         "[gMASK]",
         "<sop>",
@@ -99,7 +99,7 @@ GLM_4_5 = Dialect(
 GLM_4_7 = GLM_4_5.model_copy(
     update={
         "name": "glm-4.7",
-        "description": "as glm-4.5 without line breaks; every turn opens with reasoning",
+        "description": "as glm-4.5, without line breaks; every answer begins with reasoning",
         "system": "<|system|>{content}",
         "user": "<|user|>{content}",
         "assistant": "<|assistant|></think>{content}",
@@ -130,7 +130,7 @@ _THOUGHT_NOTHING = "<|assistant|><think></think>"
 GLM_5_1 = GLM_5.model_copy(
     update={
         "name": "glm-5.1",
-        "description": "as glm-5; tools are told by their functions, and a turn that did not reason says so",
+        "description": "as glm-5; tools as bare functions; turns without reasoning have an empty block",
         "tools": _FUNCTIONS,
         "thinking": ThinkingForm(
             open="<think>",
@@ -147,9 +147,8 @@ GLM_5_2 = GLM_5_1.model_copy(
         "name": "glm-5.2",
         "description": "as glm-5.1",
         "unverified": (
-            NO_REFERENCE,
             SPENT_BUDGET,
-            f"{NO_REFERENCE}; here they are those of GLM 5.1",
+            f"{NO_REFERENCE}; those of GLM 5.1 are used",
         ),
     }
 )
@@ -157,7 +156,7 @@ GLM_5_2 = GLM_5_1.model_copy(
 GLM_5_3 = GLM_5_1.model_copy(
     update={
         "name": "glm-5.3",
-        "description": "as glm-5.1; earlier reasoning stays, and the prompt says how much to think",
+        "description": "as glm-5.1; earlier reasoning is kept, the prompt states the reasoning effort",
         "begin": "[gMASK]<sop><|system|>Reasoning Effort: Max",
         "assistant": f"{_THOUGHT_NOTHING}{{content}}",
         "opening": Openings(default="<|assistant|><think>", forced="<|assistant|><think>"),

@@ -14,7 +14,7 @@ from codec_agents.dialects.families.hermes import WRITTEN
 
 GRANITE_3 = Dialect(
     name="granite-3",
-    description="role turns; calls as a JSON list after <|tool_call|>, to the end of the turn",
+    description="role tokens; calls: a JSON list from <|tool_call|> to the end of the turn",
     markers=("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"),
     optional_markers=("<|tool_call|>", "<tool_call>"),
     system="<|start_of_role|>system<|end_of_role|>{content}<|end_of_text|>\n",
@@ -67,7 +67,7 @@ the ability to fulfill the request."""
 GRANITE_4 = GRANITE_3.model_copy(
     update={
         "name": "granite-4",
-        "description": "role turns; calls in <tool_call> as in hermes",
+        "description": "role tokens; calls: JSON in <tool_call>, as hermes",
         "markers": (*GRANITE_3.markers, "<tool_call>", "</tool_call>"),
         "optional_markers": ("<tool_response>", "</tool_response>"),
         "tools": ToolsForm(form=_TOOLS, between="\n\n"),

@@ -22,7 +22,7 @@ _SYSTEM = (
 
 HARMONY = Dialect(
     name="harmony",
-    description="messages with channels; analysis is reasoning, a message with a recipient is a call",
+    description="messages with channels: `analysis` is reasoning, a message with a recipient is a call",
     markers=("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>"),
     optional_markers=("<|constrain|>", "<|endoftext|>"),
     begin=f"{_SYSTEM}<|end|>",
@@ -36,7 +36,7 @@ HARMONY = Dialect(
     answer="<|channel|>final<|message|>{content}<|end|>",
     opening=Openings(default="<|start|>assistant"),
     turn_starts=("<|start|>",),
-    unverified=(SPENT_BUDGET, "the date line of the system turn, which is left out"),
+    unverified=(SPENT_BUDGET, "the date line of the system turn, which is omitted"),
     turn_end="<|end|>",
     also_ends=("<|return|>", "<|call|>"),
     stops=("<|return|>", "<|call|>"),

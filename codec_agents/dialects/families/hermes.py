@@ -38,7 +38,7 @@ For each function call, return a json object with function name and arguments wi
 
 HERMES = Dialect(
     name="hermes",
-    description="ChatML turns; calls as JSON in <tool_call>; reasoning in <think> where the map has it",
+    description="ChatML; calls: JSON in <tool_call>; reasoning in <think> if the map has that token",
     markers=("<|im_start|>", "<|im_end|>"),
     optional_markers=(
         "<tool_call>",
@@ -91,7 +91,7 @@ HERMES = Dialect(
 HERMES_3 = HERMES.model_copy(
     update={
         "name": "hermes-3",
-        "description": "as hermes, with results in a turn `tool` (Hermes 2 Pro and 3)",
+        "description": "as hermes, with results in a `tool` turn (Hermes 2 Pro and 3)",
         "results": ResultForm(
             open="<|im_start|>tool\n",
             each="<tool_response>\n{content}\n</tool_response>",
@@ -104,7 +104,7 @@ HERMES_3 = HERMES.model_copy(
 QWEN2_5 = HERMES.model_copy(
     update={
         "name": "qwen2.5",
-        "description": "as hermes; the model's own system text where none is declared",
+        "description": "as hermes, with the model's default system text",
         "markers": ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"),
         "default_system": "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
     }
@@ -131,7 +131,7 @@ QWEN3 = HERMES.model_copy(
 QWQ = QWEN3.model_copy(
     update={
         "name": "qwq",
-        "description": "as qwen3; every turn opens with reasoning (QwQ, Qwen3 Thinking-2507)",
+        "description": "as qwen3; every answer begins with reasoning (QwQ, Qwen3 Thinking-2507)",
         "tools_system": "",
         "opening": Openings(
             default="<|im_start|>assistant\n<think>\n",

@@ -48,7 +48,7 @@ _OPENED = _named("<｜hy_Assistant｜><think~>")
 
 HY3 = Dialect(
     name="hy3",
-    description="blocks of calls with keys and values in control tokens; reasoning where it is asked for",
+    description="calls: blocks with keys and values between control tokens; optional reasoning",
     markers=tuple(
         map(
             _named,

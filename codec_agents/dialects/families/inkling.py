@@ -22,7 +22,7 @@ _TEXT = "<|content_text|>{content}<|end_message|>"
 
 INKLING = Dialect(
     name="inkling",
-    description="blocks whose kind a control token says; calls as JSON in blocks of their own",
+    description="typed blocks, each headed by a control token; calls: JSON in separate blocks",
     markers=(
         "<|message_user|>",
         "<|message_model|>",

@@ -15,7 +15,7 @@ from codec_agents.dialects.families.hermes import HERMES
 INTERNLM = HERMES.model_copy(
     update={
         "name": "internlm",
-        "description": "ChatML; one JSON call in <|action_start|>",
+        "description": "ChatML; one call: JSON in <|action_start|>",
         "markers": ("<|im_start|>", "<|im_end|>", "<|action_start|>", "<|action_end|>", "<|plugin|>"),
         "optional_markers": ("<|interpreter|>", "<s>"),
         "wrappers": ("<|plugin|>",),

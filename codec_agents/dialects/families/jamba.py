@@ -13,7 +13,7 @@ from codec_agents.dialects.base import (
 
 JAMBA = Dialect(
     name="jamba",
-    description="role tokens; calls as a JSON list in <tool_calls>",
+    description="role tokens; calls: a JSON list in <tool_calls>",
     markers=("<|startoftext|>", "<|bom|>", "<|eom|>", "<|system|>", "<|user|>", "<|assistant|>"),
     optional_markers=("<|tool|>", "<|endoftext|>", "<tool_calls>", "</tool_calls>"),
     begin="<|startoftext|>",

@@ -18,7 +18,7 @@ _INNER = ("<|tool_call_begin|>", "<|tool_call_end|>", "<|tool_call_argument_begi
 
 KIMI_K2 = Dialect(
     name="kimi-k2",
-    description="role tokens; calls in a section, with ids that count over the conversation",
+    description="role tokens; calls: a section of control tokens, with ids numbered over the conversation",
     markers=(
         "<|im_system|>",
         "<|im_user|>",
@@ -81,7 +81,7 @@ KIMI_K2 = Dialect(
 KIMI_K2_5 = KIMI_K2.model_copy(
     update={
         "name": "kimi-k2.5",
-        "description": "as kimi-k2; every turn opens with reasoning",
+        "description": "as kimi-k2; every answer begins with reasoning",
         "markers": (*KIMI_K2.markers, "<think>", "</think>"),
         "default_turn": None,
         "tools": ToolsForm(
@@ -121,7 +121,7 @@ _THINKS = ("default", "on", "forced")
 
 KIMI_K3 = Dialect(
     name="kimi-k3",
-    description="messages and channels in tags between control tokens; arguments say their types",
+    description="messages and channels as tags between control tokens; typed arguments",
     markers=("<|open|>", "<|close|>", "<|sep|>", "<|end_of_msg|>"),
     thinking_turn=dict.fromkeys(_THINKS, _EFFORT),
     system=f'<|open|>message role="system"<|sep|>{{content}}{_END}',

@@ -41,7 +41,7 @@ _MARKERS = ("〈|EOS|〉", "<assistant>", "</assistant>", "<think>", "</think>",
 
 LAGUNA_XS_2 = Dialect(
     name="laguna-xs.2",
-    description="turns in tags on lines of their own; calls as <arg_key>, <arg_value>",
+    description="turns in tags on separate lines; calls: <arg_key> and <arg_value> tags",
     markers=_MARKERS,
     begin="〈|EOS|〉",
     system="<system>\n\n{content}\n</system>\n",
@@ -59,7 +59,7 @@ LAGUNA_XS_2 = Dialect(
     turn_end="</assistant>",
     after_turn="\n",
     stops=("</assistant>", "〈|EOS|〉"),
-    unverified=(SPENT_BUDGET, "the words about reasoning beside its tools, which are left out"),
+    unverified=(SPENT_BUDGET, "the note on reasoning next to tool definitions, which is omitted"),
     thinking=ThinkingForm(
         open="<think>",
         close="</think>",
@@ -86,7 +86,7 @@ LAGUNA_XS_2 = Dialect(
 LAGUNA_M_1 = LAGUNA_XS_2.model_copy(
     update={
         "name": "laguna-m.1",
-        "description": "as laguna-xs.2, without a system text of its own",
+        "description": "as laguna-xs.2, without a default system text",
         "default_system": None,
     }
 )
@@ -98,7 +98,7 @@ _THINKING = ThinkingForm(
 LAGUNA_XS_2_1 = LAGUNA_XS_2.model_copy(
     update={
         "name": "laguna-xs-2.1",
-        "description": "turns in tags; calls as <arg_key>, <arg_value>; reasoning where it is asked for",
+        "description": "turns in tags; calls: <arg_key> and <arg_value> tags; optional reasoning",
         "system": "<system>{content}</system>\n",
         "user": "<user>{content}</user>\n",
         "assistant": "<assistant></think>{content}</assistant>\n",
@@ -131,7 +131,7 @@ LAGUNA_XS_2_1 = LAGUNA_XS_2.model_copy(
 LAGUNA_S_2_1 = LAGUNA_XS_2_1.model_copy(
     update={
         "name": "laguna-s-2.1",
-        "description": "as laguna-xs-2.1; every turn opens with reasoning",
+        "description": "as laguna-xs-2.1; every answer begins with reasoning",
         "opening": Openings(
             default="<assistant><think>", off="<assistant></think>", forced="<assistant><think>"
         ),

@@ -15,7 +15,7 @@ from codec_agents.dialects.base import (
 
 LFM2_5 = Dialect(
     name="lfm2.5",
-    description="ChatML; Python-like calls in <|tool_call_start|>; reasoning generated",
+    description="ChatML; calls: a Python list in <|tool_call_start|>; the model opens its reasoning itself",
     markers=("<|startoftext|>", "<|im_start|>", "<|im_end|>", "<|tool_call_start|>", "<|tool_call_end|>"),
     optional_markers=("<think>", "</think>", "<|endoftext|>"),
     begin="<|startoftext|>",
@@ -54,9 +54,9 @@ _LISTS = ("<|tool_list_start|>", "<|tool_list_end|>", "<|tool_response_start|>",
 LFM2 = LFM2_5.model_copy(
     update={
         "name": "lfm2",
-        "description": "as lfm2.5, with control tokens around tools and results",
+        "description": "as lfm2.5, with control tokens around tool definitions and results",
         "optional_markers": (*LFM2_5.optional_markers, *_LISTS),
-        "unverified": (SPENT_BUDGET, "calls of earlier turns, of which its template says nothing"),
+        "unverified": (SPENT_BUDGET, "calls of earlier turns (its template omits them)"),
         "tools": ToolsForm(
             form="List of tools: <|tool_list_start|>[{tools}]<|tool_list_end|>", between="\n", join=", "
         ),

@@ -38,7 +38,7 @@ Here is a list of functions in JSON format that you can invoke.
 
 LLAMA3 = Dialect(
     name="llama3",
-    description="header turns; the whole turn is one JSON call, or follows <|python_tag|>",
+    description="turns with headers; one call: JSON as the whole turn, or after <|python_tag|>",
     markers=("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
     optional_markers=("<|python_tag|>", "<|eom_id|>", "<|end_of_text|>"),
     begin="<|begin_of_text|>",
@@ -47,7 +47,7 @@ LLAMA3 = Dialect(
     assistant="<|start_header_id|>assistant<|end_header_id|>\n\n{content}<|eot_id|>",
     opening=Openings(default="<|start_header_id|>assistant<|end_header_id|>\n\n"),
     turn_starts=("<|start_header_id|>",),
-    unverified=("the date line of the system turn, which is left out",),
+    unverified=("the date line of the system turn, which is omitted",),
     turn_end="<|eot_id|>",
     also_ends=("<|eom_id|>",),
     stops=("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"),
@@ -79,7 +79,7 @@ _PYTHONIC = WrittenCalls(
 LLAMA3_PYTHONIC = LLAMA3.model_copy(
     update={
         "name": "llama3-pythonic",
-        "description": "as llama3; calls as a Python list: [name(key=value)]",
+        "description": "as llama3; calls: a Python list, [name(key=value)]",
         "tools": ToolsForm(form=_PYTHONIC_TOOLS, place="system", between="\n\n", list_of=True, indent=4),
         "calls": CallForm(
             grammar="llama",
@@ -109,7 +109,7 @@ value}.Do not use variables.
 LLAMA_4_PYTHONIC = LLAMA3_PYTHONIC.model_copy(
     update={
         "name": "llama4-pythonic",
-        "description": "as llama4; calls as a Python list: [name(key=value)]",
+        "description": "as llama4; calls: a Python list, [name(key=value)]",
         "markers": ("<|begin_of_text|>", "<|header_start|>", "<|header_end|>", "<|eot|>"),
         "optional_markers": ("<|python_start|>", "<|python_end|>", "<|eom|>", "<|end_of_text|>"),
         "system": "<|header_start|>system<|header_end|>\n\n{content}<|eot|>",
@@ -138,8 +138,8 @@ LLAMA_4_PYTHONIC = LLAMA3_PYTHONIC.model_copy(
 LLAMA_4 = LLAMA_4_PYTHONIC.model_copy(
     update={
         "name": "llama4",
-        "description": "header turns; the whole turn, or the part between marks, is JSON calls",
-        "unverified": ("text beside calls, which its template writes between the marks of a call",),
+        "description": "turns with headers; calls: JSON as the whole turn, or between control tokens",
+        "unverified": ("text before calls (its template writes it between the control tokens of the call)",),
         "tools": ToolsForm(form=_TOOLS_4, place="first_user", join="\n\n", indent=4),
         "calls": CallForm(
             grammar="llama",

@@ -8,13 +8,13 @@ from codec_agents.dialects.families.qwen_coder import CALLS, QWEN3_5, WRITTEN
 MIMO_V2_6 = QWEN3_5.model_copy(
     update={
         "name": "mimo-v2.6",
-        "description": "ChatML; calls as tagged parameters, values without line breaks around them",
+        "description": "ChatML; calls: <function> and <parameter> tags, without line breaks around values",
         "opening": Openings(
             default="<|im_start|>assistant\n",
             off="<|im_start|>assistant\n<think></think>",
             forced="<|im_start|>assistant\n<think>",
         ),
-        "unverified": (SPENT_BUDGET, f"{NO_REFERENCE}; its calls are read as an inference engine reads them"),
+        "unverified": (SPENT_BUDGET, f"{NO_REFERENCE}; calls are parsed as in an inference engine's parser"),
         "thinking": ThinkingForm(
             open="<think>",
             close="</think>",

@@ -34,7 +34,7 @@ When making tool calls, use XML format to invoke tools and pass parameters:
 
 MINIMAX_M2 = Dialect(
     name="minimax-m2",
-    description="role turns; calls as <invoke> tags in <minimax:tool_call>",
+    description="role tokens; calls: <invoke> tags in <minimax:tool_call>",
     markers=(
         "]~!b[",
         "]~b]",
@@ -75,7 +75,7 @@ MINIMAX_M2 = Dialect(
 MINIMAX_M2_5 = MINIMAX_M2.model_copy(
     update={
         "name": "minimax-m2.5",
-        "description": "as minimax-m2, with another system text where none is declared",
+        "description": "as minimax-m2, with a different default system text",
         "default_system": ("You are a helpful assistant. Your name is MiniMax-M2.5 and is built by MiniMax."),
     }
 )
@@ -134,7 +134,7 @@ nested objects or arrays are recursively expanded into XML elements. Example:
 
 MINIMAX_M3 = Dialect(
     name="minimax-m3",
-    description="role turns; calls as nested elements, each tag behind a control token",
+    description="role tokens; calls: nested elements, a control token before each tag",
     markers=("]~!b[", "]~b]", "[e~[", _MARK, "<mm:think>", "</mm:think>"),
     optional_markers=("<tool_call>", "</tool_call>"),
     begin="]~!b[",

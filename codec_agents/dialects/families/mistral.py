@@ -25,7 +25,7 @@ _LISTED = WrittenCalls(
 
 MISTRAL_V3 = Dialect(
     name="mistral-v3",
-    description="[INST] turns; calls as one JSON list after [TOOL_CALLS]",
+    description="[INST] turns; calls: one JSON list after [TOOL_CALLS]",
     markers=(
         "<s>",
         "</s>",
@@ -77,7 +77,7 @@ MISTRAL_V7 = MISTRAL_V3.model_copy(
 MISTRAL_V11 = MISTRAL_V7.model_copy(
     update={
         "name": "mistral-v11",
-        "description": "calls as name[CALL_ID]id[ARGS]{...}, each after its own [TOOL_CALLS]",
+        "description": "calls: name[CALL_ID]id[ARGS]{...}, each after a [TOOL_CALLS]",
         "unverified": (),
         "markers": (*MISTRAL_V7.markers, "[CALL_ID]", "[ARGS]"),
         "calls": CallForm(
@@ -92,7 +92,7 @@ MISTRAL_V11 = MISTRAL_V7.model_copy(
 MISTRAL_V13 = MISTRAL_V7.model_copy(
     update={
         "name": "mistral-v13",
-        "description": "calls as name[ARGS]{...}; results in the order of the calls; reasoning in [THINK]",
+        "description": "calls: name[ARGS]{...}; results in the order of the calls; reasoning in [THINK]",
         "markers": (*MISTRAL_V7.markers[:-1], "[ARGS]"),
         "optional_markers": ("[THINK]", "[/THINK]"),
         "unverified": (EARLIER_REASONING, SPENT_BUDGET),

@@ -8,7 +8,7 @@ from codec_agents.dialects.families.qwen_coder import CALLS, QWEN3_5, TOOLS_TEXT
 NEMOTRON_3 = QWEN3_5.model_copy(
     update={
         "name": "nemotron-3",
-        "description": "ChatML; calls as tagged parameters; turns open with reasoning (Nano, Super)",
+        "description": "as qwen3-coder; answers begin with reasoning (Nano, Super)",
         "assistant": "<|im_start|>assistant\n<think></think>{content}<|im_end|>\n",
         "default_turn": "<|im_start|>system\n<|im_end|>\n",
         "opening": Openings(

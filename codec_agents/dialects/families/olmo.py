@@ -26,7 +26,7 @@ _INSTRUCTION = (
 OLMO_3 = HERMES.model_copy(
     update={
         "name": "olmo-3",
-        "description": "ChatML; Python-like calls in <function_calls>; results in a turn `environment`",
+        "description": "ChatML; calls: Python calls in <function_calls>; results in an `environment` turn",
         "optional_markers": ("<think>", "</think>", "<|endoftext|>"),
         "unverified": (SPENT_BUDGET,),
         "default_system": _IDENTITY + _NO_TOOLS,

@@ -17,7 +17,7 @@ from codec_agents.dialects.base import (
 
 PHI4_MINI = Dialect(
     name="phi4-mini",
-    description="role tokens; calls as a JSON list in <|tool_call|>, or after `functools`",
+    description="role tokens; calls: a JSON list in <|tool_call|>, or after `functools`",
     markers=("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
     optional_markers=(
         "<|tool|>",
@@ -32,7 +32,7 @@ PHI4_MINI = Dialect(
     assistant="<|assistant|>{content}<|end|>",
     opening=Openings(default="<|assistant|>"),
     turn_starts=("<|system|>", "<|user|>", "<|assistant|>"),
-    unverified=("the turn of results",),
+    unverified=("the format of tool results",),
     turn_end="<|end|>",
     stops=("<|end|>", "<|endoftext|>"),
     tools=ToolsForm(form="<|tool|>{tools}<|/tool|>", each="function", list_of=True),

@@ -6,7 +6,7 @@ from codec_agents.dialects.base import Dialect, Openings
 
 PLAIN = Dialect(
     name="plain",
-    description="a prompt given as pieces; the whole answer is the answer",
+    description="no chat format: the prompt is used as it is, and the whole output is the answer",
     markers=(),
     system="{content}",
     user="{content}",

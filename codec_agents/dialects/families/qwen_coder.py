@@ -72,7 +72,7 @@ do not tell the user about function calls
 QWEN3_CODER = QWEN3.model_copy(
     update={
         "name": "qwen3-coder",
-        "description": "ChatML turns; calls as tagged parameters; no reasoning",
+        "description": "ChatML; calls: <function> and <parameter> tags; no reasoning",
         "markers": ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"),
         "optional_markers": ("<tool_response>", "</tool_response>", "<|endoftext|>"),
         "thinking": None,
@@ -102,7 +102,7 @@ _THINKING = ThinkingForm(
 QWEN3_5 = QWQ.model_copy(
     update={
         "name": "qwen3.5",
-        "description": "ChatML turns; calls as tagged parameters; every turn opens with reasoning",
+        "description": "ChatML; calls: <function> and <parameter> tags; every answer begins with reasoning",
         "tools": ToolsForm(form=TOOLS_TEXT, place="before_text", between="\n\n"),
         "tools_system": None,
         "calls": CALLS,
@@ -114,7 +114,7 @@ QWEN3_5 = QWQ.model_copy(
 QWEN3_6 = QWEN3_5.model_copy(
     update={
         "name": "qwen3.6",
-        "description": "as qwen3.5; true, false and null in calls as in JSON",
+        "description": "as qwen3.5, with true, false and null as in JSON",
         "calls": CALLS.model_copy(update={"written": WRITTEN.model_copy(update={"python_words": False})}),
     }
 )
@@ -128,7 +128,7 @@ _EFFORT = (
 QWEN3_8 = QWEN3_6.model_copy(
     update={
         "name": "qwen3.8",
-        "description": "as qwen3.6; earlier reasoning stays, and the system turn says how much to think",
+        "description": "as qwen3.6; earlier reasoning is kept, the system turn states the reasoning effort",
         "thinking": _THINKING.model_copy(update={"kept": True}),
         "thinking_system": dict.fromkeys(("default", "on", "forced"), _EFFORT),
         "thinking_between": "\n\n",

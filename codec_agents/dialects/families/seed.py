@@ -29,7 +29,7 @@ multiple lines</parameter>
 
 SEED_OSS = Dialect(
     name="seed-oss",
-    description="role turns; calls as tagged parameters; reasoning generated, and kept",
+    description="role tokens; calls: <function> and <parameter> tags; the model opens its reasoning itself",
     markers=(
         "<seed:bos>",
         "<seed:eos>",
@@ -49,7 +49,7 @@ SEED_OSS = Dialect(
     turn_starts=("<seed:bos>",),
     turn_end="<seed:eos>",
     stops=("<seed:eos>",),
-    unverified=(SPENT_BUDGET, "the turn that tells a budget of reasoning, which is left out"),
+    unverified=(SPENT_BUDGET, "the turn that states a reasoning budget, which is omitted"),
     thinking=ThinkingForm(
         open="<seed:think>",
         close="</seed:think>",

@@ -32,7 +32,7 @@ def _head(mode: str) -> str:
 SMOLLM3 = QWEN3.model_copy(
     update={
         "name": "smollm3",
-        "description": "ChatML; the system turn says whether to reason; calls as JSON in <tool_call>",
+        "description": "ChatML; the system turn switches reasoning on or off; calls: JSON in <tool_call>",
         "markers": ("<|im_start|>", "<|im_end|>"),
         "optional_markers": ("<think>", "</think>", "<tool_call>", "</tool_call>", "<|endoftext|>"),
         "system": "<|im_start|>system\n{content}\n\n<|im_end|>\n",
@@ -50,7 +50,7 @@ SMOLLM3 = QWEN3.model_copy(
         ),
         "unverified": (
             SPENT_BUDGET,
-            "its tools, calls and results, of which the template at hand says nothing",
+            "tool definitions, calls and results (absent from the available template)",
         ),
         "tools": ToolsForm(form=_TOOLS, between="\n\n", each="repr"),
         "results": ResultForm(each="<|im_start|>user\n{content}<|im_end|>\n"),

@@ -42,7 +42,7 @@ Reminder:
 STEP_3_5 = QWEN3_5.model_copy(
     update={
         "name": "step-3.5",
-        "description": "ChatML; calls as tagged parameters; results in a turn `tool_response`",
+        "description": "ChatML; calls: <function> and <parameter> tags; results in a `tool_response` turn",
         "opening": QWEN3_5.opening.model_copy(update={"off": None}),
         "unverified": (SPENT_BUDGET,),
         "thinking": ThinkingForm(
@@ -68,7 +68,7 @@ STEP_5 = STEP_3_5.model_copy(
     update={
         "name": "step-5",
         "description": "as step-3.5",
-        "unverified": (SPENT_BUDGET, f"{NO_REFERENCE}; here they are those of Step 3.5"),
+        "unverified": (SPENT_BUDGET, f"{NO_REFERENCE}; those of Step 3.5 are used"),
     }
 )
 

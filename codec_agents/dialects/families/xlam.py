@@ -52,7 +52,7 @@ XLAM_LLAMA = LLAMA3.model_copy(
         **_FORMS,
         "name": "xlam-llama",
         "calls": _calls("<|python_tag|>"),
-        "description": "header turns; the whole turn is a JSON list of calls (xLAM 2, of Llama 3.1)",
+        "description": "turns with headers; calls: a JSON list as the whole turn (xLAM 2 on Llama 3.1)",
         "results": ResultForm(each="<|start_header_id|>ipython<|end_header_id|>\n\n{content}<|eot_id|>"),
     }
 )
@@ -62,7 +62,7 @@ XLAM_QWEN = HERMES.model_copy(
         **_FORMS,
         "name": "xlam-qwen",
         "calls": _calls("<tool_call>", "</tool_call>"),
-        "description": "ChatML; the whole turn is a JSON list of calls (xLAM 2, of Qwen 2.5)",
+        "description": "ChatML; calls: a JSON list as the whole turn (xLAM 2 on Qwen 2.5)",
         "optional_markers": ("<tool_call>", "</tool_call>", "<|endoftext|>"),
         "thinking": None,
         "opening": HERMES.opening.model_copy(update={"off": None, "forced": None}),

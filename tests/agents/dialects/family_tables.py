@@ -71,9 +71,9 @@ def module() -> str:
 def page() -> str:
     """Return the text of the page."""
     found = references()
-    rows = ["| dialect | form | earlier reasoning | verified against |", "| --- | --- | --- | --- |"]
+    rows = ["| dialect | format | earlier reasoning | verified against |", "| --- | --- | --- | --- |"]
     for name, dialect in sorted(built_in().items()):
-        told = "; ".join(_told(source) for source in found.get(name, ())) or "nothing"
+        told = "; ".join(_told(source) for source in found.get(name, ())) or "no reference"
         rows.append(f"| `{name}` | {_cell(dialect.description)} | {_reasoning(dialect)} | {_cell(told)} |")
     return _HEAD + "\n".join([*rows, "", *_unverified(), ""])
 
@@ -81,14 +81,14 @@ def page() -> str:
 def _told(source: Source) -> str:
     names = list(recorded(source))
     parted = [each for each in names if reason(source.differs, each) is not None]
-    share = f"{len(names) - len(parted)} of {len(names)} conversations" if parted else "all"
-    return f"{title(source)}: {share}{', without the tools' if source.untold else ''}"
+    share = f"{len(names) - len(parted)} of {len(names)} conversations" if parted else "all conversations"
+    return f"{title(source)}: {share}{', without tool definitions' if source.untold else ''}"
 
 
 def _reasoning(dialect: Dialect) -> str:
     if dialect.thinking is None:
         return "none"
-    return {True: "stays", False: "is left out"}.get(dialect.thinking.kept, "stays where there are tools")
+    return {True: "kept", False: "removed"}.get(dialect.thinking.kept, "kept if there are tools")
 
 
 def _unverified() -> list[str]:
@@ -100,9 +100,9 @@ def _unverified() -> list[str]:
     return [
         "## Not verified",
         "",
-        "No reference covers the following. The dialects do what is safe, or what other families usually do.",
+        "No reference covers these points. There the dialects choose what is safe, or what most families do.",
         "",
-        "| not verified | of |",
+        "| point | dialects |",
         "| --- | --- |",
         *rows,
     ]

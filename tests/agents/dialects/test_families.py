@@ -10,6 +10,7 @@ import pytest
 
 from codec_agents import Pipeline
 from codec_agents.dialects import Dialect, PortIds, dialects, get_dialect
+from codec_agents.dialects.base import SPENT_BUDGET
 from codec_agents.dialects.parsing.text_calls import CONTROL
 from codec_agents.dialects.registry import built_in
 from codec_agents.graph.explain import render_text
@@ -151,4 +152,4 @@ def test_what_is_verified_and_what_is_not_is_explained(shared_map: Callable[[str
     p.connect("question", "bot.question").connect("bot.answer", "reader")
     text = render_text(explain(p.build()))
     assert "prompts verified against: the chat template Qwen3.5-4B, renderers 0.1.12 (qwen3.5)" in text
-    assert "not verified of this family: what is put behind a spent budget of reasoning" in text
+    assert f"not verified of this family: {SPENT_BUDGET}" in text
