@@ -62,9 +62,8 @@ def as_runnable(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any,
     def invoke(value: Any) -> str:
         return pipeline.invoke_sync(_inputs_of(pipeline, value)).text[name]
 
-    async def stream(
-        value: Any,
-    ) -> AsyncGenerator[str]:  # LangChain asks whether it is a generator's function
+    # A generator's function, which LangChain asks for to stream.
+    async def stream(value: Any) -> AsyncGenerator[str]:
         async with aclosing(_streamed(pipeline, _inputs_of(pipeline, value), name)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -106,7 +105,7 @@ def as_node(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any, dic
 
     name = _sink_of(pipeline, sink)
 
-    # The state is only read: LangGraph appends the messages that a node returns.
+    # Two functions, as above. The state is only read: LangGraph appends the messages that a node returns.
     def invoke(state: Any) -> dict[str, Any]:
         question, after = _continued(state)
         result = pipeline.invoke_sync(_inputs_of(pipeline, question), after=after)

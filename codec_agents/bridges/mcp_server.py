@@ -61,7 +61,7 @@ class PipelineTools:
             "type": "object",
             "properties": {node.name: _schema(node) for node in built.inputs.values()},
             "required": [node.name for node in built.inputs.values() if node.default is None],
-            "additionalProperties": False,
+            "additionalProperties": False,  # a run refuses them
         }
         description = built.spec.description or f"Runs the pipeline {name}."
         return Tool(name=name, description=description, input_schema=schema)

@@ -149,7 +149,9 @@ class RunStore:
         """
         try:
             return self._refresh(progress)
-        except sqlite3.OperationalError:  # it is busy, or the disk is full
+        except (
+            sqlite3.OperationalError
+        ):  # of the next kind as well, but the index is whole: busy, or no space
             raise
         except sqlite3.DatabaseError:
             self._base.close()

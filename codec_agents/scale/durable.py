@@ -94,9 +94,8 @@ class DurableWorker:
         self._concurrency = concurrency
         self._stack = AsyncExitStack()
         self._lock = -1
-        self._library = (
-            dbos()
-        )  # here and not on entering: a missing library is an error before anything starts
+        # Here and not on entering: a missing library is an error before anything starts.
+        self._library = dbos()
         self._database = database
         self._looking: asyncio.Task[None] | None = None
         self._client: Any = None

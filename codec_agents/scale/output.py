@@ -274,7 +274,7 @@ class BatchOutput:
             return made
         try:
             found = msgspec.json.decode(path.read_bytes(), type=Manifest)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BatchError(f"{path} is damaged: {error}; name another folder") from error
         # Everything that decides which run a key has. The `id` stays that of the first start.
         for name in ("version", "pipeline", "key", "columns"):

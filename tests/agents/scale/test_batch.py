@@ -200,6 +200,13 @@ async def test_an_output_among_the_inputs_is_refused(tmp_path: Path) -> None:
     assert (await run_batch(saying(), tmp_path / "rows.jsonl", tmp_path, key="id")).done == 1
 
 
+@pytest.mark.parametrize("content", ["[]", '{"x": ' + "[" * 100_000 + "]" * 100_000 + "}"])
+async def test_a_damaged_description_of_a_batch_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "batch.json").write_text(content)
+    with pytest.raises(BatchError, match="is damaged"):
+        await run_batch(make(), rows(1), tmp_path, key="id")
+
+
 async def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     with BatchOutput(tmp_path, saying(), key="id"), pytest.raises(BatchError, match="another process writes"):
         BatchOutput(tmp_path, saying(), key="id")
