@@ -19,7 +19,7 @@ from codec_agents.engines.base import (
 )
 from codec_agents.engines.context import ContextQuestion, of_props
 from codec_agents.engines.http.engine import Outgoing
-from codec_agents.engines.http.responses import UNREADABLE_JSON
+from codec_agents.engines.http.responses import UNREADABLE_JSON, text_of
 from codec_agents.engines.prompt_body import check_prompt, invalid_id, json_of
 from codec_agents.engines.request_body import LLAMACPP, for_model, forms_in, place_options
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request, rendered
@@ -356,7 +356,8 @@ async def whole_frames(
     answer = await engine.whole(request)
     # The one sign that ids are missing: this form of answer is exact, as far as is known.
     if answer.error is not None or len(answer.tokens) != (answer.tokens_predicted or 0):
-        what = answer.error or f"{answer.tokens_predicted} ids counted, {len(answer.tokens)} sent"
+        counts = f"{answer.tokens_predicted} ids counted, {len(answer.tokens)} sent"
+        what = text_of(answer.error or counts)
         said = engine.pool.secrets.hide(f"the answer without streaming is incomplete: {what}")
         raise EngineStreamError(engine.name, said, delivered=stats.ids)
     stopped = up_to_stop(answer.tokens, frozenset(request.options.stop_token_ids))

@@ -16,7 +16,7 @@ from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import WHOLE, FrameStream, GenerationRequest, StreamStats, Timeouts
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.pool import REQUEST_ID, HttpPool
-from codec_agents.engines.http.responses import UNREADABLE_JSON, HttpResponse, close
+from codec_agents.engines.http.responses import UNREADABLE_JSON, HttpResponse, close, text_of
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import Deadlines, FrameParser, HttpStream
 from codec_agents.engines.prompt_body import check_prompt
@@ -304,7 +304,7 @@ def error_message(body: bytes) -> str:
     for key in ("error", "detail", "message"):
         if isinstance(document, dict) and document.get(key):
             found = document[key]
-            return str(found.get("message", found)) if isinstance(found, dict) else str(found)
+            return text_of(found.get("message", found) if isinstance(found, dict) else found)
     return body.decode("utf-8", "replace")
 
 

@@ -18,6 +18,17 @@ MAX_LEFT_OVER = 10_000
 """Chunks that a closed response may still hold."""
 
 
+def text_of(value: object) -> str:
+    """Return a value of JSON as messages show it.
+
+    Nesting that the parser could just read may be too deep to be printed from a deeper call.
+    """
+    try:
+        return str(value)
+    except RecursionError:
+        return "a value that is nested too deep to be shown"
+
+
 class HttpResponse(Protocol):
     """The part of a response that engines use.
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 
 from codec_agents.engines.base import StreamStats
-from codec_agents.engines.http.responses import UNREADABLE_JSON
+from codec_agents.engines.http.responses import UNREADABLE_JSON, text_of
 from codec_agents.engines.values import checked_values
 from codec_agents.exceptions import TRANSIENT_STATUSES, EngineStreamError
 from codec_core.exceptions import FrameTooLargeError
@@ -127,11 +127,13 @@ class EventParser(ABC, Generic[Event]):
     def reported(self, error: Any) -> EngineStreamError:
         """Return the error that an event reports, after the engine had answered 200."""
         if not isinstance(error, dict):
-            return self.broken(f"the engine reports: {error}")
-        code = error.get("code")
+            return self.broken(f"the engine reports: {text_of(error)}")
+        code, retryable = error.get("code"), error.get("retryable")
         # SGLang says it; else the status decides. A code that is no number is taken for one of the moment.
-        transient = bool(error.get("retryable", code in TRANSIENT_STATUSES or not isinstance(code, int)))
-        return self.broken(f"the engine reports: {error.get('message', error)}", transient=transient)
+        transient = not isinstance(code, int) or code in TRANSIENT_STATUSES
+        transient = retryable if isinstance(retryable, bool) else transient
+        said = text_of(error.get("message", error))
+        return self.broken(f"the engine reports: {said}", transient=transient)
 
 
 class WholeAnswer(Generic[Event]):

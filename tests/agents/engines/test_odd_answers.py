@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from fractions import Fraction
+from traceback import walk_stack
 from types import SimpleNamespace
 
 import pytest
@@ -109,6 +111,29 @@ async def test_a_lost_connection_does_not_tell_what_a_server_is(words, ask, stoc
 
 def test_a_long_text_with_lost_ids_takes_no_long_time(vocabulary):
     assert find_lost_ids(vocabulary, 12, [], "é" * 20_000) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        ({"code": [1]}, True), ({"code": {}}, True), ({"code": 400}, False), ({"code": 503}, True),
+        ({"code": 503, "retryable": False}, False), ({"code": 400, "retryable": "no"}, False),
+        ("x", True), ([1], True),
+    ],
+)  # fmt: skip
+def test_whatever_an_event_reports_is_a_typed_error(words, ask, error, transient):
+    parser = CompletionEvents("e", ask(words), StreamStats())
+    with pytest.raises(EngineStreamError, match="the engine reports") as reported:
+        parser.feed(f"data: {json.dumps({'error': error})}\n\n".encode())
+    assert reported.value.transient == transient
+
+
+def test_an_error_of_any_depth_is_a_typed_error(words, ask):
+    left = sys.getrecursionlimit() - sum(1 for _ in walk_stack(None))
+    for depth in range(left - 20, left + 2):  # some of them can be parsed and not be printed
+        parser = CompletionEvents("e", ask(words), StreamStats())
+        with pytest.raises(EngineStreamError):
+            parser.feed(b'data: {"error":' + b"[" * depth + b"1" + b"]" * depth + b"}\n\n")
 
 
 def test_an_id_outside_the_map_tells_nothing_of_lost_ones(vocabulary):
