@@ -193,6 +193,9 @@ def passes_of(vocabulary: Vocabulary, normalize: Callable[[str], str], *, contro
         vocabulary: whose tokens are looked for.
         normalize: returns the form of a name in normalized text.
         control: whether control tokens are read too, or text tokens alone.
+
+    Raises:
+        TokenizerMapValidationError: normalization leaves nothing of a name, or there are too many names.
     """
     found: dict[str, AddedToken] = dict(vocabulary.text_tokens)
     if control:
@@ -204,8 +207,13 @@ def passes_of(vocabulary: Vocabulary, normalize: Callable[[str], str], *, contro
         token_id = vocabulary.special_tokens.get(name)
         entry = (vocab[name] if token_id is None else token_id, token)
         if token.normalized:
+            form = name if token.as_spelled else normalize(name)
+            if not form:
+                raise TokenizerMapValidationError(
+                    f"added tokens: nothing is left of {name!r} once it is normalized, so no text can hold it"
+                )
             # Two names may be the same once normalized; the reference finds the first of them.
-            late.setdefault(name if token.as_spelled else normalize(name), entry)
+            late.setdefault(form, entry)
         else:
             raw[name] = entry
     if not (raw or late):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec
@@ -144,11 +146,29 @@ def error_document(error: BaseException) -> dict[str, Any]:
     return {"error": document, "exit_code": exit_code(error)}
 
 
+class QuietInterrupts(logging.Filter):
+    """Drops what asyncio logs of the tasks that a second Ctrl-C ends, wherever each of them is."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a message of asyncio is printed."""
+        error = record.exc_info[1] if record.exc_info else None
+        inside = error.subgroup(KeyboardInterrupt) if isinstance(error, BaseExceptionGroup) else None
+        if inside is None and not isinstance(error, KeyboardInterrupt):
+            return True
+        # From now on only: before, this warning shows a user that a tool lacks an `await`.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        return False
+
+
+QUIET_INTERRUPTS = QuietInterrupts()
+
+
 def reporting(command: Callable[Params, None]) -> Callable[Params, None]:
     """Print expected errors as messages and exit with their codes; other exceptions keep their traceback."""
 
     @wraps(command)
     def run(*args: Params.args, **kwargs: Params.kwargs) -> None:
+        logging.getLogger("asyncio").addFilter(QUIET_INTERRUPTS)
         try:
             command(*args, **kwargs)
         except tuple(kind for kind, _ in CODES) as error:

@@ -72,7 +72,7 @@ class Measured:
         An engine that does not report cached ids shows no gain: what cannot be measured is not done.
 
         Args:
-            node: the path of the node.
+            node: the path of the node, as it is declared.
             sent_ahead: how many ids of its prompt the engine had read ahead.
             stats: of the request itself.
         """

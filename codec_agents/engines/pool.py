@@ -184,15 +184,26 @@ class EnginePool:
         await engine.prepare(request)
 
     async def context_length(self, request: GenerationRequest) -> int | None:
-        """Return the smallest context of the replicas; None where one of them does not tell its own.
+        """Return the smallest context of the replicas that live; None where one does not tell its own.
 
         Raises:
-            EngineError: a replica cannot be asked now.
+            EngineError: no replica can be asked now.
         """
-        found = [await context_of(replica.engine, request) for replica in self._replicas]
-        # A conversation may move to any of them.
+        found: list[int | None] = []
+        failure: EngineError | None = None
+        now = self._now()
+        alive = [each for each in self._replicas if not each.draining and each.rests_until <= now]
+        for replica in alive or filter(None, [self._resting(set())]):
+            try:
+                found.append(await context_of(replica.engine, request))
+            except EngineError as error:
+                self._note_failure(replica, error)
+                failure = error
+        if failure is not None and not found:
+            raise failure
+        # A conversation may move to any of them. One that is down is asked before a later turn.
         known = [each for each in found if each is not None]
-        return min(known) if len(known) == len(found) else None
+        return min(known) if known and len(known) == len(found) else None
 
     async def drain(self, name: str) -> None:
         """Send a replica no further requests, and wait until those in flight have ended.

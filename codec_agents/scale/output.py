@@ -302,7 +302,10 @@ class BatchOutput:
                 os.fsync(file.fileno())
         # A link in a folder of others would have its target cut off where it is no file of results.
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-        self._results = os.open(path, flags, PRIVATE)
+        try:
+            self._results = os.open(path, flags, PRIVATE)
+        except OSError as error:
+            raise BatchError(f"cannot write {path}: {error.strerror}; name another folder") from error
         length = 0
         for line, result in result_lines(path, self._max_result_bytes):
             # A result holds the digest of its row, and of its key only the text, whose digest names it.

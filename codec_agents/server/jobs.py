@@ -287,7 +287,8 @@ class JobMaker:
         """
         check = partial(self._check_prompt, model, prompt_ids, options)
         await self._workers.run(check, len(prompt_ids))
-        return Job(model, prompt_ids, options, _passed_on(request), text, chat, tenant=tenant_of(request))
+        headers, tenant, progress = _passed_on(request), tenant_of(request), _progress(request)
+        return Job(model, prompt_ids, options, headers, text, chat, tenant=tenant, progress=progress)
 
     def _check_prompt(self, model: ServedModel, ids: Sequence[int], options: SamplingOptions) -> None:
         if not ids:

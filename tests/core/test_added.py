@@ -385,3 +385,14 @@ def test_long_runs_are_read_in_linear_time_however_they_come():
     stream = text_stream(pick_tokenizer(own))
     ids = [number for _ in range(5000) for number in stream.feed(" ")] + stream.finish()
     assert ids == pick_tokenizer(own).encode_ordinary(" " * 5000)
+
+
+def test_a_name_that_normalization_leaves_nothing_of_is_refused():
+    tokenizer_map = TokenizerMap.from_json(
+        {"id": "a/b", "version": "2", "vocab_size": 4, "vocab": {"\u2581": 0, "a": 1, "\u2581a": 2, " ": 3}}
+        | {"encoder": "metaspace", "merges": ["\u2581 a"]}
+        | {"normalizer": "rules", "normalizer_rules": {"collapses_spaces": True}}
+        | {"text_tokens": [{"content": " ", "normalized": True}]}
+    )
+    with pytest.raises(TokenizerMapValidationError, match="nothing is left of ' ' once it is normalized"):
+        pick_tokenizer(tokenizer_map).encode_ordinary("a a")

@@ -18,7 +18,9 @@ VERSION = 1
 """The form that is known; a template of a newer one is refused."""
 
 _REASONING = ("thinking", "reasoning_content", "reasoning")
-_LITERAL = re.compile(r"[^\\\[\](){}.*+?^$|]+")
+_LITERAL = re.compile(r"(?:(?:\\[^\w\s]|[^\\\[\](){}.*+?^$|])(?![*?{]))+")
+"""The literal beginning of a pattern, as it is escaped there. A character that may be missing ends it."""
+_BRANCH = re.compile(r"(?<!\\)\|")
 _GRAMMARS = (("<function=", "tagged"), ("<invoke", "invoke"), ("<parameter=", "tagged"))
 """The strings that patterns of calls hold, and the grammars that read them."""
 
@@ -108,10 +110,13 @@ def _literals(field: Any, name: str) -> list[str]:
 
 
 def _beginning(field: Any) -> list[str]:
-    """Return the literal text that a pattern begins with."""
+    """Return the literal text that everything begins with that a pattern matches."""
     pattern = field.get("open_pattern") if isinstance(field, Mapping) else None
     match = _LITERAL.match(pattern) if isinstance(pattern, str) else None
-    return [match[0]] if match and match[0].strip() else []
+    if match is None or _BRANCH.search(match.string):  # another branch may begin otherwise
+        return []
+    literal = re.sub(r"\\(.)", r"\1", match[0])
+    return [literal] if literal.strip() else []
 
 
 def _grammar(field: Mapping[str, Any]) -> str | None:

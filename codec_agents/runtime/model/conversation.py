@@ -17,6 +17,7 @@ from codec_agents.exceptions import (
     RepeatedFailureError,
 )
 from codec_agents.plan.answer_readers import InvalidAnswerError
+from codec_agents.plan.nodes import declared_path
 from codec_agents.runtime.control import NodePaused
 from codec_agents.runtime.edges.handoff import Departure
 from codec_agents.runtime.model.answer_check import AnswerCheck
@@ -224,7 +225,8 @@ class Conversation:
 
     def _note_engine(self, turn: Turn) -> None:
         """Complete the reports of the handoffs, and warn where the engine had forgotten the turn before."""
-        if turn.stats and self._node.measured.note(self._node.path, turn.sent_ahead, turn.stats[0]):
+        declared = declared_path(self._node.path)
+        if turn.stats and self._node.measured.note(declared, turn.sent_ahead, turn.stats[0]):
             _log.info("node %s: no gain from prefill; its engine finds too few of these ids", self._node.path)
         # The edges lead into the first prompt, so its answer completes their reports.
         if turn.number == 1 and (said := turn.engine_report()) != UNREPORTED:

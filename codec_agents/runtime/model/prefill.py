@@ -17,6 +17,7 @@ import anyio
 from codec_agents.concurrency.signal import Signal
 from codec_agents.engines.base import GenerationRequest, least_ids
 from codec_agents.events import Usage
+from codec_agents.plan.nodes import declared_path
 
 if TYPE_CHECKING:
     from codec_agents.plan.nodes import BuiltEdge, PromptedNode
@@ -83,7 +84,8 @@ class Prefill:
         The first failure ends it, with a warning: an engine in trouble gets no extra load, and one that
         refuses such a request would refuse the next. The request that counts is sent all the same.
         """
-        if self._auto and not self._node.measured.gains(self._node.path):
+        # As it is declared: the items of a map, each with a path of its own, are measured together.
+        if self._auto and not self._node.measured.gains(declared_path(self._node.path)):
             return
         with self._scope:
             try:

@@ -84,6 +84,7 @@ async def prepare(node: PromptedNode, begun: Sequence[int] = (), session: str = 
         prompt_ids=begun,
         vocabulary=node.vocabulary,
         model=node.model,
+        options=node.options,  # they decide which of its calls some engines use
         timeouts=node.timeouts,
         node=node.path,
         session=session,

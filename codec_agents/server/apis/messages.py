@@ -337,6 +337,14 @@ def _thinking(thinking: Thinking | None) -> ThinkingMode | None:
         return None
     if thinking.type not in ("enabled", "adaptive", "disabled"):
         raise HttpError(400, "thinking is of type enabled, adaptive or disabled", param="thinking")
+    # "summarized" is the API's word for reasoning that is shown.
+    if thinking.display not in (None, "summarized"):
+        raise HttpError(
+            400,
+            f"thinking.display {thinking.display[:40]!r} is not served: reasoning is always shown",
+            code="unsupported_parameter",
+            param="thinking.display",
+        )
     return "off" if thinking.type == "disabled" else "on"
 
 

@@ -137,14 +137,16 @@ class PipelineBackend:
 
     def _check(self, job: Job) -> None:
         """Refuse what an answer of this pipeline, or in the form that is asked for, has no place for."""
-        if job.progress is not None and not self._serve.progress:
+        chat = job.chat
+        if job.progress is not None and (chat is None or not self._serve.progress):
             raise HttpError(
                 400,
-                "this pipeline does not show its progress",
+                "a completion has no place for progress; send a chat"
+                if chat is None
+                else "this pipeline does not show its progress",
                 code="unsupported_parameter",
                 param=PROGRESS_HEADER,
             )
-        chat = job.chat
         if chat is not None and chat.stream_format is not None and (job.progress or chat.offered_tools):
             raise no_use("stream_format", "frames of ids have no place for calls and progress")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import warnings
 
 import click
 import pytest
@@ -68,6 +71,27 @@ def test_programs_get_a_document() -> None:
 
 def test_an_interruption_has_the_shells_code() -> None:
     assert CliRunner().invoke(failing(KeyboardInterrupt())).exit_code == exits.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"),
+    [
+        (KeyboardInterrupt(), False),
+        (BaseExceptionGroup("tasks", [ValueError("x"), KeyboardInterrupt()]), False),
+        (BaseExceptionGroup("tasks", [ValueError("x")]), True),
+        (ValueError("x"), True),
+        (None, True),
+    ],
+)
+def test_tasks_that_a_second_interrupt_ends_say_nothing(
+    error: BaseException | None, printed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    CliRunner().invoke(failing(KeyboardInterrupt()))
+    with warnings.catch_warnings(record=True) as caught, contextlib.closing(asyncio.new_event_loop()) as loop:
+        warnings.simplefilter("always")
+        loop.call_exception_handler({"message": "at shutdown", "exception": error})
+        warnings.warn("coroutine 'f' was never awaited", RuntimeWarning, stacklevel=1)
+    assert bool(caplog.records) == bool(caught) == printed
 
 
 def test_a_bug_keeps_its_traceback() -> None:

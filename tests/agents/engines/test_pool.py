@@ -87,6 +87,40 @@ async def test_requests_in_flight_are_spread_over_the_replicas() -> None:
     assert set(pool.state.values()) == {"alive, 0 in flight"}
 
 
+async def test_the_context_is_the_smallest_of_the_replicas_that_live() -> None:
+    """A policy that depends on the context does not end runs that another replica could serve."""
+    pool, (first, second, third), clock = pool_of(3)
+    asked: list[str] = []
+
+    def telling(replica: Fake, context: int | None) -> None:
+        async def context_length(_: GenerationRequest) -> int | None:
+            asked.append(replica.name)
+            if replica.failure is not None:
+                raise replica.failure
+            return context
+
+        replica.context_length = context_length  # type: ignore[attr-defined]
+
+    telling(first, 100)
+    telling(second, 50)
+    telling(third, 10)
+    third.failure = EngineUnavailableError(third.name, "nothing listens")
+    for _ in range(2):
+        assert await pool.context_length(ask()) == 50
+    assert asked == ["E[1]", "E[2]", "E[3]", "E[1]", "E[2]"], "one that is down is not asked each time"
+    third.failure = None
+    clock.now += LONGEST_REST
+    assert await pool.context_length(ask()) == 10
+    await pool.drain(third.name)
+    telling(second, None)
+    assert await pool.context_length(ask()) is None
+    first.failure = second.failure = EngineUnavailableError(first.name, "nothing listens")
+    with pytest.raises(EngineUnavailableError):
+        await pool.context_length(ask())
+    with pytest.raises(EngineUnavailableError):  # all rest: the one that has rested longest is asked
+        await pool.context_length(ask())
+
+
 async def test_a_conversation_stays_on_its_replica_whatever_the_load() -> None:
     pool, replicas, _ = pool_of(2)
     async with AsyncExitStack() as stack:

@@ -1,6 +1,7 @@
 """Failures of the server's own, and answers that are not complete."""
 
 import json
+import re
 from contextlib import asynccontextmanager
 
 import httpx
@@ -51,6 +52,10 @@ async def test_a_client_is_told_an_id_and_the_log_the_rest(words, caplog):
         assert server.app.exchanges.failed == 1
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (500, "internal_error")
+    # The whole sentence: the error that arrives is a group, whose own text would not tell.
+    assert re.fullmatch(
+        "the server failed; the server's log has the reason under the id [0-9a-f]{12}", error["message"]
+    )
     assert "hunter2" not in answer.text
     assert error["message"].split()[-1] in caplog.text
     assert "hunter2" in caplog.text

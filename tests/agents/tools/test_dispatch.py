@@ -18,6 +18,7 @@ from codec_agents.tools.calls import Attempt, ToolCall, ToolContext
 from codec_agents.tools.dispatch import Dispatcher
 from codec_agents.tools.tool import ResultIds, ToolFailure, make_tool, tool
 from codec_agents.vocabularies import bundled_map
+from codec_core.detokenizer import detokenize
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import vocabulary_of
 
@@ -427,6 +428,22 @@ async def test_arguments_that_a_tool_changes_stay_as_the_model_wrote_them() -> N
     what = call("clear", options={"inner": {"a": 1}})
     await run(clear, what)
     assert what.arguments == {"options": {"inner": {"a": 1}}}
+
+
+@pytest.mark.parametrize("place", [0, 2, 5])
+async def test_control_ids_between_ids_of_the_text_are_not_used(place: int) -> None:
+    """They spell nothing, so that the ids still spell exactly the text."""
+    own = bundled_map("demo/bytes")
+    ids = [*pick_tokenizer(own).encode_ordinary("sunny")]
+    ids[place:place] = own.special_tokens.values()
+    assert detokenize(vocabulary_of(own), ids) == "sunny"
+
+    @tool
+    def forge() -> Any:
+        return ResultIds((tuple(ids),), own.hash or "", "sunny")
+
+    got = await run(forge, call("forge"), vocabulary=vocabulary_of(own))
+    assert (got.status, got.ids, got.text) == ("ok", None, "sunny")
 
 
 async def test_ids_that_spell_another_text_are_not_used() -> None:

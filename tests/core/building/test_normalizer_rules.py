@@ -17,6 +17,7 @@ from codec_core.text_stream import text_stream
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
 from codec_core.unicode.replacement_rules import (
+    MAX_BYTES,
     ReplacementRules,
     RuleError,
     RuleStream,
@@ -33,6 +34,7 @@ from tests.core.building.test_sentencepiece_model import (
     field,
     model,
 )
+from tests.limits import within
 from tests.texts import random_cuts
 
 RULES = {
@@ -119,6 +121,16 @@ def test_the_longest_rule_replaces_however_a_text_is_cut():
             stream = RuleStream(rules, collapses=collapses)
             parts = ["".join(part) for part in random_cuts(random, list(text))]
             assert "".join(map(stream.feed, parts)) + stream.flush() == expected, parts
+
+
+@pytest.mark.memory
+@pytest.mark.slow
+def test_the_largest_table_costs_little():
+    units = struct.pack("<I", 0x61) * (MAX_BYTES // 4 - 2)
+    with within(megabytes=96), pytest.raises(RuleError, match="or a circle"):
+        ReplacementRules(struct.pack("<I", len(units)) + units + b"a\0bc")
+    with pytest.raises(RuleError, match="there must be 8 to"):
+        ReplacementRules(bytes(MAX_BYTES + 1))
 
 
 def test_damaged_tables_are_refused_and_never_looked_at_without_end():

@@ -10,6 +10,7 @@ pytest.importorskip("jinja2", reason="the extra `templates` is not installed")
 
 from codec_agents.dialects import BoundDialect, CallRegion
 from codec_agents.dialects.templates.chat_template import check_template, derive_from_config
+from codec_agents.dialects.templates.response_template import response_marks
 from codec_agents.exceptions import DialectError, PromptError
 from codec_agents.graph.chat import Chat
 from codec_agents.graph.turns import ChatTurn
@@ -208,6 +209,24 @@ def test_tags_with_typed_values() -> None:
     dialect, _ = derive_from_config(config(response={"fields": {**RESPONSE["fields"], "tool_calls": tagged}}))
     assert dialect.calls is not None
     assert (dialect.calls.grammar, dialect.calls.starts) == ("tagged", ("<~call~>",))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "starts"),
+    [
+        (r"<\|call\|>\s*<function=(?P<name>\w+)>", ("<|call|>",)),
+        ("<~call~>\n?<function=(?P<name>\\w+)>", ("<~call~>",)),
+        ("<~calls?~><function=(?P<name>\\w+)>", ("<~call",)),
+        ("<~call~><function=|<~tool~><function=", None),
+    ],
+)
+def test_a_pattern_begins_with_what_all_that_it_matches_begins_with(
+    pattern: str, starts: tuple[str, ...] | None
+) -> None:
+    field = {"open_pattern": pattern, "close": "<~/call~>", "content": "xml-inline"}
+    marks = response_marks({"response_template": {"fields": {"tool_calls": field}}})
+    assert marks is not None
+    assert (marks.calls.starts if marks.calls else None) == starts
 
 
 TEXTUAL = (

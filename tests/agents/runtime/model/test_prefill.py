@@ -350,6 +350,14 @@ async def test_it_stops_where_they_show_none_and_is_tried_again(cached: int | No
     assert [number > 0 for number in sent] == [True] * 2 + rounds * 2
 
 
+async def test_the_items_of_a_map_are_measured_together() -> None:
+    body = automatic(Reporting(lambda _: 0))
+    p = Pipeline("items").input("list").sink("all").map("each", body, parallel=1, separator="\n")
+    result = await p.connect("list", "each.q").connect("each.out", "all").invoke({"list": "a\nb\nc\nd"})
+    sent = [result.usage[f"each[{number}]/b"].prefill_requests > 0 for number in range(4)]
+    assert sent == [True] * measured.MISSES + [False] * 2
+
+
 async def test_an_engine_that_queues_gets_no_work_ahead() -> None:
     sent = await sent_in(automatic(Reporting(lambda ids: ids, queue=measured.QUEUED)), 3)
     assert sent[0] > 0

@@ -13,7 +13,9 @@ from codec_agents import Chat, Pipeline
 from codec_agents.engines.base import FrameStream, GenerationRequest
 from codec_agents.engines.prompt_body import EncodedPrompt
 from codec_agents.exceptions import ForgedTokenError
+from codec_agents.plan.nodes import PromptedNode
 from codec_agents.prompts import PromptIds, PromptSlot, PromptTemplate
+from codec_agents.runtime.model.preparation import prepare
 from codec_agents.runtime.model.prompt import WRITTEN_AT_ONCE
 from codec_agents.testing import Call, Say, ScriptedEngine, ScriptedModel
 from codec_agents.vocabularies import bundled_map
@@ -46,9 +48,10 @@ class Prepared:
         self.inner = ScriptedEngine(lambda _: Say("read"))
         self.unwritten: list[int] = []
         """How many ids of each prompt were left to be written when it was sent."""
+        self.prepared: list[GenerationRequest] = []
 
     async def prepare(self, request: GenerationRequest) -> None:
-        pass
+        self.prepared.append(request)
 
     def stream(self, request: GenerationRequest) -> AbstractAsyncContextManager[FrameStream]:
         if isinstance(request.prompt_ids, EncodedPrompt):
@@ -104,6 +107,21 @@ async def test_what_is_left_for_the_end_does_not_grow_with_the_prompt() -> None:
         assert len(engine.inner.requests[0].prompt_ids) > ids
         left += engine.unwritten
     assert max(left) < 4 * WRITTEN_AT_ONCE
+
+
+async def test_a_request_is_prepared_with_the_options_that_it_is_sent_with() -> None:
+    """They decide to which call of an engine, and to which replica of a pool, it goes."""
+    engine, sampling = Prepared(), {"max_tokens": 7, "temperature": 0.5, "session": "s"}
+    p = Pipeline("one").input("q").sink("out")
+    p.model("m", engine=engine, map="demo/bytes", prompt=Chat(user="{q}"), sampling=sampling)
+    p.connect("q", "m").connect("m", "out")
+    node = p.build().nodes["m"]
+    assert isinstance(node, PromptedNode)
+    await prepare(node, [5], "session")
+    await p.invoke({"q": "go"})
+    options = engine.prepared[0].options
+    assert options.session == "s"
+    assert options == engine.inner.requests[0].options
 
 
 async def test_the_prompt_of_the_next_turn_is_not_written_down_again() -> None:

@@ -267,6 +267,10 @@ async def test_progress_as_reasoning_or_as_named_events() -> None:
         ]  # fmt: skip
         wrong = await http.post(CHAT, json=body, headers={"x-codec-progress": "loud"})
         assert wrong.status_code == 400
+        completion = await http.post(
+            "/v1/completions", json={"prompt": "hi"}, headers={"x-codec-progress": "events"}
+        )
+        assert (completion.status_code, completion.json()["error"]["param"]) == (400, "x-codec-progress")
     quiet = desk(lambda _: "x", lambda _: "y")
     async with serving(quiet) as server, httpx.AsyncClient(base_url=server.url) as http:
         refused = await http.post(CHAT, json=body, headers={"x-codec-progress": "events"})
