@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class EdgeVocabularies:
-    """Finds the vocabularies of a flat graph. The graph has no cycles, so the recursion ends."""
+    """Finds the vocabularies of a flat graph, which has no cycles."""
 
     def __init__(
         self,
@@ -33,11 +33,19 @@ class EdgeVocabularies:
 
     def port(self, node: str, port: str) -> Vocabulary | None:
         """Return the vocabulary of a port."""
-        key = (node, port)
-        if key not in self._ports:
-            flat = self._flat.nodes[node]
-            self._ports[key] = _PORTS[_kind(flat.node, _PORTS)](self, flat, port)
-        return self._ports[key]
+        # The ports before it first, without recursion: a chain may be longer than Python's stack is deep.
+        waiting = [(node, port)]
+        while waiting:
+            key = waiting[-1]
+            flat = self._flat.nodes[key[0]]
+            before = [wire.source for wire in self._flat.into(key[0])] if _depends(flat.node) else []
+            if missing := [each for each in before if each not in self._ports]:
+                waiting += missing
+                continue
+            if key not in self._ports:
+                self._ports[key] = _PORTS[_kind(flat.node, _PORTS)](self, flat, key[1])
+            waiting.pop()
+        return self._ports[node, port]
 
     def slot(self, node: str, slot: str) -> Vocabulary | None:
         """Return the vocabulary of a slot."""
@@ -81,6 +89,13 @@ class EdgeVocabularies:
 
     def _nested_port(self, flat: FlatNode, port: str) -> Vocabulary | None:
         return self._body(flat).edges_into(port)[0].source_vocabulary
+
+
+def _depends(node: Node) -> bool:
+    """Return whether the vocabulary of a node's ports may be that of what arrives."""
+    if isinstance(node, FunctionNode):
+        return node.wants == "ids" and node.map is None
+    return isinstance(node, Nested) or (isinstance(node, JoinNode) and node.map is None)
 
 
 def _kind(node: Node, table: Mapping[type[Node], Any]) -> type[Node]:

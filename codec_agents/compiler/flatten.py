@@ -6,7 +6,7 @@ Bodies of loops and maps are not taken apart, because they run several times.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from codec_agents.compiler.resources import Resources
 from codec_agents.graph.edges import EdgeSpec
@@ -50,10 +50,16 @@ class FlatGraph:
 
     nodes: dict[str, FlatNode]
     wires: list[Wire]
+    by_target: dict[str, list[Wire]] | None = field(default=None, repr=False)
+    """The wires by the node at which they end, once asked for: a search for each node takes too long."""
 
     def into(self, node: str, slot: str | None = None) -> list[Wire]:
         """Return the edges into a node, or into one of its slots, in declared order."""
-        return [wire for wire in self.wires if wire.target[0] == node and slot in (None, wire.target[1])]
+        if self.by_target is None:
+            self.by_target = {}
+            for wire in self.wires:
+                self.by_target.setdefault(wire.target[0], []).append(wire)
+        return [wire for wire in self.by_target.get(node, ()) if slot in (None, wire.target[1])]
 
     def entries(self, prefix: str) -> list[str]:
         """Return the nodes of a nested pipeline that nothing inside it feeds."""
@@ -119,6 +125,7 @@ def _remove_relay(flat: FlatGraph, relay: str) -> None:
         elif wire not in before:
             joined.append(wire)
     flat.wires[:] = joined
+    flat.by_target = None
     del flat.nodes[relay]
 
 

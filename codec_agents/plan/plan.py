@@ -68,19 +68,23 @@ class NodeLinks:
     """By port: the ordinary edges, and the fallback edges, which carry only when the node fails."""
 
 
-def _links_of(name: str, edges: Sequence[BuiltEdge]) -> NodeLinks:
-    outgoing: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+def _links(nodes: Iterable[str], edges: Sequence[BuiltEdge]) -> dict[str, NodeLinks]:
+    """Return the edges at each node, in one pass: a search for each node takes too long."""
+    incoming: dict[str, list[int]] = {name: [] for name in nodes}
+    outgoing: dict[str, dict[str, tuple[list[int], list[int]]]] = {name: {} for name in incoming}
     for number, edge in enumerate(edges):
-        if edge.source_node == name:
-            # `reasoning` brings a second lane over the same edge, which keeps the order of the stream.
-            for port in (edge.source_port, REASONING) if edge.reasoning else (edge.source_port,):
-                always, fallback = outgoing.get(port, ((), ()))
-                if edge.fallback:
-                    outgoing[port] = (always, (*fallback, number))
-                else:
-                    outgoing[port] = ((*always, number), fallback)
-    incoming = tuple(number for number, edge in enumerate(edges) if edge.target_node == name)
-    return NodeLinks(incoming, outgoing)
+        incoming[edge.target_node].append(number)
+        # `reasoning` brings a second lane over the same edge, which keeps the order of the stream.
+        for port in (edge.source_port, REASONING) if edge.reasoning else (edge.source_port,):
+            always, fallback = outgoing[edge.source_node].setdefault(port, ([], []))
+            (fallback if edge.fallback else always).append(number)
+    return {
+        name: NodeLinks(
+            tuple(incoming[name]),
+            {port: (tuple(always), tuple(fallback)) for port, (always, fallback) in ports.items()},
+        )
+        for name, ports in outgoing.items()
+    }
 
 
 def _index(nodes: Mapping[str, BuiltNode]) -> dict[str, Any]:
@@ -190,7 +194,7 @@ class BuiltPipeline:
             engines=engines or {},
             servers=servers or ServerLease(()),
             lease=EngineLease(engines or {}),
-            links={name: _links_of(name, edges) for name in nodes},
+            links=_links(nodes, edges),
             may_end_early=may_end_early,
             # Where a node may end before its sources, each has a task of its own, so that it can be stopped.
             is_sequential=not may_end_early and _is_sequential(nodes, edges),

@@ -314,3 +314,16 @@ def test_a_name_that_no_file_has_is_a_fault_with_its_place(part: str, place: str
     with pytest.raises(PipelineError) as refused:
         Pipeline.from_yaml(text, directory=tmp_path).build()
     assert place in [fault.place for fault in refused.value.errors]
+
+
+def test_a_long_chain_is_built_in_any_order_of_its_nodes() -> None:
+    count = 350
+    pipeline = Pipeline("long").input("q").sink("out")
+    for number in reversed(range(count)):
+        pipeline.join(f"n{number}")
+    pipeline.connect("q", "n0")
+    for number in range(count - 1):
+        pipeline.connect(f"n{number}", f"n{number + 1}")
+    built = pipeline.connect(f"n{count - 1}", "out").build()
+    assert built.links["n300"].incoming == (300,)
+    assert built.links["n300"].outgoing == {"value": ((301,), ())}
