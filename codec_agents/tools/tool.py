@@ -139,9 +139,17 @@ def make_tool(
     """Return a tool made from a callable. Its signature and docstring give the fields that are left out.
 
     Raises:
-        ToolDefinitionError: no schema can be made from the signature, or the name cannot be one.
+        ToolDefinitionError: no schema can be made from the signature, the name cannot be one, or options are
+            given for a tool that is made already.
     """
     if isinstance(function, Tool):
+        options = (description, read_only, timeout, retries, concurrency, max_result, approval)
+        if options != (None, False, None, 0, None, DEFAULT_RESULT_CHARACTERS, False):
+            # Not passed over: a tool would run without the approval that was asked for.
+            raise ToolDefinitionError(
+                f"{function.name!r} is a tool already; give its options where it is made, or use "
+                "`dataclasses.replace(tool, ...)`"
+            )
         return function if name is None else function.renamed(name)
     function = _callable(function)
     signature = CallSignature(function, context_type=ToolContext, name=name)

@@ -253,6 +253,16 @@ def test_parameter_that_json_cannot_carry_is_refused() -> None:
         make_tool(takes)
 
 
+def test_options_of_a_tool_that_is_made_already_are_refused() -> None:
+    """Passed over in silence, a tool would run without its approval."""
+    made = make_tool(google)
+    assert make_tool(made) is made
+    assert make_tool(made, name="away").name == "away"
+    for options in ({"approval": True}, {"timeout": 5.0}, {"description": "d"}, {"max_result": 10}):
+        with pytest.raises(ToolDefinitionError, match="is a tool already"):
+            tool(**options)(made)  # type: ignore[call-overload]
+
+
 def test_toolsets_combine_filter_rename_and_prefix() -> None:
     both = Toolset([google]) + Toolset([numpy, sphinx])
     assert both.names == ("google", "numpy", "sphinx")
