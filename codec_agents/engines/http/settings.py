@@ -42,4 +42,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str | None:
         """The API key in the clear."""
-        return self.api_key.get_secret_value() if isinstance(self.api_key, SecretStr) else self.api_key
+        given = self.api_key.get_secret_value() if isinstance(self.api_key, SecretStr) else self.api_key
+        # A key that was read from a file ends in a line feed, which no header can have: clients refuse it,
+        # and log it as they do.
+        return None if given is None else given.strip()

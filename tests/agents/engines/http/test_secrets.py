@@ -187,3 +187,10 @@ async def outputs(engine: Any, request: Any) -> str:
     except CodecAgentsError as error:
         seen += texts_of(error)
     return seen
+
+
+async def test_the_line_feed_behind_a_key_that_was_read_from_a_file_is_left_out() -> None:
+    """Clients refuse such a header, and log it with the key as they do."""
+    assert HttpSettings(api_key=" sk-1\r\n").key == "sk-1"
+    headers = CodecEngine("http://127.0.0.1:1", settings=HttpSettings(api_key="sk-1\n")).pool._headers({})
+    assert headers["Authorization"] == "Bearer sk-1"
