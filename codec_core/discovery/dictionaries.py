@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
 
 from codec_core.compression.dictionaries import hash_zstd_dict
-from codec_core.discovery.documents import check_hash, well_known_dict_url
+from codec_core.discovery.documents import check_hash, joined_url, well_known_dict_url
 from codec_core.discovery.fetch import DEFAULT_TIMEOUT, fetch
 from codec_core.exceptions import CodecZstdDictError
 from codec_core.maps import TokenizerMap
@@ -81,7 +80,7 @@ async def load_map_dicts(
     loaded: dict[str, bytes] = {}
     for entry in tokenizer_map.zstd_dictionaries or ():
         if entry.hash not in loaded and (formats is None or entry.format in formats):
-            url = urljoin(base_url, entry.url) if base_url else entry.url
+            url = joined_url(base_url, entry.url) if base_url else entry.url
             # The author of the map chose the URL, so it is judged as a redirect from `base_url` is.
             loaded[entry.hash] = await _load(
                 url,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
@@ -95,6 +95,18 @@ def check_url(url: str, error: type[CodecError] = MapDiscoveryError) -> str:
     if not sound or any(character <= " " or character == "\x7f" for character in url):
         raise error(f"invalid URL {url[:200]!r}: it must be http or https, with a host and a valid port")
     return url
+
+
+def joined_url(base: str, url: str, error: type[CodecError] = MapDiscoveryError) -> str:
+    """Return the URL that a document at `base` means by a URL, which may be relative. It is not checked.
+
+    Raises:
+        MapDiscoveryError: (or `error`) one of them cannot be read as a URL.
+    """
+    try:
+        return urljoin(base, url)
+    except ValueError as cause:  # brackets that enclose no address, characters that become others in a host
+        raise error(f"invalid URL {url[:200]!r}: {cause}") from None
 
 
 def well_known_map_url(origin: str, id: str) -> str:  # noqa: A002 - the existing client's name

@@ -45,7 +45,7 @@ from codec_core.exceptions import (
     TokenizerMapValidationError,
     VersionPolicyError,
 )
-from codec_core.maps import hash_map, parse_map
+from codec_core.maps import TokenizerMap, ZstdDictionary, hash_map, parse_map
 from codec_core.safety import descriptor_canonical_bytes, descriptor_from_json, hash_safety_policy
 from tests.limits import within
 
@@ -685,3 +685,14 @@ async def test_a_map_lists_its_dictionaries():
 
 async def test_all_names_are_there():
     assert all(hasattr(discovery, name) for name in discovery.__all__)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[", "//[::1", "https://ex\u2100mple/", "http://a:99999/", "file:///x"]
+)
+@pytest.mark.parametrize("base_url", [None, ORIGIN + "/m.json", "http://["])
+async def test_a_malformed_url_of_a_dictionary_is_a_typed_error(url, base_url):
+    listed = ZstdDictionary("msgpack", url, "sha256:" + "0" * 64)
+    tokenizer_map = TokenizerMap("a/b", "2", 1, {"a": 0}, zstd_dictionaries=[listed])
+    with pytest.raises(MapDiscoveryError, match="invalid URL"):
+        await load_map_dicts(tokenizer_map, base_url=base_url)
