@@ -41,6 +41,10 @@ from __future__ import annotations
 
 import msgspec
 
+CONVERSION_ERRORS = (msgspec.ValidationError, UnicodeEncodeError)
+"""Raised by `msgspec.convert` for a value of another form; the latter for a lone surrogate where no text
+belongs, as `json.loads` reads one."""
+
 
 class CodecError(Exception):
     """The root of all errors of `codec_core`."""

@@ -10,7 +10,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from codec_core.exceptions import FrameEncodeError, LeafMapMismatchError, LeafTokenizationError
+from codec_core.exceptions import (
+    CONVERSION_ERRORS,
+    FrameEncodeError,
+    LeafMapMismatchError,
+    LeafTokenizationError,
+)
 from codec_core.frames.encoder import check_ids
 from codec_core.frames.frame import TokenId
 
@@ -38,7 +43,7 @@ def read_leaf(meta: Mapping[str, Any] | None) -> LeafTokenization | None:
         return None
     try:
         return msgspec.convert(raw, LeafTokenization)
-    except msgspec.ValidationError as error:
+    except CONVERSION_ERRORS as error:
         raise LeafTokenizationError(f"{LEAF_TOKENIZATION}: {error}") from None
 
 

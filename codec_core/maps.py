@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from codec_core.byte_level import decode_byte_level_token
-from codec_core.exceptions import TokenizerMapValidationError
+from codec_core.exceptions import CONVERSION_ERRORS, TokenizerMapValidationError
 from codec_core.packed_merges import PackedMerges
 from codec_core.pretokenizer_program import Program, check_pattern, check_program
 
@@ -191,7 +191,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
             return parse_map(bytes(data))
         try:
             tokenizer_map = msgspec.convert(data, cls)
-        except msgspec.ValidationError as error:
+        except CONVERSION_ERRORS as error:
             raise TokenizerMapValidationError(f"not a tokenizer map: {error}") from error
         check_map(tokenizer_map)
         return tokenizer_map

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from codec_core.exceptions import SafetyPolicyValidationError
+from codec_core.exceptions import CONVERSION_ERRORS, SafetyPolicyValidationError
 
 CATEGORY_NAME = r"^[a-z0-9_-]+\Z"
 
@@ -87,7 +87,7 @@ def descriptor_from_json(raw: dict[str, Any]) -> SafetyPolicyDescriptor:
     """
     try:
         return msgspec.convert(raw, SafetyPolicyDescriptor)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (*CONVERSION_ERRORS, RecursionError) as error:
         raise SafetyPolicyValidationError(f"not a safety policy: {error}") from None
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from codec_core.exceptions import CodecError, MapDiscoveryError, SafetyPolicyDiscoveryError
+from codec_core.exceptions import CONVERSION_ERRORS, CodecError, MapDiscoveryError, SafetyPolicyDiscoveryError
 
 WELL_KNOWN_BASE = "/.well-known/codec"
 POLICY_WELL_KNOWN_BASE = WELL_KNOWN_BASE + "/policies"
@@ -202,7 +202,7 @@ def read_document(raw: Any, kind: type[Document], what: str, error: type[CodecEr
     """
     try:
         return msgspec.convert(raw, kind)
-    except msgspec.ValidationError as cause:
+    except CONVERSION_ERRORS as cause:
         raise error(f"{what} is malformed: {cause}") from None
 
 

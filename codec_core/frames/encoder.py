@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
-from codec_core.exceptions import FrameEncodeError
+from codec_core.exceptions import CONVERSION_ERRORS, FrameEncodeError
 from codec_core.frames.frame import CodecFrame, SampledValues, TokenId
 from codec_core.frames.values import pack_values
 
@@ -23,7 +23,7 @@ def check_ids(ids: Iterable[int]) -> tuple[int, ...]:
     """
     try:
         return msgspec.convert(tuple(ids), _UINT32S)
-    except msgspec.ValidationError as error:
+    except CONVERSION_ERRORS as error:
         raise FrameEncodeError(f"ids must be integers in 0..2^32-1: {error}") from None
 
 

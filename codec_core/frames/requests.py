@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from codec_core.exceptions import (
+    CONVERSION_ERRORS,
     FrameEncodeError,
     FrameTooLargeError,
     MalformedFrameError,
@@ -44,7 +45,7 @@ def encode_request(request: CodecRequest, fmt: str = "msgpack") -> bytes:
     try:
         # A struct made in Python is not checked: its fields may have any type.
         checked = msgspec.convert(msgspec.to_builtins(request), CodecRequest)
-    except (msgspec.ValidationError, TypeError) as error:
+    except (*CONVERSION_ERRORS, TypeError) as error:
         raise FrameEncodeError(f"the request cannot be written: {error}") from None
     try:
         return _WRITERS[_known(fmt)](checked)

@@ -2,8 +2,12 @@
 
 import pytest
 
-from codec_core.exceptions import LeafMapMismatchError, LeafTokenizationError
+from codec_core.exceptions import CodecError, LeafMapMismatchError, LeafTokenizationError
+from codec_core.frames import CodecRequest, encode_request, encoder
 from codec_core.leaf import LEAF_TOKENIZATION, leaf_ids, read_leaf, write_leaf
+from codec_core.maps import TokenizerMap
+from codec_core.safety import descriptor_from_json, validate_safety_policy
+from codec_core.versions import parse_version_policy_document
 
 MAP = "sha256:" + "ab" * 32
 OTHER = "sha256:" + "cd" * 32
@@ -52,3 +56,32 @@ def test_malformed_ones_are_errors_also_where_the_text_would_do(raw):
 def test_only_well_formed_ones_are_written(name, ids):
     with pytest.raises(LeafTokenizationError):
         write_leaf(name, ids)
+
+
+LONE = "\ud800"
+"""As `json.loads` reads it; `msgspec` fails on it where it expects no text."""
+POLICY = {
+    "id": "p",
+    "version": "1",
+    "tokenizers": ["a/b"],
+    "categories": [{"name": "n", "action": "stop"}],
+    "classifier": {"family": "f"},
+}
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: read_leaf({LEAF_TOKENIZATION: LONE}),
+        lambda: read_leaf({LEAF_TOKENIZATION: {"map_id": "sha256:" + "0" * 64, "ids": [LONE]}}),
+        lambda: descriptor_from_json(POLICY | {"classifier": LONE}),
+        lambda: validate_safety_policy(POLICY | {"tokenizers": LONE}),
+        lambda: TokenizerMap.from_json({"id": "a/b", "version": "2", "vocab_size": 1, "vocab": LONE}),
+        lambda: encoder("msgpack").encode([LONE]),
+        lambda: encode_request(CodecRequest(prompt_ids=LONE)),
+        lambda: parse_version_policy_document({"minimum_version": "0.1", "required_features": LONE}),
+    ],
+)
+def test_a_lone_surrogate_where_no_text_belongs_is_a_typed_error(read):
+    with pytest.raises(CodecError):
+        read()
