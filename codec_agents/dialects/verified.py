@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 VERIFIED: Mapping[str, tuple[str, ...]] = {
+    "command-r7b": ("the chat template CohereForAI-c4ai-command-r7b-12-2024-tool_use",),
     "deepseek-r1": ("renderers 0.1.12 (deepseek-r1)",),
     "deepseek-v3": ("renderers 0.1.12 (deepseek-v3)",),
     "deepseek-v3.1": ("the chat template deepseek-ai-DeepSeek-V3.1",),

@@ -82,6 +82,25 @@ COMMAND = Dialect(
     ),
 )
 
-COMMAND_R7B = COMMAND.model_copy(update={"name": "command-r7b"})
+COMMAND_R7B = COMMAND.model_copy(
+    update={
+        "name": "command-r7b",
+        "description": "as command-a, with results as indented JSON",
+        "unverified": (
+            SPENT_BUDGET,
+            "the text around tool definitions, which is shorter than in its template",
+        ),
+        "results": ResultForm(
+            open="<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|><|START_TOOL_RESULT|>[\n",
+            each=(
+                '    {\n        "tool_call_id": {id_json},\n        "results": {\n'
+                '            "0": {content}\n        },\n        "is_error": null\n    }'
+            ),
+            join=",\n",
+            close="\n]<|END_TOOL_RESULT|><|END_OF_TURN_TOKEN|>",
+            content="json_string",
+        ),
+    }
+)
 
 DIALECTS = (COMMAND, COMMAND_R7B)

@@ -137,7 +137,7 @@ async def test_two_tools_are_called_and_their_results_told_as_the_family_does(
     assert "weather" in spelled
     assert "clock" in spelled
     told = [Detokenizer(family.map).render(second[start:stop]) for start, stop in answering.results]
-    assert [text.strip(' ",}') for text in told] == ["R1", "R2"]  # JSON shares its quotes
+    assert [text.strip(' ",}\n') for text in told] == ["R1", "R2"]  # JSON shares its quotes
     if "thought" in FAMILIES[name]:
         assert "Two things." in result.text["thoughts"]
         assert result.usage["model"].reasoning_ids > 0
