@@ -95,7 +95,9 @@ def run_agents(
             clients[clients.index(client)] = new_client(core, model, draw, client.tenant)
             continue
         if edited is not None and any(m.role == "assistant" for m in client.messages[edited:]):
-            assert str(continuation.verdict) == f"forked at turn {edited + 1}"
+            # Behind another first message, nothing of the conversation is left that could be known.
+            forked = f"forked at turn {edited + 1}" if edited else "new"
+            assert str(continuation.verdict) == forked
             known = [node for place, node in client.nodes.items() if place < edited]
             parent = continuation.parent
             assert (parent and parent.nonce) == (known[-1].nonce if known else None)
