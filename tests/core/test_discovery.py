@@ -221,6 +221,7 @@ async def endless_server(headers, pieces):
     if others := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(others, timeout=1)
     await asyncio.sleep(0)
+    gc.collect()  # what is left open shows here, and not in a later test
 
 
 @pytest.mark.parametrize(
