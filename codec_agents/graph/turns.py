@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
@@ -28,9 +27,6 @@ def _strings(value: JsonValue) -> Iterator[str]:
     elif isinstance(value, list):
         for entry in value:
             yield from _strings(entry)
-    # YAML's numbers and Python's may be so; the prompt spells arguments as JSON.
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise PydanticCustomError("arguments", "JSON has no number that is not finite")
 
 
 def _check_strings(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:

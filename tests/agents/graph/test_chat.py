@@ -82,7 +82,7 @@ def test_calls_stand_in_an_assistants_turn_with_their_results_behind_it():
         ([{"assistant": "", "calls": [{"name": "f", "arguments": {"x": ["{"]}}]}, {"tool": ""}], "write {{"),
         (
             [{"assistant": "", "calls": [{"name": "f", "arguments": {"x": float("nan")}}]}, {"tool": ""}],
-            "not finite",
+            "finite number",
         ),
     ],
 )
