@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
+
 from codec_agents.engines.base import FAILED_REASONS, Engine, FrameStream, StreamStats, failed_answer
 from codec_agents.engines.prompt_body import invalid_id
 from codec_agents.exceptions import EngineError, EngineStreamError
@@ -63,6 +65,8 @@ class CheckedStream:
         self._frames = aiter(frames)
         self._delivered = 0
         self._done = False
+        self._failure: EngineStreamError | None = None
+        """The engine's own failure, raised after the ids of the frame that reported it."""
 
     def __aiter__(self) -> AsyncIterator[CodecFrame]:
         return self
@@ -74,6 +78,8 @@ class CheckedStream:
             EngineStreamError: a frame is none, holds an id that is not in the map, or follows the last one;
                 or the stream ended without a last frame, or with a failure.
         """
+        if self._failure is not None:
+            raise self._failure
         try:
             frame = await anext(self._frames)
         except StopAsyncIteration:
@@ -89,7 +95,11 @@ class CheckedStream:
         if frame.done:
             self._done = True
             if frame.finish_reason in FAILED_REASONS:
-                raise failed_answer(self._engine, frame.finish_reason, self._delivered)
+                self._failure = failed_answer(self._engine, frame.finish_reason, self._delivered)
+                if not frame.ids:
+                    raise self._failure
+                # Without `done`: a caller that saw it would take the answer for complete, and not read on.
+                return msgspec.structs.replace(frame, done=False, finish_reason=None)
         return frame
 
     def _check_ids(self, frame: CodecFrame) -> None:

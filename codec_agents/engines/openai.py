@@ -150,6 +150,8 @@ class TextEvents(EventParser[TextEvent]):
         self._marks = [request.vocabulary.special_tokens.get(name) for name in THINK]
         self._reasons = False
         """Whether the answer is inside its reasoning."""
+        self._has_reasoned = False
+        """Whether it is, or was before: a prompt that opened reasoning did so for the first stretch alone."""
         self._warned = False
         self._write_calls = request.call_ids
         self._calls: dict[int, tuple[list[str], list[str]]] = {}
@@ -206,7 +208,7 @@ class TextEvents(EventParser[TextEvent]):
         self.advanced = True  # the ids of calls come when all of them are known
 
     def _think(self, text: str) -> list[int]:
-        """Return the ids of reasoning, after its mark where the prompt has not opened it already."""
+        """Return the ids of reasoning, after its mark unless it is opened already."""
         start = self._marks[0]
         if start is None or self._marks[1] is None:
             if not self._warned:
@@ -221,9 +223,9 @@ class TextEvents(EventParser[TextEvent]):
         ids: list[int] = []
         if not self._reasons:
             ids += self._flush()  # a mark divides texts: their tokens do not merge across it
-            if PromptView(self._prompt, self._vocabulary).thinking != "open":
+            if self._has_reasoned or PromptView(self._prompt, self._vocabulary).thinking != "open":
                 ids.append(start)
-            self._reasons = True
+            self._reasons = self._has_reasoned = True
         return ids + self._encoder.feed(text)
 
     def _stop_thinking(self) -> list[int]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from codec_agents.engines.base import StreamStats
+from codec_agents.engines.base import FAILED_REASONS, StreamStats
+from codec_agents.engines.checked import checked
 from codec_agents.exceptions import EngineStreamError, NodeFailedError, PipelineError
 from codec_agents.pipeline import Pipeline
 from codec_core.frames import CodecFrame
@@ -86,6 +87,18 @@ async def test_what_breaks_the_contract_is_a_typed_error(name):
 async def test_one_that_keeps_to_it_answers():
     result = await chain(Own(FIRST, LAST)).invoke({"q": "hi"})
     assert list(result.ids["out"]) == [21, 22]
+
+
+@pytest.mark.parametrize("reason", sorted(FAILED_REASONS))
+async def test_ids_that_came_with_a_failure_are_given_on_before_it(reason, words):
+    failing = CodecFrame((22, 23), done=True, finish_reason=reason)
+    frames = checked(Own(), Stream([FIRST, failing, LAST]), words)
+    assert await anext(frames) == FIRST
+    assert await anext(frames) == CodecFrame((22, 23), done=False), "with `done` it would look complete"
+    for _ in range(2):
+        with pytest.raises(EngineStreamError, match=f"ended the answer with '{reason}'") as failed:
+            await anext(frames)
+        assert failed.value.delivered == 3
 
 
 @pytest.mark.parametrize("missing", ["stream", "aclose", "name", "provider"])

@@ -446,6 +446,24 @@ async def test_reasoning_arrives_between_its_marks(words, ask, chat, stock, fiel
     assert reason == "stop"
 
 
+@pytest.mark.parametrize("opened", [False, True])
+async def test_a_prompt_opens_only_the_first_stretch_of_reasoning(words, ask, chat, stock, opened):
+    said = [
+        chat_delta(reasoning="let me "),
+        chat_delta(content="fine"),
+        chat_delta(reasoning="see"),
+        chat_delta('"stop"', content="then"),
+    ]
+    encode, marks = pick_tokenizer(words).encode_ordinary, words.special_tokens
+    request = msgspec.structs.replace(
+        ask(words), prompt_ids=chat(words, ("user", "hi"), ends_with="<think>" if opened else "")
+    )
+    async with Answering(stock, "/v1/chat/completions", [*lines(*said), DONE]) as server:
+        ids, _, _ = await read(OpenAIEngine(server.url), request)
+    first = [*([] if opened else [marks["<think>"]]), *encode("let me "), marks["</think>"], *encode("fine")]
+    assert ids == [*first, marks["<think>"], *encode("see"), marks["</think>"], *encode("then")]
+
+
 async def test_a_refusal_is_the_answer(words, ask, stock):
     pieces = [*lines(chat_delta('"stop"', refusal="I will not")), DONE]
     async with Answering(stock, "/v1/chat/completions", pieces) as server:
