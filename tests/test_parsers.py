@@ -14,7 +14,6 @@ METHODS = {"raw_decode"}
 
 OWN = {
     "codec_agents/cli/demo/travel_models.py": "reads what its own tools return",
-    "codec_agents/dialects/parsing/prompt_forms.py": "reads an id that a pattern has matched",
     "codec_agents/dialects/templates/template_process.py": "reads what its own worker writes",
     "codec_agents/dialects/templates/template_worker.py": "reads what its own parent writes",
     "codec_agents/scale/ray_data.py": "reads what its own actors write",
