@@ -188,7 +188,7 @@ def _prompt(run: RecordedRun, turns: OpenTurns, line: PromptLine) -> None:
         line.node,
         line.turn,
         line.ids,
-        line.kept or line.kept_prefix,
+        line.kept or line.kept_prefix,  # a line has one of them; the ids of the second are in the line itself
         line.results,
         started=line.at,
         id=line.id,

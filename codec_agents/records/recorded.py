@@ -27,7 +27,8 @@ class RecordedTurn:
     own: list[int]
     """The ids of the prompt behind those that it shares with an earlier turn."""
     kept: int
-    """The number of the prompt's first ids that are the turn before."""
+    """The number of the prompt's first ids that were known before: from the turn before, or, in a first turn,
+    from an earlier run."""
     results: list[tuple[int, int]] = field(default_factory=list)
     """The ranges of the prompt that hold the results of the calls of the turn before."""
     generated: list[int] = field(default_factory=list)

@@ -217,6 +217,8 @@ class Gathering:
                     # A new event: the last one is set already if an earlier frame was taken.
                     self._taken = anyio.Event()
                     await self._taken.wait()
+            # Without this the reader would wait for good.
+            raise BrokenOffError("the back end's frames ended without a last one")
         except Exception as error:
             self._error = error
             self._arrived.set()

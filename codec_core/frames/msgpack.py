@@ -58,6 +58,8 @@ class MsgpackDecoder(FrameDecoder):
             FrameError: the stream broke the protocol and no frame came before that in `data`.
         """
         size = len(data)
+        # At most one frame, which no limit can touch: -1 behind an error, the end, buffered bytes or empty
+        # frames.
         if size <= self._direct:
             try:
                 if size < SHORTEST or size > LONGEST:

@@ -197,7 +197,9 @@ def without_commitment(node: Node, *, settles: bool = True, following: CharSet =
             keeps = settles or not following & chars
             return Repeat(Chars(chars), least, most) if keeps else _whole_run(chars, least, most)
         case Repeat(body, least, most, "possessive") if settles:
-            return Repeat(without_commitment(body), least, most)
+            # A round that need not be is never a reason to go back into the one before; a second one that
+            # must be is.
+            return Repeat(without_commitment(body, settles=least <= 1), least, most)
         case Atomic(body) if settles or isinstance(body, Chars):
             return without_commitment(body)
     return node

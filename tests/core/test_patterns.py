@@ -43,6 +43,7 @@ MADE_UP = {
     "looks ahead": r"a(?=b)|b(?!c)|.",
     "possessive and counted": r"ab?c{2,3}|(b{2}|x)++|[<>]?\n",
     "possessive before the same": r"a++[^b]|b?+[bc]|x*+.",
+    "possessive in rounds": r"(?:ab?+){2}+|(?:bb?+){2,}+|(?:cc?+)++|1",
     "escapes": r"\x61+|\u0062|\S|\.",
 }
 SMALL = "abc<> x\n.B1"
@@ -69,7 +70,16 @@ def test_these_are_no_known_operations(name):
 
 
 @pytest.mark.parametrize(
-    "name", [*FOUND_IN_THE_FIELD, "gaps", "possessive before the same", "lazy", "looks ahead", "escapes"]
+    "name",
+    [
+        *FOUND_IN_THE_FIELD,
+        "gaps",
+        "possessive before the same",
+        "possessive in rounds",
+        "lazy",
+        "looks ahead",
+        "escapes",
+    ],
 )
 def test_pieces_equal_the_reference(name):
     cut = pretokenizer_of(None, ALL[name]).cut

@@ -280,6 +280,7 @@ def _tool_choice(choice: str | dict[str, Any] | None) -> tuple[ToolChoice, str |
 
 def _thinking(chat: ChatBody) -> ThinkingMode | None:
     """Return the mode that template arguments or the effort ask for."""
+    # Dialects turn reasoning on or off; a degree would be taken and not heeded.
     if chat.reasoning_effort not in (None, "none"):
         raise HttpError(
             400,

@@ -123,7 +123,9 @@ class TransformersBackend:
         try:
             for _ in range(job.options.max_tokens):
                 with torch.inference_mode():
-                    output = self._model(input_ids=ids, use_cache=True, **{self._cache_name: cache})
+                    # A pass that fails may have extended some layers and not others: its cache is dropped.
+                    taken, cache = cache, None
+                    output = self._model(input_ids=ids, use_cache=True, **{self._cache_name: taken})
                     cache = output[self._cache_name]
                     logits = output.logits[:, -1, :].float()
                     ids = pick(logits)

@@ -12,6 +12,7 @@ import pytest
 
 from codec_agents.server import ScriptedBackend, ServerSettings
 from codec_agents.server import serve as serve_forever
+from codec_agents.server.backends.backend import BrokenOffError
 from codec_agents.server.delivery import MOST_WAITING, Gathering
 from codec_agents.testing import Call, Cut, Say, Think, Wait, scripted_server, turns
 from codec_agents.vocabularies import bundled_map, bundled_map_bytes
@@ -335,6 +336,17 @@ async def test_what_is_ready_goes_out_together_and_nothing_waits(size):
     assert [token for frame in sent for token in frame.ids] == [*range(12), 99]
     assert len(sent) <= 3
     assert (sent[-1].done, sent[-1].finish_reason) == (True, "stop")
+
+
+async def test_frames_that_end_without_a_last_one_are_broken_off():
+    async def generated():
+        yield CodecFrame((1,), done=False)
+
+    gathering = Gathering()
+    await gathering.fill(generated())
+    assert (await anext(gathering)).ids == (1,)
+    with pytest.raises(BrokenOffError):
+        await anext(gathering)
 
 
 async def test_a_reader_that_lags_holds_the_generation_back():

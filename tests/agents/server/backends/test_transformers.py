@@ -94,6 +94,33 @@ async def test_a_prompt_that_begins_as_an_earlier_one_is_read_from_where_they_pa
     assert cached == [0, len(PROMPT) + 9, 0, 0]
 
 
+async def generated(backend, job):
+    ids = []
+    async with backend.generate(job) as frames:
+        while not (frame := await anext(frames)).done:
+            ids += frame.ids
+    return ids
+
+
+async def test_the_cache_of_a_pass_that_failed_is_not_kept(words):
+    failing = tiny_model(2187, 0)
+    backend, last, passes = TransformersBackend(failing, words), failing.model.layers[-1], [0]
+
+    def fail(*_):
+        passes[0] += 1
+        if passes[0] == 5:
+            raise RuntimeError("the last layer fails, and the first one has extended its part")
+
+    hook = last.register_forward_pre_hook(fail)
+    job = Job(backend.models[0], PROMPT, SamplingOptions(max_tokens=24, temperature=0.0))
+    with pytest.raises(RuntimeError, match="the last layer"):
+        await generated(backend, job)
+    hook.remove()
+    again = Job(backend.models[0], PROMPT, SamplingOptions(max_tokens=24, temperature=0.0))
+    ids = await generated(backend, again)
+    assert (ids, again.cached_ids) == (expected(failing, PROMPT, do_sample=False), 0)
+
+
 @pytest.mark.parametrize("options", [{"temperature": 0.0}, {"temperature": 0.7, "top_k": 20, "seed": 11}])
 async def test_values_are_those_of_the_raw_scores(model, words, options):
     """Of one pass over the whole answer, whatever temperature and filters the ids were drawn with."""
