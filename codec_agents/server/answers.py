@@ -205,7 +205,7 @@ class CompletionDocument(OpenAIForm):
         return b""
 
     def close(self) -> bytes:
-        """Return the whole answer."""
+        """Return the whole answer; one that failed is not sent, but a status in its place (`delivery`)."""
         choice = {
             "index": 0,
             "text": "".join(self._text),

@@ -178,10 +178,12 @@ class CodecServer:
         exchange = self.exchanges.begin(request)
         try:
             await self._route(exchange, request, receive, send)
+        # It left while it was sending: there is no answer to count as left early.
         except ClientGoneError:
             return
         except HttpError as error:
             exchange.status = error.status
+            # They hold the request's body, until Python's next full collection.
             drop_frames(error)
             await _refuse(send, error, request.path)
         except AnswerCutError:

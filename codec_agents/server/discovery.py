@@ -33,6 +33,7 @@ class Library:
             # The protocol has both paths; what is under the second one never changes.
             self._documents[f"policies/{policy_id}.json"] = (JSON, policy)
             self._documents[f"policies/sha256/{_sha256(policy)}.json"] = (JSON, policy)
+        # Required features are told to clients that are too old, so without a minimum there is no policy.
         if settings.minimum_version is not None:
             self._documents["version-policy.json"] = (JSON, _version_policy(settings))
 

@@ -193,6 +193,8 @@ async def read_body(
     # Digits are counted first: `int` raises for more than 4,300 of them.
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):
         raise _too_large(limit)
+    # An answer of 413 leaves the connection open: a client that is still sending gets to read it. What it
+    # sends is thrown away, for as long as `connections` lets it be idle.
     with anyio.move_on_after(within):
         return request.with_body(await _read(receive, share, limit))
     raise HttpError(

@@ -78,6 +78,8 @@ class Lanes:
         """What happened in the run since this was last emptied, where the client asked for it."""
         self._told = job.told
         self._vocabulary = job.model.vocabulary
+        # A back end that tells calls and reasoning itself (`told`) gives the text of the answer alone as ids.
+        # No markers are in them, and a dialect would take text that looks like some for a call.
         unmarked = plain or job.told is not None
         self._dialect = None if unmarked else dialect_of(job.model.vocabulary)
         self._reader: TurnReader | None = None

@@ -79,6 +79,7 @@ class Instruments:
             return
         if stats.first_id is not None and stats.request_started is not None:
             self.first_chunk.record(stats.first_id - stats.request_started, attributes)
+        # `CallScope._record` counts the ids of the prompt, which it has itself: not all engines report them.
         self.output_tokens.add(stats.ids, usage)
         if stats.cached_tokens is not None:
             self.cached_tokens.add(stats.cached_tokens, usage)
@@ -86,7 +87,7 @@ class Instruments:
             stats.bytes_received,
             {
                 names.STREAM_FORMAT: stats.format,
-                names.SERVER_ADDRESS: stats.server_address or "",
+                names.SERVER_ADDRESS: stats.server_address or "",  # None is no value of an attribute
                 names.WORKFLOW: usage[names.WORKFLOW],
             },
         )

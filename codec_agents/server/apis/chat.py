@@ -203,6 +203,7 @@ def read_chat(
         usage=chat.include_usage,
         token_ids=bool(chat.return_token_ids),
         tokens_as_ids=bool(chat.return_tokens_as_token_ids),
+        # Left out it is true, unlike in OpenAI's chats: a gateway has to find the turns again.
         store=chat.store is not False,
         hints=hints_of(headers or {}, session=chat.session_id, minted=minted),
     )
@@ -216,7 +217,7 @@ def _message(place: str, message: ChatMessage) -> Message:
     role = ROLES.get(message.role)
     if role is None:
         raise HttpError(400, f"{place} has the role {message.role[:40]!r}", param="messages")
-    # Clients that send an answer back as they got it have some of these as null.
+    # Clients that send an answer back as they got it have some of these as null; false asks for nothing.
     for name in UNSERVED:
         if bytes(getattr(message, name)) not in (b"null", b"false"):
             raise HttpError(400, f"{place} has {name}, which is not served", param=f"messages.{name}")
@@ -230,6 +231,7 @@ def _message(place: str, message: ChatMessage) -> Message:
             _call(f"{place}.tool_calls[{number}]", call)
             for number, call in enumerate(message.tool_calls or ())
         ),
+        # The API knows it in results alone.
         call_id=message.tool_call_id if role == "tool" else None,
     )
 

@@ -80,6 +80,7 @@ class ChatEvents(ChatForm):
         content = self._content(frame)
         if (content or (self._asked.token_ids and frame.ids)) and not deltas:
             deltas.append({})  # ids that are not text yet, or that no lane holds
+        # What a run did before these ids. The lanes have it only now that they have read the frame.
         body += progress_events(self.lanes)
         # All ids of a frame go out with its first delta: clients add up the ids, and a later one has none.
         for place, delta in enumerate(deltas):
@@ -121,11 +122,12 @@ class ChatDocument(ChatForm):
         return b""
 
     def close(self) -> bytes:
-        """Return the whole answer."""
+        """Return the whole answer; one that failed is not sent, but a status in its place (`delivery`)."""
         message: dict[str, Any] = {"role": "assistant", "content": self._joined("content")}
         if reasoning := self._joined("reasoning_content"):
             message |= {"reasoning_content": reasoning, "reasoning": reasoning}
         if calls := [call for delta in self._kept for call in delta.get("tool_calls", ())]:
+            # The index tells the calls of deltas apart; a whole message has a list.
             message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
             # As OpenAI has it: clients take an empty text beside calls for an answer.
             message["content"] = message["content"] or None

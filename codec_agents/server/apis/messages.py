@@ -242,6 +242,7 @@ class _Conversation:
         given = (given for block in blocks for given in (block.id, block.signature) if given)
         if minted := tuple(given):
             self.minted[len(self.messages)] = minted
+        # Joined by kind: templates have one place for each in a turn, whatever the order of the blocks was.
         reasoning = "".join(block.thinking or "" for block in blocks if block.type == "thinking")
         self.messages.append(
             Message(
@@ -345,6 +346,7 @@ def _thinking(thinking: Thinking | None) -> ThinkingMode | None:
             code="unsupported_parameter",
             param="thinking.display",
         )
+    # `adaptive` leaves it to the model how much to reason, and so does `on`: no budget is enforced.
     return "off" if thinking.type == "disabled" else "on"
 
 

@@ -97,6 +97,7 @@ class MessagesEvents(MessagesForm):
         if self._first:
             self._first = False
             body = _event({"type": "message_start", "message": self.message([], None)})
+        # Before the progress is asked for, which the turn's lanes have when they have read the frame.
         written = b"".join([_written(step) for step in self.turn.feed(frame)])
         return body + progress_events(self.turn.lanes) + written
 

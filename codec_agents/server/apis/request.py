@@ -90,7 +90,7 @@ class ConversationRequest:
         usage: whether a stream ends with counts; the other forms always have them.
         token_ids: whether the answer holds the ids of prompt and answer (`return_token_ids`).
         tokens_as_ids: whether log probabilities name tokens by their ids (`return_tokens_as_token_ids`).
-        reasoning_summary: whether reasoning also goes out as a summary (Responses).
+        reasoning_summary: whether reasoning goes out as a summary, and not as content (Responses).
         encrypted_reasoning: whether reasoning items carry a token that names them (Responses).
         store: whether a gateway may keep the turn beyond memory, and find it by the id of its response.
         echo: fields of the request that the answer repeats (Responses).
@@ -178,6 +178,7 @@ def check_results(messages: Sequence[Message], place: str) -> None:
     known: set[str] = set()
     for message in messages:
         known.update(call.id for call in message.calls if call.id is not None)
+        # Chats may leave the id out: such a result is of the first call that has none (`gateway.history`).
         if message.role == "tool" and message.call_id is not None and message.call_id not in known:
             raise HttpError(
                 400,

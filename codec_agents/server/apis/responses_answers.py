@@ -105,6 +105,7 @@ class ResponsesForm:
         prompt, answer = len(self._job.prompt_ids), self.turn.ids
         return {
             "input_tokens": prompt,
+            # This API's clients require the details, so 0 also stands for what the back end does not know.
             "input_tokens_details": {"cached_tokens": self._job.cached_ids or 0, "cache_write_tokens": 0},
             "output_tokens": answer,
             "output_tokens_details": {"reasoning_tokens": self.turn.lanes.reasoning_ids},
@@ -209,6 +210,7 @@ class ResponsesEvents(ResponsesForm):
         if not self._number:
             begun = self.document("in_progress")
             body = self._event("created", response=begun) + self._event("in_progress", response=begun)
+        # Before the progress is asked for, which the turn's lanes have when they have read the frame.
         written = b"".join([self._written(*each) for each in self.steps(frame)])
         return body + progress_events(self.turn.lanes) + written
 

@@ -50,6 +50,7 @@ class ConversationFile:
         try:
             rows = self._file.execute("SELECT key, histories, pause, delivered FROM served ORDER BY number")
             for row in rows:
+                # `builtin_types`: msgspec would read a text as base64, where another program has written one.
                 key, histories, pause, delivered = msgspec.convert(row, Row, builtin_types=(bytes,))
                 packed = {
                     node: (ids_of(prompt), ids_of(answer), begin, map_hash)

@@ -33,11 +33,13 @@ def failure(error: RunError) -> HttpError:
     # Other statuses of an engine are about a request that the pipeline wrote, not about the client's.
     if isinstance(cause, EngineStatusError) and cause.status in (429, 503):
         status = cause.status
+        # 1 where the engine names no time, as this server's own refusals have it.
         headers = {"retry-after": f"{math.ceil(cause.retry_after or 1)}"}
     elif isinstance(cause, EngineTimeoutError):
         status = 504
     elif isinstance(cause, EngineError):
         status = 503 if isinstance(cause, EngineUnavailableError) else 502
+    # The other limits are of ids, turns and calls: another try is likely to reach them as well.
     elif isinstance(error, LimitExceededError) and error.limit == "wall":
         status = 504
     return HttpError(

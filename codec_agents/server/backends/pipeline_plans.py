@@ -151,6 +151,7 @@ def histories_of_text(
     first = [] if system is None else [Message(role="system", content=system)]
     tools = list(node.dialect.tools.values())
     ids = node.dialect.write([*first, *messages], tools=tools, add_generation_prompt=False)
+    # All of it as a prompt: which of the ids were sampled is not known, and nothing has to be.
     return {node.path: History(prompt=ids, generated=[], begin=len(ids), map_hash=node.vocabulary.hash)}
 
 

@@ -43,7 +43,8 @@ class PrefixCaches:
                 # A negative number: how many ids to drop from the end.
                 cache.crop(length - len(best))
             except (AttributeError, ValueError, NotImplementedError):
-                # Layers with a sliding window have dropped what lies before it, and cannot go back.
+                # Layers with a sliding window have dropped what lies before it, and cannot go back. A cache
+                # of a model's own need not have `crop`.
                 return None, 0
         return cache, length
 

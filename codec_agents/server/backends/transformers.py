@@ -92,6 +92,7 @@ class TransformersBackend:
             group.cancel_scope.cancel()
 
     async def _work(self, job: Job, send: MemoryObjectSendStream[CodecFrame]) -> None:
+        # Shielded: a thread cannot be cancelled. It ends at its next id, which nothing receives any more.
         with anyio.CancelScope(shield=True), send:
             await to_thread.run_sync(self._run, job, send, limiter=self._limiter)
 
@@ -127,6 +128,7 @@ class TransformersBackend:
                     taken, cache = cache, None
                     output = self._model(input_ids=ids, use_cache=True, **{self._cache_name: taken})
                     cache = output[self._cache_name]
+                    # Whatever the weights have: in half precision, log probabilities are coarse.
                     logits = output.logits[:, -1, :].float()
                     ids = pick(logits)
                     values = values_of(logits[0], int(ids), job.options.logprobs)

@@ -36,6 +36,7 @@ def place_of_text(dialect: BoundDialect, node: Node, turn: Message, *, with_tool
             continue  # no prompt goes on behind a part of a character
         if text == turn.content:
             return place
+        # Beyond it, no later id makes an exact match, for whose white space at the end the loop went on.
         if found is not None and len(text) > len(turn.content):
             return found
         # The ends are looked at where the text may be it, not for each id: that would take quadratic time.

@@ -168,7 +168,7 @@ class Continuation:
             finish_reason=finish_reason,
             partial=partial,
             private=private,
-            system=system if parent is None else None,
+            system=system if parent is None else None,  # once: those behind have it by their path
             call_ids=call_ids,
             spans=spans,
             created=created,
@@ -251,6 +251,7 @@ class _Writer:
             found.place,
             prompt,
             kept,
+            # Known ids that were cut, or lost reasoning, may end before it.
             min(node.begin, len(stripped)) if begin is None else len(stripped) + begin,
             self._verdict(found, node, kept, len(known)),
         )
@@ -274,6 +275,7 @@ class _Writer:
     ) -> array[int]:
         """Return known ids without the reasoning that the family's template, or the client, leaves out."""
         begin = self._leaves_out_from(found, node, behind)
+        # A broken turn may have been cut before it.
         if begin is None or begin > len(known):
             return known
         start = max(0, begin - LOOK_BACK)

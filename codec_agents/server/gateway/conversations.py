@@ -308,6 +308,7 @@ class Exchange:
         if self.node is not None:
             return
         self._sampled.extend(frame.ids)
+        # Values that were asked for a record alone are for no client.
         if frame.values is not None and self._request.logprobs is not None:
             self.values.add(frame.values)
         if self.capture is not None and self._conversations.records is not None:
@@ -383,4 +384,5 @@ def spans_of(
         if spans and spans[-1][0] == event.port and spans[-1][2] == start:
             start = spans.pop()[1]
         spans.append((event.port, start, stop))
+    # The reader counts the begun ids as well, and spans are of the sampled ones.
     return tuple((lane, max(0, start - begun), max(0, stop - begun)) for lane, start, stop in spans)

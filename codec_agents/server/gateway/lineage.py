@@ -135,6 +135,7 @@ class Lineage:
         behind = history.messages[found.place + 1 :]
         turns = [turn for turn in history.model_turns() if turn > found.place]
         evicted = self.store.was_evicted([history.keys[turn] for turn in turns])
+        # Nothing begins like it, so it differs from nothing: a conversation of its own, and no fork.
         if found.node is None and not known:
             return replace(found, evicted=evicted)
         shared = max((_shared(child, behind) for child in known), default=0)
@@ -175,6 +176,7 @@ def _broken(nodes: Sequence[Node], messages: Sequence[Message], cut: Cut | None)
     """Return the broken turn that messages go on from, and how many of its ids they send back."""
     if cut is None:
         return None
+    # The one with the most messages first: of all that fit, it leaves the least to be written anew.
     for node in sorted(nodes, key=lambda each: len(each.messages), reverse=True):
         if node.partial and _was_left_at(node, messages):
             kept = cut(node, messages[len(node.messages)])
@@ -205,6 +207,7 @@ def _shared(node: Node, messages: Sequence[Message]) -> int:
         if not _same(one, other):
             return number
     inserted = len(node.messages)
+    # A broken turn is equal to no message; `_broken` has looked at what was got of it.
     behind = () if node.partial else messages[inserted : inserted + 1]
     return inserted + sum(same_model_turn(node.turn, turn) for turn in behind)
 

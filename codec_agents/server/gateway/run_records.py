@@ -220,7 +220,7 @@ class ConversationRecords:
 
     def _append(self, file: int, place: _Place, lines: Sequence[Line]) -> None:
         sealed = b"".join([place.chain.seal(encoded(line)) for line in lines])
-        write_line(file, sealed, flush=False)
+        write_line(file, sealed, flush=False)  # a flush takes milliseconds, and this is the event loop
         place.length += len(sealed)
 
     def _place(self, conversation: str, file: int, capture: Capture) -> _Place:
@@ -287,6 +287,7 @@ def _lines(place: _Place, node: Node, capture: Capture) -> list[Line]:
     at = round(capture.started - place.started, 6)
     ids: Line = {"kept": node.kept, "ids": node.inserted.tolist()}
     if before is None:
+        # `kept` is of the turn before in this branch, which has none; `kept_prefix` of one in another branch.
         ids = {"kept": 0, "ids": node.prompt().tolist(), **({"kept_prefix": node.kept} if node.kept else {})}
     sampling = sampling_fields(capture.options)
     lines.append({"kind": "prompt", **turn, "id": node.nonce.hex(), **ids, "sampling": sampling, "at": at})
@@ -312,10 +313,11 @@ def _tool_lines(place: _Place, node: Node, turn: Line, capture: Capture) -> list
     """Return the results that the client sent for the calls of the turn before, which it ran itself."""
     assert node.parent is not None
     before = node.parent
-    starts = [start for lane, start, _ in before.spans if lane == "tool_calls"] or [0]
+    starts = [start for lane, start, _ in before.spans if lane == "tool_calls"] or [0]  # spans are optional
     # In the order of the calls; a client may send fewer.
     results = [message.content for message in node.messages if message.role == "tool"]
     at = round(capture.started - place.started, 6)
+    # By two clocks, of which one may have been set since.
     seconds = round(max(0.0, capture.started - before.created), 6)
     return [
         {

@@ -126,6 +126,7 @@ class Gateway(CodecServer):
         )
         self._record_logprobs = record_logprobs and self.records is not None
         self._engine = engine
+        # Behind a bridge the engine enforces them, and any other back end does so itself, if at all.
         self._forms = enforced_forms(getattr(engine, "engine", engine))  # type: ignore[arg-type]
         self._affinity = affinity or Affinity()
         self._filters = filters
@@ -133,6 +134,7 @@ class Gateway(CodecServer):
 
     async def _converse(self, request: Request) -> tuple[Job, Answer]:
         read = partial(READERS[request.path], of_engines=True)
+        # `begun_ids` makes a model call; what it cannot make is refused by `require_choices`, or there.
         asked, model, options = await self._jobs.conversation(request, read, forces_calls=True)
         require_choices(asked, require_dialect(model.vocabulary), self._forms)
         asked = filtered(asked, self._filters)

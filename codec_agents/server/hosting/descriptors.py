@@ -38,5 +38,6 @@ def connection_limit() -> int | None:
     if soft == resource.RLIM_INFINITY:
         return None
     descriptors = Path("/proc/self/fd")
+    # Linux alone lists them there; elsewhere a process is taken to have few before it serves.
     used = len(list(descriptors.iterdir())) if descriptors.is_dir() else SPARE_DESCRIPTORS
     return max((soft - used - SPARE_DESCRIPTORS) // 2, 1)

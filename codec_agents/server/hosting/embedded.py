@@ -101,6 +101,7 @@ class EmbeddedServer(Generic[App]):
         from codec_agents.server.hosting.connections import Listener
 
         app: Any = self.app
+        # No parser is named: `Listener` has its own. `lifespan` is "auto": any application may be served.
         config = uvicorn.Config(
             app, log_config=None, access_log=False, log_level="critical", ws="none", proxy_headers=False
         )
@@ -110,6 +111,7 @@ class EmbeddedServer(Generic[App]):
         await lifespan.startup()
         if lifespan.should_exit:
             self._socket.close()
+            # Other applications than a `CodecServer` do not keep the error.
             raise getattr(app, "failure", None) or RuntimeError("the application did not start")
         self._state = state = ServerState()
         settings = getattr(app, "settings", None) or ServerSettings()

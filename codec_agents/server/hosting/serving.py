@@ -82,11 +82,11 @@ def serve(
     config = uvicorn.Config(
         app,
         lifespan="on",  # "auto" would serve on where the back end could not be opened
-        http="h11",
-        ws="none",
+        http="h11",  # `connections` limits this parser, and uses no other that is installed
+        ws="none",  # the application answers HTTP alone
         proxy_headers=False,  # no header may change what the application takes for the client
-        server_header=False,
-        access_log=False,
+        server_header=False,  # an answer need not name its software
+        access_log=False,  # `exchanges` counts requests, for `/metrics`
         timeout_graceful_shutdown=ENDING_SECONDS,
         log_level="info",
     )
@@ -111,6 +111,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
         OSError: the host has no address, or the port is in use.
     """
     bound: list[socket.socket] = []
+    # Each once: a hosts file may have an address twice, at which no two sockets can listen.
     for family, kind, protocol, _, address in dict.fromkeys(
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     ):
