@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypeVar, Unpack
 
@@ -85,11 +86,11 @@ class Declaration:
         """Objects given in place of names."""
         self.directory = None if directory is None else Path(directory)
         """Where files and modules beside the pipeline lie."""
+        # Fields that are not given stay out: a written file then holds only what was set.
         self._header: dict[str, Any] = {"pipeline": name}
         self._header |= _given(
             description=description, policy=self._policy(policy), imports=tuple(imports) or None
         )
-        # Fields that are not given stay out: a written file then holds only what was set.
         self._header |= _given(reward=self._reference(reward))
         self._names = Names(self.live)
         self._servers: dict[str, McpSpec] = {}
@@ -310,12 +311,20 @@ class Declaration:
         return self
 
     def tokenizer_map(self, name: str, source: MapLike | None = None, **fields: Unpack[MapFields]) -> Self:
-        """Declare a map: by its fields (`path`, `url`, `hub`, `hash`), by a value, or as a loaded map."""
-        if source is None:
-            source = self._validated(MapSpec, ("maps", name), **fields)
-        elif isinstance(source, str):
+        """Declare a map: by its fields (`path`, `url`, `hub`, `hash`), by a value, or as a loaded map.
+
+        With a value, fields change it: the `hash` of a loaded map is the one that it must have.
+        """
+        said: dict[str, Any] = dict(fields)
+        if isinstance(source, str):
             source = MapSpec.of(source)
-        self._keep("maps", self._names.maps, name, self._names.map_spec(name, source))
+        if source is not None:
+            # A loaded map would be used all the same, in place of what the fields name.
+            if not isinstance(source, MapSpec) and (own := sorted(said.keys() - {"hash"})):
+                fault = Fault(f"maps.{name}", f"a loaded map brings its own {', '.join(own)}", "leave it out")
+                raise PipelineError([fault], self.name)
+            said = {**self._names.map_spec(name, source).model_dump(exclude_unset=True), **said}
+        self._keep("maps", self._names.maps, name, self._validated(MapSpec, ("maps", name), **said))
         return self
 
     def dialect(self, name: str, **fields: Unpack[DialectFields]) -> Self:
@@ -415,6 +424,7 @@ class Declaration:
         """Return a pipeline that holds a declaration, and can be added to."""
         pipeline = cls(spec.pipeline, directory=directory)
         kept = {"pipeline", "version", "description", "imports", "programs", "policy", "serve", "reward"}
+        # What was set, not what differs from a default: a file is written back as it was read.
         header = kept & spec.model_fields_set
         pipeline._header = {name: getattr(spec, name) for name in header}
         pipeline._names.engines, pipeline._names.maps = dict(spec.engines), dict(spec.maps)
@@ -523,6 +533,11 @@ class Declaration:
         if isinstance(body, PipelineSpec):
             return body
         self.live.nested[name] = body.live
+        # Those that its value does not show, such as a name that is declared twice.
+        self._faults += [
+            replace(fault, place=f"{place_name(('nodes', name, 'body'))}.{fault.place}")
+            for fault in body._faults
+        ]
         return body.spec
 
 
@@ -545,6 +560,7 @@ def _arguments(call: CallableLike) -> list[str] | None:
         parameters = inspect.signature(call).parameters.values()
     except (TypeError, ValueError):
         return None
+    # What has a default needs no edge.
     return [
         each.name for each in parameters if each.default is each.empty and each.kind not in _VARIADIC
     ] or None

@@ -89,7 +89,8 @@ def _source(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
         raise EdgeFaultError("from", f"{name!r} is a sink; nothing leaves it", "begin at the node before it")
     if port is None:
         if node.default_port is None:
-            raise EdgeFaultError("from", f"{name!r} has several ports", _choices(name, node.ports, "port"))
+            count = "several ports" if node.ports else "no ports"
+            raise EdgeFaultError("from", f"{name!r} has {count}", _choices(name, node.ports, "port"))
         return name, node.default_port
     if port not in node.ports:
         raise EdgeFaultError(

@@ -77,7 +77,7 @@ class LiveObjects:
         return reference_of(script) or _short_name(script)
 
     def unwritable(self, place: str = "") -> list[Fault]:
-        """Return a fault for each object that a file cannot name."""
+        """Return a fault for each object that a file cannot name; a map is named by its id and hash."""
         faults = [
             Fault(f"{place}engines.{name}", "a live engine object", "declare an EngineSpec in its place")
             for name in self.engines

@@ -34,6 +34,7 @@ class Names:
         known = _name_of(engine, self.engines, self._live.engines)
         if known is not None:
             return known
+        # A live engine brings a name; a declaration is named after the first node that gives it.
         wish = re.sub(r"[^A-Za-z0-9_-]", "_", str(getattr(engine, "name", "") or f"{node}_engine"))
         name = unique(wish if wish[0].isalpha() else f"_{wish}", self.engines, engine)
         self.engines[name] = self.engine_spec(name, engine)
@@ -53,7 +54,9 @@ class Names:
         known = _name_of(source, self.maps, self._live.maps)
         if known is not None:
             return known
-        wish = source.id or getattr(source, "path", None) or getattr(source, "url", None) or "map"
+        # A loaded map has an id alone; a declaration without one is named by its source.
+        sources = (getattr(source, field, None) for field in ("id", "path", "url", "hub"))
+        wish = next(filter(None, sources), "map")
         name = unique(str(wish), self.maps, source)
         self.maps[name] = self.map_spec(name, source)
         return name

@@ -120,9 +120,11 @@ class RetryPolicy(Declared):
     def delays(self, draw: random.Random | None = None) -> Iterator[float]:
         """Yield the delay before each further attempt, in seconds."""
         uniform = (draw or random).random
-        for number in range(self.attempts - 1):
-            delay = min(self.initial * 2**number, self.max)
+        # From delay to delay: the power of two of a thousandth attempt is beyond a float.
+        delay = min(self.initial, self.max)
+        for _ in range(self.attempts - 1):
             yield delay * (1 - self.jitter * uniform())
+            delay = min(2 * delay, self.max)
 
 
 class Limits(Declared):

@@ -168,7 +168,7 @@ TELLING_FIELDS: Mapping[str, str] = {
 def kind_of(data: Any) -> str | None:
     """Return the kind of a node: its `kind`, or the kind that one of its fields implies."""
     if isinstance(data, Node):
-        return str(data.kind)  # type: ignore[attr-defined]
+        return str(data.kind)  # type: ignore[attr-defined] # of every kind, each with its own literal
     if not isinstance(data, Mapping):
         return None
     if "kind" in data:

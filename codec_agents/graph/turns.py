@@ -111,6 +111,7 @@ def check_results(turns: tuple[ChatTurn, ...]) -> None:
     for place, turn in enumerate(turns):
         if not turn.calls:
             continue
+        # Not strict: where results are missing, the names below are fewer than the calls.
         results = turns[place + 1 : place + 1 + len(turn.calls)]
         told = [each.name or call.name for each, call in zip(results, turn.calls, strict=False)]
         # One turn further than there are calls: a result too many is found as well.

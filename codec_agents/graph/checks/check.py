@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from codec_agents.faults import MAX_FAULTS, Fault
+from codec_agents.graph.base import place_name
 from codec_agents.graph.checks import content, edges, nodes, serving, whole
 from codec_agents.graph.checks.base import Checked, CheckRule
 from codec_agents.graph.spec import Nested, PipelineSpec
@@ -44,5 +45,7 @@ def _found(spec: PipelineSpec, unread: frozenset[str], *, is_body: bool) -> Iter
         if not isinstance(node, Nested):
             continue
         place = f"nodes.{name}.{node.body_field}"
+        # No node of a body is unread: a node whose body has a fault is left out whole.
         for fault in _found(spec.body_of(name), frozenset(), is_body=True):
-            yield replace(fault, place=f"{place}.{fault.place}")
+            inner = "" if fault.place == place_name(()) else f".{fault.place}"
+            yield replace(fault, place=place + inner)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from codec_agents.faults import Fault
 from codec_agents.graph.checks.base import Checked, CheckRule, error
-from codec_agents.graph.kinds import Asking, FunctionNode, ModelNode, Node
+from codec_agents.graph.kinds import Asking, FunctionNode, InputNode, ModelNode, Node
 from codec_agents.graph.spec import PipelineNode
 
 
@@ -61,8 +61,11 @@ def _fallbacks(checked: Checked) -> Iterator[Fault]:
     sources = {link.source_node for link in checked.links if link.edge.fallback}
     for link in checked.links:
         # With the pipeline's policy: `on_failure: fallback` may be set there for all nodes.
-        policy = checked.spec.policy_of(link.source_node)
-        if link.edge.fallback and isinstance(checked.spec.nodes[link.source_node], PipelineNode):
+        policy, source = checked.spec.policy_of(link.source_node), checked.spec.nodes[link.source_node]
+        if link.edge.fallback and isinstance(source, InputNode):
+            found = f"the fallback edge is never taken: {link.source_node!r} is an input, which does not fail"
+            yield error(("edges", link.index, "fallback"), found, "begin at the node that may fail")
+        elif link.edge.fallback and isinstance(source, PipelineNode):
             found = f"the fallback edge is never taken: {link.source_node!r} is taken apart, its nodes fail"
             remedy = "put the fallback edge inside it, at the node that may fail"
             yield error(("edges", link.index, "fallback"), found, remedy)

@@ -50,6 +50,7 @@ def _servers(checked: Checked) -> Iterator[Fault]:
     for name, node in checked.spec.nodes.items():
         for position, reference in enumerate(node.tools if isinstance(node, ModelNode) else ()):
             named = server_of(reference)
+            # The server alone: its tools are known when the build has asked it.
             if named is not None and named[0] not in servers:
                 remedy = f"{suggest(named[0], servers, 'servers')}; declare it under `mcp`"
                 place = ("nodes", name, "tools", position)
@@ -69,6 +70,7 @@ def _maps(checked: Checked) -> Iterator[Fault]:
         if not isinstance(node, Asking) or node.map is not None:
             continue
         engine = checked.spec.engine_of(node.engine)
+        # An engine that is not declared as well: nothing says that it tells one.
         if engine is None or engine.kind not in TELLING_KINDS:
             yield error(("nodes", name), "no map is named", _map_remedy(node.model))
 

@@ -95,7 +95,7 @@ def layers(after: Successors) -> list[list[str]]:
     # The list grows while it is walked. A node enters when its last predecessor has a depth, so nodes of a
     # circle, and those behind one, never do: they get a depth of 0 below.
     for name in ready:
-        depth[name] = 1 + max((depth[each] for each in before[name] if each in depth), default=-1)
+        depth[name] = 1 + max((depth[each] for each in before[name]), default=-1)
         for each in after[name]:
             waiting[each] -= 1
             if waiting[each] == 0:

@@ -45,12 +45,14 @@ def _sinks(checked: Checked) -> Iterator[Fault]:
             )
         if isinstance(node, SinkNode) and len([x for x in (node.to, node.file, node.call) if x]) > 1:
             yield error(("nodes", name), "more than one of `to`, `file` and `call`", "use a sink for each")
+    # A node that could not be read may be one.
     if not any(isinstance(node, SinkNode) for node in checked.spec.nodes.values()) and not checked.unread:
         yield warning((), "nothing leaves the pipeline", "add a sink, and an edge to it")
 
 
 def _unused(checked: Checked) -> Iterator[Fault]:
     spec = checked.spec
+    # All edges, not only those whose ends exist: one that leads nowhere is a fault of its own.
     used = {edge.source_node for edge in spec.edges}
     before = reversed_successors(successors(spec))
     sinks = [name for name, node in spec.nodes.items() if isinstance(node, SinkNode)]
@@ -59,6 +61,7 @@ def _unused(checked: Checked) -> Iterator[Fault]:
     for name, node in spec.nodes.items():
         if isinstance(node, InputNode) and name not in used:
             yield warning(("nodes", name), "nothing uses this input", "add an edge from it, or remove it")
+        # Without any sink, which `_sinks` reports, each node would be told.
         elif not isinstance(node, InputNode) and sinks and name not in useful:
             yield warning(
                 ("nodes", name), "nothing that it gives reaches a sink", "add an edge, or remove it"
@@ -83,6 +86,7 @@ def _mixed_sinks(checked: Checked) -> Iterator[Fault]:
     sources: dict[str, set[str | None]] = defaultdict(set)
     for link in checked.links:
         target, source = checked.spec.nodes[link.target_node], checked.spec.nodes[link.source_node]
+        # Models alone: the map of other nodes is often that of what they are given, which the build finds.
         if isinstance(target, SinkNode) and not target.text and isinstance(source, Asking):
             sources[link.target_node].add(source.map)
     for name, maps in sources.items():
@@ -93,6 +97,7 @@ def _mixed_sinks(checked: Checked) -> Iterator[Fault]:
 
 def _unused_declarations(checked: Checked) -> Iterator[Fault]:
     spec = checked.spec
+    # Pipelines inside nodes inherit what is declared, and may be those that name it.
     if checked.is_body or checked.unread or any(isinstance(node, Nested) for node in spec.nodes.values()):
         return
     engines = {spec.engine_name(node.engine) for node in spec.nodes.values() if isinstance(node, Asking)}

@@ -47,6 +47,7 @@ def _graph(spec: PipelineSpec, prefix: str, indent: str) -> Iterator[str]:
 def _routes(prefix: str, name: str, node: RouterNode, indent: str) -> Iterator[str]:
     choices = [*node.labels.items(), *([("default", node.default)] if node.default else [])]
     for label, targets in choices:
+        # Of a node that is not there, which the check reports, Mermaid draws the key.
         for target in targets:
             yield f"{indent}{_key(prefix, name)} -.->|{_quote(label)}| {_key(prefix, target)}"
 

@@ -108,6 +108,7 @@ def _place(spec: PipelineSpec, arrows: Sequence[_Ends]) -> dict[str, _Box]:
         top = MARGIN + (tallest - len(column)) * (BOX_HEIGHT + ROW_GAP) / 2
         for row, name in enumerate(column):
             boxes[name] = _Box(x, top + row * (BOX_HEIGHT + ROW_GAP), width, index)
+        # The widest label stands in the gap, with the tip of its arrow and some space.
         x += width + max(MIN_COLUMN_GAP, max(longest.get(name, 0) for name in column) * CHARACTER + 30)
     return boxes
 
@@ -146,7 +147,7 @@ def _arrows(spec: PipelineSpec) -> list[_Ends]:
 
 
 def _is_bent(source: _Box, target: _Box) -> bool:
-    return target.column <= source.column or target.column > source.column + 1
+    return target.column != source.column + 1
 
 
 def _arrow(
@@ -164,7 +165,7 @@ def _arrow(
     else:
         half = (x2 - x1) / 2
         curve = f"M{x1:.1f},{y1:.1f} C{x1 + half:.1f},{y1:.1f} {x2 - half:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
-        middle = (x1 + x2) / 2, (y1 + y2) / 2 - 4
+        middle = (x1 + x2) / 2, (y1 + y2) / 2 - 4  # above the line
     style = ' class="dashed"' if is_dashed else ""
     line = f'<path d="{curve}"{style} marker-end="url(#tip)"/>'
     return line + (_text(*middle, label, "label") if label else "")
@@ -173,12 +174,13 @@ def _arrow(
 def _nodes(spec: PipelineSpec, boxes: Mapping[str, _Box]) -> Iterator[str]:
     for name, node in spec.nodes.items():
         box, kind = boxes[name], str(kind_of(node))
-        radius = 22 if kind in ("input", "sink") else 6
+        radius = 22 if kind in ("input", "sink") else 6  # nearly half the height: round where the graph ends
         middle = box.x + box.width / 2
         yield (
             f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{BOX_HEIGHT}" '
             f'rx="{radius}" fill="{_COLOURS[kind]}"/>'
         )
+        # The base lines of two lines of text in the height of a box.
         yield _text(middle, box.y + 19, shorten(node.title or name), "name")
         yield _text(middle, box.y + 35, shorten(node_note(node)), "note")
 

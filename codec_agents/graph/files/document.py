@@ -44,14 +44,20 @@ class _CoreLoader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's name
 
 
-for _tag, _pattern, _first in (
-    (_NULL, r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    (_BOOL, r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
-    (_INT, r"^[-+]?[0-9]+$", list("-+0123456789")),
-    (_FLOAT, r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
-    (_MERGE, r"^<<$", ["<"]),
-):
-    _CoreLoader.add_implicit_resolver(_tag, re.compile(_pattern), _first)
+_FORMS: Mapping[str, tuple[re.Pattern[str], list[str]]] = {
+    _NULL: (re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+    _BOOL: (re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
+    _INT: (re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")),
+    _FLOAT: (
+        re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
+        list("-+.0123456789"),
+    ),
+    _MERGE: (re.compile(r"^<<$"), ["<"]),
+}
+"""By tag: the form of its plain scalars, and the characters with which they begin."""
+
+for _tag, (_pattern, _first) in _FORMS.items():
+    _CoreLoader.add_implicit_resolver(_tag, _pattern, _first)
 
 
 def _joined_surrogates(text: str) -> str:
@@ -248,7 +254,8 @@ class _Construction:
     def _mapping(self, node: MappingNode, path: Place, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
         merged: dict[str, Any] = {}
-        for key_node, value_node in node.value:
+        # What is merged comes first, wherever the `<<` stands: the line of a field's own value replaces its.
+        for key_node, value_node in sorted(node.value, key=lambda pair: pair[0].tag != _MERGE):
             if key_node.tag == _MERGE:
                 merged.update(self._merged(value_node, path, depth))
                 continue
@@ -299,8 +306,11 @@ class _Construction:
             self._document.fault(path, "a number of more than 40 digits", "write a smaller number")
             return None
         try:
+            # A tag that is written out, as in `!!bool yes`, does not say that its text has the form.
+            if node.tag in _FORMS and not _FORMS[node.tag][0].match(node.value):
+                raise ValueError(node.value)
             value = _SCALARS[node.tag](node.value)
-        # A tag that is written out, as in `!!int word`, or half of a surrogate pair.
+        # The same, or half of a surrogate pair.
         except ValueError:
             self._document.fault(
                 path, f"not a value of type {node.tag.rpartition(':')[2]}", "write a plain value"

@@ -16,6 +16,7 @@ from codec_agents.faults import MAX_COMPARED, MAX_FAULTS, Fault, suggest
 from codec_agents.graph.base import BODY_FIELDS, NAME_PATTERN, Place, place_name
 from codec_agents.graph.edges import ARROW
 from codec_agents.graph.files.document import Document, read_file
+from codec_agents.graph.sources import HASH_PATTERN, HUB_PATTERN
 from codec_agents.graph.spec import KINDS, TELLING_FIELDS, Nested, PipelineSpec, kind_of
 
 MAX_NESTED_FILES = 8
@@ -38,7 +39,7 @@ def _prepare_pipeline(
 ) -> None:
     nodes = data.setdefault("nodes", {})
     if not isinstance(nodes, dict):
-        return
+        return  # a fault, which the validation that follows reports
     for name, node in nodes.items():
         if isinstance(node, dict):
             _prepare_body(document, node, (*path, "nodes", name), directory, depth)
@@ -300,7 +301,7 @@ def _describe(
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return "the kind of this node is unknown", f"{_misspelt(value)}give it a `kind`: {', '.join(KINDS)}"
     if kind == "string_pattern_mismatch":
-        return f"{name!r} is not a name", "use letters, digits, _ and -, and begin with a letter"
+        return _form_fault(str(name), detail["ctx"]["pattern"])
     if kind == "literal_error":
         # `live` stands for an object of a program, which no file can hold.
         known = [each for each in re.findall(r"'([^']*)'", detail["ctx"]["expected"]) if each != "live"]
@@ -312,6 +313,18 @@ def _describe(
     found, _, remedy = message.partition("; ")
     return found[:1].lower() + found[1:], remedy or REMEDIES.get(kind, "see docs/pipelines.md")
 
+
+def _form_fault(name: str, pattern: str) -> tuple[str, str]:
+    if pattern == NAME_PATTERN:
+        return f"{name!r} is not a name", "use letters, digits, _ and -, and begin with a letter"
+    return f"{name!r} does not have its form", FORM_REMEDIES.get(pattern, f"write what matches {pattern}")
+
+
+FORM_REMEDIES: Mapping[str, str] = {
+    HASH_PATTERN: "write `sha256:` and 64 hexadecimal digits in lower case",
+    HUB_PATTERN: "write `org/model`, or `org/model@revision`",
+}
+"""Remedies by the pattern that a text does not match."""
 
 REMEDIES: Mapping[str, str] = {
     "edge": "write one edge an item: `planner.answer -> writer.draft`",

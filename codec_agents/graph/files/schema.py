@@ -65,6 +65,7 @@ def _describe(model: type[BaseModel], definition: dict[str, Any]) -> None:
     """Add the docstring of each field from the source, which pydantic would read at every import."""
     texts: dict[str, str] = {}
     for base in reversed(model.__mro__):
+        # pydantic makes classes such as `RootModel[...]`, which stand in no source.
         if base.__module__.startswith("codec_agents.") and "[" not in base.__name__:
             texts |= _field_texts(base)
     for name, field in model.model_fields.items():
@@ -110,7 +111,7 @@ def _allow_files(model: type[Nested], definition: dict[str, Any]) -> None:
     file = {"type": "string", "description": "A file beside this one."}
     inline = {"$ref": "#/$defs/Body", "description": "The pipeline inside; its name may be left out."}
     properties[model.body_field] = {"anyOf": [file, inline]}
-    properties.pop("file", None)
+    properties.pop("file", None)  # of the reader, which moves the name of the file there
     others = [name for name in definition.get("required", ()) if name not in BODY_FIELDS]
     definition["required"] = [model.body_field, *others]
 

@@ -86,7 +86,7 @@ RULES: Mapping[str, list[SchemaRule]] = {
         when(given("url"), unless(filled("env"))),
         when(given("command"), unless(filled("headers"))),
     ],
-    "MapSpec": [*at_most_one(("path", "url")), when(given("url"), given("hash"))],
+    "MapSpec": [*at_most_one(("path", "url", "hub")), when(given("url"), given("hash"))],
     "DialectSpec": [
         *at_most_one(_SOURCES),
         {"anyOf": [*map(given, _SOURCES), filled("fields")]},

@@ -35,16 +35,16 @@ def to_data(spec: PipelineSpec) -> dict[str, Any]:
     data["nodes"] = {name: _node_data(node) for name, node in spec.nodes.items()}
     if spec.edges:
         data["edges"] = [_edge_data(edge) for edge in spec.edges]
+    # What was set to nothing reads back as what was not set.
     return {name: data[name] for name in _ORDER if name in data and data[name] not in ({}, [], None)}
 
 
 def _node_data(node: Node) -> dict[str, Any]:
-    data = node.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"kind", "body", "file"})
+    data = node.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"kind", "body"})
     data = {name: value for name, value in data.items() if value is not None}
     if isinstance(node, Nested):
-        data = {node.body_field: node.file or to_data(node.body), **data}
-    elif getattr(node, "file", None):
-        data["file"] = node.file  # type: ignore[attr-defined]
+        # The body's file is named in place of the body; `file` itself is a field of sinks.
+        data = {node.body_field: data.pop("file", None) or to_data(node.body), **data}
     if isinstance(prompt := data.get("prompt"), dict) and set(prompt) == {"user"}:
         data["prompt"] = prompt["user"]
     kind = kind_of(node)

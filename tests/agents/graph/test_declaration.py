@@ -150,6 +150,25 @@ def test_a_name_declared_twice_is_told_with_the_other_faults():
     assert ("nodes.b", "no edge leads to this sink") in found
 
 
+def test_a_name_declared_twice_inside_a_node_is_told():
+    body = Declaration("b").input("a").input("a").sink("o").connect("a", "o")
+    p = Declaration("p").input("q").sink("s").pipeline("n", body).connect("q", "n").connect("n", "s")
+    found = {fault.place for fault in p.check() if fault.found == "'a' is declared twice"}
+    assert found == {"nodes.n.body.nodes.a"}
+
+
+def test_fields_of_a_map_change_the_value():
+    wanted = "sha256:" + "0" * 64
+    p = Declaration("p").input("a")
+    p.tokenizer_map("named", "demo/bytes", hash=wanted).tokenizer_map("path", MapSpec(path="x"), hash=wanted)
+    p.tokenizer_map("loaded", bundled_map("demo/bytes"), hash=wanted)
+    assert p.spec.maps["named"] == MapSpec(id="demo/bytes", hash=wanted)
+    assert p.spec.maps["path"] == MapSpec(path="x", hash=wanted)
+    assert p.spec.maps["loaded"].hash == wanted
+    with pytest.raises(PipelineError, match="a loaded map brings its own path"):
+        p.tokenizer_map("other", bundled_map("demo/bytes"), path="x")
+
+
 @pytest.mark.parametrize(
     ("declare", "place"),
     [

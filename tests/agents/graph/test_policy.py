@@ -33,6 +33,7 @@ def test_a_limit_can_be_lifted():
 def test_delays_double_up_to_the_longest():
     assert list(RetryPolicy(attempts=5, initial=1, max=5, jitter=0).delays()) == [1, 2, 4, 5]
     assert list(RetryPolicy(attempts=1).delays()) == []
+    assert list(RetryPolicy(attempts=2000, max=5, jitter=0).delays())[-1] == 5
 
 
 def test_jitter_only_shortens():

@@ -34,6 +34,7 @@ CASES = {
     "reasoning of an input": (f"m: {M}", "{from: q, to: m, reasoning: true}, m -> out", "error edges[0].reasoning: only the answer of a model"),
     "fallback never taken": (f"m: {M}\n  n: {M}", "q -> m, q -> n, m -> out, n -> out, {from: m, to: n, fallback: true}", "error edges[4].fallback: the fallback edge is never taken"),
     "fallback of a whole": (f"n: {{pipeline: {{nodes: {{m: {M}}}, edges: [i -> m, m -> o]}}, policy: {{on_failure: fallback}}}}\n  k: {M}", "q -> n, q -> k, n -> out, k -> out, {from: n, to: k, fallback: true}", "error edges[4].fallback: the fallback edge is never taken: 'n' is taken apart"),
+    "fallback of an input": (f"m: {M}", "q -> m, m -> out, {from: q, to: out, fallback: true}", "error edges[2].fallback: the fallback edge is never taken: 'q' is an input"),
     "no fallback edge": ("m: {map: demo/bytes, prompt: '{x}', policy: {on_failure: fallback}}", "q -> m, m -> out", "error nodes.m.policy.on_failure: there is no fallback edge"),
     # text and ids
     "text into an id sink": ("s: {text: false}", "q -> s", "error edges[0]: 'q.value' gives text, and the sink takes ids"),
@@ -53,6 +54,8 @@ CASES = {
     "join of too many": (f"m: {M}\n  j: {{first: 2}}", "q -> m, m -> j, j -> out", "error nodes.j.first: it waits for 2 edges, and has 1"),
     "join with two conditions": (f"m: {M}\n  j: {{first: 1, until: 'a:b'}}", "q -> m, m -> j, j -> out", "error nodes.j: both `first` and `until`"),
     "body without sinks": ("n: {pipeline: {nodes: {i: {kind: input}}}}", "q -> n", "warning nodes.n: the pipeline inside has no sink"),
+    "out of no sink": ("n: {pipeline: {nodes: {i: {kind: input}}}}", "q -> n, n -> out", "error edges[1].from: 'n' has no ports; give the node a port"),
+    "body without sinks inside": ("n: {pipeline: {nodes: {i: {kind: input}}}}", "q -> n", "warning nodes.n.pipeline: nothing leaves the pipeline"),
     "map over nothing": ("n: {over: z, each: {edges: [i -> o]}}", "q -> n, n -> out", "error nodes.n.over: the pipeline inside has no input 'z'"),
     "map over one of two": ("n: {each: {edges: [i -> o, k -> o]}}", "q -> n.i, q -> n.k, n -> out", "error nodes.n: which input gets the items is not clear"),
     "feedback from nowhere": ("n: {turns: 2, feedback: {z: i}, loop: {edges: [i -> o]}}", "q -> n, n -> out", "error nodes.n.feedback.z: the pipeline inside has no sink 'z'"),

@@ -64,6 +64,13 @@ def test_anchors_and_merges_work():
     assert data(text)["other"] == {"x": 1, "y": 3}
 
 
+@pytest.mark.parametrize("lines", [["  <<: *base", "  y: 3"], ["  y: 3", "  <<: *base"]])
+def test_a_field_has_its_own_line_wherever_it_is_merged(lines):
+    document = read_document("\n".join(["base: &base {x: 1, y: 2}", "other:", *lines]))
+    assert document.data["other"] == {"x": 1, "y": 3}
+    assert document.positions["other", "y"].line == 3 + lines.index("  y: 3")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -72,6 +79,9 @@ def test_anchors_and_merges_work():
         "\tx: 1",
         "a: !!python/object:os.system {}",
         "a: !!binary aGk=",
+        "a: !!bool yes",
+        "a: !!float nan",
+        "a: !!null word",
         "? [1]\n: 2",
         "a: &x\n  b: *x\n",
         "a: \x00",

@@ -199,6 +199,7 @@ edges: [quesiton -> m.x, m -> out]
         ("pipeline: p\nnodes: 3\n", "valid dictionary"),
         ("pipeline: p\nversion: 99\nnodes: {a: {kind: input}}\n", "less than or equal to 1"),
         ("pipeline: p\nnodes: {a.b: {kind: input}}\n", "is not a name"),
+        ("pipeline: p\nmaps: {m: {path: x, hash: abc}}\nnodes: {a: {kind: input}}\n", "not have its form"),
         ("pipeline: p\nnodes: {a: {kind: input}}\nedges: a -> b\n", "valid tuple"),
         ("pipeline: p\nnodes: {a: {kind: input}}\nedges: [3]\n", "an edge is written"),
         ("pipeline: p\nnodes: {a: 3}\n", "the kind of this node is unknown"),

@@ -63,6 +63,7 @@ def test_files_in_short_and_in_written_form_are_valid(name):
         {"pipeline": "p", "nodes": {"a": {"kind": "input"}}, "edges": [{"from": "a"}]},
         {"pipeline": "p", "nodes": {"a": {"kind": "input"}}, "policy": {"limits": {"turns": 0}}},
         {"pipeline": "p", "nodes": {"a": {"kind": "loop", "loop": "x.yaml"}}},
+        {"pipeline": "p", "nodes": {"a": {"kind": "input"}}, "maps": {"m": {"path": "x", "hub": "o/m"}}},
     ],
 )
 def test_what_the_reader_refuses_the_schema_refuses_too(data):
