@@ -105,7 +105,7 @@ def ways(pipeline: Pipeline) -> dict[str, Pipeline]:
 class EdgeTimes:
     """The medians of one handoff in one way; durations in seconds, None where nothing tells them.
 
-    Of a fan-out, each figure is that of its slowest edge, so `first_id` is until the last reader's first id.
+    Of a fan-out, all figures are those of its slowest edge: `first_id` is until the last reader's first id.
     """
 
     edge: str
@@ -214,29 +214,32 @@ def _leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
 
 def _edges(runs: Sequence[Sequence[HandoffReport]]) -> Iterator[EdgeTimes]:
     """Yield the medians of each edge into a prompt from a node that took time, and of each fan-out."""
-    found: dict[str, list[list[HandoffReport]]] = {}
+    found: dict[str, list[HandoffReport]] = {}
     for run in runs:
         by_source: dict[str, list[HandoffReport]] = {}
         for report in run:
             # The text of an input is known before the run begins: nothing waits for its edge.
             if report.strategy != "encode":
-                found.setdefault(f"{report.source} -> {report.target}", []).append([report])
+                found.setdefault(f"{report.source} -> {report.target}", []).append(report)
                 by_source.setdefault(report.source, []).append(report)
         for source, together in by_source.items():
             if len(targets := {report.target for report in together}) > 1:
-                found.setdefault(f"{source} -> {len(targets)} prompts, the last", []).append(together)
+                found.setdefault(f"{source} -> {len(targets)} prompts, the last", []).append(_last(together))
     for edge, handoffs in found.items():
         yield _times(edge, handoffs)
 
 
-def _times(edge: str, handoffs: Sequence[Sequence[HandoffReport]]) -> EdgeTimes:
-    """Return the medians of handoffs, each of one edge or of several at once."""
+def _last(together: Sequence[HandoffReport]) -> HandoffReport:
+    """Return the handoff of a fan-out whose first id came last; one without a first id is not waited for."""
+    # All figures are then of one edge: the parts add up to the whole, and the cache is the one that was read.
+    return max(together, key=lambda each: (each.first_id_latency or 0.0, each.gap or 0.0))
 
-    def median(
-        figure: Callable[[HandoffReport], float | None], of: Callable[..., float] = max
-    ) -> float | None:
-        known = [[value for each in reports if (value := figure(each)) is not None] for reports in handoffs]
-        values = [of(values) for values in known if values]
+
+def _times(edge: str, handoffs: Sequence[HandoffReport]) -> EdgeTimes:
+    """Return the medians of handoffs, one of each run."""
+
+    def median(figure: Callable[[HandoffReport], float | None]) -> float | None:
+        values = [value for each in handoffs if (value := figure(each)) is not None]
         return statistics.median(values) if values else None
 
     return EdgeTimes(
@@ -249,5 +252,5 @@ def _times(edge: str, handoffs: Sequence[Sequence[HandoffReport]]) -> EdgeTimes:
         engine_prefill=median(lambda each: each.engine_prefill),
         first_id=median(lambda each: each.first_id_latency),
         sent_ahead=median(lambda each: each.prefilled_ids) or 0,
-        cached=median(lambda each: each.cached_ids, min),
+        cached=median(lambda each: each.cached_ids),
     )

@@ -121,7 +121,7 @@ class JobMaker:
             HttpError: 400 or 404, with a remedy.
         """
         from codec_agents.server.apis.prompts import conversation_field
-        from codec_agents.server.apis.request import characters_of
+        from codec_agents.server.apis.request import encoded_texts
 
         reading = partial(read, request.body, self._settings, request.headers)
         asked = await self._workers.run(reading, len(request.body))
@@ -131,9 +131,12 @@ class JobMaker:
         options = self._within(asked.sampling, asked.max_tokens, LIMITS[asked.api])
         require_map(request, model.vocabulary)
         await self._check_length(asked.characters, model, options)
-        for message in asked.messages:
-            if characters_of(message) > MOST_UNCUT:  # a dialect encodes it whole: look first if it can be cut
-                await self._encoded_in_pieces(message.content, model, options, conversation_field(asked))
+        if len(request.body) > MOST_UNCUT:  # a shorter one holds no text that long
+            told = partial(encoded_texts, asked, conversation_field(asked))
+            # A dialect encodes each of them whole: look first if it can be cut.
+            for text, field in await self._workers.run(told, len(request.body)):
+                if len(text) > MOST_UNCUT:
+                    await self._encoded_in_pieces(text, model, options, field)
         return asked, model, options
 
     async def _conversation(

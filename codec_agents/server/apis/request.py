@@ -10,6 +10,7 @@ Rules that hold in this file:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -139,6 +140,23 @@ def characters_of(message: Message) -> int:
     """Return the characters of content, reasoning and calls."""
     calls = sum(len(call.text or "") for call in message.calls)
     return len(message.content) + len(message.reasoning or "") + calls
+
+
+def encoded_texts(request: ConversationRequest, field: str) -> list[tuple[str, str]]:
+    """Return the texts that a dialect encodes, each with the field of the request that it is from.
+
+    Calls and schemas are JSON, as dialects write them: what a client sent as escapes is text by then.
+
+    Args:
+        request: the request.
+        field: the API's name of the field that holds the messages.
+    """
+    calls = [call for message in request.messages for call in message.calls]
+    said = [text for message in request.messages for text in (message.content, message.reasoning or "")]
+    said += [json.dumps(call.arguments, ensure_ascii=False) for call in calls]
+    told = [tool.description for tool in request.offered_tools]
+    told += [json.dumps(tool.parameters, ensure_ascii=False) for tool in request.offered_tools]
+    return [*((text, field) for text in said), *((text, "tools") for text in told)]
 
 
 def sent_call(name: str, text: str, call_id: str | None) -> MessageCall:

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from codec_agents.cli import exits, main
-from codec_agents.cli.latency import CHANGES, DECLARED, TEXT, Measurement, measure, ways
+from codec_agents.cli.latency import CHANGES, DECLARED, TEXT, Measurement, _edges, measure, ways
+from codec_agents.events import HandoffReport
 from codec_agents.pipeline import Pipeline
 from codec_agents.testing import scripted_server
 from codec_agents.vocabularies import bundled_map
@@ -95,6 +96,39 @@ def test_the_text_path_and_the_slowest_edge_of_a_fan_out(servers: tuple[str, str
         each = [rows[way][f"a.answer -> {name}.draft"].first_id or 0 for name in ("b", "c")]
         assert rows[way][together].first_id == max(each) > 0
     assert [run.name for run in found.runs] == [way.way for way in found.ways]
+
+
+def reader(target: str, first_out: float, ahead: int, cached: int) -> HandoffReport:
+    """Return the report of a reader whose writer ended after 1 s, and whose request was sent at once."""
+    return HandoffReport(
+        source="a.answer",
+        target=target,
+        strategy="translate",
+        source_map="demo/bytes",
+        target_map="demo/words",
+        input_ids=20,
+        output_ids=10,
+        dropped_ids=0,
+        replaced=0,
+        translate_seconds=0.0,
+        tail_seconds=0.0,
+        first_in=0.5,
+        last_in=1.0,
+        request_sent=1.0,
+        first_out=first_out,
+        wire_bytes=200,
+        wire_ids=20,
+        prefilled_ids=ahead,
+        cached_ids=cached,
+    )
+
+
+def test_all_figures_of_a_fan_out_are_those_of_the_reader_whose_first_id_comes_last() -> None:
+    quick, slow = reader("b.draft", 1.25, ahead=8, cached=2), reader("c.draft", 2.5, ahead=4, cached=6)
+    first, second, together = _edges([[quick, slow]])
+    assert (together.first_id, together.engine, together.sent_ahead, together.cached) == (1.5, 1.5, 4, 6)
+    assert (first.first_id, first.sent_ahead, first.cached) == (0.25, 8, 2)
+    assert (second.first_id, second.sent_ahead, second.cached) == (1.5, 4, 6)
 
 
 def test_a_text_path_that_cannot_be_is_left_out_with_the_reason(

@@ -1,13 +1,16 @@
 """Bounds on what one request may cost: bytes, stops, messages, and steps on the event loop."""
 
 import asyncio
+import json
 import random
 import threading
 
 import httpx
 import pytest
 
-from codec_agents.server import EmbeddedServer, ScriptedBackend, ServedModel, ServerSettings, create_app
+from codec_agents.server import EmbeddedServer, ScriptedBackend, ServedModel, ServerSettings, create_app, jobs
+from codec_agents.server.apis.chat import read_chat
+from codec_agents.server.http import Request
 from codec_agents.server.long_text import MOST_UNCUT, LongText
 from codec_agents.server.workers import LOOP_BYTES, Workers
 from codec_agents.testing import Say, Stop
@@ -94,6 +97,33 @@ async def test_a_run_that_cannot_be_cut_is_refused(path):
         answer = await ask(server, path, **body)
     assert answer.status_code == 400
     assert "no place to cut" in answer.json()["error"]["message"]
+
+
+async def test_every_text_that_a_dialect_encodes_is_looked_at(monkeypatch):
+    run = "a" + " " * 100
+    looked = []
+
+    async def look(_maker, text, _model, _options, field):
+        looked.append((text, field))
+
+    monkeypatch.setattr(jobs, "MOST_UNCUT", 100)
+    monkeypatch.setattr(jobs.JobMaker, "_encoded_in_pieces", look)
+    arguments = json.dumps({"x": run}).replace("  ", " \\u0020")
+    call = {"id": "1", "function": {"name": "f", "arguments": arguments}}
+    body = {
+        "messages": [
+            {**MESSAGE, "content": run},
+            {"role": "assistant", "content": "b", "reasoning": f"{run}b", "tool_calls": [call]},
+        ],
+        "tools": [
+            {**TOOL, "function": {"name": "f", "description": f"{run}c", "parameters": {"title": run}}}
+        ],
+    }
+    backend = ScriptedBackend.of(bundled_map("demo/words"), lambda _: "x")
+    request = Request("POST", "/v1/chat/completions", {}, {}, json.dumps(body).encode())
+    await jobs.JobMaker(backend, ServerSettings(), Workers()).conversation(request, read_chat)
+    said = [(run, "messages"), (f"{run}b", "messages"), (json.dumps({"x": run}), "messages")]
+    assert looked == [*said, (f"{run}c", "tools"), (json.dumps({"title": run}), "tools")]
 
 
 @pytest.mark.parametrize("name", ["demo/bytes", "demo/words", "qwen3", "llama3", "gemma-4", "mistral-v3"])
