@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from codec_agents.plan.nodes import strategy_between
 from codec_agents.plan.variants import placed
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import translate
@@ -42,7 +43,7 @@ def fed_back(body: BuiltPipeline, sink: str, name: str, ids: list[int]) -> list[
     """Return the ids of a sink in the vocabulary of the input that it fills in the next round."""
     source, target = sink_vocabulary(body, sink), body.inputs[name].vocabulary
     assert target is not None
-    if source is target or source.hash == target.hash:
+    if strategy_between(source, target) == "pass_through":
         return ids
     return translate(source, target, ids)
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from codec_agents import Chat, Pipeline
 from codec_agents.events import NodeFailed, NodeFinished, NodeStarted
 from codec_agents.exceptions import InputError, LimitExceededError, NodeFailedError, RouteError
 from codec_agents.testing import Cut, PromptView, Refuse, Say, ScriptedEngine, ScriptedModel, Wait
+from codec_agents.vocabularies import bundled_map
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -304,6 +306,19 @@ async def test_events_of_a_chain_come_in_order() -> None:
 
 
 @BACKENDS
+async def test_ids_fed_back_between_maps_without_a_hash_are_translated() -> None:
+    maps = [msgspec.structs.replace(bundled_map(map_id)) for map_id in ("demo/words", "demo/bytes")]
+    assert [each.hash for each in maps] == [None, None]
+    body = Pipeline("body").input("draft").sink("next", text=False)
+    for name, each in zip(("first", "second"), maps, strict=True):
+        model(body, name, map=each)
+    body.connect("draft", "first").connect("first", "second").connect("second", "next")
+    p = Pipeline("looped").input("q").sink("out").loop("again", body, turns=2, feedback={"next": "draft"})
+    model(p, "opening", map=maps[0])  # its ids decide which map the input of the body takes
+    p.connect("q", "opening").connect("opening", "again").connect("again", "out")
+    assert (await p.invoke({"q": "now"})).text["out"] == "second(first(second(first(opening(now)))))"
+
+
 async def test_there_is_no_barrier() -> None:
     """In a to {fast, slow} and fast to d, d starts while slow still speaks."""
     release = anyio.Event()
