@@ -144,6 +144,8 @@ class KnownEvents:
         self._turns = {(turn.node, turn.number): turn for turn in record.turns}
         self._sampled: Counter[tuple[str, int]] = Counter()
         """How many recorded ids of each turn were repeated."""
+        self._without_ids: Counter[tuple[str, int]] = Counter()
+        """The same of its frames that have values alone."""
         self._texts = record.texts()
         """The text of each sink that was not repeated yet."""
         self._functions = {node: list(calls) for node, calls in record.functions.items()}
@@ -188,8 +190,10 @@ class KnownEvents:
         turn = self._turns.get((event.node, event.turn))
         if turn is None:
             return event
-        if not event.ids:  # the values of the whole answer, which come before the end of the turn
-            return None if turn.complete else event
+        if not event.ids:  # the values of a whole answer, each request's
+            self._without_ids[event.node, event.turn] += 1
+            again = self._without_ids[event.node, event.turn] <= turn.batches.count([])
+            return None if again or turn.complete else event
         before = self._sampled[event.node, event.turn]
         recorded = turn.generated[before : before + len(event.ids)]
         self._sampled[event.node, event.turn] += len(event.ids)

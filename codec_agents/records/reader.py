@@ -210,11 +210,12 @@ def _open_turn(turns: OpenTurns, line: IdsLine | TurnLine) -> RecordedTurn:
 
 def _ids(_: RecordedRun, turns: OpenTurns, line: IdsLine) -> None:
     turn = _open_turn(turns, line)
-    turn.generated += line.ids
-    turn.batches.append(line.ids)
     values = None if line.values is None else line.values.read()
+    # Before the turn is changed: the error holds what came before this line.
     if values is not None and (fault := count_fault(values, len(line.ids))) is not None:
         raise _BadLineError(fault)
+    turn.generated += line.ids
+    turn.batches.append(line.ids)
     turn.values.append(values)
     turn.times.append(line.at)
 

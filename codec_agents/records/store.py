@@ -149,9 +149,8 @@ class RunStore:
         """
         try:
             return self._refresh(progress)
-        except (
-            sqlite3.OperationalError
-        ):  # of the next kind as well, but the index is whole: busy, or no space
+        # Of the next kind as well, but the index is whole: busy, or no space.
+        except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
             self._base.close()
@@ -231,8 +230,8 @@ class RunStore:
             "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 name,
-                str(record.header.get("run_id")),
-                str(record.header.get("pipeline")),
+                record.header.get("run_id") or "",  # files of other programs may lack it
+                record.header.get("pipeline") or "",
                 state or _state(path, record, failed=bool(errors)),
                 record.seconds,
                 found.st_mtime_ns,

@@ -93,5 +93,24 @@ async def test_a_record_whose_values_do_not_fit_its_ids_is_damaged(tmp_path: Pat
     path = tmp_path / "run.jsonl"
     await desk(engine(), True).invoke({"q": "go"}, record=path)
     rewrite(path, lambda text: text.replace('"logprobs":[', '"logprobs":[-1.0,', 1))
-    with pytest.raises(RecordDamagedError, match="logprobs for"):
+    with pytest.raises(RecordDamagedError, match="logprobs for") as damaged:
         read_record(path)
+    record = damaged.value.record
+    assert record is not None
+    assert [len(list(turn.frames())) for turn in record.turns] == [0], "nothing of the bad line is in it"
+
+
+async def test_a_run_that_goes_on_before_the_end_of_a_turn_has_the_values_of_its_whole_once(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "run.jsonl"
+    await desk(engine()).run_or_recover(path, {"q": "go"}).execute()
+    lines = path.read_text().splitlines(keepends=True)
+    end = next(i for i, line in enumerate(lines) if '"kind":"turn"' in line)
+    assert '"ids":[]' in lines[end - 1]
+    path.write_text("".join(lines[:end]))
+    await desk(engine()).run_or_recover(path, {"q": "go"}).execute()
+    for turn in read_record(path).turns:
+        values = turn.all_values()
+        assert values is not None
+        assert values.weight_versions == (WeightVersion("step-3", 0, len(turn.generated)),)
