@@ -87,9 +87,7 @@ class Dispatcher:
         self._approver = approver
         # Of the dispatcher, so of a node and all its runs: limits protect what is behind the tools.
         self._threads = anyio.CapacityLimiter(workers)
-        self._limits = {
-            tool.name: anyio.CapacityLimiter(tool.concurrency) for tool in self.tools if tool.concurrency
-        }
+        self._limits = _limits_of(self.tools)
         self._failures: dict[str, Counter[str]] = {}
         self._note_kinds()
         self._max_same_failures = max_same_failures
@@ -105,8 +103,10 @@ class Dispatcher:
         Raises:
             ToolDefinitionError: two tools have one name.
         """
+        added = Toolset(tools)
         other = copy(self)
-        other.tools = Toolset([*self.tools, *tools])
+        other.tools = self.tools + added
+        other._limits = self._limits | _limits_of(added)
         other._note_kinds()
         return other
 
@@ -263,6 +263,10 @@ class Dispatcher:
         if detokenize(vocabulary, ids) != result.text:
             return text_alone
         return _Outcome("ok", result.text, tuple(ids))
+
+
+def _limits_of(tools: Toolset) -> dict[str, anyio.CapacityLimiter]:
+    return {tool.name: anyio.CapacityLimiter(tool.concurrency) for tool in tools if tool.concurrency}
 
 
 def _joined(parts: Sequence[str | tuple[int, ...]], vocabulary: Vocabulary) -> list[int]:

@@ -17,8 +17,6 @@ def result_text(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    if value is None:
-        return "null"
     try:
         # By pydantic first: it has a form for models, dataclasses, dates and sets, which `json` has not.
         written = TypeAdapter(Any).dump_python(value, mode="json")

@@ -170,11 +170,12 @@ async def test_concurrency_is_bounded() -> None:
             await anyio.lowlevel.checkpoint()
         running -= 1
 
-    dispatcher = Dispatcher([counted])
-    async with anyio.create_task_group() as group:
-        for _ in range(6):
-            group.start_soon(dispatcher.run, call("counted"), CONTEXT)
-    assert most == 2
+    for dispatcher in (Dispatcher([counted]), Dispatcher().with_tools([counted])):
+        most = 0
+        async with anyio.create_task_group() as group:
+            for _ in range(6):
+                group.start_soon(dispatcher.run, call("counted"), CONTEXT)
+        assert most == 2
 
 
 async def test_retries_after_errors_but_not_after_a_tools_own_words() -> None:
