@@ -18,7 +18,7 @@ from codec_agents.engines.base import (
     StreamStats,
 )
 from codec_agents.engines.context import ContextQuestion, of_props
-from codec_agents.engines.http.engine import Outgoing
+from codec_agents.engines.http.engine import Outgoing, headers_of
 from codec_agents.engines.http.responses import UNREADABLE_JSON, text_of
 from codec_agents.engines.prompt_body import check_prompt, invalid_id, json_of
 from codec_agents.engines.request_body import LLAMACPP, for_model, forms_in, place_options
@@ -130,10 +130,13 @@ class LlamaCppEngine(StockEngine):
             EngineError: the engine refused or failed.
         """
         body = completion_body(request, stream=False)
-        place_options(self.name, request.options, LLAMACPP, body)
-        # All ids come together at the end; without a bound on the whole, the wall time of the node ends it.
+        headers = headers_of(place_options(self.name, request.options, LLAMACPP, body), request)
+        # All ids come together at the end. Without a bound on the whole, the node's wall time ends it and not
+        # `of_whole_answer`, which is for short answers: this may be the rest of a long one.
         timeouts = msgspec.structs.replace(request.timeouts, first_id=request.timeouts.whole)
-        status, answer = await ask(self, "POST", "/completion", body, timeouts, limit=MAX_ANSWER)
+        status, answer = await ask(
+            self, "POST", "/completion", body, timeouts, headers=headers, limit=MAX_ANSWER
+        )
         if status != 200:
             raise self.status_error(status, answer, "/completion")
         try:
@@ -362,14 +365,15 @@ async def whole_frames(
         raise EngineStreamError(engine.name, said, delivered=stats.ids)
     stopped = up_to_stop(answer.tokens, frozenset(request.options.stop_token_ids))
     ids = answer.tokens if stopped is None else stopped
+    if invalid_id(ids, request.vocabulary) is not None:  # before they count as delivered
+        what = "an id of the answer is not in the map"
+        raise EngineStreamError(engine.name, what, delivered=stats.ids, transient=False)
+    options = request.options
+    values = None if options.logprobs is None else values_of(engine.name, answer, ids, options)
     stats.finish_reason = finish_reason(answer) if stopped is None else "stop"
     stats.last_id = time.perf_counter()
     stats.first_id = stats.first_id or stats.last_id
     stats.ids += len(ids)
-    if invalid_id(ids, request.vocabulary) is not None:
-        raise EngineStreamError(engine.name, "an id of the answer is not in the map", transient=False)
-    options = request.options
-    values = None if options.logprobs is None else values_of(engine.name, answer, ids, options)
     whole = with_values(CodecFrame(ids, done=False), values)
     return [whole, CodecFrame((), done=True, finish_reason=stats.finish_reason)]
 

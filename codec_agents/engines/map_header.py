@@ -8,7 +8,7 @@ from collections.abc import Mapping
 SHORTEST_HASH = 8
 """Hexadecimal digits of a shortened hash that are compared; fewer would agree by chance."""
 
-_HASH = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})")
+_HASH = re.compile(rf"(?:sha256:)?([0-9a-f]{{{SHORTEST_HASH},64}})")
 
 
 def map_agrees(headers: Mapping[str, str], held: str, map_id: str) -> tuple[bool, str] | None:

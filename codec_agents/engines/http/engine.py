@@ -53,6 +53,11 @@ class Outgoing(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
 
 
+def headers_of(own: Mapping[str, str], request: GenerationRequest) -> dict[str, str]:
+    """Return the headers of a call that have its own ones; what is nearer to the caller wins."""
+    return {**session_headers(request), **own, **request.headers}
+
+
 class HttpEngine:
     """The frame of an engine over HTTP. Subclasses write requests and read answers."""
 
@@ -99,10 +104,9 @@ class HttpEngine:
 
     async def is_healthy(self, timeouts: Timeouts) -> bool:
         """Return whether the server answers `/health`, and not with an error of its own; never raises."""
-        bound = msgspec.structs.replace(timeouts, first_id=HEALTH_SECONDS)
         try:
             with anyio.move_on_after(HEALTH_SECONDS):
-                response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=bound)
+                response = await self.pool.send("GET", KEEP_OPEN, content=None, headers={}, timeouts=timeouts)
                 try:
                     # 404 is an engine without the path, and 401 one with a key.
                     return response.status_code < 500
@@ -204,8 +208,7 @@ class HttpEngine:
     ) -> HttpResponse:
         """Send and wait for the head of the answer."""
         written: list[float] = []
-        # What is nearer to the caller wins.
-        headers = {**session_headers(request), **outgoing.headers, **request.headers}
+        headers = headers_of(outgoing.headers, request)
         named = self.pool.request_id(headers)
         headers |= named
         stats.request_id = named.get(REQUEST_ID)
@@ -285,9 +288,8 @@ class HttpEngine:
             with anyio.CancelScope(deadline=deadlines.instant()):
                 while len(body) <= limit and (chunk := await anext(chunks, None)) is not None:
                     body += chunk
-        except (
-            Exception
-        ) as error:  # what came says more than how it ended; faults of this code are no such end
+        # What came says more than how it ended; faults of this code are no such end.
+        except Exception as error:
             if not isinstance(self.pool.failure(error, deadlines.timeouts), EngineError):
                 raise
         if len(body) > limit:

@@ -189,14 +189,17 @@ class HttpPool:
         return not sent.startswith(found)  # one that is cut off may be the same
 
     def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        merged = {**self.settings.headers, **headers}
+        given: list[tuple[str, str]] = []
         if not self.settings.keep_alive:
-            merged.setdefault("Connection", "close")
-        if self.address.login is not None:
-            merged.setdefault("Authorization", basic_login(*self.address.login))
+            given.append(("Connection", "close"))
+        # Of these two the login is sent: it is of this URL alone, and replicas share the key.
         if (key := self.settings.key) is not None:
-            merged.setdefault("Authorization", f"Bearer {key}")
-        return merged
+            given.append(("Authorization", f"Bearer {key}"))
+        if self.address.login is not None:
+            given.append(("Authorization", basic_login(*self.address.login)))
+        given += [*self.settings.headers.items(), *headers.items()]
+        # The last of a name wins, whatever its case: clients send both of two that differ in case alone.
+        return dict({name.lower(): (name, value) for name, value in given}.values())
 
     def failure(
         self, error: Exception, timeouts: Timeouts, *, path: str = "", delivered: int = 0

@@ -166,6 +166,7 @@ async def ask(
     body: Any,
     timeouts: Timeouts,
     *,
+    headers: Mapping[str, str] | None = None,
     limit: int = MAX_ERROR_BODY,
 ) -> tuple[int, bytes]:
     """Make one plain call; return the status and the body.
@@ -175,11 +176,11 @@ async def ask(
     """
     deadlines = Deadlines(timeouts)
     content = None if body is None else msgspec.json.encode(body)
-    headers = {"Accept-Encoding": "identity"}  # the answer is not decompressed
+    sent = {**(headers or {}), "Accept-Encoding": "identity"}  # the answer is not decompressed
     if body is not None:
-        headers["Content-Type"] = "application/json"
+        sent["Content-Type"] = "application/json"
     with anyio.CancelScope(deadline=deadlines.instant()):
-        response = await engine.pool.send(method, path, content=content, headers=headers, timeouts=timeouts)
+        response = await engine.pool.send(method, path, content=content, headers=sent, timeouts=timeouts)
         try:
             return response.status_code, await engine.read_limited(response, deadlines, limit)
         finally:

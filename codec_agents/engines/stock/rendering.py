@@ -120,7 +120,8 @@ def _as_pieces(ids: Sequence[int], chat: Chat, vocabulary: Vocabulary) -> RawPro
     # A run encodes the pieces anew: where that gives other ids, its prompt would not be the engine's.
     written = _written(parts, chat.slots, vocabulary)
     if written != list(ids):
-        at = next((n for n, pair in enumerate(zip(written, ids, strict=False)) if pair[0] != pair[1]), -1)
+        least = min(len(written), len(ids))  # one may be the beginning of the other
+        at = next((n for n, pair in enumerate(zip(written, ids, strict=False)) if pair[0] != pair[1]), least)
         raise PromptError(
             f"the engine's prompt cannot be written in pieces of {vocabulary.id!r}: it differs at id {at}"
         )

@@ -4,6 +4,7 @@ The answers here are the documentation's own examples, with ids of a test vocabu
 in `test_networks`, lost ids in `test_stock`, what is asked before the first request in `test_first_use`.
 """
 
+import functools
 import json
 import threading
 
@@ -353,6 +354,31 @@ async def test_llamacpp_what_is_held_for_a_stop_text_is_not_guessed(words, ask, 
         with pytest.raises(LostIdsError) as lost:
             await read(llamacpp_engine(server.url, lost_ids="error"), ask(words, stop=("twos",)))
     assert (lost.value.delivered, lost.value.transient) == (1, True)
+
+
+async def test_llamacpp_a_request_without_a_stream_has_the_headers_of_any_other(words, ask, stock):
+    request = ask(words, headers={"traceparent": "00-1"}, extra={"headers": {"X-Tenant": "t"}})
+    request = msgspec.structs.replace(request, session="s")
+    streamed, whole = llamacpp_engine, functools.partial(llamacpp_engine, lost_ids="no_stream")
+    sent = []
+    for engine in (streamed, whole):
+        async with stock.StockServer({"/completion": stock.llamacpp_completion(words, [21, 2])}) as server:
+            await read(engine(server.url), request)
+        names = ("traceparent", "x-tenant", "x-session-id")
+        sent.append([server.seen[0][1].get(name) for name in names])
+    assert sent == [["00-1", "t", "s"]] * 2
+
+
+async def test_llamacpp_a_rest_outside_the_map_counts_what_came_before_it(words, ask, stock):
+    def lossy(asked):
+        if asked["stream"]:
+            return 200, stock.SSE, lines(partial([21], 1), partial([22], 9))
+        return stock.llamacpp_completion(words, [999_999])(asked)
+
+    async with stock.StockServer({"/completion": lossy}) as server:
+        with pytest.raises(EngineStreamError, match="not in the map") as failed:
+            await read(llamacpp_engine(server.url), ask(words))
+    assert (failed.value.delivered, failed.value.transient) == (1, False)
 
 
 async def test_llamacpp_a_stop_id_of_ours_closes_the_request_at_once(words, ask):

@@ -15,6 +15,7 @@ from codec_agents.engines.codec import CodecEngine
 from codec_agents.engines.http import httpx_client
 from codec_agents.engines.http.aiohttp_client import AiohttpClient
 from codec_agents.engines.http.clients import make_client
+from codec_agents.engines.http.pool import HttpPool
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.llamacpp import LlamaCppEngine
 from codec_agents.engines.openai import OpenAIEngine
@@ -98,6 +99,16 @@ async def test_keys_headers_and_trace_context_reach_the_engine(words, ask, every
     path, headers, _ = server.seen[-1]
     assert headers["traceparent"] == "00-1"
     assert path not in ("/tokenize", "/props")
+
+
+def test_a_header_is_sent_once_whatever_the_case_of_its_name():
+    settings = HttpSettings(
+        api_key="k", headers={"authorization": "own", "x-session-id": "a"}, keep_alive=False
+    )
+    pool = HttpPool("e", "http://user:word@host", settings)
+    assert pool._headers({"X-Session-ID": "b", "Connection": "keep-alive"}) == {
+        "authorization": "own", "X-Session-ID": "b", "Connection": "keep-alive",
+    }  # fmt: skip
 
 
 LIMITS = ("max_tokens", "n_predict", "max_new_tokens")
