@@ -507,7 +507,7 @@ class EngineTimeoutError(EngineError):
         super().__init__(engine, f"{_PHASES[phase]}{allowed}", delivered=delivered)
         self.phase = phase
         self.seconds = seconds
-        self.transient = phase != "whole"
+        self.transient = phase != "whole"  # an answer that took too long as a whole would do so again
 
 
 _PHASES: dict[TimeoutPhase, str] = {

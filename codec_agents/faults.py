@@ -45,7 +45,7 @@ def suggest(name: str, known: Iterable[str], what: str = "names") -> str:
     names = sorted(islice(known, MAX_COMPARED + 1))
     if len(names) > MAX_COMPARED:
         return f"there are more than {MAX_COMPARED} {what}, and none of this name"
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    close = get_close_matches(name, names, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     if not names:

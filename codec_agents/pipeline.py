@@ -98,7 +98,7 @@ class Pipeline(graph.Declaration, Displayed):
         from codec_agents.graph.drawing.parts import declaration_parts, fault_parts
 
         try:
-            return list(declaration_parts(self.spec, self.check()))
+            return declaration_parts(self.spec, self.check())
         except PipelineError as error:
             return [Title(f"pipeline {self.name}, not complete"), *fault_parts(error.errors)]
 
@@ -368,7 +368,7 @@ class Pipeline(graph.Declaration, Displayed):
         return run
 
     async def aclose(self) -> None:
-        """Close the connections of the engines that the pipeline created, now."""
+        """Close the connections of the engines that the pipeline created, now. MCP servers end with runs."""
         if self._built is not None:
             await self._built.lease.close()
 

@@ -200,10 +200,12 @@ class JsonStrings:
     def _spelled(self, wanted: bytes) -> tuple[int, ...]:
         """Return ids that spell exactly these bytes, which may begin or end inside a character."""
         try:
+            # Never the first text, before which some vocabularies put a space.
             prepared = self._tokenizer.prepare(wanted.decode(), first=False)
             ids = tuple(self._tokenizer.encode_prepared(prepared))
         except UnicodeDecodeError:
             ids = ()
+        # A tokenizer may change text, and knows no half of a character: then each byte has an id of its own.
         if b"".join(map(self._vocabulary.byte_table.__getitem__, ids)) != wanted:
             ids = tuple(self._byte_id(wanted[place : place + 1]) for place in range(len(wanted)))
         return ids
@@ -211,6 +213,7 @@ class JsonStrings:
     def _byte_id(self, byte: bytes) -> int:
         if not self._single:
             special, table = self._vocabulary.special_ids, self._vocabulary.byte_table
+            # A map need not list the ids of bytes among its tokens.
             known = [*self._vocabulary.ordinary().values(), *self._vocabulary.byte_fallback]
             self._single = {table[i]: i for i in known if i not in special and len(table[i]) == 1}
         if byte not in self._single:

@@ -110,6 +110,7 @@ class Turn:
         """Return what the engine said of the turn's first request."""
         if not self.stats:
             return EngineReport()
+        # A repeated request finds in the cache what the first one left there.
         first = self.stats[0]
         return EngineReport(
             first.cached_tokens, first.engine_queue, first.engine_prefill, first.engine_seconds
@@ -123,7 +124,8 @@ class Turn:
     def usage(self) -> Usage:
         """Return the counts of the turn. The cached ids are those of the last request."""
         cached, received, sent = None, 0, 0
-        # Cached ids are no sum: each request repeats the prompt, which `prompt_ids` counts once.
+        # Cached ids are no sum: each request repeats the prompt, which `prompt_ids` counts once. Those of the
+        # last one: a request that was cut off seldom reports them, which engines do at the end.
         for stats in self.stats:
             cached = stats.cached_tokens
             received += stats.bytes_received

@@ -219,6 +219,7 @@ def digest_of(spec: PipelineSpec) -> str:
     Where a server keeps conversations is left out: they are known by this digest, and outlast a move.
     """
     if spec.serve is not None and spec.serve.store is not None:
+        # One that says nothing else is as none: adding a store to a pipeline changes no digest.
         served = spec.serve.model_copy(update={"store": None})
         spec = spec.model_copy(update={"serve": None if served == ServeSpec() else served})
     document = spec.model_dump_json(by_alias=True, exclude_defaults=True)

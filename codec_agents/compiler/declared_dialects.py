@@ -46,6 +46,8 @@ def own_dialect(
     said = f"{', '.join(spec.fields)} declared" if spec.fields else ""
     if spec.grammar is not None:
         grammar = resolve(spec.grammar)
+        if not callable(grammar):
+            raise DialectError(f"{spec.grammar!r} is a {type(grammar).__name__}, and no function")
     return FoundDialect(dialect, "; ".join(part for part in (reason, said) if part), grammar)
 
 
@@ -92,6 +94,7 @@ def _read_spec(name: str, path: Path) -> DialectSpec:
 
 def _with_fields(name: str, base: Dialect | None, fields: Mapping[str, Any]) -> Dialect:
     data = {} if base is None else base.model_dump(mode="json")
+    # The name is the one that nodes use, whatever the fields or the base say.
     merged = _merged(data, {**fields, "name": name})
     try:
         return Dialect.model_validate(merged)

@@ -131,13 +131,15 @@ def _remove_relay(flat: FlatGraph, relay: str) -> None:
 
 def _join(first: Wire, second: Wire, *, several: bool) -> Wire:
     # Several sources meet at the relay, so the separator of their own edges is between them; a single one
-    # meets others only at the target.
+    # meets others only at the target. What either edge asks for is done, within the closer bound of the two.
     options = {
         "separator": first.edge.separator if several else second.edge.separator,
         "keep_special": first.edge.keep_special or second.edge.keep_special,
         "buffer": min(first.edge.buffer, second.edge.buffer),
         "prefill": first.edge.prefill or second.edge.prefill,
         "prefill_stride": min(first.edge.prefill_stride, second.edge.prefill_stride),
+        "prefill_budget": min(first.edge.prefill_budget, second.edge.prefill_budget),
+        # The check refuses these two on the second edge: it begins at an input, or at the whole pipeline.
         "reasoning": first.edge.reasoning,
         "fallback": first.edge.fallback,
     }

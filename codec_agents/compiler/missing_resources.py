@@ -70,7 +70,9 @@ class Needs:
         except ResourceError as error:
             self._told.add(place)
             yield Fault(place, error.found, error.remedy)
+        # Its message is `found; remedy`.
         except DialectError as error:
+            self._told.add(place)
             found, _, remedy = str(error).partition("; ")
             yield Fault(place, found, remedy)
 
@@ -105,10 +107,10 @@ def _named(spec: PipelineSpec, node: Node, resources: Resources) -> Iterator[Nee
     if isinstance(node, Asking | FunctionNode | JoinNode | InputNode) and node.map is not None:
         yield ("map",), ("maps", node.map), partial(resources.vocabulary, node.map)
     # An unknown engine, or server below, is a fault of the declaration, which its check reports.
-    if isinstance(node, Asking) and spec.engine_of(node.engine) is not None:
+    if isinstance(node, Asking) and (engine := spec.engine_of(node.engine)) is not None:
         name = spec.engine_name(node.engine)
         yield ("engine",), ("engines", name) if name else None, partial(resources.engine, node.engine)
-        if node.map is None and spec.engine_of(node.engine).kind in TELLING_KINDS:  # type: ignore[union-attr]
+        if node.map is None and engine.kind in TELLING_KINDS:
             yield ("map",), None, partial(resources.vocabulary_of, node)
     if isinstance(node, Asking) and node.dialect is not None:
         yield ("dialect",), None, partial(resources.dialect, node.dialect)

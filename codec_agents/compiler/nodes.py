@@ -66,6 +66,7 @@ def _sink(b: NodeBuilder) -> BuiltSink:
         write.append(_print)
     if node.call is not None:
         write.append(b.callable(node.call))
+    # In a body ids go on: text is made where they leave the outermost pipeline.
     return BuiltSink(
         **b.common(), text=node.text and not b.context.is_body, write=tuple(write), file=b.file(node.file)
     )
@@ -245,6 +246,7 @@ def _tell_labels(asking: dict[str, Any], labels: Sequence[str]) -> dict[int, str
     first_ids = {token_id: label for label in labels for token_id in encode(label)[:1]}
     # Equal numbers: no two labels begin with the same id, and none is without ids.
     if "ids" in forms and len(first_ids) == len(labels):
+        # What bounds or ends a longer answer has no place: the one id is all of it, and the cut is meant.
         asking["options"] = msgspec.structs.replace(
             options, structured={"ids": list(first_ids)}, max_tokens=1, min_tokens=None, stop=()
         )
@@ -274,10 +276,12 @@ def _join(b: NodeBuilder) -> BuiltJoin:
 
 def _map(b: NodeBuilder) -> BuiltMap:
     node = b.declared(MapNode)
+    over = node.over or node.default_slot
+    assert over is not None, "the check refuses a map that leaves it open"
     return BuiltMap(
         **b.common(),
         body=b.context.body(b.flat),
-        over=node.over or node.slots[0],
+        over=over,
         split=node.split if node.items is None else b.function(node.items),
         parallel=node.parallel,
         in_order=node.order == "input",

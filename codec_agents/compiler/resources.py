@@ -61,7 +61,8 @@ class Resources:
         # By map, dialect, and whether the prompt is a chat: each node asks several times during a build.
         self._asked: dict[object, tuple[FoundDialect, Vocabulary]] = {}
         self._maps = Maps(spec, live, self.directory)
-        self._slots: dict[str, anyio.CapacityLimiter] = {}
+        # By identity: the build keeps the engines, and another pipeline inside may have one of the same name.
+        self._slots: dict[int, anyio.CapacityLimiter] = {}
         self._measured: dict[int, Measured] = {}
         self.own_engines: dict[str, Engine] = {}
         """The engines that were created here, and that the plan closes."""
@@ -140,7 +141,8 @@ class Resources:
             except TypeError as error:
                 raise ResourceError(str(error), "see `codec_agents.engines.base.Engine`") from error
             return engine
-        # A pipeline inside a node may declare another engine under the same name.
+        # A pipeline inside a node may declare another engine under the same name. Options may hold objects,
+        # which JSON cannot.
         key = (found, spec.model_dump_json(fallback=repr), id(self._live.scripts.get(found)))
         if key not in self._engines:
             self._engines[key] = self._make_engine(found, spec)
@@ -149,20 +151,19 @@ class Resources:
 
     def engine_slots(self, name: str | None, policy: Policy) -> anyio.CapacityLimiter | None:
         """Return the limiter of concurrent requests to an engine; all nodes that use the engine share it."""
-        found, spec = self._spec.engine_name(name), self._spec.engine_of(name)
+        spec = self._spec.engine_of(name)
         bound = (spec.concurrency if spec else None) or policy.concurrency
-        if found is None or bound is None:
+        if bound is None:
             return None
-        if found not in self._slots:
-            self._slots[found] = anyio.CapacityLimiter(bound)
-        return self._slots[found]
+        return self._slots.setdefault(id(self.engine(name)), anyio.CapacityLimiter(bound))
 
     def measured(self, name: str | None) -> Measured:
         """Return what is measured of an engine; all nodes that use the engine share it."""
         return self._measured.setdefault(id(self.engine(name)), Measured())
 
     def _make_engine(self, name: str, spec: EngineSpec) -> Engine:
-        # Options may hold references, such as a proxy with a password; errors must not show their values.
+        # Options may hold references, such as a proxy with a password; errors must not show their values. The
+        # client hides the key itself.
         texts = {key: value for key, value in spec.options.items() if isinstance(value, str)}
         told = (*spec.addresses, *spec.headers.values(), *texts.values())
         secrets = [value for text in told for value in values_of(text)]

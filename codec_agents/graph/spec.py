@@ -89,7 +89,8 @@ class MapNode(Nested):
     body: Annotated[PipelineSpec, Field(validation_alias=AliasChoices("body", "each"))]
     body_field: ClassVar[str] = "each"
     over: Name | None = None
-    """The body's input for the items, its only one when left out; others get the same value each time."""
+    """The body's input for the items; the only one, or the only one without a default, when left out. Others
+    get the same value each time."""
     split: Annotated[str, Field(min_length=1)] = "\n"
     """The text that ends an item, compared as bytes. Items without content are left out."""
     items: Reference | None = None

@@ -197,9 +197,8 @@ def _bounded(kind: Any) -> Any:
     """Return a class of validators whose work is counted, without the slow keywords of `jsonschema`."""
     from jsonschema import validators
 
-    keywords = {**kind.VALIDATORS, "pattern": _pattern, "uniqueItems": _unique_items}
-    if "patternProperties" in keywords:
-        keywords["patternProperties"] = _pattern_properties
+    own = {"pattern": _pattern, "patternProperties": _pattern_properties, "uniqueItems": _unique_items}
+    keywords = {**kind.VALIDATORS, **own}
     return validators.extend(kind, {name: partial(_counted, check) for name, check in keywords.items()})
 
 
@@ -281,7 +280,7 @@ def compiled_regex(pattern: str) -> Any:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # that the meaning of `[[` or `--` in a set may change one day
             # Python's own syntax has no recursion and no named sets; properties are what it lacks.
             re.compile(_PROPERTY.sub(".", pattern))
         counts = [int(count) for found in _REPEAT.findall(pattern) for count in found if count]

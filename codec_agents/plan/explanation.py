@@ -193,7 +193,8 @@ def _pieces(template: PromptTemplate, vocabulary: Vocabulary) -> list[PieceExpla
 
 
 def _edge(built: BuiltPipeline, edge: BuiltEdge) -> EdgeExplanation:
-    # A separator stands before the content of every edge but the first; which comes first, order decides.
+    # A separator stands before the content of every edge but the first; which comes first, order decides. A
+    # sink has no slot, in which there could be one.
     alone = len([other for other in built.edges_into(edge.target_node) if other.target == edge.target]) == 1
     return EdgeExplanation(
         source=edge.source,

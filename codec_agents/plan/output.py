@@ -63,6 +63,7 @@ def form_of(output: Output, model: type[BaseModel] | None) -> OutputForm:
         ValueError: the schema or the expression is not valid.
     """
     if model is not None:
+        # In no thread: the expressions of pydantic do not backtrack, so that its time grows with the length.
         return _of_schema(model.model_json_schema(), _reader_of_model(model), output.retries)
     if isinstance(output.json_schema, dict):
         read = reader_of_schema(output.json_schema)
@@ -104,6 +105,7 @@ def _reader_of_model(model: type[BaseModel]) -> Callable[[str], Any]:
 def _reader_of_choices(choices: tuple[str, ...]) -> Callable[[str], Any]:
     def read(text: str) -> str:
         for choice in choices:
+            # Models write a space or a line feed around an answer.
             if text.strip() == choice.strip():
                 return choice
         raise InvalidAnswerError(f"{text!r:.200} is none of them.")

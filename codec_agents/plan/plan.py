@@ -258,6 +258,6 @@ def _as_id(value: object) -> int | None:
     if type(value) is int:
         return value
     try:
-        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type] # tried
     except TypeError:
         return None

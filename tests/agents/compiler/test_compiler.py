@@ -14,6 +14,7 @@ from codec_agents.exceptions import EngineError, NodeFailedError
 from codec_agents.graph.explain import render_text
 from codec_agents.plan.explanation import explain
 from codec_agents.plan.nodes import BuiltModel
+from codec_agents.plan.plan import BuiltMap
 from codec_agents.testing import ScriptedEngine
 from codec_agents.vocabularies import bundled_map_bytes
 from codec_core.maps import hash_map
@@ -198,6 +199,44 @@ def test_a_pipeline_in_a_pipeline_is_taken_apart() -> None:
     p.connect("q", "deep").connect("deep", "r")
     assert strategies(p) == {"q.value -> deep/in/m.x": "encode", "deep/in/m.answer -> r": "decode"}
     assert set(p.build().nodes) == {"q", "r", "deep/in/m"}
+
+
+def test_an_edge_into_a_pipeline_keeps_its_bounds_and_those_of_the_edge_inside() -> None:
+    inner = Pipeline("box").input("x").sink("y", text=False)
+    inner.model(
+        "m", engine=ScriptedEngine(lambda _: "hello"), map="demo/bytes", prompt=Chat(user="{x}")
+    ).connect("x", "m", prefill="ahead", prefill_budget=100, buffer=7)
+    p = Pipeline("outer").input("q").sink("r").pipeline("deep", inner.connect("m", "y"))
+    edge = p.connect("q", "deep").connect("deep", "r").build().edges_into("deep/m")[0]
+    assert (edge.prefill, edge.prefill_budget, edge.buffer) == (256, 100, 7)
+
+
+def test_a_map_gives_its_items_to_the_input_that_needs_an_edge() -> None:
+    body = Pipeline("body").input("style", default="short").input("item").join("both").sink("o")
+    body.connect("style", "both").connect("item", "both").connect("both", "o")
+    p = Pipeline("p").input("q").sink("r").map("each", body).connect("q", "each").connect("each", "r")
+    each = p.build().nodes["each"]
+    assert isinstance(each, BuiltMap)
+    assert each.over == "item"
+
+
+def test_engines_of_one_name_have_limits_of_their_own() -> None:
+    engines = "engines: {e: {kind: scripted, script: hi, concurrency: %d}}"
+    inner = Pipeline.from_yaml(
+        f"pipeline: inner\n{engines % 1}\n"
+        "nodes: {m: {map: demo/bytes, prompt: '{x}'}}\nedges: [x -> m, m -> y]\n"
+    )
+    p = Pipeline.from_yaml(
+        f"pipeline: outer\n{engines % 8}\n"
+        "nodes: {m: {map: demo/bytes, prompt: '{q}'}, s: {text: true}}\nedges: [q -> m, m -> s]\n"
+    )
+    nodes = p.pipeline("in", inner).sink("t").connect("q", "in").connect("in", "t").build().nodes
+    limits = {
+        name: node.engine_slots.total_tokens
+        for name, node in nodes.items()
+        if isinstance(node, BuiltModel) and node.engine_slots is not None
+    }
+    assert limits == {"m": 8, "in/m": 1}
 
 
 def test_explain_says_maps_dialects_prompts_and_boundaries() -> None:

@@ -131,6 +131,7 @@ def test_fields_inside_a_form_are_taken_one_by_one(folder: Path) -> None:
         ("{tokenizer_config: nowhere.json}", "cannot read nowhere.json"),
         ("{tokenizer_config: broken.json}", "is not JSON"),
         ('{call: "script:NOTHING"}', "is a int, and no Dialect"),
+        ('{like: hermes, grammar: "script:NOTHING"}', "is a int, and no function"),
         ('{call: "os:environ"}', "standard library"),
         ("{like: qwen3, fields: {markers: ['<|nobody|>']}}", "<|nobody|>"),
     ],
