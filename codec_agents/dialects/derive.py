@@ -28,6 +28,7 @@ SIGNATURES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("<|startoftext|>", "<|tool_call_start|>", "<|tool_list_start|>"), "lfm2"),
     (("<|startoftext|>", "<|tool_call_start|>"), "lfm2.5"),
     (("<|bom|>", "<|eom|>"), "jamba"),
+    (("<|developer_start|>", "<|tools_prefix|>"), "apertus"),
     (("[|assistant|]", "[|endofturn|]"), "exaone-4"),
     (("<|action_start|>", "<|im_start|>"), "internlm"),
     (("<|header_start|>", "<|eot|>"), "llama4"),

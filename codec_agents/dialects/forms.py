@@ -82,6 +82,8 @@ class ToolsForm(_Part):
     before the last user turn; or before the text of the last user turn, or of the first."""
     form: str
     """The text around the tools, which replace `{tools}`."""
+    absent: str = ""
+    """The text behind the system turn where the model has no tools."""
     each: Literal[
         "openai",
         "function",

@@ -19,6 +19,7 @@ FAMILIES = (
     "harmony",
     "phi",
     "gemma",
+    "apertus",
     "cohere",
     "granite",
     "minimax",

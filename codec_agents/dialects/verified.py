@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 VERIFIED: Mapping[str, tuple[str, ...]] = {
+    "apertus": ("the chat template Apertus-8B-Instruct",),
     "command-r7b": ("the chat template CohereForAI-c4ai-command-r7b-12-2024-tool_use",),
     "deepseek-r1": ("renderers 0.1.12 (deepseek-r1)",),
     "deepseek-v3": ("renderers 0.1.12 (deepseek-v3)",),

@@ -9,7 +9,7 @@ from codec_agents.dialects.grammars.base import FoundCall, Grammar, Payload, Pay
 from codec_agents.dialects.grammars.channels import read_channels
 from codec_agents.dialects.grammars.elements import read_elements
 from codec_agents.dialects.grammars.gemma import read_function_gemma, read_gemma
-from codec_agents.dialects.grammars.json_calls import read_json
+from codec_agents.dialects.grammars.json_calls import read_json, read_keyed_json
 from codec_agents.dialects.grammars.llama import read_llama, read_python_lines
 from codec_agents.dialects.grammars.marked import (
     read_blocks,
@@ -30,6 +30,7 @@ from codec_agents.dialects.grammars.tagged import (
 
 GRAMMARS: Mapping[str, Grammar] = {
     "json": read_json,
+    "keyed-json": read_keyed_json,
     "llama": read_llama,
     "python-lines": read_python_lines,
     "tagged": read_tagged,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from codec_agents.dialects.grammars.base import FoundCall, Payload, PayloadError, as_arguments, unfenced
@@ -25,6 +26,24 @@ def read_json(payload: Payload) -> list[FoundCall]:
         PayloadError: no JSON, or JSON that is no call.
     """
     return [call for value in load_values(unfenced(payload.text)) for call in _calls(value)]
+
+
+def read_keyed_json(payload: Payload) -> list[FoundCall]:
+    """Return the calls of JSON objects that each have the name of a tool as their one key.
+
+    Raises:
+        PayloadError: no JSON, or JSON that is no call.
+    """
+    found = []
+    for item in _objects(load_values(unfenced(payload.text))):
+        if not isinstance(item, dict) or len(item) != 1:
+            raise PayloadError('a call must have the form {"name": {...}}')
+        ((name, arguments),) = item.items()
+        try:
+            found.append(FoundCall(name, as_arguments(arguments, name)))
+        except PayloadError as error:  # of this call alone: others of a list may run
+            found.append(FoundCall(name, None, None, str(error)))
+    return found
 
 
 def load_values(text: str) -> list[Any]:
@@ -59,15 +78,18 @@ def _end_of(pattern: re.Pattern[str], text: str, place: int) -> int:
 
 
 def _calls(value: Any) -> list[FoundCall]:
-    found: list[FoundCall] = []
-    left = [value]
+    return [_call(item) for item in _objects([value])]
+
+
+def _objects(values: list[Any]) -> Iterator[Any]:
+    """Yield what the values and the lists in them hold."""
+    left = values[::-1]
     while left:  # no recursion: the JSON reader accepts lists nested deeper than Python calls can go
         item = left.pop()
         if isinstance(item, list):
             left += reversed(item)
         else:
-            found.append(_call(item))
-    return found
+            yield item
 
 
 def _call(value: Any) -> FoundCall:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html import unescape
 
@@ -44,6 +44,7 @@ class PromptForms:
     Attributes:
         boundaries: the characters at which an assistant's turn is over, as the inside of a character class.
         ends: those of them that end a turn and begin none.
+        parts: the characters with which calls and reasoning begin or end inside a turn.
         user, system, unknown: a whole turn; the group `content` is its text, `role` of the last its role.
         told: how a turn opens with its reasoning, the group `reasoning`; None where the family has none.
         heads: how a turn opens without, the longest first.
@@ -57,13 +58,16 @@ class PromptForms:
         self.begins = self._begins()
         self.boundaries = self._boundaries()
         self.ends = self._ends()
+        calls, thinking = dialect.calls, dialect.thinking
+        self.parts = self.characters(calls.starts if calls else ())
+        self.parts += self.characters((thinking.open, thinking.close) if thinking else ())
+        self._result_stop = self._find_result_stop()
         self.user = self._turn(dialect.user)
         # Where text ends the system turn, its first end counts: what follows may be a user's words.
         self.system = self._turn(dialect.system, shortest=True) if dialect.system else None
         self.unknown = self._unknown()
         self.told, self.told_again = self._told()
         opening, again = dialect.opening, dialect.reopening
-        thinking = dialect.thinking
         self.answer_head = self.text(dialect.assistant.partition(dialect.answer)[0])
         # The other forms spell the markers of reasoning, which this vocabulary may lack.
         knows = dialect.thinking is None or self.told is not None
@@ -74,14 +78,16 @@ class PromptForms:
         self.openings = [
             *filter(None, map(self._text_or_none, opening.forms() if knows else [opening.default]))
         ]
-        self.goes_on = dialect.results is not None and dialect.results.then != "opening"
+        results = dialect.results
+        self.goes_on = results is not None and (results.then != "opening" or results.in_turn)
         self._after_turn = self.text(dialect.after_turn)
         self._boundary = re.compile(f"[{self.boundaries}]") if self.boundaries else None
         system = [piece for piece in self.parsed(dialect.system) if isinstance(piece, Marker)]
         self.marks_system = bool(system)
         defaults = (dialect.default_system, dialect.tools_system)
         self.default_systems = [text for text in defaults if text is not None]
-        implied = [dialect.default_turn or "", *dialect.thinking_turn.values()]
+        absent = dialect.tools.absent if dialect.tools is not None else ""
+        implied = [dialect.default_turn or "", *dialect.thinking_turn.values(), absent]
         self.implied_turns = [self.text(form) for form in implied if form]
         # What a thinking mode adds in text is content like any other; only control ids say that it is not.
         # What is added where nothing is asked is added again when the messages are written.
@@ -115,6 +121,10 @@ class PromptForms:
         if stop > place and self._after_turn and text.startswith(self._after_turn, stop):
             stop += len(self._after_turn)
         return stop
+
+    def stops_without_results(self, text: str, place: int) -> bool:
+        """Return whether a turn stopped at a place with the control token of results, and has none."""
+        return text[place] == self._result_stop and self.next_boundary(text, place + 1) == place + 1
 
     def text(self, form: str) -> str:
         """Return one of the dialect's strings without holes as the text of a prompt."""
@@ -165,14 +175,22 @@ class PromptForms:
             return self.characters([dialect.turn_end, *dialect.stops])
         names: list[str | None] = [*dialect.turn_starts, dialect.turn_end, *dialect.also_ends, *dialect.stops]
         names += [first_marker(self.parsed(form)) for form in (dialect.user, dialect.system, dialect.begin)]
-        if dialect.results is not None:
-            names.append(first_marker(self.parsed(dialect.results.open + dialect.results.each)))
+        names.append(self._result_marker())
         if tools is not None and tools.place in ("before_system", "after_system", "before_user"):
             names.append(first_marker(self.parsed(tools.form)))
         if dialect.reader == "blocks":  # what begins the assistant's turn also begins each block in it
             own = first_marker(self.parsed(dialect.assistant))
             names = [name for name in names if name != own]
         return self.characters(names)
+
+    def _find_result_stop(self) -> str:
+        """Return the control token at which a turn stops, where its results begin with it."""
+        mark = self._result_marker()
+        return self.characters([mark]) if mark in self.dialect.stops else ""
+
+    def _result_marker(self) -> str | None:
+        results = self.dialect.results
+        return None if results is None else first_marker(self.parsed(results.open + results.each))
 
     def _ends(self) -> str:
         dialect = self.dialect
@@ -258,7 +276,10 @@ class ResultForms:
         self._next = re.compile(f"(?={next_one})", re.DOTALL)
         self._last = re.compile(f"(?={_unnamed(behind)}{re.escape(self._close)})", re.DOTALL)
         tail = forms.parsed(form.each.partition("{content}")[2] + form.close)
-        self._bounds = re.compile(f"[{forms.boundaries}{forms.characters([first_marker(tail)])}]")
+        bounds = forms.boundaries + forms.characters([first_marker(tail)])
+        if form.in_turn:  # other templates go on without a mark: with text, a call or reasoning
+            bounds += forms.parts
+        self._bounds = re.compile(f"[{bounds}]")
         self.marked = self._is_marked(forms)
 
     def _is_marked(self, forms: PromptForms) -> bool:
@@ -328,20 +349,45 @@ class ResultForms:
     def _text_end(self, text: str, place: int, *, last: bool) -> int:
         """Return where the text of a result ends.
 
-        A control id bounds it. Where only text separates results, one ends at the first separator, and the
-        last of those that are expected with the block, whatever its content spells.
+        A control id bounds it. Where only text separates results, one ends at the first separator that is in
+        no JSON value, and the last of those that are expected with the block, whatever its content spells.
         """
         bound = self._bounds.search(text, place)
         limit = bound.start() if bound is not None else len(text)
-        if not last and (found := self._next.search(text, place)) and found.start() <= limit:
-            return found.start()
+        behind_value = self._behind_value(text, place, limit)
+        if not last:
+            for begin in (behind_value, place):  # what begins like a value may not be one
+                found = self._next.search(text, begin)
+                if found is not None and found.start() <= limit:
+                    return found.start()
+        ends = list(self._ends(text, place, limit))
+        if not ends:
+            return limit
+        if not self._form.in_turn or self._closes(text, ends[-1], limit):
+            return ends[-1]
+        # Text follows in the turn, and may spell the same end.
+        return next((end for end in ends if end >= behind_value), ends[-1])
+
+    def _ends(self, text: str, place: int, limit: int) -> Iterator[int]:
+        """Yield where a block may end behind a place."""
         # One by one: what is behind the limit is as long as the rest of the prompt.
-        stop = limit
         for found in self._last.finditer(text, place):
             if found.start() > limit:
-                break
-            stop = found.start()
-        return stop
+                return
+            yield found.start()
+
+    def _closes(self, text: str, place: int, limit: int) -> bool:
+        """Return whether between a place and the bound of results is nothing but the end of the block."""
+        behind = self._behind.match(text, place)
+        return behind is None or behind.end() + len(self._close) >= limit
+
+    def _behind_value(self, text: str, place: int, limit: int) -> int:
+        """Return where the JSON value ends that begins at a place; the place where none does."""
+        try:
+            _, stop = _JSON.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            return place
+        return stop if stop <= limit else place
 
 
 def _unnamed(pattern: str) -> str:

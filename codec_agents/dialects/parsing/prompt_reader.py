@@ -276,6 +276,9 @@ class PromptReader:
         if found is not None:
             self._other_role(found, reading)
             return
+        if forms.stops_without_results(text, reading.place):
+            reading.place += 1  # the end of the turn before, which was added already
+            return
         stop = forms.after_end(text, reading.place)
         if stop > reading.place:
             reading.place = stop

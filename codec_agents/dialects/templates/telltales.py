@@ -15,6 +15,7 @@ TELLTALES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("〈|EOS|〉", "default(true)"), "laguna-s-2.1"),
     (("〈|EOS|〉",), "laguna-xs-2.1"),
     (("<|bom|>", "<|eom|>"), "jamba"),
+    (("<|developer_start|>", "<|tools_prefix|>"), "apertus"),
     (("[|assistant|]", "[|endofturn|]"), "exaone-4"),
     (("<|header_start|>", "<|eot|>"), "llama4"),
     (("<|tool_list_start|>", "<|im_start|>"), "lfm2"),

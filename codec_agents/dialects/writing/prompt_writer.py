@@ -192,7 +192,9 @@ class PromptWriter:
             for number, turn in enumerate(stretch.turns):
                 if turn.role == "assistant":
                     mode = chat.thinking or self._thinking
-                    pieces += self._turn_writer.assistant(stretch, number, keeps_reasoning=kept, mode=mode)
+                    pieces += self._turn_writer.assistant(
+                        stretch, number, keeps_reasoning=kept, mode=mode, opens=chat.opens
+                    )
                     continue
                 # The reasoning since the last user turn stays until that is answered.
                 kept = kept or turn is last_user
@@ -237,6 +239,8 @@ class PromptWriter:
         turn = [*turn, *thinking] if self._dialect.thinking_turn_last else [*thinking, *turn]
         before = told if self._tools_at("before_system", tools) else []
         after = told if self._tools_at("after_system", tools) else []
+        if not tools and self._dialect.tools is not None:
+            after = self._parse(self._dialect.tools.absent)
         return [*before, *turn, *after]
 
     def _beside_tools(self, text: list[Piece] | None, told: list[Piece]) -> list[Piece]:

@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from codec_agents.dialects.pieces import Literal, Piece
+from codec_agents.dialects.writing.apertus_tools import apertus_tool
 from codec_agents.dialects.writing.gemma_tools import function_gemma_tool, gemma_tool
 from codec_agents.dialects.writing.parameters import parameters_of
 from codec_agents.dialects.writing.python_tools import python_tool
-from codec_agents.dialects.writing.typescript_tools import apertus_tool, harmony_tool, kimi_tool
+from codec_agents.dialects.writing.typescript_tools import harmony_tool, kimi_tool
 
 if TYPE_CHECKING:
     from codec_agents.dialects.forms import ToolsForm

@@ -77,7 +77,13 @@ class TurnWriter:
         return pieces if goes_on or not form.in_turn else [*pieces, *self._encoder.parse(self._tail)]
 
     def assistant(
-        self, stretch: Stretch, number: int, *, keeps_reasoning: bool, mode: ThinkingMode | None
+        self,
+        stretch: Stretch,
+        number: int,
+        *,
+        keeps_reasoning: bool,
+        mode: ThinkingMode | None,
+        opens: bool,
     ) -> list[Piece]:
         """Return one of the assistant's turns.
 
@@ -86,11 +92,13 @@ class TurnWriter:
             number: which of them it is.
             keeps_reasoning: whether the prompt holds its reasoning.
             mode: the thinking mode of the prompt.
+            opens: whether the prompt ends with the opening of a turn; otherwise results may be added to it.
 
         Raises:
             PromptError: the family has no form for what is declared.
         """
         turn = stretch.turns[number]
+        followed = ("tool",) if opens else ("tool", "")
         calls, text = turn.calls, turn.content
         reasoning = turn.reasoning if keeps_reasoning else None
         goes_on = number == 0 and stretch.before == "tool" and self._results.form.then != "opening"
@@ -101,7 +109,7 @@ class TurnWriter:
         else:
             pieces += self._filled(self._dialect.answer, content=text)
         # The results follow inside the turn, and then its end.
-        stays_open = calls and stretch.after == "tool" and self._results.form.in_turn
+        stays_open = calls and stretch.after in followed and self._results.form.in_turn
         return pieces if stays_open else [*pieces, *self._encoder.parse(self._tail)]
 
     def _plain_head(self, mode: ThinkingMode | None) -> str:

@@ -1,4 +1,4 @@
-"""Tools as function types of TypeScript, as three families write them."""
+"""Tools as function types of TypeScript, as two families write them."""
 
 from __future__ import annotations
 
@@ -33,21 +33,6 @@ def harmony_tool(tool: ToolSpec) -> str:
         default = f" // default: {_json(schema['default'])}" if "default" in schema else ""
         lines.append(f"{name}{'' if name in required else '?'}: {_type(schema)},{default}")
     return "\n".join([*lines, "}) => any;"])
-
-
-def apertus_tool(tool: ToolSpec) -> str:
-    """Return a tool as Apertus reads it: as gpt-oss, without a comma behind the last parameter."""
-    head = f"// {tool.description}\ntype {tool.name} = "
-    properties = parameters_of(tool)
-    if not properties:
-        return f"{head}() => any;"
-    required = set(tool.parameters.get("required", ()))
-    parameters = []
-    for name, schema in properties.items():
-        comment = "".join(f"{line}\n" for line in _description(schema))
-        default = f", // default: {_json(schema['default'])}" if "default" in schema else ""
-        parameters.append(f"{comment}{name}{'' if name in required else '?'}: {_type(schema)}{default}")
-    return f"{head}(_: {{\n{_joined(parameters)}\n}}) => any;"
 
 
 def _joined(parameters: Iterable[str]) -> str:

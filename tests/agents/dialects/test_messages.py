@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 
 from codec_agents.dialects import BoundDialect, Message, MessageCall, WrittenCalls, get_dialect
+from codec_agents.dialects.pieces import Marker, parse_pieces
 from codec_agents.dialects.registry import built_in
 from codec_agents.exceptions import PromptError
 from codec_core.tokenizer import pick_tokenizer
@@ -99,6 +100,82 @@ def test_a_known_prompt_is_extended(name: str) -> None:
     assert [*dialect.read(whole).messages][-1] == more[0]
     if dialect.dialect.tools is None or dialect.dialect.tools.place == "system":
         assert whole == dialect.write([*messages, *more], keep_reasoning=True)
+
+
+RESULT_STOPS = {
+    "gemma-4": "<|tool_response>",
+    "function-gemma": "<start_function_response>",
+    "glm-4.5": "<|observation|>",
+    "apertus": "<|tools_suffix|>",
+}
+
+
+@pytest.mark.parametrize("name", RESULT_STOPS)
+def test_a_turn_that_stops_with_the_mark_of_its_results_gets_them(name: str) -> None:
+    dialect = bound(name)
+    asked = Message(role="user", content="Hi")
+    calling = Message(role="assistant", calls=(MessageCall("weather", {"city": "Oslo"}),))
+    known = [*dialect.write([asked]), *dialect.call_ids([("weather", {"city": "Oslo"})])]
+    stopped = [*known, dialect.vocabulary.special_tokens[RESULT_STOPS[name]]]
+    assert without_ids(list(dialect.read(stopped).messages)) == [asked, calling]
+    result = [Message(role="tool", content="R1")]
+    assert dialect.write_after(stopped, result) == dialect.write_after(known, result)
+    told = [Message(role="tool", content="R1", name="weather")]
+    read = dialect.read(dialect.write_after(stopped, result)).messages
+    assert without_ids(list(read)) == [asked, calling, *told]
+
+
+APERTUS_CALLS = (
+    '<|user_start|>Hi<|user_end|><|assistant_start|><|tools_prefix|>[{"clock": {"zone": "a"}}, '
+    '{"clock": {"zone": "b"}}]<|tools_suffix|>'
+)
+
+
+@pytest.mark.parametrize(
+    ("behind", "said"),
+    [
+        ("[R1, R2]<|assistant_start|>", ["R1", "R2"]),
+        ("[R1, R2]See [1].<|assistant_end|>", ["R1", "R2", "See [1]."]),
+        (
+            '[{"a": 1, "b": "]"}, ["c", 2]]See [1].<|assistant_end|>',
+            ['{"a": 1, "b": "]"}', '["c", 2]', "See [1]."],
+        ),
+        ('["a", "b"]<|assistant_start|>', ['"a"', '"b"']),
+        ('[["a", "b"]<|assistant_start|>', ['["a"', '"b"']),
+        ("[R1, R2]<|inner_prefix|>hm<|inner_suffix|>Yes.<|assistant_end|>", ["R1", "R2", "Yes."]),
+        ("[R1, R2]<|assistant_end|><|user_start|>And?<|user_end|>", ["R1", "R2", "And?"]),
+        (
+            '[R1, R2]<|tools_prefix|>[{"clock": {"zone": "c"}}]<|tools_suffix|>[R3]It is.<|assistant_end|>',
+            ["R1", "R2", "", "R3", "It is."],
+        ),
+        ("<|assistant_end|><|user_start|>And?<|user_end|>", ["And?"]),
+    ],
+)
+def test_results_inside_a_turn_are_read_as_templates_write_them(behind: str, said: list[str]) -> None:
+    """Its template opens the turn again behind results for the model, and not in history."""
+    dialect = bound("apertus")
+    encode, special = pick_tokenizer(dialect.vocabulary).encode_ordinary, dialect.vocabulary.special_tokens
+    pieces = parse_pieces(APERTUS_CALLS + behind, list(special))
+    ids = [
+        i
+        for each in pieces
+        for i in ([special[each.name]] if isinstance(each, Marker) else encode(each.text))
+    ]
+    read = dialect.read(ids).messages
+    assert [message.content for message in read] == ["Hi", "", *said]
+    assert [call.arguments for call in read[1].calls] == [{"zone": "a"}, {"zone": "b"}]
+
+
+@pytest.mark.parametrize("name", each(NAMES))
+def test_results_are_added_to_a_chat_that_ends_with_calls(name: str) -> None:
+    dialect = bound(name)
+    chat = conversation(dialect)
+    calls = next((number for number, message in enumerate(chat) if message.calls), None)
+    if calls is None:
+        pytest.skip("the family has no calls")
+    known = dialect.write(chat[: calls + 1], add_generation_prompt=False)
+    whole = dialect.write(chat[: calls + 2])
+    assert dialect.write_after(known, [chat[calls + 1]]) == whole
 
 
 @pytest.mark.parametrize("name", ["deepseek-v4", "hy3", "qwen3"])

@@ -6,6 +6,7 @@ import pytest
 
 from codec_agents.dialects import BoundDialect, get_dialect
 from codec_agents.dialects.registry import dialects
+from codec_agents.dialects.writing.apertus_tools import apertus_tool
 from codec_agents.dialects.writing.tool_forms import write_tools
 from codec_agents.dialects.writing.typescript_tools import harmony_tool
 from codec_agents.exceptions import PromptError
@@ -63,3 +64,30 @@ def test_several_types_of_a_parameter_are_written_as_the_template_does():
         name="look", description="Look.", parameters={"properties": {"x": {"type": ["string", "null"]}}}
     )
     assert "x?: string | null," in harmony_tool(tool)
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "string", "enum": ["a", 'b"'], "default": "a"}, 'x?: "a" | "b"", // default: a'),
+        ({"type": "integer", "enum": [1, 2], "default": 1}, "x?: number, // default: 1"),
+        ({"type": "string", "nullable": True, "description": "Where."}, "// Where.\nx?: string | null"),
+        ({"type": ["string", "null"]}, "x?: string | null"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "x?: any"),
+        (
+            {"oneOf": [{"type": "string", "description": "s"}, {"type": "integer"}], "default": "q"},
+            "x?: string// s | \nnumber// default: q",
+        ),
+        ({"type": "array", "items": {"type": "string", "enum": ["a"]}}, "x?: string[]"),
+        ({"type": "array"}, "x?: any[]"),
+        ({"type": "array", "items": {"type": "object"}, "nullable": True}, "x?: object[] | null"),
+        (
+            {"type": "object", "properties": {"y": {"type": "string"}, "z": True}, "required": ["y"]},
+            "x?: {\ny: \n                string, z?: \n                any}",
+        ),
+    ],
+)
+def test_apertus_is_told_types_as_its_template_tells_them(schema, said):
+    """What its template, Apertus-8B-Instruct.jinja, writes."""
+    tool = SimpleNamespace(name="look", description="Look.", parameters={"properties": {"x": schema}})
+    assert apertus_tool(tool) == f"// Look.\ntype look = (_: {{\n{said}\n}}) => any;"

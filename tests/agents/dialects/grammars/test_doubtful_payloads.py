@@ -66,6 +66,7 @@ def runs(grammar: str, text: str) -> list[Any]:
         ("elements", MINIMAX.format(f"\n{M}<a>1{M}</a>\n")),
         ("llama", "[f(a=1)]"),
         ("json", '{"name": "f", "arguments": {"a": 1}}'),
+        ("keyed-json", '[{"f": {"a": 1}}]'),
     ],
 )
 def test_whole_calls_run(grammar: str, text: str) -> None:
@@ -90,6 +91,13 @@ def test_whole_calls_run(grammar: str, text: str) -> None:
         ("llama", "[f(a={'b': 1, 'b': 2})]"),
         ("json", '{"name": "f", "arguments": {"a": 1, "a": 2}}'),
         ("json", '{"name": "f", "arguments": "{\\"a\\": 1, \\"a\\": 2}"}'),
+        ("keyed-json", '[{"f": {"a": 1, "a": 2}}]'),
+        ("keyed-json", '[{"f": {"a": 1}, "f": {"a": 2}}]'),
+        ("keyed-json", '[{"f": {"a": 1}, "g": {"a": 2}}]'),
+        ("keyed-json", '[{"f": {"a": 1}}, {}]'),
+        ("keyed-json", '[{"f": 1}]'),
+        ("keyed-json", '[{"f": {"a": 1}}'),
+        ("keyed-json", '[{"f": {"a": 1}}] and so on'),
     ],
 )
 def test_calls_that_say_a_thing_twice_or_say_more_than_is_read_do_not_run(grammar: str, text: str) -> None:
