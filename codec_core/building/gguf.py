@@ -141,9 +141,10 @@ def _described(
     added = []
     for token, number in vocab.items():
         kind = types[number] if types else 0  # a file may leave them out: all tokens are ordinary
-        strips = stripping.takes_space(token, is_added=kind in _ADDED_TYPES)
         named = is_control_by_name(token, vocab)
-        if kind in _ADDED_TYPES or strips or named:
+        # An ordinary token takes no white space either: llama.cpp does not look for it in text.
+        if kind in _ADDED_TYPES or named:
+            strips = stripping.takes_space(token, is_added=kind in _ADDED_TYPES)
             flags = {stripping.side: True} if strips else {}
             added.append(AddedToken(number, token, special=named or kind != _USER_DEFINED, **flags))
     control, _, described = added_fields(added, made, section.chat_template)
@@ -167,6 +168,7 @@ def _merged(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
     control, described = _described(vocab, made, section)
     stages = [isolating(cut) if isinstance(cut, str) else cut for cut in family.cuts]
     fields = program_fields(stages)
+    # Beside the program, as published maps have both.
     if len(family.cuts) == 1 and isinstance(family.cuts[0], str):
         fields["pre_tokenizer_pattern"] = family.cuts[0]
     if family.marks_spaces:  # llama.cpp puts a space before texts that it merges by scores, not before these
@@ -199,7 +201,7 @@ def _scored(map_id: str, vocab: Mapping[str, int], section: _Section) -> bytes:
         **described,
         encoder="metaspace",
         merges=merges_by_score(vocab, control, section.scores),
-        **byte_fallback(vocab),
+        **byte_fallback(vocab),  # llama.cpp finds them by name, whatever type the file gives them
         # llama.cpp puts a space before the text where the file does not state it.
         metaspace_prefix="never" if section.add_space_prefix is False else "always",
         normalizer="none",

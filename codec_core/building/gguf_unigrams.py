@@ -53,9 +53,10 @@ def rule_fields(
     table = bytes(number & 0xFF for number in charsmap)
     fields = rules_fields(table, collapses=merges_spaces, prefix=prefix)
     if merges_spaces:
-        # It keeps one at the end of a text, which the rule of maps leaves out.
+        # llama.cpp keeps a U+2581 that ends a text; the rule of maps leaves it out.
         if not table or ReplacementRules(table).replacement_of(METASPACE) is None:
             raise MapBuildError("rules that keep U+2581 beside those that merge spaces have no form in a map")
     elif prefix:
         raise MapBuildError("a prefix that texts of white space alone go without has no form in a map")
+    # Where llama.cpp merges spaces, it puts one before every word, whatever the file says of a prefix.
     return {**fields, "metaspace_prefix": "always" if merges_spaces else "never"}

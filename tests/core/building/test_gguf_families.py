@@ -9,6 +9,7 @@ from tokenizers import Regex, pre_tokenizers
 from codec_core.building import build_from_gguf
 from codec_core.building.gguf_families import FAMILIES, REFUSED
 from codec_core.building.pre_tokenizers import isolating, program_fields
+from codec_core.byte_level import ALPHABET
 from codec_core.exceptions import MapBuildError
 from codec_core.maps import parse_map
 from codec_core.pretokenizer import pretokenizer_of
@@ -116,6 +117,21 @@ def test_control_tokens_of_phi_3_take_the_white_space_behind_them(tmp_path):
     ids = {token: number for number, token in enumerate(tokens)}
     assert tokenizer.encode("a<|end|> \n a") == [ids["▁a"], ids["<|end|>"], ids["▁a"]]
     assert tokenizer.encode("a<s> a") == [ids["▁a"], ids["<s>"], ids["▁"], ids["▁a"]]
+
+
+def test_a_mask_that_the_file_calls_an_ordinary_token_takes_no_white_space(tmp_path):
+    tokens = [*ALPHABET, "<mask>", "<m"]
+    pairs = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "jina-v2-de",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [1] * len(tokens),
+        "tokenizer.ggml.merges": ["< m"],
+    }
+    (tmp_path / "x.gguf").write_bytes(gguf(pairs))
+    built = parse_map(build_from_gguf(tmp_path / "x.gguf", map_id="test/mask"))
+    assert not built.special_tokens
+    assert tokens.index("<mask>") not in pick_tokenizer(built).encode("a <mask>")
 
 
 def test_white_space_that_users_define_is_one_token_and_no_part_of_a_merge(tmp_path):

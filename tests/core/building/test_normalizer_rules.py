@@ -269,6 +269,14 @@ def test_unigrams_of_gguf_encode_as_those_of_the_model_do(tmp_path):
     assert built.unigram.unknown == pytest.approx(-2.0 - (len(LETTERS) - 1) / 4 - 10)
 
 
+def test_where_gguf_merges_spaces_each_word_has_one_before_it_whatever_is_said_of_a_prefix(tmp_path):
+    built = build_from_gguf(unigram_gguf(tmp_path, add_space_prefix=False), map_id="test/rules")
+    # llama.cpp puts a space where a word begins if it merges spaces, the first word included.
+    assert built == build_from_gguf(unigram_gguf(tmp_path), map_id="test/rules")
+    tokenizer = pick_tokenizer(parse_map(built))
+    assert "".join(PIECES[number][0] for number in tokenizer.encode_ordinary("a  b ")) == "▁a▁b"
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
