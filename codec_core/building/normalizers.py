@@ -67,6 +67,8 @@ class Normalizer:
             raise MapBuildError(
                 f"a normalizer that puts {step.prepend!r} before the text has no form in a map"
             )
+        if self.prefix:
+            raise MapBuildError("a normalizer that puts U+2581 before the text twice has no form in a map")
         self.prefix = {"metaspace_prefix": "always"}
 
     def read_replace(self, step: NormalizerStep) -> None:
@@ -84,7 +86,7 @@ class Normalizer:
             raise MapBuildError("a Metaspace pre-tokenizer behind other steps has no form in a map")
         if step.replacement != METASPACE:
             raise MapBuildError(f"Metaspace with {step.replacement!r} for spaces has no form in a map")
-        if self.marked:
+        if self.marked or self.prefix:
             raise MapBuildError("spaces are marked twice, which has no form in a map")
         self.marked = True
         # Older files have `add_prefix_space` in place of the scheme.

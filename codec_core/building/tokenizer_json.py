@@ -183,13 +183,24 @@ def _merges(merges: Sequence[Merge]) -> list[str]:
 
 
 def _chat_template(found: Any, beside: Path) -> str | None:
+    """Return the template of the configuration, or of the file beside it.
+
+    Raises:
+        MapBuildError: the file cannot be read, or is not UTF-8.
+    """
     if isinstance(found, list):
         by_name: Mapping[Any, Any] = {
             each.get("name"): each.get("template")
             for each in found
             if isinstance(each, dict) and isinstance(each.get("name"), str)
         }
+        # A map holds one template: of several, the one that writes tools.
         found = by_name.get("tool_use") or by_name.get("default")
     if isinstance(found, str):
         return found
-    return read_source(beside, MAX_SMALL_BYTES).decode("utf-8", "replace") if beside.exists() else None
+    if not beside.exists():
+        return None
+    try:
+        return read_source(beside, MAX_SMALL_BYTES).decode()
+    except UnicodeDecodeError as error:
+        raise MapBuildError(f"{beside} is not UTF-8: {error}") from None

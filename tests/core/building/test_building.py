@@ -138,6 +138,13 @@ class TestTokenizerJson:
         found = json.loads(build_from_tokenizer_json(path, map_id="test/small"))["chat_template"]
         assert found == ("{{ beside }}" if beside else "{{ of_its_own }}")
 
+    def test_a_chat_template_that_is_not_utf_8_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "tokenizer.json"
+        path.write_text(json.dumps(small_file()))
+        (tmp_path / "chat_template.jinja").write_bytes(b"{{ \xff }}")
+        with pytest.raises(MapBuildError, match="not UTF-8"):
+            build_from_tokenizer_json(path, map_id="test/small")
+
     def test_an_id_that_nobody_could_discover_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "tokenizer.json"
         path.write_text(json.dumps(small_file()))
@@ -212,6 +219,27 @@ class TestTokenizerJson:
                 "'Digits' after ByteLevel cuts bytes",
             ),
             ({"pre_tokenizer": {"type": "Metaspace", "replacement": "_"}}, "Metaspace with '_' for spaces"),
+            (
+                {
+                    "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never"},
+                    "normalizer": {"type": "Prepend", "prepend": "▁"},
+                },
+                "marked twice",
+            ),
+            (
+                {
+                    "pre_tokenizer": None,
+                    "normalizer": {
+                        "type": "Sequence",
+                        "normalizers": [
+                            {"type": "Prepend", "prepend": "▁"},
+                            {"type": "Prepend", "prepend": "▁"},
+                            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+                        ],
+                    },
+                },
+                "before the text twice",
+            ),
         ],
     )
     def test_what_a_map_cannot_say_is_refused(
