@@ -150,6 +150,7 @@ class FrameScanner:
             yield from self._skip(head)
             return bytes(self._buffer[at : at + 1]) if self._buffer[at] < 0x20 else b""
         start, size = yield from self._text(head)
+        # No name of a field is that short, and a text of one byte would be taken for a number's key.
         return bytes(self._buffer[start : start + size]) if 1 < size <= MAX_KEY_BYTES else b""
 
     def _read_ids(self) -> Steps[tuple[int, ...]]:
@@ -161,7 +162,7 @@ class FrameScanner:
         """Read ids as an array, or as one string of bytes of LEB128 varints."""
         at = self.size
         head = yield from self._head()
-        if head.kind != "bytes" or head.extra:
+        if head.kind != "bytes" or head.extra:  # an extension is no string of bytes
             self.size = at
             return (yield from self._read_ids())
         start, size = yield from self._text(head)
@@ -236,7 +237,7 @@ class FrameScanner:
     def _skip(self, head: Head | None = None) -> Steps[None]:
         """Skip one value, however nested, without recursion."""
         left = [1]  # by depth, how many values are still to be skipped
-        if head is not None:
+        if head is not None:  # the value itself is taken: only what it contains is left
             left = [0, (yield from self._step_over(head))]
         while left:
             left[-1] -= self._leap(_VALUES, left[-1])
@@ -270,7 +271,8 @@ class FrameScanner:
     def _step_over(self, head: Head) -> Steps[int]:
         """Skip the head of a value; return how many values it contains."""
         if head.kind in ("array", "map"):
-            inside = (yield from self._count(head)) * (2 if head.kind == "map" else 1)
+            each = 2 if head.kind == "map" else 1  # a key and a value
+            inside = each * (yield from self._count(head, each))
             self._unknown += inside
             if self._unknown > MAX_UNKNOWN_VALUES:
                 raise self._malformed(f"a frame has more than {MAX_UNKNOWN_VALUES} unknown values", self.size)

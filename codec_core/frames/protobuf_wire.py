@@ -41,6 +41,7 @@ class FieldReader:
     def __init__(self, data: bytes, offset: int) -> None:
         self.data = data
         self._offset = offset
+        self._read = 0
 
     def fields(self) -> Iterator[Field]:
         """Yield the fields in order, unknown groups left out.
@@ -48,12 +49,9 @@ class FieldReader:
         Raises:
             MalformedFrameError: the bytes are not fields.
         """
-        at = count = 0
+        at = 0
         while at < len(self.data):
             field = self._field(at)
-            count += 1
-            if count > MAX_FIELDS:
-                raise self.malformed(f"a message has more than {MAX_FIELDS} fields", at)
             if field.wire_type == END_GROUP:
                 raise self.malformed("a group ends that did not begin", at)
             if field.wire_type == GROUP:
@@ -112,6 +110,9 @@ class FieldReader:
             raise FrameTooLargeError(f"a frame has {count} ids or more", self._offset + at, most, "ids")
 
     def _field(self, offset: int) -> Field:
+        self._read += 1  # also within unknown groups, where each costs as much
+        if self._read > MAX_FIELDS:
+            raise self.malformed(f"a message has more than {MAX_FIELDS} fields", offset)
         tag, at = self.varint(offset, len(self.data))
         number, wire_type = tag >> 3, tag & 7
         # Numbers of fields have 29 bits, so a tag has 32; the wire types 6 and 7 do not exist.

@@ -441,6 +441,7 @@ def message(*fields):
         (b"\x7a\xff\xff\xff\xff\x0f", MalformedFrameError, 0),
         (b"\x80", MalformedFrameError, 0),
         (b"\x78\x00" * (2**18 + 1), MalformedFrameError, 2**19),
+        (b"\x3b" + b"\x78\x00" * 2**18 + b"\x3c", MalformedFrameError, 2**19 - 1),
     ],
     ids=lambda value: repr(value)[:40],
 )

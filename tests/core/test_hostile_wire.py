@@ -116,6 +116,11 @@ def test_a_length_of_all_ones_is_refused_before_anything_is_gathered(fmt, data, 
     refused(fmt, data + bytes(more), FrameTooLargeError)
 
 
+def test_an_unknown_map_needs_two_bytes_for_each_entry():
+    with pytest.raises(FrameTooLargeError):
+        decoder("msgpack", max_frame_bytes=16).feed(b"\x82\xa1x\xde\x00\x08")
+
+
 @pytest.mark.parametrize("size", [MOST, 2**63, 2**64 - 1])
 @pytest.mark.parametrize("number", [1, 3, 9])
 def test_a_field_longer_than_its_message_is_refused(number, size):
