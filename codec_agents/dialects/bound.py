@@ -270,7 +270,7 @@ class BoundDialect:
 
         begun = begun_call(written, names, pinned=len(names) == 1)
         ended = without_overlap(ended, begun or (), self.vocabulary.special_ids)
-        reader = self.reader([*prompt, *ended], with_tools=True)
+        reader = self.reader([*prompt, *ended], with_tools=True)  # of `names`, whatever is bound
         # Cut off there, the turn must hold one call, and that must still be open.
         events = [*reader.feed(begun or ()), *reader.flush("length")]
         opened = [event for event in events if isinstance(event, CallRegion)]
@@ -298,7 +298,7 @@ class BoundDialect:
         form = self.dialect.calls
         if form is None or form.written is None:
             return False
-        if form.written.most == 1:
+        if form.written.most == 1:  # there is no second one to tell apart
             return True
         ids = self.call_ids([("a", {}), ("b", {})])
         reader = self.reader(with_tools=True)
@@ -382,6 +382,7 @@ class BoundDialect:
             thinking: the thinking mode of the turn that follows; None for the mode the dialect was bound
                 with.
         """
+        # The strings of a chat are templates, in which a doubled brace is a character.
         chat = Chat(user=text.replace("{", "{{").replace("}", "}}"), thinking=thinking)
         return self._writer.follow_up(said, chat).render({})
 

@@ -49,7 +49,7 @@ def _value(text: str, attributes: dict[str, str], name: str) -> Any:
 def _elements(payload: Payload) -> Iterator[tuple[str, dict[str, str], str]]:
     """Yield the calls and their parts in order: the kind, the attributes, and the text of a part."""
     inside = False
-    for part in payload.split(OPEN)[1:]:
+    for part in payload.split(OPEN)[1:]:  # what is before the first tag is no part of a call
         head, *rest = Payload(part).split(SEPARATOR)
         kind, _, said = _text(head).partition(" ")
         attributes = {key: _unescaped(value) for key, value in _ATTRIBUTE.findall(said)}

@@ -92,6 +92,7 @@ def _call(node: ast.expr, payload: Payload, names: Mapping[str, str]) -> FoundCa
     name = names.get(name, name)
     if name not in payload.tools:
         name = name.removesuffix(".call")  # Llama 3.1 calls its built-in tools so: `brave_search.call(...)`
+    # Not strict: parameters behind the positional values come by name, or are left out.
     arguments = dict(zip(_positions(node, payload.tools.get(name)), map(_value, node.args), strict=False))
     for keyword in node.keywords:
         if keyword.arg is None:

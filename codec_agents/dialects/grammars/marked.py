@@ -71,7 +71,7 @@ def read_blocks(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: it is no such object.
     """
-    parts = payload.split("header")
+    parts = payload.split("header")  # `TurnParser` puts this mark behind the header of a region
     header = _text(parts[0]).strip() if len(parts) > 1 else ""
     value = load_json(unfenced(_text(parts[-1])), "the call", header)
     if not isinstance(value, dict):
@@ -164,7 +164,7 @@ def read_harmony(payload: Payload) -> list[FoundCall]:
     Raises:
         PayloadError: there is no recipient.
     """
-    head, *body = payload.split("header")
+    head, *body = payload.split("header")  # `TurnParser` puts this mark behind the header of a region
     recipient = recipient_of(_text(head))
     if recipient is None:
         raise PayloadError("a call must be addressed: to=functions.name")
@@ -187,7 +187,7 @@ def recipient_of(header: str) -> str | None:
 
 def _each(payload: Payload, begin: str, end: str, read: Grammar) -> list[FoundCall]:
     found = []
-    for part in payload.split(begin)[1:]:
+    for part in payload.split(begin)[1:]:  # what is before the first mark is no part of a call
         call, *rest = Payload(part).split(end)
         if not rest:
             # A mark inside a value also looks like this: no call of the block is known to be whole.

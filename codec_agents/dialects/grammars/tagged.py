@@ -282,6 +282,7 @@ def _dsml_call(name: str, body: str, closed: bool, form: TagForm, payload: Paylo
     if not closed:
         return FoundCall(name, None, error="nothing ends the call", closed=False)
     try:
+        # Not closed: here a value ends with its own tag, and never with the call's.
         values = _values(name, body, form, payload, closed=False)
         arguments = {value.key: _dsml_value(value, name, payload) for value in values}
     except PayloadError as error:

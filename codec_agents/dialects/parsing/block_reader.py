@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from codec_agents.dialects.parsing.marked_reader import MarkedReader
-from codec_agents.dialects.values import CallRegion, PortIds, TurnEvent
+from codec_agents.dialects.values import CallRegion, Port, PortIds, TurnEvent
 from codec_core.vocabulary import Vocabulary
 
 START, END = "<|message_model|>", "<|end_message|>"
@@ -82,8 +82,8 @@ class BlockReader(MarkedReader):
         elif self._kind is _Kind.CALL:
             self._body += ids
         else:
-            port = "reasoning" if self._kind is _Kind.REASONING else "answer"
-            events.append(PortIds(port, tuple(ids), start))  # type: ignore[arg-type]
+            port: Port = "reasoning" if self._kind is _Kind.REASONING else "answer"
+            events.append(PortIds(port, tuple(ids), start))
 
     def _marker(self, token_id: int, events: list[TurnEvent]) -> None:
         if self._ended:

@@ -85,6 +85,7 @@ class MessageReader(MarkedReader):
         """End the turn; a call still open is given as not closed."""
         events: list[TurnEvent] = []
         if self._place is _Place.BODY and self._port is None:
+            # The id that ends a call stops the turn: one that stopped properly without it has ended there.
             self._give_call(events, closed=finish_reason in PROPER_ENDS, stop=self._position)
         self._place = _Place.ENDED
         return events

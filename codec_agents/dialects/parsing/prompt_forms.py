@@ -242,7 +242,7 @@ class PromptForms:
         inside = f"[^{self.boundaries}{self.characters([thinking.close])}]"
         holes = {"reasoning": f"(?P<reasoning>{inside}*)"}
         whole = re.compile(self.pattern(form, **holes), re.DOTALL)
-        again = form[form.index(thinking.open) :]
+        again = form[form.index(thinking.open) :]  # behind results, the head of the turn is before them
         return whole, re.compile(self.pattern(again, **holes), re.DOTALL)
 
 

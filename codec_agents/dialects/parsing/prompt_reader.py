@@ -285,7 +285,7 @@ class PromptReader:
             return
         stop = forms.next_boundary(text, reading.place + 1)  # at least one further: every round must go on
         rest = text[reading.place : stop]
-        reading.add(Message(role="", content=rest), rest, forms.after_end(text, stop))
+        reading.add(Message(role="", content=rest), rest, forms.after_end(text, stop))  # it spells no role
 
     def _other_role(self, found: re.Match[str], reading: _Reading) -> None:
         role, content = usual_role(found["role"].strip()), found["content"]

@@ -201,7 +201,7 @@ class RegionReader:
             self._end(events, proper=True)
 
     def _skip(self, _id: int, _events: list[TurnEvent]) -> None:
-        """A wrapper says nothing, but inside a call it is part of what cannot be read there."""
+        """Leave a wrapper out: it says nothing, inside a call either."""
 
     def _finish_call(self, events: list[TurnEvent], *, closed: bool, stop: int) -> None:
         self._emit(CallRegion(tuple(self._payload), self._call_start, stop, closed), events)
@@ -227,7 +227,7 @@ class RegionReader:
         for event in self._held:
             if isinstance(event, PortIds):
                 events.append(event)
-            elif event.ids:
+            elif event.ids:  # behind the mark of the call, which is in no event
                 events.append(PortIds("reasoning", event.ids, event.start + 1))
         self._held = None
 

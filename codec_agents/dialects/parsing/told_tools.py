@@ -62,6 +62,7 @@ class ToldTools:
         while begin >= 0:
             head = begin + len(between) + len(self._head)
             tools = content[head : len(content) - len(self._tail)]
+            # Only a list is one JSON value, which text in its place would not be.
             if not self._is_list or _holds_tools(tools):
                 return FoundTools(begin, len(content), tools)
             # Text before the tools may name what is around them.
@@ -80,12 +81,14 @@ class ToldTools:
 
     def in_user(self, content: str) -> FoundTools | None:
         """Return the tools before a user's text."""
+        if self.place not in ("user", "first_user"):
+            return None
         begin = content.find(self._head)
         if begin < 0:
             return None
         start = begin + len(self._head)
         stop = self._json_end(content, start) if self._is_json else content.find(self._tail, start)
-        if self.place not in ("user", "first_user") or stop < 0 or not content.startswith(self._tail, stop):
+        if stop < 0 or not content.startswith(self._tail, stop):
             return None
         return FoundTools(begin, stop + len(self._tail), content[start:stop])
 

@@ -166,7 +166,8 @@ class TurnParser:
         if last is None or not table.stops.isdisjoint(prompt_ids[last:]):
             return None
         tag = takewhile(lambda token_id: token_id != table.separator, prompt_ids[last + 1 :])
-        return {THINK: "open", RESPONSE: "closed"}.get(table.tag_name([*tag]))  # type: ignore[return-value]
+        states: dict[str, ReasoningState] = {THINK: "open", RESPONSE: "closed"}
+        return states.get(table.tag_name([*tag]))
 
     def _find_text_form(self) -> TextForm | None:
         """Return how calls are told in text, where the family marks them so in this vocabulary."""

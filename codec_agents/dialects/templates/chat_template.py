@@ -106,7 +106,7 @@ def check_template(
         DialectError: jinja2 is not installed, or there is no template.
     """
     chats = {"the declared chat": chat} if chat is not None else {**_CHATS, **called_chats(bound)}
-    return _check(bound, config, chats, results=chat is None)
+    return _check(bound, config, chats, results=chat is None)  # a declared chat is compared alone
 
 
 def check_template_like(bound: BoundDialect, config: Mapping[str, Any], chat: Chat) -> list[Disagreement]:
@@ -175,7 +175,7 @@ def _compare_results(bound: BoundDialect, template: TemplateTurns) -> Disagreeme
         return None
     calls = [ToolCall(0, tool["function"]["name"], {}, f"call0000{n}", "") for n, tool in enumerate(TOOLS)]
     attempts = [Attempt(call, "ok", text) for call, text in zip(calls, (FIRST, SECOND), strict=True)]
-    added = bound.extend([], "stop", attempts)
+    added = bound.extend([], "stop", attempts)  # behind no ids, so that the turn's end is written too
     ours = Detokenizer(bound.vocabulary).render(added, render_special=True)
     told = f"{form.open}{FIRST}{form.join}{SECOND}{form.close}"
     opening = turns.opening if form.then == "opening" else ""

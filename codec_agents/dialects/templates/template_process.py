@@ -138,7 +138,7 @@ class TemplateProcess:
         timer = Timer(self._limits.seconds, process.kill)  # a pipe has no deadline on every system
         timer.start()
         try:
-            with suppress(BrokenPipeError):
+            with suppress(BrokenPipeError):  # the process has ended, so that no line comes below
                 process.stdin.write(request + "\n")
                 process.stdin.flush()
             line = process.stdout.readline()

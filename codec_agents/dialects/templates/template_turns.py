@@ -114,7 +114,7 @@ class TemplateTurns:
 
     def opening(self, turns: Turns, thinking: str) -> str | None:
         """Return how a turn opens when thinking is on or off; None where that is the same."""
-        with suppress(DialectError):
+        with suppress(DialectError):  # a template that fails with a mode has no opening for it
             opened = self._render([_user(USER)], opening=True, thinking=thinking)
             found = _after(opened, self._render([_user(USER)]), "")
             return None if found == turns.opening else found
@@ -195,8 +195,8 @@ class TemplateTurns:
         called = {"role": "assistant", "content": text, "tool_calls": _calls()}
         plain = self._render(asked, tools=TOOLS)
         turn = _after(self._render([*asked, called], tools=TOOLS), plain, "a call changes the text before it")
-        _after(turn, turns.answer_prefix, "a turn with calls begins otherwise")
-        return turn.removeprefix(turns.answer_prefix).removesuffix(turns.answer_suffix)
+        body = _after(turn, turns.answer_prefix, "a turn with calls begins otherwise")
+        return body.removesuffix(turns.answer_suffix)
 
     def results(self, turns: Turns) -> ResultForm | None:
         """Return how results are told; None where that cannot be seen."""

@@ -84,7 +84,7 @@ class CallWriter:
             "name": [Literal(call.name)],
             "name_json": [Literal(json_text(call.name))],
             "name_attribute": [Literal(attribute_text(call.name))],
-            "number": [Literal(str(number + 1))],
+            "number": [Literal(str(number + 1))],  # from 1; indexes, in ids, are from 0
             "id": [Literal(call.id)],
             "id_json": [Literal(json_text(call.id))],
             "arguments": self._arguments(call),

@@ -165,6 +165,7 @@ class MessageMarks:
 
 def forget_messages(ids: Sequence[int], begin: int, marks: MessageMarks) -> list[int]:
     """Return ids without the messages of reasoning behind a place."""
+    # The prompt has opened the first message, before the first generated id.
     opened = max((n for n in range(begin) if ids[n] == marks.start), default=begin)
     kept = list(ids[:opened])
     for message in _messages(ids[opened:], marks.start):

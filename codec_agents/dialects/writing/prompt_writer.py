@@ -260,6 +260,7 @@ class PromptWriter:
             if not self._dialect.system and self._dialect.system_in_user is None:
                 raise PromptError(f"the dialect {self._dialect.name!r} has no place for a system text")
             return self._filled(self._dialect.system_text, chat.system)
+        # The family's own text is a whole content: `system_text` is for declared ones.
         text = self._dialect.default_system
         if with_tools and self._dialect.tools_system is not None:
             text = self._dialect.tools_system

@@ -72,7 +72,7 @@ class ResultWriter:
             "content": content,
             "name": [Literal(name)],
             "name_attribute": [Literal(attribute_text(name))],
-            "number": [Literal(str(number + 1))],
+            "number": [Literal(str(number + 1))],  # from 1; indexes, in ids, are from 0
             "id": [Literal(known)],
             "id_json": [Literal(json_text(known))],
         }

@@ -107,6 +107,7 @@ def _kimi_type(schema: Any, indent: str) -> str:
     schema = described(schema)
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
+        # The whole schema, within itself, has no name but that of the function's parameters.
         return "parameters" if name == "#" else name
     if "anyOf" in schema:
         return " | ".join(_kimi_type(each, indent) for each in schema["anyOf"])
