@@ -164,7 +164,7 @@ class AddedTokenStream:
     def _hold(self, parts: list[Part], text: str, given: int, end: int, *, final: bool) -> None:
         """Give out the text between the last token and `end`, but for white space that a token may take."""
         self._held = text[end:]
-        if end and self._added.has_single_words:
+        if end and self._added.has_single_words:  # of no text, the character before stays the same
             self._after_word = is_word(text[end - 1])
         rest = text[given:end]
         # White space is dropped up to the first other character, however many parts it arrives in.
@@ -204,7 +204,7 @@ def passes_of(vocabulary: Vocabulary, normalize: Callable[[str], str], *, contro
     raw: dict[str, tuple[int, AddedToken]] = {}
     late: dict[str, tuple[int, AddedToken]] = {}
     for name, token in found.items():
-        token_id = vocabulary.special_tokens.get(name)
+        token_id = vocabulary.special_tokens.get(name)  # a control token need not be in `vocab`
         entry = (vocab[name] if token_id is None else token_id, token)
         if token.normalized:
             form = name if token.as_spelled else normalize(name)

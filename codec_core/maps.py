@@ -394,13 +394,14 @@ def _check_text_tokens(tokenizer_map: TokenizerMap) -> None:
     seen: set[str] = set()
     for token in tokens:
         name = token.content
-        reason = _fault_of_text_token(tokenizer_map, token)
         if not name or name not in vocab:
-            reason = "not in vocab" if name else "empty"
+            reason: str | None = "not in vocab" if name else "empty"
         elif name in seen or name in control:
             reason = (
                 "given twice" if name in seen else "control as well; a token is text or control, not both"
             )
+        else:
+            reason = _fault_of_text_token(tokenizer_map, token)
         if reason:
             raise TokenizerMapValidationError(f"text_tokens: {name!r} is {reason}")
         seen.add(name)

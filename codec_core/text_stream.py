@@ -105,7 +105,7 @@ class PieceStream:
             text = self._tokenizer.prepare(text, first=self._first)
         rest = self.held + text
         self.restart()
-        self._first = self._tokenizer.prefixes_stretches
+        self._first = self._tokenizer.prefixes_stretches  # the next stretch is behind an added token
         return self._tokenizer.encode_prepared(rest) if rest else []
 
     def restart(self) -> None:

@@ -90,7 +90,7 @@ class VocabularyTokenizer(Tokenizer):
         Raises:
             UnencodableTextError: the text holds a lone surrogate, or a character the vocabulary cannot spell.
         """
-        if not text.isascii():
+        if not text.isascii():  # ASCII holds no surrogates; most texts of every stream come here
             check_text(text)
         passes = self.text_passes
         return self._encode_found(text, passes) if passes else self._encode_stretch(text, first=True)

@@ -129,7 +129,8 @@ class Translator:
         text, used = decode_utf_8(data, "replace", final)
         self._pending = data[used:]
         if REPLACEMENT in text:
-            # The text may also hold U+FFFD that the source spells; those are not made here.
+            # The text may also hold U+FFFD that the source spells; those are not made here. That of an
+            # unknown id is, though its bytes look spelled.
             unknown = sum(not source.is_valid(number) for number in ids)
             self.replaced += text.count(REPLACEMENT) - data[:used].count(_SPELLED) + unknown
         if self._strips and text:

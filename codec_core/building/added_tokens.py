@@ -58,7 +58,7 @@ def added_fields(
         flags = {name: True for name in _FLAGS if getattr(token, name)}
         if is_control(token, chat_template):
             control[token.content] = token.id
-            if flags:
+            if flags:  # `special_tokens` says the rest; of a text token, its entry alone says what it is
                 added_tokens.append({"content": token.content, **flags})
         else:
             text[token.content] = token.id

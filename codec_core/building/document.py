@@ -98,7 +98,8 @@ def check_tokens(count: int, path: str | Path) -> None:
 def pad_scores(scores: list[float], ids: Iterable[int]) -> None:
     """Add scores for tokens that a model of scores does not have: they are found before it divides text."""
     missing = max(ids, default=-1) + 1 - len(scores)
-    if 0 < missing <= MAX_TOKENS:
+    if 0 < missing <= MAX_TOKENS:  # with an id beyond, the map is refused for want of scores
+        # The lowest score stays what it is: characters without a token count by it.
         scores += [max(scores, default=0.0)] * missing
 
 
@@ -149,7 +150,7 @@ def byte_fallback(vocab: Mapping[str, int]) -> dict[str, int]:
     """
     ids = [vocab.get(f"<0x{byte:02X}>") for byte in range(256)]
     start = next((token_id - byte for byte, token_id in enumerate(ids) if token_id is not None), None)
-    for byte in range(128):
+    for byte in range(128):  # no character beyond ASCII is one byte
         # Some files spell one by its character, which then has the id between its neighbours'.
         if ids[byte] is None and start is not None and vocab.get(chr(byte)) == start + byte:
             ids[byte] = start + byte

@@ -230,7 +230,7 @@ def _byte_level(reader: _Reader, step: PreTokenizerStep) -> None:
     if reader.marked:
         raise MapBuildError("ByteLevel where U+2581 stands for spaces has no form in a map")
     if step.add_prefix_space is not False:
-        if reader.stages:
+        if reader.stages:  # each piece would get a space, where a map has one for the text
             raise MapBuildError("ByteLevel with add_prefix_space behind other steps has no form in a map")
         reader.prefixes_space = True
     if step.use_regex:

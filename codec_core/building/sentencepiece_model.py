@@ -144,7 +144,7 @@ def _read(path: str | Path) -> _Model:
                 trainer |= _some(value, _MODEL_TYPE, _SPACE_AS_SUFFIX)
             elif number == _NORMALIZER:
                 rules |= _some(value, _CHARSMAP, _DUMMY_PREFIX, _EXTRA_SPACE, _ESCAPES)
-        model = _Model(
+        model = _Model(  # what the file leaves out has the defaults of `sentencepiece_model.proto`
             pieces,
             kind=_number(trainer.get(_MODEL_TYPE, _UNIGRAM)),
             space_behind=bool(_number(trainer.get(_SPACE_AS_SUFFIX, 0))),

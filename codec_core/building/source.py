@@ -115,7 +115,7 @@ def _kind_of(path: Path) -> str | None:
 
 def _kind_of_json(path: Path) -> str:
     with open_source(path) as file:
-        data = file.read(MAX_SOURCE_BYTES + 1)
+        data = file.read(MAX_SOURCE_BYTES)  # a larger file is cut off, and so refused as a map
     try:
         fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).keys()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -101,7 +101,7 @@ class ZlibDecompressor(Decompressor):
     def _read(self, data: bytes) -> bytes:
         if self._zlib is None:
             data, self._begun = self._begun + data, b""
-            if len(data) < 2:
+            if len(data) < 2:  # two bytes tell whether there is a zlib header
                 self._begun = data
                 return b""
             self._zlib = zlib.decompressobj(wbits=15 if _has_zlib_header(data) else -15)

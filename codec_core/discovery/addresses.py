@@ -98,6 +98,7 @@ def _old_form(name: str) -> IPv4Address | None:
     """Return the address that resolvers read in `0x7f.1`, `0177.0.0.1` or `2130706433`; None for a name."""
     parts = name.split(".")
     try:
+        # As C reads numbers; `int` without a base refuses the 0 that begins an octal one.
         *head, last = [int(part, 8 if part.isdigit() and part[0] == "0" else 0) for part in parts]
     except ValueError:
         return None

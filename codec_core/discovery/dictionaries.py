@@ -81,7 +81,8 @@ async def load_map_dicts(
     for entry in tokenizer_map.zstd_dictionaries or ():
         if entry.hash not in loaded and (formats is None or entry.format in formats):
             url = joined_url(base_url, entry.url) if base_url else entry.url
-            # The author of the map chose the URL, so it is judged as a redirect from `base_url` is.
+            # The author of the map chose the URL, so it is judged as a redirect from `base_url` is; without a
+            # `base_url`, the caller named no host that would be allowed whatever its address.
             loaded[entry.hash] = await _load(
                 url,
                 entry.hash,

@@ -116,6 +116,7 @@ async def _response(
     """Open a URL and follow its redirects, where the client follows any; each hop is checked."""
     import httpx
 
+    # The one encoding that is read without an optional package.
     sent = with_codec_client_version({"Accept-Encoding": "gzip", **headers})
     with _typed(url, error):
         request = session.build_request("GET", url, headers=sent, timeout=timeout)

@@ -80,6 +80,7 @@ async def _load(
 ) -> TokenizerMap:
     key = cache_key or hash or url
     cached = await cache.get(key) if cache is not None else map_in_use(key)
+    # Under a key of the caller there may be another map than the pinned one.
     if cached is not None and (hash is None or cached.hash == hash):
         return cached
     data = await fetch(url, **options)

@@ -101,6 +101,7 @@ class FrameDecoder(ABC):
             if not frames:
                 raise
         else:
+            # Behind an empty frame too: the direct way does not end the count of empty ones.
             self._direct = -1 if self._buffer or self._done or self._empty else self._largest
         return frames
 
@@ -132,7 +133,8 @@ class FrameDecoder(ABC):
         """Read frames behind four bytes of length, big-endian."""
         if not self._holds_prefixed(self._buffer, 0):
             return  # an incomplete frame is not copied at every feed
-        # Small slices of bytes are faster than those of a view. A view does not copy large ones.
+        # Small slices of bytes are faster than those of a view. A view does not copy a large buffer: one that
+        # may hold a frame of too many ids.
         data = bytes(self._buffer) if len(self._buffer) <= self._max_ids else memoryview(self._buffer)
         at, begin = 0, self._offset
         try:

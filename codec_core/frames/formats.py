@@ -49,7 +49,7 @@ def format_of_content_type(content_type: str) -> StreamFormat:
         raise UnsupportedFormatError(
             f"{content_type!r} is not a content type of Codec frames; the server answered in another form"
         )
-    return "msgpack" if name == "msgpack" else "protobuf"
+    return "msgpack" if name == "msgpack" else "protobuf"  # both spelled out for the type checker
 
 
 DECODERS: dict[str, type[FrameDecoder]] = {

@@ -77,6 +77,7 @@ class MsgpackDecoder(FrameDecoder):
     def _read(self, frames: list[CodecFrame]) -> None:
         if not self._offset and self._scanner is None:
             self._prefixed = self._sniff(self._buffer[0])
+            # A chunk that begins with a length is no bare frame: `feed` does not try.
             self._largest = -1 if self._prefixed else min(self._limit, self._max_ids)
         if self._prefixed:
             self._read_prefixed(partial(parse_frame, max_ids=self._max_ids), frames)

@@ -47,6 +47,7 @@ def read_packed(
     if before + end - start > most:
         reader.check_count(before + _count(reader.data, start, end), most, start)
     packed = reader.data[start:end]
+    # A last byte that promises more is a number cut off: the runtime's error would not have its place.
     if packed and (packed[-1] > 0x7F or has_long_varints(packed)):
         _check_numbers(reader, packed, start, end, name)
     # A message of field 1 alone, whose tag is the byte 0x0a.

@@ -134,7 +134,7 @@ def _parse_any(data: bytes, offset: int, max_ids: int) -> CodecFrame:
         elif field.number in (BASE_ID, LATER_BASE_ID) and field.wire_type != BYTES:
             reader.expect(field, "base_id", VARINT)
             values["base_id"] = _base_id(reader, field.value, field.offset)
-        elif field.number == VALUES and field.wire_type == BYTES:
+        elif field.number == VALUES and field.wire_type == BYTES:  # of another type, it is another server's
             values["values"] = data[field.value : field.end]
     return _build(reader, ids, values)
 

@@ -130,7 +130,7 @@ def _read_field(reader: FieldReader, field: Field, values: dict[str, Any], most:
 
 def _write_protobuf(request: CodecRequest) -> bytes:
     data = write_packed(request.prompt_ids)
-    if request.max_tokens:
+    if request.max_tokens:  # as in all of proto3, what has its default (0, "") is not written
         data += write_number(MAX_TOKENS, request.max_tokens)
     if request.temperature:
         data += write_varint(TEMPERATURE << 3 | FIXED32) + _float32(request.temperature)

@@ -49,6 +49,7 @@ def joined_values(parts: Sequence[SampledValues]) -> SampledValues | None:
         tuple(chain.from_iterable(part.top for part in parts)),
         tuple(chain.from_iterable(part.sampling_mask for part in parts)),
         tuple(chain.from_iterable(part.weight_versions for part in parts)),
+        # One value for the whole answer, whose parts cannot be joined.
         next((part.routed_experts for part in parts if part.routed_experts is not None), None),
     )
 

@@ -100,6 +100,7 @@ def stage_of_pattern(pattern: str) -> Stage | None:
         tree = without_commitment(parse_pattern(pattern))
     except TokenizerMapValidationError:
         return None
+    # Runs with a bound; one without is in the table.
     if isinstance(tree, Repeat) and (tree.body, tree.least) == (Chars(category("N")), 1) and tree.most:
         return DigitsIsolate("grouped", tree.most) if tree.most <= MAX_RUN else None
     return _stages().get(tree)
@@ -188,6 +189,7 @@ def _literals(node: Node) -> list[tuple[CharSet, ...]]:
     """
     match node:
         case Chars(chars) if len(chars) <= MAX_LIST:
+            # The case forms of a letter are one literal in any case; each other character is one of its own.
             by_base = groupby(sorted(chars.characters(), key=_base), key=_base)
             return [(CharSet.of(forms),) for _, forms in by_base]
         case Sequence(parts) if parts:

@@ -170,7 +170,7 @@ class PatternProof:
                     open_ones.add(missing)
                     continue
                 if here not in known:
-                    known[here] = (
+                    known[here] = (  # the character at which all attempts end is read too
                         max((1 + known[after][0] for after in going), default=1),
                         max((known[after][1] for after in going), default=0) + len(here[0]) + len(here[1]),
                     )

@@ -169,6 +169,7 @@ class DigitTriplesStage:
     def settle(self, text: str) -> tuple[list[str], str]:
         """Return the pieces before a run of digits at the end, which may go on, and the rest."""
         run = self._last_run(text)
+        # The last piece stays open: what follows it, up to the next cut, is a part of it.
         pieces = self.cut(text[: run.start()] if run else text)[:-1]
         return pieces, text[sum(map(len, pieces)) :]
 

@@ -53,6 +53,7 @@ def set_runs(pattern: str) -> list[int]:
         for character in run:
             inside[ord(character)] = character != "\n"  # `.` leaves out the newline, which is in no set
     runs = [(bool(value), sum(1 for _ in run)) for value, run in groupby(inside)]
+    # `named_set` reads pairs, outside first: a set that holds U+0000 has none outside before it.
     lengths = [length for _, length in runs[: -1 if not runs[-1][0] else None]]
     return [0, *lengths] if runs[0][0] else lengths
 

@@ -182,7 +182,7 @@ class ReplacementRules:
             if step.base in self._steps:
                 openers.append(character)
                 second_of.add(step.base)
-            if len(singles) + len(openers) > 2 * MAX_FIRST:
+            if len(singles) + len(openers) > 2 * MAX_FIRST:  # a character may be in both
                 raise RuleError(f"rules for more than {MAX_FIRST} characters")
         seconds = {character for base in second_of for character, _ in self._whole(base)}
         return singles, openers, sorted(seconds)
