@@ -73,6 +73,7 @@ def parse_inputs(pairs: Iterable[str]) -> dict[str, str]:
 
 def _value(value: str) -> str:
     if value == "-":
+        # `echo` and here-documents end with a line feed that is none of the text; in a file it may be.
         return _text(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
     if value.startswith("@@"):
         return value[1:]

@@ -30,6 +30,7 @@ Change: TypeAlias = Callable[[PipelineSpec], PipelineSpec]
 def _with_prefill(spec: PipelineSpec, prefill: str | None) -> PipelineSpec:
     """Return a declaration whose edges between models are prefilled in one way."""
     nodes = spec.nodes
+    # What an input gives is there before the run: its edges are no handoffs.
     edges = [
         edge.model_copy(update={"prefill": prefill})
         if isinstance(nodes.get(edge.target_node), Asking)

@@ -100,6 +100,8 @@ def recover(
     _refuse_running(recorded)
     record = _read(built, recorded)
     answers = RecordedFunctions(record, run_others=True) if functions == "recorded" else None
+    # Without recorded failures, unlike `run_or_recover`: this run has a record of its own, in which a node
+    # that failed may succeed.
     return _start(_recovering(built, record, answers), record, "recovers", options)
 
 

@@ -108,6 +108,7 @@ class CallScope(Scope):
             if self._requests == 0 and (sent := self._turn.sent_ahead):
                 instruments.sent_ahead.add(sent, usage)
                 if self._stats.cached_tokens is not None:
+                    # The cache may hold more of the prompt than was sent ahead, such as the turn before.
                     instruments.sent_ahead_found.add(min(sent, self._stats.cached_tokens), usage)
             if self._requests == 0 and self._turn.lost_from is not None:
                 instruments.cache_lost.add(self._turn.kept_prefix - self._turn.lost_from, usage)
@@ -144,6 +145,7 @@ def call_attributes(options: SamplingOptions) -> Attributes:
         names.REQUEST_STOP: options.stop or None,
     }
     found = {name: value for name, value in asked.items() if value is not None}
+    # Of no option: an answer is always read as it comes.
     found[names.REQUEST_STREAM] = True
     return found
 
@@ -167,6 +169,7 @@ def stream_attributes(stats: StreamStats) -> Attributes:
         found[names.ENGINE_PREFILL] = stats.engine_prefill
     if stats.cached_tokens is not None:
         found[names.USAGE_CACHED] = stats.cached_tokens
+    # Of a pool of replicas, the span was begun before one of them was chosen.
     if stats.server_address is not None:
         found[names.SERVER_ADDRESS] = stats.server_address
         if stats.server_port is not None:
@@ -182,6 +185,7 @@ def log_exception(error: BaseException, context: Context) -> None:
     record = _logs.LogRecord(
         timestamp=time.time_ns(),
         context=context,
+        # A warning: a retry may follow. The span of the run tells whether it failed.
         severity_number=_logs.SeverityNumber.WARN,
         event_name=names.EXCEPTION_EVENT,
         attributes=attributes,

@@ -234,6 +234,7 @@ def _add_line(run: TracedRun, line: dict[str, Any]) -> None:
     elif kind in ("retry", "dropped"):
         found = run.retries if kind == "retry" else run.dropped
         found.append({key: value for key, value in line.items() if key != "kind"})
+    # Without both instants there is no bar: the source did not end, or the target was not asked.
     elif kind == "handoff" and line["last_in"] is not None and line["request_sent"] is not None:
         target = line["target"].partition(".")[0]
         label = f"{line['source']} -> {line['target']}"
@@ -288,10 +289,10 @@ def _bars(turn: RecordedTurn) -> Iterator[Bar]:
     # A bar begins where the one before it ends: between two lanes, markers are generated.
     for lane in _lanes(turn):
         start = before if before is not None else lane.start
-        yield Bar(turn.node, lane.port, start, lane.end, f"{lane.port}, {len(lane.ids)} ids", len(lane.ids))  # type: ignore[arg-type]
+        yield Bar(turn.node, lane.port, start, lane.end, f"{lane.port}, {len(lane.ids)} ids", len(lane.ids))  # type: ignore[arg-type] # of ports
         before = lane.end
     for tool in turn.tools:
-        start = tool["at"] - (tool.get("seconds") or 0.0)
+        start = tool["at"] - tool["seconds"]
         yield Bar(turn.node, "tool", start, tool["at"], f"{tool['name']}: {tool['status']}")
 
 
@@ -309,6 +310,7 @@ def _edges(record: RecordedRun, run: TracedRun) -> Iterator[Edge]:
         else:
             node, _, port = source.partition(".")
             count = sum(len(lane.ids) for lane in run.lanes if (lane.node, lane.port) == (node, port))
+            # No lane is no count: the source is no model, and what it gave is not in the record as ids.
             yield Edge(source, target, strategy, count or None, None)
     # Those inside of maps and loops: a header declares their edges without the numbers of items and rounds.
     for handoff in handoffs.values():

@@ -246,6 +246,7 @@ class _Printer:
 
 def _progress(summary: BatchSummary) -> str:
     skipped = f", {summary.skipped:,} skipped" if summary.skipped else ""
+    # The blanks at the end cover what is left of a longer line before.
     return (
         f"{summary.done:,} done, {summary.failed:,} failed{skipped}, {summary.rows_per_second:,.1f} rows/s   "
     )

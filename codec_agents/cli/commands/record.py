@@ -110,9 +110,11 @@ def _show(record: RecordedRun) -> None:
     for name, value in record.inputs.items():
         said = value if isinstance(value, str) else terminal.plural(len(value), "id")
         _line(f"input {name}: {said}")
+    # A node without an end was stopped, since nothing read its output any more, or the run was cut off.
+    endless = "stopped" if record.complete else "cut off"
     for node in record.nodes:
         end = _end_of(record, node)
-        _line(f"{node}: {end.get('outcome', 'stopped')}", style="bold")
+        _line(f"{node}: {end.get('outcome', endless)}", style="bold")
         for turn in record.of_node(node):
             for line in _lines(turn):
                 _line(f"  {line}")
@@ -120,7 +122,7 @@ def _show(record: RecordedRun) -> None:
     # Nodes without a model are in no turn: functions, joins and maps have their own entries.
     for node in dict.fromkeys((*record.functions, *record.decided)):
         end = _end_of(record, node)
-        _line(f"{node}: {end.get('outcome', 'stopped')}", style="bold")
+        _line(f"{node}: {end.get('outcome', endless)}", style="bold")
         if calls := record.functions.get(node):
             _line(f"  {terminal.plural(len(calls), 'call')} of its function")
         if decided := record.decided.get(node):

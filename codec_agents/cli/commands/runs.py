@@ -61,7 +61,7 @@ def with_filters(function: Callable[..., None]) -> Callable[..., None]:
             tool=tool,
             tool_status=tool_status,
             slower_than=slower_than,
-            text=others.get("words"),
+            text=others.get("words"),  # of `search` alone
         )
         function(wanted=wanted, **others)
 

@@ -136,7 +136,7 @@ def _backend(file: Path | None, model: str | None, given: dict[str, Any]) -> Mad
     if file is not None:
         return _pipeline(file, model, given)
     makers = {"script": _scripted, "transformers": _transformers, "bridge": _bridge}
-    names = {"script": "scripted"}
+    names = {"script": "scripted"}  # as `ScriptedBackend` names its model by default
     return makers[kinds[0]](model or names.get(kinds[0], kinds[0]), given)
 
 

@@ -71,6 +71,7 @@ def show_waterfall(console: Console, run: TracedRun, node: str | None = None) ->
     """Print the work of each node over time."""
     width = terminal.width(console)
     rows = _rows(bar for bar in run.bars if node is None or node in bar.node)
+    # Names leave most of the line to the bars; longer ones are cut.
     left = min(max(map(len, rows), default=4), width // 4)
     # Twelve columns: nine for the seconds of work, two spaces, and one that stays free.
     room = max(10, width - left - 12)

@@ -38,7 +38,7 @@ def planner(prompt: PromptView) -> Iterable[Piece]:
         yield Say("ASK Which city do you leave from, and where do you want to go?")
         return
     origin, destination = (city.title() for city in route.groups())
-    day = _named(prompt.user, DAYS) or "Friday"
+    day = _named(prompt.user, DAYS) or "Friday"  # a question without a day still gets flights
     if prompt.turn == 1:
         yield from _look_up(prompt.user, origin, destination, day)
     else:
@@ -108,6 +108,7 @@ def _notes(fares: dict[str, Any], climate: dict[str, Any], route: str, city: str
 
 
 def _luggage(low: int, high: int, wet_days: int) -> Iterable[str]:
+    # Rules of thumb, in degrees and in days of a month.
     if low <= 0:
         yield from ("a winter coat", "gloves and a hat")
     elif high < 18:

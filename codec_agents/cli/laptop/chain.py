@@ -81,7 +81,7 @@ def chain(
         # The map names the family Gemma, whose chat format this model was not trained on.
         dialect="plain",
         prompt=pieces,
-        sampling={"max_tokens": TITLE_IDS, "temperature": 0.0, "stop": ("\n",)},
+        sampling=Sampling(max_tokens=TITLE_IDS, temperature=0.0, stop=("\n",)),
     )
     p.sink("reader", text=True).sink("draft", text=False)
     p.connect("task", "smollm2.task")

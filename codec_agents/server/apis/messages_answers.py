@@ -50,6 +50,7 @@ class MessagesForm:
         cached = self._job.cached_ids or 0
         return {
             "input_tokens": len(self._job.prompt_ids) - cached,
+            # No back end tells how much it has put into its cache.
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": cached,
             "output_tokens": self.turn.ids,

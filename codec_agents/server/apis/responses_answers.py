@@ -269,5 +269,5 @@ def _tool(tool: OfferedTool) -> dict[str, Any]:
         "name": tool.name,
         "description": tool.description,
         "parameters": tool.parameters,
-        "strict": False,
+        "strict": False,  # a schema is told to the model, and not enforced
     }

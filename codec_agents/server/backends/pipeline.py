@@ -182,21 +182,21 @@ class PipelineBackend:
             # First, since prompts of the plan are then those behind the conversation.
             plan = continued_from(plan, turn.histories)
             if asked.question is None:
-                return self._resume(plan, turn, asked.results)
+                return self._resume(plan, turn, asked)
             values = plan.checked_inputs({self._input.name: self._value(asked.question)})
             run = start_run(plan, values, {}, histories=turn.histories)
         except InputError as error:
-            raise HttpError(400, str(error), param="prompt") from error
+            raise HttpError(400, str(error), param=asked.field) from error
         except PromptError as error:
             raise HttpError(400, f"the conversation cannot be continued: {error}") from error
         return _Begun(run, plan, turn.histories)
 
-    def _resume(self, plan: BuiltPipeline, turn: Turn, results: Sequence[str]) -> _Begun:
+    def _resume(self, plan: BuiltPipeline, turn: Turn, asked: Asked) -> _Begun:
         from codec_agents.runtime.pause import Resumption
 
-        pause = turn.pause
+        pause, results = turn.pause, asked.results
         if pause is None or len(results) != len(pause.pending):
-            raise _unknown("give one result for each call of the last answer, and nothing else")
+            raise _unknown(asked, "give one result for each call of the last answer, and nothing else")
         keys = [
             f"{pause.run_id}/{call_key(call.node, pause.waiting[call.node].number, call.position)}"
             for call in pause.pending
@@ -223,7 +223,7 @@ class PipelineBackend:
             # A suspended run goes on with results, an ended one with a question.
             if (known.pause is not None) == (asked.question is None):
                 return known
-            raise _unknown("the last answer was calls: send their results")
+            raise _unknown(asked, "the last answer was calls: send their results")
         histories = None
         if asked.question is not None:
             before = asked.history.messages[: asked.place + 1]
@@ -232,7 +232,7 @@ class PipelineBackend:
             except PromptError as error:
                 raise HttpError(400, f"the conversation cannot be written: {error}") from error
         if histories is None:
-            raise _unknown("begin a new conversation with one user message")
+            raise _unknown(asked, "begin a new conversation with one user message")
         return Turn(histories)
 
     def _value(self, question: str) -> Value:
@@ -281,12 +281,12 @@ class _Begun:
     delivered: int = 0
 
 
-def _unknown(remedy: str) -> HttpError:
+def _unknown(asked: Asked, remedy: str) -> HttpError:
     return HttpError(
         400,
         f"the conversation is not one that this server remembers; {remedy}",
         code="unknown_conversation",
-        param="messages",
+        param=asked.field,
     )
 
 

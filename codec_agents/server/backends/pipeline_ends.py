@@ -56,6 +56,7 @@ def vocabulary_at(built: BuiltPipeline, sink: BuiltSink) -> Vocabulary:
     place = f"nodes.{sink.name}"
     if not known or len(known) < len(found):
         raise _fault(built, place, "text reaches this sink, but a model answers in ids", "serve another sink")
+    # A vocabulary without a document has no hash.
     if len({vocabulary.hash or vocabulary.id for vocabulary in known}) > 1:
         ids = ", ".join(sorted({vocabulary.id for vocabulary in known}))
         raise _fault(built, place, f"ids of several maps reach this sink: {ids}", "join them in one map")

@@ -40,6 +40,7 @@ class Asked:
         results: the results of the calls with which the last answer ended, in the order of the calls.
         place: the place of the last answer in `history`; None at the beginning of a conversation.
         history: the conversation with its keys; None for a request that is no chat.
+        field: the API's name of the field that holds the question, for errors.
     """
 
     question: str | None
@@ -48,6 +49,7 @@ class Asked:
     results: Sequence[str] = ()
     place: int | None = None
     history: History | None = None
+    field: str = "prompt"
 
 
 def read_asked(job: Job, serve: ServeSpec, digest: str, dialect: BoundDialect | None) -> Asked:
@@ -62,9 +64,9 @@ def read_asked(job: Job, serve: ServeSpec, digest: str, dialect: BoundDialect | 
     Raises:
         HttpError: 400, the request holds what the pipeline has no use for, or is too long.
     """
-    for field in NODES_OWN:
-        if getattr(job.options, field) is not None:
-            raise no_use(field, f"the request sets {field}, and the nodes have their own")
+    for option in NODES_OWN:
+        if getattr(job.options, option) is not None:
+            raise no_use(option, f"the request sets {option}, and the nodes have their own")
     asked = (
         Asked(_asked_in_prompt_of(job))
         if job.chat is None
@@ -73,7 +75,7 @@ def read_asked(job: Job, serve: ServeSpec, digest: str, dialect: BoundDialect | 
     for text in (asked.question or "", asked.system or "", *asked.results):
         if len(text) > MAX_TEXT:
             raise HttpError(
-                400, f"the text has {len(text)} characters, the limit is {MAX_TEXT}", param="prompt"
+                400, f"the text has {len(text)} characters, the limit is {MAX_TEXT}", param=asked.field
             )
     return asked
 
@@ -110,7 +112,9 @@ def _asked_in_prompt(prompt: ReadPrompt, default_system: str | None) -> str:
 def _read_chat(
     chat: ConversationRequest, tenant: bytes, serve: ServeSpec, digest: str, dialect: BoundDialect | None
 ) -> Asked:
-    field = "input" if chat.api == "responses" else "messages"
+    from codec_agents.server.apis.prompts import conversation_field
+
+    field = conversation_field(chat)
     if chat.offered_tools and serve.tools is None:
         raise no_use("tools", "the request offers tools, and the pipeline says of no model that it has them")
     if chat.thinking is not None:
@@ -128,7 +132,7 @@ def _read_chat(
     history = None if dialect is None else _history(chat, tenant, digest, dialect, field)
     if last is not None and history is None:
         raise no_use(field, "the request holds earlier messages, and no model of the pipeline has a memory")
-    asked = Asked(None, system, chat.offered_tools, (), last, history)
+    asked = Asked(None, system, chat.offered_tools, (), last, history, field)
     if behind and last is not None and all(message.role == "tool" for message in behind):
         # The history has them in the order of their calls; a client need not.
         assert history is not None

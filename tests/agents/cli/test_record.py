@@ -77,8 +77,9 @@ def test_show_says_where_a_record_is_cut_off(record: Path) -> None:
     record.write_text("".join(lines[:3]))
     shown = invoke("record", "show", record).output
     assert "not complete" in shown
-    assert "m: stopped" in shown
-    assert "cut off" in shown
+    assert "m: cut off" in shown
+    assert "stopped" not in shown
+    assert ", cut off" in shown
 
 
 def test_replay_shows_the_text_and_refuses_another_pipeline(record: Path, desk: Path) -> None:

@@ -142,6 +142,11 @@ async def test_an_unknown_conversation_is_refused_where_messages_do_not_tell_all
         for client in (mine, other):
             answer = await client.send({"role": "user", "content": "and"})
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_conversation")
+            assert answer.json()["error"]["param"] == "messages"
+        async with httpx.AsyncClient(**mine.settings) as http:
+            answer = await http.post("/v1/responses", json={"input": mine.messages})
+        error = answer.json()["error"]
+        assert (error["code"], error["param"]) == ("unknown_conversation", "input")
 
 
 async def test_one_model_that_gets_the_input_alone_takes_any_conversation() -> None:
