@@ -46,6 +46,10 @@ _BRANCH: Final = re.compile(r"branch\[([0-9]{1,9})\]/model")
 MOST_OPEN: Final = 4096
 """Conversations whose place in their record is known; the record of any other one is read first."""
 
+MOST_ENDS: Final = 256
+"""Branches of a conversation that the next turn may continue: the latest ones. Behind an older one a turn begins
+a branch, whose first line has the whole prompt."""
+
 MOST_WAITING: Final = 64
 """Turns of one conversation that wait while another process has its record open; further ones are errors."""
 
@@ -106,15 +110,21 @@ class _Place:
         chain: over its lines.
         length: in bytes.
         started: the instant of its first line, in seconds since the epoch.
-        ends: the branch and the number of the turn that ends it, by the turn's id.
+        ends: the branch and the number of the turn that ends it, by the turn's id, in the order of the turns.
         branches: how many there are.
     """
 
     chain: Chain
     length: int
     started: float
-    ends: dict[str, tuple[int, int]] = field(default_factory=dict)
+    ends: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
     branches: int = 0
+
+    def end(self, branch: int, turn_id: str, number: int) -> None:
+        """Note that a branch ends with a turn, for now."""
+        self.ends[turn_id] = branch, number
+        if len(self.ends) > MOST_ENDS:
+            self.ends.popitem(last=False)
 
 
 class ConversationRecords:
@@ -258,12 +268,14 @@ def _read(path: Path) -> _Place | None:
     if record.header.get("pipeline") != PIPELINE or not isinstance(started, int | float) or None in branches:
         raise RecordError(f"{path} is no record of a gateway's conversation; move it to another folder")
     place = _Place(chain, length, started)
+    last: dict[int, str] = {}
     for turn, name in zip(record.turns, filter(None, branches), strict=True):
-        branch = int(name[1])
-        place.branches = max(place.branches, branch)
+        branch, turn_id = int(name[1]), str(turn.id)
         # A branch ends with its last turn alone: behind an earlier one, a further branch begins.
-        last = {whose: end for whose, end in place.ends.items() if end[0] != branch}
-        place.ends = {**last, str(turn.id): (branch, turn.number)}
+        place.ends.pop(last.get(branch, ""), None)
+        place.end(branch, turn_id, turn.number)
+        last[branch] = turn_id
+    place.branches = max(last, default=0)
     return place
 
 
@@ -279,7 +291,7 @@ def _lines(place: _Place, node: Node, capture: Capture) -> list[Line]:
     if before is None:
         place.branches += 1
     branch, number = (place.branches, 1) if before is None else (before[0], before[1] + 1)
-    place.ends[node.nonce.hex()] = branch, number
+    place.end(branch, node.nonce.hex(), number)
     name = f"branch[{branch}]/model"
     turn = {"node": name, "turn": number}
     if before is not None:

@@ -104,6 +104,28 @@ async def test_a_fork_is_a_branch_and_no_id_is_sampled_twice(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("reread", [False, True])
+async def test_of_many_branches_the_latest_are_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reread: bool
+) -> None:
+    """What is remembered of a conversation is bounded; a turn behind an older branch has its whole prompt."""
+    monkeypatch.setattr(run_records, "MOST_ENDS", 2)
+    async with serving(record=tmp_path) as gateway:
+        first = await talk(gateway, [], "Hi")
+        each = [await talk(gateway, first, said) for said in ("One", "Two", "Three")]
+        if reread:
+            gateway.gateway.records._places.clear()  # type: ignore[union-attr]
+        await talk(gateway, each[0], "On")
+        prompt = gateway.generations[-1].prompt_ids
+        await talk(gateway, each[2], "On")
+    [path] = written(tmp_path)
+    turns = [(turn.node.removesuffix("/model"), turn.number) for turn in read_record(path).turns]
+    assert turns[:4] == [("branch[1]", 1), ("branch[1]", 2), ("branch[2]", 1), ("branch[3]", 1)]
+    assert turns[4:] == [("branch[4]", 1), ("branch[3]", 2)]
+    assert read_record(path).turns[4].prompt == list(prompt)
+
+
+@pytest.mark.slow
 async def test_reasoning_that_is_left_out_begins_a_row_of_the_same_branch(tmp_path: Path) -> None:
     async with serving(record=tmp_path) as gateway:
         messages = await talk(gateway, [], "Hi")
