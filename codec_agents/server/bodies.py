@@ -175,7 +175,7 @@ def check_sampling(options: SamplingOptions) -> None:
     for field, (least, most, words) in RANGES.items():
         value = getattr(options, field)
         if value is not None and not least <= value <= most:  # NaN is in no range
-            raise HttpError(400, f"{field} must be {words}, not {value:.12g}", param=field)
+            raise HttpError(400, f"{field} must be {words}, not {value!r:.40}", param=field)
 
 
 def check_stops(stops: Sequence[str], settings: ServerSettings, param: str = "stop") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -130,10 +131,10 @@ def test_what_is_no_prompt_is_refused(prompt: str) -> None:
 @pytest.mark.parametrize(
     ("field", "wrong", "right"),
     [
-        ("temperature", [-0.1, 1e308 * -1], [0, 2.5]),
+        ("temperature", [-0.1, -1e308, math.nan, math.inf], [0, 2.5]),
         ("top_p", [-0.1, 1.1], [0, 1]),
         ("top_k", [-2, 2**31], [-1, 0, 5]),
-        ("seed", [2**64, -(2**63) - 1], [2**64 - 1, -5]),
+        ("seed", [2**64, -(2**63) - 1, 10**400], [2**64 - 1, -5]),
         ("min_p", [-0.1, 2], [0, 1]),
         ("min_tokens", [-1], [0]),
         ("repetition_penalty", [0, -1], [0.5]),
