@@ -11,32 +11,19 @@ import msgspec
 
 from codec_agents.exceptions import RecordDamagedError
 from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain
-from codec_agents.records.lines import SuspendedLine, ToolLine, TurnLine
+from codec_agents.records.reader import DECODERS
 
 KINDS = ("turn", "tool", "suspended")
 _MARKS = tuple(b'"kind":"%s"' % kind.encode() for kind in KINDS)
 
 
-class _Turn(TurnLine, tag_field="kind", tag="turn"):
-    """A turn, told from other lines by its kind."""
-
-
-class _Tool(ToolLine, tag_field="kind", tag="tool"):
-    """A call."""
-
-
-class _Suspended(SuspendedLine, tag_field="kind", tag="suspended"):
-    """A pause."""
-
-
-class _Other(msgspec.Struct):
-    """A line of another kind, which holds the words of one of these."""
+class _AnyLine(msgspec.Struct):
+    """The field that every line has."""
 
     kind: str
 
 
-_decode = msgspec.json.Decoder(_Turn | _Tool | _Suspended).decode
-_decode_kind = msgspec.json.Decoder(_Other).decode
+_decode_kind = msgspec.json.Decoder(_AnyLine).decode
 
 
 @dataclass(slots=True)
@@ -102,7 +89,7 @@ def positions_of(path: str | Path) -> list[Position]:
 
 
 def _position_in(line: bytes, chain: str) -> Position | None:
-    if _decode_kind(line).kind not in KINDS:
+    kind = _decode_kind(line).kind
+    if kind not in KINDS:  # a text in it spells one of the marks
         return None
-    fields = _decode(line)
-    return position_of({"kind": fields.__struct_config__.tag, **msgspec.structs.asdict(fields)}, chain)
+    return position_of({"kind": kind, **msgspec.structs.asdict(DECODERS[kind](line))}, chain)
