@@ -184,6 +184,8 @@ class RecordedRun:
             reward = note.get("reward")
             given = reward if isinstance(reward, Mapping) else {} if reward is None else {"": reward}
             for node, value in given.items():
+                if value is None:  # no reward, as for the whole run
+                    continue
                 if not isinstance(value, int | float):  # the fields of an annotation are free
                     raise RecordError(f"{self.path} has a reward that is no number: {value!r:.100}")
                 found[node] = value

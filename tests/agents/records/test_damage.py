@@ -172,7 +172,8 @@ def test_first_lines_with_other_fields_are_damage(tmp_path: Path) -> None:
 def test_a_reward_that_is_no_number_is_a_typed_error(tmp_path: Path) -> None:
     path = sealed(tmp_path / "run.jsonl")
     annotate(path, {"reward": 0.5})
-    assert read_record(path).rewards == {"": 0.5}
+    annotate(path, {"reward": {"n": None, "m": 1}})
+    assert read_record(path).rewards == {"": 0.5, "m": 1}
     annotate(path, {"reward": {"n": "good"}})
     with pytest.raises(RecordError, match="a reward that is no number: 'good'"):
         _ = read_record(path).rewards
