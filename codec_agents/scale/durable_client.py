@@ -142,8 +142,7 @@ class DurableRuns:
             InputError: The inputs are not those of the pipeline, or the run of this id has others.
             DurableError: The id cannot be one.
         """
-        given = run_id
-        run_id = secrets.token_hex(16) if given is None else checked_id(given)
+        run_id = secrets.token_hex(16) if run_id is None else checked_id(run_id)
         values = pipeline.build().checked_inputs(inputs)
         plain = {name: value if isinstance(value, str) else list(value) for name, value in values.items()}
         started = Started(run_id, pipeline.name, plain, None, None)
@@ -238,9 +237,8 @@ class DurableRuns:
             if name not in workflows:
                 calls = [dict(call) for call in waits.calls]
                 return made(state="waiting", calls=calls, pause=waits.pause)
-            if (
-                name in seen
-            ):  # a run has each pause once: a row that says otherwise would be followed for ever
+            # A run has each pause once: a row that says otherwise would be followed for ever.
+            if name in seen:
                 return made(state="failed", error=error_of(_damaged(name)))
             current = workflows[name]
             seen.add(name)
@@ -266,11 +264,7 @@ def _started(workflow: Any) -> Started:
     """
     try:
         return msgspec.convert(workflow.input["args"], Started)
-    except (
-        msgspec.ValidationError,
-        TypeError,
-        LookupError,
-    ) as error:
+    except (msgspec.ValidationError, TypeError, LookupError) as error:
         raise _damaged(workflow.workflow_id) from error
 
 
@@ -384,9 +378,8 @@ def reaching(url: str) -> Iterator[None]:
         except SQLAlchemyError:
             place = "the URL that was given, which is none"
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise DurableError(
-            f"cannot use DBOS's database at {place}: {reason}"
-        ) from None  # it has the password
+        # Without its cause, which holds the password.
+        raise DurableError(f"cannot use DBOS's database at {place}: {reason}") from None
 
 
 def dbos() -> Any:

@@ -250,9 +250,8 @@ class OpenServers:
         try:
             return read_result(await client.call_tool(tool, dict(arguments)))
         except Exception as error:
-            if connection_closed(
-                error
-            ):  # later calls end at once, and later runs start a server of their own
+            # Later calls end at once, and later runs start a server of their own.
+            if connection_closed(error):
                 opened.lose()
             raise
 
@@ -282,9 +281,8 @@ class ServerLease:
         Raises:
             ToolServerError: one cannot be had.
         """
-        if (
-            not self.servers or self._shared is not None
-        ):  # in `opened` inside `opened`, the outer one holds them
+        # In `opened` inside `opened`, the outer one holds them.
+        if not self.servers or self._shared is not None:
             yield
             return
         async with OpenServers(self.servers, failed=_raised_later) as opened:
