@@ -1,8 +1,4 @@
-"""Start, watch and answer durable runs, from any process that reaches their folder and DBOS's database.
-
-The right to write the database is one to run code: DBOS reads a value that says so by `pickle`. Values of its
-rows are checked all the same, because a row that is damaged must not hide the runs beside it.
-"""
+"""Start, watch and answer durable runs, from any process that reaches their folder and DBOS's database."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
@@ -22,7 +19,7 @@ from codec_agents.exceptions import DurableError, InputError, PauseError
 from codec_agents.pipeline import Pipeline
 from codec_agents.records.answers import check_decisions
 from codec_agents.records.files import PRIVATE
-from codec_agents.records.lines import WaitingCall
+from codec_agents.scale.durable_rows import Started, damaged, outcome_of, started_of
 from codec_agents.scale.runner import error_of
 
 WORKFLOW = "codec-agents-run"
@@ -35,6 +32,9 @@ SQLITE = "dbos.sqlite"
 
 MAX_ID = 128
 """Bytes of a run's id, which is the name of a file: file systems take 255, with the ending and more."""
+
+ROWS_AT_ONCE = 100
+"""Rows of the database that a list of runs holds at a time: each has the inputs and texts of its run."""
 
 State: TypeAlias = Literal["queued", "running", "waiting", "done", "failed"]
 
@@ -62,40 +62,6 @@ class DurableStatus:
     pause: str | None = None
     text: dict[str, str] = field(default_factory=dict)
     error: dict[str, Any] | None = None
-
-
-class Started(msgspec.Struct, array_like=True):
-    """The arguments of a workflow, in the order in which DBOS keeps them."""
-
-    run_id: str
-    pipeline: str
-    inputs: dict[str, str | list[int]]
-    pause: str | None
-    decisions: dict[str, bool | str] | None
-
-
-class _Waiting(msgspec.Struct):
-    """The pause at which a workflow ended, and the calls that wait."""
-
-    pause: str
-    calls: list[WaitingCall]
-
-
-class _Error(msgspec.Struct, omit_defaults=True):
-    """The fields of `error_of`."""
-
-    type: str
-    message: str
-    node: str | None = None
-    cause: str | None = None
-
-
-class _Outcome(msgspec.Struct):
-    """The result of a workflow that DBOS holds: one of these fields is set."""
-
-    text: dict[str, str] | None = None
-    waiting: _Waiting | None = None
-    error: _Error | None = None
 
 
 class DurableRuns:
@@ -166,9 +132,37 @@ class DurableRuns:
 
     def runs(self, state: State | None = None) -> list[DurableStatus]:
         """Return all runs, or those in a state, in the order in which they were started."""
-        found = self._workflows(None)
-        each = (self._status(name, found) for name in found if "/" not in name)
-        return [status for status in each if state is None or status.state == state]
+        return [status for _, status in self._listed(state, 0)]
+
+    def page(self, state: State | None, start: int, limit: int) -> tuple[list[DurableStatus], int | None]:
+        """Return some runs, in the order in which they were started.
+
+        Args:
+            state: Only runs in this state; all if None.
+            start: The place to begin at: 0, or the one that the page before gave.
+            limit: The most runs of the page.
+
+        Returns:
+            The runs, and the place of the next page; None if this is the last one.
+        """
+        found = list(islice(self._listed(state, start), limit))
+        return [status for _, status in found], None if len(found) < limit else found[-1][0] + 1
+
+    def _listed(self, state: State | None, start: int) -> Iterator[tuple[int, DurableStatus]]:
+        """Yield runs with the places of their first workflows. Rows are only added, so a place stays."""
+        for place in count(start, ROWS_AT_ONCE):
+            rows = self._client.list_workflows(name=WORKFLOW, limit=ROWS_AT_ONCE, offset=place)
+            first = {row.workflow_id: number for number, row in enumerate(rows, place)}
+            first = {name: number for name, number in first.items() if "/" not in name}
+            # Without names, DBOS would list all workflows.
+            later = self._workflows([f"{name}/" for name in first]) if first else {}
+            known = {row.workflow_id: row for row in rows} | later
+            for name, number in first.items():
+                status = self._status(name, known)
+                if state is None or status.state == state:
+                    yield number, status
+            if len(rows) < ROWS_AT_ONCE:
+                return
 
     def answer(self, run_id: str, decisions: Mapping[str, bool | str], *, pause: str | None = None) -> None:
         """Decide on the calls for which a run waits; a worker goes on with it.
@@ -186,7 +180,7 @@ class DurableRuns:
         if status.pause is None or (pause is not None and pause != status.pause):
             raise PauseError(f"the run {run_id} does not wait for this decision; it is {status.state}")
         check_decisions(status.calls, decisions, f"the run {run_id}")
-        first = _started(self._workflows(run_id)[run_id])
+        first = started_of(self._workflows(run_id)[run_id])
         answered = Started(run_id, first.pipeline, first.inputs, status.pause, dict(decisions))
         # The workflow has the name of the pause: of two answers given at once, DBOS keeps one.
         if self._enqueued(f"{run_id}/{status.pause}", answered) != answered:
@@ -206,9 +200,9 @@ class DurableRuns:
             "app_version": VERSION,
         }
         self._client.enqueue(options, *msgspec.structs.astuple(given))
-        return _started(self._workflows(workflow)[workflow])
+        return started_of(self._workflows(workflow)[workflow])
 
-    def _workflows(self, prefix: str | None) -> dict[str, Any]:
+    def _workflows(self, prefix: str | list[str]) -> dict[str, Any]:
         found = self._client.list_workflows(name=WORKFLOW, workflow_id_prefix=prefix)
         return {each.workflow_id: each for each in found}
 
@@ -217,7 +211,7 @@ class DurableRuns:
         current, seen = workflows[run_id], {run_id}
         # Damage is the state of its run: an error would hide the other runs of a list.
         try:
-            pipeline = _started(current).pipeline
+            pipeline = started_of(current).pipeline
         except DurableError as error:
             return made(state="failed", pipeline="", error=error_of(error))
         made = partial(made, pipeline=pipeline)
@@ -228,7 +222,7 @@ class DurableRuns:
             if state != "done":
                 return made(state=state)
             try:
-                outcome = _outcome(current)
+                outcome = outcome_of(current)
             except DurableError as error:
                 return made(state="failed", error=error_of(error))
             if (waits := outcome.waiting) is None:
@@ -239,7 +233,7 @@ class DurableRuns:
                 return made(state="waiting", calls=calls, pause=waits.pause)
             # A run has each pause once: a row that says otherwise would be followed for ever.
             if name in seen:
-                return made(state="failed", error=error_of(_damaged(name)))
+                return made(state="failed", error=error_of(damaged(name)))
             current = workflows[name]
             seen.add(name)
         if outcome.error is not None:
@@ -254,39 +248,6 @@ _STATES: Mapping[str, State] = {
     "SUCCESS": "done",
 }
 """By the status of a workflow; every other one is a failure."""
-
-
-def _started(workflow: Any) -> Started:
-    """Return the arguments of a workflow.
-
-    Raises:
-        DurableError: Its row is damaged.
-    """
-    try:
-        return msgspec.convert(workflow.input["args"], Started)
-    except (msgspec.ValidationError, TypeError, LookupError) as error:
-        raise _damaged(workflow.workflow_id) from error
-
-
-def _outcome(workflow: Any) -> _Outcome:
-    """Return the result of a workflow.
-
-    Raises:
-        DurableError: Its row is damaged.
-    """
-    try:
-        found = msgspec.convert(workflow.output, _Outcome)
-    except msgspec.ValidationError as error:
-        raise _damaged(workflow.workflow_id) from error
-    if found.text is None and found.waiting is None and found.error is None:
-        raise _damaged(workflow.workflow_id)
-    return found
-
-
-def _damaged(workflow: str) -> DurableError:
-    return DurableError(
-        f"the row of {workflow} in DBOS's database is damaged; its record, if there is one, is as it was"
-    )
 
 
 def document_of(status: DurableStatus) -> dict[str, Any]:

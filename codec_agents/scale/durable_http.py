@@ -3,7 +3,7 @@
 | request | answer |
 | --- | --- |
 | `POST /runs` with `pipeline`, `inputs`, and `run_id` if it is to have this one | 201, `run_id` |
-| `GET /runs`, `GET /runs?state=waiting` | the runs |
+| `GET /runs`, with `state`, `start` and `limit` | some runs, and `next`, the `start` of the further ones |
 | `GET /runs/ID` | one run, with the calls that wait |
 | `POST /runs/ID/decisions` with `decisions` by key, and `pause` | 202 |
 
@@ -40,6 +40,9 @@ from codec_agents.server.settings import ServerSettings
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request: inputs and decisions are texts that a person or a program writes."""
+
+MOST_LISTED = 100
+"""Runs of one answer; each has its texts, or its calls with their arguments."""
 
 
 class _Start(msgspec.Struct, forbid_unknown_fields=True):
@@ -112,8 +115,11 @@ class DurableApp:
                 return 201, {"run_id": await self._start(_body(request, _Start))}
             case "GET", "runs":
                 state = _state(request.query.get("state"))
-                found = await anyio.to_thread.run_sync(self._runs.runs, state)
-                return 200, {"runs": [document_of(each) for each in found]}
+                start, limit = _number(request, "start", 0), _number(request, "limit", MOST_LISTED)
+                found, after = await anyio.to_thread.run_sync(
+                    self._runs.page, state, start, min(max(limit, 1), MOST_LISTED)
+                )
+                return 200, {"runs": [document_of(each) for each in found], "next": after}
             case "GET", "runs", run_id:
                 return 200, document_of(await anyio.to_thread.run_sync(self._runs.status, run_id))
             case "POST", "runs", run_id, "decisions":
@@ -153,6 +159,15 @@ def _state(given: str | None) -> State | None:
             found: State = state
             return found
     raise HttpError(400, f"there is no state {given!r}; there are: {', '.join(get_args(State))}")
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    given = request.query.get(name)
+    if given is None:
+        return default
+    if not given.isascii() or not given.isdigit() or len(given) > 18:
+        raise HttpError(400, f"{name} is a number from 0 on, not {given[:40]!r}")
+    return int(given)
 
 
 def _body(request: Request, kind: type[Any]) -> Any:

@@ -47,8 +47,8 @@ MOST_OPEN: Final = 4096
 """Conversations whose place in their record is known; the record of any other one is read first."""
 
 MOST_ENDS: Final = 256
-"""Branches of a conversation that the next turn may continue: the latest ones. Behind an older one a turn begins
-a branch, whose first line has the whole prompt."""
+"""Branches of a conversation that the next turn may continue: the latest ones. Behind an older one a turn
+begins a branch, whose first line has the whole prompt."""
 
 MOST_WAITING: Final = 64
 """Turns of one conversation that wait while another process has its record open; further ones are errors."""

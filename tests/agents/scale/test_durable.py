@@ -23,6 +23,7 @@ from codec_agents.records.reader import read_record
 pytest.importorskip("dbos", reason="needs DBOS, in an environment of its own: make test-dbos")
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
+from codec_agents.scale import durable_client  # noqa: E402
 from codec_agents.scale.durable import DurableWorker, _recorded  # noqa: E402
 from codec_agents.scale.durable_client import SQLITE, DurableRuns, DurableStatus, checked_id  # noqa: E402
 from tests.agents.scale.durable_worker import make  # noqa: E402
@@ -196,12 +197,13 @@ def test_the_database_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / SQLITE).stat().st_mode & 0o077 == 0
 
 
-def row(folder: Path, name: str, status: str, inputs: str, output: str = "null") -> None:
-    """Write the row of a workflow as others could."""
+def row(folder: Path, name: str, status: str, inputs: str, output: str = "null", *, later: int = 0) -> None:
+    """Write the row of a workflow as others could, started so many milliseconds after the run `r`."""
     with closing(sqlite3.connect(folder / SQLITE)) as base, base:
         columns = [column[1] for column in base.execute("PRAGMA table_info(workflow_status)")]
         (values,) = base.execute("SELECT * FROM workflow_status WHERE workflow_uuid = 'r'")
         other = {**dict(zip(columns, values, strict=True)), "workflow_uuid": name, "status": status}
+        other["created_at"] += later
         marks = ", ".join("?" * len(columns))
         base.execute(f"INSERT INTO workflow_status VALUES ({marks})", list(other.values()))
         base.execute("INSERT INTO workflow_input (workflow_uuid, inputs) VALUES (?, ?)", (name, inputs))
@@ -315,6 +317,28 @@ async def test_a_dead_worker_is_taken_over_once(tmp_path: Path) -> None:
     assert list((tmp_path / "workers").iterdir()) == []
 
 
+@pytest.mark.parametrize("rows_at_once", [1, 3, 100])
+def test_runs_are_listed_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_at_once: int) -> None:
+    """With the workflows of one run in different pages of rows, and rows of other runs between them."""
+    monkeypatch.setattr(durable_client, "ROWS_AT_ONCE", rows_at_once)
+    waits, text = '{"waiting": {"pause": "p", "calls": []}}', '{"text": {"s": "so"}}'
+    started(tmp_path, "r")
+    each = ("a", waits), ("b", text), ("c", waits), ("a/p", text), ("d", waits)
+    for number, (name, output) in enumerate(each, 1):
+        row(tmp_path, name, "SUCCESS", GOOD, output, later=number)
+    with DurableRuns(tmp_path) as runs:
+        found = [(each.run_id, each.state) for each in runs.runs()]
+        assert found == [("r", "queued"), ("a", "done"), ("b", "done"), ("c", "waiting"), ("d", "waiting")]
+        assert [each.run_id for each in runs.runs("waiting")] == ["c", "d"]
+        for state, names in ((None, [["r", "a"], ["b", "c"], ["d"]]), ("done", [["a", "b"], []])):
+            pages: list[list[str]] = []
+            place: int | None = 0
+            while place is not None:
+                page, place = runs.page(state, place, 2)
+                pages.append([each.run_id for each in page])
+            assert pages == names
+
+
 # --- over HTTP and on the command line ---
 
 
@@ -337,6 +361,11 @@ async def test_an_approval_is_answered_over_http(tmp_path: Path) -> None:
             work(tmp_path, "r")
             waiting = (await client.get("/runs", params={"state": "waiting"})).json()["runs"]
             assert [call["key"] for call in waiting[0]["calls"]] == ["m/2/0"]
+            page = (await client.get("/runs", params={"limit": 1})).json()
+            assert ([run["run_id"] for run in page["runs"]], page["next"]) == (["r"], 1)
+            page = (await client.get("/runs", params={"start": 1})).json()
+            assert page == {"runs": [], "next": None}
+            assert (await client.get("/runs", params={"start": "-1"})).status_code == 400
             answer = {"pause": waiting[0]["pause"], "decisions": {"m/2/0": True}}
             other = await client.post("/runs/r/decisions", json={**answer, "pause": "x"})
             assert other.status_code == 409
