@@ -191,6 +191,7 @@ def read_messages(
         ),
         max_tokens=asked.max_tokens,
         stream=bool(asked.stream),
+        hides_reasoning=asked.thinking is not None and asked.thinking.display == "omitted",
         hints=hints_of(headers or {}, minted=conversation.minted),
     )
 
@@ -339,13 +340,8 @@ def _thinking(thinking: Thinking | None) -> ThinkingMode | None:
     if thinking.type not in ("enabled", "adaptive", "disabled"):
         raise HttpError(400, "thinking is of type enabled, adaptive or disabled", param="thinking")
     # "summarized" is the API's word for reasoning that is shown.
-    if thinking.display not in (None, "summarized"):
-        raise HttpError(
-            400,
-            f"thinking.display {thinking.display[:40]!r} is not served: reasoning is always shown",
-            code="unsupported_parameter",
-            param="thinking.display",
-        )
+    if thinking.display not in (None, "summarized", "omitted"):
+        raise HttpError(400, "thinking.display is summarized or omitted", param="thinking.display")
     # `adaptive` leaves it to the model how much to reason, and so does `on`: no budget is enforced.
     return "off" if thinking.type == "disabled" else "on"
 

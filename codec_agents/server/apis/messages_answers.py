@@ -29,6 +29,7 @@ class MessagesForm:
     def __init__(self, asked: ConversationRequest, job: Job, mint: Mint = RANDOM) -> None:
         self.turn = Turn(job, tools=bool(asked.offered_tools), mint=mint, prefixes=PREFIXES)
         self._job = job
+        self._hides_reasoning = asked.hides_reasoning
         self._id = mint("msg_")
 
     def message(self, content: list[dict[str, Any]], reason: str | None) -> dict[str, Any]:
@@ -78,7 +79,7 @@ class MessagesDocument(MessagesForm):
 
     def close(self) -> bytes:
         """Return the whole answer."""
-        content = [block_of(block, block.text) for block in self.turn.blocks]
+        content = [block_of(block, block.text, hidden=self._hides_reasoning) for block in self.turn.blocks]
         return msgspec.json.encode(self.message(content, self.ending))
 
 
@@ -99,8 +100,11 @@ class MessagesEvents(MessagesForm):
             self._first = False
             body = _event({"type": "message_start", "message": self.message([], None)})
         # Before the progress is asked for, which the turn's lanes have when they have read the frame.
-        written = b"".join([_written(step) for step in self.turn.feed(frame)])
+        written = b"".join([_written(step) for step in self.turn.feed(frame) if not self._is_hidden(step)])
         return body + progress_events(self.turn.lanes) + written
+
+    def _is_hidden(self, step: Step) -> bool:
+        return self._hides_reasoning and step.kind == "delta" and step.block.kind == "reasoning"
 
     def close(self) -> bytes:
         """Return the reason and the counts, and the end mark; or an error, on which clients raise."""
@@ -118,10 +122,16 @@ def _event(document: dict[str, Any]) -> bytes:
     return named_event(document["type"], document)
 
 
-def block_of(block: Block, text: str) -> dict[str, Any]:
-    """Return a block of the turn with its content; with an empty one as the first event has it."""
+def block_of(block: Block, text: str, *, hidden: bool = False) -> dict[str, Any]:
+    """Return a block of the turn with its content; with an empty one as the first event has it.
+
+    Args:
+        block: the block.
+        text: its content.
+        hidden: whether the text of reasoning is left out.
+    """
     if block.kind == "reasoning":
-        return {"type": "thinking", "thinking": text, "signature": block.id if text else ""}
+        return {"type": "thinking", "thinking": "" if hidden else text, "signature": block.id if text else ""}
     if block.kind == "text":
         return {"type": "text", "text": text, "citations": None}
     return {"type": "tool_use", "id": block.id, "name": block.name, "input": json.loads(text or "{}")}

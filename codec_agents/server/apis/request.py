@@ -93,6 +93,7 @@ class ConversationRequest:
         tokens_as_ids: whether log probabilities name tokens by their ids (`return_tokens_as_token_ids`).
         reasoning_summary: whether reasoning goes out as a summary, and not as content (Responses).
         encrypted_reasoning: whether reasoning items carry a token that names them (Responses).
+        hides_reasoning: whether reasoning goes out as its signature, without the text (Messages).
         store: whether a gateway may keep the turn beyond memory, and find it by the id of its response.
         echo: fields of the request that the answer repeats (Responses).
         hints: ids and names that do not change the content.
@@ -116,6 +117,7 @@ class ConversationRequest:
     tokens_as_ids: bool = False
     reasoning_summary: bool = False
     encrypted_reasoning: bool = False
+    hides_reasoning: bool = False
     store: bool = True
     echo: Mapping[str, Any] = field(default_factory=dict)
     hints: Hints = Hints()

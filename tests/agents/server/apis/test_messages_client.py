@@ -72,6 +72,13 @@ async def test_text_and_thinking(client: anthropic.AsyncAnthropic) -> None:
 
 
 @pytest.mark.slow
+async def test_thinking_that_is_omitted_has_its_signature_alone(client: anthropic.AsyncAnthropic) -> None:
+    thinking, text = (await both(client, thinking={"type": "adaptive", "display": "omitted"})).content
+    assert (thinking.thinking, text.text[:5]) == ("", "Hello")
+    assert thinking.signature
+
+
+@pytest.mark.slow
 async def test_a_stop_sequence_is_named(client: anthropic.AsyncAnthropic) -> None:
     message = await both(client, stop_sequences=["never", "END"])
     assert message.content[-1].text == "Hello ☂  "

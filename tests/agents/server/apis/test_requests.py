@@ -191,7 +191,7 @@ REFUSED_MESSAGES = [
     ({"tool_choice": {"type": "tool"}}, "tool_choice", "name"),
     ({"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}, "tool_choice", "parallel"),
     ({"thinking": {"type": "some"}}, "thinking", "adaptive"),
-    ({"thinking": {"type": "adaptive", "display": "omitted"}}, "thinking.display", "always shown"),
+    ({"thinking": {"type": "adaptive", "display": "whole"}}, "thinking.display", "or omitted"),
     ({"stop_sequences": [""]}, "stop_sequences", "characters"),
     ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "output_config.format", "served"),
     ({"mcp_servers": [{"url": "x"}]}, "mcp_servers", "not served"),

@@ -151,6 +151,30 @@ async def test_one_conversation_by_three_apis_is_one_lineage() -> None:
         assert counted.json() == {"input_tokens": len(gateway.generations[-1].prompt_ids)}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [False, True])
+async def test_reasoning_that_a_client_hides_is_in_its_next_prompt(stream: bool) -> None:
+    """It sends the block back as it got it: without a text, and with the signature."""
+    tool = {"name": "weather", "input_schema": SCHEMA}
+    asked = {"tools": [tool], "max_tokens": 200, "thinking": {"type": "enabled", "display": "omitted"}}
+    async with serving() as gateway:
+        first = await gateway.ask("/v1/messages", messages=[USER], stream=stream, **asked)
+        assert "Round 0." not in first.text
+        if stream:
+            assert "signature_delta" in first.text
+            return
+        content = first.json()["content"]
+        assert [block["type"] for block in content] == ["thinking", "tool_use", "tool_use"]
+        results = [
+            {"type": "tool_result", "tool_use_id": block["id"], "content": "sun"} for block in content[1:]
+        ]
+        turns = [{"role": "assistant", "content": content}, {"role": "user", "content": results}]
+        second = await gateway.ask("/v1/messages", messages=[USER, *turns], **asked)
+        one, two = gateway.generations
+        assert second.headers["x-codec-lineage"] == f"extended {len(one.prompt_ids) + len(one.ids)}"
+        assert extends(one, two)
+
+
 async def test_a_response_is_continued_by_its_id() -> None:
     async with serving() as gateway:
         tool = {"type": "function", **TOOL["function"]}
