@@ -20,7 +20,8 @@ VERSION = 1
 _REASONING = ("thinking", "reasoning_content", "reasoning")
 _LITERAL = re.compile(r"(?:(?:\\[^\w\s]|[^\\\[\](){}.*+?^$|])(?![*?{]))+")
 """The literal beginning of a pattern, as it is escaped there. A character that may be missing ends it."""
-_BRANCH = re.compile(r"(?<!\\)\|")
+_STRUCTURE = re.compile(r"\\.|[\[\]()|]", re.DOTALL)
+"""What decides where a branch of a pattern ends: escaped characters, sets, groups and bars."""
 _GRAMMARS = (("<function=", "tagged"), ("<invoke", "invoke"), ("<parameter=", "tagged"))
 """The strings that patterns of calls hold, and the grammars that read them."""
 
@@ -110,13 +111,26 @@ def _literals(field: Any, name: str) -> list[str]:
 
 
 def _beginning(field: Any) -> list[str]:
-    """Return the literal text that everything begins with that a pattern matches."""
+    """Return the literal text with which every match of a pattern begins."""
     pattern = field.get("open_pattern") if isinstance(field, Mapping) else None
     match = _LITERAL.match(pattern) if isinstance(pattern, str) else None
-    if match is None or _BRANCH.search(match.string):  # another branch may begin otherwise
+    if match is None or _has_branches(match.string):  # another branch may begin otherwise
         return []
     literal = re.sub(r"\\(.)", r"\1", match[0])
     return [literal] if literal.strip() else []
+
+
+def _has_branches(pattern: str) -> bool:
+    """Return whether a pattern has several branches outside of its groups."""
+    depth, in_set = 0, False
+    for found in _STRUCTURE.finditer(pattern):
+        if in_set or found[0] == "[":
+            in_set = found[0] != "]"
+        elif found[0] == "|" and depth <= 0:
+            return True
+        else:
+            depth += (found[0] == "(") - (found[0] == ")")
+    return False
 
 
 def _grammar(field: Mapping[str, Any]) -> str | None:

@@ -217,6 +217,8 @@ def test_tags_with_typed_values() -> None:
         (r"<\|call\|>\s*<function=(?P<name>\w+)>", ("<|call|>",)),
         ("<~call~>\n?<function=(?P<name>\\w+)>", ("<~call~>",)),
         ("<~calls?~><function=(?P<name>\\w+)>", ("<~call",)),
+        (r"<~call~>(?:\n|\s)*[|]?<function=(?P<name>a|b)>", ("<~call~>",)),
+        (r"<~call~>[(]?<function=\\|<~tool~><function=", None),
         ("<~call~><function=|<~tool~><function=", None),
     ],
 )
