@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import re
 import struct
+import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 MAX_BYTES = 2**20
@@ -31,8 +32,9 @@ MAX_REPLACEMENT = 256
 """Bytes of a replacement; the longest of NFKC has 33. Bounds how much longer than a text its normal form
 is."""
 
-MAX_FIRST = 2**16
-"""Characters that rules begin with; NFKC with folded case has 18,000."""
+MAX_STEPS = 2**17
+"""Steps through the trie that find the characters which rules begin with, or have in second place. NFKC with
+folded case takes 11,000; but paths may share their ends, so that a small trie has any number of them."""
 
 _LEAF, _END = 1 << 8, 1 << 31
 
@@ -176,26 +178,31 @@ class ReplacementRules:
     def _characters(self) -> tuple[list[str], list[str], list[str]]:
         """Return the characters that rules replace, begin longer rules with, and have behind those."""
         singles, openers, second_of = list[str](), list[str](), set[int]()
-        for character, step in self._whole(self._root):
+        for character, step in self._whole([self._root]):
             if step.value >= 0:
                 singles.append(character)
             if step.base in self._steps:
                 openers.append(character)
                 second_of.add(step.base)
-            if len(singles) + len(openers) > 2 * MAX_FIRST:  # a character may be in both
-                raise RuleError(f"rules for more than {MAX_FIRST} characters")
-        seconds = {character for base in second_of for character, _ in self._whole(base)}
-        return singles, openers, sorted(seconds)
+        return singles, openers, sorted({character for character, _ in self._whole(second_of)})
 
-    def _whole(self, base: int) -> Iterator[tuple[str, _Step]]:
-        """Yield the whole characters that lead on from a place, and the last step of each."""
-        stack = [(b"", base, 0)]
+    def _whole(self, bases: Iterable[int]) -> Iterator[tuple[str, _Step]]:
+        """Yield the whole characters that lead on from some places, and the last step of each.
+
+        Raises:
+            RuleError: there are more steps than any table needs.
+        """
+        stack = [(b"", base, 0) for base in bases]
+        left = MAX_STEPS
         while stack:
             begun, place, pending = stack.pop()
             for step in self._steps.get(place, ()):
-                data, left = begun + bytes((step.byte,)), _pending(step.byte, pending)
-                if left:
-                    stack.append((data, step.base, left))
+                left -= 1
+                if left < 0:
+                    raise RuleError(f"more than {MAX_STEPS} steps to the characters of its rules")
+                data, following = begun + bytes((step.byte,)), _pending(step.byte, pending)
+                if following:
+                    stack.append((data, step.base, following))
                 else:
                     yield data.decode("utf-8", "replace"), step
 
@@ -276,11 +283,8 @@ def _read_steps(data: bytes) -> tuple[int, dict[int, list[_Step]]]:
     Raises:
         RuleError: a unit leads out of the trie.
     """
-    units = array("I")
-    if units.itemsize != 4:
-        raise RuleError("this platform has no integers of four bytes")
-    units.frombytes(data)
-    if struct.pack("=I", 1) != struct.pack("<I", 1):
+    units = array("I", data)
+    if sys.byteorder == "big":
         units.byteswap()
     steps: dict[int, list[_Step]] = {}
     for place, unit in enumerate(units):
