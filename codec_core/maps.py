@@ -477,9 +477,9 @@ def _check_byte_owners(tokenizer_map: TokenizerMap, start: int) -> None:
                 f"byte_fallback_start: {name} has another id in vocab than {number}"
             )
     unnamed = {number for name, number in names.items() if name not in vocab}
-    for token, number in (
-        vocab.items() if unnamed else ()
-    ):  # a loop over all tokens is slow, and seldom needed
+    if not unnamed:  # nearly always: the loop over all tokens is slow
+        return
+    for token, number in vocab.items():
         spelled = token.replace("\u2581", " ").encode("utf-8", "replace")
         # A token of the byte itself (a tab for `<0x09>`) decodes to the same text.
         if number in unnamed and spelled != bytes((number - start,)):

@@ -30,7 +30,7 @@ def unigram_fields(tokens: Sequence[str], types: Sequence[int], scores: Sequence
     normal = [score for score, kind in zip(scores, types, strict=True) if kind == _NORMAL]
     if not normal:
         raise MapBuildError("there is no ordinary token in the file")
-    # In the precision of the file. The padding that files end with counts much lower, and not here.
+    # In 32 bits, as llama.cpp has it. Padding, which files give a much lower score, does not count.
     (unknown,) = struct.unpack("f", struct.pack("f", min(normal) - UNKNOWN_PENALTY))
     return {"unigram": {"scores": list(scores), "precision": "double", "unknown": unknown}}
 
