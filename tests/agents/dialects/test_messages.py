@@ -166,7 +166,9 @@ def test_results_inside_a_turn_are_read_as_templates_write_them(behind: str, sai
     assert [call.arguments for call in read[1].calls] == [{"zone": "a"}, {"zone": "b"}]
 
 
-@pytest.mark.parametrize("name", each(NAMES))
+@pytest.mark.parametrize(
+    "name", [name if name in RESULT_STOPS else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_results_are_added_to_a_chat_that_ends_with_calls(name: str) -> None:
     dialect = bound(name)
     chat = conversation(dialect)
