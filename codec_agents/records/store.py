@@ -290,7 +290,8 @@ def _is_own(path: Path) -> bool:
     """
     try:
         # Without waiting: a pipe of this name would be opened when a process reads it, which may be never.
-        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0), PRIVATE)
+        flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)  # which Windows has not
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | flags, PRIVATE)
     except OSError:
         return False
     found = os.fstat(opened)
@@ -341,6 +342,7 @@ def _state(path: Path, record: RecordedRun, *, failed: bool) -> RunState:
         return "done"
     if record.waiting is not None:
         return "waiting"
+    # After what the record itself tells; before the last, because a policy may yet handle a failure.
     if is_being_written(path):
         return "running"
     return "failed" if failed else "cut"

@@ -139,6 +139,16 @@ async def test_files_that_lead_nowhere_or_have_no_name_are_left_out(folder: Path
         assert store.find("done.jsonl") == folder / "done.jsonl"
 
 
+async def test_an_index_is_made_where_the_system_has_fewer_flags(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for flag in ("O_NONBLOCK", "O_NOFOLLOW"):  # as on Windows
+        monkeypatch.delattr(os, flag)
+    with RunStore(folder) as store:
+        assert store.refresh() > 0
+    assert (folder / INDEX).is_file()
+
+
 async def test_a_run_that_is_being_written_is_running(tmp_path: Path) -> None:
     await desk().invoke({"q": "go"}, record=tmp_path / "a.jsonl")
     lines = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
