@@ -171,7 +171,7 @@ async def _in_thread(function: Callable[[], T]) -> T:
     if result.error is not None:
         raise result.error
     value: Any = result.value
-    return value  # type: ignore[no-any-return]
+    return value  # type: ignore[no-any-return] # without an error there is one
 
 
 def _from_other_threads() -> Callable[[Callable[[], object]], object]:

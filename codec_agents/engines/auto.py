@@ -208,7 +208,7 @@ class _Probe(HttpEngine):
     def _parser(self, response: HttpResponse, request: GenerationRequest, stats: StreamStats) -> FrameParser:
         # A Codec server names its map at once; all others name none, and pass.
         check_map(self.name, response, request)
-        frames = frame_parser(self.name, response, {}, stats)
+        frames = frame_parser(self.name, response, {}, stats)  # no dictionaries: kind `auto` takes none
         if frames is not None:
             return frames
 

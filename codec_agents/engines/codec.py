@@ -109,7 +109,7 @@ class CodecEngine(HttpEngine):
         try:
             begun = await self._exchange(self._binary(request), request, stats, deadlines)
         except EngineStatusError as error:
-            if error.status != 404:
+            if error.status != 404:  # a server without the call; any other refusal is of this request
                 raise
             self._takes_binary = not first  # the model may be what is missing, where there were answers
         else:
@@ -121,6 +121,7 @@ class CodecEngine(HttpEngine):
         return await self._exchange(self._json(request), request, stats, deadlines)
 
     def _uses_binary(self, request: GenerationRequest) -> bool:
+        # Also where `binary` is declared: a server without the call gets the same as JSON.
         if self._takes_binary is False or self._trying_binary or self._requests == "json":
             return False
         if self._requests == "binary":
@@ -212,7 +213,7 @@ class CodecEngine(HttpEngine):
         body = await self.read_limited(response, deadlines)
         answer = _Answer(426, body.decode("utf-8", "replace"), response.headers)
         try:
-            cause: CodecError | None = parse_version_required(answer)
+            cause: CodecError | None = parse_version_required(answer)  # none only for another status
         except CodecVersionBodyError as error:
             cause = error
         said = self.pool.secrets.hide(str(cause))

@@ -131,7 +131,7 @@ def _class_of(kind: str) -> Callable[..., Engine]:
     Raises:
         ValueError: no package that is installed has it.
     """
-    if kind in _CLASSES:
+    if kind in _CLASSES:  # `embedded` is of a layer above, and comes by an entry point as well
         module, _, name = _CLASSES[kind].partition(":")
         found: Callable[..., Engine] = getattr(import_module(module), name)
         return found

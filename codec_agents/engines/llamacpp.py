@@ -303,8 +303,11 @@ class _Recovering:
     def __init__(
         self, engine: LlamaCppEngine, request: GenerationRequest, frames: FrameStream | None
     ) -> None:
-        address = {"server_address": engine.pool.host, "server_port": engine.pool.port}
-        self.stats = StreamStats(format="json", **address) if frames is None else frames.stats  # type: ignore[arg-type]
+        self.stats = (
+            StreamStats(format="json", server_address=engine.pool.host, server_port=engine.pool.port)
+            if frames is None
+            else frames.stats
+        )
         self._engine = engine
         self._request = request
         self._frames = None if frames is None else aiter(frames)

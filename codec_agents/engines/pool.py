@@ -193,6 +193,7 @@ class EnginePool:
         failure: EngineError | None = None
         now = self._now()
         alive = [each for each in self._replicas if not each.draining and each.rests_until <= now]
+        # One after the other: each keeps its answer, so that later turns wait for none.
         for replica in alive or filter(None, [self._resting(set())]):
             try:
                 found.append(await context_of(replica.engine, request))

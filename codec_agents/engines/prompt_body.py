@@ -30,7 +30,7 @@ class EncodedPrompt(list[int]):
         self._written = 0
         """How many ids are checked and encoded."""
         self.invalid: int | None = None
-        """The first id that is not in the vocabulary; nothing is encoded from there on."""
+        """An id that is not in the vocabulary; nothing is encoded once there is one."""
 
     @property
     def unwritten(self) -> int:

@@ -119,7 +119,10 @@ class SglangEngine(TokenizeRendering):
 
 
 def generate_body(request: GenerationRequest) -> dict[str, Any]:
-    """Return the body of `/generate`, whose sampling parameters refuse every unknown key."""
+    """Return the body of `/generate`, which names no model: its server has one.
+
+    Its sampling parameters refuse every unknown key.
+    """
     interval = {"stream_interval": request.stream_interval} if request.stream_interval > 1 else {}
     return {
         "input_ids": json_of(request.prompt_ids),

@@ -64,7 +64,7 @@ async def told_map(engine: Engine, model: str | None) -> ToldMap | None:
 def http_engine(engine: Engine) -> HttpEngine | None:
     """Return what an engine's server is asked by; None for an engine without one."""
     first = replicas_of(engine)[0]  # all have the same model
-    found = getattr(first, "http", first)
+    found = getattr(first, "http", first)  # `auto` is no client itself, and has one
     return found if isinstance(found, HttpEngine) else None
 
 
@@ -117,7 +117,7 @@ _ASKED: Mapping[str, tuple[Finder, ...]] = {
     "llama_cpp": (_props,),
     "auto": (_published, _props, _model_info, _root),
 }
-"""By the provider of the engine."""
+"""By the provider of the engine. For `auto`, vLLM's path comes last: servers of all kinds have it."""
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 

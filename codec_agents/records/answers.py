@@ -79,7 +79,7 @@ def answer(path: str | Path, decisions: Mapping[str, bool | str]) -> None:
     line = {"kind": "answered", "pause": waits["pause"], "decisions": dict(decisions)}
     try:
         append_line(path, line, check)
-    except OSError as error:
+    except OSError as error:  # gone by now: the error that `read_record` has
         raise RecordError(f"cannot open the record {path}: {error.strerror or error}") from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from codec_agents.exceptions import RecordDamagedError, RecordError
-from codec_agents.records.files import lock
+from codec_agents.records.files import BINARY, lock
 from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain
 from codec_agents.records.writer import encoded, write_line
 from codec_agents.strict_json import is_finite
@@ -36,7 +36,7 @@ def append_line(
         RecordDamagedError: A line is damaged, or the record is of a version without seals.
         Exception: Raised by `check`; nothing is written then.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0))
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | BINARY)
     try:
         lock(descriptor, path)
         # Read under the lock: no other process appends between the check and the new line.

@@ -78,6 +78,7 @@ def _differing(left: dict[str, Any], right: dict[str, Any]) -> str | None:
 
 
 def _of_decisions(first: ComparableRun, second: ComparableRun) -> Iterator[str]:
+    # Where both have some: version 1 of the format kept none.
     for node in sorted(first.decided.keys() & second.decided.keys()):
         if first.decided[node] != second.decided[node]:
             yield f"{node}: the orders of arrival differ"

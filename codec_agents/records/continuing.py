@@ -79,7 +79,7 @@ class ContinuedRecorder(Recorder):
         except BaseException:
             os.close(self._file)
             raise
-        self._early = [] if self.record is None else None
+        self._early = [] if self.record is None else None  # a record that is there has its first line
         self._closed = False
         self._known = None if self.record is None else KnownEvents(self.record)
         self.elapsed = 0.0 if self.record is None else self.record.seconds

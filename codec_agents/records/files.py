@@ -11,6 +11,9 @@ from pathlib import Path
 
 from codec_agents.exceptions import RecordBusyError, RecordError
 
+BINARY: int = getattr(os, "O_BINARY", 0)
+"""Without it, Windows changes line ends; other systems have no such flag."""
+
 PRIVATE = 0o600
 """Read and write for the owner alone: a record holds every prompt, answer and result of a tool."""
 
@@ -59,7 +62,7 @@ def is_being_written(path: str | Path) -> bool:
     Raises:
         OSError: The file cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    descriptor = os.open(path, os.O_RDONLY | BINARY)
     # Only who tries to lock can know; the lock is held for an instant, and given back by closing.
     try:
         _lock(descriptor)
@@ -84,7 +87,8 @@ def create(path: str | Path, sources: Iterable[str | Path] = ()) -> int:
     with _opened(path) as descriptor:
         _refuse_sources(descriptor, path, sources)
         lock(descriptor, path)
-        # Only now: until here the file may be a source, or the record of a run that is writing it.
+        # Only now: until here the file may be a source, or the record of a run that is writing it. A device
+        # (`/dev/null`) has no content, and is not this run's to make private.
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             _make_private(descriptor)
             os.ftruncate(descriptor, 0)
@@ -115,7 +119,7 @@ def _opened(path: str | Path) -> Iterator[int]:
     """
     # Never `O_TRUNC`: whether the file may lose its content is only known when it is open and locked.
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, PRIVATE)
     except OSError as error:
         raise _refused(path, error) from error
     try:
@@ -195,7 +199,8 @@ def write_private(path: str | Path, content: bytes) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), PRIVATE)
+    # Emptied at once: nothing locks or reads such a file, as it does a record.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, PRIVATE)
     with os.fdopen(descriptor, "wb") as file:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             _make_private(descriptor)

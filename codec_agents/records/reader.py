@@ -233,6 +233,7 @@ def _turn(_: RecordedRun, turns: OpenTurns, line: TurnLine) -> None:
 def _tool(run: RecordedRun, turns: OpenTurns, line: ToolLine) -> None:
     document = {"kind": "tool", **msgspec.structs.asdict(line)}
     turn = turns.get(line.node)
+    # Of a node without a turn before it, it is kept as lines are that nothing here reads.
     (run.lines if turn is None else turn.tools).append(document)
 
 

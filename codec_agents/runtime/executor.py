@@ -312,7 +312,7 @@ class Executor:
         await run.emit(NodeFailed(node.path, known, usage, run.clock()))
         # A replay that differs from its record is no failure of the node: no policy may hide it.
         if node.policy.on_failure == "fail" or isinstance(known, ReplayError):
-            run.outcomes[node.path] = "failed"
+            run.outcomes[node.path] = "failed"  # without `_end_node`: no gate opens in a run that ends
             self.cancel(known)
             return False
         if node.policy.on_failure == "fallback":

@@ -290,6 +290,7 @@ class Resumption:
         """
         turn = self.pause.waiting[node]
         known = {call.position for call in turn.pending} | {call.position for call in turn.settled}
+        # Of settled calls the pause has no names. (A call that waits could be read, and has arguments.)
         same = known == set(range(len(calls))) and all(
             (calls[call.position].name, calls[call.position].arguments or {}) == (call.name, call.arguments)
             for call in turn.pending

@@ -179,6 +179,7 @@ class Run:
             seconds=context.clock(),
             histories=self._histories(),
             value=dict(context.values),
+            # Not every engine gives a reason.
             finish_reasons={path: last.turn.finish_reason or "stop" for path, last in turns.items()},
         )
 
@@ -212,6 +213,7 @@ class Run:
         if (recorder := self._context.recorder) is None:
             raise RunError("a reward is kept in the record, and this run has none; give `record=`")
         known = prompted_nodes(self._context.plan)
+        # Items of a map and rounds of a loop have paths of their own, which no plan lists.
         if node is not None and node not in known and declared_path(node) not in known:
             raise RunError(f"the pipeline has no model node {node!r}; it has {', '.join(known)}")
         fields = {**metadata, "reward": float(value) if node is None else {node: float(value)}}
@@ -271,7 +273,7 @@ class Run:
         if inspect.isawaitable(found):
             found = await found
         for node, value in found.items() if isinstance(found, Mapping) else [(None, found)]:
-            if value is not None:
+            if value is not None:  # a function may give no reward
                 self.reward(node, value)
 
     async def _execute_with_servers(self) -> None:

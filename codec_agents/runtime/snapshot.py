@@ -32,7 +32,8 @@ def take_snapshot(context: NodeContext, waiting: Mapping[str, PausedTurn]) -> Pa
         ended={
             name: NodeOutput(run.outcomes[other.path], _sent(wirings[name]), context.failures.get(name))
             for name, other in built.nodes.items()
-            # Inputs are kept by themselves, and sinks are filled again by what is sent again.
+            # Inputs are kept by themselves, and sinks are filled again by what is sent again. A node
+            # without an outcome has not ended.
             if run.outcomes.get(other.path, "paused") != "paused"
             and not isinstance(other, BuiltInput | BuiltSink)
         },

@@ -114,6 +114,7 @@ class Dispatcher:
         """Run one call and return its attempt. Raises nothing but the cancellation of the caller."""
         started = time.perf_counter()
         outcome = await self._outcome(call, context)
+        # The text of ids is within the limit (`_prepared`), and has to stay what they spell.
         text = outcome.text if outcome.ids is not None else self._told(call, outcome.text)
         duration = time.perf_counter() - started
         attempt = Attempt(call, outcome.status, text, outcome.ids, started, duration, outcome.error)
@@ -310,7 +311,7 @@ def _arguments(tool: Tool, call: ToolCall) -> dict[str, Any] | _Outcome:
     except (ValidationError, ValueError, TypeError) as error:
         text = f"the arguments of {call.name} are wrong: {argument_faults(error)}"
         return _failed("bad_arguments", text, error)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # of a validator of the user's, which may do anything
         text = f"the arguments of {call.name} could not be checked: {error_text(error)}"
         return _failed("bad_arguments", text, error)
 

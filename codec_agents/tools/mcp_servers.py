@@ -75,6 +75,7 @@ class ToolServer:
     async def connected(self, *, quiet: bool = False) -> AsyncIterator[Client]:
         """Connect, as `mcp.connected`. Values of variables are looked up here, and not kept."""
         spec = self.spec
+        # The declaration has one of both.
         target = self._expanded_command() if self.command else expand(spec.url or "")
         async with connected(
             target,

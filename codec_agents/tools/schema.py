@@ -72,7 +72,8 @@ class CallSignature:
             annotation = hints.get(parameter.name, parameter.annotation)
             self._add(fields, position, parameter, annotation, described.get(parameter.name))
         config = ConfigDict(
-            extra="allow" if self._extra is not None else "forbid", arbitrary_types_allowed=False
+            extra="allow" if self._extra is not None else "forbid",
+            arbitrary_types_allowed=False,  # JSON has no form of them: the error below
         )
         try:
             return create_model(self.name, __config__=config, **fields)

@@ -136,10 +136,11 @@ class AiohttpClient:
     ) -> AiohttpRequest:
         """Return a request; its timeout is that of connecting, reading, writing, and waiting for a place."""
         connect, read, _, pool = timeout  # aiohttp has no time-out for writing
+        # Its `connect` is the wait for a place in the pool, with the connecting in it.
         limits = aiohttp.ClientTimeout(connect=pool, sock_connect=connect, sock_read=read)
         return AiohttpRequest(method, url, content, headers, limits)
 
-    async def send(self, request: AiohttpRequest, *, stream: bool = True) -> AiohttpResponse:  # noqa: ARG002
+    async def send(self, request: AiohttpRequest, *, stream: bool = True) -> AiohttpResponse:  # noqa: ARG002 - httpx has it
         """Send it, and return the response with its body unread."""
         response = await self._session.request(
             request.method,
@@ -184,7 +185,7 @@ class CheckingConnector(aiohttp.TCPConnector):
         while True:  # ends: each round closes an idle connection, or returns
             connection = await super().connect(req, *args, **options)
             protocol = connection.protocol
-            if protocol is None:
+            if protocol is None:  # by its type: only a connection that was given back has none
                 return connection
             if protocol not in self._seen:
                 self._seen.add(protocol)
@@ -237,7 +238,7 @@ class DeferredBody(aiohttp.Payload):
         self._given.set()
         return True
 
-    async def write_with_length(self, writer: Any, content_length: int | None) -> None:  # noqa: ARG002
+    async def write_with_length(self, writer: Any, content_length: int | None) -> None:  # noqa: ARG002 - aiohttp gives it
         """Wait for the content. aiohttp calls this when the request has a connection."""
         self._writer = writer
         await self._given.wait()

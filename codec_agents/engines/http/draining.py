@@ -98,7 +98,7 @@ class _Rest:
         if self._ended or self._task is not None:
             return
         if getattr(self._response, "at_end", False):  # aiohttp knows it without reading
-            self._response.release()  # type: ignore[attr-defined]
+            self._response.release()  # type: ignore[attr-defined] # what has `at_end` has it
             self._end()
         else:
             self._task = start_in_background(self._read_out, self.loop)

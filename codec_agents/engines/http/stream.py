@@ -200,6 +200,7 @@ class HttpStream:
             if not self._done:
                 raise self._broken("the answer ended before it was done")
         else:
+            # The first chunk alone: later events repeat its id.
             if not self.stats.chunks and self._pool.names_another(chunk, self.stats.request_id):
                 raise self._broken(OF_ANOTHER)
             self._take(chunk)
@@ -212,7 +213,7 @@ class HttpStream:
             frames = self._parser.close() if chunk is None else self._parser.feed(chunk)
         except EngineError as error:
             self._ended = True
-            error.delivered = self.stats.ids
+            error.delivered = self.stats.ids  # parsers count what they read, and some errors have no count
             raise
         except CodecError as error:
             self._ended = True

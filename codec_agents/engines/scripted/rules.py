@@ -132,7 +132,7 @@ def rules_or_script(value: Any) -> Callable[[PromptView], Turn]:
         ScriptError: it is none of these.
     """
     if callable(value):
-        return value  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return] # `callable` tells nothing of what it returns
     if isinstance(value, list):
         return Rules.parse(value)
     if isinstance(value, str):

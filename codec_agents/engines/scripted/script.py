@@ -184,6 +184,7 @@ class _TurnWriter:
                 self._text.append(text)
             case Think(text):
                 self._think(text)
+            # In the form of Hermes, whatever the family: `Raw` writes any other.
             case Call(name, arguments):
                 payload = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
                 self._marked("<tool_call>", f"\n{payload}\n", "</tool_call>")

@@ -59,7 +59,7 @@ class StockEngine(HttpEngine):
     def __init__(self, url: str, **options: Unpack[StockOptions]) -> None:
         shared = {"name": None, "settings": None, "client": None, **options}
         mode = handshake_mode(shared.pop("handshake", "probe"))
-        super().__init__(url, **shared)  # type: ignore[arg-type]
+        super().__init__(url, **shared)  # type: ignore[arg-type] # `StockOptions` has the types
         self._context = self._context_question()
         self._handshake: Handshake | None = None
         """Compares the engine's tokenizer with the map, where the caller wants that and it is possible."""
@@ -117,6 +117,7 @@ class TokenizeRendering(StockEngine):
         Raises:
             EngineError: the engine cannot be asked, or does not render.
         """
+        # The template writes the first control token itself: it would be there twice.
         body = {**conversation, "add_generation_prompt": True, "add_special_tokens": False}
         return rendered(self, await tokenize(self, body, request))
 

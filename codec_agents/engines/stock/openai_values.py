@@ -79,7 +79,8 @@ def values_of_ids(found: ChoiceLogprobs, ids: Sequence[int], top: int) -> Sample
         named = [_of_name(token) for token in found.tokens]
         logprobs = found.token_logprobs
         tops = [_named_alternatives(each or {}) for each in found.top_logprobs or ()] if top else []
-    # How many there are is checked with the frame (`checked_values`).
+    # How many there are is checked with the frame (`checked_values`). Of SGLang's completions that is all,
+    # because their texts of tokens name no ids.
     if any(name is not None and name != token for name, token in zip(named, ids, strict=False)):
         raise ValuesMismatchError("a log probability names another id than the one sampled")
     if any(logprob is None for logprob in logprobs):

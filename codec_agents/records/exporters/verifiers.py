@@ -16,7 +16,7 @@ def turns(row: Trajectory, *, any_mode: bool = False) -> list[dict[str, list[Any
     Raises:
         UnfitRowError: an id has no log probability, or not one of the distribution that was drawn from.
     """
-    logprobs_for(row, "verifiers", any_mode=any_mode)
+    logprobs_for(row, "verifiers", any_mode=any_mode)  # for its check: `turns` has the values by turn
     return [
         {"prompt_ids": prompt, "completion_ids": sampled, "completion_logprobs": logprobs or []}
         for prompt, sampled, logprobs in row.turns()

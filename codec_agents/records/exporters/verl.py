@@ -23,7 +23,7 @@ def fields(row: Trajectory, *, any_mode: bool = False) -> dict[str, Any]:
         "response_ids": row.response,
         "response_mask": row.mask,
         "response_logprobs": logprobs,
-        "reward_score": row.reward,
+        "reward_score": row.reward,  # without one, verl asks its own reward function
         "num_turns": 2 * len(row.turn_starts),  # verl counts those of the user, too
         "metrics": {},
         "extra_fields": {

@@ -37,8 +37,8 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
 def _joined(batches: Sequence[Batch]) -> Batch:
     """Return batches that follow each other as one."""
     if isinstance(batches[0], str):
-        return "".join(batches)  # type: ignore[arg-type]
-    return [token_id for batch in batches for token_id in batch]  # type: ignore[misc]
+        return "".join(batches)  # type: ignore[arg-type] # all batches of an edge are of one kind
+    return [token_id for batch in batches for token_id in batch]  # type: ignore[misc] # likewise
 
 
 GATHERED = 8
@@ -105,7 +105,7 @@ class Handoff:
             if not isinstance(batch, str):
                 self.input_ids += len(batch)
             if last and isinstance(self._transducer, Translator):  # sooner done than both one by one
-                self._keep(self._transducer.translate(batch))  # type: ignore[arg-type]
+                self._keep(self._transducer.translate(batch))  # type: ignore[arg-type] # of ids
                 return
             self._keep(self._transducer.feed(batch))
         if last:
@@ -148,6 +148,7 @@ class Handoff:
             tail_seconds=self.tail_seconds,
             first_in=self.first_in,
             last_in=self.last_in,
+            # Some clients do not tell when a request is written, and only models have counts.
             request_sent=target.sent,
             first_out=target.first_id,
             wire_bytes=source.bytes_received if source else 0,

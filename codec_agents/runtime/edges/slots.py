@@ -22,7 +22,7 @@ class Slots:
 
     __slots__ = ("_on_filled", "_open", "_run", "_wiring", "filled", "handoffs", "on_ids")
 
-    def __init__(self, node: BuiltNode, wiring: Wiring, context: NodeContext) -> None:  # noqa: ARG002
+    def __init__(self, node: BuiltNode, wiring: Wiring, context: NodeContext) -> None:  # noqa: ARG002 - for `PromptSlots`
         self._wiring = wiring
         self._run = context.run
         self._open = len(wiring.inlets)

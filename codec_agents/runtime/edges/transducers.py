@@ -119,7 +119,7 @@ class EncodeText:
 class DecodeIds:
     """Decodes ids for a function that takes text; `explain` shows such an edge as a text boundary."""
 
-    replaced = 0
+    replaced = 0  # not counted: a detokenizer does not tell what it replaced from what the ids spell
 
     def __init__(self, edge: BuiltEdge) -> None:
         assert edge.source_vocabulary is not None

@@ -148,7 +148,8 @@ class Wiring:
 
         for outlet in self.outlets.values():
             outlet.on_abandoned(check)
-        if self.outlets:  # they may have gone before this node's task began
+        # They may have gone before this node's task began. A node without ports has none that could go.
+        if self.outlets:
             check()
 
     def remove_bound(self) -> None:

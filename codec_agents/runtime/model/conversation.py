@@ -83,7 +83,7 @@ class Conversation:
             self._check("turns", turn.number + 1, limits.turns)
             closed = self._following(self._close_reasoning(turn), turn, prompt.begin)
             prompt = await self._room.fit(turn.number + 1, closed)
-            turn = Turn(turn.number + 1, prompt.ids, prompt.kept)
+            turn = Turn(turn.number + 1, prompt.ids, prompt.kept)  # nothing of it was sent ahead
             await self._ask(turn, Listeners(stop))
         return turn
 
@@ -120,7 +120,7 @@ class Conversation:
                         prompt = await self._room.fit(number + 1, self._following(again, turn, prompt.begin))
                         continue
                     self._run.last_turns[node.path] = LastTurn(turn, prompt.begin, tuple(self._room.told))
-                    return turn.finish_reason or "stop"
+                    return turn.finish_reason or "stop"  # not every engine gives one
                 self._check("tool_calls", self._spent.tool_calls + len(tools.calls), limits.tool_calls)
                 waiting = await tools.start(pausing=self._context.suspends)
             longer = self._next_prompt(node, turn, tools, waiting, prompt.begin)
@@ -133,7 +133,7 @@ class Conversation:
         try:
             value = await check.value(turn)
         except InvalidAnswerError as error:
-            self._room.results = ()
+            self._room.results = ()  # the next prompt adds a correction, and no results
             return check.correct(turn, error, stopping=self._run.stopping, delivered=self._wiring.sent())
         self._run.values[self._node.path] = value
         await self._generation.release_answer()
@@ -155,6 +155,7 @@ class Conversation:
         """Finish the turn that waited for decisions; return the next prompt."""
         paused = resumed.pause.waiting[node.name]
         self._room.told = list(paused.told)
+        # It keeps nothing: the record of this run has no turn before it, and has to hold the whole prompt.
         turn = Turn(paused.number, paused.prompt, 0, paused.generated, finish_reason=paused.finish_reason)
         # Limits count what was spent before the pause.
         self._spent = self._run.usage.get(node.path, Usage())
@@ -168,7 +169,7 @@ class Conversation:
         prompt = self._budget.close(turn)
         if prompt is None:
             raise self._limit("reasoning_ids", self._node.policy.limits.reasoning_ids or 0)
-        self._room.results = ()
+        self._room.results = ()  # the next prompt adds a mark, and no results
         return prompt
 
     def _tool_round(self, node: BuiltModel, turn: Turn, *, early: bool = True) -> ToolRound:
@@ -281,7 +282,7 @@ class Conversation:
                 source=self._run.usage.get(self._context.plan.nodes[source].path),
                 last_id=self._context.last_ids.get(source),
             )
-            self._scope.finish_handoff(report)
+            self._scope.finish_handoff(report)  # as the span was begun, by the names of this plan alone
             # Where `report_handoff` puts it: nothing is awaited before.
             self._reported.append(len(self._run.handoffs))
             await self._run.report_handoff(report.inside(self._node.prefix))

@@ -291,7 +291,7 @@ class Generation:
         turn.retries += 1
         # The policy bounds the time that a server asks for: a hostile header would hold the run for ever.
         asked = min(getattr(error, "retry_after", None) or 0.0, self._node.policy.retry.max)
-        delay = 0.0 if error.elsewhere else max(delay, asked)
+        delay = 0.0 if error.elsewhere else max(delay, asked)  # another replica can take it at once
         kept = len(turn.generated)
         _log.warning(
             "run %s, node %s: turn %d is asked again in %.1f s: %s",

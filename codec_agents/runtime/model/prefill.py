@@ -137,6 +137,7 @@ class Prefill:
 
     def _request(self, prompt: list[int]) -> GenerationRequest:
         node = self._node
+        # Without the node's path: what is prepared under it waits for the request that counts.
         return GenerationRequest(
             prompt_ids=prompt,
             vocabulary=node.vocabulary,

@@ -82,6 +82,7 @@ class IncrementalPrompt:
         begun = False
         for handoff, channel in self._ends:
             edge, taken = handoff.edge, 0
+            # A slot of a prompt always takes ids; the type says less.
             if edge.target_slot != slot or edge.target_vocabulary is None:
                 continue
             # Until its first id or its end, it may still be a branch not taken, which gets no separator.

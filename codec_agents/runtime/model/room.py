@@ -120,6 +120,7 @@ class Room:
         if self._node.has_max_tokens:
             # Of a small context, a large limit would leave no room for the prompt.
             return self._ids - min(self._node.options.max_tokens, self._ids // 2)
+        # A quarter: no long answer is declared, and what the prompt loses is lost.
         return self._ids - min(DEFAULT_MAX_TOKENS, self._ids // 4)
 
     async def _ask_context(self, turn: int, prompt: Prompt, *, required: bool) -> None:
@@ -196,6 +197,7 @@ class Room:
             ids[here.start : here.stop] = note
             dropped.append((each.start, each.stop))
             self.told[position] = msgspec.structs.replace(here, stop=here.start + len(note), dropped=True)
+            # By `each`: `prompt.begin` is a place before anything was dropped.
             begin -= less if each.stop <= prompt.begin else 0
             moved -= less
         # The newest ones, behind all that was dropped.
@@ -233,7 +235,7 @@ class Room:
             raise NodeFailedError(node.path, error, delivered=self._wiring.sent()) from error
         self.told, self.results = [], ()  # their places are those of a prompt that is gone
         same = shared_prefix(prompt.ids, ids)
-        return Prompt(ids, 0, begin), [(same, len(prompt.ids))]
+        return Prompt(ids, 0, begin), [(same, len(prompt.ids))]  # `_shorten` finds out what is kept
 
     def _checked(self, result: Any) -> list[Message]:
         """Return the messages that the function returned, or that a record holds of it."""
@@ -252,5 +254,6 @@ class Room:
     def _beginning(self, messages: Sequence[Message], ids: list[int]) -> int:
         """Return the length of the part before the first answer to the last message of the user."""
         users = [place for place, message in enumerate(messages) if message.role == "user"]
+        # The whole, where no user's message divides it, or its first part alone is written otherwise.
         before = self._written(messages[: users[-1] + 1]) if users else ids
         return len(before) if ids[: len(before)] == before else len(ids)

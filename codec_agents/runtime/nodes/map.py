@@ -71,7 +71,7 @@ class ItemRuns:
         async for item in items:
             if self._context.run.stopping:  # the items that have begun end, and leave
                 return
-            if not position:
+            if not position:  # until its first item it waits for its inputs, as any node does
                 await report_started(self._node, self._context)
             # In this order: an item that waits for room must not hold a place.
             await self._results.room.acquire()

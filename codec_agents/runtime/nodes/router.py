@@ -103,6 +103,7 @@ def _is_decided(node: BuiltRouter, turn: Turn) -> bool:
 
 
 def _choose(node: BuiltRouter, turn: Turn, *, ended: bool) -> tuple[bool, str | None]:
+    # An engine that gave more, or another id, has not drawn from these alone: then its text decides.
     if ended and len(turn.generated) == 1 and turn.generated[0] in node.label_ids:
         return True, node.label_ids[turn.generated[0]]
     return decide(map(node.vocabulary.token_bytes, turn.answer), node.labels, ended=ended)

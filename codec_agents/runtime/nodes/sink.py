@@ -109,7 +109,7 @@ class Writer:
         self.calls: list[Callable[[Any], Any]] = list(node.write)
         """Called with each piece."""
         if node.file is not None and files is not None:
-            file = files.enter_context(Path(node.file).open("w", encoding="utf-8"))  # noqa: SIM115
+            file = files.enter_context(Path(node.file).open("w", encoding="utf-8"))  # noqa: SIM115 - `files` does
             self.calls.append(_text_to(file) if node.text else _ids_to(file))
 
     async def tell(self, ids: Sequence[int], text: str | None) -> None:
