@@ -150,6 +150,7 @@ def _continued(state: Any) -> tuple[str, Mapping[str, History] | None]:
     messages: Sequence[Any] = state["messages"] if isinstance(state, Mapping) else state.messages
     if not messages or messages[-1].type != "human":
         raise InputError("the last message of the state must be the user's")
+    # System messages are for the graph's other nodes: a pipeline's own prompts say what its models are told.
     before = [message for message in messages[:-1] if message.type != "system"]
     if not before:
         return str(messages[-1].text), None

@@ -89,6 +89,7 @@ async def _run(
     async with pipeline.run(arguments) as run:
         steps = 0
         async for event in run:
+            # In the form of a line, which clients of chats are sent as reasoning.
             if (part := part_of(event, "reasoning")) is not None:
                 steps += 1  # the protocol wants numbers that grow; how many there will be is not known
                 await context.session.report_progress(steps, message=part.text.strip())

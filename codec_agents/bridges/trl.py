@@ -63,8 +63,10 @@ class ModelClient:
     def _generate(self, prompt_ids: list[int], params: Mapping[str, Any]) -> Generated:
         import torch
 
-        model, stops = self._model, set(params.get("stop_token_ids") or ())
-        temperature = params.get("temperature", 1.0)
+        # What is None was not set, as in the check above: it is not 0.
+        given = {name: value for name, value in params.items() if value is not None}
+        model, stops = self._model, set(given.get("stop_token_ids", ()))
+        temperature = given.get("temperature", 1.0)  # the model's own distribution
         answer = Generated([], [])
         with self._turns, torch.no_grad():
             training = model.training
@@ -72,16 +74,20 @@ class ModelClient:
             try:
                 # A generator of its own: the trainer's random numbers stay those that its seed gives.
                 draw = torch.Generator(device=model.device)
-                draw.manual_seed(params["seed"]) if params.get("seed") is not None else draw.seed()
+                draw.manual_seed(given["seed"]) if "seed" in given else draw.seed()
                 ids, cache = torch.tensor([prompt_ids], device=model.device), None
-                for _ in range(params.get("max_tokens", MAX_TOKENS)):
+                for _ in range(given.get("max_tokens", MAX_TOKENS)):
                     output = model(input_ids=ids, past_key_values=cache, use_cache=True)
                     cache = output.past_key_values
                     logits = output.logits[0, -1].float()  # half precision is too coarse for these
                     # At temperature 0 nothing is drawn: the value is that of the model's own distribution.
                     logprobs = (logits / temperature if temperature else logits).log_softmax(dim=-1)
-                    drawn = torch.multinomial(logprobs.exp(), 1, generator=draw)
-                    token = int(drawn) if temperature else int(logprobs.argmax())
+                    drawn = (
+                        torch.multinomial(logprobs.exp(), 1, generator=draw)
+                        if temperature
+                        else logprobs.argmax()
+                    )
+                    token = int(drawn)
                     answer.token_ids.append(token)  # a stop id as well: it was sampled, and is trained on
                     answer.log_probs.append(float(logprobs[token]))
                     if token in stops:

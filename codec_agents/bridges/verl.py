@@ -59,7 +59,7 @@ class PipelineAgentLoop(AgentLoopBase):  # type: ignore[misc] # verl has no type
         # verl pads responses to this length, and has no place for longer ones.
         most = self.rollout_config.response_length
         for name in ("response_ids", "response_mask", "response_logprobs"):
-            fields[name] = fields[name] and fields[name][:most]
+            fields[name] = fields[name] and fields[name][:most]  # None: no log probabilities
         # Those of all ids, the prompt's as well; the other fields are of the response.
         experts = _experts(row.routed_experts)
         fields["routed_experts"] = None if experts is None else experts[: len(row.prompt) + most]

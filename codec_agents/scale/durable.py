@@ -122,11 +122,11 @@ class DurableWorker:
         library, database = self._library, prepared_database(self._state, self._database)
         library.DBOS(
             config={
-                "name": "codec-agents",
+                "name": "codec-agents",  # DBOS asks for one
                 "system_database_url": database,
                 "application_version": VERSION,
                 "executor_id": self._name,  # by which the others find its runs when its lock is free
-                "log_level": "ERROR",
+                "log_level": "ERROR",  # by default DBOS tells each of its starts on the terminal
                 "serializer": library.DBOSPortableJSONSerializer(),  # JSON: the default is pickle
             }
         )
@@ -149,6 +149,7 @@ class DurableWorker:
             with suppress(asyncio.CancelledError):
                 await self._looking
         # In this order: no run is at work when the engines close, and the lock is free when nothing is left.
+        # With the registry: the next worker of this process registers a function of its own for the workflow.
         self._library.DBOS.destroy(destroy_registry=True)
         if self._client is not None:
             self._client.destroy()

@@ -122,6 +122,8 @@ def run_on_ray(
 ) -> BatchSummary:
     """Do what `run_batch` does on a Ray cluster, with the same files.
 
+    There are no `deps`: the actors are other processes, where `make` can give a pipeline what its tools need.
+
     Args:
         file: the file of the pipeline, by a path that every machine can read.
         inputs: as for `run_batch`.
@@ -240,13 +242,14 @@ def _written(rows: Iterator[Row], folder: Path, count: int) -> list[str]:
 def _connect(ray: Any, address: str | None) -> None:
     if not ray.is_initialized():
         try:
+            # A cluster that this call starts lives as long as the batch, and what it prints is no result.
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray raises bare exceptions where its processes do not start
             raise BatchError(
                 f"no Ray cluster could be reached or started: {error}; see `ray status`, or leave out --ray"
             ) from error
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    context.enable_progress_bars = False  # they count files; `progress` counts rows
 
 
 def _mapped(

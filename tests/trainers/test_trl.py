@@ -151,3 +151,16 @@ def test_parameters_that_the_client_does_not_apply_are_refused() -> None:
         anyio.run(
             lambda: ModelClient(tiny_model()).generate("r", prompt_ids=[1], sampling_params={"top_p": 0.5})
         )
+
+
+def test_a_parameter_that_is_none_was_not_set() -> None:
+    import anyio
+
+    client = ModelClient(tiny_model())
+
+    def drawn(**params: Any) -> list[int]:
+        asked = {"max_tokens": 8, "seed": 3, **params}
+        return anyio.run(lambda: client.generate("r", prompt_ids=[1], sampling_params=asked)).token_ids
+
+    assert drawn(temperature=None) == drawn(temperature=1.0)
+    assert drawn(stop_token_ids=None) == drawn()
