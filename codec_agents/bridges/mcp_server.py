@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from codec_agents.exceptions import InputError, PipelineError, RunError
+from codec_agents.exceptions import PipelineError, RunError
 from codec_agents.faults import Fault
 from codec_agents.server.backends.pipeline_progress import part_of
 from codec_agents.tools.tool import checked_name
@@ -75,7 +75,7 @@ class PipelineTools:
             return _result(f"there is no tool {params.name!r}; there are: {known}", failed=True)
         try:
             texts = await _run(pipeline, params.arguments or {}, context)
-        except (InputError, RunError) as error:
+        except RunError as error:  # wrong arguments, an `InputError`, among them
             return _result(str(error), failed=True)
         if len(texts) == 1:  # the name of an only sink would be no part of the answer
             return _result(*texts.values())

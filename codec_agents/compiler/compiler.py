@@ -168,6 +168,7 @@ class Build:
     def _edge(self, wire: Wire) -> BuiltEdge:
         (source, port), (target, slot) = wire.source, wire.target
         gives = self.flows.port(source, port)
+        # An edge into a sink has no slot.
         takes = self.flows.slot(target, slot) if slot else self._sink_takes(target, gives)
         return BuiltEdge(
             source_node=source,
@@ -182,7 +183,9 @@ class Build:
             keep_special=wire.edge.keep_special,
             reasoning=wire.edge.reasoning,
             fallback=wire.edge.fallback,
-            prefill=wire.edge.prefill_stride if wire.edge.prefill is not None else 0,
+            prefill=wire.edge.prefill_stride
+            if wire.edge.prefill is not None
+            else 0,  # 0: nothing is sent ahead
             prefill_auto=wire.edge.prefill == "auto",
             prefill_budget=wire.edge.prefill_budget,
         )

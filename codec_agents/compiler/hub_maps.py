@@ -25,6 +25,7 @@ from codec_core.exceptions import CodecError, MapDiscoveryError
 from codec_core.maps import TokenizerMap, hash_map
 
 YES = frozenset({"1", "ON", "YES", "TRUE"})
+"""What the hub's own library takes for true in a variable, in capitals."""
 
 _log = logging.getLogger("codec_agents")
 

@@ -148,6 +148,7 @@ class EngineSpec(Declared):
             raise PydanticCustomError(
                 "engine", "a live engine brings its own {own}", {"own": ", ".join(sorted(own))}
             )
+        # Other fields that a kind does not take, such as a pace, are refused where the engine is made.
         if not local and self.script is not None:
             raise PydanticCustomError("engine", "a script needs `kind: scripted` or `kind: embedded`")
         return self

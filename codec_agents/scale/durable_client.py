@@ -218,7 +218,7 @@ class DurableRuns:
         while True:
             state = _STATES.get(current.status, "failed")
             if state == "failed":
-                return made(state=state, error=error_of(current.error))
+                return made(state=state, error=error_of(current.error or _ended(current)))
             if state != "done":
                 return made(state=state)
             try:
@@ -248,6 +248,11 @@ _STATES: Mapping[str, State] = {
     "SUCCESS": "done",
 }
 """By the status of a workflow; every other one is a failure."""
+
+
+def _ended(workflow: Any) -> DurableError:
+    """Return the error of a workflow that has none: one that was cancelled, or begun too often."""
+    return DurableError(f"DBOS ended the workflow {workflow.workflow_id}; its status is {workflow.status}")
 
 
 def document_of(status: DurableStatus) -> dict[str, Any]:

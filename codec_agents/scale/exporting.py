@@ -51,7 +51,7 @@ def export(folder: str | Path, form: str) -> Path:
     # Read twice: the columns come before the first row, and all results together may not fit in memory.
     sinks = sorted({sink for line in _lines(results) for sink in line.text})
     names = [*COLUMNS, *(f"text.{sink}" for sink in sinks)]
-    with replacing(target, private=True) as part:
+    with replacing(target, private=True) as part:  # for their owner alone, as the results are
         (_write_csv if form == "csv" else _write_parquet)(part, names, _rows(results, sinks))
     return target
 
@@ -83,7 +83,7 @@ def _write_csv(path: Path, names: list[str], rows: Iterator[dict[str, str | None
 
 
 def _write_parquet(path: Path, names: list[str], rows: Iterator[dict[str, str | None]]) -> None:
-    pyarrow, parquet = arrow("lib"), arrow("parquet")
+    pyarrow, parquet = arrow("lib"), arrow("parquet")  # `pyarrow` itself takes its names from `lib`
     schema = pyarrow.schema([(name, pyarrow.string()) for name in names])
     with parquet.ParquetWriter(path, schema) as writer:
         while part := list(islice(rows, ROWS_AT_ONCE)):

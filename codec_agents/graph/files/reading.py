@@ -229,6 +229,7 @@ def validation_faults(
         place: the place of the value in the declaration.
         model: the model of the value.
     """
+    # A fault has a page of its own, and repeats no value, which may be a secret or long.
     for detail in error.errors(include_url=False, include_input=False):
         path, holder = _follow(detail, data, model)
         found, remedy = _describe(detail, path, holder, _value_at(data, path))
