@@ -55,6 +55,7 @@ def started_of(workflow: Any) -> Started:
     """
     try:
         return msgspec.convert(workflow.input["args"], Started)
+    # The row may hold no mapping, or another one.
     except (msgspec.ValidationError, TypeError, LookupError) as error:
         raise damaged(workflow.workflow_id) from error
 
