@@ -116,7 +116,7 @@ class AutoEngine:
         Raises:
             EngineError: as the engine that it turns out to be; or it gives text alone.
         """
-        if self._found is None:
+        if self._found is None:  # before the server is asked what it is; afterwards its own engine checks
             check_prompt(self.name, request)
         async with (await self._engine(request)).stream(request) as frames:
             yield frames

@@ -281,7 +281,8 @@ class CompletionEvents(EventParser[Completion]):
 
     def _note_end(self, event: Completion) -> None:
         self.reason = finish_reason(event)
-        self.stats.prompt_tokens = event.tokens_evaluated
+        if event.tokens_evaluated is not None:
+            self.stats.prompt_tokens = event.tokens_evaluated
         if event.timings is not None:
             self.stats.cached_tokens = event.timings.cache_n
             if event.timings.prompt_ms is not None:

@@ -169,7 +169,8 @@ class TextEvents(EventParser[TextEvent]):
         if event.error is not None:
             raise self.reported(event.error)
         if event.usage is not None:
-            self.stats.prompt_tokens = event.usage.prompt_tokens
+            if event.usage.prompt_tokens is not None:
+                self.stats.prompt_tokens = event.usage.prompt_tokens
             if event.usage.prompt_tokens_details is not None:
                 self.stats.cached_tokens = event.usage.prompt_tokens_details.cached_tokens
         ids: list[int] = []

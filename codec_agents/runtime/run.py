@@ -246,7 +246,7 @@ class Run:
 
     async def _execute(self) -> None:
         context, plan = self._context, self._context.plan
-        async with plan.lease:
+        async with plan.lease:  # the engines stay open as long as a run uses them
             try:
                 await context.emit(RunStarted(context.run_id, plan.name, trace_id=context.telemetry.trace_id))
                 await self._execute_with_servers()

@@ -96,7 +96,7 @@ class ToolServer:
         """Return the error of a server that did not start. Values of variables are hidden in its text."""
         if isinstance(error, ToolServerError):
             return error
-        if isinstance(error, CodecAgentsError):
+        if isinstance(error, CodecAgentsError):  # which names variables, and repeats no value
             return ToolServerError(self.name, str(error))
         reached = self.spec.reached
         if self.command is None:

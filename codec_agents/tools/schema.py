@@ -32,6 +32,7 @@ class CallSignature:
         target = _target(function)
         self.name = name or _name(function)
         self.is_method = False
+        # The object itself may be marked as one (`inspect.markcoroutinefunction`), or its `__call__` be one.
         self.is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(function)
         docstring = inspect.getdoc(target) or inspect.getdoc(_unwrapped(function)) or ""
         # The library is imported with the first tool: a pipeline without tools never needs it.

@@ -183,7 +183,7 @@ class HttpPool:
         at = -1 if sent is None else beginning.find(self._name.encode())
         if at < 0 or sent is None:
             return False
-        found = beginning[at : at + len(sent) + 1].decode("latin-1")
+        found = beginning[at : at + len(sent) + 1].decode("latin-1")  # whatever bytes follow
         if found.startswith(sent):  # request 1 of this pool, and so the beginning of 12
             return found[-1].isdigit() and found != sent
         return not sent.startswith(found)  # one that is cut off may be the same

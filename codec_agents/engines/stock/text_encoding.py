@@ -36,7 +36,7 @@ def _bytes_map() -> TokenizerMap:
         "id": "bytes",
         "version": "2",
         "vocab_size": 256,
-        "encoder": "metaspace",
+        "encoder": "metaspace",  # whose maps have tokens for single bytes
         "vocab": vocab,
         "merges": [],
         "byte_fallback_start": 0,

@@ -163,6 +163,7 @@ class Generation:
         if observed := self._run.observed:
             await self._emit_started(turn)
             ids = tuple(turn.generated)
+            # Without values, which a pause does not hold.
             await self._run.emit(IdsSampled(self._node.path, turn.number, ids, self._run.clock()))
         for event in [*reader.feed(turn.generated), *reader.flush(turn.finish_reason)]:
             turn.note(event)

@@ -32,7 +32,7 @@ async def run_sink(node: BuiltSink, wiring: Wiring, context: NodeContext) -> Non
                 await inlets[index].take(batch)
             if not batches:
                 await inlets[index].flush()
-    if wiring.inlets and all(inlet.channel.skipped for inlet in wiring.inlets):
+    if all(inlet.channel.skipped for inlet in wiring.inlets):
         raise NodeSkipped
 
 
@@ -108,6 +108,7 @@ class Writer:
         self.decodes = node.text
         self.calls: list[Callable[[Any], Any]] = list(node.write)
         """Called with each piece."""
+        # Without `files`, a sink is written to by its sources; one with a file has a task (`Executor`).
         if node.file is not None and files is not None:
             file = files.enter_context(Path(node.file).open("w", encoding="utf-8"))  # noqa: SIM115 - `files` does
             self.calls.append(_text_to(file) if node.text else _ids_to(file))
