@@ -171,6 +171,7 @@ def _answer(result: RunResult, sink: str, after: Mapping[str, History] | None) -
     from langchain_core.messages import AIMessage
 
     text = result.text[sink]
+    # A model that was not asked this time keeps its conversation.
     histories = {**(after or {}), **result.histories}
     kept = msgspec.to_builtins(_Kept(_digest(text), histories))
     return AIMessage(content=text, additional_kwargs={MEMORY: kept})

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from codec_agents.runtime.result import RunResult
     from codec_agents.runtime.run import Run
 
+ROLLOUTS_AT_ONCE = 16
+"""Runs at once, as in an actor of a batch: enough to keep the batch of an engine busy."""
+
 Reward = Callable[["RunResult"], "float | Mapping[str, float] | None"]
 """Grades a finished run: a reward of the run, or rewards by node."""
 
@@ -92,7 +95,7 @@ async def run_rollouts(
     *,
     reward: Reward | None = None,
     folder: str | Path | None = None,
-    concurrency: int = 16,
+    concurrency: int = ROLLOUTS_AT_ONCE,
 ) -> list[Trajectory]:
     """Run a pipeline once for each of many inputs, some at a time; return a row for each, in order.
 

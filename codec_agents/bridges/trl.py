@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 import anyio.to_thread
 
-from codec_agents.bridges.rollouts import Reward, run_rollouts
+from codec_agents.bridges.rollouts import ROLLOUTS_AT_ONCE, Reward, run_rollouts
 from codec_agents.records.exporters.trl import rollout
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def rollout_func(
     node: str,
     inputs: Callable[[Prompt], Mapping[str, Any]],
     reward: Reward | None = None,
-    concurrency: int = 16,
+    concurrency: int = ROLLOUTS_AT_ONCE,
     folder: str | Path | None = None,
     any_mode: bool = False,
 ) -> Callable[[list[Prompt], Any], dict[str, list[Any]]]:

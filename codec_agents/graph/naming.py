@@ -34,7 +34,8 @@ class Names:
         known = _name_of(engine, self.engines, self._live.engines)
         if known is not None:
             return known
-        # A live engine brings a name; a declaration is named after the first node that gives it.
+        # A live engine brings a name; a declaration is named after the first node that gives it. Names have
+        # ASCII letters, digits, `_` and `-`, and no digit or `-` first.
         wish = re.sub(r"[^A-Za-z0-9_-]", "_", str(getattr(engine, "name", "") or f"{node}_engine"))
         name = unique(wish if wish[0].isalpha() else f"_{wish}", self.engines, engine)
         self.engines[name] = self.engine_spec(name, engine)

@@ -207,7 +207,7 @@ def _counted(check: Callable[..., Any], validator: Any, value: Any, instance: An
     budget.steps -= 1
     if budget.steps < 0:
         raise InvalidAnswerError("checking it takes too long; write a shorter answer.")
-    return check(validator, value, instance, schema) or ()
+    return check(validator, value, instance, schema) or ()  # some return None where nothing is wrong
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[Any]:
@@ -269,7 +269,7 @@ def reader_of_regex(pattern: str) -> Callable[[str], str]:
     return read
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # the expressions of some schemas, each of which an answer is matched by many times
 def compiled_regex(pattern: str) -> Any:
     """Compile an expression, without recursion, fuzzy matching and huge repetitions.
 

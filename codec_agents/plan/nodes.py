@@ -126,7 +126,7 @@ class BuiltSink(BuiltNode):
     file: str | None = None
 
     @property
-    def passive(self) -> bool:  # type: ignore[override]
+    def passive(self) -> bool:  # type: ignore[override] # of sinks alone, each says it for itself
         """True if it only keeps its input, and writes nowhere."""
         return not self.write and self.file is None
 

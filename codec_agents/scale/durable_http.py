@@ -116,6 +116,7 @@ class DurableApp:
             case "GET", "runs":
                 state = _state(request.query.get("state"))
                 start, limit = _number(request, "start", 0), _number(request, "limit", MOST_LISTED)
+                # One at least: the place of the next page is behind the last run of this one.
                 found, after = await anyio.to_thread.run_sync(
                     self._runs.page, state, start, min(max(limit, 1), MOST_LISTED)
                 )
@@ -165,6 +166,7 @@ def _number(request: Request, name: str, default: int) -> int:
     given = request.query.get(name)
     if given is None:
         return default
+    # Of more digits than 18, a database has no number.
     if not given.isascii() or not given.isdigit() or len(given) > 18:
         raise HttpError(400, f"{name} is a number from 0 on, not {given[:40]!r}")
     return int(given)

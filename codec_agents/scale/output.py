@@ -300,7 +300,8 @@ class BatchOutput:
                         file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-        # A link in a folder of others would have its target cut off where it is no file of results.
+        # A link in a folder of others would have its target cut off where it is no file of results. Not every
+        # system has both flags.
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         try:
             self._results = os.open(path, flags, PRIVATE)

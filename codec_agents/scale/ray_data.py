@@ -333,6 +333,7 @@ class RowActor:
             return found
         errors = [line.get("error") for line in lines]
         texts = [line.get("text", {}) for line in lines]
+        # A row of a column has a value: empty for no error, and for a sink that the run did not reach.
         return {
             "key": [line["key"] for line in lines],
             "error": ["" if error is None else f"{error['type']}: {error['message']}" for error in errors],

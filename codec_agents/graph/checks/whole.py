@@ -32,6 +32,7 @@ def _unreachable(checked: Checked) -> Iterator[Fault]:
     # Nodes whose slots nothing fills are reported as such.
     starts += [name for name, node in spec.nodes.items() if node.slots and not checked.has_edges(name)]
     reached = reachable(after, [*starts, *explained])
+    # A sink without edges is reported by `_sinks`.
     for name, node in spec.nodes.items():
         if name not in reached and not (isinstance(node, SinkNode) and not checked.into(name)):
             yield error(("nodes", name), "nothing leads to it", "add an edge, or remove it")

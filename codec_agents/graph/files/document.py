@@ -254,10 +254,12 @@ class _Construction:
     def _mapping(self, node: MappingNode, path: Place, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
         merged: dict[str, Any] = {}
-        # What is merged comes first, wherever the `<<` stands: the line of a field's own value replaces its.
-        for key_node, value_node in sorted(node.value, key=lambda pair: pair[0].tag != _MERGE):
+        # What is merged comes before the fields, wherever the `<<` stands: a field's own line replaces its.
+        # Of two `<<` the first wins, as of two mappings in one.
+        for value_node in reversed([value for key, value in node.value if key.tag == _MERGE]):
+            merged.update(self._merged(value_node, path, depth))
+        for key_node, value_node in node.value:
             if key_node.tag == _MERGE:
-                merged.update(self._merged(value_node, path, depth))
                 continue
             key = self._key(key_node, path)
             if key is None:

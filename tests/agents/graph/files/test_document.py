@@ -64,6 +64,13 @@ def test_anchors_and_merges_work():
     assert data(text)["other"] == {"x": 1, "y": 3}
 
 
+@pytest.mark.parametrize("merges", ["<<: *a, <<: *b", "<<: [*a, *b]"])
+def test_the_first_of_several_merged_mappings_wins(merges):
+    document = read_document(f"a: &a {{x: 1}}\nb: &b {{x: 2, y: 3}}\nc: {{{merges}}}\n")
+    assert document.data["c"] == {"x": 1, "y": 3}
+    assert [document.positions["c", name].line for name in ("x", "y")] == [1, 2]
+
+
 @pytest.mark.parametrize("lines", [["  <<: *base", "  y: 3"], ["  y: 3", "  <<: *base"]])
 def test_a_field_has_its_own_line_wherever_it_is_merged(lines):
     document = read_document("\n".join(["base: &base {x: 1, y: 2}", "other:", *lines]))
