@@ -149,7 +149,7 @@ class PromptText:
         if not shared:
             return list(self.ids[first:last])
         encoder = self._alphabet.encoder
-        rest = encoder.spelled_run(self.ids[first : run.stop], begins=False)[shared:]
+        rest = encoder.spelled_run(self.ids[first : run.stop], begins=first == run.start)[shared:]
         return [*encoder.encode_inside(rest.decode("utf-8", "replace")), *self.ids[run.stop : last]]
 
     def _cut(self, run: _Run, place: int) -> tuple[int, int]:
