@@ -78,7 +78,8 @@ async def fetch_tokenizer(
 ) -> str:
     """Write a model's tokenizer file, and what stands beside it, into a folder; return the commit.
 
-    All files are of one commit, also where the revision is a branch that moves meanwhile.
+    All files are of one commit, also where the revision is a branch that moves meanwhile; "" where the server
+    names none.
 
     Args:
         model: the model.

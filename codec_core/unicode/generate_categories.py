@@ -88,6 +88,7 @@ def module_text() -> str:
     lines.append(line.rstrip())
     body = "\n".join(f'    "{line}"' for line in lines)
     composers = late_composers()
+    # Nine to a line: an escape has up to ten characters.
     chunks = [composers[start : start + 9] for start in range(0, len(composers), 9)]
     quoted = "\n".join(f'    "{chunk.encode("ascii", "backslashreplace").decode()}"' for chunk in chunks)
     return (

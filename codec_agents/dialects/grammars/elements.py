@@ -42,7 +42,7 @@ def read_elements(payload: Payload) -> list[FoundCall]:
         PayloadError: an element is not closed, has text beside elements, or a name twice in it, or there is
             no call.
     """
-    tags = [_tag(part) for part in payload.split(MARK)]
+    tags = [_tag(part) for part in payload.split(MARK)]  # the mark before the first is the region's own
     root = _tree(iter(tags))
     calls = [_call(each, payload) for each in root.children]
     if root.name != "tool_call" or not calls:

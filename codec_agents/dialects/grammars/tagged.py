@@ -164,7 +164,7 @@ def _read(payload: Payload, form: TagForm, *, wrapped: bool = True) -> list[Foun
     found = []
     for name, body, closed in _calls(payload.text, form):
         try:
-            values = _values(name, body, form, payload, closed=closed)
+            values = _values(name, body, form, payload, closed=closed)  # a call's tag ends its last value too
         except PayloadError as error:
             found.append(FoundCall(name, None, error=str(error), closed=error.closed))
             continue

@@ -37,13 +37,13 @@ class MessageTable:
     constrain: int | None
     end: int
     stops: frozenset[int]
-    call: int | None
     spell: Callable[[int], bytes]
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> MessageTable:
         """Resolve the form's control tokens in a vocabulary that has them."""
         known = vocabulary.special_tokens
+        # Of these, `<|endoftext|>` and `<|constrain|>` are optional markers.
         stops = {known[name] for name in ("<|return|>", "<|call|>", "<|endoftext|>") if name in known}
         return cls(
             known["<|message|>"],
@@ -52,7 +52,6 @@ class MessageTable:
             known.get("<|constrain|>"),
             known["<|end|>"],
             frozenset(stops),
-            known.get("<|call|>"),
             vocabulary.byte_table.__getitem__,
         )
 

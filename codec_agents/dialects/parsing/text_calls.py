@@ -277,7 +277,7 @@ class TextLane:
         if not count:
             return
         first = 1 if self._shared else 0
-        if first:
+        if first:  # the call has taken its token's head: the rest has no id of its own
             while first < count and not self._ends_whole(first):
                 first += 1
             self._give_encoded(self._data[: sum(self._widths[:first])], events)

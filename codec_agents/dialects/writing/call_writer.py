@@ -111,6 +111,7 @@ class CallWriter:
         }
         parsed = self._encoder.parse(form, tuple(fillings))
         slots = [piece.name for piece in fillings["value"] if isinstance(piece, Hole)]
+        # In a literal, what fills a slot is escaped; bare, it could end the value.
         if bare and slots and not _ends_with_marker(parsed):
             raise PromptError(
                 f"the dialect {self._dialect.name!r} ends the value of {key!r} with plain text, which the "

@@ -46,7 +46,7 @@ def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schema(schema: Any) -> Any:
     """Return a parameter's schema in the family's words: it knows no others, defaults among them."""
-    if not isinstance(schema, Mapping):
+    if not isinstance(schema, Mapping):  # true and false are schemas too
         return schema
     kind = str(schema.get("type", "")).upper()
     found = {"description": schema["description"]} if schema.get("description") else {}

@@ -149,15 +149,15 @@ class MessageTurns:
                 answered += 1
                 continue
             self._note_calls(message, replaced=False)  # their ids are in the prompt as they are
-            del self._open[:answered]
+            del self._open[:answered]  # results are in the order of their calls
             break
 
     def turns(self, messages: Sequence[Message]) -> list[WrittenTurn]:
         """Return the turns of messages.
 
         Raises:
-            PromptError: an unknown role, a result of no call, or a call without a result before the next
-                message.
+            PromptError: an unknown role, a result of none of the calls before it, or a call without a result
+                before the next message.
         """
         turns: list[WrittenTurn] = []
         for number, message in enumerate(messages):
@@ -225,6 +225,7 @@ def _place_of(
     taken: Mapping[int, WrittenTurn],
 ) -> int:
     """Return which of the calls a result answers: the one of its id, or the first without a result."""
+    # A prompt that was read may hold results whose calls it only spells: they are taken in their order.
     if not expected:
         return len(taken)
     # Clients name the id that they have: their own, or the family's that was written in place of it.
