@@ -62,7 +62,7 @@ def decisions(pause: Pause, given: Sequence[str]) -> list[Decision]:
     """Return the decisions on the pending calls: those given, or else those answered at the terminal.
 
     Raises:
-        click.UsageError: There are more or fewer than pending calls, and there is no terminal to ask.
+        click.UsageError: There are more or fewer than pending calls; or none, and no terminal to ask.
     """
     if not given and is_interactive():
         questions = [_question(call.name, call.arguments, call.node) for call in pause.pending]

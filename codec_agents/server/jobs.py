@@ -130,7 +130,7 @@ class JobMaker:
         model = self._model(asked.model, request)
         options = self._within(asked.sampling, asked.max_tokens, LIMITS[asked.api])
         require_map(request, model.vocabulary)
-        await self._check_length(asked.characters, model, options)
+        await self._check_length(asked.characters, model, options, conversation_field(asked))
         if len(request.body) > MOST_UNCUT:  # a shorter one holds no text that long
             told = partial(encoded_texts, asked, conversation_field(asked))
             # A dialect encodes each of them whole: look first if it can be cut.
@@ -229,7 +229,7 @@ class JobMaker:
 
     async def _encoded(self, text: str, model: ServedModel, options: SamplingOptions) -> list[int]:
         """Encode a prompt in which special tokens count."""
-        await self._check_length(len(text), model, options)
+        await self._check_length(len(text), model, options, "prompt")
         if len(text) <= LOOP_BYTES:
             encode = partial(pick_tokenizer(model.vocabulary).encode, text)
             with _unencodable("prompt"):
@@ -251,7 +251,9 @@ class JobMaker:
         most = self._settings.max_prompt_ids
         return most if model.context is None else min(most, max(model.context - options.max_tokens, 0))
 
-    async def _check_length(self, characters: int, model: ServedModel, options: SamplingOptions) -> None:
+    async def _check_length(
+        self, characters: int, model: ServedModel, options: SamplingOptions, param: str
+    ) -> None:
         """Refuse, before encoding, a text that is too long even if each of its ids is the longest token."""
         most_ids = self._most_ids(model, options)
         if characters <= most_ids:  # fits however short the tokens are: no need to look for the longest
@@ -262,7 +264,7 @@ class JobMaker:
                 400,
                 f"the prompt has {characters} characters, and the context holds at most {most}",
                 code="context_length_exceeded",
-                param="prompt",
+                param=param,
             )
 
     async def _longest_token(self, vocabulary: Vocabulary) -> int:
@@ -288,29 +290,40 @@ class JobMaker:
         Raises:
             HttpError: 400, the prompt is too long, or holds an id that the model does not have.
         """
-        check = partial(self._check_prompt, model, prompt_ids, options)
+        check = partial(self._check_prompt, model, prompt_ids, options, _field_of(chat))
         await self._workers.run(check, len(prompt_ids))
         headers, tenant, progress = _passed_on(request), tenant_of(request), _progress(request)
         return Job(model, prompt_ids, options, headers, text, chat, tenant=tenant, progress=progress)
 
-    def _check_prompt(self, model: ServedModel, ids: Sequence[int], options: SamplingOptions) -> None:
+    def _check_prompt(
+        self, model: ServedModel, ids: Sequence[int], options: SamplingOptions, param: str
+    ) -> None:
         if not ids:
-            raise HttpError(400, "the prompt is empty", param="prompt")
+            raise HttpError(400, "the prompt is empty", param=param)
         if len(ids) > self._settings.max_prompt_ids:
             limit = self._settings.max_prompt_ids
-            raise HttpError(400, f"the prompt has {len(ids)} ids, the limit is {limit}", param="prompt")
+            raise HttpError(400, f"the prompt has {len(ids)} ids, the limit is {limit}", param=param)
         if model.context is not None and len(ids) + options.max_tokens > model.context:
             asked = f"{len(ids)} prompt ids and max_tokens {options.max_tokens}"
             raise HttpError(
                 400,
                 f"{asked} exceed the context of {model.context}",
                 code="context_length_exceeded",
-                param="prompt",
+                param=param,
             )
         is_valid = model.vocabulary.is_valid
         for token in ids:
             if not is_valid(token):
-                raise HttpError(400, f"token id {token} is out of vocabulary", param="prompt")
+                raise HttpError(400, f"token id {token} is out of vocabulary", param=param)
+
+
+def _field_of(chat: ConversationRequest | None) -> str:
+    """Return the name of the field that holds what the model is asked, in the API of the request."""
+    if chat is None:
+        return "prompt"
+    from codec_agents.server.apis.prompts import conversation_field
+
+    return conversation_field(chat)
 
 
 @contextmanager

@@ -169,7 +169,7 @@ class LiveTable:
 def table_of(console: Console, at: float, samples: Sequence[EdgeSample]) -> Table:
     """Return the table of a look, no higher than the terminal."""
     signs = terminal.glyphs(console)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, safe_box=True, title=f"after {terminal.seconds(at)}")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"after {terminal.seconds(at)}")
     table.add_column("edge")
     for head in ("sent", "a second", "queue", "blocked", "now"):
         table.add_column(head, justify="right", no_wrap=True)

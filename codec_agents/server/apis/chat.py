@@ -185,6 +185,7 @@ def read_chat(
     messages = tuple(_message(f"messages[{place}]", message) for place, message in enumerate(chat.messages))
     check_results(messages, "messages")
     choice, name = _tool_choice(chat.tool_choice)
+    # The ids of calls alone come back in this API.
     minted = {place: ids for place, message in enumerate(messages) if (ids := tuple(_ids(message)))}
     return ConversationRequest(
         api="chat",

@@ -118,6 +118,7 @@ class Lineage:
                 return self._parted(history, found, known)
             child, kept = broken
             found = Found(child, found.place + 1 + len(child.messages), cut=kept)
+            # No later turn of the model is there that could differ.
             if last <= found.place:
                 return found
 

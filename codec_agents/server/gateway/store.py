@@ -150,11 +150,13 @@ class MemoryStore:
         if node.parent is not None:
             self._continued[node.parent.nonce] = self._continued.get(node.parent.nonce, 0) + 1
             self._leaves.pop(node.parent.nonce, None)
+        # Under a store on disk, whose nodes have the numbers of their rows, nothing is counted here.
         if not node.number:
             self._count += 1
             node.number = self._count
         self._by_number[node.number] = self._by_nonce[node.nonce] = node
         self._by_origin.setdefault(node.origin, []).append(node)
+        # No client sends back a turn that broke off as it is, so its key is never asked for.
         if not node.partial:
             self._by_key.setdefault(node.key, []).append(node)
             self._tombs.pop(node.key, None)

@@ -39,7 +39,7 @@ SMALL_CHUNK = 16
 """Bytes of a chunk below which a body costs more to parse than to carry."""
 
 MOST_SMALL_CHUNKS = 256
-"""Small chunks that one connection may send."""
+"""Small chunks that one request may have."""
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's head; a longer one is a 400."""
@@ -111,6 +111,11 @@ class _Parser(h11.Connection):
             if self._small > MOST_SMALL_CHUNKS:
                 raise h11.RemoteProtocolError("a body of chunks that are too small", error_status_hint=400)
         return event
+
+    def start_next_cycle(self) -> None:
+        """Go on to the next request; a connection may have any number of short ones."""
+        super().start_next_cycle()
+        self._small = 0
 
 
 class GuardedProtocol(H11Protocol):

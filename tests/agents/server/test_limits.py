@@ -68,6 +68,17 @@ async def test_messages_and_tools_are_bounded(serve):
     assert found == [(400, "messages"), (400, "tools"), (400, "messages")]
 
 
+async def test_a_prompt_beyond_the_context_is_named_as_the_api_calls_it():
+    bodies = {
+        "/v1/completions": ({"prompt": "hi"}, "prompt"),
+        "/v1/chat/completions": ({"messages": [MESSAGE]}, "messages"),
+    }
+    async with EmbeddedServer(create_app(Small.of(bundled_map("demo/words"), lambda _: "x"))) as server:
+        for path, (body, field) in bodies.items():
+            error = (await ask(server, path, max_tokens=1000, **body)).json()["error"]
+            assert (error["code"], error["param"]) == ("context_length_exceeded", field)
+
+
 async def test_a_text_beyond_the_context_is_refused_before_it_is_encoded(monkeypatch):
     encoded = []
     source = bundled_map("demo/words")
@@ -82,9 +93,10 @@ async def test_a_text_beyond_the_context_is_refused_before_it_is_encoded(monkeyp
             messages=[{**MESSAGE, "content": "word " * 100_000}],
             max_tokens=10,
         )
-    for answer in (text, chat):
-        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
-        assert "characters" in answer.json()["error"]["message"]
+    for answer, field in ((text, "prompt"), (chat, "messages")):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", field)
+        assert "characters" in error["message"]
     assert encoded == []
 
 

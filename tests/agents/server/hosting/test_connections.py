@@ -15,6 +15,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from codec_agents.server import EmbeddedServer, ScriptedBackend, ServerSettings, create_app
+from codec_agents.server.hosting import connections
 from codec_agents.server.hosting.connections import MOST_SMALL_CHUNKS, Listener, quiet_down
 from codec_agents.testing import Say, Wait
 
@@ -143,6 +144,16 @@ async def test_chunks_of_next_to_nothing_are_cut_off(serve):
     async with serve(lambda _: "x") as server, connected(server) as (reader, writer):
         part = b"%x\r\n%s\r\n" % (len(BODY), BODY)
         writer.write(head(None, "transfer-encoding: chunked") + part + b"0\r\n\r\n")
+        assert await answer_of(reader) == 200
+
+
+async def test_a_connection_may_have_any_number_of_short_bodies(serve, monkeypatch):
+    monkeypatch.setattr(connections, "MOST_SMALL_CHUNKS", 3)
+    async with serve(lambda _: "x") as server, connected(server) as (reader, writer):
+        for _ in range(5):
+            writer.write(head(2) + b"{}")
+            assert await answer_of(reader) == 400  # there is no prompt
+        writer.write(head(len(BODY)) + BODY)
         assert await answer_of(reader) == 200
 
 
