@@ -215,7 +215,15 @@ def test_what_is_not_proven_to_take_linear_time_is_searched_for(pattern):
         assert stage.settle(text) == ([], text)
 
 
-@pytest.mark.parametrize("text", ["a" * 3000 + "!", "1" * 20_000, " " * 200_000, "x\n" * 20_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 3000 + "!",
+        "1" * 20_000,
+        pytest.param(" " * 200_000, marks=pytest.mark.slow),
+        pytest.param("x\n" * 20_000, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("pattern", UNPROVEN)
 def test_a_search_that_reads_a_text_too_often_is_stopped(pattern, text):
     cut = pretokenizer_of(None, pattern).cut

@@ -92,7 +92,9 @@ class TestTokenizerJson:
         reference.save(str(path))
         agree(build_from_tokenizer_json(path, map_id="test/words"), reference)
 
-    @pytest.mark.parametrize("scheme", ["always", "first", "never"])
+    @pytest.mark.parametrize(
+        "scheme", ["always", *(pytest.param(each, marks=pytest.mark.slow) for each in ("first", "never"))]
+    )
     def test_what_puts_a_mark_only_where_none_is(
         self, scheme: Any, shared_map: Callable[[str], TokenizerMap], tmp_path: Path
     ) -> None:

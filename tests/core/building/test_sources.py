@@ -61,6 +61,7 @@ def test_json_that_cannot_be_read_is_left_to_the_reader_of_maps(content, tmp_pat
         read_map(tmp_path / "x.json")
 
 
+@pytest.mark.slow
 def test_a_tokenizer_file_may_be_larger_than_a_map(tmp_path):
     with (tmp_path / "x.json").open("wb") as file:
         file.write(b'{"model": {}, "added_tokens": []' + b" " * MAX_MAP_BYTES + b"}")
