@@ -70,7 +70,7 @@ Result = TypeVar("Result")
 def context_for_thread() -> contextvars.Context:
     """Return a copy of the caller's context for a function in another thread, where no event loop runs."""
     context = contextvars.copy_context()
-    # Where nothing has imported it, no context has its variable: newer versions of anyio need it no more.
+    # Newer versions of anyio do not import it, and without it no context has its variable.
     if (sniffio := sys.modules.get("sniffio")) is not None:
         # The variable names the caller's library; `anyio.run` would refuse to start beside it.
         context.run(sniffio.current_async_library_cvar.set, None)

@@ -143,7 +143,7 @@ class _Answer:
             message = f"the client's answer cannot be read: {error}"
             raise EngineStreamError(self._engine.name, message, transient=False) from error
         stats = self.stats
-        # The object tells no times: the whole answer counts as one id that came at the end.
+        # The object tells no times: all ids count as having come at the end.
         stats.first_id = stats.last_id = time.perf_counter() if ids else None
         stats.ids = len(ids)
         stats.finish_reason = self._reason(answer, ids)

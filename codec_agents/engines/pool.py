@@ -131,7 +131,7 @@ class EnginePool:
             replica, frames = await self._begin(stack, request)
             try:
                 yield frames
-            # Of the body of the caller's `async with`: the frames are read there.
+            # Raised in the body of the caller's `async with`, where the frames are read.
             except EngineError as error:
                 self._note_failure(replica, error)
                 error.elsewhere = error.transient and self._next(request, {replica.name}) is not None

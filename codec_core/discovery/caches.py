@@ -118,7 +118,7 @@ class DiskMapCache(MapCache):
         if data is None:
             return None
         if hash_map(data) == name:
-            # Kept by a version that refused less: no map to this one.
+            # A version that refused less may have kept what is no map to this one.
             with contextlib.suppress(TokenizerMapValidationError):
                 return shared_map(data, name)
         with contextlib.suppress(OSError):  # another process may have removed it

@@ -142,7 +142,7 @@ class _Session:
                 heard=self._hear,
             )
         except MapDiscoveryNotFoundError:
-            # Any other reason, also none of a server that gives no codes: other files may be there.
+            # For any other reason, and for none where a server gives no codes, other files may be there.
             if self.reason in ("RevisionNotFound", "RepoNotFound"):
                 raise
             return None

@@ -194,8 +194,8 @@ class _SchemaTypes:
         if self._left < 0 or not isinstance(schema, Mapping):
             return set()
         said = [found for found in self._statements(schema) if found]
-        # Everything that a schema says holds at once. Where nothing is left, `enum` and `const` have said
-        # only that a value is no string, and the first statement names the type.
+        # All statements hold at once. `enum` and `const` tell only strings and null apart (`_type_of`): where
+        # nothing is in all of them, the first one names the type.
         return set.intersection(*said) or said[0] if said else set()
 
     def _statements(self, schema: Mapping[str, Any]) -> Iterator[set[str]]:

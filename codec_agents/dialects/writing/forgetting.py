@@ -1,8 +1,8 @@
 """Leave the reasoning of earlier exchanges out of a prompt, as the families that do so write their history.
 
 Only control ids decide: what a call, a result or an answer spells is never taken for a marker. Everything
-that is not reasoning stays as it was sampled, but
-for the line ends around it, which these histories lack too.
+that is not reasoning stays as it was sampled, except for the line ends around it, which these histories lack
+too.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ class CheckingConnector(aiohttp.TCPConnector):
 
 
 def arrived(protocol: ResponseHandler) -> str:
-    """Return what has come over a connection on which no answer is due: `nothing`, `bytes` or an end."""
+    """Return what has come over a connection on which no answer is due, as `stray_bytes.unread` does."""
     if protocol.should_close:  # the event loop has read something already
         return "bytes"
     transport = protocol.transport

@@ -26,7 +26,7 @@ def text_of(value: object) -> str:
     try:
         return str(value)
     except RecursionError:
-        return "a value that is nested too deep to be shown"
+        return "a value that is nested too deeply to be shown"
 
 
 class HttpResponse(Protocol):

@@ -35,7 +35,7 @@ def unread(sock: Any) -> Literal["nothing", "end", "bytes", "unknown"]:
         return "nothing"
     if not HANG_UP:
         return "unknown"
-    # A server that says goodbye before it closes (408, for one) is no server that answers twice.
+    # Bytes before an end are the last message of a server that closes (408, for one), and no second answer.
     return "bytes" if events[0][1] & (HANG_UP | select.POLLHUP | select.POLLERR) == 0 else "end"
 
 

@@ -95,7 +95,7 @@ class Handshake:
         vocabulary = request.vocabulary
         tokenizer = pick_tokenizer(vocabulary)
         contents: list[str] = list(content_texts(vocabulary, full=self._full))
-        if not self._full:  # one call in place of several: it is in the way of a first request
+        if not self._full:  # one call in place of several: the first request waits for it
             contents = [JOIN.join(contents)]
         controls = control_texts(vocabulary, full=self._full)
         texts = [

@@ -115,7 +115,7 @@ class Conversation:
                     continue
                 self._budget.renew()
                 if not tools.calls or self._run.stopping:
-                    tools.cancel()  # a stopped run answers no call, also none that started early
+                    tools.cancel()  # a stopped run answers no call, not even one that started early
                     if check is not None and (again := await self._accept(check, turn)) is not None:
                         prompt = await self._room.fit(number + 1, self._following(again, turn, prompt.begin))
                         continue

@@ -118,7 +118,7 @@ class Room:
         """The most ids of a prompt that leaves room for an answer."""
         assert self._ids is not None
         if self._node.has_max_tokens:
-            # Of a small context, a large limit would leave no room for the prompt.
+            # In a small context, a large limit would leave no room for the prompt.
             return self._ids - min(self._node.options.max_tokens, self._ids // 2)
         # A quarter: no long answer is declared, and what the prompt loses is lost.
         return self._ids - min(DEFAULT_MAX_TOKENS, self._ids // 4)

@@ -46,7 +46,7 @@ def choose(seen: bytes, labels: Mapping[str, bytes], *, ended: bool) -> tuple[bo
     ]
     if not reached and not ahead:
         return True, None
-    if seen and len(reached) + len(ahead) == 1:  # of a single label, nothing at all would decide
+    if seen and len(reached) + len(ahead) == 1:  # a single label fits an answer that has not begun
         return True, (reached or ahead)[0]
     if ended or not ahead:  # nothing longer can follow: the longest that was reached
         return True, max(reached, key=lambda label: len(labels[label]), default=None)
