@@ -62,7 +62,7 @@ def as_runnable(pipeline: Pipeline, *, sink: str | None = None) -> Runnable[Any,
     def invoke(value: Any) -> str:
         return pipeline.invoke_sync(_inputs_of(pipeline, value)).text[name]
 
-    # A generator's function, which LangChain asks for to stream.
+    # An async generator function: LangChain streams from no other kind.
     async def stream(value: Any) -> AsyncGenerator[str]:
         async with aclosing(_streamed(pipeline, _inputs_of(pipeline, value), name)) as pieces:
             async for piece in pieces:

@@ -105,7 +105,8 @@ async def run_rollouts(
     """
     rows: list[Trajectory | None] = [None] * len(inputs)  # by number: trainers match rows to their prompts
     places = anyio.Semaphore(concurrency)
-    first: list[BaseException] = []  # raised outside the group, which would wrap it into a group
+    # Raised outside the task group, which would wrap it in an exception group.
+    first: list[BaseException] = []
 
     async def one(number: int, given: Mapping[str, Any]) -> None:
         async with places:

@@ -165,7 +165,7 @@ class CodecServer:
                 await receive()
                 stage = "shutdown"
         except Exception as error:
-            # Kept besides: the server gets a text, and `serve` and `EmbeddedServer` raise the error itself.
+            # The ASGI server gets a text alone; `serve` and `EmbeddedServer` raise the error itself.
             self.failure = error
             await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
         else:

@@ -173,7 +173,7 @@ def table_of(console: Console, at: float, samples: Sequence[EdgeSample]) -> Tabl
     table.add_column("edge")
     for head in ("sent", "a second", "queue", "blocked", "now"):
         table.add_column(head, justify="right", no_wrap=True)
-    # What is no row: the title, the head and its rules, the line of what is left out, the cursor's line.
+    # Six lines are not rows: the title, the head and its rules, the count of rows left out, the cursor.
     room = max(3, console.height - 6)
     for sample in samples[:room]:
         table.add_row(sample.name.replace("->", signs.arrow), *_cells(sample))

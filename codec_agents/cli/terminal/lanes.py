@@ -179,7 +179,6 @@ class LanePrinter:
         if not text:
             return
         lane = self._lanes.setdefault(key, Lane(key))
-        # Its last characters come no more before this text: they were held for a word that is over.
         if self._live is not None and self._live.draining and lane is not self._live:
             self._close(self._live.key)
         if self._live is None:

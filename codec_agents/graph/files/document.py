@@ -318,7 +318,7 @@ class _Construction:
                 path, f"not a value of type {node.tag.rpartition(':')[2]}", "write a plain value"
             )
             return None
-        if value in (math.inf, -math.inf):  # engines would be sent null in its place, which JSON has for it
+        if value in (math.inf, -math.inf):  # JSON has no infinity: engines would be sent null
             self._document.fault(path, f"the number {node.value} is too large", "write a smaller number")
             return None
         return value

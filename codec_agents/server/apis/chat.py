@@ -20,7 +20,7 @@ from codec_agents.server.apis.request import (
     sent_call,
     text_of,
 )
-from codec_agents.server.apis.tools import check_count, read_tool, require_flat
+from codec_agents.server.apis.tools import check_count, read_tool, require_shallow
 from codec_agents.server.bodies import DEFAULTS, STREAM_OPTIONS, Sampling, check_stops
 from codec_agents.server.fields import KnownFields, check_fields, decode
 from codec_agents.server.http import HttpError
@@ -324,7 +324,7 @@ def _structured(form: ResponseFormat | None) -> dict[str, Any] | None:
     if form.type == "json_object":
         return {"json_schema": {"type": "object"}}
     if form.type == "json_schema" and form.json_schema is not None:
-        require_flat(form.json_schema.schema, "response_format.json_schema.schema", "response_format")
+        require_shallow(form.json_schema.schema, "response_format.json_schema.schema", "response_format")
         return {"json_schema": form.json_schema.schema}
     raise HttpError(
         400, "response_format is text, json_object, or json_schema with a schema", param="response_format"

@@ -20,7 +20,7 @@ from codec_agents.server.apis.request import (
     sent_call,
     text_of,
 )
-from codec_agents.server.apis.tools import check_count, read_tool, require_flat
+from codec_agents.server.apis.tools import check_count, read_tool, require_shallow
 from codec_agents.server.bodies import DEFAULTS, check_stops
 from codec_agents.server.fields import KnownFields, check_fields, decode
 from codec_agents.server.http import HttpError
@@ -358,5 +358,5 @@ def _structured(config: OutputConfig | None, *, of_engines: bool) -> dict[str, A
             code="unsupported_parameter",
             param="output_config.format",
         )
-    require_flat(form.schema, "output_config.format.schema", "output_config.format")
+    require_shallow(form.schema, "output_config.format.schema", "output_config.format")
     return {"json_schema": form.schema}

@@ -20,7 +20,7 @@ from codec_agents.server.apis.request import (
     sent_call,
     text_of,
 )
-from codec_agents.server.apis.tools import check_count, read_tool, require_flat
+from codec_agents.server.apis.tools import check_count, read_tool, require_shallow
 from codec_agents.server.bodies import DEFAULTS
 from codec_agents.server.fields import ASKING_NOTHING, KnownFields, check_fields, decode
 from codec_agents.server.http import HttpError
@@ -253,7 +253,7 @@ class _Conversation:
         if not self._model:
             return
         items, self._model = self._model, []
-        # Any of these may be one that this server gave out; the ids of the client's own items are none.
+        # Any of these may be an id that this server made; those that the client made name no turn.
         self.minted[len(self.messages)] = [
             given
             for item in items
@@ -363,7 +363,7 @@ def _structured(text: TextOptions | None, *, of_engines: bool) -> dict[str, Any]
     if form.type == "json_object":
         return {"json_schema": {"type": "object"}}
     if form.type == "json_schema" and form.schema is not None:
-        require_flat(form.schema, "text.format.schema", "text.format")
+        require_shallow(form.schema, "text.format.schema", "text.format")
         return {"json_schema": form.schema}
     raise HttpError(
         400, "text.format is text, json_object, or json_schema with a schema", param="text.format"

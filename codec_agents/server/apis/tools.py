@@ -30,13 +30,13 @@ def read_tool(place: str, function: Any, schema: str) -> OfferedTool:
         raise HttpError(400, f"{place}.description must be a text", param="tools")
     if not isinstance(parameters, dict | None):
         raise HttpError(400, f"{place}.{schema} must be a JSON schema", param="tools")
-    require_flat(parameters, f"{place}.{schema}", "tools")
+    require_shallow(parameters, f"{place}.{schema}", "tools")
     if (fault := schema_fault(parameters or {})) is not None:
         raise HttpError(400, f"{place}.{schema} is no JSON schema: {fault}", param="tools")
     return OfferedTool(function["name"], description or "", parameters or {})
 
 
-def require_flat(schema: Any, place: str, param: str) -> None:
+def require_shallow(schema: Any, place: str, param: str) -> None:
     """Accept a schema that can be written for a model, or sent on to an engine: writers recurse.
 
     Raises:

@@ -28,8 +28,8 @@ MOST_TOMBS: Final = 65_536
 
 
 MOST_SIBLINGS: Final = 256
-"""The newest turns of one key that are looked at. Samples of one prompt may be alike by the thousand; each of
-them would cost a request that continues one as much as the whole conversation does."""
+"""The newest turns of one key that are looked at. There may be thousands of equal samples of one prompt, and
+each is compared with the whole history of a request that continues it."""
 
 
 class Store(Protocol):

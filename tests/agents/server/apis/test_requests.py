@@ -139,7 +139,7 @@ def turn(*blocks: dict[str, Any], role: str = "user") -> dict[str, Any]:
 
 
 DEEP = json.loads('{"a":' * 65 + "1" + "}" * 65)
-FLAT = json.loads('{"a":' * 62 + "1" + "}" * 62)
+SHALLOW = json.loads('{"a":' * 62 + "1" + "}" * 62)
 
 REFUSED_RESPONSES = [
     ({"tools": [{"type": "function", "name": "f", "parameters": DEEP}]}, "tools", "deeper than 64"),
@@ -232,12 +232,12 @@ def test_a_schema_that_is_deep_is_refused_before_it_is_written() -> None:
         ),
     ]
     for read, body, field, form in formats:
-        for schema in (FLAT, DEEP):
+        for schema in (SHALLOW, DEEP):
             asked = form(schema)
             (asked if field == "response_format" else asked["format"])["type"] = "json_schema"
             sent = json.dumps({**body, field: asked}).encode()
-            if schema is FLAT:
-                assert read(sent, of_engines=True).sampling.structured == {"json_schema": FLAT}
+            if schema is SHALLOW:
+                assert read(sent, of_engines=True).sampling.structured == {"json_schema": SHALLOW}
                 continue
             with pytest.raises(HttpError, match="deeper than 64 levels"):
                 read(sent, of_engines=True)
