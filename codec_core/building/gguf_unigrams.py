@@ -48,6 +48,7 @@ def rule_fields(
     Raises:
         MapBuildError: the file does not state them, or does something that a map cannot say.
     """
+    # What converts such models writes both, so that no default is known to be meant.
     if merges_spaces is None or prefix is None:
         raise MapBuildError("the file does not state how its tokenizer treats spaces")
     table = bytes(number & 0xFF for number in charsmap)

@@ -71,6 +71,7 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
     control, text, described = added_fields(added, model.vocab, chat_template)
     if "unigram" in model.fields:  # a map has a score for every id, the model only for its own
         pad_scores(model.fields["unigram"]["scores"], [*control.values(), *text.values()])
+    # Where U+2581 stands for spaces, maps are encoded by their merges alone.
     if model.fields.get("ignore_merges") and normalizer.marked:
         raise MapBuildError(f"{path}: ignore_merges where U+2581 stands for spaces has no form in a map")
     data = write_document(

@@ -148,22 +148,30 @@ async def discover_safety_policy(
         return _for_id(await _accept(data, url, hash, hash, cache), id)
     pointer = read_document(raw, SafetyPolicyPointer, url, SafetyPolicyDiscoveryError)
     check_pointer(pointer, id, SafetyPolicyDiscoveryError)
+    # A hash that the caller pins counts, whatever the origin says.
     policy = await _load(pointer.url, hash=hash or pointer.hash, cache=cache, asked=url, **options)
     return _for_id(policy, id)
 
 
 async def discover_version_policy(
-    origin: str, *, client: httpx.AsyncClient | None = None, timeout: float = DEFAULT_TIMEOUT
+    origin: str,
+    *,
+    client: httpx.AsyncClient | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    allow_private: bool = False,
 ) -> CodecVersionPolicyDocument | None:
     """Return what an origin requires of its clients, or None.
+
+    Redirects to other hosts may lead to addresses that are not public only with `allow_private`.
 
     Raises:
         VersionPolicyError: the document is malformed or too large, or the server failed.
         httpx.HTTPError: the connection failed or timed out.
     """
     url = well_known_version_policy_url(origin)
+    errors = Errors(VersionPolicyError)
     try:
-        data = await fetch(url, client=client, timeout=timeout, errors=Errors(VersionPolicyError))
+        data = await fetch(url, client=client, timeout=timeout, errors=errors, allow_private=allow_private)
     except MapDiscoveryNotFoundError:
         return None  # the protocol: without a policy nothing is required
     return parse_version_policy_document(parse_json(data, url, VersionPolicyError))

@@ -48,7 +48,7 @@ class MergeList:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._stated = vocabulary.map.merges or ()
-        self._ids = vocabulary.map.vocab or vocabulary.ordinary()
+        self._ids = vocabulary.map.vocab or vocabulary.ordinary()  # maps of version 1 have no `vocab`
         self._unmerged = vocabulary.special_ids | _ids_of(vocabulary.unmerged, vocabulary.map.vocab)
         self._unmerged_names = vocabulary.unmerged
         self._base = ALPHABET if vocabulary.map.encoder == "byte_level" else None

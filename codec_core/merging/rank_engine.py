@@ -72,6 +72,7 @@ class SplitProofs:
             across = rank_of(left + right)
             if across is not None and across < limit:
                 return False
+            # What has parts is proven, and so has a rank: `or` says it to the type checker alone.
             left_parts, right_parts = splits.get(left), splits.get(right)
             left_formed = (rank_of(left) or 0) if left_parts else -1
             right_formed = (rank_of(right) or 0) if right_parts else -1

@@ -10,6 +10,7 @@ import pytest
 from codec_core.discovery import (
     discover_map,
     discover_safety_policy,
+    discover_version_policy,
     load_map,
     load_map_dicts,
     load_safety_policy,
@@ -20,6 +21,7 @@ from codec_core.exceptions import (
     MapDiscoveryError,
     SafetyPolicyDiscoveryError,
     SafetyPolicyHashMismatchError,
+    VersionPolicyError,
 )
 from codec_core.maps import TokenizerMap, ZstdDictionary
 from tests.core.test_discovery import HASH, HERE, KNOWN, MAP, ORIGIN
@@ -64,6 +66,17 @@ async def test_a_pointer_or_redirect_to_an_address_that_is_not_public_is_refused
         with pytest.raises(SafetyPolicyDiscoveryError, match="not a public address"):
             await load_safety_policy(url=ORIGIN + "/away", client=client)
         assert (await load_map(url=ORIGIN + "/away", client=client, allow_private=True)).hash == HASH
+
+
+async def test_a_version_policy_comes_from_an_address_that_is_not_public_only_where_that_is_meant():
+    where = "http://10.0.0.1/policy.json"
+    document = httpx.Response(200, json={"minimum_version": "0.5", "required_features": []})
+    away = httpx.Response(302, headers={"location": where})
+    async with answering({"/.well-known/codec/version-policy.json": away, where: document}) as client:
+        with pytest.raises(VersionPolicyError, match="pass allow_private=True"):
+            await discover_version_policy(ORIGIN, client=client)
+        found = await discover_version_policy(ORIGIN, client=client, allow_private=True)
+        assert found.minimum_version == "0.5"
 
 
 @pytest.mark.parametrize("host", PUBLIC)

@@ -18,8 +18,8 @@ def read_channels(payload: Payload) -> list[FoundCall]:
     """Read `call` elements with `argument` elements in them; an argument says the JSON type of its value.
 
     Raises:
-        PayloadError: an element is not closed, other text is between them, a key is given twice, or there is
-            no call.
+        PayloadError: an element is not closed, other text is between them, a key is missing or given twice,
+            or there is no call.
     """
     calls: list[FoundCall] = []
     name, arguments = "", dict[str, Any]()
@@ -30,8 +30,10 @@ def read_channels(payload: Payload) -> list[FoundCall]:
             continue
         if kind == "json":
             added = as_arguments(text, name)
+        elif "key" not in attributes:
+            raise PayloadError('an argument must have the form argument key="name"', name)
         else:
-            added = {attributes.get("key", ""): _value(text, attributes, name)}
+            added = {attributes["key"]: _value(text, attributes, name)}
         if arguments.keys() & added.keys():
             raise PayloadError("a key is given twice", name, closed=False)
         arguments |= added
@@ -43,7 +45,7 @@ def read_channels(payload: Payload) -> list[FoundCall]:
 def _value(text: str, attributes: dict[str, str], name: str) -> Any:
     if attributes.get("type", "string") == "string":
         return text
-    return load_json(text, f"the value of {attributes.get('key', '')}", name)
+    return load_json(text, f"the value of {attributes['key']}", name)
 
 
 def _elements(payload: Payload) -> Iterator[tuple[str, dict[str, str], str]]:

@@ -120,6 +120,7 @@ class TemplateProcess:
             TemplateFailedError: the template refuses the conversation, or fails.
             DialectError: jinja2 is not installed, or the template uses more than its limits.
         """
+        # None for no tools, as `transformers` gives it: templates ask for that too.
         request = {"messages": list(messages), "tools": list(tools) or None, "add_generation_prompt": opening}
         if thinking is not None:  # most templates know the first name, Kimi K3's and DeepSeek's the other
             request |= {"enable_thinking": thinking != "off", "thinking": thinking != "off"}

@@ -82,6 +82,7 @@ def test_whole_calls_run(grammar: str, text: str) -> None:
         ("hunyuan", HUNYUAN.format("f" + "<tool_sep:opensource>" * 2)),
         ("hunyuan", HUNYUAN.format("f<tool_sep:opensource>a=1")),
         ("channels", KIMI_3.format(ARGUMENT * 2)),
+        ("channels", KIMI_3.format("<|open|>argument<|sep|>1<|close|>argument<|sep|>")),
         ("channels", KIMI_3.format(f"{ARGUMENT} and so on")),
         ("channels", KIMI_3.format("") + ARGUMENT),
         ("elements", MINIMAX.format(f"{M}<a>1{M}</a>" * 2)),
