@@ -90,7 +90,7 @@ def _parse_usual(data: bytes) -> CodecFrame | None:
     """Return the frame if it is ids and `done`, in this order; None for any other."""
     if data[:1] != IDS_TAG:
         return _parse_unpacked(data)
-    if len(data) < 3:
+    if len(data) < 3:  # no ids: the byte behind the size is looked at below
         return None
     size, start = data[1], 2
     if size > 0x7F:

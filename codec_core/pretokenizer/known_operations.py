@@ -192,7 +192,7 @@ def _literals(node: Node) -> list[tuple[CharSet, ...]]:
             # The case forms of a letter are one literal in any case; each other character is one of its own.
             by_base = groupby(sorted(chars.characters(), key=_base), key=_base)
             return [(CharSet.of(forms),) for _, forms in by_base]
-        case Sequence(parts) if parts:
+        case Sequence(parts) if parts:  # without parts it matches the empty text, which is no literal
             row: list[tuple[CharSet, ...]] = [()]
             for found in map(_literals, parts):
                 if not found or len(row) * len(found) > MAX_LITERAL_CHARACTERS:

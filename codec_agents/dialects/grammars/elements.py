@@ -74,7 +74,7 @@ def _tree(tags: Iterator[tuple[bool, str, str]]) -> _Element:
         if not closes:
             open_elements[-1].children.append(element := _Element(name, text))
             open_elements.append(element)
-        elif open_elements[-1].name.split(" ")[0] != name:
+        elif open_elements[-1].name.split(" ")[0] != name:  # behind a space there are attributes
             raise PayloadError(f"</{name}> does not close <{open_elements[-1].name}>")
         else:
             open_elements.pop()

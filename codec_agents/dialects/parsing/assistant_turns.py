@@ -188,6 +188,7 @@ class HeadedTurns:
         reader = self._turns.new_reader()
         events = [*reader.feed(ids), *reader.flush("stop")]
         message = self._messages.message(events, ids, in_run=False, reasoning=None)
+        # The end of any other message is not the turn's.
         finished = last and text[stop - 1] in self._forms.ends
         return ReadAssistant(message, place + len(self._head), stop, stop, finished)
 

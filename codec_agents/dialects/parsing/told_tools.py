@@ -93,7 +93,7 @@ class ToldTools:
         return FoundTools(begin, stop + len(self._tail), content[start:stop])
 
     def _json_end(self, content: str, place: int) -> int:
-        """Return where the tools end. A user's text may hold what is behind them, so they are read."""
+        """Return where the tools end, or -1. A user's text may hold what is behind them, so they are read."""
         stop = -1
         while True:
             try:

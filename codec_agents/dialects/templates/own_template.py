@@ -27,6 +27,7 @@ def _dialect(config: Mapping[str, Any], marks: ResponseMarks | None, template: T
     tokens = added_tokens(config)
     end, after_turn = _turn_end(template.pieces(turns.answer_suffix), tokens)
     eos = token_text(config.get("eos_token"))
+    # A turn begins with its first piece: tokens behind that may be anywhere in a turn.
     first = [template.pieces(text)[:1] for text in (turns.user_prefix, turns.opening, turns.system)]
     # Tools, calls and results belong together: a model that is told tools calls them, and waits for results.
     calls = marks.calls if marks else None

@@ -163,7 +163,7 @@ class TemplateProcess:
                 [sys.executable, "-P", str(_WORKER)],  # -P: modules beside the program are no top-level ones
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # a pipe that nothing reads could fill up, and hold the process
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
                 text=True,
                 encoding="utf-8",

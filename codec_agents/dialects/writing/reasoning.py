@@ -67,7 +67,7 @@ class BoundReasoning:
                 dialect.thinking_user,
             )
             return not reasons_by_itself or any(mode in each for each in said)
-        return self.known
+        return self.known  # the other modes ask for reasoning, which every family has that marks it
 
     def end(self) -> list[int] | None:
         """Return what is put behind reasoning to end it; None where the family has nothing of the kind."""

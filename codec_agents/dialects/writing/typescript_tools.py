@@ -76,6 +76,7 @@ def _comments(description: str, indent: str) -> Iterator[str]:
 
 def _kimi_object(schema: Mapping[str, Any], indent: str) -> str:
     required, inner = set(schema.get("required", ())), f"{indent}  "
+    # The required ones first, as the family's own code writes them.
     names = sorted(schema.get("properties", {}), key=lambda name: (name not in required, name))
     written = [
         _kimi_parameter(name, described(schema["properties"][name]), inner, optional=name not in required)
