@@ -35,7 +35,7 @@ class TerminalApprover:
         async with self._one_at_a_time:
             question = _question(call.name, call.arguments, context.node)
             terminal.echo(f"\n{question} {HINT} ", nl=False, err=True)
-            # A terminal gives one line a read: none waits in Python's buffer, where this would not see it.
+            # A terminal gives one line per read: none waits unseen in Python's buffer.
             await anyio.wait_readable(sys.stdin)
             return decision(sys.stdin.readline())
 

@@ -349,7 +349,7 @@ class Declaration:
         """
         words = None if command is None else tuple(map(str, command))
         server = self._validated(McpSpec, ("mcp", name), **_given(command=words), **fields)
-        # Who writes the command in Python allows it by that; in a file the list is a second, deliberate step.
+        # Writing the command in Python allows it; in a file the list is a second, deliberate step.
         if words and words[0] not in self._header.get("programs", ()):
             self._header["programs"] = (*self._header.get("programs", ()), words[0])
         self._keep("mcp", self._servers, name, server)

@@ -63,7 +63,7 @@ def is_being_written(path: str | Path) -> bool:
         OSError: The file cannot be opened.
     """
     descriptor = os.open(path, os.O_RDONLY | BINARY)
-    # Only who tries to lock can know; the lock is held for an instant, and given back by closing.
+    # Trying to lock is the only way to know; the lock is held for an instant, and closing releases it.
     try:
         _lock(descriptor)
     except OSError:

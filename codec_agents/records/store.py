@@ -149,7 +149,7 @@ class RunStore:
         """
         try:
             return self._refresh(progress)
-        # Of the next kind as well, but the index is whole: busy, or no space.
+        # Also a `DatabaseError`, but the index is whole: it is busy, or the disk is full.
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
@@ -158,7 +158,7 @@ class RunStore:
             return self._refresh(progress)
 
     def _refresh(self, progress: Callable[[int], None] | None) -> int:
-        # Size and time of change tell a changed file without reading it; a folder may hold a million.
+        # Size and time of change show that a file has changed; reading a million files would take long.
         known = {row[0]: row[1:] for row in self._base.execute("SELECT path, size, changed FROM files")}
         seen: set[str] = set()
         read = 0

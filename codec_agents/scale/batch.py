@@ -116,7 +116,7 @@ def opened_batch(
             whole_rows=key is None,
             deps=deps,
         )
-        # The first row is checked whether it has a result or not: `pending` comes after the check.
+        # The first row is checked even if it has a result: `pending` comes after the check.
         yield out, options, out.pending(checked_rows(pipeline, read_rows(inputs, key), columns))
 
 

@@ -166,7 +166,7 @@ def _number(request: Request, name: str, default: int) -> int:
     given = request.query.get(name)
     if given is None:
         return default
-    # Of more digits than 18, a database has no number.
+    # A database has no integers of more digits.
     if not given.isascii() or not given.isdigit() or len(given) > 18:
         raise HttpError(400, f"{name} is a number from 0 on, not {given[:40]!r}")
     return int(given)

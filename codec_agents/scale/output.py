@@ -309,7 +309,7 @@ class BatchOutput:
             raise BatchError(f"cannot write {path}: {error.strerror}; name another folder") from error
         length = 0
         for line, result in result_lines(path, self._max_result_bytes):
-            # A result holds the digest of its row, and of its key only the text, whose digest names it.
+            # A result holds the digest of its row, but the key as text: its digest is computed here.
             if not self._index.add_digests(result.key, Row(result.key, {}).key_digest, result.row):
                 raise BatchError(f"{path} has two results of the key {result.key!r}; name another folder")
             length += len(line)

@@ -258,7 +258,7 @@ class CodecServer:
         """Accept the head of a request with a body; return the share of all bodies that it takes."""
         _require_method(request, "POST")
         _require_content_type(request)
-        # Looked at here as well as behind the body: a busy server need not read what it will refuse.
+        # Checked before the body as well as after it: a busy server does not read what it will refuse.
         self._require_room()
         return self.bodies.share()
 

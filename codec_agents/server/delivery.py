@@ -59,7 +59,7 @@ async def deliver(
         # From the beginning on: a client may leave before there is a first id.
         group.start_soon(delivery.watch, receive, group.cancel_scope)
         group.start_soon(delivery.drop_if_stalled, group.cancel_scope)
-        # Kept and raised below: out of a task group it would come as an exception group.
+        # Raised below: a task group would wrap it in an exception group.
         try:
             failure = await _run(backend, job, delivery, gather=backend.gathers and settings.gather)
         except HttpError as error:

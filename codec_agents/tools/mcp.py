@@ -91,7 +91,7 @@ async def mcp_tools(
         except Exception as error:
             if command is None or isinstance(error, ToolDefinitionError):
                 raise
-            # Of a program the library tells only that the connection closed, of a URL what went wrong.
+            # The library says what went wrong with a URL, and of a program only that the connection closed.
             raise ToolServerError(
                 " ".join(command), await start_failure(error, command, env=env, cwd=cwd)
             ) from error

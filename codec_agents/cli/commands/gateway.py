@@ -199,7 +199,7 @@ def _gateway(settings: Any, options: Mapping[str, Any]) -> Gateway:
     kind, key_env = options["kind"], options["engine_key_env"]
     key = None if key_env is None else secret(key_env)
     engine = engine_at(options["engine"], kind, options["model"], key, param_hint="--engine")
-    # Not given, it is on where the engine's requests have a place for a session.
+    # If left out, it is on for engines whose requests have a place for a session.
     sessions = kind in WITH_SESSIONS if options["affinity"] is None else options["affinity"]
     kept = options["reasoning"]
     return Gateway(

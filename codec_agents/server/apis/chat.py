@@ -204,7 +204,7 @@ def read_chat(
         usage=chat.include_usage,
         token_ids=bool(chat.return_token_ids),
         tokens_as_ids=bool(chat.return_tokens_as_token_ids),
-        # Left out it is true, unlike in OpenAI's chats: a gateway has to find the turns again.
+        # True if left out, unlike in OpenAI's chats: a gateway has to find the turns again.
         store=chat.store is not False,
         hints=hints_of(headers or {}, session=chat.session_id, minted=minted),
     )

@@ -69,7 +69,7 @@ class BridgeBackend:
             headers=job.headers,
             timeouts=self._timeouts,
         )
-        # Entered by hand: only what entering raises is a refusal. Errors of the reader pass as they are.
+        # Entered by hand: only what entering raises is a refusal. The reader's errors pass unchanged.
         stream = self.engine.stream(request)
         try:
             frames = await stream.__aenter__()

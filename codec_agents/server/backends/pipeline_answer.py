@@ -68,7 +68,7 @@ class RunAnswer:
                 self._ready.append(await self._next())
             except RunError as error:
                 refused = failure(error)
-            # Raised behind the group, which would wrap it in an exception group.
+            # Raised after the task group, which would wrap it in an exception group.
             if refused is None:
                 yield
             group.cancel_scope.cancel()

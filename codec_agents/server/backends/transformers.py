@@ -71,7 +71,7 @@ class TransformersBackend:
     ) -> None:
         self._model = load_model(model, device) if isinstance(model, str | Path) else model
         vocabulary = source if isinstance(source, Vocabulary) else vocabulary_of(source)
-        # Models without a bound on positions, as those with a state, have no such number.
+        # Models without a limit on positions, such as state-space models, have no such number.
         context = getattr(self._model.config, "max_position_embeddings", None)
         self.models: Sequence[ServedModel] = (ServedModel(name, vocabulary, context),)
         self._ends = _as_ids(self._model.generation_config.eos_token_id)

@@ -312,7 +312,7 @@ class _Writer:
         if not users:
             return None
         last = users[-1] + 1
-        # Usual, and free: writing the messages again, without the last ones, is only for the other case.
+        # The usual case, which costs nothing; otherwise messages are written again, without the last ones.
         if not any(message.role == "assistant" for message in messages[last:]):
             return len(ids)
         return _shared(ids, as_array(write(messages[:last])))

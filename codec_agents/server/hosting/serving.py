@@ -94,7 +94,7 @@ def serve(
     # asyncio warns of every write to a connection that its client has reset, before it informs the protocol.
     logging.getLogger("asyncio").addFilter(quiet_down())
     server = ForegroundServer(config, app, host, drain)
-    # Python lets the main thread alone handle signals; uvicorn handles the others in the same way.
+    # Only the main thread may handle signals; uvicorn checks the same for the others.
     if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGHUP, server.hang_up)
     try:
