@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 from codec_agents.exceptions import RecordDamagedError, RecordError
 from codec_agents.records.files import BINARY, lock
 from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain
-from codec_agents.records.writer import encoded, write_line
-from codec_agents.strict_json import is_finite
+from codec_agents.records.writer import annotation, encoded, write_line
 
 SealedLines: TypeAlias = Iterator[tuple[bytes, str]]
 """Each line of a record, and the chained hash after it."""
@@ -64,10 +63,9 @@ def annotate(path: str | Path, fields: Mapping[str, Any]) -> None:
     Raises:
         RecordError: The record cannot be opened, is being written, or is damaged; a value is NaN or infinite.
     """
-    if not is_finite(dict(fields)):
-        raise RecordError("an annotation holds NaN or an infinity, which JSON lacks; give a number or null")
+    note = annotation(fields)
     try:
-        append_line(path, {"kind": "annotation", "fields": dict(fields)})
+        append_line(path, note)
     except OSError as error:  # of opening it alone: a failed write is a `RecordError` by then
         raise RecordError(f"cannot open the record {path}: {error.strerror or error}") from error
 

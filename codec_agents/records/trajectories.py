@@ -80,7 +80,7 @@ class Trajectory:
     complete: bool = True
     """Whether no turn was cut off."""
     logprobs: list[float] | None = None
-    """One for each id, 0.0 for those that were not sampled; None where no turn has any."""
+    """One for each id up to the first turn without any, 0.0 for those not sampled; None where it is the first."""
     logprob_mode: str | None = None
     """What the engine computes them from, see `engines.values.LogprobMode`; None where it is not known."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
@@ -137,18 +137,24 @@ class Trajectory:
 
     def _add_values(self, turn: Turn) -> None:
         values, start = turn.all_values(), self.turn_starts[-1]
+        self._add_logprobs(() if values is None else values.logprobs, start)
         if values is None:
             return
-        # A turn without values before this one leaves fewer than there are ids: exporters refuse that row.
-        if values.logprobs:
-            self.logprobs = [] if self.logprobs is None else self.logprobs
-            self.logprobs += [0.0] * (start - len(self.logprobs)) + list(values.logprobs)
         self.weight_versions += [
             WeightVersion(version, begin + start, end + start)
             for version, begin, end in values.weight_versions
         ]
         if values.routed_experts is not None:
             self.routed_experts.append(values.routed_experts)
+
+    def _add_logprobs(self, logprobs: Sequence[float], start: int) -> None:
+        known = [] if self.logprobs is None else self.logprobs
+        # Behind sampled ids without any, none are added: 0.0 in their places would be taken for certainty.
+        # Exporters refuse a row with fewer than ids. A turn without an id has none to add, and lacks none.
+        if True in self.sampled[len(known) : start] or not (logprobs or (known and start == len(self.ids))):
+            return
+        known += [0.0] * (start - len(known)) + list(logprobs)
+        self.logprobs = known
 
 
 def trajectories_of(record: TurnsOfNodes, nodes: Sequence[str] = ()) -> list[Trajectory]:

@@ -36,6 +36,7 @@ from codec_agents.events import (
 from codec_agents.exceptions import RecordError, RecordLostError
 from codec_agents.records.files import create
 from codec_agents.records.format import RECORD_VERSION, Chain
+from codec_agents.strict_json import is_finite
 
 if TYPE_CHECKING:
     from codec_agents.tools.calls import Attempt
@@ -255,9 +256,10 @@ class Recorder:
         """Append an annotation while the file is open; one that comes before the first line follows it.
 
         Raises:
+            RecordError: A value is NaN or infinite.
             RecordLostError: A write failed, now or before.
         """
-        note = {"kind": "annotation", "fields": dict(fields)}
+        note = annotation(fields)
         if self._early is None:
             self._append(note)
         else:
@@ -292,6 +294,17 @@ def checked_durability(durability: Durability) -> Durability:
     if durability not in get_args(Durability):
         raise RecordError(f"there is no durability {durability!r}; give 'os' or 'disk'")
     return durability
+
+
+def annotation(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the line of an annotation.
+
+    Raises:
+        RecordError: A value is NaN or infinite.
+    """
+    if not is_finite(dict(fields)):  # JSON would hold null in its place
+        raise RecordError("an annotation holds NaN or an infinity, which JSON lacks; give a number or null")
+    return {"kind": "annotation", "fields": dict(fields)}
 
 
 def encoded(line: dict[str, Any]) -> bytes:

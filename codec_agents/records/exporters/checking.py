@@ -35,7 +35,7 @@ def logprobs_for(row: Trajectory, trainer: str, *, any_mode: bool = False) -> li
         UnfitRowError: a sampled id has none, or they are not those of the distribution that was drawn from.
     """
     logprobs = row.response_logprobs
-    # Fewer than ids: a turn at the end of the row had none.
+    # Fewer than ids: a turn had none, and none are added behind it.
     if logprobs is None or len(logprobs) != len(row.response):
         raise UnfitRowError(
             row,

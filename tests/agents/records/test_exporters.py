@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codec_agents import Pipeline
-from codec_agents.exceptions import PipelineError, RunError
+from codec_agents.exceptions import PipelineError, RecordError, RunError
 from codec_agents.records.appending import annotate
 from codec_agents.records.exporters import EXPORTERS, jsonl, skyrl, slime, trl, verifiers, verl, writer_of
 from codec_agents.records.exporters.checking import UnfitRowError
@@ -161,9 +163,7 @@ def test_exporters_refuse_a_mode_that_their_trainer_does_not_take() -> None:
 
 
 def test_exporters_refuse_ids_without_log_probabilities_and_rows_without_a_reward() -> None:
-    bare = recorded(*TWO_TURNS)
-    bare.turns[1].values = [None]
-    (row,) = trajectories_of(bare)
+    (row,) = trajectories_of(recorded(TWO_TURNS[0], replace(TWO_TURNS[1], values=[None])))
     with pytest.raises(UnfitRowError, match="not every sampled id"):
         verl.fields(row)
     with pytest.raises(UnfitRowError, match="no reward"):
@@ -172,6 +172,19 @@ def test_exporters_refuse_ids_without_log_probabilities_and_rows_without_a_rewar
     assert verl.fields(row)["response_logprobs"] is None
     with pytest.raises(UnfitRowError, match=r"sampling\.logprobs"):
         trl.rollout([row])
+
+
+def test_ids_without_log_probabilities_get_none_from_the_turns_behind_them() -> None:
+    third = turn("a", 3, [1, 2, 3, 4, 9, 9, 5, 9], [6])
+    for lacks, known in ((0, None), (1, [0.0, 0.0, -3.0, -4.0])):
+        run = recorded(turn("a", 1, [1, 2], [3, 4]), turn("a", 2, [1, 2, 3, 4, 9, 9], [5]), third)
+        run.turns[lacks].values = [None]
+        (row,) = trajectories_of(run)
+        assert row.logprobs == known
+        with pytest.raises(UnfitRowError, match="not every sampled id"):
+            trl.rollout([row])
+    (row,) = trajectories_of(recorded(*TWO_TURNS, replace(third, generated=[], values=[None])))
+    assert row.response_logprobs == [-3.0, -4.0, 0.0, 0.0, -5.0, 0.0], "a turn without ids lacks none"
 
 
 # --- rewards of runs ---
@@ -189,8 +202,13 @@ async def test_rewards_are_written_while_a_run_goes_and_afterwards(tmp_path: Pat
     path = tmp_path / "run.jsonl"
     async with desk().run({"q": "go"}, record=path) as run:
         run.reward(None, 0.25, judge="first")
+        with pytest.raises(RecordError, match="NaN or an infinity"):
+            run.reward(None, math.nan)
         await run.wait()
         run.reward("model", 0.5)
+        for fault in (lambda: run.reward(None, math.nan), lambda: run.reward(None, 1.0, at=math.inf)):
+            with pytest.raises(RecordError, match="NaN or an infinity"):
+                fault()
     run.reward("model", 0.75, judge="second")
     annotate(path, {"grade": "good"})
     record = read_record(path)
