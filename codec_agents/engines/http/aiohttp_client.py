@@ -261,7 +261,7 @@ class DeferredBody(aiohttp.Payload):
         try:
             await writer.write_headers(line, headers)
             await writer.write(self._content, drain=False)
-        except OSError:
+        except OSError:  # of a connection that is closing, before anything is written
             return False
         self.written = True
         # What the socket took at once is sent. Otherwise `write_with_length` reports it after draining.

@@ -116,6 +116,7 @@ class Handshake:
         pairs = enumerate(zip(found, expected, strict=False))  # one may be the beginning of the other
         at = next((i for i, pair in pairs if pair[0] != pair[1]), min(len(found), len(expected)))
         before = len(Detokenizer(vocabulary).render(expected[:at]))
+        # From a few characters before it; an id has about four.
         piece = text[max(0, before - SHOWN) : before + 4 * SHOWN]
         return MapMismatchError(
             self._engine.name,
