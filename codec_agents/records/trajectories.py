@@ -80,7 +80,7 @@ class Trajectory:
     complete: bool = True
     """Whether no turn was cut off."""
     logprobs: list[float] | None = None
-    """One for each id up to the first turn without any, 0.0 for those not sampled; None where it is the first."""
+    """One an id up to the first turn without any, 0.0 for ids not sampled; None if that is the first."""
     logprob_mode: str | None = None
     """What the engine computes them from, see `engines.values.LogprobMode`; None where it is not known."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
