@@ -40,6 +40,7 @@ def template_fault(
         place: that of the prompt in the declaration.
         cache: where what was found is kept.
     """
+    # It comes with an extra: where that is not installed, a warning at each build would say nothing new.
     if find_spec("jinja2") is None:
         _log.info("%s: not compared with the chat template of its model: jinja2 is not installed", place)
         return None

@@ -88,6 +88,7 @@ def _how_it_runs(node: BuiltNode) -> Iterator[str]:
 def _node(name: str, node: BuiltNode) -> NodeExplanation:
     # The plan's class of each kind is named after it.
     kind = type(node).__name__.removeprefix("Built").lower()
+    # A function has no vocabulary where it wants text.
     makes_text = (isinstance(node, BuiltSink) and node.text) or (
         isinstance(node, BuiltFunction) and node.vocabulary is None
     )

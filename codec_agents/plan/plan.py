@@ -222,9 +222,11 @@ class BuiltPipeline:
             raise InputError(
                 f"inputs is a mapping of the pipeline's inputs, {{{example}}}, not {type(values).__name__}"
             )
+        # By their text: names of any type may be given.
         if unknown := sorted(given.keys() - self.inputs.keys(), key=str):
             known = ", ".join(self.inputs) or "none"
             raise InputError(f"there is no input {unknown[0]!r}; the pipeline {self.name!r} has: {known}")
+        # The default is for a name that is left out: a None that is given is an error.
         return {
             name: _checked_value(node, given.get(name, node.default)) for name, node in self.inputs.items()
         }

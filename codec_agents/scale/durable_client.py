@@ -283,6 +283,7 @@ def checked_id(run_id: str) -> str:
             f"{run_id!r:.200} cannot be the id of a run; use letters, digits, `-`, `_` and `.`, up to "
             f"{MAX_ID} bytes of UTF-8"
         )
+    # Neither a hidden file nor the name of a folder.
     if run_id.startswith("."):
         raise DurableError(f"{run_id!r} cannot be the id of a run: it begins with a dot")
     return run_id

@@ -243,7 +243,8 @@ class BatchOutput:
             # The next start would refuse it. Another run would be as long, so it is the failure of its row.
             said = f"the result is longer than {self._max_result_bytes} bytes"
             error = {"type": "BatchError", "message": said}
-            line = {"key": line["key"], "row": line["row"], "error": error}
+            kept = ("key", "row", "record")
+            line = {name: line[name] for name in kept if name in line} | {"error": error}
             content = encoded(line) + b"\n"
         try:
             write_line(self._results, content, flush=self._flushes)
