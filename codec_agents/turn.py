@@ -90,6 +90,7 @@ class Turn:
     def note(self, event: TurnEvent) -> Port:
         """Add the span of an event; return the port by which its ids leave the node."""
         if isinstance(event, CallRegion):
+            # Never joined with the one before: a region is one call, or one block of calls.
             self.spans.append(("tool_calls", event.start, event.stop))
             return "tool_calls"
         stop = event.start + len(event.ids)

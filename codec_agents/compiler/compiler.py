@@ -183,9 +183,8 @@ class Build:
             keep_special=wire.edge.keep_special,
             reasoning=wire.edge.reasoning,
             fallback=wire.edge.fallback,
-            prefill=wire.edge.prefill_stride
-            if wire.edge.prefill is not None
-            else 0,  # 0: nothing is sent ahead
+            # 0: nothing is sent ahead.
+            prefill=wire.edge.prefill_stride if wire.edge.prefill is not None else 0,
             prefill_auto=wire.edge.prefill == "auto",
             prefill_budget=wire.edge.prefill_budget,
         )

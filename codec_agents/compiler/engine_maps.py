@@ -36,7 +36,7 @@ def map_of_engine(engine: Engine, model: str | None, cache: DiskMapCache) -> Eng
         return f"no map is named, and the engine cannot be asked for its own ({error}); {FILES}"
     if told is None:
         return f"no map is named, and the engine {engine.name!r} tells none; {FILES}"
-    import httpx  # asked above: a pipeline whose maps are named needs it later, or never
+    import httpx  # here: a pipeline whose maps are named needs it later, or never
 
     try:
         return _loaded(told, cache)

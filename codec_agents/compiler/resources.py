@@ -52,6 +52,7 @@ class Resources:
     def __init__(self, spec: PipelineSpec, live: LiveObjects, directory: Path | None) -> None:
         self._spec = spec
         self._live = live
+        # Without one, nothing that is beside the declaration is imported or started.
         self._directory = directory
         self.directory = directory or Path()
         """The folder of the declaration, to which relative paths refer."""
@@ -75,7 +76,7 @@ class Resources:
         live = self._live.within(node, engines=nested.body.engines, maps=nested.body.maps)
         inner = Resources(self._spec.body_of(node), live, self._directory)
         # Shared, not copied: one engine has one pool of connections, one limit and one set of measurements,
-        # whichever pipeline names it.
+        # whichever pipeline names it. Dialects and named maps are its own: its names may mean others.
         inner._engines, inner._slots, inner.own_engines = self._engines, self._slots, self.own_engines
         inner._measured = self._measured
         inner._maps.told = self._maps.told

@@ -36,7 +36,8 @@ def chat_messages(chat: Chat, text: Callable[[str], str]) -> list[dict[str, Any]
             number += len(results)
             message["tool_calls"] = [_call(call, text) for call in results]
         if turn.role == "tool":
-            # Declared results name no call: they answer the calls before them in order.
+            # Declared results name no call: they answer the calls before them in order. One without a call
+            # before it has the tool that it names itself.
             answered = results.pop(0) if results else None
             name = turn.name if answered is None else answered.name
             message |= {} if name is None else {"name": name}

@@ -94,7 +94,7 @@ def _found_again(
     for each in told:
         part = tuple(said[each.start : each.stop])
         if not part:
-            continue
+            continue  # it could be found at every place
         # From the end of the one before: results are in order, and two of them may be equal.
         # The first id alone is compared at most places: a copy of a whole result at each would take minutes.
         starts = (n for n in range(place, len(ids)) if ids[n] == part[0])
@@ -128,6 +128,7 @@ def told(
         # A client's text: a brace in it must not become a slot.
         prompt = prompt.model_copy(update={"system": own + system.replace("{", "{{").replace("}", "}}")})
     if tools:
+        # The dialect's replaces its tools, the dispatcher's adds some.
         dialect = dialect.with_tools([*dialect.tools.values(), *tools])
     dispatcher = model.dispatcher.with_tools(tools) if tools else model.dispatcher
     changed = replace(

@@ -306,6 +306,7 @@ class DurableWorker:
             return
         try:
             library = self._library.DBOS
+            # Those that it had begun: what waits in the queue any worker takes.
             left = await library.list_workflows_async(
                 executor_id=worker, status="PENDING", load_input=False, load_output=False
             )

@@ -157,7 +157,8 @@ def _arrow(
     x1, y1 = source.x + source.width, source.y + BOX_HEIGHT / 2
     x2, y2 = target.x, target.y + BOX_HEIGHT / 2
     if _is_bent(source, target):
-        # The control points of the curve: it comes down to three quarters of the way to them.
+        # The control points of the curve: it comes down to three quarters of the way to them. They lie beside
+        # the boxes, so that it leaves to the right and arrives from the left.
         low = height + 20
         curve = f"M{x1:.1f},{y1:.1f} C{x1 + 60:.1f},{low:.1f} {x2 - 60:.1f},{low:.1f} {x2:.1f},{y2:.1f}"
         # A cubic curve's point at one half: an eighth of each end, three eighths of each control point.

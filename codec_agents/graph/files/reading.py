@@ -304,13 +304,15 @@ def _describe(
     if kind == "string_pattern_mismatch":
         return _form_fault(str(name), detail["ctx"]["pattern"])
     if kind == "literal_error":
-        # `live` stands for an object of a program, which no file can hold.
+        # The value is shown, unlike others: a word of a list is no secret. `live` stands for an object of a
+        # program, which no file can hold.
         known = [each for each in re.findall(r"'([^']*)'", detail["ctx"]["expected"]) if each != "live"]
         return f"{value!r} is none of the values for {name!r}", suggest(str(value), known, "values")
     if kind == "too_short":
         return f"{name!r} is empty", REMEDIES[kind]
     message = detail["msg"]
-    # The errors of this package have both, in this form; pydantic's own are given a remedy here.
+    # The errors of this package have both, in this form; pydantic's own are given a remedy here. No capital
+    # stands behind a place.
     found, _, remedy = message.partition("; ")
     return found[:1].lower() + found[1:], remedy or REMEDIES.get(kind, "see docs/pipelines.md")
 
