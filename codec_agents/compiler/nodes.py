@@ -96,7 +96,7 @@ def _asking(b: NodeBuilder, tools: Sequence[Tool] = ()) -> dict[str, Any]:
         "vocabulary": vocabulary,
         "dialect": dialect,
         "dialect_reason": found.reason,
-        # As declared, whoever renders the first one: prompts of later turns are written from it.
+        # As declared, also where the engine renders it: prompts of later turns are written from it.
         "prompt": node.prompt,
         "template": dialect.template(_prompt(b, vocabulary, model, tools)),
         "options": _options(node.sampling, dialect),
