@@ -110,6 +110,7 @@ def message_of(error: BaseException) -> str:
             f"the run waits for approval of {names}; run it at a terminal to be asked, or with --pause FILE, "
             "and resume it with `codec-agents resume`"
         )
+    # Without a file it was raised here, with a message that is whole.
     if not isinstance(error, OSError) or (error.filename is None and error.errno not in FULL):
         return str(error)
     remedy = REMEDIES.get(type(error), FULL_REMEDY if error.errno in FULL else "")

@@ -74,6 +74,7 @@ def named_map(name: str, param_hint: str = "SOURCE_OR_ID") -> TokenizerMap:
     if name in BUNDLED_MAPS:
         return bundled_map(name)
     if name.startswith(HUB_PREFIX):
+        # Only `maps build` has an option for hubs that redirect to private addresses.
         return _from_hub(name.removeprefix(HUB_PREFIX), None, allow_private=False)
     path = Path(name)
     if path.exists():

@@ -69,6 +69,7 @@ def replay(
         RecordError: the record cannot be read, is written to as well, is of ids of other maps, or lacks
             the results of functions.
     """
+    # Unlike `recover`, also of a run that has not ended: no engine is asked, so nothing is generated twice.
     record = _read(built, recorded)
     engine = ReplayEngine(record, digest=built.digest, speed=speed)
     answers = RecordedFunctions(record, run_others=False) if functions == "recorded" else None

@@ -124,6 +124,7 @@ class _Delivery:
             if not self._form.streamed:
                 raise HttpError(503, "the generation ran out of time, or the server is shutting down")
             await self._send_part(self._form.write(ENDED))
+        # A stream has told it by the reason of its last frame.
         elif self._exchange.failed and not self._form.streamed:
             raise HttpError(502, "the model did not finish its answer", code="generation_failed")
         await self._finish(self._form.close())

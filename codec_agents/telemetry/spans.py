@@ -97,6 +97,7 @@ class RunScope(Scope):
     __slots__ = ("_epoch", "_last_calls")
 
     def __init__(self, telemetry: Telemetry, pipeline: str, run_id: str | None, digest: str | None) -> None:
+        # The name twice: readers of different versions of the conventions look at the one or the other.
         attributes = {names.OPERATION: names.RUN, names.AGENT: pipeline, names.WORKFLOW: pipeline}
         if run_id:
             attributes[names.RUN_ID] = run_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import quantiles
+from statistics import fmean, quantiles
 
 from codec_agents.plan.nodes import declared_path
 from codec_agents.trace.timeline import Edge, TracedRun
@@ -68,8 +68,7 @@ def _figures(edges: list[Edge]) -> EdgeFigures:
         return tuple(sorted(value for edge in edges if (value := getattr(edge, field)) is not None))
 
     def mean(field: str) -> float:
-        found = values(field)
-        return sum(found) / len(found) if found else 0.0
+        return fmean(values(field))  # a handoff that was measured has all counts
 
     return EdgeFigures(
         source=declared_path(edges[0].source),

@@ -82,6 +82,7 @@ def show_waterfall(console: Console, run: TracedRun, node: str | None = None) ->
     for name, bars in list(rows.items())[:MAX_ROWS]:
         line = Text(f"{name if len(name) <= left else name[: left - 1] + '.':<{left}} ")
         line.append_text(_drawn(bars, run.seconds, room, solid=solid))
+        # A handoff is no work of the node: it waits for another one's.
         worked = sum(bar.end - bar.start for bar in bars if bar.kind != "handoff")
         line.append(f" {terminal.seconds(worked):>9}")
         console.print(line, soft_wrap=True)

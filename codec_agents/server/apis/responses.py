@@ -260,6 +260,7 @@ class _Conversation:
             for given in (item.id, item.call_id, item.encrypted_content)
             if given is not None
         ]
+        # By kind: templates have one place for each in a turn, whatever the order of the items was.
         reasoning = "".join(_reasoning(item) for item in items if item.type == "reasoning")
         self.messages.append(
             Message(

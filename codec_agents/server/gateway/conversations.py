@@ -349,6 +349,7 @@ class Exchange:
             partial=partial,
             private=not self._request.store,
             system=self._lasting_system(),
+            # Empty for a client of frames, which gets none.
             call_ids=tuple(call.id or next(minted, "") for call in self._calls),
             spans=spans_of(self._dialect, self.continuation, self._sampled, reason, with_tools=with_tools),
         )

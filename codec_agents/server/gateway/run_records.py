@@ -308,6 +308,7 @@ def _lines(place: _Place, node: Node, capture: Capture) -> list[Line]:
         at = round(instant - place.started, 6)
         if sampled or given:
             lines.append({"kind": "ids", **turn, "ids": sampled, **given, "at": at})
+    # A turn that broke off has no end: its record has it as cut. `at` is by now that of the last frame.
     if not node.partial:
         lines += _end_lines(place, node, turn, capture, at)
     return lines
@@ -339,6 +340,7 @@ def _tool_lines(place: _Place, node: Node, turn: Line, capture: Capture) -> list
             "arguments": call.arguments,
             # Families with common marks around the calls of a turn have one region for several.
             "call": [starts[min(number, len(starts) - 1)], number],
+            # A client sends a text, whether its tool failed or not.
             "status": "ok",
             "told": result,
             "seconds": seconds,

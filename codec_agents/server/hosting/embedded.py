@@ -38,6 +38,7 @@ class EmbeddedServer(Generic[App]):
         self._max_connections = max_connections
         # Without this protocol in the socket, asyncio would not turn Nagle's algorithm off.
         self._socket = socket.socket(proto=socket.IPPROTO_TCP)
+        # A given port may still have connections of a server that has ended.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
