@@ -41,6 +41,10 @@ from __future__ import annotations
 
 import msgspec
 
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Raised by msgspec's decoders for what is no document, or not of the type asked for. Nesting has an error of
+its own, also in fields that the type does not name; and so has text that is no UTF-8, in msgspec 0.19."""
+
 CONVERSION_ERRORS = (msgspec.ValidationError, UnicodeEncodeError)
 """Raised by `msgspec.convert` for a value of another form; the latter for a lone surrogate where no text
 belongs, as `json.loads` reads one."""

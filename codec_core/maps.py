@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from codec_core.byte_level import decode_byte_level_token
-from codec_core.exceptions import CONVERSION_ERRORS, TokenizerMapValidationError
+from codec_core.exceptions import CONVERSION_ERRORS, DECODE_ERRORS, TokenizerMapValidationError
 from codec_core.packed_merges import PackedMerges
 from codec_core.pretokenizer_program import Program, check_pattern, check_program
 
@@ -245,7 +245,7 @@ def parse_map(data: bytes) -> TokenizerMap:
     _check_size(data)
     try:
         tokenizer_map = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise TokenizerMapValidationError(f"not a tokenizer map: {error}") from error
     check_map(tokenizer_map)
     tokenizer_map.__dict__["hash"] = hash_map(data)  # derived, so kept as in `check_map`

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from codec_agents.concurrency.single_flight import SingleFlight
-from codec_agents.engines.http.responses import UNREADABLE_JSON
 from codec_agents.engines.stock.handshake import ask
 from codec_agents.exceptions import TRANSIENT_STATUSES
+from codec_core.exceptions import DECODE_ERRORS
 
 if TYPE_CHECKING:
     from codec_agents.engines.base import GenerationRequest
@@ -63,7 +63,7 @@ class ContextQuestion:
             return None
         try:
             found = self._read(msgspec.json.decode(answer), request.model)
-        except (*UNREADABLE_JSON, LookupError, TypeError, AttributeError):
+        except (*DECODE_ERRORS, LookupError, TypeError, AttributeError):
             return None
         told = isinstance(found, int) and not isinstance(found, bool) and found > self._spare
         return found - self._spare if told else None

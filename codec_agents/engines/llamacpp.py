@@ -19,7 +19,7 @@ from codec_agents.engines.base import (
 )
 from codec_agents.engines.context import ContextQuestion, of_props
 from codec_agents.engines.http.engine import Outgoing, headers_of
-from codec_agents.engines.http.responses import UNREADABLE_JSON, text_of
+from codec_agents.engines.http.responses import text_of
 from codec_agents.engines.prompt_body import check_prompt, invalid_id, json_of
 from codec_agents.engines.request_body import LLAMACPP, for_model, forms_in, place_options
 from codec_agents.engines.stock.engine import StockEngine, StockOptions, json_request, rendered
@@ -28,6 +28,7 @@ from codec_agents.engines.stock.handshake import ask, is_absent, tokenize
 from codec_agents.engines.stock.lost_ids import find_lost_ids
 from codec_agents.engines.values import ValuesError
 from codec_agents.exceptions import EngineError, EngineStreamError
+from codec_core.exceptions import DECODE_ERRORS
 from codec_core.frames import CodecFrame, SampledValues
 from codec_core.frames.values import with_values
 
@@ -118,7 +119,7 @@ class LlamaCppEngine(StockEngine):
             raise self.status_error(status, answer, "/apply-template")
         try:
             text = msgspec.json.decode(answer, type=Applied).prompt
-        except UNREADABLE_JSON as error:
+        except DECODE_ERRORS as error:
             raise EngineError(self.name, f"/apply-template gives no prompt: {error}") from error
         fields = {"content": text, "add_special": True, "parse_special": True}
         return rendered(self, await tokenize(self, fields, request))
@@ -141,7 +142,7 @@ class LlamaCppEngine(StockEngine):
             raise self.status_error(status, answer, "/completion")
         try:
             return msgspec.json.decode(answer, type=Completion)
-        except UNREADABLE_JSON as error:
+        except DECODE_ERRORS as error:
             raise EngineStreamError(
                 self.name, f"the answer cannot be read: {error}", transient=False
             ) from error

@@ -12,7 +12,6 @@ from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import WHOLE, GenerationRequest, StreamStats
 from codec_agents.engines.context import ContextQuestion, of_models
 from codec_agents.engines.http.engine import Outgoing
-from codec_agents.engines.http.responses import UNREADABLE_JSON
 from codec_agents.engines.prompt_body import json_of
 from codec_agents.engines.request_body import (
     SGLANG_COMPLETIONS,
@@ -28,6 +27,7 @@ from codec_agents.engines.stock.openai_ids import CompletionEvents, completion_r
 from codec_agents.engines.stock.openai_values import Span, most_probable, weight_versions
 from codec_agents.engines.values import ValuesError
 from codec_agents.exceptions import TRANSIENT_STATUSES, EngineError
+from codec_core.exceptions import DECODE_ERRORS
 from codec_core.frames import SampledValues, WeightVersion
 
 Api = Literal["auto", "generate", "completions"]
@@ -87,7 +87,7 @@ class SglangEngine(TokenizeRendering):
             raise self.status_error(status, answer, "/v1/completions")
         try:
             return status == 200 and bool(msgspec.json.decode(answer)["choices"][0].get("token_ids"))
-        except (*UNREADABLE_JSON, LookupError, AttributeError, TypeError):
+        except (*DECODE_ERRORS, LookupError, AttributeError, TypeError):
             return False  # no ids in any case; the answer of `/generate` then tells what the server is
 
     def _asks_completions(self, request: GenerationRequest) -> bool:

@@ -16,8 +16,8 @@ import msgspec
 from codec_agents.engines.base import Engine, Timeouts, replicas_of
 from codec_agents.engines.context import MAX_DOCUMENT
 from codec_agents.engines.http.engine import HttpEngine
-from codec_agents.engines.http.responses import UNREADABLE_JSON
 from codec_agents.engines.stock.handshake import ask
+from codec_core.exceptions import DECODE_ERRORS
 
 INDEX: Final = "/.well-known/codec/index.json"
 WITHIN: Final = Timeouts(first_id=10.0)
@@ -147,5 +147,5 @@ async def _document(http: HttpEngine, path: str) -> Any:
     status, answer = await ask(http, "GET", path, None, WITHIN, limit=MAX_DOCUMENT)
     try:
         return msgspec.json.decode(answer) if status == 200 else None
-    except UNREADABLE_JSON:
+    except DECODE_ERRORS:
         return None

@@ -13,6 +13,7 @@ from codec_agents.records.appending import SealedLines, append_line
 from codec_agents.records.lines import AnsweredLine, RunLine
 from codec_agents.records.reader import read_record
 from codec_agents.records.writer import RecordPlace
+from codec_core.exceptions import DECODE_ERRORS
 
 
 def claim_answer(place: RecordPlace, run_id: str, pause_id: str) -> None:
@@ -109,7 +110,7 @@ def check_decisions(
 def _run_id(line: bytes) -> str | None:
     try:
         return msgspec.json.decode(line, type=RunLine).run_id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
 
 
@@ -122,5 +123,5 @@ def _answered(line: bytes) -> str | None:
         return None
     try:
         return msgspec.json.decode(line, type=_KindLine).pause
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None

@@ -12,6 +12,7 @@ import msgspec
 from codec_agents.exceptions import RecordDamagedError
 from codec_agents.records.format import MAX_LINE_BYTES, BrokenSealError, Chain
 from codec_agents.records.reader import DECODERS
+from codec_core.exceptions import DECODE_ERRORS
 
 KINDS = ("turn", "tool", "suspended")
 _MARKS = tuple(b'"kind":"%s"' % kind.encode() for kind in KINDS)
@@ -82,7 +83,7 @@ def positions_of(path: str | Path) -> list[Position]:
             if any(mark in line for mark in _MARKS):  # decoding every line takes ten times as long
                 try:
                     position = _position_in(line, chain.value)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                except DECODE_ERRORS as error:
                     raise RecordDamagedError(str(path), number, str(error), None) from error
                 found += [] if position is None else [position]
     return found

@@ -30,6 +30,7 @@ from codec_agents.records.lines import (
     TurnLine,
 )
 from codec_agents.records.recorded import RecordedRun, RecordedTurn
+from codec_core.exceptions import DECODE_ERRORS
 from codec_core.frames.values import count_fault
 
 READABLE_VERSIONS = (1, 2, RECORD_VERSION)
@@ -140,7 +141,7 @@ def _decoded(line: bytes, decode: Callable[[bytes], Any]) -> Any:
     try:
         return decode(line)
     # The decoder recurses into nested values, and gives up at the interpreter's limit.
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise _BadLineError(f"it is not a line of a record: {error}") from error
 
 

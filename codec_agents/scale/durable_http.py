@@ -37,6 +37,7 @@ from codec_agents.server.http import (
     read_head,
 )
 from codec_agents.server.settings import ServerSettings
+from codec_core.exceptions import DECODE_ERRORS
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request: inputs and decisions are texts that a person or a program writes."""
@@ -178,5 +179,5 @@ def _body(request: Request, kind: type[Any]) -> Any:
         raise HttpError(415, "send the body as application/json")
     try:
         return msgspec.json.decode(request.body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise HttpError(400, f"the body cannot be read: {error}") from error

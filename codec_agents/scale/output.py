@@ -26,6 +26,7 @@ from codec_agents.exceptions import BatchError, RecordBusyError, RecordError
 from codec_agents.records.files import PRIVATE, open_locked, replacing, write_whole
 from codec_agents.records.writer import Durability, checked_durability, encoded, write_line
 from codec_agents.scale.rows import MAX_ROW_BYTES, Row
+from codec_core.exceptions import DECODE_ERRORS
 
 if TYPE_CHECKING:
     from codec_agents.pipeline import Pipeline
@@ -275,7 +276,7 @@ class BatchOutput:
             return made
         try:
             found = msgspec.json.decode(path.read_bytes(), type=Manifest)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             raise BatchError(f"{path} is damaged: {error}; name another folder") from error
         # Everything that decides which run a key has. The `id` stays that of the first start.
         for name in ("version", "pipeline", "key", "columns"):
@@ -335,7 +336,7 @@ def result_lines(path: Path, longest: int = MAX_RESULT_BYTES) -> Iterator[tuple[
                 )
             try:
                 yield line, msgspec.json.decode(line, type=_ResultLine)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except DECODE_ERRORS as error:
                 raise BatchError(
                     f"{path}:{number}: the line is no result: {error}; remove it, and start the batch again"
                 ) from error

@@ -18,7 +18,7 @@ from codec_core.building.sentencepiece_model import build_from_sentencepiece
 from codec_core.building.tekken import build_from_tekken
 from codec_core.building.tiktoken_ranks import build_from_tiktoken
 from codec_core.building.tokenizer_json import build_from_tokenizer_json
-from codec_core.exceptions import MapBuildError
+from codec_core.exceptions import DECODE_ERRORS, MapBuildError
 
 FOLDER_FILES: Final = ("tokenizer.json", "tekken.json", "tokenizer.model")
 """The tokenizer files of a model's folder, the most exact first: the others leave out what code adds."""
@@ -118,7 +118,7 @@ def _kind_of_json(path: Path) -> str:
         data = file.read(MAX_SOURCE_BYTES)  # a larger file is cut off, and so refused as a map
     try:
         fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).keys()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return "map"  # reading it as a map gives the error with its place
     if {"model", "added_tokens"} <= fields:
         return "tokenizer.json"

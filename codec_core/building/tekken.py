@@ -11,7 +11,7 @@ from codec_core.building.added_tokens import added_fields
 from codec_core.building.document import check_tokens, check_values, read_source
 from codec_core.building.ranks import write_ranks
 from codec_core.building.steps import AddedToken
-from codec_core.exceptions import MapBuildError
+from codec_core.exceptions import DECODE_ERRORS, MapBuildError
 
 _UNLISTED = (
     *("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
@@ -53,7 +53,7 @@ def build_from_tekken(path: str | Path, *, map_id: str) -> bytes:
     check_values(data, path)
     try:
         source = msgspec.json.decode(data, type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise MapBuildError(f"{path} is no tekken.json: {error}") from error
     config = source.config
     special = _special(source, path)

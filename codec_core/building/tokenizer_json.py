@@ -31,7 +31,7 @@ from codec_core.building.steps import (
     UnigramModel,
 )
 from codec_core.building.verification import reference_of, verify
-from codec_core.exceptions import MapBuildError
+from codec_core.exceptions import DECODE_ERRORS, MapBuildError
 
 CONFIG_NAME = "tokenizer_config.json"
 """Lies beside a tokenizer file, and holds the chat template and, of some models, further added tokens."""
@@ -103,7 +103,7 @@ def _read(path: Path, kind: type[Content], most: int = MAX_SOURCE_BYTES) -> Cont
 def _decode(data: bytes | msgspec.Raw, kind: type[Content], path: Path) -> Content:
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise MapBuildError(
             f"{path} is no {CONFIG_NAME if kind is TokenizerConfig else 'tokenizer.json'}: {error}"
         ) from error

@@ -8,7 +8,13 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from codec_core.exceptions import CONVERSION_ERRORS, CodecError, MapDiscoveryError, SafetyPolicyDiscoveryError
+from codec_core.exceptions import (
+    CONVERSION_ERRORS,
+    DECODE_ERRORS,
+    CodecError,
+    MapDiscoveryError,
+    SafetyPolicyDiscoveryError,
+)
 
 WELL_KNOWN_BASE = "/.well-known/codec"
 POLICY_WELL_KNOWN_BASE = WELL_KNOWN_BASE + "/policies"
@@ -152,7 +158,7 @@ def parse_json(data: bytes, what: str, error: type[CodecError]) -> Any:
     """
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+    except DECODE_ERRORS as cause:
         raise error(f"{what} is not JSON: {cause}") from None
 
 
@@ -190,7 +196,7 @@ def parse_map_document(data: bytes, where: str) -> MapDocument:
     """
     try:
         return msgspec.json.decode(data, type=MapDocument)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+    except DECODE_ERRORS as cause:
         raise MapDiscoveryError(f"{where} is neither a map nor a pointer: {cause}") from None
 
 

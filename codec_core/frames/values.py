@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from codec_core.exceptions import FrameEncodeError
+from codec_core.exceptions import DECODE_ERRORS, FrameEncodeError
 from codec_core.frames.frame import CodecFrame, SampledValues, ValuedFrame, WeightVersion
 
 MAX_ALTERNATIVES = 2**18
@@ -126,7 +126,7 @@ def unpack_values(data: bytes, ids: int) -> SampledValues:
     """
     try:
         packed = _decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except DECODE_ERRORS as error:
         raise ValueError(f"values cannot be read: {error}") from None
     # Before any number becomes an object: as many values as ids, which are bounded, and bounded rows of them.
     for name, numbers, size in (("logprobs", packed.logprobs, 8), ("top_sizes", packed.top_sizes, 4)):

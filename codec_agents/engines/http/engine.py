@@ -16,11 +16,12 @@ from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import WHOLE, FrameStream, GenerationRequest, StreamStats, Timeouts
 from codec_agents.engines.http.clients import HttpClient
 from codec_agents.engines.http.pool import REQUEST_ID, HttpPool
-from codec_agents.engines.http.responses import UNREADABLE_JSON, HttpResponse, close, text_of
+from codec_agents.engines.http.responses import HttpResponse, close, text_of
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.http.stream import Deadlines, FrameParser, HttpStream
 from codec_agents.engines.prompt_body import check_prompt
 from codec_agents.exceptions import EngineError, EngineStatusError, EngineStreamError
+from codec_core.exceptions import DECODE_ERRORS
 
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read; the connection is given up beyond that."""
@@ -301,7 +302,7 @@ def error_message(body: bytes) -> str:
     """Return the message of an error body: OpenAI's and FastAPI's forms, or the text as it is."""
     try:
         document = msgspec.json.decode(body)
-    except UNREADABLE_JSON:
+    except DECODE_ERRORS:
         return body.decode("utf-8", "replace")
     for key in ("error", "detail", "message"):
         if isinstance(document, dict) and document.get(key):

@@ -8,11 +8,6 @@ from contextlib import suppress
 from typing import Protocol
 
 import anyio
-import msgspec
-
-UNREADABLE_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Raised by msgspec for a body that is no JSON, or not of the type asked for. Nesting has an error of its
-own, also in fields that the type does not name; and so has text that is no UTF-8, in msgspec 0.19."""
 
 MAX_LEFT_OVER = 10_000
 """Chunks that a closed response may still hold."""

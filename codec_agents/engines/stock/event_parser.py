@@ -9,10 +9,10 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 
 from codec_agents.engines.base import StreamStats
-from codec_agents.engines.http.responses import UNREADABLE_JSON, text_of
+from codec_agents.engines.http.responses import text_of
 from codec_agents.engines.values import checked_values
 from codec_agents.exceptions import TRANSIENT_STATUSES, EngineStreamError
-from codec_core.exceptions import FrameTooLargeError
+from codec_core.exceptions import DECODE_ERRORS, FrameTooLargeError
 from codec_core.frames import MAX_ID, CodecFrame, SampledValues
 from codec_core.frames.values import with_values
 
@@ -96,7 +96,7 @@ class EventParser(ABC, Generic[Event]):
     def _read_event(self, data: bytes) -> Sequence[CodecFrame]:
         try:
             event = self._decode(data)
-        except UNREADABLE_JSON as error:
+        except DECODE_ERRORS as error:
             raise self.broken(f"an event cannot be read: {error}", transient=False) from error
         ids = self.read(event)
         values, self.values = self.values, None

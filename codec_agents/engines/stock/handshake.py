@@ -14,12 +14,13 @@ import msgspec
 from codec_agents.concurrency.single_flight import SingleFlight
 from codec_agents.engines.base import GenerationRequest, Timeouts
 from codec_agents.engines.http.engine import MAX_ERROR_BODY, HttpEngine, error_message
-from codec_agents.engines.http.responses import UNREADABLE_JSON, close
+from codec_agents.engines.http.responses import close
 from codec_agents.engines.http.stream import Deadlines
 from codec_agents.engines.request_body import for_model
 from codec_agents.engines.stock.probes import JOIN, content_texts, control_texts
 from codec_agents.exceptions import EngineStreamError, MapMismatchError
 from codec_core.detokenizer import Detokenizer
+from codec_core.exceptions import DECODE_ERRORS
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.vocabulary import Vocabulary
 
@@ -141,7 +142,7 @@ async def tokenize(
         raise engine.status_error(status, answer, "/tokenize")
     try:
         return msgspec.json.decode(answer, type=TokenCounts).tokens
-    except UNREADABLE_JSON as error:
+    except DECODE_ERRORS as error:
         raise EngineStreamError(
             engine.name,
             f"/tokenize does not return token ids ({error}); "
