@@ -214,7 +214,7 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
 class _Document(TokenizerMap, frozen=True):
     """A map as it is decoded: the merges stay JSON."""
 
-    merges: msgspec.Raw = msgspec.Raw(b"null")  # type: ignore[assignment]
+    merges: msgspec.Raw = msgspec.Raw(b"null")  # type: ignore[assignment] # of another type on purpose
 
 
 _decoder = msgspec.json.Decoder(_Document)
@@ -283,6 +283,7 @@ def check_map(tokenizer_map: TokenizerMap) -> None:
     for field in ("id", "version"):
         if not getattr(tokenizer_map, field):
             raise TokenizerMapValidationError(f"{field} must be a non-empty string")
+    # Not compared with the ids: published maps state sizes below their largest id.
     if tokenizer_map.vocab_size < 0:
         raise TokenizerMapValidationError("vocab_size must not be negative")
     if tokenizer_map.vocab is None and tokenizer_map.tokens is None:

@@ -88,7 +88,8 @@ def build_from_tokenizer_json(path: str | Path, *, map_id: str, config: str | Pa
         **described,
         chat_template=chat_template,
     )
-    # The reference would never come back from a pattern that takes exponential time.
+    # The reference would never come back from a pattern that takes exponential time; and it reads this file
+    # alone, without the tokens that only the configuration lists.
     reference = reference_of(path) if pre_tokenizer.is_proven else None
     verify(data, reference, (token.content for token in source.added_tokens))
     return data

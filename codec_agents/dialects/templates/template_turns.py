@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from codec_agents.dialects.base import ResultForm, ToolsForm, WrittenCalls
 from codec_agents.dialects.templates.template_process import (
@@ -39,12 +39,8 @@ TOOLS: tuple[dict[str, Any], ...] = tuple(
     }
     for name in ("sentinel_one_q7", "sentinel_two_q7")
 )
-_WAYS: tuple[tuple[str, bool, int | None], ...] = tuple(
-    (each, listed, indent)
-    for each in ("openai", "function")
-    for listed in (True, False)
-    for indent in (None, 4, 2)
-)
+_EACH: tuple[Literal["openai", "function"], ...] = ("openai", "function")
+_WAYS = tuple((each, listed, indent) for each in _EACH for listed in (True, False) for indent in (None, 4, 2))
 """The ways to write tools: whole or their functions, as one list or one by one, indented."""
 
 
@@ -265,12 +261,12 @@ def _tools_form(told: str, between: str) -> ToolsForm | None:
         written = [json.dumps(shape, ensure_ascii=False, indent=indent) for shape in shapes]
         if listed and (text := json.dumps(shapes, ensure_ascii=False, indent=indent)) in told:
             form = told.replace(text, "{tools}")
-            return ToolsForm(form=form, between=between, each=each, list_of=True, indent=indent)  # type: ignore[arg-type]
+            return ToolsForm(form=form, between=between, each=each, list_of=True, indent=indent)
         if not listed and all(told.count(text) == 1 for text in written):
             before, rest = told.split(written[0])
             join, after = rest.split(written[1])
             form = f"{before}{{tools}}{after}"
-            return ToolsForm(form=form, between=between, each=each, join=join, indent=indent)  # type: ignore[arg-type]
+            return ToolsForm(form=form, between=between, each=each, join=join, indent=indent)
     return None
 
 
