@@ -119,7 +119,7 @@ class SglangEngine(TokenizeRendering):
 
 
 def generate_body(request: GenerationRequest) -> dict[str, Any]:
-    """Return the body of `/generate`, which names no model: its server has one.
+    """Return the body of `/generate`, which takes no name of a model: its server has one.
 
     Its sampling parameters refuse every unknown key.
     """

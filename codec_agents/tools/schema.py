@@ -154,6 +154,7 @@ def _own_parameters(function: Callable[..., Any], signature: inspect.Signature) 
     if parameters and parameters[0].name in ("self", "cls") and not inspect.ismethod(plain):
         parameters = parameters[1:]
     if isinstance(function, functools.partial):
+        # The signature of a partial lacks what is bound by position, and keeps what is bound by name.
         bound = set(inspect.signature(function).parameters)
         given = set(function.keywords)
         parameters = [parameter for parameter in parameters if parameter.name in bound - given]

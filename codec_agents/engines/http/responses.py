@@ -81,7 +81,7 @@ async def finish(chunks: AsyncIterator[bytes]) -> None:
     They are nested, and closing the outermost leaves the others to the garbage collector, of which trio
     warns. Reading on from what is closed, and cancelled besides, unwinds them all.
     """
-    with anyio.move_on_after(0), suppress(Exception):
+    with anyio.move_on_after(0), suppress(Exception):  # a closed stream may raise anything
         for _ in range(MAX_LEFT_OVER):
             if await anext(chunks, None) is None:
                 return

@@ -268,7 +268,7 @@ class Conversation:
         """Report each edge into the prompt, now that the model's first id is there."""
         stats, slots = turn.stats[0], self._slots
         target = Departure(
-            filled=turn.asked if slots.filled is None else slots.filled,
+            filled=turn.asked if slots.filled is None else slots.filled,  # None by its type alone
             asked=turn.asked,
             admitted=turn.admitted,
             sent=self._run.since_start(stats.request_sent),
