@@ -51,7 +51,7 @@ class ModelClient:
         Raises:
             ValueError: a parameter would change the distribution in a way that is not known here.
         """
-        del request_id
+        del request_id  # which a server needs to end a request
         # Refused, not ignored: log probabilities would then be of another distribution than the drawn one.
         for name, value in sampling_params.items():
             if name not in READ and value not in (NEUTRAL.get(name), None):

@@ -206,6 +206,7 @@ class Declaration:
         Its slots are the names of the callable's arguments, unless `inputs` says otherwise.
         """
         # A reference is not imported here: a declaration loads nothing, so its slots are named in `inputs`.
+        # Where nothing names any, the node has its own default.
         slots = inputs if inputs is not None else _arguments(call)
         fields = _given(
             inputs=slots and tuple(slots), wants=wants, map=self._names.map(map), policy=self._policy(policy)

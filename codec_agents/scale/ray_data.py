@@ -89,8 +89,10 @@ def map_batches(
         **resources: what an actor needs, as Ray Data names it: `num_cpus`, `num_gpus`, ...
 
     Raises:
+        ValueError: `concurrency` is less than 1.
         BatchError: Ray is not installed.
     """
+    _check_concurrency(concurrency)
     options = RowOptions(
         batch=batch,
         output=Path(records or ".").absolute(),  # without `records` nothing is written there
@@ -143,8 +145,10 @@ def run_on_ray(
         **resources: what an actor needs, as Ray Data names it.
 
     Raises:
+        ValueError: `concurrency` is less than 1.
         BatchError: as for `run_batch`; Ray is not installed.
     """
+    _check_concurrency(concurrency)
     # Here, and not in the actors: a dashboard listens on its own machine alone unless it is told otherwise.
     urls = {name: resolved(given) for name, given in (engines or {}).items()}
     make = make or partial(replicas, str(Path(file).absolute()), urls)
@@ -252,6 +256,11 @@ def _connect(ray: Any, address: str | None) -> None:
     context.enable_progress_bars = False  # they count files; `progress` counts rows
 
 
+def _check_concurrency(concurrency: int) -> None:
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+
+
 def _mapped(
     dataset: Any,
     make: Factory,
@@ -264,8 +273,6 @@ def _mapped(
     sinks: bool = False,
     **resources: Any,
 ) -> Any:
-    if concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
     ray = _ray()
     size = {"size": actors} if isinstance(actors, int) else {"min_size": actors[0], "max_size": actors[1]}
     return dataset.map_batches(

@@ -367,3 +367,11 @@ async def test_results_that_are_a_link_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BatchError, match="cannot write"):
         await run_batch(saying(), tmp_path / "a.jsonl", tmp_path / "out", key="id")
     assert (tmp_path / "other").read_text() == "what nothing may change"
+
+
+def test_no_place_for_a_run_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
+    from codec_agents.scale.ray_data import run_on_ray
+
+    with pytest.raises(ValueError, match="concurrency"):
+        run_on_ray("p.yaml", rows(1), tmp_path / "out", concurrency=0)
+    assert not (tmp_path / "out").exists()
