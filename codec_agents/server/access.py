@@ -114,9 +114,17 @@ def key_of(request: Request) -> bytes:
     return token or request.headers.get("x-api-key", "").encode()
 
 
+def credentials_of(request: Request) -> bytes:
+    """Return what tells a client from others; empty without any.
+
+    It is the key, or what another scheme gives: a proxy on this machine may check a password for this server.
+    """
+    return key_of(request) or request.headers.get("authorization", "").encode()
+
+
 def tenant_of(request: Request) -> bytes:
-    """Return a digest of the request's key, which tells clients apart; the same for all without a key."""
-    return hashlib.blake2b(key_of(request), digest_size=16).digest()
+    """Return a digest of the request's credentials; the same for all requests without any."""
+    return hashlib.blake2b(credentials_of(request), digest_size=16).digest()
 
 
 def require_keys(host: str, settings: ServerSettings) -> None:

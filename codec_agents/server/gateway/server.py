@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from codec_agents.engines.base import enforced_forms
-from codec_agents.server.access import key_of
+from codec_agents.server.access import credentials_of, key_of
 from codec_agents.server.answers import Answer, FrameAnswer
 from codec_agents.server.apis.families import require_dialect, set_dialect
 from codec_agents.server.apis.messages import read_count
@@ -179,7 +179,7 @@ class Gateway(CodecServer):
 
     def _tenant(self, request: Request) -> bytes:
         """Return a digest of what tells clients apart: the key, and the header for clients of one key."""
-        named = [key_of(request), request.headers.get(TENANT, "").encode()]
+        named = [credentials_of(request), request.headers.get(TENANT, "").encode()]
         return hashlib.blake2b(joined(named), digest_size=32).digest()
 
     def _routed(

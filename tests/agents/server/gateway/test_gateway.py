@@ -268,6 +268,16 @@ async def test_one_client_never_continues_another() -> None:
         assert (await gateway.ask("/v1/responses", one, **body)).status_code == 200
 
 
+@pytest.mark.slow
+async def test_passwords_that_a_proxy_checks_tell_clients_apart() -> None:
+    async with serving() as gateway:
+        one, two = ({"authorization": f"Basic {user}"} for user in ("b25lOng=", "dHdvOng="))
+        first = (await gateway.ask("/v1/responses", one, input="Hi")).json()
+        body = {"input": "On", "previous_response_id": first["id"]}
+        assert (await gateway.ask("/v1/responses", two, **body)).status_code == 404
+        assert (await gateway.ask("/v1/responses", one, **body)).status_code == 200
+
+
 async def test_a_retried_request_gets_the_same_turn() -> None:
     async with serving() as gateway:
         for again in ({"x-stainless-retry-count": "1"}, {"x-stainless-retry-count": "2"}):
