@@ -188,7 +188,7 @@ class TextLane:
         payload = self._begun_payload()
         end = self._next_end()
         whole = end >= 0 or len(payload) >= UNDECIDED_BYTES
-        if end >= 0:
+        if end >= 0:  # it may begin within the mark, so that nothing is between them
             payload = payload[: max(0, len(payload) - (len(self._data) - end))]
         # A character that is not whole yet decides nothing.
         text, _ = utf_8_decode(payload[:UNDECIDED_BYTES], "replace", False)
@@ -248,6 +248,7 @@ class TextLane:
         """Give the bytes from the mark to a place as a call, and the bytes before it as answer."""
         end = stop if self._form.end is None or not closed else stop - len(self._form.end)
         text = self._payload(end)
+        # Where calls begin an answer, only white space is before the mark, and goes with the call.
         if head := self._data[: self._call_at] if self._form.anywhere else b"":
             self._give_encoded(head, events)
         count = self._count_covering(stop)

@@ -173,6 +173,7 @@ def _compare_results(bound: BoundDialect, template: TemplateTurns) -> Disagreeme
     form = template.results(turns)
     if form is None or bound.dialect.results is None:
         return None
+    # With the ids of the calls that the template is rendered with.
     calls = [ToolCall(0, tool["function"]["name"], {}, f"call0000{n}", "") for n, tool in enumerate(TOOLS)]
     attempts = [Attempt(call, "ok", text) for call, text in zip(calls, (FIRST, SECOND), strict=True)]
     added = bound.extend([], "stop", attempts)  # behind no ids, so that the turn's end is written too

@@ -236,7 +236,7 @@ class TemplateTurns:
 def _calls() -> list[dict[str, Any]]:
     return [
         {
-            "id": f"call0000{n}",
+            "id": f"call0000{n}",  # nine characters, as the strictest template wants
             "type": "function",
             "function": {**tool["function"], "arguments": arguments},
         }

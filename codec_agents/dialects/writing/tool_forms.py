@@ -70,6 +70,7 @@ def _xml(tool: ToolSpec, *, required_last: bool = False) -> str:
         lines += _xml_words(schema, ("type", "description", "title"))
         lines.append("</parameter>")
     rest = dict(tool.parameters)
+    # Nemotron's template writes it last, Qwen3-Coder's where the schema has it.
     required = rest.pop("required", None) if required_last else None
     lines += _xml_words(rest, ("type", "properties", "title"))
     if required is not None:
