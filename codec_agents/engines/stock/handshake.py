@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import anyio
 import msgspec
@@ -78,7 +79,9 @@ class Handshake:
         self._options = options
         self._content_options = content_options
         self._compared: dict[str, SingleFlight[None]] = {}
-        """By the hash of the map, or its id."""
+        """By the hash of the map."""
+        self._compared_without_hash: WeakKeyDictionary[Vocabulary, SingleFlight[None]] = WeakKeyDictionary()
+        """Of maps that were made in memory, of which several may have one id."""
 
     async def ensure(self, request: GenerationRequest) -> None:
         """Compare, unless that was done before.
@@ -88,7 +91,11 @@ class Handshake:
             EngineError: the engine cannot be asked.
         """
         vocabulary = request.vocabulary
-        compared = self._compared.setdefault(vocabulary.hash or vocabulary.id, SingleFlight())
+        compared = (
+            self._compared_without_hash.setdefault(vocabulary, SingleFlight())
+            if vocabulary.hash is None
+            else self._compared.setdefault(vocabulary.hash, SingleFlight())
+        )
         if not compared.known:
             await self._engine.ask_once(compared, lambda: self._compare(request), request)
 

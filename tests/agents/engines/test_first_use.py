@@ -17,6 +17,7 @@ from codec_agents.engines.vllm import VllmEngine
 from codec_agents.exceptions import EngineStatusError, EngineTimeoutError, MapMismatchError
 from codec_agents.server.recording import RecordingExchanges
 from codec_core.tokenizer import pick_tokenizer
+from codec_core.vocabulary import vocabulary_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
@@ -166,6 +167,12 @@ async def test_each_vocabulary_is_compared(words, byte_level, ask, stock, answer
         engine = VllmEngine(server.url, api="completions")
         assert await many(engine, ask(words)) == [answer] * REQUESTS
         assert all(isinstance(each, MapMismatchError) for each in await many(engine, ask(byte_level)))
+        # Made in memory, without a hash, and with one id.
+        same, other = (
+            vocabulary_of(msgspec.structs.replace(each.map, id="own")) for each in (words, byte_level)
+        )
+        assert await many(engine, ask(same)) == [answer] * REQUESTS
+        assert all(isinstance(each, MapMismatchError) for each in await many(engine, ask(other)))
 
 
 async def test_who_waits_keeps_to_its_own_time(words, ask, stock):
