@@ -91,6 +91,7 @@ class Vocabulary:
             self.size = max(self.size, self._fallback.stop)
         rules = tokenizer_map.normalizer_rules
         self.trims_all_spaces = rules is not None and rules.collapses_spaces
+        # A space that is put before byte-level text stays, as it does in the reference's decoding.
         self.trims_first_space = self.trims_all_spaces or (
             tokenizer_map.encoder == "metaspace" and self.facts.metaspace_prefix != "never"
         )

@@ -27,6 +27,7 @@ def rules_fields(charsmap: bytes, *, collapses: bool, prefix: bool) -> Mapping[s
             replacements = set(ReplacementRules(charsmap).replacements())
         except RuleError as error:
             raise MapBuildError(f"the rules of normalization are damaged: {error}") from None
+    # Inside a replacement SentencePiece keeps them: it looks for a space behind a space between replacements.
     if collapses and any("  " in replacement for replacement in replacements):
         raise MapBuildError("rules that write runs of spaces have no form in a map")
     if not collapses and prefix and "" in replacements:
