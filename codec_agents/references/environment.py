@@ -110,7 +110,7 @@ def url_has_secret(url: str) -> bool:
         parts = urlsplit(_REFERENCE.sub("", url))
         if parts.password:
             return True
-    except ValueError:
+    except ValueError:  # it is no URL, in which nothing can be told apart
         return False
     parameters = (each.partition("=") for each in parts.query.split("&"))
     return any(looks_secret(name) and value for name, _, value in parameters)

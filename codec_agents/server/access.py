@@ -146,6 +146,7 @@ def is_loopback(host: str | None) -> bool:
         address = ip_address(host.partition("%")[0])
     except ValueError:
         return False
+    # A socket for both versions of IP shows an IPv4 address as one of IPv6; only those have this attribute.
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
 

@@ -289,7 +289,7 @@ def _bars(turn: RecordedTurn) -> Iterator[Bar]:
     # A bar begins where the one before it ends: between two lanes, markers are generated.
     for lane in _lanes(turn):
         start = before if before is not None else lane.start
-        yield Bar(turn.node, lane.port, start, lane.end, f"{lane.port}, {len(lane.ids)} ids", len(lane.ids))  # type: ignore[arg-type] # of ports
+        yield Bar(turn.node, lane.port, start, lane.end, f"{lane.port}, {len(lane.ids)} ids", len(lane.ids))  # type: ignore[arg-type] # a port is one of the kinds
         before = lane.end
     for tool in turn.tools:
         start = tool["at"] - tool["seconds"]

@@ -249,7 +249,7 @@ class Listener:
                         break
                     connection, _ = self._socket.accept()
                     begun += self._begin(loop, connection)
-            except BlockingIOError:
+            except BlockingIOError:  # all that waited are accepted
                 pass
             except ConnectionError:  # the client has left while it waited
                 continue

@@ -112,7 +112,7 @@ class EmbeddedServer(Generic[App]):
         await lifespan.startup()
         if lifespan.should_exit:
             self._socket.close()
-            # Other applications than a `CodecServer` do not keep the error.
+            # Other applications than a `CodecServer` have neither this attribute nor settings.
             raise getattr(app, "failure", None) or RuntimeError("the application did not start")
         self._state = state = ServerState()
         settings = getattr(app, "settings", None) or ServerSettings()
