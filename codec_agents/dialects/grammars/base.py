@@ -86,7 +86,7 @@ _OPENED_FENCE = re.compile(rf"\s*{_FENCE}(?:json|python)?[ \t]*\n")
 
 
 def unfenced(text: str) -> str:
-    """Return the part of a call without the code fence around all of it."""
+    """Return the part of a call without the code fence around all of it, whose end may be missing."""
     opened = _OPENED_FENCE.match(text)
     # The end is not a part of the pattern: a model that fills lines with blanks would make it quadratic.
     whole = text.rstrip().removesuffix(_FENCE)

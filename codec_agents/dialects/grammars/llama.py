@@ -127,4 +127,4 @@ def _value(node: ast.expr) -> object:
     try:
         return python_value(node)
     except (ValueError, TypeError, RecursionError) as error:
-        raise PayloadError(f"values must be literals that JSON has, too: {error}") from None
+        raise PayloadError(f"values must be literals that JSON has too: {error}") from None

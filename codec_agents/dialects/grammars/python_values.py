@@ -46,7 +46,10 @@ def python_value(node: ast.expr) -> Any:
             return unique_names(list(pairs))
         case ast.Name(word) if word in _JSON_WORDS:
             return _JSON_WORDS[word]
-    value = ast.literal_eval(node)
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:  # its text has the address of an object: a replay would tell the model another error
+        raise ValueError("a name, a call or another expression is none") from None
     # Tools, records and prompts hold arguments as JSON, which would fail there, or hold something else.
     if value is None or isinstance(value, str | int | float):
         return value

@@ -112,6 +112,13 @@ def test_python_values_that_json_does_not_have_are_no_arguments(literal: str) ->
         assert typed_value(literal, schema, {}) == literal
 
 
+@pytest.mark.parametrize("value", ["f'x'", "g(1)", "a.b", "[x]", "1 + y"])
+def test_an_expression_has_the_same_error_each_time(value: str) -> None:
+    """It is told to the model, so that a replay depends on it: it holds no address of an object."""
+    with pytest.raises(PayloadError, match=r"JSON has too: a name, a call or another expression is none$"):
+        GRAMMARS["llama"](payload_of(f"[f(a={value})]"))
+
+
 def test_python_values_that_json_has_are_read_as_those_of_json() -> None:
     assert runs("llama", "[f(a=(1, [None, null]), b={'c': -1.5, 'd': true}, e='x' 'y')]") == [
         {"a": [1, [None, None]], "b": {"c": -1.5, "d": True}, "e": "xy"}
