@@ -156,8 +156,11 @@ class CallForm(_Part):
     text_starts: tuple[str, ...] = ()
     """The texts that may begin a call where ids do not mark it."""
     text_end: str | None = None
+    """The text that ends such a call; None: only the turn's end does."""
     text_anywhere: bool = False
+    """Whether such a call may begin in the middle of an answer, and not only as its first character."""
     keep_text_start: bool = True
+    """Whether the text that begins it is read by the grammar, as `{` is."""
     text_unless_marked: bool = False
     """Look for the text only where the vocabulary lacks the control tokens."""
     speculative: bool = False
