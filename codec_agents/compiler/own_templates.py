@@ -86,6 +86,7 @@ def own_config(path: Path | None, vocabulary: Vocabulary, cache: DiskMapCache) -
         from codec_core.building.source import FOLDER_FILES, is_gguf, tokenizer_file
 
         file = tokenizer_file(path)
+        # Files of these names lie in the folder of their model; beside others may be those of another one.
         if file.name in FOLDER_FILES:
             return config_beside(file)
         if is_gguf(file):

@@ -358,6 +358,7 @@ class Declaration:
 
     def served(self, **fields: Unpack[ServeFields]) -> Self:
         """Declare how a server answers with the pipeline, by the fields of a `ServeSpec`."""
+        # In place of an earlier one, as a field: a program may change what its file says.
         self._header["serve"] = self._validated(ServeSpec, ("serve",), **fields)
         self._spec = None
         return self
