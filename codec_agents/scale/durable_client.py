@@ -125,7 +125,7 @@ class DurableRuns:
         Raises:
             DurableError: There is no such run.
         """
-        found = self._workflows(checked_id(run_id))  # those of longer ids, too: they are not looked at
+        found = self._of_run(checked_id(run_id))
         if run_id not in found:
             raise DurableError(f"there is no durable run {run_id!r} in {self._state}")
         return self._status(run_id, found)
@@ -155,7 +155,7 @@ class DurableRuns:
             first = {row.workflow_id: number for number, row in enumerate(rows, place)}
             first = {name: number for name, number in first.items() if "/" not in name}
             # Without names, DBOS would list all workflows.
-            later = self._workflows([f"{name}/" for name in first]) if first else {}
+            later = self._workflows(workflow_id_prefix=[f"{name}/" for name in first]) if first else {}
             known = {row.workflow_id: row for row in rows} | later
             for name, number in first.items():
                 status = self._status(name, known)
@@ -180,7 +180,7 @@ class DurableRuns:
         if status.pause is None or (pause is not None and pause != status.pause):
             raise PauseError(f"the run {run_id} does not wait for this decision; it is {status.state}")
         check_decisions(status.calls, decisions, f"the run {run_id}")
-        first = started_of(self._workflows(run_id)[run_id])
+        first = started_of(self._workflows(workflow_ids=[run_id])[run_id])
         answered = Started(run_id, first.pipeline, first.inputs, status.pause, dict(decisions))
         # The workflow has the name of the pause: of two answers given at once, DBOS keeps one.
         if self._enqueued(f"{run_id}/{status.pause}", answered) != answered:
@@ -188,8 +188,11 @@ class DurableRuns:
 
     def steps(self, run_id: str) -> list[str]:
         """Return the names of the positions that DBOS holds of a run, in order."""
-        names = [name for name in self._workflows(run_id) if name == run_id or name.startswith(f"{run_id}/")]
-        return [step["function_name"] for name in names for step in self._client.list_workflow_steps(name)]
+        return [
+            step["function_name"]
+            for name in self._of_run(run_id)
+            for step in self._client.list_workflow_steps(name)
+        ]
 
     def _enqueued(self, workflow: str, given: Started) -> Started:
         """Put a workflow into the queue unless there is one of its name; return the arguments that it has."""
@@ -200,10 +203,15 @@ class DurableRuns:
             "app_version": VERSION,
         }
         self._client.enqueue(options, *msgspec.structs.astuple(given))
-        return started_of(self._workflows(workflow)[workflow])
+        return started_of(self._workflows(workflow_ids=[workflow])[workflow])
 
-    def _workflows(self, prefix: str | list[str]) -> dict[str, Any]:
-        found = self._client.list_workflows(name=WORKFLOW, workflow_id_prefix=prefix)
+    def _of_run(self, run_id: str) -> dict[str, Any]:
+        # By two questions: the beginning `ticket-1` is that of `ticket-10` as well.
+        first = self._workflows(workflow_ids=[run_id])
+        return first | self._workflows(workflow_id_prefix=f"{run_id}/")
+
+    def _workflows(self, **which: Any) -> dict[str, Any]:
+        found = self._client.list_workflows(name=WORKFLOW, **which)
         return {each.workflow_id: each for each in found}
 
     def _status(self, run_id: str, workflows: Mapping[str, Any]) -> DurableStatus:
