@@ -126,7 +126,7 @@ class Turn:
         """Return the counts of the turn. The cached ids are those of the last request."""
         cached, received, sent = None, 0, 0
         # Cached ids are no sum: each request repeats the prompt, which `prompt_ids` counts once. Those of the
-        # last one: a request that was cut off seldom reports them, which engines do at the end.
+        # last one: a request that was cut off seldom has reported them, which most engines do at the end.
         for stats in self.stats:
             cached = stats.cached_tokens
             received += stats.bytes_received

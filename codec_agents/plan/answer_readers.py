@@ -207,7 +207,7 @@ def _counted(check: Callable[..., Any], validator: Any, value: Any, instance: An
     budget.steps -= 1
     if budget.steps < 0:
         raise InvalidAnswerError("checking it takes too long; write a shorter answer.")
-    return check(validator, value, instance, schema) or ()  # some return None where nothing is wrong
+    return check(validator, value, instance, schema) or ()  # as in `jsonschema`: a keyword may return None
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[Any]:

@@ -246,7 +246,7 @@ def _written(rows: Iterator[Row], folder: Path, count: int) -> list[str]:
 def _connect(ray: Any, address: str | None) -> None:
     if not ray.is_initialized():
         try:
-            # A cluster that this call starts lives as long as the batch, and what it prints is no result.
+            # A cluster that this call starts ends with this program, and what it prints is no result.
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray raises bare exceptions where its processes do not start
             raise BatchError(
