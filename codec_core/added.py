@@ -41,6 +41,7 @@ class AddedTokens:
 
     Attributes:
         tokens: by the text that is looked for, the token's id and how it is found.
+        search: returns the first match in a text, from a place on.
         longest: the most characters that a token has.
         may_take_space_before: whether a token takes the white space before it.
         has_single_words: whether a token is found only as a whole word.
@@ -55,7 +56,7 @@ class AddedTokens:
         self.tokens = tokens
         pattern = re.compile(_pattern_of(tokens))
         self.find: Callable[[str], Iterator[re.Match[str]]] = pattern.finditer
-        self._search = pattern.search
+        self.search = pattern.search
         self.longest = max(map(len, tokens))
         self.may_take_space_before = any(found.lstrip for _, found in tokens.values())
         self.has_single_words = any(found.single_word for _, found in tokens.values())
@@ -64,7 +65,7 @@ class AddedTokens:
 
     def split(self, text: str) -> list[Part]:
         """Return the stretches of a whole text and the ids between them, in order."""
-        if self._search(text) is None:  # most texts hold none
+        if self.search(text) is None:  # most texts hold none
             return [text] if text else []
         return AddedTokenStream(self).finish(text)
 

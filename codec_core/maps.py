@@ -115,10 +115,12 @@ class NormalizerRules(msgspec.Struct, frozen=True):
     Attributes:
         charsmap: the model's `precompiled_charsmap` in base64 (`unicode.replacement_rules`), or None.
         collapses_spaces: whether spaces at the ends are left out, and runs of spaces become one.
+        kept: texts that no rule changes, looked for before the rules; the model's user-defined symbols.
     """
 
     charsmap: str | None = None
     collapses_spaces: bool = False
+    kept: tuple[str, ...] = ()
 
 
 class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):

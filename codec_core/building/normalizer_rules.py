@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from codec_core.exceptions import MapBuildError
 from codec_core.unicode.replacement_rules import ReplacementRules, RuleError
 
 
-def rules_fields(charsmap: bytes, *, collapses: bool, prefix: bool) -> Mapping[str, Any]:
+def rules_fields(
+    charsmap: bytes, *, collapses: bool, prefix: bool, symbols: Sequence[str] = ()
+) -> Mapping[str, Any]:
     """Return the fields for a table of rules.
 
     Args:
         charsmap: the table; empty for none.
         collapses: whether spaces at the ends are left out, and runs of spaces become one.
         prefix: whether a text gets U+2581 before it.
+        symbols: the texts that the rules do not change.
 
     Raises:
         MapBuildError: the table is damaged, or does something that a map cannot say.
@@ -36,4 +39,7 @@ def rules_fields(charsmap: bytes, *, collapses: bool, prefix: bool) -> Mapping[s
     rules: dict[str, Any] = {"charsmap": b64encode(charsmap).decode()} if charsmap else {}
     if collapses:
         rules["collapses_spaces"] = True
+    # Without a table nothing changes them: they hold no spaces.
+    if charsmap and symbols:
+        rules["kept"] = list(symbols)
     return {"normalizer": "rules", "normalizer_rules": rules}

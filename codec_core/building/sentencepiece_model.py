@@ -6,7 +6,7 @@ The file is a protobuf message. Only the fields that say how text is encoded are
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
     vocab = {piece: number for number, (piece, _, _) in enumerate(model.pieces)}
     if len(vocab) != len(model.pieces):
         raise MapBuildError(f"{path}: a piece is listed twice")
+    symbols = [piece for piece, _, kind in model.pieces if kind == _USER_DEFINED]
     # Symbols of the user are text, which SentencePiece looks for in text whose spaces are marked.
     added = [
         AddedToken(number, piece, special=False, normalized=True, as_spelled=True)
@@ -83,13 +84,13 @@ def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
         **how,
         **byte_fallback({piece: n for n, (piece, _, kind) in enumerate(model.pieces) if kind == _BYTE}),
         metaspace_prefix="always" if model.prefix else "never",
-        **_normalizer(model, path, has_symbols=bool(text)),
+        **_normalizer(model, path, symbols),
     )
     verify(data)
     return data
 
 
-def _normalizer(model: _Model, path: str | Path, *, has_symbols: bool) -> Mapping[str, Any]:
+def _normalizer(model: _Model, path: str | Path, symbols: Sequence[str]) -> Mapping[str, Any]:
     """Return the fields for the rules of a model.
 
     Raises:
@@ -97,16 +98,16 @@ def _normalizer(model: _Model, path: str | Path, *, has_symbols: bool) -> Mappin
     """
     if not (model.charsmap or model.collapses):
         return {"normalizer": "none"}
-    # The model keeps its symbols from the rules, and a space behind one from collapsing with that before it.
-    if has_symbols:
+    # The model keeps the spaces of a symbol, which the rule that collapses spaces would not.
+    if any(" " in symbol for symbol in symbols):
         raise MapBuildError(
-            f"{path}: user-defined symbols beside rules of normalization have no form in a map"
+            f"{path}: user-defined symbols with spaces have no form in a map beside rules of normalization"
         )
     # Decoding leaves out one U+2581 of each piece that a text begins with.
     if model.collapses and any(piece.startswith(METASPACE * 2) for piece, _, _ in model.pieces):
         raise MapBuildError(f"{path}: pieces with more than one U+2581 before them have no form in a map")
     try:
-        return rules_fields(model.charsmap, collapses=model.collapses, prefix=model.prefix)
+        return rules_fields(model.charsmap, collapses=model.collapses, prefix=model.prefix, symbols=symbols)
     except MapBuildError as error:
         raise MapBuildError(f"{path}: {error}") from None
 

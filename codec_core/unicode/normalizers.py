@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from codec_core.exceptions import TokenizerMapValidationError
-from codec_core.maps import TokenizerMap
+from codec_core.maps import AddedToken, TokenizerMap
 from codec_core.unicode.normalization import Form, NormalizedStream, normalized
 from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from codec_core.added import AddedTokens
     from codec_core.unicode.replacement_rules import ReplacementRules
 
 KEEPS_ASCII = frozenset({"none", "nfc", "nfkc"})
@@ -52,10 +53,19 @@ def normalizers_of(
     rules = _rules_of(vocabulary.map)
     stated = vocabulary.map.normalizer_rules
     collapses = stated is not None and stated.collapses_spaces
+    kept = _kept_texts(stated.kept) if stated is not None and stated.kept else None
     return (
-        partial(normalize_by_rules, rules, collapses=collapses),
-        partial(RuleStream, rules, collapses=collapses),
+        partial(normalize_by_rules, rules, collapses=collapses, kept=kept),
+        partial(RuleStream, rules, collapses=collapses, kept=kept),
     )
+
+
+def _kept_texts(names: Sequence[str]) -> AddedTokens:
+    from codec_core.added import AddedTokens
+
+    if not all(names):
+        raise TokenizerMapValidationError("normalizer_rules: an empty text is among those that are kept")
+    return AddedTokens({name: (number, AddedToken(name)) for number, name in enumerate(names)})
 
 
 def _rules_of(tokenizer_map: TokenizerMap) -> ReplacementRules | None:

@@ -19,7 +19,10 @@ import struct
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from codec_core.added import AddedTokens
 
 MAX_BYTES = 2**20
 """The most bytes of a table; those of all known models have at most 250,000. Reading takes sixty times as
@@ -55,6 +58,39 @@ class _Step(NamedTuple):
     byte: int
     base: int
     value: int
+
+
+class _Name(NamedTuple):
+    """A text that no rule changes, or the beginning of one at which the text is cut off."""
+
+    start: int
+    stop: int
+    is_open: bool
+
+
+class _Names:
+    """Finds the texts that no rule changes in one text, from its beginning on."""
+
+    __slots__ = ("_found", "_kept", "_may_open", "_text")
+
+    def __init__(self, kept: AddedTokens, text: str, *, final: bool) -> None:
+        self._kept = kept
+        self._text = text
+        self._found = kept.search(text)
+        # What the end cuts off is shorter than the longest name.
+        self._may_open = len(text) if final else max(0, len(text) - kept.longest + 1)
+
+    def first(self, place: int, last: int) -> _Name | None:
+        """Return the first name that begins from a place on to another, the longest of those there."""
+        kept, text = self._kept, self._text
+        if self._found is not None and self._found.start() < place:
+            self._found = kept.search(text, place)
+        start = len(text) if self._found is None else self._found.start()
+        stop = min(start, last, len(text) - 1) + 1
+        begun = kept.first_open(text, max(place, self._may_open), stop)
+        if begun is not None:
+            return _Name(begun, begun, is_open=True)
+        return _Name(start, self._found.end(), is_open=False) if self._found and start <= last else None
 
 
 class ReplacementRules:
@@ -97,14 +133,27 @@ class ReplacementRules:
         """Return a text with all that the rules replace replaced, in time linear in its length."""
         return self.apply_settled(text, final=True)[0]
 
-    def apply_settled(self, text: str, *, final: bool) -> tuple[str, int]:
+    def apply_settled(self, text: str, *, final: bool, kept: AddedTokens | None = None) -> tuple[str, int]:
         """Return the replaced beginning of a text that nothing behind it can change, and its length there.
 
-        With `final` nothing follows, and the beginning is the whole text.
+        With `final` nothing follows, and the beginning is the whole text. Names of `kept` stay as they are.
         """
         find, parts, place = self._find, list[str](), 0
-        while (found := find(text, place)) is not None:
-            start = found.start()
+        names = None if kept is None else _Names(kept, text, final=final)
+        found = find(text, 0)
+        while True:
+            # One behind the place stays: it is not looked for again behind each name before it.
+            if found is not None and found.start() < place:
+                found = find(text, place)
+            start = len(text) if found is None else found.start()
+            if names is not None and (name := names.first(place, start)) is not None:
+                if name.is_open:
+                    return "".join((*parts, text[place : name.start])), name.start
+                parts.append(text[place : name.stop])
+                place = name.stop
+                continue
+            if found is None:
+                break
             length, replacement, is_open = self._match(text, start)
             if is_open and not final:
                 return "".join((*parts, text[place:start])), start
@@ -214,11 +263,14 @@ class RuleStream:
     U+2581 at the end of a text is left out as well.
     """
 
-    __slots__ = ("_after_space", "_blank", "_collapses", "_held", "_rules")
+    __slots__ = ("_after_space", "_blank", "_collapses", "_held", "_kept", "_rules")
 
-    def __init__(self, rules: ReplacementRules | None, *, collapses: bool) -> None:
+    def __init__(
+        self, rules: ReplacementRules | None, *, collapses: bool, kept: AddedTokens | None = None
+    ) -> None:
         self._rules = rules
         self._collapses = collapses
+        self._kept = kept
         self._start()
 
     def _start(self) -> None:
@@ -244,7 +296,7 @@ class RuleStream:
     def _take(self, text: str, *, final: bool) -> str:
         used = len(text)
         if self._rules is not None:
-            replaced, used = self._rules.apply_settled(text, final=final)
+            replaced, used = self._rules.apply_settled(text, final=final, kept=self._kept)
         else:
             replaced = text
         self._held = text[used:]
@@ -266,9 +318,11 @@ class RuleStream:
         return given
 
 
-def normalize_by_rules(rules: ReplacementRules | None, text: str, *, collapses: bool) -> str:
+def normalize_by_rules(
+    rules: ReplacementRules | None, text: str, *, collapses: bool, kept: AddedTokens | None = None
+) -> str:
     """Return a whole text as a `RuleStream` normalizes it."""
-    stream = RuleStream(rules, collapses=collapses)
+    stream = RuleStream(rules, collapses=collapses, kept=kept)
     return stream.feed(text) + stream.flush()
 
 

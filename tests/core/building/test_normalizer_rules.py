@@ -2,7 +2,7 @@
 
 import struct
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from random import Random
 
@@ -93,10 +93,13 @@ def _table(rules: Mapping[str, str]) -> bytes:
     return struct.pack(f"<I{size}I", size * 4, *units[:size]) + replacements
 
 
-def replaced(text: str) -> str:
-    """Return a text with the longest rule applied at each place: the definition."""
+def replaced(text: str, kept: Sequence[str] = ()) -> str:
+    """Return a text with the longest rule applied at each place that begins no kept text: the definition."""
     out = ""
     while text:
+        if name := max((name for name in kept if text.startswith(name)), key=len, default=""):
+            out, text = out + name, text[len(name) :]
+            continue
         key = max((key for key in RULES if text.startswith(key)), key=len, default="")
         out, text = out + (RULES[key] if key else text[0]), text[len(key) or 1 :]
     return out
@@ -224,9 +227,39 @@ def test_spaces_collapse_without_a_table_too(tmp_path):
     assert tokenizer.encode_ordinary("  a   b ") == tokenizer.encode_ordinary("a b")
 
 
-def test_symbols_beside_rules_are_refused(tmp_path):
-    with pytest.raises(MapBuildError, match="user-defined symbols"):
-        built_from(tmp_path, table(RULES), pieces=[*PIECES, ("[REF]", 0.0, USER_DEFINED)])
+SYMBOLS = ["\ufb01", "[REF]", "[R", "a\u0301", "ab", "\u00bdb"]
+
+
+def test_no_rule_changes_symbols_of_the_user(tmp_path):
+    symbols = [(symbol, 0.0, USER_DEFINED) for symbol in SYMBOLS]
+    letters = [(letter, -float(number), NORMAL) for number, letter in enumerate(("▁", *"abfi[REF]1"))]
+    pieces = [*PIECES[:2], *((f"<0x{byte:02X}>", 0.0, BYTE) for byte in range(256)), *symbols, *letters]
+    path = tmp_path / "x.model"
+    path.write_bytes(model(pieces, normalizer=COLLAPSES + field(2, table(RULES))))
+    built = parse_map(build_from_sentencepiece(path, map_id="test/symbols"))
+    tokenizer, random = pick_tokenizer(built), Random(7)
+    spelled = tokenizer.vocabulary.raw_token
+    assert [spelled(n) for n in tokenizer.encode_ordinary(" \ufb01  [REF]\n[Ra\u0301\u0302f")] == [
+        "▁",
+        "\ufb01",
+        "▁",
+        "[REF]",
+        "▁",
+        "[R",
+        "a\u0301",
+        "<0xCC>",
+        "<0x82>",
+        "f",
+    ]
+    kept = [*RULES, *SYMBOLS, *"[REabf ", "REF]", "\u0302"]
+    for _ in range(60):
+        parts = random.choices(kept, k=random.randint(1, 9))
+        text = "".join(parts)
+        assert tokenizer.normalize(text) == collapsed(replaced(text, SYMBOLS)), text
+        stream = text_stream(tokenizer)
+        cuts = ["".join(part) for part in random_cuts(random, list(text))]
+        ids = tokenizer.encode_ordinary(text)
+        assert [n for part in cuts for n in stream.feed(part)] + stream.finish() == ids, cuts
 
 
 def test_a_damaged_table_is_refused(tmp_path):
@@ -242,6 +275,7 @@ def test_a_damaged_table_is_refused(tmp_path):
         ({"encoder": "byte_level", "unigram": None}, "only a metaspace"),
         ({"normalizer_rules": {"charsmap": "?"}}, "charsmap is damaged"),
         ({"normalizer_rules": {"charsmap": b64encode(circle()).decode()}}, "a circle"),
+        ({"normalizer_rules": {"kept": [""]}}, "an empty text"),
     ],
 )
 def test_a_map_with_damaged_rules_is_refused(change, reason, tmp_path):

@@ -92,7 +92,7 @@ def test_a_model_without_a_space_before_the_text(tmp_path):
     [
         (model(PIECES, kind=3), "of type word has no form"),
         (model(PIECES, kind=UNIGRAM), "user-defined symbols of a unigram model"),
-        (model(PIECES, normalizer=field(4, 1)), "user-defined symbols beside rules"),
+        (model([*PIECES, ("a b", 0.0, USER_DEFINED)], normalizer=field(4, 1)), "symbols with spaces"),
         (model(PIECES, trainer=field(24, 1)), "behind words"),
         (model([*PIECES, ("x", 0.0, UNUSED)]), "unused pieces"),
         (model([*PIECES, ("a", 0.0, NORMAL)]), "listed twice"),
@@ -105,7 +105,10 @@ def test_a_model_without_a_space_before_the_text(tmp_path):
         (field(1, 5), "no SentencePiece model"),
         (model(PIECES, normalizer=field(4, b"")), "no SentencePiece model"),
         # Of a message that is there twice, the fields are joined: the second one states none.
-        (model(PIECES, normalizer=field(4, 1)) + field(3, b""), "symbols beside rules of normalization"),
+        (
+            model([*PIECES, ("a b", 0.0, USER_DEFINED)], normalizer=field(4, 1)) + field(3, b""),
+            "symbols with spaces",
+        ),
     ],
 )
 def test_what_has_no_form_or_is_damaged_is_refused(data, message, tmp_path):
