@@ -117,6 +117,8 @@ def _beginning(field: Any) -> list[str]:
     if match is None or _has_branches(match.string):  # another branch may begin otherwise
         return []
     literal = re.sub(r"\\(.)", r"\1", match[0])
+    for tag, _ in _GRAMMARS:  # what the grammar reads is behind the mark, and no part of it
+        literal = literal.partition(tag)[0] or literal
     return [literal] if literal.strip() else []
 
 

@@ -215,6 +215,7 @@ def test_tags_with_typed_values() -> None:
     ("pattern", "starts"),
     [
         (r"<\|call\|>\s*<function=(?P<name>\w+)>", ("<|call|>",)),
+        (r"<\|call\|><function=(?P<name>\w+)>", ("<|call|>",)),
         ("<~call~>\n?<function=(?P<name>\\w+)>", ("<~call~>",)),
         ("<~calls?~><function=(?P<name>\\w+)>", ("<~call",)),
         (r"<~call~>(?:\n|\s)*[|]?<function=(?P<name>a|b)>", ("<~call~>",)),
