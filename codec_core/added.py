@@ -165,7 +165,7 @@ class AddedTokenStream:
     def _hold(self, parts: list[Part], text: str, given: int, end: int, *, final: bool) -> None:
         """Give out the text between the last token and `end`, but for white space that a token may take."""
         self._held = text[end:]
-        if end and self._added.has_single_words:  # of no text, the character before stays the same
+        if end and self._added.has_single_words:  # without text, the last character stays the same
             self._after_word = is_word(text[end - 1])
         rest = text[given:end]
         # White space is dropped up to the first other character, however many parts it arrives in.
