@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from opentelemetry import propagate
 from opentelemetry.trace import SpanKind
 
-from codec_agents.engines.base import is_text_boundary
+from codec_agents.engines.base import WHOLE, is_text_boundary, replicas_of
 from codec_agents.telemetry import names
 from codec_agents.telemetry.scope import AttachedStream, Attributes, Scope, links_to
 
@@ -131,6 +131,9 @@ def _sampling(node: PromptedNode) -> Attributes:
     found = call_attributes(node.options)
     if not node.has_max_tokens:
         found.pop(names.REQUEST_MAX_TOKENS, None)
+    # Of no option: the plan decides, and engines without unstreamed answers stream it all the same.
+    can_be_whole = all(getattr(each, "unstreamed", False) for each in replicas_of(node.engine))
+    found[names.REQUEST_STREAM] = node.stream_interval != WHOLE or not can_be_whole
     return found
 
 
@@ -144,10 +147,7 @@ def call_attributes(options: SamplingOptions) -> Attributes:
         names.REQUEST_SEED: options.seed,
         names.REQUEST_STOP: options.stop or None,
     }
-    found = {name: value for name, value in asked.items() if value is not None}
-    # Of no option: an answer is always read as it comes.
-    found[names.REQUEST_STREAM] = True
-    return found
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def stream_attributes(stats: StreamStats) -> Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -21,7 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from codec_agents import telemetry
-from codec_agents.engines.base import StreamStats
+from codec_agents.engines.base import WHOLE, SamplingOptions, StreamStats
 from codec_agents.engines.http.aiohttp_client import DeferredBody
 from codec_agents.engines.http.settings import HttpSettings
 from codec_agents.engines.openai import OpenAIEngine
@@ -31,7 +32,7 @@ from codec_agents.records.reader import read_record
 from codec_agents.runtime.model.preparation import prepare_engines
 from codec_agents.server import EmbeddedServer, ScriptedBackend, create_app
 from codec_agents.telemetry import names
-from codec_agents.telemetry.calls import stream_attributes
+from codec_agents.telemetry.calls import _sampling, stream_attributes
 from codec_agents.telemetry.scope import Telemetry
 from codec_agents.testing import Call, Cut, EmbeddedEngine, PromptView, Say, Script, ScriptedEngine, Think
 from codec_agents.tools import tool
@@ -562,3 +563,14 @@ def test_a_fault_of_work_that_was_put_off_is_not_taken_for_the_end_of_it() -> No
     kept._pending.append(fail)
     with pytest.raises(IndexError):
         kept.catch_up()
+
+
+@pytest.mark.parametrize(
+    ("interval", "can", "streams"), [(1, True, True), (WHOLE, True, False), (WHOLE, False, True)]
+)
+def test_a_call_says_whether_its_answer_is_streamed(interval: int, can: bool, streams: bool) -> None:
+    engine = SimpleNamespace(unstreamed=can)
+    node = SimpleNamespace(
+        options=SamplingOptions(), has_max_tokens=True, stream_interval=interval, engine=engine
+    )
+    assert _sampling(node)[names.REQUEST_STREAM] is streams
