@@ -104,7 +104,8 @@ class CallSignature:
         # Not the parameter's name: pydantic refuses some (`_x`), and others (`json`) hide methods of models.
         key = f"field_{position}"
         self._keys[key] = parameter.name
-        fields[key] = (_annotation(annotation), _field(parameter, annotation, description))
+        annotation = _annotation(parameter, annotation)
+        fields[key] = (annotation, _field(parameter, annotation, description))
 
     def _schema(self) -> dict[str, Any]:
         try:
@@ -171,27 +172,29 @@ def _first_line(error: PydanticUserError) -> str:
     return str(error.message).partition("\n")[0]
 
 
-def _annotation(annotation: Any) -> Any:
-    return Any if annotation is inspect.Parameter.empty else annotation
+def _annotation(parameter: inspect.Parameter, annotation: Any) -> Any:
+    """Return the annotation, with a default that is pydantic's `Field(...)` as its last part."""
+    plain = Any if annotation is inspect.Parameter.empty else annotation
+    # As a part, pydantic merges it before the name: `merge_field_infos` keeps no alias that it is given.
+    return Annotated[plain, parameter.default] if isinstance(parameter.default, FieldInfo) else plain
 
 
 def _field(parameter: inspect.Parameter, annotation: Any, documented: str | None) -> FieldInfo:
-    told = [extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, str)]
-    options: dict[str, Any] = {"alias": parameter.name}
+    """Return the name, description and plain default of an argument; they win over the annotation's."""
+    extras = getattr(annotation, "__metadata__", ())
+    told = [extra for extra in extras if isinstance(extra, str)]
+    # All three: an alias of the parameter's own `Field` would be the name that the model is offered.
+    options: dict[str, Any] = dict.fromkeys(
+        ("alias", "validation_alias", "serialization_alias"), parameter.name
+    )
     description = told[0] if told else documented  # beside the type it is of this parameter for certain
-    if description is not None and not _describes_itself(annotation):
+    described = any(isinstance(extra, FieldInfo) and extra.description for extra in extras)
+    if description is not None and not described:
         options["description"] = description
-    if isinstance(parameter.default, FieldInfo):
-        return FieldInfo.merge_field_infos(parameter.default, **options)
-    if parameter.default is not inspect.Parameter.empty:
+    if parameter.default is not inspect.Parameter.empty and not isinstance(parameter.default, FieldInfo):
         options["default"] = parameter.default
     field: FieldInfo = Field(**options)
     return field
-
-
-def _describes_itself(annotation: Any) -> bool:
-    extras = getattr(annotation, "__metadata__", ())
-    return any(isinstance(extra, FieldInfo) and extra.description for extra in extras)
 
 
 def _without_titles(schema: Any) -> Any:

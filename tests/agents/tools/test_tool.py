@@ -89,6 +89,38 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
         book.validate(arguments)
 
 
+def with_fields(
+    plain: int = Field(3, description="own", ge=1),
+    needed: str = Field(alias="other"),
+    listed: list[int] = Field(default_factory=list),  # noqa: B008
+    both: Annotated[int, Field(le=9, validation_alias="told"), "beside"] = Field(4),
+    named: Annotated[int, Field(alias="another", ge=0)] = 5,
+) -> None:
+    """Try.
+
+    Args:
+        plain: not this text, the field's
+        needed: the docstring's
+    """
+
+
+def test_a_field_as_default_keeps_name_description_default_and_limits() -> None:
+    made = make_tool(with_fields)
+    assert made.parameters["properties"] == {
+        "plain": {"default": 3, "description": "own", "minimum": 1, "type": "integer"},
+        "needed": {"description": "the docstring's", "type": "string"},
+        "listed": {"items": {"type": "integer"}, "type": "array"},
+        "both": {"default": 4, "description": "beside", "maximum": 9, "type": "integer"},
+        "named": {"default": 5, "minimum": 0, "type": "integer"},
+    }
+    assert made.parameters["required"] == ["needed"]
+    values = {"plain": 3, "needed": "n", "listed": [], "both": 4, "named": 5}
+    assert made.validate({"needed": "n"}) == values
+    assert made.validate({**values, "plain": 7}) == {**values, "plain": 7}
+    with pytest.raises(ValidationError):
+        made.validate({"needed": "n", "plain": 0})
+
+
 def google(city: str, days: int = 1) -> None:
     """Say it.
 
