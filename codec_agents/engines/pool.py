@@ -163,12 +163,11 @@ class EnginePool:
     ) -> FrameStream:
         # Counted from here: the load of requests that wait for their first id is what placement goes by.
         replica.running += 1
-        try:
-            frames = await stack.enter_async_context(replica.engine.stream(request))
-        except BaseException:
-            self._left(replica)
-            raise
-        stack.callback(self._left, replica)
+        async with AsyncExitStack() as own:
+            # Before the stream, so that it runs after the close: a drained replica may be stopped at once.
+            own.callback(self._left, replica)
+            frames = await own.enter_async_context(replica.engine.stream(request))
+            stack.push_async_exit(own.pop_all())
         return frames
 
     def _left(self, replica: Replica) -> None:

@@ -222,6 +222,34 @@ async def test_draining_waits_for_what_is_in_flight_and_moves_conversations() ->
         await pool.drain("x")
 
 
+async def test_draining_waits_until_the_last_stream_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, (first, _), _ = pool_of(2)
+    closing, may_close = anyio.Event(), anyio.Event()
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def slow_to_close(_: GenerationRequest) -> AsyncIterator[Any]:
+        yield StreamStats()
+        closing.set()
+        await may_close.wait()
+        seen.append("closed")
+
+    async def drain() -> None:
+        await closing.wait()
+        await pool.drain("E[1]")
+        seen.append("drained")
+
+    monkeypatch.setattr(first, "stream", slow_to_close)
+    async with anyio.create_task_group() as group:
+        group.start_soon(once, pool, ask("one"))
+        group.start_soon(drain)
+        await anyio.wait_all_tasks_blocked()
+        assert pool.state["E[1]"] == "draining, 1 in flight"
+        may_close.set()
+    assert seen == ["closed", "drained"]
+    assert pool.state["E[1]"] == "draining, 0 in flight"
+
+
 async def test_an_error_after_the_beginning_says_that_another_replica_can_go_on() -> None:
     pool, _, _ = pool_of(2)
     broken = EngineStreamError("E[1]", "cut off")
