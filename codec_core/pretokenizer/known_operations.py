@@ -100,9 +100,9 @@ def stage_of_pattern(pattern: str) -> Stage | None:
         tree = without_commitment(parse_pattern(pattern))
     except TokenizerMapValidationError:
         return None
-    # Runs with a bound; one without is in the table.
-    if isinstance(tree, Repeat) and (tree.body, tree.least) == (Chars(category("N")), 1) and tree.most:
-        return DigitsIsolate("grouped", tree.most) if tree.most <= MAX_RUN else None
+    match tree:  # Runs with a bound; one without is in the table. A lazy one takes as few as it may.
+        case Repeat(Chars(chars), 1, int(most), "greedy") if chars == category("N"):
+            return DigitsIsolate("grouped", most) if most <= MAX_RUN else None
     return _stages().get(tree)
 
 

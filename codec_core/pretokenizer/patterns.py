@@ -157,6 +157,7 @@ def pattern_stage(pattern: str, last: int = LAST) -> PatternStage | SearchStage 
     """
     tree = without_commitment(parse_pattern(pattern))
     match tree:
+        # A run of any kind, as there is only one end to reach.
         case Sequence((Repeat(Chars(characters), 1, None), Look(Chars(end), True))) if end == ANYTHING:
             return TailStage(characters)
     try:

@@ -4,11 +4,12 @@ from random import Random
 
 import msgspec
 import pytest
+import regex
 from tokenizers import Regex, pre_tokenizers
 
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.maps import TokenizerMap
-from codec_core.pretokenizer import ops_of_pattern, pattern_search, pretokenizer_of
+from codec_core.pretokenizer import ops_of_pattern, pattern_search, pretokenizer_of, stage_of_pattern
 from codec_core.pretokenizer.patterns import SearchStage, pattern_stage
 from codec_core.pretokenizer_program import (
     MAX_LITERAL_CHARACTERS,
@@ -16,6 +17,7 @@ from codec_core.pretokenizer_program import (
     MAX_PATTERN,
     MAX_RUN,
     MAX_STAGES,
+    DigitsIsolate,
 )
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator, translate
@@ -67,6 +69,28 @@ ALL = {**FOUND_IN_THE_FIELD, **MADE_UP}
 @pytest.mark.parametrize("name", ALL)
 def test_these_are_no_known_operations(name):
     assert ops_of_pattern(ALL[name]) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "stage"),
+    [
+        (r"\p{N}", DigitsIsolate("individual")),
+        (r"\p{N}{1,3}", DigitsIsolate("grouped", 3)),
+        (r"(?>\p{N}{1,3})", DigitsIsolate("grouped", 3)),
+        (r"\p{N}++", DigitsIsolate("grouped")),
+        (r"\p{N}{1,3}?", None),
+        (r"\p{N}+?", None),
+        (r"[\u4e00-\u9fa5\u3040-\u30ff]+?", None),
+    ],
+)
+def test_a_stage_of_digits_takes_what_its_pattern_takes(pattern, stage):
+    assert stage_of_pattern(pattern) == stage
+    runs = [match.group() for match in regex.finditer(pattern, "1234567")]
+    if stage is not None:
+        most = 1 if stage.mode == "individual" else stage.max_run or 7
+        assert runs == ["1234567"[place : place + most] for place in range(0, 7, most)]
+    else:
+        assert runs in ([], [*"1234567"])
 
 
 @pytest.mark.parametrize(
