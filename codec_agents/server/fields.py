@@ -19,6 +19,9 @@ from codec_agents.server.http import HttpError
 MAX_FIELD = 64 * 1024
 """Bytes of any field but the long ones, as JSON."""
 
+MANY = 2
+"""Marks of an entry in a field, for each entry that there may be: parts of its content may hold it too."""
+
 Lengths: TypeAlias = Mapping[str, int | None]
 """The fields that may be longer, and up to how many bytes; None for the whole body."""
 
@@ -106,6 +109,27 @@ def check_fields(body: bytes, known: KnownFields) -> None:
         # Other JSON than an object is for the reader of the whole body to refuse, or to take.
         if bytes(fields.get(name, b"null"))[:1] == b"{":
             refuse_unread(decode(_FIELDS, fields[name], name), read, known.harmless, f"{name}.")
+
+
+def check_marks(body: bytes, mark: bytes, limit: int, field: str, entries: str) -> None:
+    """Refuse a body whose entries are too many to be worth decoding, from a mark that each one holds.
+
+    Args:
+        body: the JSON of the request.
+        mark: the name of a member of each entry, quoted.
+        limit: the most entries; the exact number is for the reader of the decoded body.
+        field: the field that holds the entries; marks in others are not counted, such as in schemas of tools.
+        entries: the word for them.
+
+    Raises:
+        HttpError: 400, naming the field.
+    """
+    if (found := body.count(mark)) <= MANY * limit:  # cheap to count, and dear to decode
+        return
+    # Subtracted: of two fields of one name the decoder reads both, and this only the last.
+    others = (bytes(raw).count(mark) for name, raw in decode(_FIELDS, body).items() if name != field)
+    if found - sum(others) > MANY * limit:
+        raise HttpError(400, f"there are too many {entries}, the limit is {limit}", param=field)
 
 
 T = TypeVar("T")

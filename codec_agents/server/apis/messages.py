@@ -22,15 +22,12 @@ from codec_agents.server.apis.request import (
 )
 from codec_agents.server.apis.tools import check_count, read_tool, require_shallow
 from codec_agents.server.bodies import DEFAULTS, check_stops
-from codec_agents.server.fields import KnownFields, check_fields, decode
+from codec_agents.server.fields import KnownFields, check_fields, check_marks, decode
 from codec_agents.server.http import HttpError
 
 if TYPE_CHECKING:
     from codec_agents.dialects.values import ThinkingMode
     from codec_agents.server.settings import ServerSettings
-
-MANY = 2
-"""Marks of a message in a body, for each message that there may be: schemas of tools may hold it too."""
 
 EMPTY = msgspec.Raw(b"{}")
 
@@ -159,10 +156,7 @@ def read_messages(
     Raises:
         HttpError: 400, naming the field.
     """
-    if body.count(b'"role"') > MANY * settings.max_messages:  # cheap to count, and dear to decode
-        raise HttpError(
-            400, f"there are too many messages, the limit is {settings.max_messages}", param="messages"
-        )
+    check_marks(body, b'"role"', settings.max_messages, "messages", "messages")
     check_fields(body, FIELDS)
     asked = decode(_BODY, body)
     _check(asked, settings, counts=counts)

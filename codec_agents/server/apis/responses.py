@@ -22,15 +22,12 @@ from codec_agents.server.apis.request import (
 )
 from codec_agents.server.apis.tools import check_count, read_tool, require_shallow
 from codec_agents.server.bodies import DEFAULTS
-from codec_agents.server.fields import ASKING_NOTHING, KnownFields, check_fields, decode
+from codec_agents.server.fields import ASKING_NOTHING, KnownFields, check_fields, check_marks, decode
 from codec_agents.server.http import HttpError
 
 if TYPE_CHECKING:
     from codec_agents.dialects.values import ThinkingMode
     from codec_agents.server.settings import ServerSettings
-
-MANY = 2
-"""Marks of an item in a body, for each item that there may be: schemas of tools may hold it too."""
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
@@ -159,8 +156,7 @@ def read_responses(
     Raises:
         HttpError: 400, naming the field.
     """
-    if body.count(b'"type"') > MANY * settings.max_messages:  # cheap to count, and dear to decode
-        raise HttpError(400, f"there are too many items, the limit is {settings.max_messages}", param="input")
+    check_marks(body, b'"type"', settings.max_messages, "input", "items")
     check_fields(body, FIELDS_OF_ENGINES if of_engines else FIELDS)
     asked = decode(_BODY, body)
     check_count(asked.tools or (), settings.max_tools, "tools")

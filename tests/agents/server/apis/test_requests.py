@@ -21,8 +21,19 @@ from codec_agents.server.apis.request import Hints, OfferedTool
 from codec_agents.server.apis.responses import Item, ResponsesBody, read_responses
 from codec_agents.server.fields import HINTS, KnownFields
 from codec_agents.server.http import HttpError
+from codec_agents.server.settings import ServerSettings
 from codec_core.vocabulary import vocabulary_of
 from tests.agents.dialects.families import small_map_of
+
+SCHEMA = {
+    "type": "object",
+    "anyOf": [{"properties": {name: {"type": "string"} for name in ("type", "role")}}] * 9,
+}
+READERS = [
+    (read_chat, "messages", {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}, {}),
+    (read_messages, "messages", {"name": "f", "input_schema": SCHEMA}, {"model": "m", "max_tokens": 9}),
+    (read_responses, "input", {"type": "function", "name": "f", "parameters": SCHEMA}, {}),
+]
 
 RAW = '{"a": 1e2, "b":  "\\u00fc"}'
 CALLED = MessageCall("f", {"a": 100.0, "b": "ü"}, "c1")
@@ -37,6 +48,22 @@ CONVERSATION = (
 
 def text(said: str, kind: str = "text") -> dict[str, Any]:
     return {"type": kind, kind if kind == "thinking" else "text": said}
+
+
+@pytest.mark.parametrize(("read", "field", "tool", "more"), READERS)
+def test_only_what_can_be_an_entry_counts_against_their_limit(
+    read: Any, field: str, tool: dict[str, Any], more: dict[str, Any]
+) -> None:
+    limits = ServerSettings(max_messages=3)
+    entry = {"role": "user", "content": "hi"}
+    body = json.dumps({**more, field: [entry], "tools": [tool]})
+    assert len(read(body.encode(), limits).tools) == 1
+    many = json.dumps([{"type": "message", **entry}] * 7)
+    # The decoder reads both of two fields of one name, so both count.
+    for told in (f'{{"{field}": {many}}}', f'{{"{field}": {many}, {body[1:]}'):
+        with pytest.raises(HttpError, match="too many") as caught:
+            read(told.encode(), limits)
+        assert caught.value.param == field
 
 
 def test_items_of_the_model_are_one_turn() -> None:
