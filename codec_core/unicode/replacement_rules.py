@@ -193,27 +193,30 @@ class ReplacementRules:
 
         Paths share their ends, so each place is looked at once; a circle has paths without an end.
         """
-        known: dict[int, tuple[int, int]] = {}
+        known: dict[int, tuple[int, int, int]] = {}  # pending bytes, characters and bytes behind a place
 
-        def depth(base: int, pending: int, level: int) -> int:
-            if base in known:
-                if known[base][0] != pending:
-                    raise RuleError("paths that meet within different characters")
-                return known[base][1]
-            if level > MAX_RULE:
+        def depths(base: int, pending: int, level: int) -> tuple[int, int]:
+            before, characters, size = known.get(base, (pending, 0, 0))
+            if before != pending:
+                raise RuleError("paths that meet within different characters")
+            # Of a known place too: it may now be reached by a longer path.
+            if level + size > MAX_RULE:
                 raise RuleError(f"a rule for more than {MAX_RULE} bytes, or a circle")
-            deepest = 0
+            if base in known:
+                return characters, size
             for step in self._steps.get(base, ()):
                 left = _pending(step.byte, pending)
                 if step.value >= 0:
                     if left:
                         raise RuleError("a rule that ends within a character")
                     self._read_value(step.value)
-                deepest = max(deepest, (not pending) + depth(step.base, left, level + 1))
-            known[base] = pending, deepest
-            return deepest
+                characters_behind, size_behind = depths(step.base, left, level + 1)
+                characters = max(characters, (not pending) + characters_behind)
+                size = max(size, 1 + size_behind)
+            known[base] = pending, characters, size
+            return characters, size
 
-        return depth(self._root, 0, 0)
+        return depths(self._root, 0, 0)[0]
 
     def _read_value(self, place: int) -> None:
         if place in self._values:

@@ -4,6 +4,7 @@ import struct
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from random import Random
 
 import msgspec
@@ -160,6 +161,27 @@ def circle() -> bytes:
     units[0] = 128 << 10
     units[128 ^ 97] = ((128 ^ 97) ^ 128) << 10 | 97
     return struct.pack("<I256I", 1024, *units) + b"x\0"
+
+
+def branches_that_share_their_ends(steps: int) -> bytes:
+    """Return a table with a branch of so many steps, and one of as many that leads on behind its first."""
+    units = [0] * 256 * (2 * steps + 2)
+    units[0] = 256 << 10
+    for first, path in (
+        (97, [1, *range(2, steps + 2)]),
+        (98, [1, *range(steps + 2, 2 * steps + 1), 2]),
+    ):
+        for base, to in pairwise(path):
+            byte = first if base == 1 else 120
+            place = 256 * base ^ byte
+            units[place] = (place ^ 256 * to) << 10 | byte
+    return struct.pack(f"<I{len(units)}I", len(units) * 4, *units) + b"x\0"
+
+
+def test_branches_that_share_their_ends_count_in_full():
+    ReplacementRules(branches_that_share_their_ends(16))  # 16 bytes, and 15 more
+    with pytest.raises(RuleError, match="more than 32 bytes"):
+        ReplacementRules(branches_that_share_their_ends(17))
 
 
 @pytest.mark.parametrize(
