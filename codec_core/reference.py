@@ -12,6 +12,7 @@ from typing import Literal
 import regex
 
 from codec_core.byte_level import encode_byte_level_chars
+from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.maps import AddedToken
 from codec_core.merging.by_list import UNKNOWN
 from codec_core.unicode.classes import WHITE_SPACE
@@ -102,8 +103,22 @@ def encode_ordinary(vocabulary: Vocabulary, text: str) -> list[int]:
     return found
 
 
+def refuse_rules(vocabulary: Vocabulary) -> None:
+    """Refuse a vocabulary whose texts are normalized by rules.
+
+    Raises:
+        TokenizerMapValidationError: it is one; there is no definition of its normalizer here.
+    """
+    if vocabulary.facts.normalizer == "rules":
+        raise TokenizerMapValidationError(
+            f'normalizer: the definitions have no form for the "rules" of {vocabulary.id}; '
+            "`pick_tokenizer` encodes with them"
+        )
+
+
 def encode_stretch(vocabulary: Vocabulary, text: str, *, first: bool) -> list[int]:
     """Normalize a stretch of text, find the text tokens that are looked for in that, encode the rest."""
+    refuse_rules(vocabulary)
     vocab, facts = vocabulary.map.vocab or {}, vocabulary.facts
     metaspace = vocabulary.map.encoder == "metaspace"
     marks_before = metaspace and not facts.metaspace_prefix_once
@@ -135,6 +150,7 @@ def encode_stretch(vocabulary: Vocabulary, text: str, *, first: bool) -> list[in
 
 def encode_longest_match(vocabulary: Vocabulary, text: str) -> list[int]:
     """Encode ordinary text without merges: the longest token at each place, or the bytes of a character."""
+    refuse_rules(vocabulary)
     ids = vocabulary.ordinary()
     found: list[int] = []
     while text:

@@ -10,6 +10,7 @@ from random import Random
 import msgspec
 import pytest
 
+from codec_core import reference
 from codec_core.building import build_from_gguf, build_from_sentencepiece
 from codec_core.detokenizer import Detokenizer
 from codec_core.exceptions import MapBuildError, TokenizerMapValidationError
@@ -220,6 +221,13 @@ def built_from(tmp_path, rules: bytes, *, pieces=PIECES) -> TokenizerMap:
     path = tmp_path / "x.model"
     path.write_bytes(model(pieces, kind=UNIGRAM, normalizer=COLLAPSES + (field(2, rules) if rules else b"")))
     return parse_map(build_from_sentencepiece(path, map_id="test/rules"))
+
+
+def test_the_definitions_refuse_rules(tmp_path):
+    vocabulary = pick_tokenizer(built_from(tmp_path, table(RULES))).vocabulary
+    for encode in (reference.encode_ordinary, reference.encode_longest_match):
+        with pytest.raises(TokenizerMapValidationError, match="the definitions have no form"):
+            encode(vocabulary, "a")
 
 
 def test_a_model_with_rules_encodes_what_they_make_of_a_text(tmp_path):
