@@ -145,8 +145,9 @@ class DurableRuns:
         Returns:
             The runs, and the place of the next page; None if this is the last one.
         """
-        found = list(islice(self._listed(state, start), limit))
-        return [status for _, status in found], None if len(found) < limit else found[-1][0] + 1
+        # One more than the page: that it is there is what tells that the page is not the last one.
+        found = list(islice(self._listed(state, start), limit + 1))
+        return [status for _, status in found[:limit]], found[limit][0] if len(found) > limit else None
 
     def _listed(self, state: State | None, start: int) -> Iterator[tuple[int, DurableStatus]]:
         """Yield runs with the places of their first workflows. Rows are only added, so a place stays."""

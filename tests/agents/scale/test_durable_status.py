@@ -21,3 +21,26 @@ def test_a_run_that_dbos_ended_says_so(status: str, tmp_path: Path) -> None:
     assert (found.state, found.pipeline) == ("failed", "desk")
     assert found.error is not None
     assert status in found.error["message"]
+
+
+def test_the_last_page_has_no_next_one(tmp_path: Path) -> None:
+    rows = [
+        SimpleNamespace(workflow_id=name, status="PENDING", input={"args": [name, "desk", {}, None, None]})
+        for name in "abcd"
+    ]
+
+    def list_workflows(*, offset: int = 0, workflow_id_prefix: object = None, **_: object) -> list[object]:
+        return [] if workflow_id_prefix else list(rows[offset:])
+
+    runs = object.__new__(DurableRuns)  # without a database
+    runs._state = tmp_path
+    runs._client = SimpleNamespace(list_workflows=list_workflows)
+    pages = {}
+    for limit in (2, 3, 4, 5):
+        start: int | None = 0
+        pages[limit] = []
+        while start is not None:
+            found, start = runs.page(None, start, limit)
+            pages[limit].append("".join(status.run_id for status in found))
+    assert pages == {2: ["ab", "cd"], 3: ["abc", "d"], 4: ["abcd"], 5: ["abcd"]}
+    assert runs.page("done", 0, 2) == ([], None)
