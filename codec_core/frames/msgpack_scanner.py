@@ -69,7 +69,7 @@ _decode_deltas = msgspec.msgpack.Decoder(list[int]).decode
 class FrameScanner:
     """Reads the frame at the beginning of a buffer that grows or is complete."""
 
-    __slots__ = ("_buffer", "_limit", "_max_ids", "_offset", "_steps", "_unknown", "size")
+    __slots__ = ("_buffer", "_limit", "_max_ids", "_offset", "_refused", "_steps", "_unknown", "size")
 
     def __init__(self, buffer: bytearray | bytes, offset: int, limit: int, max_ids: int) -> None:
         self._buffer = buffer
@@ -79,6 +79,7 @@ class FrameScanner:
         self.size = 0
         """Bytes read so far; the size of the frame once it is complete."""
         self._unknown = 0
+        self._refused: MalformedFrameError | None = None
         self._steps = self._frame()
 
     def advance(self) -> CodecFrame | None:
@@ -106,14 +107,37 @@ class FrameScanner:
         for _ in range(keys):
             key = yield from self._key()
             read = _FIELDS.get(key)
-            if read is None:
+            numbered = key in _NUMBERED
+            # Beside names, numbers are unknown keys.
+            if read is None or (numbered and not fields.keys() <= _NUMBERED.keys()):
                 yield from self._skip()
+            elif numbered:
+                yield from self._read_numbered(key, read, fields)
             else:
                 fields[key] = yield from read(self)
         return self._build(fields)
 
+    def _read_numbered(
+        self, key: bytes, read: Callable[[FrameScanner], Steps[Any]], fields: dict[bytes, Any]
+    ) -> Steps[None]:
+        """Read the value of a numbered key, or step over it and keep the error.
+
+        A name may follow, beside which the key is unknown and its value may be anything. Limits on size and
+        nesting hold for unknown values too.
+        """
+        at = self.size
+        try:
+            fields[key] = yield from read(self)
+        except MalformedFrameError as error:
+            self._refused = self._refused or error
+            self.size = at
+            yield from self._skip()
+
     def _build(self, fields: dict[bytes, Any]) -> CodecFrame:
-        if fields and fields.keys() <= _NUMBERED.keys():  # beside names, numbers are unknown keys
+        if fields.keys() <= _NUMBERED.keys() and self._refused:
+            raise self._refused
+        if fields and fields.keys() <= _NUMBERED.keys():
+            # Compact frames leave out a `done` that is false.
             fields = {b"done": False, **{_NUMBERED[key]: value for key, value in fields.items()}}
         if b"done" not in fields:
             raise self._malformed("the frame has no field done", 0)

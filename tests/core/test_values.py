@@ -94,6 +94,7 @@ def test_golden_bytes_of_the_compact_forms():
         b"\x81\x01\xc2",  # neither ids nor an end
         b"\x82\x00\x91\x05\x01\x07",
         b"\x82\x00\x91\x05\x02\xc3",
+        b"\x83\x00\x91\x05\x01\x05\x01\xc3",  # a second value does not mend the first
     ],
     ids=repr,
 )
@@ -103,9 +104,12 @@ def test_malformed_compact_frames_are_typed_errors(data, cut):
         read("msgpack-compact", data, cut)
 
 
-def test_names_win_over_numbers():
-    frame = msgspec.msgpack.encode({"ids": [1], "done": True, 0: [2]})
-    assert read("msgpack", frame, 3) == [CodecFrame((1,), True)]
+@pytest.mark.parametrize("unknown", [{0: [2]}, {0: "x"}, {1: "x"}, {2: True}, {0: b"\x80", 15: {"a": [1]}}])
+@pytest.mark.parametrize("cut", [1, 99])
+def test_beside_names_numbers_are_unknown_keys(unknown, cut):
+    named = {"ids": [1], "done": True}
+    for fields in ({**named, **unknown}, {**unknown, **named}, {"ids": [1], **unknown, "done": True}):
+        assert read("msgpack", msgspec.msgpack.encode(fields), cut) == [CodecFrame((1,), True)]
 
 
 def test_values_of_another_number_of_ids_are_refused_on_both_sides():
