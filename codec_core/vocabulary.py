@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Collection, Iterable, Mapping
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -26,6 +27,7 @@ METASPACE: Final = "▁"
 
 REPLACEMENT: Final = "\ufffd"
 _REPLACEMENT_BYTES = REPLACEMENT.encode()
+_MAKING_VIEWS = Lock()
 
 
 class Vocabulary:
@@ -114,8 +116,12 @@ class Vocabulary:
         if not added:
             return self
         control, views = self._control | added, vocabulary_of(self.map)._views
-        # Two threads may both make one. `setdefault` keeps the first, so both use the same.
-        return views.get(control) or views.setdefault(control, Vocabulary(self.map, control=control))
+        # `setdefault` of such a dictionary looks up, then assigns: two threads would get two views.
+        with _MAKING_VIEWS:
+            view = views.get(control)
+            if view is None:
+                view = views[control] = Vocabulary(self.map, control=control)
+        return view
 
     def control_tokens(self) -> dict[str, AddedToken]:
         """Return the control tokens by name, and how each is found in text."""

@@ -13,7 +13,7 @@ from tokenizers import AddedToken as HfToken
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from codec_core import reference
+from codec_core import reference, vocabulary
 from codec_core.added import AddedTokens, AddedTokenStream, is_word
 from codec_core.building import build_from_tokenizer_json
 from codec_core.byte_level import ALPHABET
@@ -296,6 +296,19 @@ def test_control_tokens_never_come_out_of_ordinary_text_and_text_tokens_do():
     assert {own.vocab[name] for name in ("<h1>", "\n\n", "<")} <= {*ids}
     assert detokenize(own, ids) == "a<s>\n\n<h1><e>"
     assert tokenizer.encode("<s><h1>") == [own.vocab["<s>"], own.vocab["<h1>"]]
+
+
+def test_one_view_is_made_at_a_time_so_threads_share_it(monkeypatch):
+    plain, held = vocabulary_of(with_text_tokens(byte_level_map(["< t"]), TextToken("<think>"))), []
+
+    def facts_of(tokenizer_map):
+        held.append(vocabulary._MAKING_VIEWS.locked())
+        return plain.facts
+
+    monkeypatch.setattr(vocabulary, "facts_of", facts_of)
+    views = [plain.with_control(["<think>"]) for _ in range(2)]
+    assert held == [True]
+    assert views[0] is views[1]
 
 
 @pytest.mark.parametrize("special", [["<think>"], ["<think>", "</think>"]])
