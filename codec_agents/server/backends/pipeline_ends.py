@@ -22,8 +22,12 @@ def input_of(built: BuiltPipeline, name: str | None) -> BuiltInput:
     if chosen is None and len(needed) != 1:
         # Where all have defaults, the only one is meant.
         candidates = needed or list(built.inputs.values())
+        if not candidates:
+            raise _fault(
+                built, "nodes", "there is no input for the prompt", "add an input, with an edge from it"
+            )
         if len(candidates) != 1:
-            names = ", ".join(node.name for node in candidates) or "none"
+            names = ", ".join(node.name for node in candidates)
             raise _fault(built, "nodes", f"several inputs can be the prompt: {names}", "name one: --input")
         chosen = candidates[0]
     chosen = chosen or needed[0]
@@ -41,10 +45,12 @@ def sink_of(built: BuiltPipeline, name: str | None) -> BuiltSink:
             raise _fault(built, "nodes", f"there is no sink {name!r}", suggest(name, built.sinks, "sinks"))
         return built.sinks[name]
     sinks = list(built.sinks.values())
+    if not sinks:
+        raise _fault(built, "nodes", "there is no sink for the answer", "add a sink, with an edge to it")
     # Sinks of ids are for programs; the one of text is what a reader sees.
     candidates = sinks if len(sinks) == 1 else [sink for sink in sinks if sink.text]
     if len(candidates) != 1:
-        names = ", ".join(built.sinks) or "none"
+        names = ", ".join(built.sinks)
         raise _fault(built, "nodes", f"several sinks can be the answer: {names}", "name one: --sink")
     return candidates[0]
 

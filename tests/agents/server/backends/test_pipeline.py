@@ -238,6 +238,11 @@ async def test_what_is_not_plain_is_refused_when_it_is_made():
         PipelineBackend(desk(lambda _: "x"), sink="raeder")
     with pytest.raises(PipelineError, match="there is no input 'q'"):
         PipelineBackend(desk(lambda _: "x"), input="q")
+    model = {"engine": ScriptedEngine(lambda _: "x"), "map": "demo/words"}
+    with pytest.raises(PipelineError, match=r"no input for the prompt.*add an input"):
+        PipelineBackend(Pipeline("bare").model("m", prompt="Hi", **model))
+    with pytest.raises(PipelineError, match=r"no sink for the answer.*add a sink"):
+        PipelineBackend(joined(Pipeline("bare").input("q").model("m", prompt="{q}", **model), "q -> m"))
 
 
 async def test_engines_are_opened_once_and_closed_with_the_server(words):
