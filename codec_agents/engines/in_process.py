@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import operator
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -137,7 +138,7 @@ class _Answer:
 
     def _read(self, answer: Any) -> list[CodecFrame]:
         try:
-            ids = tuple(map(int, answer.token_ids))  # of an array, whose numbers no record could hold
+            ids = tuple(map(_id_of, answer.token_ids))  # of an array, whose numbers no record could hold
             values = self._values(answer, len(ids))
         except (AttributeError, TypeError, ValueError) as error:
             message = f"the client's answer cannot be read: {error}"
@@ -168,6 +169,17 @@ class _Answer:
             weight_versions=() if step is None else (WeightVersion(str(step), 0, ids),),
             routed_experts=_encoded(getattr(answer, "routed_experts", None)),
         )
+
+
+def _id_of(number: Any) -> int:
+    """Return an integer of any library as `int`.
+
+    Raises:
+        TypeError: it is another number, which `int` would cut, or none.
+    """
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise TypeError(f"the id {number!r:.100} is no integer")
+    return operator.index(number)
 
 
 def _encoded(experts: Any) -> str | None:

@@ -204,6 +204,9 @@ async def test_a_pool_refuses_a_prompt_outside_the_map_as_its_replicas_do(words,
         SimpleNamespace(),
         SimpleNamespace(token_ids=None),
         SimpleNamespace(token_ids=["a"]),
+        SimpleNamespace(token_ids=[1.5]),
+        SimpleNamespace(token_ids=[1, 2.0]),
+        SimpleNamespace(token_ids=[True]),
         SimpleNamespace(token_ids=[1], log_probs=[None]),
         SimpleNamespace(token_ids=[1], log_probs=[-1.0], extra_fields=[1]),
     ],
@@ -226,7 +229,16 @@ async def test_the_arrays_of_an_object_become_numbers(words, ask):
         def __bool__(self):
             raise ValueError("the truth value of an array is ambiguous")
 
-    ids, logprobs = Array(map(Fraction, (1, 2))), Array(map(Fraction, (-1, -2)))
+    class Integer:
+        """As numpy's."""
+
+        def __init__(self, number):
+            self.number = number
+
+        def __index__(self):
+            return self.number
+
+    ids, logprobs = Array(map(Integer, (1, 2))), Array(map(Fraction, (-1, -2)))
 
     class Client:
         async def generate(self, request_id, *, prompt_ids, sampling_params):
