@@ -27,6 +27,7 @@ TELLTALES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("<|tool_calls_section_begin|>", "namespace functions"), "kimi-k2.5"),
     (("<|tool_calls_section_begin|>",), "kimi-k2"),
     (("<|turn>", "<|tool_call>"), "gemma-4"),
+    (("<|START_ACTION|>", '"results": {\n            "0": {{ tool_msg.content|tojson }}'), "command-r7b"),
     (("<|START_ACTION|>",), "command-a"),
     (("{function-name}<arg_key>", "<|assistant|>"), "glm-4.7"),
     (("<arg_key>", "<|assistant|>\n"), "glm-4.5"),
