@@ -190,10 +190,12 @@ class KnownEvents:
         turn = self._turns.get((event.node, event.turn))
         if turn is None:
             return event
-        if not event.ids:  # the values of a whole answer, each request's
+        # A frame with values and no ids: some engines send one at the end of a request, for its whole answer.
+        # Counted, as it has no position: repeated frames come before the new ones of a turn that was cut.
+        if not event.ids:
             self._without_ids[event.node, event.turn] += 1
             again = self._without_ids[event.node, event.turn] <= turn.batches.count([])
-            return None if again or turn.complete else event
+            return None if again else event
         before = self._sampled[event.node, event.turn]
         recorded = turn.generated[before : before + len(event.ids)]
         self._sampled[event.node, event.turn] += len(event.ids)

@@ -100,16 +100,18 @@ async def test_a_record_whose_values_do_not_fit_its_ids_is_damaged(tmp_path: Pat
     assert [len(list(turn.frames())) for turn in record.turns] == [0], "nothing of the bad line is in it"
 
 
-async def test_a_run_that_goes_on_before_the_end_of_a_turn_has_the_values_of_its_whole_once(
-    tmp_path: Path,
+@pytest.mark.parametrize("lines_of_the_end", [0, 1], ids=["before", "behind"])
+async def test_a_run_that_goes_on_at_the_end_of_a_turn_has_the_values_of_its_whole_once(
+    tmp_path: Path, lines_of_the_end: int
 ) -> None:
     path = tmp_path / "run.jsonl"
     await desk(engine()).run_or_recover(path, {"q": "go"}).execute()
     lines = path.read_text().splitlines(keepends=True)
     end = next(i for i, line in enumerate(lines) if '"kind":"turn"' in line)
     assert '"ids":[]' in lines[end - 1]
-    path.write_text("".join(lines[:end]))
+    path.write_text("".join(lines[: end + lines_of_the_end]))
     await desk(engine()).run_or_recover(path, {"q": "go"}).execute()
+    assert path.read_text().count('"ids":[]') == "".join(lines).count('"ids":[]')
     for turn in read_record(path).turns:
         values = turn.all_values()
         assert values is not None
