@@ -555,14 +555,14 @@ def _given(**fields: Any) -> dict[str, Any]:
 
 
 def _arguments(call: CallableLike) -> list[str] | None:
-    """Return the names of a callable's arguments; None if they are unknown."""
+    """Return the names of a callable's required arguments; None if they are unknown, or there are none."""
     if isinstance(call, str):
         return None
     try:
         parameters = inspect.signature(call).parameters.values()
     except (TypeError, ValueError):
         return None
-    # What has a default needs no edge.
+    # What has a default needs no edge. None for no names, as a node has at least one slot: its default.
     return [
         each.name for each in parameters if each.default is each.empty and each.kind not in _VARIADIC
     ] or None
