@@ -39,12 +39,13 @@ _log = logging.getLogger(__name__)
 class Pipeline(graph.Declaration, Displayed):
     """A pipeline: declare it, then run it. Notebooks show its graph.
 
-    The declaration can be changed until the first `build` or run; the plan stays as it was built.
+    The declaration can be changed at any time. Runs that have begun keep the plan with which they began.
 
     Every method that runs takes the same options: see `codec_agents.runtime.options.RunOptions`.
     """
 
     _built: BuiltPipeline | None = None
+    _built_from: PipelineSpec | None = None
 
     @classmethod
     def _unmet_needs(cls, spec: PipelineSpec, directory: Path | None) -> Iterable[Fault]:
@@ -55,15 +56,19 @@ class Pipeline(graph.Declaration, Displayed):
         return unmet_needs(spec, Resources(spec, LiveObjects(), directory))
 
     def build(self) -> BuiltPipeline:
-        """Check everything that can be known, and load what a run needs. Later calls return the same plan.
+        """Check everything that can be known, and load what a run needs.
+
+        Later calls return the same plan while nothing else is declared.
 
         Raises:
             PipelineError: with every fault, each with its place, what was found and what to do.
         """
-        if self._built is None:
+        # Each call that declares something sets `_spec` to None, and the next look at it makes another one.
+        if self._built is None or self._spec is not self._built_from:
             from codec_agents.compiler.compiler import build
 
             self._built = build(self)
+            self._built_from = self.spec
             for fault in self._built.warnings:
                 _log.warning("pipeline %s: %s", self._built.name, fault)
         return self._built

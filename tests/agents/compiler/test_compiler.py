@@ -366,3 +366,15 @@ def test_a_long_chain_is_built_in_any_order_of_its_nodes() -> None:
     built = pipeline.connect(f"n{count - 1}", "out").build()
     assert built.links["n300"].incoming == (300,)
     assert built.links["n300"].outgoing == {"value": ((301,), ())}
+
+
+def test_what_is_declared_after_a_build_is_built() -> None:
+    p = Pipeline("grows").input("q", map="demo/words").sink("one").connect("q", "one")
+    first = p.build()
+    assert p.build() is first
+    p.sink("two").connect("q", "two")
+    assert set(p.build().nodes) == {"q", "one", "two"}
+    assert set(first.nodes) == {"q", "one"}, "a run that has begun keeps its plan"
+    p.connect("q", "nowhere")
+    with pytest.raises(PipelineError, match="nowhere"):
+        p.build()
