@@ -372,7 +372,7 @@ def test_a_frame_of_as_many_ids_as_there_may_be_is_read(form, element, step):
 
 
 @pytest.mark.parametrize(("form", "element"), [*MANY, (protobuf_unpacked, b"\x05")])
-@pytest.mark.parametrize("smallest", [False, True])
+@pytest.mark.parametrize("smallest", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_frame_of_more_ids_is_refused_before_they_are_made(form, element, smallest, step):
     """Also where all 16 MiB of it are ids of a byte."""

@@ -179,7 +179,9 @@ def test_a_reward_that_is_no_number_is_a_typed_error(tmp_path: Path) -> None:
         _ = read_record(path).rewards
 
 
-@pytest.mark.parametrize("name", ["v1_mapped", "v2_desk", "v2_asking"])
+@pytest.mark.parametrize(
+    "name", ["v1_mapped", *(pytest.param(each, marks=pytest.mark.slow) for each in ("v2_desk", "v2_asking"))]
+)
 def test_random_damage_of_an_old_file_gives_no_untyped_error(name: str, tmp_path: Path) -> None:
     content, dice = (OLD / f"{name}.jsonl").read_bytes(), random.Random(name)
     for _ in range(400):

@@ -260,7 +260,14 @@ def spaced(text: str) -> str:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "failing branch"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        shape if shape in ("diamond", "loop", "map") else pytest.param(shape, marks=pytest.mark.slow)
+        for shape in SHAPES
+        if shape != "failing branch"
+    ],
+)
 async def test_a_run_that_is_over_is_freed_without_the_garbage_collector(shape: str) -> None:
     """A service that runs all day frees each run as it ends, and is not held up to look for cycles.
 

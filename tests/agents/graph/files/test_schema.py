@@ -163,7 +163,7 @@ def changed(draw):
     return document
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(changed())
 def test_the_schema_takes_what_the_reader_takes_and_nothing_else(data):
     valid = VALIDATOR.is_valid(data)

@@ -240,6 +240,7 @@ async def test_a_request_under_way_is_closed_when_the_real_one_goes_out() -> Non
     assert b.left_open == 0
 
 
+@pytest.mark.slow
 async def test_the_number_of_requests_is_bounded() -> None:
     b = ScriptedEngine(lambda _: Say("read"))
     await run(pipeline(speaker(words(900)), b, stride=8))
@@ -350,6 +351,7 @@ async def test_it_stops_where_they_show_none_and_is_tried_again(cached: int | No
     assert [number > 0 for number in sent] == [True] * 2 + rounds * 2
 
 
+@pytest.mark.slow
 async def test_the_items_of_a_map_are_measured_together() -> None:
     body = automatic(Reporting(lambda _: 0))
     p = Pipeline("items").input("list").sink("all").map("each", body, parallel=1, separator="\n")
