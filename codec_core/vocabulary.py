@@ -123,6 +123,10 @@ class Vocabulary:
                 view = views[control] = Vocabulary(self.map, control=control)
         return view
 
+    def apart(self) -> Vocabulary:
+        """Return a vocabulary with the same tokens that shares nothing derived with this one."""
+        return Vocabulary(self.map, control=self._control)
+
     def control_tokens(self) -> dict[str, AddedToken]:
         """Return the control tokens by name, and how each is found in text."""
         stated = {token.content: token for token in self.facts.added_tokens}

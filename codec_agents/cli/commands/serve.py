@@ -88,7 +88,7 @@ def command(
     """
     from codec_agents.server import MissingServerError, ServerSettings, create_app, serve
     from codec_agents.server.access import UnprotectedServerError, require_keys
-    from codec_agents.server.apis.families import set_dialect
+    from codec_agents.server.backends.chosen_dialect import with_dialect
     from codec_agents.server.hosting.serving import require_uvicorn
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -100,9 +100,9 @@ def command(
     except (MissingServerError, UnprotectedServerError) as error:
         raise click.UsageError(str(error)) from error
     backend, maps = _backend(file, model, given)
-    served = backend.models[0]
     if dialect is not None:
-        set_dialect(served.vocabulary, dialect)
+        backend = with_dialect(backend, dialect)
+    served = backend.models[0]
     app = create_app(backend, settings, maps=maps)
     sockets = bound(host, port)
     place = address_of(host, sockets)

@@ -37,15 +37,3 @@ def require_dialect(vocabulary: Vocabulary) -> BoundDialect:
             code="no_chat_form",
         )
     return dialect
-
-
-def set_dialect(vocabulary: Vocabulary, name: str | None) -> None:
-    """Choose the dialect of a vocabulary by its name; with None, check that its map tells one.
-
-    Raises:
-        DialectError: there is no such dialect, the map lacks its markers, or tells no family.
-    """
-    from codec_agents.dialects import BoundDialect, derive_dialect, get_dialect
-
-    dialect = derive_dialect(vocabulary)[0] if name is None else get_dialect(name)
-    vocabulary.derived[BoundDialect] = dialect.bind(vocabulary)

@@ -20,12 +20,13 @@ import msgspec
 from codec_agents.engines.base import enforced_forms
 from codec_agents.server.access import credentials_of, key_of
 from codec_agents.server.answers import Answer, FrameAnswer
-from codec_agents.server.apis.families import require_dialect, set_dialect
+from codec_agents.server.apis.families import require_dialect
 from codec_agents.server.apis.messages import read_count
 from codec_agents.server.apis.table import READERS, answer_to
 from codec_agents.server.app import CodecServer
 from codec_agents.server.backends.backend import Backend, Job
 from codec_agents.server.backends.bridge import BridgeBackend
+from codec_agents.server.backends.chosen_dialect import require_families, with_dialect
 from codec_agents.server.exchanges import render_metrics
 from codec_agents.server.gateway.continuation import ReasoningRules
 from codec_agents.server.gateway.conversations import Conversations, Exchange
@@ -113,11 +114,15 @@ class Gateway(CodecServer):
         exchanges: Exchanges | None = None,
     ) -> None:
         # A back end has its vocabularies. mypy cannot tell the two kinds of `engine` apart by `source`.
-        if source is not None:
-            engine = BridgeBackend(engine, source, name, model=model)  # type: ignore[arg-type]
-        for served in engine.models:  # type: ignore[union-attr]
-            set_dialect(served.vocabulary, dialect)
-        super().__init__(_Replaying(engine), settings, exchanges=exchanges)  # type: ignore[arg-type]
+        if source is None:
+            backend: Backend = engine  # type: ignore[assignment]
+        else:
+            backend = BridgeBackend(engine, source, name, model=model)  # type: ignore[arg-type]
+        if dialect is None:
+            require_families(backend)
+        else:
+            backend = with_dialect(backend, dialect)
+        super().__init__(_Replaying(backend), settings, exchanges=exchanges)
         self.store = MemoryStore() if store is None else store
         self.records = None if record is None else ConversationRecords(record)
         most = self.settings.max_conversation

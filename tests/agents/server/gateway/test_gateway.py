@@ -16,8 +16,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from codec_agents import telemetry
+from codec_agents.dialects import BoundDialect, Message, get_dialect
 from codec_agents.engines.vllm import VllmEngine
-from codec_agents.server import Affinity, EmbeddedServer, ScriptedBackend, ServerSettings
+from codec_agents.server import Affinity, EmbeddedServer, ScriptedBackend, ServerSettings, create_app
 from codec_agents.server.gateway.server import Gateway
 from codec_agents.server.gateway.store import MemoryStore
 from codec_agents.server.recording import RecordedExchange, RecordingExchanges
@@ -501,3 +502,28 @@ async def test_no_history_is_a_failure_of_the_server(path: str, body: Any, statu
     """Not the first time, and not when its beginning is known."""
     async with serving() as gateway:
         assert [(await gateway.ask(path, **body)).status_code for _ in range(3)] == [status] * 3
+
+
+async def test_the_dialect_of_a_gateway_is_no_other_servers() -> None:
+    """Both serve one map; each writes prompts in its own dialect, whichever was made last."""
+    source = small_map_of("qwq")
+    prompts = []
+    backends = [ScriptedBackend.of(source, lambda _: "fine", "m") for _ in range(3)]
+    exchanges = [RecordingExchanges() for _ in backends]
+    servers = [
+        Gateway(backends[0], dialect="qwq", exchanges=exchanges[0]),
+        Gateway(backends[1], dialect="qwen3", exchanges=exchanges[1]),
+        create_app(backends[2], exchanges=exchanges[2]),
+    ]
+    for server, seen in zip(servers, exchanges, strict=True):
+        transport = httpx.ASGITransport(server)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            body = {"messages": [{"role": "user", "content": "Hi"}]}
+            assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
+        prompts.append(list(seen.generations[0].prompt_ids))
+    written = [
+        BoundDialect(get_dialect(name), source).write([Message(role="user", content="Hi")])
+        for name in ("qwq", "qwen3")
+    ]
+    assert prompts == [*written, written[1]]
+    assert written[0] != written[1]
