@@ -55,7 +55,7 @@ __all__ = [
 def __getattr__(name: str) -> _typing.Any:
     """Import what runs pipelines when it is asked for; a program that declares them does without."""
     if name == "__version__":
-        # Here: it reads the files of the installation, and few programs ask for the version.
+        # Looked up here: it reads the files of the installation, and few programs ask for the version.
         from importlib.metadata import version
 
         return version("codec-agents")

@@ -171,7 +171,7 @@ class JsonStrings:
         self._tokenizer = pick_tokenizer(vocabulary)
         self._single: dict[bytes, int] = {}
         self._escaped: dict[int, tuple[int, ...]] = {}
-        # Now, so that the build fails and not a run in which a slot first holds such a character.
+        # Spelled now, so that the build fails and not the first run whose slot holds such a character.
         for escape in _ESCAPES.values():
             self._spelled(escape)
 

@@ -297,7 +297,7 @@ class Resources:
             command = spec.command and allowed_command(spec.command, self._spec.programs, self._importer)
             server = ToolServer(name, spec, command, self._directory)
             run_in_own_loop(server.ask)
-            # Now: a tool of `only` that the server does not offer is a fault of the build.
+            # Asked now, so that a tool of `only` that the server does not offer is a fault of the build.
             server.tools()
         except ReferenceRefusedError as error:
             raise ResourceError(f"{error.reference!r}: {error.reason}", error.remedy) from error
@@ -313,7 +313,7 @@ class Resources:
         Raises:
             ResourceError: it may not be imported, or is not there.
         """
-        # First: names of live objects are no references.
+        # Live objects come first: their names are no references.
         if reference in self._live.callables:
             found: Callable[..., Any] = self._live.callables[reference]
             return found

@@ -81,7 +81,7 @@ async def check_engine(
     _require(len(ids) <= max_tokens, f"{len(ids)} ids came for max_tokens={max_tokens}")
     await _check_prompts(engine, request)
     await _leave_early(engine, request)
-    # Last: requests that were refused or left may harm those that follow.
+    # These come last, because requests that were refused or left may harm those that follow.
     repeats = await _repeats(engine, request, ids)
     continues = repeats and await _continues(engine, request, ids)
     declared = continues_answers(engine)

@@ -237,7 +237,7 @@ def _maps(edge: EdgeExplanation) -> str:
 
 
 def _parts(explanation: Explanation) -> Iterator[Part]:
-    # Here: only a notebook needs what draws.
+    # Imported here, because only a notebook draws.
     from codec_agents.display.parts import Grid, Title
     from codec_agents.graph.drawing.parts import fault_parts
 

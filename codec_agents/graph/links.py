@@ -102,7 +102,7 @@ def _source(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
 def _target(nodes: Mapping[str, Node], edge: EdgeSpec) -> tuple[str, str]:
     name, slot = edge.target_node, edge.target_slot
     node = _node(nodes, name, "to")
-    # First: it has no slots, and the reason says more than that.
+    # Inputs are checked first: they have no slots, but that would not say why.
     if isinstance(node, InputNode):
         raise EdgeFaultError("to", f"{name!r} is an input; only the caller fills it", "end at another node")
     if isinstance(node, SinkNode):

@@ -114,7 +114,7 @@ def reader_of_schema(schema: Mapping[str, Any], bounds: Budget | None = None) ->
         raise ValueError(f"not a JSON Schema: {error.message}; correct it") from None
     # Without a registry of its own `jsonschema` would fetch what a `$ref` names.
     checker = _bounded(kind)(schema, registry=Registry())
-    # Now: a schema that cannot be followed would otherwise fail each answer, after the model was asked.
+    # Tried when it is built: a schema that cannot be followed would otherwise fail every answer.
     _try(checker, schema)
     bounds = bounds or Budget()
 

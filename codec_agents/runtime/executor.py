@@ -145,7 +145,7 @@ class Executor:
         for name, node in plan.nodes.items():
             if not isinstance(node, BuiltInput):
                 await self._prepare(node, context.wirings[name])
-        # Last: what the inputs complete needs the edges behind it.
+        # Inputs are sent last, because a node that they complete needs the edges behind it.
         for node in plan.inputs.values():
             await self._send_input(node)
 

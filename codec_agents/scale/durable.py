@@ -94,7 +94,7 @@ class DurableWorker:
         self._concurrency = concurrency
         self._stack = AsyncExitStack()
         self._lock = -1
-        # Here and not on entering: a missing library is an error before anything starts.
+        # Imported here and not on entering, so that a missing library is an error before anything starts.
         self._library = dbos()
         self._database = database
         self._looking: asyncio.Task[None] | None = None

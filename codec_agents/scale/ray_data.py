@@ -149,7 +149,7 @@ def run_on_ray(
         BatchError: as for `run_batch`; Ray is not installed.
     """
     _check_concurrency(concurrency)
-    # Here, and not in the actors: a dashboard listens on its own machine alone unless it is told otherwise.
+    # Resolved here and not in the actors: by default a dashboard listens on its own machine alone.
     urls = {name: resolved(given) for name, given in (engines or {}).items()}
     make = make or partial(replicas, str(Path(file).absolute()), urls)
     made = make()

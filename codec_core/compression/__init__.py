@@ -80,7 +80,7 @@ def decompressor(
         headers = {name.lower(): value for name, value in encoded.items()}
         encoded, zstd_dict = headers.get("content-encoding"), headers.get(ZSTD_DICT_HEADER.lower())
     encoding = _normal(encoded)
-    # First, for every encoding: a dictionary that is named without zstd is an error too.
+    # Checked first and for every encoding: a dictionary that is named without zstd is an error too.
     dictionary = select_zstd_dict(encoding, (zstd_dict or "").strip() or None, dictionaries or {})
     if dictionary is not None:
         return ZstdDecompressor(dictionary, budget)

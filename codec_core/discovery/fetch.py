@@ -153,7 +153,7 @@ async def _send(
     import httpx
 
     try:
-        # Twice: connecting and waiting for the first byte may each take as long as the client's own limit.
+        # Twice the limit, because connecting and waiting for the first byte may each take that long.
         with anyio.fail_after(2 * timeout):
             return await session.send(request, stream=True, auth=auth, follow_redirects=False)
     except TimeoutError:

@@ -47,7 +47,7 @@ def normalizers_of(
     if name != "rules":
         form = _FORMS.get(name, "NFC")  # of "none" no stream is made (`VocabularyTokenizer.normalizes`)
         return str if name == "none" else partial(normalized, form), partial(NormalizedStream, form)
-    # Late, as most maps have no rules.
+    # Imported here, because most maps have no rules.
     from codec_core.unicode.replacement_rules import RuleStream, normalize_by_rules
 
     rules = _rules_of(vocabulary.map)

@@ -51,7 +51,7 @@ def run_real(program: Path | None, *, yes: bool, begin: Begin, measured: bool) -
         CodecAgentsError: no server can run the models, or they cannot be fetched.
     """
     folder = cache_folder()
-    # First: without a program the download would be in vain.
+    # Looked for before anything is downloaded: without a program the download would be useless.
     found = find_program(program, folder.parent / "bin" / PROGRAM)
     if found is None and (absent := lacking()):
         raise NoServerError(

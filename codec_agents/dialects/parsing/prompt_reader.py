@@ -241,7 +241,7 @@ class PromptReader:
         if found is None or found.end() == found.start():
             return False
         content = found["content"]
-        # Once: tools that a later turn spells are its text.
+        # Only the first turn that has tools defines them: those that a later turn spells are its text.
         if self._tools is not None and reading.tools is None:
             tools = self._tools.in_user(content)
             if tools is not None:

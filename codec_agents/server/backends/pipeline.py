@@ -179,7 +179,7 @@ class PipelineBackend:
     def _begin(self, asked: Asked, plan: BuiltPipeline) -> _Begun:
         turn = self._turn_before(plan, asked)
         try:
-            # First, since prompts of the plan are then those behind the conversation.
+            # The conversation comes before the inputs, because the prompts of the plan then continue it.
             plan = continued_from(plan, turn.histories)
             if asked.question is None:
                 return self._resume(plan, turn, asked)
