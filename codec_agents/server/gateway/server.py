@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -130,9 +130,9 @@ class Gateway(CodecServer):
             self.store, self.workers, rules, records=self.records, most_bytes=most
         )
         self._record_logprobs = record_logprobs and self.records is not None
-        self._engine = engine
-        # Behind a bridge the engine enforces them, and any other back end does so itself, if at all.
-        self._forms = enforced_forms(getattr(engine, "engine", engine))  # type: ignore[arg-type]
+        # A bridge's engine enforces forms and computes log probabilities; any other back end does so itself.
+        self._engine: Any = getattr(backend, "engine", backend)
+        self._forms = enforced_forms(self._engine)
         self._affinity = affinity or Affinity()
         self._filters = filters
         self._repeats = Repeats()
@@ -214,14 +214,13 @@ class Gateway(CodecServer):
         """Return what gathers the record of a turn."""
         if self.records is None:
             return None
-        # Optional: only a bridge has an engine behind it, and engines of users need not tell their kind.
-        engine = getattr(self._engine, "engine", None)
         speaker = Speaker(
             model=job.model.name,
             vocabulary=job.model.vocabulary,
             dialect=require_dialect(job.model.vocabulary).name,
-            engine=getattr(engine, "provider", None),
-            logprob_mode=getattr(engine, "logprob_mode", None),
+            # Optional: back ends, and engines of users, need not tell their kind.
+            engine=getattr(self._engine, "provider", None),
+            logprob_mode=getattr(self._engine, "logprob_mode", None),
         )
         return Capture(speaker=speaker, options=job.options, started=self.records.now())
 

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 
+from codec_agents.engines.scripted.engine import ScriptedEngine
 from codec_agents.exceptions import RecordError
 from codec_agents.records.appending import annotate
 from codec_agents.records.format import RECORD_VERSION, Chain
@@ -20,7 +21,9 @@ from codec_agents.records.trajectories import trajectories_of
 from codec_agents.records.writer import encoded
 from codec_agents.server.gateway import run_records
 from codec_agents.server.gateway.run_records import ConversationRecords
+from codec_agents.server.gateway.server import Gateway
 from codec_agents.trace.reading import read_run
+from tests.agents.dialects.families import small_map_of
 from tests.agents.server.gateway.test_gateway import TOOL, USER, Serving, logprob_of, serving
 
 pytestmark = pytest.mark.asyncio
@@ -73,6 +76,23 @@ async def test_a_conversation_is_one_row_with_what_was_sampled_told_from_what_wa
     assert all(value == (logprob_of(token) if own else 0) for value, token, own in pairs)
     assert (row.complete, row.tool_calls, row.map) == (True, 2, "test/small")
     assert oct(path.stat().st_mode & 0o777) == "0o600"
+
+
+@pytest.mark.parametrize("dialect", [None, "qwen3"])
+async def test_a_record_names_the_engine_behind_a_gateway(tmp_path: Path, dialect: str | None) -> None:
+    engine = ScriptedEngine(lambda _: "fine")
+    gateway = Gateway(
+        engine, small_map_of("qwen3"), "m", dialect=dialect, record=tmp_path, record_logprobs=True
+    )
+    transport = httpx.ASGITransport(gateway)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.post("/v1/chat/completions", json={"messages": [USER]})
+        assert answer.status_code == 200, answer.text
+    [path] = written(tmp_path)
+    record = read_record(path)
+    [row] = trajectories_of(record)
+    assert record.details(row.node)["engine"] == engine.provider
+    assert row.logprob_mode == engine.logprob_mode == "processed"
 
 
 @pytest.mark.slow
