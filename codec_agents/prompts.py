@@ -261,7 +261,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         prompt: its last prompt, which holds everything before.
         generated: the model's answer to it.
         begin: the number of ids of the prompt that the run began with; its turns follow.
-        map_hash: the hash of the ids' map.
+        map_hash: the hash of the ids' map; of a map made in memory, that of the document it would be.
+            None (which earlier versions wrote for such maps) cannot be continued.
         told: the results of the model's calls, by their places in the prompt.
     """
 

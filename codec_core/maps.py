@@ -179,6 +179,21 @@ class TokenizerMap(msgspec.Struct, frozen=True, dict=True, weakref=True):
         value: str | None = self.__dict__.get("hash")
         return value
 
+    @property
+    def identity(self) -> str:
+        """Return what names the content: the hash, or of a map made in memory the hash of its `to_json`.
+
+        Two maps without a hash must not be taken for the same one: compare this where ids change hands.
+        """
+        known: str | None = self.hash or self.__dict__.get("identity")
+        if known is None:
+            try:
+                document = self.to_json()
+            except UnicodeEncodeError:  # lone surrogates, which only a map made in memory can hold
+                document = repr(msgspec.structs.asdict(self)).encode("utf-8", "backslashreplace")
+            known = self.__dict__["identity"] = hash_map(document)
+        return known
+
     @classmethod
     def from_json(cls, data: bytes | str | Mapping[str, Any]) -> TokenizerMap:
         """Parse and check a map given as JSON or as the object decoded from it.

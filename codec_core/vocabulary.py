@@ -105,6 +105,11 @@ class Vocabulary:
     def __repr__(self) -> str:
         return f"<Vocabulary {self.id} of {self.size} ids>"
 
+    @property
+    def identity(self) -> str:
+        """Return what names the map's content, with a hash or without one (`TokenizerMap.identity`)."""
+        return self.map.identity
+
     def with_control(self, names: Iterable[str]) -> Vocabulary:
         """Return this vocabulary with some text tokens as control tokens; itself where none of them is one.
 

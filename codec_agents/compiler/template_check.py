@@ -71,8 +71,9 @@ def _compared(bound: BoundDialect, config: Config, chat: Chat) -> list[str]:
 
 def _key(bound: BoundDialect, config: Config, chat: Chat) -> str:
     parts = [
-        version("codec-agents"), dict(config), bound.dialect.model_dump(mode="json"), bound.vocabulary.hash,
-        [tool.schema() for tool in bound.tools.values()], chat.system is None, chat.thinking,
+        version("codec-agents"), dict(config), bound.dialect.model_dump(mode="json"),
+        bound.vocabulary.identity, [tool.schema() for tool in bound.tools.values()], chat.system is None,
+        chat.thinking,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -94,7 +94,7 @@ def _index(nodes: Mapping[str, BuiltNode]) -> dict[str, Any]:
         "sinks": {name: node for name, node in nodes.items() if isinstance(node, BuiltSink)},
         # A pause is resumed with the same maps alone: its ids would mean other tokens.
         "map_hashes": {
-            name: node.vocabulary.hash for name, node in nodes.items() if isinstance(node, PromptedNode)
+            name: node.vocabulary.identity for name, node in nodes.items() if isinstance(node, PromptedNode)
         },
         "needs_approval": any(
             isinstance(node, BuiltModel) and node.dispatcher.needs_approval for node in nodes.values()
@@ -160,7 +160,7 @@ class BuiltPipeline:
     """Whether its nodes work one after the other, so that a run needs one task."""
     inputs: Mapping[str, BuiltInput]
     sinks: Mapping[str, BuiltSink]
-    map_hashes: Mapping[str, str | None]
+    map_hashes: Mapping[str, str]
     """The hash of the map of each node that asks a model, by name."""
     needs_approval: bool
     """Whether a model has tools that need approval."""

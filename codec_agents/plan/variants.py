@@ -66,10 +66,15 @@ def continued_from(built: BuiltPipeline, histories: Mapping[str, History]) -> Bu
         if history is None or not isinstance(node, PromptedNode):
             return node
         # The same ids would be other text.
-        if history.map_hash != node.vocabulary.hash:
+        if history.map_hash is None:
+            raise InputError(
+                f"the history of node {node.path!r} does not say which map its ids are of (`map_hash`); "
+                f"the node's has the hash {node.vocabulary.identity}"
+            )
+        if history.map_hash != node.vocabulary.identity:
             raise InputError(
                 f"the history of node {node.path!r} is of a map with the hash {history.map_hash}, "
-                f"and the node has {node.vocabulary.hash}"
+                f"and the node has {node.vocabulary.identity}"
             )
         if misplaced(history.told, len(history.prompt)):
             raise InputError(f"the history of node {node.path!r} has results outside its prompt")

@@ -33,7 +33,7 @@ def record_header(built: BuiltPipeline) -> dict[str, Any]:
     return {
         "digest": built.digest,
         "versions": running_versions(),
-        "maps": {node.vocabulary.id: node.vocabulary.hash for node in asking.values()},
+        "maps": {node.vocabulary.id: node.vocabulary.identity for node in asking.values()},
         "nodes": nodes,
         "edges": edges,
     }

@@ -299,8 +299,11 @@ def _refuse_other_maps(built: BuiltPipeline, record: RecordedRun) -> None:
     """Refuse a record of other maps: its ids have other meanings."""
     recorded = record.header.get("maps", {})
     for map_id, digest in record_header(built)["maps"].items():
-        if recorded.get(map_id, digest) != digest:
+        # A record may lack the map or its hash; that is unknown, and so not known to be the same.
+        found = recorded.get(map_id)
+        if found != digest:
+            made = f"the map {map_id} of hash {found}" if found else f"no map {map_id} of a known hash"
             raise RecordError(
-                f"the record was made with the map {map_id} of hash {recorded[map_id]}, "
-                f"and the pipeline has the hash {digest}; use the map of the record"
+                f"the record was made with {made}, and the pipeline has the hash {digest}; "
+                "use the map of the record"
             )

@@ -62,7 +62,7 @@ class ReplayEngine:
         """
         self._record = record
         self._turns = {(turn.node, turn.number): turn for turn in record.turns}
-        self._same = digest == record.header.get("digest")
+        self._same = digest is not None and digest == record.header.get("digest")
         self._speed = speed
 
     @asynccontextmanager

@@ -119,7 +119,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     Fields:
         pipeline: the pipeline's name.
         digest: names its declaration; another declaration cannot resume.
-        maps: the hash of each model node's map.
+        maps: the hash of each model node's map; of one made in memory, that of the document it would be.
         run_id: the run.
         inputs: the inputs of the run.
         waiting: the turns that wait, by node.
@@ -181,8 +181,13 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
                 f"the pause is of the pipeline {self.pipeline!r} with the digest {self.digest}, and this is "
                 f"{built.name!r} with {built.digest}; resume with the declaration that was paused"
             )
-        if self.maps != built.map_hashes:
-            raise PauseError(f"the maps of {self.pipeline!r} have changed since the run was paused")
+        for node, identity in built.map_hashes.items():
+            # A pause may lack a hash, as those of earlier versions do for maps made in memory.
+            if self.maps.get(node) != identity:
+                raise PauseError(
+                    f"the run was paused with a map of {self.maps.get(node) or 'an unknown hash'} at node "
+                    f"{node!r}, and that of {built.name!r} has {identity}; resume with the map of the pause"
+                )
         if (found := next(_faults(self, built), None)) is not None:
             raise PauseError(f"the pause does not fit the pipeline {built.name!r}: {found}")
 

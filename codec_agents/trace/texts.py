@@ -24,9 +24,10 @@ class TextReader:
         self._by_id = {vocabulary.id: vocabulary for vocabulary in given}
 
     def decode(self, map_id: str | None, map_hash: str | None, ids: Sequence[int]) -> str | None:
-        """Return the text, special tokens shown; None where the map is not at hand, or is another one."""
+        """Return the text, special tokens shown; None where the map is not at hand, or may be another one."""
         vocabulary = self._vocabulary(map_id)
-        if vocabulary is None or (map_hash is not None and vocabulary.hash != map_hash):
+        # A record without the hash names the map by its id alone, which another map may have too.
+        if vocabulary is None or vocabulary.identity != map_hash:
             return None
         detokenizer = Detokenizer(vocabulary)
         return detokenizer.feed(ids, render_special=True) + detokenizer.flush()

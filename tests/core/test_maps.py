@@ -166,3 +166,14 @@ def test_maps_are_frozen_and_short_to_print():
     with pytest.raises(AttributeError):
         tokenizer_map.id = "c"
     assert msgspec.json.decode(msgspec.json.encode(tokenizer_map))["vocab"] == {"a": 0}
+
+
+def test_the_identity_of_a_map_is_that_of_its_content():
+    fields = {**BASE, "vocab": {"a": 0, "b": 1}}
+    made = TokenizerMap.from_json(fields)
+    assert made.identity == TokenizerMap.from_json(fields).identity == parse_map(made.to_json()).hash
+    assert made.identity != TokenizerMap.from_json({**BASE, "vocab": {"a": 1, "b": 0}}).identity
+    parsed = parse(vocab={"a": 0})
+    assert parsed.identity == parsed.hash == vocabulary_of(parsed).identity
+    alone, other = (TokenizerMap("a/b", "2", 1, vocab={name: 0}) for name in ("\ud800", "\ud801"))
+    assert alone.identity != other.identity

@@ -62,8 +62,8 @@ def vocabulary_at(built: BuiltPipeline, sink: BuiltSink) -> Vocabulary:
     place = f"nodes.{sink.name}"
     if not known or len(known) < len(found):
         raise _fault(built, place, "text reaches this sink, but a model answers in ids", "serve another sink")
-    # A vocabulary without a document has no hash.
-    if len({vocabulary.hash or vocabulary.id for vocabulary in known}) > 1:
+    # Not by hash or id: maps made in memory have no hash, and two of them may have one id.
+    if len({vocabulary.identity for vocabulary in known}) > 1:
         ids = ", ".join(sorted({vocabulary.id for vocabulary in known}))
         raise _fault(built, place, f"ids of several maps reach this sink: {ids}", "join them in one map")
     return known[0]

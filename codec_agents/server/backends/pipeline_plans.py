@@ -152,7 +152,7 @@ def histories_of_text(
     tools = list(node.dialect.tools.values())
     ids = node.dialect.write([*first, *messages], tools=tools, add_generation_prompt=False)
     # All of it as a prompt: which of the ids were sampled is not known, and nothing has to be.
-    return {node.path: History(prompt=ids, generated=[], begin=len(ids), map_hash=node.vocabulary.hash)}
+    return {node.path: History(prompt=ids, generated=[], begin=len(ids), map_hash=node.vocabulary.identity)}
 
 
 def _is_input_alone(plan: BuiltPipeline, node: PromptedNode, source: str) -> bool:

@@ -122,8 +122,7 @@ def _origin(asked: Asked, system: Message | None, dialect: BoundDialect) -> byte
     vocabulary = dialect.vocabulary
     place: list[Any] = [
         asked.model,
-        # A vocabulary without a document has no hash.
-        vocabulary.hash or vocabulary.id,
+        vocabulary.identity,
         _digest_of(dialect),
         asked.thinking or dialect.thinking,
         text,

@@ -79,7 +79,7 @@ class Speaker:
         mode = {} if self.logprob_mode is None else {"logprob_mode": self.logprob_mode}
         details = {"dialect": self.dialect, "model": self.model, "engine": self.engine}
         node = {"map": self.vocabulary.id, **details, **mode}
-        maps = {self.vocabulary.id: self.vocabulary.hash}
+        maps = {self.vocabulary.id: self.vocabulary.identity}
         return {"versions": running_versions(), "maps": maps, "nodes": {MODEL: node}, "edges": []}
 
 
