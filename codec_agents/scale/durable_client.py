@@ -34,7 +34,8 @@ MAX_ID = 128
 """Bytes of a run's id, which is the name of a file: file systems take 255, with the ending and more."""
 
 ROWS_AT_ONCE = 100
-"""Rows of the database that a list of runs holds at a time: each has the inputs and texts of its run."""
+"""Rows of the database that a list of runs holds at a time, by default: each has the inputs and texts of its
+run."""
 
 State: TypeAlias = Literal["queued", "running", "waiting", "done", "failed"]
 
@@ -67,16 +68,20 @@ class DurableStatus:
 class DurableRuns:
     """The durable runs of a state folder."""
 
-    def __init__(self, state: str | Path, *, database: str | None = None) -> None:
+    def __init__(
+        self, state: str | Path, *, database: str | None = None, rows_at_once: int = ROWS_AT_ONCE
+    ) -> None:
         """Connect.
 
         Args:
             state: the folder of the records, which all workers share.
             database: the URL of DBOS's database; a SQLite file in the state folder if left out.
+            rows_at_once: rows of the database that a list of runs holds at a time.
 
         Raises:
             DurableError: DBOS is not installed, or its database cannot be used.
         """
+        self._rows_at_once = rows_at_once
         self._state = Path(state).absolute()
         self._state.mkdir(parents=True, exist_ok=True)
         library, url = dbos(), prepared_database(self._state, database)
@@ -151,8 +156,9 @@ class DurableRuns:
 
     def _listed(self, state: State | None, start: int) -> Iterator[tuple[int, DurableStatus]]:
         """Yield runs with the places of their first workflows. Rows are only added, so a place stays."""
-        for place in count(start, ROWS_AT_ONCE):
-            rows = self._client.list_workflows(name=WORKFLOW, limit=ROWS_AT_ONCE, offset=place)
+        most = self._rows_at_once
+        for place in count(start, most):
+            rows = self._client.list_workflows(name=WORKFLOW, limit=most, offset=place)
             first = {row.workflow_id: number for number, row in enumerate(rows, place)}
             first = {name: number for name, number in first.items() if "/" not in name}
             # Without names, DBOS would list all workflows.
@@ -162,7 +168,7 @@ class DurableRuns:
                 status = self._status(name, known)
                 if state is None or status.state == state:
                     yield number, status
-            if len(rows) < ROWS_AT_ONCE:
+            if len(rows) < most:
                 return
 
     def answer(self, run_id: str, decisions: Mapping[str, bool | str], *, pause: str | None = None) -> None:

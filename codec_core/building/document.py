@@ -85,14 +85,14 @@ def check_values(data: bytes, path: str | Path) -> None:
         raise MapBuildError(f"{path} has more than {MAX_SOURCE_VALUES} values; no tokenizer file has as many")
 
 
-def check_tokens(count: int, path: str | Path) -> None:
+def check_tokens(count: int, path: str | Path, *, most: int = MAX_TOKENS) -> None:
     """Refuse a vocabulary that is larger than any.
 
     Raises:
-        MapBuildError: it has more than `MAX_TOKENS` tokens.
+        MapBuildError: it has more than `most` tokens.
     """
-    if count > MAX_TOKENS:
-        raise MapBuildError(f"{path} has {count} tokens; at most {MAX_TOKENS} are read")
+    if count > most:
+        raise MapBuildError(f"{path} has {count} tokens; at most {most} are read")
 
 
 def pad_scores(scores: list[float], ids: Iterable[int]) -> None:

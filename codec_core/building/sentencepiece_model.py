@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from codec_core.building.added_tokens import added_fields
-from codec_core.building.document import byte_fallback, check_tokens, read_source, write_document
+from codec_core.building.document import MAX_TOKENS, byte_fallback, check_tokens, read_source, write_document
 from codec_core.building.normalizer_rules import rules_fields
 from codec_core.building.scored_merges import merges_by_score
 from codec_core.building.steps import AddedToken
@@ -52,7 +52,7 @@ def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
     Raises:
         MapBuildError: the file is damaged, or does something that a map cannot say.
     """
-    model = _read(path)
+    model = read_model(path)
     _check(model, path)
     vocab = {piece: number for number, (piece, _, _) in enumerate(model.pieces)}
     if len(vocab) != len(model.pieces):
@@ -131,7 +131,12 @@ def _check(model: _Model, path: str | Path) -> None:
         raise MapBuildError(f"{path}: there are no pieces with U+2581 for a space")
 
 
-def _read(path: str | Path) -> _Model:
+def read_model(path: str | Path, *, max_tokens: int = MAX_TOKENS) -> _Model:
+    """Read the fields of a model that say how text is encoded.
+
+    Raises:
+        MapBuildError: the file is no model, or has more than `max_tokens` pieces.
+    """
     pieces: list[tuple[str, float, int]] = []
     trainer: dict[int, Value] = {}
     rules: dict[int, Value] = {}
@@ -139,7 +144,8 @@ def _read(path: str | Path) -> _Model:
     try:
         for number, value in _fields(data):
             if number == _PIECE:
-                check_tokens(len(pieces) + 1, path)  # as they come: an empty one takes two bytes of a file
+                # As they come: an empty one takes two bytes of a file.
+                check_tokens(len(pieces) + 1, path, most=max_tokens)
                 pieces.append(_piece(_content(value)))
             elif number == _TRAINER:  # of a message that is there twice, the fields are joined
                 trainer |= _some(value, _MODEL_TYPE, _SPACE_AS_SUFFIX)

@@ -19,8 +19,8 @@ READ_ANYWAY = 10_000
 """Characters that may be read for each one of a text, and for any text."""
 
 MAX_KEPT = 2**19
-"""Places in all steps that are kept, at some fifty bytes each. The usual pattern has few steps of a dozen
-places; repetitions with large bounds can have thousands of both."""
+"""Places in all steps that are kept, by default, at some fifty bytes each. The usual pattern has few steps of
+a dozen places; repetitions with large bounds can have thousands of both."""
 
 
 class Step(NamedTuple):
@@ -40,9 +40,9 @@ class Step(NamedTuple):
 class PatternSearch:
     """Finds the matches of a pattern."""
 
-    def __init__(self, code: PatternCode) -> None:
+    def __init__(self, code: PatternCode, *, max_kept: int = MAX_KEPT) -> None:
         self._code = code
-        self._room = MAX_KEPT
+        self._room = max_kept
         self._steps: dict[tuple[tuple[int, ...], int], Step] = {}
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:

@@ -96,8 +96,12 @@ class _Names:
 class ReplacementRules:
     """The rules of one table. Safe to share between threads."""
 
-    def __init__(self, table: bytes) -> None:
+    def __init__(self, table: bytes, *, max_steps: int = MAX_STEPS) -> None:
         """Read and check a table, in time in proportion to its size.
+
+        Args:
+            table: the table.
+            max_steps: the most steps to the characters of its rules.
 
         Raises:
             RuleError: it is damaged or larger than any known one; the message says how.
@@ -107,6 +111,7 @@ class ReplacementRules:
         (size,) = struct.unpack_from("<I", table)
         if size % 4 or size < 4 or size + 4 >= len(table):
             raise RuleError(f"a trie of {size} bytes in a table of {len(table)}")
+        self._max_steps = max_steps
         self._root, self._steps = _read_steps(table[4 : 4 + size])
         self._replacements = table[4 + size :]
         try:
@@ -245,13 +250,13 @@ class ReplacementRules:
             RuleError: there are more steps than any table needs.
         """
         stack = [(b"", base, 0) for base in bases]
-        left = MAX_STEPS
+        left = self._max_steps
         while stack:
             begun, place, pending = stack.pop()
             for step in self._steps.get(place, ()):
                 left -= 1
                 if left < 0:
-                    raise RuleError(f"more than {MAX_STEPS} steps to the characters of its rules")
+                    raise RuleError(f"more than {self._max_steps} steps to the characters of its rules")
                 data, following = begun + bytes((step.byte,)), _pending(step.byte, pending)
                 if following:
                     stack.append((data, step.base, following))

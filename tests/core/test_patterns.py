@@ -9,7 +9,10 @@ from tokenizers import Regex, pre_tokenizers
 
 from codec_core.exceptions import TokenizerMapValidationError
 from codec_core.maps import TokenizerMap
-from codec_core.pretokenizer import ops_of_pattern, pattern_search, pretokenizer_of, stage_of_pattern
+from codec_core.pretokenizer import ops_of_pattern, pretokenizer_of, stage_of_pattern
+from codec_core.pretokenizer.pattern_code import PatternCode
+from codec_core.pretokenizer.pattern_parser import parse_pattern
+from codec_core.pretokenizer.pattern_search import PatternSearch
 from codec_core.pretokenizer.patterns import SearchStage, pattern_stage
 from codec_core.pretokenizer_program import (
     MAX_LITERAL_CHARACTERS,
@@ -361,9 +364,8 @@ def test_patterns_that_are_long_cost_little(name):
         assert "".join(pretokenizer_of(None, COSTLY[name]).cut("ab" * 50)) == "ab" * 50
 
 
-def test_a_search_keeps_no_more_places_than_its_limit(monkeypatch):
-    monkeypatch.setattr(pattern_search, "MAX_KEPT", 500)
-    stage = pattern_stage("[ab]*a[ab]{40}c|[ab]*b[ab]{2}d")
-    assert stage.cut("".join(Random(1).choices("ab", k=120)))
-    kept = stage._search._steps.items()
+def test_a_search_keeps_no_more_places_than_its_limit():
+    search = PatternSearch(PatternCode(parse_pattern("[ab]*a[ab]{40}c|[ab]*b[ab]{2}d")), max_kept=500)
+    assert not list(search.spans("".join(Random(1).choices("ab", k=120))))
+    kept = search._steps.items()
     assert 50 < sum(len(places) + len(step.places) for (places, _), step in kept) <= 500

@@ -35,7 +35,7 @@ from codec_agents.server.backends.conversations import Conversations, Turn
 from codec_agents.server.backends.pipeline_answer import RunAnswer
 from codec_agents.server.backends.pipeline_ends import input_of, sink_of, vocabulary_at
 from codec_agents.server.backends.pipeline_plans import Plans, histories_of_text, is_client_tool
-from codec_agents.server.backends.pipeline_requests import Asked, no_use, read_asked
+from codec_agents.server.backends.pipeline_requests import MAX_TEXT, Asked, no_use, read_asked
 from codec_agents.server.http import HttpError
 from codec_agents.server.workers import Workers
 from codec_agents.tools.calls import call_key
@@ -64,6 +64,7 @@ class PipelineBackend:
         sink: the sink whose ids are the answer; may be left out where there is one, or one of text.
         store: the SQLite file in which conversations outlast the server; that of `serve` if left out, and in
             memory alone if that has none.
+        max_text: characters of what a client asks; each run encodes its prompts on the event loop.
 
     Raises:
         PipelineError: the pipeline has faults, or its prompt or its answer is ambiguous.
@@ -81,7 +82,9 @@ class PipelineBackend:
         input: str | None = None,  # noqa: A002 - the declaration's own word
         sink: str | None = None,
         store: str | Path | None = None,
+        max_text: int = MAX_TEXT,
     ) -> None:
+        self._max_text = max_text
         self._pipeline = pipeline
         self._built = built = pipeline.build()
         self._serve = built.spec.serve or ServeSpec()
@@ -118,7 +121,9 @@ class PipelineBackend:
                 answer.
         """
         self._check(job)
-        read = partial(read_asked, job, self._serve, self._built.digest, self._dialect)
+        read = partial(
+            read_asked, job, self._serve, self._built.digest, self._dialect, max_text=self._max_text
+        )
         asked = await self._workers.run(
             read, len(job.prompt_ids) if job.chat is None else job.chat.characters
         )

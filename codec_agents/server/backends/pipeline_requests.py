@@ -26,7 +26,8 @@ NODES_OWN = (
 """Sampling that would have to be ignored: it is of one model, and a pipeline has several."""
 
 MAX_TEXT = 256 * 1024
-"""Characters of what a client asks. A run encodes its prompts on the event loop, for each node anew."""
+"""Characters of what a client asks, by default. A run encodes its prompts on the event loop, for each node
+anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,9 @@ class Asked:
     field: str = "prompt"
 
 
-def read_asked(job: Job, serve: ServeSpec, digest: str, dialect: BoundDialect | None) -> Asked:
+def read_asked(
+    job: Job, serve: ServeSpec, digest: str, dialect: BoundDialect | None, *, max_text: int = MAX_TEXT
+) -> Asked:
     """Return what a job asks.
 
     Args:
@@ -60,6 +63,7 @@ def read_asked(job: Job, serve: ServeSpec, digest: str, dialect: BoundDialect | 
         serve: the places of a chat's parts.
         digest: names the pipeline's declaration; conversations of others are no history of it.
         dialect: of one of its models; None where it has none.
+        max_text: characters of what a client asks.
 
     Raises:
         HttpError: 400, the request holds what the pipeline has no use for, or is too long.
@@ -73,9 +77,9 @@ def read_asked(job: Job, serve: ServeSpec, digest: str, dialect: BoundDialect | 
         else _read_chat(job.chat, job.tenant, serve, digest, dialect)
     )
     for text in (asked.question or "", asked.system or "", *asked.results):
-        if len(text) > MAX_TEXT:
+        if len(text) > max_text:
             raise HttpError(
-                400, f"the text has {len(text)} characters, the limit is {MAX_TEXT}", param=asked.field
+                400, f"the text has {len(text)} characters, the limit is {max_text}", param=asked.field
             )
     return asked
 

@@ -47,11 +47,12 @@ MOST_OPEN: Final = 4096
 """Conversations whose place in their record is known; the record of any other one is read first."""
 
 MOST_ENDS: Final = 256
-"""Branches of a conversation that the next turn may continue: the latest ones. Behind an older one a turn
-begins a branch, whose first line has the whole prompt."""
+"""Branches of a conversation that the next turn may continue, by default: the latest ones. Behind an older
+one a turn begins a branch, whose first line has the whole prompt."""
 
 MOST_WAITING: Final = 64
-"""Turns of one conversation that wait while another process has its record open; further ones are errors."""
+"""Turns of one conversation that wait while another process has its record open, by default; further ones
+are errors."""
 
 Line: TypeAlias = dict[str, Any]
 
@@ -110,6 +111,7 @@ class _Place:
         chain: over its lines.
         length: in bytes.
         started: the instant of its first line, in seconds since the epoch.
+        most_ends: branches of which the end is kept.
         ends: the branch and the number of the turn that ends it, by the turn's id, in the order of the turns.
         branches: how many there are.
     """
@@ -117,13 +119,14 @@ class _Place:
     chain: Chain
     length: int
     started: float
+    most_ends: int
     ends: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
     branches: int = 0
 
     def end(self, branch: int, turn_id: str, number: int) -> None:
         """Note that a branch ends with a turn, for now."""
         self.ends[turn_id] = branch, number
-        if len(self.ends) > MOST_ENDS:
+        if len(self.ends) > self.most_ends:
             self.ends.popitem(last=False)
 
 
@@ -132,13 +135,19 @@ class ConversationRecords:
 
     Args:
         folder: the folder; made where it is missing, for its owner alone.
+        most_ends: branches of a conversation that the next turn may continue.
+        most_waiting: turns of a conversation that wait while another process has its record open.
 
     Raises:
         RecordError: the folder cannot be made.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(
+        self, folder: str | Path, *, most_ends: int = MOST_ENDS, most_waiting: int = MOST_WAITING
+    ) -> None:
         self.folder = Path(folder)
+        self._most_ends = most_ends
+        self._most_waiting = most_waiting
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -173,7 +182,7 @@ class ConversationRecords:
             RecordError: it is no record.
             RecordDamagedError: a line is damaged.
         """
-        place = _read(self.path_of(conversation))
+        place = _read(self.path_of(conversation), self._most_ends)
         if place is not None:
             self._places[conversation] = place
 
@@ -195,10 +204,10 @@ class ConversationRecords:
         # An annotation, which is short. Waiting for it would hold the event loop, and an error would fail a
         # whole answer, so the turn is written with the next one, or at the end.
         if path.exists() and is_being_written(path):
-            self._waiting[conversation] = turns[:MOST_WAITING]
-            if len(turns) > MOST_WAITING:
+            self._waiting[conversation] = turns[: self._most_waiting]
+            if len(turns) > self._most_waiting:
                 raise RecordError(
-                    f"another process has had the record {path} open for {MOST_WAITING} turns; end it"
+                    f"another process has had the record {path} open for {self._most_waiting} turns; end it"
                 )
             return
         file = open_locked(path)
@@ -238,9 +247,9 @@ class ConversationRecords:
         size = os.lseek(file, 0, os.SEEK_END)
         place = self._places.get(conversation)
         if place is None or place.length != size:  # a turn of an earlier process, or an annotation
-            place = _read(self.path_of(conversation)) if size else None
+            place = _read(self.path_of(conversation), self._most_ends) if size else None
             if place is None:
-                place = _Place(Chain(), 0, capture.started)
+                place = _Place(Chain(), 0, capture.started, self._most_ends)
             os.ftruncate(file, place.length)  # what a crash left of a last line
             os.lseek(file, place.length, os.SEEK_SET)
             self._places[conversation] = place
@@ -250,7 +259,7 @@ class ConversationRecords:
         return place
 
 
-def _read(path: Path) -> _Place | None:
+def _read(path: Path, most_ends: int) -> _Place | None:
     """Return the end of a record; None where not even its first line is whole.
 
     Raises:
@@ -267,7 +276,7 @@ def _read(path: Path) -> _Place | None:
     branches = [_BRANCH.fullmatch(turn.node) for turn in record.turns]
     if record.header.get("pipeline") != PIPELINE or not isinstance(started, int | float) or None in branches:
         raise RecordError(f"{path} is no record of a gateway's conversation; move it to another folder")
-    place = _Place(chain, length, started)
+    place = _Place(chain, length, started, most_ends)
     last: dict[int, str] = {}
     for turn, name in zip(record.turns, filter(None, branches), strict=True):
         branch, turn_id = int(name[1]), str(turn.id)

@@ -86,7 +86,8 @@ class Gateway(CodecServer):
         rules: the reasoning of earlier turns in prompts.
         affinity: the routing of a conversation's requests at the engine.
         filters: names of `filters.FILTERS`, for clients whose system texts change with each request.
-        record: the folder of the records of conversations; they are not recorded if left out.
+        record: the folder of the records of conversations, or what writes them; they are not recorded if
+            left out.
         record_logprobs: whether the engine is asked for the log probability of each id, for the records.
         settings: limits and keys.
         exchanges: counts requests.
@@ -108,7 +109,7 @@ class Gateway(CodecServer):
         rules: ReasoningRules | None = None,
         affinity: Affinity | None = None,
         filters: tuple[str, ...] = (),
-        record: str | Path | None = None,
+        record: str | Path | ConversationRecords | None = None,
         record_logprobs: bool = False,
         settings: ServerSettings | None = None,
         exchanges: Exchanges | None = None,
@@ -124,7 +125,7 @@ class Gateway(CodecServer):
             backend = with_dialect(backend, dialect)
         super().__init__(_Replaying(backend), settings, exchanges=exchanges)
         self.store = MemoryStore() if store is None else store
-        self.records = None if record is None else ConversationRecords(record)
+        self.records = ConversationRecords(record) if isinstance(record, str | Path) else record
         most = self.settings.max_conversation
         self.conversations = Conversations(
             self.store, self.workers, rules, records=self.records, most_bytes=most

@@ -39,7 +39,7 @@ SMALL_CHUNK = 16
 """Bytes of a chunk below which a body costs more to parse than to carry."""
 
 MOST_SMALL_CHUNKS = 256
-"""Small chunks that one request may have."""
+"""Small chunks that one request may have, by default."""
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's head; a longer one is a 400."""
@@ -92,11 +92,12 @@ class Idle:
         return True
 
 
-class _Parser(h11.Connection):
+class Parser(h11.Connection):
     """h11's parser; it counts small chunks, which cost more than they carry."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_small: int = MOST_SMALL_CHUNKS) -> None:
         super().__init__(h11.SERVER, MAX_HEAD)
+        self._most_small = most_small
         self._small = 0
 
     def next_event(self) -> Any:
@@ -108,7 +109,7 @@ class _Parser(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Data) and len(event.data) < SMALL_CHUNK:
             self._small += 1
-            if self._small > MOST_SMALL_CHUNKS:
+            if self._small > self._most_small:
                 raise h11.RemoteProtocolError("a body of chunks that are too small", error_status_hint=400)
         return event
 
@@ -123,7 +124,7 @@ class GuardedProtocol(H11Protocol):
 
     def __init__(self, *args: Any, within: float, idle: Idle, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.conn = _Parser()
+        self.conn = Parser()
         self._within = within
         self._idle = idle
         self._deadline: asyncio.TimerHandle | None = None

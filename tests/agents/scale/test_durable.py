@@ -23,7 +23,6 @@ from codec_agents.records.reader import read_record
 pytest.importorskip("dbos", reason="needs DBOS, in an environment of its own: make test-dbos")
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
-from codec_agents.scale import durable_client  # noqa: E402
 from codec_agents.scale.durable import DurableWorker, _recorded  # noqa: E402
 from codec_agents.scale.durable_client import SQLITE, DurableRuns, DurableStatus, checked_id  # noqa: E402
 from tests.agents.scale.durable_worker import make  # noqa: E402
@@ -318,15 +317,14 @@ async def test_a_dead_worker_is_taken_over_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 3, 100])
-def test_runs_are_listed_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_at_once: int) -> None:
+def test_runs_are_listed_in_pages(tmp_path: Path, rows_at_once: int) -> None:
     """With the workflows of one run in different pages of rows, and rows of other runs between them."""
-    monkeypatch.setattr(durable_client, "ROWS_AT_ONCE", rows_at_once)
     waits, text = '{"waiting": {"pause": "p", "calls": []}}', '{"text": {"s": "so"}}'
     started(tmp_path, "r")
     each = ("a", waits), ("b", text), ("c", waits), ("a/p", text), ("d", waits)
     for number, (name, output) in enumerate(each, 1):
         row(tmp_path, name, "SUCCESS", GOOD, output, later=number)
-    with DurableRuns(tmp_path) as runs:
+    with DurableRuns(tmp_path, rows_at_once=rows_at_once) as runs:
         found = [(each.run_id, each.state) for each in runs.runs()]
         assert found == [("r", "queued"), ("a", "done"), ("b", "done"), ("c", "waiting"), ("d", "waiting")]
         assert [each.run_id for each in runs.runs("waiting")] == ["c", "d"]

@@ -18,7 +18,6 @@ from codec_core.maps import TokenizerMap, parse_map
 from codec_core.text_stream import text_stream
 from codec_core.tokenizer import pick_tokenizer
 from codec_core.translator import Translator
-from codec_core.unicode import replacement_rules
 from codec_core.unicode.replacement_rules import (
     MAX_BYTES,
     ReplacementRules,
@@ -202,10 +201,9 @@ def test_the_reason_is_told(data, reason):
         ReplacementRules(data)
 
 
-def test_paths_that_share_their_ends_are_not_walked_without_end(monkeypatch):
-    monkeypatch.setattr(replacement_rules, "MAX_STEPS", 10)
+def test_paths_that_share_their_ends_are_not_walked_without_end():
     with pytest.raises(RuleError, match="more than 10 steps"):
-        ReplacementRules(table(RULES))
+        ReplacementRules(table(RULES), max_steps=10)
 
 
 LETTERS = ["▁", "a", "b", "f", "i", "á", "ấ", "A", "1", "2", "\u2044", "▁a", "fi", "ab"]

@@ -5,7 +5,8 @@ import struct
 import pytest
 
 from codec_core import reference
-from codec_core.building import build_from_sentencepiece, document
+from codec_core.building import build_from_sentencepiece
+from codec_core.building.sentencepiece_model import read_model
 from codec_core.detokenizer import Detokenizer
 from codec_core.exceptions import MapBuildError
 from codec_core.maps import parse_map
@@ -116,10 +117,10 @@ def test_what_has_no_form_or_is_damaged_is_refused(data, message, tmp_path):
         build(tmp_path, data)
 
 
-def test_pieces_are_counted_as_they_come(tmp_path, monkeypatch):
-    monkeypatch.setattr(document, "MAX_TOKENS", 10)
+def test_pieces_are_counted_as_they_come(tmp_path):
+    (tmp_path / "x.model").write_bytes(field(1, b"") * 11 + b"\xff")
     with pytest.raises(MapBuildError, match="has 11 tokens"):
-        build(tmp_path, field(1, b"") * 11 + b"\xff")
+        read_model(tmp_path / "x.model", max_tokens=10)
 
 
 def test_unigrams_divide_by_their_scores(tmp_path):

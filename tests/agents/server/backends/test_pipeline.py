@@ -11,7 +11,6 @@ from codec_agents.engines.codec import CodecEngine
 from codec_agents.exceptions import PipelineError
 from codec_agents.pipeline import Pipeline
 from codec_agents.server import EmbeddedServer, PipelineBackend, ScriptedBackend, create_app
-from codec_agents.server.backends import pipeline_requests
 from codec_agents.server.recording import RecordingExchanges
 from codec_agents.testing import Cut, Refuse, Say, ScriptedEngine, ScriptedModel
 from codec_core.detokenizer import detokenize
@@ -79,14 +78,13 @@ async def test_what_a_pipeline_has_no_use_for_is_refused_by_its_name(body, param
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
-async def test_a_text_that_is_too_long_is_named_as_the_api_calls_it(monkeypatch):
-    monkeypatch.setattr(pipeline_requests, "MAX_TEXT", 3)
+async def test_a_text_that_is_too_long_is_named_as_the_api_calls_it():
     bodies = {
         "/v1/completions": ({"prompt": "to Oslo"}, "prompt"),
         "/v1/chat/completions": ({"messages": [USER]}, "messages"),
         "/v1/responses": ({"input": "to Oslo"}, "input"),
     }
-    async with serving(desk(lambda _: "never")) as server:
+    async with serving(desk(lambda _: "never"), max_text=3) as server:
         for path, (body, param) in bodies.items():
             answer = await post(server, path, **body)
             assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)

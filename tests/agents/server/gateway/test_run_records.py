@@ -19,7 +19,6 @@ from codec_agents.records.reader import read_record
 from codec_agents.records.store import RunFilter, RunStore
 from codec_agents.records.trajectories import trajectories_of
 from codec_agents.records.writer import encoded
-from codec_agents.server.gateway import run_records
 from codec_agents.server.gateway.run_records import ConversationRecords
 from codec_agents.server.gateway.server import Gateway
 from codec_agents.trace.reading import read_run
@@ -125,12 +124,9 @@ async def test_a_fork_is_a_branch_and_no_id_is_sampled_twice(tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reread", [False, True])
-async def test_of_many_branches_the_latest_are_continued(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reread: bool
-) -> None:
+async def test_of_many_branches_the_latest_are_continued(tmp_path: Path, reread: bool) -> None:
     """What is remembered of a conversation is bounded; a turn behind an older branch has its whole prompt."""
-    monkeypatch.setattr(run_records, "MOST_ENDS", 2)
-    async with serving(record=tmp_path) as gateway:
+    async with serving(record=ConversationRecords(tmp_path, most_ends=2)) as gateway:
         first = await talk(gateway, [], "Hi")
         each = [await talk(gateway, first, said) for said in ("One", "Two", "Three")]
         if reread:
@@ -202,11 +198,8 @@ async def test_a_conversation_goes_on_in_its_record_after_a_restart_and_an_annot
 
 
 @pytest.mark.slow
-async def test_a_turn_waits_while_its_record_is_annotated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run_records, "MOST_WAITING", 1)
-    async with serving(record=tmp_path) as gateway:
+async def test_a_turn_waits_while_its_record_is_annotated(tmp_path: Path) -> None:
+    async with serving(record=ConversationRecords(tmp_path, most_waiting=1)) as gateway:
         messages = await talk(gateway, [], "Hi")
         [path] = written(tmp_path)
         descriptor = os.open(path, os.O_RDWR)

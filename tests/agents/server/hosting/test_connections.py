@@ -10,13 +10,13 @@ import sys
 import tracemalloc
 from contextlib import asynccontextmanager
 
+import h11
 import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from codec_agents.server import EmbeddedServer, ScriptedBackend, ServerSettings, create_app
-from codec_agents.server.hosting import connections
-from codec_agents.server.hosting.connections import MOST_SMALL_CHUNKS, Listener, quiet_down
+from codec_agents.server.hosting.connections import MOST_SMALL_CHUNKS, Listener, Parser, quiet_down
 from codec_agents.testing import Say, Wait
 
 pytestmark = pytest.mark.asyncio
@@ -147,14 +147,20 @@ async def test_chunks_of_next_to_nothing_are_cut_off(serve):
         assert await answer_of(reader) == 200
 
 
-async def test_a_connection_may_have_any_number_of_short_bodies(serve, monkeypatch):
-    monkeypatch.setattr(connections, "MOST_SMALL_CHUNKS", 3)
-    async with serve(lambda _: "x") as server, connected(server) as (reader, writer):
-        for _ in range(5):
-            writer.write(head(2) + b"{}")
-            assert await answer_of(reader) == 400  # there is no prompt
-        writer.write(head(len(BODY)) + BODY)
-        assert await answer_of(reader) == 200
+async def test_a_connection_may_have_any_number_of_short_bodies():
+    parser = Parser(most_small=3)
+    for _ in range(5):
+        parser.receive_data(head(2) + b"{}")
+        events = [type(parser.next_event()) for _ in range(3)]
+        assert events == [h11.Request, h11.Data, h11.EndOfMessage]
+        parser.send(h11.Response(status_code=204, headers=[]))
+        parser.send(h11.EndOfMessage())
+        parser.start_next_cycle()
+    parser.receive_data(head(None, "transfer-encoding: chunked") + b"1\r\n \r\n" * 4)
+    assert isinstance(parser.next_event(), h11.Request)
+    assert [parser.next_event().data for _ in range(3)] == [b" "] * 3
+    with pytest.raises(h11.RemoteProtocolError, match="too small"):
+        parser.next_event()
 
 
 async def test_all_bodies_share_a_budget(serve):
