@@ -2,19 +2,17 @@
 
 Rules that hold in this file:
 
-- A prompt is bounded by bytes before it is encoded: no text that is longer than the model's context could
-  spell is looked at.
+- The length of what a model is asked is checked before it is encoded, and the ids of a prompt before they are
+  generated from.
 - Nothing in proportion to a long prompt happens on the event loop.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, cast
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -30,14 +28,12 @@ from codec_agents.server.bodies import (
 )
 from codec_agents.server.http import HttpError, Request
 from codec_agents.server.logprobs import require_alternatives
-from codec_agents.server.long_text import MOST_UNCUT, LongText, UncuttableTextError
 from codec_agents.server.negotiation import require_map
+from codec_agents.server.prompt_texts import MOST_UNCUT, PromptTexts
 from codec_agents.server.settings import ServerSettings
-from codec_agents.server.workers import LOOP_BYTES, Workers
-from codec_core.exceptions import UnencodableTextError
+from codec_agents.server.workers import Workers
 from codec_core.frames import CodecRequest, decode_request, format_of_content_type
 from codec_core.tokenizer import pick_tokenizer
-from codec_core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from codec_agents.server.apis.request import ConversationRequest
@@ -51,18 +47,26 @@ PASSED_ON = ("traceparent", "tracestate")
 LIMITS = {"chat": "max_tokens", "responses": "max_output_tokens", "messages": "max_tokens"}
 """The field of each chat API that says how many ids an answer may have."""
 
-NORMALIZED = 3
-"""Bytes of a text for each byte of its normal form, at most: three jamo become one syllable."""
-
 
 class JobMaker:
-    """Makes jobs within the server's limits."""
+    """Makes jobs within the server's limits.
 
-    def __init__(self, backend: Backend, settings: ServerSettings, workers: Workers) -> None:
+    Args:
+        backend: has the models.
+        settings: the limits.
+        workers: encode, beside the event loop.
+        most_uncut: characters of a text that a dialect encodes whole; of a longer one it is looked first if
+            it can be cut.
+    """
+
+    def __init__(
+        self, backend: Backend, settings: ServerSettings, workers: Workers, *, most_uncut: int = MOST_UNCUT
+    ) -> None:
         self._backend = backend
         self._settings = settings
         self._workers = workers
-        self._longest: WeakKeyDictionary[Vocabulary, int] = WeakKeyDictionary()
+        self._texts = PromptTexts(settings, workers)
+        self._most_uncut = most_uncut
 
     async def from_completion(self, request: Request) -> tuple[CompletionBody, Job]:
         """Return a completion request and its job.
@@ -83,7 +87,7 @@ class JobMaker:
         raw = bytes(body.prompt)
         prompt = await self._workers.run(partial(read_prompt, raw), len(raw))
         if isinstance(prompt, str):
-            ids = await self._encoded(prompt, model, options)
+            ids = await self._texts.encoded(prompt, model, options)
             return body, await self.job(model, ids, options, request, text=prompt)
         return body, await self.job(model, prompt, options, request)
 
@@ -130,13 +134,13 @@ class JobMaker:
         model = self._model(asked.model, request)
         options = self._within(asked.sampling, asked.max_tokens, LIMITS[asked.api])
         require_map(request, model.vocabulary)
-        await self._check_length(asked.characters, model, options, conversation_field(asked))
-        if len(request.body) > MOST_UNCUT:  # a shorter one holds no text that long
+        await self._texts.check_length(asked.characters, model, options, conversation_field(asked))
+        if len(request.body) > self._most_uncut:  # a shorter one holds no text that long
             told = partial(encoded_texts, asked, conversation_field(asked))
             # A dialect encodes each of them whole: look first if it can be cut.
             for text, field in await self._workers.run(told, len(request.body)):
-                if len(text) > MOST_UNCUT:
-                    await self._encoded_in_pieces(text, model, options, field)
+                if len(text) > self._most_uncut:
+                    await self._texts.encoded_in_pieces(text, model, options, field)
         return asked, model, options
 
     async def _conversation(
@@ -227,54 +231,6 @@ class JobMaker:
 
     # --- prompts ---
 
-    async def _encoded(self, text: str, model: ServedModel, options: SamplingOptions) -> list[int]:
-        """Encode a prompt in which special tokens count."""
-        await self._check_length(len(text), model, options, "prompt")
-        if len(text) <= LOOP_BYTES:
-            encode = partial(pick_tokenizer(model.vocabulary).encode, text)
-            with _unencodable("prompt"):
-                return await self._workers.run(encode, len(text))
-        return await self._encoded_in_pieces(text, model, options, "prompt")
-
-    async def _encoded_in_pieces(
-        self, text: str, model: ServedModel, options: SamplingOptions, param: str
-    ) -> list[int]:
-        tokenizer = pick_tokenizer(model.vocabulary)
-        long = LongText(tokenizer, text, most_ids=self._most_ids(model, options))
-        with _unencodable(param):
-            while await self._workers.run(long.step, len(text)):
-                pass
-        return long.ids
-
-    def _most_ids(self, model: ServedModel, options: SamplingOptions) -> int:
-        """Return how many ids a prompt may have."""
-        most = self._settings.max_prompt_ids
-        return most if model.context is None else min(most, max(model.context - options.max_tokens, 0))
-
-    async def _check_length(
-        self, characters: int, model: ServedModel, options: SamplingOptions, param: str
-    ) -> None:
-        """Refuse, before encoding, a text that is too long even if each of its ids is the longest token."""
-        most_ids = self._most_ids(model, options)
-        if characters <= most_ids:  # fits however short the tokens are: no need to look for the longest
-            return
-        most = most_ids * await self._longest_token(model.vocabulary)
-        if characters > most:
-            raise HttpError(
-                400,
-                f"the prompt has {characters} characters, and the context holds at most {most}",
-                code="context_length_exceeded",
-                param=param,
-            )
-
-    async def _longest_token(self, vocabulary: Vocabulary) -> int:
-        """Return how many bytes of text one id can stand for, at most."""
-        found = self._longest.get(vocabulary)
-        if found is None:
-            found = await self._workers.run(partial(_longest_token, vocabulary), vocabulary.size)
-            self._longest[vocabulary] = found
-        return found
-
     async def job(
         self,
         model: ServedModel,
@@ -324,15 +280,6 @@ def _field_of(chat: ConversationRequest | None) -> str:
     from codec_agents.server.apis.prompts import conversation_field
 
     return conversation_field(chat)
-
-
-@contextmanager
-def _unencodable(param: str) -> Iterator[None]:
-    """Refuse a text that has no ids, or takes too long to get them."""
-    try:
-        yield
-    except (UnencodableTextError, UncuttableTextError) as error:
-        raise HttpError(400, f"the prompt cannot be encoded: {error}", param=param) from error
 
 
 def _passed_on(request: Request) -> dict[str, str]:
@@ -389,15 +336,3 @@ def find_model(models: Sequence[ServedModel], name: str) -> ServedModel:
         code="model_not_found",
         param="model",
     )
-
-
-def _longest_token(vocabulary: Vocabulary) -> int:
-    longest = max(
-        (
-            len(vocabulary.token_bytes(token))
-            for token in range(vocabulary.size)
-            if vocabulary.is_valid(token)
-        ),
-        default=1,
-    )
-    return longest * (NORMALIZED if pick_tokenizer(vocabulary).normalizes else 1)

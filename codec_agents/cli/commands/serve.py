@@ -144,8 +144,9 @@ def _pipeline(file: Path, model: str | None, given: dict[str, Any]) -> Made:
     from codec_agents.server import PipelineBackend
 
     pipeline = load(file)
-    places = {"input": given.get("input_name"), "sink": given.get("sink")}
-    backend = PipelineBackend(pipeline, model, **places, store=given.get("store"))
+    backend = PipelineBackend(
+        pipeline, model, input=given.get("input_name"), sink=given.get("sink"), store=given.get("store")
+    )
     return backend, _bundled(backend.vocabulary.id, backend.vocabulary.hash)
 
 

@@ -8,10 +8,11 @@ import threading
 import httpx
 import pytest
 
-from codec_agents.server import EmbeddedServer, ScriptedBackend, ServedModel, ServerSettings, create_app, jobs
+from codec_agents.server import EmbeddedServer, ScriptedBackend, ServedModel, ServerSettings, create_app
 from codec_agents.server.apis.chat import read_chat
 from codec_agents.server.http import Request
-from codec_agents.server.long_text import MOST_UNCUT, LongText
+from codec_agents.server.jobs import JobMaker
+from codec_agents.server.prompt_texts import MOST_UNCUT, LongText, PromptTexts
 from codec_agents.server.workers import LOOP_BYTES, Workers
 from codec_agents.testing import Say, Stop
 from codec_agents.vocabularies import bundled_map
@@ -118,8 +119,7 @@ async def test_every_text_that_a_dialect_encodes_is_looked_at(monkeypatch):
     async def look(_maker, text, _model, _options, field):
         looked.append((text, field))
 
-    monkeypatch.setattr(jobs, "MOST_UNCUT", 100)
-    monkeypatch.setattr(jobs.JobMaker, "_encoded_in_pieces", look)
+    monkeypatch.setattr(PromptTexts, "encoded_in_pieces", look)
     arguments = json.dumps({"x": run}).replace("  ", " \\u0020")
     call = {"id": "1", "function": {"name": "f", "arguments": arguments}}
     body = {
@@ -133,7 +133,8 @@ async def test_every_text_that_a_dialect_encodes_is_looked_at(monkeypatch):
     }
     backend = ScriptedBackend.of(bundled_map("demo/words"), lambda _: "x")
     request = Request("POST", "/v1/chat/completions", {}, {}, json.dumps(body).encode())
-    await jobs.JobMaker(backend, ServerSettings(), Workers()).conversation(request, read_chat)
+    maker = JobMaker(backend, ServerSettings(), Workers(), most_uncut=100)
+    await maker.conversation(request, read_chat)
     said = [(run, "messages"), (f"{run}b", "messages"), (json.dumps({"x": run}), "messages")]
     assert looked == [*said, (f"{run}c", "tools"), (json.dumps({"title": run}), "tools")]
 
@@ -176,8 +177,8 @@ async def test_pieces_of_several_texts_take_turns():
 
 
 PASSED_BY = {
-    "Exchange.prompted", "JobMaker._check_prompt", "JobMaker._encoded", "JobMaker._encoded_in_pieces",
-    "JobMaker.job", "Job.__init__", "LongText.__init__", "PromptReading.__init__", "Request.__init__",
+    "Exchange.prompted", "JobMaker._check_prompt", "JobMaker.job", "Job.__init__", "LongText.__init__",
+    "PromptReading.__init__", "PromptTexts.encoded", "PromptTexts.encoded_in_pieces", "Request.__init__",
     "Request.with_body", "ScriptedModel.reading",
 }  # fmt: skip
 """Functions that keep or pass on a long value: they take the same time whatever its length."""
