@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypeVar, Unpack
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from codec_agents.exceptions import PipelineError
 from codec_agents.faults import Fault
+from codec_agents.graph.arguments import (
+    CallableLike,
+    OutputLike,
+    PromptLike,
+    ToolLike,
+    argument_names,
+    given,
+    output_of,
+    policy_of,
+    references_of_tools,
+)
 from codec_agents.graph.base import Declared, Place, place_name
-from codec_agents.graph.chat import Chat, ChatPiece
 from codec_agents.graph.checks.check import check
 from codec_agents.graph.dialects import DialectSpec
 from codec_agents.graph.edges import EdgeSpec
@@ -41,23 +50,10 @@ from codec_agents.graph.kinds import (
 )
 from codec_agents.graph.live import LiveObjects
 from codec_agents.graph.naming import EngineLike, MapLike, Names
-from codec_agents.graph.output import Output
 from codec_agents.graph.servers import McpSpec
 from codec_agents.graph.serving import ServeSpec
 from codec_agents.graph.sources import EngineSpec, MapSpec
 from codec_agents.graph.spec import LoopNode, MapNode, PipelineNode, PipelineSpec, StartsWith
-
-PromptLike: TypeAlias = str | Chat | Sequence[ChatPiece | Mapping[str, str]]
-"""The user's turn, a chat, or pieces that are assembled by hand."""
-
-CallableLike: TypeAlias = str | Callable[..., Any]
-"""A reference as `module:name`, a function, or a `Tool`."""
-
-ToolLike: TypeAlias = CallableLike | Iterable[Callable[..., Any]]
-"""The same, or a `Toolset`."""
-
-OutputLike: TypeAlias = "Output | Mapping[str, Any] | type[BaseModel]"
-"""The form of an answer: declared, by its fields, or as a pydantic model."""
 
 _Value = TypeVar("_Value", bound=Declared)
 
@@ -88,10 +84,10 @@ class Declaration:
         """Where files and modules beside the pipeline lie."""
         # Fields that are not given stay out: a written file then holds only what was set.
         self._header: dict[str, Any] = {"pipeline": name}
-        self._header |= _given(
-            description=description, policy=self._policy(policy), imports=tuple(imports) or None
+        self._header |= given(
+            description=description, policy=policy_of(self.live, policy), imports=tuple(imports) or None
         )
-        self._header |= _given(reward=self._reference(reward))
+        self._header |= given(reward=self.live.reference(reward))
         self._names = Names(self.live)
         self._servers: dict[str, McpSpec] = {}
         self._dialects: dict[str, DialectSpec] = {}
@@ -120,8 +116,8 @@ class Declaration:
                 PipelineSpec,
                 (),
                 **self._header,
-                **_given(engines=self._names.engines or None, maps=self._names.maps or None),
-                **_given(mcp=self._servers or None, dialects=self._dialects or None),
+                **given(engines=self._names.engines or None, maps=self._names.maps or None),
+                **given(mcp=self._servers or None, dialects=self._dialects or None),
                 nodes=dict(self._nodes),
                 edges=tuple(self._edges),
             )
@@ -139,7 +135,7 @@ class Declaration:
         title: str | None = None,
     ) -> Self:
         """Add an input: the caller's value enters here, as text or as ids of a map."""
-        fields = _given(map=self._names.map(map), default=default, title=title)
+        fields = given(map=self._names.map(map), default=default, title=title)
         return self._add(name, InputNode, type=type, **fields)
 
     def model(
@@ -163,11 +159,14 @@ class Declaration:
         `output` is an `Output`, its fields (`{"choices": [...]}`), or a pydantic model.
         """
         asking = self._asking(name, prompt, engine, model, map, dialect, sampling)
-        references = self._tools(name, tools)
-        fields = _given(
-            tools=references or None, output=self._output(output), policy=self._policy(policy), title=title
+        references = references_of_tools(self.live, tools, name, self.name)
+        fields = given(
+            tools=references or None,
+            output=output_of(self.live, output),
+            policy=policy_of(self.live, policy),
+            title=title,
         )
-        fields |= _given(stream_interval=stream_interval)
+        fields |= given(stream_interval=stream_interval)
         return self._add(name, ModelNode, **asking, **fields)
 
     def router(
@@ -187,7 +186,7 @@ class Declaration:
     ) -> Self:
         """Add a model that answers with a label; only the nodes of that label run."""
         asking = self._asking(name, prompt, engine, model, map, dialect, sampling)
-        fields = _given(default=default, policy=self._policy(policy), title=title)
+        fields = given(default=default, policy=policy_of(self.live, policy), title=title)
         return self._add(name, RouterNode, labels=dict(labels), **asking, **fields)
 
     def function(
@@ -207,11 +206,14 @@ class Declaration:
         """
         # A reference is not imported here: a declaration loads nothing, so its slots are named in `inputs`.
         # Where nothing names any, the node has its own default.
-        slots = inputs if inputs is not None else _arguments(call)
-        fields = _given(
-            inputs=slots and tuple(slots), wants=wants, map=self._names.map(map), policy=self._policy(policy)
+        slots = inputs if inputs is not None else argument_names(call)
+        fields = given(
+            inputs=slots and tuple(slots),
+            wants=wants,
+            map=self._names.map(map),
+            policy=policy_of(self.live, policy),
         )
-        return self._add(name, FunctionNode, call=self._reference(call), **fields, **_given(title=title))
+        return self._add(name, FunctionNode, call=self.live.reference(call), **fields, **given(title=title))
 
     def join(
         self,
@@ -224,8 +226,8 @@ class Declaration:
         title: str | None = None,
     ) -> Self:
         """Add a join of edges: all of them, the first ones to end, or until a condition holds."""
-        fields = _given(first=first, until=self._reference(until), map=self._names.map(map))
-        return self._add(name, JoinNode, **fields, **_given(policy=self._policy(policy), title=title))
+        fields = given(first=first, until=self.live.reference(until), map=self._names.map(map))
+        return self._add(name, JoinNode, **fields, **given(policy=policy_of(self.live, policy), title=title))
 
     def map(
         self,
@@ -242,8 +244,10 @@ class Declaration:
         title: str | None = None,
     ) -> Self:
         """Run a pipeline once for each item of a stream."""
-        fields = _given(over=over, split=split, items=self._reference(items), parallel=parallel, order=order)
-        fields |= _given(separator=separator, policy=self._policy(policy), title=title)
+        fields = given(
+            over=over, split=split, items=self.live.reference(items), parallel=parallel, order=order
+        )
+        fields |= given(separator=separator, policy=policy_of(self.live, policy), title=title)
         return self._add(name, MapNode, body=self._body(name, each), **fields)
 
     def loop(
@@ -259,8 +263,8 @@ class Declaration:
     ) -> Self:
         """Run a pipeline repeatedly, at most `turns` times; the output of its sinks goes back into it."""
         # A mapping has the form of a `StartsWith`, as in a file.
-        condition = until if isinstance(until, StartsWith | Mapping) else self._reference(until)
-        fields = _given(feedback=feedback, until=condition, policy=self._policy(policy), title=title)
+        condition = until if isinstance(until, StartsWith | Mapping) else self.live.reference(until)
+        fields = given(feedback=feedback, until=condition, policy=policy_of(self.live, policy), title=title)
         return self._add(name, LoopNode, body=self._body(name, body), turns=turns, **fields)
 
     def pipeline(
@@ -272,7 +276,7 @@ class Declaration:
         title: str | None = None,
     ) -> Self:
         """Add a whole pipeline as a node: its inputs are the node's slots, its sinks the node's ports."""
-        fields = _given(policy=self._policy(policy), title=title)
+        fields = given(policy=policy_of(self.live, policy), title=title)
         return self._add(name, PipelineNode, body=self._body(name, body), **fields)
 
     def sink(
@@ -286,8 +290,8 @@ class Declaration:
         title: str | None = None,
     ) -> Self:
         """Add a sink: a stream leaves here, as text or as ids."""
-        fields = _given(to=to, file=None if file is None else str(file), call=self._reference(call))
-        return self._add(name, SinkNode, text=text, **fields, **_given(title=title))
+        fields = given(to=to, file=None if file is None else str(file), call=self.live.reference(call))
+        return self._add(name, SinkNode, text=text, **fields, **given(title=title))
 
     # --- what nodes name ---
 
@@ -349,7 +353,7 @@ class Declaration:
                 `start_timeout`, `approval`.
         """
         words = None if command is None else tuple(map(str, command))
-        server = self._validated(McpSpec, ("mcp", name), **_given(command=words), **fields)
+        server = self._validated(McpSpec, ("mcp", name), **given(command=words), **fields)
         # Writing the command in Python allows it; in a file the list is a second, deliberate step.
         if words and words[0] not in self._header.get("programs", ()):
             self._header["programs"] = (*self._header.get("programs", ()), words[0])
@@ -471,8 +475,8 @@ class Declaration:
         dialect: str | None,
         sampling: SamplingLike | None,
     ) -> dict[str, Any]:
-        fields = _given(engine=self._names.engine(name, engine), model=model, map=self._names.map(map))
-        return {"prompt": prompt, **fields, **_given(dialect=dialect, sampling=sampling)}
+        fields = given(engine=self._names.engine(name, engine), model=model, map=self._names.map(map))
+        return {"prompt": prompt, **fields, **given(dialect=dialect, sampling=sampling)}
 
     def _add(self, name: str, kind: type[Node], **fields: Any) -> Self:
         node = self._validated(kind, ("nodes", name), **fields)
@@ -495,42 +499,6 @@ class Declaration:
             faults = list(validation_faults(error, fields, place=place, model=kind))
             raise PipelineError(faults, self.name) from None
 
-    def _reference(self, given: CallableLike | None) -> str | None:
-        return given if given is None or isinstance(given, str) else self.live.add_callable(given)
-
-    def _tools(self, node: str, given: Sequence[object]) -> tuple[str, ...]:
-        """Return the references of tools.
-
-        Raises:
-            PipelineError: with a fault for each that is none.
-        """
-        faults = [
-            Fault(
-                place_name(("nodes", node, "tools", position)),
-                f"{type(each).__name__} is not a tool",
-                "give a function, a `Tool`, a `Toolset`, or a reference as `module:name`",
-            )
-            for position, each in enumerate(given)
-            if not _may_be_tool(each)
-        ]
-        if faults:
-            raise PipelineError(faults, self.name)
-        return tuple(each if isinstance(each, str) else self.live.add_callable(each) for each in given)
-
-    def _policy(self, given: PolicyLike | None) -> PolicyLike | None:
-        """Return a policy with a reference in place of a function."""
-        if isinstance(given, Mapping) and callable(given.get("on_overflow")):
-            return {**given, "on_overflow": self.live.add_callable(given["on_overflow"])}
-        return given
-
-    def _output(self, given: OutputLike | None) -> Output | Mapping[str, Any] | None:
-        """Return the form of an answer, with a reference in place of a pydantic model."""
-        if isinstance(given, type):
-            return {"schema": self.live.add_callable(given)}
-        if isinstance(given, Mapping) and isinstance(given.get("schema"), type):
-            return {**given, "schema": self.live.add_callable(given["schema"])}
-        return given
-
     def _body(self, name: str, body: BodyLike) -> PipelineSpec:
         if isinstance(body, PipelineSpec):
             return body
@@ -541,31 +509,3 @@ class Declaration:
             for fault in body._faults
         ]
         return body.spec
-
-
-def _may_be_tool(given: object) -> bool:
-    if isinstance(given, str) or callable(given):
-        return True
-    return isinstance(given, Iterable) and all(map(callable, given))
-
-
-def _given(**fields: Any) -> dict[str, Any]:
-    """Return the fields that the caller gave; others stay out of the declaration."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _arguments(call: CallableLike) -> list[str] | None:
-    """Return the names of a callable's required arguments; None if they are unknown, or there are none."""
-    if isinstance(call, str):
-        return None
-    try:
-        parameters = inspect.signature(call).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    # What has a default needs no edge. None for no names, as a node has at least one slot: its default.
-    return [
-        each.name for each in parameters if each.default is each.empty and each.kind not in _VARIADIC
-    ] or None
-
-
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -62,6 +62,10 @@ class LiveObjects:
             inner.nested,
         )
 
+    def reference(self, given: str | Callable[..., Any] | None) -> str | None:
+        """Return a reference as it is, and the one of a callable, which is kept."""
+        return given if given is None or isinstance(given, str) else self.add_callable(given)
+
     def add_callable(self, given: Callable[..., Any] | Any) -> str:
         """Keep a callable; return the reference by which the declaration names it.
 

@@ -1,0 +1,97 @@
+"""The arguments of a declaration's calls, as the values that a file would hold.
+
+A function, a tool or a pydantic model is kept beside the declaration, which holds a reference to it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel
+
+from codec_agents.exceptions import PipelineError
+from codec_agents.faults import Fault
+from codec_agents.graph.base import place_name
+from codec_agents.graph.chat import Chat, ChatPiece
+from codec_agents.graph.fields import PolicyLike
+from codec_agents.graph.live import LiveObjects
+from codec_agents.graph.output import Output
+
+PromptLike: TypeAlias = str | Chat | Sequence[ChatPiece | Mapping[str, str]]
+"""The user's turn, a chat, or pieces that are assembled by hand."""
+
+CallableLike: TypeAlias = str | Callable[..., Any]
+"""A reference as `module:name`, a function, or a `Tool`."""
+
+ToolLike: TypeAlias = CallableLike | Iterable[Callable[..., Any]]
+"""The same, or a `Toolset`."""
+
+OutputLike: TypeAlias = "Output | Mapping[str, Any] | type[BaseModel]"
+"""The form of an answer: declared, by its fields, or as a pydantic model."""
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that the caller gave; others stay out of the declaration."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def references_of_tools(
+    live: LiveObjects, tools: Sequence[object], node: str, pipeline: str
+) -> tuple[str, ...]:
+    """Return the references of a node's tools.
+
+    Raises:
+        PipelineError: with a fault for each that is none.
+    """
+    faults = [
+        Fault(
+            place_name(("nodes", node, "tools", position)),
+            f"{type(each).__name__} is not a tool",
+            "give a function, a `Tool`, a `Toolset`, or a reference as `module:name`",
+        )
+        for position, each in enumerate(tools)
+        if not _may_be_tool(each)
+    ]
+    if faults:
+        raise PipelineError(faults, pipeline)
+    return tuple(each if isinstance(each, str) else live.add_callable(each) for each in tools)
+
+
+def _may_be_tool(value: object) -> bool:
+    if isinstance(value, str) or callable(value):
+        return True
+    return isinstance(value, Iterable) and all(map(callable, value))
+
+
+def policy_of(live: LiveObjects, policy: PolicyLike | None) -> PolicyLike | None:
+    """Return a policy with a reference in place of a function."""
+    if isinstance(policy, Mapping) and callable(policy.get("on_overflow")):
+        return {**policy, "on_overflow": live.add_callable(policy["on_overflow"])}
+    return policy
+
+
+def output_of(live: LiveObjects, output: OutputLike | None) -> Output | Mapping[str, Any] | None:
+    """Return the form of an answer, with a reference in place of a pydantic model."""
+    if isinstance(output, type):
+        return {"schema": live.add_callable(output)}
+    if isinstance(output, Mapping) and isinstance(output.get("schema"), type):
+        return {**output, "schema": live.add_callable(output["schema"])}
+    return output
+
+
+def argument_names(call: CallableLike) -> list[str] | None:
+    """Return the names of a callable's required arguments; None if they are unknown, or there are none."""
+    if isinstance(call, str):
+        return None
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    # What has a default needs no edge. None for no names, as a node has at least one slot: its default.
+    return [
+        each.name for each in parameters if each.default is each.empty and each.kind not in _VARIADIC
+    ] or None
