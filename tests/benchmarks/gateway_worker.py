@@ -29,16 +29,19 @@ def chunk(document: object) -> bytes:
 def answer(chat: bool) -> list[bytes]:
     """One id, or one word, a chunk, as vLLM writes them."""
     base = {"id": "cmpl-0123456789abcdef", "created": 1762000000, "model": "m"}
+    open_choice = {"index": 0, "logprobs": None, "finish_reason": None}
+    # litellm breaks a stream off whose chunks are all the same.
+    words = [" word", " term"]
     if chat:
         base["object"] = "chat.completion.chunk"
-        choice = {"index": 0, "delta": {"content": " word"}, "logprobs": None, "finish_reason": None}
-        last = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}
+        choices = [{**open_choice, "delta": {"content": word}} for word in words]
+        last = {**open_choice, "delta": {}, "finish_reason": "stop"}
     else:
         base["object"] = "text_completion"
-        choice = {"index": 0, "text": " word", "logprobs": None, "finish_reason": None, "token_ids": [TOKEN]}
-        last = {**choice, "text": "", "token_ids": [], "finish_reason": "stop"}
-    pieces = [chunk({**base, "choices": [choice]})] * IDS + [chunk({**base, "choices": [last]})]
-    return [*pieces, b"e\r\ndata: [DONE]\n\n\r\n", b"0\r\n\r\n"]
+        choices = [{**open_choice, "text": word, "token_ids": [TOKEN]} for word in words]
+        last = {**open_choice, "text": "", "token_ids": [], "finish_reason": "stop"}
+    pieces = [chunk({**base, "choices": [choice]}) for choice in choices] * (IDS // 2)
+    return [*pieces, chunk({**base, "choices": [last]}), b"e\r\ndata: [DONE]\n\n\r\n", b"0\r\n\r\n"]
 
 
 async def answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
