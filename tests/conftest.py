@@ -1,5 +1,6 @@
 """Fixtures that more than one test module uses."""
 
+import gc
 import json
 import os
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from tests.cases import try_all
 from tests.limits import keep_large_blocks_apart
 
 # How long an example takes says more about what else the machine does than about the code.
-settings.register_profile("quick", deadline=None, max_examples=40)
+settings.register_profile("quick", deadline=None, max_examples=25)
 settings.register_profile("all", deadline=None, max_examples=100)
 settings.load_profile("quick")
 keep_large_blocks_apart()
@@ -41,6 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
     items.sort(key=lambda item: item.get_closest_marker("memory") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what collecting made, ten thousand tests, out of every later run of the garbage collector."""
+    gc.collect()
+    gc.freeze()
 
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -37,10 +37,14 @@ from codec_core.vocabulary import Vocabulary, vocabulary_of
 from tests.agents.dialects.families import each, small_map_of
 from tests.conftest import maps_directory
 
+QUICK = {"qwen/qwen2", "meta-llama/llama-2", "mistralai/mistral-v3"}
+"""Maps of three kinds of tokenizer; the other ones are for the slow tests."""
+
 MAPS = [
-    path.relative_to(maps_directory()).with_suffix("").as_posix()
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
     for path in sorted(maps_directory().glob("*/*.json"))
-    if path.stem != "claude-3-text"  # stands for text, and has no tokens of its own
+    # claude-3-text stands for text, and has no tokens of its own.
+    if (name := path.relative_to(maps_directory()).with_suffix("").as_posix()) != "anthropic/claude-3-text"
 ] or ["qwen/qwen2"]
 
 SharedMap = Callable[[str], TokenizerMap]

@@ -96,24 +96,23 @@ def test_bytes_that_are_not_the_encoding_are_an_error_and_stay_one(encoding):
         back.feed(b"")
 
 
-def bombs():
-    """Bodies of some kilobytes that would decompress to a gigabyte or so."""
-    zeros = bytes(2**20)
-    out = zlib.compressobj(9, wbits=31)
-    yield "gzip", b"".join([out.compress(zeros) for _ in range(256)] + [out.flush()])
-    out = zlib.compressobj(9)
-    yield "deflate", b"".join([out.compress(zeros) for _ in range(256)] + [out.flush()])
-    yield "br", brotli.compress(bytes(2**26), quality=1)
-    shared = zstandard.ZstdCompressionDict(DICTIONARY)
-    yield "zstd", zstandard.ZstdCompressor(dict_data=shared).compress(bytes(2**28))
+def bomb_of(encoding):
+    """Return a body of some kilobytes that would decompress to 64 MiB or more."""
+    zeros = bytes(2**26)
+    if encoding == "br":
+        return brotli.compress(zeros, quality=1)
+    if encoding == "zstd":
+        shared = zstandard.ZstdCompressionDict(DICTIONARY)
+        return zstandard.ZstdCompressor(dict_data=shared).compress(zeros)
+    out = zlib.compressobj(9, wbits=31 if encoding == "gzip" else 15)
+    return out.compress(zeros) + out.flush()
 
 
-@pytest.mark.parametrize(
-    ("encoding", "bomb"), list(bombs()), ids=lambda value: value if isinstance(value, str) else ""
-)
-def test_a_bomb_is_rejected_within_the_budget(encoding, bomb):
+@pytest.mark.parametrize("encoding", ENCODINGS[1:])
+def test_a_bomb_is_rejected_within_the_budget(encoding):
     import tracemalloc
 
+    bomb = bomb_of(encoding)
     back = reader(encoding, budget=1_000_000)
     tracemalloc.start()
     try:

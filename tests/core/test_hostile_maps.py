@@ -1,9 +1,10 @@
 """Maps that were made to hurt: each is refused, or used rightly, within a second and 64 MB."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import product
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -103,7 +104,19 @@ USED: dict[str, tuple[Callable[[], bytes], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", USED)
+SLOW = {
+    "every split of a run", "every split in any order", "two merges in turns", "tokens before their parts",
+    "merges of everything", "without merges, tokens that are never whole", "thousands of special tokens",
+    "ten million entries", "two million merges",
+}  # fmt: skip
+"""Those that take longest, beside others that cost for the same cause."""
+
+
+def each(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
+
+
+@pytest.mark.parametrize("name", each(USED))
 def test_what_is_a_map_is_used_rightly(name):
     make, text = USED[name]
     data = make()
@@ -149,7 +162,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", each(REFUSED))
 def test_what_is_no_map_is_refused(name):
     make, message = REFUSED[name]
     data = make()

@@ -189,7 +189,7 @@ def test_white_space_is_that_of_the_reference():
         pytest.param("llama 3", marks=pytest.mark.slow),
         "gpt 2",
         pytest.param("o200k", marks=pytest.mark.slow),
-        "deepseek",
+        pytest.param("deepseek", marks=pytest.mark.slow),
     ],
 )
 def test_every_character_is_cut_as_the_reference_cuts_it(name):

@@ -140,6 +140,7 @@ def test_without_a_terminal_it_says_what_would_do(folder: Path) -> None:
     assert document["exit_code"] == exits.WAITING
 
 
+@pytest.mark.slow
 def test_a_run_is_put_down_and_taken_up_by_another_process(folder: Path) -> None:
     put_down = command(folder, *RUN, "--quiet", "--pause", "waiting.json")
     assert put_down.returncode == exits.WAITING

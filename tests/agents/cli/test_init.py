@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from codec_agents.cli import exits, main
 
 
+@pytest.mark.slow
 def test_what_is_written_runs_and_passes_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Another test of this process may have loaded a module of the same name from another folder.
     monkeypatch.delitem(sys.modules, "starter_tools", raising=False)

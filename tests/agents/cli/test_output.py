@@ -73,6 +73,7 @@ def test_the_texts_of_several_sinks_do_not_interleave() -> None:
     assert call("run two.yaml -i q=go -q").stdout == "a1 a2 a3 a4 a5 a6\nb1 b2 b3 b4 b5 b6\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_map_over_a_thousand_items_prints_one_growing_line(folder: Path) -> None:
     (folder / "items.txt").write_text("\n".join(f"item {number}" for number in range(1000)))

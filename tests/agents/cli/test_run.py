@@ -82,6 +82,7 @@ def test_colours_are_for_terminals_and_can_be_refused(desk: Path) -> None:
     assert "\x1b[3" not in refused.replace("\x1b[3m", "")
 
 
+@pytest.mark.slow
 def test_quiet_gives_the_text_alone(desk: Path) -> None:
     done = command("run", desk, "--quiet", "-i", "question=-", stdin="Hello?")
     assert done.stdout == "I am glad to help! Which city do you leave from, and where do you want to go?\n"
@@ -95,6 +96,7 @@ def test_json_is_one_document(desk: Path) -> None:
     assert document["usage"]["planner"]["turns"] == 2
 
 
+@pytest.mark.slow
 def test_events_are_lines(desk: Path) -> None:
     lines = [
         json.loads(line) for line in command("run", desk, "--events", "-i", QUESTION).stdout.splitlines()
@@ -175,6 +177,7 @@ def test_an_interruption_ends_the_run(tmp_path: Path) -> None:
 # --- trace ---
 
 
+@pytest.mark.slow
 def test_record_then_trace(desk: Path, tmp_path: Path) -> None:
     record, page = tmp_path / "run.jsonl", tmp_path / "run.html"
     assert command("run", desk, "-i", QUESTION, "--record", record, "--trace", page).returncode == exits.DONE

@@ -43,6 +43,7 @@ def serving(*arguments: str, folder: Path) -> Iterator[str]:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_text_is_what_every_turn_says(tmp_path: Path) -> None:
     with serving("--script", "hello there", folder=tmp_path) as url:
         answer = httpx.post(f"{url}/v1/completions", json={"prompt": "hi", "max_tokens": 50}, timeout=20)

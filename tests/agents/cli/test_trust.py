@@ -63,7 +63,10 @@ def command(folder: Path, *arguments: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["check", "explain", "graph"])
+SLOW = (pytest.param(name, marks=pytest.mark.slow) for name in ("explain", "graph"))
+
+
+@pytest.mark.parametrize("name", ["check", *SLOW])
 def test_a_build_imports_and_calls_nothing(folder: Path, name: str) -> None:
     """A pipeline file is code: to build it is to import what it names. Nothing of that is called."""
     assert command(folder, name, "desk.yaml") == {"imported"}

@@ -14,6 +14,7 @@ from codec_agents.dialects.registry import built_in
 from codec_agents.exceptions import PromptError
 from codec_core.tokenizer import pick_tokenizer
 from tests.agents.dialects.families import TOOLS, each, small_map, small_map_of
+from tests.cases import cases
 
 NAMES = sorted(name for name, dialect in built_in().items() if dialect.turn_starts)
 
@@ -238,7 +239,7 @@ def test_random_chats_are_read_back_as_they_were_written(name: str, bare: bool) 
     if bare and name in TEXT_CALLS:
         pytest.skip("without its control tokens, the family has no form for a call behind text")
     dialect = bound(name, bare=bare)
-    for seed in range(10):
+    for seed in range(cases(80) // 5):
         messages = Chats(dialect, seed).draw()
         ids = dialect.write(messages)
         read = dialect.read(ids)

@@ -46,10 +46,13 @@ class Own:
         """Hold nothing."""
 
 
+AT_ONCE = {"retry": {"initial": 0.0, "max": 0.0}}
+
+
 def chain(engine: Any) -> Pipeline:
     pipeline = Pipeline("p")
     pipeline.input("q")
-    pipeline.model("m", engine=engine, map="demo/words", prompt="{q}")
+    pipeline.model("m", engine=engine, map="demo/words", prompt="{q}", policy=AT_ONCE)
     pipeline.sink("out", text=True)
     pipeline.connect("q", "m.q")
     pipeline.connect("m.answer", "out")

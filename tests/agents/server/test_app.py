@@ -131,6 +131,7 @@ async def test_a_body_has_to_come_in_time(serve):
 ENDLESS = [Say("half"), Wait(60), Say("never")]
 
 
+@pytest.mark.slow
 async def test_a_generation_has_its_time_and_then_a_proper_end(serve, words):
     async with (
         serve(lambda _: ENDLESS, settings=ServerSettings(generation_within=0.2)) as server,

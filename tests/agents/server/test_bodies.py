@@ -19,6 +19,7 @@ from codec_agents.server.bodies import CompletionBody, check_sampling, read_comp
 from codec_agents.server.http import HttpError
 from codec_core.vocabulary import vocabulary_of
 from tests.agents.dialects.families import small_map_of
+from tests.cases import cases
 
 LIMITS = ServerSettings()
 VOCABULARIES = [vocabulary_of(small_map_of(name)) for name in ("qwen3", "llama3", "mistral-v3")]
@@ -67,7 +68,7 @@ def refused_or(read: Any, *arguments: Any) -> Any:
     return None
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(
     messages=st.lists(MESSAGES, max_size=4) | VALUES,
     tools=st.lists(TOOLS, max_size=2) | st.none(),
@@ -81,7 +82,7 @@ def test_a_chat_is_read_and_written_or_refused(messages: Any, tools: Any, others
         assert ids is None or (ids and all(map(vocabulary.is_valid, ids)))
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(
     prompt=VALUES | st.lists(st.integers(0, 300), max_size=5),
     others=st.dictionaries(st.sampled_from(fields_of(CompletionBody)) | TEXTS, VALUES, max_size=2),
@@ -93,7 +94,7 @@ def test_a_completion_is_read_or_refused(prompt: Any, others: dict[str, Any]) ->
         assert read == prompt or "\\ud" in json.dumps(prompt)
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(
     body=st.binary(max_size=60)
     | st.text(alphabet='{}[]":,\\u0d8promptmessages12ef ', max_size=60).map(str.encode)

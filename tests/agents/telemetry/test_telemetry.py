@@ -276,6 +276,7 @@ async def test_a_failed_tool_is_an_error_of_its_span_alone(collected: Collected)
     assert collected.spans["invoke_agent planner"].status.status_code is StatusCode.UNSET
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_a_broken_stream_is_an_error_all_the_way_up(collected: Collected) -> None:
     with pytest.raises(Exception, match="breaks"):

@@ -158,6 +158,7 @@ async def test_unknown_tool_in_only_is_refused() -> None:
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_python_is_the_interpreter_that_runs() -> None:
     async with mcp_tools(["python", str(Path(mcp_server.__file__))], only=["shout"]) as tools:

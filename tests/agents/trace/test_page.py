@@ -44,6 +44,7 @@ def test_a_browser_shows_graph_waterfall_handoffs_and_text(tmp_path: Path, write
     assert "3.00 ms" in body
 
 
+@pytest.mark.slow
 def test_a_browser_compares_runs(tmp_path: Path, write_chain: WriteChain) -> None:
     for name, gap in (("slow", 0.009), ("fast", 0.001)):
         write_chain(tmp_path / f"{name}.jsonl", gap=gap)
@@ -209,6 +210,7 @@ def test_a_link_opens_the_page_at_a_node(tmp_path: Path, write_chain: WriteChain
     assert re.search(r'class="node model chosen" data-node="node001"', body)
 
 
+@pytest.mark.slow
 def test_keys_zoom_move_and_reset(tmp_path: Path, write_chain: WriteChain) -> None:
     write_chain(tmp_path / "a.jsonl", nodes=3)
     press = "const press = key => document.activeElement.dispatchEvent("

@@ -102,11 +102,11 @@ def ranks(count: int) -> bytes:
 
 
 HOSTILE = {
-    "tokens of each other": ("gguf", prefix_tokens("abcdefghijklmno"), "too many ways"),
-    "many empty strings": ("gguf", strings(2**21), "longer than"),
+    "tokens of each other": ("gguf", lambda: prefix_tokens("abcdefghijklmno"), "too many ways"),
+    "many empty strings": ("gguf", lambda: strings(2**21), "longer than"),
     "no number as a score": (
         "gguf",
-        gguf(
+        lambda: gguf(
             {
                 "tokenizer.ggml.model": "llama",
                 "tokenizer.ggml.tokens": ["a", "b", "ab"],
@@ -115,11 +115,19 @@ HOSTILE = {
         ),
         "a score is no number",
     ),
-    "many ranks": ("tiktoken", ranks(700_000), "at most 524288 are read"),
-    "many values": ("tokenizer.json", b'{"model":{"vocab":{' + b'"a":0,' * 1_800_000 + b"}}}", "values"),
+    "many ranks": ("tiktoken", lambda: ranks(700_000), "at most 524288 are read"),
+    "many values": (
+        "tokenizer.json",
+        lambda: b'{"model":{"vocab":{' + b'"a":0,' * 1_800_000 + b"}}}",
+        "values",
+    ),
     "many tokens": (
         "tokenizer.json",
-        b'{"model":{"vocab":{' + b",".join(b'"%x":%d' % (n, n) for n in range(600_000)) + b'},"merges":[]}}',
+        lambda: (
+            b'{"model":{"vocab":{'
+            + b",".join(b'"%x":%d' % (n, n) for n in range(600_000))
+            + b'},"merges":[]}}'
+        ),
         "600000 tokens",
     ),
 }
@@ -128,7 +136,8 @@ HOSTILE = {
 @pytest.mark.memory
 @pytest.mark.parametrize("name", HOSTILE)
 def test_cost_is_bounded_by_the_size_of_the_file(name, tmp_path):
-    kind, content, message = HOSTILE[name]
+    kind, make, message = HOSTILE[name]
+    content = make()
     (tmp_path / "x").write_bytes(content)
     started = time.process_time()
     with within(megabytes=64 + 8 * len(content) // 2**20), pytest.raises(MapBuildError, match=message):

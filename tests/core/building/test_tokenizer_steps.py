@@ -15,6 +15,7 @@ from codec_core.maps import parse_map
 from codec_core.reference import encode_ordinary
 from codec_core.text_stream import text_stream
 from codec_core.tokenizer import pick_tokenizer
+from tests.cases import cases
 from tests.texts import random_cuts, random_text
 
 DEEPSEEK = [
@@ -122,7 +123,7 @@ def assert_equal(reference: Tokenizer, folder: Path) -> None:
     reference.save(str(path))
     tokenizer = pick_tokenizer(parse_map(build_from_tokenizer_json(path, map_id="test/steps")))
     random = Random(3)
-    for _ in range(300):
+    for _ in range(cases(300)):
         text = random_text(random, 12) + random.choice(["", " ", "\n", "a.", "--", "<s>", "  \n", "12"])
         assert tokenizer.encode(text) == reference.encode(text, add_special_tokens=False).ids, text
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from codec_agents.dialects.parsing.text_calls import TextForm, TextLane
 from codec_agents.dialects.values import CallRegion, PortIds
+from tests.cases import cases
 from tests.limits import within
 
 TAGGED = TextForm((b"<tool_call>",), b"</tool_call>", anywhere=True, keep_start=False)
@@ -75,7 +76,7 @@ def test_a_long_call_is_found_in_linear_time(form, text):
     assert (bytes(call.ids), call.closed, call.start, call.stop) == (text, True, 0, len(text))
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(
     st.lists(
         st.sampled_from(["<tool_call>", "</tool_call>", "<tool", "<", "t", "_call>", "words "]), max_size=12
@@ -127,7 +128,7 @@ def expected(text):
     return answer.encode(), calls
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(st.lists(st.sampled_from(PIECES), max_size=14), st.data())
 def test_text_that_is_no_call_is_answer_whole_and_once(parts, data):
     """Whatever the tokens and the cuts: marks and characters may be split anywhere, and share tokens."""

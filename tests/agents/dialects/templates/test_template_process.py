@@ -104,6 +104,7 @@ def test_output_is_bounded() -> None:
         process.render(HI)
 
 
+@pytest.mark.slow
 def test_a_process_that_was_ended_is_replaced() -> None:
     template = "{% if spin %}" + LOOPS + "{% endif %}done"
     with TemplateProcess({"chat_template": template}, RenderLimits(seconds=2)) as process:

@@ -87,11 +87,20 @@ def calls_for(text: str) -> int:
 
 SLOW = [
     pytest.param(kind, marks=pytest.mark.slow)
-    for kind in (joins_of_text, many_tools, circles, lost_slots, misspelt_ends, unknown_ports)
+    for kind in (
+        repeated,
+        chain,
+        joins_of_text,
+        many_tools,
+        circles,
+        lost_slots,
+        misspelt_ends,
+        unknown_ports,
+    )
 ]
 
 
-@pytest.mark.parametrize("kind", [repeated, no_edges, chain, *SLOW])
+@pytest.mark.parametrize("kind", [no_edges, *SLOW])
 def test_the_work_grows_with_the_file(kind: Any) -> None:
     faults_of(kind(2))
     small, large = calls_for(kind(300)), calls_for(kind(1200))

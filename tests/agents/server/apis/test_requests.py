@@ -24,6 +24,7 @@ from codec_agents.server.http import HttpError
 from codec_agents.server.settings import ServerSettings
 from codec_core.vocabulary import vocabulary_of
 from tests.agents.dialects.families import small_map_of
+from tests.cases import cases
 
 SCHEMA = {
     "type": "object",
@@ -320,7 +321,7 @@ def others(body: Any, conversation: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(
     items=st.lists(ITEMS, max_size=3) | VALUES,
     turns=st.lists(TURNS, max_size=3) | VALUES,

@@ -248,6 +248,7 @@ serve(create_app(ScriptedBackend.of(bundled_map("demo/bytes"), lambda _: "x")), 
 """
 
 
+@pytest.mark.slow
 async def test_a_full_table_of_file_descriptors_neither_spins_nor_floods_the_log():
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", FULL, stderr=subprocess.PIPE)
     lines = []
