@@ -69,6 +69,9 @@ endif
 demo: .venv/demo  ## Two models of different vocabularies talk, think, call tools and answer.
 	@$(BIN)/codec-agents run examples/travel_desk.yaml --input question="Find me a cheap flight from Lisbon to Oslo on Friday, and tell me what to pack."
 
+# Commands that tests start would compile the packages each time where the environment forbids bytecode.
+test test-slow test-all: export PYTHONDONTWRITEBYTECODE =
+
 test: .venv/dev  ## The test suite, without the slow tests.
 	@$(BIN)/python -m pytest -n auto --dist worksteal
 
