@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from codec_core.building.normalizer_rules import rules_fields
 from codec_core.exceptions import MapBuildError
-from codec_core.merging.unigram import UNKNOWN_PENALTY
+from codec_core.merging.unigram import unknown_score
 from codec_core.unicode.replacement_rules import ReplacementRules
 from codec_core.vocabulary import METASPACE
 
@@ -23,16 +22,15 @@ def unigram_fields(tokens: Sequence[str], types: Sequence[int], scores: Sequence
     """
     if not len(tokens) == len(types) == len(scores):
         raise MapBuildError("a unigram tokenizer needs a type and a score for each token")
-    # llama.cpp falls back to no bytes here. It finds symbols in normalized text too, with a score of 0.
-    for kind, name in ((_USER_DEFINED, "user-defined symbols"), (_BYTE, "tokens for bytes")):
-        if kind in types:
-            raise MapBuildError(f"{name} of a unigram model have no form in a map")
+    if _BYTE in types:  # llama.cpp falls back to no bytes here
+        raise MapBuildError("tokens for bytes of a unigram model have no form in a map")
     normal = [score for score, kind in zip(scores, types, strict=True) if kind == _NORMAL]
     if not normal:
         raise MapBuildError("there is no ordinary token in the file")
-    # In 32 bits, as llama.cpp has it. Padding, which files give a much lower score, does not count.
-    (unknown,) = struct.unpack("f", struct.pack("f", min(normal) - UNKNOWN_PENALTY))
-    return {"unigram": {"scores": list(scores), "precision": "double", "unknown": unknown}}
+    # Symbols are found in the text first. Those that the rules make of other text count 0.
+    counted = [0.0 if kind == _USER_DEFINED else score for score, kind in zip(scores, types, strict=True)]
+    # Padding, which files give a much lower score, does not count for unknown characters.
+    return {"unigram": {"scores": counted, "precision": "double", "unknown": unknown_score(normal)}}
 
 
 def rule_fields(

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codec_core.building.added_tokens import added_fields
+from codec_core.building.added_tokens import added_fields, is_control
 from codec_core.building.document import MAX_TOKENS, byte_fallback, check_tokens, read_source, write_document
 from codec_core.building.normalizer_rules import rules_fields
 from codec_core.building.scored_merges import merges_by_score
 from codec_core.building.steps import AddedToken
 from codec_core.building.verification import verify
 from codec_core.exceptions import MapBuildError
+from codec_core.merging.unigram import single, unknown_score
 from codec_core.vocabulary import METASPACE
 
 # The numbers of `sentencepiece_model.proto`: messages of a model, their fields, types of pieces and models.
@@ -28,6 +29,9 @@ _CHARSMAP, _DUMMY_PREFIX, _EXTRA_SPACE, _ESCAPES = 2, 3, 4, 5
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 _UNIGRAM, _BPE = 1, 2
 _KINDS = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
+_SYMBOL_BONUS = 0.1
+"""How much each byte of a user's symbol but the first counts where scores are summed."""
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 Value = int | bytes
@@ -58,23 +62,12 @@ def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
     if len(vocab) != len(model.pieces):
         raise MapBuildError(f"{path}: a piece is listed twice")
     symbols = [piece for piece, _, kind in model.pieces if kind == _USER_DEFINED]
-    # Symbols of the user are text, which SentencePiece looks for in text whose spaces are marked.
-    added = [
-        AddedToken(number, piece, special=False, normalized=True, as_spelled=True)
-        if kind == _USER_DEFINED
-        else AddedToken(number, piece)
-        for number, (piece, _, kind) in enumerate(model.pieces)
-        if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)
-    ]
-    control, text, described = added_fields(added, (), None)
-    scores = [score for _, score, _ in model.pieces]
-    if model.kind == _UNIGRAM:
-        if text:
-            raise MapBuildError(f"{path}: user-defined symbols of a unigram model have no form in a map")
-        # SentencePiece sums scores in 32 bits.
-        how: dict[str, Any] = {"unigram": {"scores": scores, "precision": "single"}}
-    else:
-        how = {"merges": merges_by_score(vocab, control | text, scores)}
+    control, text, described = added_fields(_added(model), (), None)
+    how: dict[str, Any] = (
+        {"unigram": _scores(model, path)}
+        if model.kind == _UNIGRAM
+        else {"merges": merges_by_score(vocab, control | text, [score for _, score, _ in model.pieces])}
+    )
     data = write_document(
         map_id,
         vocab,
@@ -88,6 +81,39 @@ def build_from_sentencepiece(path: str | Path, *, map_id: str) -> bytes:
     )
     verify(data)
     return data
+
+
+def _added(model: _Model) -> Iterator[AddedToken]:
+    """Yield the tokens that are found in text before anything else.
+
+    Of unigrams, the user's symbols are none: their scores decide. One whose name is a control token's is.
+    """
+    for number, (piece, _, kind) in enumerate(model.pieces):
+        if kind in (_UNKNOWN, _CONTROL):
+            yield AddedToken(number, piece)
+        elif kind == _USER_DEFINED:
+            # Symbols are text, which SentencePiece looks for in text whose spaces are marked.
+            symbol = AddedToken(number, piece, special=False, normalized=True, as_spelled=True)
+            if model.kind == _BPE or is_control(symbol, None):
+                yield symbol
+
+
+def _scores(model: _Model, path: str | Path) -> Mapping[str, Any]:
+    """Return the scores of a unigram model as SentencePiece 0.2.3 sums them, in 32 bits.
+
+    A symbol of the user counts more than 0, by its length in bytes, so that nearly nothing outweighs it.
+
+    Raises:
+        MapBuildError: there is no ordinary piece.
+    """
+    scores = [
+        single(_SYMBOL_BONUS * (len(piece.encode()) - 1)) if kind == _USER_DEFINED else score
+        for piece, score, kind in model.pieces
+    ]
+    normal = [score for _, score, kind in model.pieces if kind == _NORMAL]
+    if not normal:
+        raise MapBuildError(f"{path}: there is no ordinary piece in the file")
+    return {"scores": scores, "precision": "single", "unknown": unknown_score(normal)}
 
 
 def _normalizer(model: _Model, path: str | Path, symbols: Sequence[str]) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ the one found first is kept, as the references do it; so sums are made in their 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from struct import Struct
 
 from codec_core.exceptions import TokenizerMapValidationError, UnencodableTextError
@@ -20,8 +21,27 @@ MAX_LENGTHS = 128
 UNKNOWN_PENALTY = 10.0
 """How much lower than the lowest score a character without a token counts."""
 
+_RESTART = 100_000.0
+"""A sum in single precision further than this from 0 is taken off all that were made from it and those beside
+it, as SentencePiece 0.2.3 does it, so that long texts keep the precision of short ones."""
+
 _SINGLE = Struct("f")
 """Native on purpose: a sum past the largest float becomes infinite, as in C, where "<f" would raise."""
+
+
+def single(number: float) -> float:
+    """Return a number rounded to 32 bits."""
+    rounded: float = _SINGLE.unpack(_SINGLE.pack(number))[0]
+    return rounded
+
+
+def unknown_score(ordinary: Iterable[float]) -> float:
+    """Return the score of a character without a token, as the references derive it from the ordinary tokens.
+
+    Raises:
+        ValueError: there are none.
+    """
+    return single(min(ordinary) - UNKNOWN_PENALTY)
 
 
 class UnigramDivider:
@@ -37,12 +57,13 @@ class UnigramDivider:
         stated = vocabulary.map.unigram
         assert stated is not None
         self._vocabulary = vocabulary
-        # Bytes stand for characters without a token, and text tokens are found before: neither divides text.
+        # Bytes stand for characters without a token, and do not divide text. Text tokens of the model do:
+        # normalization writes some of them where the text spells something else.
         fallback = vocabulary.byte_fallback
         self._entries = {
             token: (number, stated.scores[number])
             for token, number in vocabulary.ordinary().items()
-            if token and number not in fallback and token not in vocabulary.text_tokens
+            if token and number not in fallback
         }
         longest = max(map(len, self._entries), default=0)
         if longest > MAX_TOKEN:
@@ -88,6 +109,9 @@ class UnigramDivider:
         for start in range(size):
             till_here = best[start]
             assert till_here is not None  # each character is at least a token of its own, known or not
+            if self._is_single and abs(till_here) > _RESTART:
+                _restart(best, start)
+                till_here = 0.0
             is_known = False
             for length in lengths.get(piece[start], ()):
                 stop = start + length
@@ -114,11 +138,7 @@ class UnigramDivider:
             tokens[stop] = start, number
 
     def _sum(self, score: float, other: float) -> float:
-        total = score + other
-        if not self._is_single:
-            return total
-        rounded: float = _SINGLE.unpack(_SINGLE.pack(total))[0]
-        return rounded
+        return single(score + other) if self._is_single else score + other
 
     def _bytes_of(self, character: str) -> list[int]:
         fallback = self._vocabulary.byte_fallback
@@ -127,3 +147,13 @@ class UnigramDivider:
                 f"vocabulary {self._vocabulary.id} has no token for {character!r}, nor for its bytes"
             )
         return [fallback[byte] for byte in character.encode()]
+
+
+def _restart(best: list[float | None], start: int) -> None:
+    """Take the sum at a place off all sums from there on. Tokens from before it end within `MAX_TOKEN`."""
+    offset = best[start]
+    assert offset is not None
+    for place in range(start, min(start + MAX_TOKEN, len(best))):
+        score = best[place]
+        if score is not None:
+            best[place] = single(score - offset)

@@ -346,6 +346,27 @@ def test_where_gguf_merges_spaces_each_word_has_one_before_it_whatever_is_said_o
     assert "".join(PIECES[number][0] for number in tokenizer.encode_ordinary("a  b ")) == "▁a▁b"
 
 
+def test_symbols_of_gguf_are_found_in_the_text_and_then_in_what_the_rules_make_of_it(tmp_path):
+    tokens = [*[piece for piece, _, _ in PIECES], "fib", "[R]"]
+    path = unigram_gguf(
+        tmp_path,
+        tokens=tokens,
+        scores=[*[score for _, score, _ in PIECES], -900.0, -900.0],
+        token_type=[*[kind for _, _, kind in PIECES], 4, 4],
+    )
+    tokenizer = pick_tokenizer(parse_map(build_from_gguf(path, map_id="test/rules")))
+
+    def spelled(text):
+        return [tokens[number] for number in tokenizer.encode_ordinary(text)]
+
+    # llama.cpp normalizes each stretch between them alone, and puts a space before it.
+    assert spelled("a [R]b  a") == ["▁", "a", "[R]", "▁", "b", "▁", "a"]
+    assert spelled("afib") == ["▁", "a", "fib"]
+    # Here the text spells none. One that the rules make counts 0 in place of its score.
+    assert spelled("a\ufb01b") == ["▁", "a", "fib"]
+    assert spelled("a\ufb01a") == ["▁", "a", "fi", "a"]
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -353,7 +374,6 @@ def test_where_gguf_merges_spaces_each_word_has_one_before_it_whatever_is_said_o
         ({"remove_extra_whitespaces": None}, "how its tokenizer treats spaces"),
         ({"remove_extra_whitespaces": False}, "white space alone|leave characters out"),
         ({"precompiled_charsmap": list(table({"x": "y"}))}, "keep U\\+2581"),
-        ({"token_type": [*[kind for _, _, kind in PIECES], USER_DEFINED]}, "user-defined symbols"),
         ({"token_type": [*[kind for _, _, kind in PIECES], BYTE]}, "tokens for bytes"),
         ({"tokens": [*[piece for piece, _, _ in PIECES], "a"]}, "spelled alike"),
     ],

@@ -92,7 +92,7 @@ def test_a_model_without_a_space_before_the_text(tmp_path):
     ("data", "message"),
     [
         (model(PIECES, kind=3), "of type word has no form"),
-        (model(PIECES, kind=UNIGRAM), "user-defined symbols of a unigram model"),
+        (model([("▁", 0.0, USER_DEFINED)], kind=UNIGRAM), "no ordinary piece"),
         (model([*PIECES, ("a b", 0.0, USER_DEFINED)], normalizer=field(4, 1)), "symbols with spaces"),
         (model(PIECES, trainer=field(24, 1)), "behind words"),
         (model([*PIECES, ("x", 0.0, UNUSED)]), "unused pieces"),
@@ -132,3 +132,43 @@ def test_unigrams_divide_by_their_scores(tmp_path):
     assert tokenizer.encode_ordinary("abé") == [ids["▁ab"], ids["<0xC3>"], ids["<0xA9>"]]
     assert built.unigram is not None
     assert built.unigram.precision == "single"
+
+
+SYMBOLS = ["[REF]", "ab", "\ufb01", "▁<x>", "abab", "<|end|>"]
+ORDINARY = {"▁": -2.0, "a": -3.0, "b": -3.5, "x": -3.0, "xab": -1.0, "▁a": -2.5, "<": -4.0, ">": -4.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("ab", "▁ ab"),
+        ("a b", "▁a ▁ b"),
+        ("xabab", "▁ xab ab"),  # a piece that outweighs them is taken in place of x and the symbol
+        ("ababab", "▁ ab abab"),
+        ("b <x>a", "▁ b ▁<x> a"),
+        ("b<x>", "▁ b < x >"),
+        ("[REF]\ufb01a[RE", "▁ [REF] \ufb01 a <0x5B> <0x52> <0x45>"),
+        ("▁ab", "▁ ▁ ab"),
+        ("a<|end|>b", "▁a < <0x7C> <0x65> <0x6E> <0x64> <0x7C> > b"),
+    ],
+)
+def test_symbols_of_unigrams_count_more_than_any_piece(text, tokens, tmp_path):
+    """The tokens are those of sentencepiece 0.2.3, but for a name that only templates write."""
+    pieces = [("<unk>", 0.0, UNKNOWN), *PIECES[2:258], *((symbol, -50.0, USER_DEFINED) for symbol in SYMBOLS)]
+    built = build(tmp_path, model([*pieces, *((*each, NORMAL) for each in ORDINARY.items())], kind=UNIGRAM))
+    tokenizer = pick_tokenizer(built)
+    ids = tokenizer.encode_ordinary(text)
+    assert [tokenizer.vocabulary.raw_token(number) for number in ids] == tokens.split()
+    assert Detokenizer(built).render(ids) == text.replace("▁", " ")
+    assert built.unigram is not None
+    assert built.unigram.unknown == -14  # of the ordinary pieces alone
+    control = tokenizer.encode("ab<|end|>b")
+    assert [tokenizer.vocabulary.raw_token(number) for number in control] == ["▁", "ab", "<|end|>", "b"]
+
+
+def test_sums_of_long_texts_keep_their_precision(tmp_path):
+    """Two letters outweigh their pair by less than a sum of 200,000 shows in 32 bits."""
+    scores = {"▁": -1.0, "a": -1000.0, "b": -1000.0, "ab": -2000.01}
+    pieces = [("<unk>", 0.0, UNKNOWN), *((*each, NORMAL) for each in scores.items())]
+    built = build(tmp_path, model(pieces, kind=UNIGRAM, normalizer=field(3, 0)))
+    assert pick_tokenizer(built).encode_ordinary("ab" * 400) == [2, 3] * 400

@@ -134,3 +134,17 @@ def test_a_piece_that_is_listed_twice_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(msgspec.json.encode(file))
     with pytest.raises(MapBuildError, match="a piece is listed twice"):
         build_from_tokenizer_json(tmp_path / "tokenizer.json", map_id="test/unigram")
+
+
+def test_a_text_token_of_the_model_divides_what_normalization_makes(tmp_path):
+    pieces = [("<unk>", 0.0), ("▁", -1.0), ("f", -2.0), ("i", -2.0), ("fi", -1.0)]
+    reference = Tokenizer(models.Unigram(pieces, unk_id=0))
+    reference.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Prepend("▁"), MARK])
+    reference.add_tokens([AddedToken("fi", normalized=False)])
+    reference.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = pick_tokenizer(
+        parse_map(build_from_tokenizer_json(tmp_path / "tokenizer.json", map_id="test/unigram"))
+    )
+    assert tokenizer.encode_ordinary("i\ufb01") == [1, 3, 4]
+    for text in ("i\ufb01", "ifi f", "\ufb01fi i"):
+        assert tokenizer.encode(text) == reference.encode(text, add_special_tokens=False).ids, text
