@@ -19,6 +19,7 @@ import msgspec
 from codec_agents.exceptions import InputError, PipelineError
 from codec_agents.faults import Fault, suggest
 from codec_agents.prompts import History
+from codec_core.exceptions import CONVERSION_ERRORS
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
@@ -157,7 +158,7 @@ def _continued(state: Any) -> tuple[str, Mapping[str, History] | None]:
     # Checkpoints are kept by others: what they give back may be of another node, changed or damaged.
     try:
         kept = msgspec.convert(before[-1].additional_kwargs.get(MEMORY), _Kept)
-    except msgspec.ValidationError:
+    except CONVERSION_ERRORS:
         kept = None
     if kept is None or kept.digest != _digest(str(before[-1].text)):
         raise InputError(

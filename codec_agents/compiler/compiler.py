@@ -25,6 +25,7 @@ from codec_agents.compiler.nodes import BUILDERS
 from codec_agents.compiler.resources import Resources
 from codec_agents.exceptions import CodecAgentsError, PipelineError
 from codec_agents.faults import Fault
+from codec_agents.graph.checks.written import kind_of, unwritable
 from codec_agents.graph.files.document import Document, located
 from codec_agents.graph.kinds import RouterNode, SinkNode
 from codec_agents.graph.serving import ServeSpec
@@ -43,6 +44,9 @@ def build(pipeline: graph.Declaration) -> BuiltPipeline:
     Raises:
         PipelineError: with every fault, each with its place, what was found and what to do.
     """
+    # Before anything is loaded: engines and servers are known by the JSON of their declarations.
+    if unwritten := list(unwritable(pipeline.spec)):
+        raise PipelineError(located(unwritten, pipeline.document), pipeline.name)
     resources = Resources(pipeline.spec, pipeline.live, pipeline.directory)
     # Also where the check finds faults: both kinds are reported at once, and what was loaded is used below.
     missing = located(list(unmet_needs(pipeline.spec, resources)), pipeline.document)
@@ -224,5 +228,5 @@ def digest_of(spec: PipelineSpec) -> str:
         # One that says nothing else is as none: adding a store to a pipeline changes no digest.
         served = spec.serve.model_copy(update={"store": None})
         spec = spec.model_copy(update={"serve": None if served == ServeSpec() else served})
-    document = spec.model_dump_json(by_alias=True, exclude_defaults=True)
+    document = spec.model_dump_json(by_alias=True, exclude_defaults=True, fallback=kind_of)
     return "sha256:" + hashlib.sha256(document.encode()).hexdigest()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from codec_agents.engines.values import LogprobMode
+from codec_core.exceptions import CONVERSION_ERRORS
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Encoding = Literal["zstd", "br", "gzip"]
@@ -73,7 +74,7 @@ def read_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def _read(name: str, value: Any, kind: Any) -> Any:
     try:
         read = msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
+    except CONVERSION_ERRORS as error:
         choices = f"; one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else ""
         raise ValueError(f"the option {name!r}: {error}{choices}") from None
     # A missing file would be an error of OpenSSL at the first request, without its name.

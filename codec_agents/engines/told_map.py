@@ -17,7 +17,7 @@ from codec_agents.engines.base import Engine, Timeouts, replicas_of
 from codec_agents.engines.context import MAX_DOCUMENT
 from codec_agents.engines.http.engine import HttpEngine
 from codec_agents.engines.stock.handshake import ask
-from codec_core.exceptions import DECODE_ERRORS
+from codec_core.exceptions import CONVERSION_ERRORS, DECODE_ERRORS
 
 INDEX: Final = "/.well-known/codec/index.json"
 WITHIN: Final = Timeouts(first_id=10.0)
@@ -74,7 +74,7 @@ async def _published(http: HttpEngine, model: str | None) -> ToldMap | None:
     index = await _document(http, INDEX)
     try:
         maps = msgspec.convert(index, _Index).maps
-    except msgspec.ValidationError:  # no index: `auto` asks servers of all kinds for one
+    except CONVERSION_ERRORS:  # no index: `auto` asks servers of all kinds for one
         maps = []
     found = [each for each in maps if served is None or each.hash == served]
     if len(found) == 1:

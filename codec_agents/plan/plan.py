@@ -28,6 +28,8 @@ from codec_agents.plan.nodes import (
 )
 from codec_agents.tools.functions import Function
 from codec_agents.tools.mcp_servers import ServerLease
+from codec_core.exceptions import UnencodableTextError
+from codec_core.tokenizer import check_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,8 @@ class BuiltPipeline:
         """Return a value for each input.
 
         Raises:
-            InputError: an input is missing, unknown or of the wrong type, or has an id outside its map.
+            InputError: an input is missing, unknown or of the wrong type, is text with half of a surrogate
+                pair, or has an id outside its map.
         """
         # As `object`: a caller without a type checker may give anything, which the declared type rules out.
         values: object = given
@@ -238,6 +241,10 @@ def _checked_value(node: BuiltInput, value: Value | None) -> Value:
     if node.vocabulary is None:
         if not isinstance(value, str):
             raise InputError(f"the input {node.name!r} takes text, not {type(value).__name__}")
+        try:
+            check_text(value)
+        except UnencodableTextError as error:
+            raise InputError(f"the input {node.name!r}: {error}") from None
         return value
     if isinstance(value, str):
         raise InputError(f"the input {node.name!r} takes ids of the map {node.vocabulary.id}, not text")

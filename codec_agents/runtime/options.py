@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from codec_agents.exceptions import InputError
+from codec_core.exceptions import UnencodableTextError
+from codec_core.tokenizer import check_text
+
 if TYPE_CHECKING:
     from codec_agents.plan.nodes import Value
     from codec_agents.plan.plan import BuiltPipeline
@@ -66,6 +70,7 @@ def start_run(
         decisions: the decisions on calls of a run that goes on in its record.
 
     Raises:
+        InputError: `run_id` is no text, or text that is no Unicode text.
         PauseError: the suspended run was resumed already.
         TypeError: an option is unknown.
         RecordError: the record cannot be written there.
@@ -73,6 +78,9 @@ def start_run(
     if unknown := sorted(options.keys() - RunOptions.__annotations__.keys()):
         known = ", ".join(RunOptions.__annotations__)
         raise TypeError(f"unknown run option {unknown[0]!r}; the options are {known}")
+    run_id = options.get("run_id")
+    if run_id is not None:
+        _check_run_id(run_id)
     from codec_agents.runtime.run import Run  # loads the executor, which reading options does not need
 
     header = {**(origin or {}), "inputs": inputs, **({"after": dict(histories)} if histories else {})}
@@ -87,13 +95,23 @@ def start_run(
     return Run(
         plan,
         inputs,
-        run_id=resumed.pause.run_id if resumed else options.get("run_id"),
+        run_id=resumed.pause.run_id if resumed else run_id,
         recorder=recorder,
         deps=options.get("deps"),
         approve=options.get("approve"),
         resumed=resumed,
         decisions=decisions,
     )
+
+
+def _check_run_id(run_id: object) -> None:
+    """Refuse what traces, records and requests could not hold as a name."""
+    try:
+        if not isinstance(run_id, str):
+            raise InputError(f"`run_id` is a text, not {type(run_id).__name__}")
+        check_text(run_id)
+    except UnencodableTextError as error:
+        raise InputError(f"`run_id`: {error}") from None
 
 
 def _recorder(

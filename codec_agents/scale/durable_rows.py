@@ -11,6 +11,7 @@ import msgspec
 
 from codec_agents.exceptions import DurableError
 from codec_agents.records.lines import WaitingCall
+from codec_core.exceptions import CONVERSION_ERRORS
 
 
 class Started(msgspec.Struct, array_like=True):
@@ -56,7 +57,7 @@ def started_of(workflow: Any) -> Started:
     try:
         return msgspec.convert(workflow.input["args"], Started)
     # The row may hold no mapping, or another one.
-    except (msgspec.ValidationError, TypeError, LookupError) as error:
+    except (*CONVERSION_ERRORS, TypeError, LookupError) as error:
         raise damaged(workflow.workflow_id) from error
 
 
@@ -68,7 +69,7 @@ def outcome_of(workflow: Any) -> Outcome:
     """
     try:
         found = msgspec.convert(workflow.output, Outcome)
-    except msgspec.ValidationError as error:
+    except CONVERSION_ERRORS as error:
         raise damaged(workflow.workflow_id) from error
     if found.text is None and found.waiting is None and found.error is None:
         raise damaged(workflow.workflow_id)

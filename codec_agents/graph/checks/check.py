@@ -13,6 +13,7 @@ from codec_agents.faults import MAX_FAULTS, Fault
 from codec_agents.graph.base import place_name
 from codec_agents.graph.checks import content, edges, nodes, serving, whole
 from codec_agents.graph.checks.base import Checked, CheckRule
+from codec_agents.graph.checks.written import unwritable
 from codec_agents.graph.spec import Nested, PipelineSpec
 
 RULES: tuple[CheckRule, ...] = (*edges.RULES, *content.RULES, *nodes.RULES, *whole.RULES, *serving.RULES)
@@ -28,7 +29,7 @@ def check(spec: PipelineSpec, *, unread: frozenset[str] = frozenset()) -> list[F
     """
     errors: dict[Fault, None] = {}
     warnings: dict[Fault, None] = {}
-    for fault in _found(spec, unread, is_body=False):
+    for fault in (*unwritable(spec), *_found(spec, unread, is_body=False)):
         kept = errors if fault.severity == "error" else warnings
         if len(kept) < MAX_FAULTS:
             kept[fault] = None

@@ -25,6 +25,7 @@ from codec_agents.prompts import ToldResults
 from codec_agents.runtime.reporting import ask
 from codec_agents.tools.calls import Attempt, ToolCall
 from codec_agents.turn import shared_prefix
+from codec_core.exceptions import CONVERSION_ERRORS
 
 if TYPE_CHECKING:
     from codec_agents.plan.nodes import PromptedNode
@@ -243,7 +244,7 @@ class Room:
             if isinstance(result, str | bytes):  # whose characters could be iterated over
                 raise TypeError
             return [each if isinstance(each, Message) else msgspec.convert(each, Message) for each in result]
-        except (TypeError, msgspec.ValidationError):
+        except (TypeError, *CONVERSION_ERRORS):
             problem = f"the function of `on_overflow` returned {result!r:.80}, which are no messages"
             raise NodeFailedError(self._node.path, TypeError(problem)) from None
 

@@ -11,6 +11,8 @@ from codec_agents.graph.kinds import VALUE
 from codec_agents.runtime.edges.slots import Slots
 from codec_agents.runtime.reporting import ask, report_finished, report_started
 from codec_agents.runtime.wall_time import WallTime
+from codec_core.exceptions import UnencodableTextError
+from codec_core.tokenizer import check_text
 
 if TYPE_CHECKING:
     from codec_agents.plan.nodes import BuiltFunction
@@ -36,6 +38,10 @@ def _checked(node: BuiltFunction, result: Any) -> list[int] | str:
             raise NodeFailedError(
                 node.path, TypeError(f"the function returned {type(result).__name__}, not text")
             )
+        try:
+            check_text(result)  # a record and a file could not hold it
+        except UnencodableTextError as error:
+            raise NodeFailedError(node.path, error) from None
         return result
     if isinstance(result, str) or not isinstance(result, Iterable):
         problem = f"the function returned {type(result).__name__}, not ids of the map {node.vocabulary.id}"

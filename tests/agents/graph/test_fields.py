@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,6 +91,13 @@ def test_a_package_adds_a_kind_of_engine() -> None:
     engine: Any = make_engine(
         "acme", name="A", url="http://a", options={"region": "south", "proxy": "http://p"}
     )
+    options = {"region": SimpleNamespace()}
+    built = [
+        Pipeline("p").engine("A", kind=OwnKind("acme"), url="http://a", options=options)
+        .input("q").sink("out").connect("q", "out").build()
+        for _ in range(2)
+    ]  # fmt: skip
+    assert built[0].digest == built[1].digest
     assert (engine.url, engine.name, engine.region, engine.settings.proxy) == (
         "http://a",
         "A",

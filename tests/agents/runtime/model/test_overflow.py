@@ -220,7 +220,7 @@ async def test_a_function_says_which_messages_stay(tmp_path: Path) -> None:
     assert len(list(read_record(file).trajectories())) > 1
 
 
-@pytest.mark.parametrize("returned", [None, "text", [{"role": 1}]])
+@pytest.mark.parametrize("returned", [None, "text", [{"role": 1}], [{"role": "user", "calls": "\ud800"}]])
 async def test_a_function_that_returns_no_messages_is_named(returned: Any) -> None:
     context = (await lengths())[3]
     with pytest.raises(NodeFailedError, match="no messages"):

@@ -1,0 +1,74 @@
+"""Values of a declaration that JSON cannot hold: digests, requests and records are written in it.
+
+A file cannot have them. A Python program can: text with half of a surrogate pair, and objects in `extra`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
+
+from codec_agents.faults import Fault
+from codec_agents.graph.base import Place
+from codec_agents.graph.checks.base import error
+from codec_agents.graph.spec import PipelineSpec
+
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+def unwritable(spec: PipelineSpec) -> Iterator[Fault]:
+    """Yield a fault for each value that JSON cannot hold, those of bodies included."""
+    for place, value in _leaves(spec.model_dump(by_alias=True, exclude_defaults=True)):
+        if isinstance(value, str):
+            if not _is_text(value):
+                found = f"the text {value!r:.100} holds half of a surrogate pair, which is no character"
+                yield error(place, found, "decode the source of the text with errors='replace'")
+        # The class of an engine of another package may take any objects.
+        elif not (place[0] == "engines" and "options" in place) and not _is_written(value):
+            found = f"a value of type {type(value).__name__}, which JSON cannot hold"
+            yield error(place, found, "give text, numbers, lists and mappings")
+
+
+def kind_of(value: object) -> str:
+    """Return what stands for an object of a program in JSON: its class, as its `repr` may be an address."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _is_text(value: str) -> bool:
+    try:
+        # Not by `dump_json`: in the names of a mapping it replaces them without a word.
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_written(value: object) -> bool:
+    if value is None or isinstance(value, int | float):
+        return True
+    try:
+        _ANY.dump_json(value)
+    except PydanticSerializationError:
+        return False
+    return True
+
+
+def _leaves(document: Mapping[str, Any]) -> Iterator[tuple[Place, object]]:
+    """Yield the names and the values of a document that are no mappings and no lists, with their places."""
+    waiting: list[tuple[Place, object]] = [((), document)]
+    while waiting:
+        place, value = waiting.pop()
+        entries: Iterable[tuple[Any, object]]
+        if isinstance(value, Mapping):
+            entries = value.items()
+            yield from ((place, name) for name in value if isinstance(name, str))
+        elif isinstance(value, list | tuple):
+            entries = enumerate(value)
+        else:
+            yield place, value
+            continue
+        inner = [((*place, name if isinstance(name, int) else str(name)), each) for name, each in entries]
+        waiting += reversed(inner)
