@@ -33,7 +33,7 @@ def test_the_last_page_has_no_next_one(tmp_path: Path) -> None:
         return [] if workflow_id_prefix else list(rows[offset:])
 
     runs = object.__new__(DurableRuns)  # without a database
-    runs._state = tmp_path
+    runs._state, runs._rows_at_once = tmp_path, 1000
     runs._client = SimpleNamespace(list_workflows=list_workflows)
     pages = {}
     for limit in (2, 3, 4, 5):
