@@ -30,6 +30,8 @@
     ├── StoreError                              a store of conversations that cannot be opened or written
     ├── BatchError (ValueError)                 a batch whose inputs or files cannot be used
     ├── DurableError                            a durable run that cannot be started, answered or gone on with
+    │   ├── DurableNotFoundError                there is no durable run of this id
+    │   └── DurableIdError                      a text that cannot be the id of a durable run
     └── RecordError (ValueError)                a record of a run that cannot be written, read or replayed
         ├── RecordBusyError                     another run is writing the record
         ├── RecordLostError (RunError)          the record of a run could be written no further
@@ -543,6 +545,14 @@ class BatchError(CodecAgentsError, ValueError):
 
 class DurableError(CodecAgentsError):
     """A durable run cannot be started, answered, or gone on with."""
+
+
+class DurableNotFoundError(DurableError):
+    """There is no durable run of this id."""
+
+
+class DurableIdError(DurableError):
+    """A text cannot be the id of a durable run, which names files and workflows."""
 
 
 # After a run

@@ -15,7 +15,13 @@ from typing import Any, Literal, Self, TypeAlias
 
 import msgspec
 
-from codec_agents.exceptions import DurableError, InputError, PauseError
+from codec_agents.exceptions import (
+    DurableError,
+    DurableIdError,
+    DurableNotFoundError,
+    InputError,
+    PauseError,
+)
 from codec_agents.pipeline import Pipeline
 from codec_agents.records.answers import check_decisions
 from codec_agents.records.files import PRIVATE
@@ -111,7 +117,7 @@ class DurableRuns:
 
         Raises:
             InputError: The inputs are not those of the pipeline, or the run of this id has others.
-            DurableError: The id cannot be one.
+            DurableIdError: The id cannot be one.
         """
         run_id = secrets.token_hex(16) if run_id is None else checked_id(run_id)
         values = pipeline.build().checked_inputs(inputs)
@@ -128,11 +134,12 @@ class DurableRuns:
         """Return where a run stands.
 
         Raises:
-            DurableError: There is no such run.
+            DurableIdError: The id cannot be one.
+            DurableNotFoundError: There is no such run.
         """
         found = self._of_run(checked_id(run_id))
         if run_id not in found:
-            raise DurableError(f"there is no durable run {run_id!r} in {self._state}")
+            raise DurableNotFoundError(f"there is no durable run {run_id!r} in {self._state}")
         return self._status(run_id, found)
 
     def runs(self, state: State | None = None) -> list[DurableStatus]:
@@ -180,7 +187,8 @@ class DurableRuns:
             pause: the pause that is meant; left out, the one at which the run waits now.
 
         Raises:
-            DurableError: There is no such run.
+            DurableIdError: The id cannot be one.
+            DurableNotFoundError: There is no such run.
             PauseError: It does not wait, or not there, or for other decisions.
         """
         status = self.status(run_id)
@@ -288,19 +296,19 @@ def checked_id(run_id: str) -> str:
     """Return a run's id.
 
     Raises:
-        DurableError: It cannot be the name of a file.
+        DurableIdError: It cannot be the name of a file.
     """
     # No separator, so that the record stays in its folder, and so that `RUN/PAUSE` is the id of no run.
     if not 0 < len(run_id.encode("utf-8", "replace")) <= MAX_ID or not all(
         char.isalnum() or char in "-_." for char in run_id
     ):
-        raise DurableError(
+        raise DurableIdError(
             f"{run_id!r:.200} cannot be the id of a run; use letters, digits, `-`, `_` and `.`, up to "
             f"{MAX_ID} bytes of UTF-8"
         )
     # Neither a hidden file nor the name of a folder.
     if run_id.startswith("."):
-        raise DurableError(f"{run_id!r} cannot be the id of a run: it begins with a dot")
+        raise DurableIdError(f"{run_id!r} cannot be the id of a run: it begins with a dot")
     return run_id
 
 

@@ -14,12 +14,18 @@ the address. Errors have the form of OpenAI's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import anyio
 import msgspec
 
-from codec_agents.exceptions import CodecAgentsError, DurableError, InputError, PauseError
+from codec_agents.exceptions import (
+    CodecAgentsError,
+    DurableIdError,
+    DurableNotFoundError,
+    InputError,
+    PauseError,
+)
 from codec_agents.pipeline import Pipeline
 from codec_agents.scale.durable_client import DurableRuns, State, document_of
 from codec_agents.server.access import Access
@@ -142,10 +148,20 @@ class DurableApp:
         )
 
 
+_STATUSES: Final = (
+    (PauseError, 409, None),
+    (InputError, 422, None),
+    (DurableIdError, 400, "run_id"),
+    (DurableNotFoundError, 404, None),
+)
+"""By the error: the status of the answer, and the field of the request that is at fault."""
+
+
 def _refused(error: CodecAgentsError) -> HttpError:
-    for kind, status in ((PauseError, 409), (InputError, 422), (DurableError, 404)):
+    for kind, status, field in _STATUSES:
         if isinstance(error, kind):
-            return HttpError(status, str(error))
+            return HttpError(status, str(error), param=field)
+    # Other errors of durable runs are of the database and its rows: the client can do nothing about them.
     return _failed(error)
 
 

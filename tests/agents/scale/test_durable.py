@@ -375,6 +375,7 @@ async def test_an_approval_is_answered_over_http(tmp_path: Path) -> None:
                 ("/runs", {"pipeline": "none"}, 404),
                 ("/runs", {"pipeline": "desk"}, 422),
                 ("/runs", {"pipeline": "desk", "input": {}}, 400),
+                ("/runs", {"pipeline": "desk", "inputs": {"question": "go"}, "run_id": "../x"}, 400),
                 ("/runs/none/decisions", {"decisions": {}}, 404),
             ):
                 assert (await client.post(path, json=given)).status_code == expected
