@@ -370,7 +370,7 @@ class BoundDialect:
             raise PromptError("a prompt given as pieces has no user's turn to go on with; give a chat")
         said = [*history.prompt, *history.generated]
         if not self.reasoning.stays(chat):
-            said = self.reasoning.left_out(said, history.begin)
+            said = self.reasoning.left_out(said, history.begin).tolist()
         return self._writer.follow_up(said, chat)
 
     def told(self, said: Sequence[int], text: str, thinking: ThinkingMode | None) -> list[int]:

@@ -34,6 +34,7 @@ class PieceEncoder:
     def __init__(self, vocabulary: Vocabulary, markers: Iterable[str]) -> None:
         self._vocabulary = vocabulary
         self.markers = tuple(markers)
+        self._marker_set = frozenset(self.markers)  # made once, and hashed once, for all forms
         self._marker_names = {vocabulary.special_tokens[name]: name for name in self.markers}
         self._tokenizer = pick_tokenizer(vocabulary)
         self._marks_only_first = vocabulary.facts.metaspace_prefix == "first"
@@ -54,7 +55,7 @@ class PieceEncoder:
 
     def parse(self, form: str, holes: Sequence[str] = ()) -> list[Piece]:
         """Split a dialect's string into its markers, texts and holes."""
-        return parse_pieces(form, self.markers, holes)
+        return parse_pieces(form, self._marker_set, holes)
 
     def raw(self, prompt: RawPrompt) -> list[Piece]:
         """Return the pieces of a prompt put together by hand.

@@ -3,19 +3,22 @@
 Only control ids decide: what a call, a result or an answer spells is never taken for a marker. Everything
 that is not reasoning stays as it was sampled, except for the line ends around it, which these histories lack
 too.
+
+A history has few control ids among many others. So these are looked up (`Places`), and the ids between them
+are copied together, without a step of Python for each id.
 """
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from codec_agents.dialects.grammars.marked import recipient_of
 from codec_agents.dialects.parsing.block_reader import BlockTable
-from codec_agents.dialects.parsing.channel_reader import THINK, ChannelTable
+from codec_agents.dialects.parsing.channel_reader import MAX_TAG_IDS, THINK, ChannelTable
+from codec_agents.dialects.writing.places import Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,11 @@ class ReasoningMarks:
     call_open: Collection[int]
     call_close: Collection[int]
     ends: Collection[int]
-    openings: Sequence[tuple[Sequence[int], Sequence[int]]]
+    openings: Sequence[tuple[array[int], array[int]]]
     spell: Callable[[int], bytes]
 
 
-def forget_regions(ids: Sequence[int], begin: int, marks: ReasoningMarks) -> list[int]:
+def forget_regions(ids: Sequence[int], begin: int, marks: ReasoningMarks) -> array[int]:
     """Return ids without the reasoning behind a place.
 
     Args:
@@ -48,60 +51,45 @@ def forget_regions(ids: Sequence[int], begin: int, marks: ReasoningMarks) -> lis
         begin: where the first turn was generated; its opening is before it.
         marks: how the family marks reasoning.
     """
-    opening = _opening_before(ids, begin, marks)
-    start = begin - len(opening)
-    if marks.open not in ids[start:] and all(
-        list(each) == list(plain) or marks.open in each for each, plain in marks.openings
+    places = Places(ids)
+    ids = places.ids
+    place = begin - len(_opening_before(ids, begin, marks))
+    if places.next(place, (marks.open,)) == len(ids) and all(
+        each == plain or marks.open in each for each, plain in marks.openings
     ):
-        return list(ids)  # no reasoning to drop, and no opening that is written otherwise in history
-    kept = list(ids[:start])
+        return ids  # no reasoning to drop, and no opening that is written otherwise in history
+    kept = ids[:place]
     # Most ids are in the middle of something: only those that may begin a step are looked at one by one.
     begins = {marks.open, *marks.call_open, *(each[0] for each, _ in marks.openings if each)}
-    place = len(kept)
-    begun = _places(ids, place, begins)
-    while place < len(ids):
-        next_begun = bisect_left(begun, place)
-        stop = begun[next_begun] if next_begun < len(begun) else len(ids)
-        kept += ids[place:stop]
-        place = _step(ids, stop, kept, marks) if stop < len(ids) else stop
-    return kept
+    for step in places.of_all(begins):
+        # What an earlier step has read is behind it.
+        if step >= place:
+            kept += ids[place:step]
+            place = _step(places, step, kept, marks)
+    return kept + ids[place:]
 
 
-def _places(ids: Sequence[int], start: int, wanted: Collection[int]) -> list[int]:
-    """Return the places of some ids from one place on, in order; without a step of Python for each id."""
-    data = array("I", ids[start:])
-    size, found, spelled = data.itemsize, [], data.tobytes()
-    for token_id in wanted:
-        pattern = array("I", (token_id,)).tobytes()
-        at = spelled.find(pattern)
-        while at >= 0:
-            if at % size == 0:  # not the end of one id and the beginning of the next
-                found.append(start + at // size)
-            at = spelled.find(pattern, at + 1)
-    return sorted(found)
-
-
-def _opening_before(ids: Sequence[int], place: int, marks: ReasoningMarks) -> Sequence[int]:
+def _opening_before(ids: array[int], place: int, marks: ReasoningMarks) -> Sequence[int]:
     openings = (opening for opening, _ in marks.openings)
-    found = (each for each in openings if list(ids[max(0, place - len(each)) : place]) == list(each))
-    return next(found, ())
+    return next((each for each in openings if ids[max(0, place - len(each)) : place] == each), ())
 
 
-def _step(ids: Sequence[int], place: int, kept: list[int], marks: ReasoningMarks) -> int:
+def _step(places: Places, place: int, kept: array[int], marks: ReasoningMarks) -> int:
     """Read one step; return the place after it."""
     # Openings first: the marker of reasoning in one is a part of it. A call is taken whole: what it holds is
     # its payload, whatever the marker.
+    ids = places.ids
     for opening, plain in marks.openings:
-        if list(ids[place : place + len(opening)]) == list(opening):
+        if ids[place : place + len(opening)] == opening:
             kept += plain
             place += len(opening)
-            return _after_reasoning(ids, place, marks) if _leaves_open(opening, marks) else place
+            return _after_reasoning(places, place, marks) if _leaves_open(opening, marks) else place
     token_id = ids[place]
     if token_id == marks.open:
         _drop_blanks_before(kept, marks)
-        return _after_reasoning(ids, place + 1, marks)
+        return _after_reasoning(places, place + 1, marks)
     if token_id in marks.call_open:
-        stop = _after_call(ids, place, marks)
+        stop = _after_call(places, place, marks)
         kept += ids[place:stop]
         return stop
     kept.append(token_id)
@@ -114,29 +102,25 @@ def _leaves_open(opening: Sequence[int], marks: ReasoningMarks) -> bool:
     )
 
 
-def _after_reasoning(ids: Sequence[int], place: int, marks: ReasoningMarks) -> int:
+def _after_reasoning(places: Places, place: int, marks: ReasoningMarks) -> int:
     """Return the place behind reasoning that begins here, and behind the blanks that follow it.
 
     Reasoning that is never closed ends with the first call, or with its turn.
     """
-    end = _find(ids, place, {marks.close, *marks.ends})
+    ids = places.ids
+    end = places.next(place, (marks.close, *marks.ends))
     if end == len(ids) or ids[end] != marks.close:
-        return _find(ids, place, marks.call_open, end)
+        return places.next(place, marks.call_open, end)
     place = end + 1
     while place < len(ids) and _is_blank(ids[place], marks):
         place += 1
     return place
 
 
-def _after_call(ids: Sequence[int], place: int, marks: ReasoningMarks) -> int:
-    end = _find(ids, place + 1, {*marks.call_close, *marks.ends})
+def _after_call(places: Places, place: int, marks: ReasoningMarks) -> int:
+    ids = places.ids
+    end = places.next(place + 1, (*marks.call_close, *marks.ends))
     return end + 1 if end < len(ids) and ids[end] in marks.call_close else end
-
-
-def _find(ids: Sequence[int], place: int, wanted: Collection[int], stop: int | None = None) -> int:
-    """Return the next place of one of some ids; where there is none, the end that the search has."""
-    stop = len(ids) if stop is None else stop
-    return next((n for n in range(place, stop) if ids[n] in wanted), stop)
 
 
 def _is_blank(token_id: int, marks: ReasoningMarks) -> bool:
@@ -144,8 +128,8 @@ def _is_blank(token_id: int, marks: ReasoningMarks) -> bool:
     return bool(spelled) and not spelled.strip(b"\n")
 
 
-def _drop_blanks_before(kept: list[int], marks: ReasoningMarks) -> None:
-    plains = [list(plain) for _, plain in marks.openings if plain]
+def _drop_blanks_before(kept: array[int], marks: ReasoningMarks) -> None:
+    plains = [plain for _, plain in marks.openings if plain]
     while kept and _is_blank(kept[-1], marks) and not any(kept[-len(each) :] == each for each in plains):
         kept.pop()
 
@@ -163,75 +147,89 @@ class MessageMarks:
     spell: Callable[[int], bytes]
 
 
-def forget_messages(ids: Sequence[int], begin: int, marks: MessageMarks) -> list[int]:
+def forget_messages(ids: Sequence[int], begin: int, marks: MessageMarks) -> array[int]:
     """Return ids without the messages of reasoning behind a place."""
+    places = Places(ids)
     # The prompt has opened the first message, before the first generated id.
-    opened = max((n for n in range(begin) if ids[n] == marks.start), default=begin)
-    kept = list(ids[:opened])
-    for message in _messages(ids[opened:], marks.start):
-        if not _is_reasoning(message, marks):
-            kept += [marks.end if token_id == marks.final else token_id for token_id in message]
+    opened = places.last_before(begin, marks.start)
+    opened = places.next(begin, (marks.start,)) if opened is None else opened
+    kept = places.ids[:opened]
+    for start, stop in _messages(places, opened, marks.start):
+        if _is_reasoning(places, start, stop, marks):
+            continue
+        while (final := places.next(start, (marks.final,), stop)) < stop:
+            kept += places.ids[start:final]
+            kept.append(marks.end)
+            start = final + 1
+        kept += places.ids[start:stop]
     return kept
 
 
-def _messages(ids: Sequence[int], start: int) -> Iterator[Sequence[int]]:
-    places = [*(n for n, token_id in enumerate(ids) if token_id == start), len(ids)]
-    for here, there in pairwise(places):
-        yield ids[here:there]
+def _messages(places: Places, opened: int, start: int) -> Iterator[tuple[int, int]]:
+    starts = [place for place in places.of(start) if place >= opened]
+    yield from pairwise([*starts, len(places.ids)])
 
 
-def _is_reasoning(message: Sequence[int], marks: MessageMarks) -> bool:
-    body = _find(message, 0, {marks.message})
-    header = message[1:body]
-    channel = _find(header, 0, {marks.channel})
-    spelled = b"".join(map(marks.spell, header[channel + 1 :])).strip()
-    said = b"".join(map(marks.spell, header)).decode("utf-8", "replace")
+def _is_reasoning(places: Places, start: int, stop: int, marks: MessageMarks) -> bool:
+    body = places.next(start, (marks.message,), stop)
+    channel = places.next(start + 1, (marks.channel,), body)
+    spelled = b"".join(map(marks.spell, places.ids[channel + 1 : body])).strip()
+    said = b"".join(map(marks.spell, places.ids[start + 1 : body])).decode("utf-8", "replace")
     return bytes(spelled).split()[:1] == [b"analysis"] and recipient_of(said) is None
 
 
-def forget_blocks(ids: Sequence[int], begin: int, table: BlockTable) -> list[int]:
+def forget_blocks(ids: Sequence[int], begin: int, table: BlockTable) -> array[int]:
     """Return ids without the blocks of reasoning behind a place, or open there."""
+    places = Places(ids)
+    ids, end = places.ids, len(ids)
     # The prompt has opened the block, before the first generated id.
-    opened = max((n for n in range(begin) if ids[n] == table.start), default=begin)
-    kept, place = list(ids[:opened]), opened
-    while place < len(ids):
-        if ids[place] == table.thinking:
-            # The start of the block before stays, and is the start of the one behind it.
-            place = _find(ids, place, {table.end, *table.stops})
-            while place < len(ids) and ids[place] in (table.end, table.start):
-                place += 1
-            continue
-        kept.append(ids[place])
-        place += 1
+    opened = places.last_before(begin, table.start)
+    place = begin if opened is None else opened
+    kept = ids[:place]
+    while place < end:
+        thinking = places.next(place, (table.thinking,))
+        kept += ids[place:thinking]
+        # The start of the block before stays, and is the start of the one behind it.
+        place = places.next(thinking, (table.end, *table.stops))
+        while place < end and ids[place] in (table.end, table.start):
+            place += 1
     return kept
 
 
-def forget_channels(ids: Sequence[int], begin: int, table: ChannelTable) -> list[int]:
+def forget_channels(ids: Sequence[int], begin: int, table: ChannelTable) -> array[int]:
     """Return ids without the channels of reasoning that stand behind a place, or are open there."""
+    places = Places(ids)
+    ids, end = places.ids, len(ids)
     # The prompt may have opened the channel, before the first generated id.
-    opened = max((n for n in range(begin) if ids[n] == table.open), default=begin)
-    kept, place = list(ids[:opened]), opened
-    while place < len(ids):
-        if ids[place] == table.open:
-            stop = _tag_stop(ids, place, table)
-            if table.tag_name(ids[place + 1 : stop - 1]) == THINK:
-                place = _channel_stop(ids, stop, table)
-                continue
-        kept.append(ids[place])
-        place += 1
-    return kept
+    opened = places.last_before(begin, table.open)
+    place = begin if opened is None else opened
+    kept = ids[:place]
+    while (opened := places.next(place, (table.open,))) < end:
+        kept += ids[place:opened]
+        stop = _tag_stop(places, opened, table)
+        if _tag_name(places, opened, stop, table) == THINK:
+            place = _channel_stop(places, stop, table)
+        else:
+            kept.append(ids[opened])
+            place = opened + 1
+    return kept + ids[place:]
 
 
-def _tag_stop(ids: Sequence[int], place: int, table: ChannelTable) -> int:
-    return min(_find(ids, place, {table.separator}) + 1, len(ids))
+def _tag_stop(places: Places, place: int, table: ChannelTable) -> int:
+    return min(places.next(place, (table.separator,)) + 1, len(places.ids))
 
 
-def _channel_stop(ids: Sequence[int], place: int, table: ChannelTable) -> int:
+def _tag_name(places: Places, start: int, stop: int, table: ChannelTable) -> str:
+    # Of a tag without an end that is enough, and reading all of it each time would take quadratic time.
+    return table.tag_name(places.ids[start + 1 : min(stop - 1, start + 1 + MAX_TAG_IDS)])
+
+
+def _channel_stop(places: Places, place: int, table: ChannelTable) -> int:
     """Return the place behind the end of the channel of reasoning, or where its turn ends without one."""
-    while place < len(ids) and ids[place] not in table.stops:
-        if ids[place] == table.close:
-            stop = _tag_stop(ids, place, table)
-            if table.tag_name(ids[place + 1 : stop - 1]) == THINK:
-                return stop
+    ids, end = places.ids, len(places.ids)
+    while (place := places.next(place, (table.close, *table.stops))) < end and ids[place] == table.close:
+        stop = _tag_stop(places, place, table)
+        if _tag_name(places, place, stop, table) == THINK:
+            return stop
         place += 1
     return place

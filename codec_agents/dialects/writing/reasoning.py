@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+from functools import cached_property
 
 from codec_agents.dialects.encoding import PieceEncoder
 from codec_agents.dialects.forms import DialectForms
@@ -76,7 +78,7 @@ class BoundReasoning:
             return None
         return self._writer.ids(form.closing)
 
-    def left_out(self, ids: Sequence[int], begin: int) -> list[int]:
+    def left_out(self, ids: Sequence[int], begin: int) -> array[int]:
         """Return what was said without its reasoning.
 
         Args:
@@ -90,9 +92,10 @@ class BoundReasoning:
             stops = self._encoder.control_ids(self._dialect.stops)
             return forget_blocks(ids, begin, BlockTable.of(self._vocabulary, stops))
         if self._dialect.reader == "messages":
-            return forget_messages(ids, begin, self._message_marks())
-        return forget_regions(ids, begin, self._marks())
+            return forget_messages(ids, begin, self._message_marks)
+        return forget_regions(ids, begin, self._marks)
 
+    @cached_property
     def _message_marks(self) -> MessageMarks:
         table, known = MessageTable.of(self._vocabulary), self._vocabulary.special_tokens
         return MessageMarks(
@@ -104,6 +107,7 @@ class BoundReasoning:
             spell=self._vocabulary.byte_table.__getitem__,
         )
 
+    @cached_property
     def _marks(self) -> ReasoningMarks:
         dialect, encoder = self._dialect, self._encoder
         form, calls = dialect.thinking, dialect.calls
@@ -116,6 +120,9 @@ class BoundReasoning:
             call_open=encoder.control_ids(calls.starts if calls else ()),
             call_close=encoder.control_ids(calls.ends if calls else ()),
             ends=encoder.control_ids(dialect.stops),
-            openings=self._writer.openings(form.history),
+            openings=[
+                (array("I", opening), array("I", plain))
+                for opening, plain in self._writer.openings(form.history)
+            ],
             spell=self._vocabulary.byte_table.__getitem__,
         )

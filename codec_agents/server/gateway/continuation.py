@@ -14,7 +14,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Final, Literal, TypeAlias
 
 from codec_agents.dialects.bound import BoundDialect
@@ -30,8 +29,8 @@ UnsentReasoning: TypeAlias = Literal["restore", "follow"]
 
 _Write: TypeAlias = Callable[[Sequence[Message]], list[int]]
 
-COMPARED: Final = 256
-"""Ids that are compared at once: long prompts share nearly all of theirs."""
+COMPARED: Final = (4096, 256, 16, 1)
+"""Ids that are compared at once, ever fewer: long prompts share nearly all of theirs."""
 
 LOOK_BACK: Final = 256
 """Ids before a turn among which its opening is looked for; the longest has about thirty."""
@@ -280,7 +279,7 @@ class _Writer:
             return known
         start = max(0, begin - LOOK_BACK)
         window = known[start:]
-        stripped = as_array(self._dialect.reasoning.left_out(window, begin - start))
+        stripped = self._dialect.reasoning.left_out(window, begin - start)
         return known if stripped == window else known[:start] + stripped
 
     def _leaves_out_from(self, found: Found, node: Node, behind: Sequence[Message]) -> int | None:
@@ -321,7 +320,7 @@ class _Writer:
 def _shared(one: array[int], other: array[int]) -> int:
     """Return how many first ids two prompts share."""
     place, size = 0, min(len(one), len(other))
-    while place < size and one[place : place + COMPARED] == other[place : place + COMPARED]:
-        place += COMPARED
-    pairs = zip(one[place : place + COMPARED], other[place : place + COMPARED], strict=False)
-    return min(place, size) + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    for step in COMPARED:
+        while place + step <= size and one[place : place + step] == other[place : place + step]:
+            place += step
+    return place

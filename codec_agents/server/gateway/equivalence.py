@@ -17,7 +17,7 @@ calls equal, which is what makes a look-up one hash per message.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -93,14 +93,7 @@ def arguments_form(call: MessageCall) -> bytes:
 def json_form(text: str) -> bytes:
     """Return bytes that are equal for equal typed JSON; of a text that is no strict JSON, the text itself."""
     try:
-        value = json.loads(
-            text,
-            parse_float=Decimal,
-            parse_int=Decimal,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_object,
-        )
-        return b"j" + _value_form(value)
+        return b"j" + _value_form(_DECODER.decode(text))
     # An invalid operation is an exponent beyond those that decimals have.
     except (ValueError, InvalidOperation, RecursionError):
         return b"r" + _bytes(text)
@@ -108,20 +101,19 @@ def json_form(text: str) -> bytes:
 
 def joined(parts: Iterable[bytes]) -> bytes:
     """Return parts as one value, each behind its length, so that no two lists of parts give the same."""
-    return b"".join(b"%d:%b" % (len(part), part) for part in parts)
+    return b"".join([b"%d:%b" % (len(part), part) for part in parts])
 
 
 def _value_form(value: Any) -> bytes:
     match value:
-        case Mapping():
-            pairs = sorted((_bytes(key), _value_form(each)) for key, each in value.items())
-            return b"o" + joined(part for pair in pairs for part in pair)
-        # Before `Sequence`, which a text is as well.
+        case dict():
+            pairs = sorted([(_bytes(key), _value_form(each)) for key, each in value.items()])
+            return b"o" + joined([part for pair in pairs for part in pair])
         case str():
             return b"s" + _bytes(value)
         case Decimal():
             return b"n" + _number_form(value)
-        case Sequence():
+        case list():
             return b"a" + joined(map(_value_form, value))
         case _:  # true, false, null
             return b"c" + repr(value).encode()
@@ -150,6 +142,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+# Made once: `json.loads` makes one for each text, which takes longer than reading arguments.
+_DECODER: Final = json.JSONDecoder(
+    parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_object
+)
 
 
 def _bytes(text: str) -> bytes:

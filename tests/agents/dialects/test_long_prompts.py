@@ -59,7 +59,7 @@ def test_reasoning_before_a_long_answer_is_left_out_in_linear_time() -> None:
     assert len(answer) >= 8_000
     closed = [special["<|close|>"], *ids_of(kimi, "think"), special["<|sep|>"]]
     with within(seconds=0.5):
-        kept = kimi.reasoning.left_out([*prompt, *ids_of(kimi, "Hm"), *closed, *answer], len(prompt))
+        kept = list(kimi.reasoning.left_out([*prompt, *ids_of(kimi, "Hm"), *closed, *answer], len(prompt)))
     assert kept[-len(answer) :] == answer
     assert len(kept) <= len(prompt) + len(answer)
 
@@ -70,8 +70,36 @@ def test_reasoning_that_is_never_closed_is_left_out_in_linear_time() -> None:
     prompt = qwen.write([Message(role="user", content="Hi")])
     turn = [special["<think>"], *ids_of(qwen, "Hm"), special["<|im_end|>"]]
     with within(seconds=0.5):
-        kept = qwen.reasoning.left_out([*prompt, *turn * MANY], len(prompt))
+        kept = list(qwen.reasoning.left_out([*prompt, *turn * MANY], len(prompt)))
     assert kept == [*prompt, *[special["<|im_end|>"]] * MANY]
+
+
+def test_tags_that_are_never_ended_are_left_as_they_are_in_linear_time() -> None:
+    kimi = bound("kimi-k3")
+    special = kimi.vocabulary.special_tokens
+    prompt = kimi.write([Message(role="user", content="Hi")])
+    closed = [special["<|close|>"], *ids_of(kimi, "think"), special["<|sep|>"]]
+    turn = [special["<|open|>"], *ids_of(kimi, "word ")] * MANY
+    with within(seconds=0.5):
+        kept = list(kimi.reasoning.left_out([*prompt, *closed, *turn], len(prompt)))
+    assert kept[-len(turn) :] == turn
+
+
+def test_messages_of_reasoning_are_left_out_and_the_rest_stays() -> None:
+    harmony = bound("harmony")
+    special = harmony.vocabulary.special_tokens
+    start, channel, message = (special[f"<|{name}|>"] for name in ("start", "channel", "message"))
+
+    def said(name: str, end: str) -> list[int]:
+        body = [message, *ids_of(harmony, f"{name} "), special[end]]
+        return [channel, *ids_of(harmony, name), *body]
+
+    prompt = harmony.write([Message(role="user", content="Hi")])
+    opening = prompt[len(prompt) - 1 - prompt[::-1].index(start) :]
+    turn = [*said("analysis", "<|end|>"), *opening, *said("final", "<|return|>")]
+    kept = harmony.reasoning.left_out([*prompt, *turn], len(prompt))
+    # The end of the model's last message is the end of any message in history.
+    assert list(kept) == [*prompt, *said("final", "<|end|>")]
 
 
 @pytest.mark.parametrize("before", [MAX_HEADER_IDS - 3, MAX_HEADER_IDS - 1, MAX_HEADER_IDS + 3])

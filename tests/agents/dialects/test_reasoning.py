@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,7 @@ MARKS = ReasoningMarks(
     (3,),
     (4,),
     (5,),
-    (([6, 7, 1], [6, 7]), ([6, 7], [6, 7])),
+    tuple((array("I", one), array("I", other)) for one, other in (((6, 7, 1), (6, 7)), ((6, 7), (6, 7)))),
     lambda n: b"\n" if n == 9 else b"x",
 )
 
@@ -224,7 +225,7 @@ MARKS = ReasoningMarks(
 )
 def test_only_reasoning_is_left_out(said: list[int], kept: list[int]) -> None:
     begin = 2 + (said[2:3] == [1])
-    assert forget_regions([50, 1, 51, *said], 3 + begin, MARKS) == [50, 1, 51, *kept]
+    assert list(forget_regions([50, 1, 51, *said], 3 + begin, MARKS)) == [50, 1, 51, *kept]
 
 
 def test_content_is_never_touched() -> None:
@@ -232,7 +233,7 @@ def test_content_is_never_touched() -> None:
     for _ in range(300):
         said = [draw.choice([9, 20, 21, 22]) for _ in range(draw.randint(0, 12))]
         ids = [50, 6, 7, *said, 5]
-        assert forget_regions(ids, 3, MARKS) == ids
+        assert list(forget_regions(ids, 3, MARKS)) == ids
 
 
 # Budgets

@@ -63,7 +63,7 @@ def check_continued(client: Client, continuation: Continuation) -> None:
     dialect = client.core.dialect
     assert client.messages[-1].role == "user"
     assert not dialect.dialect.keeps_reasoning(None, dialect.absent, with_tools=True)
-    rest = dialect.reasoning.left_out(known, node.begin)
+    rest = list(dialect.reasoning.left_out(known, node.begin))
     assert list(prompt[: len(rest)]) == rest, "more than reasoning was changed"
     assert prompt[: verdict.ids] == known[: verdict.ids]
 
