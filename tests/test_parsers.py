@@ -16,6 +16,7 @@ OWN = {
     "codec_agents/cli/demo/travel_models.py": "reads what its own tools return",
     "codec_agents/dialects/templates/template_process.py": "reads what its own worker writes",
     "codec_agents/dialects/templates/template_worker.py": "reads what its own parent writes",
+    "codec_agents/scale/ray_actor.py": "reads what its own driver writes",
     "codec_agents/scale/ray_data.py": "reads what its own actors write",
     "codec_agents/server/apis/messages_answers.py": "reads arguments that were parsed, and are bounded",
     "codec_agents/tools/texts.py": "reads what it has written",

@@ -14,6 +14,7 @@ from codec_agents.pipeline import Pipeline
 from codec_agents.records.writer import Durability
 from codec_agents.runtime.options import DEFAULT_CONCURRENCY
 from codec_agents.scale.output import BatchOutput, BatchSummary
+from codec_agents.scale.replicas import pipelines_of
 from codec_agents.scale.rows import Row, Values, read_rows
 from codec_agents.scale.runner import RowOptions, RowRunner, check_columns, check_first
 
@@ -63,7 +64,7 @@ async def run_batch(
     """
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, not {concurrency}")
-    pipelines = [pipeline] if isinstance(pipeline, Pipeline) else list(pipeline)
+    pipelines = pipelines_of(pipeline)
     columns = dict(columns or {})
     check_columns(pipelines[0], columns)
     pipelines[0].build()  # before the folder is made: faults of the declaration leave none behind

@@ -7,26 +7,33 @@ its record.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
+from typing import Any
 
 from codec_agents.exceptions import BatchError
-from codec_agents.pipeline import Pipeline
-from codec_agents.records.writer import Durability, encoded
+from codec_agents.records.writer import Durability
 from codec_agents.scale.batch import Progress, opened_batch
 from codec_agents.scale.output import BatchSummary
+from codec_agents.scale.ray_actor import (
+    STOPS,
+    Columns,
+    Factory,
+    RowActor,
+    rows_of,
+    rows_of_files,
+    write_rows,
+)
 from codec_agents.scale.ray_serve import resolved
-from codec_agents.scale.replicas import replicas
-from codec_agents.scale.rows import Row, Values, keyed
-from codec_agents.scale.runner import RowOptions, RowRunner, check_columns, error_of
+from codec_agents.scale.replicas import pipelines_of, replicas
+from codec_agents.scale.rows import Row, Values
+from codec_agents.scale.runner import RowOptions, check_columns
 
 ROWS_PER_ACTOR = 16
 """Runs at once in one actor: enough to keep the batch of an engine busy, little work to repeat if it dies."""
@@ -45,17 +52,62 @@ processors, they would wait without end for the tasks of a dataset that read the
 PENDING = "pending-"
 """The beginning of the name of the folder in which the driver hands rows to Ray."""
 
-STOPS = "stops"
-"""The field of a result that is that of no row: the reason for which the batch cannot go on."""
-
 BATCHES_PER_ACTOR = 2
 """Batches of rows in an actor: while the last rows of one still run, those of the next have begun."""
 
-Factory: TypeAlias = Callable[[], Pipeline | Sequence[Pipeline]]
-"""Makes the pipeline in an actor; Ray sends it there by cloudpickle."""
 
-Columns: TypeAlias = Mapping[str, Any]
-"""A batch of rows as Ray Data gives it: an array by column."""
+@dataclass(frozen=True)
+class _ActorPool:
+    """The actors of a batch.
+
+    Fields:
+        make: makes the pipelines of each.
+        actors: how many, or the fewest and the most.
+        concurrency: runs at once in each.
+        resources: what each needs, as Ray Data names it.
+    """
+
+    make: Factory
+    actors: int | tuple[int, int]
+    concurrency: int
+    resources: Mapping[str, Any]
+
+    def mapped(
+        self,
+        dataset: Any,
+        options: RowOptions,
+        rows: Callable[[Columns], Iterable[Row]],
+        *,
+        batch_size: int | None = None,
+        sinks: bool = False,
+    ) -> Any:
+        """Return the dataset of the results of a dataset of rows.
+
+        Args:
+            dataset: the rows, or the files that hold them.
+            options: how each row is run.
+            rows: reads a batch of the dataset.
+            batch_size: rows of the dataset in a batch; as many as an actor runs at once if left out.
+            sinks: whether the results have a column for each text sink.
+
+        Raises:
+            BatchError: Ray is not installed.
+        """
+        ray, actors = _ray(), self.actors
+        size = {"size": actors} if isinstance(actors, int) else {"min_size": actors[0], "max_size": actors[1]}
+        return dataset.map_batches(
+            RowActor,
+            fn_constructor_args=(self.make, options, rows, self.concurrency, sinks),
+            # A batch of a user's rows fills the places of an actor.
+            batch_size=batch_size or self.concurrency,
+            compute=ray.data.ActorPoolStrategy(
+                **size,
+                # Twice as many as run, which is Ray's own factor: the next ones wait in the actor.
+                max_tasks_in_flight_per_actor=2 * BATCHES_PER_ACTOR,
+                max_concurrent_calls_per_actor=BATCHES_PER_ACTOR,
+            ),
+            **{"num_cpus": ACTOR_CPUS, **self.resources},
+        )
 
 
 def map_batches(
@@ -93,6 +145,7 @@ def map_batches(
         BatchError: Ray is not installed.
     """
     _check_concurrency(concurrency)
+    pool = _ActorPool(_factory(pipeline), actors, concurrency, resources)
     options = RowOptions(
         batch=batch,
         output=Path(records or ".").absolute(),  # without `records` nothing is written there
@@ -100,8 +153,7 @@ def map_batches(
         records=records is not None,
         durability=durability,
     )
-    rows = partial(_rows_of, key=key)
-    return _mapped(dataset, _factory(pipeline), options, rows, actors, concurrency, sinks=True, **resources)
+    return pool.mapped(dataset, options, partial(rows_of, key=key), sinks=True)
 
 
 def run_on_ray(
@@ -149,11 +201,8 @@ def run_on_ray(
         BatchError: as for `run_batch`; Ray is not installed.
     """
     _check_concurrency(concurrency)
-    # Resolved here and not in the actors: by default a dashboard listens on its own machine alone.
-    urls = {name: resolved(given) for name, given in (engines or {}).items()}
-    make = make or partial(replicas, str(Path(file).absolute()), urls)
-    made = make()
-    pipeline = made if isinstance(made, Pipeline) else made[0]
+    pool = _ActorPool(_factory(make or file, engines), actors, concurrency, resources)
+    pipeline = pipelines_of(pool.make())[0]
     columns = dict(columns or {})
     check_columns(pipeline, columns)
     pipeline.build()  # here as well: its faults are errors of the call, and not of an actor
@@ -168,10 +217,9 @@ def run_on_ray(
         records=records,
         retry_failed=retry_failed,
     ) as (out, options, rows):
-        for left in out.folder.glob(f"{PENDING}*"):  # by a driver that was killed
-            rmtree(left, ignore_errors=True)
-        lines = _results_of(ray, rows, address, make, options, actors, concurrency, resources)
-        with closing(lines):  # its files are removed now, and not with the object
+        _remove_left(out.folder)
+        # Closed, so that its files are removed now, and not with the object.
+        with closing(_results_of(ray, rows, address, pool, options)) as lines:
             for line in lines:
                 out.write(line)
                 if progress is not None:
@@ -179,15 +227,13 @@ def run_on_ray(
         return out.summary
 
 
+def _check_concurrency(concurrency: int) -> None:
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+
+
 def _results_of(
-    ray: Any,
-    rows: Iterator[Row],
-    address: str | None,
-    make: Factory,
-    options: RowOptions,
-    actors: int | tuple[int, int],
-    concurrency: int,
-    resources: Mapping[str, Any],
+    ray: Any, rows: Iterator[Row], address: str | None, pool: _ActorPool, options: RowOptions
 ) -> Generator[dict[str, Any]]:
     """Run rows on a cluster; yield their results.
 
@@ -196,17 +242,14 @@ def _results_of(
     """
     # Ray is handed paths of files on the shared disk: the rows themselves would all be objects in its memory.
     with TemporaryDirectory(prefix=PENDING, dir=options.output) as folder:
-        files = _written(rows, Path(folder), max(FILE_ROUNDS * concurrency, FEWEST_ROWS))
+        files = write_rows(rows, Path(folder), max(FILE_ROUNDS * pool.concurrency, FEWEST_ROWS))
         if not files:
             return  # without a cluster, which takes seconds to start
         _connect(ray, address)
         # The actors read the files: tasks that read them would each start a process of Ray. A block for each
         # file, because Ray divides the work by blocks, and yields results when all of a block are there.
         dataset = ray.data.from_items([{"file": file} for file in files], override_num_blocks=len(files))
-        mapped = _mapped(
-            dataset, make, options, _rows_of_files, actors, concurrency, batch_size=1, **resources
-        )
-        yield from _results(ray, mapped)
+        yield from _results(ray, pool.mapped(dataset, options, rows_of_files, batch_size=1))
 
 
 def _results(ray: Any, mapped: Any) -> Iterator[dict[str, Any]]:
@@ -231,18 +274,6 @@ def _results(ray: Any, mapped: Any) -> Iterator[dict[str, Any]]:
         ) from error
 
 
-def _written(rows: Iterator[Row], folder: Path, count: int) -> list[str]:
-    """Write the rows that are to be run into files for Ray; return their paths."""
-    files: list[str] = []
-    while part := list(islice(rows, count)):
-        path = folder / f"{len(files):06}.jsonl"
-        # In ASCII, which has a form for lone surrogates; UTF-8 has none.
-        lines = [json.dumps({"key": row.key, "values": dict(row.values)}) + "\n" for row in part]
-        path.write_text("".join(lines), encoding="ascii")
-        files.append(str(path.absolute()))
-    return files
-
-
 def _connect(ray: Any, address: str | None) -> None:
     if not ray.is_initialized():
         try:
@@ -256,132 +287,19 @@ def _connect(ray: Any, address: str | None) -> None:
     context.enable_progress_bars = False  # they count files; `progress` counts rows
 
 
-def _check_concurrency(concurrency: int) -> None:
-    if concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+def _factory(pipeline: str | Path | Factory, engines: Mapping[str, Sequence[str]] | None = None) -> Factory:
+    """Return what makes the pipelines in an actor, with the servers of some engines."""
+    if not isinstance(pipeline, str | Path):
+        return pipeline
+    # Resolved here and not in the actors: by default a dashboard listens on its own machine alone.
+    urls = {name: resolved(given) for name, given in (engines or {}).items()}
+    return partial(replicas, str(Path(pipeline).absolute()), urls)
 
 
-def _mapped(
-    dataset: Any,
-    make: Factory,
-    options: RowOptions,
-    rows: Callable[[Columns], Iterable[Row]],
-    actors: int | tuple[int, int],
-    concurrency: int,
-    *,
-    batch_size: int | None = None,
-    sinks: bool = False,
-    **resources: Any,
-) -> Any:
-    ray = _ray()
-    size = {"size": actors} if isinstance(actors, int) else {"min_size": actors[0], "max_size": actors[1]}
-    return dataset.map_batches(
-        RowActor,
-        fn_constructor_args=(make, options, rows, concurrency, sinks),
-        batch_size=batch_size or concurrency,  # a batch of a user's rows fills the places of an actor
-        compute=ray.data.ActorPoolStrategy(
-            **size,
-            # Twice as many as run, which is Ray's own factor: the next ones wait in the actor.
-            max_tasks_in_flight_per_actor=2 * BATCHES_PER_ACTOR,
-            max_concurrent_calls_per_actor=BATCHES_PER_ACTOR,
-        ),
-        **{"num_cpus": ACTOR_CPUS, **resources},
-    )
-
-
-class RowActor:
-    """Runs batches of rows in an actor of Ray Data, on pipelines that stay open."""
-
-    def __init__(
-        self,
-        make: Factory,
-        options: RowOptions,
-        rows: Callable[[Columns], Iterable[Row]],
-        concurrency: int,
-        sinks: bool,
-    ) -> None:
-        """Make the pipelines.
-
-        Args:
-            make: makes them.
-            options: how each row is run.
-            rows: reads a batch of rows.
-            concurrency: runs at once.
-            sinks: whether the results have a column for each text sink.
-        """
-        made = make()  # in the actor: an open pipeline, with its connections, cannot be sent to one
-        pipelines = [made] if isinstance(made, Pipeline) else list(made)
-        self._sinks = _text_sinks(pipelines[0]) if sinks else None
-        self._runner = RowRunner(pipelines, options)
-        self._rows = rows
-        self._places = asyncio.Semaphore(concurrency)
-        self._opening = asyncio.Lock()
-        self._open = False
-
-    async def __call__(self, batch: Columns) -> AsyncIterator[dict[str, list[str]]]:
-        """Yield the results of the rows, together: Ray holds them until all are there anyway."""
-        async with self._opening:
-            if not self._open:  # Ray makes the actor outside the event loop in which it is called
-                await self._runner.__aenter__()  # and never left: Ray ends an actor with its process
-                self._open = True
-        yield self._columns(await asyncio.gather(*map(self._run, self._rows(batch))))
-
-    async def _run(self, row: Row) -> dict[str, Any]:
-        async with self._places:
-            try:
-                return await self._runner.run(row)
-            except BatchError as error:  # a value as well: Ray would repeat the rows, and fail at the end
-                return {"key": row.key, "error": error_of(error), STOPS: str(error)}
-
-    def _columns(self, lines: list[dict[str, Any]]) -> dict[str, list[str]]:
-        # As JSON: a column has one type, and the fields of results differ.
-        found = {"result": [encoded(line).decode() for line in lines]}
-        if self._sinks is None:
-            return found
-        errors = [line.get("error") for line in lines]
-        texts = [line.get("text", {}) for line in lines]
-        # A row of a column has a value: empty for no error, and for a sink that the run did not reach.
-        return {
-            "key": [line["key"] for line in lines],
-            "error": ["" if error is None else f"{error['type']}: {error['message']}" for error in errors],
-            **found,
-            **{sink: [text.get(sink, "") for text in texts] for sink in self._sinks},
-        }
-
-
-def _text_sinks(pipeline: Pipeline) -> list[str]:
-    """Return the text sinks.
-
-    Raises:
-        BatchError: One is named like a column that the results have anyway.
-    """
-    sinks = [name for name, sink in pipeline.build().sinks.items() if sink.text]
-    if taken := {"key", "error", "result"} & set(sinks):
-        raise BatchError(f"the sink {min(taken)!r} is named like a column of the results; rename the sink")
-    return sinks
-
-
-def _factory(pipeline: str | Path | Factory) -> Factory:
-    return partial(replicas, str(Path(pipeline).absolute())) if isinstance(pipeline, str | Path) else pipeline
-
-
-def _rows_of(batch: Columns, key: str | None) -> Iterable[Row]:
-    """Read a batch of a user's dataset: values of NumPy become those of Python."""
-    names = list(batch)
-    count = len(batch[names[0]]) if names else 0
-    return keyed(({name: _plain(batch[name][at]) for name in names} for at in range(count)), key)
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _rows_of_files(batch: Columns) -> Iterable[Row]:
-    """Read the files that `_written` wrote."""
-    for path in batch["file"]:
-        for line in Path(path).read_bytes().splitlines():
-            document = json.loads(line)
-            yield Row(document["key"], document["values"])
+def _remove_left(folder: Path) -> None:
+    """Remove the rows that a driver which was killed has left in the folder of the results."""
+    for left in folder.glob(f"{PENDING}*"):
+        rmtree(left, ignore_errors=True)
 
 
 def _ray() -> Any:

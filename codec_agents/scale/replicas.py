@@ -47,6 +47,11 @@ def replicas(file: str | Path, engines: Mapping[str, Sequence[str]] | None = Non
     ]
 
 
+def pipelines_of(given: Pipeline | Sequence[Pipeline]) -> list[Pipeline]:
+    """Return the pipelines of a batch, which may be given as one alone."""
+    return [given] if isinstance(given, Pipeline) else list(given)
+
+
 def _with_urls(pipeline: Pipeline, urls: Mapping[str, str]) -> Pipeline:
     declared = pipeline.spec.engines
     changed = {name: _with_url(pipeline.name, name, declared[name], url) for name, url in urls.items()}
